@@ -1,0 +1,31 @@
+# Two commands: `make run` (the demo study, from nothing to its report) and `make test`.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+CORES ?= $(shell nproc 2>/dev/null || echo 2)
+BIN := .venv/bin
+
+.PHONY: run test test-all lint clean
+run: .venv/installed
+	@$(BIN)/snakemake --cores $(CORES) --quiet host reason --no-hooks
+	@$(BIN)/python -m merflow.headline results/demo
+
+test: .venv/installed lint
+	$(BIN)/pytest -q -n $(CORES) --dist loadfile
+
+test-all: .venv/installed lint
+	$(BIN)/pytest -q -n $(CORES) --dist loadfile --slow
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakemake --lint
+
+.venv/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "merflow needs Python 3.11; name it: make run PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+clean:
+	rm -rf results .snakemake

@@ -1,0 +1,79 @@
+"""merflow: from raw face clips to a micro-expression recognition study. `snakemake --cores 8` runs config.yaml."""
+
+import os
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+from merflow.codehash import code_hash as hash_of
+from merflow.config import load_config
+from merflow.errors import MerflowError
+from merflow.headline import headline
+from merflow.job import THREADS
+from merflow.study import Study
+
+min_version("9.20")
+os.environ.update(THREADS)
+HERE = Path(workflow.basedir)
+
+try:
+    config = load_config(HERE / "config.yaml", overlay=config)
+    study = Study(config)
+    for dataset, _ in study.prepared():
+        study.index(dataset)
+    for experiment in study.experiments:
+        study.classes(experiment)
+except MerflowError as error:
+    raise WorkflowError(str(error)) from None
+
+
+def code_hash(script):
+    """Hash of a script and of the library modules that it needs."""
+    return hash_of(HERE / "workflow" / "scripts" / f"{script}.py")
+
+
+pathvars:
+    results=config["results"],
+    logs=f"{config['results']}/logs",
+    benchmarks=f"{config['results']}/benchmarks",
+
+
+wildcard_constraints:
+    dataset=r"[^/]+",
+    prep=r"[^/]+",
+    subject=r"[^/]+",
+    graph=r"[^/]+",
+    weights=r"[^/]+",
+    signal=r"[^/-]+",
+    macro=r"[^/]+",
+    experiment=r"[^/]+",
+
+
+report: "workflow/report/workflow.rst"
+
+
+rule all:
+    default_target: True
+    input:
+        f"<results>/{study.name}/report.html",
+        f"<results>/{study.name}/metrics.csv",
+        f"<results>/{study.name}/predictions.csv",
+
+
+include: "workflow/rules/demo.smk"
+include: "workflow/rules/index.smk"
+include: "workflow/rules/align.smk"
+include: "workflow/rules/keyframes.smk"
+include: "workflow/rules/flow.smk"
+include: "workflow/rules/cache.smk"
+include: "workflow/rules/graph.smk"
+include: "workflow/rules/pretrain.smk"
+include: "workflow/rules/features.smk"
+include: "workflow/rules/finetune.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+
+
+onsuccess:
+    print(headline(Path(config["results"]) / study.name))

@@ -1,0 +1,1 @@
+"""merflow: from raw face clips to a trustworthy micro-expression recognition study."""

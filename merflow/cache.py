@@ -1,0 +1,141 @@
+"""One HDF5 file per prepared dataset, which training streams from, and the table of how each clip fared."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from merflow.errors import InputError
+from merflow.files import digest, key, whole
+from merflow.flow import optical_strain
+from merflow.tables import CLIPS, KEYFRAMES, QUALITY, read_table, write_table
+
+log = logging.getLogger(__name__)
+
+
+def build_cache(
+    clips: str | Path,
+    faces: Sequence[str | Path],
+    keyframes: Sequence[str | Path],
+    flow: Sequence[str | Path],
+    *,
+    cache: str | Path,
+    quality: str | Path,
+    dataset: str,
+    preparation: str,
+    settings: Mapping[str, Any],
+    classes: Sequence[str],
+    code: str,
+) -> None:
+    """Gather the key-frames and flows of all subjects of a dataset.
+
+    Clips keep the order of ``clips.csv``; one clip is in memory at a time. Where all clips are stills the cache holds
+    one image and no flow per clip; a still among moving clips has its image in every place and a flow of zero (``kind``
+    tells which clips those are).
+
+    Args:
+        clips: ``clips.csv``.
+        faces: ``faces/{subject}.h5`` of every subject.
+        keyframes: ``keyframes/{subject}.csv``, in the same order.
+        flow: ``flow/{subject}.h5``, in the same order.
+        cache: output. Datasets ``clip, subject, label, kind`` (text [n]), ``spatial`` uint8 [n, Ms, S, S], ``flow``
+            float16 [n, Mt, 3 (u, v, strain), S, S] in pixels of the crop, ``apex_index`` int64 [n] (place of the apex
+            among the key-frames); attributes ``dataset, preparation, classes, size, config_digest, code_version``.
+        quality: output, a row for every indexed clip.
+        dataset: name of the dataset.
+        preparation: name of the preparation.
+        settings: the preparation.
+        classes: class names of the dataset, in order.
+        code: digest of the code that made the file.
+
+    Raises:
+        InputError: no clip of the dataset came through.
+    """
+    table = read_table(clips, CLIPS)
+    chosen = pd.concat([read_table(file, KEYFRAMES) for file in keyframes])
+    chosen = {name: rows for name, rows in chosen.groupby("clip", sort=False)}
+    files = [(h5py.File(face), h5py.File(motion)) for face, motion in zip(faces, flow, strict=True)]
+    try:
+        where = {group.attrs["clip"]: pair for pair in files for group in pair[0].values()}
+        reports = [_report(row, where[row["clip"]]) for row in table.to_dict("records")]
+        write_table(pd.DataFrame(reports, columns=QUALITY), quality, QUALITY)
+        good = [report["clip"] for report in reports if report["status"] == "ok"]
+        if not good:
+            reasons = "\n".join(f"  - {report['clip']}: {report['reason']}" for report in reports)
+            raise InputError(f"no clip of dataset {dataset} could be processed:\n{reasons}")
+        rows = table.set_index("clip").loc[good]
+        size, count = settings["align"]["size"], settings["keyframes"]["count"]
+        kinds = [where[clip][0][key(clip)].attrs["kind"] for clip in good]
+        stills = all(kind == "still" for kind in kinds)
+        images, flows = (1, 0) if stills else (count, count)
+        with whole(cache) as temporary, h5py.File(temporary, "w") as file:
+            text = h5py.string_dtype()
+            file.create_dataset("clip", data=good, dtype=text)
+            file.create_dataset("subject", data=rows["subject"].tolist(), dtype=text)
+            file.create_dataset("label", data=rows["label"].tolist(), dtype=text)
+            file.create_dataset("kind", data=kinds, dtype=text)
+            spatial = _by_clip(file, "spatial", (len(good), images, size, size), np.uint8)
+            motion = _by_clip(file, "flow", (len(good), flows, 3, size, size), np.float16)
+            apex = np.zeros(len(good), np.int64)
+            for n, clip in enumerate(good):
+                face, field = (pair[key(clip)] for pair in where[clip])
+                spatial[n], apex[n] = _keyframes(face, chosen[clip])
+                if flows and len(field["flow"]):
+                    uv = field["flow"][:].astype(np.float32)
+                    motion[n] = np.concatenate([uv, optical_strain(uv)[:, None]], 1)
+                if n % 50 == 49 or n + 1 == len(good):
+                    log.info("%d of %d clips", n + 1, len(good))
+            file["apex_index"] = apex
+            file.attrs.update(
+                dataset=dataset,
+                preparation=preparation,
+                classes=list(classes),
+                size=size,
+                flow_backend=settings["flow"]["backend"],
+                config_digest=digest(json.dumps(settings, sort_keys=True)),
+                code_version=code,
+            )
+    finally:
+        for pair in files:
+            for file in pair:
+                file.close()
+
+
+def _by_clip(file: h5py.File, name: str, shape: tuple[int, ...], dtype: type) -> h5py.Dataset:
+    """A dataset chunked by clip; one without elements (stills have no flow) cannot be chunked."""
+    chunks = (1, *shape[1:]) if all(shape) else None
+    return file.create_dataset(name, shape, dtype, chunks=chunks)
+
+
+def _report(row: Mapping[str, Any], pair: tuple[h5py.File, h5py.File]) -> dict[str, Any]:
+    """The row of ``quality.csv`` of one clip: the first stage that failed gives the reason."""
+    groups = [file[key(row["clip"])] for file in pair]
+    reasons = [group.attrs["status"] for group in groups if group.attrs["status"] != "ok"]
+    face, motion = (group.attrs for group in groups)
+    return {
+        **{name: row[name] for name in ("clip", "subject", "label")},
+        "status": "failed" if reasons else "ok",
+        "reason": reasons[0] if reasons else "",
+        "face_width_px": face.get("face_width_px"),
+        "interocular_px": face.get("interocular_px"),
+        "head_motion_px": motion.get("head_motion_px"),
+        "frames": len(groups[0]["frame_numbers"]) if "frame_numbers" in groups[0] else 0,
+    }
+
+
+def _keyframes(face: h5py.Group, rows: pd.DataFrame) -> tuple[np.ndarray, int]:
+    """Key-frames 1..M of a clip, uint8 [M, S, S], and the place of the apex among them."""
+    rows = rows[rows["index"] > 0].sort_values("index")
+    numbers = face["frame_numbers"][:]
+    wanted = rows["frame"].astype(int).to_numpy()
+    frames = np.stack([face["frames"][place] for place in np.searchsorted(numbers, wanted)])
+    source = rows["apex_source"].iloc[0]
+    if source == "still":
+        return frames, 0
+    at = np.flatnonzero(wanted == int(rows[f"apex_{source}"].iloc[0]))
+    return frames, int(at[0]) if at.size else int(rows["magnitude_px"].astype(float).to_numpy().argmax())

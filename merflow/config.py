@@ -1,0 +1,186 @@
+"""The configuration: read, laid over the defaults, checked as a whole before any job starts."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+
+from merflow.errors import ConfigError
+
+SCHEMA = Path(__file__).parents[1] / "workflow" / "schemas" / "config.schema.yaml"
+REPLACED = ("datasets", "experiments")
+"""Blocks of an overlay that replace those of the base as a whole: a user's study has no demo clips in it."""
+STUDY_BLOCKS = ("graph", "pretrain", "temporal", "head")
+"""Blocks that an experiment takes from the study and may override key by key."""
+LEARNED = {"tsdgcn"}
+"""Systems that are networks; the others are floors."""
+
+
+def load_config(base: Path, overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """Settle the configuration of a run.
+
+    Args:
+        base: ``config.yaml``.
+        overlay: what the user gave on the command line (``--configfile``, ``--config``), may be empty.
+
+    Returns:
+        The complete configuration: overlay over base, every default filled in, each experiment with all its blocks.
+
+    Raises:
+        ConfigError: one message with all problems, each with its key and what is allowed.
+    """
+    try:
+        settings = yaml.safe_load(base.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{base} cannot be read: {error}") from error
+    for name in REPLACED:
+        if overlay.get(name) is not None:
+            settings[name] = {}
+    return settle(merge(settings, overlay))
+
+
+def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """``overlay`` laid over ``base``: mappings key by key, everything else replaced."""
+    merged = deepcopy(dict(base))
+    for name, value in overlay.items():
+        old = merged.get(name)
+        merged[name] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else deepcopy(value)
+    return merged
+
+
+def settle(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Check ``settings`` against the schema and against itself, and fill in the defaults.
+
+    Raises:
+        ConfigError: as :func:`load_config`.
+    """
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    problems = sorted(set(_schema_problems(settings, schema)))
+    if problems:
+        raise ConfigError(_listed(problems))
+    settings = deepcopy(dict(settings))
+    experiments = settings["experiments"]
+    for name, experiment in experiments.items():
+        own = {block: experiment[block] for block in STUDY_BLOCKS if block in experiment}
+        study = {block: settings[block] for block in STUDY_BLOCKS if block in settings}
+        experiments[name] = merge(experiment, merge(study, own))
+    settings = _filled(settings, schema)
+    problems = list(_cross_problems(settings))
+    if problems:
+        raise ConfigError(_listed(problems))
+    return settings
+
+
+def _listed(problems: list[str]) -> str:
+    return "the configuration cannot be used:\n" + "\n".join(f"  - {problem}" for problem in problems)
+
+
+def _schema_problems(settings: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+    for error in Draft202012Validator(schema).iter_errors(settings):
+        where = ".".join(map(str, error.absolute_path))
+        about = error.schema.get("description") if isinstance(error.schema, Mapping) else None
+        shown = repr(error.instance) if not isinstance(error.instance, Mapping) else "this block"
+        match error.validator:
+            case "additionalProperties":
+                known = sorted(error.schema.get("properties", {}))
+                for name in sorted(set(error.instance) - set(known), key=str):
+                    near = difflib.get_close_matches(str(name), known, 1)
+                    hint = f" (did you mean `{near[0]}`?)" if near else ""
+                    full = f"{where}.{name}" if where else name
+                    yield f"{full}: unknown key{hint}; allowed: {', '.join(known)}"
+            case "required":
+                missing = [name for name in error.validator_value if name not in error.instance]
+                yield f"{where or 'the file'}: missing {', '.join(missing)}"
+            case "enum":
+                yield f"{where}: {shown} is not allowed; allowed: {', '.join(map(str, error.validator_value))}"
+            case "anyOf":
+                yield f"{where}: {shown} is not allowed; expected {about}"
+            case "type":
+                expected = error.validator_value
+                expected = " or ".join(expected) if isinstance(expected, list) else expected
+                yield f"{where or 'the file'}: {shown} is not allowed; expected {_article(expected)}" + _about(about)
+            case "not":
+                yield f"{where}: {shown} is reserved; choose another name"
+            case "pattern" if "propertyNames" in list(error.absolute_schema_path):
+                yield f"{where}: the name {shown} is not allowed; use letters, digits, `_`, `.` and `-`"
+            case _:
+                graphs = error.absolute_path and "graphs" in error.absolute_path
+                about = 'a graph such as "8+2": p nearest + q drawn neighbours, p + q at least 1' if graphs else about
+                yield f"{where}: {shown} is not allowed" + (_about(about) or f"; {error.message}")
+
+
+def _article(kind: str) -> str:
+    return {
+        "integer": "a whole number",
+        "object": "a block of keys",
+        "array": "a list",
+        "boolean": "true or false",
+    }.get(kind, f"a {kind}")
+
+
+def _about(about: str | None) -> str:
+    return f": {about}" if about else ""
+
+
+def _filled(value: Any, schema: Mapping[str, Any]) -> Any:
+    """``value`` with the schema's defaults filled in, all the way down."""
+    if isinstance(value, Mapping):
+        filled = dict(value)
+        for name, inner in schema.get("properties", {}).items():
+            if name not in filled and "default" in inner:
+                filled[name] = deepcopy(inner["default"])
+            if name in filled:
+                filled[name] = _filled(filled[name], inner)
+        inner = schema.get("additionalProperties")
+        if isinstance(inner, Mapping):
+            filled |= {
+                name: _filled(v, inner) for name, v in filled.items() if name not in schema.get("properties", {})
+            }
+        return filled
+    return value
+
+
+def micro_datasets(experiment: Mapping[str, Any]) -> list[str]:
+    """The datasets that an experiment recognises, as a list."""
+    micro = experiment["micro"]
+    return [micro] if isinstance(micro, str) else list(micro)
+
+
+def _cross_problems(settings: Mapping[str, Any]) -> Iterator[str]:
+    """What a schema cannot say: names that must exist, folders, values that must fit together."""
+    datasets, preparations = settings["datasets"], settings["preparations"]
+    for name, dataset in datasets.items():
+        if dataset["layout"] == "manifest":
+            root = Path(dataset["root"])
+            if not root.is_dir():
+                yield f"datasets.{name}.root: folder {root} does not exist; it should hold {dataset['table']}"
+            elif not (root / dataset["table"]).is_file():
+                yield f"datasets.{name}.table: {root / dataset['table']} does not exist; docs/own-clips.md shows one"
+        elif "classes" in dataset:
+            yield f"datasets.{name}.classes: layout demo takes its classes from demo.emotions"
+    portraits = settings["demo"]["portraits"]
+    if portraits is not None and not Path(portraits).is_dir():
+        yield f"demo.portraits: folder {portraits} does not exist; give a folder of frontal photographs, or null"
+    for name, experiment in settings["experiments"].items():
+        here = f"experiments.{name}"
+        if experiment["prep"] not in preparations:
+            yield f"{here}.prep: no preparation {experiment['prep']!r}; there are: {', '.join(preparations)}"
+        for dataset in micro_datasets(experiment):
+            if dataset not in datasets:
+                yield f"{here}.micro: no dataset {dataset!r}; there are: {', '.join(datasets)}"
+            elif datasets[dataset]["kind"] != "micro":
+                yield f"{here}.micro: dataset {dataset!r} is of kind {datasets[dataset]['kind']}, expected micro"
+        if experiment["system"] not in LEARNED:
+            continue
+        if experiment["macro"] not in datasets:
+            yield f"{here}.macro: no dataset {experiment['macro']!r}; there are: {', '.join(datasets)}"
+        elif experiment["macro"] in micro_datasets(experiment):
+            yield f"{here}.macro: {experiment['macro']!r} is also the micro dataset; pre-train on other clips"
+        alpha = experiment["loss"]["alpha"]
+        classes = [datasets[d].get("classes") for d in micro_datasets(experiment) if d in datasets]
+        if isinstance(alpha, list) and classes and classes[0] and len(alpha) != len(classes[0]):
+            yield f"{here}.loss.alpha: {len(alpha)} values for {len(classes[0])} classes; give one each, or one number"

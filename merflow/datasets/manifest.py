@@ -1,0 +1,163 @@
+"""Layout ``manifest``: a CSV of the user's own clips, each a folder of images, a glob or a video file."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from merflow.clips import Clip
+from merflow.datasets import Index, Problem
+from merflow.errors import InputError
+from merflow.frames import image_files, is_video, numbered
+
+REQUIRED = ["clip", "subject", "label", "frames"]
+OPTIONAL = ["onset", "apex", "offset", "fps"]
+
+
+def index(name: str, settings: Mapping[str, Any]) -> Index:
+    """Index the clips of a manifest.
+
+    Every row becomes a clip. A row that cannot be used keeps its place, with the reason in ``problem``, so that it is
+    counted and reported and never lost.
+
+    Args:
+        name: the dataset, prefix of its subjects.
+        settings: ``root``, ``table`` (relative to root), ``kind`` and, if the user gives them, ``classes``.
+
+    Raises:
+        InputError: the table is missing, is no CSV or lacks columns.
+    """
+    root = Path(settings["root"])
+    table = root / settings["table"]
+    rows = _read(table)
+    classes = list(settings.get("classes") or sorted({row["label"] for row in rows.values() if row["label"]}))
+    clips: list[Clip] = []
+    problems: list[Problem] = []
+    source: list[dict[str, str]] = []
+    seen: dict[str, int] = {}
+    owner: dict[str, str] = {}
+    for number, row in rows.items():
+        frames = (root / table.relative_to(root).parent / row["frames"]).as_posix() if row["frames"] else ""
+        named = row["clip"] or f"row-{number}"
+        found = list(_row_problems(row, frames, classes))
+        if named in seen:
+            found.append(("clip", f"the name {named!r} stands in row {seen[named]} too; names must be unique"))
+            named = f"{named} (row {number})"
+        if frames and owner.setdefault(frames, row["subject"]) != row["subject"]:
+            found.append(("frames", f"{frames} is given for subject {owner[frames]!r} too"))
+        seen.setdefault(row["clip"], number)
+        clip = Clip(
+            clip=named,
+            subject=f"{name}/{row['subject'] or '(none)'}",
+            label=row["label"] if row["label"] in classes else "",
+            kind=settings["kind"],
+            frames=frames,
+            **{key: _whole_number(row[key]) for key in ("onset", "apex", "offset")},
+            fps=_number(row["fps"]),
+        )
+        if not found and clip.kind == "macro" and not is_video(frames) and len(image_files(frames)) == 1:
+            clip = replace(clip, kind="still")
+        problems += [Problem(name, str(table), number, named, where, text) for where, text in found]
+        clips.append(replace(clip, problem="; ".join(text for _, text in found)))
+        source.append({f"source_{key}": value for key, value in row.items() if key not in REQUIRED + OPTIONAL})
+    return Index(clips, classes, problems, source)
+
+
+def _read(table: Path) -> dict[int, dict[str, str]]:
+    """Rows of the manifest by row number of the file, as text, blanks at the ends removed, empty rows left out."""
+    try:
+        frame = pd.read_csv(
+            table,
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+            skipinitialspace=True,
+            skip_blank_lines=False,
+        )
+    except FileNotFoundError as error:
+        raise InputError(f"{table} does not exist") from error
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InputError(f"{table} cannot be read as CSV (UTF-8, commas): {error}") from error
+    frame.columns = [str(column).strip().lower() for column in frame.columns]
+    missing = [column for column in REQUIRED if column not in frame]
+    if missing:
+        raise InputError(
+            f"{table}: column {', '.join(missing)} missing; found: {', '.join(frame.columns)}; "
+            f"a manifest has {', '.join(REQUIRED)} and may have {', '.join(OPTIONAL)}"
+        )
+    for column in OPTIONAL:
+        if column not in frame:
+            frame[column] = ""
+    frame = frame.fillna("").map(lambda value: str(value).strip())
+    frame.index += 2  # row 1 of the file is its header
+    frame = frame[(frame != "").any(axis=1)]
+    if frame.empty:
+        raise InputError(f"{table} has a header and no rows")
+    return frame.to_dict("index")
+
+
+def _whole_number(text: str) -> int | None:
+    """``12`` and ``12.0`` (as spreadsheets write it) as 12; anything else as None."""
+    return int(float(text)) if re.fullmatch(r"-?\d+(\.0*)?", text) else None
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _row_problems(row: Mapping[str, str], frames: str, classes: list[str]) -> Iterator[tuple[str, str]]:
+    """What is wrong with one row, as (column, text); only lists folders, opens no frame."""
+    if not row["clip"]:
+        yield "clip", "empty; give every clip a name"
+    if not row["subject"]:
+        yield "subject", "empty; the subject decides what is left out together"
+    if row["label"] and row["label"] not in classes:
+        yield "label", f"{row['label']!r} is not among the classes {', '.join(classes)}"
+    numbers = {}
+    for column in ("onset", "apex", "offset"):
+        if row[column]:
+            numbers[column] = _whole_number(row[column])
+            if numbers[column] is None:
+                yield column, f"{row[column]!r} is not a frame number"
+    if row["fps"] and not (_number(row["fps"]) or 0) > 0:
+        yield "fps", f"{row['fps']!r} is not a number above 0"
+    order = [(column, number) for column, number in numbers.items() if number is not None]
+    for (before, low), (after, high) in zip(order, order[1:], strict=False):
+        if low > high:
+            yield before, f"{before} {low} comes after {after} {high}"
+    if not frames:
+        yield "frames", "empty; give a folder of images, a glob or a video file"
+        return
+    if is_video(frames):
+        if not Path(frames).is_file():
+            yield "frames", f"video {frames} does not exist"
+        elif not Path(frames).stat().st_size:
+            yield "frames", f"video {frames} is empty (0 bytes)"
+        return
+    files = numbered(image_files(frames))
+    if not files:
+        there = (
+            "holds no image"
+            if Path(frames).is_dir()
+            else "does not exist"
+            if not _is_glob(frames)
+            else "matches no image"
+        )
+        yield "frames", f"{frames} {there}"
+        return
+    for column, number in order:
+        if number not in files:
+            yield column, f"frame {number} is not there; frames of {frames} run from {min(files)} to {max(files)}"
+    for file in files.values():
+        if not file.stat().st_size:
+            yield "frames", f"{file} is empty (0 bytes)"
+
+
+def _is_glob(text: str) -> bool:
+    return any(sign in text for sign in "*?[")

@@ -1,0 +1,40 @@
+"""Files that appear whole or not at all, and names that are safe as a file or HDF5 group."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+
+@contextmanager
+def whole(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it to ``path`` if the block succeeds, else remove it.
+
+    The temporary name keeps the suffix (``.name.pid.tmp.h5``), since some writers choose the format by it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def key(name: str) -> str:
+    """``name`` as one safe path component: everything but letters, digits and ``_.-`` is percent-encoded."""
+    encoded = quote(name, safe="").replace("~", "%7E")
+    return "%2E" + encoded[1:] if encoded.startswith(".") else encoded
+
+
+def unkey(encoded: str) -> str:
+    """The name that :func:`key` encoded."""
+    return unquote(encoded)
+
+
+def digest(*parts: object) -> str:
+    """Twelve hexadecimal digits that identify the parts' text; equal parts give equal digests."""
+    return sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:12]

@@ -1,0 +1,51 @@
+"""What surrounds every script: a log that a newcomer can read, fixed threads, one clear message on failure."""
+
+import logging
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from merflow.errors import MerflowError
+
+THREADS = {
+    # One thread a job: jobs run side by side, and results do not depend on the number of cores.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENCV_FOR_THREADS_NUM": "1",
+    # The same instruction path, hence the same bits, whatever the number of threads or the alignment of arrays.
+    "MKL_CBWR": "AVX2",
+}
+"""Environment of every job; the Snakefile sets it before a library that reads it is loaded."""
+
+
+@contextmanager
+def job(snakemake: Any) -> Iterator[logging.Logger]:
+    """Run a script's work: log to the rule's log file, and turn an error into one message there and on stderr.
+
+    Args:
+        snakemake: the object that Snakemake gives to a script; only ``rule``, ``log`` and ``wildcards`` are used.
+    """
+    stream = open(snakemake.log[0], "w", encoding="utf-8") if len(snakemake.log) else sys.stderr  # noqa: SIM115
+    logging.basicConfig(
+        stream=stream,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        datefmt="%H:%M:%S",
+        force=True,
+    )
+    log = logging.getLogger(snakemake.rule)
+    where = " ".join(f"{name}={value}" for name, value in snakemake.wildcards.items())
+    try:
+        log.info("start %s", where)
+        yield log
+        log.info("done")
+    except MerflowError as error:
+        log.error("%s", error)
+        print(f"merflow: {snakemake.rule} {where}: {error}", file=sys.stderr)
+        sys.exit(1)
+    except Exception:
+        log.error("unexpected error, please report it\n%s", traceback.format_exc())
+        raise

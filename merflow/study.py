@@ -1,0 +1,245 @@
+"""The plan of a study: which clips, graphs, weights, features and experiments a configuration asks for.
+
+The rules ask this object what they need; it answers with names and settings, never with work. It lists folders, and it
+opens no frame.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from merflow.config import LEARNED, micro_datasets
+from merflow.datasets import Index, index_dataset
+from merflow.errors import ConfigError
+from merflow.files import digest, key
+from merflow.sources import source_token
+
+FOOTAGE = ("clip", "subject", "kind", "frames", "onset", "apex", "offset", "problem")
+"""What alignment needs of a clip. A corrected label is not among it, so it reruns nothing before the cache."""
+TWIN = 1000
+"""Added to the seed of the second network where both have the same graph specification (Table VII: 8+2 and 8+2)."""
+
+
+class Study:
+    """A settled configuration (:func:`merflow.config.load_config`), seen as files to be made."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        """Keep ``config``; datasets are indexed when they are first asked for."""
+        self.config = config
+        self.name: str = config["study"]
+        self.results = config["results"]
+        self._indexes: dict[str, Index] = {}
+
+    # --- datasets -----------------------------------------------------------------------------------------------------
+
+    def dataset(self, name: str) -> dict[str, Any]:
+        """Settings of a dataset; those of a demo dataset are completed from the block ``demo``."""
+        settings = dict(self.config["datasets"][name])
+        if settings["layout"] != "demo":
+            return settings
+        demo = self.config["demo"]
+        macro = settings["kind"] == "macro"
+        half = demo["subjects"] // 2
+        return settings | {
+            "root": f"{self.results}/data/{name}/source",
+            "subjects": half if macro else demo["subjects"] - half,
+            "first_subject": 0 if macro else half,
+            "emotions": demo["emotions"],
+            "clips_per_emotion": demo["macro_clips_per_emotion" if macro else "clips_per_emotion"],
+            **({} if macro else {"frames": demo["frames"]}),
+            "noise": demo["noise"],
+            "drift": demo["drift"],
+            "portraits": demo["portraits"],
+            "seed": demo["seed"],
+        }
+
+    def index(self, name: str) -> Index:
+        """The dataset's clips, listed once per run."""
+        if name not in self._indexes:
+            self._indexes[name] = index_dataset(name, self.dataset(name))
+        return self._indexes[name]
+
+    def index_digest(self, name: str) -> str:
+        """Changes when a row of ``clips.csv`` or of ``problems.csv`` would."""
+        index = self.index(name)
+        return digest(index.clips, index.classes, index.problems, index.source)
+
+    def subjects(self, dataset: str) -> list[str]:
+        """File keys of the dataset's subjects."""
+        return sorted({subject_key(clip.subject) for clip in self.index(dataset).clips})
+
+    def clips(self, dataset: str, subject: str) -> list[dict[str, Any]]:
+        """What alignment needs of one subject's clips."""
+        clips = (asdict(clip) for clip in self.index(dataset).clips if subject_key(clip.subject) == subject)
+        return [{name: clip[name] for name in FOOTAGE} for clip in clips]
+
+    def source(self, dataset: str, prep: str, subject: str) -> str:
+        """Token of one subject's footage (:mod:`merflow.sources`)."""
+        record = Path(self.results, "data", dataset, prep, "faces", f"{subject}.source.json")
+        return source_token(self.clips(dataset, subject), record)
+
+    def is_demo(self, dataset: str) -> bool:
+        """Whether the workflow draws this dataset itself."""
+        return self.config["datasets"][dataset]["layout"] == "demo"
+
+    # --- experiments --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def experiments(self) -> dict[str, dict[str, Any]]:
+        """The declared experiments, and the floors that belong beside them."""
+        declared = dict(self.config["experiments"])
+        groups: dict[tuple, dict[str, Any]] = {}
+        for experiment in declared.values():
+            if experiment["system"] in LEARNED:
+                groups.setdefault(_comparison(experiment), experiment)
+        have = {(e["system"], *_comparison(e)) for e in declared.values()}
+        floors: dict[str, dict[str, Any]] = {}
+        for group, experiment in groups.items():
+            for system in self.config["floors"]:
+                if (system, *group) in have:
+                    continue
+                name = system if len(groups) == 1 else "-".join([system, *group[0], group[1], group[2]])
+                name = f"floor-{name}" if name in declared else name
+                floors[name] = {k: experiment[k] for k in ("micro", "prep", "protocol")} | {
+                    "system": system,
+                    "seeds": [0],
+                }
+        return declared | floors
+
+    @property
+    def learned(self) -> list[str]:
+        """Names of the experiments that train a network."""
+        return [name for name, experiment in self.experiments.items() if experiment["system"] in LEARNED]
+
+    @property
+    def floors(self) -> list[str]:
+        """Names of the experiments that are baselines."""
+        return [name for name in self.experiments if name not in self.learned]
+
+    def micro(self, experiment: str) -> list[str]:
+        """Datasets that an experiment recognises."""
+        return micro_datasets(self.experiments[experiment])
+
+    def classes(self, experiment: str) -> list[str]:
+        """Classes of an experiment: those of its datasets, in their order."""
+        names = [name for dataset in self.micro(experiment) for name in self.index(dataset).classes]
+        classes = list(dict.fromkeys(names))
+        if len(classes) < 2:
+            found = ", ".join(classes) or "none"
+            raise ConfigError(
+                f"experiments.{experiment}: its clips have {len(classes)} label ({found}); at least 2 are needed"
+            )
+        return classes
+
+    def prepared(self) -> list[tuple[str, str]]:
+        """Every (dataset, preparation) that the study uses, in order of first use."""
+        used = {}
+        for name, experiment in self.experiments.items():
+            for dataset in ([experiment["macro"]] if experiment["system"] in LEARNED else []) + self.micro(name):
+                used[dataset, experiment["prep"]] = None
+        return list(used)
+
+    def finetune_settings(self, experiment: str) -> dict[str, Any]:
+        """Everything beside the features that decides the training of the head."""
+        e = self.experiments[experiment]
+        own = {name: e[name] for name in ("branches", "fusion", "loss", "head", "protocol", "seeds")}
+        return own | {"experiment": experiment, "datasets": self.micro(experiment), "classes": self.classes(experiment)}
+
+    def floor_settings(self, experiment: str) -> dict[str, Any]:
+        """Settings of a baseline."""
+        e = self.experiments[experiment]
+        own = {name: e[name] for name in ("system", "protocol", "seeds")}
+        return own | {"experiment": experiment, "datasets": self.micro(experiment), "classes": self.classes(experiment)}
+
+    def report_settings(self) -> dict[str, Any]:
+        """What the report tells of the study beside its tables."""
+        return {
+            "name": self.name,
+            "title": self.config["title"] or self.name,
+            "synthetic": any(self.is_demo(dataset) for dataset, _ in self.prepared()),
+            "prepared": self.prepared(),
+            "experiments": self.experiments,
+            "config": self.config,
+            "benchmarks": f"{self.results}/benchmarks",
+        }
+
+    # --- graphs, weights, features ------------------------------------------------------------------------------------
+
+    def graph(self, graph: str) -> dict[str, Any]:
+        """Settings of a graph, by its name."""
+        return self._graphs[graph]
+
+    def weights(self, weights: str) -> dict[str, Any]:
+        """Settings of pre-trained weights, by their name: ``graph``, ``seed``, ``settings``."""
+        return self._weights[weights]
+
+    def feature_files(self, experiment: str) -> list[str]:
+        """Feature files of an experiment, in the order of :meth:`feature_plan`."""
+        return [file for datasets in self.feature_plan(experiment).values() for graphs in datasets for file in graphs]
+
+    def feature_plan(self, experiment: str) -> dict[int, list[list[str]]]:
+        """For each seed, for each micro dataset, the feature files of the one or two networks (Eq. 4)."""
+        e = self.experiments[experiment]
+        return {
+            seed: [
+                [
+                    f"{self.results}/features/{e['prep']}/{e['macro']}/{weights}/{dataset}-{e['temporal']['signal']}.h5"
+                    for weights in self._networks(e, seed)
+                ]
+                for dataset in self.micro(experiment)
+            ]
+            for seed in e["seeds"]
+        }
+
+    def curve_files(self, experiment: str) -> list[str]:
+        """Pre-training curves of an experiment, one per seed and network."""
+        e = self.experiments[experiment]
+        return [
+            f"{self.results}/pretrained/{e['macro']}/{e['prep']}/{weights}.csv"
+            for seed in e["seeds"]
+            for weights in self._networks(e, seed)
+        ]
+
+    @cached_property
+    def _weights(self) -> dict[str, dict[str, Any]]:
+        return {
+            name: weights
+            for experiment in self.learned
+            for seed in self.experiments[experiment]["seeds"]
+            for name, weights in self._networks(self.experiments[experiment], seed).items()
+        }
+
+    @cached_property
+    def _graphs(self) -> dict[str, dict[str, Any]]:
+        return {w["graph"]: w["graph_settings"] for w in self._weights.values()}
+
+    @staticmethod
+    def _networks(experiment: Mapping[str, Any], seed: int) -> dict[str, dict[str, Any]]:
+        """The networks of one repeat, by the name of their weights, in the order of ``graphs``."""
+        networks = {}
+        for place, specification in enumerate(experiment["graphs"]):
+            own = seed + TWIN * experiment["graphs"][:place].count(specification)
+            p, q = map(int, specification.split("+"))
+            settings = {"p": p, "q": q, **experiment["graph"], "seed": own}
+            sigma = settings["sigma"]
+            graph = f"{p}+{q}-{settings['side']}px-T{settings['threshold']:.4g}-sigma-{sigma}-seed{own}"
+            name = f"{graph}-{digest(sorted(experiment['pretrain'].items()))[:6]}"
+            networks[name] = {
+                "graph": graph,
+                "graph_settings": settings,
+                "seed": own,
+                "settings": experiment["pretrain"],
+            }
+        return networks
+
+
+def subject_key(subject: str) -> str:
+    """File key of a subject id: ``samm/006`` gives ``006``."""
+    return key(subject.split("/", 1)[1])
+
+
+def _comparison(experiment: Mapping[str, Any]) -> tuple:
+    """What two experiments must share to be comparable: clips, preparation, protocol."""
+    return tuple(micro_datasets(experiment)), experiment["prep"], experiment["protocol"]

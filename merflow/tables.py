@@ -1,0 +1,82 @@
+"""CSV tables: the columns of each contract, read and written in one way."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from merflow.errors import InputError
+from merflow.files import whole
+
+CLIPS = ["clip", "subject", "label", "kind", "frames", "onset", "apex", "offset", "fps", "problem"]
+KEYFRAMES = ["clip", "index", "frame", "magnitude_px", "apex_annotated", "apex_spotted", "apex_source"]
+QUALITY = [
+    "clip",
+    "subject",
+    "label",
+    "status",
+    "reason",
+    "face_width_px",
+    "interocular_px",
+    "head_motion_px",
+    "frames",
+]
+PREDICTIONS = ["experiment", "repeat", "fold", "dataset", "subject", "clip", "truth", "predicted"]
+ACCURACY_TRAIN = ["experiment", "repeat", "fold", "stage", "accuracy", "n"]
+CURVES = ["experiment", "repeat", "stage", "name", "epoch", "split", "loss", "accuracy"]
+METRICS = [
+    "experiment", "protocol", "scope", "metric", "value", "ci_low", "ci_high", "n_clips", "n_subjects", "repeats",
+]  # fmt: skip
+
+
+def write_table(rows: pd.DataFrame | Iterable[Mapping[str, Any]], path: str | Path, columns: list[str]) -> None:
+    """Write rows as CSV with ``columns`` first (further columns of the rows follow), whole or not at all.
+
+    Floats are written with nine significant digits: enough for float32, and the same text on every run.
+    """
+    table = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
+    for name in columns:
+        if name not in table:
+            table[name] = pd.Series(dtype=object)
+    table = table[columns + [name for name in table if name not in columns]]
+    with whole(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
+
+
+def read_table(path: str | Path, columns: list[str]) -> pd.DataFrame:
+    """Read a CSV that has at least ``columns``; text columns keep empty strings empty.
+
+    Raises:
+        InputError: the file is missing, is no CSV, or lacks a column; the message names it.
+    """
+    try:
+        table = pd.read_csv(path, keep_default_na=False, na_values={}, dtype=str)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist") from error
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InputError(f"{path} cannot be read as CSV: {error}") from error
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        raise InputError(f"{path}: column {', '.join(missing)} missing; found: {', '.join(table.columns)}")
+    return table.apply(_numbers)
+
+
+def _numbers(column: pd.Series) -> pd.Series:
+    """A column of numbers as numbers (empty: NaN); any other, and names such as ``007``, as text."""
+    if column.name in {
+        "clip",
+        "subject",
+        "label",
+        "truth",
+        "predicted",
+        "fold",
+        "dataset",
+        "experiment",
+        "reason",
+        "problem",
+        "frames",
+    }:
+        return column
+    numbers = pd.to_numeric(column.replace("", None), errors="coerce")
+    return numbers if numbers.notna().eq(column.ne("")).all() and numbers.notna().any() else column

@@ -1,0 +1,69 @@
+"""What all tests share: where things are, how a workflow is run, which tests are slow."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPO = Path(__file__).parents[1]
+FACES = REPO.parent / "shared" / "faces"
+"""Real photographs, kept beside the repository and never in it."""
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="run the slow tests too")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--slow"):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="slow: runs in `make test-all`"))
+
+
+@pytest.fixture(scope="session")
+def faces_folder():
+    if not FACES.is_dir():
+        pytest.skip("the folder of real face photographs (shared/faces beside the repository) is not here")
+    return FACES
+
+
+def copy_repository(target: Path) -> Path:
+    """A copy of what the workflow needs, so that a test can change a library module."""
+    for name in ("merflow", "workflow", "envs", "profiles"):
+        shutil.copytree(REPO / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Snakefile", "config.yaml"):
+        shutil.copy(REPO / name, target / name)
+    return target
+
+
+def snakemake(folder: Path, *arguments: str, config: dict | None = None, cores: int = 2, ok: bool = True):
+    """Run Snakemake in ``folder`` (a copy of the repository), with ``config`` laid over config.yaml."""
+    command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--no-hooks", *arguments]
+    if config is not None:
+        overlay = folder / "overlay.yaml"
+        overlay.write_text(yaml.safe_dump(config))
+        command += ["--configfile", str(overlay)]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
+    if ok:
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-12000:]
+    return done
+
+
+def planned(folder: Path, config: dict) -> set[tuple[str, str]]:
+    """The jobs of a dry run as (rule, "dataset/subject" or the like)."""
+    done = snakemake(folder, "-n", config=config)
+    jobs = set()
+    for block in re.split(r"\n\s*\n", done.stdout + "\n\n" + done.stderr):
+        found = re.search(r"^(?:\[.*\]\n)?(?:Job \d+: .*|(?:local)?rule (\w+):)$", block, re.MULTILINE)
+        if not found:
+            continue
+        rule = re.search(r"rule (\w+):", block)
+        jobs.add((rule.group(1) if rule else found.group(0), block))
+    return jobs

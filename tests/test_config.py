@@ -1,0 +1,113 @@
+import re
+from copy import deepcopy
+
+import pytest
+import yaml
+
+from conftest import REPO
+from merflow.config import SCHEMA, load_config
+from merflow.errors import ConfigError
+
+BASE = REPO / "config.yaml"
+
+
+def problems(overlay) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(BASE, overlay)
+    return str(caught.value)
+
+
+def experiment(**changes):
+    return {
+        "experiments": {"mine": {"system": "tsdgcn", "macro": "demo-macro", "micro": "demo-micro"} | changes},
+        "datasets": {"demo-macro": {"layout": "demo", "kind": "macro"}, "demo-micro": {"layout": "demo"}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        ({"studdy": "x"}, "studdy: unknown key (did you mean `study`?)"),
+        ({"study": "data"}, "study: 'data' is reserved"),
+        ({"study": 3}, "study: 3 is not allowed; expected a string"),
+        ({"preparations": {"default": {"align": {"size": "big"}}}}, "default.align.size: 'big' is not allowed"),
+        ({"preparations": {"default": {"align": {"landmarks": 7}}}}, "landmarks: 7 is not allowed; allowed: 5, 68"),
+        ({"head": {"epochs": 1.5}}, "head.epochs: 1.5 is not allowed; expected a whole number"),
+        ({"graph": {"sigma": "wide"}}, "graph.sigma: 'wide' is not allowed; expected"),
+        ({"datasets": {"mine": {"layout": "manifest"}}}, "datasets.mine: missing root"),
+        ({"datasets": {"a/b": {"layout": "demo"}}}, "the name 'a/b' is not allowed"),
+        ({"demo": {"portraits": "/no/such/folder"}}, "demo.portraits: folder /no/such/folder does not exist"),
+        (experiment(graphs=["8+"]), "experiments.mine.graphs.0: '8+' is not allowed: a graph such as \"8+2\""),
+        (experiment(graphs=["0+0"]), "experiments.mine.graphs.0: '0+0' is not allowed"),
+        (experiment(micro="people"), "experiments.mine.micro: no dataset 'people'; there are: demo-macro, demo-micro"),
+        (experiment(micro="demo-macro"), "dataset 'demo-macro' is of kind macro, expected micro"),
+        (experiment(prep="fine"), "experiments.mine.prep: no preparation 'fine'; there are: default"),
+        (experiment(loss={"alpha": 0}), "experiments.mine.loss.alpha: 0 is not allowed; expected"),
+        (experiment(head={"epoch": 3}), "experiments.mine.head.epoch: unknown key (did you mean `epochs`?)"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_with_its_key_and_what_is_allowed(overlay, message):
+    assert message in problems(overlay)
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    text = problems({"datasets": {"mine": {"layout": "manifest", "root": str(tmp_path / "gone")}}})
+    assert f"datasets.mine.root: folder {tmp_path / 'gone'} does not exist" in text
+
+
+def test_all_mistakes_come_in_one_message():
+    text = problems({"studdy": 1, "head": {"epochs": 0}, "graph": {"side": 4}})
+    assert text.count("\n  - ") == 3
+
+
+def test_datasets_and_experiments_of_an_overlay_replace_the_demo(tmp_path):
+    (tmp_path / "manifest.csv").write_text("clip,subject,label,frames\n")
+    settled = load_config(
+        BASE,
+        {
+            "study": "mine",
+            "datasets": {"people": {"layout": "manifest", "root": str(tmp_path)}},
+            "experiments": {"svm": {"system": "linear-svm", "micro": "people"}},
+            "preparations": {"default": {"align": {"size": 231}}},
+        },
+    )
+    assert list(settled["datasets"]) == ["people"]
+    assert list(settled["experiments"]) == ["svm"]
+    align = settled["preparations"]["default"]["align"]
+    assert align["size"] == 231 and align["crop"] == 2.6, "other blocks are merged key by key"
+
+
+def test_an_experiment_overrides_the_blocks_of_the_study():
+    settled = load_config(BASE, experiment(head={"epochs": 7}))
+    base = load_config(BASE, {})
+    assert settled["experiments"]["mine"]["head"] == base["head"] | {"epochs": 7}
+
+
+def test_nothing_changes_the_callers_overlay():
+    overlay = experiment()
+    before = deepcopy(overlay)
+    load_config(BASE, overlay)
+    assert overlay == before
+
+
+def keys_of(schema: dict, prefix: str = ""):
+    for name, inner in schema.get("properties", {}).items():
+        yield prefix + name, inner
+        yield from keys_of(inner, f"{prefix}{name}.")
+        if isinstance(inner.get("additionalProperties"), dict):
+            yield from keys_of(inner["additionalProperties"], f"{prefix}{name}.*.")
+
+
+def test_config_yaml_is_the_manual_of_every_key():
+    schema = yaml.safe_load(SCHEMA.read_text())
+    words = set(re.findall(r"[\w-]+", BASE.read_text()))
+    for key, inner in keys_of(schema):
+        assert key.split(".")[-1] in words, f"config.yaml does not show {key}"
+        assert inner.get("description"), f"the schema does not describe {key}"
+
+
+def test_schema_defaults_equal_the_values_shown_for_preparations():
+    schema = yaml.safe_load(SCHEMA.read_text())
+    shown = yaml.safe_load(BASE.read_text())["preparations"]["default"]
+    stages = schema["properties"]["preparations"]["additionalProperties"]["properties"]
+    assert shown == {name: {k: v["default"] for k, v in stage["properties"].items()} for name, stage in stages.items()}

@@ -1,0 +1,38 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from merflow.files import digest, key, unkey, whole
+
+
+@given(st.text(min_size=1).filter(lambda s: not any(0xD800 <= ord(c) < 0xE000 for c in s)))
+def test_a_key_is_one_safe_path_component_and_reversible(name):
+    encoded = key(name)
+    assert unkey(encoded) == name
+    assert not set(encoded) & set("/\\\0 '\"\n") and not encoded.startswith(".")
+
+
+@given(st.lists(st.text("ab/%._~", min_size=1, max_size=4), unique=True))
+def test_two_names_never_share_a_key(names):
+    assert len({key(name) for name in names}) == len(names)
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "folder" / "file.txt"
+    with pytest.raises(RuntimeError), whole(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert not target.exists() and not list(target.parent.iterdir())
+    target.write_text("old")
+    with pytest.raises(RuntimeError), whole(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    with whole(target) as temporary:
+        temporary.write_text("new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new" and list(target.parent.iterdir()) == [target]
+
+
+def test_digest_tells_texts_apart():
+    assert digest("a", "b") == digest("a", "b") != digest("ab") != digest("b", "a")

@@ -1,0 +1,20 @@
+rule extract_features:
+    input:
+        cache="<results>/data/{dataset}/{prep}/cache.h5",
+        graph=graph_of,
+        weights="<results>/pretrained/{macro}/{prep}/{weights}.safetensors",
+    output:
+        "<results>/features/{prep}/{macro}/{weights}/{dataset}-{signal}.h5",
+    log:
+        "<logs>/features/{prep}/{macro}/{weights}/{dataset}-{signal}.log",
+    benchmark:
+        "<benchmarks>/features/{prep}/{macro}/{weights}/{dataset}-{signal}.tsv"
+    conda:
+        "../../envs/learn.yaml"
+    params:
+        code=code_hash("extract_features"),
+        settings=lambda wildcards: {"signal": wildcards.signal},
+    message:
+        "Extract features of {wildcards.dataset} with {wildcards.weights}"
+    script:
+        "../scripts/extract_features.py"

@@ -1,0 +1,54 @@
+wildcard_constraints:
+    learned="|".join(map(re.escape, study.learned)) or "(?!)",
+    floor="|".join(map(re.escape, study.floors)) or "(?!)",
+
+
+def caches_of(wildcards):
+    """Caches of the datasets that a floor recognises."""
+    prep = study.experiments[wildcards.floor]["prep"]
+    return [f"<results>/data/{dataset}/{prep}/cache.h5" for dataset in study.micro(wildcards.floor)]
+
+
+rule finetune:
+    input:
+        features=lambda wildcards: study.feature_files(wildcards.learned),
+        pretraining=lambda wildcards: study.curve_files(wildcards.learned),
+    output:
+        predictions=f"<results>/{study.name}/experiments/{{learned}}/predictions.csv",
+        accuracy=f"<results>/{study.name}/experiments/{{learned}}/accuracy_train.csv",
+        curves=f"<results>/{study.name}/experiments/{{learned}}/curves.csv",
+    log:
+        f"<logs>/finetune/{study.name}/{{learned}}.log",
+    benchmark:
+        f"<benchmarks>/finetune/{study.name}/{{learned}}.tsv"
+    conda:
+        "../../envs/learn.yaml"
+    params:
+        code=code_hash("finetune"),
+        settings=lambda wildcards: study.finetune_settings(wildcards.learned),
+        features=lambda wildcards: study.feature_plan(wildcards.learned),
+    message:
+        "Fine-tune experiment {wildcards.learned}"
+    script:
+        "../scripts/finetune.py"
+
+
+rule run_floor:
+    input:
+        caches_of,
+    output:
+        predictions=f"<results>/{study.name}/experiments/{{floor}}/predictions.csv",
+        accuracy=f"<results>/{study.name}/experiments/{{floor}}/accuracy_train.csv",
+    log:
+        f"<logs>/floor/{study.name}/{{floor}}.log",
+    benchmark:
+        f"<benchmarks>/floor/{study.name}/{{floor}}.tsv"
+    conda:
+        "../../envs/learn.yaml"
+    params:
+        code=code_hash("run_floor"),
+        settings=lambda wildcards: study.floor_settings(wildcards.floor),
+    message:
+        "Run the floor {wildcards.floor}"
+    script:
+        "../scripts/run_floor.py"

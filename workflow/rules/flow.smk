@@ -1,0 +1,19 @@
+rule compute_flow:
+    input:
+        faces="<results>/data/{dataset}/{prep}/faces/{subject}.h5",
+        keyframes="<results>/data/{dataset}/{prep}/keyframes/{subject}.csv",
+    output:
+        "<results>/data/{dataset}/{prep}/flow/{subject}.h5",
+    log:
+        "<logs>/flow/{dataset}/{prep}/{subject}.log",
+    benchmark:
+        "<benchmarks>/flow/{dataset}/{prep}/{subject}.tsv"
+    conda:
+        "../../envs/vision.yaml"
+    params:
+        code=code_hash("compute_flow"),
+        settings=lambda wildcards: config["preparations"][wildcards.prep]["flow"],
+    message:
+        "Compute the flow of {wildcards.dataset}/{wildcards.subject}"
+    script:
+        "../scripts/compute_flow.py"

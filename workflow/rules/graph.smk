@@ -1,0 +1,16 @@
+rule build_graph:
+    output:
+        "<results>/graphs/{graph}.h5",
+    log:
+        "<logs>/graph/{graph}.log",
+    benchmark:
+        "<benchmarks>/graph/{graph}.tsv"
+    conda:
+        "../../envs/learn.yaml"
+    params:
+        code=code_hash("build_graph"),
+        settings=lambda wildcards: study.graph(wildcards.graph),
+    message:
+        "Build the graph {wildcards.graph}"
+    script:
+        "../scripts/build_graph.py"

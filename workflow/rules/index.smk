@@ -1,0 +1,18 @@
+rule index_clips:
+    output:
+        clips="<results>/data/{dataset}/clips.csv",
+        problems="<results>/data/{dataset}/problems.csv",
+    log:
+        "<logs>/index/{dataset}.log",
+    benchmark:
+        "<benchmarks>/index/{dataset}.tsv"
+    conda:
+        "../../envs/vision.yaml"
+    params:
+        code=code_hash("index_clips"),
+        settings=lambda wildcards: study.dataset(wildcards.dataset),
+        content=lambda wildcards: study.index_digest(wildcards.dataset),
+    message:
+        "List the clips of {wildcards.dataset}"
+    script:
+        "../scripts/index_clips.py"

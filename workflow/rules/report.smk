@@ -1,0 +1,41 @@
+def of_datasets(pattern):
+    """`pattern` for each dataset and preparation of the study."""
+    return [pattern.format(dataset=dataset, prep=prep) for dataset, prep in study.prepared()]
+
+
+def of_subjects(pattern):
+    """`pattern` for each subject of each dataset of the study."""
+    return [
+        pattern.format(dataset=dataset, prep=prep, subject=subject)
+        for dataset, prep in study.prepared()
+        for subject in study.subjects(dataset)
+    ]
+
+
+rule write_report:
+    input:
+        clips=of_datasets("<results>/data/{dataset}/clips.csv"),
+        problems=of_datasets("<results>/data/{dataset}/problems.csv"),
+        quality=of_datasets("<results>/data/{dataset}/{prep}/quality.csv"),
+        faces=of_subjects("<results>/data/{dataset}/{prep}/faces/{subject}.h5"),
+        keyframes=of_subjects("<results>/data/{dataset}/{prep}/keyframes/{subject}.csv"),
+        flow=of_subjects("<results>/data/{dataset}/{prep}/flow/{subject}.h5"),
+        predictions=f"<results>/{study.name}/predictions.csv",
+        metrics=f"<results>/{study.name}/metrics.csv",
+        accuracy=f"<results>/{study.name}/accuracy_train.csv",
+        curves=f"<results>/{study.name}/curves.csv",
+    output:
+        report(f"<results>/{study.name}/report.html", caption="../report/study.rst", category="Report"),
+    log:
+        f"<logs>/report/{study.name}.log",
+    benchmark:
+        f"<benchmarks>/report/{study.name}.tsv"
+    conda:
+        "../../envs/report.yaml"
+    params:
+        code=code_hash("write_report"),
+        study=study.report_settings(),
+    message:
+        "Write the report of {params.study[name]}"
+    script:
+        "../scripts/write_report.py"

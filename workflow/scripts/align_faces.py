@@ -1,0 +1,17 @@
+"""Find and crop the face in each clip of one subject."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from merflow.clips import Clip
+from merflow.faces import align_subject
+from merflow.job import job
+from merflow.sources import record_source
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    clips = [Clip.from_row({"label": "", **row}) for row in snakemake.params.clips]
+    align_subject(clips, Path(snakemake.output.faces), snakemake.params.settings)
+    record_source(snakemake.params.clips, snakemake.params.source, Path(snakemake.output.source))

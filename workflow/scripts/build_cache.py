@@ -1,0 +1,24 @@
+"""Gather one dataset's key-frames and flows in one file, and say how each clip fared."""
+
+from typing import TYPE_CHECKING
+
+from merflow.cache import build_cache
+from merflow.job import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    build_cache(
+        snakemake.input.clips,
+        snakemake.input.faces,
+        snakemake.input.keyframes,
+        snakemake.input.flow,
+        cache=snakemake.output.cache,
+        quality=snakemake.output.quality,
+        dataset=snakemake.wildcards.dataset,
+        preparation=snakemake.wildcards.prep,
+        settings=snakemake.params.settings,
+        classes=snakemake.params.classes,
+        code=snakemake.params.code,
+    )

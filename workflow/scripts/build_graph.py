@@ -1,0 +1,13 @@
+"""Build a p+q stochastic graph with its coarsened levels (Algorithm 1)."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from merflow.graph import build_graph
+from merflow.job import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    build_graph(**snakemake.params.settings).save(Path(snakemake.output[0]))

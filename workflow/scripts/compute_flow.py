@@ -1,0 +1,18 @@
+"""Compute the TV-L1 flow from onset to each key-frame of one subject's clips."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from merflow.flow import subject_flow
+from merflow.job import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    subject_flow(
+        Path(snakemake.input.faces),
+        Path(snakemake.input.keyframes),
+        Path(snakemake.output[0]),
+        snakemake.params.settings,
+    )

@@ -1,0 +1,13 @@
+"""Compute accuracy, UF1 and UAR of one experiment from its pooled predictions."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from merflow.evaluate import evaluate
+from merflow.job import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    evaluate(Path(snakemake.input[0]), Path(snakemake.output[0]), snakemake.params.settings)

@@ -1,0 +1,19 @@
+"""Turn key-frames and flows into the features of a pre-trained SGCN (Fig. 4 and 5)."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from merflow.features import extract
+from merflow.job import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    extract(
+        Path(snakemake.input.cache),
+        Path(snakemake.input.weights),
+        Path(snakemake.input.graph),
+        Path(snakemake.output[0]),
+        snakemake.params.settings,
+    )

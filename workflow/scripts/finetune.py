@@ -1,0 +1,19 @@
+"""Train the fused head of one experiment in each fold, and predict the clips that the fold leaves out."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from merflow.finetune import finetune
+from merflow.job import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    finetune(
+        snakemake.params.features,
+        snakemake.params.settings,
+        predictions=Path(snakemake.output.predictions),
+        accuracy_train=Path(snakemake.output.accuracy),
+        curves=Path(snakemake.output.curves),
+    )

@@ -1,0 +1,15 @@
+"""List the clips of one dataset, and everything that is wrong with it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from merflow.datasets import index_dataset, report_problems, write_index
+from merflow.job import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    index = index_dataset(snakemake.wildcards.dataset, snakemake.params.settings)
+    write_index(index, Path(snakemake.output.clips), Path(snakemake.output.problems))
+    report_problems(snakemake.wildcards.dataset, index, snakemake.output.problems)

@@ -1,0 +1,15 @@
+"""Draw the synthetic clips of one person, with their ground truth."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from merflow.demo.render import make_subject
+from merflow.job import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    make_subject(
+        snakemake.wildcards.dataset, snakemake.wildcards.subject, snakemake.params.settings, Path(snakemake.output[0])
+    )

@@ -1,0 +1,20 @@
+"""Train one SGCN (Table I) on macro-expression images."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from merflow.job import job
+from merflow.pretrain import pretrain
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    pretrain(
+        Path(snakemake.input.cache),
+        Path(snakemake.input.graph),
+        Path(snakemake.output.weights),
+        Path(snakemake.output.curve),
+        snakemake.params.settings,
+        snakemake.params.seed,
+    )

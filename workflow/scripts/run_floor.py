@@ -1,0 +1,19 @@
+"""Train and test a baseline on the same clips and folds as the experiments."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from merflow.baselines import run
+from merflow.job import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    run(
+        [Path(cache) for cache in snakemake.input],
+        snakemake.params.settings["system"],
+        Path(snakemake.output.predictions),
+        Path(snakemake.output.accuracy),
+        snakemake.params.settings,
+    )

@@ -1,0 +1,13 @@
+"""Spot the apex and pick the key-frames in each clip of one subject."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from merflow.job import job
+from merflow.keyframes import select_subject
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    select_subject(Path(snakemake.input[0]), Path(snakemake.output[0]), snakemake.params.settings)

@@ -1,0 +1,13 @@
+"""Write the report of the study: one HTML file that needs nothing else."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from merflow.job import job
+from merflow.report import study_files, write_report
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    write_report(study_files(snakemake.params.study, snakemake.input), Path(snakemake.output[0]))
