@@ -1,0 +1,135 @@
+"""The true motion of every pixel of a demo clip, from the ground truth that is written beside it.
+
+How a clip was filmed. A point of the neutral, undrifted face is at p, in pixels of the frame; these are the canonical
+pixels. In frame t the expression carries it to z, and the head to y, which is what the camera sees:
+
+    p = z - a_t u(z)                        a_t = amplitude_px * envelope[t]
+    y = A_t(z) = c + d_t + s_t R_t (z - c)  c = centre of the frame, ((width - 1) / 2, (height - 1) / 2)
+
+``field`` is u. It is the BACKWARD field: it stands at the place z that the point has reached. The forward displacement
+F of the point p solves F(p) = a_t u(p + F(p)). ``rigid`` holds (dx, dy, rotation, scale) of A_t; rotation is in
+radians, positive from x (right) to y (down). Row t of ``envelope`` and ``rigid`` belongs to frame number t.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import h5py
+import numpy as np
+
+_TOLERANCE_PX = 1e-3
+_MOST_STEPS = 30
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Ground truth of one clip; see the head of this module."""
+
+    field: np.ndarray
+    """float32 [height, width, 2], unit displacement u (right, down)."""
+    envelope: np.ndarray
+    """float32 [T]."""
+    rigid: np.ndarray
+    """float64 [T, 4]."""
+    amplitude_px: float
+
+    @classmethod
+    def read(cls, group: h5py.Group) -> "Motion":
+        """The ground truth of a clip's group in ``truth.h5``."""
+        return cls(group["field"][...], group["envelope"][...], group["rigid"][...], float(group.attrs["amplitude_px"]))
+
+    def strength(self, frame: int) -> float:
+        """a_t: length of the longest displacement in a frame, in pixels."""
+        return self.amplitude_px * float(self.envelope[frame])
+
+    def pose(self, frame: int) -> np.ndarray:
+        """A_t as a 2x3 matrix, float64, canonical pixels to pixels of the frame."""
+        height, width = self.field.shape[:2]
+        return pose_matrix(self.rigid[frame], (width, height))
+
+
+def pose_matrix(rigid: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The similarity A_t as a 2x3 matrix.
+
+    Args:
+        rigid: (dx, dy, rotation, scale).
+        size: width and height of the frame.
+    """
+    dx, dy, angle, scale = rigid
+    centre = (np.array(size) - 1) / 2
+    linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return np.column_stack([linear, centre + [dx, dy] - linear @ centre])
+
+
+def true_flow(group: h5py.Group | Motion, frame: int, onset: int) -> np.ndarray:
+    """Where each pixel of the onset frame goes: expression and head together.
+
+    Args:
+        group: the clip's group in ``truth.h5``, or what :meth:`Motion.read` made of it.
+        frame: the later frame.
+        onset: the frame that the flow starts from; it need not be neutral.
+
+    Returns:
+        float32 [height, width, 2], (right, down) in pixels of the frame, at the pixels of the onset frame.
+    """
+    motion = group if isinstance(group, Motion) else Motion.read(group)
+    pixels, start, end = _tracks(motion, frame, onset)
+    return (_apply(motion.pose(frame), start + end) - pixels).astype(np.float32)
+
+
+def expression_flow(group: h5py.Group | Motion, frame: int, onset: int) -> np.ndarray:
+    """The motion of the face alone, with the head held as it is in the onset frame; see :func:`true_flow`."""
+    motion = group if isinstance(group, Motion) else Motion.read(group)
+    _, _, end = _tracks(motion, frame, onset)
+    return (end @ motion.pose(onset)[:, :2].T).astype(np.float32)
+
+
+def crop_flow(flow: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
+    """A flow of source frames as the aligned crop shows it.
+
+    Args:
+        flow: [height, width, 2], in pixels of the source.
+        transform: 2x3 similarity from source to crop, as ``faces/{subject}.h5`` has it.
+        size: side of the crop.
+
+    Returns:
+        float32 [2, size, size]: sampled where each pixel of the crop lies in the source, rotated and scaled.
+    """
+    places = _apply(cv2.invertAffineTransform(np.asarray(transform, np.float64)), _grid(size, size)).astype(np.float32)
+    there = cv2.remap(np.asarray(flow, np.float32), places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.ascontiguousarray((there @ np.asarray(transform)[:, :2].T).transpose(2, 0, 1), np.float32)
+
+
+def _tracks(motion: Motion, frame: int, onset: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pixels of the onset frame, their canonical places then, and how far the expression carries them on."""
+    height, width = motion.field.shape[:2]
+    pixels = _grid(height, width)
+    start = _apply(cv2.invertAffineTransform(motion.pose(onset)), pixels)
+    neutral = start - motion.strength(onset) * _sample(motion.field, start)
+    return pixels, start, neutral + _forward(motion, frame, neutral) - start
+
+
+def _forward(motion: Motion, frame: int, neutral: np.ndarray) -> np.ndarray:
+    """F(p) = a u(p + F(p)) by fixed-point iteration; it converges where no point passes another."""
+    strength = motion.strength(frame)
+    moved = np.zeros_like(neutral)
+    for _ in range(_MOST_STEPS):
+        last, moved = moved, strength * _sample(motion.field, neutral + moved)
+        if np.abs(moved - last).max() < _TOLERANCE_PX:
+            break
+    return moved
+
+
+def _grid(height: int, width: int) -> np.ndarray:
+    """(x, y) of each pixel, float64 [height, width, 2]."""
+    return np.stack(np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64)), axis=-1)
+
+
+def _apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Points [..., 2] through a 2x3 matrix."""
+    return points @ matrix[:, :2].T + matrix[:, 2]
+
+
+def _sample(field: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The field at places [height, width, 2], bilinear; outside the frame its border goes on."""
+    return cv2.remap(field, places.astype(np.float32), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
