@@ -101,12 +101,15 @@ def grey_frames(source: str, first: int | None = None, last: int | None = None) 
     else:
         files = numbered(image_files(source))
         if not files:
-            raise ClipError(f"{source} holds no image")
+            missing = not globbing.has_magic(str(source)) and not Path(source).exists()
+            raise ClipError(f"{source} does not exist" if missing else f"{source} holds no image")
         wanted = {n: f for n, f in files.items() if (first is None or n >= first) and (last is None or n <= last)}
         frames = ((number, read_grey(file)) for number, file in wanted.items())
     shape = None
     for number, frame in frames:
-        if (first is not None and number < first) or (last is not None and number > last):
+        if last is not None and number > last:
+            break
+        if first is not None and number < first:
             continue
         if shape is not None and frame.shape != shape:
             raise ClipError(

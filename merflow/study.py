@@ -193,14 +193,20 @@ class Study:
             for seed in e["seeds"]
         }
 
-    def curve_files(self, experiment: str) -> list[str]:
-        """Pre-training curves of an experiment, one per seed and network."""
+    def networks(self, experiment: str) -> list[dict[str, Any]]:
+        """The pre-trained networks of an experiment: ``experiment, repeat, name`` (such as ``8+2``) and ``weights``."""
         e = self.experiments[experiment]
         return [
-            f"{self.results}/pretrained/{e['macro']}/{e['prep']}/{weights}.csv"
+            {"experiment": experiment, "repeat": seed, "name": name, "weights": weights}
             for seed in e["seeds"]
-            for weights in self._networks(e, seed)
+            for name, weights in zip(e["graphs"], self._networks(e, seed), strict=True)
         ]
+
+    def weight_files(self, experiment: str, suffix: str = ".safetensors") -> list[str]:
+        """Weights (or, with ``.csv``, training curves) of :meth:`networks`, in their order."""
+        e = self.experiments[experiment]
+        folder = f"{self.results}/pretrained/{e['macro']}/{e['prep']}"
+        return [f"{folder}/{network['weights']}{suffix}" for network in self.networks(experiment)]
 
     @cached_property
     def _weights(self) -> dict[str, dict[str, Any]]:

@@ -51,7 +51,7 @@ def read_table(path: str | Path, columns: list[str]) -> pd.DataFrame:
         InputError: the file is missing, is no CSV, or lacks a column; the message names it.
     """
     try:
-        table = pd.read_csv(path, keep_default_na=False, na_values={}, dtype=str)
+        table = pd.read_csv(path, keep_default_na=False, na_values={}, dtype=str, index_col=False)
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:

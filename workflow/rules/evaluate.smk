@@ -31,8 +31,9 @@ rule gather_tables:
     input:
         predictions=of_experiments("predictions", study.experiments),
         metrics=of_experiments("metrics", study.experiments),
-        accuracy=of_experiments("accuracy_train", study.experiments),
-        curves=of_experiments("curves", study.learned),
+        accuracy=of_experiments("pretraining/accuracy_train", study.learned)
+        + of_experiments("accuracy_train", study.experiments),
+        curves=of_experiments("pretraining/curves", study.learned) + of_experiments("curves", study.learned),
     output:
         predictions=report(
             f"<results>/{study.name}/predictions.csv", caption="../report/predictions.rst", category="Tables"

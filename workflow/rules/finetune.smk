@@ -12,7 +12,6 @@ def caches_of(wildcards):
 rule finetune:
     input:
         features=lambda wildcards: study.feature_files(wildcards.learned),
-        pretraining=lambda wildcards: study.curve_files(wildcards.learned),
     output:
         predictions=f"<results>/{study.name}/experiments/{{learned}}/predictions.csv",
         accuracy=f"<results>/{study.name}/experiments/{{learned}}/accuracy_train.csv",
@@ -31,6 +30,28 @@ rule finetune:
         "Fine-tune experiment {wildcards.learned}"
     script:
         "../scripts/finetune.py"
+
+
+rule tabulate_pretraining:
+    input:
+        weights=lambda wildcards: study.weight_files(wildcards.learned),
+        curves=lambda wildcards: study.weight_files(wildcards.learned, ".csv"),
+    output:
+        accuracy=f"<results>/{study.name}/experiments/{{learned}}/pretraining/accuracy_train.csv",
+        curves=f"<results>/{study.name}/experiments/{{learned}}/pretraining/curves.csv",
+    log:
+        f"<logs>/pretraining/{study.name}/{{learned}}.log",
+    benchmark:
+        f"<benchmarks>/pretraining/{study.name}/{{learned}}.tsv"
+    conda:
+        "../../envs/learn.yaml"
+    params:
+        code=code_hash("tabulate_pretraining"),
+        networks=lambda wildcards: study.networks(wildcards.learned),
+    message:
+        "Tabulate the pre-training of experiment {wildcards.learned}"
+    script:
+        "../scripts/tabulate_pretraining.py"
 
 
 rule run_floor:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 with job(snakemake):
     finetune(
         snakemake.params.features,
+        Path(snakemake.output.predictions),
+        Path(snakemake.output.accuracy),
+        Path(snakemake.output.curves),
         snakemake.params.settings,
-        predictions=Path(snakemake.output.predictions),
-        accuracy_train=Path(snakemake.output.accuracy),
-        curves=Path(snakemake.output.curves),
     )

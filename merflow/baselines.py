@@ -1,0 +1,193 @@
+"""Floors: what simple methods reach on the same clips and folds, below which a network has learnt nothing.
+
+``majority`` answers the most frequent class of the training clips. ``linear-svm`` and ``softmax`` see one flow image
+per clip: u, v and optical strain between onset and apex, averaged down to 28 x 28 pixels as in the shallow networks of
+the field (Liong et al.: Shallow triple stream three-dimensional CNN, FG 2019).
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+
+from merflow.errors import ConfigError, InputError
+from merflow.protocols import folds
+from merflow.resize import area_resize
+from merflow.tables import ACCURACY_TRAIN, PREDICTIONS, write_table
+
+log = logging.getLogger(__name__)
+
+SIDE = 28
+"""Side of the flow image in pixels."""
+C = 1e-3
+"""Inverse strength of the penalty: weak enough to learn, strong for 2352 inputs and some hundred clips. Never tuned."""
+SYSTEMS = ("majority", "linear-svm", "softmax")
+
+
+@dataclass(frozen=True)
+class FlowImages:
+    """Labelled clips and their flow images.
+
+    Attributes:
+        dataset: name of the dataset of each clip.
+        subject: subject of each clip.
+        clip: name of each clip.
+        label: class of each clip.
+        images: float32 [n, 3 * SIDE * SIDE], u, v and strain at the apex; None if not asked for.
+    """
+
+    dataset: list[str]
+    subject: list[str]
+    clip: list[str]
+    label: np.ndarray
+    images: np.ndarray | None
+
+
+def run(
+    caches: Sequence[Path], system: str, predictions: Path, accuracy_train: Path, settings: Mapping[str, Any]
+) -> None:
+    """Train and test a baseline on every fold; write its predictions and training accuracies.
+
+    Nothing is chosen on data (no epoch, no hyper-parameter), so a fold's validation clips train too.
+
+    Args:
+        caches: ``cache.h5`` of each dataset.
+        system: one of :data:`SYSTEMS`.
+        predictions: output, one row per labelled clip and seed.
+        accuracy_train: output, one row per fold and seed.
+        settings: ``experiment`` (name), ``protocol``, ``classes`` (names, in order), ``seeds``.
+
+    Raises:
+        ConfigError: unknown system or protocol.
+        InputError: the caches cannot be used.
+    """
+    if system not in SYSTEMS:
+        raise ConfigError(f"system: {system!r} is no baseline; allowed: {', '.join(SYSTEMS)}")
+    classes = list(settings["classes"])
+    data = read_flow_images(caches, classes, images=system != "majority")
+    label = np.array([classes.index(name) for name in data.label])
+    images = np.zeros((len(label), 0), np.float32) if data.images is None else data.images
+    rows, accuracies = [], []
+    for seed in settings.get("seeds", [0]):
+        for fold in folds(settings["protocol"], data.subject, label, seed=seed):
+            train = np.union1d(fold.train, fold.validation)
+            model = fit(system, images[train], label[train], len(classes), seed)
+            probabilities = model(images[fold.test])
+            common = {"experiment": settings["experiment"], "repeat": seed, "fold": fold.name}
+            for place, own in zip(fold.test, probabilities, strict=True):
+                rows.append(
+                    common
+                    | {
+                        "dataset": data.dataset[place],
+                        "subject": data.subject[place],
+                        "clip": data.clip[place],
+                        "truth": data.label[place],
+                        "predicted": classes[int(own.argmax())],
+                    }
+                    | {f"p_{name}": float(p) for name, p in zip(classes, own, strict=True)}
+                )
+            accuracy = float((model(images[train]).argmax(1) == label[train]).mean())
+            accuracies.append(common | {"stage": "finetune", "accuracy": accuracy, "n": len(train)})
+            log.info("fold %s: %d clips train, %d are predicted", fold.name, len(train), len(fold.test))
+    write_table(rows, predictions, PREDICTIONS)
+    write_table(accuracies, accuracy_train, ACCURACY_TRAIN)
+
+
+def read_flow_images(caches: Sequence[Path], classes: Sequence[str], images: bool = True) -> FlowImages:
+    """Labelled clips of some caches, one clip in memory at a time; clips with another or no label are left out.
+
+    Raises:
+        InputError: a cache cannot be read, has no flow, or no clip is left.
+    """
+    dataset: list[str] = []
+    found: dict[str, list] = {"subject": [], "clip": [], "label": []}
+    vectors = []
+    for path in caches:
+        try:
+            file = h5py.File(path)
+        except OSError as error:
+            raise InputError(f"{path} cannot be read as a cache: {error}; make it anew") from error
+        with file:
+            columns = {name: file[name].asstr()[()] for name in found}
+            chosen = np.flatnonzero(np.isin(columns["label"], list(classes)))
+            if images and file["flow"].shape[1] == 0 and chosen.size:
+                raise InputError(f"{path} holds still images without flow; baselines on flow images need moving clips")
+            apex = file["apex_index"][()] if images else None
+            for place in chosen:
+                if images:
+                    image = file["flow"][place, apex[place]].astype(np.float32)
+                    if not np.isfinite(image).all():
+                        raise InputError(
+                            f"{path}: the flow of clip {columns['clip'][place]} is not finite; make it anew"
+                        )
+                    vectors.append(area_resize(image, SIDE).ravel())
+            dataset += [str(file.attrs["dataset"])] * len(chosen)
+            for name in found:
+                found[name] += columns[name][chosen].tolist()
+    if not dataset:
+        raise InputError(f"no clip of {', '.join(map(str, caches))} has one of the labels {', '.join(classes)}")
+    stacked = np.stack(vectors) if images else None
+    return FlowImages(dataset, found["subject"], found["clip"], np.array(found["label"]), stacked)
+
+
+class Model:
+    """A trained baseline: call it with images [n, d] for class probabilities, float64 [n, C]."""
+
+    def __init__(
+        self, classes: np.ndarray, number: int, scaler: StandardScaler | None = None, inner: Any = None
+    ) -> None:
+        """Keep the classes that training saw, the number of all classes and the trained parts."""
+        self.classes, self.number, self.scaler, self.inner = classes, number, scaler, inner
+        self.prior = np.zeros(number)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Probabilities of each class. A class without training clip has 0."""
+        if self.inner is None:
+            return np.tile(self.prior, (len(images), 1))
+        result = np.zeros((len(images), self.number))
+        inputs = self.scaler.transform(images)
+        if hasattr(self.inner, "predict_proba"):
+            result[:, self.classes] = self.inner.predict_proba(inputs)
+            return result
+        margin = self.inner.decision_function(inputs)
+        if margin.ndim == 1:  # two classes: one hyperplane, positive for the second class
+            margin = np.stack([-margin, margin], axis=1)
+        exponent = np.exp(margin - margin.max(1, keepdims=True))
+        result[:, self.classes] = exponent / exponent.sum(1, keepdims=True)
+        return result
+
+
+def fit(system: str, images: np.ndarray, label: np.ndarray, number: int, seed: int = 0) -> Model:
+    """Train a baseline on one fold.
+
+    ``majority``: probabilities are the shares of the classes in training; equal shares go to the class that comes
+    first. ``linear-svm``: one-against-rest, balanced class weights; its probabilities are the softmax of the decision
+    values, good for ranking and not calibrated. ``softmax``: multinomial logistic regression, balanced class weights.
+    Both see each input standardised by the mean and deviation of the training clips. Where training holds one class
+    only, they answer that class.
+
+    Args:
+        system: one of :data:`SYSTEMS`.
+        images: float32 [n, d], training clips.
+        label: int [n], their classes.
+        number: number of all classes.
+        seed: of the solver's order of clips.
+    """
+    seen, counts = np.unique(label, return_counts=True)
+    if system == "majority" or len(seen) == 1:
+        model = Model(seen, number)
+        model.prior[seen] = counts / counts.sum()
+        return model
+    scaler = StandardScaler().fit(images)
+    if system == "linear-svm":
+        inner = LinearSVC(C=C, class_weight="balanced", dual=True, max_iter=10_000, random_state=seed)
+    else:
+        inner = LogisticRegression(C=C, class_weight="balanced", max_iter=1000)
+    return Model(seen, number, scaler, inner.fit(scaler.transform(images), label))

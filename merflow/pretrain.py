@@ -1,0 +1,187 @@
+"""Pre-training of one SGCN on macro-expression images: the source network."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch.nn import functional
+
+from merflow.errors import InputError
+from merflow.files import whole
+from merflow.graph import Graph
+from merflow.models import network
+from merflow.protocols import hold_out
+from merflow.signals import grey_signal
+from merflow.tables import ACCURACY_TRAIN, CURVES, read_table, write_table
+from merflow.training import Rows, Schedule, class_numbers, evaluate, fit, repeatable
+
+log = logging.getLogger(__name__)
+
+BESIDE_PEAK = 1
+"""``frames: peak`` takes the key-frame at the apex and so many on either side of it."""
+
+
+def pretrain(
+    cache: Path, graph: Path, weights: Path, curve: Path, settings: Mapping[str, Any], seed: int
+) -> dict[str, Any]:
+    """Train an SGCN to name the expression on macro images.
+
+    Loss: cross entropy. A part of the subjects, drawn by the seed, trains nothing and chooses the epoch.
+
+    Args:
+        cache: macro dataset; only ``spatial`` and the labels are used.
+        graph: pixel graph.
+        weights: output, safetensors; metadata ``network, graph_digest, classes, settings, seed, outcome``.
+        curve: output table.
+        settings: ``epochs, patience, learning_rate, decay, batch, dropout, frames`` (peak or all), ``validation``.
+        seed: seed of weights, batches, dropout and of the validation subjects.
+
+    Returns:
+        The outcome, as in :func:`outcome`.
+
+    Raises:
+        InputError: the cache has no images or no labelled clips of two classes.
+    """
+    plan = Graph.load(graph)
+    images, labels, subjects, classes = macro_images(cache, plan.side, settings["frames"])
+    train, held = hold_out(subjects, labels, share=settings["validation"], seed=seed)
+    x, y = torch.from_numpy(images), torch.from_numpy(labels)
+    training = Rows(x[train], y[train])
+    validation = Rows(x[held], y[held]) if len(held) else None
+    log.info("%d images train, %d choose the epoch, %d classes", len(train), len(held), len(classes))
+    with repeatable(seed):
+        model = network("sgcn")(plan, len(classes), dropout=settings["dropout"])
+        course = fit(model, functional.cross_entropy, training, validation, Schedule.of(settings), plan.name)
+        result = {"epoch": course.epoch, "n_train": len(train), "n_validation": len(held)}
+        for split, rows in (("train", training), ("validation", validation)):
+            if rows:
+                reached = evaluate(model, functional.cross_entropy, rows, settings["batch"])
+                result[f"accuracy_{split}"] = reached["accuracy"]
+    result["subjects_validation"] = sorted({str(subject) for subject in subjects[held]})
+    metadata = {
+        "network": "sgcn",
+        "graph_digest": plan.digest,
+        "classes": json.dumps(classes),
+        "settings": json.dumps(dict(settings), sort_keys=True),
+        "seed": str(seed),
+        "outcome": json.dumps(result, sort_keys=True),
+    }
+    rows = [{"experiment": "", "repeat": seed, "stage": "pretrain", "name": plan.name} | row for row in course.curve]
+    write_table(rows, curve, CURVES)
+    with whole(weights) as temporary:
+        temporary.write_bytes(_safetensors(model.state_dict(), metadata))
+    log.info("kept epoch %d: %s", course.epoch, ", ".join(f"{k} {v:.1%}" for k, v in result.items() if "accuracy" in k))
+    return result
+
+
+def macro_images(cache: Path, side: int, frames: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    """Labelled images of a cache as signals on a graph.
+
+    Args:
+        cache: dataset with ``spatial``.
+        side: side of the graph.
+        frames: ``all`` key-frames, or the ``peak`` of each clip: the key-frame at the apex and its neighbours.
+
+    Returns:
+        Images float32 ``[rows, side * side]`` as :func:`merflow.signals.grey_signal` makes them, classes int64
+        ``[rows]``, subjects ``[rows]``, class names.
+    """
+    with h5py.File(cache) as file:
+        classes = [str(name) for name in file.attrs["classes"]]
+        labels, subjects = file["label"].asstr()[:], file["subject"].asstr()[:]
+        spatial, apex = file["spatial"], file["apex_index"][:]
+        if not spatial.shape[1]:
+            raise InputError(f"{cache} has no images to train on (spatial is empty); choose another macro dataset")
+        images, rows = [], []
+        for clip, label in enumerate(labels):
+            if not label:
+                continue
+            first, last = 0, spatial.shape[1]
+            if frames == "peak":
+                first, last = max(0, apex[clip] - BESIDE_PEAK), apex[clip] + BESIDE_PEAK + 1
+            small = grey_signal(spatial[clip, first:last], side)
+            images.append(small.reshape(len(small), -1))
+            rows += [clip] * len(small)
+    found = set(labels[rows])
+    if len(found) < 2:
+        raise InputError(f"{cache}: labelled clips of at least 2 classes are needed, found: {', '.join(sorted(found))}")
+    return np.concatenate(images), class_numbers(labels[rows], classes, cache), subjects[rows], classes
+
+
+def load_network(weights: Path, graph: Graph) -> tuple[torch.nn.Module, str]:
+    """The network of a weights file, in evaluation mode, and the digest of the file.
+
+    Raises:
+        InputError: the file is no weights file, or belongs to another graph.
+    """
+    try:
+        with safe_open(weights, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
+        classes, name = json.loads(metadata["classes"]), metadata["network"]
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise InputError(f"{weights} is not a weights file of merflow: {error}; delete it and run again") from error
+    if metadata["graph_digest"] != graph.digest:
+        raise InputError(
+            f"{weights} was trained on graph {metadata['graph_digest']}, not on {graph.digest} ({graph.name}); "
+            "delete it and run again"
+        )
+    model = network(name)(graph, len(classes))
+    model.load_state_dict(state)
+    return model.eval(), sha256(Path(weights).read_bytes()).hexdigest()[:12]
+
+
+def outcome(weights: Path) -> dict[str, Any]:
+    """How a pre-training ended.
+
+    Returns:
+        ``epoch`` kept, ``accuracy_train``, ``n_train``, ``accuracy_validation``, ``n_validation`` (over images, without
+        dropout; the validation accuracy is missing where nobody was held out), ``subjects_validation``.
+    """
+    with safe_open(weights, framework="pt") as file:
+        return json.loads(file.metadata()["outcome"])
+
+
+def tabulate(
+    networks: Sequence[Mapping[str, Any]],
+    weights: Sequence[Path],
+    curves: Sequence[Path],
+    accuracy_train: Path,
+    curve: Path,
+) -> None:
+    """Gather how an experiment's networks were pre-trained.
+
+    Args:
+        networks: ``experiment, repeat, name`` of each.
+        weights: their weights.
+        curves: their curves.
+        accuracy_train: output; ``fold`` holds the name of the network, ``n`` counts training images.
+        curve: output.
+    """
+    accuracies, tables = [], []
+    for network_, file, course in zip(networks, weights, curves, strict=True):
+        names = {name: network_[name] for name in ("experiment", "repeat")}
+        result = outcome(file)
+        counts = {"accuracy": result["accuracy_train"], "n": result["n_train"]}
+        accuracies.append(names | {"fold": network_["name"], "stage": "pretrain"} | counts)
+        tables.append(read_table(course, CURVES).assign(**names, name=network_["name"]))
+    write_table(accuracies, accuracy_train, ACCURACY_TRAIN)
+    write_table(pd.concat(tables), curve, CURVES)
+
+
+def _safetensors(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file with a sorted header: the library orders its metadata at random."""
+    content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, dict(metadata))
+    length = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[8 + length :]

@@ -1,0 +1,165 @@
+"""The report of a study: one HTML file that needs nothing else, the answer first."""
+
+import logging
+import math
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from merflow.files import whole
+from merflow.headline import SYNTHETIC_MARK
+from merflow.report import contents, figures
+
+log = logging.getLogger(__name__)
+
+TEMPLATE = "template.html.j2"
+STYLE = "style.css.j2"
+PACKAGES = (
+    "snakemake", "numpy", "scipy", "pandas", "h5py", "opencv-contrib-python-headless", "dlib-bin", "dlib", "torch",
+    "scikit-learn", "matplotlib", "Jinja2",
+)  # fmt: skip
+"""Packages whose versions a reader may want to know."""
+
+
+def study_files(settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """What :func:`write_report` needs, from the study's settings and the files of the rule.
+
+    Args:
+        settings: ``name, title, synthetic, experiments, config, benchmarks`` as in :func:`write_report`, and
+            ``prepared``: [[dataset, preparation], ...].
+        inputs: ``clips, problems, quality`` (one file per prepared dataset, in order), ``faces, keyframes, flow`` (one
+            per subject, in ``.../{dataset}/{preparation}/{stage}/``), ``predictions, metrics, accuracy, curves``; if
+            given, ``pretraining``: curves of pre-training that are not among ``curves``.
+    """
+    prepared = [tuple(pair) for pair in settings["prepared"]]
+    datasets = [dataset for dataset, _ in prepared]
+    titles = {(d, prep): d if datasets.count(d) == 1 else f"{d} ({prep})" for d, prep in prepared}
+
+    def per_dataset(name: str) -> dict[str, Path]:
+        return {titles[pair]: Path(file) for pair, file in zip(prepared, _list(inputs[name]), strict=True)}
+
+    def per_subject(name: str) -> dict[str, list[Path]]:
+        found: dict[str, list[Path]] = {title: [] for title in titles.values()}
+        for file in map(Path, _list(inputs[name])):
+            found[titles[file.parts[-4], file.parts[-3]]].append(file)
+        return found
+
+    return {
+        **{name: settings[name] for name in ("name", "title", "synthetic", "experiments", "config", "benchmarks")},
+        "versions": versions(),
+        **{name: per_dataset(name) for name in ("clips", "problems", "quality")},
+        "faces": per_subject("faces"),
+        "keyframes": per_subject("keyframes"),
+        "flows": per_subject("flow"),
+        "predictions": Path(inputs["predictions"]),
+        "metrics": Path(inputs["metrics"]),
+        "accuracy_train": Path(inputs["accuracy"]),
+        "curves": Path(inputs["curves"]),
+        "pretraining": [Path(file) for file in _list(inputs.get("pretraining") or [])],
+    }
+
+
+def write_report(study: Mapping[str, Any], output: Path) -> None:
+    """Write the report.
+
+    The page loads nothing (its content security policy forbids it), follows the reader's light or dark mode, and is the
+    same, byte for byte, for the same inputs.
+
+    Args:
+        study: ``name, title, synthetic`` (whether demo data take part), ``config`` (full settings), ``versions``
+            ({software: version}); ``clips, quality, problems`` ({dataset: table}, ``problems`` may be None);
+            ``faces, keyframes, flows`` ({dataset: one file per subject, in the same order}); ``predictions, metrics,
+            curves, accuracy_train`` (tables of the study); ``benchmarks`` (folder of Snakemake's benchmarks,
+            ``{stage}/**/*.tsv``). Optional: ``experiments`` (as in ``config``, floors included), ``pretraining`` (more
+            curves).
+        output: HTML file, written whole or not at all.
+
+    Raises:
+        InputError: a table is missing or has not the columns of its contract.
+    """
+    log.info("results")
+    found = contents.results(study)
+    page = {
+        "study": study,
+        "synthetic_mark": SYNTHETIC_MARK,
+        "results": found,
+        "answer": contents.answer(study, found),
+        "forests": contents.forests(found),
+        "titles": contents.TITLES,
+        "datasets": contents.datasets(study),
+        "rows_shown": contents.ROWS_SHOWN,
+    }
+    log.info("contact sheets")
+    page |= {"sheets": contents.contact_sheets(study), "wheel": figures.colour_wheel()}
+    log.info("curves and timings")
+    page |= {"curves": contents.training_curves(study), "timings": contents.timings(study)}
+    page["settings"] = yaml.safe_dump(_plain(study["config"]), sort_keys=False, allow_unicode=True, width=100)
+    here = Path(__file__).parent
+    environment = Environment(
+        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(number=number, interval=interval, percent=percent, duration=duration, memory=memory)
+    page["style"] = (here / STYLE).read_text(encoding="utf-8")
+    with whole(output) as temporary:
+        temporary.write_text(environment.get_template(TEMPLATE).render(page) + "\n", encoding="utf-8")
+    log.info("%s: %.1f MB", output, Path(output).stat().st_size / 1e6)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages of :data:`PACKAGES` that are installed here."""
+    found = {"Python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with so many decimals; a dash where there is none."""
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def interval(value: Mapping[str, float]) -> str:
+    """``[low, high]`` of a metric; empty where there is none."""
+    return "" if math.isnan(value["low"]) else f"[{value['low']:.2f}, {value['high']:.2f}]"
+
+
+def percent(value: float | None, digits: int = 0) -> str:
+    """A share in per cent, on one line."""
+    return "–" if value is None or math.isnan(value) else f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words that people use: ``4.2 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def memory(megabytes: float) -> str:
+    """Memory in MB, or GB where there is much of it; a dash for 0, which stands for unknown."""
+    if not megabytes:
+        return "–"
+    return f"{megabytes / 1024:.1f} GB" if megabytes >= 1024 else f"{megabytes:.0f} MB"
+
+
+def _list(files: Any) -> list[Any]:
+    """Snakemake gives one file as text and several as a list."""
+    return [files] if isinstance(files, str | Path) else list(files)
+
+
+def _plain(value: Any) -> Any:
+    """Settings as plain dictionaries, lists and scalars, for YAML."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(inner) for inner in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

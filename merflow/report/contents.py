@@ -1,0 +1,389 @@
+"""What the report says, taken from the study's tables: plain dictionaries and lists for the template."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from merflow.errors import InputError
+from merflow.files import key
+from merflow.metrics import OVERALL, paired_difference, subject_counts
+from merflow.report import figures
+from merflow.tables import ACCURACY_TRAIN, CLIPS, CURVES, KEYFRAMES, METRICS, PREDICTIONS, QUALITY, read_table
+
+TITLES = {"accuracy": "Accuracy", "uf1": "UF1", "uar": "UAR"}
+FLOORS = ("majority", "linear-svm", "softmax")
+CLIPS_SHOWN = 24
+"""Clips in all contact sheets together; about 70 kB each."""
+CLIPS_PER_DATASET = 4
+ROWS_SHOWN = 200
+"""Failed clips and problems that are listed in the page; the tables beside the report have all of them."""
+STAGES = {
+    "demo": "Draw the synthetic clips",
+    "index": "List the clips",
+    "align": "Find and crop faces",
+    "keyframes": "Pick key-frames",
+    "flow": "Optical flow",
+    "cache": "Gather caches",
+    "graph": "Build graphs",
+    "pretrain": "Pre-train",
+    "features": "Extract features",
+    "finetune": "Fine-tune",
+    "floor": "Floors",
+    "evaluate": "Evaluate",
+    "gather": "Gather tables",
+}
+"""Stages by the name of their folder of benchmarks, in the order that data flows."""
+OF_STUDY = ("finetune", "floor", "evaluate", "gather")
+OF_DATASET = ("demo", "index", "align", "keyframes", "flow", "cache", "pretrain")
+
+
+# --- The answer and the numbers ---------------------------------------------------------------------------------------
+
+
+def results(study: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every experiment with its metrics, per-class values and confusion matrix; floors last.
+
+    Each is a dictionary: ``name, floor, protocol, metrics`` ({metric: {value, low, high}}), ``datasets`` (the same by
+    dataset), ``classes`` (rows ``name, clips, f1, recall, precision``), ``absent``, ``confusion`` (rows ``name, cells``
+    of ``count, rate``), ``n_clips, n_subjects, repeats, expected, train`` (training accuracy, or None), ``flat``
+    (whether an interval has no width).
+    """
+    metrics = read_table(study["metrics"], METRICS)
+    predictions = read_table(study["predictions"], PREDICTIONS)
+    train = read_table(study["accuracy_train"], ACCURACY_TRAIN)
+    found = []
+    for name, table in metrics.groupby("experiment", sort=False):
+        pooled = table[table["scope"] == "pooled"]
+        own = predictions[predictions["experiment"] == name]
+        scope = table["scope"].astype(str)
+        labels = list(dict.fromkeys(s.removeprefix("class:") for s in scope if s.startswith("class:")))
+        datasets = list(dict.fromkeys(s.removeprefix("dataset:") for s in scope if s.startswith("dataset:")))
+        classes = []
+        for label in labels:
+            rows = table[scope == f"class:{label}"]
+            classes.append({"name": label, "clips": int(rows["n_clips"].iloc[0]), **_values(rows)})
+        of_train = train[(train["experiment"] == name) & (train["stage"] == "finetune")]
+        found.append(
+            {
+                "name": name,
+                "floor": is_floor(str(name), study),
+                "protocol": pooled["protocol"].iloc[0],
+                "metrics": _values(pooled),
+                "datasets": {d: _values(table[scope == f"dataset:{d}"]) for d in datasets} if len(datasets) > 1 else {},
+                "classes": classes,
+                "flat": any(value["low"] == value["high"] for value in _values(pooled).values()),
+                "absent": [row["name"] for row in classes if not row["clips"]],
+                "confusion": _confusion(own, labels),
+                "n_clips": int(pooled["n_clips"].iloc[0]),
+                "n_subjects": int(pooled["n_subjects"].iloc[0]),
+                "repeats": int(pooled["repeats"].iloc[0]),
+                "expected": _expected(study, datasets, labels),
+                "train": float(np.average(of_train["accuracy"], weights=of_train["n"])) if len(of_train) else None,
+            }
+        )
+    return sorted(found, key=lambda result: result["floor"])
+
+
+def answer(study: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The one thing that the report says first.
+
+    ``main``: the trained experiment with the highest UF1 (the best floor where nothing was trained); ``of``: among how
+    many it was chosen; ``floor``: the best floor, by UF1, on the same clips, or None; ``difference``: ``main`` minus
+    ``floor`` by paired bootstrap over subjects, {metric: {value, low, high}}; ``verdict``: above, below, unclear or
+    None.
+    """
+    trained = [result for result in found if not result["floor"]]
+    main = _best(trained or found)
+    predictions = read_table(study["predictions"], PREDICTIONS)
+    own = predictions[predictions["experiment"] == main["name"]]
+    labels = [row["name"] for row in main["classes"]]
+    best, difference = None, None
+    for result in sorted((r for r in found if r["floor"]), key=_uf1, reverse=True):
+        if result is main:
+            continue
+        try:
+            other = predictions[predictions["experiment"] == result["name"]]
+            difference = paired_difference(own, other, labels)
+        except InputError:  # other clips or classes: not comparable
+            continue
+        best = result
+        break
+    named = {
+        name: {"value": value, "low": low, "high": high} for name, (value, low, high) in (difference or {}).items()
+    }
+    verdict = None
+    if named and not math.isnan(named["uf1"]["low"]):
+        gain = named["uf1"]
+        verdict = "above" if gain["low"] > 0 else "below" if gain["high"] < 0 else "unclear"
+    return {"main": main, "of": len(trained), "floor": best, "difference": named, "verdict": verdict}
+
+
+def is_floor(name: str, study: Mapping[str, Any]) -> bool:
+    """Whether an experiment is a baseline: by its system where the study tells it, else by its name."""
+    experiments = {**study["config"].get("experiments", {}), **study.get("experiments", {})}
+    if name in experiments:
+        return experiments[name]["system"] in FLOORS
+    return name.removeprefix("floor-").startswith(FLOORS)
+
+
+def _best(found: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    if not found:
+        raise InputError("the study's metrics have no pooled row; nothing can be reported")
+    return max(found, key=_uf1)
+
+
+def _uf1(result: Mapping[str, Any]) -> float:
+    value = result["metrics"].get("uf1", {"value": math.nan})["value"]
+    return -1.0 if math.isnan(value) else value
+
+
+def _values(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
+    columns = rows[["metric", "value", "ci_low", "ci_high"]].itertuples(index=False)
+    return {m: {"value": _float(v), "low": _float(low), "high": _float(high)} for m, v, low, high in columns}
+
+
+def _float(value: Any) -> float:
+    return math.nan if value == "" else float(value)
+
+
+def _confusion(predictions: pd.DataFrame, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Counts summed over folds and repeats, and the share of each true class."""
+    counts = subject_counts(predictions, labels).sum((0, 1))
+    return [
+        {
+            "name": name,
+            "cells": [{"count": int(n), "rate": float(n / row.sum()) if row.sum() else math.nan} for n in row],
+        }
+        for name, row in zip(labels, counts, strict=True)
+    ]
+
+
+def _expected(study: Mapping[str, Any], datasets: Sequence[str], labels: Sequence[str]) -> int | None:
+    """Labelled clips of the datasets, processed or not: those that a perfect run would have scored."""
+    tables = {name.split(" (")[0]: path for name, path in study["clips"].items()}
+    if not all(name in tables for name in datasets):
+        return None
+    return sum(int(read_table(tables[name], CLIPS)["label"].isin(labels).sum()) for name in datasets)
+
+
+# --- The data ---------------------------------------------------------------------------------------------------------
+
+
+def datasets(study: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every dataset: its counts by class (indexed, processed, failed), its failed clips, its problems, its quality."""
+    found = []
+    for name, path in study["clips"].items():
+        clips = read_table(path, CLIPS)
+        quality = read_table(study["quality"][name], QUALITY)
+        status = dict(zip(quality["clip"], quality["status"], strict=True))
+        good = clips["clip"].map(status).eq("ok")
+        counts = []
+        for label in [*(label for label in dict.fromkeys(clips["label"]) if label), ""]:
+            of = clips["label"].eq(label)
+            if of.any():
+                counts.append(_count(label, of, good))
+        failed = quality[quality["status"] != "ok"]
+        problems_path = study.get("problems", {}).get(name)
+        problems = read_table(problems_path, ["problem"]).astype(str) if problems_path else pd.DataFrame()
+        found.append(
+            {
+                "name": name,
+                "synthetic": is_synthetic(name, study),
+                "kinds": sorted(set(clips["kind"])),
+                "subjects": clips["subject"].nunique(),
+                "counts": counts,
+                "total": _count("", pd.Series(True, clips.index), good),
+                "failed": failed.to_dict("records")[:ROWS_SHOWN],
+                "failed_number": len(failed),
+                "problems": problems.to_dict("records")[:ROWS_SHOWN],
+                "problems_number": len(problems),
+                "quality": _quality(quality[quality["status"] == "ok"]),
+            }
+        )
+    return found
+
+
+def is_synthetic(dataset: str, study: Mapping[str, Any]) -> bool:
+    """Whether a dataset is drawn by the workflow; where its settings are not known, whether the study is."""
+    settings = study["config"].get("datasets", {}).get(dataset.split(" (")[0])
+    return bool(study["synthetic"]) if settings is None else settings.get("layout") == "demo"
+
+
+def _count(label: str, of: pd.Series, good: pd.Series) -> dict[str, Any]:
+    return {"label": label, "indexed": int(of.sum()), "ok": int((of & good).sum()), "failed": int((of & ~good).sum())}
+
+
+def _quality(table: pd.DataFrame) -> list[dict[str, Any]]:
+    titles = {
+        "face_width_px": "Face width in the source, pixels",
+        "interocular_px": "Distance between the eyes in the source, pixels",
+        "head_motion_px": "Head motion taken off, pixels of the crop",
+        "frames": "Frames per clip",
+    }
+    rows = []
+    for name, title in titles.items():
+        values = pd.to_numeric(table[name], errors="coerce").dropna()
+        if len(values):
+            low, middle, high = values.quantile([0, 0.5, 1])
+            digits = 2 if name == "head_motion_px" else 0
+            rows.append({"title": title, "median": middle, "low": low, "high": high, "digits": digits})
+    return rows
+
+
+# --- The pictures -----------------------------------------------------------------------------------------------------
+
+
+def contact_sheets(study: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """For each dataset, a few clips of different people and classes: onset, key-frames and flow images."""
+    each = max(1, min(CLIPS_PER_DATASET, CLIPS_SHOWN // max(1, len(study["faces"]))))
+    sheets = []
+    for name in list(study["faces"])[:CLIPS_SHOWN]:
+        clips = read_table(study["clips"][name], CLIPS)
+        labels = dict(zip(clips["clip"], clips["label"], strict=True))
+        order = [label for label in dict.fromkeys(clips["label"]) if label]
+        triples = list(zip(study["faces"][name], study["keyframes"][name], study["flows"][name], strict=True))
+        usable = [triple for triple in triples if _usable(triple[0])]
+        places = np.unique(np.linspace(0, len(usable) - 1, min(each, len(usable))).round().astype(int))
+        shown = []
+        for turn, place in enumerate(places):
+            wanted = order[turn % len(order)] if order else ""
+            good = _usable(usable[place][0])
+            clip = next((clip for clip in good if labels.get(clip) == wanted), good[0])
+            shown.append(_clip(*usable[place], clip, labels.get(clip, "")))
+        sheets.append({"name": name, "synthetic": is_synthetic(name, study), "clips": shown, "people": len(triples)})
+    return sheets
+
+
+def _usable(faces: Path) -> list[str]:
+    with h5py.File(faces) as file:
+        return [str(group.attrs["clip"]) for group in file.values() if group.attrs["status"] == "ok"]
+
+
+def _clip(faces: Path, keyframes: Path, flow: Path, clip: str, label: str) -> dict[str, Any]:
+    """One clip: ``frames`` and ``flows`` are dictionaries ``title, alt, source``."""
+    table = read_table(keyframes, KEYFRAMES)
+    table = table[table["clip"] == clip].sort_values("index")
+    numbers = table["frame"].astype(int).tolist()
+    source = str(table["apex_source"].iloc[0])
+    magnitude = pd.to_numeric(table["magnitude_px"], errors="coerce").fillna(0).to_numpy()
+    apex = "" if source == "still" else table[f"apex_{source}"].iloc[0]
+    apex_place = numbers.index(int(apex)) if apex != "" and int(apex) in numbers else int(magnitude.argmax())
+    frames, flows = [], []
+    with h5py.File(faces) as file:
+        group = file[key(clip)]
+        subject = str(group.attrs["subject"])
+        there = group["frame_numbers"][()].tolist()
+        for place, (index, number) in enumerate(zip(table["index"].astype(int), numbers, strict=True)):
+            title = "still" if source == "still" else "onset" if index == 0 else f"key-frame {index}"
+            if place == apex_place and index > 0 and source != "still":
+                title = f"apex ({source})"
+            image = group["frames"][there.index(number)]
+            alt = f"Aligned face of {subject}, {label or 'no label'}: {title}, frame {number}"
+            frames.append({"title": title, "number": number, "alt": alt, "source": figures.picture(image)})
+    with h5py.File(flow) as file:
+        group = file[key(clip)]
+        fields = group["flow"][()].astype(np.float32)
+        reference = json.loads(str(file.attrs.get("settings", "{}"))).get("reference", "onset")
+    length = np.hypot(fields[:, 0], fields[:, 1]) if len(fields) else np.zeros((0, 1))
+    full = max(0.05, float(np.percentile(length, 99.5))) if length.size else 0.0
+    for field, own, number in zip(fields, length, numbers[1:], strict=False):
+        start = "onset" if reference == "onset" else "the key-frame before"
+        alt = f"Flow of {subject}, {label or 'no label'}, from {start} to frame {number}: mean {own.mean():.2f} pixels"
+        title = f"mean {own.mean():.2f} px"
+        flows.append({"title": title, "number": number, "alt": alt, "source": figures.flow_picture(field, full)})
+    return {
+        "clip": clip,
+        "subject": subject,
+        "label": label,
+        "frames": frames,
+        "flows": flows,
+        "full": full,
+        "reference": reference,
+    }
+
+
+# --- The training -----------------------------------------------------------------------------------------------------
+
+
+def training_curves(study: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One drawing per pre-trained graph and one per fine-tuned experiment (mean over folds and repeats)."""
+    tables = [read_table(path, CURVES) for path in [study["curves"], *study.get("pretraining", [])]]
+    table = pd.concat(tables, ignore_index=True)
+    drawn = []
+    pretrain = table[table["stage"] == "pretrain"].drop_duplicates(["repeat", "name", "epoch", "split"])
+    for name, part in pretrain.groupby("name", sort=False):
+        drawn.append(_curves("Pre-training", str(name), part.assign(run=part["repeat"].astype(str)), len(drawn)))
+    finetune = table[table["stage"] == "finetune"]
+    for name, part in finetune.groupby("experiment", sort=False):
+        runs = part["repeat"].astype(str) + " " + part["name"].astype(str)
+        drawn.append(_curves("Fine-tuning", str(name), part.assign(run=runs), len(drawn)))
+    return drawn
+
+
+def _curves(stage: str, name: str, table: pd.DataFrame, place: int) -> dict[str, Any]:
+    numbers = table.assign(**{c: pd.to_numeric(table[c], errors="coerce") for c in ("epoch", "loss", "accuracy")})
+    runs = table["run"].nunique()
+    kind = "repeats" if stage == "Pre-training" else "folds and repeats" if table["repeat"].nunique() > 1 else "folds"
+    title = f"{stage}: {name}"
+    note = f"mean of {runs} {kind}" if runs > 1 else ""
+    return {"note": note, "svg": figures.curves(title, numbers, f"curve{place}")}
+
+
+# --- The machine ------------------------------------------------------------------------------------------------------
+
+
+def timings(study: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Jobs, summed and longest time, and largest memory of each stage, from Snakemake's benchmarks.
+
+    Other studies may share the folder: of stages that belong to a study or a dataset, only the files of this study and
+    its datasets count.
+    """
+    folder = Path(study["benchmarks"])
+    names = {name.split(" (")[0] for name in study["clips"]}
+    rows = []
+    for stage, title in STAGES.items():
+        files = sorted((folder / stage).rglob("*.tsv"))
+        mine = {study["name"]} if stage in OF_STUDY else names if stage in OF_DATASET else None
+        files = [f for f in files if mine is None or _first(f, folder / stage) in mine]
+        table = [pd.read_csv(file, sep="\t", na_values=["-", "NA"]) for file in files]
+        table = [t for t in table if "s" in t]
+        if not table:
+            continue
+        jobs = pd.concat(table, ignore_index=True)
+        seconds = pd.to_numeric(jobs["s"], errors="coerce").fillna(0)
+        memory = pd.to_numeric(jobs["max_rss"], errors="coerce").max() if "max_rss" in jobs else math.nan
+        rows.append(
+            {
+                "stage": title,
+                "jobs": len(jobs),
+                "seconds": float(seconds.sum()),
+                "longest": float(seconds.max()),
+                "memory": 0.0 if math.isnan(memory) else float(memory),
+            }
+        )
+    return rows
+
+
+def _first(file: Path, folder: Path) -> str:
+    """The first part of a path inside ``folder``, without the ending of a file."""
+    parts = file.relative_to(folder).parts
+    return parts[0] if len(parts) > 1 else file.name.removesuffix(".tsv")
+
+
+def forests(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A drawing per metric, with all experiments."""
+    drawn = []
+    for metric in OVERALL:
+        rows = [
+            {"name": result["name"], "floor": result["floor"], **result["metrics"][metric]}
+            for result in found
+            if metric in result["metrics"] and not math.isnan(result["metrics"][metric]["value"])
+        ]
+        drawn.append(figures.forest(TITLES[metric], rows, f"forest-{metric}"))
+    return drawn

@@ -1,0 +1,186 @@
+"""One training loop for every network: Adam, Keras' decay, the epoch with the best validation loss."""
+
+import copy
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from merflow.errors import ConfigError, InputError
+from merflow.losses import Loss
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train.
+
+    Attributes:
+        epochs: at most so many.
+        patience: stop after so many epochs without a smaller validation loss.
+        learning_rate: of Adam.
+        decay: the rate at step n is ``learning_rate / (1 + decay * n)``, as in Keras.
+        batch: rows per step.
+        weight_decay: L2 penalty.
+    """
+
+    epochs: int
+    patience: int
+    learning_rate: float
+    decay: float
+    batch: int
+    weight_decay: float = 0.0
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "Schedule":
+        """The schedule among the settings of a network."""
+        return cls(**{field.name: settings[field.name] for field in fields(cls) if field.name in settings})
+
+
+class Rows(NamedTuple):
+    """Inputs and classes of rows (images, or feature vectors).
+
+    Attributes:
+        x: float32 ``[rows, inputs]``.
+        y: int64 ``[rows]``.
+    """
+
+    x: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training was.
+
+    Attributes:
+        epoch: the epoch whose weights were kept, from 1.
+        curve: per epoch and split (train, validation) a dictionary of ``epoch, split, loss, accuracy``, over rows. The
+            training figures are those met on the way, with dropout.
+    """
+
+    epoch: int
+    curve: list[dict[str, Any]]
+
+
+def class_numbers(labels: Sequence[str], classes: Sequence[str], source: Path) -> np.ndarray:
+    """Place of each label among the classes, int64.
+
+    Raises:
+        InputError: a label is no class.
+    """
+    places = {name: number for number, name in enumerate(classes)}
+    unknown = sorted(set(labels) - set(places))
+    if unknown:
+        raise InputError(f"{source}: label {unknown[0]!r} is not among the classes {', '.join(classes)}")
+    return np.array([places[label] for label in labels], dtype=np.int64)
+
+
+@contextmanager
+def repeatable(*seed: int) -> Iterator[None]:
+    """One thread, and torch's generator at ``seed``; both as before afterwards."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def fit(
+    network: nn.Module,
+    loss: Loss,
+    training: Rows,
+    validation: Rows | None,
+    schedule: Schedule,
+    name: str | None = None,
+) -> Training:
+    """Train ``network`` in place; it ends with the weights of its best epoch, in evaluation mode.
+
+    The best epoch is the one with the smallest validation loss; without validation rows, the last. Random numbers come
+    from torch's generator: call it inside :func:`repeatable`.
+
+    Args:
+        network: from ``[rows, inputs]`` to class scores ``[rows, classes]``.
+        loss: mean loss of scores and classes.
+        training: rows that train.
+        validation: rows that choose the epoch, or None.
+        schedule: how long and how fast.
+        name: if given, a line per epoch goes to the log, with the time left at most.
+
+    Raises:
+        ConfigError: the loss is no longer finite.
+    """
+    optimiser = torch.optim.Adam(
+        network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
+    )
+    curve: list[dict[str, Any]] = []
+    best, smallest, kept = 0, float("inf"), None
+    step, start = 0, time.monotonic()
+    for epoch in range(1, schedule.epochs + 1):
+        network.train()
+        total, right = 0.0, 0
+        for rows in torch.randperm(len(training.y)).split(schedule.batch):
+            x, y = training.x[rows], training.y[rows]
+            for group in optimiser.param_groups:
+                group["lr"] = schedule.learning_rate / (1 + schedule.decay * step)
+            scores = network(x)
+            value = loss(scores, y)
+            optimiser.zero_grad()
+            value.backward()
+            optimiser.step()
+            step += 1
+            total += value.item() * len(y)
+            right += int((scores.argmax(dim=1) == y).sum())
+        mean = total / len(training.y)
+        if not np.isfinite(mean):
+            raise ConfigError(f"training diverged in epoch {epoch} (loss {mean}); choose a smaller learning_rate")
+        curve.append({"epoch": epoch, "split": "train", "loss": mean, "accuracy": right / len(training.y)})
+        if validation is None:
+            best = epoch
+        else:
+            held = evaluate(network, loss, validation, schedule.batch)
+            curve.append({"epoch": epoch, "split": "validation"} | held)
+            if held["loss"] < smallest:
+                best, smallest, kept = epoch, held["loss"], copy.deepcopy(network.state_dict())
+        if name:
+            _report(name, epoch, schedule.epochs, curve, time.monotonic() - start)
+        if validation is not None and epoch - best >= schedule.patience:
+            break
+    if kept is not None:
+        network.load_state_dict(kept)
+    network.eval()
+    return Training(best, curve)
+
+
+def _report(name: str, epoch: int, epochs: int, curve: list[dict[str, Any]], seconds: float) -> None:
+    latest = [row for row in curve[-2:] if row["epoch"] == epoch]
+    figures = ", ".join(f"{row['split']} loss {row['loss']:.3f} accuracy {row['accuracy']:.1%}" for row in latest)
+    left = seconds / epoch * (epochs - epoch)
+    log.info("%s: epoch %d of %d, %s, at most %.0f s left", name, epoch, epochs, figures, left)
+
+
+@torch.no_grad()
+def scores_of(network: nn.Module, x: Tensor, batch: int) -> Tensor:
+    """Class scores of all rows in evaluation mode, ``[rows, classes]``."""
+    network.eval()
+    return torch.cat([network(part) for part in x.split(batch)])
+
+
+def evaluate(network: nn.Module, loss: Loss, rows: Rows, batch: int) -> dict[str, float]:
+    """``loss`` and ``accuracy`` over rows in evaluation mode."""
+    scores = scores_of(network, rows.x, batch)
+    return {
+        "loss": float(loss(scores, rows.y)),
+        "accuracy": float((scores.argmax(dim=1) == rows.y).double().mean()),
+    }

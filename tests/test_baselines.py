@@ -1,0 +1,192 @@
+"""Floors: what they answer, that they learn, and that they never see a test label."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.svm import LinearSVC
+
+from merflow.baselines import SIDE, fit, read_flow_images, run
+from merflow.errors import ConfigError, InputError
+from merflow.metrics import score
+from merflow.resize import area_resize
+from merflow.tables import ACCURACY_TRAIN, PREDICTIONS, read_table
+
+CLASSES = ["happiness", "surprise", "disgust"]
+SIZE = 32
+
+
+def make_cache(
+    path: Path, labels: list[str], subjects: list[str], *, strength: float = 1.0, seed: int = 0, dataset: str = "people"
+) -> Path:
+    """A cache whose flow at the apex shows the class in its place; at the other key-frames it shows another class."""
+    rng = np.random.default_rng(seed)
+    flow = rng.normal(0, 0.2, (len(labels), 3, 3, SIZE, SIZE))
+    apex = rng.integers(0, 3, len(labels))
+    for n, label in enumerate(labels):
+        for m in range(3):
+            place = CLASSES.index(label) if label in CLASSES else 0
+            place = place if m == apex[n] else (place + 1) % len(CLASSES)
+            flow[n, m, 0, 4 : SIZE - 4, 10 * place : 10 * place + 8] += strength
+    text = h5py.string_dtype()
+    with h5py.File(path, "w") as file:
+        file.create_dataset("clip", data=[f"c{n:03d}" for n in range(len(labels))], dtype=text)
+        file.create_dataset("subject", data=subjects, dtype=text)
+        file.create_dataset("label", data=labels, dtype=text)
+        file["flow"] = flow.astype(np.float16)
+        file["apex_index"] = apex
+        file.attrs.update(dataset=dataset, classes=CLASSES, preparation="default")
+    return path
+
+
+def balanced(people: int = 6, each: int = 2) -> tuple[list[str], list[str]]:
+    labels = CLASSES * each * people
+    return labels, [f"people/s{i}" for i in range(people) for _ in range(each * len(CLASSES))]
+
+
+def outcome(caches: list[Path], system: str, folder: Path, **settings) -> pd.DataFrame:
+    settings = {"experiment": "floor", "protocol": "loso", "classes": CLASSES, "seeds": [0]} | settings
+    run(caches, system, folder / "predictions.csv", folder / "accuracy_train.csv", settings)
+    return read_table(folder / "predictions.csv", PREDICTIONS)
+
+
+def accuracy(table: pd.DataFrame) -> float:
+    return score(table["truth"], table["predicted"], CLASSES)["accuracy"]
+
+
+@pytest.mark.parametrize("system", ["linear-svm", "softmax"])
+def test_learns_what_the_apex_shows_and_nothing_from_noise(tmp_path, system):
+    easy = outcome([make_cache(tmp_path / "easy.h5", *balanced())], system, tmp_path)
+    floor = outcome([tmp_path / "easy.h5"], "majority", tmp_path)
+    assert accuracy(easy) > 0.9 > accuracy(floor) + 0.3
+    noise = outcome([make_cache(tmp_path / "noise.h5", *balanced(), strength=0.0)], system, tmp_path)
+    assert accuracy(noise) < 0.7
+
+
+def test_majority_answers_the_most_frequent_class_of_training(tmp_path):
+    # Over all clips surprise leads by one; where the subject with three of them is left out, happiness leads.
+    labels = ["happiness"] * 3 + ["surprise"] * 3 + ["surprise", "disgust"]
+    subjects = ["people/a"] * 3 + ["people/b"] * 3 + ["people/c"] * 2
+    table = outcome([make_cache(tmp_path / "cache.h5", labels, subjects)], "majority", tmp_path)
+    by_fold = table.groupby("fold")["predicted"].unique().map(list).to_dict()
+    assert by_fold == {"people/a": ["surprise"], "people/b": ["happiness"], "people/c": ["happiness"]}
+    row = table[table["fold"] == "people/b"].iloc[0]
+    assert (row["p_happiness"], row["p_surprise"], row["p_disgust"]) == pytest.approx((0.6, 0.2, 0.2))
+
+
+@pytest.mark.parametrize("system", ["majority", "linear-svm", "softmax"])
+def test_poisoned_test_labels_change_no_prediction(tmp_path, system):
+    labels, subjects = balanced()
+    clean = outcome([make_cache(tmp_path / "clean.h5", labels, subjects)], system, tmp_path)
+    with h5py.File(tmp_path / "clean.h5") as file:
+        flow = file["flow"][()]
+    for fold in ("people/s0", "people/s5"):
+        poisoned = [
+            CLASSES[(CLASSES.index(label) + 1) % 3] if subject == fold else label
+            for label, subject in zip(labels, subjects, strict=True)
+        ]
+        cache = make_cache(tmp_path / "poisoned.h5", poisoned, subjects)
+        with h5py.File(cache, "a") as file:
+            file["flow"][...] = flow
+        other = outcome([cache], system, tmp_path)
+        columns = ["clip", "predicted", *(f"p_{name}" for name in CLASSES)]
+        one, two = (table.loc[table["fold"] == fold, columns].reset_index(drop=True) for table in (clean, other))
+        pd.testing.assert_frame_equal(one, two)
+        truths = [table.loc[table["fold"] == fold, "truth"].tolist() for table in (clean, other)]
+        assert truths[0] != truths[1]  # the poison was there
+
+
+@pytest.mark.parametrize("system", ["majority", "linear-svm", "softmax"])
+def test_tables_follow_their_contract(tmp_path, system):
+    labels, subjects = balanced(people=3)
+    labels[0] = ""
+    table = outcome([make_cache(tmp_path / "cache.h5", labels, subjects)], system, tmp_path)
+    assert list(table)[: len(PREDICTIONS)] == PREDICTIONS
+    assert len(table) == len(labels) - 1 and "c000" not in set(table["clip"])
+    assert (table["fold"] == table["subject"]).all() and (table["dataset"] == "people").all()
+    probabilities = table[[f"p_{name}" for name in CLASSES]]
+    assert np.allclose(probabilities.sum(axis=1), 1)
+    assert (probabilities.to_numpy().argmax(1) == table["predicted"].map(CLASSES.index)).all()
+    train = read_table(tmp_path / "accuracy_train.csv", ACCURACY_TRAIN)
+    assert train["n"].tolist() == [12, 11, 11]
+    assert set(train["stage"]) == {"finetune"} and train["accuracy"].between(0, 1).all()
+
+
+def test_two_datasets_and_several_seeds(tmp_path):
+    labels, subjects = balanced(people=2)
+    caches = [
+        make_cache(tmp_path / "a.h5", labels, subjects),
+        make_cache(tmp_path / "b.h5", labels, [s.replace("people", "others") for s in subjects], dataset="others"),
+    ]
+    table = outcome(caches, "linear-svm", tmp_path, seeds=[0, 3])
+    assert len(table) == 2 * 2 * len(labels) and table["fold"].nunique() == 4
+    assert set(zip(table["repeat"], table["dataset"], strict=True)) == {
+        (seed, name) for seed in (0, 3) for name in ("people", "others")
+    }
+
+
+def test_features_are_u_v_strain_at_the_apex_averaged_by_area(tmp_path):
+    labels, subjects = balanced(people=2, each=1)
+    cache = make_cache(tmp_path / "cache.h5", labels, subjects)
+    data = read_flow_images([cache], CLASSES)
+    with h5py.File(cache) as file:
+        expected = file["flow"][4, file["apex_index"][4]].astype(np.float32)
+    assert data.images.shape == (6, 3 * SIDE * SIDE)
+    np.testing.assert_array_equal(data.images[4], area_resize(expected, SIDE).ravel())
+    assert data.images[4].reshape(3, -1).mean(1) == pytest.approx(expected.reshape(3, -1).mean(1), abs=1e-4)
+
+
+def test_linear_svm_is_scikit_learns_on_inputs_standardised_by_training(tmp_path):
+    rng = np.random.default_rng(0)
+    images, label = rng.normal(5, 3, (40, 20)).astype(np.float32), rng.integers(0, 3, 40)
+    test = rng.normal(5, 3, (10, 20)).astype(np.float32)
+    mean, deviation = images.astype(float).mean(0), images.astype(float).std(0)
+    reference = LinearSVC(C=1e-3, class_weight="balanced", dual=True, max_iter=10_000, random_state=0)
+    reference.fit((images - mean) / deviation, label)
+    margins = reference.decision_function((test - mean) / deviation)
+    expected = np.exp(margins) / np.exp(margins).sum(1, keepdims=True)
+    np.testing.assert_allclose(fit("linear-svm", images, label, 3)(test), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("system", ["linear-svm", "softmax"])
+def test_two_classes_or_one_in_training_work_too(system):
+    rng = np.random.default_rng(1)
+    images = rng.normal(0, 1, (30, 8)).astype(np.float32)
+    label = np.where(images[:, 0] > 0, 3, 1)
+    probabilities = fit(system, images, label, 4)(images)
+    assert (probabilities.argmax(1) == label).mean() > 0.8
+    assert np.allclose(probabilities.sum(1), 1) and not probabilities[:, [0, 2]].any()
+    assert (fit(system, images, np.full(30, 2), 4)(images).argmax(1) == 2).all()
+
+
+def test_same_bytes_twice(tmp_path):
+    cache = make_cache(tmp_path / "cache.h5", *balanced(people=3))
+    files = []
+    for _ in range(2):
+        outcome([cache], "linear-svm", tmp_path)
+        files.append((tmp_path / "predictions.csv").read_bytes())
+    assert files[0] == files[1]
+
+
+def test_what_cannot_be_used_is_named(tmp_path):
+    labels, subjects = balanced(people=2)
+    cache = make_cache(tmp_path / "cache.h5", labels, subjects)
+    with pytest.raises(ConfigError, match="allowed: majority, linear-svm, softmax"):
+        outcome([cache], "tsdgcn", tmp_path)
+    with pytest.raises(InputError, match="has one of the labels anger, fear"):
+        outcome([cache], "majority", tmp_path, classes=["anger", "fear"])
+    (tmp_path / "broken.h5").write_text("no HDF5")
+    with pytest.raises(InputError, match="broken.h5 cannot be read as a cache"):
+        outcome([tmp_path / "broken.h5"], "majority", tmp_path)
+    with h5py.File(cache, "a") as file:
+        file["flow"][3] = np.nan
+    with pytest.raises(InputError, match="flow of clip c003 is not finite"):
+        outcome([cache], "softmax", tmp_path)
+    with h5py.File(cache, "a") as file:
+        del file["flow"]
+        file["flow"] = np.zeros((len(labels), 0, 3, SIZE, SIZE), np.float16)
+    with pytest.raises(InputError, match="still images without flow"):
+        outcome([cache], "linear-svm", tmp_path)
+    assert not (tmp_path / "predictions.csv").exists()

@@ -1,0 +1,524 @@
+"""The report: everything is there, nothing is loaded, nothing breaks out, and demo data are called synthetic."""
+
+import base64
+import re
+import tempfile
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from merflow.clips import Clip
+from merflow.errors import InputError
+from merflow.evaluate import evaluate, merge
+from merflow.files import key
+from merflow.headline import headline
+from merflow.report import contents, duration, figures, memory, study_files, write_report
+from merflow.tables import ACCURACY_TRAIN, CLIPS, CURVES, KEYFRAMES, PREDICTIONS, QUALITY, write_table
+
+CLASSES = ["happiness", "surprise", "disgust", "fear", "sadness"]
+SIZE = 48
+
+
+def drawn_face(size: int, smile: float) -> np.ndarray:
+    """A grey face of a few ellipses."""
+    y, x = np.mgrid[0:size, 0:size] / size - 0.5
+    face = np.full((size, size), 60.0)
+    face[(x / 0.36) ** 2 + (y / 0.46) ** 2 < 1] = 180
+    for side in (-1, 1):
+        face[((x - side * 0.15) / 0.06) ** 2 + ((y + 0.12) / 0.03) ** 2 < 1] = 40
+    face[(np.abs(x) < 0.15) & (np.abs(y - 0.22 + smile * x**2 * 8) < 0.02)] = 70
+    return face.astype(np.uint8)
+
+
+def make_dataset(
+    folder: Path, name: str, kind: str, subjects: int, classes: list[str], bad: str | None, seed: int
+) -> dict:
+    """Tables and HDF5 files of a made-up dataset; the first clip of the second subject fails for reason ``bad``."""
+    rng = np.random.default_rng(seed)
+    clips, quality = [], []
+    files: dict[str, list[Path]] = {"faces": [], "keyframes": [], "flow": []}
+    prepared = folder / "data" / name / "default"
+    for number in range(1, subjects + 1):
+        subject = f"{name}/s{number:02d}"
+        paths = {stage: prepared / stage / f"s{number:02d}{end}" for stage, end in
+                 (("faces", ".h5"), ("keyframes", ".csv"), ("flow", ".h5"))}  # fmt: skip
+        for stage, path in paths.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            files[stage].append(path)
+        rows = []
+        with h5py.File(paths["faces"], "w") as faces, h5py.File(paths["flow"], "w") as flow:
+            flow.attrs["settings"] = '{"reference": "onset"}'
+            for label in classes:
+                clip = f"s{number:02d}_{label}"
+                status = bad if bad and number == 2 and label == classes[0] else "ok"
+                onset, apex, offset = 3, 9, 15
+                clips.append(Clip(clip, subject, label, kind, f"frames/{clip}", onset, apex, offset, 200).row())
+                group, fields = faces.create_group(key(clip)), flow.create_group(key(clip))
+                for each in (group, fields):
+                    each.attrs.update(clip=clip, subject=subject, status=status)
+                quality.append({"clip": clip, "subject": subject, "label": label,
+                                "status": "ok" if status == "ok" else "failed",
+                                "reason": "" if status == "ok" else status})  # fmt: skip
+                if status != "ok":
+                    continue
+                quality[-1] |= {"face_width_px": 200 + rng.integers(40), "interocular_px": 118 + rng.integers(5),
+                                "head_motion_px": rng.random(), "frames": 13}  # fmt: skip
+                numbers = np.arange(onset, offset + 1)
+                group["frames"] = np.stack([drawn_face(SIZE, 0.04 * (n - onset)) for n in numbers])
+                group["frame_numbers"] = numbers
+                chosen = [3, 5, 7, 9, 11, 13]
+                y, x = np.mgrid[0:SIZE, 0:SIZE] / SIZE - 0.5
+                spot = np.exp(-((x**2 + (y - 0.2) ** 2) / 0.02))
+                field = np.stack([x, y]) * 20 * spot
+                fields["flow"] = np.stack([field * m / 3 for m in (1, 2, 3, 2, 1)]).astype(np.float16)
+                for index, frame in enumerate(chosen):
+                    rows.append({"clip": clip, "index": index, "frame": frame, "magnitude_px": 3 - abs(3 - index),
+                                 "apex_annotated": apex, "apex_spotted": apex, "apex_source": "annotated"})  # fmt: skip
+        write_table(rows, paths["keyframes"], KEYFRAMES)
+    base = folder / "data" / name
+    write_table(clips, base / "clips.csv", CLIPS)
+    write_table(quality, prepared / "quality.csv", QUALITY)
+    columns = ["dataset", "file", "row", "clip", "field", "problem"]
+    problems = [{"dataset": name, "file": "manifest.csv", "row": 7, "clip": "x", "field": "onset",
+                 "problem": "onset 9 lies after apex 3"}] if bad else []  # fmt: skip
+    write_table(problems, base / "problems.csv", columns)
+    return {
+        "clips": base / "clips.csv",
+        "quality": prepared / "quality.csv",
+        "problems": base / "problems.csv",
+        **files,
+    }
+
+
+def make_predictions(
+    folder: Path, experiment: str, clips: pd.DataFrame, quality: pd.DataFrame, skill: float, classes: list[str]
+) -> Path:
+    """Tables of an experiment that is right with probability ``skill``."""
+    rng = np.random.default_rng(len(experiment))
+    good = clips[clips["clip"].isin(quality.loc[quality["status"] == "ok", "clip"])]
+    rows, accuracies, curves = [], [], []
+    for clip in good.to_dict("records"):
+        predicted = clip["label"] if rng.random() < skill else str(rng.choice(classes))
+        rows.append({"experiment": experiment, "repeat": 0, "fold": clip["subject"], "dataset": "people-micro",
+                     "subject": clip["subject"], "clip": clip["clip"], "truth": clip["label"], "predicted": predicted}
+                    | {f"p_{name}": 0.6 if name == predicted else 0.1 for name in classes})  # fmt: skip
+    for fold in sorted(set(good["subject"])):
+        common = {"experiment": experiment, "repeat": 0}
+        accuracies.append(common | {"fold": fold, "stage": "finetune", "accuracy": 0.9, "n": 50})
+        for epoch in range(1, 30 + int(rng.integers(20))):
+            for split, gap in (("train", 0.0), ("validation", 0.3)):
+                loss = 1.6 * np.exp(-epoch / 12) + gap + 0.05 * rng.random()
+                accuracy = 1 - 0.8 * np.exp(-epoch / 10) - gap / 2
+                curves.append(common | {"stage": "finetune", "name": fold, "epoch": epoch, "split": split,
+                                        "loss": loss, "accuracy": accuracy})  # fmt: skip
+    out = folder / "experiments" / key(experiment)
+    write_table(rows, out / "predictions.csv", PREDICTIONS)
+    write_table(accuracies, out / "accuracy_train.csv", ACCURACY_TRAIN)
+    write_table(curves, out / "curves.csv", CURVES)
+    evaluate(out / "predictions.csv", out / "metrics.csv",
+             {"experiment": experiment, "protocol": "loso", "classes": classes})  # fmt: skip
+    return out
+
+
+def make_study(
+    folder: Path, *, synthetic: bool = True, title: str = "A made-up study", bad: str | None = "no face found",
+    skills: dict[str, float] | None = None, classes: list[str] = CLASSES,
+) -> dict:  # fmt: skip
+    """A whole study of made-up files, as :func:`merflow.report.write_report` takes it."""
+    data = {
+        "people-macro": make_dataset(folder, "people-macro", "macro", 4, classes, None, 1),
+        "people-micro": make_dataset(folder, "people-micro", "micro", 8, classes, bad, 2),
+    }
+    clips = pd.read_csv(data["people-micro"]["clips"])
+    quality = pd.read_csv(data["people-micro"]["quality"])
+    skills = skills or {"tsdgcn": 0.7, "majority": 0.0, "linear-svm": 0.3, "softmax": 0.25}
+    outs = [make_predictions(folder, name, clips, quality, skill, classes) for name, skill in skills.items()]
+    for table in ("predictions", "accuracy_train", "metrics"):
+        merge([out / f"{table}.csv" for out in outs], folder / f"{table}.csv")
+    pretrain = []
+    for graph in ("8+2-64px-seed0", "4+0-64px-seed0"):
+        for epoch in range(1, 41):
+            for split, gap in (("train", 0), ("validation", 0.2)):
+                pretrain.append({"experiment": "", "repeat": 0, "stage": "pretrain", "name": graph, "epoch": epoch,
+                                 "split": split, "loss": 1.6 * np.exp(-epoch / 9) + gap,
+                                 "accuracy": 1 - 0.8 * np.exp(-epoch / 9) - gap})  # fmt: skip
+    write_table(pretrain, folder / "pretrain.csv", CURVES)
+    learned = [out / "curves.csv" for out in outs if not contents.is_floor(out.name, {"config": {}})]
+    merge([folder / "pretrain.csv", *learned], folder / "curves.csv")
+    for place, path in enumerate(["align/people-micro/default/s01", "align/people-micro/default/s02",
+                                  "align/other-dataset/default/s01", "finetune/made/tsdgcn", "finetune/other/tsdgcn",
+                                  "gather/made", "graph/8+2"]):  # fmt: skip
+        file = folder / "benchmarks" / f"{path}.tsv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(
+            f"s\th:m:s\tmax_rss\tcpu_time\n{10.0 + place}\t0:00:10\t{'NA' if place == 6 else 200 + place}\t9\n"
+        )
+    layout = "demo" if synthetic else "manifest"
+    return {
+        "name": "made",
+        "title": title,
+        "synthetic": synthetic,
+        "config": {"study": "made", "datasets": {name: {"layout": layout} for name in data},
+                   "experiments": {"tsdgcn": {"system": "tsdgcn", "seeds": (0,)}}},  # fmt: skip
+        "versions": {"Python": "3.11", "numpy": "2"},
+        "clips": {name: files["clips"] for name, files in data.items()},
+        "quality": {name: files["quality"] for name, files in data.items()},
+        "problems": {name: files["problems"] for name, files in data.items()},
+        "faces": {name: files["faces"] for name, files in data.items()},
+        "keyframes": {name: files["keyframes"] for name, files in data.items()},
+        "flows": {name: files["flow"] for name, files in data.items()},
+        "predictions": folder / "predictions.csv",
+        "metrics": folder / "metrics.csv",
+        "curves": folder / "curves.csv",
+        "accuracy_train": folder / "accuracy_train.csv",
+        "benchmarks": folder / "benchmarks",
+    }  # fmt: skip
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page: tags, attributes, text; fails where tags do not match."""
+
+    VOID = {"meta", "img", "br", "use", "path"}
+
+    def __init__(self, html: str):
+        super().__init__()
+        html = html.replace("\N{NO-BREAK SPACE}", " ")
+        self.html, self.tags, self.open, self.words = html, [], [], []
+        self.section, self.of_section = "", {}
+        self.feed(html)
+        self.close()
+        assert not self.open, self.open
+        self.text = " ".join("".join(self.words).split())
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag == "section":
+            self.section = dict(attributes)["id"]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+        if tag == "section":
+            self.section = ""
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+            self.of_section[self.section] = self.of_section.get(self.section, "") + data
+
+    def values(self, *names: str) -> list[str]:
+        return [value for _, attributes in self.tags for name, value in attributes.items() if name in names]
+
+
+def written(study: dict, folder: Path) -> Page:
+    write_report(study, folder / "report.html")
+    return Page((folder / "report.html").read_text())
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    return make_study(folder) | {"folder": folder}
+
+
+@pytest.fixture(scope="module")
+def page(study):
+    return written(study, study["folder"])
+
+
+@pytest.fixture
+def without_drawings(monkeypatch):
+    """Leaves out what takes time and is not what a test is about."""
+    for slow in ("forests", "training_curves"):
+        monkeypatch.setattr(contents, slow, lambda *_: [])
+
+
+def test_every_section_is_there_and_reached_from_the_contents(page):
+    sections = [a["id"] for tag, a in page.tags if tag == "section"]
+    expected = "answer results classes data failed pictures curves timings settings versions"
+    assert sections == expected.split()
+    links = [a["href"] for tag, a in page.tags if tag == "a"]
+    assert links == [f"#{name}" for name in sections[1:]]
+
+
+def test_answer_comes_first_with_numbers_and_the_best_floor(study, page):
+    metrics = pd.read_csv(study["metrics"])
+    pooled = metrics[metrics["scope"] == "pooled"].set_index(["experiment", "metric"])
+    text = page.of_section["answer"]
+    for metric in ("accuracy", "uf1", "uar"):
+        row = pooled.loc["tsdgcn", metric]
+        assert f"{row['value']:.3f}" in text and f"[{row['ci_low']:.2f}, {row['ci_high']:.2f}]" in text
+    assert f"{100 * pooled.loc[('tsdgcn', 'accuracy'), 'value']:.1f} % of 39 clips" in text
+    floors = {name: pooled.loc[(name, "uf1"), "value"] for name in ("majority", "linear-svm", "softmax")}
+    best = max(floors, key=floors.get)
+    assert f"the best floor, {best}" in text
+    assert f"UF1 of the floors: {', '.join(f'{name} {floor:.3f}' for name, floor in floors.items())}." in text
+    assert page.html.index('id="answer"') < page.html.index('id="results"')
+
+
+def test_results_name_every_experiment_and_what_was_not_scored(page):
+    text = page.of_section["results"]
+    for name in ("tsdgcn", "majority (floor)", "linear-svm (floor)", "softmax (floor)"):
+        assert name in text
+    assert "39 of 40" in text
+
+
+def test_confusion_has_the_counts_and_rates_of_the_predictions(study, page):
+    predictions = pd.read_csv(study["predictions"])
+    own = predictions[predictions["experiment"] == "tsdgcn"]
+    counts = pd.crosstab(own["truth"], own["predicted"]).reindex(index=CLASSES, columns=CLASSES, fill_value=0)
+    table = re.search(r'<table class="confusion">.*?</table>', page.html, re.DOTALL).group(0)
+    cells = re.findall(r">([\d–]+) ?%<small>(\d+)</small>", table)
+    assert [int(count) for _, count in cells] == counts.to_numpy().ravel().tolist()
+    rates = (100 * counts.div(counts.sum(axis=1), axis=0)).to_numpy().ravel()
+    assert [int(rate) for rate, _ in cells] == [int(f"{rate:.0f}") for rate in rates]
+
+
+def test_clips_are_counted_and_failures_give_their_reason(page):
+    text = " ".join(page.of_section["data"].split())
+    assert "happiness871" in text and "all40391" in text and "all20200" in text
+    failed = page.of_section["failed"]
+    assert "no face found" in failed and "s02_happiness" in failed and "1 of 40" in failed
+    assert "onset 9 lies after apex 3" in failed
+
+
+def test_pictures_show_onset_keyframes_apex_and_flow(page):
+    images = [a for tag, a in page.tags if tag == "img"]
+    assert len(images) == 1 + 2 * contents.CLIPS_PER_DATASET * (6 + 5)
+    alts = [image["alt"] for image in images]
+    assert sum("onset, frame 3" in alt for alt in alts) == 8
+    assert sum("apex (annotated), frame 9" in alt for alt in alts) == 8
+    assert sum(alt.startswith("Flow of people-micro/") for alt in alts) == 4 * 5
+    shown = {alt.split("Aligned face of ")[1].split(",")[0] for alt in alts if "Aligned" in alt}
+    assert len(shown) == 8  # as many different people as clips
+    assert len({image["src"] for image in images}) == 1 + 6 + 3  # the key; frames; three strengths of flow
+
+
+def test_every_picture_and_drawing_has_a_text(page):
+    for tag, attributes in page.tags:
+        if tag == "img":
+            assert len(attributes["alt"]) > 10
+        if tag == "svg":
+            assert attributes["role"] == "img" and len(attributes["aria-label"]) > 20
+    assert sum(tag == "svg" for tag, _ in page.tags) == 3 + 3  # metrics; two graphs and the fine-tuning
+
+
+def test_nothing_is_loaded_from_anywhere(page):
+    assert not re.search(r"https?://|@import|//[\w.-]+\.\w+/", re.sub(r"base64,[\w+/=]*", "", page.html))
+    assert not {"script", "link", "iframe", "object", "embed", "base", "form"} & {tag for tag, _ in page.tags}
+    assert all(value.startswith(("#", "data:image/jpeg;base64,")) for value in page.values("src", "href", "xlink:href"))
+    assert set(re.findall(r"url\((.)", page.html)) <= {"#"}
+    policy = next(a["content"] for tag, a in page.tags if tag == "meta" and "http-equiv" in a)
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def test_ids_are_unique_and_references_lead_somewhere(page):
+    ids = page.values("id")
+    assert len(ids) == len(set(ids))
+    used = {value[1:] for value in page.values("href") if value.startswith("#")}
+    used |= set(re.findall(r"url\(#([^)]*)\)", page.html))
+    assert used <= set(ids)
+
+
+def test_colours_follow_the_readers_mode(page):
+    assert "prefers-color-scheme: dark" in page.html and "var(--first)" in page.html
+    drawings = "".join(re.findall(r"<svg.*?</svg>", page.html, re.DOTALL))
+    assert not re.search(r"#[0-9a-fA-F]{6}\b", drawings)
+
+
+def test_demo_data_are_called_synthetic_everywhere_they_show(page):
+    assert "(synthetic)" in re.search(r"<title>(.*?)</title>", page.html).group(1)
+    for section in ("results", "classes", "data", "pictures", "curves"):
+        assert "synthetic" in page.of_section[section]
+    assert "no claim about people" in page.of_section["answer"]
+    assert page.of_section["pictures"].count("synthetic") == 1 + 2 + 8
+    assert "synthetic demo data" in headline_of(page)
+
+
+def headline_of(page: Page) -> str:
+    """The headline of a study whose report is ``page``; its metrics are beside the point."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "report.html").write_text(page.html)
+        Path(folder, "metrics.csv").write_text("experiment,scope,metric,value,ci_low,ci_high\n")
+        return headline(Path(folder))
+
+
+def test_real_data_are_not_called_synthetic(tmp_path):
+    page = written(make_study(tmp_path, synthetic=False, bad=None), tmp_path)
+    assert "synthetic" not in re.sub(r"base64,[\w+/=]*", "", page.html).lower()
+    assert "synthetic" not in headline_of(page)
+    assert "every indexed clip was processed" in page.of_section["failed"]
+
+
+@pytest.mark.usefixtures("without_drawings")
+def test_only_the_demo_datasets_of_a_mixed_study_are_synthetic(study, tmp_path):
+    config = study["config"] | {"datasets": study["config"]["datasets"] | {"people-micro": {"layout": "manifest"}}}
+    page = written(study | {"config": config}, tmp_path)
+    marked = [a for tag, a in page.tags if tag == "h3"]
+    assert marked
+    assert [d["synthetic"] for d in contents.datasets(study | {"config": config})] == [True, False]
+    assert page.of_section["pictures"].count("synthetic") == 1 + 1 + 4
+
+
+EVIL = '<script>alert("1")</script>'
+
+
+def test_text_of_users_stays_text(tmp_path):
+    classes = ['<img src="x" onerror="alert(1)">', "b&b <i>", "'quoted'"]
+    skills = {'net"><blink>': 0.7, "majority": 0.1}
+    study = make_study(tmp_path, title=EVIL, bad=EVIL, classes=classes, skills=skills, synthetic=False)
+    study["config"] = {"note": EVIL, "datasets": {}}
+    study["versions"] = {EVIL: EVIL}
+    page = written(study, tmp_path)
+    tags = {tag for tag, _ in page.tags}
+    assert not tags & {"script", "blink", "i"}
+    assert all(a["src"].startswith("data:") for tag, a in page.tags if tag == "img")
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    for section in ("failed", "settings", "versions"):
+        assert EVIL in page.of_section[section]
+    assert classes[0] in page.of_section["classes"] and 'net"><blink>' in page.of_section["answer"]
+    assert any(classes[0] in alt for alt in page.values("alt"))
+
+
+def test_same_inputs_same_bytes(study, page, tmp_path):
+    assert written(study, tmp_path).html == page.html
+
+
+@pytest.mark.parametrize(
+    "skills, words",
+    [
+        ({"tsdgcn": 0.95, "majority": 0.0}, "That is above the best floor, majority"),
+        ({"tsdgcn": 0.5, "linear-svm": 0.4}, "cannot be told apart"),  # higher, but the interval holds 0
+        ({"tsdgcn": 0.0, "linear-svm": 1.0}, "below"),
+        ({"tsdgcn": 0.5}, "No floor ran on the same clips"),
+        ({"majority": 0.0, "softmax": 0.6}, "No network was trained in this study. The best floor, softmax"),
+        ({"tsdgcn": 0.8, "another": 0.3, "majority": 0.0}, "highest UF1 of 2 is shown"),
+    ],
+)
+@pytest.mark.usefixtures("without_drawings")
+def test_verdict_follows_the_numbers(tmp_path, skills, words):
+    study = make_study(tmp_path, skills=skills)
+    found = contents.results(study)
+    answer = contents.answer(study, found)
+    page = written(study, tmp_path)
+    assert words in page.of_section["answer"].replace("\n", " ")
+    assert ("An interval without width" in page.of_section["results"]) == any(r["flat"] for r in found)
+    if answer["verdict"]:
+        difference = answer["difference"]["uf1"]
+        sides = {"above": difference["low"] > 0, "below": difference["high"] < 0}
+        assert sides.get(answer["verdict"], difference["low"] <= 0 <= difference["high"])
+
+
+def test_timings_sum_the_jobs_of_this_study_and_its_datasets(study, page):
+    rows = {row["stage"]: row for row in contents.timings(study)}
+    assert rows["Find and crop faces"] | {"stage": ""} == {
+        "stage": "", "jobs": 2, "seconds": 21.0, "longest": 11.0, "memory": 201.0
+    }  # fmt: skip
+    assert rows["Fine-tune"]["seconds"] == 13 and rows["Gather tables"]["jobs"] == 1
+    assert rows["Build graphs"]["memory"] == 0  # NA in the file
+    assert "1 min 05 s" in page.of_section["timings"]
+
+
+def test_numbers_for_people():
+    assert [duration(s) for s in (0.04, 59.94, 59.96, 185, 3600, 7805)] == [
+        "0.0 s", "59.9 s", "1 min 00 s", "3 min 05 s", "1 h 00 min", "2 h 10 min"
+    ]  # fmt: skip
+    assert [memory(m) for m in (0, 812.4, 2048)] == ["–", "812 MB", "2.0 GB"]
+
+
+@pytest.mark.usefixtures("without_drawings")
+def test_stills_failed_datasets_and_missing_benchmarks_are_shown_as_such(tmp_path):
+    study = make_study(tmp_path)
+    for path, table in zip(study["faces"]["people-macro"], study["keyframes"]["people-macro"], strict=True):
+        with h5py.File(path, "a") as file:
+            names = [group.attrs["clip"] for group in file.values()]
+        still = {"index": 1, "frame": 3, "magnitude_px": 0, "apex_source": "still"}
+        write_table([{"clip": name} | still for name in names], table, KEYFRAMES)
+    for path in study["flows"]["people-macro"]:
+        with h5py.File(path, "a") as file:
+            for group in file.values():
+                del group["flow"]
+                group["flow"] = np.zeros((0, 2, SIZE, SIZE), np.float16)
+    for path in study["faces"]["people-micro"]:
+        with h5py.File(path, "a") as file:
+            for group in file.values():
+                group.attrs["status"] = "no face found"
+    page = written(study | {"benchmarks": tmp_path / "nothing"}, tmp_path)
+    images = [a["alt"] for tag, a in page.tags if tag == "img"]
+    assert len(images) == 1 + 4 and "still, frame 3" in images[1]
+    assert "No clip of this dataset was processed" in page.of_section["pictures"]
+    assert "No benchmarks were found" in page.of_section["timings"]
+
+
+def test_curves_show_the_mean_of_the_folds_while_half_of_them_train():
+    rows = [
+        {"run": run, "epoch": epoch, "split": "train", "loss": float(run), "accuracy": 0.5}
+        for run, last in ((1, 4), (2, 4), (3, 9))
+        for epoch in range(1, last + 1)
+    ]
+    svg = figures.curves("mine", pd.DataFrame(rows), "x")
+    assert "mean of 3 runs" in svg and "train loss 2.00" in svg  # mean of 1, 2, 3 at epoch 4; not the last run's 3
+    alone = figures.curves("mine", pd.DataFrame(rows).query("run == 3"), "x")
+    assert "train loss 3.00" in alone and "mean of" not in alone
+
+
+def test_pictures_keep_colours_and_are_small():
+    image = np.zeros((300, 200, 3), np.uint8)
+    image[..., 0] = 200
+    data = base64.b64decode(figures.picture(image).removeprefix("data:image/jpeg;base64,"))
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    assert decoded.shape == (128, 85, 3)
+    assert decoded.mean((0, 1)) == pytest.approx((200, 0, 0), abs=4)
+    noise = np.random.default_rng(0).integers(0, 255, (512, 512), dtype=np.uint8)
+    assert len(figures.picture(noise)) * contents.CLIPS_SHOWN * 11 < 6e6
+
+
+def test_missing_table_is_named(study, tmp_path):
+    with pytest.raises(InputError, match="gone.csv does not exist"):
+        write_report(study | {"metrics": tmp_path / "gone.csv"}, tmp_path / "report.html")
+    assert not list(tmp_path.iterdir())
+
+
+def test_study_files_gives_write_report_the_files_of_the_rule(study, tmp_path):
+    names = ["people-macro", "people-micro"]
+    settings = {
+        "prepared": [[name, "default"] for name in names],
+        "experiments": {"tsdgcn": {"system": "tsdgcn"}},
+        **{name: study[name] for name in ("name", "title", "synthetic", "config", "benchmarks")},
+    }
+    inputs = {
+        **{name: [str(study[name][d]) for d in names] for name in ("clips", "problems", "quality")},
+        **{
+            name: [str(file) for d in names for file in study[of][d]]
+            for name, of in (("faces", "faces"), ("keyframes", "keyframes"), ("flow", "flows"))
+        },
+        **{name: str(study[name]) for name in ("predictions", "metrics", "curves")},
+        "accuracy": str(study["accuracy_train"]),
+    }
+    found = study_files(settings, inputs)
+    for name in ("clips", "quality", "faces", "keyframes", "flows", "predictions", "metrics", "accuracy_train"):
+        assert found[name] == study[name]
+    assert "numpy" in found["versions"]
+    written(found, tmp_path)
+
+
+def test_a_dataset_in_two_preparations_is_shown_twice():
+    files = ["r/data/d/one/faces/a.h5", "r/data/d/two/faces/a.h5"]
+    settings = {"name": "s", "title": "s", "synthetic": False, "experiments": {}, "config": {}, "benchmarks": "b",
+                "prepared": [("d", "one"), ("d", "two")]}  # fmt: skip
+    inputs = {name: ["one.csv", "two.csv"] for name in ("clips", "problems", "quality")}
+    inputs |= {name: [f.replace("faces", name) for f in files] for name in ("faces", "keyframes", "flow")}
+    inputs |= dict.fromkeys(("predictions", "metrics", "accuracy", "curves"), "x.csv")
+    found = study_files(settings, inputs)
+    assert found["faces"] == {"d (one)": [Path(files[0])], "d (two)": [Path(files[1])]}
+    assert list(found["quality"]) == ["d (one)", "d (two)"]

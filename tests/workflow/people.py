@@ -1,0 +1,68 @@
+"""Small studies for the workflow tests: drawn people as a user's own clips, listed in manifests."""
+
+import shutil
+from pathlib import Path
+
+from merflow.demo.plan import plan_clips
+from merflow.demo.render import make_subject
+
+EMOTIONS = ["happiness", "surprise", "disgust"]
+SMALL = {
+    # Small enough for seconds, large enough for every stage to do its real work.
+    "graph": {"side": 32},
+    "pretrain": {"epochs": 2, "patience": 2},
+    "head": {"epochs": 5, "hidden": 32},
+    "preparations": {"default": {"keyframes": {"count": 3}}},
+}
+
+
+def draw(folder: Path, kind: str, subjects: int, first: int, **changes) -> list:
+    """Draw ``subjects`` people into ``folder`` and write their manifest; returns the clips."""
+    settings = {
+        "root": str(folder),
+        "kind": kind,
+        "subjects": subjects,
+        "first_subject": first,
+        "emotions": EMOTIONS,
+        "clips_per_emotion": 1,
+        "frames": 20 if kind == "micro" else 10,
+        "seed": 1,
+    } | changes
+    clips = plan_clips(folder.name, settings)
+    for subject in sorted({clip.subject for clip in clips}):
+        name = subject.split("/")[1]
+        make_subject(folder.name, name, settings, folder / name)
+    write_manifest(folder, [row_of(clip, folder) for clip in clips])
+    return clips
+
+
+def row_of(clip, folder: Path) -> list:
+    """The manifest row of a drawn clip."""
+    frames = Path(clip.frames).relative_to(folder) if Path(clip.frames).is_absolute() else clip.frames
+    return [clip.clip, clip.subject.split("/")[1], clip.label, frames, clip.onset, clip.apex, clip.offset, clip.fps]
+
+
+def write_manifest(folder: Path, rows: list[list]) -> None:
+    """Write ``manifest.csv``."""
+    lines = ["clip,subject,label,frames,onset,apex,offset,fps"]
+    lines += [",".join("" if value is None else str(value) for value in row) for row in rows]
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+
+
+def config(folder: Path, **changes) -> dict:
+    """A study of the people in ``folder / people`` with macro clips in ``folder / posed``."""
+    return {
+        "study": "mine",
+        "datasets": {
+            "people": {"layout": "manifest", "root": str(folder / "people"), "kind": "micro"},
+            "posed": {"layout": "manifest", "root": str(folder / "posed"), "kind": "macro"},
+        },
+        "experiments": {"tsdgcn": {"system": "tsdgcn", "macro": "posed", "micro": "people"}},
+        **SMALL,
+        **changes,
+    }
+
+
+def copy_clip(source: Path, target: Path) -> None:
+    """A copy of a clip's frames."""
+    shutil.copytree(source, target)

@@ -1,0 +1,131 @@
+"""Clips of one's own, good and bad, through a manifest: what is wrong is named, what is right is processed."""
+
+import shutil
+
+import cv2
+import h5py
+import numpy as np
+import pandas as pd
+import people
+import pytest
+
+from conftest import copy_repository, snakemake
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Nine drawn clips of three people and six bad ones."""
+    folder = copy_repository(tmp_path_factory.mktemp("own"))
+    clips = people.draw(folder / "people", "micro", 3, 3)
+    people.draw(folder / "posed", "macro", 3, 0)
+    rows = [people.row_of(clip, folder / "people") for clip in clips]
+    source = folder / "people" / rows[0][3]
+    for name in ("corrupt", "truncated", "two-sizes", "wrong onset"):
+        shutil.copytree(source, folder / "people" / name)
+    onset = f"{clips[0].onset:04d}.jpg"
+    (folder / "people" / "corrupt" / "0010.jpg").write_bytes(b"this is no image")
+    frame = folder / "people" / "truncated" / "0012.jpg"
+    frame.write_bytes(frame.read_bytes()[:200])
+    cv2.imwrite(str(folder / "people" / "two-sizes" / "0010.jpg"), np.zeros((100, 100, 3), np.uint8))
+    assert (source / onset).is_file()
+    (folder / "people" / "empty").mkdir()
+    (folder / "people" / "wall").mkdir()
+    rng = np.random.default_rng(0)
+    for n in range(6):
+        image = cv2.GaussianBlur(rng.integers(0, 255, (240, 320, 3), np.uint8), (0, 0), 9)
+        cv2.imwrite(str(folder / "people" / "wall" / f"{n}.png"), image)
+    bad = [
+        ["bad-corrupt", "s01", "happiness", "corrupt", *rows[0][4:]],
+        ["bad-truncated", "s01", "happiness", "truncated", *rows[0][4:]],
+        ["bad-two-sizes", "s02", "happiness", "two-sizes", *rows[0][4:]],
+        ["bad-empty", "s02", "surprise", "empty", None, None, None, None],
+        ["bad-wall", "s03", "disgust", "wall", None, None, None, None],
+        ["bad-onset", "s04", "disgust", "wrong onset", 15, 8, 18, None],
+    ]
+    people.write_manifest(folder / "people", rows + bad)
+    before = {file: file.read_bytes() for file in (folder / "people").rglob("*") if file.is_file()}
+    done = snakemake(folder, config=people.config(folder))
+    return folder, done, [row[0] for row in rows], before
+
+
+REASONS = {
+    "bad-corrupt": "corrupt/0010.jpg is not an image",
+    "bad-truncated": "truncated/0012.jpg",
+    "bad-two-sizes": "frame 10 is 100x100",
+    "bad-empty": "empty holds no image",
+    "bad-wall": "no face",
+    "bad-onset": "onset 15 comes after apex 8",
+}
+
+
+def test_every_bad_clip_has_its_reason_and_every_good_one_is_processed(study):
+    folder, _, good, _ = study
+    quality = pd.read_csv(folder / "results/data/people/default/quality.csv").set_index("clip")
+    assert set(quality.index) == set(good) | set(REASONS)
+    assert set(quality.index[quality["status"] == "ok"]) == set(good)
+    for clip, reason in REASONS.items():
+        assert reason in quality.loc[clip, "reason"], clip
+    with h5py.File(folder / "results/data/people/default/cache.h5") as cache:
+        assert sorted(cache["clip"].asstr()[:]) == sorted(good)
+        assert (np.abs(cache["flow"][:]).max(axis=(1, 2, 3, 4)) > 0).all()
+
+
+def test_what_the_table_shows_is_told_before_with_its_row(study):
+    folder, done, good, _ = study
+    problems = pd.read_csv(folder / "results/data/people/problems.csv").set_index("clip")
+    assert problems["row"].to_dict() == {"bad-empty": len(good) + 5, "bad-onset": len(good) + 7}
+    assert f"row {len(good) + 7}, clip bad-onset, onset: onset 15 comes after apex 8" in done.stdout + done.stderr
+
+
+def test_the_report_names_every_failure(study):
+    folder, _, good, _ = study
+    page = (folder / "results/mine/report.html").read_text()
+    for clip in REASONS:
+        assert clip in page
+    assert "synthetic" not in page.lower(), "these are a user's clips as far as the workflow knows"
+    predictions = pd.read_csv(folder / "results/mine/predictions.csv")
+    assert set(predictions["clip"]) == set(good)
+
+
+def test_the_users_folder_is_untouched(study):
+    folder, _, _, before = study
+    assert {file: file.read_bytes() for file in (folder / "people").rglob("*") if file.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"studdy": "x"}, "studdy: unknown key (did you mean `study`?)"),
+        ({"experiments": {"a": {"system": "tsdgcn", "macro": "posed", "micro": "people", "graphs": ["8+"]}}}, "'8+'"),
+        ({"graph": {"side": "wide"}}, "graph.side: 'wide' is not allowed; expected a whole number"),
+        ({"datasets": {"people": {"layout": "manifest", "root": "gone"}}}, "folder gone does not exist"),
+    ],
+)
+def test_a_bad_configuration_is_one_message_before_any_job(study, changes, message):
+    folder, *_ = study
+    done = snakemake(folder, config=people.config(folder, **changes), ok=False)
+    text = done.stdout + done.stderr
+    assert done.returncode and message in text
+    assert "Traceback" not in text and "rule " not in text
+
+
+def test_stopping_at_problems_lists_them_all(study):
+    folder, *_ = study
+    settings = people.config(folder)
+    settings["datasets"]["people"]["on_problem"] = "stop"
+    done = snakemake(folder, config=settings, ok=False)
+    text = done.stdout + done.stderr
+    assert done.returncode and "bad-empty" in text and "bad-onset" in text and "Traceback" not in text
+
+
+def test_floors_alone_need_no_macro_clips(study):
+    folder, *_ = study
+    settings = people.config(folder, study="floors") | {
+        "experiments": {
+            "svm": {"system": "linear-svm", "micro": "people"},
+            "most": {"system": "majority", "micro": "people"},
+        }
+    }
+    snakemake(folder, config=settings)
+    metrics = pd.read_csv(folder / "results/floors/metrics.csv")
+    assert set(metrics["experiment"]) == {"svm", "most"}

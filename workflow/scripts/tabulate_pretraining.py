@@ -1,0 +1,19 @@
+"""Put the training accuracies and curves of an experiment's pre-trained networks in its tables."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from merflow.job import job
+from merflow.pretrain import tabulate
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    tabulate(
+        snakemake.params.networks,
+        [Path(file) for file in snakemake.input.weights],
+        [Path(file) for file in snakemake.input.curves],
+        Path(snakemake.output.accuracy),
+        Path(snakemake.output.curves),
+    )
