@@ -28,11 +28,6 @@ except MerflowError as error:
     raise WorkflowError(str(error)) from None
 
 
-def code_hash(script):
-    """Hash of a script and of the library modules that it needs."""
-    return hash_of(HERE / "workflow" / "scripts" / f"{script}.py")
-
-
 pathvars:
     results=config["results"],
     logs=f"{config['results']}/logs",
@@ -61,6 +56,7 @@ rule all:
         f"<results>/{study.name}/predictions.csv",
 
 
+include: "workflow/rules/common.smk"
 include: "workflow/rules/demo.smk"
 include: "workflow/rules/index.smk"
 include: "workflow/rules/align.smk"

@@ -77,7 +77,9 @@ def test_a_smile_moves_the_corners_of_the_mouth_outward(study, faces_folder):
         # Mouth corners of a face whose eyes lie at 36 % of the height, half an inter-ocular distance to either side.
         rows, left, right = slice(88, 108), slice(36, 56), slice(72, 92)
         outward.append(flow[0, rows, right].mean() - flow[0, rows, left].mean())
-    assert np.mean(np.array(outward) > 0.5) >= 0.9, outward
+    outward = np.array(outward)
+    # One of the thirty smiles with closed lips that do not widen. A flow of zero would fail both.
+    assert (outward <= 0).sum() <= 1 and np.median(outward) > 1.5, outward
 
 
 def test_a_picture_of_the_smile_is_kept(study):

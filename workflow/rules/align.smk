@@ -1,8 +1,3 @@
-def drawn(wildcards):
-    """The folder that make_demo fills, for a demo dataset; a user's own footage is watched through `source`."""
-    return f"<results>/data/{wildcards.dataset}/source/{wildcards.subject}" if study.is_demo(wildcards.dataset) else []
-
-
 rule align_faces:
     input:
         drawn,

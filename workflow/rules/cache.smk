@@ -1,12 +1,3 @@
-def per_subject(pattern):
-    """Input function: `pattern` for each subject of the dataset."""
-
-    def files(wildcards):
-        return expand(pattern, subject=study.subjects(wildcards.dataset), allow_missing=True)
-
-    return files
-
-
 rule build_cache:
     input:
         clips="<results>/data/{dataset}/clips.csv",

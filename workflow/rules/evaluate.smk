@@ -22,11 +22,6 @@ rule evaluate:
         "../scripts/evaluate.py"
 
 
-def of_experiments(table, names):
-    """`table` of each experiment of `names`."""
-    return expand(f"<results>/{study.name}/experiments/{{experiment}}/{table}.csv", experiment=names)
-
-
 rule gather_tables:
     input:
         predictions=of_experiments("predictions", study.experiments),

@@ -3,12 +3,6 @@ wildcard_constraints:
     floor="|".join(map(re.escape, study.floors)) or "(?!)",
 
 
-def caches_of(wildcards):
-    """Caches of the datasets that a floor recognises."""
-    prep = study.experiments[wildcards.floor]["prep"]
-    return [f"<results>/data/{dataset}/{prep}/cache.h5" for dataset in study.micro(wildcards.floor)]
-
-
 rule finetune:
     input:
         features=lambda wildcards: study.feature_files(wildcards.learned),

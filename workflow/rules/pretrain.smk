@@ -1,8 +1,3 @@
-def graph_of(wildcards):
-    """The graph of some weights."""
-    return f"<results>/graphs/{study.weights(wildcards.weights)['graph']}.h5"
-
-
 rule pretrain_sgcn:
     input:
         cache="<results>/data/{macro}/{prep}/cache.h5",

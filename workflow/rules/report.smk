@@ -1,17 +1,3 @@
-def of_datasets(pattern):
-    """`pattern` for each dataset and preparation of the study."""
-    return [pattern.format(dataset=dataset, prep=prep) for dataset, prep in study.prepared()]
-
-
-def of_subjects(pattern):
-    """`pattern` for each subject of each dataset of the study."""
-    return [
-        pattern.format(dataset=dataset, prep=prep, subject=subject)
-        for dataset, prep in study.prepared()
-        for subject in study.subjects(dataset)
-    ]
-
-
 rule write_report:
     input:
         clips=of_datasets("<results>/data/{dataset}/clips.csv"),

@@ -1,0 +1,50 @@
+"""Input functions and helpers of the rules."""
+
+
+def code_hash(script):
+    """Hash of a script and of the library modules that it needs."""
+    return hash_of(HERE / "workflow" / "scripts" / f"{script}.py")
+
+
+def drawn(wildcards):
+    """The folder that make_demo fills, for a demo dataset; a user's own footage is watched through `source`."""
+    return f"<results>/data/{wildcards.dataset}/source/{wildcards.subject}" if study.is_demo(wildcards.dataset) else []
+
+
+def per_subject(pattern):
+    """Input function: `pattern` for each subject of the dataset."""
+
+    def files(wildcards):
+        return expand(pattern, subject=study.subjects(wildcards.dataset), allow_missing=True)
+
+    return files
+
+
+def graph_of(wildcards):
+    """The graph of some weights."""
+    return f"<results>/graphs/{study.weights(wildcards.weights)['graph']}.h5"
+
+
+def caches_of(wildcards):
+    """Caches of the datasets that a floor recognises."""
+    prep = study.experiments[wildcards.floor]["prep"]
+    return [f"<results>/data/{dataset}/{prep}/cache.h5" for dataset in study.micro(wildcards.floor)]
+
+
+def of_experiments(table, names):
+    """`table` of each experiment of `names`."""
+    return expand(f"<results>/{study.name}/experiments/{{experiment}}/{table}.csv", experiment=names)
+
+
+def of_datasets(pattern):
+    """`pattern` for each dataset and preparation of the study."""
+    return [pattern.format(dataset=dataset, prep=prep) for dataset, prep in study.prepared()]
+
+
+def of_subjects(pattern):
+    """`pattern` for each subject of each dataset of the study."""
+    return [
+        pattern.format(dataset=dataset, prep=prep, subject=subject)
+        for dataset, prep in study.prepared()
+        for subject in study.subjects(dataset)
+    ]
