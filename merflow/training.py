@@ -84,6 +84,11 @@ def class_numbers(labels: Sequence[str], classes: Sequence[str], source: Path) -
     return np.array([places[label] for label in labels], dtype=np.int64)
 
 
+def device() -> torch.device:
+    """Where networks run: the GPU where torch finds one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 @contextmanager
 def repeatable(*seed: int) -> Iterator[None]:
     """One thread, and torch's generator at ``seed``; both as before afterwards."""
