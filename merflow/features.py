@@ -14,7 +14,7 @@ from merflow.files import whole
 from merflow.graph import Graph
 from merflow.pretrain import load_network
 from merflow.signals import ROWS_PER_FLOW, flow_signal, grey_signal
-from merflow.training import repeatable
+from merflow.training import device, repeatable
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ def extract(cache: Path, weights: Path, graph: Path, output: Path, settings: Map
         raise ConfigError(f"temporal.signal: {signal!r} is not allowed; allowed: {', '.join(ROWS_PER_FLOW)}")
     plan = Graph.load(graph)
     model, digest = load_network(weights, plan)
+    model.to(device())
     with repeatable(0), h5py.File(cache) as source, whole(output) as temporary, h5py.File(temporary, "w") as file:
         clips = len(source["clip"])
         if not clips:
@@ -75,4 +76,4 @@ def _features(model: torch.nn.Module, images: np.ndarray) -> np.ndarray:
     if not rows:
         return np.zeros((clips, 0, model.connected.out_features), np.float32)
     signals = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32)).reshape(clips * rows, -1)
-    return model.features(signals).reshape(clips, rows, -1).numpy()
+    return model.features(signals.to(device())).reshape(clips, rows, -1).cpu().numpy()

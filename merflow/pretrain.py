@@ -22,7 +22,7 @@ from merflow.models import network
 from merflow.protocols import hold_out
 from merflow.signals import grey_signal
 from merflow.tables import ACCURACY_TRAIN, CURVES, read_table, write_table
-from merflow.training import Rows, Schedule, class_numbers, evaluate, fit, repeatable
+from merflow.training import Rows, Schedule, class_numbers, device, evaluate, fit, repeatable
 
 log = logging.getLogger(__name__)
 
@@ -54,12 +54,12 @@ def pretrain(
     plan = Graph.load(graph)
     images, labels, subjects, classes = macro_images(cache, plan.side, settings["frames"])
     train, held = hold_out(subjects, labels, share=settings["validation"], seed=seed)
-    x, y = torch.from_numpy(images), torch.from_numpy(labels)
+    x, y = torch.from_numpy(images).to(device()), torch.from_numpy(labels).to(device())
     training = Rows(x[train], y[train])
     validation = Rows(x[held], y[held]) if len(held) else None
     log.info("%d images train, %d choose the epoch, %d classes", len(train), len(held), len(classes))
     with repeatable(seed):
-        model = network("sgcn")(plan, len(classes), dropout=settings["dropout"])
+        model = network("sgcn")(plan, len(classes), dropout=settings["dropout"]).to(device())
         course = fit(model, functional.cross_entropy, training, validation, Schedule.of(settings), plan.name)
         result = {"epoch": course.epoch, "n_train": len(train), "n_validation": len(held)}
         for split, rows in (("train", training), ("validation", validation)):
@@ -78,7 +78,7 @@ def pretrain(
     rows = [{"experiment": "", "repeat": seed, "stage": "pretrain", "name": plan.name} | row for row in course.curve]
     write_table(rows, curve, CURVES)
     with whole(weights) as temporary:
-        temporary.write_bytes(_safetensors(model.state_dict(), metadata))
+        temporary.write_bytes(_safetensors(model.cpu().state_dict(), metadata))
     log.info("kept epoch %d: %s", course.epoch, ", ".join(f"{k} {v:.1%}" for k, v in result.items() if "accuracy" in k))
     return result
 
