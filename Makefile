@@ -28,4 +28,5 @@ lint: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf results .snakemake
+	rm -rf .snakemake
+	find results -mindepth 1 ! -path results/README.md -delete

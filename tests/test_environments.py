@@ -68,3 +68,11 @@ def test_the_library_never_imports_snakemake():
         assert "snakemake" not in {
             m for m in re.findall(r"^\s*(?:import|from)\s+(\w+)", file.read_text(), re.MULTILINE)
         }
+
+
+def test_dlib_bin_is_dlib_at_the_version_it_names():
+    """The wheel packages dlib's own sources: the module says its version, and its detector and predictor are there."""
+    import dlib
+
+    assert LOCK["dlib-bin"].removesuffix(".post1") == dlib.__version__
+    assert dlib.get_frontal_face_detector and dlib.shape_predictor

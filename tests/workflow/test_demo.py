@@ -95,3 +95,18 @@ def test_the_run_ends_with_the_headline_and_a_second_one_does_nothing(demo):
     again = subprocess.run(command, capture_output=True, text=True)
     assert "Nothing to be done" in again.stderr + again.stdout
     assert time.monotonic() - start < 60, "seconds, and not the minutes of a run"
+
+
+@pytest.mark.slow
+def test_photographs_take_the_place_of_drawn_faces(tmp_path, faces_folder):
+    overlay = tmp_path / "portraits.yaml"
+    settings = {
+        "demo": {"subjects": 6, "clips_per_emotion": 1, "frames": 20, "portraits": str(faces_folder / "composite")}
+    }
+    overlay.write_text(yaml.safe_dump(settings | {"pretrain": {"epochs": 2}, "graph": {"side": 32}}))
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--snakefile", str(REPO / "Snakefile")]
+    command += ["--directory", str(tmp_path), "--configfile", str(overlay)]
+    subprocess.run(command, check=True, capture_output=True)
+    quality = pd.read_csv(tmp_path / "results/data/demo-micro/default/quality.csv")
+    assert len(quality) == 15 and (quality["status"] == "ok").all()
+    assert "synthetic" in (tmp_path / "results/demo/report.html").read_text()
