@@ -6,7 +6,7 @@ BIN := .venv/bin
 .PHONY: run test test-all lint clean
 run: .venv/installed
 	@$(BIN)/snakemake --cores $(CORES) --quiet host reason --no-hooks
-	@$(BIN)/python -m merflow.headline results/demo
+	@$(BIN)/python -m merflow.headline
 
 test: .venv/installed lint
 	$(BIN)/pytest -q -n $(CORES) --dist loadfile

@@ -20,10 +20,7 @@ HERE = Path(workflow.basedir)
 try:
     config = load_config(HERE / "config.yaml", overlay=config)
     study = Study(config)
-    for dataset, _ in study.prepared():
-        study.index(dataset)
-    for experiment in study.experiments:
-        study.classes(experiment)
+    study.check()
 except MerflowError as error:
     raise WorkflowError(str(error)) from None
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,7 @@ def build_cache(
         where = {group.attrs["clip"]: pair for pair in files for group in pair[0].values()}
         reports = [_report(row, where[row["clip"]]) for row in table.to_dict("records")]
         write_table(pd.DataFrame(reports, columns=QUALITY), quality, QUALITY)
+        tell_failures(dataset, reports, quality)
         good = [report["clip"] for report in reports if report["status"] == "ok"]
         if not good:
             reasons = "\n".join(f"  - {report['clip']}: {report['reason']}" for report in reports)
@@ -104,6 +106,17 @@ def build_cache(
         for pair in files:
             for file in pair:
                 file.close()
+
+
+def tell_failures(dataset: str, reports: Sequence[Mapping[str, Any]], quality: str | Path) -> None:
+    """Say on stderr which clips were left out on the way, and why."""
+    failed = [report for report in reports if report["status"] == "failed"]
+    if failed:
+        reasons = "\n".join(f"  - {report['clip']}: {report['reason']}" for report in failed)
+        print(
+            f"merflow: dataset {dataset}: {len(failed)} of {len(reports)} clips failed (table: {quality}):\n{reasons}",
+            file=sys.stderr,
+        )
 
 
 def _by_clip(file: h5py.File, name: str, shape: tuple[int, ...], dtype: type) -> h5py.Dataset:

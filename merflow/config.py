@@ -99,14 +99,14 @@ def _schema_problems(settings: Mapping[str, Any], schema: Mapping[str, Any]) -> 
                 yield f"{where}: {shown} is not allowed; allowed: {', '.join(map(str, error.validator_value))}"
             case "anyOf":
                 yield f"{where}: {shown} is not allowed; expected {about}"
+            case "pattern" | "type" if "propertyNames" in list(error.absolute_schema_path):
+                yield f"{where}: the name {shown} is not allowed; use letters, digits, `_`, `.` and `-`"
             case "type":
                 expected = error.validator_value
                 expected = " or ".join(expected) if isinstance(expected, list) else expected
                 yield f"{where or 'the file'}: {shown} is not allowed; expected {_article(expected)}" + _about(about)
             case "not":
                 yield f"{where}: {shown} is reserved; choose another name"
-            case "pattern" if "propertyNames" in list(error.absolute_schema_path):
-                yield f"{where}: the name {shown} is not allowed; use letters, digits, `_`, `.` and `-`"
             case _:
                 graphs = error.absolute_path and "graphs" in error.absolute_path
                 about = 'a graph such as "8+2": p nearest + q drawn neighbours, p + q at least 1' if graphs else about
@@ -150,6 +150,12 @@ def micro_datasets(experiment: Mapping[str, Any]) -> list[str]:
     return [micro] if isinstance(micro, str) else list(micro)
 
 
+def candidates(threshold: float) -> int:
+    """How many pixels lie within ``threshold`` of an inner pixel: 24 for 2 sqrt(2)."""
+    reach = range(-int(threshold) - 1, int(threshold) + 2)
+    return sum(0 < x * x + y * y <= threshold**2 + 1e-9 for x in reach for y in reach)
+
+
 def _cross_problems(settings: Mapping[str, Any]) -> Iterator[str]:
     """What a schema cannot say: names that must exist, folders, values that must fit together."""
     datasets, preparations = settings["datasets"], settings["preparations"]
@@ -180,7 +186,7 @@ def _cross_problems(settings: Mapping[str, Any]) -> Iterator[str]:
             yield f"{here}.macro: no dataset {experiment['macro']!r}; there are: {', '.join(datasets)}"
         elif experiment["macro"] in micro_datasets(experiment):
             yield f"{here}.macro: {experiment['macro']!r} is also the micro dataset; pre-train on other clips"
-        alpha = experiment["loss"]["alpha"]
-        classes = [datasets[d].get("classes") for d in micro_datasets(experiment) if d in datasets]
-        if isinstance(alpha, list) and classes and classes[0] and len(alpha) != len(classes[0]):
-            yield f"{here}.loss.alpha: {len(alpha)} values for {len(classes[0])} classes; give one each, or one number"
+        threshold = experiment["graph"]["threshold"]
+        for place, graph in enumerate(experiment["graphs"]):
+            if sum(map(int, graph.split("+"))) > (most := candidates(threshold)):
+                yield f"{here}.graphs.{place}: {graph} is more than the {most} neighbours within T = {threshold:g}"

@@ -258,6 +258,8 @@ def align_clip(clip: Clip, settings: Mapping[str, Any] | None = None) -> Aligned
 
 def _check_numbers(clip: Clip, numbers: list[int]) -> None:
     """Raise unless onset <= apex <= offset, all of them among the frames; a video tells its length only when read."""
+    if len(numbers) < 2 and clip.kind != "still":
+        raise ClipError(f"{clip.frames} has one frame between onset and offset ({numbers[0]}); motion needs two")
     if clip.offset is not None and numbers[-1] != clip.offset:
         raise ClipError(f"{clip.frames} has no frame {clip.offset}, the offset; the last before it is {numbers[-1]}")
     if clip.apex is not None and not numbers[0] <= clip.apex <= numbers[-1]:

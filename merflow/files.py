@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 
 @contextmanager
@@ -28,11 +28,6 @@ def key(name: str) -> str:
     """``name`` as one safe path component: everything but letters, digits and ``_.-`` is percent-encoded."""
     encoded = quote(name, safe="").replace("~", "%7E")
     return "%2E" + encoded[1:] if encoded.startswith(".") else encoded
-
-
-def unkey(encoded: str) -> str:
-    """The name that :func:`key` encoded."""
-    return unquote(encoded)
 
 
 def digest(*parts: object) -> str:

@@ -16,7 +16,7 @@ VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wm
 
 def is_video(source: str | Path) -> bool:
     """Whether ``source`` names a video file, by its suffix."""
-    return Path(source).suffix.lower() in VIDEOS
+    return Path(source).suffix.lower() in VIDEOS and not Path(source).is_dir()
 
 
 def image_files(source: str | Path) -> list[Path]:
@@ -30,8 +30,19 @@ def image_files(source: str | Path) -> list[Path]:
     elif source.is_file():
         found = [source]
     else:
-        found = [Path(name) for name in globbing.glob(str(source))]
+        found = [Path(name) for name in globbing.glob(str(source)) if os.path.isfile(name)]
     return [f for f in found if f.suffix.lower() in IMAGES and not f.name.startswith(".")]
+
+
+def own_numbers(files: list[Path]) -> dict[int, Path] | None:
+    """Files by the last run of digits in their names, unordered; None where that is not one number each."""
+    numbers: dict[int, Path] = {}
+    for file in files:
+        digits = re.findall(r"\d+", file.stem)
+        if not digits or int(digits[-1]) in numbers:
+            return None
+        numbers[int(digits[-1])] = file
+    return numbers
 
 
 def numbered(files: list[Path]) -> dict[int, Path]:
@@ -39,13 +50,8 @@ def numbered(files: list[Path]) -> dict[int, Path]:
 
     Where a name has no digits or two names give one number, files are counted from 0 in order of their names.
     """
-    numbers: dict[int, Path] = {}
-    for file in files:
-        digits = re.findall(r"\d+", file.stem)
-        if not digits or int(digits[-1]) in numbers:
-            return dict(enumerate(sorted(files, key=lambda f: f.name)))
-        numbers[int(digits[-1])] = file
-    return dict(sorted(numbers.items()))
+    numbers = own_numbers(files)
+    return dict(enumerate(sorted(files, key=lambda f: f.name)) if numbers is None else sorted(numbers.items()))
 
 
 def read_grey(file: Path) -> np.ndarray:

@@ -38,7 +38,7 @@ def headline(study_folder: Path) -> str:
         table.append([experiment, *(_cell(values.get((experiment, metric))) for metric in METRICS)])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]
-    kind = " (synthetic demo data: a check of the machinery, no claim about people)" if synthetic else ""
+    kind = " (with synthetic demo data: a check of the machinery, no claim about people)" if synthetic else ""
     note = "[low, high]: 95 % interval over subjects"
     indented = "\n".join(f"  {line}" for line in [*lines, note])
     return f"Study {folder.resolve().name}{kind}\n\n{indented}\n\nReport: {report}"
@@ -52,13 +52,28 @@ def _cell(row: dict[str, str] | None) -> str:
     return f"{float(row['value']):.3f} [{float(row['ci_low']):.3f}, {float(row['ci_high']):.3f}]"
 
 
+def own_study(config: Path) -> Path:
+    """Folder of the study that a configuration file names.
+
+    Raises:
+        InputError: the file cannot be read, or names none.
+    """
+    import yaml
+
+    try:
+        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+        return Path(settings.get("results", "results"), settings["study"])
+    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+        raise InputError(f"{config} names no study: {error}; give the folder of one") from error
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Command line; returns the exit status."""
-    if len(arguments) != 1:
-        print("usage: python -m merflow.headline results/STUDY", file=sys.stderr)
+    """Command line; returns the exit status. Without an argument: the study of ``config.yaml`` in this folder."""
+    if len(arguments) > 1:
+        print("usage: python -m merflow.headline [results/STUDY]", file=sys.stderr)
         return 2
     try:
-        print(headline(Path(arguments[0])))
+        print(headline(Path(arguments[0]) if arguments else own_study(Path("config.yaml"))))
     except MerflowError as error:
         print(f"merflow.headline: {error}", file=sys.stderr)
         return 1

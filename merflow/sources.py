@@ -9,6 +9,7 @@ or copied back from a backup, gives the same token, and nothing runs again.
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,13 @@ def source_token(clips: Iterable[Mapping[str, Any]], record: Path) -> str:
         known = json.loads(record.read_text())
     except (OSError, ValueError):
         return now
-    if now == known["stat"] or (files and content_digest(files) == known["content"]):
+    seen = record.with_suffix(".seen")
+    if now == known["stat"] or (seen.is_file() and seen.read_text() == f"{now} {known['content']}"):
+        return known["token"]
+    if files and content_digest(files) == known["content"]:
+        # Remembered, so that a dataset that was copied to another disk is read through once and not in every run.
+        with suppress(OSError), whole(seen) as temporary:
+            temporary.write_text(f"{now} {known['content']}")
         return known["token"]
     return now
 

@@ -5,7 +5,6 @@ opens no frame.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,6 @@ from merflow.sources import source_token
 
 FOOTAGE = ("clip", "subject", "kind", "frames", "onset", "apex", "offset", "problem")
 """What alignment needs of a clip. A corrected label is not among it, so it reruns nothing before the cache."""
-TWIN = 1000
-"""Added to the seed of the second network where both have the same graph specification (Table VII: 8+2 and 8+2)."""
 
 
 class Study:
@@ -31,6 +28,7 @@ class Study:
         self.name: str = config["study"]
         self.results = config["results"]
         self._indexes: dict[str, Index] = {}
+        self._clips: dict[str, dict[str, list[dict[str, Any]]]] = {}
 
     # --- datasets -----------------------------------------------------------------------------------------------------
 
@@ -72,8 +70,12 @@ class Study:
 
     def clips(self, dataset: str, subject: str) -> list[dict[str, Any]]:
         """What alignment needs of one subject's clips."""
-        clips = (asdict(clip) for clip in self.index(dataset).clips if subject_key(clip.subject) == subject)
-        return [{name: clip[name] for name in FOOTAGE} for clip in clips]
+        if dataset not in self._clips:
+            grouped = self._clips[dataset] = {}
+            for clip in self.index(dataset).clips:
+                row = {name: getattr(clip, name) for name in FOOTAGE}
+                grouped.setdefault(subject_key(clip.subject), []).append(row)
+        return self._clips[dataset][subject]
 
     def source(self, dataset: str, prep: str, subject: str) -> str:
         """Token of one subject's footage (:mod:`merflow.sources`)."""
@@ -132,6 +134,40 @@ class Study:
                 f"experiments.{experiment}: its clips have {len(classes)} label ({found}); at least 2 are needed"
             )
         return classes
+
+    def check(self) -> None:
+        """Ask of every experiment what its clips must offer, before any job starts.
+
+        Raises:
+            InputError: a dataset cannot be used.
+            ConfigError: an experiment cannot run on its clips; the message names the key.
+        """
+        for dataset, _ in self.prepared():
+            self.index(dataset)
+        for name, experiment in self.experiments.items():
+            classes = self.classes(name)
+            usable = [c for d in self.micro(name) for c in self.index(d).clips if c.label and not c.problem]
+            people = sorted({clip.subject for clip in usable})
+            if len(people) < 2:
+                found = ", ".join(people) or "nobody"
+                raise ConfigError(
+                    f"experiments.{name}.micro: labelled clips of {found} only; loso needs 2 subjects or more"
+                )
+            if experiment["system"] not in LEARNED:
+                continue
+            alpha = experiment["loss"]["alpha"]
+            if isinstance(alpha, list) and len(alpha) != len(classes):
+                raise ConfigError(
+                    f"experiments.{name}.loss.alpha: {len(alpha)} values for {len(classes)} classes "
+                    f"({', '.join(classes)}); give one each, or one number"
+                )
+            macro = {c.label for c in self.index(experiment["macro"]).clips if c.label and not c.problem}
+            if len(macro) < 2:
+                found = ", ".join(sorted(macro)) or "none"
+                raise ConfigError(
+                    f"experiments.{name}.macro: the clips of {experiment['macro']} have {len(macro)} label ({found}); "
+                    "pre-training needs 2 or more"
+                )
 
     def prepared(self) -> list[tuple[str, str]]:
         """Every (dataset, preparation) that the study uses, in order of first use."""
@@ -197,9 +233,14 @@ class Study:
         """The pre-trained networks of an experiment: ``experiment, repeat, name`` (such as ``8+2``) and ``weights``."""
         e = self.experiments[experiment]
         return [
-            {"experiment": experiment, "repeat": seed, "name": name, "weights": weights}
+            {
+                "experiment": experiment,
+                "repeat": seed,
+                "name": f"{name} (second)" if name in e["graphs"][:place] else name,
+                "weights": weights,
+            }
             for seed in e["seeds"]
-            for name, weights in zip(e["graphs"], self._networks(e, seed), strict=True)
+            for place, (name, weights) in enumerate(zip(e["graphs"], self._networks(e, seed), strict=True))
         ]
 
     def weight_files(self, experiment: str, suffix: str = ".safetensors") -> list[str]:
@@ -226,11 +267,12 @@ class Study:
         """The networks of one repeat, by the name of their weights, in the order of ``graphs``."""
         networks = {}
         for place, specification in enumerate(experiment["graphs"]):
-            own = seed + TWIN * experiment["graphs"][:place].count(specification)
+            # The second network of one specification (Table VII: 8+2 and 8+2) has a seed of its own.
+            own = int(digest(seed, "twin"), 16) % 2**31 if specification in experiment["graphs"][:place] else seed
             p, q = map(int, specification.split("+"))
             settings = {"p": p, "q": q, **experiment["graph"], "seed": own}
             sigma = settings["sigma"]
-            graph = f"{p}+{q}-{settings['side']}px-T{settings['threshold']:.4g}-sigma-{sigma}-seed{own}"
+            graph = f"{p}+{q}-{settings['side']}px-T{settings['threshold']:.10g}-sigma-{sigma}-seed{own}"
             name = f"{graph}-{digest(sorted(experiment['pretrain'].items()))[:6]}"
             networks[name] = {
                 "graph": graph,

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 REPO = Path(__file__).parents[1]
-FACES = REPO.parent / "shared" / "faces"
+FACES = Path(os.environ.get("MERFLOW_FACES", REPO.parent / "shared" / "faces"))
 """Real photographs, kept beside the repository and never in it."""
 
 
@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(scope="session")
 def faces_folder():
     if not FACES.is_dir():
-        pytest.skip("the folder of real face photographs (shared/faces beside the repository) is not here")
+        pytest.skip(f"no real face photographs in {FACES}; MERFLOW_FACES names another folder")
     return FACES
 
 

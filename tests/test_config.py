@@ -1,5 +1,6 @@
 import re
 from copy import deepcopy
+from importlib import import_module
 
 import pytest
 import yaml
@@ -7,6 +8,7 @@ import yaml
 from conftest import REPO
 from merflow.config import SCHEMA, load_config
 from merflow.errors import ConfigError
+from merflow.study import Study
 
 BASE = REPO / "config.yaml"
 
@@ -42,6 +44,9 @@ def experiment(**changes):
         (experiment(micro="people"), "experiments.mine.micro: no dataset 'people'; there are: demo-macro, demo-micro"),
         (experiment(micro="demo-macro"), "dataset 'demo-macro' is of kind macro, expected micro"),
         (experiment(prep="fine"), "experiments.mine.prep: no preparation 'fine'; there are: default"),
+        (experiment(graphs=["8+2", "08+2"]), "experiments.mine.graphs.1: '08+2' is not allowed"),
+        (experiment(graphs=["20+5"]), "experiments.mine.graphs.0: 20+5 is more than the 24 neighbours within T"),
+        ({"experiments": {1: {"system": "majority", "micro": "demo-micro"}}}, "experiments: the name 1 is not allowed"),
         (experiment(loss={"alpha": 0}), "experiments.mine.loss.alpha: 0 is not allowed; expected"),
         (experiment(head={"epoch": 3}), "experiments.mine.head.epoch: unknown key (did you mean `epochs`?)"),
     ],
@@ -88,6 +93,43 @@ def test_nothing_changes_the_callers_overlay():
     before = deepcopy(overlay)
     load_config(BASE, overlay)
     assert overlay == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loss": {"name": "focal", "alpha": [1, 2]}}, "experiments.mine.loss.alpha: 2 values for 5 classes"),
+        ({"micro": "alone"}, "experiments.mine.micro: labelled clips of alone/s1 only; loso needs 2 subjects"),
+        ({"macro": "alike"}, "experiments.mine.macro: the clips of alike have 1 label (x)"),
+    ],
+)
+def test_what_the_clips_do_not_offer_is_told_before_any_job(tmp_path, changes, message):
+    overlay = experiment(**changes)
+    for name, rows in (("alone", "a,s1,x,f\nb,s1,y,g\n"), ("alike", "a,s1,x,f\nb,s2,x,g\n")):
+        for folder in ("f", "g"):
+            (tmp_path / name / folder).mkdir(parents=True)
+            for n in range(2):
+                (tmp_path / name / folder / f"{n}.png").write_bytes(b"not looked into")
+        (tmp_path / name / "manifest.csv").write_text("clip,subject,label,frames\n" + rows)
+        kind = "micro" if name == "alone" else "macro"
+        overlay["datasets"][name] = {"layout": "manifest", "root": str(tmp_path / name), "kind": kind}
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        Study(load_config(BASE, overlay)).check()
+
+
+def test_two_networks_of_one_specification_have_seeds_and_names_of_their_own():
+    study = Study(load_config(BASE, experiment(graphs=["8+2", "8+2"], seeds=[0, 1000])))
+    networks = study.networks("mine")
+    assert [n["name"] for n in networks] == ["8+2", "8+2 (second)"] * 2
+    assert len({study.weights(n["weights"])["seed"] for n in networks}) == 4
+
+
+@pytest.mark.parametrize("stage", ["faces", "keyframes", "flow"])
+def test_the_stages_own_defaults_equal_the_schemas(stage):
+    stages = yaml.safe_load(SCHEMA.read_text())["properties"]["preparations"]["additionalProperties"]["properties"]
+    own = import_module(f"merflow.{stage}").DEFAULTS
+    shown = stages["align" if stage == "faces" else stage]["properties"]
+    assert own == {name: inner["default"] for name, inner in shown.items()}
 
 
 def keys_of(schema: dict, prefix: str = ""):

@@ -51,7 +51,6 @@ def test_a_good_manifest_gives_every_clip_as_written(root):
         ("c1,s1,happiness,a,1,3,9,", "offset", "frame 9 is not there"),
         ("c1,s1,happiness,a,1,/,5,", "apex", "'/' is not a frame number"),
         ("c1,s1,happiness,a,1,3,5,fast", "fps", "'fast' is not a number above 0"),
-        ("c1,s1,joy,a,1,3,5,", "label", "'joy' is not among the classes happiness, surprise"),
         ("c1,s1,happiness,gone,,,,", "frames", "gone does not exist"),
         ("c1,s1,happiness,gone.mp4,,,,", "frames", "gone.mp4 does not exist"),
         ("c1,s1,happiness,x*/*.png,,,,", "frames", "matches no image"),
@@ -61,18 +60,25 @@ def test_a_good_manifest_gives_every_clip_as_written(root):
         (",s1,happiness,a,,,,", "clip", "empty; give every clip a name"),
         ("c1,s1,happiness,zero,,,,", "frames", "2.png is empty (0 bytes)"),
         ("good,s1,happiness,a,,,,", "clip", "'good' stands in row 2 too"),
-        ("c1,s1,happiness,b with spaces,,,,", "frames", "is given for subject 's9' too"),
+        ("c1,s1,happiness,b with spaces,,,,", "frames", "is given for several subjects: s1, s9"),
+        ("c1,s1,happiness,a,12345678901234567890123,,,", "onset", "is not a frame number"),
+        ("c1,s1,happiness,same,1,,,", "frames", "do not give one number each, so onset has no meaning"),
     ],
 )
 def test_a_bad_row_is_named_and_the_good_one_stays(root, row, field, message):
     (root / "empty").mkdir()
+    (root / "same").mkdir()
+    for name in ("a1.png", "b1.png"):
+        (root / "same" / name).write_bytes(b"x")
     (root / "zero").mkdir()
     (root / "zero" / "1.png").write_bytes(b"x")
     (root / "zero" / "2.png").touch()
-    text = HEADER + "good,s9,surprise,b with spaces,1,3,5,200\n" + row + "\n"
+    text = HEADER + "good,s9,surprise,b with spaces,1,3,5,200\n" + row + "\nfine,s8,surprise,v.mp4,,,,\n"
     index = people(root, text, classes=["happiness", "surprise"])
-    assert [clip.problem == "" for clip in index.clips] == [True, False]
-    (problem,) = index.problems
+    bad = "several subjects" in message
+    assert [clip.problem == "" for clip in index.clips] == [not bad, False, True], "two owners are equally suspect"
+    problem = index.problems[-1]
+    assert len(index.problems) == 1 + bad
     assert (problem.row, problem.field) == (3, field) and message in problem.problem
     assert problem.file.endswith("manifest.csv")
     with pytest.raises(InputError, match="row 3"):
@@ -91,6 +97,53 @@ def test_a_bad_row_is_named_and_the_good_one_stays(root, row, field, message):
 def test_a_table_that_cannot_be_used_is_one_message(root, text, message):
     with pytest.raises(InputError, match=message):
         people(root, text)
+
+
+def test_a_label_outside_the_classes_is_noted_and_its_clip_processed(root):
+    text = HEADER + "c1,s1,happiness,a,1,3,5,\nc2,s2,joy,b with spaces,1,3,5,\n"
+    index = people(root, text, classes=["happiness", "surprise"], on_problem="stop")
+    assert [(clip.label, clip.problem) for clip in index.clips] == [("happiness", ""), ("", "")]
+    (note,) = index.problems
+    assert note.row == 3 and "'joy' is not among the classes happiness, surprise" in note.problem
+
+
+def test_empty_frames_are_one_problem_and_count_inside_the_clip_only(root):
+    for n in (1, 2, 5):
+        (root / "a" / f"img{n}.png").write_bytes(b"")
+    index = people(root, HEADER + "c1,s1,x,a,1,3,4,\nc2,s2,y,b with spaces,,,,\n")
+    (problem,) = index.problems
+    assert "img1.png is empty (0 bytes), and 1 more" in problem.problem
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_columns_may_be_separated_as_the_country_is_used_to(root, separator):
+    text = (HEADER + "c1,s1,happiness,a,1,3,5,200\n").replace(",", separator)
+    assert people(root, text).clips[0].offset == 5
+
+
+def test_a_table_elsewhere_names_frames_relative_to_itself(root, tmp_path_factory):
+    other = tmp_path_factory.mktemp("elsewhere")
+    (root / "manifest.csv").write_text(HEADER + "c1,s1,happiness,a,,,,\n")
+    settings = {"layout": "manifest", "root": str(other), "table": str(root / "manifest.csv"), "kind": "micro"}
+    assert index_dataset("people", settings).clips[0].frames == (root / "a").as_posix()
+
+
+@pytest.mark.filterwarnings("ignore::pandas.errors.ParserWarning")
+def test_commas_at_the_end_of_rows_shift_nothing_and_one_in_a_single_row_is_named(root):
+    index = people(root, HEADER + "c1,s1,x,a,1,3,5,200,\nc2,s2,y,b with spaces,,,,,\n")
+    assert [clip.clip for clip in index.clips] == ["c1", "c2"]
+    with pytest.raises(InputError, match="line 3"):
+        people(root, HEADER + "c1,s1,x,a,1,3,5,200\nc2,s2,y,b with spaces,,,,,\n")
+
+
+def test_odd_entries_are_problems_and_never_crashes(root):
+    (root / "a" / "img9.png").symlink_to(root / "nowhere")
+    (root / "clip.avi").mkdir()
+    cv2.imwrite(str(root / "clip.avi" / "1.png"), np.zeros((4, 4), np.uint8))
+    rows = ["c1,s1,x,a/*.png,1,,5,", "c2,s2,y,clip.avi,,,,", f"c3,s3,x,{'long' * 300},,,,", "c4,s4,y,gone,1,3,5,200"]
+    index = people(root, HEADER + "\n".join(rows) + "\n")
+    assert [clip.problem == "" for clip in index.clips] == [True, True, False, False]
+    write_index(index, root / "clips.csv", root / "problems.csv")
 
 
 def test_spreadsheet_habits_are_accepted(root):

@@ -37,6 +37,10 @@ def test_touching_or_copying_back_keeps_the_token(clips, tmp_path):
         os.utime(file, (1, 1))
     assert source_token(clips, tmp_path / "none.json") != token, "the times did change"
     assert source_token(clips, record) == token
+    assert record.with_suffix(".seen").is_file(), "the next run need not read the contents again"
+    assert source_token(clips, record) == token
+    (tmp_path / "one" / "1.png").write_bytes(b"other")
+    assert source_token(clips, record) != token
 
 
 @pytest.mark.parametrize("change", ["add", "remove", "rename"])

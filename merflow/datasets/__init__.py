@@ -55,7 +55,7 @@ def index_dataset(name: str, settings: Mapping[str, Any]) -> Index:
     """
     module, function = LAYOUTS[settings["layout"]].split(":")
     index: Index = getattr(import_module(module), function)(name, settings)
-    if index.problems and settings.get("on_problem") == "stop":
+    if settings.get("on_problem") == "stop" and any(clip.problem for clip in index.clips):
         raise InputError(f"dataset {name} has problems and `on_problem: stop`:\n{listing(index.problems)}")
     if not any(clip.problem == "" for clip in index.clips):
         raise InputError(f"dataset {name} has no clip that can be used\n{listing(index.problems)}".rstrip())
@@ -88,7 +88,7 @@ def report_problems(name: str, index: Index, table: str) -> None:
     if index.problems:
         bad = sum(clip.problem != "" for clip in index.clips)
         print(
-            f"merflow: dataset {name}: {bad} of {len(index.clips)} clips cannot be used and are left out "
-            f"(table: {table}):\n{listing(index.problems)}",
+            f"merflow: dataset {name}: {bad} of {len(index.clips)} clips cannot be used and are left out; "
+            f"all that was noticed (also in {table}):\n{listing(index.problems)}",
             file=sys.stderr,
         )

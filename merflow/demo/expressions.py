@@ -12,14 +12,6 @@ import numpy as np
 LEFT, RIGHT = 0, 1
 """The two sides of the image, as positions in a paired anchor."""
 
-PAIRED = (
-    "pupil", "brow_inner", "brow_middle", "brow_outer", "upper_lid", "lower_lid", "cheek", "nose_root", "nose_wing",
-    "nasolabial", "upper_lip", "mouth_corner",
-)  # fmt: skip
-"""Anchors that a face has on either side."""
-CENTRAL = ("philtrum", "upper_lip_centre", "lower_lip_centre", "chin")
-"""Anchors on the midline."""
-
 
 @dataclass(frozen=True)
 class Anchors:

@@ -33,8 +33,7 @@ def study_files(settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[
         settings: ``name, title, synthetic, experiments, config, benchmarks`` as in :func:`write_report`, and
             ``prepared``: [[dataset, preparation], ...].
         inputs: ``clips, problems, quality`` (one file per prepared dataset, in order), ``faces, keyframes, flow`` (one
-            per subject, in ``.../{dataset}/{preparation}/{stage}/``), ``predictions, metrics, accuracy, curves``; if
-            given, ``pretraining``: curves of pre-training that are not among ``curves``.
+            per subject, in ``.../{dataset}/{preparation}/{stage}/``), ``predictions, metrics, accuracy, curves``.
     """
     prepared = [tuple(pair) for pair in settings["prepared"]]
     datasets = [dataset for dataset, _ in prepared]
@@ -60,7 +59,6 @@ def study_files(settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[
         "metrics": Path(inputs["metrics"]),
         "accuracy_train": Path(inputs["accuracy"]),
         "curves": Path(inputs["curves"]),
-        "pretraining": [Path(file) for file in _list(inputs.get("pretraining") or [])],
     }
 
 
@@ -87,6 +85,11 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
     page = {
         "study": study,
         "synthetic_mark": SYNTHETIC_MARK,
+        "synthetic_datasets": [name for name in study["clips"] if contents.is_synthetic(name, study)] or ["this study"],
+        "head_subtracted": all(
+            preparation.get("flow", {}).get("rigid", True)
+            for preparation in study["config"].get("preparations", {}).values()
+        ),
         "results": found,
         "answer": contents.answer(study, found),
         "forests": contents.forests(found),

@@ -313,12 +313,20 @@ def _clip(faces: Path, keyframes: Path, flow: Path, clip: str, label: str) -> di
 
 def training_curves(study: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One drawing per pre-trained graph and one per fine-tuned experiment (mean over folds and repeats)."""
-    tables = [read_table(path, CURVES) for path in [study["curves"], *study.get("pretraining", [])]]
-    table = pd.concat(tables, ignore_index=True)
+    table = read_table(study["curves"], CURVES)
     drawn = []
-    pretrain = table[table["stage"] == "pretrain"].drop_duplicates(["repeat", "name", "epoch", "split"])
-    for name, part in pretrain.groupby("name", sort=False):
-        drawn.append(_curves("Pre-training", str(name), part.assign(run=part["repeat"].astype(str)), len(drawn)))
+    pretrain = table[table["stage"] == "pretrain"]
+    shown: dict[str, list[str]] = {}
+    for (experiment, name), part in pretrain.groupby(["experiment", "name"], sort=False):
+        # Experiments that share their weights share their curve; others of the same graph have one of their own.
+        course = part[["repeat", "epoch", "split", "loss", "accuracy"]].to_csv(index=False)
+        shown.setdefault(f"{name}\n{course}", []).append(str(experiment))
+    for course, experiments in shown.items():
+        name = course.split("\n", 1)[0]
+        part = pretrain[(pretrain["experiment"] == experiments[0]) & (pretrain["name"] == name)]
+        several = pretrain["experiment"].nunique() > 1
+        title = f"{name} ({', '.join(experiments)})" if several else name
+        drawn.append(_curves("Pre-training", title, part.assign(run=part["repeat"].astype(str)), len(drawn)))
     finetune = table[table["stage"] == "finetune"]
     for name, part in finetune.groupby("experiment", sort=False):
         runs = part["repeat"].astype(str) + " " + part["name"].astype(str)

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-import time
 
 import pandas as pd
 import pytest
@@ -91,10 +90,8 @@ def test_the_report_says_what_the_data_are(demo):
 def test_the_run_ends_with_the_headline_and_a_second_one_does_nothing(demo):
     folder, command, done = demo
     assert "tsdgcn" in done.stdout and "results/demo/report.html" in done.stdout
-    start = time.monotonic()
     again = subprocess.run(command, capture_output=True, text=True)
     assert "Nothing to be done" in again.stderr + again.stdout
-    assert time.monotonic() - start < 60, "seconds, and not the minutes of a run"
 
 
 @pytest.mark.slow
