@@ -256,7 +256,7 @@ def _load_dataset(files: Sequence[Path], name: str | None, settings: Mapping[str
                 classes = list(settings.get("classes") or map(str, file.attrs["classes"]))
                 name = name or str(file.attrs["dataset"])
                 repeats = int(file.attrs["rows_per_flow"])
-                kept = np.flatnonzero(labels != "")
+                kept = np.flatnonzero(np.isin(labels, classes) if settings.get("classes") else labels != "")
                 for branch, parts in networks.items():
                     parts.append(file[branch][:][kept])
         except (OSError, KeyError) as error:

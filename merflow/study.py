@@ -102,12 +102,10 @@ class Study:
             for system in self.config["floors"]:
                 if (system, *group) in have:
                     continue
-                name = system if len(groups) == 1 else "-".join([system, *group[0], group[1], group[2]])
+                name = system if len(groups) == 1 else "-".join([system, *group[0], *group[1:3], *group[3]])
                 name = f"floor-{name}" if name in declared else name
-                floors[name] = {k: experiment[k] for k in ("micro", "prep", "protocol")} | {
-                    "system": system,
-                    "seeds": [0],
-                }
+                own = {k: experiment[k] for k in ("micro", "prep", "protocol", "classes") if k in experiment}
+                floors[name] = own | {"system": system, "seeds": [0]}
         return declared | floors
 
     @property
@@ -125,9 +123,21 @@ class Study:
         return micro_datasets(self.experiments[experiment])
 
     def classes(self, experiment: str) -> list[str]:
-        """Classes of an experiment: those of its datasets, in their order."""
+        """Classes of an experiment: its own if it names some, else those of its datasets, in their order.
+
+        Raises:
+            ConfigError: fewer than two, or one that no dataset has.
+        """
         names = [name for dataset in self.micro(experiment) for name in self.index(dataset).classes]
         classes = list(dict.fromkeys(names))
+        if own := self.experiments[experiment].get("classes"):
+            unknown = [name for name in own if name not in classes]
+            if unknown:
+                raise ConfigError(
+                    f"experiments.{experiment}.classes: no clip is labelled {', '.join(unknown)}; "
+                    f"there are: {', '.join(classes)}"
+                )
+            return list(own)
         if len(classes) < 2:
             found = ", ".join(classes) or "none"
             raise ConfigError(
@@ -146,7 +156,7 @@ class Study:
             self.index(dataset)
         for name, experiment in self.experiments.items():
             classes = self.classes(name)
-            usable = [c for d in self.micro(name) for c in self.index(d).clips if c.label and not c.problem]
+            usable = [c for d in self.micro(name) for c in self.index(d).clips if c.label in classes and not c.problem]
             people = sorted({clip.subject for clip in usable})
             if len(people) < 2:
                 found = ", ".join(people) or "nobody"
@@ -289,5 +299,6 @@ def subject_key(subject: str) -> str:
 
 
 def _comparison(experiment: Mapping[str, Any]) -> tuple:
-    """What two experiments must share to be comparable: clips, preparation, protocol."""
-    return tuple(micro_datasets(experiment)), experiment["prep"], experiment["protocol"]
+    """What two experiments must share to be comparable: datasets, preparation, protocol, classes."""
+    shared = experiment["prep"], experiment["protocol"], tuple(experiment.get("classes", ()))
+    return tuple(micro_datasets(experiment)), *shared

@@ -117,6 +117,18 @@ def test_what_the_clips_do_not_offer_is_told_before_any_job(tmp_path, changes, m
         Study(load_config(BASE, overlay)).check()
 
 
+def test_an_experiment_may_name_classes_of_its_own_and_its_floors_share_them():
+    overlay = experiment(classes=["surprise", "fear"])
+    overlay["experiments"]["all"] = {"system": "tsdgcn", "macro": "demo-macro", "micro": "demo-micro"}
+    study = Study(load_config(BASE, overlay))
+    study.check()
+    assert study.classes("mine") == ["surprise", "fear"] and len(study.classes("all")) == 5
+    floors = {tuple(study.classes(name)) for name in study.floors if study.experiments[name]["system"] == "majority"}
+    assert floors == {tuple(study.classes("mine")), tuple(study.classes("all"))}
+    with pytest.raises(ConfigError, match="experiments.mine.classes: no clip is labelled joy; there are: happiness"):
+        Study(load_config(BASE, experiment(classes=["fear", "joy"]))).check()
+
+
 def test_two_networks_of_one_specification_have_seeds_and_names_of_their_own():
     study = Study(load_config(BASE, experiment(graphs=["8+2", "8+2"], seeds=[0, 1000])))
     networks = study.networks("mine")

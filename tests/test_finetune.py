@@ -334,6 +334,13 @@ def test_stills_have_no_temporal_rows(made, tmp_path):
 # --- fusion and head --------------------------------------------------------------------------------------------------
 
 
+def test_classes_of_an_experiment_leave_the_other_clips_out(made):
+    every = load_samples([made["features"]], SETTINGS)
+    some = load_samples([made["features"]], SETTINGS | {"classes": CLASSES[1:]})
+    kept = [clip for clip in every.clips if clip["truth"] in CLASSES[1:]]
+    assert some.classes == CLASSES[1:] and some.clips == kept and len(kept) < len(every.clips)
+
+
 def test_fusion_is_eq_4_and_5(made):
     arrays = {}
     for number, path in enumerate(made["features"]):

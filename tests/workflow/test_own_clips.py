@@ -124,8 +124,11 @@ def test_floors_alone_need_no_macro_clips(study):
         "experiments": {
             "svm": {"system": "linear-svm", "micro": "people"},
             "most": {"system": "majority", "micro": "people"},
+            "two": {"system": "majority", "micro": "people", "classes": ["surprise", "disgust"]},
         }
     }
     snakemake(folder, config=settings)
     metrics = pd.read_csv(folder / "results/floors/metrics.csv")
-    assert set(metrics["experiment"]) == {"svm", "most"}
+    assert set(metrics["experiment"]) == {"svm", "most", "two"}
+    predictions = pd.read_csv(folder / "results/floors/predictions.csv")
+    assert set(predictions.loc[predictions["experiment"] == "two", "truth"]) == {"surprise", "disgust"}
