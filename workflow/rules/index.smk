@@ -6,14 +6,14 @@ rule index_clips:
         "<logs>/index/{dataset}.log",
     benchmark:
         "<benchmarks>/index/{dataset}.tsv"
+    # First, so that what is wrong with a dataset is told before the long work starts.
+    priority: 100
     conda:
         "../../envs/vision.yaml"
     params:
         code=code_hash("index_clips"),
         settings=lambda wildcards: study.dataset(wildcards.dataset),
         content=lambda wildcards: study.index_digest(wildcards.dataset),
-    # First, so that what is wrong with a dataset is told before the long work starts.
-    priority: 100
     message:
         "List the clips of {wildcards.dataset}"
     script:
