@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
+from merflow.clips import database
 from merflow.errors import ConfigError, InputError
 from merflow.protocols import folds
 from merflow.resize import area_resize
@@ -62,7 +63,8 @@ def run(
         system: one of :data:`SYSTEMS`.
         predictions: output, one row per labelled clip and seed.
         accuracy_train: output, one row per fold and seed.
-        settings: ``experiment`` (name), ``protocol``, ``classes`` (names, in order), ``seeds``.
+        settings: ``experiment`` (name), ``protocol``, ``classes`` (names, in order), ``seeds``; ``labels`` as in
+            :func:`read_flow_images`.
 
     Raises:
         ConfigError: unknown system or protocol.
@@ -71,7 +73,7 @@ def run(
     if system not in SYSTEMS:
         raise ConfigError(f"system: {system!r} is no baseline; allowed: {', '.join(SYSTEMS)}")
     classes = list(settings["classes"])
-    data = read_flow_images(caches, classes, images=system != "majority")
+    data = read_flow_images(caches, classes, images=system != "majority", labels=settings.get("labels"))
     label = np.array([classes.index(name) for name in data.label])
     images = np.zeros((len(label), 0), np.float32) if data.images is None else data.images
     rows, accuracies = [], []
@@ -100,8 +102,15 @@ def run(
     write_table(accuracies, accuracy_train, ACCURACY_TRAIN)
 
 
-def read_flow_images(caches: Sequence[Path], classes: Sequence[str], images: bool = True) -> FlowImages:
+def read_flow_images(
+    caches: Sequence[Path],
+    classes: Sequence[str],
+    images: bool = True,
+    labels: Mapping[str, Mapping[str, str]] | None = None,
+) -> FlowImages:
     """Labelled clips of some caches, one clip in memory at a time; clips with another or no label are left out.
+
+    ``labels`` ({dataset: {clip: label}}) stand in place of those of the caches.
 
     Raises:
         InputError: a cache cannot be read, has no flow, or no clip is left.
@@ -115,7 +124,10 @@ def read_flow_images(caches: Sequence[Path], classes: Sequence[str], images: boo
         except OSError as error:
             raise InputError(f"{path} cannot be read as a cache: {error}; make it anew") from error
         with file:
-            columns = {name: file[name].asstr()[()] for name in found}
+            columns = {column: file[column].asstr()[()] for column in found}
+            name = str(file.attrs["dataset"])
+            if name in (labels or {}):
+                columns["label"] = np.array([labels[name].get(clip, "") for clip in columns["clip"]], dtype=object)
             chosen = np.flatnonzero(np.isin(columns["label"], list(classes)))
             if images and file["flow"].shape[1] == 0 and chosen.size:
                 raise InputError(f"{path} holds still images without flow; baselines on flow images need moving clips")
@@ -128,9 +140,9 @@ def read_flow_images(caches: Sequence[Path], classes: Sequence[str], images: boo
                             f"{path}: the flow of clip {columns['clip'][place]} is not finite; make it anew"
                         )
                     vectors.append(area_resize(image, SIDE).ravel())
-            dataset += [str(file.attrs["dataset"])] * len(chosen)
-            for name in found:
-                found[name] += columns[name][chosen].tolist()
+            dataset += [database(columns["subject"][place], name) for place in chosen]
+            for column in found:
+                found[column] += columns[column][chosen].tolist()
     if not dataset:
         raise InputError(f"no clip of {', '.join(map(str, caches))} has one of the labels {', '.join(classes)}")
     stacked = np.stack(vectors) if images else None

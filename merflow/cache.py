@@ -134,6 +134,7 @@ def _report(row: Mapping[str, Any], pair: tuple[h5py.File, h5py.File]) -> dict[s
         **{name: row[name] for name in ("clip", "subject", "label")},
         "status": "failed" if reasons else "ok",
         "reason": reasons[0] if reasons else "",
+        "alignment": face.get("alignment"),
         "face_width_px": face.get("face_width_px"),
         "interocular_px": face.get("interocular_px"),
         "head_motion_px": motion.get("head_motion_px"),

@@ -16,6 +16,11 @@ REPLACED = ("datasets", "experiments")
 """Blocks of an overlay that replace those of the base as a whole: a user's study has no demo clips in it."""
 STUDY_BLOCKS = ("graph", "pretrain", "temporal", "head")
 """Blocks that an experiment takes from the study and may override key by key."""
+KINDS = {"ck-plus": "macro", "mmew-macro": "macro", "manifest": None, "demo": None}
+"""What the clips of a layout show; None: the user says it (else micro). Layouts that are not here hold micro clips."""
+TABLES = {"manifest": "manifest.csv", "flow-images": "flows.csv"}
+"""Name of the table where none is given; the other layouts look for theirs."""
+FLOW_IMAGE_KEYS = ("channels", "scaling")
 LEARNED = {"tsdgcn"}
 """Systems that are networks; the others are floors."""
 
@@ -69,6 +74,8 @@ def settle(settings: Mapping[str, Any]) -> dict[str, Any]:
         study = {block: settings[block] for block in STUDY_BLOCKS if block in settings}
         experiments[name] = merge(experiment, merge(study, own))
     settings = _filled(settings, schema)
+    for dataset in settings["datasets"].values():
+        dataset.setdefault("kind", KINDS.get(dataset["layout"], "micro") or "micro")
     problems = list(_cross_problems(settings))
     if problems:
         raise ConfigError(_listed(problems))
@@ -156,18 +163,47 @@ def candidates(threshold: float) -> int:
     return sum(0 < x * x + y * y <= threshold**2 + 1e-9 for x in reach for y in reach)
 
 
+def _folder_problems(where: str, dataset: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the places that a dataset names."""
+    root = Path(dataset["root"])
+    table = dataset.get("table") or TABLES.get(dataset["layout"])
+    if not root.is_dir():
+        yield f"{where}.root: folder {root} does not exist" + (f"; it should hold {table}" if table else "")
+    elif table and not (root / table).is_file():
+        shown = {"manifest": "; docs/own-clips.md shows one", "flow-images": "; docs/datasets.md shows one"}
+        yield f"{where}.table: {root / table} does not exist{shown.get(dataset['layout'], '')}"
+    elif dataset.get("images") and not (root / dataset["images"]).is_dir():
+        yield f"{where}.images: folder {root / dataset['images']} does not exist"
+
+
+def _corrections(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Every table of corrections that the settings name, with its key."""
+    if settings.get("corrections"):
+        yield "corrections", settings["corrections"]
+    for name, dataset in settings["datasets"].items():
+        if dataset.get("corrections"):
+            yield f"datasets.{name}.corrections", dataset["corrections"]
+
+
 def _cross_problems(settings: Mapping[str, Any]) -> Iterator[str]:
     """What a schema cannot say: names that must exist, folders, values that must fit together."""
     datasets, preparations = settings["datasets"], settings["preparations"]
     for name, dataset in datasets.items():
-        if dataset["layout"] == "manifest":
-            root = Path(dataset["root"])
-            if not root.is_dir():
-                yield f"datasets.{name}.root: folder {root} does not exist; it should hold {dataset['table']}"
-            elif not (root / dataset["table"]).is_file():
-                yield f"datasets.{name}.table: {root / dataset['table']} does not exist; docs/own-clips.md shows one"
-        elif "classes" in dataset:
+        layout = dataset["layout"]
+        if layout == "demo" and "classes" in dataset:
             yield f"datasets.{name}.classes: layout demo takes its classes from demo.emotions"
+        if layout != "demo":
+            yield from _folder_problems(f"datasets.{name}", dataset)
+        if (kind := KINDS.get(layout, "micro")) is not None and dataset["kind"] != kind:
+            yield f"datasets.{name}.kind: layout {layout} holds {kind} clips"
+        for key in FLOW_IMAGE_KEYS:
+            if key in dataset and layout != "flow-images":
+                yield f"datasets.{name}.{key}: only flow images (layout flow-images) have {key}"
+        if "align" in dataset and layout == "flow-images":
+            yield f"datasets.{name}.align: flow images have no frames to align"
+    for where, file in _corrections(settings):
+        if not Path(file).is_file():
+            yield f"{where}: {file} does not exist; docs/datasets.md shows such a table"
     portraits = settings["demo"]["portraits"]
     if portraits is not None and not Path(portraits).is_dir():
         yield f"demo.portraits: folder {portraits} does not exist; give a folder of frontal photographs, or null"
@@ -182,6 +218,9 @@ def _cross_problems(settings: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{here}.micro: dataset {dataset!r} is of kind {datasets[dataset]['kind']}, expected micro"
         if experiment["system"] not in LEARNED:
             continue
+        images = [d for d in micro_datasets(experiment) if datasets.get(d, {}).get("layout") == "flow-images"]
+        if images and "spatial" in experiment["branches"]:
+            yield f"{here}.branches: {images[0]!r} holds flow images and no frames; give branches: [temporal]"
         if experiment["macro"] not in datasets:
             yield f"{here}.macro: no dataset {experiment['macro']!r}; there are: {', '.join(datasets)}"
         elif experiment["macro"] in micro_datasets(experiment):

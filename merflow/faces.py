@@ -3,6 +3,9 @@
 Landmarks jitter from frame to frame by about as much as a micro-expression moves the skin. A clip therefore has one
 transform, and what the head does after onset is measured and removed where it can be told from the face: in the flow
 (:func:`merflow.flow.fit_similarity`).
+
+Some datasets are distributed as face crops. There is nothing to align in them, and often nothing to find, so such
+frames are taken whole (``align: none``, or ``auto`` where it finds that they are crops).
 """
 
 import json
@@ -36,6 +39,20 @@ inter-ocular distances (2.3 cuts the chin); ``eye_height``: height of the eyes i
 which a face is looked for.
 """
 
+ALIGN = ("detect", "none", "auto")
+"""What :class:`merflow.clips.Clip` may say in ``align``."""
+
+FACE_CROP = (2.5, 0.30, 0.5)
+"""Where the eyes are taken to be in a face crop in which no face was found: its longer side in inter-ocular distances,
+their height and the place of the point between them as parts of that side.
+
+Measured on 40 frontal photographs with marked points, cut from the middle of the forehead to the chin: medians of 2.6
+and 0.31 with the width of the face, 2.7 and 0.31 from ear to ear. Other ways to crop lie on either side: from the
+hairline 3.0 and 0.40, from the brows 2.25 and 0.19, the box of dlib's detector 2.3 and 0.27, and 2.2 and 0.27 where
+the crop is 1.8 distances wide and begins 0.6 above the eyes, as that of SMIC does. Over these six, the regions of
+:mod:`merflow.keyframes` placed by the constant share 68 % of their area with where they belong; placed as in an aligned
+square, 55 %."""
+
 EYES = {5: ((2, 3), (0, 1)), 68: (tuple(range(36, 42)), tuple(range(42, 48)))}
 """Landmarks around the eye on the left and on the right of the image, for each of dlib's models."""
 PUPIL_ABOVE = {5: 0.05, 68: 0.035}
@@ -46,6 +63,13 @@ _DETECTION_SIDE = 640  # A face that fills an eighth of the picture is found at 
 _UPSAMPLING_SIDE = 1280  # Beyond it only faces of under 80 px in a large picture would be gained, at seconds a frame.
 _BOX_SHIFT = 0.03  # Of the box's side.
 _FEWEST_EYE_PIXELS = 8.0
+
+_INSIDE = 0.9  # Part of the aligned square that must lie inside a picture, or it may be a face crop.
+_FILLED = 1.25  # Where the picture is longer than this many sides of the square, the face merely stands at its edge.
+_CROP_SIDE = 640  # No face crop is longer.
+_CROP_ASPECT = (0.77, 1.2)
+"""Least and largest width / height of a face crop. Those of CASME (150x190), CASME II, SMIC and MMEW have 0.79 to 1;
+the formats of cameras, 4:3, 5:4 and 11:9, upright or not, lie outside, except for 11:9 and 5:4 upright."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +98,13 @@ class AlignedClip:
     """int64 [T], the dataset's own numbers."""
     transform: np.ndarray
     """float64 [2, 3], source pixels to crop pixels."""
-    face: Face
-    """The face that the transform was estimated from."""
-    detected_frame: int
+    face: Face | None
+    """The face that was found; the transform was estimated from it if ``alignment`` is ``detected``."""
+    detected_frame: int | None
+    alignment: str
+    """``detected``, or ``crop`` where the frames were taken whole."""
+    reason: str
+    """Why it is that."""
 
 
 def eye_centres(landmarks: np.ndarray) -> np.ndarray:
@@ -110,6 +138,40 @@ def crop_transform(eyes: np.ndarray, size: int, crop: float = 2.6, eye_height: f
     linear = scale * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     target = np.array([size / 2 - 0.5, eye_height * size - 0.5])
     return np.column_stack([linear, target - linear @ eyes.mean(axis=0)])
+
+
+def whole_transform(width: int, height: int, size: int) -> np.ndarray:
+    """The similarity transform that fits a whole picture into the middle of the square crop.
+
+    The longer side fills the crop, and beside a picture that is not square its border is repeated: a face crop ends
+    at the chin and at the brows, so that cutting it square would lose what moves. One scale for both sides keeps the
+    face's proportions.
+
+    Args:
+        width: of the picture in pixels.
+        height: of the picture in pixels.
+        size: side of the crop in pixels.
+
+    Returns:
+        float64 [2, 3], from source pixels to crop pixels. Pixel centres have whole coordinates.
+    """
+    scale = size / max(width, height)
+    shift = ((size - 1) - scale * (np.array([width, height]) - 1)) / 2
+    return np.column_stack([scale * np.eye(2), shift])
+
+
+def crop_geometry(eyes: np.ndarray, size: int) -> tuple[float, float, float]:
+    """Where the eyes are in a square crop: its width in inter-ocular distances, their height and place across.
+
+    Args:
+        eyes: the pupils in crop pixels, [2, 2].
+        size: side of the crop in pixels.
+
+    Returns:
+        As :data:`FACE_CROP`.
+    """
+    across, down = ((eyes.mean(axis=0) + 0.5) / size).tolist()
+    return size / float(np.hypot(*(eyes[1] - eyes[0]))), down, across
 
 
 def map_points(transform: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -224,36 +286,76 @@ def align_clip(clip: Clip, settings: Mapping[str, Any] | None = None) -> Aligned
 
     Source frames are read one by one; only the first ``search`` of them are held, until the face is found.
 
+    Where ``clip.align`` is ``none``, no face is looked for and the frames are taken whole (:func:`whole_transform`).
+    Where it is ``auto``, the frames decide: a face whose square lies inside the picture by 90 % or more of its area is
+    aligned, as with ``detect``; so is one at the edge of a picture that is longer than 1.25 squares. Otherwise the
+    frames are taken whole, without a face only if they have the format of face crops: up to 640 px long, 0.77 to 1.2
+    times as wide as high.
+
     Args:
         clip: the clip; where it has no onset (offset), its first (last) frame is taken.
         settings: see :data:`DEFAULTS`.
 
     Raises:
-        ClipError: the index found a problem, a frame is unreadable, onset, apex and offset do not fit the frames, or
-            no face is found; the message names the file.
+        ClipError: the index found a problem, a frame is unreadable, onset, apex and offset do not fit the frames,
+            ``align`` is none of :data:`ALIGN`, or no face is found where one is needed; the message names the file.
     """
     options = DEFAULTS | dict(settings or {})
     size = int(options["size"])
     if clip.problem:
         raise ClipError(clip.problem)
+    if clip.align not in ALIGN:
+        raise ClipError(f"align: {clip.align} is not allowed; allowed: {', '.join(ALIGN)}")
     stream = grey_frames(clip.frames, clip.onset, clip.offset)
     head = list(islice(stream, max(1, int(options["search"]))))
     if clip.onset is not None and head[0][0] != clip.onset:
         raise ClipError(f"{clip.frames} has no frame {clip.onset}, the onset; the first after it is {head[0][0]}")
-    found = find_face([frame for _, frame in head], int(options["landmarks"]), int(options["upsample"]))
-    if found is None:
-        where = f"frame {head[0][0]}" if len(head) == 1 else f"frames {head[0][0]}..{head[-1][0]}"
-        raise ClipError(f"no face found in {where} of {clip.frames}")
-    index, face = found
-    if np.hypot(*(face.eyes[1] - face.eyes[0])) < _FEWEST_EYE_PIXELS:
-        raise ClipError(f"the face in {clip.frames} is too small: under {_FEWEST_EYE_PIXELS:g} px between the eyes")
-    transform = crop_transform(face.eyes, size, float(options["crop"]), float(options["eye_height"]))
+    face, detected, transform, alignment, reason = _place(clip, head, options)
     numbers, crops = [], []
     for number, frame in [*head, *stream]:
         numbers.append(number)
         crops.append(warp(frame, transform, size))
     _check_numbers(clip, numbers)
-    return AlignedClip(np.stack(crops), np.array(numbers, np.int64), transform, face, head[index][0])
+    return AlignedClip(np.stack(crops), np.array(numbers, np.int64), transform, face, detected, alignment, reason)
+
+
+def _place(
+    clip: Clip, head: list[tuple[int, np.ndarray]], options: Mapping[str, Any]
+) -> tuple[Face | None, int | None, np.ndarray, str, str]:
+    """The face, its frame, the transform, ``detected`` or ``crop``, and why; from the first frames of a clip."""
+    size = int(options["size"])
+    height, width = shape = head[0][1].shape
+    if clip.align == "none":
+        return None, None, whole_transform(width, height, size), "crop", "align: none"
+    found = find_face([frame for _, frame in head], int(options["landmarks"]), int(options["upsample"]))
+    if found is None:
+        where = f"frame {head[0][0]}" if len(head) == 1 else f"frames {head[0][0]}..{head[-1][0]}"
+        reason = f"no face found in {where} of {clip.frames}"
+        if clip.align == "detect":
+            raise ClipError(reason)
+        picture = f"a picture of {width}x{height}"
+        if max(shape) > _CROP_SIDE or not _CROP_ASPECT[0] <= width / height <= _CROP_ASPECT[1]:
+            raise ClipError(f"{reason}, and {picture} is not taken for a face crop; `align: none` would take it")
+        return None, None, whole_transform(width, height, size), "crop", f"no face found; {picture} can be a face crop"
+    index, face = found
+    transform = crop_transform(face.eyes, size, float(options["crop"]), float(options["eye_height"]))
+    reason = "align: detect"
+    if clip.align == "auto":
+        inside = _part_inside(transform, size, shape)
+        reason = f"{inside:.0%} of the aligned square is picture"
+        side = size / np.hypot(*transform[:, 0])
+        if inside < _INSIDE and max(shape) <= _FILLED * side:
+            return face, head[index][0], whole_transform(width, height, size), "crop", f"only {reason}"
+    if np.hypot(*(face.eyes[1] - face.eyes[0])) < _FEWEST_EYE_PIXELS:
+        raise ClipError(f"the face in {clip.frames} is too small: under {_FEWEST_EYE_PIXELS:g} px between the eyes")
+    return face, head[index][0], transform, "detected", reason
+
+
+def _part_inside(transform: np.ndarray, size: int, shape: tuple[int, ...]) -> float:
+    """Part of the crop's pixels that lie inside a picture of ``shape`` (height, width)."""
+    pixels = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1).reshape(-1, 2)
+    source = map_points(cv2.invertAffineTransform(transform), pixels)
+    return float(((source >= -0.5) & (source <= np.array(shape[::-1]) - 0.5)).all(axis=1).mean())
 
 
 def _check_numbers(clip: Clip, numbers: list[int]) -> None:
@@ -273,9 +375,11 @@ def align_subject(clips: Iterable[Clip], output: str | Path, settings: Mapping[s
 
     Every clip has a group named ``files.key(clip)`` with attributes ``clip``, ``subject``, ``kind`` and ``status``:
     ``ok``, or the reason why there are no frames. If ok, it holds ``frames`` uint8 [T, S, S] and ``frame_numbers``
-    int64 [T], and the attributes ``transform`` (float64 [2, 3], source to crop), ``landmarks`` (float64 [n, 2], crop
-    pixels), ``detector``, ``detected_frame``, ``interocular_px`` and ``face_width_px`` (source pixels), ``onset``,
-    ``apex`` and ``offset`` (apex -1 where the dataset has none).
+    int64 [T], and the attributes ``transform`` (float64 [2, 3], source to crop), ``alignment`` (``detected``, or
+    ``crop`` where the frames were taken whole), ``alignment_reason``, ``detector`` (``none`` where no face was found),
+    ``onset``, ``apex`` and ``offset`` (apex -1 where the dataset has none). If a face was found: ``landmarks`` (float64
+    [n, 2], crop pixels), ``detected_frame``, ``interocular_px`` and ``face_width_px`` (source pixels). If the frames
+    were taken whole: ``geometry`` (float64 [3], as :data:`FACE_CROP`), from the face, or assumed where none was found.
 
     Args:
         clips: the subject's clips.
@@ -291,7 +395,9 @@ def align_subject(clips: Iterable[Clip], output: str | Path, settings: Mapping[s
     if unknown:
         raise ConfigError(f"unknown alignment setting {', '.join(unknown)}; known: {', '.join(DEFAULTS)}")
     cv2.setNumThreads(1)
-    _landmark_model(int(options["landmarks"]))
+    clips = list(clips)
+    if any(clip.align != "none" for clip in clips):
+        _landmark_model(int(options["landmarks"]))
     with whole(output) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["size"] = int(options["size"])
         file.attrs["settings"] = json.dumps(options, sort_keys=True)
@@ -305,19 +411,26 @@ def align_subject(clips: Iterable[Clip], output: str | Path, settings: Mapping[s
                 log.warning("%s: %s", clip.clip, error)
                 continue
             _write(group, clip, aligned)
-            log.info("%s: %d frames, face of %.0f px", clip.clip, len(aligned.frames), aligned.face.box[2])
+            face = "no face" if aligned.face is None else f"face of {aligned.face.box[2]:.0f} px"
+            how = "taken whole" if aligned.alignment == "crop" else "aligned"
+            log.info("%s: %d frames, %s, %s (%s)", clip.clip, len(aligned.frames), face, how, aligned.reason)
 
 
 def _write(group: h5py.Group, clip: Clip, aligned: AlignedClip) -> None:
-    face = aligned.face
+    face, size = aligned.face, aligned.frames.shape[-1]
     group["frames"], group["frame_numbers"] = aligned.frames, aligned.frame_numbers
     group.attrs["status"] = "ok"
     group.attrs["transform"] = aligned.transform
-    group.attrs["landmarks"] = map_points(aligned.transform, face.landmarks)
-    group.attrs["detector"] = f"dlib-hog/{len(face.landmarks)}"
-    group.attrs["detected_frame"] = np.int64(aligned.detected_frame)
-    group.attrs["interocular_px"] = float(np.hypot(*(face.eyes[1] - face.eyes[0])))
-    group.attrs["face_width_px"] = float(face.box[2])
+    group.attrs["alignment"], group.attrs["alignment_reason"] = aligned.alignment, aligned.reason
+    group.attrs["detector"] = "none" if face is None else f"dlib-hog/{len(face.landmarks)}"
+    if face is not None:
+        group.attrs["landmarks"] = map_points(aligned.transform, face.landmarks)
+        group.attrs["detected_frame"] = np.int64(aligned.detected_frame)
+        group.attrs["interocular_px"] = float(np.hypot(*(face.eyes[1] - face.eyes[0])))
+        group.attrs["face_width_px"] = float(face.box[2])
+    if aligned.alignment == "crop":
+        eyes = None if face is None else map_points(aligned.transform, face.eyes)
+        group.attrs["geometry"] = FACE_CROP if eyes is None else crop_geometry(eyes, size)
     group.attrs["onset"] = aligned.frame_numbers[0]
     group.attrs["apex"] = np.int64(-1 if clip.apex is None else clip.apex)
     group.attrs["offset"] = aligned.frame_numbers[-1]

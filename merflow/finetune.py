@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from merflow.clips import database
 from merflow.errors import ConfigError, InputError
 from merflow.losses import make_loss
 from merflow.protocols import Fold, folds
@@ -100,7 +101,8 @@ def finetune(
         accuracy_train: output, one row per seed and fold: accuracy over the training clips.
         curves: output, one row per seed, fold, epoch and split.
         settings: ``experiment, branches, fusion`` (stack or concat), ``loss, head, protocol``; if given, ``datasets``
-            (names in the order of the files; else those in the files) and ``classes`` (else those of the files). The
+            (names in the order of the files; else those in the files), ``classes`` (else those of the files) and
+            ``labels`` ({dataset: {clip: label}}; else those of the files). The
             head's: ``hidden, dropout, learning_rate, decay, epochs, patience, batch, weight_decay, validation``.
     """
     answers, accuracies, curve = [], [], []
@@ -256,6 +258,8 @@ def _load_dataset(files: Sequence[Path], name: str | None, settings: Mapping[str
                 classes = list(settings.get("classes") or map(str, file.attrs["classes"]))
                 name = name or str(file.attrs["dataset"])
                 repeats = int(file.attrs["rows_per_flow"])
+                own = settings.get("labels", {}).get(name)
+                labels = labels if own is None else np.array([own.get(clip, "") for clip, _ in table], dtype=object)
                 kept = np.flatnonzero(np.isin(labels, classes) if settings.get("classes") else labels != "")
                 for branch, parts in networks.items():
                     parts.append(file[branch][:][kept])
@@ -274,7 +278,12 @@ def _load_dataset(files: Sequence[Path], name: str | None, settings: Mapping[str
     labels = labels[kept]
     return Samples(
         clips=[
-            {"dataset": name, "subject": clips[place][1], "clip": clips[place][0], "truth": str(label)}
+            {
+                "dataset": database(clips[place][1], name),
+                "subject": clips[place][1],
+                "clip": clips[place][0],
+                "truth": str(label),
+            }
             for place, label in zip(kept, labels, strict=True)
         ],
         rows=rows,

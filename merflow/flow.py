@@ -135,8 +135,8 @@ def _grid(size: int, every: int = 1) -> tuple[np.ndarray, np.ndarray]:
     return np.meshgrid(axis, axis)
 
 
-def face_weights(size: int, crop: float = 2.6, eye_height: float = 0.36) -> np.ndarray:
-    """Where the head's motion is to be read in an aligned crop, float64 [S, S].
+def face_weights(size: int, crop: float = 2.6, eye_height: float = 0.36, eye_across: float = 0.5) -> np.ndarray:
+    """Where the head's motion is to be read in a crop, float64 [S, S].
 
     1 on forehead, bridge of the nose and temples, which expressions hardly move; 1/4 on the rest of the face; 0 on hair
     and on the background, which does not move with the head.
@@ -145,9 +145,11 @@ def face_weights(size: int, crop: float = 2.6, eye_height: float = 0.36) -> np.n
         size: side of the crop in pixels.
         crop: width of the crop in inter-ocular distances.
         eye_height: distance of the eyes from the top, as a part of the side.
+        eye_across: distance of the point between them from the left, as a part of the side.
     """
     x, y = _grid(size)
-    x, y = x / size * crop, (y / size + 0.5 - eye_height) * crop  # Inter-ocular distances from between the eyes.
+    # Inter-ocular distances from between the eyes.
+    x, y = (x / size + (0.5 - eye_across)) * crop, (y / size + 0.5 - eye_height) * crop
     face = (x / 0.99) ** 2 + ((y - 0.44) / 1.2) ** 2 <= 1
     forehead = (np.abs(x) < 0.9) & (y > -0.95) & (y < -0.55)
     bridge = (np.abs(x) < 0.25) & (y > -0.2) & (y < 0.45)
@@ -305,7 +307,7 @@ def subject_flow(
     with h5py.File(faces) as source, whole(output) as temporary, h5py.File(temporary, "w") as target:
         target.attrs["size"] = source.attrs["size"]
         aligned = json.loads(source.attrs["settings"])
-        weights = face_weights(int(source.attrs["size"]), float(aligned["crop"]), float(aligned["eye_height"]))
+        side, usual = int(source.attrs["size"]), (float(aligned["crop"]), float(aligned["eye_height"]))
         target.attrs["settings"] = json.dumps(options, sort_keys=True)
         for group in source.values():
             clip = str(group.attrs["clip"])
@@ -324,6 +326,7 @@ def subject_flow(
             # The first row is the onset; a still image has one row and no flow.
             chosen = [place[int(number)] for number in numbers]
             earlier = chosen[:-1] if options["reference"] == "consecutive" else chosen[:1] * (len(chosen) - 1)
+            weights = face_weights(side, *group.attrs.get("geometry", usual))  # Face crops have their own.
             flow, rigid = clip_flow(group["frames"][()], list(zip(earlier, chosen[1:], strict=True)), options, weights)
             size = flow.shape[-1]
             lengths = [float(np.hypot(*similarity_field(row, size)).mean()) for row in rigid]

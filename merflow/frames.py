@@ -3,7 +3,7 @@
 import glob as globbing
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from merflow.errors import ClipError
 
 IMAGES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+_LAST_NUMBER = re.compile(r"(\d+)\D*$")
 VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
 
 
@@ -19,29 +20,36 @@ def is_video(source: str | Path) -> bool:
     return Path(source).suffix.lower() in VIDEOS and not Path(source).is_dir()
 
 
-def image_files(source: str | Path) -> list[Path]:
+def image_paths(source: str | Path) -> list[str]:
     """Image files of a folder, of a glob or of one image, in no particular order; nothing is opened.
 
     Hidden files and the litter of file managers (``.DS_Store``, ``Thumbs.db``, ``._*``) are passed over.
     """
-    source = Path(source)
-    if source.is_dir():
-        found = [Path(entry.path) for entry in os.scandir(source) if entry.is_file()]
-    elif source.is_file():
-        found = [source]
-    else:
-        found = [Path(name) for name in globbing.glob(str(source)) if os.path.isfile(name)]
-    return [f for f in found if f.suffix.lower() in IMAGES and not f.name.startswith(".")]
+    source = str(source)
+    if os.path.isdir(source):
+        with os.scandir(source) as entries:
+            return [entry.path for entry in entries if _is_image_name(entry.name) and entry.is_file()]
+    found = [source] if os.path.isfile(source) else [name for name in globbing.glob(source) if os.path.isfile(name)]
+    return [name for name in found if _is_image_name(os.path.basename(name))]
 
 
-def own_numbers(files: list[Path]) -> dict[int, Path] | None:
+def image_files(source: str | Path) -> list[Path]:
+    """:func:`image_paths` as paths."""
+    return [Path(name) for name in image_paths(source)]
+
+
+def _is_image_name(name: str) -> bool:
+    return name[0] != "." and os.path.splitext(name)[1].lower() in IMAGES
+
+
+def own_numbers(files: Iterable[str | Path]) -> dict[int, str | Path] | None:
     """Files by the last run of digits in their names, unordered; None where that is not one number each."""
-    numbers: dict[int, Path] = {}
+    numbers: dict[int, str | Path] = {}
     for file in files:
-        digits = re.findall(r"\d+", file.stem)
-        if not digits or int(digits[-1]) in numbers:
+        digits = _LAST_NUMBER.search(os.path.splitext(os.path.basename(file))[0])
+        if digits is None or (number := int(digits[1])) in numbers:
             return None
-        numbers[int(digits[-1])] = file
+        numbers[number] = file
     return numbers
 
 
@@ -52,6 +60,44 @@ def numbered(files: list[Path]) -> dict[int, Path]:
     """
     numbers = own_numbers(files)
     return dict(enumerate(sorted(files, key=lambda f: f.name)) if numbers is None else sorted(numbers.items()))
+
+
+class FrameList:
+    """The images of a clip by frame number, for a look at what is there; nothing is opened.
+
+    Attributes:
+        numbered: whether the names give one number each; if not, images are counted from 0 in order of their names.
+        first: lowest number; 0 where there is no image.
+        last: highest number.
+    """
+
+    def __init__(self, source: str | Path) -> None:
+        """List ``source``: a folder, a glob or one image."""
+        paths = image_paths(source)
+        numbers = own_numbers(paths)
+        self.numbered = numbers is not None
+        self._files = dict(enumerate(sorted(paths, key=os.path.basename))) if numbers is None else numbers
+        self.first, self.last = min(self._files, default=0), max(self._files, default=0)
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._files)
+
+    def __contains__(self, number: int) -> bool:
+        """Whether there is a frame of this number."""
+        return number in self._files
+
+    def empty(self, first: int, last: int) -> list[str]:
+        """Files of no bytes among the frames ``first..last``, in order."""
+        sizes = ((n, file) for n, file in self._files.items() if first <= n <= last and not os.path.getsize(file))
+        return [file for _, file in sorted(sizes)]
+
+    def gaps(self, first: int, last: int) -> list[int]:
+        """Numbers from ``first`` to ``last`` that have no file, both ends left out."""
+        inside = sum(first < n < last for n in self._files)
+        if inside >= last - first - 1 or last - first > 100 * len(self._files):
+            return []
+        return [n for n in range(first + 1, last) if n not in self._files]
 
 
 def read_grey(file: Path) -> np.ndarray:

@@ -5,7 +5,7 @@ using dense inverse search, ECCV 2016), with the motion of the head taken off, i
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,23 +37,26 @@ eyes. The eyes are left out: a blink moves more than a micro-expression."""
 _SIDE = 160  # Side of the crop on which motion is measured.
 
 
-def region_mask(size: int, crop: float = 2.6, eye_height: float = 0.36) -> np.ndarray:
-    """Brow, nose and mouth regions of an aligned crop, bool [size, size].
+def region_mask(size: int, crop: float = 2.6, eye_height: float = 0.36, eye_across: float = 0.5) -> np.ndarray:
+    """Brow, nose and mouth regions of a crop, bool [size, size].
 
     Args:
         size: side of the crop in pixels.
         crop: width of the crop in inter-ocular distances.
         eye_height: distance of the eyes from the top, as a part of the side.
+        eye_across: distance of the point between them from the left, as a part of the side.
     """
     axis = (np.arange(size) + 0.5) / size
-    x, y = (axis - 0.5) * crop, (axis - eye_height) * crop
+    x, y = (axis - eye_across) * crop, (axis - eye_height) * crop
     mask = np.zeros((size, size), bool)
     for left, right, top, bottom in REGIONS.values():
         mask |= ((y >= top) & (y <= bottom))[:, None] & ((x >= left) & (x <= right))[None, :]
     return mask
 
 
-def motion_curve(frames: np.ndarray, landmarks: np.ndarray | None = None) -> np.ndarray:
+def motion_curve(
+    frames: np.ndarray, landmarks: np.ndarray | None = None, geometry: Sequence[float] | None = None
+) -> np.ndarray:
     """How far the face has moved from the first frame, for each frame.
 
     Mean of the top tenth of the length of the flow inside the regions, head motion taken off, then smoothed over a few
@@ -63,15 +66,18 @@ def motion_curve(frames: np.ndarray, landmarks: np.ndarray | None = None) -> np.
         frames: uint8 [T, S, S], aligned, onset first.
         landmarks: [5, 2] or [68, 2] in crop pixels, for the place of the eyes; None: where alignment puts them by
             default.
+        geometry: where the eyes are in a face crop that was taken whole (as :data:`merflow.faces.FACE_CROP`, which
+            stands in where no face was found); it goes before the landmarks.
 
     Returns:
         float64 [T], in pixels of the aligned crop.
     """
     size = frames.shape[-1]
-    geometry = (2.6, 0.36)
-    if landmarks is not None:
-        eyes = eye_centres(np.asarray(landmarks))
-        geometry = (size / float(np.hypot(*(eyes[1] - eyes[0]))), (float(eyes[:, 1].mean()) + 0.5) / size)
+    if geometry is None:
+        geometry = (2.6, 0.36)
+        if landmarks is not None:
+            eyes = eye_centres(np.asarray(landmarks))
+            geometry = (size / float(np.hypot(*(eyes[1] - eyes[0]))), (float(eyes[:, 1].mean()) + 0.5) / size)
     mask, weights = region_mask(_SIDE, *geometry), face_weights(_SIDE, *geometry)
     solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     solver.setFinestScale(0)
@@ -196,7 +202,7 @@ def _clip_rows(group: h5py.Group, count: int, prefer: str) -> list[dict[str, Any
     if group.attrs["kind"] == "still":
         frame = annotated if annotated in numbers else numbers[0]
         return [row | {"index": 1, "frame": frame, "magnitude_px": 0.0, "apex_spotted": "", "apex_source": "still"}]
-    curve = motion_curve(group["frames"][()], group.attrs["landmarks"])
+    curve = motion_curve(group["frames"][()], group.attrs.get("landmarks"), group.attrs.get("geometry"))
     spotted = spot_apex(curve)
     use_annotated = prefer == "annotated" and annotated in numbers
     apex = numbers.index(annotated) if use_annotated else spotted

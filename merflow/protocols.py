@@ -44,8 +44,10 @@ def folds(
     Raises:
         ConfigError: unknown protocol.
     """
-    if protocol != "loso":
-        raise ConfigError(f"protocol: {protocol!r} is not allowed; allowed: loso")
+    # Leave-one-subject-out over the subjects of all databases is the composite protocol of MEGC 2019; what differs is
+    # that it is scored by database too.
+    if protocol not in ("loso", "composite-loso"):
+        raise ConfigError(f"protocol: {protocol!r} is not allowed; allowed: loso, composite-loso")
     return loso(subjects, labels, validation=validation, seed=seed)
 
 

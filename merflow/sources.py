@@ -15,25 +15,25 @@ from pathlib import Path
 from typing import Any
 
 from merflow.files import whole
-from merflow.frames import image_files, is_video
+from merflow.frames import image_paths, is_video
 
 EMPTY = "no-files"
 """Token of footage that does not exist yet (a demo that is still to be drawn)."""
 
 
-def footage(clips: Iterable[Mapping[str, Any]]) -> list[Path]:
+def footage(clips: Iterable[Mapping[str, Any]]) -> list[str]:
     """Files of the clips' frames, sorted; those that do not exist are left out."""
-    files: set[Path] = set()
+    files: set[str] = set()
     for clip in clips:
         source = clip["frames"]
         if is_video(source):
-            files |= {Path(source)} if Path(source).is_file() else set()
+            files |= {source} if os.path.isfile(source) else set()
         elif source:
-            files.update(image_files(source))
+            files.update(image_paths(source))
     return sorted(files)
 
 
-def stat_digest(files: Iterable[Path]) -> str:
+def stat_digest(files: Iterable[str]) -> str:
     """Digest of (path, size, modification time) of the files."""
     digest = blake2b(digest_size=10)
     count = 0
@@ -44,7 +44,7 @@ def stat_digest(files: Iterable[Path]) -> str:
     return digest.hexdigest() if count else EMPTY
 
 
-def content_digest(files: Iterable[Path]) -> str:
+def content_digest(files: Iterable[str]) -> str:
     """Digest of path and content of the files."""
     digest = blake2b(digest_size=10)
     for file in files:

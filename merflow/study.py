@@ -9,13 +9,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from merflow.clips import database
 from merflow.config import LEARNED, micro_datasets
-from merflow.datasets import Index, index_dataset
-from merflow.errors import ConfigError
+from merflow.datasets import DatasetError, Index, index_dataset, write_problems
+from merflow.datasets.entries import relabel
+from merflow.datasets.labels import class_set
+from merflow.errors import ConfigError, InputError, MerflowError
 from merflow.files import digest, key
 from merflow.sources import source_token
 
-FOOTAGE = ("clip", "subject", "kind", "frames", "onset", "apex", "offset", "problem")
+FOOTAGE = ("clip", "subject", "kind", "frames", "onset", "apex", "offset", "align", "problem")
 """What alignment needs of a clip. A corrected label is not among it, so it reruns nothing before the cache."""
 
 
@@ -35,6 +38,8 @@ class Study:
     def dataset(self, name: str) -> dict[str, Any]:
         """Settings of a dataset; those of a demo dataset are completed from the block ``demo``."""
         settings = dict(self.config["datasets"][name])
+        if file := settings.get("corrections") or self.config["corrections"]:
+            settings |= {"corrections": file, "datasets": list(self.config["datasets"])}
         if settings["layout"] != "demo":
             return settings
         demo = self.config["demo"]
@@ -56,13 +61,18 @@ class Study:
     def index(self, name: str) -> Index:
         """The dataset's clips, listed once per run."""
         if name not in self._indexes:
-            self._indexes[name] = index_dataset(name, self.dataset(name))
+            try:
+                self._indexes[name] = index_dataset(name, self.dataset(name))
+            except DatasetError as error:
+                table = Path(self.results, "data", name, "problems.csv")
+                write_problems(error.index.problems, table)
+                raise InputError(f"{error}\n(the same as a table: {table})") from error
         return self._indexes[name]
 
     def index_digest(self, name: str) -> str:
         """Changes when a row of ``clips.csv`` or of ``problems.csv`` would."""
         index = self.index(name)
-        return digest(index.clips, index.classes, index.problems, index.source)
+        return digest(index.clips, index.classes, index.problems, index.source, index.counts)
 
     def subjects(self, dataset: str) -> list[str]:
         """File keys of the dataset's subjects."""
@@ -81,6 +91,24 @@ class Study:
         """Token of one subject's footage (:mod:`merflow.sources`)."""
         record = Path(self.results, "data", dataset, prep, "faces", f"{subject}.source.json")
         return source_token(self.clips(dataset, subject), record)
+
+    def image_source(self, dataset: str, prep: str) -> str:
+        """Token of the files of a dataset of flow images."""
+        record = Path(self.results, "data", dataset, prep, "images.source.json")
+        return source_token(self.image_rows(dataset), record)
+
+    def image_rows(self, dataset: str) -> list[dict[str, str]]:
+        """The images of a dataset of flow images, as :mod:`merflow.sources` reads them."""
+        return [{"frames": clip.frames} for clip in self.index(dataset).clips]
+
+    def has_frames(self, dataset: str) -> bool:
+        """Whether a dataset goes through alignment, key-frames and flow; flow images enter at the cache."""
+        return self.config["datasets"][dataset]["layout"] != "flow-images"
+
+    @property
+    def flow_images(self) -> list[str]:
+        """Names of the datasets of flow images."""
+        return [name for name in self.config["datasets"] if not self.has_frames(name)]
 
     def is_demo(self, dataset: str) -> bool:
         """Whether the workflow draws this dataset itself."""
@@ -102,7 +130,9 @@ class Study:
             for system in self.config["floors"]:
                 if (system, *group) in have:
                     continue
-                name = system if len(groups) == 1 else "-".join([system, *group[0], *group[1:3], *group[3]])
+                name = (
+                    system if len(groups) == 1 else "-".join(filter(None, [system, *group[0], *group[1:3], group[3]]))
+                )
                 name = f"floor-{name}" if name in declared else name
                 own = {k: experiment[k] for k in ("micro", "prep", "protocol", "classes") if k in experiment}
                 floors[name] = own | {"system": system, "seeds": [0]}
@@ -128,9 +158,13 @@ class Study:
         Raises:
             ConfigError: fewer than two, or one that no dataset has.
         """
+        own = self.experiments[experiment].get("classes")
+        if own and not isinstance(own, list):
+            layout = self.config["datasets"][self.micro(experiment)[0]]["layout"]
+            return list(class_set(own, f"experiments.{experiment}.classes", layout).classes)
         names = [name for dataset in self.micro(experiment) for name in self.index(dataset).classes]
         classes = list(dict.fromkeys(names))
-        if own := self.experiments[experiment].get("classes"):
+        if own:
             unknown = [name for name in own if name not in classes]
             if unknown:
                 raise ConfigError(
@@ -145,6 +179,18 @@ class Study:
             )
         return classes
 
+    def labels(self, experiment: str) -> dict[str, dict[str, str]]:
+        """Label of each clip, by dataset, where the experiment names a class set or a map of its own; else empty."""
+        own = self.experiments[experiment].get("classes")
+        if not own or isinstance(own, list):
+            return {}
+        where = f"experiments.{experiment}.classes"
+        found = {}
+        for dataset in self.micro(experiment):
+            layout = self.config["datasets"][dataset]["layout"]
+            found[dataset] = relabel(self.index(dataset), layout, class_set(own, where, layout), where)
+        return found
+
     def check(self) -> None:
         """Ask of every experiment what its clips must offer, before any job starts.
 
@@ -152,16 +198,34 @@ class Study:
             InputError: a dataset cannot be used.
             ConfigError: an experiment cannot run on its clips; the message names the key.
         """
-        for dataset, _ in self.prepared():
-            self.index(dataset)
+        wrong = []
+        for dataset in dict.fromkeys(dataset for dataset, _ in self.prepared()):
+            try:
+                self.index(dataset)
+            except MerflowError as error:
+                text = str(error)
+                wrong.append(text if dataset in text else f"dataset {dataset}: {text}")
+        if wrong:
+            raise InputError("\n\n".join(dict.fromkeys(wrong)))
         for name, experiment in self.experiments.items():
-            classes = self.classes(name)
-            usable = [c for d in self.micro(name) for c in self.index(d).clips if c.label in classes and not c.problem]
+            classes, labels = self.classes(name), self.labels(name)
+            usable = [
+                clip
+                for dataset in self.micro(name)
+                for clip in self.index(dataset).clips
+                if labels.get(dataset, {}).get(clip.clip, clip.label) in classes and not clip.problem
+            ]
             people = sorted({clip.subject for clip in usable})
             if len(people) < 2:
                 found = ", ".join(people) or "nobody"
                 raise ConfigError(
                     f"experiments.{name}.micro: labelled clips of {found} only; loso needs 2 subjects or more"
+                )
+            databases = sorted({database(person) for person in people})
+            if experiment["protocol"] == "composite-loso" and len(databases) < 2:
+                raise ConfigError(
+                    f"experiments.{name}.protocol: composite-loso is for several databases; the clips are of "
+                    f"{databases[0]} only: give loso, or more datasets in `micro`"
                 )
             if experiment["system"] not in LEARNED:
                 continue
@@ -191,13 +255,19 @@ class Study:
         """Everything beside the features that decides the training of the head."""
         e = self.experiments[experiment]
         own = {name: e[name] for name in ("branches", "fusion", "loss", "head", "protocol", "seeds")}
-        return own | {"experiment": experiment, "datasets": self.micro(experiment), "classes": self.classes(experiment)}
+        return own | self._recognised(experiment)
 
     def floor_settings(self, experiment: str) -> dict[str, Any]:
         """Settings of a baseline."""
         e = self.experiments[experiment]
         own = {name: e[name] for name in ("system", "protocol", "seeds")}
-        return own | {"experiment": experiment, "datasets": self.micro(experiment), "classes": self.classes(experiment)}
+        return own | self._recognised(experiment)
+
+    def _recognised(self, experiment: str) -> dict[str, Any]:
+        """What an experiment recognises; ``labels`` only where they are not those of the caches."""
+        labels = self.labels(experiment)
+        named = {"datasets": self.micro(experiment), "classes": self.classes(experiment)}
+        return {"experiment": experiment, **named, **({"labels": labels} if labels else {})}
 
     def report_settings(self) -> dict[str, Any]:
         """What the report tells of the study beside its tables."""
@@ -300,5 +370,12 @@ def subject_key(subject: str) -> str:
 
 def _comparison(experiment: Mapping[str, Any]) -> tuple:
     """What two experiments must share to be comparable: datasets, preparation, protocol, classes."""
-    shared = experiment["prep"], experiment["protocol"], tuple(experiment.get("classes", ()))
+    shared = experiment["prep"], experiment["protocol"], _frozen(experiment.get("classes"))
     return tuple(micro_datasets(experiment)), *shared
+
+
+def _frozen(classes: Any) -> str:
+    """Classes of an experiment as part of a name: those of its datasets are empty."""
+    if isinstance(classes, Mapping):
+        return digest(sorted(classes["map"].items()), classes.get("column"))[:6]
+    return classes if isinstance(classes, str) else "-".join(classes or ())

@@ -9,7 +9,9 @@ import pandas as pd
 from merflow.errors import InputError
 from merflow.files import whole
 
-CLIPS = ["clip", "subject", "label", "kind", "frames", "onset", "apex", "offset", "fps", "problem"]
+CLIPS = ["clip", "subject", "label", "kind", "frames", "onset", "apex", "offset", "fps", "align", "problem"]
+PROBLEMS = ["dataset", "file", "row", "clip", "field", "problem", "effect"]
+CLASSES = ["class_set", "label", "expected", "found", "usable", "source"]
 KEYFRAMES = ["clip", "index", "frame", "magnitude_px", "apex_annotated", "apex_spotted", "apex_source"]
 QUALITY = [
     "clip",
@@ -17,6 +19,7 @@ QUALITY = [
     "label",
     "status",
     "reason",
+    "alignment",
     "face_width_px",
     "interocular_px",
     "head_motion_px",

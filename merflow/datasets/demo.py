@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from merflow.datasets import Index
+from merflow.datasets.index import Index
 from merflow.demo.plan import plan_clips
 
 

@@ -1,5 +1,7 @@
 """Input functions and helpers of the rules."""
 
+import re
+
 
 def code_hash(script):
     """Hash of a script and of the library modules that it needs."""
@@ -18,6 +20,11 @@ def per_subject(pattern):
         return expand(pattern, subject=study.subjects(wildcards.dataset), allow_missing=True)
 
     return files
+
+
+def one_of(names):
+    """Regular expression of exactly these names; of nothing if there is none."""
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def graph_of(wildcards):
@@ -46,5 +53,15 @@ def of_subjects(pattern):
     return [
         pattern.format(dataset=dataset, prep=prep, subject=subject)
         for dataset, prep in study.prepared()
+        if study.has_frames(dataset)
         for subject in study.subjects(dataset)
+    ]
+
+
+def of_flow_images(pattern):
+    """`pattern` for each dataset of flow images of the study."""
+    return [
+        pattern.format(dataset=dataset, prep=prep)
+        for dataset, prep in study.prepared()
+        if not study.has_frames(dataset)
     ]

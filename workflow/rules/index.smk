@@ -2,6 +2,7 @@ rule index_clips:
     output:
         clips="<results>/data/{dataset}/clips.csv",
         problems="<results>/data/{dataset}/problems.csv",
+        classes="<results>/data/{dataset}/classes.csv",
     log:
         "<logs>/index/{dataset}.log",
     benchmark:

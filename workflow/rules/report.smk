@@ -2,10 +2,12 @@ rule write_report:
     input:
         clips=of_datasets("<results>/data/{dataset}/clips.csv"),
         problems=of_datasets("<results>/data/{dataset}/problems.csv"),
+        classes=of_datasets("<results>/data/{dataset}/classes.csv"),
         quality=of_datasets("<results>/data/{dataset}/{prep}/quality.csv"),
         faces=of_subjects("<results>/data/{dataset}/{prep}/faces/{subject}.h5"),
         keyframes=of_subjects("<results>/data/{dataset}/{prep}/keyframes/{subject}.csv"),
         flow=of_subjects("<results>/data/{dataset}/{prep}/flow/{subject}.h5"),
+        flow_images=of_flow_images("<results>/data/{dataset}/{prep}/cache.h5"),
         predictions=f"<results>/{study.name}/predictions.csv",
         metrics=f"<results>/{study.name}/metrics.csv",
         accuracy=f"<results>/{study.name}/accuracy_train.csv",

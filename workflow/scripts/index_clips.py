@@ -11,5 +11,5 @@ if TYPE_CHECKING:
 
 with job(snakemake):
     index = index_dataset(snakemake.wildcards.dataset, snakemake.params.settings)
-    write_index(index, Path(snakemake.output.clips), Path(snakemake.output.problems))
+    write_index(index, *(Path(snakemake.output[name]) for name in ("clips", "problems", "classes")))
     report_problems(snakemake.wildcards.dataset, index, snakemake.output.problems)

@@ -1,0 +1,75 @@
+"""Layout ``ck-plus``: macro-expressions from neutral to peak, ``cohn-kanade-images/S005/001/S005_001_00000011.png``.
+
+Lucey, Cohn, Kanade, Saragih, Ambadar, Matthews: The extended Cohn-Kanade dataset (CK+), CVPR workshops 2010.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from merflow.datasets.entries import Entry, Rules
+from merflow.datasets.folders import named, no_such_part, parents_of, subfolders
+from merflow.datasets.index import NOTED, Index, Problem
+from merflow.datasets.layouts import finish, images_root
+from merflow.frames import image_paths, own_numbers
+
+TREE = "cohn-kanade-images/S005/001/S005_001_00000011.png and Emotion/S005/001/S005_001_00000011_emotion.txt"
+CODES = ("neutral", "anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise")
+"""Meaning of the number in a label file."""
+
+
+def index(name: str, settings: Mapping[str, Any]) -> Index:
+    """Index CK+: the first frame of a sequence is neutral, the last one its apex.
+
+    Sequences without a label are listed without one: the release has labelled 327 of its 593.
+
+    Raises:
+        InputError: no sequences, or no folder of label files.
+    """
+    root = images_root(settings)
+    images = named(root, r"(extended-)?cohn-kanade-images") or [root]
+    tops = [folder for top in images for folder in parents_of(top, r"S\d{3}")]
+    labels = [f for f in named(root, r"emotions?([ _-]labels)?") if parents_of(f, r"S\d{3}")]
+    tops = [top for top in tops if not any(label == top or label in top.parents for label in labels)]
+    if not tops:
+        raise no_such_part(root, "folders of subjects (S005, S010, ...)", TREE)
+    if not labels:
+        raise no_such_part(root, "folder Emotion with the label files", TREE)
+    of_labels = parents_of(labels[0], r"S\d{3}")[0]
+    entries = []
+    for person in subfolders(tops[0]):
+        if not re.fullmatch(r"S\d{3}", person.name, re.IGNORECASE):
+            continue
+        for folder in subfolders(person):
+            clip = f"{person.name}_{folder.name}"
+            entry = Entry(clip, person.name, str(folder), "macro", str(folder))
+            numbers = own_numbers(image_paths(folder))
+            first, last = (str(min(numbers)), str(max(numbers))) if numbers else ("", "")
+            entry.numbers = {"onset": first, "apex": last, "offset": last}
+            entry.source = {"emotion": _label(of_labels / person.name / folder.name, entry)}
+            entries.append(entry)
+    notes = []
+    bare = [entry for entry in entries if not entry.source["emotion"]]
+    if bare:
+        text = f"{len(bare)} of {len(entries)} sequences have no label (the release labels 327 of 593); not scored"
+        notes.append(Problem(name, str(of_labels), None, "", "label", text, NOTED))
+    return finish(name, settings, Rules("ck-plus", whole=True, unlabelled=True), entries, notes)
+
+
+def _label(folder: Path, entry: Entry) -> str:
+    """The emotion of a sequence; empty where there is no label file. A file that cannot be read is a problem."""
+    files = [f for f in sorted(folder.glob("*_emotion.txt")) if not f.name.startswith(".")] if folder.is_dir() else []
+    if not files:
+        return ""
+    try:
+        text = files[0].read_text(encoding="ascii").strip()
+        value = float(text)
+        return CODES[int(value)] if value == int(value) >= 0 else _unknown(files[0], text, entry)
+    except (OSError, ValueError, IndexError, OverflowError):
+        return _unknown(files[0], files[0].read_bytes()[:40].decode("ascii", "replace").strip(), entry)
+
+
+def _unknown(file: Path, text: str, entry: Entry) -> str:
+    entry.found.append(("label", f"{file} holds {text!r}; a number from 0 to {len(CODES) - 1} is expected"))
+    return ""

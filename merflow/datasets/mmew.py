@@ -1,0 +1,135 @@
+"""Layouts ``mmew-micro`` (90 frames a second, crops of about 231 x 231, a workbook) and ``mmew-macro`` (single images).
+
+Ben, Ren, Zhang, Wang, Kpalma, Meng, Liu: Video-based facial micro-expression analysis, TPAMI 2021.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from merflow.datasets.entries import Entry, Rules
+from merflow.datasets.folders import clip_folders, named, no_such_part, subfolders
+from merflow.datasets.index import Index, Problem
+from merflow.datasets.labels import plain_word
+from merflow.datasets.layouts import (
+    APEX,
+    EMOTION,
+    FILENAME,
+    OFFSET,
+    ONSET,
+    SUBJECT,
+    finish,
+    images_root,
+    unlisted,
+    workbook_rows,
+)  # fmt: skip
+from merflow.frames import image_paths
+
+COLUMNS = {
+    "subject": SUBJECT,
+    "filename": FILENAME,
+    "onset": ONSET,
+    "apex": APEX,
+    "offset": OFFSET,
+    "emotion": EMOTION,
+}
+CODES = {1: "happiness", 2: "surprise", 3: "disgust", 4: "others", 5: "fear", 6: "sadness", 7: "anger"}
+"""Second part of a file name, S01-EE-NNN."""
+NAME = re.compile(r"s(\d+)-(\d+)-(\d+)", re.IGNORECASE)
+MICRO_TREE = "Micro_Expression/happiness/S01-01-001/1.jpg or Micro_Expression/S01/happiness/S01-01-001/1.jpg"
+MACRO_TREE = "Macro_Expression/S01/happiness/S01-01-001.jpg"
+
+
+def index_micro(name: str, settings: Mapping[str, Any]) -> Index:
+    """Index the micro-expressions of MMEW, in either order of its tree.
+
+    Raises:
+        InputError: no folder of clips, or no workbook with the columns of the release.
+    """
+    root = images_root(settings)
+    table, rows, notes = workbook_rows(name, settings, r"mmew.*micro", "MMEW_Micro_Exp.xlsx", COLUMNS)
+    tops = named(root, r"micro[ _-]?expressions?") or [root]
+    folders: dict[str, Path] = {}
+    twice: dict[str, Path] = {}
+    for folder in (found for top in tops[:1] for found in clip_folders(top, NAME.pattern)):
+        (twice if folder.name.upper() in folders else folders)[folder.name.upper()] = folder
+    if not folders:
+        raise no_such_part(root, "folders of clips (S01-01-001, ...)", MICRO_TREE)
+    entries = []
+    for row in rows:
+        clip = row.cells["filename"]
+        parts = NAME.fullmatch(clip)
+        folder = folders.get(clip.upper())
+        subject = _person(row.cells["subject"])
+        expected = tops[0] / "..." / clip
+        entry = Entry(clip or f"row-{row.number}", subject, str(folder or expected), "micro", str(table), row.number)
+        entry.numbers = {key: row.cells[key] for key in ("onset", "apex", "offset")}
+        entry.source, entry.fps, entry.align = {**row.source, "estimated_emotion": row.cells["emotion"]}, "90", "auto"
+        if clip.upper() in twice:
+            entry.found.append(("frames", f"{clip} lies twice: {folder} and {twice[clip.upper()]}"))
+        elif folder is None:
+            entry.found.append(("frames", f"no folder {clip} in {tops[0]}" if clip else "Filename is empty"))
+        if parts is None and clip:
+            entry.found.append(("filename", f"{clip!r} is no name such as S01-01-001"))
+        elif parts is not None:
+            if subject != f"S{int(parts[1]):02d}":
+                entry.found.append(("subject", f"subject {row.cells['subject']!r} contradicts the file name {clip}"))
+            entry.notes += _contradictions(int(parts[2]), row.cells["emotion"], folder)
+        entries.append(entry)
+    notes += unlisted(name, folders, entries, table)
+    return finish(name, settings, Rules("mmew-micro", rebase=True), entries, notes)
+
+
+def _person(text: str) -> str:
+    number = re.fullmatch(r"[sS]?(\d+)", text.strip())
+    return f"S{int(number[1]):02d}" if number else text
+
+
+def _contradictions(code: int, emotion: str, folder: Path | None) -> Iterator[tuple[str, str]]:
+    """Where the number in the file name, the workbook and the folder do not say the same; the workbook is followed."""
+    said = plain_word("mmew-micro", emotion)
+    if code in CODES and emotion and said in CODES.values() and CODES[code] != said:
+        yield "label", f"the workbook says {said}, the file name {CODES[code]} ({code:02d}); the workbook is followed"
+    if folder is not None:
+        words = {plain_word("mmew-micro", part) for part in folder.parts[-3:-1]} & set(CODES.values())
+        if words and said in CODES.values() and said not in words:
+            yield "label", f"the workbook says {said}, the folder {words.pop()}; the workbook is followed"
+
+
+def index_macro(name: str, settings: Mapping[str, Any]) -> Index:
+    """Index the macro-expressions of MMEW: one image each, the label by its name.
+
+    Raises:
+        InputError: no such image.
+    """
+    root = images_root(settings)
+    tops = named(root, r"macro[ _-]?expressions?") or [root]
+    entries: list[Entry] = []
+    notes: list[Problem] = []
+    for image in _images(tops[0]):
+        parts = NAME.fullmatch(image.stem)
+        if parts is None:
+            continue
+        emotion = CODES.get(int(parts[2]), "")
+        entry = Entry(image.stem, f"S{int(parts[1]):02d}", str(image), "still", str(image))
+        entry.source, entry.align = {"emotion": emotion or f"number {parts[2]}"}, "auto"
+        words = {plain_word("mmew-micro", part) for part in image.parts[-3:-1]} & set(CODES.values())
+        if words and emotion and emotion not in words:
+            entry.found.append(("label", f"folder {words.pop()} contradicts the name {image.name} ({emotion})"))
+        people = {_person(part) for part in image.parts[-3:-1] if re.fullmatch(r"[sS]\d+", part)}
+        if people and entry.subject not in people:
+            entry.found.append(("subject", f"folder {people.pop()} contradicts the name {image.name}"))
+        entries.append(entry)
+    if not entries:
+        raise no_such_part(root, "images such as S01-01-001.jpg", MACRO_TREE)
+    return finish(name, settings, Rules("mmew-macro", whole=True), entries, notes)
+
+
+def _images(folder: Path, depth: int = 3) -> Iterator[Path]:
+    """Images up to ``depth`` levels below a folder, by name."""
+    yield from sorted(map(Path, image_paths(folder)), key=lambda f: os.path.basename(f))
+    if depth:
+        for inner in subfolders(folder):
+            yield from _images(inner, depth - 1)

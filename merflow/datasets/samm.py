@@ -1,0 +1,75 @@
+"""Layout ``samm``: 200 frames a second, grey, onset to offset; folders ``006/006_1_2/006_05562.jpg`` and a workbook.
+
+Davison, Lansley, Costen, Tan, Yap: SAMM: a spontaneous micro-facial movement dataset, IEEE TAC 2018.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from merflow.datasets.entries import Entry, Rules
+from merflow.datasets.folders import no_such_part, parents_of, subfolders
+from merflow.datasets.index import Index
+from merflow.datasets.layouts import (
+    APEX,
+    EMOTION,
+    FILENAME,
+    OFFSET,
+    ONSET,
+    SUBJECT,
+    chosen_variant,
+    finish,
+    images_root,
+    root_of,
+    unlisted,
+    workbook_rows,
+)  # fmt: skip
+
+COLUMNS = {
+    "subject": SUBJECT,
+    "filename": FILENAME,
+    "onset": ONSET,
+    "apex": APEX,
+    "offset": OFFSET,
+    "emotion": EMOTION,
+    "objective": ("Objective Classes", "Objective Class"),
+}
+TREE = "006/006_1_2/006_05562.jpg"
+
+
+def index(name: str, settings: Mapping[str, Any]) -> Index:
+    """Index SAMM.
+
+    Raises:
+        InputError: no folder of subjects, or no workbook with the columns of the release.
+    """
+    root = images_root(settings)
+    table, rows, notes = workbook_rows(
+        name, settings, r"samm.*(facs|micro|code)", "SAMM_Micro_FACS_Codes_v2.xlsx", COLUMNS, "MICRO_ONLY"
+    )
+    found = parents_of(root, r"\d{1,3}")
+    if not found:
+        raise no_such_part(root, "folders of subjects (006, 007, ...)", TREE)
+    frames, of_choice = chosen_variant(name, root_of(settings), found)
+    people = {int(f.name): f for f in subfolders(frames) if f.name.isdigit()}
+    folders = {clip.name: clip for person in people.values() for clip in subfolders(person)}
+    entries = []
+    for row in rows:
+        clip, subject = row.cells["filename"], row.cells["subject"].removesuffix(".0")
+        owner = clip.split("_")[0]
+        person = f"{int(subject):03d}" if subject.isdigit() else subject
+        folder = people.get(int(owner) if owner.isdigit() else -1, frames / owner) / clip
+        entry = Entry(clip or f"row-{row.number}", person, str(folder), "micro", str(table), row.number)
+        entry.numbers = {key: row.cells[key] for key in ("onset", "apex", "offset")}
+        entry.source, entry.fps = {**row.source, **_labels(row.cells)}, "200"
+        if not clip:
+            entry.found.append(("frames", "Filename is empty"))
+        elif not owner.isdigit() or not subject.isdigit() or int(owner) != int(subject):
+            entry.found.append(("subject", f"subject {subject!r} contradicts the file name {clip}"))
+        entries.append(entry)
+    return finish(
+        name, settings, Rules("samm"), entries, notes + of_choice + unlisted(name, folders, entries, table)
+    )  # fmt: skip
+
+
+def _labels(cells: Mapping[str, str]) -> dict[str, str]:
+    return {"estimated_emotion": cells["emotion"], "objective_classes": cells["objective"]}

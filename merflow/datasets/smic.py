@@ -1,0 +1,66 @@
+"""Layout ``smic-hs``: 100 frames a second; ``HS/s1/micro/negative/s1_ne_01/image090823.jpg``; the tree is the index.
+
+Li, Pfister, Huang, Zhao, Pietikäinen: A spontaneous micro-expression database, FG 2013.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from merflow.datasets.entries import Entry, Rules
+from merflow.datasets.folders import clip_folders, no_such_part, parents_of, subfolders, subject_number
+from merflow.datasets.index import Index
+from merflow.datasets.layouts import chosen_variant, finish, images_root, root_of
+from merflow.frames import image_paths
+
+TREE = "HS/s1/micro/negative/s1_ne_01/image090823.jpg"
+CODES = {"ne": "negative", "po": "positive", "sur": "surprise", "su": "surprise"}
+PERSON = r"s\d{1,2}"
+CLIP = r"s\d{1,2}[_-][a-z]+[_-]\d+"
+
+
+def index(name: str, settings: Mapping[str, Any]) -> Index:
+    """Index SMIC-HS: onset and offset are the first and last frame, there is no apex.
+
+    Folders of the other cameras (VIS, NIR) and of the long clips are passed over.
+
+    Raises:
+        InputError: no folder of subjects.
+    """
+    root = images_root(settings)
+    found = [folder for folder in parents_of(root, PERSON) if _is_fast(str(folder.relative_to(root)))]
+    found = [folder for folder in found if any((person / "micro").is_dir() for person in subfolders(folder))]
+    if not found:
+        raise no_such_part(root, "folders of subjects (s1, s2, ...) with a folder micro", TREE)
+    frames, notes = chosen_variant(name, root_of(settings), found)
+    entries = []
+    for person in sorted(subfolders(frames), key=lambda f: (str(subject_number(f.name)).zfill(4), f.name)):
+        if not re.fullmatch(PERSON, person.name, re.IGNORECASE) or not (person / "micro").is_dir():
+            continue
+        for folder in clip_folders(person / "micro", CLIP):
+            number, code = subject_number(person.name), re.split("[_-]", folder.name)[1].lower()
+            entry = Entry(folder.name, f"s{number:02d}", str(folder), "micro", str(folder))
+            entry.source, entry.fps = {"emotion": folder.parent.name.lower()}, "100"
+            images = image_paths(folder)
+            entry.align = "auto" if images and images[0].rpartition("/")[2].lower().startswith("reg") else "detect"
+            numbers = _ends(images)
+            entry.numbers = {"onset": numbers[0], "apex": None, "offset": numbers[1]}
+            if CODES.get(code) != entry.source["emotion"]:
+                entry.found.append(("label", f"folder {folder.parent.name} contradicts the name {folder.name}"))
+            if subject_number(re.split("[_-]", folder.name)[0]) != number:
+                entry.found.append(("subject", f"folder {person.name} contradicts the name {folder.name}"))
+            entries.append(entry)
+    return finish(name, settings, Rules("smic-hs", whole=True), entries, notes)
+
+
+def _is_fast(path: str) -> bool:
+    parts = re.split(r"[/\\_ .-]", path.lower())
+    return not {"vis", "nir", "long", "e", "non"} & set(parts)
+
+
+def _ends(images: list[str]) -> tuple[str, str]:
+    """First and last frame number as text; empty where the names do not tell."""
+    from merflow.frames import own_numbers
+
+    numbers = own_numbers(images)
+    return (str(min(numbers)), str(max(numbers))) if numbers else ("", "")

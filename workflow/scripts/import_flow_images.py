@@ -1,0 +1,24 @@
+"""Gather one dataset's ready-made flow images in a cache, and say which of them cannot be used."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from merflow.flow_images import import_flow_images
+from merflow.job import job
+from merflow.sources import record_source
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    import_flow_images(
+        snakemake.input.clips,
+        snakemake.output.cache,
+        snakemake.output.quality,
+        dataset=snakemake.wildcards.dataset,
+        preparation=snakemake.wildcards.prep,
+        settings=snakemake.params.settings,
+        classes=snakemake.params.classes,
+        code=snakemake.params.code,
+    )
+    record_source(snakemake.params.images, snakemake.params.source, Path(snakemake.output.source))
