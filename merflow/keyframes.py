@@ -63,14 +63,14 @@ def motion_curve(
     frames. The first frame's value is 0 by definition.
 
     Args:
-        frames: uint8 [T, S, S], aligned, onset first.
+        frames: uint8 [T, S, S], crops, onset first.
         landmarks: [5, 2] or [68, 2] in crop pixels, for the place of the eyes; None: where alignment puts them by
             default.
-        geometry: where the eyes are in a face crop that was taken whole (as :data:`merflow.faces.FACE_CROP`, which
-            stands in where no face was found); it goes before the landmarks.
+        geometry: where the eyes are in a face crop that was taken whole, as :data:`merflow.faces.FACE_CROP`, which
+            alignment gives where it found no face; it goes before the landmarks.
 
     Returns:
-        float64 [T], in pixels of the aligned crop.
+        float64 [T], in pixels of the crop.
     """
     size = frames.shape[-1]
     if geometry is None:

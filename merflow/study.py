@@ -191,6 +191,26 @@ class Study:
             found[dataset] = relabel(self.index(dataset), layout, class_set(own, where, layout), where)
         return found
 
+    def class_counts(self, experiment: str) -> list[dict[str, Any]]:
+        """Clips of each class that an experiment recognises: ``label, expected`` (published, or None) and ``found``."""
+        classes, labels = self.classes(experiment), self.labels(experiment)
+        expected: dict[str, int] | None = dict.fromkeys(classes, 0)
+        found = dict.fromkeys(classes, 0)
+        for dataset in self.micro(experiment):
+            settings, own = self.config["datasets"][dataset], self.experiments[experiment].get("classes")
+            asked = own if labels else settings.get("classes")
+            published = class_set(asked, dataset, settings["layout"]).counts.get(settings["layout"])
+            for clip in self.index(dataset).clips:
+                label = labels[dataset][clip.clip] if labels else clip.label
+                if label in found:
+                    found[label] += 1
+            if expected is None or published is None or not set(classes) <= set(published.clips):
+                expected = None
+                continue
+            for name in classes:
+                expected[name] += published.clips[name]
+        return [{"label": c, "expected": expected[c] if expected else None, "found": found[c]} for c in classes]
+
     def check(self) -> None:
         """Ask of every experiment what its clips must offer, before any job starts.
 
@@ -277,6 +297,7 @@ class Study:
             "synthetic": any(self.is_demo(dataset) for dataset, _ in self.prepared()),
             "prepared": self.prepared(),
             "experiments": self.experiments,
+            "counts": {name: self.class_counts(name) for name in self.experiments},
             "config": self.config,
             "benchmarks": f"{self.results}/benchmarks",
         }

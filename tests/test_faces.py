@@ -116,6 +116,8 @@ def test_align_subject_keeps_its_contract(clip, tmp_path):
         found = group.attrs
         assert (found["clip"], found["subject"], found["kind"]) == ("s1/a clip", "demo/s1", "micro")
         assert found["status"] == "ok" and found["detector"] == "dlib-hog/5" and found["detected_frame"] == 3
+        assert found["alignment"] == "detected" and found["alignment_reason"] == "align: detect"
+        assert "geometry" not in found
         assert group["frames"].shape == (6, 128, 128) and group["frames"].dtype == np.uint8
         assert group["frame_numbers"][()].tolist() == [3, 4, 5, 6, 7, 8] and group["frame_numbers"].dtype == np.int64
         assert (found["onset"], found["apex"], found["offset"]) == (3, 5, 8)

@@ -265,6 +265,27 @@ def test_subject_flow_takes_the_head_off_and_keeps_it(inputs):
         assert np.abs(group["flow"][:, :, 12:-12, 12:-12]).mean() < 0.1
 
 
+def test_the_head_is_looked_for_where_a_face_crop_has_it(inputs):
+    """The left half of the picture moves and the right one does not; faces half as wide stand in either."""
+    still, moved = texture(64), texture(64, x=1.5)
+    frames = np.stack([still, np.hstack([moved[:, :32], still[:, 32:]])])
+    subject_file(inputs / "faces.h5", {"left": (frames, 0, {}), "right": (frames, 0, {})}, 64)
+    with h5py.File(inputs / "faces.h5", "r+") as file:
+        for name, across in (("left", 0.2), ("right", 0.8)):
+            del file[name].attrs["landmarks"]
+            file[name].attrs["geometry"] = (6.0, 0.45, across)
+    write_table(keyframe_rows("left", [0, 1]) + keyframe_rows("right", [0, 1]), inputs / "two.csv", KEYFRAMES)
+    subject_flow(inputs / "faces.h5", inputs / "two.csv", inputs / "flow.h5")
+    with h5py.File(inputs / "flow.h5") as file:
+        for name, columns, still in (
+            ("left", np.s_[6:22], True),
+            ("right", np.s_[42:58], True),
+            ("left", np.s_[42:58], False),
+        ):
+            length = np.hypot(*file[name]["flow"][0].astype(float))[12:-12, columns].mean()
+            assert (length < 0.25) == still, (name, columns, length)
+
+
 def test_consecutive_flow_goes_from_each_key_frame_to_the_next(inputs):
     options = {"rigid": False, "reference": "consecutive"}
     subject_flow(inputs / "faces.h5", inputs / "keyframes.csv", inputs / "flow.h5", options)

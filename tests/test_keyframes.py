@@ -2,6 +2,7 @@
 
 from itertools import combinations
 
+import h5py
 import numpy as np
 import pytest
 from demo_clips import film_micro_clips, film_still_face, subject_file
@@ -38,6 +39,7 @@ def test_regions_hold_brows_nose_and_mouth_but_not_the_eyes():
     assert mask[34, 40] and mask[34, 88] and mask[80, 64] and mask[108, 64]
     assert not mask[46, 40] and not mask[46, 88] and not mask[5, 64] and not mask[90, 5]
     assert region_mask(256).mean() == pytest.approx(mask.mean(), rel=0.05)
+    np.testing.assert_array_equal(region_mask(128, eye_across=0.5 + 16 / 128)[:, 16:], mask[:, :-16])
 
 
 def test_curve_of_a_clip_without_motion_is_zero(face):
@@ -71,6 +73,14 @@ def test_landmarks_say_where_the_regions_are(face):
     assert motion_curve(moved, usual)[1] == pytest.approx(motion_curve(moved)[1], rel=0.2)
     elsewhere = usual - [0, 45]  # Eyes said to be at the hairline: the push is below all regions.
     assert motion_curve(moved, elsewhere)[1] < 0.5 * motion_curve(moved)[1]
+
+
+def test_geometry_of_a_face_crop_says_where_the_regions_are(face):
+    moved = np.stack([face, pushed(face, MOUTH, 2)])
+    usual = np.array([[95, 48], [82, 48], [33, 48], [46, 48], [64, 80]])
+    assert motion_curve(moved, usual, (2.6, 0.36, 0.5))[1] == pytest.approx(motion_curve(moved, usual)[1], rel=0.2)
+    for elsewhere in ((2.6, 0.01, 0.5), (2.6, 0.36, 0.0)):  # The push is below, and to the right of, all regions.
+        assert motion_curve(moved, usual, elsewhere)[1] < 0.5 * motion_curve(moved)[1]
 
 
 def test_gate_the_spotted_apex_is_within_two_frames_of_the_true_one():
@@ -209,6 +219,18 @@ def test_same_table_twice(subject):
     for name in ("one.csv", "two.csv"):
         select_subject(subject / "faces.h5", subject / name, {})
     assert (subject / "one.csv").read_bytes() == (subject / "two.csv").read_bytes()
+
+
+def test_a_face_crop_may_have_no_landmarks(face, tmp_path):
+    frames = np.stack([face, pushed(face, MOUTH, 2), pushed(face, MOUTH, 1)])
+    subject_file(tmp_path / "faces.h5", {"seen": (frames, 0, {}), "elsewhere": (frames, 0, {})})
+    with h5py.File(tmp_path / "faces.h5", "r+") as file:
+        for name, height in (("seen", 0.36), ("elsewhere", 0.01)):
+            del file[name].attrs["landmarks"]
+            file[name].attrs["geometry"] = (2.6, height, 0.5)
+    select_subject(tmp_path / "faces.h5", tmp_path / "out.csv", {"count": 1})
+    table = read_table(tmp_path / "out.csv", KEYFRAMES).set_index(["clip", "index"])["magnitude_px"]
+    assert table["elsewhere", 1] < 0.5 * table["seen", 1]
 
 
 @pytest.mark.parametrize("options", [{"count": 0}, {"apex": "guessed"}, {"number": 3}])

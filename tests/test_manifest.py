@@ -103,8 +103,9 @@ def test_a_label_outside_the_classes_is_noted_and_its_clip_processed(root):
     text = HEADER + "c1,s1,happiness,a,1,3,5,\nc2,s2,joy,b with spaces,1,3,5,\n"
     index = people(root, text, classes=["happiness", "surprise"], on_problem="stop")
     assert [(clip.label, clip.problem) for clip in index.clips] == [("happiness", ""), ("", "")]
-    (note,) = index.problems
+    note, empty = index.problems
     assert note.row == 3 and "'joy' is not among the classes happiness, surprise" in note.problem
+    assert empty.field == "classes" and "no clip is labelled surprise" in empty.problem
 
 
 def test_empty_frames_are_one_problem_and_count_inside_the_clip_only(root):

@@ -19,6 +19,7 @@ from merflow.files import key
 from merflow.headline import headline
 from merflow.report import contents, duration, figures, memory, study_files, write_report
 from merflow.tables import ACCURACY_TRAIN, CLIPS, CURVES, KEYFRAMES, PREDICTIONS, QUALITY, write_table
+from merflow.tables import CLASSES as TABLE_OF_CLASSES
 
 CLASSES = ["happiness", "surprise", "disgust", "fear", "sadness"]
 SIZE = 48
@@ -83,14 +84,22 @@ def make_dataset(
     base = folder / "data" / name
     write_table(clips, base / "clips.csv", CLIPS)
     write_table(quality, prepared / "quality.csv", QUALITY)
-    columns = ["dataset", "file", "row", "clip", "field", "problem"]
+    columns = ["dataset", "file", "row", "clip", "field", "problem", "effect"]
     problems = [{"dataset": name, "file": "manifest.csv", "row": 7, "clip": "x", "field": "onset",
-                 "problem": "onset 9 lies after apex 3"}] if bad else []  # fmt: skip
+                 "problem": "onset 9 lies after apex 3", "effect": "left out"}] if bad else []  # fmt: skip
+    if kind == "micro":
+        problems.append({"dataset": name, "file": "fixes.csv", "row": 2, "clip": "S01-b", "field": "offset",
+                         "problem": "5 -> 15: a slip in the release", "effect": "corrected"})  # fmt: skip
     write_table(problems, base / "problems.csv", columns)
+    number = sum(clip["label"] == classes[0] for clip in clips)
+    counts = [{"class_set": "made-up-3", "label": classes[0], "expected": number + 7, "found": number, "usable": number,
+               "source": "Nobody et al."}]  # fmt: skip
+    write_table(counts if kind == "micro" else [], base / "classes.csv", TABLE_OF_CLASSES)
     return {
         "clips": base / "clips.csv",
         "quality": prepared / "quality.csv",
         "problems": base / "problems.csv",
+        "classes": base / "classes.csv",
         **files,
     }
 
@@ -169,6 +178,7 @@ def make_study(
         "clips": {name: files["clips"] for name, files in data.items()},
         "quality": {name: files["quality"] for name, files in data.items()},
         "problems": {name: files["problems"] for name, files in data.items()},
+        "classes": {name: files["classes"] for name, files in data.items()},
         "faces": {name: files["faces"] for name, files in data.items()},
         "keyframes": {name: files["keyframes"] for name, files in data.items()},
         "flows": {name: files["flow"] for name, files in data.items()},
@@ -286,10 +296,44 @@ def test_confusion_has_the_counts_and_rates_of_the_predictions(study, page):
 
 def test_clips_are_counted_and_failures_give_their_reason(page):
     text = " ".join(page.of_section["data"].split())
-    assert "happiness871" in text and "all40391" in text and "all20200" in text
+    assert "happiness15871" in text and "all1540391" in text and "all20200" in text
     failed = page.of_section["failed"]
     assert "no face found" in failed and "s02_happiness" in failed and "1 of 40" in failed
     assert "onset 9 lies after apex 3" in failed
+
+
+def test_published_counts_stand_beside_what_was_found(study, page):
+    found = {dataset["name"]: dataset for dataset in contents.datasets(study)}
+    row = next(row for row in found["people-micro"]["counts"] if row["label"] == "happiness")
+    assert row["expected"] == row["indexed"] + 7
+    assert "classes: made-up-3" in page.text and "Published: Nobody et al.." in page.text
+    cell = re.search(r'happiness</th><td class="n">(\d+)</td><td class="n bad">(\d+)</td>', page.html)
+    assert cell and int(cell[1]) == int(cell[2]) + 7, "a difference is marked"
+    assert found["people-macro"]["expected"] is None
+
+
+def test_corrections_have_a_place_of_their_own(study, page):
+    (dataset,) = (d for d in contents.datasets(study) if d["corrected"])
+    assert [row["problem"] for row in dataset["corrected"]] == [
+        "5 -&gt; 15: a slip in the release".replace("&gt;", ">")
+    ]
+    assert all(row["effect"] != "corrected" for row in dataset["problems"])
+    assert "Corrections to people-micro" in page.text and "5 -> 15: a slip in the release" in page.text
+
+
+def test_a_composite_is_counted_over_its_datasets(study, tmp_path):
+    rows = [{"label": "happiness", "expected": 30, "found": 29}, {"label": "fear", "expected": 5, "found": 5}]
+    experiments = {name: {"system": "tsdgcn", "micro": ["people-micro", "people-macro"]} for name in ("one", "two")}
+    changed = study | {
+        "counts": {"one": rows, "two": rows},
+        "experiments": study["config"]["experiments"] | experiments,
+    }
+    (group,) = contents.recognised(changed)
+    assert group["experiments"] == ["one", "two"] and group["total"] == {"expected": 35, "found": 34}
+    text = written(changed, tmp_path).text
+    assert "people-micro + people-macro" in text and "what one, two recognise" in text
+    assert contents.recognised(study | {"counts": {"one": rows[:1] + [rows[1] | {"expected": None}]},
+                                        "experiments": experiments})[0]["total"]["expected"] is None  # fmt: skip
 
 
 def test_pictures_show_onset_keyframes_apex_and_flow(page):
@@ -494,10 +538,11 @@ def test_study_files_gives_write_report_the_files_of_the_rule(study, tmp_path):
     settings = {
         "prepared": [[name, "default"] for name in names],
         "experiments": {"tsdgcn": {"system": "tsdgcn"}},
+        "counts": {},
         **{name: study[name] for name in ("name", "title", "synthetic", "config", "benchmarks")},
     }
     inputs = {
-        **{name: [str(study[name][d]) for d in names] for name in ("clips", "problems", "quality")},
+        **{name: [str(study[name][d]) for d in names] for name in ("clips", "problems", "classes", "quality")},
         **{
             name: [str(file) for d in names for file in study[of][d]]
             for name, of in (("faces", "faces"), ("keyframes", "keyframes"), ("flow", "flows"))
@@ -514,9 +559,9 @@ def test_study_files_gives_write_report_the_files_of_the_rule(study, tmp_path):
 
 def test_a_dataset_in_two_preparations_is_shown_twice():
     files = ["r/data/d/one/faces/a.h5", "r/data/d/two/faces/a.h5"]
-    settings = {"name": "s", "title": "s", "synthetic": False, "experiments": {}, "config": {}, "benchmarks": "b",
-                "prepared": [("d", "one"), ("d", "two")]}  # fmt: skip
-    inputs = {name: ["one.csv", "two.csv"] for name in ("clips", "problems", "quality")}
+    settings = {"name": "s", "title": "s", "synthetic": False, "experiments": {}, "counts": {}, "config": {},
+                "benchmarks": "b", "prepared": [("d", "one"), ("d", "two")]}  # fmt: skip
+    inputs = {name: ["one.csv", "two.csv"] for name in ("clips", "problems", "classes", "quality")}
     inputs |= {name: [f.replace("faces", name) for f in files] for name in ("faces", "keyframes", "flow")}
     inputs |= dict.fromkeys(("predictions", "metrics", "accuracy", "curves"), "x.csv")
     found = study_files(settings, inputs)

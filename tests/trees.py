@@ -6,6 +6,7 @@ composition of the complete sets (``*_takes`` functions) is that of the publicat
 """
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,8 @@ import numpy as np
 import openpyxl
 import xlwt
 
-from merflow.datasets import Index, index_dataset
+from merflow.clips import Clip
+from merflow.datasets import Index, Problem, index_dataset
 from merflow.demo.draw import BasePicture, draw_face
 from merflow.demo.expressions import EMOTIONS
 from merflow.demo.plan import Performance
@@ -90,9 +92,23 @@ class Tree:
 
     def frame(self, clip: str, number: int) -> Path:
         """File of a frame, whatever its prefix and padding."""
-        files = [f for f in self.folders[clip].iterdir() if f.name[0] != "." and f.stem.isprintable()]
-        digits = {int(f.stem[len(f.stem.rstrip("0123456789")) :] or -1): f for f in files}
-        return digits[number]
+        (file,) = [f for f in self.folders[clip].iterdir() if re.search(rf"(^|\D)0*{number}\.\w+$", f.name)]
+        return file
+
+
+def told(index: Index, **fields: Any) -> list[Problem]:
+    """The problems whose fields have these values."""
+    return [p for p in index.problems if all(getattr(p, name) == value for name, value in fields.items())]
+
+
+def by_name(index: Index) -> dict[str, Clip]:
+    """The clips by name."""
+    return {clip.clip: clip for clip in index.clips}
+
+
+def usable(index: Index) -> set[str]:
+    """Names of the clips that can be used."""
+    return {clip.clip for clip in index.clips if not clip.problem}
 
 
 # --- Frames -----------------------------------------------------------------------------------------------------------
@@ -128,13 +144,15 @@ def person(number: int, size: int, interocular: float) -> BasePicture:
 class Faces:
     """Writer of drawn people who show the emotion of the take, from its onset over its apex to its offset.
 
-    ``crop``: side of square face crops (None: whole frames); ``grey``: one channel; ``first_person``: number of the
-    person who plays subject 0; ``amplitude``: longest displacement in pixels of the frame.
+    ``crop``: side of square face crops (None: whole frames), ``wide`` their width in inter-ocular distances; ``grey``:
+    one channel; ``first_person``: number of the person who plays subject 0; ``amplitude``: longest displacement in
+    pixels of the frame.
     """
 
     size: int = 480
     interocular: float = 120
     crop: int | None = None
+    wide: float = 2.6
     grey: bool = False
     first_person: int = 0
     amplitude: float = 2.5
@@ -154,7 +172,7 @@ class Faces:
         motion = stage(base, performance, {"kind": "micro", "frame_size": self.size})
         frames = list(islice(film(base, motion, performance, noise=self.noise), len(take.numbers)))
         if self.crop:
-            transform = crop_transform(base.anchors.paired["pupil"], self.crop)
+            transform = crop_transform(base.anchors.paired["pupil"], self.crop, self.wide)
             frames = [cv2.warpAffine(frame, transform, (self.crop, self.crop)) for frame in frames]
         return [cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in frames] if self.grey else frames
 

@@ -4,15 +4,15 @@ Lucey, Cohn, Kanade, Saragih, Ambadar, Matthews: The extended Cohn-Kanade datase
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from merflow.datasets.entries import Entry, Rules
 from merflow.datasets.folders import named, no_such_part, parents_of, subfolders
 from merflow.datasets.index import NOTED, Index, Problem
-from merflow.datasets.layouts import finish, images_root
-from merflow.frames import image_paths, own_numbers
+from merflow.datasets.layouts import ends, finish, images_root
+from merflow.frames import image_paths
 
 TREE = "cohn-kanade-images/S005/001/S005_001_00000011.png and Emotion/S005/001/S005_001_00000011_emotion.txt"
 CODES = ("neutral", "anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise")
@@ -44,12 +44,16 @@ def index(name: str, settings: Mapping[str, Any]) -> Index:
         for folder in subfolders(person):
             clip = f"{person.name}_{folder.name}"
             entry = Entry(clip, person.name, str(folder), "macro", str(folder))
-            numbers = own_numbers(image_paths(folder))
-            first, last = (str(min(numbers)), str(max(numbers))) if numbers else ("", "")
+            first, last = ends(image_paths(folder), entry)
             entry.numbers = {"onset": first, "apex": last, "offset": last}
             entry.source = {"emotion": _label(of_labels / person.name / folder.name, entry)}
             entries.append(entry)
-    notes = []
+    have = {entry.clip for entry in entries}
+    notes = [
+        Problem(name, str(folder), None, clip, "frames", "a label and no sequence of this name", NOTED)
+        for clip, folder in _labelled(of_labels)
+        if clip not in have
+    ]
     bare = [entry for entry in entries if not entry.source["emotion"]]
     if bare:
         text = f"{len(bare)} of {len(entries)} sequences have no label (the release labels 327 of 593); not scored"
@@ -62,12 +66,23 @@ def _label(folder: Path, entry: Entry) -> str:
     files = [f for f in sorted(folder.glob("*_emotion.txt")) if not f.name.startswith(".")] if folder.is_dir() else []
     if not files:
         return ""
+    peak, last = re.search(r"(\d+)_emotion$", files[0].stem), entry.numbers["offset"]
+    if peak and last and int(peak[1]) > int(last):
+        entry.found.append(("offset", f"the peak, frame {int(peak[1])} by {files[0].name}, is missing; last is {last}"))
     try:
         text = files[0].read_text(encoding="ascii").strip()
         value = float(text)
         return CODES[int(value)] if value == int(value) >= 0 else _unknown(files[0], text, entry)
     except (OSError, ValueError, IndexError, OverflowError):
         return _unknown(files[0], files[0].read_bytes()[:40].decode("ascii", "replace").strip(), entry)
+
+
+def _labelled(labels: Path) -> Iterator[tuple[str, Path]]:
+    """Sequences that have a label file, and its folder."""
+    for person in subfolders(labels):
+        for folder in subfolders(person):
+            if any(not file.name.startswith(".") for file in folder.glob("*_emotion.txt")):
+                yield f"{person.name}_{folder.name}", folder
 
 
 def _unknown(file: Path, text: str, entry: Entry) -> str:

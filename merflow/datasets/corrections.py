@@ -11,6 +11,8 @@ from merflow.errors import InputError
 
 COLUMNS = ("dataset", "subject", "clip", "field", "value", "reason")
 NUMBERS = ("onset", "apex", "offset")
+FIELDS = (*NUMBERS, "fps", "label", "exclude")
+"""What can be corrected in every dataset, beside its own columns of labels."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ def read_corrections(file: str | Path, dataset: str, datasets: Collection[str] =
     wrong, found = [], []
     for row in read_workbook(Path(file), {name: [name] for name in COLUMNS}):
         cells = row.cells
-        field = cells["field"].lower() if cells["field"].lower() in NUMBERS else plain_name(cells["field"])
+        field = plain_name(cells["field"]).removesuffix("_frame")
+        field = {"onsetframe": "onset", "apexframe": "apex", "offsetframe": "offset"}.get(field, field)
         if datasets and cells["dataset"] not in datasets:
             wrong.append(f"row {row.number}: no dataset {cells['dataset']!r}; there are: {', '.join(datasets)}")
         for name in ("clip", "field", "reason"):

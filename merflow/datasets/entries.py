@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from merflow.clips import Clip
-from merflow.datasets.corrections import Correction
+from merflow.datasets.corrections import FIELDS, Correction
 from merflow.datasets.folders import subject_number
 from merflow.datasets.index import CORRECTED, LEFT_OUT, NOTED, RENUMBERED, SPOTTED, ClassCount, Index, Problem
-from merflow.datasets.labels import ClassSet, plain_name
-from merflow.errors import ConfigError
+from merflow.datasets.labels import LABEL, VOCABULARY, ClassSet, plain_name
+from merflow.errors import ConfigError, InputError
 from merflow.frames import FrameList, is_video
 
 NUMBER = re.compile(r"\d{1,9}(\.0*)?")
@@ -109,7 +109,7 @@ def assemble(
     if entries and not any(column in entry.source for entry in entries):
         there = ", ".join(entries[0].source)
         raise ConfigError(f"datasets.{name}.classes: the dataset has no column {column!r}; its columns: {there}")
-    problems = list(notes) + _apply(name, entries, corrections, column)
+    problems = list(notes) + _apply(name, entries, corrections, {column, *VOCABULARY.get(rules.layout, ())}, column)
     owners: dict[str, set[str]] = {}
     for entry in entries:
         owners.setdefault(entry.frames, set()).add(entry.subject)
@@ -150,8 +150,19 @@ def assemble(
     return Index(clips, classes, problems + of_counts, source, labels.name, counts, left_out + contradicted)
 
 
-def _apply(name: str, entries: Sequence[Entry], corrections: Sequence[Correction], column: str) -> list[Problem]:
-    """Apply the corrections to the entries, and tell of each."""
+def _apply(
+    name: str, entries: Sequence[Entry], corrections: Sequence[Correction], columns: set[str], column: str
+) -> list[Problem]:
+    """Apply the corrections to the entries, and tell of each.
+
+    Raises:
+        InputError: a field that cannot be corrected; all of them are listed.
+    """
+    allowed = [*FIELDS, *sorted(columns - {LABEL})]
+    wrong = [f"row {c.row}: {c.field!r} cannot be corrected" for c in corrections if c.field not in allowed]
+    if wrong:
+        listed = "\n".join(f"  - {text}" for text in wrong)
+        raise InputError(f"{corrections[0].file} (dataset {name}; allowed: {', '.join(allowed)}):\n{listed}")
     told = []
     for correction in corrections:
         hits = [entry for entry in entries if correction.fits(entry.clip, entry.name, entry.subject)]
@@ -256,9 +267,11 @@ def _video_problems(video: Path) -> Iterator[str]:
 
 
 def _rebased(numbers: Mapping[str, int | None], frames: FrameList) -> dict[str, int | None] | None:
-    """The numbers moved so that onset is the first file, if onset is no file and the last one fits; else None."""
+    """The numbers moved so that onset is the first file, if onset lies outside the files and offset then fits."""
     onset, offset = numbers["onset"], numbers["offset"]
-    if onset is None or offset is None or onset in frames or frames.first + offset - onset not in frames:
+    if onset is None or offset is None or frames.first <= onset <= frames.last:
+        return None
+    if frames.first + offset - onset not in frames:
         return None
     return {name: None if n is None else n - onset + frames.first for name, n in numbers.items()}
 
@@ -278,12 +291,12 @@ def _frame_problems(
             yield name, f"frame {number} is not there; {span}", LEFT_OUT
     first = numbers["onset"] if numbers["onset"] is not None else frames.first
     last = numbers["offset"] if numbers["offset"] is not None else frames.last
-    empty = frames.empty(first, last)
-    if empty:
+    if empty := frames.empty(first, last):
         more = f", and {len(empty) - 1} more" if len(empty) > 1 else ""
         yield "frames", f"{empty[0]} is empty (0 bytes){more}", LEFT_OUT
-    gaps = frames.gaps(first, last)
-    if gaps and frames.numbered and not rules.strict:
+    if rules.strict or not frames.numbered or first not in frames or last not in frames:
+        return
+    if gaps := [number for number in frames.gaps(first, last) if number != numbers["apex"]]:
         shown = ", ".join(map(str, gaps[:5])) + (f" and {len(gaps) - 5} more" if len(gaps) > 5 else "")
         yield "frames", f"frame {shown} missing between {first} and {last} of {folder}; the others are used", NOTED
 
@@ -346,7 +359,7 @@ def _label(entry: Entry, labels: ClassSet, column: str, rules: Rules) -> tuple[s
     if found is not None:
         return found, []
     known = ", ".join(labels.words(rules.layout))
-    if rules.foreign:
+    if rules.foreign or not (labels.maps or rules.layout in VOCABULARY):
         return "", [
             ("label", f"{word!r} is not among the classes {known}; the clip is processed and not scored", NOTED)
         ]
@@ -364,13 +377,16 @@ def _classes(
     else:
         known = [word for word in labels.words(layout) if word in found]
         classes = known + sorted(set(found) - set(known))
+    table = entries[0].file if entries else ""
     published = labels.counts.get(layout)
     expected = dict(published.clips) if published else {}
     counts = [
         ClassCount(c, expected.get(c), found[c], usable[c], published.source if published else "") for c in classes
     ]
     if not published:
-        return classes, counts, []
+        empty = [] if labels.name not in ("", "own") else [c for c in classes if not found[c]]
+        text = f"no clip is labelled {', '.join(empty)}"
+        return classes, counts, [Problem(name, table, None, "", "classes", text, NOTED)] if empty else []
     people = len({clip.subject for clip in clips if clip.label})
     wrong = [f"{c} {found[c]} instead of {expected[c]}" for c in classes if found[c] != expected[c]]
     if published.subjects not in (None, people):
@@ -378,5 +394,4 @@ def _classes(
     if not wrong:
         return classes, counts, []
     text = f"{labels.name} has {sum(expected.values())} clips ({published.source}), here are {found.total()}: "
-    table = entries[0].file if entries else ""
     return classes, counts, [Problem(name, table, None, "", "classes", text + ", ".join(wrong), NOTED)]

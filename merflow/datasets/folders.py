@@ -63,5 +63,5 @@ def no_such_part(root: Path, what: str, tree: str) -> InputError:
 
 def subject_number(text: str) -> int | str:
     """What is left of a subject's name when datasets spell it differently: ``s1``, ``S01`` and ``sub01`` are 1."""
-    digits = re.search(r"(\d+)$", text.strip())
+    digits = re.search(r"(\d+)(\.0+)?$", text.strip())  # Tables of numbers with a gap hold 1.0.
     return int(digits.group(1)) if digits else text.strip().casefold()

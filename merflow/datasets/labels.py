@@ -215,12 +215,24 @@ def class_set(classes: Any, where: str, layout: str) -> ClassSet:
             fitting = [name for name, one in CLASS_SETS.items() if layout in one.maps]
             raise ConfigError(f"{where}: {classes} is not made for layout {layout}; made for it: {', '.join(fitting)}")
         return chosen
+    words = [plain_word(layout, str(word)) for word in (classes["map"] if isinstance(classes, Mapping) else classes)]
     if isinstance(classes, Mapping):
         mapping = {plain_word(layout, str(word)): str(name) for word, name in classes["map"].items()}
         first = next(iter(VOCABULARY.get(layout, {LABEL: ()})))
         column = plain_name(classes.get("column") or first)
+        _check_words(words, VOCABULARY.get(layout, {}).get(column), where)
         return ClassSet("own", tuple(dict.fromkeys(mapping.values())), {"": (column, mapping)})
-    return ClassSet("", tuple(classes))
+    if layout not in VOCABULARY:
+        return ClassSet("", tuple(classes))
+    _check_words(words, next(iter(VOCABULARY[layout].values())), where)
+    return ClassSet("", tuple(words))
+
+
+def _check_words(words: Sequence[str], known: Sequence[str] | None, where: str) -> None:
+    """Raise where a configuration names a label that the dataset does not have."""
+    unknown = [word for word in words if known is not None and word not in known]
+    if unknown:
+        raise ConfigError(f"{where}: no label {', '.join(unknown)} in the dataset; there are: {', '.join(known)}")
 
 
 def plain_name(column: str) -> str:

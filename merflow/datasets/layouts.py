@@ -10,6 +10,7 @@ from merflow.datasets.index import NOTED, Index, Problem
 from merflow.datasets.labels import class_set
 from merflow.datasets.workbook import Row, find_workbook, read_workbook
 from merflow.errors import InputError
+from merflow.frames import own_numbers
 
 ONSET = ("OnsetFrame", "Onset", "Onset F")
 APEX = ("ApexFrame", "Apex", "Apex F", "ApexF")
@@ -98,3 +99,11 @@ def unlisted(name: str, folders: Mapping[str, Path], entries: Sequence[Entry], t
         for clip, folder in folders.items()
         if str(folder) not in known
     ]
+
+
+def ends(images: Sequence[str], entry: Entry) -> tuple[str, str]:
+    """First and last frame number of a clip without annotation, as text; empty, and noted, where names give none."""
+    numbers = own_numbers(images)
+    if images and numbers is None:
+        entry.notes.append(("frames", "the names of the images do not give one number each; they are taken in order"))
+    return (str(min(numbers)), str(max(numbers))) if numbers else ("", "")

@@ -76,6 +76,7 @@ def index_micro(name: str, settings: Mapping[str, Any]) -> Index:
         elif parts is not None:
             if subject != f"S{int(parts[1]):02d}":
                 entry.found.append(("subject", f"subject {row.cells['subject']!r} contradicts the file name {clip}"))
+            entry.found += _stray(subject, folder)
             entry.notes += _contradictions(int(parts[2]), row.cells["emotion"], folder)
         entries.append(entry)
     notes += unlisted(name, folders, entries, table)
@@ -83,8 +84,15 @@ def index_micro(name: str, settings: Mapping[str, Any]) -> Index:
 
 
 def _person(text: str) -> str:
-    number = re.fullmatch(r"[sS]?(\d+)", text.strip())
+    number = re.fullmatch(r"[sS]?(\d+)(\.0+)?", text.strip())
     return f"S{int(number[1]):02d}" if number else text
+
+
+def _stray(subject: str, folder: Path | None) -> Iterator[tuple[str, str]]:
+    """Where a clip lies in the folder of another subject."""
+    for part in folder.parts[-3:-1] if folder is not None else ():
+        if re.fullmatch(r"[sS]\d+", part) and _person(part) != subject:
+            yield "subject", f"{folder} lies in the folder of {part}"
 
 
 def _contradictions(code: int, emotion: str, folder: Path | None) -> Iterator[tuple[str, str]]:

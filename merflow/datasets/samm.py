@@ -3,6 +3,7 @@
 Davison, Lansley, Costen, Tan, Yap: SAMM: a spontaneous micro-facial movement dataset, IEEE TAC 2018.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,10 +52,10 @@ def index(name: str, settings: Mapping[str, Any]) -> Index:
         raise no_such_part(root, "folders of subjects (006, 007, ...)", TREE)
     frames, of_choice = chosen_variant(name, root_of(settings), found)
     people = {int(f.name): f for f in subfolders(frames) if f.name.isdigit()}
-    folders = {clip.name: clip for person in people.values() for clip in subfolders(person)}
+    folders = {f"{person.name}/{clip.name}": clip for person in people.values() for clip in subfolders(person)}
     entries = []
     for row in rows:
-        clip, subject = row.cells["filename"], row.cells["subject"].removesuffix(".0")
+        clip, subject = row.cells["filename"], re.sub(r"\.0+$", "", row.cells["subject"])
         owner = clip.split("_")[0]
         person = f"{int(subject):03d}" if subject.isdigit() else subject
         folder = people.get(int(owner) if owner.isdigit() else -1, frames / owner) / clip

@@ -10,7 +10,7 @@ from typing import Any
 from merflow.datasets.entries import Entry, Rules
 from merflow.datasets.folders import clip_folders, no_such_part, parents_of, subfolders, subject_number
 from merflow.datasets.index import Index
-from merflow.datasets.layouts import chosen_variant, finish, images_root, root_of
+from merflow.datasets.layouts import chosen_variant, ends, finish, images_root, root_of
 from merflow.frames import image_paths
 
 TREE = "HS/s1/micro/negative/s1_ne_01/image090823.jpg"
@@ -43,8 +43,8 @@ def index(name: str, settings: Mapping[str, Any]) -> Index:
             entry.source, entry.fps = {"emotion": folder.parent.name.lower()}, "100"
             images = image_paths(folder)
             entry.align = "auto" if images and images[0].rpartition("/")[2].lower().startswith("reg") else "detect"
-            numbers = _ends(images)
-            entry.numbers = {"onset": numbers[0], "apex": None, "offset": numbers[1]}
+            first, last = ends(images, entry)
+            entry.numbers = {"onset": first, "apex": None, "offset": last}
             if CODES.get(code) != entry.source["emotion"]:
                 entry.found.append(("label", f"folder {folder.parent.name} contradicts the name {folder.name}"))
             if subject_number(re.split("[_-]", folder.name)[0]) != number:
@@ -56,11 +56,3 @@ def index(name: str, settings: Mapping[str, Any]) -> Index:
 def _is_fast(path: str) -> bool:
     parts = re.split(r"[/\\_ .-]", path.lower())
     return not {"vis", "nir", "long", "e", "non"} & set(parts)
-
-
-def _ends(images: list[str]) -> tuple[str, str]:
-    """First and last frame number as text; empty where the names do not tell."""
-    from merflow.frames import own_numbers
-
-    numbers = own_numbers(images)
-    return (str(min(numbers)), str(max(numbers))) if numbers else ("", "")

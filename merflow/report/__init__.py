@@ -30,10 +30,11 @@ def study_files(settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[
     """What :func:`write_report` needs, from the study's settings and the files of the rule.
 
     Args:
-        settings: ``name, title, synthetic, experiments, config, benchmarks`` as in :func:`write_report`, and
+        settings: ``name, title, synthetic, experiments, counts, config, benchmarks`` as in :func:`write_report`, and
             ``prepared``: [[dataset, preparation], ...].
-        inputs: ``clips, problems, quality`` (one file per prepared dataset, in order), ``faces, keyframes, flow`` (one
-            per subject, in ``.../{dataset}/{preparation}/{stage}/``), ``predictions, metrics, accuracy, curves``.
+        inputs: ``clips, problems, classes, quality`` (one file per prepared dataset, in order), ``faces, keyframes,
+            flow`` (one per subject, in ``.../{dataset}/{preparation}/{stage}/``), ``flow_images`` (the cache of each
+            dataset of flow images, in ``.../{dataset}/{preparation}/``), ``predictions, metrics, accuracy, curves``.
     """
     prepared = [tuple(pair) for pair in settings["prepared"]]
     datasets = [dataset for dataset, _ in prepared]
@@ -49,9 +50,13 @@ def study_files(settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[
         return found
 
     return {
-        **{name: settings[name] for name in ("name", "title", "synthetic", "experiments", "config", "benchmarks")},
+        **{
+            name: settings[name]
+            for name in ("name", "title", "synthetic", "experiments", "counts", "config", "benchmarks")
+        },
         "versions": versions(),
-        **{name: per_dataset(name) for name in ("clips", "problems", "quality")},
+        **{name: per_dataset(name) for name in ("clips", "problems", "classes", "quality")},
+        "flow_images": {titles[f.parts[-3], f.parts[-2]]: f for f in map(Path, _list(inputs.get("flow_images", [])))},
         "faces": per_subject("faces"),
         "keyframes": per_subject("keyframes"),
         "flows": per_subject("flow"),
@@ -73,8 +78,9 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
             ({software: version}); ``clips, quality, problems`` ({dataset: table}, ``problems`` may be None);
             ``faces, keyframes, flows`` ({dataset: one file per subject, in the same order}); ``predictions, metrics,
             curves, accuracy_train`` (tables of the study); ``benchmarks`` (folder of Snakemake's benchmarks,
-            ``{stage}/**/*.tsv``). Optional: ``experiments`` (as in ``config``, floors included), ``pretraining`` (more
-            curves).
+            ``{stage}/**/*.tsv``). Optional: ``experiments`` (as in ``config``, floors included), ``counts``
+            ({experiment: rows ``label, expected, found``}), ``classes`` ({dataset: table}), ``flow_images`` ({dataset:
+            cache}), ``pretraining`` (more curves).
         output: HTML file, written whole or not at all.
 
     Raises:
@@ -95,6 +101,7 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
         "forests": contents.forests(found),
         "titles": contents.TITLES,
         "datasets": contents.datasets(study),
+        "recognised": contents.recognised(study),
         "rows_shown": contents.ROWS_SHOWN,
     }
     log.info("contact sheets")

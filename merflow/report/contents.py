@@ -14,7 +14,7 @@ from merflow.errors import InputError
 from merflow.files import key
 from merflow.metrics import OVERALL, paired_difference, subject_counts
 from merflow.report import figures
-from merflow.tables import ACCURACY_TRAIN, CLIPS, CURVES, KEYFRAMES, METRICS, PREDICTIONS, QUALITY, read_table
+from merflow.tables import ACCURACY_TRAIN, CLASSES, CLIPS, CURVES, KEYFRAMES, METRICS, PREDICTIONS, QUALITY, read_table
 
 TITLES = {"accuracy": "Accuracy", "uf1": "UF1", "uar": "UAR"}
 FLOORS = ("majority", "linear-svm", "softmax")
@@ -83,7 +83,7 @@ def results(study: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "n_clips": int(pooled["n_clips"].iloc[0]),
                 "n_subjects": int(pooled["n_subjects"].iloc[0]),
                 "repeats": int(pooled["repeats"].iloc[0]),
-                "expected": _expected(study, datasets, labels),
+                "expected": _expected(study, str(name), datasets, labels),
                 "train": float(np.average(of_train["accuracy"], weights=of_train["n"])) if len(of_train) else None,
             }
         )
@@ -164,8 +164,10 @@ def _confusion(predictions: pd.DataFrame, labels: Sequence[str]) -> list[dict[st
     ]
 
 
-def _expected(study: Mapping[str, Any], datasets: Sequence[str], labels: Sequence[str]) -> int | None:
+def _expected(study: Mapping[str, Any], experiment: str, datasets: Sequence[str], labels: Sequence[str]) -> int | None:
     """Labelled clips of the datasets, processed or not: those that a perfect run would have scored."""
+    if experiment in study.get("counts", {}):
+        return sum(row["found"] for row in study["counts"][experiment])
     tables = {name.split(" (")[0]: path for name, path in study["clips"].items()}
     if not all(name in tables for name in datasets):
         return None
@@ -183,14 +185,21 @@ def datasets(study: Mapping[str, Any]) -> list[dict[str, Any]]:
         quality = read_table(study["quality"][name], QUALITY)
         status = dict(zip(quality["clip"], quality["status"], strict=True))
         good = clips["clip"].map(status).eq("ok")
+        classes_path = study.get("classes", {}).get(name)
+        published = read_table(classes_path, CLASSES) if classes_path else pd.DataFrame(columns=CLASSES)
+        expected = {
+            row["label"]: int(row["expected"]) for _, row in published.iterrows() if _is_number(row["expected"])
+        }
         counts = []
-        for label in [*(label for label in dict.fromkeys(clips["label"]) if label), ""]:
+        for label in [*(label for label in _labels(published, clips) if label), ""]:
             of = clips["label"].eq(label)
-            if of.any():
-                counts.append(_count(label, of, good))
+            if of.any() or label in expected:
+                counts.append(_count(label, of, good) | {"expected": expected.get(label)})
         failed = quality[quality["status"] != "ok"]
         problems_path = study.get("problems", {}).get(name)
-        problems = read_table(problems_path, ["problem"]).astype(str) if problems_path else pd.DataFrame()
+        problems = _problems(problems_path) if problems_path else pd.DataFrame()
+        corrected = problems[problems["effect"] == "corrected"] if "effect" in problems else problems[:0]
+        problems = problems.drop(corrected.index)
         found.append(
             {
                 "name": name,
@@ -201,12 +210,53 @@ def datasets(study: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "total": _count("", pd.Series(True, clips.index), good),
                 "failed": failed.to_dict("records")[:ROWS_SHOWN],
                 "failed_number": len(failed),
+                "class_set": str(published["class_set"].iloc[0]) if len(published) else "",
+                "source": str(published["source"].iloc[0]) if len(published) else "",
+                "expected": sum(expected.values()) if expected else None,
+                "crops": int((quality["alignment"] == "crop").sum()) if "alignment" in quality else 0,
+                "corrected": corrected.to_dict("records"),
                 "problems": problems.to_dict("records")[:ROWS_SHOWN],
                 "problems_number": len(problems),
                 "quality": _quality(quality[quality["status"] == "ok"]),
             }
         )
     return found
+
+
+def _problems(path: Path) -> pd.DataFrame:
+    """The table of problems as text; row numbers as whole numbers."""
+    table = read_table(path, ["problem"]).astype(str)
+    if "row" in table:
+        table["row"] = table["row"].replace("nan", "").str.removesuffix(".0")
+    return table
+
+
+def _labels(published: pd.DataFrame, clips: pd.DataFrame) -> list[str]:
+    """Classes in the order of the class set; those that only the clips have come after."""
+    return list(dict.fromkeys([*published["label"].astype(str), *clips["label"]]))
+
+
+def _is_number(value: Any) -> bool:
+    return value != "" and not (isinstance(value, float) and math.isnan(value))
+
+
+def recognised(study: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the experiments recognise: one entry for those that share datasets and classes.
+
+    Each is a dictionary: ``experiments`` (names), ``datasets``, ``rows`` (``label, expected, found``), ``total`` (the
+    same over all classes).
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, rows in study.get("counts", {}).items():
+        micro = study["experiments"][name]["micro"]
+        datasets = [micro] if isinstance(micro, str) else list(micro)
+        entry = found.setdefault(json.dumps([datasets, rows]), {"experiments": [], "datasets": datasets, "rows": rows})
+        entry["experiments"].append(name)
+    for entry in found.values():
+        expected = [row["expected"] for row in entry["rows"]]
+        total = None if None in expected else sum(expected)
+        entry["total"] = {"expected": total, "found": sum(row["found"] for row in entry["rows"])}
+    return list(found.values())
 
 
 def is_synthetic(dataset: str, study: Mapping[str, Any]) -> bool:
@@ -227,6 +277,8 @@ def _quality(table: pd.DataFrame) -> list[dict[str, Any]]:
         "frames": "Frames per clip",
     }
     rows = []
+    if len(table) and table["frames"].astype(float).max() == 0:  # flow images
+        return rows
     for name, title in titles.items():
         values = pd.to_numeric(table[name], errors="coerce").dropna()
         if len(values):
@@ -257,7 +309,29 @@ def contact_sheets(study: Mapping[str, Any]) -> list[dict[str, Any]]:
             clip = next((clip for clip in good if labels.get(clip) == wanted), good[0])
             shown.append(_clip(*usable[place], clip, labels.get(clip, "")))
         sheets.append({"name": name, "synthetic": is_synthetic(name, study), "clips": shown, "people": len(triples)})
+    for sheet in sheets:
+        if cache := study.get("flow_images", {}).get(sheet["name"]):
+            sheet |= _flow_image_sheet(cache)
     return sheets
+
+
+def _flow_image_sheet(cache: Path) -> dict[str, Any]:
+    """A few flow images of a dataset that has nothing else."""
+    with h5py.File(cache) as file:
+        clips, people, labels = (file[name].asstr()[:] for name in ("clip", "subject", "label"))
+        names = list(dict.fromkeys(people))
+        shown = []
+        chosen = np.unique(np.linspace(0, len(names) - 1, min(CLIPS_PER_DATASET, len(names))).round().astype(int))
+        for turn, person in enumerate(chosen):
+            own = np.flatnonzero(people == names[person])
+            place = int(own[turn % len(own)])
+            pictures = []
+            for channel, image in zip(file.attrs["flow_channels"], file["flow"][place, 0], strict=True):
+                alt = f"Flow image of {people[place]}, {labels[place] or 'no label'}: {channel}"
+                grey = np.clip(image.astype(np.float32) * 255, 0, 255).astype(np.uint8)
+                pictures.append({"title": str(channel), "alt": alt, "source": figures.picture(grey)})
+            shown.append({"clip": clips[place], "subject": people[place], "label": labels[place], "channels": pictures})
+        return {"clips": [], "images": shown, "people": len(names), "unit": str(file.attrs["flow_unit"])}
 
 
 def _usable(faces: Path) -> list[str]:

@@ -1,0 +1,157 @@
+"""CK+: sequences from neutral to peak, labels in files of one number each, most label folders empty."""
+
+import shutil
+from collections import Counter
+
+import pytest
+import trees
+from trees import Take, by_name, told, usable
+
+from merflow.errors import InputError
+
+
+def take(subject, name, emotion, last=5):
+    return Take(subject, name, emotion, None, None, None, 1, last)
+
+
+TAKES = [
+    take(5, "001", "disgust", 11),
+    take(10, "001", "", 4),
+    take(10, "002", "happy", 6),
+    take(999, "014", "neutral", 2),
+]
+GOOD = {"S005_001", "S010_001", "S010_002", "S999_014"}
+PUBLISHED = {"happiness" if word == "happy" else word: count for word, count in trees.CK_PUBLISHED.items()}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    return trees.ck_plus(tmp_path_factory.mktemp("ck"), trees.ck_takes())
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        ("cohn-kanade-images", "Emotion"),
+        ("extended-cohn-kanade-images/cohn-kanade-images", "Emotion_labels/Emotion"),
+        ("CK+/cohn-kanade-images", "CK+/Emotion"),
+        ("cohn-kanade-images", "emotion"),
+    ],
+)
+def test_sequences_run_from_the_first_frame_to_the_apex(tmp_path, images, labels):
+    tree = trees.ck_plus(tmp_path, TAKES, images=images, labels=labels)
+    index = tree.index()
+    assert {clip.clip for clip in index.clips} == usable(index) == GOOD
+    clip = by_name(index)["S005_001"]
+    assert (clip.subject, clip.label, clip.kind) == ("my-ck-plus/S005", "disgust", "macro")
+    assert (clip.onset, clip.apex, clip.offset, clip.align) == (1, 11, 11, "detect")
+    assert clip.frames == str(tree.folders["S005_001"])
+    assert {name: clip.label for name, clip in by_name(index).items()} == {
+        "S005_001": "disgust", "S010_001": "", "S010_002": "happiness", "S999_014": "neutral",
+    }  # fmt: skip
+
+
+def test_sequences_without_a_label_are_told_once(tmp_path):
+    tree = trees.ck_plus(tmp_path, [*TAKES, take(11, "001", ""), take(11, "002", "")])
+    shutil.rmtree(tmp_path / "Emotion" / "S011")
+    (note,) = tree.index(on_problem="stop").problems
+    assert note.effect == "noted" and "3" in note.problem and "6" in note.problem
+
+
+def test_the_complete_set_has_the_published_counts(published):
+    index = published.index(classes="ck-plus-7", on_problem="stop")
+    assert len(index.clips) == 593 and len({clip.subject for clip in index.clips}) == 123
+    counts = Counter(clip.label for clip in index.clips)
+    assert counts.pop("") == 266 and counts == PUBLISHED and counts.total() == 327
+    assert set(index.classes) == set(PUBLISHED)
+    (note,) = index.problems
+    assert note.effect == "noted" and "266" in note.problem and "593" in note.problem
+
+
+def test_five_classes_leave_the_others_out_without_a_word(published):
+    index = published.index(classes="ck-plus-5")
+    assert set(index.classes) == {"happiness", "surprise", "disgust", "fear", "sadness"}
+    assert sum(clip.label != "" for clip in index.clips) == 69 + 83 + 59 + 25 + 28
+    assert len(index.problems) == 1, "the sequences without a label"
+
+
+@pytest.mark.parametrize("text", ["9.0000000e+00", "-1", "2.5", "happy", "", "nan", "inf"])
+def test_a_label_file_that_cannot_be_read_is_named(tmp_path, text):
+    tree = trees.ck_plus(tmp_path, TAKES)
+    (file,) = (tmp_path / "Emotion" / "S010" / "002").iterdir()
+    file.write_text(text)
+    index = tree.index()
+    assert usable(index) == GOOD - {"S010_002"}
+    (problem,) = told(index, effect="left out")
+    assert problem.clip == "S010_002" and problem.field == "label"
+    assert str(file) in problem.problem + problem.file and text in problem.problem
+    with pytest.raises(InputError, match="S010_002"):
+        tree.index(on_problem="stop")
+
+
+def test_a_label_file_of_other_bytes_is_named(tmp_path):
+    tree = trees.ck_plus(tmp_path, TAKES)
+    (file,) = (tmp_path / "Emotion" / "S010" / "002").iterdir()
+    file.write_bytes(b"\xff\xfe\x00\x80")
+    index = tree.index()
+    assert usable(index) == GOOD - {"S010_002"} and file.name in told(index, effect="left out")[0].problem
+
+
+@pytest.mark.parametrize("text", ["   3.0000000e+00\n", "3", "3.0", "\n3.0000000e+00 \n\n"])
+def test_a_label_is_a_number_in_any_form(tmp_path, text):
+    tree = trees.ck_plus(tmp_path, TAKES)
+    (file,) = (tmp_path / "Emotion" / "S010" / "002").iterdir()
+    file.write_text(text)
+    assert by_name(tree.index())["S010_002"].label == "disgust"
+
+
+def test_a_label_without_its_sequence_is_told(tmp_path):
+    tree = trees.ck_plus(tmp_path, TAKES)
+    shutil.rmtree(tree.folders["S010_002"])
+    index = tree.index()
+    assert usable(index) == GOOD - {"S010_002"}
+    assert any("S010_002" in p.clip + p.problem + p.file or "S010/002" in p.file + p.problem for p in index.problems)
+
+
+def test_empty_sequences_and_empty_frames_are_named(tmp_path):
+    tree = trees.ck_plus(tmp_path, TAKES)
+    for file in tree.folders["S005_001"].iterdir():
+        file.unlink()
+    tree.frame("S010_002", 6).write_bytes(b"")
+    index = tree.index()
+    assert usable(index) == {"S010_001", "S999_014"}
+    (none,), (zero,) = told(index, clip="S005_001"), told(index, clip="S010_002")
+    assert str(tree.folders["S005_001"]) in none.problem and none.effect == "left out"
+    assert str(tree.frame("S010_002", 6)) in zero.problem and zero.effect == "left out"
+
+
+def test_a_sequence_of_one_image_is_a_still(tmp_path):
+    tree = trees.ck_plus(tmp_path, [*TAKES, take(11, "001", "fear", 1)])
+    clip = by_name(tree.index())["S011_001"]
+    assert (clip.kind, clip.label, clip.problem) == ("still", "fear", "")
+
+
+def test_frame_numbers_may_start_anywhere(tmp_path):
+    tree = trees.ck_plus(tmp_path, [Take(11, "001", "fear", None, None, None, 17, 30)])
+    clip = tree.index().clips[0]
+    assert (clip.onset, clip.apex, clip.offset) == (17, 30, 30)
+
+
+def test_a_subset_is_told_by_the_difference_and_used(tmp_path):
+    takes = trees.ck_takes()
+    kept = [one for one in takes if one.emotion != "contempt" or one.subject > 100]
+    found = sum(one.emotion == "contempt" for one in kept)
+    index = trees.ck_plus(tmp_path, kept).index(classes="ck-plus-7")
+    (note,) = told(index, field="classes")
+    assert note.effect == "noted" and "contempt" in note.problem
+    assert "18" in note.problem and str(found) in note.problem and "anger" not in note.problem
+
+
+def test_a_root_without_sequences_or_labels_is_one_message(tmp_path):
+    tree = trees.ck_plus(tmp_path, TAKES)
+    shutil.rmtree(tmp_path / "Emotion")
+    with pytest.raises(InputError, match="Emotion"):
+        tree.index()
+    shutil.rmtree(tmp_path / "cohn-kanade-images")
+    with pytest.raises(InputError, match=r"cohn-kanade-images/S005/001/S005_001_00000011\.png"):
+        tree.index()

@@ -1,0 +1,180 @@
+"""Pre-computed flow images: a CSV of dataset, subject, clip, label, image; databases mixed, names with spaces."""
+
+from collections import Counter
+
+import pytest
+import trees
+from trees import FlowImage, by_name, told, usable
+
+from merflow.errors import InputError
+
+IMAGES = [
+    FlowImage("casme2", "sub01", "EP02_01f", "positive"),
+    FlowImage("casme2", "sub02", "EP02_01f", "negative"),
+    FlowImage("samm", "006", "006_1_2", "surprise"),
+    FlowImage("smic", "s1", "s1_ne_01", "negative"),
+]
+GOOD = {"/".join(image[:3]) for image in IMAGES}
+HEADER = "dataset,subject,clip,label,image\n"
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    images = trees.megc2019_flows(trees.casme2_takes(), trees.samm_takes(), trees.smic_takes())
+    return trees.flow_images(tmp_path_factory.mktemp("flows"), images), images
+
+
+def with_row(tmp_path, row):
+    """The good images and one more row of the table, whose number is 6."""
+    tree = trees.flow_images(tmp_path, IMAGES)
+    tree.table.write_text(tree.table.read_text() + row + "\n")
+    return tree
+
+
+def test_every_row_is_a_clip_of_its_own_database(tmp_path):
+    tree = trees.flow_images(tmp_path, IMAGES)
+    assert all(" " in image.name for image in tree.folders.values())
+    index = tree.index()
+    assert index.problems == [] and {clip.clip for clip in index.clips} == GOOD
+    clip = by_name(index)["casme2/sub01/EP02_01f"]
+    assert (clip.subject, clip.label, clip.kind) == ("casme2/sub01", "positive", "micro"), (
+        "not the name in the settings"
+    )
+    assert clip.frames == str(tree.folders["casme2/sub01/EP02_01f"])
+    assert (clip.onset, clip.apex, clip.offset) == (None, None, None)
+    assert index.classes == ["negative", "positive", "surprise"]
+    assert [source["source_dataset"] for source in index.source] == ["casme2", "casme2", "samm", "smic"]
+
+
+def test_the_composite_has_the_published_counts(published):
+    tree, images = published
+    index = tree.index(classes="megc2019", on_problem="stop")
+    assert index.problems == [] and len(index.clips) == 442
+    assert Counter(clip.label for clip in index.clips) == {"negative": 250, "positive": 109, "surprise": 83}
+    subjects = {clip.subject for clip in index.clips}
+    assert Counter(subject.split("/")[0] for subject in subjects) == {"casme2": 24, "samm": 28, "smic": 16}
+
+
+def test_a_missing_part_of_the_composite_is_told_by_database(tmp_path, published):
+    images = [image for image in published[1] if (image.dataset, image.label) != ("samm", "surprise")]
+    index = trees.flow_images(tmp_path, images).index(classes="megc2019")
+    notes = told(index, field="classes")
+    assert notes == index.problems and {note.effect for note in notes} == {"noted"}
+    (samm,) = [note for note in notes if "samm" in note.problem.replace("megc2019", "")]
+    assert "surprise" in samm.problem and "15" in samm.problem and "positive" not in samm.problem
+    assert any("83" in note.problem and "68" in note.problem for note in notes), (
+        "all of it, and the composite as a whole"
+    )
+
+
+def test_labels_may_be_the_numbers_of_public_code(tmp_path):
+    images = [image._replace(label=str(i % 3)) for i, image in enumerate(IMAGES)]
+    index = trees.flow_images(tmp_path, images).index(classes="megc2019")
+    assert [clip.label for clip in index.clips] == ["negative", "positive", "surprise", "negative"]
+
+
+def test_a_list_of_classes_leaves_the_others_out_and_that_is_no_fault_of_theirs(tmp_path):
+    index = trees.flow_images(tmp_path, IMAGES).index(classes=["negative", "surprise"])
+    assert usable(index) == GOOD and index.classes == ["negative", "surprise"]
+    assert by_name(index)["casme2/sub01/EP02_01f"].label == ""
+    assert not told(index, effect="left out")
+
+
+@pytest.mark.parametrize(
+    ("row", "clip", "says"),
+    [
+        ("samm,007,007_1_1,negative,gone.png", "samm/007/007_1_1", "gone.png"),
+        ("samm,007,007_1_1,negative,", "samm/007/007_1_1", ""),
+        ("samm,007,007_1_1,negative,zero.png", "samm/007/007_1_1", "zero.png"),
+        ("samm,007,007_1_1,negative,notes.txt", "samm/007/007_1_1", "notes.txt"),
+        ("samm,,007_1_1,negative,a.png", "samm//007_1_1", "empty"),
+        ("samm,007,,negative,a.png", "samm/007/", "empty"),
+        (",007,007_1_1,negative,a.png", "/007/007_1_1", "empty"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_named_and_the_others_stay(tmp_path, row, clip, says):
+    (tmp_path / "zero.png").touch()
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "a.png").write_bytes(b"x")
+    tree = with_row(tmp_path, row)
+    index = tree.index()
+    assert usable(index) == GOOD and len(index.clips) == 5
+    (problem,) = told(index, effect="left out")
+    assert problem.row == 6 and problem.file == str(tree.table) and says in problem.problem
+    with pytest.raises(InputError, match=r"(?s)flows\.csv.*6"):
+        tree.index(on_problem="stop")
+
+
+def test_a_word_outside_the_composite_is_named_with_its_row(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"x")
+    index = with_row(tmp_path, "samm,007,007_1_1,boredom,a.png").index(classes="megc2019")
+    (problem,) = told(index, row=6)
+    assert "boredom" in problem.problem and by_name(index)["samm/007/007_1_1"].label == ""
+
+
+def test_a_clip_given_twice_is_used_once(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"x")
+    index = with_row(tmp_path, "samm,006,006_1_2,surprise,a.png").index()
+    assert sum(clip.problem == "" for clip in index.clips) == 4 and len({clip.clip for clip in index.clips}) == 5
+    (problem,) = index.problems
+    assert problem.row == 6 and "samm/006/006_1_2" in problem.problem
+
+
+def test_one_image_of_two_subjects_is_used_for_neither(tmp_path):
+    tree = trees.flow_images(tmp_path, IMAGES)
+    image = tree.folders["samm/006/006_1_2"].relative_to(tmp_path).as_posix()
+    tree.table.write_text(tree.table.read_text() + f"samm,007,007_1_1,surprise,{image}\n")
+    index = tree.index()
+    assert usable(index) == GOOD - {"samm/006/006_1_2"}
+    assert {problem.row for problem in told(index, effect="left out")} == {4, 6}
+
+
+def test_one_subject_number_in_two_databases_is_two_subjects(tmp_path):
+    images = [FlowImage("samm", "1", "a", "negative"), FlowImage("smic", "1", "a", "positive")]
+    index = trees.flow_images(tmp_path, images).index()
+    assert index.problems == []
+    assert [clip.subject for clip in index.clips] == ["samm/1", "smic/1"]
+
+
+def test_a_name_holds_characters_of_any_kind(tmp_path):
+    images = [FlowImage("my set", "Zoë", "a [1] & b", "negative"), FlowImage("my set", "Ann", "50% *", "positive")]
+    index = trees.flow_images(tmp_path, images).index()
+    assert index.problems == [] and [clip.subject for clip in index.clips] == ["my set/Zoë", "my set/Ann"]
+
+
+def test_everything_that_is_wrong_comes_in_one_list(tmp_path):
+    tree = with_row(tmp_path, "samm,007,007_1_1,negative,gone.png\nsamm,006,006_1_2,surprise,gone too.png")
+    tree.folders["smic/s1/s1_ne_01"].write_bytes(b"")
+    index = tree.index()
+    assert {problem.row for problem in told(index, effect="left out")} == {5, 6, 7}
+    with pytest.raises(InputError) as error:
+        tree.index(on_problem="stop")
+    assert all(clip in str(error.value) for clip in ("s1_ne_01", "007_1_1", "006_1_2"))
+
+
+def test_a_table_of_another_name_and_separator(tmp_path):
+    tree = trees.flow_images(tmp_path, IMAGES)
+    tree.table.rename(tmp_path / "labels of mine.csv")
+    text = (tmp_path / "labels of mine.csv").read_text().replace(",", ";")
+    (tmp_path / "labels of mine.csv").write_text(text)
+    assert usable(tree.index(table="labels of mine.csv")) == GOOD
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "does not exist"),
+        ("", "flows.csv"),
+        (HEADER, "flows.csv"),
+        ("dataset,subject,clip,image\na,b,c,d\n", r"(?s)label.*found: dataset, subject, clip, image"),
+        ("dataset,subject,video,label,image\na,b,c,d,e\n", r"(?s)clip.*video"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_one_message(tmp_path, text, message):
+    tree = trees.flow_images(tmp_path, IMAGES)
+    tree.table.unlink()
+    if text is not None:
+        tree.table.write_text(text)
+    with pytest.raises(InputError, match=message) as error:
+        tree.index()
+    assert str(tree.table) in str(error.value)

@@ -1,0 +1,428 @@
+"""MMEW: micro-expressions with a workbook in both orders of the tree, macro-expressions as single images."""
+
+import shutil
+from collections import Counter
+
+import pytest
+import trees
+from trees import Take, by_name, told, usable
+
+from merflow.errors import InputError
+
+TAKES = [
+    Take(1, "S01-01-001", "happiness", 1, 3, 5),
+    Take(1, "S01-04-001", "others", 2, 3, 6, first=1, last=8),
+    Take(2, "S02-02-001", "surprise", 1, 1, 4),
+    Take(12, "S12-07-003", "anger", 1, 5, 5),
+]
+GOOD = {take.name for take in TAKES}
+PUBLISHED = trees.MMEW_PUBLISHED
+
+
+def one_bad(tmp_path, take, **options):
+    """The index of the good clips and one more, whose row comes last."""
+    tree = trees.mmew_micro(tmp_path, [*TAKES, take], **options)
+    return tree, tree.index()
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    return trees.mmew_micro(tmp_path_factory.mktemp("mmew"), trees.mmew_takes())
+
+
+# --- Micro ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["emotion", "subject"])
+@pytest.mark.parametrize("others", ["others", "repression"])
+@pytest.mark.parametrize(
+    "table", ["MMEW_Micro_Exp.xlsx", "MMEW_Micro_Exp_v2.xlsx", "MMEW_Micro_Exp.csv", "MMEW_Micro_Exp.xls"]
+)
+def test_every_form_of_tree_and_workbook_gives_the_same_clips(tmp_path, order, others, table):
+    tree = trees.mmew_micro(
+        tmp_path / "MMEW", TAKES, order=order, others=others, table=table, padding=3, mess=table.endswith("v2.xlsx")
+    )
+    index = tree.index()
+    assert index.problems == []
+    assert [clip.clip for clip in index.clips] == [take.name for take in TAKES]
+    first, other, *_ = index.clips
+    assert (first.subject, first.label, first.kind) == ("my-mmew-micro/S01", "happiness", "micro")
+    assert (first.onset, first.apex, first.offset, first.fps, first.align) == (1, 3, 5, 90.0, "auto")
+    assert first.frames == str(tree.folders["S01-01-001"])
+    assert (other.label, other.onset, other.apex, other.offset) == ("others", 2, 3, 6)
+    assert index.source[0]["source_estimated_emotion"] == "happiness"
+    assert index.source[0]["source_action_units"] == "4+7", "every column of the workbook goes along"
+
+
+@pytest.mark.parametrize("top", ["", "MMEW_Final", "download/MMEW"])
+def test_the_root_may_be_the_folder_that_was_unpacked(tmp_path, top):
+    tree = trees.mmew_micro(tmp_path / top, TAKES)
+    index = trees.Tree("mmew-micro", tmp_path).index()
+    assert usable(index) == GOOD and not index.problems
+    assert index.clips[0].frames == str(tree.folders["S01-01-001"])
+
+
+@pytest.mark.parametrize("table", ["MMEW_Micro_Exp.xlsx", "MMEW_Micro_Exp.csv"])
+@pytest.mark.parametrize("subject", [1, "1", "S1", "S01", "s01 ", 1.0])
+def test_a_subject_is_the_same_in_any_spelling(tmp_path, subject, table):
+    takes = [Take(1, "S01-01-001", "happiness", cells={"Subject": subject}), *TAKES[2:]]
+    index = trees.mmew_micro(tmp_path, takes, table=table).index()
+    assert index.problems == [] and by_name(index)["S01-01-001"].subject == "my-mmew-micro/S01"
+
+
+def test_the_complete_set_has_the_published_counts(published):
+    index = published.index()
+    assert index.problems == [] and len(index.clips) == 300
+    assert len({clip.subject for clip in index.clips}) == 30
+    assert Counter(clip.label for clip in index.clips) == PUBLISHED
+    assert set(index.classes) == set(PUBLISHED)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "clips"),
+    [
+        ("mmew-5", {"happiness", "surprise", "disgust", "fear", "sadness"}, 226),
+        ("mmew-6", {"happiness", "surprise", "disgust", "fear", "sadness", "anger"}, 234),
+        ("mmew-4", {"happiness", "surprise", "disgust", "others"}, 263),
+    ],
+)
+def test_class_sets_keep_the_published_clips_and_the_others_are_no_problem(published, name, classes, clips):
+    index = published.index(classes=name)
+    assert index.problems == [] and len(index.clips) == 300 and usable(index) == set(published.rows)
+    assert set(index.classes) == classes
+    assert Counter(c.label for c in index.clips if c.label) == {word: PUBLISHED[word] for word in classes}
+    assert sum(c.label != "" for c in index.clips) == clips
+
+
+def test_absolute_numbers_are_moved_to_the_files_and_that_is_told_with_the_row(tmp_path):
+    take = Take(3, "S03-05-001", "fear", 1201, 1203, 1206, first=1, last=6)
+    tree, index = one_bad(tmp_path, take)
+    clip = by_name(index)["S03-05-001"]
+    assert (clip.onset, clip.apex, clip.offset, clip.problem) == (1, 3, 6, "")
+    (note,) = index.problems
+    assert (note.effect, note.row, note.clip, note.file) == ("renumbered", 6, "S03-05-001", str(tree.table))
+    assert "1201" in note.problem
+    assert by_name(index)["S01-04-001"].onset == 2, "numbers that fit the files stay as they are"
+
+
+def test_absolute_numbers_move_to_the_first_file_whatever_it_is(tmp_path):
+    _, index = one_bad(tmp_path, Take(3, "S03-05-001", "fear", 1201, 1203, 1206, first=4, last=11))
+    clip = by_name(index)["S03-05-001"]
+    assert (clip.onset, clip.apex, clip.offset) == (4, 6, 9)
+
+
+def test_an_apex_may_be_wrong_in_absolute_numbers_too(tmp_path):
+    _, index = one_bad(tmp_path, Take(3, "S03-05-001", "fear", 1201, 1303, 1206, first=1, last=6))
+    clip = by_name(index)["S03-05-001"]
+    assert (clip.onset, clip.apex, clip.offset, clip.problem) == (1, None, 6, "")
+    assert {p.effect for p in index.problems} == {"renumbered", "apex spotted"}
+    assert all(p.row == 6 for p in index.problems)
+
+
+def test_absolute_numbers_that_are_longer_than_the_clip_are_not_moved(tmp_path):
+    tree, index = one_bad(tmp_path, Take(3, "S03-05-001", "fear", 1201, 1203, 1219, first=1, last=6))
+    assert usable(index) == GOOD
+    assert any("1201" in p.problem and p.row == 6 for p in told(index, effect="left out"))
+    assert not told(index, effect="renumbered")
+
+
+def test_a_missing_onset_frame_amid_the_files_is_no_sign_of_absolute_numbers(tmp_path):
+    tree = trees.mmew_micro(tmp_path, [*TAKES, Take(3, "S03-05-001", "fear", 3, 5, 7, first=1, last=12)])
+    tree.frame("S03-05-001", 3).unlink()
+    index = tree.index()
+    assert usable(index) == GOOD, "moved to the first file, the clip would be cut from other frames than annotated"
+    (problem,) = told(index, clip="S03-05-001", effect="left out")
+    assert problem.row == 6 and problem.field == "onset" and "3" in problem.problem
+
+
+@pytest.mark.parametrize(
+    ("apex", "shown"), [(9, "9"), (2, "2"), (None, ""), ("/", "/"), ("?", "?"), ("about 5", "about 5"), (-4, "-4")]
+)
+def test_an_apex_that_cannot_be_right_is_told_with_its_row_and_left_to_the_spotting(tmp_path, apex, shown):
+    tree, index = one_bad(tmp_path, Take(3, "S03-05-001", "fear", 3, apex, 7, first=1, last=12))
+    clip = by_name(index)["S03-05-001"]
+    assert (clip.onset, clip.apex, clip.offset, clip.problem) == (3, None, 7, "")
+    (problem,) = index.problems
+    assert (problem.effect, problem.row, problem.field, problem.clip) == ("apex spotted", 6, "apex", "S03-05-001")
+    assert problem.file == str(tree.table) and shown in problem.problem
+
+
+def test_an_apex_whose_frame_is_missing_is_left_to_the_spotting(tmp_path):
+    tree = trees.mmew_micro(tmp_path, TAKES)
+    tree.frame("S01-01-001", 3).unlink()
+    index = tree.index()
+    assert usable(index) == GOOD and by_name(index)["S01-01-001"].apex is None
+    (problem,) = told(index, effect="apex spotted")
+    assert problem.row == 2 and "3" in problem.problem
+    with pytest.raises(InputError, match="S01-01-001"):
+        tree.index(on_problem="stop")
+
+
+@pytest.mark.parametrize(
+    ("take", "field", "values"),
+    [
+        (Take(3, "S03-05-001", "fear", 6, 4, 2, first=1, last=9), "onset", ["6", "2"]),
+        (Take(3, "S03-05-001", "fear", 1, 3, 9, first=1, last=6), "offset", ["9", "6"]),
+        (Take(3, "S03-05-001", "fear", 1, None, 9, first=1, last=6), "offset", ["9", "6"]),
+        (Take(3, "S03-05-001", "fear", "x1", 3, 5, first=1, last=6), "onset", ["x1"]),
+        (Take(3, "S03-05-001", "fear", 1, 3, "5?", first=1, last=6), "offset", ["5?"]),
+        (Take(3, "S03-05-001", "fear", None, 3, 5, first=1, last=6), "onset", []),
+        (Take(3, "S03-05-001", "fear", 1, 3, None, first=1, last=6), "offset", []),
+        (Take(3, "S03-05-001", "fear", 1.5, 3, 5, first=1, last=6), "onset", ["1.5"]),
+        (Take(3, "S03-05-001", "fear", folder=False), "frames", ["S03-05-001"]),
+        (Take(4, "S03-05-001", "fear"), "subject", ["S04", "S03-05-001"]),
+        (Take(3, "S03-05-001", "fear", cells={"Estimated Emotion": "boredom"}), "label", ["boredom"]),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_named_with_its_values_and_the_others_stay(tmp_path, take, field, values):
+    tree, index = one_bad(tmp_path, take)
+    assert usable(index) == GOOD and len(index.clips) == len(TAKES) + 1
+    (problem,) = told(index, field=field)
+    assert (problem.effect, problem.row, problem.clip) == ("left out", 6, "S03-05-001")
+    assert problem.file == str(tree.table)
+    assert all(value in problem.problem for value in values), problem.problem
+    assert problem.problem in by_name(index)["S03-05-001"].problem, "the clip carries its reason"
+    with pytest.raises(InputError, match=r"(?s)MMEW_Micro_Exp\.xlsx.*6.*S03-05-001"):
+        tree.index(on_problem="stop")
+
+
+def test_an_empty_folder_and_an_empty_frame_are_named(tmp_path):
+    tree = trees.mmew_micro(tmp_path, [*TAKES, Take(3, "S03-05-001", "fear", 2, 3, 4, first=1, last=5)])
+    for file in tree.folders["S01-01-001"].iterdir():
+        file.unlink()
+    tree.frame("S02-02-001", 2).write_bytes(b"")
+    for outside in (1, 5):
+        tree.frame("S03-05-001", outside).write_bytes(b"")
+    index = tree.index()
+    assert usable(index) == {"S01-04-001", "S12-07-003", "S03-05-001"}, "a frame outside onset..offset does not count"
+    (none,), (zero,) = told(index, clip="S01-01-001"), told(index, clip="S02-02-001")
+    assert none.row == 2 and str(tree.folders["S01-01-001"]) in none.problem
+    assert zero.row == 4 and str(tree.folders["S02-02-001"] / "2.jpg") in zero.problem
+    assert (none.effect, zero.effect) == ("left out", "left out")
+
+
+def test_a_gap_between_onset_and_offset_is_told_and_the_clip_is_used(tmp_path):
+    tree = trees.mmew_micro(tmp_path, TAKES)
+    tree.frame("S01-04-001", 5).unlink()
+    index = tree.index()
+    assert usable(index) == GOOD
+    (note,) = index.problems
+    assert (note.effect, note.row) == ("noted", 3) and "5" in note.problem
+
+
+def test_a_folder_without_a_row_is_told(tmp_path):
+    tree = trees.mmew_micro(tmp_path, [*TAKES, Take(3, "S03-05-001", "fear", row=False)])
+    index = tree.index()
+    assert {clip.clip for clip in index.clips} == GOOD
+    (note,) = index.problems
+    assert note.effect == "noted" and str(tree.folders["S03-05-001"]) in (note.file, note.problem)
+
+
+def test_a_name_that_stands_twice_is_used_once(tmp_path):
+    tree = trees.mmew_micro(tmp_path, [*TAKES, TAKES[1]])
+    index = tree.index()
+    assert len(index.clips) == 5 and sum(c.problem == "" for c in index.clips) == 4
+    assert len({clip.clip for clip in index.clips}) == 5, "clip names stay unique"
+    (problem,) = told(index, effect="left out")
+    assert problem.row == 6 and "3" in problem.problem and "S01-04-001" in problem.problem
+
+
+def test_a_name_under_two_subjects_is_used_for_neither(tmp_path):
+    tree = trees.mmew_micro(tmp_path, [*TAKES, Take(2, "S01-01-001", "happiness", 1, 3, 5)])
+    index = tree.index()
+    assert usable(index) == GOOD - {"S01-01-001"}
+    assert {p.row for p in told(index, effect="left out")} == {2, 6}
+
+
+def test_a_clip_that_lies_twice_is_not_chosen_from(tmp_path):
+    tree = trees.mmew_micro(tmp_path, TAKES, order="subject")
+    second = tmp_path / "Micro_Expression" / "S02" / "happiness" / "S01-01-001"
+    shutil.copytree(tree.folders["S01-01-001"], second)
+    index = tree.index()
+    assert usable(index) == GOOD - {"S01-01-001"}
+    (problem,) = told(index, effect="left out")
+    assert problem.row == 2
+    assert str(second) in problem.problem and str(tree.folders["S01-01-001"]) in problem.problem
+
+
+def test_a_clip_in_the_folder_of_another_subject_is_not_used(tmp_path):
+    tree = trees.mmew_micro(tmp_path, TAKES, order="subject")
+    (tmp_path / "Micro_Expression/S07/happiness").mkdir(parents=True)
+    shutil.move(tree.folders["S01-01-001"], tmp_path / "Micro_Expression/S07/happiness/S01-01-001")
+    index = tree.index()
+    assert usable(index) == GOOD - {"S01-01-001"}
+    (problem,) = index.problems
+    assert problem.row == 2 and "S07" in problem.problem
+
+
+def test_name_folder_and_workbook_may_disagree_on_the_emotion_and_that_is_told(tmp_path):
+    tree = trees.mmew_micro(
+        tmp_path,
+        [
+            *TAKES,
+            Take(3, "S03-05-001", "fear", cells={"Estimated Emotion": "sadness"}),
+            Take(3, "S03-01-001", "fear"),
+        ],
+    )
+    index = tree.index()
+    clips = by_name(index)
+    assert clips["S03-05-001"].label == "sadness" and clips["S03-01-001"].label == "fear", "the workbook is followed"
+    assert {(p.row, p.effect) for p in index.problems} == {(6, "noted"), (7, "noted")}
+    assert all("sadness" in p.problem for p in told(index, row=6)) and "happiness" in told(index, row=7)[0].problem
+
+
+def test_everything_that_is_wrong_comes_in_one_list(tmp_path):
+    bad = [
+        Take(3, "S03-05-001", "fear", 1, 9, 5),
+        Take(3, "S03-05-002", "fear", 6, 4, 2, first=1, last=9),
+        Take(3, "S03-05-003", "fear", folder=False),
+        Take(3, "S03-05-004", "fear", cells={"Estimated Emotion": "boredom"}),
+        Take(3, "S03-05-005", "fear", row=False),
+        Take(3, "S03-05-006", "fear", 101, 103, 105, first=1, last=5),
+        Take(4, "S03-05-007", "fear"),
+    ]
+    tree = trees.mmew_micro(tmp_path, [*TAKES[:2], *bad, *TAKES[2:]])
+    index = tree.index()
+    assert usable(index) == GOOD | {"S03-05-001", "S03-05-006"}
+    assert sorted((p.row or 0, p.effect) for p in index.problems) == [
+        (0, "noted"),
+        (4, "apex spotted"),
+        (5, "left out"),
+        (6, "left out"),
+        (7, "left out"),
+        (8, "renumbered"),
+        (9, "left out"),
+    ]
+    with pytest.raises(InputError) as error:
+        tree.index(on_problem="stop")
+    assert all(take.name in str(error.value) for take in bad)
+
+
+def test_rows_in_any_order_and_empty_rows_keep_their_numbers(tmp_path):
+    tree = trees.mmew_micro(tmp_path, [*reversed(TAKES), Take(3, "S03-05-001", "fear", folder=False)])
+    rows = trees.sheet_rows(trees.MMEW_COLUMNS, [])
+    book = trees.openpyxl.load_workbook(tree.table)
+    body = [[cell.value for cell in row] for row in book.active.iter_rows(min_row=2)]
+    trees.write_table(tree.table, [*rows, *body[:2], [None] * 8, ["  "] * 8, *body[2:]])
+    index = tree.index()
+    assert usable(index) == GOOD
+    assert [p.row for p in index.problems] == [8]
+
+
+def test_a_subset_is_told_by_the_difference_and_used(tmp_path):
+    takes = [take for take in trees.mmew_takes() if take.subject != 3]
+    gone = Counter(t.emotion for t in trees.mmew_takes()) - Counter(t.emotion for t in takes)
+    index = trees.mmew_micro(tmp_path, takes).index(classes="mmew-5", on_problem="stop")
+    (note,) = index.problems
+    assert note.effect == "noted"
+    for word, count in gone.items():
+        if word in index.classes:
+            assert word in note.problem and str(PUBLISHED[word]) in note.problem
+            assert str(PUBLISHED[word] - count) in note.problem
+    assert not any(word in note.problem for word in ("anger", "others"))
+
+
+@pytest.mark.parametrize("column", ["Filename", "OnsetFrame", "ApexFrame", "OffsetFrame", "Estimated Emotion"])
+def test_a_workbook_with_other_columns_is_named_with_them(tmp_path, column):
+    tree = trees.mmew_micro(tmp_path, TAKES, rename={column: "Something else"})
+    with pytest.raises(InputError) as error:
+        tree.index()
+    message = str(error.value)
+    assert str(tree.table) in message and "Sheet1" in message
+    assert column in message and "Something else" in message and "Action Units" in message
+
+
+def test_what_is_not_there_at_all_is_one_message(tmp_path):
+    empty = trees.Tree("mmew-micro", tmp_path / "empty")
+    with pytest.raises(InputError, match="empty does not exist"):
+        empty.index()
+    empty.root.mkdir()
+    with pytest.raises(InputError, match=r"MMEW_Micro_Exp\.xlsx"):
+        empty.index()
+    tree = trees.mmew_micro(tmp_path / "bare", [Take(1, "S01-01-001", "happiness", folder=False)])
+    with pytest.raises(InputError, match="Micro_Expression"):
+        tree.index()
+    with pytest.raises(InputError, match=r"other\.xlsx does not exist"):
+        tree.index(table="other.xlsx")
+
+
+def test_of_several_workbooks_one_is_taken_and_said(tmp_path):
+    trees.mmew_micro(tmp_path, TAKES, rename={"OnsetFrame": None})
+    tree = trees.mmew_micro(tmp_path, TAKES, table="MMEW_Micro_Exp_v2.xlsx")
+    index = tree.index()
+    assert usable(index) == GOOD
+    (note,) = index.problems
+    assert note.effect == "noted" and note.file == str(tree.table) and "MMEW_Micro_Exp.xlsx" in note.problem
+    with pytest.raises(InputError, match="OnsetFrame"):
+        tree.index(table="MMEW_Micro_Exp.xlsx")
+
+
+@pytest.mark.parametrize("align", ["none", "detect", "auto"])
+def test_the_user_decides_on_alignment(tmp_path, align):
+    assert {clip.align for clip in trees.mmew_micro(tmp_path, TAKES).index(align=align).clips} == {align}
+
+
+# --- Macro ------------------------------------------------------------------------------------------------------------
+
+MACRO = [
+    Take(1, "S01-01-001", "happiness"),
+    Take(1, "S01-07-012", "anger"),
+    Take(30, "S30-06-002", "sadness"),
+]
+
+
+def test_macro_images_are_stills_with_the_label_of_their_name(tmp_path):
+    tree = trees.mmew_macro(tmp_path, MACRO)
+    index = tree.index()
+    assert index.problems == [] and sorted(clip.clip for clip in index.clips) == sorted(take.name for take in MACRO)
+    clip = by_name(index)["S30-06-002"]
+    assert (clip.subject, clip.label, clip.kind, clip.align) == ("my-mmew-macro/S30", "sadness", "still", "auto")
+    assert (clip.onset, clip.apex, clip.offset) == (None, None, None)
+    assert clip.frames == str(tree.folders["S30-06-002"])
+
+
+def test_the_complete_macro_set(tmp_path):
+    index = trees.mmew_macro(tmp_path, trees.mmew_macro_takes()).index(classes="mmew-macro-5")
+    assert index.problems == [] and len(index.clips) == 900
+    assert len({clip.subject for clip in index.clips}) == 30
+    assert set(index.classes) == {"happiness", "surprise", "disgust", "fear", "sadness"}
+    assert Counter(c.label for c in index.clips) == {"": 150} | dict.fromkeys(index.classes, 150)
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("S02/happiness/S01-01-009.jpg", "S02"),
+        ("S01/anger/S01-01-009.jpg", "anger"),
+        ("S01/happiness/S01-09-009.jpg", "09"),
+    ],
+)
+def test_a_macro_image_in_the_wrong_place_is_named(tmp_path, place, says):
+    tree = trees.mmew_macro(tmp_path, MACRO)
+    image = tmp_path / "Macro_Expression" / place
+    image.parent.mkdir(parents=True, exist_ok=True)
+    image.write_bytes(b"x")
+    index = tree.index()
+    assert usable(index) == {take.name for take in MACRO}
+    (problem,) = told(index, effect="left out")
+    assert problem.clip == image.stem and says in problem.problem
+    assert str(image) in problem.file
+
+
+def test_an_empty_macro_image_and_one_that_lies_twice_are_named(tmp_path):
+    tree = trees.mmew_macro(tmp_path, MACRO)
+    tree.folders["S01-07-012"].write_bytes(b"")
+    again = tmp_path / "Macro_Expression/S30/sadness/copy/S30-06-002.jpg"
+    again.parent.mkdir()
+    again.write_bytes(b"x")
+    index = tree.index()
+    assert "S01-07-012" not in usable(index) and sum(c.problem == "" for c in index.clips) == 2
+    assert len(told(index, effect="left out")) == 2
+    assert any(str(tree.folders["S01-07-012"]) in p.problem for p in index.problems)
+    with pytest.raises(InputError, match=r"(?s)S01-07-012.*S30-06-002"):
+        tree.index(on_problem="stop")
+
+
+def test_a_folder_without_macro_images_is_one_message(tmp_path):
+    with pytest.raises(InputError, match=r"S01-01-001\.jpg"):
+        trees.Tree("mmew-macro", tmp_path).index()

@@ -1,0 +1,247 @@
+"""Workbooks as users have them: any format, header row and spelling; a broken one is a message and never a crash."""
+
+import csv
+import io
+import zipfile
+
+import openpyxl
+import pytest
+import trees
+from trees import Take, by_name, told, usable
+
+from merflow.errors import InputError
+
+TAKES = [
+    Take(1, "S01-01-001", "happiness", 1, 3, 5),
+    Take(1, "S01-02-001", "surprise", 2, 4, 6, first=1, last=8),
+    Take(2, "S02-03-001", "disgust", 1, 2, 3),
+]
+GOOD = {take.name for take in TAKES}
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return trees.mmew_micro(tmp_path, TAKES)
+
+
+def rows_of(tree):
+    """Header and rows of the workbook."""
+    return [[cell.value for cell in row] for row in openpyxl.load_workbook(tree.table).active.iter_rows()]
+
+
+def as_csv(tree, separator=",", encoding="utf-8", line_end="\r\n", rows=None):
+    """The workbook replaced by a CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=separator, lineterminator=line_end)
+    writer.writerows([["" if cell is None else cell for cell in row] for row in rows or rows_of(tree)])
+    tree.table.unlink()
+    file = tree.table.with_suffix(".csv")
+    file.write_bytes(text.getvalue().encode(encoding))
+    return file
+
+
+def same(index):
+    """Whether the clips are those of TAKES."""
+    found = [(clip.clip, clip.label, clip.onset, clip.apex, clip.offset) for clip in index.clips]
+    return found == [(take.name, take.emotion, take.onset, take.apex, take.offset) for take in TAKES]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_csv_is_read_as_any_spreadsheet_writes_it(tree, separator, encoding, line_end):
+    rows = rows_of(tree)
+    rows[1][7] = "Lächeln, links; sic"
+    file = as_csv(tree, separator, encoding, line_end, rows)
+    index = tree.index()
+    assert same(index) and index.problems == []
+    assert index.source[0]["source_remarks"] == "Lächeln, links; sic"
+    file.write_bytes(file.read_bytes().replace(b"S02-03-001", b"S02-03-009"))
+    assert told(tree.index(), effect="left out")[0].row == 4
+
+
+def test_a_cell_of_a_csv_may_hold_a_line_end_and_rows_are_counted_as_a_spreadsheet_does(tree):
+    rows = rows_of(tree)
+    rows[1][7] = "two\nlines"
+    rows[3][1] = "S02-03-009"
+    as_csv(tree, rows=rows)
+    (problem,) = told(tree.index(), effect="left out")
+    assert problem.row == 4
+
+
+@pytest.mark.parametrize("suffix", [".xlsx", ".xls", ".csv"])
+def test_numbers_as_text_and_blanks_at_the_ends_are_read(tmp_path, suffix):
+    tree = trees.mmew_micro(tmp_path, TAKES, table=f"MMEW_Micro_Exp{suffix}", mess=True)
+    index = tree.index()
+    assert same(index) and index.problems == []
+
+
+@pytest.mark.parametrize("blank", [" ", "\u00a0", "\t", "\n", "  "])
+def test_every_kind_of_blank_at_the_ends_is_passed_over(tree, blank):
+    rows = [[f"{blank}{cell}{blank}" if cell is not None else None for cell in row] for row in rows_of(tree)]
+    trees.write_table(tree.table, rows)
+    index = tree.index()
+    assert same(index) and index.problems == []
+
+
+@pytest.mark.parametrize("name", ["MMEW_Micro_Exp.XLSX", "mmew_micro_exp.xlsx", "MMEW_Micro_Exp (1).xlsx"])
+def test_the_name_of_the_file_may_vary(tree, name):
+    tree.table.rename(tree.table.with_name(name))
+    assert same(tree.index())
+
+
+def test_a_file_of_any_name_may_be_given(tree, tmp_path):
+    (tmp_path / "tables").mkdir()
+    tree.table.rename(tmp_path / "tables" / "annotation of mine.xlsx")
+    with pytest.raises(InputError, match=r"(?s)MMEW_Micro_Exp\.xlsx.*annotation of mine\.xlsx"):
+        tree.index()
+    assert same(tree.index(table="tables/annotation of mine.xlsx"))
+
+
+def test_an_old_workbook_with_the_new_suffix_is_read(tmp_path):
+    tree = trees.mmew_micro(tmp_path, TAKES, table="MMEW_Micro_Exp.xls")
+    tree.table.rename(tmp_path / "MMEW_Micro_Exp.xlsx")
+    try:
+        assert same(tree.index())
+    except InputError as error:
+        assert "MMEW_Micro_Exp.xlsx" in str(error)
+
+
+@pytest.mark.parametrize("above", [0, 1, 7, 30])
+@pytest.mark.parametrize("left", [0, 2])
+@pytest.mark.parametrize("suffix", [".xlsx", ".xls", ".csv"])
+def test_empty_rows_and_columns_around_the_table_shift_no_row_number(tmp_path, above, left, suffix):
+    bad = Take(2, "S02-03-002", "disgust", folder=False)
+    tree = trees.mmew_micro(tmp_path, [*TAKES, bad])
+    rows = [[None] * left + row for row in rows_of(tree)]
+    tree.table.unlink()
+    trees.write_table(tree.table.with_suffix(suffix), [[None] * (left + 8)] * above + rows)
+    index = tree.index()
+    assert usable(index) == GOOD
+    assert [problem.row for problem in index.problems] == [above + 5]
+
+
+def test_words_of_the_header_above_it_are_not_taken_for_it(tree):
+    preamble = [["Subject and Filename as in the release", None], ["Subject", None, "OnsetFrame"], ["Filename"]]
+    trees.write_table(tree.table, [*preamble, *rows_of(tree)])
+    index = tree.index()
+    assert same(index) and index.problems == []
+
+
+def test_the_sheet_that_has_the_columns_is_found_whatever_its_place(tree):
+    others = {"Cover": [["MMEW"], ["2021"]], "Empty": [], "Subjects": [["Subject", "Age"], ["S01", 22]]}
+    trees.write_table(tree.table, rows_of(tree), "annotation", others)
+    index = tree.index()
+    assert same(index) and index.problems == []
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        {"OnsetFrame": "Onset Frame", "ApexFrame": "Apex_Frame", "Estimated Emotion": "EstimatedEmotion"},
+        {"OnsetFrame": "ONSETFRAME", "Subject": "subject", "Filename": "File name", "Estimated Emotion": "emotion"},
+        {"OnsetFrame": " OnsetFrame ", "OffsetFrame": "Offset  Frame", "Estimated Emotion": "estimated_emotion"},
+        {"OnsetFrame": "Onset\nFrame"},
+    ],
+)
+def test_columns_are_known_in_any_spelling(tmp_path, spelling):
+    index = trees.mmew_micro(tmp_path, TAKES, rename=spelling).index()
+    assert same(index) and index.problems == []
+
+
+def test_columns_may_stand_in_any_order_among_others(tree):
+    rows = [[f"extra {i}", *reversed(row), None, "more"] for i, row in enumerate(rows_of(tree))]
+    trees.write_table(tree.table, rows)
+    index = tree.index()
+    assert same(index) and index.problems == []
+
+
+def test_a_row_may_end_early(tree):
+    rows = rows_of(tree)
+    rows[3] = rows[3][:4]
+    as_csv(tree, rows=rows)
+    index = tree.index()
+    assert len(index.clips) == 3 and {"S01-01-001", "S01-02-001"} <= usable(index)
+    assert 4 in {problem.row for problem in index.problems}
+
+
+def test_the_missing_columns_are_named_all_at_once_with_those_that_are_there(tree):
+    rows = rows_of(tree)
+    rows[0][2:5] = ["Start", "Peak", "End"]
+    trees.write_table(tree.table, rows, "Coding")
+    with pytest.raises(InputError) as error:
+        tree.index()
+    message = str(error.value)
+    assert all(word in message for word in ("OnsetFrame", "ApexFrame", "OffsetFrame", "Start", "Peak", "End"))
+    assert str(tree.table) in message and "Coding" in message
+
+
+@pytest.mark.parametrize("rows", [[], [[None]], [["something", "else"], [1, 2]]])
+def test_a_workbook_without_a_header_is_named(tree, rows):
+    trees.write_table(tree.table, rows)
+    with pytest.raises(InputError, match=r"MMEW_Micro_Exp\.xlsx"):
+        tree.index()
+
+
+def test_a_workbook_without_rows_is_one_message(tree):
+    trees.write_table(tree.table, rows_of(tree)[:1])
+    with pytest.raises(InputError, match="mmew-micro|MMEW_Micro_Exp"):
+        tree.index()
+
+
+def broken(kind):
+    if kind == "other archive":
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("readme.txt", "not a workbook")
+        return file.getvalue()
+    return {"nothing": b"", "text": b"<html>Please log in</html>", "cut": None}[kind]
+
+
+@pytest.mark.parametrize("suffix", [".xlsx", ".xls"])
+@pytest.mark.parametrize("kind", ["nothing", "text", "cut", "other archive"])
+def test_a_file_that_is_no_workbook_is_named(tmp_path, suffix, kind):
+    tree = trees.mmew_micro(tmp_path, TAKES, table=f"MMEW_Micro_Exp{suffix}")
+    data = broken(kind)
+    tree.table.write_bytes(tree.table.read_bytes()[:700] if data is None else data)
+    with pytest.raises(InputError) as error:
+        tree.index()
+    assert str(tree.table) in str(error.value)
+
+
+def test_a_folder_of_the_workbooks_name_is_no_workbook(tree):
+    (tree.root / "MMEW_Micro_Exp_v3.xlsx").mkdir()
+    index = tree.index()
+    assert same(index) and index.problems == []
+
+
+def test_a_csv_of_other_bytes_is_named_or_read(tree):
+    tree.table.unlink()
+    tree.table.with_suffix(".csv").write_bytes(bytes(range(256)) * 4)
+    with pytest.raises(InputError, match=r"MMEW_Micro_Exp\.csv"):
+        tree.index()
+
+
+def test_lock_files_and_resource_forks_are_no_workbooks(tree):
+    for name in ("~$MMEW_Micro_Exp.xlsx", "._MMEW_Micro_Exp.xlsx", ".MMEW_Micro_Exp.xlsx.swp"):
+        (tree.root / name).write_bytes(b"junk")
+    index = tree.index()
+    assert same(index) and index.problems == []
+
+
+def test_cells_that_spreadsheets_make_on_their_own_are_told_by_row(tree):
+    """A date in place of a number, an error value, a boolean: what auto-format and broken formulas leave."""
+    import datetime
+
+    rows = rows_of(tree)
+    rows[1][3] = datetime.datetime(2021, 3, 1)
+    rows[2][2] = True
+    rows[3][4] = "#REF!"
+    trees.write_table(tree.table, rows)
+    index = tree.index()
+    assert by_name(index)["S01-01-001"].apex is None and usable(index) == {"S01-01-001"}
+    assert {(p.row, p.field, p.effect) for p in index.problems} == {
+        (2, "apex", "apex spotted"),
+        (3, "onset", "left out"),
+        (4, "offset", "left out"),
+    }

@@ -1,0 +1,249 @@
+"""Datasets as they are distributed, through the whole workflow: drawn frames, invented annotation."""
+
+import h5py
+import numpy as np
+import pandas as pd
+import people
+import pytest
+import trees
+
+from conftest import copy_repository, snakemake
+
+THREE = ("disgust", "happiness", "surprise")
+MEGC = {"disgust": "negative", "happiness": "positive", "surprise": "surprise"}
+WHOLE = trees.Faces(size=240, interocular=60, grey=True)
+CROP = trees.Faces(size=240, interocular=60, crop=140, wide=2.0)
+
+
+def takes(subjects, name, **changes):
+    """A take of each emotion and subject, 13 frames from onset to offset."""
+    times = {"onset": 21, "apex": 27, "offset": 33} | changes
+    return [
+        trees.Take(subject, name(subject, emotion, n), emotion, objective=n, **times)
+        for subject in subjects
+        for n, emotion in enumerate(THREE, 1)
+    ]
+
+
+def build(root):
+    """Five datasets, each with something wrong that must not stop the study."""
+    casme2 = takes((1, 2), lambda s, e, n: f"EP0{n}_01f", first=18, last=36)
+    casme2[0] = trees.Take(1, "EP01_01f", "disgust", 21, "/", 33, first=18, last=36)
+    casme2[4] = trees.Take(2, "EP02_01f", "happiness", 21, 27, 41, first=18, last=36)  # offset corrected below
+    samm = takes((6, 7), lambda s, e, n: f"{s:03d}_{n}_1")
+    samm[5] = trees.Take(7, "007_3_1", "surprise", 21, 99, 33, objective=3)  # apex outside
+    smic = takes((1, 2), lambda s, e, n: f"s{s}_{trees.SMIC_CODES[MEGC[e]]}_01")
+    smic = [trees.Take(t.subject, t.name, MEGC[t.emotion], 21, 27, 33) for t in smic]
+    mmew = takes((1, 2), lambda s, e, n: trees.mmew_name(s, e, n), onset=101, apex=107, offset=113, first=1, last=13)
+    posed = takes((1, 2, 3), lambda s, e, n: f"00{n}", onset=1, apex=9, offset=9)
+    posed = [trees.Take(t.subject, t.name, "happy" if t.emotion == "happiness" else t.emotion, 1, 9, 9) for t in posed]
+    posed.append(trees.Take(3, "004", "", 1, 9, 9))
+    return {
+        "casme2": trees.casme2(root / "CASME II", casme2, write=WHOLE),
+        "samm": trees.samm(root / "SAMM", samm, write=WHOLE),
+        "smic": trees.smic_hs(root / "SMIC", smic, cropped=True, write=CROP),
+        "mmew": trees.mmew_micro(root / "MMEW", mmew, order="subject", write=CROP),
+        "ck": trees.ck_plus(root / "CK+", posed, write=trees.Faces(size=240, interocular=60, amplitude=8)),
+    }
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = copy_repository(tmp_path_factory.mktemp("distributed"))
+    built = build(folder / "data")
+    for tree in built.values():
+        trees.litter(tree.root)
+    (folder / "fixes.csv").write_text(
+        "dataset,subject,clip,field,value,reason\ncasme2,2,EP02_01f,offset,33,the last frame is 36\n"
+    )
+    before = {file: file.read_bytes() for file in (folder / "data").rglob("*") if file.is_file()}
+    config = {
+        "study": "composite",
+        "corrections": "fixes.csv",
+        "datasets": {
+            "casme2": built["casme2"].settings | {"classes": "megc2019"},
+            "samm": built["samm"].settings | {"classes": "samm-5-objective"},
+            "smic": built["smic"].settings | {"classes": "megc2019"},
+            "mmew": built["mmew"].settings
+            | {"classes": {"map": {"disgust": "down", "happiness": "up", "surprise": "up"}}},
+            "ck": built["ck"].settings | {"classes": "ck-plus-5"},
+        },
+        "experiments": {
+            "composite": {
+                "system": "tsdgcn",
+                "macro": "ck",
+                "micro": ["casme2", "samm", "smic"],
+                "classes": "megc2019",
+                "protocol": "composite-loso",
+            },
+            "mmew": {"system": "linear-svm", "micro": "mmew"},
+        },
+        **people.SMALL,
+    }
+    done = snakemake(folder, config=config)
+    return folder, done, config, before
+
+
+def table(folder, name):
+    return pd.read_csv(folder / "results" / name, keep_default_na=False)
+
+
+def test_a_composite_of_three_databases_is_scored_in_full_and_by_database(study):
+    folder, *_ = study
+    predictions = table(folder, "composite/predictions.csv").query("experiment == 'composite'")
+    assert predictions.groupby("dataset")["subject"].nunique().to_dict() == {"casme2": 2, "samm": 2, "smic": 2}
+    assert set(predictions["truth"]) == {"negative", "positive", "surprise"}
+    assert len(predictions) == 18 and predictions["fold"].nunique() == 6
+    metrics = table(folder, "composite/metrics.csv").query("experiment == 'composite'")
+    assert {"pooled", "dataset:casme2", "dataset:samm", "dataset:smic"} <= set(metrics["scope"])
+    assert set(metrics["protocol"]) == {"composite-loso"}
+
+
+def test_the_class_set_of_an_experiment_goes_before_that_of_its_datasets(study):
+    folder, *_ = study
+    labels = table(folder, "data/samm/clips.csv")
+    assert labels["label"].tolist() == ["happiness", "surprise", "anger"] * 2, "Objective Classes, as the dataset asks"
+    of_samm = table(folder, "composite/predictions.csv").query("experiment == 'composite' and dataset == 'samm'")
+    assert of_samm["truth"].tolist() == ["negative", "positive", "surprise"] * 2, "Estimated Emotion, as MEGC2019 asks"
+
+
+def test_annotation_that_cannot_be_right_is_spotted_or_corrected_and_said(study):
+    folder, done, *_ = study
+    chosen = {
+        clip: rows.iloc[0]
+        for name in ("casme2/default/keyframes/sub01", "samm/default/keyframes/007", "smic/default/keyframes/s01")
+        for clip, rows in table(folder, f"data/{name}.csv").groupby("clip")
+    }
+    for clip, truth in {"sub01/EP01_01f": 27, "007_3_1": 27, "s1_ne_01": 27}.items():
+        assert chosen[clip]["apex_source"] == "spotted" and abs(int(chosen[clip]["apex_spotted"]) - truth) <= 3, clip
+    assert chosen["007_1_1"]["apex_source"] == "annotated" and int(chosen["007_1_1"]["apex_annotated"]) == 27
+    problems = pd.concat([table(folder, f"data/{name}/problems.csv") for name in ("casme2", "samm", "mmew")])
+    effects = dict(zip(problems["clip"], problems["effect"], strict=True))
+    assert effects["sub01/EP01_01f"] == effects["007_3_1"] == "apex spotted"
+    assert effects["EP02_01f"] == "corrected" and effects["S01-03-001"] == "renumbered"
+    assert table(folder, "data/casme2/clips.csv").set_index("clip").loc["sub02/EP02_01f", "offset"] == 33
+    assert "apex 99 is outside onset 21..offset 33" in done.stderr
+    page = (folder / "results/composite/report.html").read_text()
+    assert "Corrections to casme2" in page and "41 -&gt; 33: the last frame is 36" in page
+    assert "250" in page and "109" in page, "the composite's published counts stand beside those found"
+
+
+def test_crops_are_taken_whole_and_whole_frames_are_aligned(study):
+    folder, *_ = study
+    for name, way in {"smic": "crop", "mmew": "crop", "samm": "detected", "casme2": "detected"}.items():
+        quality = table(folder, f"data/{name}/default/quality.csv")
+        assert (quality["status"] == "ok").all(), quality[["clip", "reason"]]
+        assert set(quality["alignment"]) == {way}, name
+
+
+def test_unlabelled_sequences_of_ck_plus_train_nothing(study):
+    folder, *_ = study
+    clips = table(folder, "data/ck/clips.csv").set_index("clip")
+    assert clips.loc["S003_004", "label"] == "" and clips["label"].ne("").sum() == 9
+    assert clips.loc["S001_001", ["onset", "apex", "offset"]].tolist() == [1, 9, 9]
+
+
+def test_a_map_of_the_users_own_names_the_classes(study):
+    folder, *_ = study
+    truths = table(folder, "composite/predictions.csv").query("experiment == 'mmew'")["truth"]
+    assert truths.value_counts().to_dict() == {"up": 4, "down": 2}
+
+
+def test_the_datasets_are_as_they_were(study):
+    folder, *_, before = study
+    assert before == {file: file.read_bytes() for file in (folder / "data").rglob("*") if file.is_file()}
+
+
+def test_nothing_runs_again_and_a_new_correction_runs_its_subject_alone(study):
+    folder, _, config, _ = study
+    assert "Nothing to be done" in snakemake(folder, "-n", config=config).stdout
+    fixes = folder / "fixes.csv"
+    text = fixes.read_text()
+    fixes.write_text(text + "samm,7,007_3_1,apex,28,seen by eye\n")
+    done = snakemake(folder, "-n", "--quiet", "host", config=config)
+    fixes.write_text(text)
+    aligned = [line for line in (done.stdout + done.stderr).splitlines() if "Align the faces of" in line]
+    assert len(aligned) == 1 and aligned[0].endswith("samm/007")
+
+
+# --- Flow images ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def flows(tmp_path_factory):
+    """Flow images of three databases, one of them damaged, and a macro set for the weights."""
+    folder = copy_repository(tmp_path_factory.mktemp("flows"))
+    images = [
+        trees.FlowImage(database, f"s {take.subject}", f"clip {take.name}", MEGC[take.emotion], take)
+        for database, subjects in (("casme2", (1, 2)), ("samm", (6, 7)))
+        for take in takes(subjects, lambda s, e, n: str(n))
+    ]
+    writer = trees.Faces(size=240, interocular=60)
+    tree = trees.flow_images(
+        folder / "flows", images, write=lambda path, image: trees.save(path, writer.flow_picture(image.take))
+    )
+    damaged = next(iter(tree.folders.values()))
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    posed = takes((11, 12), lambda s, e, n: f"00{n}", onset=1, apex=7, offset=7)
+    posed = [trees.Take(t.subject, t.name, "happy" if t.emotion == "happiness" else t.emotion, 1, 7, 7) for t in posed]
+    ck = trees.ck_plus(folder / "CK+", posed, write=trees.Faces(size=240, interocular=60, amplitude=8))
+    config = {
+        "study": "flows",
+        "datasets": {
+            "flows": tree.settings | {"classes": "megc2019"},
+            "ck": ck.settings | {"classes": "ck-plus-5"},
+        },
+        "experiments": {
+            "svm": {"system": "linear-svm", "micro": "flows", "protocol": "composite-loso"},
+            "tsdgcn": {
+                "system": "tsdgcn",
+                "macro": "ck",
+                "micro": "flows",
+                "branches": ["temporal"],
+                "protocol": "composite-loso",
+            },
+        },
+        **people.SMALL,
+    }
+    return folder, snakemake(folder, config=config), config, tree
+
+
+def test_flow_images_enter_at_the_cache(flows):
+    folder, done, *_ = flows
+    assert not any((folder / "results/data/flows/default").glob("faces*"))
+    with h5py.File(folder / "results/data/flows/default/cache.h5") as file:
+        assert file["flow"].shape == (11, 1, 3, 28, 28) and file["spatial"].shape[1] == 0
+        assert list(file.attrs["flow_channels"]) == ["u", "v", "strain"] and "255" in file.attrs["flow_unit"]
+        assert 0.5 < np.abs(file["flow"][:]).max() <= 1
+    predictions = table(folder, "flows/predictions.csv")
+    assert set(predictions["experiment"]) >= {"svm", "tsdgcn", "majority", "softmax"}
+    assert predictions.query("experiment == 'tsdgcn'").groupby("dataset").size().to_dict() == {"casme2": 5, "samm": 6}
+    page = (folder / "results/flows/report.html").read_text()
+    assert "Flow images as they were given" in page and "negative 4 instead of 250" in page
+
+
+def test_a_damaged_flow_image_is_named_and_the_others_go_on(flows):
+    folder, done, _, tree = flows
+    (failed,) = table(folder, "data/flows/default/quality.csv").query("status == 'failed'").to_dict("records")
+    damaged = next(iter(tree.folders.values()))
+    assert failed["clip"] == next(iter(tree.folders)) and damaged.name in failed["reason"]
+    assert damaged.name in done.stderr
+
+
+def test_an_overwritten_flow_image_runs_from_the_cache_on(flows):
+    folder, _, config, tree = flows
+    assert "Nothing to be done" in snakemake(folder, "-n", config=config).stdout
+    image = list(tree.folders.values())[3]
+    data = image.read_bytes()
+    trees.save(image, np.full((28, 28, 3), 90, np.uint8))
+    done = snakemake(folder, "-n", config=config)
+    image.write_bytes(data)
+    assert "Gather the flow images of flows" in done.stdout + done.stderr
+    assert "Pre-train" not in done.stdout + done.stderr
+
+
+def test_flow_images_have_no_frames_for_the_spatial_branch(flows):
+    folder, _, config, _ = flows
+    experiment = config["experiments"]["tsdgcn"] | {"branches": ["spatial", "temporal"]}
+    done = snakemake(folder, "-n", config=config | {"experiments": {"tsdgcn": experiment}}, ok=False)
+    assert done.returncode and "experiments.tsdgcn.branches: 'flows' holds flow images" in done.stderr + done.stdout
