@@ -99,6 +99,8 @@ def build_cache(
                 classes=list(classes),
                 size=size,
                 flow_backend=settings["flow"]["backend"],
+                flow_channels=["u", "v", "strain"],
+                flow_unit="pixels of the crop",
                 config_digest=digest(json.dumps(settings, sort_keys=True)),
                 code_version=code,
             )

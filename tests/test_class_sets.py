@@ -2,11 +2,14 @@
 
 from collections import Counter
 
+import pandas as pd
 import pytest
 import trees
 from trees import Take, by_name, told, usable
 
+from merflow.datasets import write_index
 from merflow.errors import ConfigError, InputError, MerflowError
+from merflow.tables import CLASSES, read_table
 
 MMEW = trees.MMEW_PUBLISHED
 CK = {"happiness" if word == "happy" else word: count for word, count in trees.CK_PUBLISHED.items()}
@@ -102,6 +105,19 @@ def test_a_clip_that_cannot_be_used_is_found_and_not_usable(tmp_path):
     assert (count.expected, count.found, count.usable) == (70, 70, 69)
 
 
+def test_the_tables_say_what_was_published_found_and_usable(tmp_path):
+    tree = trees.samm(tmp_path / "SAMM", trees.samm_takes())
+    index = tree.index(classes="samm-5-objective")
+    clips, problems, classes = (tmp_path / name for name in ("clips.csv", "problems.csv", "classes.csv"))
+    write_index(index, clips, problems, classes)
+    counts = read_table(classes, CLASSES).set_index("label")
+    assert counts["expected"].to_dict() == counts["found"].to_dict() == counts["usable"].to_dict()
+    assert counts["found"].sum() == 72 and set(counts["class_set"]) == {"samm-5-objective"}
+    rows = pd.read_csv(clips, dtype=str, keep_default_na=False)
+    assert Counter(rows["source_objective_classes"])["7"] == 84 and len(rows) == 159
+    assert all(text.isdigit() for text in rows["onset"]), "frame numbers stay whole numbers"
+
+
 def test_the_composite_is_442_clips_of_68_subjects_over_three_trees(complete):
     scored = [
         clip
@@ -154,7 +170,7 @@ def test_a_map_may_read_a_column_of_ones_own(tmp_path):
 def test_an_unknown_word_is_left_out_though_the_set_would_not_have_it(tmp_path):
     takes = [Take(1, "S01-01-001", "happiness"), Take(1, "S01-02-001", "surprise", cells={"Estimated Emotion": "joy"})]
     tree = trees.mmew_micro(tmp_path, takes)
-    for classes in (None, "mmew-5", ["happiness"]):
+    for classes in (None, "mmew-5", ["happiness"], {"map": {"happiness": "good"}}):
         index = tree.index(classes=classes)
         assert usable(index) == {"S01-01-001"}
         (problem,) = told(index, effect="left out")

@@ -87,6 +87,14 @@ def test_a_label_outside_the_class_set_takes_the_clip_out_of_the_scores(tree):
     assert by_name(index)["S01-02-001"].label == "" and "S01-02-001" in usable(index)
 
 
+@pytest.mark.parametrize("value", ["positive", "happiness", "Happiness"])
+def test_a_label_may_be_given_as_class_or_as_the_datasets_word(tree, value):
+    classes = {"map": {"happiness": "positive", "surprise": "negative", "disgust": "negative"}}
+    assert by_name(tree.index(classes=classes))["S01-02-001"].label == "negative"
+    index = corrected(tree, f"my-mmew-micro,S01,S01-02-001,label,{value},seen", classes=classes)
+    assert by_name(index)["S01-02-001"].label == "positive"
+
+
 def test_a_label_that_nobody_knows_is_told(tree):
     index = corrected(tree, "my-mmew-micro,S01,S01-02-001,label,joy,seen")
     assert "S01-02-001" not in usable(index)

@@ -159,6 +159,13 @@ def test_auto_takes_a_tight_crop_whole_and_keeps_its_landmarks(picture, eyes, tm
     np.testing.assert_allclose([128 * across, 128 * height], place.mean(axis=0) + 0.5, atol=2)
 
 
+def test_auto_aligns_a_loose_crop_that_holds_nearly_the_whole_square(picture, eyes, tmp_path):
+    crops, _ = cut([picture] * 2, eyes, (-1.23, 1.23, -1.0, 1.8))
+    clip = written(tmp_path / "c", crops)
+    detect, auto = (align_clip(replace(clip, align=how)) for how in ("detect", "auto"))
+    assert same(detect, auto) and auto.alignment == "detected" and 0.9 < float(auto.reason.split("%")[0]) / 100 < 0.98
+
+
 def test_a_face_at_the_edge_of_a_large_picture_is_no_crop(picture, eyes, tmp_path):
     """The square is cut by the picture's border as that of a crop is, yet the picture is mostly something else."""
     scene = np.full((480, 640), 120, np.uint8)

@@ -256,8 +256,9 @@ def test_columns_are_known_in_any_spelling(tmp_path, spelling):
     assert trees.casme2(tmp_path, TAKES, rename={"OnsetFrame": spelling}).index().clips[0].onset == 46
 
 
-def test_the_newest_of_several_workbooks_is_taken_and_that_is_said(tmp_path):
-    for table in ("CASME2-coding-20140508.xlsx", "CASME2-coding-20190701.xlsx"):
+@pytest.mark.parametrize("newest", ["CASME2-coding-20190701.xlsx", "CASME2-coding-updated.xlsx"])
+def test_the_newest_of_several_workbooks_is_taken_and_that_is_said(tmp_path, newest):
+    for table in ("CASME2-coding-20140508.xlsx", newest):
         tree = trees.casme2(tmp_path, TAKES, table=table)
     (note,) = tree.index().problems
     assert note.effect == "noted" and note.file == str(tree.table) and "20140508" in note.problem

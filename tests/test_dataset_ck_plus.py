@@ -113,6 +113,22 @@ def test_a_label_without_its_sequence_is_told(tmp_path):
     assert any("S010_002" in p.clip + p.problem + p.file or "S010/002" in p.file + p.problem for p in index.problems)
 
 
+def test_a_sequence_that_ends_before_its_peak_is_named(tmp_path):
+    """The label file carries the number of the peak; without that frame another one would pass for the apex."""
+    tree = trees.ck_plus(tmp_path, TAKES)
+    tree.frame("S010_002", 6).unlink()
+    index = tree.index()
+    assert usable(index) == GOOD - {"S010_002"}
+    (problem,) = told(index, effect="left out")
+    assert problem.clip == "S010_002" and "6" in problem.problem and "5" in problem.problem
+
+
+def test_a_sequence_whose_numbers_cannot_be_told_is_named(tmp_path):
+    tree = trees.ck_plus(tmp_path, TAKES)
+    (tree.folders["S010_002"] / "S010_002_3.png").write_bytes(b"x")
+    assert [p.clip for p in tree.index().problems if p.clip] == ["S010_002"], "frame 3 is there twice"
+
+
 def test_empty_sequences_and_empty_frames_are_named(tmp_path):
     tree = trees.ck_plus(tmp_path, TAKES)
     for file in tree.folders["S005_001"].iterdir():

@@ -70,6 +70,23 @@ def test_a_subject_is_the_same_in_any_spelling(tmp_path, subject, table):
     assert index.problems == [] and by_name(index)["S01-01-001"].subject == "my-mmew-micro/S01"
 
 
+def test_micro_and_macro_lie_side_by_side_and_each_layout_reads_its_own(tmp_path):
+    micro, macro = trees.mmew_micro(tmp_path, TAKES), trees.mmew_macro(tmp_path, MACRO)
+    index = micro.index()
+    assert index.problems == [] and usable(index) == GOOD
+    assert all("Micro_Expression" in clip.frames for clip in index.clips)
+    index = macro.index()
+    assert index.problems == [] and usable(index) == {take.name for take in MACRO}
+    assert all("Macro_Expression" in clip.frames for clip in index.clips)
+
+
+def test_the_root_may_be_the_folder_of_the_clips(tmp_path):
+    tree = trees.mmew_micro(tmp_path, TAKES)
+    tree.table.rename(tmp_path / "Micro_Expression" / tree.table.name)
+    index = trees.Tree("mmew-micro", tmp_path / "Micro_Expression").index()
+    assert index.problems == [] and usable(index) == GOOD
+
+
 def test_the_complete_set_has_the_published_counts(published):
     index = published.index()
     assert index.problems == [] and len(index.clips) == 300
@@ -284,6 +301,7 @@ def test_everything_that_is_wrong_comes_in_one_list(tmp_path):
     tree = trees.mmew_micro(tmp_path, [*TAKES[:2], *bad, *TAKES[2:]])
     index = tree.index()
     assert usable(index) == GOOD | {"S03-05-001", "S03-05-006"}
+    assert {problem.dataset for problem in index.problems} == {tree.name}
     assert sorted((p.row or 0, p.effect) for p in index.problems) == [
         (0, "noted"),
         (4, "apex spotted"),
@@ -355,6 +373,15 @@ def test_of_several_workbooks_one_is_taken_and_said(tmp_path):
     assert note.effect == "noted" and note.file == str(tree.table) and "MMEW_Micro_Exp.xlsx" in note.problem
     with pytest.raises(InputError, match="OnsetFrame"):
         tree.index(table="MMEW_Micro_Exp.xlsx")
+
+
+def test_of_two_formats_of_one_workbook_one_is_taken_and_said(tmp_path):
+    for table in ("MMEW_Micro_Exp.csv", "MMEW_Micro_Exp.xlsx"):
+        tree = trees.mmew_micro(tmp_path, TAKES, table=table)
+    index = tree.index()
+    (note,) = index.problems
+    assert usable(index) == GOOD and note.effect == "noted"
+    assert note.file == str(tree.table) and "MMEW_Micro_Exp.csv" in note.problem
 
 
 @pytest.mark.parametrize("align", ["none", "detect", "auto"])

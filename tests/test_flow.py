@@ -266,7 +266,7 @@ def test_subject_flow_takes_the_head_off_and_keeps_it(inputs):
 
 
 def test_the_head_is_looked_for_where_a_face_crop_has_it(inputs):
-    """The left half of the picture moves and the right one does not; faces half as wide stand in either."""
+    """The left half of the picture moves and the right one does not; a face of a third of its width is in either."""
     still, moved = texture(64), texture(64, x=1.5)
     frames = np.stack([still, np.hstack([moved[:, :32], still[:, 32:]])])
     subject_file(inputs / "faces.h5", {"left": (frames, 0, {}), "right": (frames, 0, {})}, 64)
@@ -277,13 +277,10 @@ def test_the_head_is_looked_for_where_a_face_crop_has_it(inputs):
     write_table(keyframe_rows("left", [0, 1]) + keyframe_rows("right", [0, 1]), inputs / "two.csv", KEYFRAMES)
     subject_flow(inputs / "faces.h5", inputs / "two.csv", inputs / "flow.h5")
     with h5py.File(inputs / "flow.h5") as file:
-        for name, columns, still in (
-            ("left", np.s_[6:22], True),
-            ("right", np.s_[42:58], True),
-            ("left", np.s_[42:58], False),
-        ):
-            length = np.hypot(*file[name]["flow"][0].astype(float))[12:-12, columns].mean()
-            assert (length < 0.25) == still, (name, columns, length)
+        sides = {"left": np.s_[12:-12, 6:22], "right": np.s_[12:-12, 42:58]}
+        length = {name: np.hypot(*file[name]["flow"][0].astype(float)) for name in sides}
+    assert all(length[name][sides[name]].mean() < 0.25 for name in sides)
+    assert length["left"][sides["right"]].mean() > 1 and length["right"][sides["left"]].mean() > 1
 
 
 def test_consecutive_flow_goes_from_each_key_frame_to_the_next(inputs):
