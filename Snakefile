@@ -65,9 +65,11 @@ include: "workflow/rules/graph.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/finetune.smk"
+include: "workflow/rules/in_fold.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 
 
 onsuccess:
-    print(headline(Path(config["results"]) / study.name))
+    if (Path(config["results"]) / study.name / "report.html").is_file():
+        print(headline(Path(config["results"]) / study.name))

@@ -21,6 +21,8 @@ KINDS = {"ck-plus": "macro", "mmew-macro": "macro", "manifest": None, "demo": No
 TABLES = {"manifest": "manifest.csv", "flow-images": "flows.csv"}
 """Name of the table where none is given; the other layouts look for theirs."""
 FLOW_IMAGE_KEYS = ("channels", "scaling")
+NO_MACRO = "none"
+"""Value of ``macro`` where nothing is pre-trained."""
 LEARNED = {"tsdgcn"}
 """Systems that are networks; the others are floors."""
 
@@ -221,7 +223,11 @@ def _cross_problems(settings: Mapping[str, Any]) -> Iterator[str]:
         images = [d for d in micro_datasets(experiment) if datasets.get(d, {}).get("layout") == "flow-images"]
         if images and "spatial" in experiment["branches"]:
             yield f"{here}.branches: {images[0]!r} holds flow images and no frames; give branches: [temporal]"
-        if experiment["macro"] not in datasets:
+        if experiment["macro"] == NO_MACRO:
+            experiment["transfer"] = "end-to-end"
+            if experiment["pretrain"]["exclude_test_subjects"]:
+                yield f"{here}.pretrain.exclude_test_subjects: there is no pre-training with macro: none"
+        elif experiment["macro"] not in datasets:
             yield f"{here}.macro: no dataset {experiment['macro']!r}; there are: {', '.join(datasets)}"
         elif experiment["macro"] in micro_datasets(experiment):
             yield f"{here}.macro: {experiment['macro']!r} is also the micro dataset; pre-train on other clips"

@@ -118,10 +118,7 @@ def finetune(
         names = {"experiment": settings["experiment"], "repeat": seed}
         log.info("repeat %d: %d clips, %d folds, rows %s", seed, len(samples.clips), len(parts), samples.rows.shape)
         for fold, chances, training, trained in run_folds(samples, parts, settings, seed):
-            for place, chance in zip(fold.test, chances, strict=True):
-                predicted = samples.classes[int(chance.argmax())]
-                shares = {f"p_{name}": float(share) for name, share in zip(samples.classes, chance, strict=True)}
-                answers.append(names | {"fold": fold.name} | samples.clips[place] | {"predicted": predicted} | shares)
+            answers += answer_rows(samples, fold, chances, names)
             accuracies.append(
                 names | {"fold": fold.name, "stage": "finetune", "accuracy": trained, "n": len(fold.train)}
             )
@@ -129,6 +126,16 @@ def finetune(
     write_table(answers, predictions, PREDICTIONS)
     write_table(accuracies, accuracy_train, ACCURACY_TRAIN)
     write_table(curve, curves, CURVES)
+
+
+def answer_rows(samples: Samples, fold: Fold, chances: np.ndarray, names: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the table of predictions for the test clips of a fold; ``chances [clips, classes]``."""
+    rows = []
+    for place, chance in zip(fold.test, chances, strict=True):
+        predicted = samples.classes[int(chance.argmax())]
+        shares = {f"p_{name}": float(share) for name, share in zip(samples.classes, chance, strict=True)}
+        rows.append(dict(names) | {"fold": fold.name} | samples.clips[place] | {"predicted": predicted} | shares)
+    return rows
 
 
 def run_folds(

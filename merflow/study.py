@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from merflow.clips import database
-from merflow.config import LEARNED, micro_datasets
+from merflow.config import LEARNED, NO_MACRO, micro_datasets
 from merflow.datasets import DatasetError, Index, index_dataset, write_problems
 from merflow.datasets.entries import relabel
 from merflow.datasets.labels import class_set
@@ -144,6 +144,32 @@ class Study:
         return [name for name, experiment in self.experiments.items() if experiment["system"] in LEARNED]
 
     @property
+    def frozen(self) -> list[str]:
+        """Experiments whose features are extracted once, for all folds."""
+        return [name for name in self.learned if name not in self.in_fold]
+
+    @property
+    def in_fold(self) -> list[str]:
+        """Experiments whose networks depend on the fold (:mod:`merflow.in_fold`)."""
+        return [
+            name
+            for name in self.learned
+            if self.experiments[name]["transfer"] == "end-to-end" or self._excludes(self.experiments[name])
+        ]
+
+    @property
+    def pretrained(self) -> list[str]:
+        """Experiments that use weights which were pre-trained once, for all folds."""
+        return [name for name in self.learned if self._shares_weights(self.experiments[name])]
+
+    @staticmethod
+    def _excludes(experiment: Mapping[str, Any]) -> bool:
+        return experiment["pretrain"]["exclude_test_subjects"]
+
+    def _shares_weights(self, experiment: Mapping[str, Any]) -> bool:
+        return experiment["macro"] != NO_MACRO and not self._excludes(experiment)
+
+    @property
     def floors(self) -> list[str]:
         """Names of the experiments that are baselines."""
         return [name for name in self.experiments if name not in self.learned]
@@ -255,6 +281,8 @@ class Study:
                     f"experiments.{name}.loss.alpha: {len(alpha)} values for {len(classes)} classes "
                     f"({', '.join(classes)}); give one each, or one number"
                 )
+            if experiment["macro"] == NO_MACRO:
+                continue
             macro = {c.label for c in self.index(experiment["macro"]).clips if c.label and not c.problem}
             if len(macro) < 2:
                 found = ", ".join(sorted(macro)) or "none"
@@ -267,7 +295,8 @@ class Study:
         """Every (dataset, preparation) that the study uses, in order of first use."""
         used = {}
         for name, experiment in self.experiments.items():
-            for dataset in ([experiment["macro"]] if experiment["system"] in LEARNED else []) + self.micro(name):
+            own = experiment["macro"] if experiment["system"] in LEARNED else NO_MACRO
+            for dataset in ([] if own == NO_MACRO else [own]) + self.micro(name):
                 used[dataset, experiment["prep"]] = None
         return list(used)
 
@@ -276,6 +305,42 @@ class Study:
         e = self.experiments[experiment]
         own = {name: e[name] for name in ("branches", "fusion", "loss", "head", "protocol", "seeds")}
         return own | self._recognised(experiment)
+
+    def folds(self, experiment: str) -> dict[str, str]:
+        """Name of each fold by its file key: the subjects with a labelled clip that can be used."""
+        classes, labels = self.classes(experiment), self.labels(experiment)
+        people = {
+            clip.subject
+            for dataset in self.micro(experiment)
+            for clip in self.index(dataset).clips
+            if labels.get(dataset, {}).get(clip.clip, clip.label) in classes and not clip.problem
+        }
+        return {key(person): person for person in sorted(people)}
+
+    def fold_settings(self, experiment: str, seed: str) -> dict[str, Any]:
+        """Everything beside its files that decides the training of a fold."""
+        e = self.experiments[experiment]
+        own = {name: e[name] for name in ("branches", "fusion", "loss", "head", "protocol", "transfer", "pretrain")}
+        seeds = [network["seed"] for network in self._networks(e, int(seed)).values()]
+        own |= {"signal": e["temporal"]["signal"], "network_seeds": seeds}
+        return own | self._recognised(experiment)
+
+    def fold_graphs(self, experiment: str, seed: int) -> list[str]:
+        """Graph of each network of one repeat, in the order of ``graphs``."""
+        return [network["graph"] for network in self._networks(self.experiments[experiment], seed).values()]
+
+    def fold_weights(self, experiment: str, seed: str) -> list[str]:
+        """Pre-trained weights that a fold starts from; empty where it has none, or makes its own."""
+        e = self.experiments[experiment]
+        if not self._shares_weights(e):
+            return []
+        folder = f"{self.results}/pretrained/{e['macro']}/{e['prep']}"
+        return [f"{folder}/{name}.safetensors" for name in self._networks(e, int(seed))]
+
+    def fold_macro(self, experiment: str) -> list[str]:
+        """Cache of the macro set that a fold pre-trains on without the people it tests; else empty."""
+        e = self.experiments[experiment]
+        return [f"{self.results}/data/{e['macro']}/{e['prep']}/cache.h5"] if self._excludes(e) else []
 
     def floor_settings(self, experiment: str) -> dict[str, Any]:
         """Settings of a baseline."""
@@ -354,14 +419,19 @@ class Study:
     def _weights(self) -> dict[str, dict[str, Any]]:
         return {
             name: weights
-            for experiment in self.learned
+            for experiment in self.pretrained
             for seed in self.experiments[experiment]["seeds"]
             for name, weights in self._networks(self.experiments[experiment], seed).items()
         }
 
     @cached_property
     def _graphs(self) -> dict[str, dict[str, Any]]:
-        return {w["graph"]: w["graph_settings"] for w in self._weights.values()}
+        return {
+            weights["graph"]: weights["graph_settings"]
+            for experiment in self.learned
+            for seed in self.experiments[experiment]["seeds"]
+            for weights in self._networks(self.experiments[experiment], seed).values()
+        }
 
     @staticmethod
     def _networks(experiment: Mapping[str, Any], seed: int) -> dict[str, dict[str, Any]]:

@@ -48,6 +48,7 @@ def experiment(**changes):
         (experiment(graphs=["20+5"]), "experiments.mine.graphs.0: 20+5 is more than the 24 neighbours within T"),
         ({"experiments": {1: {"system": "majority", "micro": "demo-micro"}}}, "experiments: the name 1 is not allowed"),
         (experiment(loss={"alpha": 0}), "experiments.mine.loss.alpha: 0 is not allowed; expected"),
+        (experiment(macro="none", pretrain={"exclude_test_subjects": True}), "there is no pre-training with macro: none"),
         (experiment(head={"epoch": 3}), "experiments.mine.head.epoch: unknown key (did you mean `epochs`?)"),
     ],
 )  # fmt: skip
@@ -127,6 +128,24 @@ def test_an_experiment_may_name_classes_of_its_own_and_its_floors_share_them():
     assert floors == {tuple(study.classes("mine")), tuple(study.classes("all"))}
     with pytest.raises(ConfigError, match="experiments.mine.classes: no clip is labelled joy; there are: happiness"):
         Study(load_config(BASE, experiment(classes=["fear", "joy"]))).check()
+
+
+def test_networks_that_depend_on_the_fold_are_planned_by_fold():
+    overlay = experiment(macro="none")
+    for name, changes in {
+        "moved": {"transfer": "end-to-end"},
+        "apart": {"pretrain": {"exclude_test_subjects": True}},
+    }.items():
+        overlay["experiments"][name] = overlay["experiments"]["mine"] | {"macro": "demo-macro"} | changes
+    study = Study(load_config(BASE, overlay))
+    study.check()
+    assert study.in_fold == ["mine", "moved", "apart"] and study.pretrained == ["moved"] and not study.frozen
+    assert len(study.folds("mine")) == 12 and set(study.folds("mine").values()) == set(study.folds("apart").values())
+    assert not study.fold_weights("mine", "0") and len(study.fold_weights("moved", "0")) == 2
+    assert not study.fold_weights("apart", "0") and study.fold_macro("apart") and not study.fold_macro("moved")
+    assert ("demo-macro", "default") in study.prepared()
+    del overlay["experiments"]["moved"], overlay["experiments"]["apart"]
+    assert Study(load_config(BASE, overlay)).prepared() == [("demo-micro", "default")], "no macro set is prepared"
 
 
 def test_two_networks_of_one_specification_have_seeds_and_names_of_their_own():

@@ -54,6 +54,13 @@ def test_every_form_of_tree_and_workbook_gives_the_same_clips(tmp_path, order, o
     assert index.source[0]["source_action_units"] == "4+7", "every column of the workbook goes along"
 
 
+@pytest.mark.parametrize("word", ["others", "Other", "repression"])
+def test_the_workbook_may_call_the_others_as_the_folder_does(tmp_path, word):
+    takes = [*TAKES[:1], Take(1, "S01-04-001", "others", cells={"Estimated Emotion": word})]
+    index = trees.mmew_micro(tmp_path, takes, others="repression").index()
+    assert index.problems == [] and by_name(index)["S01-04-001"].label == "others"
+
+
 @pytest.mark.parametrize("top", ["", "MMEW_Final", "download/MMEW"])
 def test_the_root_may_be_the_folder_that_was_unpacked(tmp_path, top):
     tree = trees.mmew_micro(tmp_path / top, TAKES)

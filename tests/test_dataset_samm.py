@@ -49,6 +49,14 @@ def test_a_subject_is_the_same_in_any_spelling(tmp_path, subject, table):
     assert index.problems == [] and by_name(index)["006_1_2"].subject == "my-samm/006"
 
 
+def test_folders_of_subjects_may_lack_the_padding(tmp_path):
+    tree = trees.samm(tmp_path, TAKES)
+    (tmp_path / "SAMM" / "006").rename(tmp_path / "SAMM" / "6")
+    index = tree.index()
+    assert index.problems == [] and usable(index) == GOOD
+    assert by_name(index)["006_1_2"].subject == "my-samm/006"
+
+
 def test_file_numbers_are_whole_numbers_whatever_their_digits(tmp_path):
     tree = trees.samm(tmp_path, TAKES, digits=lambda take: 4 if take.subject == 17 else 5)
     assert {len(f.stem) for f in tree.folders["017_1_1"].iterdir()} == {8, 9}, "9999 is followed by 10000"

@@ -370,7 +370,7 @@ def test_files_that_do_not_belong_together(made, tmp_path):
         load_samples([[made["features"][0], tmp_path / "f.h5"]], SETTINGS)
     both = load_samples([made["features"][1:], [tmp_path / "f.h5"]], SETTINGS | {"datasets": ["first", "second"]})
     assert len(both.clips) == 29 + 9
-    assert {clip["dataset"] for clip in both.clips} == {"first", "second"}
+    assert {clip["dataset"] for clip in both.clips} == {"micro", "other"}, "that of the subject"
     with h5py.File(tmp_path / "f.h5", "r+") as file:
         file.attrs["classes"] = ["left", "down", "up"]
     with pytest.raises(InputError, match="differ"):

@@ -59,6 +59,8 @@ class Entry:
     prefix: str = ""
     label: str | None = None
     """Class given by a correction, in place of the class set's."""
+    excluded: bool = False
+    """Whether a correction leaves the clip out: the user's will, at which ``on_problem: stop`` does not stop."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def assemble(
             problem="; ".join(text for _, text, effect in found if effect == LEFT_OUT),
         )
         seen.setdefault(entry.clip, entry.row)
-        left_out += bool(clip.problem)
+        left_out += bool(clip.problem) and not entry.excluded
         contradicted += contradicts and not clip.problem
         problems += [
             Problem(name, entry.file, entry.row, clip.clip, where, text, effect) for where, text, effect in found
@@ -181,6 +183,7 @@ def correct(entry: Entry, correction: Correction, column: str) -> str:
     value, where = correction.value, correction.field
     if where == "exclude":
         entry.found.append((where, f"excluded by {Path(correction.file).name}: {correction.reason}"))
+        entry.excluded = True
         return f"excluded: {correction.reason}"
     if where in entry.numbers:
         old, entry.numbers[where] = entry.numbers[where], value
@@ -337,7 +340,8 @@ def relabel(index: Index, layout: str, labels: ClassSet, where: str) -> dict[str
         word = next((word for word in words if word), "")
         out = _excluded(clip.subject, clip.clip.rpartition("/")[2], labels, layout)
         name = labels.classify(layout, word) if word and not out else ""
-        found[clip.clip] = name if name is not None else word if word in labels.classes else ""
+        corrected = words[0] if words[0] in labels.classes and not out else ""
+        found[clip.clip] = name or corrected
     return found
 
 
@@ -354,7 +358,7 @@ def _label(entry: Entry, labels: ClassSet, column: str, rules: Rules) -> tuple[s
     if _excluded(entry.subject, entry.name or entry.clip, labels, rules.layout):
         return "", [("label", f"left out by the rule of {labels.name}; the clip is not scored", NOTED)]
     found = labels.classify(rules.layout, word)
-    if found is None and entry.label in labels.classes:
+    if not found and entry.label in labels.classes:
         found = entry.label
     if found is not None:
         return found, []

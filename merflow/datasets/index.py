@@ -70,7 +70,7 @@ def listing(problems: list[Problem], rows: int | None = ROWS_SHOWN) -> str:
         for p in problems[:rows]
     ]
     table = tabulate(
-        shown, headers=["where", "clip", "field", "effect", "problem"], tablefmt="simple", disable_numparse=True
+        shown, headers=["where", "clip", "field", "effect", "problem"], tablefmt="plain", disable_numparse=True
     )
     more = len(problems) - len(shown)
     return table + (f"\n... and {more} more" if more else "")

@@ -85,7 +85,7 @@ class ClassSet:
         if mapping is not None:
             if plain in mapping[1]:
                 return mapping[1][plain]
-            return "" if self.name == "own" or (known and plain in known) else None
+            return "" if (plain in known if known else self.name == "own") else None
         if known is None:  # The user's own words, as they are written.
             return word if not self.classes or word in self.classes else None
         if plain not in known:

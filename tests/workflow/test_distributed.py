@@ -202,6 +202,14 @@ def flows(tmp_path_factory):
                 "branches": ["temporal"],
                 "protocol": "composite-loso",
             },
+            "alone": {
+                "system": "tsdgcn",
+                "macro": "none",
+                "micro": "flows",
+                "branches": ["temporal"],
+                "graphs": ["8+2"],
+                "protocol": "composite-loso",
+            },
         },
         **people.SMALL,
     }
@@ -216,7 +224,8 @@ def test_flow_images_enter_at_the_cache(flows):
         assert list(file.attrs["flow_channels"]) == ["u", "v", "strain"] and "255" in file.attrs["flow_unit"]
         assert 0.5 < np.abs(file["flow"][:]).max() <= 1
     predictions = table(folder, "flows/predictions.csv")
-    assert set(predictions["experiment"]) >= {"svm", "tsdgcn", "majority", "softmax"}
+    assert set(predictions["experiment"]) >= {"svm", "tsdgcn", "alone", "majority", "softmax"}
+    assert predictions.query("experiment == 'alone'")["fold"].nunique() == 4, "trained inside each fold, a job each"
     assert predictions.query("experiment == 'tsdgcn'").groupby("dataset").size().to_dict() == {"casme2": 5, "samm": 6}
     page = (folder / "results/flows/report.html").read_text()
     assert "Flow images as they were given" in page and "negative 4 instead of 250" in page

@@ -34,8 +34,29 @@ def graph_of(wildcards):
 
 def caches_of(wildcards):
     """Caches of the datasets that a floor recognises."""
-    prep = study.experiments[wildcards.floor]["prep"]
-    return [f"<results>/data/{dataset}/{prep}/cache.h5" for dataset in study.micro(wildcards.floor)]
+    return caches_of_experiment(wildcards.floor)
+
+
+def caches_of_experiment(experiment):
+    """Caches of the datasets that an experiment recognises."""
+    prep = study.experiments[experiment]["prep"]
+    return [f"<results>/data/{dataset}/{prep}/cache.h5" for dataset in study.micro(experiment)]
+
+
+def graphs_of_experiment(experiment, seed):
+    """The graph of each network of one repeat of an experiment."""
+    return [f"<results>/graphs/{graph}.h5" for graph in study.fold_graphs(experiment, int(seed))]
+
+
+def of_folds(table):
+    """Input function: `table` of each fold and seed of an experiment."""
+
+    def files(wildcards):
+        folder = f"<results>/{study.name}/experiments/{wildcards.in_fold}/folds"
+        seeds = study.experiments[wildcards.in_fold]["seeds"]
+        return [f"{folder}/{seed}/{fold}/{table}.csv" for seed in seeds for fold in study.folds(wildcards.in_fold)]
+
+    return files
 
 
 def of_experiments(table, names):

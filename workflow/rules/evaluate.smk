@@ -26,9 +26,9 @@ rule gather_tables:
     input:
         predictions=of_experiments("predictions", study.experiments),
         metrics=of_experiments("metrics", study.experiments),
-        accuracy=of_experiments("pretraining/accuracy_train", study.learned)
+        accuracy=of_experiments("pretraining/accuracy_train", study.pretrained)
         + of_experiments("accuracy_train", study.experiments),
-        curves=of_experiments("pretraining/curves", study.learned) + of_experiments("curves", study.learned),
+        curves=of_experiments("pretraining/curves", study.pretrained) + of_experiments("curves", study.learned),
     output:
         predictions=report(
             f"<results>/{study.name}/predictions.csv", caption="../report/predictions.rst", category="Tables"

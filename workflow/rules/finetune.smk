@@ -1,27 +1,31 @@
 wildcard_constraints:
-    learned="|".join(map(re.escape, study.learned)) or "(?!)",
-    floor="|".join(map(re.escape, study.floors)) or "(?!)",
+    frozen=one_of(study.frozen),
+    in_fold=one_of(study.in_fold),
+    learned=one_of(study.learned),
+    floor=one_of(study.floors),
+    seed=r"\d+",
+    fold=r"[^/]+",
 
 
 rule finetune:
     input:
-        features=lambda wildcards: study.feature_files(wildcards.learned),
+        features=lambda wildcards: study.feature_files(wildcards.frozen),
     output:
-        predictions=f"<results>/{study.name}/experiments/{{learned}}/predictions.csv",
-        accuracy=f"<results>/{study.name}/experiments/{{learned}}/accuracy_train.csv",
-        curves=f"<results>/{study.name}/experiments/{{learned}}/curves.csv",
+        predictions=f"<results>/{study.name}/experiments/{{frozen}}/predictions.csv",
+        accuracy=f"<results>/{study.name}/experiments/{{frozen}}/accuracy_train.csv",
+        curves=f"<results>/{study.name}/experiments/{{frozen}}/curves.csv",
     log:
-        f"<logs>/finetune/{study.name}/{{learned}}.log",
+        f"<logs>/finetune/{study.name}/{{frozen}}.log",
     benchmark:
-        f"<benchmarks>/finetune/{study.name}/{{learned}}.tsv"
+        f"<benchmarks>/finetune/{study.name}/{{frozen}}.tsv"
     conda:
         "../../envs/learn.yaml"
     params:
         code=code_hash("finetune"),
-        settings=lambda wildcards: study.finetune_settings(wildcards.learned),
-        features=lambda wildcards: study.feature_plan(wildcards.learned),
+        settings=lambda wildcards: study.finetune_settings(wildcards.frozen),
+        features=lambda wildcards: study.feature_plan(wildcards.frozen),
     message:
-        "Fine-tune experiment {wildcards.learned}"
+        "Fine-tune experiment {wildcards.frozen}"
     script:
         "../scripts/finetune.py"
 

@@ -1,0 +1,262 @@
+"""TSDGCN trained inside each fold: end to end, without a macro set, or pre-trained without the people of the test.
+
+:mod:`merflow.finetune` trains a head on features that are extracted once. That is not possible where the networks
+themselves depend on the fold: where they go on learning on micro clips (``transfer: end-to-end``), where there is no
+macro set to learn from before (``macro: none``), and where the macro set shows the people of the test, who must then
+be left out (``pretrain.exclude_test_subjects``). One fold is one job.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from merflow.clips import database
+from merflow.errors import InputError
+from merflow.finetune import Head, Samples, answer_rows, fuse, train_head
+from merflow.graph import Graph
+from merflow.losses import make_loss
+from merflow.models import network
+from merflow.models.sgcn import HIDDEN
+from merflow.pretrain import load_network, macro_images
+from merflow.protocols import Fold, folds, hold_out
+from merflow.signals import ROWS_PER_FLOW, flow_signal, grey_signal
+from merflow.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, write_table
+from merflow.training import Rows, Schedule, class_numbers, device, fit, repeatable, scores_of
+
+log = logging.getLogger(__name__)
+
+
+class EndToEnd(nn.Module):
+    """One or two SGCNs and the fused head (Eq. 4 and 5) as one network."""
+
+    def __init__(self, networks: Sequence[nn.Module], head: nn.Module, images: int):
+        """Join trained or untrained parts; ``images``: pictures side by side in a row (2 for ``fusion: concat``)."""
+        super().__init__()
+        self.networks, self.head, self.images = nn.ModuleList(networks), head, images
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[rows, images * pixels]`` to class scores ``[rows, classes]``."""
+        features = [one.features(part) for part in x.chunk(self.images, dim=1) for one in self.networks]
+        return self.head(torch.cat(features, dim=1))
+
+
+def train_fold(
+    caches: Sequence[Path],
+    graphs: Sequence[Path],
+    weights: Sequence[Path],
+    macro: Path | None,
+    *,
+    predictions: Path,
+    accuracy_train: Path,
+    curves: Path,
+    settings: Mapping[str, Any],
+    seed: int,
+    fold: str,
+) -> None:
+    """Train and test the networks of one fold of one repeat.
+
+    Args:
+        caches: micro datasets.
+        graphs: graph of each network.
+        weights: pre-trained networks, in the order of ``graphs``; empty where the fold pre-trains or nothing does.
+        macro: cache of the macro set, if the fold pre-trains its own networks.
+        predictions: output, a row per test clip; empty if no clip of the fold came through.
+        accuracy_train: output.
+        curves: output.
+        settings: as of :func:`merflow.finetune.finetune`, with ``transfer`` (frozen or end-to-end), ``signal``,
+            ``pretrain`` and ``network_seeds`` (of each network).
+        seed: the repeat.
+        fold: name of the fold.
+
+    Raises:
+        InputError: caches, graphs and weights do not belong together, or pre-training is left without people.
+    """
+    plans = [Graph.load(graph) for graph in graphs]
+    samples = load_signals(caches, plans[0].side, settings)
+    parts = folds(
+        settings["protocol"], samples.subjects, samples.labels, validation=settings["head"]["validation"], seed=seed
+    )
+    number = next((n for n, part in enumerate(parts) if part.name == fold), None)
+    answers, accuracies, curve = [], [], []
+    if number is None:
+        log.warning("no clip of %s came through; the fold is empty", fold)
+    else:
+        part, names = parts[number], {"experiment": settings["experiment"], "repeat": seed}
+        networks = []
+        for place, plan in enumerate(plans):
+            own = settings["network_seeds"][place]
+            if weights:
+                networks.append(load_network(weights[place], plan)[0])
+            elif macro is not None:
+                tested = {subject.split("/", 1)[1] for subject in np.asarray(samples.subjects)[part.test]}
+                networks.append(pretrain_without(macro, plan, tested, settings["pretrain"], (own, number)))
+            else:
+                with repeatable(own, number):
+                    networks.append(network("sgcn")(plan, len(samples.classes)))
+        if not weights and macro is None:
+            samples = replace(samples, rows=centred(samples.rows, part.train))
+        chances, known, course = _train(samples, part, networks, settings, (seed, number))
+        answers = answer_rows(samples, part, chances, names)
+        train_labels, _ = part.training_labels(samples.labels)
+        accuracy = float((known.argmax(axis=1) == train_labels).mean())
+        accuracies = [names | {"fold": fold, "stage": "finetune", "accuracy": accuracy, "n": len(part.train)}]
+        curve = [names | {"stage": "finetune", "name": fold} | row for row in course]
+    write_table(answers, predictions, PREDICTIONS)
+    write_table(accuracies, accuracy_train, ACCURACY_TRAIN)
+    write_table(curve, curves, CURVES)
+
+
+def _train(
+    samples: Samples, part: Fold, networks: Sequence[nn.Module], settings: Mapping[str, Any], seed: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]:
+    """Probabilities of the test clips and of the training clips, and the training curve."""
+    train_labels, validation_labels = part.training_labels(samples.labels)
+    images = samples.rows.shape[2] // networks[0].order.numel()
+    if settings["transfer"] == "frozen":
+        rows = _features(networks, samples.rows, images)
+        trained = train_head(
+            (rows[part.train], train_labels),
+            (rows[part.validation], validation_labels),
+            samples.branch,
+            len(samples.classes),
+            settings,
+            seed,
+        )
+        return trained.probabilities(rows[part.test]), trained.probabilities(rows[part.train]), trained.training.curve
+    own, count = settings["head"], samples.rows.shape[1]
+    place = device()
+
+    def as_rows(chosen: np.ndarray, labels: np.ndarray) -> Rows:
+        x = torch.from_numpy(samples.rows[chosen].reshape(-1, samples.rows.shape[2]))
+        return Rows(x.to(place), torch.from_numpy(np.repeat(labels, count)).to(place))
+
+    with repeatable(*seed):
+        head = Head(HIDDEN * len(networks) * images, own["hidden"], len(samples.classes), own["dropout"])
+        model = EndToEnd(networks, head, images).to(place)
+        course = fit(
+            model,
+            make_loss(settings["loss"], len(samples.classes)),
+            as_rows(part.train, train_labels),
+            as_rows(part.validation, validation_labels) if len(validation_labels) else None,
+            Schedule.of(own),
+            part.name,
+        )
+
+        def chances(chosen: np.ndarray) -> np.ndarray:
+            x = torch.from_numpy(samples.rows[chosen].reshape(-1, samples.rows.shape[2])).to(place)
+            scores = scores_of(model, x, own["batch"]).double().softmax(dim=1)
+            return scores.reshape(len(chosen), count, -1).mean(dim=1).cpu().numpy()
+
+        return chances(part.test), chances(part.train), course.curve
+
+
+def centred(rows: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Rows less the mean picture of the training clips, at deviation 1: for networks that nothing was trained before.
+
+    Flow images that others scaled have their zero anywhere. Each place among a clip's rows has a mean picture and one
+    divisor of its own, so that the shape of a picture stays.
+
+    Args:
+        rows: ``[clips, rows, pixels]``.
+        train: places of the training clips.
+    """
+    mean = rows[train].mean(axis=0)
+    deviation = (rows[train] - mean).std(axis=(0, 2))
+    return ((rows - mean) / np.maximum(deviation, 1e-6)[:, None]).astype(np.float32)
+
+
+@torch.no_grad()
+def _features(networks: Sequence[nn.Module], rows: np.ndarray, images: int) -> np.ndarray:
+    """Outputs of the fully connected layers (X^fc of Eq. 4), float32 ``[clips, rows, features]``."""
+    flat = torch.from_numpy(rows.reshape(-1, rows.shape[2]))
+    found = []
+    for one in networks:
+        one.to(device()).eval()
+    for part in flat.split(64):
+        pictures = part.to(device()).chunk(images, dim=1)
+        found.append(torch.cat([one.features(x) for x in pictures for one in networks], dim=1).cpu())
+    return torch.cat(found).numpy().reshape(*rows.shape[:2], -1)
+
+
+def pretrain_without(
+    macro: Path, plan: Graph, tested: set[str], settings: Mapping[str, Any], seed: tuple[int, int]
+) -> nn.Module:
+    """An SGCN pre-trained on the macro images of all people but some (``exclude_test_subjects``).
+
+    Args:
+        macro: cache of the macro set.
+        plan: graph.
+        tested: subjects without their dataset; a macro subject of the same name is the same person.
+        settings: the block ``pretrain``.
+        seed: seed of weights, batches, dropout and of the validation subjects.
+
+    Raises:
+        InputError: nobody or one class is left.
+    """
+    images, labels, subjects, classes = macro_images(macro, plan.side, settings["frames"])
+    kept = np.array([subject.split("/", 1)[1] not in tested for subject in subjects])
+    if len(set(labels[kept])) < 2:
+        raise InputError(
+            f"{macro}: without {', '.join(sorted(tested))} fewer than 2 classes are left to pre-train on; "
+            "give more macro subjects, or set pretrain.exclude_test_subjects: false"
+        )
+    log.info("%d of %d macro images are not of %s", kept.sum(), len(kept), ", ".join(sorted(tested)))
+    x, y = torch.from_numpy(images[kept]).to(device()), torch.from_numpy(labels[kept]).to(device())
+    train, held = hold_out(subjects[kept], labels[kept], share=settings["validation"], seed=seed)
+    with repeatable(*seed):
+        model = network("sgcn")(plan, len(classes), dropout=settings["dropout"]).to(device())
+        validation = Rows(x[held], y[held]) if len(held) else None
+        fit(model, functional.cross_entropy, Rows(x[train], y[train]), validation, Schedule.of(settings), plan.name)
+    return model
+
+
+def load_signals(caches: Sequence[Path], side: int, settings: Mapping[str, Any]) -> Samples:
+    """Read labelled clips as signals on a graph; ``rows`` are ``[clips, rows, pixels]`` (side by side for ``concat``).
+
+    Args:
+        caches: micro datasets.
+        side: side of the graph.
+        settings: ``datasets, classes, branches, fusion, signal`` and, where they are not those of the caches,
+            ``labels``.
+
+    Raises:
+        InputError: a cache lacks what a branch needs, or the caches differ in their numbers of key-frames.
+    """
+    classes, clips, rows, labels, branch = list(settings["classes"]), [], [], [], np.zeros(0)
+    repeats = ROWS_PER_FLOW[settings["signal"]]
+    for path, name in zip(caches, settings["datasets"], strict=True):
+        with h5py.File(path) as file:
+            ids, people, own = (file[column].asstr()[:] for column in ("clip", "subject", "label"))
+            if relabelled := settings.get("labels", {}).get(name):
+                own = np.array([relabelled.get(clip, "") for clip in ids], dtype=object)
+            kept = np.flatnonzero(np.isin(own, classes))
+            for key, source in (("spatial", "spatial"), ("temporal", "flow")):
+                if key in settings["branches"] and not file[source].shape[1]:
+                    raise InputError(f"{path} holds nothing for the {key} branch; leave {key} out of `branches`")
+            for place in kept:
+                signals = {}
+                if "spatial" in settings["branches"]:
+                    signals["spatial"] = grey_signal(file["spatial"][place], side)
+                if "temporal" in settings["branches"]:
+                    signals["temporal"] = flow_signal(file["flow"][place][None], side, settings["signal"])[0]
+                flat = {key: signals[key].reshape(1, len(signals[key]), -1) for key in settings["branches"]}
+                fused, branch = fuse(flat, settings["fusion"], repeats)
+                rows.append(fused[0].astype(np.float32))
+            clips += [
+                {"dataset": database(people[n], name), "subject": people[n], "clip": ids[n], "truth": str(own[n])}
+                for n in kept
+            ]
+            labels.append(class_numbers(own[kept], classes, path))
+    if not rows:
+        raise InputError(f"no clip of {', '.join(map(str, caches))} has one of the labels {', '.join(classes)}")
+    if len({row.shape for row in rows}) > 1:
+        raise InputError("the caches differ in their numbers of key-frames; prepare all datasets in the same way")
+    return Samples(clips, np.stack(rows), branch, np.concatenate(labels), classes)

@@ -1,0 +1,47 @@
+rule train_fold:
+    input:
+        caches=lambda wildcards: caches_of_experiment(wildcards.in_fold),
+        graphs=lambda wildcards: graphs_of_experiment(wildcards.in_fold, wildcards.seed),
+        weights=lambda wildcards: study.fold_weights(wildcards.in_fold, wildcards.seed),
+        macro=lambda wildcards: study.fold_macro(wildcards.in_fold),
+    output:
+        predictions=f"<results>/{study.name}/experiments/{{in_fold}}/folds/{{seed}}/{{fold}}/predictions.csv",
+        accuracy=f"<results>/{study.name}/experiments/{{in_fold}}/folds/{{seed}}/{{fold}}/accuracy_train.csv",
+        curves=f"<results>/{study.name}/experiments/{{in_fold}}/folds/{{seed}}/{{fold}}/curves.csv",
+    log:
+        f"<logs>/fold/{study.name}/{{in_fold}}/{{seed}}/{{fold}}.log",
+    benchmark:
+        f"<benchmarks>/fold/{study.name}/{{in_fold}}/{{seed}}/{{fold}}.tsv"
+    conda:
+        "../../envs/learn.yaml"
+    params:
+        code=code_hash("train_fold"),
+        settings=lambda wildcards: study.fold_settings(wildcards.in_fold, wildcards.seed),
+        fold=lambda wildcards: study.folds(wildcards.in_fold)[wildcards.fold],
+    message:
+        "Train the fold {wildcards.fold} of experiment {wildcards.in_fold}, seed {wildcards.seed}"
+    script:
+        "../scripts/train_fold.py"
+
+
+rule gather_folds:
+    input:
+        predictions=of_folds("predictions"),
+        accuracy=of_folds("accuracy_train"),
+        curves=of_folds("curves"),
+    output:
+        predictions=f"<results>/{study.name}/experiments/{{in_fold}}/predictions.csv",
+        accuracy=f"<results>/{study.name}/experiments/{{in_fold}}/accuracy_train.csv",
+        curves=f"<results>/{study.name}/experiments/{{in_fold}}/curves.csv",
+    log:
+        f"<logs>/fold/{study.name}/{{in_fold}}.log",
+    benchmark:
+        f"<benchmarks>/fold/{study.name}/{{in_fold}}.tsv"
+    conda:
+        "../../envs/learn.yaml"
+    params:
+        code=code_hash("gather_folds"),
+    message:
+        "Gather the folds of experiment {wildcards.in_fold}"
+    script:
+        "../scripts/gather_folds.py"

@@ -1,0 +1,23 @@
+"""Train the networks of one fold, and predict the clips that it leaves out."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from merflow.in_fold import train_fold
+from merflow.job import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    given = {name: [Path(file) for file in snakemake.input.get(name)] for name in ("caches", "graphs", "weights")}
+    train_fold(
+        **given,
+        macro=next(map(Path, snakemake.input.macro), None),
+        predictions=Path(snakemake.output.predictions),
+        accuracy_train=Path(snakemake.output.accuracy),
+        curves=Path(snakemake.output.curves),
+        settings=snakemake.params.settings,
+        seed=int(snakemake.wildcards.seed),
+        fold=snakemake.params.fold,
+    )
