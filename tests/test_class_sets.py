@@ -28,7 +28,7 @@ PUBLISHED = [
     ("samm", "samm-estimated", trees.SAMM_ESTIMATED),
     ("casme2", "casme2-5", some(trees.CASME2_PUBLISHED, "happiness", "disgust", "repression", "surprise", "others")),
     ("smic", "smic-3", trees.SMIC_PUBLISHED),
-    ("ck", "ck-plus-5", some(CK, *TSDGCN)),
+    ("ck", "ck-plus-5", some(CK, "happiness", "surprise", "anger", "disgust", "fear")),
     ("ck", "ck-plus-7", CK),
     ("casme2", "megc2019", {"negative": 88, "positive": 32, "surprise": 25}),
     ("samm", "megc2019", {"negative": 92, "positive": 26, "surprise": 15}),

@@ -48,7 +48,7 @@ def experiment(**changes):
         (experiment(graphs=["20+5"]), "experiments.mine.graphs.0: 20+5 is more than the 24 neighbours within T"),
         ({"experiments": {1: {"system": "majority", "micro": "demo-micro"}}}, "experiments: the name 1 is not allowed"),
         (experiment(loss={"alpha": 0}), "experiments.mine.loss.alpha: 0 is not allowed; expected"),
-        (experiment(macro="none", pretrain={"exclude_test_subjects": True}), "there is no pre-training with macro: none"),
+        (experiment(macro="none", pretrain={"exclude_test_subjects": True}), "no pre-training with macro: none"),
         (experiment(head={"epoch": 3}), "experiments.mine.head.epoch: unknown key (did you mean `epochs`?)"),
     ],
 )  # fmt: skip

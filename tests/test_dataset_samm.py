@@ -51,7 +51,8 @@ def test_a_subject_is_the_same_in_any_spelling(tmp_path, subject, table):
 
 def test_folders_of_subjects_may_lack_the_padding(tmp_path):
     tree = trees.samm(tmp_path, TAKES)
-    (tmp_path / "SAMM" / "006").rename(tmp_path / "SAMM" / "6")
+    for name in ("006", "017", "037"):
+        (tmp_path / "SAMM" / name).rename(tmp_path / "SAMM" / str(int(name)))
     index = tree.index()
     assert index.problems == [] and usable(index) == GOOD
     assert by_name(index)["006_1_2"].subject == "my-samm/006"

@@ -67,12 +67,12 @@ def test_the_absent_apex_is_no_problem_even_where_problems_stop(published):
 
 
 def test_other_cameras_and_other_clips_are_passed_over(tmp_path):
-    tree = trees.smic_hs(tmp_path, TAKES)
-    trees.smic_hs(tmp_path, TAKES, top="VIS")
+    tree = trees.smic_hs(tmp_path, TAKES, top="raw/HS")
     trees.smic_hs(tmp_path, TAKES, top="NIR")
-    shutil.copytree(tree.folders["s1_ne_01"], tmp_path / "HS" / "s1" / "non_micro" / "s1_nonmicro_01")
+    trees.smic_hs(tmp_path, TAKES, top="raw/VIS")
+    shutil.copytree(tree.folders["s1_ne_01"], tmp_path / "raw/HS/s1/non_micro/s1_nonmicro_01")
     index = tree.index()
-    assert {clip.clip for clip in index.clips} == GOOD
+    assert index.problems == [] and {clip.clip for clip in index.clips} == GOOD
     assert all(clip.frames == str(tree.folders[clip.clip]) for clip in index.clips)
 
 

@@ -167,7 +167,8 @@ _SETS = [
         16,
         "Li et al., FG 2013 (SMIC-HS)",
     ),
-    _simple("ck-plus-5", "ck-plus", _TSDGCN_FIVE, _CK_COUNTS, None, _CK),
+    # The TSDGCN paper pre-trains on CK+ for SAMM and does not name the classes: these are the ones of its SAMM set.
+    _simple("ck-plus-5", "ck-plus", ("happiness", "surprise", "anger", "disgust", "fear"), _CK_COUNTS, None, _CK),
     _simple("ck-plus-7", "ck-plus", tuple(_CK_COUNTS), _CK_COUNTS, None, _CK),
     ClassSet(
         "megc2019",

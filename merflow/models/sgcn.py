@@ -4,12 +4,14 @@ Source: Tang, Chai, Lu: Transferring Dual Stochastic Graph Convolutional Network
 (arXiv 2203.05208); the filters are those of Defferrard, Bresson, Vandergheynst: Convolutional Neural Networks on Graphs
 with Fast Localized Spectral Filtering (2016).
 
-Activations are kept as ``[nodes, images, channels]``: one product with the sparse Laplacian then serves the whole batch
-(a row per node), and the same memory read as ``[nodes * images, channels]`` is what the dense products need.
+Activations are kept as ``[nodes, images, channels]``: one product with the sparse Laplacian then serves many images (a
+row per node), and the same memory read as ``[nodes * images, channels]`` is what the dense products need. On a CPU a
+layer takes a few images at a time, so that the Chebyshev recurrence, the dense products and the pooling find their
+operands in the cache and no large array is ever made.
 """
 
 from collections.abc import Iterator
-from math import sqrt
+from math import ceil, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -25,10 +27,13 @@ ORDERS = (9, 9, 6, 6, 4, 4)
 """K of each layer (Table I): terms of the Chebyshev sum in Eq. 3."""
 WIDTHS = (32, 32, 64, 64, 128, 128)
 """d of each layer (Table I): output channels."""
+IMAGES = 64
+"""Images whose Chebyshev terms are made at a time."""
 HIDDEN = 512
 """Width of the fully connected layer (Table I)."""
-NARROW = 8
-"""Inputs with fewer channels: all terms of Eq. 3 in one dense product."""
+CACHED = 160 * 1024
+"""Floats of the largest array that a layer works on at a time on a CPU: several of them share the second-level cache,
+which has 1 or 2 MB. The number is fixed, not asked from the machine: results depend on it in their last bits."""
 
 
 class SparseMatrix(NamedTuple):
@@ -79,98 +84,175 @@ def chebyshev_terms(laplacian: SparseMatrix, x: Tensor, order: int) -> Iterator[
         yield last
 
 
-class ChebyshevFilter(torch.autograd.Function):
-    """Eq. 3: y = sum over k of T_k(L) x W_k.
+class TableRow(torch.autograd.Function):
+    """One row of Table I: Eq. 3, y = sum over k of T_k(L) x W_k, max pooling over clusters, bias, ReLU.
 
-    L is symmetric, hence so is T_k(L), and the backward pass is the forward pass on the gradient g of y:
-    dx = sum over k of T_k(L) g W_k^T and dW_k = x^T T_k(L) g. So only x is kept, not the K terms.
+    Max pooling commutes with adding a bias per channel and with ReLU, so it goes first: less is left to do. L is
+    symmetric, hence so is T_k(L), and the backward pass of Eq. 3 is its forward pass on the gradient g of y:
+    dx = sum over k of T_k(L) g W_k^T and dW_k = x^T T_k(L) g. So x is kept, and neither the K terms nor y.
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, starts: Tensor, columns: Tensor, values: Tensor) -> Tensor:
-        """Filter ``x [nodes, images, inputs]`` with ``weight [K, inputs, outputs]``: ``[nodes, images, outputs]``."""
-        ctx.save_for_backward(x, weight, starts, columns, values)
-        order, inputs, outputs = weight.shape
-        terms = chebyshev_terms(SparseMatrix(starts, columns, values), x, order)
-        if inputs < NARROW:
-            y = _side_by_side(terms) @ weight.reshape(-1, outputs)
-        else:
+    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor, *fixed: Tensor) -> Tensor:
+        """Filter and pool.
+
+        Args:
+            ctx: what is kept for the backward pass.
+            x: ``[nodes, images, inputs]``.
+            weight: ``[K, inputs, outputs]``.
+            bias: ``[outputs]``.
+            fixed: the three tensors of the rescaled Laplacian (:class:`SparseMatrix`); ``pool``, int64 ``[coarse nodes,
+                children]``, rows with fewer children repeat the first; ``place``, int64 ``[nodes]``, the first place of
+                each node in ``pool``, read row by row.
+
+        Returns:
+            ``[coarse nodes, images, outputs]``.
+        """
+        *laplacian, pool, _ = fixed
+        order, _, outputs = weight.shape
+        result, winners = x.new_empty(len(pool), x.shape[1], outputs), []
+        for images in parts(x, x.shape[1], len(x) * max(weight.shape[1:])):
+            part = x[:, images].contiguous()
+            terms = chebyshev_terms(SparseMatrix(*laplacian), part, order)
             y = _rows(next(terms)) @ weight[0]
-            for term, part in zip(terms, weight[1:], strict=True):
-                y.addmm_(_rows(term), part)
-        return y.view(*x.shape[:2], outputs)
+            for term, factor in zip(terms, weight[1:], strict=True):
+                y.addmm_(_rows(term), factor)
+            children = y.view(len(x), -1).index_select(0, pool.view(-1))
+            largest, winner = largest_child(children.view(*pool.shape, -1), any(ctx.needs_input_grad))
+            result[:, images] = largest.view(len(pool), -1, outputs).add_(bias).relu_()
+            winners.append(winner)
+        ctx.save_for_backward(x, weight, result, *fixed, *winners)
+        return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of x and of the weights."""
-        x, weight, *parts = ctx.saved_tensors
-        laplacian = SparseMatrix(*parts)
-        gradient = gradient.contiguous()
-        if not ctx.needs_input_grad[0] and x.shape[2] < NARROW:
-            # The first layer: the terms of x are narrower than those of the gradient.
-            terms = _side_by_side(chebyshev_terms(laplacian, x, len(weight)))
-            return None, (terms.T @ _rows(gradient)).view(weight.shape), None, None, None
-        x_gradient, weight_gradient = torch.zeros_like(x), torch.empty_like(weight)
-        transposed = _rows(x).T
-        for k, term in enumerate(chebyshev_terms(laplacian, gradient, len(weight))):
-            torch.mm(transposed, _rows(term), out=weight_gradient[k])
-            _rows(x_gradient).addmm_(_rows(term), weight[k].T)
-        return x_gradient, weight_gradient, None, None, None
+        """Gradients of x, weight and bias."""
+        x, weight, result, *laplacian, pool, place = ctx.saved_tensors[:8]
+        x_gradient, weight_gradient = torch.empty_like(x), torch.zeros_like(weight)
+        bias_gradient = weight.new_zeros(weight.shape[2])
+        for images, winner in zip(
+            parts(x, x.shape[1], len(x) * max(weight.shape[1:])), ctx.saved_tensors[8:], strict=True
+        ):
+            active = torch.where(result[:, images] > 0, gradient[:, images], 0)
+            bias_gradient += active.sum(dim=(0, 1))
+            # A node that fills two places of its cluster has its gradient in the first of them.
+            g = to_winners(active.view(len(pool), -1), winner, pool.shape[1]).flatten(0, 1).index_select(0, place)
+            terms = chebyshev_terms(SparseMatrix(*laplacian), g.view(len(x), -1, weight.shape[2]), len(weight))
+            transposed = _rows(x[:, images].contiguous()).T
+            part = 0
+            for term, factor, total in zip(terms, weight, weight_gradient, strict=True):
+                total.addmm_(transposed, _rows(term))
+                part = torch.addmm(part, _rows(term), factor.T)
+            x_gradient[:, images] = part.view(len(x), -1, weight.shape[1])
+        return x_gradient, weight_gradient, bias_gradient, *[None] * 5
+
+
+class FirstRow(torch.autograd.Function):
+    """:class:`TableRow` of images whose Chebyshev terms are known (:meth:`SGCN.terms`)."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, terms: Tensor, weight: Tensor, bias: Tensor, children: int) -> Tensor:
+        """Filter and pool.
+
+        Args:
+            ctx: what is kept for the backward pass.
+            terms: ``[images, K, coarse nodes * children]``.
+            weight: ``[K, 1, outputs]``.
+            bias: ``[outputs]``.
+            children: places of a cluster.
+
+        Returns:
+            ``[coarse nodes, images, outputs]``.
+        """
+        _, _, outputs = weight.shape
+        result, winners = terms.new_empty(terms.shape[2] // children, len(terms), outputs), []
+        for images in parts(terms, len(terms), terms.shape[2] * outputs):
+            y = terms[images].transpose(1, 2) @ weight[:, 0]
+            largest, winner = largest_child(y.view(-1, children, outputs), any(ctx.needs_input_grad))
+            result[:, images] = largest.add_(bias).relu_().view(-1, len(result), outputs).transpose(0, 1)
+            winners.append(winner)
+        ctx.save_for_backward(terms, weight, result, *winners)
+        ctx.children = children
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of weight and bias; the terms are inputs of the network, they have none."""
+        terms, weight, result, *winners = ctx.saved_tensors
+        outputs = weight.shape[2]
+        weight_gradient, bias_gradient = torch.zeros_like(weight[:, 0]), weight.new_zeros(outputs)
+        for images, winner in zip(parts(terms, len(terms), terms.shape[2] * outputs), winners, strict=True):
+            active = torch.where(result[:, images] > 0, gradient[:, images], 0).transpose(0, 1).reshape(-1, outputs)
+            bias_gradient += active.sum(dim=0)
+            g = to_winners(active, winner, ctx.children)
+            weight_gradient += (terms[images] @ g.view(-1, terms.shape[2], outputs)).sum(dim=0)
+        return None, weight_gradient.unsqueeze(1), bias_gradient, None
+
+
+def parts(x: Tensor, images: int, floats: int) -> Iterator[slice]:
+    """The images that a layer works on at a time: all on a GPU, else as many as :data:`CACHED` allows.
+
+    Args:
+        x: a tensor on the device.
+        images: how many there are.
+        floats: numbers per image in the largest array.
+    """
+    count = 1 if x.is_cuda else ceil(images / max(1, CACHED // floats))
+    step = ceil(images / count)
+    return (slice(first, first + step) for first in range(0, images, step))
 
 
 def _rows(x: Tensor) -> Tensor:
     return x.view(-1, x.shape[-1])
 
 
-def _side_by_side(terms: Iterator[Tensor]) -> Tensor:
-    """All terms in one matrix ``[nodes * images, K * channels]``."""
-    return _rows(torch.cat(list(terms), dim=2))
+def _pictures(x: Tensor) -> Tensor:
+    """``[coarse nodes, children, width]`` as pictures of one column with ``width`` channels, which stand together.
 
-
-class Children(torch.autograd.Function):
-    """The children of each coarse node side by side, a missing one replaced by the first.
-
-    For max pooling only: there the first of equal values takes the whole gradient, so a replacement has none, and the
-    gradient of a node stands in one place. The backward pass looks it up, with the same bits on every device.
+    This is what torch pools fastest.
     """
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, pool: Tensor, place: Tensor) -> Tensor:
-        """Gather ``x [nodes, ...]`` by ``pool [coarse nodes, children]``: ``[coarse nodes, children, ...]``."""
-        ctx.save_for_backward(place)
-        return x.index_select(0, pool.view(-1)).view(*pool.shape, *x.shape[1:])
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradient of node i from row ``place[i]`` of the gathered rows."""
-        (place,) = ctx.saved_tensors
-        return gradient.flatten(0, 1).index_select(0, place), None, None
+    return x.unsqueeze(3).transpose(1, 2)
 
 
-def cluster_max(x: Tensor, pool: Tensor, place: Tensor) -> Tensor:
+def largest_child(x: Tensor, winners: bool) -> tuple[Tensor, Tensor | None]:
     """Largest value among the children of each coarse node.
 
     Args:
-        x: ``[nodes, images, channels]``.
-        pool: int64 ``[coarse nodes, children]``; rows with fewer children repeat the first.
-        place: int64 ``[nodes]``: the first place of each node in ``pool``, read row by row.
+        x: ``[coarse nodes, children, width]``.
+        winners: whether to tell which child it was, the first of equal ones; it takes longer.
 
     Returns:
-        ``[coarse nodes, images, channels]``.
+        ``[coarse nodes, width]``, and the number of the child, uint8, or None.
     """
-    children = Children.apply(x, pool, place)
-    # As pictures of height `children` and width `images` with the channels last in memory: torch's fastest path.
-    pictures = children.permute(0, 3, 1, 2)
-    return functional.max_pool2d(pictures, (pool.shape[1], 1)).permute(0, 2, 3, 1).flatten(0, 1)
+    if not winners:
+        return x.amax(dim=1), None
+    largest, winner = functional.max_pool2d(_pictures(x), (x.shape[1], 1), return_indices=True)
+    return largest.flatten(1), winner.flatten(1).to(torch.uint8)
+
+
+def to_winners(gradient: Tensor, winner: Tensor, children: int) -> Tensor:
+    """Backward pass of :func:`largest_child`: the gradient of each value at the child it came from, elsewhere 0.
+
+    Args:
+        gradient: ``[coarse nodes, width]``.
+        winner: from the forward pass.
+        children: of each coarse node.
+
+    Returns:
+        ``[coarse nodes, children, width]``.
+    """
+    like = gradient.new_empty(len(gradient), children, gradient.shape[1])
+    kernel, winner = (children, 1), _pictures(winner.to(torch.int64).unsqueeze(1))
+    found = torch.ops.aten.max_pool2d_with_indices_backward(
+        _pictures(gradient.unsqueeze(1)), _pictures(like), kernel, kernel, (0, 0), (1, 1), False, winner
+    )
+    return found.squeeze(3).transpose(1, 2)
 
 
 class ChebyshevLayer(nn.Module):
-    """One row of Table I: Chebyshev filters, max pooling over clusters, bias and ReLU.
-
-    Max pooling commutes with adding a bias per channel and with ReLU, so it goes first: less is left to do.
-    """
+    """One row of Table I: Chebyshev filters, max pooling over clusters, bias and ReLU."""
 
     def __init__(self, laplacian: csr_array, pool: np.ndarray, order: int, inputs: int, outputs: int):
         """Make a layer.
@@ -191,10 +273,29 @@ class ChebyshevLayer(nn.Module):
         for name, tensor in fixed.items():
             self.register_buffer(name, tensor, persistent=False)
 
+    @property
+    def laplacian(self) -> SparseMatrix:
+        """The rescaled Laplacian of the input nodes."""
+        return SparseMatrix(self.starts, self.columns, self.values)
+
+    def terms(self, x: Tensor) -> Tensor:
+        """The K terms of Eq. 3 for inputs of one channel, ready to be pooled: ``[images, K, coarse nodes * children]``.
+
+        Args:
+            x: ``[nodes, images]``.
+        """
+        terms = x.new_empty(x.shape[1], len(self.weight), self.pool.numel())
+        for k, term in enumerate(chebyshev_terms(self.laplacian, x.unsqueeze(2), len(self.weight))):
+            terms[:, k] = term.squeeze(2).index_select(0, self.pool.view(-1)).T
+        return terms
+
     def forward(self, x: Tensor) -> Tensor:
         """``[nodes, images, inputs]`` to ``[coarse nodes, images, outputs]``."""
-        y = ChebyshevFilter.apply(x, self.weight, self.starts, self.columns, self.values)
-        return functional.relu(cluster_max(y, self.pool, self.place) + self.bias)
+        return TableRow.apply(x, self.weight, self.bias, *self.laplacian, self.pool, self.place)
+
+    def forward_terms(self, terms: Tensor) -> Tensor:
+        """The same from :meth:`terms`."""
+        return FirstRow.apply(terms, self.weight, self.bias, self.pool.shape[1])
 
 
 class SGCN(nn.Module):
@@ -223,17 +324,33 @@ class SGCN(nn.Module):
         self.classifier = nn.Linear(hidden, classes)
         self.register_buffer("order", torch.from_numpy(graph.order), persistent=False)
 
-    def features(self, x: Tensor) -> Tensor:
-        """Outputs of the fully connected layer after ReLU, X^fc of Eq. 4.
+    def terms(self, x: Tensor) -> Tensor:
+        """The first layer's Chebyshev terms of images: they hold no trained number, and do for every epoch.
 
         Args:
             x: ``[images, pixels]``, a scalar per pixel, pixel = row * side + column.
 
         Returns:
+            ``[images, K, places]``, a little more than 9 floats per pixel; :meth:`features` takes it in place of ``x``.
+        """
+        first = self.layers[0]
+        terms = x.new_empty(len(x), len(first.weight), first.pool.numel())
+        for images, part in zip(terms.split(IMAGES), x.split(IMAGES), strict=True):
+            images.copy_(first.terms(part.index_select(1, self.order).T.contiguous()))
+        return terms
+
+    def features(self, x: Tensor) -> Tensor:
+        """Outputs of the fully connected layer after ReLU, X^fc of Eq. 4.
+
+        Args:
+            x: ``[images, pixels]``, a scalar per pixel, pixel = row * side + column; or :meth:`terms` of it.
+
+        Returns:
             ``[images, hidden]``.
         """
-        signal = x.index_select(1, self.order).T.unsqueeze(2).contiguous()
-        for layer in self.layers:
+        first, *others = self.layers
+        signal = first.forward_terms(x if x.dim() == 3 else self.terms(x))
+        for layer in others:
             signal = layer(signal)
         return functional.relu(self.connected(signal.transpose(0, 1).reshape(len(x), -1)))
 

@@ -1,0 +1,186 @@
+"""TV-L1 compiled for the CPU: OpenCV resizes, warps and takes medians; the steps between are two compiled loops.
+
+It follows OpenCV's scheme step by step and differs from it by rounding. Three things make the loops fast:
+
+- Arrays are padded to the right by up to a vector's length, and below by a row. A pixel beyond the edge repeats the
+  last one, so that no derivative needs a branch, and no row ends in a remainder that is worked off one by one.
+- ``error_model="numpy"``: a division that may raise cannot be vectorised.
+- The arrays' beginnings are spread over the lines of the first-level cache, which they all would share otherwise.
+
+Every sum has a fixed order, so results are the same bits from run to run, and one thread does the work.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+from numba import njit
+
+from merflow.tvl1 import INNER, MEDIAN, OUTER, SMALLEST
+
+_VECTOR = 16  # float32 in the widest vector register
+_PAGE = 1024  # float32 in the 4 KiB after which cache lines are shared again
+_SPREAD = 80  # float32 between the beginnings of two arrays, modulo the page: five cache lines
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function``, compiled at its first call, which takes seconds; kept on disk where there is a place for it."""
+    # Fused multiply-add only: nothing that lets the compiler reorder a sum.
+    options = {"error_model": "numpy", "fastmath": {"contract"}, "boundscheck": False}
+    try:
+        # Beside this file or, where that is read-only, in the user's cache folder. Numba keys it by the source and the
+        # processor and replaces files whole, so neither jobs side by side nor unlike machines disturb each other.
+        return njit(cache=True, **options)(function)
+    except RuntimeError:  # No such folder either (a container without a home): compiled anew in every job.
+        return njit(**options)(function)
+
+
+def solve(first: np.ndarray, second: np.ndarray, start: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
+    """TV-L1 of N pairs, as :mod:`merflow.tvl1` defines it."""
+    flows = np.empty_like(start)
+    for flow, *pair in zip(flows, first, second, start, strict=True):
+        flow[:] = _pair(*pair, options)
+    return flows
+
+
+def _pair(first: np.ndarray, second: np.ndarray, start: np.ndarray, options: Mapping[str, Any]) -> list[np.ndarray]:
+    """Coarse to fine for one pair: float32 [H, W], [H, W], [2, H, W] to the two parts of the flow, [H, W] each."""
+    step = float(options["step"])
+    levels = [(first * np.float32(255), second * np.float32(255))]
+    flow = list(start)
+    for _ in range(1, int(options["scales"])):
+        level = tuple(cv2.resize(image, None, fx=step, fy=step) for image in levels[-1])
+        if min(level[0].shape) < SMALLEST:
+            break
+        levels.append(level)
+        flow = [cv2.resize(part, None, fx=step, fy=step) * np.float32(step) for part in flow]
+    for number, (before, after) in enumerate(reversed(levels)):
+        if number:
+            flow = [cv2.resize(part, before.shape[::-1]) * np.float32(1 / step) for part in flow]
+        flow = _level(before, after, flow, options)
+    return flow
+
+
+def _level(
+    first: np.ndarray, second: np.ndarray, flow: list[np.ndarray], options: Mapping[str, Any]
+) -> list[np.ndarray]:
+    """All warpings of one level of the pyramid; float32 [H, W] everywhere, grey levels 0 to 255."""
+    height, width = first.shape
+    theta = np.float32(options["theta"])
+    reach = np.float32(float(options["lambda"]) * float(options["theta"]))
+    rate = np.float32(float(options["tau"]) / float(options["theta"]))
+    enough = np.float32(float(options["epsilon"]) ** 2 * height * width)
+    u, v, *dual, slope_x, slope_y, constant, inverse = padded = _padded(10, height, width)
+    inside = np.s_[:height, :width]
+    parts = [u[inside], v[inside]]
+    for part, given in zip(parts, flow, strict=True):
+        part[:] = given
+    columns, rows = np.meshgrid(*(np.arange(size, dtype=np.float32) for size in (width, height)))
+    gradients = [
+        cv2.Sobel(second, cv2.CV_32F, 1 - axis, axis, ksize=1, scale=0.5, borderType=cv2.BORDER_REPLICATE)
+        for axis in (0, 1)
+    ]
+    sums = np.zeros(padded[0].shape[1] - 1, np.float32)
+    for _ in range(int(options["warps"])):
+        places = columns + parts[0], rows + parts[1]
+        warped = cv2.remap(second, *places, cv2.INTER_CUBIC)
+        for slope, gradient in zip((slope_x, slope_y), gradients, strict=True):
+            cv2.remap(gradient, *places, cv2.INTER_CUBIC, dst=slope[inside])
+        _linearise(first, warped, slope_x, slope_y, u, v, constant, inverse)
+        error, rounds = np.inf, 0
+        while error > enough and rounds < OUTER:
+            for part in parts:
+                cv2.medianBlur(part, MEDIAN, dst=part)
+            error = _iterate(
+                u, v, *dual, slope_x, slope_y, constant, inverse, sums, height, width, reach, theta, rate, enough, INNER
+            )  # fmt: skip
+            rounds += 1
+    return [part.copy() for part in parts]
+
+
+def _padded(count: int, height: int, width: int) -> list[np.ndarray]:
+    """``count`` arrays of zeros, float32 [height + 1, W], W = width rounded up to whole vectors, and one more."""
+    shape = height + 1, -(-width // _VECTOR) * _VECTOR + 1
+    size = shape[0] * shape[1]
+    apart = size + (_SPREAD - size) % _PAGE
+    memory = np.zeros(count * apart, np.float32)
+    return [memory[begin : begin + size].reshape(shape) for begin in range(0, count * apart, apart)]
+
+
+@_compiled
+def _linearise(first, warped, slope_x, slope_y, u, v, constant, inverse):  # noqa: D417
+    """``constant`` = I1w - <grad I1w, u0> - I0 and ``inverse`` = 1 / |grad I1w|^2, both kept 0 beyond the edge.
+
+    Args: first, warped: [H, W]; all others padded.
+    """
+    height, width = first.shape
+    # Where the warped frame is flat, or ends, it says nothing: any small number does for its square.
+    least = np.float32(1.1920929e-07)
+    for y in range(height):
+        for x in range(width):
+            a, b = slope_x[y, x], slope_y[y, x]
+            constant[y, x] = warped[y, x] - a * u[y, x] - b * v[y, x] - first[y, x]
+            inverse[y, x] = np.float32(1) / max(a * a + b * b, least)
+
+
+@_compiled
+def _iterate(
+    u, v, p1, p2, q1, q2, slope_x, slope_y, constant, inverse, sums, height, width, reach, theta, rate, enough, most
+):
+    """At most ``most`` steps of the flow u, v and of its dual variables p (of u) and q (of v).
+
+    The dual arrays are shifted by one row and one column: ``p1[y + 1, x + 1]`` belongs to ``u[y, x]``, and row 0 and
+    column 0 are the zeros that the divergence meets at the edge.
+
+    Args:
+        u, v, p1, p2, q1, q2, slope_x, slope_y, constant, inverse: padded arrays; the first six are changed.
+        sums: [W - 1], room for the squared steps of each column.
+        height: rows that count.
+        width: columns that count.
+        reach: lambda * theta.
+        theta: tightness.
+        rate: tau / theta.
+        enough: sum of squared steps at which to stop.
+        most: steps.
+
+    Returns:
+        Sum of squared steps of the last iteration, float64.
+    """
+    padded = sums.size
+    one = np.float32(1)
+    error = np.inf
+    count = 0
+    while error > enough and count < most:
+        count += 1
+        sums[:] = 0
+        for y in range(height):
+            for x in range(padded):
+                a, b = slope_x[y, x], slope_y[y, x]
+                s = -(constant[y, x] + a * u[y, x] + b * v[y, x]) * inverse[y, x]
+                s = min(max(s, -reach), reach)
+                du = s * a + theta * (p1[y + 1, x + 1] - p1[y + 1, x] + p2[y + 1, x + 1] - p2[y, x + 1])
+                dv = s * b + theta * (q1[y + 1, x + 1] - q1[y + 1, x] + q2[y + 1, x + 1] - q2[y, x + 1])
+                u[y, x] += du
+                v[y, x] += dv
+                sums[x] += du * du + dv * dv
+            for x in range(width, padded + 1):
+                u[y, x] = u[y, width - 1]
+                v[y, x] = v[y, width - 1]
+        u[height] = u[height - 1]
+        v[height] = v[height - 1]
+        for y in range(1, height + 1):
+            for x in range(padded):
+                ux, uy = u[y - 1, x + 1] - u[y - 1, x], u[y, x] - u[y - 1, x]
+                vx, vy = v[y - 1, x + 1] - v[y - 1, x], v[y, x] - v[y - 1, x]
+                m = one + rate * np.sqrt(ux * ux + uy * uy)
+                n = one + rate * np.sqrt(vx * vx + vy * vy)
+                both = one / (m * n)  # One division for two: it is the slowest of all.
+                p1[y, x + 1] = (p1[y, x + 1] + rate * ux) * (both * n)
+                p2[y, x + 1] = (p2[y, x + 1] + rate * uy) * (both * n)
+                q1[y, x + 1] = (q1[y, x + 1] + rate * vx) * (both * m)
+                q2[y, x + 1] = (q2[y, x + 1] + rate * vy) * (both * m)
+        error = 0.0
+        for x in range(width):
+            error += sums[x]
+    return error
