@@ -78,7 +78,7 @@ def run(
     images = np.zeros((len(label), 0), np.float32) if data.images is None else data.images
     rows, accuracies = [], []
     for seed in settings.get("seeds", [0]):
-        for fold in folds(settings["protocol"], data.subject, label, seed=seed):
+        for fold in folds(settings["protocol"], data.subject, label, seed=seed, settings=settings):
             train = np.union1d(fold.train, fold.validation)
             model = fit(system, images[train], label[train], len(classes), seed)
             probabilities = model(images[fold.test])

@@ -114,6 +114,7 @@ def finetune(
             samples.labels,
             validation=settings["head"]["validation"],
             seed=seed,
+            settings=settings,
         )
         names = {"experiment": settings["experiment"], "repeat": seed}
         log.info("repeat %d: %d clips, %d folds, rows %s", seed, len(samples.clips), len(parts), samples.rows.shape)

@@ -82,7 +82,12 @@ def train_fold(
     plans = [Graph.load(graph) for graph in graphs]
     samples = load_signals(caches, plans[0].side, settings)
     parts = folds(
-        settings["protocol"], samples.subjects, samples.labels, validation=settings["head"]["validation"], seed=seed
+        settings["protocol"],
+        samples.subjects,
+        samples.labels,
+        validation=settings["head"]["validation"],
+        seed=seed,
+        settings=settings,
     )
     number = next((n for n, part in enumerate(parts) if part.name == fold), None)
     answers, accuracies, curve = [], [], []

@@ -1,14 +1,17 @@
 """Who trains, who chooses the epoch, who is tested: splits by subject.
 
-A split never divides a subject. The labels of test clips are kept from everything that trains: :class:`Fold` hands out
-training and validation labels only.
+No split divides a subject, but for the one that rebuilds a paper's. The labels of test clips are kept from everything
+that trains: :class:`Fold` hands out training and validation labels only.
 """
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from merflow.clips import database
 from merflow.errors import ConfigError, InputError
 
 TRIES = 64
@@ -17,10 +20,10 @@ TRIES = 64
 
 @dataclass(frozen=True)
 class Fold:
-    """One split of the clips into three parts without a common subject.
+    """One split of the clips into three parts, without a common subject but in ``paper-holdout``.
 
     Attributes:
-        name: the subject left out, for leave-one-subject-out.
+        name: the subject or database left out, or a name.
         train: int64, places of the clips that train.
         validation: int64, places of the clips that choose the epoch; may be empty if there are two subjects only.
         test: int64, places of the clips that are predicted.
@@ -36,19 +39,152 @@ class Fold:
         return labels[self.train], labels[self.validation]
 
 
+PROTOCOLS = ("loso", "composite-loso", "subject-kfold", "cross-dataset", "paper-holdout")
+
+
 def folds(
-    protocol: str, subjects: Sequence[str], labels: Sequence, *, validation: float = 0.2, seed: int = 0
+    protocol: str,
+    subjects: Sequence[str],
+    labels: Sequence,
+    *,
+    validation: float = 0.2,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
 ) -> list[Fold]:
-    """The folds of a protocol by name; arguments as in :func:`loso`.
+    """The folds of a protocol by name; ``subjects``, ``labels``, ``validation`` and ``seed`` as in :func:`loso`.
+
+    ``loso`` and ``composite-loso`` leave one subject out (the latter is scored by database too, as MEGC 2019 asks);
+    ``subject-kfold`` leaves one of k groups of subjects out; ``cross-dataset`` one database; ``paper-holdout`` draws
+    test clips without regard to subjects, as the TSDGCN paper seems to.
+
+    Args:
+        protocol: one of :data:`PROTOCOLS`.
+        subjects: subject of each clip, after its database: ``samm/006``.
+        labels: class of each clip.
+        validation: share of the other subjects that chooses the epoch.
+        seed: of every draw.
+        settings: ``folds`` (k of ``subject-kfold``, else 5), ``test_clips`` (of ``paper-holdout``, else a fifth).
 
     Raises:
         ConfigError: unknown protocol.
+        InputError: too few subjects, databases or clips.
     """
-    # Leave-one-subject-out over the subjects of all databases is the composite protocol of MEGC 2019; what differs is
-    # that it is scored by database too.
-    if protocol not in ("loso", "composite-loso"):
-        raise ConfigError(f"protocol: {protocol!r} is not allowed; allowed: loso, composite-loso")
-    return loso(subjects, labels, validation=validation, seed=seed)
+    own = settings or {}
+    match protocol:
+        case "loso" | "composite-loso":
+            return loso(subjects, labels, validation=validation, seed=seed)
+        case "subject-kfold":
+            return subject_kfold(subjects, labels, own.get("folds") or 5, validation=validation, seed=seed)
+        case "cross-dataset":
+            return cross_dataset(subjects, labels, validation=validation, seed=seed)
+        case "paper-holdout":
+            return [paper_holdout(subjects, labels, own.get("test_clips"), validation=validation, seed=seed)]
+    raise ConfigError(f"protocol: {protocol!r} is not allowed; allowed: {', '.join(PROTOCOLS)}")
+
+
+def fold_names(protocol: str, subjects: Iterable[str], settings: Mapping[str, Any] | None = None) -> list[str]:
+    """Names that :func:`folds` can give for these subjects; a fold whose clips all failed is missing there."""
+    match protocol:
+        case "subject-kfold":
+            return [f"fold-{number}" for number in range(1, ((settings or {}).get("folds") or 5) + 1)]
+        case "cross-dataset":
+            return sorted({database(subject) for subject in subjects})
+        case "paper-holdout":
+            return ["holdout"]
+    return sorted(set(subjects))
+
+
+def subject_kfold(
+    subjects: Sequence[str], labels: Sequence, count: int = 5, *, validation: float = 0.2, seed: int = 0
+) -> list[Fold]:
+    """Leave one of ``count`` groups of subjects out; the groups' shares of the classes are as alike as subjects allow.
+
+    Groups are those of scikit-learn's StratifiedGroupKFold. Arguments as in :func:`loso`.
+
+    Raises:
+        InputError: fewer subjects than folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    subjects, labels = np.asarray(subjects, dtype=str), np.asarray(labels)
+    people = len(np.unique(subjects))
+    if people < count:
+        raise InputError(f"subject-kfold with {count} folds needs as many subjects with labelled clips, found {people}")
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # Classes of few clips are usual here.
+        groups = [test for _, test in splitter.split(subjects, labels, subjects)]
+    return [
+        _fold(f"fold-{number}", np.sort(test), subjects, labels, validation, (seed, number))
+        for number, test in enumerate(groups, 1)
+    ]
+
+
+def cross_dataset(subjects: Sequence[str], labels: Sequence, *, validation: float = 0.2, seed: int = 0) -> list[Fold]:
+    """Leave one database out: train on the others. Arguments as in :func:`loso`; databases stand before the subjects.
+
+    Raises:
+        InputError: one database only.
+    """
+    subjects, labels = np.asarray(subjects, dtype=str), np.asarray(labels)
+    databases = np.array([database(subject) for subject in subjects])
+    names = np.unique(databases)
+    if len(names) < 2:
+        raise InputError(f"cross-dataset needs clips of at least 2 databases, found {', '.join(names)}")
+    return [
+        _fold(str(name), np.flatnonzero(databases == name), subjects, labels, validation, (seed, number))
+        for number, name in enumerate(names)
+    ]
+
+
+def paper_holdout(
+    subjects: Sequence[str], labels: Sequence, clips: int | None = None, *, validation: float = 0.2, seed: int = 0
+) -> Fold:
+    """One hold-out as in Tables II to VII of the TSDGCN paper: a stated number of test clips, spread over the classes.
+
+    The paper does not state its split; accuracies that are multiples of 1/44 and 1/160 speak for 44 test clips of MMEW
+    and 16 of SAMM, by class in proportion. Subjects are not kept apart, as the paper does not say that they were:
+    people of the test have clips in training, so numbers are too good. One seed is one repeat.
+
+    Args:
+        subjects: as in :func:`loso`; they divide training from validation only.
+        labels: class of each clip.
+        clips: test clips, given to the classes by largest remainder (:func:`largest_remainder`); None: a fifth.
+        validation: as in :func:`loso`.
+        seed: of the draw.
+
+    Raises:
+        InputError: not fewer test clips than clips.
+    """
+    subjects, labels = np.asarray(subjects, dtype=str), np.asarray(labels)
+    wanted = round(len(labels) / 5) if clips is None else clips
+    if not 0 < wanted < len(labels):
+        raise InputError(f"paper-holdout of {wanted} test clips needs more clips than that, found {len(labels)}")
+    names, counts = np.unique(labels, return_counts=True)
+    generator = np.random.default_rng((seed, 2203))
+    test = [
+        generator.permutation(np.flatnonzero(labels == name))[:share]
+        for name, share in zip(names, largest_remainder(counts, wanted), strict=True)
+    ]
+    return _fold("holdout", np.sort(np.concatenate(test)), subjects, labels, validation, (seed, 0))
+
+
+def largest_remainder(counts: Sequence[int], total: int) -> list[int]:
+    """``total`` seats given to groups in proportion to ``counts``: whole parts first, then by the largest remainder."""
+    exact = np.asarray(counts) * total / np.sum(counts)
+    seats = np.floor(exact).astype(int)
+    order = np.argsort(-(exact - seats), kind="stable")
+    seats[order[: total - seats.sum()]] += 1
+    return seats.tolist()
+
+
+def _fold(
+    name: str, test: np.ndarray, subjects: np.ndarray, labels: np.ndarray, validation: float, seed: tuple[int, int]
+) -> Fold:
+    """The fold of given test clips: subjects of the others choose the epoch or train."""
+    others = np.setdiff1d(np.arange(len(subjects)), test)
+    train, held = hold_out(subjects[others], labels[others], share=validation, seed=seed)
+    return Fold(name, others[train], others[held], test)
 
 
 def loso(

@@ -16,10 +16,15 @@ from merflow.datasets.entries import relabel
 from merflow.datasets.labels import class_set
 from merflow.errors import ConfigError, InputError, MerflowError
 from merflow.files import digest, key
+from merflow.protocols import fold_names
 from merflow.sources import source_token
 
 FOOTAGE = ("clip", "subject", "kind", "frames", "onset", "apex", "offset", "align", "problem")
 """What alignment needs of a clip. A corrected label is not among it, so it reruns nothing before the cache."""
+
+SPLIT_OF = {"subject-kfold": ("folds", "seeds"), "paper-holdout": ("test_clips", "seeds")}
+"""Keys of an experiment that decide the split of a protocol; each seed draws another."""
+SPLIT = ("folds", "test_clips")
 
 
 class Study:
@@ -134,8 +139,10 @@ class Study:
                     system if len(groups) == 1 else "-".join(filter(None, [system, *group[0], *group[1:3], group[3]]))
                 )
                 name = f"floor-{name}" if name in declared else name
-                own = {k: experiment[k] for k in ("micro", "prep", "protocol", "classes") if k in experiment}
-                floors[name] = own | {"system": system, "seeds": [0]}
+                own = {k: experiment[k] for k in ("micro", "prep", "protocol", *SPLIT, "classes") if k in experiment}
+                # Where a seed draws the split, the floors repeat it; else they draw nothing that matters.
+                seeds = experiment["seeds"] if "seeds" in SPLIT_OF.get(experiment["protocol"], ()) else [0]
+                floors[name] = own | {"system": system, "seeds": seeds}
         return declared | floors
 
     @property
@@ -268,10 +275,19 @@ class Study:
                     f"experiments.{name}.micro: labelled clips of {found} only; loso needs 2 subjects or more"
                 )
             databases = sorted({database(person) for person in people})
-            if experiment["protocol"] == "composite-loso" and len(databases) < 2:
+            protocol = experiment["protocol"]
+            if protocol in ("composite-loso", "cross-dataset") and len(databases) < 2:
                 raise ConfigError(
-                    f"experiments.{name}.protocol: composite-loso is for several databases; the clips are of "
+                    f"experiments.{name}.protocol: {protocol} is for several databases; the clips are of "
                     f"{databases[0]} only: give loso, or more datasets in `micro`"
+                )
+            if protocol == "subject-kfold" and len(people) < experiment["folds"]:
+                raise ConfigError(
+                    f"experiments.{name}.folds: {experiment['folds']} folds need as many subjects, found {len(people)}"
+                )
+            if protocol == "paper-holdout" and (experiment["test_clips"] or 1) >= len(usable):
+                raise ConfigError(
+                    f"experiments.{name}.test_clips: {experiment['test_clips']} of {len(usable)} leave none to train"
                 )
             if experiment["system"] not in LEARNED:
                 continue
@@ -303,11 +319,11 @@ class Study:
     def finetune_settings(self, experiment: str) -> dict[str, Any]:
         """Everything beside the features that decides the training of the head."""
         e = self.experiments[experiment]
-        own = {name: e[name] for name in ("branches", "fusion", "loss", "head", "protocol", "seeds")}
+        own = {name: e[name] for name in ("branches", "fusion", "loss", "head", "protocol", "seeds", *SPLIT)}
         return own | self._recognised(experiment)
 
     def folds(self, experiment: str) -> dict[str, str]:
-        """Name of each fold by its file key: the subjects with a labelled clip that can be used."""
+        """Name of each fold by its file key, of the subjects with a labelled clip that can be used."""
         classes, labels = self.classes(experiment), self.labels(experiment)
         people = {
             clip.subject
@@ -315,12 +331,15 @@ class Study:
             for clip in self.index(dataset).clips
             if labels.get(dataset, {}).get(clip.clip, clip.label) in classes and not clip.problem
         }
-        return {key(person): person for person in sorted(people)}
+        e = self.experiments[experiment]
+        return {key(name): name for name in fold_names(e["protocol"], people, e)}
 
     def fold_settings(self, experiment: str, seed: str) -> dict[str, Any]:
         """Everything beside its files that decides the training of a fold."""
         e = self.experiments[experiment]
-        own = {name: e[name] for name in ("branches", "fusion", "loss", "head", "protocol", "transfer", "pretrain")}
+        own = {
+            name: e[name] for name in ("branches", "fusion", "loss", "head", "protocol", "transfer", "pretrain", *SPLIT)
+        }
         seeds = [network["seed"] for network in self._networks(e, int(seed)).values()]
         own |= {"signal": e["temporal"]["signal"], "network_seeds": seeds}
         return own | self._recognised(experiment)
@@ -345,7 +364,7 @@ class Study:
     def floor_settings(self, experiment: str) -> dict[str, Any]:
         """Settings of a baseline."""
         e = self.experiments[experiment]
-        own = {name: e[name] for name in ("system", "protocol", "seeds")}
+        own = {name: e[name] for name in ("system", "protocol", "seeds", *SPLIT)}
         return own | self._recognised(experiment)
 
     def _recognised(self, experiment: str) -> dict[str, Any]:
@@ -461,7 +480,12 @@ def subject_key(subject: str) -> str:
 
 def _comparison(experiment: Mapping[str, Any]) -> tuple:
     """What two experiments must share to be comparable: datasets, preparation, protocol, classes."""
-    shared = experiment["prep"], experiment["protocol"], _frozen(experiment.get("classes"))
+    split = "-".join(_joined(experiment[name]) for name in SPLIT_OF.get(experiment["protocol"], ()))
+    shared = (
+        experiment["prep"],
+        experiment["protocol"] + (f"-{split}" if split else ""),
+        _frozen(experiment.get("classes")),
+    )
     return tuple(micro_datasets(experiment)), *shared
 
 
@@ -470,3 +494,8 @@ def _frozen(classes: Any) -> str:
     if isinstance(classes, Mapping):
         return digest(sorted(classes["map"].items()), classes.get("column"))[:6]
     return classes if isinstance(classes, str) else "-".join(classes or ())
+
+
+def _joined(value: Any) -> str:
+    """A setting as part of a name."""
+    return ".".join(map(str, value)) if isinstance(value, list) else "default" if value is None else str(value)

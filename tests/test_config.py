@@ -148,6 +148,24 @@ def test_networks_that_depend_on_the_fold_are_planned_by_fold():
     assert Study(load_config(BASE, overlay)).prepared() == [("demo-micro", "default")], "no macro set is prepared"
 
 
+def test_floors_repeat_what_the_seeds_of_a_holdout_draw():
+    overlay = experiment(protocol="paper-holdout", test_clips=20, seeds=[0, 1])
+    overlay["experiments"]["other"] = overlay["experiments"]["mine"] | {"protocol": "loso"}
+    study = Study(load_config(BASE, overlay))
+    study.check()
+    floors = {name: study.experiments[name]["seeds"] for name in study.floors if "majority" in name}
+    assert floors == {
+        "majority-demo-micro-default-paper-holdout-20-0.1": [0, 1],
+        "majority-demo-micro-default-loso": [0],
+    }
+    with pytest.raises(ConfigError, match="experiments.mine.folds: 13 folds need as many subjects, found 12"):
+        Study(load_config(BASE, experiment(protocol="subject-kfold", folds=13))).check()
+    with pytest.raises(ConfigError, match="test_clips: 120 of 120 leave none to train"):
+        Study(load_config(BASE, experiment(protocol="paper-holdout", test_clips=120))).check()
+    with pytest.raises(ConfigError, match="cross-dataset is for several databases; the clips are of demo-micro only"):
+        Study(load_config(BASE, experiment(protocol="cross-dataset"))).check()
+
+
 def test_two_networks_of_one_specification_have_seeds_and_names_of_their_own():
     study = Study(load_config(BASE, experiment(graphs=["8+2", "8+2"], seeds=[0, 1000])))
     networks = study.networks("mine")

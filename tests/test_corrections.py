@@ -75,9 +75,11 @@ def test_a_correction_may_be_wrong_too_and_the_row_of_the_workbook_is_told(tree)
     assert any(p.row == 2 and "77" in p.problem for p in told(index, effect="apex spotted"))
 
 
-def test_an_exclusion_is_the_users_will_and_stops_nothing(tree):
-    index = corrected(tree, "my-mmew-micro,S01,S01-02-001,exclude,,eyes closed", on_problem="stop")
-    assert "S01-02-001" not in usable(index)
+def test_an_exclusion_is_the_users_will_and_stops_nothing(tmp_path):
+    takes = [Take(1, "S01-01-001", "happiness"), Take(2, "S02-02-001", "surprise")]
+    tree = trees.mmew_micro(tmp_path / "MMEW", takes)
+    index = corrected(tree, "my-mmew-micro,S01,S01-01-001,exclude,,eyes closed", on_problem="stop")
+    assert usable(index) == {"S02-02-001"}
 
 
 def test_a_clip_may_be_excluded_with_a_reason(tree):

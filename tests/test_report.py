@@ -312,6 +312,16 @@ def test_published_counts_stand_beside_what_was_found(study, page):
     assert found["people-macro"]["expected"] is None
 
 
+def test_a_protocol_that_divides_subjects_is_called_so(study, page, tmp_path):
+    assert "divides subjects" not in page.text
+    metrics = pd.read_csv(study["metrics"]).assign(protocol="paper-holdout")
+    metrics.to_csv(tmp_path / "metrics.csv", index=False)
+    assert (
+        "people of the test have other clips in training"
+        in written(study | {"metrics": tmp_path / "metrics.csv"}, tmp_path).text
+    )
+
+
 def test_corrections_have_a_place_of_their_own(study, page):
     (dataset,) = (d for d in contents.datasets(study) if d["corrected"])
     assert [row["problem"] for row in dataset["corrected"]] == [

@@ -134,16 +134,16 @@ class TableRow(torch.autograd.Function):
         for images, winner in zip(
             parts(x, x.shape[1], len(x) * max(weight.shape[1:])), ctx.saved_tensors[8:], strict=True
         ):
-            active = torch.where(result[:, images] > 0, gradient[:, images], 0)
+            active = torch.ops.aten.threshold_backward(gradient[:, images], result[:, images], 0)
             bias_gradient += active.sum(dim=(0, 1))
             # A node that fills two places of its cluster has its gradient in the first of them.
             g = to_winners(active.view(len(pool), -1), winner, pool.shape[1]).flatten(0, 1).index_select(0, place)
             terms = chebyshev_terms(SparseMatrix(*laplacian), g.view(len(x), -1, weight.shape[2]), len(weight))
             transposed = _rows(x[:, images].contiguous()).T
-            part = 0
+            part = x.new_zeros(transposed.shape[1], weight.shape[1])
             for term, factor, total in zip(terms, weight, weight_gradient, strict=True):
                 total.addmm_(transposed, _rows(term))
-                part = torch.addmm(part, _rows(term), factor.T)
+                part.addmm_(_rows(term), factor.T)
             x_gradient[:, images] = part.view(len(x), -1, weight.shape[1])
         return x_gradient, weight_gradient, bias_gradient, *[None] * 5
 
@@ -184,7 +184,11 @@ class FirstRow(torch.autograd.Function):
         outputs = weight.shape[2]
         weight_gradient, bias_gradient = torch.zeros_like(weight[:, 0]), weight.new_zeros(outputs)
         for images, winner in zip(parts(terms, len(terms), terms.shape[2] * outputs), winners, strict=True):
-            active = torch.where(result[:, images] > 0, gradient[:, images], 0).transpose(0, 1).reshape(-1, outputs)
+            active = (
+                torch.ops.aten.threshold_backward(gradient[:, images], result[:, images], 0)
+                .transpose(0, 1)
+                .reshape(-1, outputs)
+            )
             bias_gradient += active.sum(dim=0)
             g = to_winners(active, winner, ctx.children)
             weight_gradient += (terms[images] @ g.view(-1, terms.shape[2], outputs)).sum(dim=0)
@@ -213,7 +217,7 @@ def _pictures(x: Tensor) -> Tensor:
 
     This is what torch pools fastest.
     """
-    return x.unsqueeze(3).transpose(1, 2)
+    return x.unsqueeze(2).permute(0, 3, 1, 2)
 
 
 def largest_child(x: Tensor, winners: bool) -> tuple[Tensor, Tensor | None]:

@@ -2,10 +2,10 @@
 
 It follows OpenCV's scheme step by step and differs from it by rounding. Three things make the loops fast:
 
-- Arrays are padded to the right by up to a vector's length, and below by a row. A pixel beyond the edge repeats the
-  last one, so that no derivative needs a branch, and no row ends in a remainder that is worked off one by one.
+- Arrays are padded. Pixels beyond the edge repeat the last one, so that no derivative needs a branch and no row ends
+  in a remainder that is worked off one by one; rows begin where vectors begin.
 - ``error_model="numpy"``: a division that may raise cannot be vectorised.
-- The arrays' beginnings are spread over the lines of the first-level cache, which they all would share otherwise.
+- The beginnings of the arrays are spread over the lines of the first-level cache, which they would all share otherwise.
 
 Every sum has a fixed order, so results are the same bits from run to run, and one thread does the work.
 """
@@ -71,17 +71,16 @@ def _level(
     reach = np.float32(float(options["lambda"]) * float(options["theta"]))
     rate = np.float32(float(options["tau"]) / float(options["theta"]))
     enough = np.float32(float(options["epsilon"]) ** 2 * height * width)
-    u, v, *dual, slope_x, slope_y, constant, inverse = padded = _padded(10, height, width)
+    u, v, *dual, slope_x, slope_y, constant, inverse, sums = _padded(11, height, width)
     inside = np.s_[:height, :width]
     parts = [u[inside], v[inside]]
     for part, given in zip(parts, flow, strict=True):
         part[:] = given
-    columns, rows = np.meshgrid(*(np.arange(size, dtype=np.float32) for size in (width, height)))
+    columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
     gradients = [
         cv2.Sobel(second, cv2.CV_32F, 1 - axis, axis, ksize=1, scale=0.5, borderType=cv2.BORDER_REPLICATE)
         for axis in (0, 1)
     ]
-    sums = np.zeros(padded[0].shape[1] - 1, np.float32)
     for _ in range(int(options["warps"])):
         places = columns + parts[0], rows + parts[1]
         warped = cv2.remap(second, *places, cv2.INTER_CUBIC)
@@ -93,19 +92,25 @@ def _level(
             for part in parts:
                 cv2.medianBlur(part, MEDIAN, dst=part)
             error = _iterate(
-                u, v, *dual, slope_x, slope_y, constant, inverse, sums, height, width, reach, theta, rate, enough, INNER
+                u, v, *dual, slope_x, slope_y, constant, inverse, sums[0],
+                height, width, _whole_vectors(width), reach, theta, rate, enough, INNER,
             )  # fmt: skip
             rounds += 1
     return [part.copy() for part in parts]
 
 
 def _padded(count: int, height: int, width: int) -> list[np.ndarray]:
-    """``count`` arrays of zeros, float32 [height + 1, W], W = width rounded up to whole vectors, and one more."""
-    shape = height + 1, -(-width // _VECTOR) * _VECTOR + 1
+    """``count`` arrays of zeros, float32 [height + 1, W + a vector], W = width rounded up to whole vectors."""
+    shape = height + 1, _whole_vectors(width) + _VECTOR
     size = shape[0] * shape[1]
     apart = size + (_SPREAD - size) % _PAGE
-    memory = np.zeros(count * apart, np.float32)
-    return [memory[begin : begin + size].reshape(shape) for begin in range(0, count * apart, apart)]
+    memory = np.zeros(count * apart + _VECTOR, np.float32)
+    begin = -(memory.ctypes.data // memory.itemsize) % _VECTOR
+    return [memory[place : place + size].reshape(shape) for place in range(begin, begin + count * apart, apart)]
+
+
+def _whole_vectors(width: int) -> int:
+    return -(-width // _VECTOR) * _VECTOR
 
 
 @_compiled
@@ -125,19 +130,21 @@ def _linearise(first, warped, slope_x, slope_y, u, v, constant, inverse):  # noq
 
 
 @_compiled
-def _iterate(
-    u, v, p1, p2, q1, q2, slope_x, slope_y, constant, inverse, sums, height, width, reach, theta, rate, enough, most
-):
+def _iterate(  # noqa: D417
+    u, v, p1, p2, q1, q2, slope_x, slope_y, constant, inverse, sums,
+    height, width, wide, reach, theta, rate, enough, most,
+):  # fmt: skip
     """At most ``most`` steps of the flow u, v and of its dual variables p (of u) and q (of v).
 
-    The dual arrays are shifted by one row and one column: ``p1[y + 1, x + 1]`` belongs to ``u[y, x]``, and row 0 and
-    column 0 are the zeros that the divergence meets at the edge.
+    The dual arrays are shifted by a row and a vector: ``p1[y + 1, x + _VECTOR]`` belongs to ``u[y, x]``, and the row
+    above and the column to the left are the zeros that the divergence meets at the edge.
 
     Args:
         u, v, p1, p2, q1, q2, slope_x, slope_y, constant, inverse: padded arrays; the first six are changed.
-        sums: [W - 1], room for the squared steps of each column.
-        height: rows that count.
-        width: columns that count.
+        sums: room for the sum of squared steps of each column.
+        height: rows.
+        width: columns.
+        wide: columns with those beyond the edge: whole vectors.
         reach: lambda * theta.
         theta: tightness.
         rate: tau / theta.
@@ -147,7 +154,6 @@ def _iterate(
     Returns:
         Sum of squared steps of the last iteration, float64.
     """
-    padded = sums.size
     one = np.float32(1)
     error = np.inf
     count = 0
@@ -155,31 +161,35 @@ def _iterate(
         count += 1
         sums[:] = 0
         for y in range(height):
-            for x in range(padded):
+            for x in range(wide):
                 a, b = slope_x[y, x], slope_y[y, x]
                 s = -(constant[y, x] + a * u[y, x] + b * v[y, x]) * inverse[y, x]
                 s = min(max(s, -reach), reach)
-                du = s * a + theta * (p1[y + 1, x + 1] - p1[y + 1, x] + p2[y + 1, x + 1] - p2[y, x + 1])
-                dv = s * b + theta * (q1[y + 1, x + 1] - q1[y + 1, x] + q2[y + 1, x + 1] - q2[y, x + 1])
+                du = s * a + theta * (
+                    p1[y + 1, x + _VECTOR] - p1[y + 1, x + _VECTOR - 1] + p2[y + 1, x + _VECTOR] - p2[y, x + _VECTOR]
+                )
+                dv = s * b + theta * (
+                    q1[y + 1, x + _VECTOR] - q1[y + 1, x + _VECTOR - 1] + q2[y + 1, x + _VECTOR] - q2[y, x + _VECTOR]
+                )
                 u[y, x] += du
                 v[y, x] += dv
                 sums[x] += du * du + dv * dv
-            for x in range(width, padded + 1):
+            for x in range(width, wide + 1):
                 u[y, x] = u[y, width - 1]
                 v[y, x] = v[y, width - 1]
         u[height] = u[height - 1]
         v[height] = v[height - 1]
         for y in range(1, height + 1):
-            for x in range(padded):
+            for x in range(wide):
                 ux, uy = u[y - 1, x + 1] - u[y - 1, x], u[y, x] - u[y - 1, x]
                 vx, vy = v[y - 1, x + 1] - v[y - 1, x], v[y, x] - v[y - 1, x]
                 m = one + rate * np.sqrt(ux * ux + uy * uy)
                 n = one + rate * np.sqrt(vx * vx + vy * vy)
                 both = one / (m * n)  # One division for two: it is the slowest of all.
-                p1[y, x + 1] = (p1[y, x + 1] + rate * ux) * (both * n)
-                p2[y, x + 1] = (p2[y, x + 1] + rate * uy) * (both * n)
-                q1[y, x + 1] = (q1[y, x + 1] + rate * vx) * (both * m)
-                q2[y, x + 1] = (q2[y, x + 1] + rate * vy) * (both * m)
+                p1[y, x + _VECTOR] = (p1[y, x + _VECTOR] + rate * ux) * (both * n)
+                p2[y, x + _VECTOR] = (p2[y, x + _VECTOR] + rate * uy) * (both * n)
+                q1[y, x + _VECTOR] = (q1[y, x + _VECTOR] + rate * vx) * (both * m)
+                q2[y, x + _VECTOR] = (q2[y, x + _VECTOR] + rate * vy) * (both * m)
         error = 0.0
         for x in range(width):
             error += sums[x]
