@@ -66,6 +66,7 @@ include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/finetune.smk"
 include: "workflow/rules/in_fold.smk"
+include: "workflow/rules/tables.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 

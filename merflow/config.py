@@ -10,6 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from merflow.errors import ConfigError
+from merflow.variants import label, published, variants, varied
 
 SCHEMA = Path(__file__).parents[1] / "workflow" / "schemas" / "config.schema.yaml"
 REPLACED = ("datasets", "experiments")
@@ -78,7 +79,7 @@ def settle(settings: Mapping[str, Any]) -> dict[str, Any]:
     settings = _filled(settings, schema)
     for dataset in settings["datasets"].values():
         dataset.setdefault("kind", KINDS.get(dataset["layout"], "micro") or "micro")
-    problems = list(_cross_problems(settings))
+    problems = list(_cross_problems(settings)) + list(_table_problems(settings, schema))
     if problems:
         raise ConfigError(_listed(problems))
     return settings
@@ -185,6 +186,39 @@ def _corrections(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, dataset in settings["datasets"].items():
         if dataset.get("corrections"):
             yield f"datasets.{name}.corrections", dataset["corrections"]
+
+
+def table_cells(settings: Mapping[str, Any], table: str) -> list[tuple[str, str, dict[str, Any]]]:
+    """Row, column and experiment of every cell of a table of variants."""
+    own = settings["tables"][table]
+    base = varied(settings["experiments"][own["of"]], own["set"])
+    return [
+        (label(row), label(column), varied(varied(base, row), column))
+        for row in variants(own["rows"])
+        for column in variants(own.get("columns"))
+    ]
+
+
+def _table_problems(settings: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with tables of variants: the experiment, and what its variants make of it."""
+    for name, table in settings["tables"].items():
+        here, experiment = f"tables.{name}", settings["experiments"].get(table["of"])
+        if experiment is None or experiment["system"] not in LEARNED:
+            trained = [n for n, e in settings["experiments"].items() if e["system"] in LEARNED]
+            yield f"{here}.of: no experiment {table['of']!r} that trains a network; there are: {', '.join(trained)}"
+            continue
+        if table["published"] and table["published"] not in (known := {key[0] for key in published()}):
+            yield f"{here}.published: no table {table['published']!r}; there are: {', '.join(sorted(known))}"
+        cells = table_cells(settings, name)
+        if len({cell[:2] for cell in cells}) < len(cells):
+            yield f"{here}: two cells have the same name; vary something else in them"
+        for row, column, cell in cells:
+            where = " | ".join(filter(None, (row, column)))
+            changed = dict(settings) | {"experiments": {table["of"]: cell}, "tables": {}}
+            found = list(_schema_problems(changed, schema)) or list(_cross_problems(changed))
+            yield from (f"{here}, cell {where}: {problem}" for problem in found)
+            if not found and (cell["transfer"] != "frozen" or cell["pretrain"]["exclude_test_subjects"]):
+                yield f"{here}, cell {where}: tables are for transfer: frozen, whose features are extracted once"
 
 
 def _cross_problems(settings: Mapping[str, Any]) -> Iterator[str]:

@@ -7,7 +7,9 @@ similarity fitted to each field, the motion of the head, is subtracted and kept.
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +38,16 @@ DEFAULTS: dict[str, Any] = {
 }
 """Settings of the stage.
 
-``backend``: ``opencv``; ``reference``: flow from the ``onset`` to each key-frame, or from each one to the next
-(``consecutive``); ``tau`` (time step), ``lambda`` (weight of the data term), ``theta`` (tightness), ``scales`` and
-``step`` (pyramid), ``warps`` and ``epsilon`` (when to stop) as in OpenCV's DualTVL1OpticalFlow; ``normalise``: local
-contrast normalisation first; ``rigid``: subtract the motion of the head.
+``backend``: who solves TV-L1 (:mod:`merflow.tvl1`): ``opencv``; ``numba``, the same flow in a fraction of the time; or
+``torch``, which takes all pairs of a subject to the GPU together where there is one; ``reference``: flow from the
+``onset`` to each key-frame, or from each one to the next (``consecutive``); ``tau`` (time step), ``lambda`` (weight of
+the data term), ``theta`` (tightness), ``scales`` and ``step`` (pyramid), ``warps`` and ``epsilon`` (when to stop) as in
+OpenCV's DualTVL1OpticalFlow; ``normalise``: local contrast normalisation first; ``rigid``: subtract the motion of the
+head.
 """
-CHOICES = {"backend": ("opencv",), "reference": ("onset", "consecutive")}
+CHOICES = {"backend": ("opencv", "numba", "torch"), "reference": ("onset", "consecutive")}
 
+_PAIRS_AT_ONCE = 128  # Clips are gathered until they have so many pairs; the memory needed has a limit.
 _LEAST_RESIDUAL_PX = 0.02  # Below it there is nothing to tell apart; it keeps an exactly rigid field solvable.
 _CONTRAST = 1 / 6  # Three standard deviations of local contrast on either side fill [0, 1].
 
@@ -84,8 +89,8 @@ def tvl1(first: np.ndarray, second: np.ndarray, settings: Mapping[str, Any] | No
     Returns:
         float32 [2, H, W]: what is at (x, y) in ``first`` is at (x + u, y + v) in ``second``; pixels, u right, v down.
     """
-    options = _options(settings)
-    return _solve(first, second, _prepared(first, options), _prepared(second, options), options)
+    pair = _Asked(np.stack([first, second]), [(0, 1)])
+    return _solve([pair], _options(settings) | {"rigid": False})[0][0][0]
 
 
 def _options(settings: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -103,30 +108,58 @@ def _prepared(image: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
     return local_contrast(image) if options["normalise"] else np.asarray(image, np.float32) / 255
 
 
-def _solve(
-    first: np.ndarray,
-    second: np.ndarray,
-    detail_first: np.ndarray,
-    detail_second: np.ndarray,
-    options: Mapping[str, Any],
-) -> np.ndarray:
-    """TV-L1 on prepared frames, started from a fast coarse flow (DIS, Kroeger et al., ECCV 2016) of the plain ones.
+def _start(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """A fast coarse flow of the plain frames (DIS, Kroeger et al., ECCV 2016) to begin with, float32 [2, H, W].
 
     Normalised frames hold fine detail only, which says nothing about motions longer than itself: a smile of 10 px was
     lost without the start. Motions of a micro-expression are found either way.
     """
-    start = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(first, second, None)
-    solver = cv2.optflow.DualTVL1OpticalFlow_create(
-        tau=float(options["tau"]),
-        lambda_=float(options["lambda"]),
-        theta=float(options["theta"]),
-        nscales=int(options["scales"]),
-        scaleStep=float(options["step"]),
-        warps=int(options["warps"]),
-        epsilon=float(options["epsilon"]),
-        useInitialFlow=True,
-    )
-    return np.ascontiguousarray(np.moveaxis(solver.calc(detail_first, detail_second, start), 2, 0))
+    solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    return np.moveaxis(solver.calc(first, second, None), 2, 0)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The flow that is asked of a clip: what :func:`clip_flow` takes."""
+
+    frames: np.ndarray
+    pairs: Sequence[tuple[int, int]]
+    weights: np.ndarray | None = None
+
+
+def _solve(clips: Sequence[_Asked], options: Mapping[str, Any]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What :func:`clip_flow` returns for each of some clips of one size; all pairs go to the backend together."""
+    pairs = [
+        (number, pair)
+        for number, clip in enumerate(clips)
+        for pair in dict.fromkeys(clip.pairs)
+        if pair[0] != pair[1]
+    ]  # fmt: skip
+    found: dict[tuple[int, tuple[int, int]], np.ndarray] = {}
+    if pairs:
+        seen = dict.fromkeys((number, index) for number, pair in pairs for index in pair)
+        detail = {(number, index): _prepared(clips[number].frames[index], options) for number, index in seen}
+        first, second = (np.stack([detail[number, pair[end]] for number, pair in pairs]) for end in (0, 1))
+        start = np.stack([_start(*(clips[number].frames[index] for index in pair)) for number, pair in pairs])
+        # By name, not by an import: key-frames, cache and report use the fields of this module and no backend, so that
+        # they need neither numba nor torch. The script whose job comes here imports `merflow.tvl1` itself.
+        solve = import_module(".tvl1", __package__).backend(options["backend"])
+        found = dict(zip(pairs, solve(first, second, start, options), strict=True))
+    results = []
+    for number, clip in enumerate(clips):
+        shape = (2, *clip.frames.shape[1:])
+        fields: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
+        for pair in dict.fromkeys(clip.pairs):
+            motion, rigid = found.get((number, pair), np.zeros(shape, np.float32)), np.zeros(4, np.float32)
+            if options["rigid"] and (number, pair) in found:
+                rigid = np.array(fit_similarity(motion, clip.weights), np.float32)
+                motion = motion - similarity_field(rigid, shape[-1])
+            fields[pair] = motion, rigid
+        if clip.pairs:
+            results.append(tuple(np.stack([fields[pair][part] for pair in clip.pairs]) for part in (0, 1)))
+        else:
+            results.append((np.zeros((0, *shape), np.float32), np.zeros((0, 4), np.float32)))
+    return results
 
 
 def _grid(size: int, every: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -245,7 +278,7 @@ def flow_image(flow: np.ndarray, full: float | None = None) -> np.ndarray:
 
 def clip_flow(
     frames: np.ndarray,
-    pairs: list[tuple[int, int]],
+    pairs: Sequence[tuple[int, int]],
     settings: Mapping[str, Any] | None = None,
     weights: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -261,24 +294,7 @@ def clip_flow(
         The flow, float32 [M, 2, S, S], with the motion of the head subtracted (unless ``rigid`` is false), and that
         motion, float32 [M, 4], as :func:`fit_similarity` returns it (zeros if ``rigid`` is false).
     """
-    options = _options(settings)
-    size = frames.shape[-1]
-    prepared: dict[int, np.ndarray] = {}
-    done: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
-    for pair in dict.fromkeys(pairs):
-        for index in pair:
-            if index not in prepared:
-                prepared[index] = _prepared(frames[index], options)
-        motion, rigid = np.zeros((2, size, size), np.float32), np.zeros(4, np.float32)
-        if pair[0] != pair[1]:
-            motion = _solve(*(frames[i] for i in pair), *(prepared[i] for i in pair), options)
-            if options["rigid"]:
-                rigid = np.array(fit_similarity(motion, weights), np.float32)
-                motion = motion - similarity_field(rigid, size)
-        done[pair] = motion, rigid
-    if not pairs:
-        return np.zeros((0, 2, size, size), np.float32), np.zeros((0, 4), np.float32)
-    return np.stack([done[pair][0] for pair in pairs]), np.stack([done[pair][1] for pair in pairs])
+    return _solve([_Asked(frames, pairs, weights)], _options(settings))[0]
 
 
 def subject_flow(
@@ -309,6 +325,7 @@ def subject_flow(
         aligned = json.loads(source.attrs["settings"])
         side, usual = int(source.attrs["size"]), (float(aligned["crop"]), float(aligned["eye_height"]))
         target.attrs["settings"] = json.dumps(options, sort_keys=True)
+        waiting: list[tuple[h5py.Group, _Asked]] = []
         for group in source.values():
             clip = str(group.attrs["clip"])
             written = target.create_group(key(clip))
@@ -324,14 +341,24 @@ def subject_flow(
             if strange:
                 raise InputError(f"{keyframes}: frame {strange[0]} of clip {clip} is not in {faces}; make it anew")
             # The first row is the onset; a still image has one row and no flow.
-            chosen = [place[int(number)] for number in numbers]
+            needed, chosen = np.unique([place[int(number)] for number in numbers], return_inverse=True)
+            chosen = chosen.tolist()
             earlier = chosen[:-1] if options["reference"] == "consecutive" else chosen[:1] * (len(chosen) - 1)
             weights = face_weights(side, *group.attrs.get("geometry", usual))  # Face crops have their own.
-            flow, rigid = clip_flow(group["frames"][()], list(zip(earlier, chosen[1:], strict=True)), options, weights)
-            size = flow.shape[-1]
-            lengths = [float(np.hypot(*similarity_field(row, size)).mean()) for row in rigid]
-            written["flow"], written["rigid"] = flow.astype(np.float16), rigid
             written["frame_numbers"] = numbers[1:]
-            written.attrs["backend"] = options["backend"]
-            written.attrs["head_motion_px"] = max(lengths, default=0.0)
-            log.info("%s: %d fields, head motion %.2f px", clip, len(flow), max(lengths, default=0.0))
+            pairs = list(zip(earlier, chosen[1:], strict=True))
+            waiting.append((written, _Asked(group["frames"][()][needed], pairs, weights)))
+            if sum(len(asked.pairs) for _, asked in waiting) >= _PAIRS_AT_ONCE:
+                _write(waiting, options)
+                waiting.clear()
+        _write(waiting, options)
+
+
+def _write(waiting: Sequence[tuple[h5py.Group, _Asked]], options: Mapping[str, Any]) -> None:
+    """Solve what is asked of some clips and write it into their groups."""
+    for (group, _), (flow, rigid) in zip(waiting, _solve([asked for _, asked in waiting], options), strict=True):
+        lengths = [float(np.hypot(*similarity_field(row, flow.shape[-1])).mean()) for row in rigid]
+        group["flow"], group["rigid"] = flow.astype(np.float16), rigid
+        group.attrs["backend"] = options["backend"]
+        group.attrs["head_motion_px"] = max(lengths, default=0.0)
+        log.info("%s: %d fields, head motion %.2f px", group.attrs["clip"], len(flow), max(lengths, default=0.0))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from merflow.clips import database
-from merflow.config import LEARNED, NO_MACRO, micro_datasets
+from merflow.config import LEARNED, NO_MACRO, micro_datasets, table_cells
 from merflow.datasets import DatasetError, Index, index_dataset, write_problems
 from merflow.datasets.entries import relabel
 from merflow.datasets.labels import class_set
@@ -306,6 +306,11 @@ class Study:
                     f"experiments.{name}.macro: the clips of {experiment['macro']} have {len(macro)} label ({found}); "
                     "pre-training needs 2 or more"
                 )
+        for name, inner in self._tables.items():
+            try:
+                inner.check()
+            except ConfigError as error:
+                raise ConfigError(f"tables.{name}: {error}") from error
 
     def prepared(self) -> list[tuple[str, str]]:
         """Every (dataset, preparation) that the study uses, in order of first use."""
@@ -314,7 +319,7 @@ class Study:
             own = experiment["macro"] if experiment["system"] in LEARNED else NO_MACRO
             for dataset in ([] if own == NO_MACRO else [own]) + self.micro(name):
                 used[dataset, experiment["prep"]] = None
-        return list(used)
+        return list(used | dict.fromkeys(pair for inner in self._tables.values() for pair in inner.prepared()))
 
     def finetune_settings(self, experiment: str) -> dict[str, Any]:
         """Everything beside the features that decides the training of the head."""
@@ -381,10 +386,43 @@ class Study:
             "synthetic": any(self.is_demo(dataset) for dataset, _ in self.prepared()),
             "prepared": self.prepared(),
             "experiments": self.experiments,
+            "tables": {name: table["title"] or name for name, table in self.config["tables"].items()},
             "counts": {name: self.class_counts(name) for name in self.experiments},
             "config": self.config,
             "benchmarks": f"{self.results}/benchmarks",
         }
+
+    # --- tables of variants -------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _tables(self) -> dict[str, "Study"]:
+        """A study of the cells of each table; it shares this one's datasets."""
+        found = {}
+        for name in self.config["tables"]:
+            cells = {f"{row} | {column}": cell for row, column, cell in table_cells(self.config, name)}
+            found[name] = Study({**self.config, "experiments": cells, "floors": [], "tables": {}})
+            found[name]._indexes, found[name]._clips = self._indexes, self._clips
+        return found
+
+    def cells(self, table: str) -> list[dict[str, Any]]:
+        """The cells of a table, as :func:`merflow.grid.run_table` takes them."""
+        inner = self._tables[table]
+        return [
+            {
+                "row": name.split(" | ")[0],
+                "column": name.split(" | ")[1],
+                "settings": inner.finetune_settings(name),
+                "features": inner.feature_plan(name),
+                "weights": inner.weight_files(name),
+            }
+            for name in inner.experiments
+        ]
+
+    def table_files(self, table: str, kind: str) -> list[str]:
+        """Files that a table's cells need, each once: ``features`` or ``weights``."""
+        inner = self._tables[table]
+        files = inner.feature_files if kind == "features" else inner.weight_files
+        return list(dict.fromkeys(file for name in inner.experiments for file in files(name)))
 
     # --- graphs, weights, features ------------------------------------------------------------------------------------
 
@@ -441,7 +479,7 @@ class Study:
             for experiment in self.pretrained
             for seed in self.experiments[experiment]["seeds"]
             for name, weights in self._networks(self.experiments[experiment], seed).items()
-        }
+        } | {name: weights for inner in self._tables.values() for name, weights in inner._weights.items()}
 
     @cached_property
     def _graphs(self) -> dict[str, dict[str, Any]]:
@@ -450,7 +488,7 @@ class Study:
             for experiment in self.learned
             for seed in self.experiments[experiment]["seeds"]
             for weights in self._networks(self.experiments[experiment], seed).values()
-        }
+        } | {name: graph for inner in self._tables.values() for name, graph in inner._graphs.items()}
 
     @staticmethod
     def _networks(experiment: Mapping[str, Any], seed: int) -> dict[str, dict[str, Any]]:

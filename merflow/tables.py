@@ -28,6 +28,7 @@ QUALITY = [
 PREDICTIONS = ["experiment", "repeat", "fold", "dataset", "subject", "clip", "truth", "predicted"]
 ACCURACY_TRAIN = ["experiment", "repeat", "fold", "stage", "accuracy", "n"]
 CURVES = ["experiment", "repeat", "stage", "name", "epoch", "split", "loss", "accuracy"]
+GRID = ["row", "column", "metric", "value", "ci_low", "ci_high", "n_clips", "published", "caveat"]
 METRICS = [
     "experiment", "protocol", "scope", "metric", "value", "ci_low", "ci_high", "n_clips", "n_subjects", "repeats",
 ]  # fmt: skip
@@ -79,6 +80,9 @@ def _numbers(column: pd.Series) -> pd.Series:
         "reason",
         "problem",
         "frames",
+        "row",
+        "column",
+        "metric",
     }:
         return column
     numbers = pd.to_numeric(column.replace("", None), errors="coerce")

@@ -18,7 +18,7 @@ from merflow.evaluate import evaluate, merge
 from merflow.files import key
 from merflow.headline import headline
 from merflow.report import contents, duration, figures, memory, study_files, write_report
-from merflow.tables import ACCURACY_TRAIN, CLIPS, CURVES, KEYFRAMES, PREDICTIONS, QUALITY, write_table
+from merflow.tables import ACCURACY_TRAIN, CLIPS, CURVES, GRID, KEYFRAMES, PREDICTIONS, QUALITY, write_table
 from merflow.tables import CLASSES as TABLE_OF_CLASSES
 
 CLASSES = ["happiness", "surprise", "disgust", "fear", "sadness"]
@@ -346,6 +346,24 @@ def test_a_composite_is_counted_over_its_datasets(study, tmp_path):
                                         "experiments": experiments})[0]["total"]["expected"] is None  # fmt: skip
 
 
+def test_every_variant_is_shown_with_the_papers_number_and_none_is_called_best(study, tmp_path):
+    rows = [
+        {"row": f"alpha {a}", "column": f"gamma {g}", "metric": m, "value": 0.5 + 0.1 * (a == g), "ci_low": 0.4,
+         "ci_high": 0.7, "n_clips": 40, "published": 0.7273 if m == "accuracy" and a == g == 1 else "",
+         "caveat": "chosen on test" if a == g == 1 else ""}
+        for a in (1, 2) for g in (1, 2) for m in ("accuracy", "uf1", "uar", "accuracy_finetune", "accuracy_pretrain")
+    ]  # fmt: skip
+    write_table(rows, tmp_path / "focal.csv", GRID)
+    config = study["config"] | {"tables": {"focal": {"of": "tsdgcn", "published": "somewhere"}}}
+    changed = study | {"variants": {"focal": tmp_path / "focal.csv"}, "tables": {"focal": "Focal"}, "config": config}
+    (table,) = contents.variants(changed)
+    assert table["tried"] == 4 and table["parts"][0]["rows"][0]["cells"][0]["published"] == pytest.approx(0.7273)
+    assert [c["shade"] for c in table["parts"][0]["rows"][0]["cells"]] == [1.0, 0.0]
+    text = written(changed, tmp_path).of_section["variants"]
+    assert "4 configurations of tsdgcn were tried" in text and "(72.7 %)" in text and "chosen on test" in text
+    assert "The best cell of a table is no result" in text and "learning rate" in text, "what a scalar alpha does"
+
+
 def test_pictures_show_onset_keyframes_apex_and_flow(page):
     images = [a for tag, a in page.tags if tag == "img"]
     assert len(images) == 1 + 2 * contents.CLIPS_PER_DATASET * (6 + 5)
@@ -549,6 +567,7 @@ def test_study_files_gives_write_report_the_files_of_the_rule(study, tmp_path):
         "prepared": [[name, "default"] for name in names],
         "experiments": {"tsdgcn": {"system": "tsdgcn"}},
         "counts": {},
+        "tables": {},
         **{name: study[name] for name in ("name", "title", "synthetic", "config", "benchmarks")},
     }
     inputs = {
@@ -569,8 +588,8 @@ def test_study_files_gives_write_report_the_files_of_the_rule(study, tmp_path):
 
 def test_a_dataset_in_two_preparations_is_shown_twice():
     files = ["r/data/d/one/faces/a.h5", "r/data/d/two/faces/a.h5"]
-    settings = {"name": "s", "title": "s", "synthetic": False, "experiments": {}, "counts": {}, "config": {},
-                "benchmarks": "b", "prepared": [("d", "one"), ("d", "two")]}  # fmt: skip
+    settings = {"name": "s", "title": "s", "synthetic": False, "experiments": {}, "counts": {}, "tables": {},
+                "config": {}, "benchmarks": "b", "prepared": [("d", "one"), ("d", "two")]}  # fmt: skip
     inputs = {name: ["one.csv", "two.csv"] for name in ("clips", "problems", "classes", "quality")}
     inputs |= {name: [f.replace("faces", name) for f in files] for name in ("faces", "keyframes", "flow")}
     inputs |= dict.fromkeys(("predictions", "metrics", "accuracy", "curves"), "x.csv")

@@ -134,16 +134,17 @@ class TableRow(torch.autograd.Function):
         for images, winner in zip(
             parts(x, x.shape[1], len(x) * max(weight.shape[1:])), ctx.saved_tensors[8:], strict=True
         ):
-            active = torch.ops.aten.threshold_backward(gradient[:, images], result[:, images], 0)
+            active = through_relu(gradient[:, images], result[:, images])
             bias_gradient += active.sum(dim=(0, 1))
             # A node that fills two places of its cluster has its gradient in the first of them.
-            g = to_winners(active.view(len(pool), -1), winner, pool.shape[1]).flatten(0, 1).index_select(0, place)
-            terms = chebyshev_terms(SparseMatrix(*laplacian), g.view(len(x), -1, weight.shape[2]), len(weight))
+            children = to_winners(active.view(len(pool), -1), winner, pool.shape[1])
+            g = children.flatten(0, 1).index_select(0, place).view(len(x), -1, weight.shape[2])
             transposed = _rows(x[:, images].contiguous()).T
-            part = x.new_zeros(transposed.shape[1], weight.shape[1])
-            for term, factor, total in zip(terms, weight, weight_gradient, strict=True):
-                total.addmm_(transposed, _rows(term))
-                part.addmm_(_rows(term), factor.T)
+            part = _rows(g) @ weight[0].T
+            for k, term in enumerate(chebyshev_terms(SparseMatrix(*laplacian), g, len(weight))):
+                weight_gradient[k].addmm_(transposed, _rows(term))
+                if k:
+                    part.addmm_(_rows(term), weight[k].T)
             x_gradient[:, images] = part.view(len(x), -1, weight.shape[1])
         return x_gradient, weight_gradient, bias_gradient, *[None] * 5
 
@@ -165,30 +166,27 @@ class FirstRow(torch.autograd.Function):
         Returns:
             ``[coarse nodes, images, outputs]``.
         """
-        _, _, outputs = weight.shape
-        result, winners = terms.new_empty(terms.shape[2] // children, len(terms), outputs), []
+        outputs = weight.shape[2]
+        # Image by image in memory: this is how it is made here, and how the next layer's gradient comes back.
+        result, winners = terms.new_empty(len(terms), terms.shape[2] // children, outputs), []
         for images in parts(terms, len(terms), terms.shape[2] * outputs):
             y = terms[images].transpose(1, 2) @ weight[:, 0]
             largest, winner = largest_child(y.view(-1, children, outputs), any(ctx.needs_input_grad))
-            result[:, images] = largest.add_(bias).relu_().view(-1, len(result), outputs).transpose(0, 1)
+            torch.add(largest, bias, out=_rows(result[images])).relu_()
             winners.append(winner)
         ctx.save_for_backward(terms, weight, result, *winners)
         ctx.children = children
-        return result
+        return result.transpose(0, 1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of weight and bias; the terms are inputs of the network, they have none."""
         terms, weight, result, *winners = ctx.saved_tensors
-        outputs = weight.shape[2]
+        outputs, gradient = weight.shape[2], gradient.transpose(0, 1)
         weight_gradient, bias_gradient = torch.zeros_like(weight[:, 0]), weight.new_zeros(outputs)
         for images, winner in zip(parts(terms, len(terms), terms.shape[2] * outputs), winners, strict=True):
-            active = (
-                torch.ops.aten.threshold_backward(gradient[:, images], result[:, images], 0)
-                .transpose(0, 1)
-                .reshape(-1, outputs)
-            )
+            active = through_relu(gradient[images], result[images]).view(-1, outputs)
             bias_gradient += active.sum(dim=0)
             g = to_winners(active, winner, ctx.children)
             weight_gradient += (terms[images] @ g.view(-1, terms.shape[2], outputs)).sum(dim=0)
@@ -206,6 +204,11 @@ def parts(x: Tensor, images: int, floats: int) -> Iterator[slice]:
     count = 1 if x.is_cuda else ceil(images / max(1, CACHED // floats))
     step = ceil(images / count)
     return (slice(first, first + step) for first in range(0, images, step))
+
+
+def through_relu(gradient: Tensor, result: Tensor) -> Tensor:
+    """Backward pass of ReLU: the gradient where the result is above 0, elsewhere 0; contiguous."""
+    return torch.ops.aten.threshold_backward(gradient.contiguous(), result.contiguous(), 0)
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -30,11 +30,12 @@ def study_files(settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[
     """What :func:`write_report` needs, from the study's settings and the files of the rule.
 
     Args:
-        settings: ``name, title, synthetic, experiments, counts, config, benchmarks`` as in :func:`write_report`, and
-            ``prepared``: [[dataset, preparation], ...].
+        settings: ``name, title, synthetic, experiments, tables, counts, config, benchmarks`` as in
+            :func:`write_report`, and ``prepared``: [[dataset, preparation], ...].
         inputs: ``clips, problems, classes, quality`` (one file per prepared dataset, in order), ``faces, keyframes,
             flow`` (one per subject, in ``.../{dataset}/{preparation}/{stage}/``), ``flow_images`` (the cache of each
-            dataset of flow images, in ``.../{dataset}/{preparation}/``), ``predictions, metrics, accuracy, curves``.
+            dataset of flow images, in ``.../{dataset}/{preparation}/``), ``tables`` (of variants), ``predictions,
+            metrics, accuracy, curves``.
     """
     prepared = [tuple(pair) for pair in settings["prepared"]]
     datasets = [dataset for dataset, _ in prepared]
@@ -52,7 +53,7 @@ def study_files(settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[
     return {
         **{
             name: settings[name]
-            for name in ("name", "title", "synthetic", "experiments", "counts", "config", "benchmarks")
+            for name in ("name", "title", "synthetic", "experiments", "tables", "counts", "config", "benchmarks")
         },
         "versions": versions(),
         **{name: per_dataset(name) for name in ("clips", "problems", "classes", "quality")},
@@ -60,6 +61,7 @@ def study_files(settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[
         "faces": per_subject("faces"),
         "keyframes": per_subject("keyframes"),
         "flows": per_subject("flow"),
+        "variants": dict(zip(settings["tables"], map(Path, _list(inputs.get("tables", []))), strict=True)),
         "predictions": Path(inputs["predictions"]),
         "metrics": Path(inputs["metrics"]),
         "accuracy_train": Path(inputs["accuracy"]),
@@ -80,7 +82,8 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
             curves, accuracy_train`` (tables of the study); ``benchmarks`` (folder of Snakemake's benchmarks,
             ``{stage}/**/*.tsv``). Optional: ``experiments`` (as in ``config``, floors included), ``counts``
             ({experiment: rows ``label, expected, found``}), ``classes`` ({dataset: table}), ``flow_images`` ({dataset:
-            cache}), ``pretraining`` (more curves).
+            cache}), ``tables`` ({table of variants: title}), ``variants`` ({table of variants: its CSV}),
+            ``pretraining`` (more curves).
         output: HTML file, written whole or not at all.
 
     Raises:
@@ -102,6 +105,7 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
         "titles": contents.TITLES,
         "datasets": contents.datasets(study),
         "recognised": contents.recognised(study),
+        "variants": contents.variants(study),
         "rows_shown": contents.ROWS_SHOWN,
     }
     log.info("contact sheets")

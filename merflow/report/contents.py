@@ -14,7 +14,18 @@ from merflow.errors import InputError
 from merflow.files import key
 from merflow.metrics import OVERALL, paired_difference, subject_counts
 from merflow.report import figures
-from merflow.tables import ACCURACY_TRAIN, CLASSES, CLIPS, CURVES, KEYFRAMES, METRICS, PREDICTIONS, QUALITY, read_table
+from merflow.tables import (
+    ACCURACY_TRAIN,
+    CLASSES,
+    CLIPS,
+    CURVES,
+    GRID,
+    KEYFRAMES,
+    METRICS,
+    PREDICTIONS,
+    QUALITY,
+    read_table,
+)
 
 TITLES = {"accuracy": "Accuracy", "uf1": "UF1", "uar": "UAR"}
 FLOORS = ("majority", "linear-svm", "softmax")
@@ -172,6 +183,56 @@ def _expected(study: Mapping[str, Any], experiment: str, datasets: Sequence[str]
     if not all(name in tables for name in datasets):
         return None
     return sum(int(read_table(tables[name], CLIPS)["label"].isin(labels).sum()) for name in datasets)
+
+
+VARIANTS = {
+    "accuracy": "Accuracy on test clips",
+    "uf1": "UF1 on test clips",
+    "accuracy_finetune": "Accuracy on training clips",
+    "accuracy_pretrain": "Pre-training: accuracy on macro images that train",
+}
+
+
+def variants(study: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every table of variants: ``name, title, of, tried`` (cells), ``caveat`` and ``parts``, one for each metric.
+
+    A part has ``title, columns, rows`` of ``name, cells``; a cell ``value, low, high, published`` and ``shade`` (0 to 1
+    between the least and the largest value of the part).
+    """
+    found = []
+    for name, path in study.get("variants", {}).items():
+        table = read_table(path, GRID)
+        rows, columns = (list(dict.fromkeys(table[key])) for key in ("row", "column"))
+        parts = []
+        for metric, title in VARIANTS.items():
+            own = {(r["row"], r["column"]): r for r in table[table["metric"] == metric].to_dict("records")}
+            values = [_float(r["value"]) for r in own.values()]
+            low, high = min(values), max(values)
+            cells = [
+                {"name": row, "cells": [_variant(own[row, column], low, high) for column in columns]} for row in rows
+            ]
+            parts.append({"title": title, "columns": columns, "rows": cells})
+        settings = study["config"]["tables"][name]
+        found.append(
+            {
+                "name": name,
+                "title": study["tables"][name],
+                "of": settings["of"],
+                "alpha": any(name.startswith("alpha ") for name in [*rows, *columns]),
+                "paper": bool(settings["published"]),
+                "caveat": next((c for c in table["caveat"].astype(str) if c and c != "nan"), ""),
+                "tried": len(rows) * len(columns),
+                "parts": parts,
+            }
+        )
+    return found
+
+
+def _variant(row: Mapping[str, Any], least: float, most: float) -> dict[str, float]:
+    value = _float(row["value"])
+    shade = (value - least) / (most - least) if most > least else 0.5
+    named = {"low": "ci_low", "high": "ci_high", "published": "published"}
+    return {"value": value, "shade": shade} | {name: _float(row[key]) for name, key in named.items()}
 
 
 # --- The data ---------------------------------------------------------------------------------------------------------

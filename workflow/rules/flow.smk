@@ -9,7 +9,7 @@ rule compute_flow:
     benchmark:
         "<benchmarks>/flow/{dataset}/{prep}/{subject}.tsv"
     conda:
-        "../../envs/vision.yaml"
+        "../../envs/flow.yaml"
     params:
         code=code_hash("compute_flow"),
         settings=lambda wildcards: config["preparations"][wildcards.prep]["flow"],

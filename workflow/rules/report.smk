@@ -12,6 +12,7 @@ rule write_report:
         metrics=f"<results>/{study.name}/metrics.csv",
         accuracy=f"<results>/{study.name}/accuracy_train.csv",
         curves=f"<results>/{study.name}/curves.csv",
+        tables=expand(f"<results>/{study.name}/tables/{{table}}.csv", table=config["tables"]),
     output:
         report(f"<results>/{study.name}/report.html", caption="../report/study.rst", category="Report"),
     log:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import merflow.tvl1  # noqa: F401  The backends: `subject_flow` loads the one that the settings name.
 from merflow.flow import subject_flow
 from merflow.job import job
 

@@ -1,0 +1,278 @@
+"""Speed and error of TV-L1 against what a user would take instead. Never run by the tests.
+
+    pip install -r bench/requirements.txt
+    python bench/flow.py [--sizes 128 231 400] [--people 2] [--no-scaling] [--json]
+
+All methods get the same pairs of uint8 crops and give a flow in pixels:
+
+- `opencv_defaults`: `DualTVL1OpticalFlow` as it comes, on the frames as they are;
+- `skimage`: scikit-image's `optical_flow_tvl1` as it comes (float32), on the frames as they are;
+- `opencv`, `numba`, `torch`: ours, `merflow.flow.tvl1` with the study's defaults. Their time counts everything from the
+  uint8 frames on: the local contrast normalisation of both frames, the coarse DIS start, the solver. (In a clip the
+  onset is normalised once for all its pairs; here it is not.)
+
+The pairs are drawn faces whose skin moves by the demo's expression fields, so that the flow is known. `clean`: nothing
+else changes; `noise`: camera noise of 2 grey levels in both frames; `hard`: noise, light (from -4 % to +4 % across the
+second frame, skin that is pushed together darkens as in the demo) and JPEG of quality 90. The error is the mean
+end-point error over the face; `still` is that of assuming no motion.
+
+Times are CPU times (process_time) on one thread; methods take turns on each pair; medians. Compilation is done before,
+and told apart. Where there is a GPU, `torch_cuda` is the wall time per pair of a batch, from uint8 frames to flows.
+The scaling is the throughput of two processes over that of one (`numba`, 231 px), by the wall clock, in turns; by CPU
+time it says what the two processes alone take from each other, whatever else the machine does.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
+os.environ.update(THREADS)
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+
+OURS = ("opencv", "numba", "torch")
+PEERS = ("opencv_defaults", "skimage")
+CONDITIONS = ("clean", "noise", "hard")
+EMOTIONS = ("happiness", "surprise", "disgust")
+TARGETS = {
+    "numba_vs_opencv_defaults_231": 50,
+    "opencv_vs_opencv_defaults_231": 4,
+    "two_processes_scaling": 1.9,
+}
+"""What must be reached, with no larger error than `opencv_defaults` in any column."""
+FRAME, INTEROCULAR = 768, 192  # Of the drawn frames: a crop of 499 pixels of them, more than the largest size.
+
+
+def pairs(size: int, people: int) -> list[dict]:
+    """Pairs of crops uint8 [size, size] by condition, and the true flow float32 [2, size, size], person by person."""
+    from merflow.demo.draw import draw_face, eye_midpoint, to_base
+    from merflow.demo.plan import complete, plan_subject, subject_names
+    from merflow.demo.render import stage
+    from merflow.demo.truth import Motion, crop_flow, expression_flow
+    from merflow.faces import crop_transform
+
+    settings = {"root": "", "kind": "micro", "subjects": people, "clips_per_emotion": 1, "emotions": list(EMOTIONS)}
+    settings = complete(settings | {"frame_size": FRAME, "interocular_px": INTEROCULAR})
+    eyes = eye_midpoint(FRAME) + np.array([[-INTEROCULAR / 2, 0], [INTEROCULAR / 2, 0]])
+    transform = crop_transform(eyes, size)
+    # Twice as many samples as pixels a side, averaged: sharp, and no sample stands between two pixels.
+    fine = (np.arange(2 * size) + 0.5) / 2 - 0.5
+    grid = np.stack(np.meshgrid(fine, fine), -1)
+    back = cv2.invertAffineTransform(transform)
+    places = grid @ back[:, :2].T + back[:, 2]
+    chance = np.random.default_rng(size)
+    made = []
+    for person, subject in enumerate(subject_names(settings)):
+        base = draw_face(0, person, FRAME, INTEROCULAR)
+        for performance in plan_subject(subject, settings):
+            staged = stage(base, performance, settings)
+            rest = np.array([[0, 0, 0, 1.0]] * 2)
+            motion = Motion(staged.field, np.array([0, 1], np.float32), rest, staged.amplitude_px)
+            field = staged.amplitude_px * staged.field
+            spread = np.gradient(field[..., 0], axis=1) + np.gradient(field[..., 1], axis=0)
+            layers = np.dstack([field, spread]).astype(np.float32)
+            moved = cv2.remap(layers, places.astype(np.float32), None, cv2.INTER_LINEAR)
+            crops = []
+            for shift in (0, moved[..., :2]):
+                seen = cv2.remap(base.picture, to_base(places - shift).astype(np.float32), None, cv2.INTER_CUBIC)
+                grey = cv2.cvtColor(seen, cv2.COLOR_BGR2GRAY).astype(np.float32)
+                crops.append(cv2.resize(grey, (size, size), interpolation=cv2.INTER_AREA))
+            skin = cv2.resize(moved[..., 2], (size, size), interpolation=cv2.INTER_AREA)
+            made.append(
+                conditions(crops, skin, chance)
+                | {"truth": crop_flow(expression_flow(motion, 1, 0), transform, size), "person": person}
+            )
+    return made
+
+
+def conditions(crops: list[np.ndarray], spread: np.ndarray, chance: np.random.Generator) -> dict:
+    """The two crops, float32, as each condition shows them; ``spread`` is the divergence of the motion."""
+
+    def whole(image: np.ndarray) -> np.ndarray:
+        return np.clip(np.round(image), 0, 255).astype(np.uint8)
+
+    light = np.linspace(0.96, 1.04, crops[0].shape[1], dtype=np.float32) * (1 + np.clip(0.8 * spread, -0.25, 0.15))
+    grain = [chance.normal(0, 2, crop.shape) for crop in crops]
+    hard = [whole(crop + extra) for crop, extra in zip((crops[0], crops[1] * light), grain, strict=True)]
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 90]
+    return {
+        "clean": [whole(crop) for crop in crops],
+        "noise": [whole(crop + extra) for crop, extra in zip(crops, grain, strict=True)],
+        "hard": [cv2.imdecode(cv2.imencode(".jpg", crop, quality)[1], cv2.IMREAD_GRAYSCALE) for crop in hard],
+    }
+
+
+def methods() -> dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
+    """Every method, from two crops to the flow [2, H, W]."""
+    from skimage.registration import optical_flow_tvl1
+
+    from merflow.flow import tvl1
+
+    def defaults(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return np.moveaxis(cv2.optflow.DualTVL1OpticalFlow_create().calc(first, second, None), 2, 0)
+
+    def skimage(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return optical_flow_tvl1(first, second, dtype=np.float32)[::-1]
+
+    ours = {name: lambda first, second, name=name: tvl1(first, second, {"backend": name}) for name in OURS}
+    return {"opencv_defaults": defaults, **ours, "skimage": skimage}
+
+
+def measure(size: int, people: int) -> dict[str, float]:
+    """Milliseconds and errors of every method at one size."""
+    from merflow.flow import face_weights
+
+    made, found = pairs(size, people), methods()
+    face = face_weights(size) > 0
+    figures = {}
+    for name in OURS:  # Compiled, imported, warm.
+        start = time.perf_counter()
+        found[name](*made[0]["clean"])
+        figures[f"{name}_first_call_s"] = round(time.perf_counter() - start, 2)
+    times: dict[str, list[float]] = {name: [] for name in found}
+    errors: dict[tuple[str, str], list[float]] = {}
+    for pair in made:
+        for condition in CONDITIONS:
+            flows = {"still": np.zeros_like(pair["truth"])}
+            for name, method in found.items():
+                start = time.process_time()
+                flows[name] = method(*pair[condition])
+                times[name].append(1000 * (time.process_time() - start))
+            for name, flow in flows.items():
+                errors.setdefault((name, condition), []).append(float(np.hypot(*(flow - pair["truth"]))[face].mean()))
+    milliseconds = {name: statistics.median(values) for name, values in times.items()}
+    if size != 231:
+        figures = {}
+    figures |= {f"{name}_ms_{size}": round(value, 2) for name, value in milliseconds.items()}
+    figures |= {f"{n}_error_{c}_{size}": round(statistics.mean(values), 4) for (n, c), values in errors.items()}
+    for name in OURS:
+        for peer in PEERS:
+            figures[f"{name}_vs_{peer}_{size}"] = round(milliseconds[peer] / milliseconds[name], 2)
+    return figures
+
+
+def cuda(sizes: list[int], count: int = 60) -> dict[str, float]:
+    """Wall milliseconds per pair of a batch of ``count`` on the GPU; nothing without one."""
+    import torch
+
+    from merflow.flow import clip_flow
+
+    if not torch.cuda.is_available():
+        return {}
+    figures = {}
+    for size in sizes:
+        made = pairs(size, 1)
+        frames = np.stack([frame for pair in made for condition in CONDITIONS for frame in pair[condition]])
+        asked = [(first, second) for first in range(len(frames)) for second in range(len(frames)) if first != second]
+        settings = {"backend": "torch", "rigid": False}
+        clip_flow(frames, asked[:count], settings)
+        walls = []
+        for _ in range(5):
+            start = time.perf_counter()
+            clip_flow(frames, asked[:count], settings)
+            walls.append(1000 * (time.perf_counter() - start) / count)
+        figures[f"torch_cuda_wall_ms_{size}"] = round(statistics.median(walls), 2)
+    return figures
+
+
+def work(begin: float, seconds: float) -> dict[str, float]:
+    """One worker of the scaling: pairs per second from ``begin`` on (`time.time`), and CPU milliseconds per pair."""
+    from merflow.flow import tvl1
+
+    first, second = pairs(231, 1)[0]["hard"]
+    tvl1(first, second, {"backend": "numba"})
+    late = time.time() - begin
+    if late > 0:
+        raise SystemExit(f"warmed up {late:.1f} s too late; give the workers more time")
+    time.sleep(-late)
+    done, wall, cpu = 0, time.perf_counter(), time.process_time()
+    while time.perf_counter() - wall < seconds:
+        tvl1(first, second, {"backend": "numba"})
+        done += 1
+    return {"rate": done / (time.perf_counter() - wall), "cpu_ms": 1000 * (time.process_time() - cpu) / done}
+
+
+def scaling(rounds: int = 5, seconds: float = 3.0) -> dict[str, float]:
+    """Throughput of two processes over that of one."""
+
+    def run(workers: int) -> list[dict[str, float]]:
+        command = [sys.executable, __file__, "--work", str(time.time() + 20), str(seconds)]
+        running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(workers)]
+        return [json.loads(process.communicate()[0].splitlines()[-1]) for process in running]
+
+    turns = [(run(1), run(2)) for _ in range(rounds)]
+    rates = [[sum(worker["rate"] for worker in turn[which]) for turn in turns] for which in (0, 1)]
+    cpus = [[statistics.mean(worker["cpu_ms"] for worker in turn[which]) for turn in turns] for which in (0, 1)]
+    return {
+        "one_process_pairs_per_s": round(statistics.median(rates[0]), 1),
+        "two_processes_pairs_per_s": round(statistics.median(rates[1]), 1),
+        "two_processes_scaling": round(statistics.median(rates[1]) / statistics.median(rates[0]), 2),
+        "two_processes_scaling_best": round(max(rates[1]) / max(rates[0]), 2),
+        "two_processes_scaling_cpu": round(2 * statistics.median(cpus[0]) / statistics.median(cpus[1]), 2),
+        "load_average": round(os.getloadavg()[0], 1),
+    }
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[128, 231, 400])
+    parser.add_argument("--people", type=int, default=2)
+    parser.add_argument("--no-scaling", action="store_true", help="leave the two processes out")
+    parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
+    parser.add_argument("--work", type=float, nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--cuda", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    if arguments.work:
+        print(json.dumps(work(*arguments.work)))
+        return
+    if arguments.cuda:
+        print(json.dumps(cuda(arguments.sizes)))
+        return
+    command = [sys.executable, __file__, "--cuda", "--sizes", *map(str, arguments.sizes)]
+    figures = json.loads(subprocess.check_output(command, text=True).splitlines()[-1])
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # From here on `torch` is torch on the CPU.
+    for size in arguments.sizes:
+        figures |= measure(size, arguments.people)
+        print(f"\n{size} px            CPU ms   x defaults   x skimage   error: " + "   ".join(CONDITIONS))
+        for name in ("opencv_defaults", "skimage", *OURS, "still"):
+            cost = figures.get(f"{name}_ms_{size}")
+            ratios = [figures.get(f"{name}_vs_{peer}_{size}") for peer in PEERS]
+            columns = [f"{cost:9.1f}" if cost else " " * 9, *(f"{r:10.1f}" if r else " " * 10 for r in ratios)]
+            errors = [f"{figures[f'{name}_error_{condition}_{size}']:7.3f}" for condition in CONDITIONS]
+            print(f"{name:16}", *columns, "        ", *errors)
+    if not arguments.no_scaling:
+        figures |= scaling()
+        print(
+            f"\ntwo processes: {figures['two_processes_scaling']} x one by the wall clock "
+            f"({figures['two_processes_scaling_best']} in the best rounds), {figures['two_processes_scaling_cpu']} x by "
+            f"CPU time; load average {figures['load_average']} on {os.cpu_count()} cores"
+        )
+    missed = [
+        f"{name} {figures[name]} < {least}" for name, least in TARGETS.items() if figures.get(name, least) < least
+    ]
+    missed += [
+        f"{name}_error_{condition}_{size} > opencv_defaults"
+        for name in OURS
+        for size in arguments.sizes
+        for condition in CONDITIONS
+        if figures[f"{name}_error_{condition}_{size}"] > figures[f"opencv_defaults_error_{condition}_{size}"]
+    ]
+    figures["missed"] = missed
+    print("missed: " + (", ".join(missed) or "nothing"))
+    if arguments.json:
+        print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
