@@ -26,6 +26,9 @@ from merflow.training import Rows, Schedule, class_numbers, device, evaluate, fi
 
 log = logging.getLogger(__name__)
 
+TERMS_MEMORY = 2**30
+"""Bytes that the Chebyshev terms of all images may take: at a side of 64, 6,700 images. With more images than fit, they
+are made again in every step, which takes a few percent longer."""
 BESIDE_PEAK = 1
 """``frames: peak`` takes the key-frame at the apex and so many on either side of it."""
 
@@ -55,11 +58,15 @@ def pretrain(
     images, labels, subjects, classes = macro_images(cache, plan.side, settings["frames"])
     train, held = hold_out(subjects, labels, share=settings["validation"], seed=seed)
     x, y = torch.from_numpy(images).to(device()), torch.from_numpy(labels).to(device())
-    training = Rows(x[train], y[train])
-    validation = Rows(x[held], y[held]) if len(held) else None
     log.info("%d images train, %d choose the epoch, %d classes", len(train), len(held), len(classes))
     with repeatable(seed):
         model = network("sgcn")(plan, len(classes), dropout=settings["dropout"]).to(device())
+        if 4 * model.terms_per_image * len(x) <= TERMS_MEMORY:
+            train_x, held_x = model.terms(x[train]), model.terms(x[held])
+        else:
+            train_x, held_x = x[train], x[held]
+        training = Rows(train_x, y[train])
+        validation = Rows(held_x, y[held]) if len(held) else None
         course = fit(model, functional.cross_entropy, training, validation, Schedule.of(settings), plan.name)
         result = {"epoch": course.epoch, "n_train": len(train), "n_validation": len(held)}
         for split, rows in (("train", training), ("validation", validation)):

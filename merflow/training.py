@@ -49,7 +49,7 @@ class Rows(NamedTuple):
     """Inputs and classes of rows (images, or feature vectors).
 
     Attributes:
-        x: float32 ``[rows, inputs]``.
+        x: float32 ``[rows, ...]``, as the network takes it.
         y: int64 ``[rows]``.
     """
 
@@ -116,7 +116,7 @@ def fit(
     from torch's generator: call it inside :func:`repeatable`.
 
     Args:
-        network: from ``[rows, inputs]`` to class scores ``[rows, classes]``.
+        network: from ``x`` of rows to class scores ``[rows, classes]``.
         loss: mean loss of scores and classes.
         training: rows that train.
         validation: rows that choose the epoch, or None.

@@ -1,5 +1,6 @@
 """The Chebyshev layer against dense float64 formulas and autograd; the network of Table I."""
 
+import os
 import subprocess
 import sys
 
@@ -10,15 +11,17 @@ from torch.nn import functional
 
 from merflow.errors import ConfigError
 from merflow.graph import build_graph
-from merflow.models import NETWORKS, network
+from merflow.job import THREADS
+from merflow.models import NETWORKS, network, sgcn
 from merflow.models.sgcn import (
     ORDERS,
     SGCN,
     WIDTHS,
-    ChebyshevFilter,
     ChebyshevLayer,
     SparseMatrix,
-    cluster_max,
+    chebyshev_terms,
+    largest_child,
+    to_winners,
 )
 
 
@@ -38,93 +41,119 @@ def dense_filter(x, weight, terms):
     return sum(torch.einsum("nm,mbi,io->nbo", term, x, part) for term, part in zip(terms, weight, strict=True))
 
 
-def parts_of(laplacian, dtype=torch.float64):
-    matrix = SparseMatrix.of(laplacian)
-    return matrix.starts, matrix.columns, torch.from_numpy(laplacian.data).to(dtype)
+def dense_layer(x, layer, terms, pool):
+    """A row of Table I as the paper has it: filter, bias, ReLU, then the largest of each cluster."""
+    y = functional.relu(dense_filter(x, layer.weight, terms) + layer.bias)
+    return torch.stack([y[sorted(set(row))].amax(dim=0) for row in pool.tolist()])
 
 
-@pytest.mark.parametrize("inputs", [1, 3, 8, 12])
+def make_layer(graph, number, order, inputs, outputs, pool=None):
+    layer = ChebyshevLayer(
+        graph.laplacians[number], graph.pools[number] if pool is None else pool, order, inputs, outputs
+    )
+    layer.double()
+    layer.values = torch.from_numpy(graph.laplacians[number].data)
+    with torch.no_grad():
+        layer.bias.copy_(torch.randn(outputs))
+    return layer
+
+
+def gradients(y, goal, *inputs):
+    return [y.detach(), *torch.autograd.grad((y * goal).sum(), inputs)]
+
+
 @pytest.mark.parametrize("order", [1, 2, 4, 9])
-def test_filter_is_eq_3(graph, inputs, order):
+def test_terms_are_those_of_eq_3(graph, order):
     laplacian = graph.laplacians[1]
-    terms = dense_terms(laplacian, order)
-    generator = torch.Generator().manual_seed(order)
-    x = torch.randn(laplacian.shape[0], 3, inputs, generator=generator, dtype=torch.float64)
-    weight = torch.randn(order, inputs, 5, generator=generator, dtype=torch.float64)
-    goal = torch.randn(laplacian.shape[0], 3, 5, generator=generator, dtype=torch.float64)
-    results = []
-    for dense in (False, True):
-        a, w = x.clone().requires_grad_(), weight.clone().requires_grad_()
-        y = dense_filter(a, w, terms) if dense else ChebyshevFilter.apply(a, w, *parts_of(laplacian))
-        (y * goal).sum().backward()
-        results.append((y.detach(), a.grad, w.grad))
-    for found, expected in zip(*results, strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
-    # Without a gradient for x, as in the first layer.
-    w = weight.clone().requires_grad_()
-    (ChebyshevFilter.apply(x, w, *parts_of(laplacian)) * goal).sum().backward()
-    torch.testing.assert_close(w.grad, results[1][2], rtol=1e-9, atol=1e-9)
+    matrix = SparseMatrix.of(laplacian)._replace(values=torch.from_numpy(laplacian.data))
+    x = torch.randn(laplacian.shape[0], 3, 5, dtype=torch.float64)
+    expected = [torch.einsum("nm,mbi->nbi", term, x) for term in dense_terms(laplacian, order)]
+    found = list(chebyshev_terms(matrix, x, order))
+    assert len(found) == order
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+    # The reference tells a graph from none.
+    assert order == 1 or not torch.allclose(found[1], x, rtol=0.1, atol=0.1)
 
 
-def test_identity_graph_gives_other_filters(graph):
-    """The reference above tells a graph from none: with T_k = I the outputs differ."""
-    laplacian = graph.laplacians[1]
-    x = torch.randn(laplacian.shape[0], 2, 3, dtype=torch.float64)
-    weight = torch.randn(4, 3, 5, dtype=torch.float64)
-    found = ChebyshevFilter.apply(x, weight, *parts_of(laplacian))
-    identity = dense_filter(x, weight, [torch.eye(len(x), dtype=torch.float64)] * 4)
-    assert not torch.allclose(found, identity, rtol=0.1, atol=0.1)
+@pytest.mark.parametrize("cached", [1, 1000, 10**6])
+@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize("inputs", [1, 3, 12])
+@pytest.mark.parametrize("order", [1, 2, 9])
+def test_layer_is_eq_3_and_pooling(graph, monkeypatch, order, inputs, number, cached):
+    monkeypatch.setattr(sgcn, "CACHED", cached)
+    torch.manual_seed(order)
+    layer, pool = make_layer(graph, number, order, inputs, 5), graph.pools[number]
+    x = torch.randn(graph.sizes[number], 7, inputs, dtype=torch.float64, requires_grad=True)
+    goal = torch.randn(len(pool), 7, 5, dtype=torch.float64)
+    expected = dense_layer(x, layer, dense_terms(graph.laplacians[number], order), pool)
+    wanted = gradients(expected, goal, x, layer.weight, layer.bias)
+    for one, other in zip(gradients(layer(x), goal, x, layer.weight, layer.bias), wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x), expected, rtol=1e-9, atol=1e-9)
+    assert 0.1 < (expected > 0).double().mean() < 1
 
 
-@pytest.mark.parametrize("inputs", [2, 9])
-def test_gradcheck(inputs):
-    laplacian = build_graph(3, 4, 0).laplacians[0]
-    x = torch.randn(9, 2, inputs, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(3, inputs, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(ChebyshevFilter.apply, (x, weight, *parts_of(laplacian)))
+@pytest.mark.parametrize("cached", [1, 3000, 10**6])
+def test_first_layer_from_its_terms(graph, monkeypatch, cached):
+    monkeypatch.setattr(sgcn, "CACHED", cached)
+    torch.manual_seed(0)
+    layer = make_layer(graph, 0, 9, 1, 6)
+    x = torch.randn(graph.sizes[0], 7, dtype=torch.float64)
+    goal = torch.randn(len(graph.pools[0]), 7, 6, dtype=torch.float64)
+    expected = dense_layer(x.unsqueeze(2), layer, dense_terms(graph.laplacians[0], 9), graph.pools[0])
+    wanted = gradients(expected, goal, layer.weight, layer.bias)
+    for y in (layer.forward_terms(layer.terms(x)), layer(x.unsqueeze(2))):
+        for one, other in zip(gradients(y, goal, layer.weight, layer.bias), wanted, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+    with torch.no_grad():
+        torch.testing.assert_close(layer.forward_terms(layer.terms(x)), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_gradcheck():
+    graph = build_graph(4, 4, 0)
+    torch.manual_seed(0)
+    layer = make_layer(graph, 0, 3, 2, 2)
+    x = torch.randn(16, 2, 2, dtype=torch.float64, requires_grad=True)
+
+    def run(x, weight, bias):
+        return sgcn.TableRow.apply(x, weight, bias, *layer.laplacian, layer.pool, layer.place)
+
+    assert torch.autograd.gradcheck(run, (x, layer.weight, layer.bias))
 
 
 def test_float32_is_close_to_float64(graph):
-    laplacian = graph.laplacians[0]
-    x, weight = torch.rand(256, 4, 8), torch.randn(9, 8, 32) / 8
-    single = ChebyshevFilter.apply(x, weight, *parts_of(laplacian, torch.float32))
-    double = ChebyshevFilter.apply(x.double(), weight.double(), *parts_of(laplacian))
-    assert (single - double).abs().max() < 2e-5
+    torch.manual_seed(0)
+    layer = make_layer(graph, 0, 9, 8, 32)
+    x = torch.rand(256, 4, 8, dtype=torch.float64)
+    double = layer(x)
+    assert (layer.float()(x.float()) - double).abs().max() < 2e-5
 
 
-@pytest.mark.parametrize("layer", [0, 1, 3])
-def test_pooling_is_the_maximum_over_clusters(graph, layer):
-    pool = graph.pools[layer]
-    nodes = graph.sizes[layer]
-    x = torch.randn(nodes, 3, 4, dtype=torch.float64, requires_grad=True)
-    place = torch.from_numpy(np.unique(pool, return_index=True)[1])
-    found = cluster_max(x, torch.from_numpy(pool), place)
-    expected = torch.stack([x[sorted(set(row))].amax(dim=0) for row in pool.tolist()])
-    torch.testing.assert_close(found, expected, rtol=0, atol=0)
-    goal = torch.randn_like(found)
-    (one,) = torch.autograd.grad((found * goal).sum(), x)
-    (other,) = torch.autograd.grad((expected * goal).sum(), x)
-    torch.testing.assert_close(one, other, rtol=0, atol=0)
+@pytest.mark.parametrize("children", [2, 4])
+def test_the_first_of_equal_children_has_the_gradient(children):
+    torch.manual_seed(0)
+    x = torch.randint(0, 3, (50, children, 12)).double()
+    largest, winner = largest_child(x, True)
+    torch.testing.assert_close(largest, x.amax(dim=1), rtol=0, atol=0)
+    first = (x == largest.unsqueeze(1)).double().argmax(dim=1)
+    assert torch.equal(winner.long(), first)
+    gradient = torch.randn(50, 12, dtype=torch.float64)
+    expected = torch.zeros_like(x).scatter_(1, first.unsqueeze(1), gradient.unsqueeze(1))
+    assert torch.equal(to_winners(gradient, winner, children), expected)
+    assert largest_child(x, False)[1] is None
 
 
 def test_equal_children_share_no_gradient_twice(graph):
-    pool = graph.pools[0]
-    x = torch.zeros(graph.sizes[0], 1, 1, requires_grad=True)
-    place = torch.from_numpy(np.unique(pool, return_index=True)[1])
-    cluster_max(x, torch.from_numpy(pool), place).sum().backward()
-    assert float(x.grad.sum()) == len(pool)
-    assert (x.grad[pool[:, 0]] == 1).all()
-
-
-def test_pooling_before_bias_and_relu_changes_nothing(graph):
-    torch.manual_seed(0)
-    layer = ChebyshevLayer(graph.laplacians[1], graph.pools[1], 4, 3, 6)
+    layer = make_layer(graph, 0, 1, 1, 1)
+    x = torch.ones(graph.sizes[0], 1, 1, dtype=torch.float64, requires_grad=True)
     with torch.no_grad():
-        layer.bias.copy_(torch.randn(6))
-    x = torch.randn(graph.sizes[1], 2, 3)
-    y = functional.relu(ChebyshevFilter.apply(x, layer.weight, layer.starts, layer.columns, layer.values) + layer.bias)
-    expected = torch.stack([y[row].amax(dim=0) for row in graph.pools[1].tolist()])
-    torch.testing.assert_close(layer(x), expected, rtol=0, atol=0)
+        layer.weight.fill_(1)
+        layer.bias.fill_(1)
+    layer(x).sum().backward()
+    assert float(x.grad.sum()) == len(graph.pools[0])
+    assert (x.grad[graph.pools[0][:, 0]] == 1).all()
 
 
 def dense_network(net, graph, x):
@@ -174,6 +203,46 @@ def test_an_answer_does_not_depend_on_the_batch(graph):
     x = torch.rand(7, 256)
     alone = torch.cat([net(row[None]) for row in x])
     torch.testing.assert_close(net(x), alone, rtol=1e-4, atol=1e-5)
+
+
+def test_terms_stand_for_their_images(graph, monkeypatch):
+    torch.manual_seed(0)
+    net, x = SGCN(graph, 5).eval(), torch.rand(7, 256)
+    monkeypatch.setattr(sgcn, "IMAGES", 3)
+    terms = net.terms(x)
+    assert terms.shape[0] == 7
+    assert terms[0].numel() == net.terms_per_image
+    torch.testing.assert_close(net(terms), net(x), rtol=1e-5, atol=1e-6)
+    # Terms of a part of the images, as batches of a training are.
+    torch.testing.assert_close(net(terms[[5, 2]]), net(x[[5, 2]]), rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(net(terms[[5, 2]]), net(x[[2, 5]]), rtol=1e-3, atol=1e-4)
+
+
+STEP = """
+import sys, torch
+from merflow.graph import build_graph
+from merflow.models.sgcn import SGCN
+torch.set_num_threads(int(sys.argv[1]))
+torch.manual_seed(0)
+net = SGCN(build_graph(28, 8, 2), 5, dropout=0)
+optimiser = torch.optim.Adam(net.parameters(), fused=True)
+for _ in range(3):
+    optimiser.zero_grad()
+    torch.nn.functional.cross_entropy(net(torch.rand(20, 784)), torch.arange(20) % 5).backward()
+    optimiser.step()
+print(b"".join(p.detach().numpy().tobytes() for p in net.parameters()).hex()[::97])
+"""
+
+
+def test_a_training_has_the_same_bits_again_and_on_two_threads():
+    environment = os.environ | THREADS
+    runs = [
+        subprocess.run([sys.executable, "-c", STEP, threads], env=environment, capture_output=True, check=True).stdout
+        for threads in ("1", "1", "2")
+    ]
+    assert len(runs[0]) > 10_000
+    assert runs[0] == runs[1]
+    assert runs[0] == runs[2]
 
 
 def test_dropout_only_in_training(graph):
