@@ -13,6 +13,9 @@ frame by the flow so far (central differences, bicubic interpolation, nothing ou
 until the mean square of a step of u is at most epsilon^2. A 5x5 median cleans the flow before every 30 such steps, of
 which there are at most 300. lambda is meant for grey levels of 0 to 255.
 
+The backends differ by rounding, a thousandth of a pixel and mostly far less. Only where rounding decides whether a pair
+stops or takes another median and more steps does a field differ by hundredths of a pixel.
+
 A backend is a function ``solve(first, second, start, options)``:
 
 - ``first``, ``second``: float32 [N, H, W] in [0, 1], the frames of N pairs;

@@ -114,10 +114,10 @@ def _whole_vectors(width: int) -> int:
 
 
 @_compiled
-def _linearise(first, warped, slope_x, slope_y, u, v, constant, inverse):  # noqa: D417
-    """``constant`` = I1w - <grad I1w, u0> - I0 and ``inverse`` = 1 / |grad I1w|^2, both kept 0 beyond the edge.
+def _linearise(first, warped, slope_x, slope_y, u, v, constant, inverse):
+    """``constant`` = I1w - <grad I1w, u0> - I0 and ``inverse`` = 1 / |grad I1w|^2, both left 0 beyond the edge.
 
-    Args: first, warped: [H, W]; all others padded.
+    ``first`` and ``warped`` are [H, W]; all others are padded.
     """
     height, width = first.shape
     # Where the warped frame is flat, or ends, it says nothing: any small number does for its square.
