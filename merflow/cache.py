@@ -14,13 +14,13 @@ import pandas as pd
 from merflow.errors import InputError
 from merflow.files import digest, key, whole
 from merflow.flow import optical_strain
-from merflow.tables import CLIPS, KEYFRAMES, QUALITY, read_table, write_table
+from merflow.tables import KEYFRAMES, QUALITY, read_table, write_table
 
 log = logging.getLogger(__name__)
 
 
 def build_cache(
-    clips: str | Path,
+    clips: Sequence[Mapping[str, Any]],
     faces: Sequence[str | Path],
     keyframes: Sequence[str | Path],
     flow: Sequence[str | Path],
@@ -32,6 +32,7 @@ def build_cache(
     settings: Mapping[str, Any],
     classes: Sequence[str],
     code: str,
+    stop: bool = False,
 ) -> None:
     """Gather the key-frames and flows of all subjects of a dataset.
 
@@ -40,7 +41,7 @@ def build_cache(
     tells which clips those are).
 
     Args:
-        clips: ``clips.csv``.
+        clips: rows of the index, in its order: ``clip, subject, label, kind``.
         faces: ``faces/{subject}.h5`` of every subject.
         keyframes: ``keyframes/{subject}.csv``, in the same order.
         flow: ``flow/{subject}.h5``, in the same order.
@@ -53,11 +54,12 @@ def build_cache(
         settings: the preparation.
         classes: class names of the dataset, in order.
         code: digest of the code that made the file.
+        stop: whether a clip that failed is an error (``on_problem: stop``).
 
     Raises:
-        InputError: no clip of the dataset came through.
+        InputError: no clip of the dataset came through, or one did not and ``stop``.
     """
-    table = read_table(clips, CLIPS)
+    table = pd.DataFrame(clips)
     chosen = pd.concat([read_table(file, KEYFRAMES) for file in keyframes])
     chosen = {name: rows for name, rows in chosen.groupby("clip", sort=False)}
     files = [(h5py.File(face), h5py.File(motion)) for face, motion in zip(faces, flow, strict=True)]
@@ -65,7 +67,7 @@ def build_cache(
         where = {group.attrs["clip"]: pair for pair in files for group in pair[0].values()}
         reports = [_report(row, where[row["clip"]]) for row in table.to_dict("records")]
         write_table(pd.DataFrame(reports, columns=QUALITY), quality, QUALITY)
-        tell_failures(dataset, reports, quality)
+        tell_failures(dataset, reports, quality, stop)
         good = [report["clip"] for report in reports if report["status"] == "ok"]
         if not good:
             reasons = "\n".join(f"  - {report['clip']}: {report['reason']}" for report in reports)
@@ -110,11 +112,17 @@ def build_cache(
                 file.close()
 
 
-def tell_failures(dataset: str, reports: Sequence[Mapping[str, Any]], quality: str | Path) -> None:
-    """Say on stderr which clips were left out on the way, and why."""
+def tell_failures(dataset: str, reports: Sequence[Mapping[str, Any]], quality: str | Path, stop: bool = False) -> None:
+    """Say on stderr which clips were left out on the way, and why.
+
+    Raises:
+        InputError: the same, if ``stop``.
+    """
     failed = [report for report in reports if report["status"] == "failed"]
     if failed:
         reasons = "\n".join(f"  - {report['clip']}: {report['reason']}" for report in failed)
+        if stop:
+            raise InputError(f"dataset {dataset} has clips that failed and `on_problem: stop`:\n{reasons}")
         print(
             f"merflow: dataset {dataset}: {len(failed)} of {len(reports)} clips failed (table: {quality}):\n{reasons}",
             file=sys.stderr,

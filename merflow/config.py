@@ -67,6 +67,7 @@ def settle(settings: Mapping[str, Any]) -> dict[str, Any]:
         ConfigError: as :func:`load_config`.
     """
     schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    settings = _labels_as_text(settings)
     problems = sorted(set(_schema_problems(settings, schema)))
     if problems:
         raise ConfigError(_listed(problems))
@@ -82,6 +83,21 @@ def settle(settings: Mapping[str, Any]) -> dict[str, Any]:
     problems = list(_cross_problems(settings)) + list(_table_problems(settings, schema))
     if problems:
         raise ConfigError(_listed(problems))
+    return settings
+
+
+def _labels_as_text(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with labels such as 0 and 1, which YAML reads as numbers, as text."""
+    settings = deepcopy(dict(settings))
+    for name in REPLACED:
+        blocks = settings.get(name)
+        for block in blocks.values() if isinstance(blocks, Mapping) else ():
+            classes = block.get("classes") if isinstance(block, Mapping) else None
+            if isinstance(classes, list):
+                block["classes"] = [str(one) if type(one) is int else one for one in classes]
+            elif isinstance(classes, Mapping) and isinstance(classes.get("map"), Mapping):
+                pairs = classes["map"].items()
+                classes["map"] = {str(k): str(v) if type(v) is int else v for k, v in pairs}
     return settings
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from merflow.cache import tell_failures
 from merflow.errors import ClipError, InputError
 from merflow.files import digest, whole
-from merflow.tables import CLIPS, QUALITY, read_table, write_table
+from merflow.tables import QUALITY, write_table
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def read_flow_image(file: str | Path, channels: Sequence[str] = CHANNELS) -> np.
 
 
 def import_flow_images(
-    clips: str | Path,
+    clips: Sequence[Mapping[str, Any]],
     cache: str | Path,
     quality: str | Path,
     *,
@@ -60,13 +60,14 @@ def import_flow_images(
     settings: Mapping[str, Any],
     classes: Sequence[str],
     code: str,
+    stop: bool = False,
 ) -> None:
     """Write the cache and the quality table of a dataset of flow images; one image is in memory at a time.
 
     Images whose size is not that of most are left out, with the reason.
 
     Args:
-        clips: ``clips.csv``; ``frames`` is the image.
+        clips: rows of the index: ``clip, subject, label, kind, frames`` (the image) and ``problem``.
         cache: output, as of :func:`merflow.cache.build_cache` with Ms = 0, Mt = 1, and attributes ``flow_channels``
             (in the order of the cache), ``flow_unit`` and ``flow_source_channels`` (what red, green and blue held).
         quality: output, a row for every indexed clip.
@@ -75,12 +76,13 @@ def import_flow_images(
         settings: ``channels`` (of red, green and blue) and ``scaling`` (in words); either may be left out.
         classes: class names of the dataset, in order.
         code: digest of the code that made the file.
+        stop: whether an image that cannot be used is an error (``on_problem: stop``).
 
     Raises:
-        InputError: no image can be used.
+        InputError: no image can be used, or one cannot and ``stop``.
     """
     channels = list(settings.get("channels") or CHANNELS)
-    rows = read_table(clips, CLIPS).to_dict("records")
+    rows = list(clips)
     reasons = {row["clip"]: row["problem"] for row in rows}
     sizes: dict[str, int] = {}
     for row in rows:
@@ -95,7 +97,7 @@ def import_flow_images(
             reasons[clip] = f"the image is {own}x{own}, most of the dataset are {size}x{size}"
     reports = [_report(row, reasons[row["clip"]]) for row in rows]
     write_table(pd.DataFrame(reports), quality, QUALITY)
-    tell_failures(dataset, reports, quality)
+    tell_failures(dataset, reports, quality, stop)
     good = [row for row in rows if not reasons[row["clip"]]]
     if not good:
         listed = "\n".join(f"  - {clip}: {reason}" for clip, reason in reasons.items())

@@ -87,6 +87,10 @@ class FrameList:
         """Whether there is a frame of this number."""
         return number in self._files
 
+    def count(self, first: int, last: int) -> int:
+        """Number of frames ``first..last``."""
+        return sum(first <= n <= last for n in self._files)
+
     def empty(self, first: int, last: int) -> list[str]:
         """Files of no bytes among the frames ``first..last``, in order."""
         sizes = ((n, file) for n, file in self._files.items() if first <= n <= last and not os.path.getsize(file))

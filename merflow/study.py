@@ -4,6 +4,7 @@ The rules ask this object what they need; it answers with names and settings, ne
 opens no frame.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from merflow.clips import database
 from merflow.config import LEARNED, NO_MACRO, micro_datasets, table_cells
 from merflow.datasets import DatasetError, Index, index_dataset, write_problems
-from merflow.datasets.entries import relabel
+from merflow.datasets.entries import relabel, unknown_words
 from merflow.datasets.labels import class_set
 from merflow.errors import ConfigError, InputError, MerflowError
 from merflow.files import digest, key
@@ -73,6 +74,24 @@ class Study:
                 write_problems(error.index.problems, table)
                 raise InputError(f"{error}\n(the same as a table: {table})") from error
         return self._indexes[name]
+
+    def index_settings(self, name: str) -> dict[str, Any]:
+        """What the job that lists a dataset needs; what was checked before and changes no row is left out."""
+        left_out = ("datasets", "on_problem")
+        return {key: value for key, value in self.dataset(name).items() if key not in left_out}
+
+    def cache_rows(self, name: str) -> list[dict[str, Any]]:
+        """What a cache takes from the index, clip by clip; not the whole table, whose every change would remake it."""
+        names = (
+            ("clip", "subject", "label", "kind")
+            if self.has_frames(name)
+            else ("clip", "subject", "label", "kind", "frames", "problem")
+        )
+        return [{key: getattr(clip, key) for key in names} for clip in self.index(name).clips]
+
+    def stops(self, name: str) -> bool:
+        """Whether a clip of this dataset that cannot be used stops the run."""
+        return self.config["datasets"][name].get("on_problem") == "stop"
 
     def index_digest(self, name: str) -> str:
         """Changes when a row of ``clips.csv`` or of ``problems.csv`` would."""
@@ -194,7 +213,7 @@ class Study:
         own = self.experiments[experiment].get("classes")
         if own and not isinstance(own, list):
             layout = self.config["datasets"][self.micro(experiment)[0]]["layout"]
-            return list(class_set(own, f"experiments.{experiment}.classes", layout).classes)
+            return list(class_set(own, f"experiments.{experiment}.classes", layout, alone=False).classes)
         names = [name for dataset in self.micro(experiment) for name in self.index(dataset).classes]
         classes = list(dict.fromkeys(names))
         if own:
@@ -221,8 +240,37 @@ class Study:
         found = {}
         for dataset in self.micro(experiment):
             layout = self.config["datasets"][dataset]["layout"]
-            found[dataset] = relabel(self.index(dataset), layout, class_set(own, where, layout), where)
+            found[dataset] = relabel(self.index(dataset), layout, class_set(own, where, layout, alone=False), where)
         return found
+
+    def _check_classes(self, experiment: str) -> None:
+        """Raise ConfigError where the classes of an experiment and the labels of its datasets do not fit together."""
+        micro, own = self.micro(experiment), self.experiments[experiment].get("classes")
+        sets = {self.index(dataset).class_set for dataset in micro} - {""}
+        if not own and len(sets) > 1:
+            raise ConfigError(
+                f"experiments.{experiment}.micro: its datasets have different class sets ({', '.join(sorted(sets))}); "
+                f"give them one, or give the experiment `classes`"
+            )
+        if len({self.has_frames(dataset) for dataset in micro}) > 1:
+            raise ConfigError(
+                f"experiments.{experiment}.micro: {', '.join(micro)} mix flow images, whose scale is not known, with "
+                "flow in pixels"
+            )
+        if not own or isinstance(own, list):
+            return
+        where, found, unknown = f"experiments.{experiment}.classes", set(), Counter()
+        for dataset in micro:
+            layout = self.config["datasets"][dataset]["layout"]
+            asked = class_set(own, where, layout, alone=False)
+            unknown += unknown_words(self.index(dataset), layout, asked)
+            found |= set(self.labels(experiment)[dataset].values())
+        if unknown:
+            words = ", ".join(f"{word} ({count} clips)" for word, count in unknown.most_common())
+            raise ConfigError(f"{where}: the set does not know the labels {words}; map them, or choose another set")
+        missing = [name for name in self.classes(experiment) if name not in found]
+        if missing and isinstance(own, Mapping):  # Of a named set, a user may hold a part.
+            raise ConfigError(f"{where}: no clip has a label for the class {', '.join(missing)}")
 
     def class_counts(self, experiment: str) -> list[dict[str, Any]]:
         """Clips of each class that an experiment recognises: ``label, expected`` (published, or None) and ``found``."""
@@ -261,6 +309,7 @@ class Study:
         if wrong:
             raise InputError("\n\n".join(dict.fromkeys(wrong)))
         for name, experiment in self.experiments.items():
+            self._check_classes(name)
             classes, labels = self.classes(name), self.labels(name)
             usable = [
                 clip

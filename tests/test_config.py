@@ -166,6 +166,60 @@ def test_floors_repeat_what_the_seeds_of_a_holdout_draw():
         Study(load_config(BASE, experiment(protocol="cross-dataset"))).check()
 
 
+@pytest.fixture
+def worded(tmp_path):
+    """Two databases of clips as tables: words of emotions, and numbers."""
+    overlay = {"experiments": {}, "datasets": {}}
+    for name, labels in (("words", ["joy", "fear", "anger"]), ("numbers", [0, 1, 1])):
+        lines = ["clip,subject,label,frames"]
+        for n, label in enumerate(labels):
+            (tmp_path / name / str(n)).mkdir(parents=True)
+            for frame in range(2):
+                (tmp_path / name / str(n) / f"{frame}.png").write_bytes(b"not looked into")
+            lines.append(f"c{n},s{n},{label},{n}")
+        (tmp_path / name / "manifest.csv").write_text("\n".join(lines) + "\n")
+        overlay["datasets"][name] = {"layout": "manifest", "root": str(tmp_path / name)}
+    return overlay
+
+
+@pytest.mark.parametrize(
+    ("classes", "micro", "message"),
+    [
+        ("megc2019", "words", "the set does not know the labels joy (1 clips), fear (1 clips), anger (1 clips)"),
+        ({"map": {"joy": "up", "feer": "down"}}, "words", "no clip has a label for the class down"),
+        ({"map": {"joy": "up", "fear": "down"}}, ["words", "numbers"], None),
+        ({"map": {0: "no", 1: "yes"}}, "numbers", None),
+        ([0, 1], "numbers", None),
+    ],
+)
+def test_classes_of_an_experiment_must_fit_the_labels_of_its_clips(worded, classes, micro, message):
+    worded["experiments"]["mine"] = {"system": "majority", "micro": micro, "classes": classes}
+    study = Study(load_config(BASE, worded))
+    if message is None:
+        study.check()
+        assert len(study.classes("mine")) == 2
+        return
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        study.check()
+
+
+def test_datasets_of_different_class_sets_are_not_mixed_without_a_word(worded):
+    worded["datasets"]["words"]["classes"] = {"map": {"joy": "up", "fear": "down"}}
+    worded["datasets"]["numbers"]["classes"] = "smic-3"
+    worded["experiments"]["mine"] = {"system": "majority", "micro": ["words", "numbers"]}
+    with pytest.raises(ConfigError, match="different class sets .own, smic-3."):
+        Study(load_config(BASE, worded)).check()
+
+
+def test_what_a_cache_takes_from_the_index_is_not_what_others_name(worded):
+    worded["experiments"]["mine"] = {"system": "majority", "micro": "numbers"}
+    before = Study(load_config(BASE, worded))
+    worded["datasets"]["numbers"]["on_problem"] = "stop"
+    after = Study(load_config(BASE, worded | {"datasets": {"more": worded["datasets"]["words"], **worded["datasets"]}}))
+    assert before.index_settings("numbers") == after.index_settings("numbers")
+    assert before.cache_rows("numbers") == after.cache_rows("numbers") and after.stops("numbers")
+
+
 def test_two_networks_of_one_specification_have_seeds_and_names_of_their_own():
     study = Study(load_config(BASE, experiment(graphs=["8+2", "8+2"], seeds=[0, 1000])))
     networks = study.networks("mine")

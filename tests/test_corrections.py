@@ -234,3 +234,36 @@ def test_datasets_without_a_workbook_can_be_corrected(tmp_path):
     flows = trees.flow_images(tmp_path / "flows", [trees.FlowImage("samm", "006", "006_1_2", "negative")])
     index = corrected(flows, "my-flow-images,006,006_1_2,label,positive,seen")
     assert index.clips[0].label == "positive" and index.classes == ["positive"]
+
+
+# --- What a distributed workbook cannot say itself --------------------------------------------------------------------
+
+
+def test_the_second_of_two_clips_of_one_name_is_named_by_its_row(tmp_path):
+    takes = [Take(1, "S01-01-001", "happiness"), Take(1, "S01-01-001", "happiness"), Take(2, "S02-02-001", "surprise")]
+    tree = trees.mmew_micro(tmp_path / "MMEW", takes)
+    assert "S01-01-001 (row 3)" in by_name(tree.index())
+    both = corrected(tree, "my-mmew-micro,S01,S01-01-001,exclude,,twice")
+    assert told(both, row=2, field="exclude")[0].effect == "noted", "fits two clips; not applied"
+    index = corrected(tree, "my-mmew-micro,S01,S01-01-001 (row 3),exclude,,twice", on_problem="stop")
+    assert usable(index) == {"S01-01-001", "S02-02-001"}
+
+
+def test_a_wrong_subject_can_be_corrected(tmp_path):
+    takes = [Take(9, "S01-01-001", "happiness"), Take(2, "S02-02-001", "surprise")]
+    tree = trees.mmew_micro(tmp_path / "MMEW", takes)
+    assert usable(tree.index()) == {"S02-02-001"}
+    index = corrected(tree, "my-mmew-micro,9,S01-01-001,subject,1,as the file name says", on_problem="stop")
+    assert by_name(index)["S01-01-001"].subject.endswith("/S01")
+    assert told(index, effect="corrected")[0].problem.startswith("S09 -> 1")
+
+
+def test_a_correction_that_fits_nothing_stops_a_strict_study(tmp_path):
+    tree = trees.mmew_micro(tmp_path / "MMEW", [Take(1, "S01-01-001", "happiness"), Take(2, "S02-02-001", "surprise")])
+    with pytest.raises(InputError, match="has no such clip"):
+        corrected(tree, "my-mmew-micro,1,S01-01-099,apex,3,slip", on_problem="stop")
+
+
+def test_two_corrections_of_one_cell_contradict_each_other(tree):
+    with pytest.raises(InputError, match="row 3: apex of S01-01-001 is corrected in row 2 too"):
+        corrected(tree, "my-mmew-micro,1,S01-01-001,apex,3,a", "my-mmew-micro,1,S01-01-001,apex,4,b")

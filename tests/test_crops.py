@@ -20,7 +20,7 @@ from merflow.files import key
 from merflow.flow import face_weights, subject_flow
 from merflow.frames import read_grey
 from merflow.keyframes import select_subject
-from merflow.tables import CLIPS, KEYFRAMES, QUALITY, read_table, write_table
+from merflow.tables import KEYFRAMES, QUALITY, read_table, write_table
 
 SQUARE = (-1.15, 1.15, -0.62, 1.68)
 """Left, right, top and bottom of a tight crop, in inter-ocular distances from the point between the eyes."""
@@ -278,13 +278,12 @@ def test_the_table_of_quality_shows_the_decision(picture, tight, tmp_path):
         written(tmp_path / "photo", [tight], align="none", kind="still"),
         written(tmp_path / "blank", [np.full((240, 320), 90, np.uint8)] * 3, align="auto"),
     ]
-    paths = {name: tmp_path / name for name in ("clips.csv", "faces.h5", "keyframes.csv", "flow.h5", "quality.csv")}
-    write_table([clip.row() for clip in clips], paths["clips.csv"], CLIPS)
+    paths = {name: tmp_path / name for name in ("faces.h5", "keyframes.csv", "flow.h5", "quality.csv")}
     align_subject(clips, paths["faces.h5"], {"size": 64})
     select_subject(paths["faces.h5"], paths["keyframes.csv"], {"count": 2})
     subject_flow(paths["faces.h5"], paths["keyframes.csv"], paths["flow.h5"])
     build_cache(
-        paths["clips.csv"], [paths["faces.h5"]], [paths["keyframes.csv"]], [paths["flow.h5"]],
+        [clip.row() for clip in clips], [paths["faces.h5"]], [paths["keyframes.csv"]], [paths["flow.h5"]],
         cache=tmp_path / "cache.h5", quality=paths["quality.csv"], dataset="mixed", preparation="default",
         settings={"align": {"size": 64}, "keyframes": {"count": 2}, "flow": {"backend": "opencv"}},
         classes=["joy"], code="",

@@ -178,3 +178,46 @@ def test_a_table_that_cannot_be_used_is_one_message(tmp_path, text, message):
     with pytest.raises(InputError, match=message) as error:
         tree.index()
     assert str(tree.table) in str(error.value)
+
+
+# --- What users' tables look like -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("style", ["beside the table", "below the root", "with backslashes"])
+def test_images_are_found_relative_to_the_table_or_to_the_root(tmp_path, style):
+    tree = trees.flow_images(tmp_path, IMAGES)
+    text = tree.table.read_text()
+    if style == "with backslashes":
+        text = text.replace("flow images/", "flow images\\").replace("/", "\\")
+    (tmp_path / "tables").mkdir()
+    table = "flows.csv" if style == "beside the table" else "tables/flows.csv"
+    (tmp_path / table).write_text(text)
+    index = tree.index(table=table)
+    assert usable(index) == GOOD and not index.problems
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [("", "empty"), ("gone.png", "gone.png does not exist"), (".", "is a folder"), ("flows.csv", "is no picture")],
+)
+def test_an_image_that_is_none_is_called_so(tmp_path, image, words):
+    index = with_row(tmp_path, f"samm,009,009_1_1,negative,{image}").index()
+    (problem,) = told(index, effect="left out")
+    assert (problem.row, problem.field) == (6, "image") and words in problem.problem
+
+
+def test_words_of_the_databases_are_mapped_as_the_challenge_does(tmp_path):
+    words = ["happiness", "disgust", "repression", "others", "Surprise", "0"]
+    images = [FlowImage("casme2", f"sub0{n}", f"EP{n}", word) for n, word in enumerate(words)]
+    index = trees.flow_images(tmp_path, images).index(classes="megc2019")
+    assert [c.label for c in index.clips] == ["positive", "negative", "negative", "", "surprise", "negative"]
+    assert not told(index, effect="left out")
+
+
+def test_one_person_or_database_in_two_spellings_is_noted(tmp_path):
+    index = with_row(tmp_path, "samm,6,006_9_9,negative,flow images/samm/006 006_1_2 (TV-L1).png").index()
+    (note,) = told(index, field="subject", effect="noted")
+    assert "006 and 6" in note.problem
+    other = trees.flow_images(tmp_path / "b", [*IMAGES, FlowImage("CASME II", "sub07", "EP1", "negative")]).index()
+    (note,) = told(other, field="dataset", effect="noted")
+    assert "CASME II and casme2" in note.problem

@@ -268,7 +268,7 @@ def test_a_subset_is_told_by_the_difference_and_used(tmp_path):
 
 @pytest.mark.parametrize(
     ("column", "new"),
-    [("Filename", "Name"), ("Onset Frame", "Begin"), ("Objective Classes", None), ("Estimated Emotion", "Feeling")],
+    [("Filename", "Name"), ("Onset Frame", "Begin"), ("Offset Frame", None), ("Estimated Emotion", "Feeling")],
 )
 def test_a_workbook_with_other_columns_is_named_with_them(tmp_path, column, new):
     tree = trees.samm(tmp_path, TAKES, rename={column: new})
@@ -278,6 +278,13 @@ def test_a_workbook_with_other_columns_is_named_with_them(tmp_path, column, new)
     assert str(tree.table) in message and "MICRO_ONLY" in message
     assert column.lower().replace(" ", "") in message.lower().replace(" ", "")
     assert (new or "Inducement Code") in message, "what was found is told"
+
+
+def test_objective_classes_are_needed_only_where_they_are_read(tmp_path):
+    tree = trees.samm(tmp_path, TAKES, rename={"Objective Classes": None})
+    assert {clip.label for clip in tree.index(classes="samm-estimated").clips} <= {take.emotion for take in TAKES}
+    with pytest.raises(ConfigError, match="no column 'objective_classes'; its columns: .*estimated_emotion"):
+        tree.index(classes="samm-5-objective")
 
 
 def test_a_root_without_subjects_is_one_message(tmp_path):

@@ -140,7 +140,8 @@ def test_commas_at_the_end_of_rows_shift_nothing_and_one_in_a_single_row_is_name
 def test_odd_entries_are_problems_and_never_crashes(root):
     (root / "a" / "img9.png").symlink_to(root / "nowhere")
     (root / "clip.avi").mkdir()
-    cv2.imwrite(str(root / "clip.avi" / "1.png"), np.zeros((4, 4), np.uint8))
+    for n in (1, 2):
+        cv2.imwrite(str(root / "clip.avi" / f"{n}.png"), np.zeros((4, 4), np.uint8))
     rows = ["c1,s1,x,a/*.png,1,,5,", "c2,s2,y,clip.avi,,,,", f"c3,s3,x,{'long' * 300},,,,", "c4,s4,y,gone,1,3,5,200"]
     index = people(root, HEADER + "\n".join(rows) + "\n")
     assert [clip.problem == "" for clip in index.clips] == [True, True, False, False]

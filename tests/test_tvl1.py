@@ -19,7 +19,7 @@ from merflow.demo.render import base_picture, film, stage
 from merflow.faces import crop_transform, find_face, warp
 from merflow.flow import CHOICES, DEFAULTS, clip_flow, subject_flow, tvl1
 from merflow.frames import read_grey
-from merflow.tables import CLIPS, KEYFRAMES, write_table
+from merflow.tables import KEYFRAMES, write_table
 from merflow.tvl1 import BACKENDS, backend, numba_backend, torch_backend
 
 OTHERS = [name for name in BACKENDS if name != "opencv"]
@@ -212,9 +212,8 @@ def test_the_backend_is_on_record_in_the_flow_and_in_the_cache(subject, name):
     settings = {"backend": name, "rigid": False}
     subject_flow(subject / "faces.h5", subject / "keyframes.csv", subject / "flow.h5", settings)
     clips = [{"clip": clip, "subject": "demo/s01", "label": "x", "kind": "micro"} for clip in "ab"]
-    write_table(clips, subject / "clips.csv", CLIPS)
     build_cache(
-        subject / "clips.csv",
+        clips,
         [subject / "faces.h5"],
         [subject / "keyframes.csv"],
         [subject / "flow.h5"],

@@ -5,6 +5,7 @@ Yan, Li, Wang, Zhao, Liu, Chen, Fu: CASME II, PLoS ONE 2014.
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from merflow.datasets.entries import Entry, Rules
@@ -34,7 +35,7 @@ COLUMNS = {
     "emotion": EMOTION,
 }
 TREE = "CASME2-RAW/sub01/EP02_01f/img46.jpg"
-PERSON = r"sub[_ -]?\d+"
+PERSON = r"s(ub)?[_ -]?\d+"
 
 
 def index(name: str, settings: Mapping[str, Any]) -> Index:
@@ -55,12 +56,15 @@ def index(name: str, settings: Mapping[str, Any]) -> Index:
     frames, of_choice = chosen_variant(name, root_of(settings), found)
     people = {subject_number(f.name): f for f in subfolders(frames) if re.fullmatch(PERSON, f.name, re.IGNORECASE)}
     folders = {f"{p.name}/{clip.name}": clip for p in people.values() for clip in subfolders(p)}
-    cropped = "crop" in str(frames.relative_to(root_of(settings).parent)).lower()
+    named = {(key.split("/")[0], folder.name.casefold()): folder for key, folder in folders.items()}
+    within = frames.relative_to(root_of(settings)) if frames != root_of(settings) else Path(frames.name)
+    cropped = "crop" in str(within).lower()
     entries = []
     for row in rows:
         clip, number = row.cells["filename"], subject_number(row.cells["subject"])
         person = f"sub{number:02d}" if isinstance(number, int) else str(number)
-        folder = people.get(number, frames / person) / clip
+        own = people.get(number, frames / person)
+        folder = named.get((own.name, clip.casefold()), own / clip)
         entry = Entry(f"{person}/{clip or f'row-{row.number}'}", person, str(folder), "micro", str(table), row.number)
         entry.name, entry.fps, entry.align = clip, "200", "auto" if cropped else "detect"
         entry.numbers = {key: row.cells[key] for key in ("onset", "apex", "offset")}

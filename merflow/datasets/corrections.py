@@ -1,5 +1,6 @@
 """A user's corrections of an annotation: which field of which clip is wrong, the right value, and why."""
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from merflow.errors import InputError
 
 COLUMNS = ("dataset", "subject", "clip", "field", "value", "reason")
 NUMBERS = ("onset", "apex", "offset")
-FIELDS = (*NUMBERS, "fps", "label", "exclude")
+FIELDS = (*NUMBERS, "fps", "label", "subject", "exclude")
 """What can be corrected in every dataset, beside its own columns of labels."""
 
 
@@ -27,10 +28,18 @@ class Correction:
     value: str
     reason: str
 
-    def fits(self, clip: str, name: str, subject: str) -> bool:
-        """Whether a clip is meant: by its name in the index or in the dataset; the subject in any spelling."""
-        if self.clip.casefold() not in (clip.casefold(), (name or clip).casefold()):
+    def fits(self, clip: str, name: str, subject: str, row: int | None = None) -> bool:
+        """Whether a clip is meant: by its name in the index or in the dataset; the subject in any spelling.
+
+        ``NAME (row N)``, as the index calls the second of two clips of one name, means that of row N alone.
+        """
+        wanted, number = self.clip, None
+        if exact := re.fullmatch(r"(.+) \(row (\d+)\)", self.clip):
+            wanted, number = exact[1], int(exact[2])
+        if wanted.casefold() not in (clip.casefold(), (name or clip).casefold()) or number not in (None, row):
             return False
+        if self.field == "subject":
+            return True
         own = self.subject.rpartition("/")[2]
         return not own or subject_number(own) == subject_number(subject)
 
@@ -49,7 +58,7 @@ def read_corrections(file: str | Path, dataset: str, datasets: Collection[str] =
     """
     if not Path(file).is_file():
         raise InputError(f"corrections {file} does not exist; it should have the columns {', '.join(COLUMNS)}")
-    wrong, found = [], []
+    wrong, found, seen = [], [], {}
     for row in read_workbook(Path(file), {name: [name] for name in COLUMNS}):
         cells = row.cells
         field = plain_name(cells["field"]).removesuffix("_frame")
@@ -61,6 +70,10 @@ def read_corrections(file: str | Path, dataset: str, datasets: Collection[str] =
                 wrong.append(f"row {row.number}: {name} is empty")
         if field in NUMBERS and not cells["value"].isdigit() and not (field == "apex" and not cells["value"]):
             wrong.append(f"row {row.number}: {field} {cells['value']!r} is not a frame number")
+        same = (cells["dataset"], cells["subject"], cells["clip"], field)
+        if same in seen:
+            wrong.append(f"row {row.number}: {field} of {cells['clip']} is corrected in row {seen[same]} too")
+        seen[same] = row.number
         if cells["dataset"] == dataset:
             found.append(
                 Correction(

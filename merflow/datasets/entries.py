@@ -19,6 +19,11 @@ from merflow.datasets.labels import LABEL, VOCABULARY, ClassSet, plain_name
 from merflow.errors import ConfigError, InputError
 from merflow.frames import FrameList, is_video
 
+GAP = "missing between"
+MOST_GAPS = 20
+"""Clips with frames missing inside that are told one by one."""
+NO_APEX = ("", "/", "-", "nan", "none", "n/a")
+"""How tables say that a clip has no annotated apex."""
 NUMBER = re.compile(r"\d{1,9}(\.0*)?")
 
 
@@ -111,26 +116,31 @@ def assemble(
     if entries and not any(column in entry.source for entry in entries):
         there = ", ".join(entries[0].source)
         raise ConfigError(f"datasets.{name}.classes: the dataset has no column {column!r}; its columns: {there}")
-    problems = list(notes) + _apply(name, entries, corrections, {column, *VOCABULARY.get(rules.layout, ())}, column)
+    problems = list(notes) + _apply(name, rules, entries, corrections, column)
+    unapplied = sum(problem.field != "" and problem.effect == NOTED for problem in problems[len(notes) :])
     owners: dict[str, set[str]] = {}
     for entry in entries:
-        owners.setdefault(entry.frames, set()).add(entry.subject)
+        if entry.subject:
+            owners.setdefault(entry.frames, set()).add(
+                f"{entry.prefix}/{entry.subject}" if entry.prefix else entry.subject
+            )
     clips, left_out, contradicted, seen = [], 0, 0, {}
     for entry in entries:
         found = [(where, text, LEFT_OUT) for where, text in entry.found]
         found += [(where, text, NOTED) for where, text in entry.notes]
         if entry.clip in seen:
-            first = f"row {seen[entry.clip]}" if seen[entry.clip] else "the same dataset"
+            first = f"row {seen[entry.clip]}" if entry.row else str(seen[entry.clip])
             found.append(("clip", f"the name {entry.clip!r} stands in {first} too; names must be unique", LEFT_OUT))
         # One video may show several people one after the other; the frames of a folder are one person's.
-        if entry.frames and not is_video(entry.frames) and len(owners[entry.frames]) > 1:
+        if entry.frames and not is_video(entry.frames) and len(owners.get(entry.frames, ())) > 1:
             people = ", ".join(sorted(owners[entry.frames]))
             found.append(("frames", f"{entry.frames} is given for several subjects: {people}", LEFT_OUT))
+        again = f"row {entry.row}" if entry.row else entry.frames
         numbers, kind, own, contradicts = _numbers(entry, rules)
         label, of_label = _label(entry, labels, column, rules)
         found += own + of_label
         clip = Clip(
-            clip=entry.clip if entry.clip not in seen else f"{entry.clip} (row {entry.row or len(clips) + 1})",
+            clip=entry.clip if entry.clip not in seen else f"{entry.clip} ({again})",
             subject=f"{entry.prefix or name}/{entry.subject or '(none)'}",
             label=label,
             kind=kind,
@@ -140,34 +150,47 @@ def assemble(
             align=settings.get("align") or entry.align,
             problem="; ".join(text for _, text, effect in found if effect == LEFT_OUT),
         )
-        seen.setdefault(entry.clip, entry.row)
+        seen.setdefault(entry.clip, entry.row or entry.frames)
         left_out += bool(clip.problem) and not entry.excluded
         contradicted += contradicts and not clip.problem
         problems += [
             Problem(name, entry.file, entry.row, clip.clip, where, text, effect) for where, text, effect in found
         ]
         clips.append(clip)
-    classes, counts, of_counts = _classes(name, rules.layout, clips, labels, entries)
+    classes, counts, of_counts = _classes(name, str(settings.get("root", "")), rules.layout, clips, labels, entries)
     source = [{f"source_{plain_name(key)}": value for key, value in entry.source.items()} for entry in entries]
-    return Index(clips, classes, problems + of_counts, source, labels.name, counts, left_out + contradicted)
+    problems = _collapsed(name, str(settings.get("root", "")), problems, len(clips))
+    return Index(clips, classes, problems + of_counts, source, labels.name, counts, left_out + contradicted + unapplied)
+
+
+def _collapsed(name: str, root: str, problems: list[Problem], clips: int) -> list[Problem]:
+    """The problems, with one note in place of many clips that have frames missing inside: a thinned copy, as a rule."""
+    gaps = [problem for problem in problems if problem.field == "frames" and GAP in problem.problem]
+    if len(gaps) <= MOST_GAPS:
+        return problems
+    text = f"{len(gaps)} of {clips} clips have frames missing between onset and offset, such as {gaps[0].clip}: "
+    note = Problem(name, root, None, "", "frames", text + gaps[0].problem, NOTED)
+    return [problem for problem in problems if problem not in gaps] + [note]
 
 
 def _apply(
-    name: str, entries: Sequence[Entry], corrections: Sequence[Correction], columns: set[str], column: str
+    name: str, rules: Rules, entries: Sequence[Entry], corrections: Sequence[Correction], column: str
 ) -> list[Problem]:
     """Apply the corrections to the entries, and tell of each.
 
     Raises:
         InputError: a field that cannot be corrected; all of them are listed.
     """
-    allowed = [*FIELDS, *sorted(columns - {LABEL})]
+    allowed = [*FIELDS, *sorted({column, *VOCABULARY.get(rules.layout, ())} - {LABEL})]
+    if rules.layout == "casme2":  # There the subject is part of a clip's name and place.
+        allowed.remove("subject")
     wrong = [f"row {c.row}: {c.field!r} cannot be corrected" for c in corrections if c.field not in allowed]
     if wrong:
         listed = "\n".join(f"  - {text}" for text in wrong)
         raise InputError(f"{corrections[0].file} (dataset {name}; allowed: {', '.join(allowed)}):\n{listed}")
     told = []
     for correction in corrections:
-        hits = [entry for entry in entries if correction.fits(entry.clip, entry.name, entry.subject)]
+        hits = [entry for entry in entries if correction.fits(entry.clip, entry.name, entry.subject, entry.row)]
         if len(hits) == 1:
             text, effect = correct(hits[0], correction, column), CORRECTED
         elif hits:
@@ -185,7 +208,13 @@ def correct(entry: Entry, correction: Correction, column: str) -> str:
         entry.found.append((where, f"excluded by {Path(correction.file).name}: {correction.reason}"))
         entry.excluded = True
         return f"excluded: {correction.reason}"
-    if where in entry.numbers:
+    if where == "subject":
+        old, number = entry.subject, subject_number(value)
+        digits = re.search(r"\d+$", old)
+        known = isinstance(number, int) and digits is not None
+        entry.subject = f"{old[: digits.start()]}{number:0{len(digits[0])}d}" if known else value
+        entry.found = [(field, text) for field, text in entry.found if field != "subject"]
+    elif where in entry.numbers:
         old, entry.numbers[where] = entry.numbers[where], value
     elif where == "fps":
         old, entry.fps = entry.fps, value
@@ -212,8 +241,11 @@ def _numbers(entry: Entry, rules: Rules) -> tuple[dict[str, int | None], str, li
     if entry.numbers["apex"] is not None and numbers["apex"] is None and (texts["apex"] or not rules.whole):
         if rules.strict:
             found.append(("apex", f"{texts['apex']!r} is not a frame number", LEFT_OUT))
-        else:
+        elif texts["apex"].lower() in NO_APEX:
             found.append(("apex", f"none is annotated ({texts['apex'] or 'empty'}); it is spotted", SPOTTED))
+        else:
+            found.append(("apex", f"{texts['apex']!r} is not a frame number; the apex is spotted", SPOTTED))
+            contradicts = True
     if entry.fps and not (_float(entry.fps) or 0) > 0:
         found.append(("fps", f"{entry.fps!r} is not a number above 0", LEFT_OUT))
     given = [(name, number) for name, number in numbers.items() if number is not None]
@@ -227,7 +259,7 @@ def _numbers(entry: Entry, rules: Rules) -> tuple[dict[str, int | None], str, li
     kind = entry.kind
     frames = None
     try:
-        if any(where == "frames" for where, _ in entry.found):
+        if any(where in ("frames", "image") for where, _ in entry.found):
             pass
         elif not entry.frames:
             found.append(("frames", "empty; give a folder of images, a glob or a video file", LEFT_OUT))
@@ -249,7 +281,7 @@ def _numbers(entry: Entry, rules: Rules) -> tuple[dict[str, int | None], str, li
             text = f"frame {numbers['onset']} is not there; numbers are taken as absolute and start at {frames.first}"
             found.append(("onset", text, RENUMBERED))
             numbers = moved
-        found += _frame_problems(entry.frames, numbers, frames, rules)
+        found += _frame_problems(entry.frames, numbers, frames, rules, kind)
     onset, apex, offset = (numbers[name] for name in ("onset", "apex", "offset"))
     if apex is not None and not rules.strict and not any(effect == LEFT_OUT for *_, effect in found):
         outside = (onset is not None and apex < onset) or (offset is not None and apex > offset)
@@ -280,7 +312,7 @@ def _rebased(numbers: Mapping[str, int | None], frames: FrameList) -> dict[str, 
 
 
 def _frame_problems(
-    folder: str, numbers: Mapping[str, int | None], frames: FrameList, rules: Rules
+    folder: str, numbers: Mapping[str, int | None], frames: FrameList, rules: Rules, kind: str
 ) -> Iterator[tuple[str, str, str]]:
     """What is wrong with the images of a clip; only lists and measures files, opens none."""
     given = {name: n for name, n in numbers.items() if n is not None and (name != "apex" or rules.strict)}
@@ -297,11 +329,13 @@ def _frame_problems(
     if empty := frames.empty(first, last):
         more = f", and {len(empty) - 1} more" if len(empty) > 1 else ""
         yield "frames", f"{empty[0]} is empty (0 bytes){more}", LEFT_OUT
+    if kind == "micro" and rules.layout != "flow-images" and frames.numbered and frames.count(first, last) == 1:
+        yield "offset", f"one frame between onset {first} and offset {last}; motion needs two", LEFT_OUT
     if rules.strict or not frames.numbered or first not in frames or last not in frames:
         return
     if gaps := [number for number in frames.gaps(first, last) if number != numbers["apex"]]:
         shown = ", ".join(map(str, gaps[:5])) + (f" and {len(gaps) - 5} more" if len(gaps) > 5 else "")
-        yield "frames", f"frame {shown} missing between {first} and {last} of {folder}; the others are used", NOTED
+        yield "frames", f"frame {shown} {GAP} {first} and {last} of {folder}; the others are used", NOTED
 
 
 def frame_number(text: str) -> int | None:
@@ -345,6 +379,13 @@ def relabel(index: Index, layout: str, labels: ClassSet, where: str) -> dict[str
     return found
 
 
+def unknown_words(index: Index, layout: str, labels: ClassSet) -> Counter:
+    """Label words of an index that a class set neither takes nor leaves out, and how many clips have them."""
+    column = f"source_{labels.column(layout)}"
+    words = Counter(row.get(column, "").strip() for row in index.source)
+    return Counter({word: n for word, n in words.items() if word and labels.classify(layout, word) is None})
+
+
 def _excluded(subject: str, name: str, labels: ClassSet, layout: str) -> bool:
     """Whether the rule of a class set leaves a clip out by name."""
     return (subject_number(subject), name) in labels.excluded.get(layout, ())
@@ -371,7 +412,7 @@ def _label(entry: Entry, labels: ClassSet, column: str, rules: Rules) -> tuple[s
 
 
 def _classes(
-    name: str, layout: str, clips: Sequence[Clip], labels: ClassSet, entries: Sequence[Entry]
+    name: str, root: str, layout: str, clips: Sequence[Clip], labels: ClassSet, entries: Sequence[Entry]
 ) -> tuple[list[str], list[ClassCount], list[Problem]]:
     """Class names in order, how many clips of each were expected and found, and a note where the two differ."""
     found = Counter(clip.label for clip in clips if clip.label)
@@ -381,7 +422,7 @@ def _classes(
     else:
         known = [word for word in labels.words(layout) if word in found]
         classes = known + sorted(set(found) - set(known))
-    table = entries[0].file if entries else ""
+    table = entries[0].file if entries and entries[0].row else root
     published = labels.counts.get(layout)
     expected = dict(published.clips) if published else {}
     counts = [
@@ -395,7 +436,14 @@ def _classes(
     wrong = [f"{c} {found[c]} instead of {expected[c]}" for c in classes if found[c] != expected[c]]
     if published.subjects not in (None, people):
         wrong.append(f"{people} subjects instead of {published.subjects}")
+    missing = [f"{c} {usable[c]} of {found[c]}" for c in classes if usable[c] != found[c]]
+    if missing and not wrong:
+        text = (
+            f"all {found.total()} clips of {labels.name} are listed, {usable.total()} can be used: {', '.join(missing)}"
+        )
+        return classes, counts, [Problem(name, table, None, "", "classes", text, NOTED)]
     if not wrong:
         return classes, counts, []
-    text = f"{labels.name} has {sum(expected.values())} clips ({published.source}), here are {found.total()}: "
+    text = f"{labels.name} has {sum(expected.values())} clips ({published.source}), here are {found.total()}, "
+    text += f"of which {usable.total()} can be used: "
     return classes, counts, [Problem(name, table, None, "", "classes", text + ", ".join(wrong), NOTED)]

@@ -6,15 +6,17 @@ Such sets circulate with public code (28 x 28 pixels: horizontal flow, vertical 
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from merflow.datasets.entries import Entry, Rules
+from merflow.datasets.folders import subject_number
 from merflow.datasets.index import NOTED, Index, Problem
 from merflow.datasets.labels import CLASS_SETS
 from merflow.datasets.layouts import finish, root_of
 from merflow.datasets.manifest import read_table_of_clips
+from merflow.frames import IMAGES
 
 REQUIRED = ["dataset", "subject", "clip", "label", "image"]
 DATABASES = {"casme2": "casme2", "casmeii": "casme2", "samm": "samm", "smic": "smic-hs", "smichs": "smic-hs"}
@@ -22,7 +24,7 @@ DATABASES = {"casme2": "casme2", "casmeii": "casme2", "samm": "samm", "smic": "s
 
 
 def index(name: str, settings: Mapping[str, Any]) -> Index:
-    """Index a table of flow images: ``dataset, subject, clip, label, image``, images relative to the table.
+    """Index a table of flow images: ``dataset, subject, clip, label, image``, images relative to the table or the root.
 
     Clips are named ``dataset/subject/clip`` and subjects ``dataset/subject``, with the table's own dataset, so that
     results can be told by database.
@@ -33,15 +35,48 @@ def index(name: str, settings: Mapping[str, Any]) -> Index:
     table = root_of(settings) / (settings.get("table") or "flows.csv")
     entries = []
     for number, row in read_table_of_clips(table, REQUIRED, ()).items():
-        image = (table.parent / row["image"]).as_posix() if row["image"] else ""
         clip = "/".join(row[key] for key in ("dataset", "subject", "clip"))
+        image, problem = _image(row["image"], table.parent, root_of(settings))
         entry = Entry(clip, row["subject"], image, "micro", str(table), number, row["clip"], prefix=row["dataset"])
         entry.source = {key: value for key, value in row.items() if key not in REQUIRED[1:3] + ["image"]}
         entry.found += [(key, "empty") for key in ("dataset", "subject", "clip") if not row[key]]
+        entry.found += [("image", problem)] if problem else []
         entries.append(entry)
-    found = finish(name, settings, Rules("flow-images", whole=True), entries)
+    notes = [Problem(name, str(table), None, "", field, text, NOTED) for field, text in _spellings(entries)]
+    found = finish(name, settings, Rules("flow-images", whole=True), entries, notes)
     found.problems += _by_database(name, table, found)
     return found
+
+
+def _image(given: str, *folders: Path) -> tuple[str, str]:
+    """The file of an image, in the first of the folders that has it, and what is wrong with it (empty: nothing)."""
+    if not given:
+        return "", "empty; give the file of the image"
+    tried = [folder / path for path in dict.fromkeys((given, given.replace("\\", "/"))) for folder in folders]
+    file = next((path for path in tried if path.is_file()), None)
+    if file is None:
+        places = " or ".join(dict.fromkeys(str(path) for path in tried))
+        kind = "is a folder" if any(path.is_dir() for path in tried) else "does not exist"
+        return tried[0].as_posix(), f"{places} {kind}"
+    if file.suffix.lower() not in IMAGES:
+        return file.as_posix(), f"{file} is no picture ({', '.join(sorted(IMAGES))})"
+    return file.as_posix(), "" if file.stat().st_size else f"{file} is empty (0 bytes)"
+
+
+def _spellings(entries: Sequence[Entry]) -> Iterator[tuple[str, str]]:
+    """Databases and subjects that differ only in how they are spelled: one of them would be two in every fold."""
+    databases: dict[str, set[str]] = {}
+    people: dict[tuple[str, int | str], set[str]] = {}
+    for entry in entries:
+        plain = re.sub(r"\W|_", "", entry.prefix).lower()
+        databases.setdefault(DATABASES.get(plain, plain), set()).add(entry.prefix)
+        people.setdefault((entry.prefix, subject_number(entry.subject)), set()).add(entry.subject)
+    for names in databases.values():
+        if len(names) > 1:
+            yield "dataset", f"spelled {' and '.join(sorted(names))}: counted as {len(names)} databases"
+    for (database, _), names in people.items():
+        if len(names) > 1:
+            yield "subject", f"of {database} spelled {' and '.join(sorted(names))}: counted as {len(names)} people"
 
 
 def _by_database(name: str, table: Path, index: Index) -> list[Problem]:

@@ -15,7 +15,9 @@ CORRECTED = "corrected"
 RENUMBERED = "renumbered"
 NOTED = "noted"
 
-ROWS_SHOWN = 200
+EFFECTS = (LEFT_OUT, SPOTTED, CORRECTED, RENUMBERED, NOTED)
+"""In the order of their weight."""
+ROWS_SHOWN = 2000
 
 
 @dataclass(frozen=True)
@@ -64,16 +66,23 @@ class Index:
 
 
 def listing(problems: list[Problem], rows: int | None = ROWS_SHOWN) -> str:
-    """The problems as a table, in the order of the index; at most ``rows`` of them. The long column is the last."""
+    """The problems as a table, the gravest first; at most ``rows`` of them. The long column is the last."""
+    ordered = sorted(problems, key=lambda p: EFFECTS.index(p.effect))
     shown = [
-        [f"{Path(p.file).name}{f', row {p.row}' if p.row else ''}", p.clip, p.field, p.effect, p.problem]
-        for p in problems[:rows]
+        [f"{_place(p.file)}{f', row {p.row}' if p.row else ''}", p.clip, p.field, p.effect, p.problem]
+        for p in ordered[:rows]
     ]
     table = tabulate(
         shown, headers=["where", "clip", "field", "effect", "problem"], tablefmt="plain", disable_numparse=True
     )
     more = len(problems) - len(shown)
     return table + (f"\n... and {more} more" if more else "")
+
+
+def _place(file: str) -> str:
+    """A table by its name; a folder by its last two parts."""
+    path = Path(file)
+    return path.name if path.suffix else "/".join(path.parts[-2:])
 
 
 def write_index(index: Index, clips: Path, problems: Path, classes: Path | None = None) -> None:

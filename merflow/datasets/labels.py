@@ -179,7 +179,9 @@ _SETS = [
             "smic-hs": (TREE, _same("negative", "positive", "surprise")),
             "flow-images": (
                 LABEL,
-                _same("negative", "positive", "surprise") | {"0": "negative", "1": "positive", "2": "surprise"},
+                _THREE
+                | _same("negative", "positive", "surprise")
+                | {"0": "negative", "1": "positive", "2": "surprise", "others": "", "other": ""},
             ),
         },
         {
@@ -195,13 +197,14 @@ CLASS_SETS: dict[str, ClassSet] = {one.name: one for one in _SETS}
 """Every class set that a configuration may name."""
 
 
-def class_set(classes: Any, where: str, layout: str) -> ClassSet:
+def class_set(classes: Any, where: str, layout: str, *, alone: bool = True) -> ClassSet:
     """The class set that a configuration asks for.
 
     Args:
         classes: name of a set, list of labels, ``{column, map}`` of the user's own, or None: every label takes part.
         where: key of the configuration, for the message.
         layout: layout of the dataset.
+        alone: whether this dataset must have every label that is named; of several, one of them must.
 
     Raises:
         ConfigError: no such set, or one that is made for other datasets.
@@ -221,11 +224,13 @@ def class_set(classes: Any, where: str, layout: str) -> ClassSet:
         mapping = {plain_word(layout, str(word)): str(name) for word, name in classes["map"].items()}
         first = next(iter(VOCABULARY.get(layout, {LABEL: ()})))
         column = plain_name(classes.get("column") or first)
-        _check_words(words, VOCABULARY.get(layout, {}).get(column), where)
+        if alone:
+            _check_words(words, VOCABULARY.get(layout, {}).get(column), where)
         return ClassSet("own", tuple(dict.fromkeys(mapping.values())), {"": (column, mapping)})
     if layout not in VOCABULARY:
         return ClassSet("", tuple(classes))
-    _check_words(words, next(iter(VOCABULARY[layout].values())), where)
+    if alone:
+        _check_words(words, next(iter(VOCABULARY[layout].values())), where)
     return ClassSet("", tuple(words))
 
 

@@ -65,6 +65,7 @@ def workbook_rows(
     example: str,
     columns: Mapping[str, Sequence[str]],
     sheet: str = "",
+    optional: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[Path, list[Row], list[Problem]]:
     """The annotation workbook of a dataset: its file, its rows, and a note where it was one of several."""
     file, others = find_workbook(root_of(settings), settings.get("table"), pattern, example)
@@ -73,7 +74,7 @@ def workbook_rows(
         rest = ", ".join(other.name for other in others)
         text = f"taken among {len(others) + 1} workbooks; the others: {rest}; `table` names one"
         notes.append(Problem(name, str(file), None, "", "table", text, NOTED))
-    return file, read_workbook(file, columns, sheet), notes
+    return file, read_workbook(file, columns, sheet, optional), notes
 
 
 def chosen_variant(name: str, root: Path, found: Sequence[Path]) -> tuple[Path, list[Problem]]:

@@ -53,7 +53,7 @@ def index_micro(name: str, settings: Mapping[str, Any]) -> Index:
     tops = named(root, r"micro[ _-]?expressions?") or [root]
     folders: dict[str, Path] = {}
     twice: dict[str, Path] = {}
-    for folder in (found for top in tops[:1] for found in clip_folders(top, NAME.pattern)):
+    for folder in (found for top in tops[:1] for found in clip_folders(top, NAME.pattern, 4)):
         (twice if folder.name.upper() in folders else folders)[folder.name.upper()] = folder
     if not folders:
         raise no_such_part(root, "folders of clips (S01-01-001, ...)", MICRO_TREE)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from merflow.datasets.entries import Entry, Rules
-from merflow.datasets.folders import no_such_part, parents_of, subfolders
+from merflow.datasets.folders import no_such_part, parents_of, subfolders, subject_number
 from merflow.datasets.index import Index
 from merflow.datasets.layouts import (
     APEX,
@@ -32,8 +32,9 @@ COLUMNS = {
     "apex": APEX,
     "offset": OFFSET,
     "emotion": EMOTION,
-    "objective": ("Objective Classes", "Objective Class"),
 }
+OPTIONAL = {"objective": ("Objective Classes", "Objective Class")}
+"""Older workbooks lack it; only a class set that reads it needs it."""
 TREE = "006/006_1_2/006_05562.jpg"
 
 
@@ -45,26 +46,29 @@ def index(name: str, settings: Mapping[str, Any]) -> Index:
     """
     root = images_root(settings)
     table, rows, notes = workbook_rows(
-        name, settings, r"samm.*(facs|micro|code)", "SAMM_Micro_FACS_Codes_v2.xlsx", COLUMNS, "MICRO_ONLY"
+        name, settings, r"samm.*(facs|micro|code)", "SAMM_Micro_FACS_Codes_v2.xlsx", COLUMNS, "MICRO_ONLY", OPTIONAL
     )
     found = parents_of(root, r"\d{1,3}")
     if not found:
         raise no_such_part(root, "folders of subjects (006, 007, ...)", TREE)
     frames, of_choice = chosen_variant(name, root_of(settings), found)
     people = {int(f.name): f for f in subfolders(frames) if f.name.isdigit()}
+    named = {(int(f.parent.name), f.name.casefold()): f for person in people.values() for f in subfolders(person)}
     folders = {f"{person.name}/{clip.name}": clip for person in people.values() for clip in subfolders(person)}
     entries = []
     for row in rows:
         clip, subject = row.cells["filename"], re.sub(r"\.0+$", "", row.cells["subject"])
         owner = clip.split("_")[0]
-        person = f"{int(subject):03d}" if subject.isdigit() else subject
-        folder = people.get(int(owner) if owner.isdigit() else -1, frames / owner) / clip
+        number = subject_number(subject)
+        person = f"{number:03d}" if isinstance(number, int) else subject
+        place = int(owner) if owner.isdigit() else -1
+        folder = named.get((place, clip.casefold()), people.get(place, frames / owner) / clip)
         entry = Entry(clip or f"row-{row.number}", person, str(folder), "micro", str(table), row.number)
         entry.numbers = {key: row.cells[key] for key in ("onset", "apex", "offset")}
         entry.source, entry.fps = {**row.source, **_labels(row.cells)}, "200"
         if not clip:
             entry.found.append(("frames", "Filename is empty"))
-        elif not owner.isdigit() or not subject.isdigit() or int(owner) != int(subject):
+        elif not owner.isdigit() or int(owner) != number:
             entry.found.append(("subject", f"subject {subject!r} contradicts the file name {clip}"))
         entries.append(entry)
     return finish(
@@ -73,4 +77,5 @@ def index(name: str, settings: Mapping[str, Any]) -> Index:
 
 
 def _labels(cells: Mapping[str, str]) -> dict[str, str]:
-    return {"estimated_emotion": cells["emotion"], "objective_classes": cells["objective"]}
+    objective = {"objective_classes": cells["objective"]} if "objective" in cells else {}
+    return {"estimated_emotion": cells["emotion"]} | objective

@@ -28,7 +28,7 @@ def index(name: str, settings: Mapping[str, Any]) -> Index:
         InputError: no folder of subjects.
     """
     root = images_root(settings)
-    found = [folder for folder in parents_of(root, PERSON) if _is_fast(str(folder.relative_to(root)))]
+    found = [folder for folder in parents_of(root, PERSON) if _is_fast(f"{root.name}/{folder.relative_to(root)}")]
     found = [folder for folder in found if any((person / "micro").is_dir() for person in subfolders(folder))]
     if not found:
         raise no_such_part(root, "folders of subjects (s1, s2, ...) with a folder micro", TREE)

@@ -70,7 +70,12 @@ def _recency(file: Path) -> tuple:
     return "updated" in file.stem.lower(), parts, file.stem.lower(), preferred, str(file)
 
 
-def read_workbook(file: Path, columns: Mapping[str, Sequence[str]], sheet: str = "") -> list[Row]:
+def read_workbook(
+    file: Path,
+    columns: Mapping[str, Sequence[str]],
+    sheet: str = "",
+    optional: Mapping[str, Sequence[str]] | None = None,
+) -> list[Row]:
     """Rows of the sheet that has the wanted columns.
 
     Names are compared without regard to case, spaces, underscores and hyphens. Rows in which all wanted cells are empty
@@ -80,13 +85,14 @@ def read_workbook(file: Path, columns: Mapping[str, Sequence[str]], sheet: str =
         file: workbook or CSV.
         columns: for each name of the caller the column names that are accepted, the usual one first.
         sheet: name of the sheet that is looked at first.
+        optional: as ``columns``, of columns that may be missing.
 
     Raises:
         InputError: the file cannot be read, or no sheet has all columns: the message names the missing ones and those
             of the sheet that comes closest.
     """
     best: tuple[int, str, int, dict[str, int], list[str]] | None = None
-    for name, table in sorted(_sheets(file).items(), key=lambda item: item[0] != sheet):
+    for name, table in sorted(_sheets(file).items(), key=lambda item: _bare(item[0]) != _bare(sheet)):
         for number, cells in enumerate(table[:HEADER_WITHIN]):
             header = [_bare(cell) for cell in cells]
             places = {
@@ -97,7 +103,12 @@ def read_workbook(file: Path, columns: Mapping[str, Sequence[str]], sheet: str =
             if best is None or len(places) > best[0]:
                 best = (len(places), name, number, places, cells)
             if len(places) == len(columns):
-                return _rows(table, number, places)
+                more = {
+                    wanted: next(header.index(_bare(n)) for n in names if _bare(n) in header)
+                    for wanted, names in (optional or {}).items()
+                    if any(_bare(n) in header for n in names)
+                }
+                return _rows(table, number, places | more)
     if best is None:
         raise InputError(f"{file} is empty")
     _, name, number, places, cells = best
@@ -123,6 +134,8 @@ def _rows(table: list[list[str]], header: int, places: Mapping[str, int]) -> lis
 def _sheets(file: Path) -> dict[str, list[list[str]]]:
     """Every sheet as rows of text; a CSV is one sheet without name."""
     try:
+        if not file.stat().st_size:
+            raise InputError(f"{file} is empty (0 bytes)")
         if file.suffix.lower() == ".csv":
             return {"": _csv_rows(file)}
         if zipfile.is_zipfile(file):

@@ -166,6 +166,28 @@ def test_nothing_runs_again_and_a_new_correction_runs_its_subject_alone(study):
     assert len(aligned) == 1 and aligned[0].endswith("samm/007")
 
 
+def test_another_dataset_runs_nothing_of_those_that_are_there(study):
+    folder, _, config, _ = study
+    more = config["datasets"] | {"twin": config["datasets"]["mmew"]}
+    experiments = config["experiments"] | {"twin": {"system": "majority", "micro": "twin"}}
+    done = snakemake(folder, "-n", config=config | {"datasets": more, "experiments": experiments})
+    text = done.stdout + done.stderr
+    assert "List the clips of twin" in text and "Gather the cache of twin" in text
+    for name in ("casme2", "samm", "smic", "mmew", "ck"):
+        assert f"List the clips of {name}" not in text and f"Gather the cache of {name}" not in text
+
+
+def test_a_reworded_reason_reaches_the_report_and_nothing_else(study):
+    folder, _, config, _ = study
+    fixes = folder / "fixes.csv"
+    text = fixes.read_text()
+    fixes.write_text(text.replace("the last frame is 36", "frame 36 is the last"))
+    done = snakemake(folder, "-n", config=config)
+    fixes.write_text(text)
+    jobs = {line.split(": ", 1)[1] for line in (done.stdout + done.stderr).splitlines() if line.startswith("Job ")}
+    assert {job.split()[0] for job in jobs} <= {"List", "Write"} and "List the clips of casme2" in jobs, jobs
+
+
 # --- Flow images ------------------------------------------------------------------------------------------------------
 
 
@@ -237,6 +259,17 @@ def test_a_damaged_flow_image_is_named_and_the_others_go_on(flows):
     damaged = next(iter(tree.folders.values()))
     assert failed["clip"] == next(iter(tree.folders)) and damaged.name in failed["reason"]
     assert damaged.name in done.stderr
+
+
+def test_a_strict_study_stops_at_what_only_opening_shows(flows):
+    folder, _, config, tree = flows
+    strict = {"flows": config["datasets"]["flows"] | {"on_problem": "stop"}}
+    changed = config | {"study": "strict", "datasets": config["datasets"] | strict}
+    done = snakemake(folder, config=changed, ok=False)
+    assert done.returncode and "on_problem: stop" in done.stderr
+    assert next(iter(tree.folders.values())).name in done.stderr and "Traceback" not in done.stderr
+    (folder / "results/strict").mkdir(exist_ok=True)
+    assert not list((folder / "results/strict").glob("*.csv")), "nothing was trained"
 
 
 def test_an_overwritten_flow_image_runs_from_the_cache_on(flows):

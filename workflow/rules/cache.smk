@@ -1,6 +1,5 @@
 rule build_cache:
     input:
-        clips="<results>/data/{dataset}/clips.csv",
         faces=per_subject("<results>/data/{dataset}/{prep}/faces/{subject}.h5"),
         keyframes=per_subject("<results>/data/{dataset}/{prep}/keyframes/{subject}.csv"),
         flow=per_subject("<results>/data/{dataset}/{prep}/flow/{subject}.h5"),
@@ -17,6 +16,8 @@ rule build_cache:
         code=code_hash("build_cache"),
         settings=lambda wildcards: config["preparations"][wildcards.prep],
         classes=lambda wildcards: study.index(wildcards.dataset).classes,
+        clips=lambda wildcards: study.cache_rows(wildcards.dataset),
+        stop=lambda wildcards: study.stops(wildcards.dataset),
     message:
         "Gather the cache of {wildcards.dataset}"
     script:

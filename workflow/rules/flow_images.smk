@@ -2,8 +2,6 @@ ruleorder: import_flow_images > build_cache
 
 
 rule import_flow_images:
-    input:
-        clips="<results>/data/{dataset}/clips.csv",
     output:
         cache="<results>/data/{dataset}/{prep}/cache.h5",
         quality="<results>/data/{dataset}/{prep}/quality.csv",
@@ -20,6 +18,8 @@ rule import_flow_images:
         code=code_hash("import_flow_images"),
         settings=lambda wildcards: {key: study.dataset(wildcards.dataset).get(key) for key in ("channels", "scaling")},
         classes=lambda wildcards: study.index(wildcards.dataset).classes,
+        clips=lambda wildcards: study.cache_rows(wildcards.dataset),
+        stop=lambda wildcards: study.stops(wildcards.dataset),
         images=lambda wildcards: study.image_rows(wildcards.dataset),
         source=lambda wildcards: study.image_source(wildcards.dataset, wildcards.prep),
     message:

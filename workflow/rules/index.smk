@@ -13,7 +13,7 @@ rule index_clips:
         "../../envs/vision.yaml"
     params:
         code=code_hash("index_clips"),
-        settings=lambda wildcards: study.dataset(wildcards.dataset),
+        settings=lambda wildcards: study.index_settings(wildcards.dataset),
         content=lambda wildcards: study.index_digest(wildcards.dataset),
     message:
         "List the clips of {wildcards.dataset}"

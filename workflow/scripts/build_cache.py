@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 with job(snakemake):
     build_cache(
-        snakemake.input.clips,
+        snakemake.params.clips,
         snakemake.input.faces,
         snakemake.input.keyframes,
         snakemake.input.flow,
@@ -20,5 +20,6 @@ with job(snakemake):
         preparation=snakemake.wildcards.prep,
         settings=snakemake.params.settings,
         classes=snakemake.params.classes,
+        stop=snakemake.params.stop,
         code=snakemake.params.code,
     )

@@ -12,13 +12,14 @@ if TYPE_CHECKING:
 
 with job(snakemake):
     import_flow_images(
-        snakemake.input.clips,
+        snakemake.params.clips,
         snakemake.output.cache,
         snakemake.output.quality,
         dataset=snakemake.wildcards.dataset,
         preparation=snakemake.wildcards.prep,
         settings=snakemake.params.settings,
         classes=snakemake.params.classes,
+        stop=snakemake.params.stop,
         code=snakemake.params.code,
     )
     record_source(snakemake.params.images, snakemake.params.source, Path(snakemake.output.source))
