@@ -31,6 +31,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
@@ -216,6 +217,8 @@ def main() -> None:
     parser.add_argument("--work", type=float, nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--cuda", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if find_spec("skimage") is None:
+        sys.exit("the peer is not installed: pip install -r bench/requirements.txt")
     cv2.setNumThreads(1)
     if arguments.work:
         print(json.dumps(work(*arguments.work)))

@@ -26,6 +26,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MKL_CBWR": "AVX2"}
@@ -448,6 +449,8 @@ def main() -> None:
     if arguments.task:
         print(json.dumps(run_task(arguments)))
         return
+    if find_spec("torch_geometric") is None:
+        sys.exit("the peer is not installed: pip install -r bench/requirements-sgcn.txt")
     errors = child(["check"], arguments)
     for name, error in errors.items():
         print(f"{name}: differs from float64 by {error:.1e}")
