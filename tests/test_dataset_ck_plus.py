@@ -171,3 +171,11 @@ def test_a_root_without_sequences_or_labels_is_one_message(tmp_path):
     shutil.rmtree(tmp_path / "cohn-kanade-images")
     with pytest.raises(InputError, match=r"cohn-kanade-images/S005/001/S005_001_00000011\.png"):
         tree.index()
+
+
+def test_a_second_label_file_is_noted(tmp_path):
+    tree = trees.ck_plus(tmp_path, TAKES)
+    (file,) = (tmp_path / "Emotion" / "S010" / "002").iterdir()
+    file.with_name("T_emotion.txt").write_text("3.0")
+    (note,) = told(tree.index(), clip="S010_002", field="label")
+    assert note.effect == "noted" and file.name in note.problem

@@ -99,6 +99,12 @@ def test_a_table_that_cannot_be_used_is_one_message(root, text, message):
         people(root, text)
 
 
+def test_a_workbook_for_a_table_is_called_one(root):
+    (root / "clips.xlsx").write_bytes(b"PK")
+    with pytest.raises(InputError, match="clips.xlsx is a workbook; save its sheet as CSV"):
+        index_dataset("people", {"layout": "manifest", "root": str(root), "table": "clips.xlsx"})
+
+
 def test_a_label_outside_the_classes_is_noted_and_its_clip_processed(root):
     text = HEADER + "c1,s1,happiness,a,1,3,5,\nc2,s2,joy,b with spaces,1,3,5,\n"
     index = people(root, text, classes=["happiness", "surprise"], on_problem="stop")

@@ -66,6 +66,8 @@ def _label(folder: Path, entry: Entry) -> str:
     files = [f for f in sorted(folder.glob("*_emotion.txt")) if not f.name.startswith(".")] if folder.is_dir() else []
     if not files:
         return ""
+    if len(files) > 1:
+        entry.notes.append(("label", f"{folder} holds {len(files)} label files; {files[0].name} is read"))
     peak, last = re.search(r"(\d+)_emotion$", files[0].stem), entry.numbers["offset"]
     if peak and last and int(peak[1]) > int(last):
         entry.found.append(("offset", f"the peak, frame {int(peak[1])} by {files[0].name}, is missing; last is {last}"))

@@ -52,6 +52,8 @@ def read_table_of_clips(table: Path, required: Sequence[str], optional: Sequence
 
     Commas, semicolons and tabs separate columns: spreadsheets write what their country is used to.
     """
+    if table.suffix.lower() in (".xlsx", ".xls", ".ods"):
+        raise InputError(f"{table} is a workbook; save its sheet as CSV UTF-8 and name that file")
     try:
         with table.open(encoding="utf-8-sig") as file:
             header = file.readline()
