@@ -80,6 +80,9 @@ def settle(settings: Mapping[str, Any]) -> dict[str, Any]:
     settings = _filled(settings, schema)
     for dataset in settings["datasets"].values():
         dataset.setdefault("kind", KINDS.get(dataset["layout"], "micro") or "micro")
+    for experiment in settings["experiments"].values():
+        if experiment.get("macro") == NO_MACRO:  # Nothing is there to be frozen.
+            experiment["transfer"] = "end-to-end"
     problems = list(_cross_problems(settings)) + list(_table_problems(settings, schema))
     if problems:
         raise ConfigError(_listed(problems))
@@ -233,7 +236,8 @@ def _table_problems(settings: Mapping[str, Any], schema: Mapping[str, Any]) -> I
             changed = dict(settings) | {"experiments": {table["of"]: cell}, "tables": {}}
             found = list(_schema_problems(changed, schema)) or list(_cross_problems(changed))
             yield from (f"{here}, cell {where}: {problem}" for problem in found)
-            if not found and (cell["transfer"] != "frozen" or cell["pretrain"]["exclude_test_subjects"]):
+            frozen = cell["transfer"] == "frozen" and cell["macro"] != NO_MACRO
+            if not found and not (frozen and not cell["pretrain"]["exclude_test_subjects"]):
                 yield f"{here}, cell {where}: tables are for transfer: frozen, whose features are extracted once"
 
 
@@ -274,7 +278,6 @@ def _cross_problems(settings: Mapping[str, Any]) -> Iterator[str]:
         if images and "spatial" in experiment["branches"]:
             yield f"{here}.branches: {images[0]!r} holds flow images and no frames; give branches: [temporal]"
         if experiment["macro"] == NO_MACRO:
-            experiment["transfer"] = "end-to-end"
             if experiment["pretrain"]["exclude_test_subjects"]:
                 yield f"{here}.pretrain.exclude_test_subjects: there is no pre-training with macro: none"
         elif experiment["macro"] not in datasets:

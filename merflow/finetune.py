@@ -108,14 +108,7 @@ def finetune(
     answers, accuracies, curve = [], [], []
     for seed, datasets in features.items():
         samples = load_samples(datasets, settings)
-        parts = folds(
-            settings["protocol"],
-            samples.subjects,
-            samples.labels,
-            validation=settings["head"]["validation"],
-            seed=seed,
-            settings=settings,
-        )
+        parts = folds_of(samples, settings, seed)
         names = {"experiment": settings["experiment"], "repeat": seed}
         log.info("repeat %d: %d clips, %d folds, rows %s", seed, len(samples.clips), len(parts), samples.rows.shape)
         for fold, chances, training, trained in run_folds(samples, parts, settings, seed):
@@ -127,6 +120,18 @@ def finetune(
     write_table(answers, predictions, PREDICTIONS)
     write_table(accuracies, accuracy_train, ACCURACY_TRAIN)
     write_table(curve, curves, CURVES)
+
+
+def folds_of(samples: Samples, settings: Mapping[str, Any], seed: int) -> list[Fold]:
+    """The folds of labelled clips under the settings of an experiment (:func:`merflow.protocols.folds`)."""
+    return folds(
+        settings["protocol"],
+        samples.subjects,
+        samples.labels,
+        validation=settings["head"]["validation"],
+        seed=seed,
+        settings=settings,
+    )
 
 
 def answer_rows(samples: Samples, fold: Fold, chances: np.ndarray, names: Mapping[str, Any]) -> list[dict[str, Any]]:

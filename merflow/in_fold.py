@@ -20,13 +20,13 @@ from torch.nn import functional
 
 from merflow.clips import database
 from merflow.errors import InputError
-from merflow.finetune import Head, Samples, answer_rows, fuse, train_head
+from merflow.finetune import Head, Samples, answer_rows, folds_of, fuse, train_head
 from merflow.graph import Graph
 from merflow.losses import make_loss
 from merflow.models import network
 from merflow.models.sgcn import HIDDEN
 from merflow.pretrain import load_network, macro_images
-from merflow.protocols import Fold, folds, hold_out
+from merflow.protocols import Fold, hold_out
 from merflow.signals import ROWS_PER_FLOW, flow_signal, grey_signal
 from merflow.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, write_table
 from merflow.training import Rows, Schedule, class_numbers, device, fit, repeatable, scores_of
@@ -81,14 +81,7 @@ def train_fold(
     """
     plans = [Graph.load(graph) for graph in graphs]
     samples = load_signals(caches, plans[0].side, settings)
-    parts = folds(
-        settings["protocol"],
-        samples.subjects,
-        samples.labels,
-        validation=settings["head"]["validation"],
-        seed=seed,
-        settings=settings,
-    )
+    parts = folds_of(samples, settings, seed)
     number = next((n for n, part in enumerate(parts) if part.name == fold), None)
     answers, accuracies, curve = [], [], []
     if number is None:

@@ -458,13 +458,13 @@ class Study:
         inner = self._tables[table]
         return [
             {
-                "row": name.split(" | ")[0],
-                "column": name.split(" | ")[1],
-                "settings": inner.finetune_settings(name),
-                "features": inner.feature_plan(name),
-                "weights": inner.weight_files(name),
+                "row": row,
+                "column": column,
+                "settings": inner.finetune_settings(f"{row} | {column}"),
+                "features": inner.feature_plan(f"{row} | {column}"),
+                "weights": inner.weight_files(f"{row} | {column}"),
             }
-            for name in inner.experiments
+            for row, column, _ in table_cells(self.config, table)
         ]
 
     def table_files(self, table: str, kind: str) -> list[str]:

@@ -460,3 +460,11 @@ def test_an_empty_macro_image_and_one_that_lies_twice_are_named(tmp_path):
 def test_a_folder_without_macro_images_is_one_message(tmp_path):
     with pytest.raises(InputError, match=r"S01-01-001\.jpg"):
         trees.Tree("mmew-macro", tmp_path).index()
+
+
+def test_absolute_numbers_are_moved_though_the_apex_is_not_annotated(tmp_path):
+    takes = [Take(1, "S01-01-001", "happiness", 101, "/", 105, first=1, last=5), Take(2, "S02-02-001", "surprise")]
+    index = trees.mmew_micro(tmp_path, takes).index(on_problem="stop")
+    clip = by_name(index)["S01-01-001"]
+    assert (clip.onset, clip.apex, clip.offset, clip.problem) == (1, None, 5, "")
+    assert {p.effect for p in told(index, clip="S01-01-001")} == {"apex spotted", "renumbered"}

@@ -80,6 +80,7 @@ def test_the_demo_study_is_planned_with_its_graphs_and_cells():
         ({"of": "majority"}, "tables.t.of: no experiment 'majority' that trains a network; there are: tsdgcn"),
         ({"rows": {"loss.alfa": [1]}}, "loss.alfa: unknown key (did you mean `alpha`?)"),
         ({"rows": {"graphs": [["30+0"]]}}, "30+0 is more than the 24 neighbours"),
+        ({"rows": {"macro": ["none"]}, "columns": {"loss.gamma": [1]}}, "tables are for transfer: frozen"),
         ({"rows": {"transfer": ["end-to-end"]}}, "tables are for transfer: frozen"),
         ({"rows": {"loss.gamma": [1, 1.0]}}, "two cells have the same name"),
         ({"published": "nobody"}, "tables.t.published: no table 'nobody'; there are: tsdgcn-mmew-ablation"),

@@ -324,9 +324,8 @@ def test_a_protocol_that_divides_subjects_is_called_so(study, page, tmp_path):
 
 def test_corrections_have_a_place_of_their_own(study, page):
     (dataset,) = (d for d in contents.datasets(study) if d["corrected"])
-    assert [row["problem"] for row in dataset["corrected"]] == [
-        "5 -&gt; 15: a slip in the release".replace("&gt;", ">")
-    ]
+    assert [row["problem"] for row in dataset["corrected"]] == ["5 -> 15: a slip in the release"]
+    assert [row["row"] for row in dataset["corrected"]] == ["2"], "rows are whole numbers"
     assert all(row["effect"] != "corrected" for row in dataset["problems"])
     assert "Corrections to people-micro" in page.text and "5 -> 15: a slip in the release" in page.text
 

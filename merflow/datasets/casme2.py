@@ -12,12 +12,7 @@ from merflow.datasets.entries import Entry, Rules
 from merflow.datasets.folders import no_such_part, parents_of, subfolders, subject_number
 from merflow.datasets.index import Index
 from merflow.datasets.layouts import (
-    APEX,
-    EMOTION,
-    FILENAME,
-    OFFSET,
-    ONSET,
-    SUBJECT,
+    COLUMNS,
     chosen_variant,
     finish,
     images_root,
@@ -26,14 +21,6 @@ from merflow.datasets.layouts import (
     workbook_rows,
 )  # fmt: skip
 
-COLUMNS = {
-    "subject": SUBJECT,
-    "filename": FILENAME,
-    "onset": ONSET,
-    "apex": APEX,
-    "offset": OFFSET,
-    "emotion": EMOTION,
-}
 TREE = "CASME2-RAW/sub01/EP02_01f/img46.jpg"
 PERSON = r"s(ub)?[_ -]?\d+"
 

@@ -117,7 +117,7 @@ def assemble(
         there = ", ".join(entries[0].source)
         raise ConfigError(f"datasets.{name}.classes: the dataset has no column {column!r}; its columns: {there}")
     problems = list(notes) + _apply(name, rules, entries, corrections, column)
-    unapplied = sum(problem.field != "" and problem.effect == NOTED for problem in problems[len(notes) :])
+    unapplied = sum(problem.effect == NOTED for problem in problems[len(notes) :])
     owners: dict[str, set[str]] = {}
     for entry in entries:
         if entry.subject:
@@ -248,14 +248,11 @@ def _numbers(entry: Entry, rules: Rules) -> tuple[dict[str, int | None], str, li
             contradicts = True
     if entry.fps and not (_float(entry.fps) or 0) > 0:
         found.append(("fps", f"{entry.fps!r} is not a number above 0", LEFT_OUT))
-    given = [(name, number) for name, number in numbers.items() if number is not None]
+    ordered = ("onset", "apex", "offset") if rules.strict else ("onset", "offset")
+    given = [(name, numbers[name]) for name in ordered if numbers[name] is not None]
     for (before, low), (after, high) in zip(given, given[1:], strict=False):
-        if low > high and (rules.strict or "apex" not in (before, after)):
+        if low > high:
             found.append((before, f"{before} {low} comes after {after} {high}", LEFT_OUT))
-    onset, apex, offset = (numbers[name] for name in ("onset", "apex", "offset"))
-    if not rules.strict and None not in (onset, offset) and onset > offset:
-        found.append(("onset", f"onset {onset} comes after offset {offset}", LEFT_OUT))
-        found = list(dict.fromkeys(found))
     kind = entry.kind
     frames = None
     try:
@@ -276,7 +273,8 @@ def _numbers(entry: Entry, rules: Rules) -> tuple[dict[str, int | None], str, li
     if frames is not None and len(frames):
         if kind == "macro" and len(frames) == 1:
             kind = "still"
-        moved = _rebased(numbers, frames) if rules.rebase and not found else None
+        sound = not any(effect == LEFT_OUT for *_, effect in found)
+        moved = _rebased(numbers, frames) if rules.rebase and sound else None
         if moved:
             text = f"frame {numbers['onset']} is not there; numbers are taken as absolute and start at {frames.first}"
             found.append(("onset", text, RENUMBERED))

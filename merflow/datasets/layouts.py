@@ -12,12 +12,15 @@ from merflow.datasets.workbook import Row, find_workbook, read_workbook
 from merflow.errors import InputError
 from merflow.frames import own_numbers
 
-ONSET = ("OnsetFrame", "Onset", "Onset F")
-APEX = ("ApexFrame", "Apex", "Apex F", "ApexF")
-OFFSET = ("OffsetFrame", "Offset", "Offset F")
-SUBJECT = ("Subject", "Subject ID", "Participant")
-FILENAME = ("Filename", "File", "Clip")
-EMOTION = ("Estimated Emotion", "Emotion")
+COLUMNS = {
+    "subject": ("Subject", "Subject ID", "Participant"),
+    "filename": ("Filename", "File", "Clip"),
+    "onset": ("OnsetFrame", "Onset", "Onset F"),
+    "apex": ("ApexFrame", "Apex", "Apex F", "ApexF"),
+    "offset": ("OffsetFrame", "Offset", "Offset F"),
+    "emotion": ("Estimated Emotion", "Emotion"),
+}
+"""What every annotation workbook must hold, and the names under which it does, the usual one first."""
 
 
 def finish(

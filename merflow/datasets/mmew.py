@@ -14,12 +14,7 @@ from merflow.datasets.folders import clip_folders, named, no_such_part, subfolde
 from merflow.datasets.index import Index, Problem
 from merflow.datasets.labels import plain_word
 from merflow.datasets.layouts import (
-    APEX,
-    EMOTION,
-    FILENAME,
-    OFFSET,
-    ONSET,
-    SUBJECT,
+    COLUMNS,
     finish,
     images_root,
     unlisted,
@@ -27,14 +22,6 @@ from merflow.datasets.layouts import (
 )  # fmt: skip
 from merflow.frames import image_paths
 
-COLUMNS = {
-    "subject": SUBJECT,
-    "filename": FILENAME,
-    "onset": ONSET,
-    "apex": APEX,
-    "offset": OFFSET,
-    "emotion": EMOTION,
-}
 CODES = {1: "happiness", 2: "surprise", 3: "disgust", 4: "others", 5: "fear", 6: "sadness", 7: "anger"}
 """Second part of a file name, S01-EE-NNN."""
 NAME = re.compile(r"s(\d+)-(\d+)-(\d+)", re.IGNORECASE)

@@ -11,12 +11,7 @@ from merflow.datasets.entries import Entry, Rules
 from merflow.datasets.folders import no_such_part, parents_of, subfolders, subject_number
 from merflow.datasets.index import Index
 from merflow.datasets.layouts import (
-    APEX,
-    EMOTION,
-    FILENAME,
-    OFFSET,
-    ONSET,
-    SUBJECT,
+    COLUMNS,
     chosen_variant,
     finish,
     images_root,
@@ -25,14 +20,6 @@ from merflow.datasets.layouts import (
     workbook_rows,
 )  # fmt: skip
 
-COLUMNS = {
-    "subject": SUBJECT,
-    "filename": FILENAME,
-    "onset": ONSET,
-    "apex": APEX,
-    "offset": OFFSET,
-    "emotion": EMOTION,
-}
 OPTIONAL = {"objective": ("Objective Classes", "Objective Class")}
 """Older workbooks lack it; only a class set that reads it needs it."""
 TREE = "006/006_1_2/006_05562.jpg"

@@ -258,7 +258,7 @@ def datasets(study: Mapping[str, Any]) -> list[dict[str, Any]]:
                 counts.append(_count(label, of, good) | {"expected": expected.get(label)})
         failed = quality[quality["status"] != "ok"]
         problems_path = study.get("problems", {}).get(name)
-        problems = _problems(problems_path) if problems_path else pd.DataFrame()
+        problems = read_table(problems_path, ["problem"]).astype(str) if problems_path else pd.DataFrame()
         corrected = problems[problems["effect"] == "corrected"] if "effect" in problems else problems[:0]
         problems = problems.drop(corrected.index)
         found.append(
@@ -282,14 +282,6 @@ def datasets(study: Mapping[str, Any]) -> list[dict[str, Any]]:
             }
         )
     return found
-
-
-def _problems(path: Path) -> pd.DataFrame:
-    """The table of problems as text; row numbers as whole numbers."""
-    table = read_table(path, ["problem"]).astype(str)
-    if "row" in table:
-        table["row"] = table["row"].replace("nan", "").str.removesuffix(".0")
-    return table
 
 
 def _labels(published: pd.DataFrame, clips: pd.DataFrame) -> list[str]:
