@@ -17,6 +17,8 @@ REPLACED = ("datasets", "experiments")
 """Blocks of an overlay that replace those of the base as a whole: a user's study has no demo clips in it."""
 STUDY_BLOCKS = ("graph", "pretrain", "temporal", "head")
 """Blocks that an experiment takes from the study and may override key by key."""
+RATES = {"paper": 1e-5, "untrained": 5e-4}
+"""Adam's learning rate where none is given: the paper's, with which a network that has learnt nothing stays there."""
 KINDS = {"ck-plus": "macro", "mmew-macro": "macro", "manifest": None, "demo": None}
 """What the clips of a layout show; None: the user says it (else micro). Layouts that are not here hold micro clips."""
 TABLES = {"manifest": "manifest.csv", "flow-images": "flows.csv"}
@@ -81,8 +83,11 @@ def settle(settings: Mapping[str, Any]) -> dict[str, Any]:
     for dataset in settings["datasets"].values():
         dataset.setdefault("kind", KINDS.get(dataset["layout"], "micro") or "micro")
     for experiment in settings["experiments"].values():
-        if experiment.get("macro") == NO_MACRO:  # Nothing is there to be frozen.
+        untrained = experiment.get("macro") == NO_MACRO
+        if untrained:  # Nothing is there to be frozen.
             experiment["transfer"] = "end-to-end"
+        if experiment["head"]["learning_rate"] is None:
+            experiment["head"]["learning_rate"] = RATES["untrained" if untrained else "paper"]
     problems = list(_cross_problems(settings)) + list(_table_problems(settings, schema))
     if problems:
         raise ConfigError(_listed(problems))

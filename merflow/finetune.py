@@ -2,29 +2,26 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from merflow.clips import database
 from merflow.errors import ConfigError, InputError
-from merflow.losses import make_loss
+from merflow.heads import Lesson, probabilities, train_heads
 from merflow.protocols import Fold, folds
 from merflow.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, write_table
-from merflow.training import Rows, Schedule, Training, class_numbers, fit, repeatable, scores_of
+from merflow.training import class_numbers
 
 log = logging.getLogger(__name__)
 
 
-LEAST_SCALE = 0.2
-"""Least divisor of a feature, as a share of its branch's root mean square deviation. A feature that is silent (after
-ReLU) on the training people and speaks on another person would else be blown up to hundreds of deviations."""
+LESSONS_AT_ONCE = 2**28
+"""Bytes of training rows that are held at a time."""
 
 
 @dataclass(frozen=True)
@@ -51,39 +48,12 @@ class Samples:
         return [clip["subject"] for clip in self.clips]
 
 
-class Head(nn.Sequential):
-    """The fully connected layer after fusion, with ReLU and dropout, and the classifier."""
+class Answers(NamedTuple):
+    """What the heads of one loss answered: rows of the tables of predictions, training accuracies and curves."""
 
-    def __init__(self, inputs: int, hidden: int, classes: int, dropout: float):
-        """Make a head with random weights from torch's generator."""
-        super().__init__(
-            nn.Linear(inputs, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(hidden, classes)
-        )
-
-
-@dataclass(frozen=True)
-class TrainedHead:
-    """A head with the standardisation of its training fold.
-
-    Attributes:
-        head: the network.
-        mean: float32 ``[rows, features]``.
-        scale: float32 ``[rows, features]``.
-        training: epoch and curve.
-        batch: rows per forward pass.
-    """
-
-    head: Head
-    mean: np.ndarray
-    scale: np.ndarray
-    training: Training
-    batch: int
-
-    def probabilities(self, rows: np.ndarray) -> np.ndarray:
-        """A clip's answer: the mean probability over its rows, float64 ``[clips, classes]``."""
-        x = _flat((rows - self.mean) / self.scale)
-        scores = scores_of(self.head, x, max(self.batch, 1024))
-        return scores.double().softmax(dim=1).reshape(*rows.shape[:2], -1).mean(dim=1).numpy()
+    predictions: list[dict[str, Any]]
+    accuracy_train: list[dict[str, Any]]
+    curves: list[dict[str, Any]]
 
 
 def finetune(
@@ -105,21 +75,73 @@ def finetune(
             ``labels`` ({dataset: {clip: label}}; else those of the files). The
             head's: ``hidden, dropout, learning_rate, decay, epochs, patience, batch, weight_decay, validation``.
     """
-    answers, accuracies, curve = [], [], []
+    (answers,) = answer(features, settings, [settings["loss"]])
+    write_table(answers.predictions, predictions, PREDICTIONS)
+    write_table(answers.accuracy_train, accuracy_train, ACCURACY_TRAIN)
+    write_table(answers.curves, curves, CURVES)
+
+
+def answer(
+    features: Mapping[int, Sequence[Sequence[Path]]], settings: Mapping[str, Any], losses: Sequence[Mapping[str, Any]]
+) -> list[Answers]:
+    """Train and test heads that differ in their loss only, side by side; arguments as of :func:`finetune`.
+
+    The labels of a fold's test clips are not read before all its heads are trained.
+    """
+    answers = [Answers([], [], []) for _ in losses]
+    waiting: list[tuple[int, Samples, int, Fold]] = []
+    held, total, done, start = 0, 0, 0, time.monotonic()
     for seed, datasets in features.items():
         samples = load_samples(datasets, settings)
         parts = folds_of(samples, settings, seed)
-        names = {"experiment": settings["experiment"], "repeat": seed}
         log.info("repeat %d: %d clips, %d folds, rows %s", seed, len(samples.clips), len(parts), samples.rows.shape)
-        for fold, chances, training, trained in run_folds(samples, parts, settings, seed):
-            answers += answer_rows(samples, fold, chances, names)
-            accuracies.append(
-                names | {"fold": fold.name, "stage": "finetune", "accuracy": trained, "n": len(fold.train)}
+        total += len(parts)
+        for number, fold in enumerate(parts):
+            waiting.append((seed, samples, number, fold))
+            held += samples.rows[0].nbytes * len(samples.rows)
+            last = fold is parts[-1] and seed == list(features)[-1]
+            if not last and held < LESSONS_AT_ONCE:
+                continue
+            for place, found in enumerate(_answer(waiting, settings, losses)):
+                for rows, more in zip(answers[place], found, strict=True):
+                    rows += more
+            done += len(waiting)
+            seconds = time.monotonic() - start
+            log.info("%d of %d folds in %.0f s, %d losses each", done, total, seconds, len(losses))
+            waiting, held = [], 0
+    return answers
+
+
+def _answer(
+    waiting: Sequence[tuple[int, Samples, int, Fold]], settings: Mapping[str, Any], losses: Sequence[Mapping[str, Any]]
+) -> list[Answers]:
+    """Train and test the heads of some folds: (seed, samples, number of the fold, fold) each."""
+    lessons = [lesson(samples, fold, (seed, number)) for seed, samples, number, fold in waiting]
+    classes = waiting[0][1].classes
+    trained = train_heads(lessons, waiting[0][1].branch, len(classes), losses, settings["head"])
+    answers = [Answers([], [], []) for _ in losses]
+    for (seed, samples, _, fold), own, heads in zip(waiting, lessons, trained, strict=True):
+        names = {"experiment": settings["experiment"], "repeat": seed}
+        known, chances = probabilities(heads, own.rows), probabilities(heads, samples.rows[fold.test])
+        for place, head in enumerate(heads):
+            accuracy = float((known[place].argmax(axis=1) == own.labels).mean())
+            trained_row = {"fold": fold.name, "stage": "finetune", "accuracy": accuracy, "n": len(fold.train)}
+            answers[place].predictions.extend(answer_rows(samples, fold, chances[place], names))
+            answers[place].accuracy_train.append(names | trained_row)
+            answers[place].curves.extend(
+                names | {"stage": "finetune", "name": fold.name} | row for row in head.training.curve
             )
-            curve += [names | {"stage": "finetune", "name": fold.name} | row for row in training.curve]
-    write_table(answers, predictions, PREDICTIONS)
-    write_table(accuracies, accuracy_train, ACCURACY_TRAIN)
-    write_table(curve, curves, CURVES)
+            log.info(
+                "repeat %d: fold %s, epoch %d kept, training accuracy %.1f %%",
+                *(seed, fold.name, head.training.epoch, 100 * accuracy),
+            )
+    return answers
+
+
+def lesson(samples: Samples, fold: Fold, seed: tuple[int, ...]) -> Lesson:
+    """What the heads of a fold learn from: neither rows nor labels of its test clips."""
+    labels, held_labels = fold.training_labels(samples.labels)
+    return Lesson(samples.rows[fold.train], labels, samples.rows[fold.validation], held_labels, seed)
 
 
 def folds_of(samples: Samples, settings: Mapping[str, Any], seed: int) -> list[Fold]:
@@ -142,89 +164,6 @@ def answer_rows(samples: Samples, fold: Fold, chances: np.ndarray, names: Mappin
         shares = {f"p_{name}": float(share) for name, share in zip(samples.classes, chance, strict=True)}
         rows.append(dict(names) | {"fold": fold.name} | samples.clips[place] | {"predicted": predicted} | shares)
     return rows
-
-
-def run_folds(
-    samples: Samples, parts: Sequence[Fold], settings: Mapping[str, Any], seed: int
-) -> Iterator[tuple[Fold, np.ndarray, Training, float]]:
-    """Train a head per fold; yield the fold, its test probabilities, the training and its training accuracy.
-
-    The labels of a fold's test clips are not read.
-    """
-    start = time.monotonic()
-    for number, fold in enumerate(parts):
-        train_labels, validation_labels = fold.training_labels(samples.labels)
-        trained = train_head(
-            (samples.rows[fold.train], train_labels),
-            (samples.rows[fold.validation], validation_labels),
-            samples.branch,
-            len(samples.classes),
-            settings,
-            (seed, number),
-        )
-        known = trained.probabilities(samples.rows[fold.train]).argmax(axis=1)
-        accuracy = float((known == train_labels).mean())
-        yield fold, trained.probabilities(samples.rows[fold.test]), trained.training, accuracy
-        seconds = time.monotonic() - start
-        log.info(
-            "repeat %d: fold %d of %d (%s), epoch %d kept, training accuracy %.1f %%, about %.0f s left",
-            *(seed, number + 1, len(parts), fold.name, trained.training.epoch, 100 * accuracy),
-            seconds / (number + 1) * (len(parts) - number - 1),
-        )
-
-
-def train_head(
-    train: tuple[np.ndarray, np.ndarray],
-    validation: tuple[np.ndarray, np.ndarray],
-    branch: np.ndarray,
-    classes: int,
-    settings: Mapping[str, Any],
-    seed: tuple[int, ...],
-) -> TrainedHead:
-    """Train one head.
-
-    Args:
-        train: rows ``[clips, rows, features]`` and labels ``[clips]`` that train; they alone set the standardisation.
-        validation: the same of the clips that choose the epoch; may be empty.
-        branch: number of each row's branch.
-        classes: number of classes.
-        settings: ``loss`` and ``head``.
-        seed: seed of weights, batches and dropout.
-    """
-    rows, labels = train
-    own = settings["head"]
-    mean, scale = _standard(rows, branch)
-    with repeatable(*seed):
-        head = Head(rows.shape[2], own["hidden"], classes, own["dropout"])
-        training = fit(
-            head,
-            make_loss(settings["loss"], classes),
-            _as_rows((rows - mean) / scale, labels),
-            _as_rows((validation[0] - mean) / scale, validation[1]) if len(validation[1]) else None,
-            Schedule.of(own),
-        )
-    return TrainedHead(head, mean, scale, training, own["batch"])
-
-
-def _standard(rows: np.ndarray, branch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and divisor of each feature over the rows of one branch: its deviation, but see :data:`LEAST_SCALE`."""
-    mean, scale = np.empty(rows.shape[1:], np.float32), np.empty(rows.shape[1:], np.float32)
-    for number in np.unique(branch):
-        own = rows[:, branch == number]
-        deviation = own.std(axis=(0, 1))
-        mean[branch == number] = own.mean(axis=(0, 1))
-        floor = LEAST_SCALE * float(np.sqrt(np.mean(deviation**2)))
-        scale[branch == number] = np.maximum(deviation, floor) if floor > 1e-6 else 1
-    return mean, scale
-
-
-def _flat(rows: np.ndarray) -> Tensor:
-    return torch.from_numpy(rows.reshape(-1, rows.shape[2]))
-
-
-def _as_rows(rows: np.ndarray, labels: np.ndarray) -> Rows:
-    """Every row of a clip is a sample with the clip's label."""
-    return Rows(_flat(rows), torch.from_numpy(np.repeat(labels, rows.shape[1])))
 
 
 def load_samples(datasets: Sequence[Sequence[Path]], settings: Mapping[str, Any]) -> Samples:

@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 
 from merflow.evaluate import evaluate, merge
-from merflow.finetune import finetune
+from merflow.files import digest
+from merflow.finetune import answer
 from merflow.pretrain import outcome
-from merflow.tables import ACCURACY_TRAIN, GRID, METRICS, read_table, write_table
+from merflow.tables import GRID, METRICS, PREDICTIONS, read_table, write_table
 from merflow.variants import published
 
 log = logging.getLogger(__name__)
@@ -34,26 +35,39 @@ def run_table(cells: Sequence[Mapping[str, Any]], output: Path, predictions: Pat
         predictions: table of all predictions; ``experiment`` is ``row | column``.
         paper: table of the published numbers, such as ``tsdgcn-mmew-IV``.
     """
-    known, rows = published(), []
+    rows: dict[int, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory(dir=_folder(predictions)) as folder:
-        answers = []
-        for number, cell in enumerate(cells, 1):
-            name = " | ".join(filter(None, (cell["row"], cell["column"])))
-            files = [Path(folder, f"{number}-{kind}") for kind in ("predictions.csv", "accuracy.csv", "curves.csv")]
-            settings = dict(cell["settings"]) | {"experiment": name}
-            finetune(cell["features"], *files, settings)
-            metrics = Path(folder, f"{number}-metrics.csv")
-            evaluate(files[0], metrics, {name: settings[name] for name in ("experiment", "protocol", "classes")})
-            answers.append(files[0])
-            for metric, value in _figures(metrics, files[1], cell["weights"]).items():
-                paper_row = known.get((paper or "", cell["row"], cell["column"], metric), {})
-                rows.append(
-                    {"row": cell["row"], "column": cell["column"], "metric": metric, **value}
-                    | {key: paper_row.get(own, "") for key, own in (("published", "value"), ("caveat", "caveat"))}
-                )
-            log.info("cell %d of %d: %s", number, len(cells), name)
+        answers = [Path(folder, f"{number}.csv") for number in range(len(cells))]
+        for alike in _alike(cells):
+            # Cells that differ in their loss learn from the same rows: their heads are trained side by side.
+            first, losses = cells[alike[0]], [cells[number]["settings"]["loss"] for number in alike]
+            for number, found in zip(alike, answer(first["features"], first["settings"], losses), strict=True):
+                cell, metrics = cells[number], Path(folder, f"{number}-metrics.csv")
+                name = " | ".join(filter(None, (cell["row"], cell["column"])))
+                write_table([row | {"experiment": name} for row in found.predictions], answers[number], PREDICTIONS)
+                settings = {key: cell["settings"][key] for key in ("protocol", "classes")}
+                evaluate(answers[number], metrics, {"experiment": name} | settings)
+                figures = _figures(metrics, found.accuracy_train, cell["weights"])
+                rows[number] = [_row(cell, metric, value, paper) for metric, value in figures.items()]
+                log.info("cell %d of %d: %s", len(rows), len(cells), name)
         merge(answers, predictions)
-    write_table(rows, output, GRID)
+    write_table([row for number in range(len(cells)) for row in rows[number]], output, GRID)
+
+
+def _row(cell: Mapping[str, Any], metric: str, value: Mapping[str, float], paper: str | None) -> dict[str, Any]:
+    """A row of the table: our figure, and the paper's beside it."""
+    printed = published().get((paper or "", cell["row"], cell["column"], metric), {})
+    names = {"row": cell["row"], "column": cell["column"], "metric": metric}
+    return names | dict(value) | {"published": printed.get("value", ""), "caveat": printed.get("caveat", "")}
+
+
+def _alike(cells: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+    """Numbers of the cells, those together that differ in nothing but the loss."""
+    groups: dict[str, list[int]] = {}
+    for number, cell in enumerate(cells):
+        settings = {key: value for key, value in cell["settings"].items() if key not in ("loss", "experiment")}
+        groups.setdefault(digest(sorted(settings.items()), sorted(cell["features"].items())), []).append(number)
+    return list(groups.values())
 
 
 def _folder(file: Path) -> Path:
@@ -61,7 +75,9 @@ def _folder(file: Path) -> Path:
     return Path(file).parent
 
 
-def _figures(metrics: Path, accuracy: Path, weights: Sequence[str]) -> dict[str, dict[str, float]]:
+def _figures(
+    metrics: Path, trained: Sequence[Mapping[str, Any]], weights: Sequence[str]
+) -> dict[str, dict[str, float]]:
     """Figures of one cell by metric: ``value, ci_low, ci_high, n_clips``."""
     table = read_table(metrics, METRICS)
     pooled = table[table["scope"] == "pooled"]
@@ -69,8 +85,8 @@ def _figures(metrics: Path, accuracy: Path, weights: Sequence[str]) -> dict[str,
         row["metric"]: {name: row[name] for name in ("value", "ci_low", "ci_high", "n_clips")}
         for row in pooled.to_dict("records")
     }
-    trained = read_table(accuracy, ACCURACY_TRAIN)
-    found["accuracy_finetune"] = {"value": float(np.average(trained["accuracy"], weights=trained["n"]))}
+    accuracies, counts = ([row[name] for row in trained] for name in ("accuracy", "n"))
+    found["accuracy_finetune"] = {"value": float(np.average(accuracies, weights=counts))}
     reached = pd.DataFrame([outcome(Path(file)) for file in dict.fromkeys(weights)])
     found["accuracy_pretrain"] = {"value": float(reached["accuracy_train"].mean())}
     return found

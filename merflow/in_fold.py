@@ -20,8 +20,9 @@ from torch.nn import functional
 
 from merflow.clips import database
 from merflow.errors import InputError
-from merflow.finetune import Head, Samples, answer_rows, folds_of, fuse, train_head
+from merflow.finetune import Samples, answer_rows, folds_of, fuse, lesson
 from merflow.graph import Graph
+from merflow.heads import Head, train_heads
 from merflow.losses import make_loss
 from merflow.models import network
 from merflow.models.sgcn import HIDDEN
@@ -119,16 +120,11 @@ def _train(
     train_labels, validation_labels = part.training_labels(samples.labels)
     images = samples.rows.shape[2] // networks[0].order.numel()
     if settings["transfer"] == "frozen":
-        rows = _features(networks, samples.rows, images)
-        trained = train_head(
-            (rows[part.train], train_labels),
-            (rows[part.validation], validation_labels),
-            samples.branch,
-            len(samples.classes),
-            settings,
-            seed,
-        )
-        return trained.probabilities(rows[part.test]), trained.probabilities(rows[part.train]), trained.training.curve
+        samples = replace(samples, rows=_features(networks, samples.rows, images))
+        own = lesson(samples, part, seed)
+        classes = len(samples.classes)
+        ((head,),) = train_heads([own], samples.branch, classes, [settings["loss"]], settings["head"])
+        return head.probabilities(samples.rows[part.test]), head.probabilities(own.rows), head.training.curve
     own, count = settings["head"], samples.rows.shape[1]
     place = device()
 

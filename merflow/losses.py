@@ -1,5 +1,6 @@
 """Losses: focal loss (Eq. 6 and 7) for several classes, and cross entropy as its special case."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -38,9 +39,14 @@ def focal_loss(
     weights = torch.as_tensor(alpha, dtype=logits.dtype, device=logits.device)
     if weights.ndim:
         weights = weights[target]
+    return _focal(log_p, weights, gamma).mean()
+
+
+def _focal(log_p: Tensor, alpha: Tensor, gamma: float | Tensor) -> Tensor:
+    """Eq. 6 of each row, from the logarithm of p_t."""
     # 1 - p_t without cancellation where p_t is close to 1.
     wrong = (-torch.expm1(log_p)).clamp_min(SMALLEST)
-    return -(weights * wrong**gamma * log_p).mean()
+    return -(alpha * wrong**gamma * log_p)
 
 
 def make_loss(settings: Mapping[str, Any], classes: int) -> Loss:
@@ -61,3 +67,38 @@ def make_loss(settings: Mapping[str, Any], classes: int) -> Loss:
     if not isinstance(alpha, int | float) and len(alpha) != classes:
         raise ConfigError(f"loss.alpha: {len(alpha)} values for {classes} classes; give one per class, or one number")
     return partial(focal_loss, alpha=alpha, gamma=settings.get("gamma", 1.0))
+
+
+class StackedLoss:
+    """The losses of heads that train side by side (:mod:`merflow.heads`), each with its own alpha and gamma.
+
+    Attributes:
+        classes: number of classes.
+    """
+
+    def __init__(self, settings: Sequence[Mapping[str, Any]], classes: int):
+        """Take the settings of each head's loss, as of :func:`make_loss`.
+
+        Raises:
+            ConfigError: see :func:`make_loss`.
+        """
+        self.classes = classes
+        alphas, gammas = [], []
+        for own in settings:
+            make_loss(own, classes)
+            focal = own if own["name"] == "focal" else {"gamma": 0.0}  # Cross entropy is focal loss without focus.
+            alphas.append(torch.as_tensor(focal.get("alpha", 1.0), dtype=torch.float32).expand(classes))
+            gammas.append([float(focal.get("gamma", 1.0))])
+        self._alpha, self._gamma = torch.stack(alphas), torch.tensor(gammas)
+
+    def of(self, heads: Tensor) -> "StackedLoss":
+        """The losses of some of the heads, by their places."""
+        chosen = copy.copy(self)
+        chosen._alpha, chosen._gamma = self._alpha[heads], self._gamma[heads]
+        return chosen
+
+    def __call__(self, scores: Tensor, target: Tensor) -> Tensor:
+        """Loss of each row, ``[heads, rows]``, from ``[heads, classes, rows]`` and classes ``[1 or heads, rows]``."""
+        target = target.expand(len(scores), -1)
+        log_p = functional.log_softmax(scores, dim=1).gather(1, target[:, None]).squeeze(1)
+        return _focal(log_p, self._alpha.gather(1, target), self._gamma)

@@ -86,7 +86,7 @@ def test_datasets_and_experiments_of_an_overlay_replace_the_demo(tmp_path):
 def test_an_experiment_overrides_the_blocks_of_the_study():
     settled = load_config(BASE, experiment(head={"epochs": 7}))
     base = load_config(BASE, {})
-    assert settled["experiments"]["mine"]["head"] == base["head"] | {"epochs": 7}
+    assert settled["experiments"]["mine"]["head"] == base["head"] | {"epochs": 7, "learning_rate": 1e-5}
 
 
 def test_nothing_changes_the_callers_overlay():
@@ -256,3 +256,15 @@ def test_schema_defaults_equal_the_values_shown_for_preparations():
     shown = yaml.safe_load(BASE.read_text())["preparations"]["default"]
     stages = schema["properties"]["preparations"]["additionalProperties"]["properties"]
     assert shown == {name: {k: v["default"] for k, v in stage["properties"].items()} for name, stage in stages.items()}
+
+
+def test_the_rate_is_the_papers_where_something_was_pretrained(tmp_path):
+    """At 1e-5 a network that starts from nothing does not leave chance in 100 epochs; a given rate stands."""
+    changes = {
+        "pretrained": {},
+        "untrained": {"macro": "none", "branches": ["temporal"]},
+        "given": {"macro": "none", "head": {"learning_rate": 0.01}},
+    }
+    base = {"system": "tsdgcn", "macro": "demo-macro", "micro": "demo-micro"}
+    made = load_config(BASE, {"experiments": {name: base | own for name, own in changes.items()}})["experiments"]
+    assert [made[name]["head"]["learning_rate"] for name in changes] == [1e-5, 5e-4, 0.01]

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from merflow import finetune as finetuning
 from merflow.errors import ConfigError, InputError
 from merflow.features import extract
-from merflow.finetune import Samples, finetune, fuse, load_samples, run_folds, train_head
+from merflow.finetune import Samples, answer, finetune, fuse, lesson, load_samples
 from merflow.graph import build_graph
 from merflow.pretrain import load_network, macro_images, outcome, pretrain
 from merflow.protocols import loso
@@ -414,22 +415,30 @@ def test_same_bits_on_a_second_run(made, tmp_path):
     assert third[0] != first[0]
 
 
-def test_poisoned_test_labels_change_nothing(made):
-    samples = load_samples([made["features"]], SETTINGS)
-    parts = loso(samples.subjects, samples.labels, validation=0.25, seed=0)
-    honest = {fold.name: chances for fold, chances, *_ in run_folds(samples, parts, SETTINGS, 0)}
-    for number, fold in enumerate(parts):
-        labels = samples.labels.copy()
-        labels[fold.test] = (labels[fold.test] + 1) % 3
-        poisoned = Samples(samples.clips, samples.rows, samples.branch, labels, samples.classes)
-        parts_again = loso(samples.subjects, labels, validation=0.25, seed=0)
-        for again, chances, *_ in run_folds(poisoned, parts_again, SETTINGS, 0):
-            if again.name == fold.name:
-                np.testing.assert_array_equal(chances, honest[fold.name])
-            else:  # the same labels train the other folds: a poison that nobody drinks would prove nothing
-                assert not np.array_equal(chances, honest[again.name])
-        if number:
-            break
+def test_poisoned_test_labels_change_nothing(made, monkeypatch):
+    """Each subject's labels are poisoned before anything is read: the answers to its clips stay as they were."""
+    load, poisoned = finetuning.load_samples, None
+
+    def load_poisoned(*given):
+        samples = load(*given)
+        wrong = (samples.labels + np.isin(samples.subjects, poisoned)) % 3
+        return Samples(samples.clips, samples.rows, samples.branch, wrong, samples.classes)
+
+    def answers():
+        (found,) = answer({0: [made["features"]]}, SETTINGS, [SETTINGS["loss"]])
+        return {
+            row["clip"]: (row["subject"], [row[f"p_{name}"] for name in CLASSES]) for row in found.predictions
+        }  # fmt: skip
+
+    honest = answers()
+    monkeypatch.setattr(finetuning, "load_samples", load_poisoned)
+    for subject in sorted({subject for subject, _ in honest.values()})[:2]:
+        poisoned = [subject]
+        changed = answers()
+        same = {clip for clip, found in honest.items() if changed[clip] == found}
+        assert same >= {clip for clip, (owner, _) in honest.items() if owner == subject}
+        # The same labels train the other folds: a poison that nobody drinks would prove nothing.
+        assert len(same) < len(honest) / 2
 
 
 def test_test_features_change_no_training(made):
@@ -437,67 +446,49 @@ def test_test_features_change_no_training(made):
     fold = loso(samples.subjects, samples.labels, seed=0)[0]
     rows = samples.rows.copy()
     rows[fold.test] += 100
-    (_, _, one, _), (_, _, other, _) = (
-        next(run_folds(Samples(samples.clips, x, samples.branch, samples.labels, CLASSES), [fold], SETTINGS, 0))
+    one, other = (
+        lesson(Samples(samples.clips, x, samples.branch, samples.labels, CLASSES), fold, (0, 0))
         for x in (samples.rows, rows)
     )
-    assert one.curve == other.curve
-
-
-def test_standardised_by_the_training_rows_of_each_branch():
-    rng = np.random.default_rng(0)
-    rows = rng.normal([[[5.0, 1.0]], [[50.0, 1.0]]], [[[2.0, 0.0]], [[20.0, 0.0]]], (2, 40, 2)).transpose(1, 0, 2)
-    rows = rows.astype(np.float32)
-    labels = np.arange(40) % 2
-    trained = train_head((rows, labels), (rows[:0], labels[:0]), np.array([0, 1]), 2, SETTINGS, (0,))
-    standard = (rows - trained.mean) / trained.scale
-    np.testing.assert_allclose(standard.mean(axis=0), 0, atol=1e-4)
-    np.testing.assert_allclose(standard.std(axis=0), [[1, 0], [1, 0]], atol=1e-4)
-    assert trained.probabilities(rows[:3]).shape == (3, 2)
-
-
-def test_a_feature_that_is_silent_in_training_does_not_drown_the_others():
-    rng = np.random.default_rng(0)
-    rows = rng.normal(0, 1, (40, 1, 3)).astype(np.float32)
-    rows[:, 0, 2] = 1e-4 * rng.random(40)
-    labels = np.arange(40) % 2
-    trained = train_head((rows, labels), (rows[:0], labels[:0]), np.array([0]), 2, SETTINGS, (0,))
-    spoken = np.array([[[0.0, 0.0, 1.0]]], np.float32)
-    standard = np.abs((spoken - trained.mean) / trained.scale)
-    assert standard.max() < 10, "one over its own deviation would be thousands"
-    assert np.abs(spoken / rows.std(axis=0)).max() > 1000
-
-
-def test_answer_is_the_mean_probability_over_rows(made):
-    samples = load_samples([made["features"]], SETTINGS)
-    fold = loso(samples.subjects, samples.labels, seed=0)[0]
-    trained = train_head(
-        (samples.rows[fold.train], samples.labels[fold.train]),
-        (samples.rows[fold.validation], samples.labels[fold.validation]),
-        samples.branch,
-        3,
-        SETTINGS,
-        (0, 0),
-    )
-    clip = samples.rows[fold.test[0]]
-    with torch.no_grad():
-        scores = [trained.head(torch.from_numpy((row - m) / s)) for row, m, s in zip(clip, trained.mean, trained.scale)]  # noqa: B905
-    expected = np.mean([torch.softmax(score.double(), 0).numpy() for score in scores], axis=0)
-    np.testing.assert_allclose(trained.probabilities(clip[None])[0], expected, atol=1e-6)
+    for mine, theirs in zip(one, other, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert len(one.rows) + len(one.held_rows) == len(samples.rows) - len(fold.test)
 
 
 def test_class_weights_reach_the_loss(made, tmp_path):
-    rng = np.random.default_rng(0)
-    rows, labels = rng.normal(size=(60, 2, 4)).astype(np.float32), np.arange(60) % 3
-    shares = []
-    for alpha in (1.0, [0.01, 0.01, 1.0]):
-        settings = SETTINGS | {"loss": {"name": "focal", "alpha": alpha, "gamma": 0.0}}
-        trained = train_head((rows[:40], labels[:40]), (rows[40:], labels[40:]), np.zeros(2, int), 3, settings, (0,))
-        shares.append(trained.probabilities(rows)[:, 2].mean())
-    assert shares[0] < 0.45
-    assert shares[1] > 0.6
     with pytest.raises(ConfigError, match="2 values for 3 classes"):
         run(made, tmp_path, loss={"name": "focal", "alpha": [1.0, 2.0], "gamma": 0.0})
+    shares = []
+    for alpha in (1.0, [0.01, 0.01, 1.0]):
+        short = HEAD | {"epochs": 2, "learning_rate": 1e-3}
+        files = run(made, tmp_path, loss={"name": "focal", "alpha": alpha, "gamma": 0.0}, head=short)
+        shares.append(read_table(files[0], PREDICTIONS)["p_left"].mean())
+    assert shares[1] > shares[0] + 0.1
+
+
+def test_losses_side_by_side_answer_as_each_alone(made, tmp_path):
+    losses = [{"name": "focal", "alpha": 1.0, "gamma": gamma} for gamma in (0.0, 2.0)] + [{"name": "cross-entropy"}]
+    features = {0: [made["features"]], 3: [made["features"]]}
+    together = answer(features, SETTINGS, losses)
+    for loss, found in zip(losses, together, strict=True):
+        (alone,) = answer(features, SETTINGS, [loss])
+        assert found.predictions == alone.predictions and found.curves == alone.curves
+        assert found.accuracy_train == alone.accuracy_train
+    assert together[0].predictions == together[2].predictions, "focal loss without focus is cross entropy"
+    assert together[0].predictions != together[1].predictions
+
+
+def test_folds_that_wait_together_are_what_they_are_alone(made, monkeypatch):
+    features = {0: [made["features"]], 3: [made["features"]]}
+    (together,) = answer(features, SETTINGS, [SETTINGS["loss"]])
+    monkeypatch.setattr(finetuning, "LESSONS_AT_ONCE", 1)
+    (alone,) = answer(features, SETTINGS, [SETTINGS["loss"]])
+    assert [(r["repeat"], r["clip"], r["predicted"]) for r in together.predictions] == [
+        (r["repeat"], r["clip"], r["predicted"]) for r in alone.predictions
+    ]
+    for one, other in zip(together.curves, alone.curves, strict=True):
+        assert (one["name"], one["epoch"], one["split"]) == (other["name"], other["epoch"], other["split"])
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-3, abs=1e-5)
 
 
 def test_weights_tell_where_they_come_from(made):

@@ -1,0 +1,215 @@
+"""CPU time of the study of Tables IV, V, VI and VII of the TSDGCN paper on the demo. Never run by the tests.
+
+    python bench/study.py [--work FOLDER] [--folds 3] [--json]
+
+Three ways to the same tables, pre-trained weights given, one thread, in one run:
+
+- ours: features are extracted once per network; heads train side by side (merflow.heads);
+- one by one: the same features; every head by itself, in a plain training loop (merflow.training.fit);
+- naive: features are extracted anew, and one head trained, for every cell, fold and repeat.
+
+The second and the third are measured on a few cells of every table and a few folds, and multiplied. They profit from
+this library's network, which is ten times as fast as PyTorch Geometric's (bench/sgcn.py).
+
+The demo's clips, graphs and weights are made first by the workflow (minutes, not counted), in a temporary folder or in
+FOLDER, where the next run finds them.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from merflow.job import THREADS  # noqa: E402
+
+os.environ.update(THREADS)
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+import yaml  # noqa: E402
+
+from merflow.config import load_config  # noqa: E402
+from merflow.features import extract  # noqa: E402
+from merflow.finetune import folds_of, lesson, load_samples  # noqa: E402
+from merflow.grid import run_table  # noqa: E402
+from merflow.heads import Head, Standard, TrainedHead  # noqa: E402
+from merflow.losses import make_loss  # noqa: E402
+from merflow.study import Study  # noqa: E402
+from merflow.training import Rows, Schedule, fit, repeatable  # noqa: E402
+
+TABLES = {"IV": "focal", "V": "focal", "VI": "graphs", "VII": "ablation"}
+SAMPLED = {"IV": (6, 18), "V": (6, 18), "VI": (2, 5, 9, 16), "VII": (0, 1, 4, 5)}
+"""Cells of each table that are measured: of Table VI one graph and two, spatial and temporal."""
+TARGETS = {"naive_over_ours": 20, "one_by_one_over_ours": 5}
+
+
+def prepare(work: Path) -> Study:
+    """The demo's caches, graphs and weights, made by the workflow."""
+    overlay = yaml.safe_load((ROOT / "studies" / "tsdgcn_demo.yaml").read_text()) | {"results": str(work / "results")}
+    (work / "study.yaml").write_text(yaml.safe_dump(overlay, sort_keys=False))
+    command = [sys.executable, "-m", "snakemake", "--cores", str(os.cpu_count()), "--quiet", "all", "--nolock"]
+    command += ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(ROOT), "--rerun-triggers", "mtime"]
+    command += ["--configfile", str(work / "study.yaml"), "--until", "extract_features"]
+    subprocess.run(command, check=True, stdout=sys.stderr)
+    return Study(load_config(ROOT / "config.yaml", overlay))
+
+
+def seconds(action: Callable[[], Any]) -> float:
+    """CPU seconds of this process."""
+    start = time.process_time()
+    action()
+    return time.process_time() - start
+
+
+def extractions(study: Study, folder: Path) -> Iterator[Callable[[], None]]:
+    """Extract the features of every network of the study, one call each, into ``folder``."""
+    inner = study._tables["graphs"], study._tables["ablation"]
+    weights = {file: None for part in inner for name in part.experiments for file in part.weight_files(name)}
+    for number, file in enumerate(weights):
+        graph = study.weights(Path(file).stem)["graph"]
+        prepared = Path(study.results, "data", "demo-micro", "default", "cache.h5")
+        given = prepared, Path(file), Path(study.results, "graphs", f"{graph}.h5"), folder / f"{number}.h5"
+        yield lambda given=given: extract(*given, {"signal": "magnitude"})
+
+
+def head_alone(samples: Any, fold: Any, number: int, settings: dict[str, Any]) -> None:
+    """One head of one fold, trained and tested by itself."""
+    own = lesson(samples, fold, (0, number))
+    standard = Standard.of(own.rows, samples.branch)
+
+    def rows(x: np.ndarray, y: np.ndarray) -> Rows:
+        return Rows(
+            torch.from_numpy(standard.of_some(x).reshape(-1, x.shape[2])), torch.from_numpy(np.repeat(y, x.shape[1]))
+        )
+
+    with repeatable(0, number):
+        head = Head(own.rows.shape[2], settings["head"]["hidden"], len(samples.classes), settings["head"]["dropout"])
+        training = fit(
+            head,
+            make_loss(settings["loss"], len(samples.classes)),
+            rows(own.rows, own.labels),
+            rows(own.held_rows, own.held_labels),
+            Schedule.of(settings["head"]),
+        )
+    trained = TrainedHead(head, standard, training)
+    trained.probabilities(samples.rows[fold.test])
+    trained.probabilities(own.rows)
+
+
+def measure(work: Path, folds: int) -> dict[str, Any]:
+    """All figures."""
+    study = prepare(work)
+    cells = {table: study.cells(name) for table, name in TABLES.items()}
+    torch.set_num_threads(1)
+    figures: dict[str, Any] = {"heads": 0}
+    with tempfile.TemporaryDirectory() as temporary:
+        scratch = Path(temporary)
+        made = list(extractions(study, scratch))
+        made[0]()  # Imported, warm.
+        costs = [seconds(one) for one in made]
+        features = dict(zip(_files(cells), sorted(scratch.glob("?.h5")), strict=True))
+        for table in cells.values():
+            for cell in table:
+                for datasets in cell["features"].values():
+                    datasets[:] = [[features[file] for file in files] for files in datasets]
+        figures["extraction_s"] = round(sum(costs), 2)
+        each = statistics.median(costs)
+        ours, alone, naive = sum(costs), 0.0, sum(costs) * 0
+        for table, own in cells.items():
+            settings = [cell["settings"] for cell in own]
+            heads, extracted = [], []
+            for place in SAMPLED[table][::2]:
+                heads += _heads_alone(own[place], folds)
+                extracted.append(_extraction(own[place], each))
+            batched = seconds(lambda own=own: run_table(own, scratch / "t.csv", scratch / "t" / "p.csv"))
+            for place in SAMPLED[table][1::2]:
+                heads += _heads_alone(own[place], folds)
+                extracted.append(_extraction(own[place], each))
+            count = sum(len(_folds(cell, s)) for cell in own for s in cell["features"])
+            one = statistics.mean(heads)
+            figures["heads"] += count
+            figures[f"table_{table}_heads"] = count
+            figures[f"table_{table}_ours_s"] = round(batched, 2)
+            figures[f"table_{table}_one_by_one_s"] = round(one * count, 1)
+            figures[f"table_{table}_one_by_one_over_ours"] = round(one * count / batched, 2)
+            ours += batched
+            alone += one * count
+            naive += (one + statistics.mean(extracted)) * count
+            assert settings
+    figures |= {
+        "ours_s": round(ours, 1),
+        "heads_ours_s": round(ours - sum(costs), 1),
+        "one_by_one_s": round(alone, 1),
+        "naive_s": round(naive, 1),
+        "naive_over_ours": round(naive / ours, 1),
+        "one_by_one_over_ours": round(alone / (ours - sum(costs)), 2),
+    }
+    return figures
+
+
+def _files(cells: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Feature files of Tables VI and VII, each once, in the order of :func:`extractions`."""
+    found = [cell for table in ("VI", "VII") for cell in cells[table]]
+    return list(dict.fromkeys(f for c in found for d in c["features"].values() for files in d for f in files))
+
+
+def _folds(cell: dict[str, Any], seed: int) -> list[Any]:
+    samples = load_samples(cell["features"][seed], cell["settings"])
+    return folds_of(samples, cell["settings"], seed)
+
+
+def _heads_alone(cell: dict[str, Any], folds: int) -> list[float]:
+    """CPU seconds of single heads of a cell; the folds are spread over all."""
+    samples = load_samples(cell["features"][0], cell["settings"])
+    parts = folds_of(samples, cell["settings"], 0)
+    chosen = np.linspace(0, len(parts) - 1, folds).round().astype(int)
+    return [seconds(lambda n=n: head_alone(samples, parts[n], n, cell["settings"])) for n in chosen]
+
+
+def _extraction(cell: dict[str, Any], each: float) -> float:
+    """CPU seconds of extracting what one cell needs, anew: its networks, the images of its branches."""
+    networks = len(cell["features"][0][0])
+    return each * networks * len(cell["settings"]["branches"]) / 2
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--work", type=Path, help="folder for the demo's clips and weights; kept")
+    parser.add_argument("--folds", type=int, default=3, help="folds of each sampled cell that are trained one by one")
+    parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        work = (arguments.work or Path(temporary)).resolve()
+        work.mkdir(parents=True, exist_ok=True)
+        figures = measure(work, arguments.folds)
+    print("table   heads   ours s   one by one s   ratio")
+    for table in TABLES:
+        row = [figures[f"table_{table}_{name}"] for name in ("heads", "ours_s", "one_by_one_s", "one_by_one_over_ours")]
+        print(f"{table:5} {row[0]:7d} {row[1]:8.1f} {row[2]:14.1f} {row[3]:7.1f}")
+    print(
+        f"\nfeatures of all networks, once: {figures['extraction_s']} s\n"
+        f"the study: ours {figures['ours_s']} s, naive {figures['naive_s']} s: {figures['naive_over_ours']} x\n"
+        f"its {figures['heads']} heads: ours {figures['heads_ours_s']} s, one by one {figures['one_by_one_s']} s: "
+        f"{figures['one_by_one_over_ours']} x"
+    )
+    figures["missed"] = [
+        f"{name} {figures[name]} < {least}" for name, least in TARGETS.items() if figures[name] < least
+    ]
+    print("missed: " + (", ".join(figures["missed"]) or "nothing"))
+    if arguments.json:
+        print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

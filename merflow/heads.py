@@ -1,0 +1,432 @@
+"""Heads: the network after fusion, a small one, of which a study trains thousands; they are trained side by side.
+
+A head alone keeps a processor waiting: its matrices are small, and every step pays for dozens of calls. Heads that take
+the same number of steps march together here, every matrix with a leading axis of heads. Each head has its own batches,
+its own dropout, its own loss, its own best epoch and its own end, exactly as :func:`merflow.training.fit` would train
+it alone; a head that has finished leaves, and the others go on.
+"""
+
+import copy
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.adam import adam
+
+from merflow.errors import ConfigError
+from merflow.losses import StackedLoss
+from merflow.training import Schedule, Training, repeatable
+
+LEAST_SCALE = 0.2
+"""Least divisor of a feature, as a share of its branch's root mean square deviation. A feature that is silent (after
+ReLU) on the training people and speaks on another person would else be blown up to hundreds of deviations."""
+TOGETHER = 2**21
+"""Weights of all heads that march together: with gradients and Adam's averages they fill a processor's third cache."""
+
+VECTOR = 16
+"""float32 in the widest vector register of a processor."""
+ADAM = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "amsgrad": False, "maximize": False, "fused": True}
+
+
+class Head(nn.Sequential):
+    """The fully connected layer after fusion, with ReLU and dropout, and the classifier."""
+
+    def __init__(self, inputs: int, hidden: int, classes: int, dropout: float):
+        """Make a head with random weights from torch's generator."""
+        super().__init__(nn.Linear(inputs, hidden), nn.ReLU(inplace=True), Dropout(dropout), nn.Linear(hidden, classes))
+
+
+class Dropout(nn.Module):
+    """Dropout as torch has it, from uniform numbers: a quarter of the time for as few numbers as a head needs."""
+
+    def __init__(self, share: float):
+        """``share`` of the inputs is silenced in training."""
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The inputs times 0 or 1 / (1 - share)."""
+        if not self.training or not self.share:
+            return x
+        return x * torch.rand(x.shape, device=x.device).ge_(self.share).div_(1 - self.share)
+
+
+@dataclass(frozen=True)
+class Standard:
+    """Standardisation of the features of a training fold, by branch.
+
+    Attributes:
+        mean: float32 ``[rows, features]``.
+        scale: float32 ``[rows, features]``: the deviation, but see :data:`LEAST_SCALE`.
+        speaks: bool ``[features]``: whether a feature varies at all.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    speaks: np.ndarray
+
+    @classmethod
+    def of(cls, rows: np.ndarray, branch: np.ndarray) -> "Standard":
+        """Of training rows ``[clips, rows, features]``; rows with the same number in ``branch`` share it."""
+        mean, scale = np.empty(rows.shape[1:], np.float32), np.empty(rows.shape[1:], np.float32)
+        speaks = np.zeros(rows.shape[2], bool)
+        for number in np.unique(branch):
+            own = rows[:, branch == number]
+            deviation = own.std(axis=(0, 1))
+            mean[branch == number] = own.mean(axis=(0, 1))
+            floor = LEAST_SCALE * float(np.sqrt(np.mean(deviation**2)))
+            scale[branch == number] = np.maximum(deviation, floor) if floor > 1e-6 else 1
+            speaks |= deviation > 0
+        return cls(mean, scale, speaks)
+
+    def of_some(self, rows: np.ndarray, features: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Standardised rows ``[clips, rows, features]``, of all features or of those at some places."""
+        return (rows[..., features] - self.mean[:, features]) / self.scale[:, features]
+
+
+class Lesson(NamedTuple):
+    """What the heads of one fold learn from.
+
+    Attributes:
+        rows: float32 ``[clips, rows, features]`` of the clips that train; they alone set the standardisation.
+        labels: int64 ``[clips]``.
+        held_rows: the same of the clips that choose the epoch; may be empty.
+        held_labels: their classes.
+        seed: seed of weights, batches and dropout.
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    held_rows: np.ndarray
+    held_labels: np.ndarray
+    seed: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TrainedHead:
+    """A head with the standardisation of its training fold.
+
+    Attributes:
+        head: the network.
+        standard: of the rows that trained it.
+        training: epoch and curve.
+    """
+
+    head: Head
+    standard: Standard
+    training: Training
+
+    def probabilities(self, rows: np.ndarray) -> np.ndarray:
+        """A clip's answer: the mean probability over its rows, float64 ``[clips, classes]``."""
+        return probabilities([self], rows)[0]
+
+
+@torch.no_grad()
+def probabilities(heads: Sequence[TrainedHead], rows: np.ndarray) -> list[np.ndarray]:
+    """:meth:`TrainedHead.probabilities` of heads of one fold, which share their standardisation."""
+    x = _flat(heads[0].standard.of_some(rows))
+    found = []
+    for one in heads:
+        with repeatable(0):
+            scores = one.head.eval()(x)
+        found.append(scores.double().softmax(dim=1).reshape(*rows.shape[:2], -1).mean(dim=1).numpy())
+    return found
+
+
+def train_heads(
+    lessons: Sequence[Lesson],
+    branch: np.ndarray,
+    classes: int,
+    losses: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+) -> list[list[TrainedHead]]:
+    """Train a head for every lesson and loss.
+
+    Args:
+        lessons: of equal rows and features.
+        branch: int64 ``[rows]``: rows of a clip with the same number share their standardisation.
+        classes: number of classes.
+        losses: settings of each loss, as of :func:`merflow.losses.make_loss`.
+        settings: of the heads: ``hidden, dropout, learning_rate, decay, epochs, patience, batch, weight_decay``.
+
+    Returns:
+        For each lesson a head per loss.
+
+    Raises:
+        ConfigError: a loss is wrong, or no longer finite.
+    """
+    standards = [Standard.of(lesson.rows, branch) for lesson in lessons]
+    frame = _Frame.of(lessons, standards, settings)
+    trained: dict[tuple[int, int], TrainedHead] = {}
+    for company in _companies(lessons, len(losses), classes, settings):
+        numbers = list(dict.fromkeys(number for number, _ in company))
+        with repeatable(0):
+            results = _March(
+                [lessons[number] for number in numbers],
+                [standards[number] for number in numbers],
+                [numbers.index(number) for number, _ in company],
+                frame,
+                StackedLoss([losses[which] for _, which in company], classes),
+                settings,
+            ).run()
+        for place, (head, training) in zip(company, results, strict=True):
+            trained[place] = TrainedHead(head, standards[place[0]], training)
+    return [[trained[number, which] for which in range(len(losses))] for number in range(len(lessons))]
+
+
+def _companies(
+    lessons: Sequence[Lesson], losses: int, classes: int, settings: Mapping[str, Any]
+) -> Iterator[list[tuple[int, int]]]:
+    """Heads that march together, as (lesson, loss): of one lesson, or of several with equally many steps.
+
+    Heads of one lesson share their batches, so that nothing is copied; those of several have batches of their own.
+    """
+    hidden = settings["hidden"]
+    most = max(1, TOGETHER // ((lessons[0].rows.shape[2] + classes + 1) * hidden + classes))
+    if losses >= min(most, len(lessons)):
+        groups = [[(number, which) for which in range(losses)] for number in range(len(lessons))]
+    else:
+        by_steps: dict[int, list[int]] = {}
+        for number, lesson in enumerate(lessons):
+            steps = math.ceil(len(lesson.labels) * lesson.rows.shape[1] / settings["batch"])
+            by_steps.setdefault(steps, []).append(number)
+        groups = [[(number, which) for number in numbers] for numbers in by_steps.values() for which in range(losses)]
+    for group in groups:
+        parts = math.ceil(len(group) / most)
+        for part in range(parts):
+            yield group[part * len(group) // parts : (part + 1) * len(group) // parts]
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Sizes that all heads of a call share, so that the bits of a head do not depend on who marches beside it.
+
+    They are whole vectors of a processor: what is left over at the end of an array is rounded in another way.
+
+    Attributes:
+        spoken: places of the features that vary in training, filled up with others.
+        silent: places of all others. A feature that is silent in training (half of them are, after ReLU) has no
+            gradient: its weights stay as they are, and only validation and test rows meet them.
+        batch: rows of a batch with its filling.
+        taught: most rows of a lesson.
+        held: most validation rows of a lesson, with filling.
+    """
+
+    spoken: np.ndarray
+    silent: np.ndarray
+    batch: int
+    taught: int
+    held: int
+
+    @classmethod
+    def of(cls, lessons: Sequence[Lesson], standards: Sequence[Standard], settings: Mapping[str, Any]) -> "_Frame":
+        """The sizes for some lessons."""
+        speaks = np.any([standard.speaks for standard in standards], axis=0) | (settings["weight_decay"] > 0)
+        order = np.argsort(~speaks, kind="stable")
+        count = min(_whole(int(speaks.sum())), len(order))
+        each = lessons[0].rows.shape[1]
+        taught, held = (each * max(map(len, labels)) for labels in list(zip(*lessons, strict=True))[1:4:2])
+        batch = _whole(min(settings["batch"], taught))
+        return cls(np.sort(order[:count]), np.sort(order[count:]), batch, taught, _whole(held))
+
+
+def _whole(size: int) -> int:
+    """``size`` and its filling to whole vectors of float32."""
+    return -(-size // VECTOR) * VECTOR
+
+
+class _Stacked(NamedTuple):
+    """Rows of several lessons, the short ones filled up.
+
+    Attributes:
+        x: float32 ``[lessons, rows, features]``.
+        y: int64 ``[lessons, rows]``; every row of a clip is a sample with the clip's label.
+        present: float32 ``[lessons, rows]``, 0 for the filling and 1 for all others.
+    """
+
+    x: Tensor
+    y: Tensor
+    present: Tensor
+
+    @classmethod
+    def of(cls, rows: Sequence[np.ndarray], labels: Sequence[np.ndarray], length: int) -> "_Stacked":
+        """Stack ``[clips, rows, features]`` and ``[clips]`` of each lesson."""
+        x, y = torch.zeros(len(rows), length, rows[0].shape[2]), torch.zeros(len(rows), length, dtype=torch.int64)
+        present = torch.zeros(len(rows), length)
+        for place, (own, classes) in enumerate(zip(rows, labels, strict=True)):
+            count = own.shape[0] * own.shape[1]
+            x[place, :count], y[place, :count] = _flat(own), torch.from_numpy(np.repeat(classes, own.shape[1]))
+            present[place, :count] = 1
+        return cls(x, y, present)
+
+
+class _March:
+    """Heads that train side by side. Every tensor has a leading axis: of lessons, or of the heads still on the way."""
+
+    def __init__(
+        self,
+        lessons: Sequence[Lesson],
+        standards: Sequence[Standard],
+        owner: Sequence[int],
+        frame: _Frame,
+        loss: StackedLoss,
+        settings: Mapping[str, Any],
+    ):
+        """``owner`` is the lesson of each head. The lessons have equally many steps in an epoch."""
+        self.schedule, self.hidden, self.dropout = Schedule.of(settings), settings["hidden"], settings["dropout"]
+        self.frame, self.loss, self.owner, self.lone = frame, loss, torch.tensor(owner), len(lessons) == 1
+        self.starts, self.dice, unmoved = [], [], []
+        for lesson, standard in zip(lessons, standards, strict=True):
+            with repeatable(*lesson.seed):
+                head = Head(lesson.rows.shape[2], self.hidden, loss.classes, self.dropout).requires_grad_(False)
+                self.dice.append(torch.Generator().set_state(torch.get_rng_state()))
+            self.starts.append(head)
+            silent = _flat(standard.of_some(lesson.held_rows, frame.silent)) @ head[0].weight[:, frame.silent].T
+            unmoved.append(functional.pad(silent, (0, 0, 0, frame.held - len(silent))).T)
+        self.unmoved = torch.stack(unmoved)
+        pairs = list(zip(lessons, standards, strict=True))
+        rows, held = ([s.of_some(x, frame.spoken) for x, s in ((d[n], s) for d, s in pairs)] for n in (0, 2))
+        self.taught = _Stacked.of(rows, [lesson.labels for lesson in lessons], frame.taught)
+        self.held = _Stacked.of(held, [lesson.held_labels for lesson in lessons], frame.held)
+        self.lengths = [len(lesson.labels) * lesson.rows.shape[1] for lesson in lessons]
+        self.steps = math.ceil(max(self.lengths) / self.schedule.batch)
+        # Two arrays a head, each of whole vectors: the matrix of the layer, and everything else.
+        weights = [(head[0].weight[:, frame.spoken], self._flattened(head)) for head in self.starts]
+        self.weights = [torch.stack([weights[o][n] for o in owner]).requires_grad_() for n in (0, 1)]
+        self.averages, self.squares = ([torch.zeros_like(weight) for weight in self.weights] for _ in range(2))
+        self.counters = [torch.zeros(()) for _ in self.weights]
+        self.kept = [weight.detach().clone() for weight in self.weights]
+        self.best = torch.zeros(len(owner), dtype=torch.int64)
+        self.smallest = torch.full((len(owner),), math.inf)
+        self.names = list(range(len(owner)))
+        self.curves: list[list[dict[str, Any]]] = [[] for _ in owner]
+        self.results: dict[int, tuple[Head, Training]] = {}
+
+    @staticmethod
+    def _flattened(head: Head) -> Tensor:
+        """Everything but the first matrix, and a filling."""
+        flat = torch.cat([weight.flatten() for weight in list(head.parameters())[1:]])
+        return functional.pad(flat, (0, _whole(len(flat)) - len(flat)))
+
+    def _parts(self, flat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """First bias ``[heads, hidden]``, second matrix ``[heads, classes, hidden]`` and bias ``[heads, classes]``."""
+        hidden, classes = self.hidden, self.loss.classes
+        first, second, bias, _ = flat.split(
+            [hidden, classes * hidden, classes, flat.shape[1] - hidden - classes * (hidden + 1)], dim=1
+        )
+        return first, second.view(-1, classes, hidden), bias
+
+    def run(self) -> list[tuple[Head, Training]]:
+        """Train until every head has had its last epoch."""
+        for epoch in range(1, self.schedule.epochs + 1):
+            self._train(epoch)
+            with torch.no_grad():
+                self._choose(epoch)
+                finished = epoch - self.best >= self.schedule.patience
+                self._leave(finished if epoch < self.schedule.epochs else torch.ones_like(finished))
+            if not self.names:
+                break
+        return [self.results[name] for name in range(len(self.curves))]
+
+    def _train(self, epoch: int) -> None:
+        """One epoch: the rows of each lesson in an order of its own, in batches."""
+        batch, marching = self.schedule.batch, sorted(set(self.owner.tolist()))
+        # [lessons, steps, rows]; the filling is row 0, and does not count.
+        places = torch.zeros(len(self.starts), self.steps, self.frame.batch, dtype=torch.int64)
+        present = torch.zeros(places.shape)
+        for n in marching:
+            order = torch.randperm(self.lengths[n], generator=self.dice[n])
+            for step, rows in enumerate(order.split(batch)):
+                places[n, step, : len(rows)], present[n, step, : len(rows)] = rows + n * self.frame.taught, 1
+        who = slice(None) if self.lone else self.owner
+        places, present = places[who], present[who]
+        x, y = self.taught.x.flatten(0, 1), self.taught.y.flatten()
+        total, right = torch.zeros(2, len(self.names))
+        for step in range(self.steps):
+            rows, counted = places[:, step], present[:, step]
+            chosen = x.index_select(0, rows.flatten()).view(*rows.shape, -1)
+            scores = self._scores(chosen, self._factors(marching, step))
+            values, counts = (self.loss(scores, y[rows]) * counted).sum(dim=1), counted.sum(dim=1)
+            gradients = torch.autograd.grad((values / counts).sum(), self.weights)
+            number = (epoch - 1) * self.steps + step
+            with torch.no_grad():
+                adam(
+                    *(self.weights, list(gradients), self.averages, self.squares, [], self.counters),
+                    lr=self.schedule.learning_rate / (1 + self.schedule.decay * number),
+                    weight_decay=self.schedule.weight_decay,
+                    **ADAM,
+                )
+                total += values.detach()
+                right += ((scores.max(dim=1).indices == y[rows]) * counted).sum(dim=1)
+        lengths = torch.tensor(self.lengths)[self.owner]
+        self._note(epoch, "train", total / lengths, right / lengths)
+
+    def _factors(self, marching: Sequence[int], step: int) -> Tensor | None:
+        """Dropout of a step, ``[1 or heads, hidden, rows]``: a lesson draws its own, whoever marches beside it."""
+        if not self.dropout:
+            return None
+        masks = torch.zeros(len(self.starts), self.frame.batch, self.hidden)
+        for n in marching:
+            drawn = masks[n, : min(self.schedule.batch, self.lengths[n] - step * self.schedule.batch)]
+            torch.rand(drawn.shape, generator=self.dice[n], out=drawn)
+        masks = masks.ge_(self.dropout).div_(1 - self.dropout).transpose(1, 2)
+        return masks if self.lone else masks[self.owner]
+
+    def _scores(self, x: Tensor, factors: Tensor | None = None, unmoved: Tensor | None = None) -> Tensor:
+        """``x [1 or heads, rows, features]`` to ``[heads, classes, rows]``: each head's matrices times its columns."""
+        first, (first_bias, second, second_bias) = self.weights[0], self._parts(self.weights[1])
+        columns, bias = x.transpose(1, 2).expand(len(first), -1, -1), first_bias[:, :, None]
+        hidden = torch.baddbmm(bias if unmoved is None else bias + unmoved, first, columns).relu_()
+        return torch.baddbmm(second_bias[:, :, None], second, hidden if factors is None else hidden * factors)
+
+    def _choose(self, epoch: int) -> None:
+        """Keep the weights of the heads whose validation loss has fallen; of all, where nothing validates."""
+        if not self.frame.held:
+            self.best[:] = epoch
+            self.kept = [weight.detach() for weight in self.weights]
+            return
+        who = slice(None) if self.lone else self.owner
+        y, present = self.held.y[who], self.held.present[who]
+        scores = self._scores(self.held.x[who], unmoved=self.unmoved[who])
+        losses = (self.loss(scores, y) * present).sum(dim=1) / present.sum(dim=1)
+        right = ((scores.argmax(dim=1) == y) * present).sum(dim=1) / present.sum(dim=1)
+        self._note(epoch, "validation", losses, right)
+        better = losses < self.smallest
+        self.best[better], self.smallest[better] = epoch, losses[better]
+        for kept, weight in zip(self.kept, self.weights, strict=True):
+            kept[better] = weight[better]
+
+    def _note(self, epoch: int, split: str, losses: Tensor, right: Tensor) -> None:
+        for name, loss, accuracy in zip(self.names, losses.tolist(), right.tolist(), strict=True):
+            if split == "train" and not math.isfinite(loss):
+                raise ConfigError(f"training diverged in epoch {epoch} (loss {loss}); choose a smaller learning_rate")
+            self.curves[name].append({"epoch": epoch, "split": split, "loss": loss, "accuracy": accuracy})
+
+    def _leave(self, finished: Tensor) -> None:
+        """Heads that have finished leave with their best weights."""
+        if not finished.any():
+            return
+        for place in finished.nonzero()[:, 0].tolist():
+            head, name = copy.deepcopy(self.starts[self.owner[place]]), self.names[place]
+            head[0].weight[:, self.frame.spoken] = self.kept[0][place]
+            parts = (part[0] for part in self._parts(self.kept[1][[place]]))
+            for weight, kept in zip(list(head.parameters())[1:], parts, strict=True):
+                weight.copy_(kept)
+            self.results[name] = head.eval(), Training(int(self.best[place]), self.curves[name])
+        stay = (~finished).nonzero()[:, 0]
+        self.names = [self.names[place] for place in stay.tolist()]
+        self.owner, self.best, self.smallest = self.owner[stay], self.best[stay], self.smallest[stay]
+        self.loss = self.loss.of(stay)
+        self.weights = [weight[stay].requires_grad_() for weight in self.weights]
+        self.averages, self.squares, self.kept = (
+            [tensor[stay] for tensor in tensors] for tensors in (self.averages, self.squares, self.kept)
+        )
+
+
+def _flat(rows: np.ndarray) -> Tensor:
+    return torch.from_numpy(rows.reshape(rows.shape[0] * rows.shape[1], rows.shape[2]))

@@ -1,0 +1,208 @@
+"""Heads that are trained side by side: each is what it would be alone, by the plain training loop."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from merflow import heads as marching
+from merflow.errors import ConfigError
+from merflow.heads import Dropout, Head, Lesson, Standard, probabilities, train_heads
+from merflow.losses import StackedLoss, make_loss
+from merflow.training import Rows, Schedule, fit, repeatable
+
+CLASSES = 3
+SETTINGS = {
+    "hidden": 24,
+    "dropout": 0.3,
+    "learning_rate": 3e-3,
+    "decay": 1e-3,
+    "epochs": 25,
+    "patience": 4,
+    "batch": 32,
+    "weight_decay": 0.0,
+}
+BRANCH = np.array([0, 0, 1])
+LOSSES = [
+    {"name": "cross-entropy"},
+    {"name": "focal", "alpha": 0.1, "gamma": 0.5},
+    {"name": "focal", "alpha": [0.2, 1.0, 3.0], "gamma": 2.0},
+    {"name": "focal", "alpha": 1.0, "gamma": 0.0},
+]
+
+
+def make_lesson(seed, clips=40, held=12, features=50):
+    """Clips of three classes that overlap; a third of the features is silent, two of them in training only."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, CLASSES, clips + held)
+    centres = np.random.default_rng(99).normal(0, 0.6, (CLASSES, features))
+    rows = (centres[labels][:, None] + rng.normal(0, 1.5, (clips + held, 3, features))).clip(0).astype(np.float32)
+    rows[..., ::3] = 0
+    rows[clips:, :, [0, 3]] = 1.5
+    return Lesson(rows[:clips], labels[:clips], rows[clips:], labels[clips:], (seed, 7))
+
+
+def alone(lesson, loss, settings=SETTINGS):
+    """The same head by :func:`merflow.training.fit`."""
+    standard = Standard.of(lesson.rows, BRANCH)
+
+    def rows(x, y):
+        x = ((x - standard.mean) / standard.scale).reshape(-1, x.shape[2])
+        return Rows(torch.from_numpy(x), torch.from_numpy(np.repeat(y, 3)))
+
+    with repeatable(*lesson.seed):
+        head = Head(lesson.rows.shape[2], settings["hidden"], CLASSES, settings["dropout"])
+        held = rows(lesson.held_rows, lesson.held_labels) if len(lesson.held_labels) else None
+        training = fit(head, make_loss(loss, CLASSES), rows(lesson.rows, lesson.labels), held, Schedule.of(settings))
+    return head, training
+
+
+def assert_same(trained, lesson, loss, settings=SETTINGS):
+    head, training = alone(lesson, loss, settings)
+    assert trained.training.epoch == training.epoch
+    assert len(trained.training.curve) == len(training.curve)
+    for mine, theirs in zip(trained.training.curve, training.curve, strict=True):
+        assert (mine["epoch"], mine["split"]) == (theirs["epoch"], theirs["split"])
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=2e-4)
+        assert mine["accuracy"] == pytest.approx(theirs["accuracy"], abs=0.02)
+    for mine, theirs in zip(trained.head.parameters(), head.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=2e-3, atol=2e-4)
+
+
+def test_heads_of_one_lesson_are_what_fit_makes_of_each():
+    lesson = make_lesson(0)
+    (trained,) = train_heads([lesson], BRANCH, CLASSES, LOSSES, SETTINGS)
+    for head, loss in zip(trained, LOSSES, strict=True):
+        assert_same(head, lesson, loss)
+    ends = {len(head.training.curve) for head in trained}
+    assert len(ends) > 1, "heads that end in one epoch would not show that one can leave before the others"
+
+
+def test_heads_of_many_lessons_are_what_fit_makes_of_each():
+    """Lessons of unequal length, some with a step less."""
+    lessons = [make_lesson(seed, clips) for seed, clips in enumerate((40, 38, 30, 40, 21))]
+    trained = train_heads(lessons, BRANCH, CLASSES, LOSSES[2:3], SETTINGS)
+    for (head,), lesson in zip(trained, lessons, strict=True):
+        assert_same(head, lesson, LOSSES[2])
+    assert len({len(head.training.curve) for (head,) in trained}) > 1
+
+
+@pytest.mark.parametrize("changes", [{"weight_decay": 0.05}, {"dropout": 0.0}, {"batch": 1000, "epochs": 6}])
+def test_settings_reach_the_heads(changes):
+    lesson, settings = make_lesson(1), SETTINGS | changes
+    ((plain,),) = train_heads([lesson], BRANCH, CLASSES, LOSSES[:1], SETTINGS)
+    ((changed,),) = train_heads([lesson], BRANCH, CLASSES, LOSSES[:1], settings)
+    assert_same(changed, lesson, LOSSES[0], settings)
+    assert plain.training.curve != changed.training.curve
+
+
+def test_without_validation_the_last_epoch_is_kept():
+    lesson = make_lesson(2, held=0)
+    ((head,),) = train_heads([lesson], BRANCH, CLASSES, LOSSES[:1], SETTINGS)
+    assert head.training.epoch == SETTINGS["epochs"]
+    assert_same(head, lesson, LOSSES[0])
+
+
+def test_a_heads_bits_do_not_depend_on_who_marches_beside_it(monkeypatch):
+    lessons = [make_lesson(seed, 40 - seed // 2) for seed in range(6)]
+    together = train_heads(lessons, BRANCH, CLASSES, LOSSES, SETTINGS)
+    monkeypatch.setattr(marching, "TOGETHER", 1)
+    one_by_one = train_heads(lessons, BRANCH, CLASSES, LOSSES, SETTINGS)
+    by_loss = [train_heads(lessons, BRANCH, CLASSES, [loss], SETTINGS) for loss in LOSSES]
+    monkeypatch.undo()
+    many = [train_heads(lessons, BRANCH, CLASSES, [loss], SETTINGS) for loss in LOSSES]
+    for number in range(len(lessons)):
+        for which in range(len(LOSSES)):
+            first = together[number][which]
+            for other in (one_by_one[number][which], by_loss[which][number][0], many[which][number][0]):
+                assert first.training.curve == other.training.curve
+                for mine, theirs in zip(first.head.parameters(), other.head.parameters(), strict=True):
+                    assert torch.equal(mine, theirs)
+
+
+def test_a_silent_feature_keeps_its_first_weights():
+    """It has no gradient; on validation and test people it may speak, and its weights then count."""
+    lesson = make_lesson(3)
+    ((head,),) = train_heads([lesson], BRANCH, CLASSES, LOSSES[:1], SETTINGS)
+    with repeatable(*lesson.seed):
+        start = Head(50, SETTINGS["hidden"], CLASSES, 0.3)[0].weight
+    silent = np.arange(0, 50, 3)
+    assert torch.equal(head.head[0].weight[:, silent], start[:, silent])
+    spoken = np.setdiff1d(np.arange(50), silent)
+    assert not torch.isclose(head.head[0].weight[:, spoken], start[:, spoken]).all(dim=0).any()
+
+
+def test_answer_is_the_mean_probability_over_rows():
+    lesson = make_lesson(4)
+    ((head, other),) = train_heads([lesson], BRANCH, CLASSES, LOSSES[:2], SETTINGS)
+    clip = lesson.held_rows[0]
+    rows = torch.from_numpy((clip - head.standard.mean) / head.standard.scale)
+    with torch.no_grad():
+        expected = head.head(rows).double().softmax(dim=1).mean(dim=0)
+    np.testing.assert_allclose(head.probabilities(clip[None])[0], expected, atol=1e-6)
+    both = probabilities([head, other], lesson.held_rows)
+    np.testing.assert_array_equal(both[0], head.probabilities(lesson.held_rows))
+    np.testing.assert_array_equal(both[1], other.probabilities(lesson.held_rows))
+    assert not np.array_equal(*both)
+
+
+def test_class_weights_move_the_answers():
+    rng = np.random.default_rng(0)
+    rows, labels = rng.normal(size=(60, 2, 4)).astype(np.float32), np.arange(60) % 3
+    lesson = Lesson(rows[:40], labels[:40], rows[40:], labels[40:], (0,))
+    losses = [{"name": "focal", "alpha": alpha, "gamma": 0.0} for alpha in (1.0, [0.01, 0.01, 1.0])]
+    (trained,) = train_heads([lesson], np.zeros(2, int), 3, losses, SETTINGS)
+    shares = [head.probabilities(rows)[:, 2].mean() for head in trained]
+    assert shares[0] < 0.45 and shares[1] > 0.6
+
+
+def test_a_training_that_diverges_is_named():
+    lesson = make_lesson(5)
+    lesson.rows[3, 0, 1] = np.inf
+    with np.errstate(invalid="ignore"), pytest.raises(ConfigError, match="diverged in epoch 1 .*smaller learning_rate"):
+        train_heads([lesson], BRANCH, CLASSES, LOSSES[:1], SETTINGS)
+
+
+def test_standardised_by_the_training_rows_of_each_branch():
+    rng = np.random.default_rng(0)
+    rows = rng.normal([[[5.0, 1.0]], [[50.0, 1.0]]], [[[2.0, 0.0]], [[20.0, 0.0]]], (2, 40, 2)).transpose(1, 0, 2)
+    standard = Standard.of(rows.astype(np.float32), np.array([0, 1]))
+    scaled = standard.of_some(rows.astype(np.float32))
+    np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(scaled.std(axis=0), [[1, 0], [1, 0]], atol=1e-4)
+    np.testing.assert_array_equal(standard.speaks, [True, False])
+    np.testing.assert_array_equal(standard.of_some(rows, np.array([1])), scaled[..., 1:])
+
+
+def test_a_feature_that_is_silent_in_training_does_not_drown_the_others():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(0, 1, (40, 1, 3)).astype(np.float32)
+    rows[:, 0, 2] = 1e-4 * rng.random(40)
+    spoken = np.array([[[0.0, 0.0, 1.0]]], np.float32)
+    assert np.abs(Standard.of(rows, np.array([0])).of_some(spoken)).max() < 10, "over its own deviation: thousands"
+    assert np.abs(spoken / rows.std(axis=0)).max() > 1000
+
+
+@pytest.mark.parametrize("which", range(len(LOSSES)))
+def test_stacked_losses_are_the_single_ones(which):
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(len(LOSSES), CLASSES, 20, generator=generator)
+    target = torch.randint(0, CLASSES, (1, 20), generator=generator)
+    stacked = StackedLoss(LOSSES, CLASSES)
+    single = make_loss(LOSSES[which], CLASSES)(scores[which].T, target[0])
+    torch.testing.assert_close(stacked(scores, target)[which].mean(), single)
+    some = stacked.of(torch.tensor([which]))(scores[[which]], target)
+    assert torch.equal(some[0], stacked(scores, target)[which])
+
+
+def test_dropout_is_torchs_in_law():
+    x = torch.ones(400, 500)
+    ours, theirs = Dropout(0.3), nn.Dropout(0.3)
+    with repeatable(0):
+        made, expected = ours(x), theirs(x)
+    assert set(made.unique().tolist()) == set(expected.unique().tolist())
+    assert made.mean() == pytest.approx(1, abs=0.01)
+    assert torch.equal(copy.deepcopy(ours).eval()(x), x)
+    assert torch.equal(Dropout(0.0)(x), x)
