@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,15 +72,14 @@ def seconds(action: Callable[[], Any]) -> float:
     return time.process_time() - start
 
 
-def extractions(study: Study, folder: Path) -> Iterator[Callable[[], None]]:
-    """Extract the features of every network of the study, one call each, into ``folder``."""
-    inner = study._tables["graphs"], study._tables["ablation"]
-    weights = {file: None for part in inner for name in part.experiments for file in part.weight_files(name)}
-    for number, file in enumerate(weights):
-        graph = study.weights(Path(file).stem)["graph"]
-        prepared = Path(study.results, "data", "demo-micro", "default", "cache.h5")
-        given = prepared, Path(file), Path(study.results, "graphs", f"{graph}.h5"), folder / f"{number}.h5"
-        yield lambda given=given: extract(*given, {"signal": "magnitude"})
+def extractions(study: Study, features: dict[str, Path]) -> Iterator[Callable[[], None]]:
+    """Extract the features of every network of the study, one call each; ``features``: where each file is to be."""
+    for file, output in features.items():
+        name = Path(file).parent.name
+        weights = Path(study.results, "pretrained", "demo-macro", "default", f"{name}.safetensors")
+        graph = Path(study.results, "graphs", f"{study.weights(name)['graph']}.h5")
+        cache = Path(study.results, "data", "demo-micro", "default", "cache.h5")
+        yield partial(extract, cache, weights, graph, output, {"signal": "magnitude"})
 
 
 def head_alone(samples: Any, fold: Any, number: int, settings: dict[str, Any]) -> None:
@@ -111,61 +111,58 @@ def measure(work: Path, folds: int) -> dict[str, Any]:
     study = prepare(work)
     cells = {table: study.cells(name) for table, name in TABLES.items()}
     torch.set_num_threads(1)
-    figures: dict[str, Any] = {"heads": 0}
+    figures: dict[str, Any] = {}
+    heads, batched, alone, anew = 0, 0.0, 0.0, 0.0
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
-        made = list(extractions(study, scratch))
-        made[0]()  # Imported, warm.
-        costs = [seconds(one) for one in made]
-        features = dict(zip(_files(cells), sorted(scratch.glob("?.h5")), strict=True))
-        for table in cells.values():
-            for cell in table:
-                for datasets in cell["features"].values():
-                    datasets[:] = [[features[file] for file in files] for files in datasets]
-        figures["extraction_s"] = round(sum(costs), 2)
-        each = statistics.median(costs)
-        ours, alone, naive = sum(costs), 0.0, sum(costs) * 0
+        features = {file: scratch / f"{number}.h5" for number, file in enumerate(_files(cells))}
+        extract_all = list(extractions(study, features))
+        extract_all[0]()  # Imported, warm.
+        costs = [seconds(one) for one in extract_all]
+        for cell in (cell for own in cells.values() for cell in own):
+            cell["features"] = {
+                seed: [[features[file] for file in files] for files in datasets]
+                for seed, datasets in cell["features"].items()
+            }
         for table, own in cells.items():
-            settings = [cell["settings"] for cell in own]
-            heads, extracted = [], []
-            for place in SAMPLED[table][::2]:
-                heads += _heads_alone(own[place], folds)
-                extracted.append(_extraction(own[place], each))
-            batched = seconds(lambda own=own: run_table(own, scratch / "t.csv", scratch / "t" / "p.csv"))
-            for place in SAMPLED[table][1::2]:
-                heads += _heads_alone(own[place], folds)
-                extracted.append(_extraction(own[place], each))
-            count = sum(len(_folds(cell, s)) for cell in own for s in cell["features"])
-            one = statistics.mean(heads)
-            figures["heads"] += count
-            figures[f"table_{table}_heads"] = count
-            figures[f"table_{table}_ours_s"] = round(batched, 2)
-            figures[f"table_{table}_one_by_one_s"] = round(one * count, 1)
-            figures[f"table_{table}_one_by_one_over_ours"] = round(one * count / batched, 2)
-            ours += batched
-            alone += one * count
-            naive += (one + statistics.mean(extracted)) * count
-            assert settings
-    figures |= {
+            samples, half = [own[place] for place in SAMPLED[table]], len(SAMPLED[table]) // 2
+            # Interleaved: heads by themselves before and after those side by side.
+            single = [head for cell in samples[:half] for head in _heads_alone(cell, folds)]
+            together = seconds(lambda own=own: run_table(own, scratch / "t.csv", scratch / "t" / "p.csv"))
+            single += [head for cell in samples[half:] for head in _heads_alone(cell, folds)]
+            count = sum(_count(cell) for cell in own)
+            each = statistics.mean(single) * count
+            figures |= {
+                f"table_{table}_heads": count,
+                f"table_{table}_ours_s": round(together, 2),
+                f"table_{table}_one_by_one_s": round(each, 1),
+                f"table_{table}_one_by_one_over_ours": round(each / together, 2),
+            }
+            heads, batched, alone = heads + count, batched + together, alone + each
+            anew += sum(_extraction(cell, statistics.median(costs)) * _count(cell) for cell in own)
+    ours, naive = batched + sum(costs), alone + anew
+    return figures | {
+        "heads": heads,
+        "extraction_s": round(sum(costs), 1),
+        "heads_ours_s": round(batched, 1),
         "ours_s": round(ours, 1),
-        "heads_ours_s": round(ours - sum(costs), 1),
         "one_by_one_s": round(alone, 1),
         "naive_s": round(naive, 1),
         "naive_over_ours": round(naive / ours, 1),
-        "one_by_one_over_ours": round(alone / (ours - sum(costs)), 2),
+        "one_by_one_over_ours": round(alone / batched, 2),
     }
-    return figures
 
 
 def _files(cells: dict[str, list[dict[str, Any]]]) -> list[str]:
-    """Feature files of Tables VI and VII, each once, in the order of :func:`extractions`."""
-    found = [cell for table in ("VI", "VII") for cell in cells[table]]
+    """Feature files of all cells, each once."""
+    found = [cell for own in cells.values() for cell in own]
     return list(dict.fromkeys(f for c in found for d in c["features"].values() for files in d for f in files))
 
 
-def _folds(cell: dict[str, Any], seed: int) -> list[Any]:
-    samples = load_samples(cell["features"][seed], cell["settings"])
-    return folds_of(samples, cell["settings"], seed)
+def _count(cell: dict[str, Any]) -> int:
+    """Heads of a cell: a fold of a repeat each."""
+    settings = cell["settings"]
+    return sum(len(folds_of(load_samples(f, settings), settings, seed)) for seed, f in cell["features"].items())
 
 
 def _heads_alone(cell: dict[str, Any], folds: int) -> list[float]:
