@@ -2,10 +2,12 @@
 
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import trees
 import yaml
 from sklearn.metrics import confusion_matrix
 
@@ -104,6 +106,8 @@ def test_what_could_explain_a_number_fits_it(table, row, column, metric, named, 
         (0.70, 0.60, 0.72, 0.727, True),
         (0.70, 0.60, 0.80, 0.591, True),
         (0.70, 0.60, 0.72668, 0.727, False),  # printed with one decimal
+        (0.75, 0.72732, 0.80, 0.727, False),
+        (0.75, 0.7280, 0.80, 0.727, True),
         (0.6875, math.nan, math.nan, 0.688, False),
         (0.6875, math.nan, math.nan, 0.689, True),
         (0.70, 0.60, 0.80, math.nan, None),
@@ -199,6 +203,7 @@ def test_confusion_is_that_of_scikit_learn(answers):
     assert rates.to_numpy() == pytest.approx(shares)
     right = rows[rows["row"] == rows["column"]]
     assert (right["ci_low"] <= right["value"]).all() and (right["value"] <= right["ci_high"]).all()
+    assert rows.loc[rows["row"] != rows["column"], ["ci_low", "ci_high"]].isna().all(axis=None), "of recalls only"
     assert (right["published"] == 1).all() and rows["published"].notna().sum() == 3
     assert (right["differs"] == np.where(right["ci_high"] < 0.9995, "yes", "no")).all()
 
@@ -216,6 +221,31 @@ def test_the_papers_studies_show_every_table_and_figure():
             assert name == "demo" or f"-{name}-" in block.get("published", f"-{name}-")
 
 
+def test_the_papers_studies_are_planned_on_datasets_as_distributed(tmp_path):
+    """51 cells, of which three are there twice or are the experiment itself, and the one on unseen people."""
+    trees.mmew_micro(tmp_path / "MMEW", trees.mmew_takes())
+    trees.mmew_macro(tmp_path / "MMEW", trees.mmew_macro_takes())
+    trees.samm(tmp_path / "SAMM", trees.samm_takes())
+    trees.ck_plus(tmp_path / "CK+", trees.ck_takes())
+    for name, number in (("mmew", 6), ("samm", 7)):
+        overlay = yaml.safe_load((REPO / "studies" / f"tsdgcn_{name}.yaml").read_text())
+        for dataset in overlay["datasets"].values():
+            dataset["root"] = str(tmp_path / Path(dataset["root"]).name)
+        study = Study(load_config(BASE, overlay))
+        study.check()
+        assert study.tried == 49
+        settings = {figure: study.figure_settings(figure) for figure in study.figures}
+        assert not any(one["synthetic"] for one in settings.values())
+        assert study.figure_inputs("figure-8") == {"caches": [f"results/data/{name}/default/cache.h5"]}
+        assert settings["figure-8"]["recognised"]["classes"] == study.classes("tsdgcn")
+        shown = settings[f"figure-{number}"]["experiments"]
+        assert list(shown) == ["tsdgcn", "tsdgcn-loso"]
+        if name == "samm":
+            named = {row for row, *_ in table_of("tsdgcn-samm-confusion")}
+            assert named < set(shown["tsdgcn"]["classes"]), "named as the classes of the study"
+            assert settings["table-III"]["experiments"]["tsdgcn"]["macro"] == "ck"
+
+
 def test_a_study_counts_every_different_configuration_once():
     overlay = yaml.safe_load((REPO / "studies" / "tsdgcn_demo.yaml").read_text())
     study = Study(load_config(BASE, overlay))
@@ -223,6 +253,10 @@ def test_a_study_counts_every_different_configuration_once():
     # 25 + 20 + 6 cells; Table VII repeats a cell of Table V and two of Table VI; the experiment is one of Table IV.
     assert study.tried == 25 + 20 + 6 - 3
     assert Study(load_config(BASE, {})).tried == 1
+    one = yaml.safe_load(BASE.read_text())["experiments"]["tsdgcn"]
+    unused = {name: one | {"loss": {"name": "cross-entropy", "gamma": gamma}} for name, gamma in (("a", 1), ("b", 2))}
+    used = {name: one | {"loss": {"name": "focal", "gamma": gamma}} for name, gamma in (("a", 1), ("b", 2))}
+    assert [Study(load_config(BASE, {"experiments": e})).tried for e in (unused, used)] == [1, 2]
     assert study.figure_settings("focal")["tried"] == 25 and study.figure_settings("table-II")["tried"] == 48
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -243,8 +244,8 @@ def drawn_figures(study: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     ``rows`` (of methods and stages): ``name, stage, data, protocol, value, low, high, published``; ``spread`` (of flow
     statistics): for each class and for all, ``name, clips, low, median, high, variation``; ``apart`` (of the others):
-    ``of`` (numbers that were published beside ours), ``number`` of those that differ, ``entries`` (number and words of
-    the ledger's entries that could explain it), ``caveats``.
+    ``of`` (numbers that were published beside ours), ``number`` of those that differ, ``entries`` (of the ledger, that
+    could explain it: number, words and count of the differences that it could explain; most first), ``caveats``.
     """
     found = []
     for name, path in study.get("figure_tables", {}).items():
@@ -271,9 +272,10 @@ def _apart(table: pd.DataFrame) -> dict[str, Any]:
     """How many published numbers differ from ours, and what could explain it."""
     beside = table[table["differs"].isin(["yes", "no"])]
     differ = beside[beside["differs"] == "yes"]
-    numbers = sorted({number for text in differ["ledger"].astype(str) for number in entries(text)})
+    counts = Counter(number for text in differ["ledger"].astype(str) for number in entries(text))
     caveats = [text for text in dict.fromkeys(table["caveat"].astype(str)) if text and text != "nan"]
-    named = [{"number": number, "about": ledger()[number]} for number in numbers]
+    order = sorted(counts, key=lambda number: (-counts[number], number))
+    named = [{"number": number, "about": ledger()[number], "count": counts[number]} for number in order]
     return {"of": len(beside), "number": len(differ), "entries": named, "caveats": caveats}
 
 

@@ -163,9 +163,11 @@ def _bars(groups: Sequence[tuple[str, Sequence[Mapping]]], words: _Words, axis: 
                 axes.plot([bar["low"], bar["high"]], [place, place], color=FIRST, linewidth=1.6)
             if not math.isnan(bar["published"]):
                 axes.plot(bar["published"], place, "D", color=SECOND, markersize=4.5, clip_on=False)
-            end = max(x for x in (bar["value"], bar["high"], bar["published"]) if not math.isnan(x))
-            gap = 0.025 if end == bar["published"] else 0.015
-            axes.text(end + gap, place, _percent(bar["value"]), fontsize=7, va="center", color=INK)
+            end = bar["value"] if math.isnan(bar["high"]) else max(bar["value"], bar["high"])
+            if -0.03 < bar["published"] - end < 0.15:  # The diamond is in the way.
+                end = max(end, bar["published"] + 0.01)
+            ink = MUTED if bar["printed"] else FIRST
+            axes.text(end + 0.015, place, _percent(bar["value"]), fontsize=7, va="center", color=ink)
             ticks.append(place)
             said.append(f"{heading} {bar['name']} {_percent(bar['value'])}{_beside(bar['published'])}".strip())
             place += 1
