@@ -68,6 +68,7 @@ include: "workflow/rules/finetune.smk"
 include: "workflow/rules/in_fold.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 
 

@@ -89,6 +89,7 @@ def settle(settings: Mapping[str, Any]) -> dict[str, Any]:
         if experiment["head"]["learning_rate"] is None:
             experiment["head"]["learning_rate"] = RATES["untrained" if untrained else "paper"]
     problems = list(_cross_problems(settings)) + list(_table_problems(settings, schema))
+    problems += _figure_problems(settings)
     if problems:
         raise ConfigError(_listed(problems))
     return settings
@@ -244,6 +245,34 @@ def _table_problems(settings: Mapping[str, Any], schema: Mapping[str, Any]) -> I
             frozen = cell["transfer"] == "frozen" and cell["macro"] != NO_MACRO
             if not found and not (frozen and not cell["pretrain"]["exclude_test_subjects"]):
                 yield f"{here}, cell {where}: tables are for transfer: frozen, whose features are extracted once"
+
+
+def named_experiments(figure: Mapping[str, Any]) -> list[str]:
+    """The experiments that a figure shows, as a list."""
+    return [figure["of"]] if isinstance(figure["of"], str) else list(figure["of"])
+
+
+def _figure_problems(settings: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with figures: their names, experiments and published tables."""
+    experiments = settings["experiments"]
+    for name, figure in settings["figures"].items():
+        here, of = f"figures.{name}", named_experiments(figure)
+        if name in settings["tables"]:
+            yield f"{here}: a table of variants has this name; choose another one"
+        if unknown := [experiment for experiment in of if experiment not in experiments]:
+            yield f"{here}.of: no experiment {unknown[0]!r}; there are: {', '.join(experiments)}"
+            continue
+        if figure["published"] and figure["published"] not in (known := {key[0] for key in published()}):
+            yield f"{here}.published: no table {figure['published']!r}; there are: {', '.join(sorted(known))}"
+        if figure["kind"] != "flow-statistics":
+            continue
+        if len(of) > 1:
+            yield f"{here}.of: flow-statistics show the clips of one experiment; give one name"
+        if figure["published"]:
+            yield f"{here}.published: flow-statistics have no published numbers"
+        for dataset in micro_datasets(experiments[of[0]]):
+            if settings["datasets"].get(dataset, {}).get("layout") == "flow-images":
+                yield f"{here}.of: {dataset!r} holds flow images, whose scale in pixels is not known"
 
 
 def _cross_problems(settings: Mapping[str, Any]) -> Iterator[str]:

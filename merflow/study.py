@@ -4,6 +4,7 @@ The rules ask this object what they need; it answers with names and settings, ne
 opens no frame.
 """
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from merflow.clips import database
-from merflow.config import LEARNED, NO_MACRO, micro_datasets, table_cells
+from merflow.config import LEARNED, NO_MACRO, micro_datasets, named_experiments, table_cells
 from merflow.datasets import DatasetError, Index, index_dataset, write_problems
 from merflow.datasets.entries import relabel, unknown_words
 from merflow.datasets.labels import class_set
@@ -436,6 +437,7 @@ class Study:
             "prepared": self.prepared(),
             "experiments": self.experiments,
             "tables": {name: table["title"] or name for name, table in self.config["tables"].items()},
+            "figures": {name: self.figure_settings(name) for name in self.figures},
             "counts": {name: self.class_counts(name) for name in self.experiments},
             "config": self.config,
             "benchmarks": f"{self.results}/benchmarks",
@@ -472,6 +474,57 @@ class Study:
         inner = self._tables[table]
         files = inner.feature_files if kind == "features" else inner.weight_files
         return list(dict.fromkeys(file for name in inner.experiments for file in files(name)))
+
+    # --- figures ------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def figures(self) -> dict[str, dict[str, Any]]:
+        """Every table of variants and every block of ``figures``, by name: ``kind, of, published, title, note``."""
+        tables = {
+            name: {"kind": "variants", "of": [table["of"]], "note": ""}
+            | {"published": table["published"], "title": table["title"] or name}
+            for name, table in self.config["tables"].items()
+        }
+        own = {
+            name: figure | {"of": named_experiments(figure), "title": figure["title"] or name}
+            for name, figure in self.config["figures"].items()
+        }
+        return tables | own
+
+    def figure_inputs(self, name: str) -> dict[str, Any]:
+        """Files that a figure is made of, as :func:`merflow.figure_tables.tabulate_figure` takes them."""
+        figure, folder = self.figures[name], f"{self.results}/{self.name}"
+        if figure["kind"] == "variants":
+            return {"table": f"{folder}/tables/{name}.csv"}
+        if figure["kind"] == "flow-statistics":
+            (experiment,) = figure["of"]
+            prep = self.experiments[experiment]["prep"]
+            return {"caches": [f"{self.results}/data/{dataset}/{prep}/cache.h5" for dataset in self.micro(experiment)]}
+        needs = {"methods": ["metrics"], "stages": ["metrics", "accuracy"], "confusion": ["metrics", "predictions"]}
+        files = {"metrics": "metrics", "accuracy": "accuracy_train", "predictions": "predictions"}
+        return {table: f"{folder}/{files[table]}.csv" for table in needs[figure["kind"]]}
+
+    def figure_settings(self, name: str) -> dict[str, Any]:
+        """Everything beside its files that decides a figure."""
+        figure = self.figures[name]
+        named = {key: figure[key] for key in ("kind", "title", "note", "published")}
+        named["synthetic"] = any(self.is_demo(dataset) for e in figure["of"] for dataset in self.micro(e))
+        if figure["kind"] == "flow-statistics":
+            return named | {"recognised": self._recognised(*figure["of"]), "tried": 0}
+        if figure["kind"] == "variants":
+            return named | {"tried": len(table_cells(self.config, name))}
+        return named | {"tried": self.tried, "experiments": {e: self._shown(e) for e in figure["of"]}}
+
+    @cached_property
+    def tried(self) -> int:
+        """How many different configurations of networks the study trains, cells of tables included."""
+        cells = [cell for name in self.config["tables"] for _, _, cell in table_cells(self.config, name)]
+        return len({_configuration(e) for e in [*(self.experiments[name] for name in self.learned), *cells]})
+
+    def _shown(self, experiment: str) -> dict[str, Any]:
+        e = self.experiments[experiment]
+        own = {"system": e["system"], "macro": e.get("macro", NO_MACRO), "micro": self.micro(experiment)}
+        return own | {"classes": self.classes(experiment)}
 
     # --- graphs, weights, features ------------------------------------------------------------------------------------
 
@@ -563,6 +616,22 @@ class Study:
 def subject_key(subject: str) -> str:
     """File key of a subject id: ``samm/006`` gives ``006``."""
     return key(subject.split("/", 1)[1])
+
+
+def _configuration(experiment: Mapping[str, Any]) -> str:
+    """An experiment as text that is the same for equal settings: 1 and 1.0; the focal parameters of a cross entropy."""
+    loss = experiment["loss"]
+    unused = ("alpha", "gamma") if loss["name"] == "cross-entropy" else ()
+    own = dict(experiment) | {"loss": {name: value for name, value in loss.items() if name not in unused}}
+    return json.dumps(_numbers_as_floats(own), sort_keys=True)
+
+
+def _numbers_as_floats(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _numbers_as_floats(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_numbers_as_floats(inner) for inner in value]
+    return float(value) if type(value) is int else value
 
 
 def _comparison(experiment: Mapping[str, Any]) -> tuple:

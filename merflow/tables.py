@@ -29,6 +29,11 @@ PREDICTIONS = ["experiment", "repeat", "fold", "dataset", "subject", "clip", "tr
 ACCURACY_TRAIN = ["experiment", "repeat", "fold", "stage", "accuracy", "n"]
 CURVES = ["experiment", "repeat", "stage", "name", "epoch", "split", "loss", "accuracy"]
 GRID = ["row", "column", "metric", "value", "ci_low", "ci_high", "n_clips", "published", "caveat"]
+COMPARISON = [
+    "row", "column", "metric", "value", "ci_low", "ci_high", "n_clips", "published", "differs", "ledger", "tried",
+    "source", "caveat",
+]  # fmt: skip
+FLOW_STATISTICS = ["clip", "subject", "label", "mean", "variance"]
 METRICS = [
     "experiment", "protocol", "scope", "metric", "value", "ci_low", "ci_high", "n_clips", "n_subjects", "repeats",
 ]  # fmt: skip
@@ -83,6 +88,7 @@ def _numbers(column: pd.Series) -> pd.Series:
         "row",
         "column",
         "metric",
+        "ledger",
     }:
         return column
     numbers = pd.to_numeric(column.replace("", None), errors="coerce")

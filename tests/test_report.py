@@ -15,10 +15,21 @@ import pytest
 from merflow.clips import Clip
 from merflow.errors import InputError
 from merflow.evaluate import evaluate, merge
+from merflow.figure_tables import tabulate_figure
 from merflow.files import key
 from merflow.headline import headline
 from merflow.report import contents, duration, figures, memory, study_files, write_report
-from merflow.tables import ACCURACY_TRAIN, CLIPS, CURVES, GRID, KEYFRAMES, PREDICTIONS, QUALITY, write_table
+from merflow.tables import (
+    ACCURACY_TRAIN,
+    CLIPS,
+    CURVES,
+    FLOW_STATISTICS,
+    GRID,
+    KEYFRAMES,
+    PREDICTIONS,
+    QUALITY,
+    write_table,
+)
 from merflow.tables import CLASSES as TABLE_OF_CLASSES
 
 CLASSES = ["happiness", "surprise", "disgust", "fear", "sadness"]
@@ -361,6 +372,74 @@ def test_every_variant_is_shown_with_the_papers_number_and_none_is_called_best(s
     text = written(changed, tmp_path).of_section["variants"]
     assert "4 configurations of tsdgcn were tried" in text and "(72.7 %)" in text and "chosen on test" in text
     assert "The best cell of a table is no result" in text and "learning rate" in text, "what a scalar alpha does"
+
+
+@pytest.fixture(scope="module")
+def with_figures(study, tmp_path_factory):
+    """The study with a figure of each kind, and its table of variants drawn too."""
+    folder = tmp_path_factory.mktemp("figures")
+    plain = {"note": "", "synthetic": False, "tried": 48, "published": None}
+    experiments = {
+        "tsdgcn": {"system": "tsdgcn", "macro": "people-macro", "micro": ["people-micro"], "classes": CLASSES}
+    }
+    own = plain | {"experiments": experiments}
+    figures_ = {
+        "focal": plain | {"kind": "variants", "title": "Focal", "tried": 1, "published": "tsdgcn-mmew-focal"},
+        "II": own | {"kind": "methods", "title": "Table II", "published": "tsdgcn-mmew-methods"},
+        "III": own | {"kind": "stages", "title": "Table III", "note": "<b>said</b>"},
+        "6": own | {"kind": "confusion", "title": "Figure 6"},
+        "8": plain | {"kind": "flow-statistics", "title": "Figure 8", "tried": 0},
+    }
+    cell = {"row": "alpha 1", "column": "gamma 1", "metric": "accuracy", "value": 0.5, "ci_low": 0.4, "ci_high": 0.6}
+    rates = [
+        cell,
+        cell | {"metric": "uf1"},
+        cell | {"metric": "accuracy_finetune"},
+        cell | {"metric": "accuracy_pretrain"},
+    ]
+    write_table(rates, folder / "grid.csv", GRID)
+    inputs = {"metrics": study["metrics"], "accuracy": study["accuracy_train"], "predictions": study["predictions"],
+              "table": folder / "grid.csv"}  # fmt: skip
+    for name, settings in figures_.items():
+        if name != "8":
+            tabulate_figure(inputs, folder / f"{name}.csv", settings)
+    flow = [
+        {"clip": f"c{n}", "subject": "p", "label": CLASSES[n % 2], "mean": 1.0 + n, "variance": 1} for n in range(4)
+    ]
+    write_table(flow, folder / "8.csv", FLOW_STATISTICS)
+    config = study["config"] | {"tables": {"focal": {"of": "tsdgcn", "published": "tsdgcn-mmew-focal"}}}
+    return study | {"figures": figures_, "figure_tables": {name: folder / f"{name}.csv" for name in figures_},
+                    "config": config, "tables": {"focal": "Focal"},
+                    "variants": {"focal": folder / "grid.csv"}}  # fmt: skip
+
+
+@pytest.mark.usefixtures("without_drawings")
+def test_figures_are_shown_with_what_could_explain_a_difference(with_figures, tmp_path):
+    page = written(with_figures, tmp_path)
+    assert "#figures" in page.values("href")
+    text = " ".join(page.of_section["figures"].split())
+    for title in ("Table II", "Table III", "Figure 6", "Figure 8", "<b>said</b>", "TLCNN [42]", "69.4 %"):
+        assert title in text
+    assert "The study trained 48 different configurations" in text and "48 configurations were tried" in text
+    metrics = pd.read_csv(with_figures["metrics"])
+    own = metrics.query("experiment == 'tsdgcn' and scope == 'pooled' and metric == 'accuracy'").iloc[0]
+    inside = own["ci_low"] <= 0.727 <= own["ci_high"]
+    assert ("No published number beside ours lies outside" if inside else "1 of 1 published numbers") in text
+    assert "quoted by the paper from its reference [3]" in text
+    assert "Only our numbers are shown" in text, "of the stages, which have no published numbers here"
+    assert "happiness22.00" in text.replace(" ", "") and "all42.501.00to4.0045%" in text.replace(" ", "")
+    variants = " ".join(page.of_section["variants"].split())
+    assert "1 of 1 published numbers beside ours lies outside our 95 % interval" in variants
+    assert "10 the focal loss with more than two classes" in variants and "18 the split" in variants
+    assert "19 macro images" not in variants, "only entries that the number names"
+    drawings = [a.get("aria-label", "") for tag, a in page.tags if tag == "svg"]
+    assert len(drawings) == 5 and sum("mean flow from" in label for label in drawings) == 1
+
+
+@pytest.mark.usefixtures("without_drawings")
+def test_a_study_without_figures_has_no_such_section(study, tmp_path):
+    page = written(study, tmp_path)
+    assert "figures" not in page.of_section and "#figures" not in page.values("href")
 
 
 def test_pictures_show_onset_keyframes_apex_and_flow(page):

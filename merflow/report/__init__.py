@@ -30,12 +30,12 @@ def study_files(settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[
     """What :func:`write_report` needs, from the study's settings and the files of the rule.
 
     Args:
-        settings: ``name, title, synthetic, experiments, tables, counts, config, benchmarks`` as in
+        settings: ``name, title, synthetic, experiments, tables, figures, counts, config, benchmarks`` as in
             :func:`write_report`, and ``prepared``: [[dataset, preparation], ...].
         inputs: ``clips, problems, classes, quality`` (one file per prepared dataset, in order), ``faces, keyframes,
             flow`` (one per subject, in ``.../{dataset}/{preparation}/{stage}/``), ``flow_images`` (the cache of each
-            dataset of flow images, in ``.../{dataset}/{preparation}/``), ``tables`` (of variants), ``predictions,
-            metrics, accuracy, curves``.
+            dataset of flow images, in ``.../{dataset}/{preparation}/``), ``tables`` (of variants), ``figures`` (their
+            tables), ``predictions, metrics, accuracy, curves``.
     """
     prepared = [tuple(pair) for pair in settings["prepared"]]
     datasets = [dataset for dataset, _ in prepared]
@@ -50,12 +50,15 @@ def study_files(settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[
             found[titles[file.parts[-4], file.parts[-3]]].append(file)
         return found
 
+    figures_made = map(Path, _list(inputs.get("figures", [])))
     return {
         **{
             name: settings[name]
             for name in ("name", "title", "synthetic", "experiments", "tables", "counts", "config", "benchmarks")
         },
         "versions": versions(),
+        "figures": settings.get("figures", {}),
+        "figure_tables": dict(zip(settings.get("figures", {}), figures_made, strict=True)),
         **{name: per_dataset(name) for name in ("clips", "problems", "classes", "quality")},
         "flow_images": {titles[f.parts[-3], f.parts[-2]]: f for f in map(Path, _list(inputs.get("flow_images", [])))},
         "faces": per_subject("faces"),
@@ -82,7 +85,8 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
             curves, accuracy_train`` (tables of the study); ``benchmarks`` (folder of Snakemake's benchmarks,
             ``{stage}/**/*.tsv``). Optional: ``experiments`` (as in ``config``, floors included), ``counts``
             ({experiment: rows ``label, expected, found``}), ``classes`` ({dataset: table}), ``flow_images`` ({dataset:
-            cache}), ``tables`` ({table of variants: title}), ``variants`` ({table of variants: its CSV}),
+            cache}), ``tables`` ({table of variants: title}), ``variants`` ({table of variants: its CSV}), ``figures``
+            ({figure: settings of :meth:`merflow.study.Study.figure_settings`}), ``figure_tables`` ({figure: its CSV}),
             ``pretraining`` (more curves).
         output: HTML file, written whole or not at all.
 
@@ -106,6 +110,7 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
         "datasets": contents.datasets(study),
         "recognised": contents.recognised(study),
         "variants": contents.variants(study),
+        "figures": contents.drawn_figures(study),
         "rows_shown": contents.ROWS_SHOWN,
     }
     log.info("contact sheets")

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,20 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from merflow.comparison import STAGES as RATES
+from merflow.comparison import entries, ledger
 from merflow.errors import InputError
 from merflow.files import key
 from merflow.metrics import OVERALL, paired_difference, subject_counts
 from merflow.report import figures
+from merflow.report.drawings import draw_in_page
 from merflow.tables import (
     ACCURACY_TRAIN,
     CLASSES,
     CLIPS,
+    COMPARISON,
     CURVES,
+    FLOW_STATISTICS,
     GRID,
     KEYFRAMES,
     METRICS,
@@ -45,12 +51,14 @@ STAGES = {
     "pretrain": "Pre-train",
     "features": "Extract features",
     "finetune": "Fine-tune",
+    "table": "Tables of variants",
     "floor": "Floors",
     "evaluate": "Evaluate",
     "gather": "Gather tables",
+    "figure": "Draw figures",
 }
 """Stages by the name of their folder of benchmarks, in the order that data flows."""
-OF_STUDY = ("finetune", "floor", "evaluate", "gather")
+OF_STUDY = ("finetune", "table", "floor", "evaluate", "gather", "figure")
 OF_DATASET = ("demo", "index", "align", "keyframes", "flow", "cache", "pretrain")
 
 
@@ -194,7 +202,8 @@ VARIANTS = {
 
 
 def variants(study: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every table of variants: ``name, title, of, tried`` (cells), ``caveat`` and ``parts``, one for each metric.
+    """Every table of variants: ``name, title, of, tried`` (cells), ``caveat`` and ``parts``, one for each metric; where
+    it is drawn, ``svg`` and ``apart`` (see :func:`drawn_figures`).
 
     A part has ``title, columns, rows`` of ``name, cells``; a cell ``value, low, high, published`` and ``shade`` (0 to 1
     between the least and the largest value of the part).
@@ -212,7 +221,7 @@ def variants(study: Mapping[str, Any]) -> list[dict[str, Any]]:
                 {"name": row, "cells": [_variant(own[row, column], low, high) for column in columns]} for row in rows
             ]
             parts.append({"title": title, "columns": columns, "rows": cells})
-        settings = study["config"]["tables"][name]
+        settings, compared = study["config"]["tables"][name], study.get("figure_tables", {}).get(name)
         found.append(
             {
                 "name": name,
@@ -223,9 +232,69 @@ def variants(study: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "caveat": next((c for c in table["caveat"].astype(str) if c and c != "nan"), ""),
                 "tried": len(rows) * len(columns),
                 "parts": parts,
+                "svg": draw_in_page(compared, study["figures"][name], f"variants{len(found)}") if compared else "",
+                "apart": _apart(read_table(compared, COMPARISON)) if compared else None,
             }
         )
     return found
+
+
+def drawn_figures(study: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every block of ``figures``: ``name, kind, title, note, published, tried, synthetic, svg``.
+
+    ``rows`` (of methods and stages): ``name, stage, data, protocol, value, low, high, published``; ``spread`` (of flow
+    statistics): for each class and for all, ``name, clips, low, median, high, variation``; ``apart`` (of the others):
+    ``of`` (numbers that were published beside ours), ``number`` of those that differ, ``entries`` (of the ledger, that
+    could explain it: number, words and count of the differences that it could explain; most first), ``caveats``.
+    """
+    found = []
+    for name, path in study.get("figure_tables", {}).items():
+        settings = study["figures"][name]
+        if settings["kind"] == "variants":
+            continue
+        own = {key: settings[key] for key in ("kind", "title", "note", "published", "tried", "synthetic")}
+        own |= {"name": name, "rows": [], "spread": [], "apart": None}
+        own["svg"] = draw_in_page(path, settings, f"figure{len(found)}")
+        if settings["kind"] == "flow-statistics":
+            table = read_table(path, FLOW_STATISTICS)
+            own["spread"] = [_spread(label, rows["mean"]) for label, rows in table.groupby("label", sort=False)]
+            own["spread"].append(_spread("all", table["mean"]))
+        else:
+            table = read_table(path, COMPARISON)
+            own["apart"] = _apart(table)
+            if settings["kind"] != "confusion":
+                own["rows"] = [_compared(row) for row in table.to_dict("records")]
+        found.append(own)
+    return found
+
+
+def _apart(table: pd.DataFrame) -> dict[str, Any]:
+    """How many published numbers differ from ours, and what could explain it."""
+    beside = table[table["differs"].isin(["yes", "no"])]
+    differ = beside[beside["differs"] == "yes"]
+    counts = Counter(number for text in differ["ledger"].astype(str) for number in entries(text))
+    caveats = [text for text in dict.fromkeys(table["caveat"].astype(str)) if text and text != "nan"]
+    order = sorted(counts, key=lambda number: (-counts[number], number))
+    named = [{"number": number, "about": ledger()[number], "count": counts[number]} for number in order]
+    return {"of": len(beside), "number": len(differ), "entries": named, "caveats": caveats}
+
+
+def _compared(row: Mapping[str, Any]) -> dict[str, Any]:
+    named = {"value": "value", "low": "ci_low", "high": "ci_high", "published": "published"}
+    protocol = row.get("protocol", "")
+    return {
+        "name": row["row"],
+        "stage": RATES[row["metric"]],
+        "data": row["column"],
+        "protocol": protocol if isinstance(protocol, str) else "",
+    } | {name: _float(row[key]) for name, key in named.items()}
+
+
+def _spread(name: str, values: pd.Series) -> dict[str, Any]:
+    """Range of the clips' mean flow, and their deviation as a share of its mean."""
+    low, middle, high = values.quantile([0, 0.5, 1])
+    variation = float(values.std(ddof=0) / values.mean()) if values.mean() else math.nan
+    return {"name": name, "clips": len(values), "low": low, "median": middle, "high": high, "variation": variation}
 
 
 def _variant(row: Mapping[str, Any], least: float, most: float) -> dict[str, float]:

@@ -18,7 +18,10 @@ from merflow.flow import flow_image
 # light and dark. Matplotlib wants real colours: these stand for the names until the drawing is done.
 INK, MUTED, RULE, FIRST, SECOND = "#010101", "#020202", "#030303", "#040404", "#050505"
 _NAMES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", FIRST: "--first", SECOND: "--second"}
-_STYLE = {
+_REAL = {INK: "#1c2330", MUTED: "#5b6575", RULE: "#d9dee6", FIRST: "#0072b2", SECOND: "#b85c00"}
+"""The colours of a file, which stands alone: those of the page by day."""
+_FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "merflow",
     "font.size": 8.0,
@@ -68,6 +71,28 @@ def drawing(figure: Figure, description: str, prefix: str) -> str:
     return f'<svg role="img" aria-label="{text}" {box}><title>{text}</title>{svg[svg.index(">") + 1 :].strip()}'
 
 
+def standalone(figure: Figure, description: str) -> str:
+    """A matplotlib figure as an SVG file of its own: real colours on white, the reader's fonts.
+
+    Args:
+        figure: uses the colours of this module only.
+        description: what the figure says, for those who do not see it.
+    """
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"((?:font|font-family): [^;\"]*?)'DejaVu Sans'[^;\"]*", rf"\1{_FONTS}", svg)
+    for colour, real in _REAL.items():
+        svg = svg.replace(colour, real)
+    text = escape(description, quote=True)
+    # A point becomes two pixels: as it is, the text would be read with difficulty on a screen.
+    sizes = re.search(r'<svg[^>]*?width="([\d.]+)pt"|$', svg), re.search(r'<svg[^>]*?height="([\d.]+)pt"|$', svg)
+    for size in filter(None, (match.group(1) for match in sizes)):
+        svg = svg.replace(f'"{size}pt"', f'"{2 * float(size):g}"')
+    return re.sub(r"(<svg\b)([^>]*>)", rf'\1 role="img" aria-label="{text}"\2<desc>{text}</desc>', svg, count=1)
+
+
 def forest(title: str, rows: Sequence[Mapping], prefix: str) -> str:
     """Values of one metric with their intervals, a line per system.
 
@@ -76,7 +101,7 @@ def forest(title: str, rows: Sequence[Mapping], prefix: str) -> str:
         rows: ``name, value, low, high, floor``; floors are drawn in the second colour, hollow.
         prefix: makes its ids unique in the page.
     """
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         names = [_short(row["name"]) for row in rows]
         height = 0.55 + 0.24 * len(rows)
         figure = Figure(figsize=(_WIDTH, height))
@@ -117,7 +142,7 @@ def curves(title: str, table: pd.DataFrame, prefix: str) -> str:
         prefix: makes its ids unique in the page.
     """
     runs = table["run"].nunique()
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(_WIDTH, 3.0))
         figure.subplots_adjust(left=0.15, right=0.98, top=0.93, bottom=0.13, hspace=0.14)
         above, below = figure.subplots(2, 1, sharex=True)

@@ -1,17 +1,29 @@
-"""The demo study as it is shipped, with fewer people, through the whole workflow."""
+"""The demo study as it is shipped, with fewer people and with figures of its results, through the whole workflow."""
 
 import re
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 
+import h5py
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from sklearn.metrics import confusion_matrix
 
 from conftest import REPO
 from merflow.metrics import score
 
 SUBJECTS = 14
+FIGURES = {
+    "methods": {"kind": "methods", "of": ["tsdgcn"]},
+    "stages": {"kind": "stages", "of": "tsdgcn", "title": "Three stages"},
+    "confusion": {"kind": "confusion", "of": "tsdgcn"},
+    "flow": {"kind": "flow-statistics", "of": "tsdgcn"},
+}
+TABLES = {"branches": {"of": "tsdgcn", "rows": {"branches": [["spatial"], ["temporal"]]}}}
+CLASSES = ["happiness", "surprise", "disgust", "fear", "sadness"]
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +31,7 @@ def demo(tmp_path_factory):
     """Run config.yaml in a folder of its own; returns the folder and the command."""
     folder = tmp_path_factory.mktemp("demo")
     overlay = folder / "fewer.yaml"
-    overlay.write_text(yaml.safe_dump({"demo": {"subjects": SUBJECTS}}))
+    overlay.write_text(yaml.safe_dump({"demo": {"subjects": SUBJECTS}, "figures": FIGURES, "tables": TABLES}))
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--snakefile", str(REPO / "Snakefile")]
     command += [
         "--directory",
@@ -52,11 +64,10 @@ def test_metrics_follow_from_the_predictions_alone(demo):
     folder, *_ = demo
     predictions = pd.read_csv(folder / "results/demo/predictions.csv")
     metrics = pd.read_csv(folder / "results/demo/metrics.csv")
-    classes = ["happiness", "surprise", "disgust", "fear", "sadness"]
     for experiment, rows in predictions.groupby("experiment"):
         assert rows["fold"].equals(rows["subject"]), "each subject is left out whole"
         assert not rows.duplicated(["repeat", "clip"]).any() and len(rows) == SUBJECTS // 2 * 10
-        again = score(rows["truth"], rows["predicted"], classes)
+        again = score(rows["truth"], rows["predicted"], CLASSES)
         said = metrics[(metrics["experiment"] == experiment) & (metrics["scope"] == "pooled")].set_index("metric")[
             "value"
         ]
@@ -65,7 +76,6 @@ def test_metrics_follow_from_the_predictions_alone(demo):
 
 def test_macro_people_are_not_the_micro_people(demo):
     folder, *_ = demo
-    import h5py
 
     def portraits(dataset):
         faces = sorted((folder / f"results/data/{dataset}/default/faces").glob("*.h5"))
@@ -85,6 +95,51 @@ def test_the_report_says_what_the_data_are(demo):
     page = (folder / "results/demo/report.html").read_text()
     assert "synthetic" in page and "no claim about people" in page.replace("\n", " ")
     assert not re.search(r"""(src|href)=["']https?:""", page)
+
+
+def test_every_figure_and_table_lies_there_as_numbers_and_as_a_drawing(demo):
+    folder, *_ = demo
+    made = sorted(file.name for file in (folder / "results/demo/figures").iterdir())
+    assert made == sorted(f"{name}.{end}" for name in [*FIGURES, *TABLES] for end in ("csv", "svg"))
+    page = (folder / "results/demo/report.html").read_text()
+    for name in [*FIGURES, *TABLES]:
+        svg = (folder / f"results/demo/figures/{name}.svg").read_text()
+        assert ElementTree.fromstring(svg).tag.endswith("svg") and "Synthetic demo data" in svg
+        title = FIGURES.get(name, {}).get("title", name)
+        assert f"<h3>{title}" in page and (title in svg)
+    assert "3 configurations were tried" in page and "2 configurations of tsdgcn were tried" in page
+    assert "Only our numbers are shown" in page
+
+
+def test_numbers_of_the_figures_follow_from_the_tables_of_the_study(demo):
+    folder, *_ = demo
+    figures, own = folder / "results/demo/figures", folder / "results/demo"
+    predictions, metrics = pd.read_csv(own / "predictions.csv"), pd.read_csv(own / "metrics.csv")
+    mine = predictions[predictions["experiment"] == "tsdgcn"]
+    accuracy = metrics.query("experiment == 'tsdgcn' and scope == 'pooled' and metric == 'accuracy'").iloc[0]
+    for name in ("methods", "stages"):
+        tested = pd.read_csv(figures / f"{name}.csv").query("metric == 'accuracy'")
+        assert tested[["value", "ci_low", "ci_high"]].to_numpy().tolist() == [
+            accuracy[["value", "ci_low", "ci_high"]].tolist()
+        ]
+    stages = pd.read_csv(figures / "stages.csv").set_index("metric")
+    trained = pd.read_csv(own / "accuracy_train.csv").query("experiment == 'tsdgcn'")
+    pretrained = trained.query("stage == 'pretrain'")["accuracy"]
+    assert len(pretrained) == 2 and stages.loc["accuracy_pretrain", "value"] == pytest.approx(pretrained.mean())
+    assert stages["column"].to_dict() == {
+        "accuracy_pretrain": "demo-macro", "accuracy_finetune": "demo-micro", "accuracy": "demo-micro"
+    }  # fmt: skip
+    confusion = pd.read_csv(figures / "confusion.csv").pivot(index="row", columns="column", values="count")
+    reference = confusion_matrix(mine["truth"], mine["predicted"], labels=CLASSES)
+    assert (confusion.loc[CLASSES, CLASSES].to_numpy() == reference).all()
+    flow = pd.read_csv(figures / "flow.csv").set_index("clip")
+    assert set(flow.index) == set(mine["clip"]) and flow["label"].value_counts().eq(SUBJECTS).all()
+    with h5py.File(folder / "results/data/demo-micro/default/cache.h5") as file:
+        u, v = np.moveaxis(file["flow"][:, :, :2].astype(float), 2, 0)
+        clips = file["clip"].asstr()[:]
+    length = np.sqrt(u**2 + v**2).reshape(len(clips), -1)
+    assert flow.loc[clips, "mean"].to_numpy() == pytest.approx(length.mean(axis=1))
+    assert flow.loc[clips, "variance"].to_numpy() == pytest.approx(length.var(axis=1))
 
 
 def test_the_run_ends_with_the_headline_and_a_second_one_does_nothing(demo):

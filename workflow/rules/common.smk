@@ -64,6 +64,11 @@ def of_experiments(table, names):
     return expand(f"<results>/{study.name}/experiments/{{experiment}}/{table}.csv", experiment=names)
 
 
+def of_figure(wildcards):
+    """What a figure is made of: the cells of a table of variants, caches, or tables of the study."""
+    return study.figure_inputs(wildcards.figure)
+
+
 def of_datasets(pattern):
     """`pattern` for each dataset and preparation of the study."""
     return [pattern.format(dataset=dataset, prep=prep) for dataset, prep in study.prepared()]

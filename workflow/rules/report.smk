@@ -13,6 +13,7 @@ rule write_report:
         accuracy=f"<results>/{study.name}/accuracy_train.csv",
         curves=f"<results>/{study.name}/curves.csv",
         tables=expand(f"<results>/{study.name}/tables/{{table}}.csv", table=config["tables"]),
+        figures=expand(f"<results>/{study.name}/figures/{{figure}}.csv", figure=study.figures),
     output:
         report(f"<results>/{study.name}/report.html", caption="../report/study.rst", category="Report"),
     log:
