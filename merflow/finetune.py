@@ -12,7 +12,7 @@ import numpy as np
 
 from merflow.clips import database
 from merflow.errors import ConfigError, InputError
-from merflow.heads import Lesson, probabilities, train_heads
+from merflow.heads import Course, Lesson, probabilities, train_heads
 from merflow.protocols import Fold, folds
 from merflow.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, write_table
 from merflow.training import class_numbers
@@ -75,67 +75,93 @@ def finetune(
             ``labels`` ({dataset: {clip: label}}; else those of the files). The
             head's: ``hidden, dropout, learning_rate, decay, epochs, patience, batch, weight_decay, validation``.
     """
-    (answers,) = answer(features, settings, [settings["loss"]])
+    ((answers,),) = answer([Task(features, settings, [settings["loss"]])])
     write_table(answers.predictions, predictions, PREDICTIONS)
     write_table(answers.accuracy_train, accuracy_train, ACCURACY_TRAIN)
     write_table(answers.curves, curves, CURVES)
 
 
-def answer(
-    features: Mapping[int, Sequence[Sequence[Path]]], settings: Mapping[str, Any], losses: Sequence[Mapping[str, Any]]
-) -> list[Answers]:
-    """Train and test heads that differ in their loss only, side by side; arguments as of :func:`finetune`.
+class Task(NamedTuple):
+    """An experiment, or several that differ in their loss only; ``features, settings`` as of :func:`finetune`."""
+
+    features: Mapping[int, Sequence[Sequence[Path]]]
+    settings: Mapping[str, Any]
+    losses: Sequence[Mapping[str, Any]]
+
+
+def answer(tasks: Sequence[Task]) -> list[list[Answers]]:
+    """Train and test the heads of all tasks, side by side; for each task the answers of each loss.
 
     The labels of a fold's test clips are not read before all its heads are trained.
     """
-    answers = [Answers([], [], []) for _ in losses]
-    waiting: list[tuple[int, Samples, int, Fold]] = []
-    held, total, done, start = 0, 0, 0, time.monotonic()
-    for seed, datasets in features.items():
-        samples = load_samples(datasets, settings)
-        parts = folds_of(samples, settings, seed)
-        log.info("repeat %d: %d clips, %d folds, rows %s", seed, len(samples.clips), len(parts), samples.rows.shape)
-        total += len(parts)
-        for number, fold in enumerate(parts):
-            waiting.append((seed, samples, number, fold))
-            held += samples.rows[0].nbytes * len(samples.rows)
-            last = fold is parts[-1] and seed == list(features)[-1]
-            if not last and held < LESSONS_AT_ONCE:
-                continue
-            for place, found in enumerate(_answer(waiting, settings, losses)):
-                for rows, more in zip(answers[place], found, strict=True):
-                    rows += more
-            done += len(waiting)
-            seconds = time.monotonic() - start
-            log.info("%d of %d folds in %.0f s, %d losses each", done, total, seconds, len(losses))
-            waiting, held = [], 0
+    answers = [[Answers([], [], []) for _ in task.losses] for task in tasks]
+    waiting: list[_Repeat] = []
+    total, done, start = sum(len(task.features) for task in tasks), 0, time.monotonic()
+    repeats = ((number, task, seed) for number, task in enumerate(tasks) for seed in task.features)
+    for number, task, seed in repeats:
+        samples = load_samples(task.features[seed], task.settings)
+        repeat = _Repeat(number, task, seed, samples, folds_of(samples, task.settings, seed))
+        log.info("repeat %d: %d clips, %d folds, %s", seed, len(samples.clips), len(repeat.folds), samples.rows.shape)
+        if waiting and (repeat.alike() != waiting[0].alike() or sum(r.size for r in waiting) > LESSONS_AT_ONCE):
+            done += _answer(waiting, answers)
+            log.info("%d of %d repeats in %.0f s", done, total, time.monotonic() - start)
+            waiting = []
+        waiting.append(repeat)
+    _answer(waiting, answers)
     return answers
 
 
-def _answer(
-    waiting: Sequence[tuple[int, Samples, int, Fold]], settings: Mapping[str, Any], losses: Sequence[Mapping[str, Any]]
-) -> list[Answers]:
-    """Train and test the heads of some folds: (seed, samples, number of the fold, fold) each."""
-    lessons = [lesson(samples, fold, (seed, number)) for seed, samples, number, fold in waiting]
-    classes = waiting[0][1].classes
-    trained = train_heads(lessons, waiting[0][1].branch, len(classes), losses, settings["head"])
-    answers = [Answers([], [], []) for _ in losses]
-    for (seed, samples, _, fold), own, heads in zip(waiting, lessons, trained, strict=True):
-        names = {"experiment": settings["experiment"], "repeat": seed}
-        known, chances = probabilities(heads, own.rows), probabilities(heads, samples.rows[fold.test])
-        for place, head in enumerate(heads):
-            accuracy = float((known[place].argmax(axis=1) == own.labels).mean())
-            trained_row = {"fold": fold.name, "stage": "finetune", "accuracy": accuracy, "n": len(fold.train)}
-            answers[place].predictions.extend(answer_rows(samples, fold, chances[place], names))
-            answers[place].accuracy_train.append(names | trained_row)
-            answers[place].curves.extend(
-                names | {"stage": "finetune", "name": fold.name} | row for row in head.training.curve
-            )
-            log.info(
-                "repeat %d: fold %s, epoch %d kept, training accuracy %.1f %%",
-                *(seed, fold.name, head.training.epoch, 100 * accuracy),
-            )
-    return answers
+class _Repeat(NamedTuple):
+    """One repeat of a task."""
+
+    number: int
+    task: Task
+    seed: int
+    samples: Samples
+    folds: Sequence[Fold]
+
+    @property
+    def size(self) -> int:
+        """Bytes of its training rows."""
+        return self.samples.rows.nbytes * len(self.folds)
+
+    def alike(self) -> tuple[list[str], Mapping[str, Any]]:
+        """What repeats that train together have in common."""
+        return self.samples.classes, self.task.settings["head"]
+
+
+def _answer(repeats: Sequence[_Repeat], answers: Sequence[Sequence[Answers]]) -> int:
+    """Train and test the heads of some repeats, and add what they answer; the number of repeats."""
+    classes, head_settings = repeats[0].alike()
+    courses = [
+        Course(
+            [lesson(repeat.samples, fold, (repeat.seed, place)) for place, fold in enumerate(repeat.folds)],
+            repeat.samples.branch,
+            repeat.task.losses,
+        )
+        for repeat in repeats
+    ]
+    for repeat, course, trained in zip(
+        repeats, courses, train_heads(courses, len(classes), head_settings), strict=True
+    ):
+        names = {"experiment": repeat.task.settings["experiment"], "repeat": repeat.seed}
+        for fold, own, heads in zip(repeat.folds, course.lessons, trained, strict=True):
+            known, chances = probabilities(heads, own.rows), probabilities(heads, repeat.samples.rows[fold.test])
+            for place, head in enumerate(heads):
+                found, accuracy = (
+                    answers[repeat.number][place],
+                    float((known[place].argmax(axis=1) == own.labels).mean()),
+                )
+                found.predictions.extend(answer_rows(repeat.samples, fold, chances[place], names))
+                about = {"fold": fold.name, "stage": "finetune", "accuracy": accuracy, "n": len(fold.train)}
+                found.accuracy_train.append(names | about)
+                about = {"stage": "finetune", "name": fold.name}
+                found.curves.extend(names | about | row for row in head.training.curve)
+                log.info(
+                    "repeat %d: fold %s, epoch %d kept, training accuracy %.1f %%",
+                    *(repeat.seed, fold.name, head.training.epoch, 100 * accuracy),
+                )
+    return len(repeats)
 
 
 def lesson(samples: Samples, fold: Fold, seed: tuple[int, ...]) -> Lesson:

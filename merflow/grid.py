@@ -15,7 +15,7 @@ import pandas as pd
 
 from merflow.evaluate import evaluate, merge
 from merflow.files import digest
-from merflow.finetune import answer
+from merflow.finetune import Task, answer
 from merflow.pretrain import outcome
 from merflow.tables import GRID, METRICS, PREDICTIONS, read_table, write_table
 from merflow.variants import published
@@ -38,16 +38,19 @@ def run_table(cells: Sequence[Mapping[str, Any]], output: Path, predictions: Pat
     rows: dict[int, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory(dir=_folder(predictions)) as folder:
         answers = [Path(folder, f"{number}.csv") for number in range(len(cells))]
-        for alike in _alike(cells):
-            # Cells that differ in their loss learn from the same rows: their heads are trained side by side.
-            first, losses = cells[alike[0]], [cells[number]["settings"]["loss"] for number in alike]
-            for number, found in zip(alike, answer(first["features"], first["settings"], losses), strict=True):
+        groups = _alike(cells)
+        tasks = [
+            Task(cells[own[0]]["features"], cells[own[0]]["settings"], [cells[n]["settings"]["loss"] for n in own])
+            for own in groups
+        ]
+        for group, found in zip(groups, answer(tasks), strict=True):
+            for number, own in zip(group, found, strict=True):
                 cell, metrics = cells[number], Path(folder, f"{number}-metrics.csv")
                 name = " | ".join(filter(None, (cell["row"], cell["column"])))
-                write_table([row | {"experiment": name} for row in found.predictions], answers[number], PREDICTIONS)
+                write_table([row | {"experiment": name} for row in own.predictions], answers[number], PREDICTIONS)
                 settings = {key: cell["settings"][key] for key in ("protocol", "classes")}
                 evaluate(answers[number], metrics, {"experiment": name} | settings)
-                figures = _figures(metrics, found.accuracy_train, cell["weights"])
+                figures = _figures(metrics, own.accuracy_train, cell["weights"])
                 rows[number] = [_row(cell, metric, value, paper) for metric, value in figures.items()]
                 log.info("cell %d of %d: %s", len(rows), len(cells), name)
         merge(answers, predictions)

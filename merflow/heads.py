@@ -26,8 +26,10 @@ LEAST_SCALE = 0.2
 """Least divisor of a feature, as a share of its branch's root mean square deviation. A feature that is silent (after
 ReLU) on the training people and speaks on another person would else be blown up to hundreds of deviations."""
 TOGETHER = 2**21
-"""Weights of all heads that march together: with gradients and Adam's averages they fill a processor's third cache."""
+"""Weights of the heads that march together; with gradients and Adam's averages four times that."""
 
+ENOUGH = 8
+"""So many heads of one lesson march by themselves."""
 VECTOR = 16
 """float32 in the widest vector register of a processor."""
 ADAM = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "amsgrad": False, "maximize": False, "fused": True}
@@ -107,6 +109,20 @@ class Lesson(NamedTuple):
     seed: tuple[int, ...]
 
 
+class Course(NamedTuple):
+    """The folds of one repeat of an experiment, or of several that differ in their loss only.
+
+    Attributes:
+        lessons: of equal rows and features.
+        branch: int64 ``[rows]``: rows of a clip with the same number share their standardisation.
+        losses: settings of each loss, as of :func:`merflow.losses.make_loss`.
+    """
+
+    lessons: Sequence[Lesson]
+    branch: np.ndarray
+    losses: Sequence[Mapping[str, Any]]
+
+
 @dataclass(frozen=True)
 class TrainedHead:
     """A head with the standardisation of its training fold.
@@ -138,65 +154,56 @@ def probabilities(heads: Sequence[TrainedHead], rows: np.ndarray) -> list[np.nda
     return found
 
 
-def train_heads(
-    lessons: Sequence[Lesson],
-    branch: np.ndarray,
-    classes: int,
-    losses: Sequence[Mapping[str, Any]],
-    settings: Mapping[str, Any],
-) -> list[list[TrainedHead]]:
+def train_heads(courses: Sequence[Course], classes: int, settings: Mapping[str, Any]) -> list[list[list[TrainedHead]]]:
     """Train a head for every lesson and loss.
 
     Args:
-        lessons: of equal rows and features.
-        branch: int64 ``[rows]``: rows of a clip with the same number share their standardisation.
+        courses: what is learnt; they may differ in everything but the classes.
         classes: number of classes.
-        losses: settings of each loss, as of :func:`merflow.losses.make_loss`.
         settings: of the heads: ``hidden, dropout, learning_rate, decay, epochs, patience, batch, weight_decay``.
 
     Returns:
-        For each lesson a head per loss.
+        For each course and each of its lessons a head per loss.
 
     Raises:
         ConfigError: a loss is wrong, or no longer finite.
     """
-    standards = [Standard.of(lesson.rows, branch) for lesson in lessons]
-    frame = _Frame.of(lessons, standards, settings)
-    trained: dict[tuple[int, int], TrainedHead] = {}
-    for company in _companies(lessons, len(losses), classes, settings):
-        numbers = list(dict.fromkeys(number for number, _ in company))
+    standards = [[Standard.of(lesson.rows, course.branch) for lesson in course.lessons] for course in courses]
+    frames = [
+        _Frame.of(course.lessons, own, settings) for course, own in zip(courses, standards, strict=True)
+    ]  # fmt: skip
+    trained: dict[tuple[int, int, int], TrainedHead] = {}
+    for company in _companies(courses, frames, classes, settings):
+        places = list(dict.fromkeys((course, lesson) for course, lesson, _ in company))
+        pupils = [_Pupil(courses[c].lessons[n], standards[c][n], frames[c]) for c, n in places]
+        losses = StackedLoss([courses[course].losses[which] for course, _, which in company], classes)
+        owner = [places.index((course, lesson)) for course, lesson, _ in company]
         with repeatable(0):
-            results = _March(
-                [lessons[number] for number in numbers],
-                [standards[number] for number in numbers],
-                [numbers.index(number) for number, _ in company],
-                frame,
-                StackedLoss([losses[which] for _, which in company], classes),
-                settings,
-            ).run()
+            results = _March(pupils, owner, losses, settings).run()
         for place, (head, training) in zip(company, results, strict=True):
-            trained[place] = TrainedHead(head, standards[place[0]], training)
-    return [[trained[number, which] for which in range(len(losses))] for number in range(len(lessons))]
+            trained[place] = TrainedHead(head, standards[place[0]][place[1]], training)
+    return [
+        [[trained[c, n, which] for which in range(len(course.losses))] for n in range(len(course.lessons))]
+        for c, course in enumerate(courses)
+    ]
 
 
 def _companies(
-    lessons: Sequence[Lesson], losses: int, classes: int, settings: Mapping[str, Any]
-) -> Iterator[list[tuple[int, int]]]:
-    """Heads that march together, as (lesson, loss): of one lesson, or of several with equally many steps.
+    courses: Sequence[Course], frames: Sequence["_Frame"], classes: int, settings: Mapping[str, Any]
+) -> Iterator[list[tuple[int, int, int]]]:
+    """Heads that march together, as (course, lesson, loss): of one lesson, or of many of equal sizes.
 
     Heads of one lesson share their batches, so that nothing is copied; those of several have batches of their own.
     """
-    hidden = settings["hidden"]
-    most = max(1, TOGETHER // ((lessons[0].rows.shape[2] + classes + 1) * hidden + classes))
-    if losses >= min(most, len(lessons)):
-        groups = [[(number, which) for which in range(losses)] for number in range(len(lessons))]
-    else:
-        by_steps: dict[int, list[int]] = {}
-        for number, lesson in enumerate(lessons):
+    groups: dict[tuple[int, ...], list[tuple[int, int, int]]] = {}
+    for number, (course, frame) in enumerate(zip(courses, frames, strict=True)):
+        for place, lesson in enumerate(course.lessons):
+            heads = [(number, place, which) for which in range(len(course.losses))]
             steps = math.ceil(len(lesson.labels) * lesson.rows.shape[1] / settings["batch"])
-            by_steps.setdefault(steps, []).append(number)
-        groups = [[(number, which) for number in numbers] for numbers in by_steps.values() for which in range(losses)]
-    for group in groups:
+            alone = (number, place) if len(heads) >= ENOUGH else ()
+            groups.setdefault((len(frame.spoken), frame.batch, frame.held, steps, *alone), []).extend(heads)
+    for (width, *_), group in groups.items():
+        most = max(1, TOGETHER // ((width + classes + 1) * settings["hidden"] + classes))
         parts = math.ceil(len(group) / most)
         for part in range(parts):
             yield group[part * len(group) // parts : (part + 1) * len(group) // parts]
@@ -204,7 +211,7 @@ def _companies(
 
 @dataclass(frozen=True)
 class _Frame:
-    """Sizes that all heads of a call share, so that the bits of a head do not depend on who marches beside it.
+    """Sizes of a course, so that the bits of a head do not depend on who marches beside it.
 
     They are whole vectors of a processor: what is left over at the end of an array is rounded in another way.
 
@@ -213,14 +220,12 @@ class _Frame:
         silent: places of all others. A feature that is silent in training (half of them are, after ReLU) has no
             gradient: its weights stay as they are, and only validation and test rows meet them.
         batch: rows of a batch with its filling.
-        taught: most rows of a lesson.
         held: most validation rows of a lesson, with filling.
     """
 
     spoken: np.ndarray
     silent: np.ndarray
     batch: int
-    taught: int
     held: int
 
     @classmethod
@@ -228,16 +233,24 @@ class _Frame:
         """The sizes for some lessons."""
         speaks = np.any([standard.speaks for standard in standards], axis=0) | (settings["weight_decay"] > 0)
         order = np.argsort(~speaks, kind="stable")
-        count = min(_whole(int(speaks.sum())), len(order))
+        count = min(_whole(int(speaks.sum()), 8 * VECTOR), len(order))
         each = lessons[0].rows.shape[1]
         taught, held = (each * max(map(len, labels)) for labels in list(zip(*lessons, strict=True))[1:4:2])
         batch = _whole(min(settings["batch"], taught))
-        return cls(np.sort(order[:count]), np.sort(order[count:]), batch, taught, _whole(held))
+        return cls(np.sort(order[:count]), np.sort(order[count:]), batch, _whole(held))
 
 
-def _whole(size: int) -> int:
-    """``size`` and its filling to whole vectors of float32."""
-    return -(-size // VECTOR) * VECTOR
+def _whole(size: int, unit: int = VECTOR) -> int:
+    """``size`` and its filling to whole units, of a vector if not given."""
+    return -(-size // unit) * unit
+
+
+class _Pupil(NamedTuple):
+    """A lesson on its way: with its standardisation, and the sizes of its course."""
+
+    lesson: Lesson
+    standard: Standard
+    frame: _Frame
 
 
 class _Stacked(NamedTuple):
@@ -254,50 +267,48 @@ class _Stacked(NamedTuple):
     present: Tensor
 
     @classmethod
-    def of(cls, rows: Sequence[np.ndarray], labels: Sequence[np.ndarray], length: int) -> "_Stacked":
-        """Stack ``[clips, rows, features]`` and ``[clips]`` of each lesson."""
-        x, y = torch.zeros(len(rows), length, rows[0].shape[2]), torch.zeros(len(rows), length, dtype=torch.int64)
-        present = torch.zeros(len(rows), length)
-        for place, (own, classes) in enumerate(zip(rows, labels, strict=True)):
-            count = own.shape[0] * own.shape[1]
-            x[place, :count], y[place, :count] = _flat(own), torch.from_numpy(np.repeat(classes, own.shape[1]))
-            present[place, :count] = 1
-        return cls(x, y, present)
+    def empty(cls, pupils: Sequence[_Pupil], length: int) -> "_Stacked":
+        """Room for ``length`` rows of each lesson."""
+        size = len(pupils), length
+        x = torch.zeros(*size, len(pupils[0].frame.spoken))
+        return cls(x, torch.zeros(size, dtype=torch.int64), torch.zeros(size))
+
+    def fill(self, place: int, rows: np.ndarray, labels: np.ndarray) -> None:
+        """Write the rows ``[clips, rows, features]`` of one lesson."""
+        count = rows.shape[0] * rows.shape[1]
+        self.x[place, :count], self.present[place, :count] = _flat(rows), 1
+        self.y[place, :count] = torch.from_numpy(np.repeat(labels, rows.shape[1]))
 
 
 class _March:
     """Heads that train side by side. Every tensor has a leading axis: of lessons, or of the heads still on the way."""
 
-    def __init__(
-        self,
-        lessons: Sequence[Lesson],
-        standards: Sequence[Standard],
-        owner: Sequence[int],
-        frame: _Frame,
-        loss: StackedLoss,
-        settings: Mapping[str, Any],
-    ):
-        """``owner`` is the lesson of each head. The lessons have equally many steps in an epoch."""
+    def __init__(self, pupils: Sequence[_Pupil], owner: Sequence[int], loss: StackedLoss, settings: Mapping[str, Any]):
+        """``owner`` is the lesson of each head. The lessons have equal sizes, and equally many steps in an epoch."""
         self.schedule, self.hidden, self.dropout = Schedule.of(settings), settings["hidden"], settings["dropout"]
-        self.frame, self.loss, self.owner, self.lone = frame, loss, torch.tensor(owner), len(lessons) == 1
-        self.starts, self.dice, unmoved = [], [], []
-        for lesson, standard in zip(lessons, standards, strict=True):
+        self.frames, self.loss, self.owner = [pupil.frame for pupil in pupils], loss, torch.tensor(owner)
+        self.lone, batch, held = len(pupils) == 1, pupils[0].frame.batch, pupils[0].frame.held
+        self.lengths = [len(pupil.lesson.labels) * pupil.lesson.rows.shape[1] for pupil in pupils]
+        self.taught, self.held = _Stacked.empty(pupils, max(self.lengths)), _Stacked.empty(pupils, held)
+        self.unmoved = torch.zeros(len(pupils), self.hidden, held)
+        self.starts, self.dice, weights = [], [], []
+        for n, (lesson, standard, frame) in enumerate(pupils):
             with repeatable(*lesson.seed):
                 head = Head(lesson.rows.shape[2], self.hidden, loss.classes, self.dropout).requires_grad_(False)
                 self.dice.append(torch.Generator().set_state(torch.get_rng_state()))
             self.starts.append(head)
+            self.taught.fill(n, standard.of_some(lesson.rows, frame.spoken), lesson.labels)
+            self.held.fill(n, standard.of_some(lesson.held_rows, frame.spoken), lesson.held_labels)
             silent = _flat(standard.of_some(lesson.held_rows, frame.silent)) @ head[0].weight[:, frame.silent].T
-            unmoved.append(functional.pad(silent, (0, 0, 0, frame.held - len(silent))).T)
-        self.unmoved = torch.stack(unmoved)
-        pairs = list(zip(lessons, standards, strict=True))
-        rows, held = ([s.of_some(x, frame.spoken) for x, s in ((d[n], s) for d, s in pairs)] for n in (0, 2))
-        self.taught = _Stacked.of(rows, [lesson.labels for lesson in lessons], frame.taught)
-        self.held = _Stacked.of(held, [lesson.held_labels for lesson in lessons], frame.held)
-        self.lengths = [len(lesson.labels) * lesson.rows.shape[1] for lesson in lessons]
+            self.unmoved[n, :, : len(silent)] = silent.T
+            # Two arrays a head, each of whole vectors: the matrix of the layer, and everything else.
+            weights.append((head[0].weight[:, frame.spoken], self._flattened(head)))
         self.steps = math.ceil(max(self.lengths) / self.schedule.batch)
-        # Two arrays a head, each of whole vectors: the matrix of the layer, and everything else.
-        weights = [(head[0].weight[:, frame.spoken], self._flattened(head)) for head in self.starts]
-        self.weights = [torch.stack([weights[o][n] for o in owner]).requires_grad_() for n in (0, 1)]
+        self.present = torch.zeros(len(pupils), self.steps, batch)
+        for n, length in enumerate(self.lengths):
+            for step in range(self.steps):
+                self.present[n, step, : min(self.schedule.batch, length - step * self.schedule.batch)] = 1
+        self.weights = [torch.stack([weights[o][place] for o in owner]).requires_grad_() for place in (0, 1)]
         self.averages, self.squares = ([torch.zeros_like(weight) for weight in self.weights] for _ in range(2))
         self.counters = [torch.zeros(()) for _ in self.weights]
         self.kept = [weight.detach().clone() for weight in self.weights]
@@ -335,23 +346,15 @@ class _March:
 
     def _train(self, epoch: int) -> None:
         """One epoch: the rows of each lesson in an order of its own, in batches."""
-        batch, marching = self.schedule.batch, sorted(set(self.owner.tolist()))
-        # [lessons, steps, rows]; the filling is row 0, and does not count.
-        places = torch.zeros(len(self.starts), self.steps, self.frame.batch, dtype=torch.int64)
-        present = torch.zeros(places.shape)
-        for n in marching:
-            order = torch.randperm(self.lengths[n], generator=self.dice[n])
-            for step, rows in enumerate(order.split(batch)):
-                places[n, step, : len(rows)], present[n, step, : len(rows)] = rows + n * self.frame.taught, 1
-        who = slice(None) if self.lone else self.owner
-        places, present = places[who], present[who]
-        x, y = self.taught.x.flatten(0, 1), self.taught.y.flatten()
+        places, factors = self._drawn()
+        present = self.present if self.lone else self.present[self.owner]
+        x, y = self.taught.x.flatten(0, 1), self.taught.y.flatten()[places]
         total, right = torch.zeros(2, len(self.names))
         for step in range(self.steps):
             rows, counted = places[:, step], present[:, step]
             chosen = x.index_select(0, rows.flatten()).view(*rows.shape, -1)
-            scores = self._scores(chosen, self._factors(marching, step))
-            values, counts = (self.loss(scores, y[rows]) * counted).sum(dim=1), counted.sum(dim=1)
+            scores = self._scores(chosen, None if factors is None else factors[:, step].transpose(1, 2))
+            values, counts = (self.loss(scores, y[:, step]) * counted).sum(dim=1), counted.sum(dim=1)
             gradients = torch.autograd.grad((values / counts).sum(), self.weights)
             number = (epoch - 1) * self.steps + step
             with torch.no_grad():
@@ -362,20 +365,29 @@ class _March:
                     **ADAM,
                 )
                 total += values.detach()
-                right += ((scores.max(dim=1).indices == y[rows]) * counted).sum(dim=1)
+                right += ((scores.max(dim=1).indices == y[:, step]) * counted).sum(dim=1)
         lengths = torch.tensor(self.lengths)[self.owner]
         self._note(epoch, "train", total / lengths, right / lengths)
 
-    def _factors(self, marching: Sequence[int], step: int) -> Tensor | None:
-        """Dropout of a step, ``[1 or heads, hidden, rows]``: a lesson draws its own, whoever marches beside it."""
-        if not self.dropout:
-            return None
-        masks = torch.zeros(len(self.starts), self.frame.batch, self.hidden)
-        for n in marching:
-            drawn = masks[n, : min(self.schedule.batch, self.lengths[n] - step * self.schedule.batch)]
-            torch.rand(drawn.shape, generator=self.dice[n], out=drawn)
-        masks = masks.ge_(self.dropout).div_(1 - self.dropout).transpose(1, 2)
-        return masks if self.lone else masks[self.owner]
+    def _drawn(self) -> tuple[Tensor, Tensor | None]:
+        """Rows of an epoch, ``[1 or heads, steps, rows]``, and their dropout, ``[..., hidden]``.
+
+        A lesson draws its own, in the order in which a head alone draws them, whoever marches beside it. The filling is
+        row 0, and does not count.
+        """
+        size = self.present.shape
+        places = torch.zeros(size, dtype=torch.int64)
+        factors = torch.zeros(*size, self.hidden) if self.dropout else None
+        for n in sorted(set(self.owner.tolist())):
+            inside, length = self.present[n] > 0, self.lengths[n]
+            places[n][inside] = torch.randperm(length, generator=self.dice[n]) + n * self.taught.y.shape[1]
+            if factors is not None:
+                factors[n][inside] = torch.rand(length, self.hidden, generator=self.dice[n])
+        if factors is not None:
+            factors = factors.ge_(self.dropout).div_(1 - self.dropout)
+        if self.lone:
+            return places, factors
+        return places[self.owner], None if factors is None else factors[self.owner]
 
     def _scores(self, x: Tensor, factors: Tensor | None = None, unmoved: Tensor | None = None) -> Tensor:
         """``x [1 or heads, rows, features]`` to ``[heads, classes, rows]``: each head's matrices times its columns."""
@@ -386,7 +398,7 @@ class _March:
 
     def _choose(self, epoch: int) -> None:
         """Keep the weights of the heads whose validation loss has fallen; of all, where nothing validates."""
-        if not self.frame.held:
+        if not self.held.y.shape[1]:
             self.best[:] = epoch
             self.kept = [weight.detach() for weight in self.weights]
             return
@@ -413,7 +425,7 @@ class _March:
             return
         for place in finished.nonzero()[:, 0].tolist():
             head, name = copy.deepcopy(self.starts[self.owner[place]]), self.names[place]
-            head[0].weight[:, self.frame.spoken] = self.kept[0][place]
+            head[0].weight[:, self.frames[self.owner[place]].spoken] = self.kept[0][place]
             parts = (part[0] for part in self._parts(self.kept[1][[place]]))
             for weight, kept in zip(list(head.parameters())[1:], parts, strict=True):
                 weight.copy_(kept)

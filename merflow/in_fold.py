@@ -22,7 +22,7 @@ from merflow.clips import database
 from merflow.errors import InputError
 from merflow.finetune import Samples, answer_rows, folds_of, fuse, lesson
 from merflow.graph import Graph
-from merflow.heads import Head, train_heads
+from merflow.heads import Course, Head, train_heads
 from merflow.losses import make_loss
 from merflow.models import network
 from merflow.models.sgcn import HIDDEN
@@ -123,7 +123,8 @@ def _train(
         samples = replace(samples, rows=_features(networks, samples.rows, images))
         own = lesson(samples, part, seed)
         classes = len(samples.classes)
-        ((head,),) = train_heads([own], samples.branch, classes, [settings["loss"]], settings["head"])
+        course = Course([own], samples.branch, [settings["loss"]])
+        (((head,),),) = train_heads([course], classes, settings["head"])
         return head.probabilities(samples.rows[part.test]), head.probabilities(own.rows), head.training.curve
     own, count = settings["head"], samples.rows.shape[1]
     place = device()

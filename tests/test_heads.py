@@ -9,7 +9,8 @@ from torch import nn
 
 from merflow import heads as marching
 from merflow.errors import ConfigError
-from merflow.heads import Dropout, Head, Lesson, Standard, probabilities, train_heads
+from merflow.heads import Course, Dropout, Head, Lesson, Standard, probabilities
+from merflow.heads import train_heads as train_courses
 from merflow.losses import StackedLoss, make_loss
 from merflow.training import Rows, Schedule, fit, repeatable
 
@@ -42,6 +43,12 @@ def make_lesson(seed, clips=40, held=12, features=50):
     rows[..., ::3] = 0
     rows[clips:, :, [0, 3]] = 1.5
     return Lesson(rows[:clips], labels[:clips], rows[clips:], labels[clips:], (seed, 7))
+
+
+def train_heads(lessons, branch, classes, losses, settings):
+    """The heads of one course."""
+    (trained,) = train_courses([Course(lessons, branch, losses)], classes, settings)
+    return trained
 
 
 def alone(lesson, loss, settings=SETTINGS):
@@ -120,6 +127,25 @@ def test_a_heads_bits_do_not_depend_on_who_marches_beside_it(monkeypatch):
                 assert first.training.curve == other.training.curve
                 for mine, theirs in zip(first.head.parameters(), other.head.parameters(), strict=True):
                     assert torch.equal(mine, theirs)
+
+
+def test_courses_of_unlike_features_march_together_and_change_nothing(monkeypatch):
+    """Two experiments with other features, one of them wider: the bits of each are those of a call of its own."""
+    courses = [
+        Course([make_lesson(seed) for seed in range(3)], BRANCH, LOSSES[1:2]),
+        Course([make_lesson(seed + 5, features=80) for seed in range(3)], BRANCH, LOSSES[2:3]),
+        Course([make_lesson(8)], BRANCH, LOSSES),
+    ]
+    together = train_courses(courses, CLASSES, SETTINGS)
+    monkeypatch.setattr(marching, "ENOUGH", 2)  # The four heads of the last course march by themselves.
+    for course, trained in zip(courses, together, strict=True):
+        (alone,) = train_courses([course], CLASSES, SETTINGS)
+        for mine, theirs in zip(sum(trained, []), sum(alone, []), strict=True):
+            assert mine.training.curve == theirs.training.curve
+            for one, other in zip(mine.head.parameters(), theirs.head.parameters(), strict=True):
+                assert torch.equal(one, other)
+    for (head,), lesson in zip(together[1], courses[1].lessons, strict=True):
+        assert_same(head, lesson, LOSSES[2])
 
 
 def test_a_silent_feature_keeps_its_first_weights():
