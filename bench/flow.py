@@ -8,8 +8,8 @@ All methods get the same pairs of uint8 crops and give a flow in pixels:
 - `opencv_defaults`: `DualTVL1OpticalFlow` as it comes, on the frames as they are;
 - `skimage`: scikit-image's `optical_flow_tvl1` as it comes (float32), on the frames as they are;
 - `opencv`, `numba`, `torch`: ours, `merflow.flow.tvl1` with the study's defaults. Their time counts everything from the
-  uint8 frames on: the local contrast normalisation of both frames, the coarse DIS start, the solver. (In a clip the
-  onset is normalised once for all its pairs; here it is not.)
+  uint8 frames on: the local contrast normalisation of both frames, the coarse DIS start, the solver,
+  the smoothing of the field. (In a clip the onset is normalised once for all its pairs; here it is not.)
 
 The pairs are onset and apex of the demo's micro clips (480 px frames, 120 px between the pupils), expression and head
 drift together, so that the flow is known. Of the frames, before they are cropped, `clean` shows nothing but the motion;

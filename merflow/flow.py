@@ -27,13 +27,14 @@ DEFAULTS: dict[str, Any] = {
     "backend": "opencv",
     "reference": "onset",
     "tau": 0.25,
-    "lambda": 0.07,
-    "theta": 0.3,
+    "lambda": 0.08,
+    "theta": 0.2,
     "scales": 3,
     "step": 0.5,
-    "warps": 2,
-    "epsilon": 0.02,
+    "warps": 3,
+    "epsilon": 0.025,
     "normalise": True,
+    "smooth": 0.015,
     "rigid": True,
 }
 """Settings of the stage.
@@ -42,40 +43,40 @@ DEFAULTS: dict[str, Any] = {
 ``torch``, which takes all pairs of a subject to the GPU together where there is one; ``reference``: flow from the
 ``onset`` to each key-frame, or from each one to the next (``consecutive``); ``tau`` (time step), ``lambda`` (weight of
 the data term), ``theta`` (tightness), ``scales`` and ``step`` (pyramid), ``warps`` and ``epsilon`` (when to stop) as in
-OpenCV's DualTVL1OpticalFlow; ``normalise``: local contrast normalisation first; ``rigid``: subtract the motion of the
-head.
+OpenCV's DualTVL1OpticalFlow; ``normalise``: local contrast normalisation first; ``smooth``: standard deviation of the
+Gaussian that the field is smoothed with in the end, as a part of the crop's side, 0 for none; ``rigid``: subtract the
+motion of the head.
 """
 CHOICES = {"backend": ("opencv", "numba", "torch"), "reference": ("onset", "consecutive")}
 
 _PAIRS_AT_ONCE = 128  # Clips are gathered until they have so many pairs; the memory needed has a limit.
 _LEAST_RESIDUAL_PX = 0.02  # Below it there is nothing to tell apart; it keeps an exactly rigid field solvable.
 _CONTRAST = 1 / 6  # Three standard deviations of local contrast on either side fill [0, 1].
+_FLAT = 4.0  # Grey levels: what varies by less is not amplified to the strength of what varies by more.
 
 
-def local_contrast(image: np.ndarray, blur: float | None = None, sigma: float | None = None) -> np.ndarray:
+def local_contrast(image: np.ndarray) -> np.ndarray:
     """A grey image less its local mean, divided by its local standard deviation, as TV-L1 takes it.
 
     Constant brightness, which the flow assumes, is broken by changing light and by the shading of moving skin; both
-    change slowly over the face and are gone after this. The windows are given in parts of the crop's side, so that
-    they cover the same part of a face at every size.
+    change slowly over the face and are gone after this. Four grey levels are added to the deviation: smooth skin and
+    walls, where the camera's noise (2 grey levels, say) is most of what varies, would be nothing but noise at full
+    strength otherwise.
+
+    The window of mean and deviation is a box over a box, a triangle of standard deviation side / 63 (3.7 px at 231 px,
+    2 px at 128 px): near to a Gaussian and far cheaper. It covers the same part of a face at every size.
 
     Args:
         image: uint8 or float [H, W], grey levels 0 to 255.
-        blur: standard deviation in pixels of the Gaussian that first takes off the camera's noise; None: side / 460
-            (0.5 px at 231 px; at 128 px the crop's own anti-aliasing has done it).
-        sigma: standard deviation in pixels of the Gaussian window of the mean and the deviation; None: side / 42
-            (5.5 px at 231 px, 3 px at 128 px).
 
     Returns:
         float32 [H, W] in [0, 1]; 0.5 is the local mean, three standard deviations reach 0 and 1.
     """
-    side = max(image.shape)
-    sigma = side / 42 if sigma is None else sigma
-    grey = cv2.GaussianBlur(np.asarray(image, np.float32), (0, 0), side / 460 if blur is None else blur)
-    centred = grey - cv2.GaussianBlur(grey, (0, 0), sigma)
-    deviation = np.sqrt(cv2.GaussianBlur(centred * centred, (0, 0), sigma))
-    # One grey level keeps flat areas (walls, burnt-out skin) from being amplified into pure noise.
-    return np.clip(0.5 + _CONTRAST * centred / (deviation + 1.0), 0, 1)
+    window = [2 * round(max(image.shape) / 52) + 1] * 2
+    grey = np.asarray(image, np.float32)
+    centred = grey - cv2.blur(cv2.blur(grey, window), window)
+    deviation = np.sqrt(cv2.blur(cv2.blur(centred * centred, window), window))
+    return np.clip(0.5 + _CONTRAST * centred / (deviation + _FLAT), 0, 1)
 
 
 def tvl1(first: np.ndarray, second: np.ndarray, settings: Mapping[str, Any] | None = None) -> np.ndarray:
@@ -112,10 +113,22 @@ def _start(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """A fast coarse flow of the plain frames (DIS, Kroeger et al., ECCV 2016) to begin with, float32 [2, H, W].
 
     Normalised frames hold fine detail only, which says nothing about motions longer than itself: a smile of 10 px was
-    lost without the start. Motions of a micro-expression are found either way.
+    lost without the start. Motions of a micro-expression are found either way. A finer start costs more and gains
+    nothing, as TV-L1 refines it anyhow; with a coarser one (half of the frame, no refinement by DIS itself) single
+    smiles were lost under changing light.
     """
-    solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     return np.moveaxis(solver.calc(first, second, None), 2, 0)
+
+
+def _smoothed(field: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
+    """A field less the noise that the few steps of TV-L1 leave in it, float32 [2, H, W].
+
+    Skin drags its surroundings along, so that what a face does is smoother than that noise: with 0.015 of the side
+    (2.5 mm on a face whose pupils are 63 mm apart) a quarter of the error goes, and no motion with it.
+    """
+    sigma = float(options["smooth"]) * max(field.shape)
+    return np.stack([cv2.GaussianBlur(part, (0, 0), sigma) for part in field]) if sigma else field
 
 
 @dataclass(frozen=True)
@@ -144,19 +157,20 @@ def _solve(clips: Sequence[_Asked], options: Mapping[str, Any]) -> list[tuple[np
         # By name, not by an import: key-frames, cache and report use the fields of this module and no backend, so that
         # they need neither numba nor torch. The script whose job comes here imports `merflow.tvl1` itself.
         solve = import_module(".tvl1", __package__).backend(options["backend"])
-        found = dict(zip(pairs, solve(first, second, start, options), strict=True))
+        fields = (_smoothed(field, options) for field in solve(first, second, start, options))
+        found = dict(zip(pairs, fields, strict=True))
     results = []
     for number, clip in enumerate(clips):
         shape = (2, *clip.frames.shape[1:])
-        fields: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
+        parts: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
         for pair in dict.fromkeys(clip.pairs):
             motion, rigid = found.get((number, pair), np.zeros(shape, np.float32)), np.zeros(4, np.float32)
             if options["rigid"] and (number, pair) in found:
                 rigid = np.array(fit_similarity(motion, clip.weights), np.float32)
                 motion = motion - similarity_field(rigid, shape[-1])
-            fields[pair] = motion, rigid
+            parts[pair] = motion, rigid
         if clip.pairs:
-            results.append(tuple(np.stack([fields[pair][part] for pair in clip.pairs]) for part in (0, 1)))
+            results.append(tuple(np.stack([parts[pair][part] for pair in clip.pairs]) for part in (0, 1)))
         else:
             results.append((np.zeros((0, *shape), np.float32), np.zeros((0, 4), np.float32)))
     return results

@@ -7,6 +7,7 @@ from demo_clips import film_micro_clips, film_still_face, subject_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from merflow import flow as flow_module
 from merflow.errors import ConfigError, InputError
 from merflow.faces import crop_transform, find_face, map_points, warp
 from merflow.flow import (
@@ -61,6 +62,20 @@ def test_local_contrast_leaves_a_flat_picture_flat():
     np.testing.assert_allclose(local_contrast(np.full((64, 64), 90, np.uint8)), 0.5, atol=1e-4)
 
 
+def test_local_contrast_does_not_amplify_the_noise_of_a_flat_picture_to_full_strength():
+    noise = np.random.default_rng(0).normal(0, 2, (128, 128))
+    flat, full = local_contrast(90 + noise), local_contrast(texture() + noise)
+    assert 0.01 < flat.std() < 0.5 * full.std()  # Divided by the deviation alone, both would be near to 1/6.
+
+
+@pytest.mark.parametrize("shape", [(101, 127), (128, 128), (37, 50)])
+def test_the_start_is_in_pixels_of_the_frame_whatever_its_shape(shape):
+    frames = np.stack([texture(x=x, y=y)[: shape[0], : shape[1]] for x, y in ((0, 0), (5.0, -3.0))])
+    start = flow_module._start(*frames)
+    assert start.shape == (2, *shape) and start.dtype == np.float32
+    np.testing.assert_allclose(np.median(start[:, 8:-8, 8:-8], axis=(1, 2)), (5, -3), atol=0.5)
+
+
 @pytest.mark.parametrize("shift", [(0.6, 0.0), (0.0, -0.6), (-1.5, 1.0), (7.0, 0.0)])
 def test_tvl1_follows_a_shift_with_its_sign(shift):
     flow = tvl1(texture(), texture(x=shift[0], y=shift[1]))
@@ -76,6 +91,30 @@ def test_normalisation_keeps_changing_light_from_looking_like_motion():
     lit = np.clip(texture() * np.linspace(0.75, 1.25, 128)[:, None], 0, 255).astype(np.uint8)
     motion = {on: np.hypot(*tvl1(texture(), lit, {"normalise": on})).mean() for on in (True, False)}
     assert motion[True] < 0.1 < motion[False]
+
+
+def test_smoothing_takes_noise_off_the_field_and_leaves_the_motion():
+    clips = film_micro_clips(1, whole=False)
+    on_face = face_weights(128) > 0
+    errors, lengths = [], []
+    for clip in clips:
+        fields = [clip_flow(clip.aligned(128), [(0, 1)], {"smooth": smooth})[0][0] for smooth in (0.015, 0)]
+        errors.append([np.hypot(*(field - clip.true_flow(128)))[on_face].mean() for field in fields])
+        lengths.append([np.percentile(np.hypot(*field)[on_face], 95) for field in fields])
+    (smooth, plain), (long, longest) = np.mean(errors, axis=0), np.mean(lengths, axis=0)
+    assert smooth < 0.97 * plain and long > 0.95 * longest
+
+
+def test_smoothing_is_given_in_parts_of_the_side():
+    """A point spreads to the width that is asked for, at every size; 0 leaves the field as it is."""
+    for size in (101, 203):
+        point = np.zeros((2, size, size), np.float32)
+        point[:, size // 2, size // 2] = 1
+        spread = flow_module._smoothed(point, {"smooth": 0.02})[1]
+        x, _ = grid(size)
+        assert spread.sum() == pytest.approx(1, abs=1e-4)
+        assert np.sqrt((spread * x**2).sum()) == pytest.approx(0.02 * size, rel=0.05)
+        np.testing.assert_array_equal(flow_module._smoothed(point, {"smooth": 0}), point)
 
 
 similarities = st.tuples(

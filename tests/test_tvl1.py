@@ -90,6 +90,8 @@ CHANGES = [
     {"warps": 5},
     {"epsilon": 0.005},
     {"normalise": False},
+    {"smooth": 0},
+    {"smooth": 0.05},
 ]
 
 

@@ -1,10 +1,12 @@
-"""TV-L1 compiled for the CPU: OpenCV resizes, warps and takes medians; the steps between are two compiled loops.
+"""TV-L1 compiled for the CPU: OpenCV resizes, warps and takes medians; the steps between are compiled loops.
 
-It follows OpenCV's scheme step by step and differs from it by rounding. Three things make the loops fast:
+It follows OpenCV's scheme step by step and differs from it by rounding. Four things make the loops fast:
 
 - Arrays are padded. Pixels beyond the edge repeat the last one, so that no derivative needs a branch and no row ends
   in a remainder that is worked off one by one; rows begin where vectors begin.
 - ``error_model="numpy"``: a division that may raise cannot be vectorised.
+- The dual variables of a row follow its flow at once, in one pass over the arrays, which together fill more than the
+  second-level cache.
 - The beginnings of the arrays are spread over the lines of the first-level cache, which they would all share otherwise.
 
 Every sum has a fixed order, so results are the same bits from run to run, and one thread does the work.
@@ -160,26 +162,28 @@ def _iterate(  # noqa: D417
     while error > enough and count < most:
         count += 1
         sums[:] = 0
-        for y in range(height):
-            for x in range(wide):
-                a, b = slope_x[y, x], slope_y[y, x]
-                s = -(constant[y, x] + a * u[y, x] + b * v[y, x]) * inverse[y, x]
-                s = min(max(s, -reach), reach)
-                du = s * a + theta * (
-                    p1[y + 1, x + _VECTOR] - p1[y + 1, x + _VECTOR - 1] + p2[y + 1, x + _VECTOR] - p2[y, x + _VECTOR]
-                )
-                dv = s * b + theta * (
-                    q1[y + 1, x + _VECTOR] - q1[y + 1, x + _VECTOR - 1] + q2[y + 1, x + _VECTOR] - q2[y, x + _VECTOR]
-                )
-                u[y, x] += du
-                v[y, x] += dv
-                sums[x] += du * du + dv * dv
-            for x in range(width, wide + 1):
-                u[y, x] = u[y, width - 1]
-                v[y, x] = v[y, width - 1]
-        u[height] = u[height - 1]
-        v[height] = v[height - 1]
-        for y in range(1, height + 1):
+        # Of the old dual variables, a row of flow takes its own and those above. So those of a row may change as soon
+        # as the next row of flow is there, which they take themselves.
+        for y in range(height + 1):
+            if y < height:
+                for x in range(wide):
+                    a, b = slope_x[y, x], slope_y[y, x]
+                    s = -(constant[y, x] + a * u[y, x] + b * v[y, x]) * inverse[y, x]
+                    s = min(max(s, -reach), reach)
+                    c, d = x + _VECTOR, x + _VECTOR - 1
+                    du = s * a + theta * (p1[y + 1, c] - p1[y + 1, d] + p2[y + 1, c] - p2[y, c])
+                    dv = s * b + theta * (q1[y + 1, c] - q1[y + 1, d] + q2[y + 1, c] - q2[y, c])
+                    u[y, x] += du
+                    v[y, x] += dv
+                    sums[x] += du * du + dv * dv
+                for x in range(width, wide + 1):
+                    u[y, x] = u[y, width - 1]
+                    v[y, x] = v[y, width - 1]
+            else:
+                u[height] = u[height - 1]
+                v[height] = v[height - 1]
+            if y == 0:
+                continue
             for x in range(wide):
                 ux, uy = u[y - 1, x + 1] - u[y - 1, x], u[y, x] - u[y - 1, x]
                 vx, vy = v[y - 1, x + 1] - v[y - 1, x], v[y, x] - v[y - 1, x]
