@@ -84,7 +84,8 @@ def _level(
         for axis in (0, 1)
     ]
     for _ in range(int(options["warps"])):
-        places = columns + parts[0], rows + parts[1]
+        # In OpenCV's own fixed point, to which it would else turn them for each of the three arrays anew.
+        places = cv2.convertMaps(columns + parts[0], rows + parts[1], cv2.CV_16SC2)
         warped = cv2.remap(second, *places, cv2.INTER_CUBIC)
         for slope, gradient in zip((slope_x, slope_y), gradients, strict=True):
             cv2.remap(gradient, *places, cv2.INTER_CUBIC, dst=slope[inside])
