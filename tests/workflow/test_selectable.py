@@ -7,36 +7,48 @@ import people
 import pytest
 
 from conftest import copy_repository, snakemake
+from merflow.variants import label
 
-CHOICES = {
-    "plain": {},
-    "threshold": {"graph": {"threshold": 4.47213595499958}, "graphs": ["14+6"]},
-    "sigma-image": {"graph": {"sigma": "image"}},
-    "sigma-number": {"graph": {"sigma": 0.7}},
-    "graph-4-0": {"graphs": ["4+0"]},
-    "graph-4-6": {"graphs": ["4+6"]},
-    "graph-12-0": {"graphs": ["12+0"]},
-    "graph-5-3": {"graphs": ["5+3"]},
-    "dual": {"graphs": ["8+2", "4+0"]},
-    "twins": {"graphs": ["8+2", "8+2"]},
-    "side-128": {"graph": {"side": 128}},
+PLAIN = {
+    "system": "tsdgcn",
+    "macro": "posed",
+    "micro": "people",
+    "graphs": ["8+2"],
+    "graph": {"side": 28},
+    "pretrain": {"epochs": 1, "batch": 8, "learning_rate": 1e-3},
+    "head": {"epochs": 4, "hidden": 16, "learning_rate": 1e-3},
+}
+FROZEN = [
+    {"graph.threshold": 4.47213595499958, "graphs": ["14+6"]},
+    {"graph.sigma": "image"},
+    {"graph.sigma": 0.7},
+    {"graphs": ["4+0"]},
+    {"graphs": ["4+6"]},
+    {"graphs": ["12+0"]},
+    {"graphs": ["5+3"]},
+    {"graphs": ["8+2", "4+0"]},
+    {"graphs": ["8+2", "8+2"]},
+    {"graph.side": 128},
+    {"macro": "others"},
+    {"pretrain.frames": "all"},
+    {"fusion": "concat"},
+    {"branches": ["spatial"]},
+    {"branches": ["temporal"]},
+    {"loss.name": "cross-entropy"},
+    {"loss.alpha": [0.1, 1.0, 4.0]},
+    {"loss.gamma": 4.0},
+    {"temporal.signal": "u+v"},
+    {"temporal.signal": "strain"},
+    {"head.hidden": 24},
+]
+"""Choices of networks that are trained once: rows of a table of variants."""
+OTHERS = {
     "end-to-end": {"transfer": "end-to-end"},
     "untrained": {"macro": "none"},
-    "other-macro": {"macro": "others"},
-    "without-test-subjects": {"pretrain": {"exclude_test_subjects": True}},
-    "all-macro-frames": {"pretrain": {"frames": "all"}},
-    "concat": {"fusion": "concat"},
-    "spatial": {"branches": ["spatial"]},
-    "temporal": {"branches": ["temporal"]},
-    "cross-entropy": {"loss": {"name": "cross-entropy"}},
-    "alpha-per-class": {"loss": {"name": "focal", "alpha": [0.1, 1.0, 4.0], "gamma": 1.0}},
-    "gamma": {"loss": {"name": "focal", "alpha": 1.0, "gamma": 4.0}},
-    "u-and-v": {"temporal": {"signal": "u+v"}},
-    "strain": {"temporal": {"signal": "strain"}},
+    "without-test-subjects": {"pretrain": PLAIN["pretrain"] | {"exclude_test_subjects": True}},
     "two-consecutive": {"prep": "two-consecutive"},
-    "hidden": {"head": {"hidden": 24}},
 }
-"""What differs from the plain experiment, which has one graph 8+2 of side 28, both branches stacked and focal loss."""
+"""Choices that train in each fold, or prepare the clips in another way: experiments."""
 
 
 @pytest.fixture(scope="module")
@@ -45,43 +57,32 @@ def study(tmp_path_factory):
     people.draw(folder / "people", "micro", 3, 0)
     people.draw(folder / "posed", "macro", 4, 2)  # s03 is among both
     people.draw(folder / "others", "macro", 2, 7)
-    plain = {
-        "system": "tsdgcn",
-        "macro": "posed",
-        "micro": "people",
-        "graphs": ["8+2"],
-        "graph": {"side": 28},
-        "pretrain": {"epochs": 1, "batch": 8, "learning_rate": 1e-3},
-        "head": {"epochs": 4, "hidden": 16, "learning_rate": 1e-3},
-    }
-    experiments = {}
-    for name, changes in CHOICES.items():
-        experiments[name] = plain | {
-            key: plain[key] | value if key in ("graph", "pretrain", "head") else value for key, value in changes.items()
-        }
-    config = people.config(folder, experiments=experiments, floors=[])
+    experiments = {"plain": PLAIN} | {name: PLAIN | changes for name, changes in OTHERS.items()}
+    config = people.config(
+        folder, experiments=experiments, floors=[], tables={"choices": {"of": "plain", "rows": FROZEN}}
+    )
     config["datasets"]["others"] = {"layout": "manifest", "root": str(folder / "others"), "kind": "macro"}
     steps = {"keyframes": {"count": 2}, "flow": {"reference": "consecutive"}}
-    config["preparations"] = people.SMALL["preparations"] | {"two-consecutive": steps}
+    # Four key-frames, of which the macro peak (the apex and its neighbours) is not all.
+    config["preparations"] = {"default": {"keyframes": {"count": 4}}, "two-consecutive": steps}
     snakemake(folder, config=config)
-    return folder / "results"
+    tables = [
+        pd.read_csv(folder / "results/mine" / name) for name in ("predictions.csv", "tables/choices/predictions.csv")
+    ]
+    return folder / "results", pd.concat(tables).set_index("experiment")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CHOICES)
+@pytest.mark.parametrize("name", [*OTHERS, *map(label, FROZEN)])
 def test_every_choice_answers_for_every_clip_in_its_own_way(study, name):
-    chances = {}
-    for one in ("plain", name):
-        table = pd.read_csv(study / "mine" / "experiments" / one / "predictions.csv").sort_values("clip")
-        assert len(table) == 9 and table["subject"].nunique() == 3
-        chances[one] = table.filter(like="p_").to_numpy()
-        np.testing.assert_allclose(chances[one].sum(axis=1), 1, atol=1e-6)
-    if name != "plain":
-        assert np.abs(chances["plain"] - chances[name]).max() > 1e-4, "the key reaches nothing"
+    plain, chosen = (study[1].loc[one].sort_values("clip").filter(like="p_").to_numpy() for one in ("plain", name))
+    assert plain.shape == chosen.shape == (9, 3)
+    np.testing.assert_allclose(chosen.sum(axis=1), 1, atol=1e-6)
+    assert np.abs(plain - chosen).max() > 1e-4, "the key reaches nothing"
 
 
 @pytest.mark.slow
 def test_numbers_of_key_frames_and_flow_images_are_selectable(study):
-    for prep, count in (("default", 3), ("two-consecutive", 2)):
-        with h5py.File(study / "data" / "people" / prep / "cache.h5") as cache:
+    for prep, count in (("default", 4), ("two-consecutive", 2)):
+        with h5py.File(study[0] / "data" / "people" / prep / "cache.h5") as cache:
             assert cache["spatial"].shape[1] == cache["flow"].shape[1] == count
