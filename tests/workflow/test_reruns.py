@@ -171,6 +171,7 @@ def test_changing_a_library_module_reruns_the_rules_that_import_it(restored, mod
     assert began, "something starts the rerun"
 
 
+@pytest.mark.slow  # Two minutes; the proofs of every part are in its own tests.
 def test_one_core_and_two_give_the_same_bytes(study, tmp_path):
     folder, settings = study
     other = copy_repository(tmp_path / "one-core")
