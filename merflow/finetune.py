@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 LESSONS_AT_ONCE = 2**28
-"""Bytes of training rows that are held at a time."""
+"""Bytes of training rows that are held at a time, but at least one repeat."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,16 @@ class Task(NamedTuple):
 
 
 def answer(tasks: Sequence[Task]) -> list[list[Answers]]:
-    """Train and test the heads of all tasks, side by side; for each task the answers of each loss.
+    """Train and test the heads of all tasks, side by side (:mod:`merflow.heads`).
 
     The labels of a fold's test clips are not read before all its heads are trained.
+
+    Returns:
+        For each task the answers of each of its losses.
+
+    Raises:
+        InputError: as :func:`load_samples` and :func:`merflow.protocols.folds`.
+        ConfigError: as :func:`merflow.heads.train_heads`.
     """
     answers = [[Answers([], [], []) for _ in task.losses] for task in tasks]
     waiting: list[_Repeat] = []
@@ -148,10 +155,8 @@ def _answer(repeats: Sequence[_Repeat], answers: Sequence[Sequence[Answers]]) ->
         for fold, own, heads in zip(repeat.folds, course.lessons, trained, strict=True):
             known, chances = probabilities(heads, own.rows), probabilities(heads, repeat.samples.rows[fold.test])
             for place, head in enumerate(heads):
-                found, accuracy = (
-                    answers[repeat.number][place],
-                    float((known[place].argmax(axis=1) == own.labels).mean()),
-                )
+                found = answers[repeat.number][place]
+                accuracy = float((known[place].argmax(axis=1) == own.labels).mean())
                 found.predictions.extend(answer_rows(repeat.samples, fold, chances[place], names))
                 about = {"fold": fold.name, "stage": "finetune", "accuracy": accuracy, "n": len(fold.train)}
                 found.accuracy_train.append(names | about)

@@ -33,7 +33,7 @@ def run_table(cells: Sequence[Mapping[str, Any]], output: Path, predictions: Pat
             95 % intervals over subjects; accuracy_finetune on training clips; accuracy_pretrain on macro images), with
             what the paper printed.
         predictions: table of all predictions; ``experiment`` is ``row | column``.
-        paper: table of the published numbers, such as ``tsdgcn-mmew-IV``.
+        paper: table of the published numbers, such as ``tsdgcn-mmew-focal``.
     """
     rows: dict[int, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory(dir=_folder(predictions)) as folder:

@@ -27,7 +27,6 @@ LEAST_SCALE = 0.2
 ReLU) on the training people and speaks on another person would else be blown up to hundreds of deviations."""
 TOGETHER = 2**21
 """Weights of the heads that march together; with gradients and Adam's averages four times that."""
-
 ENOUGH = 8
 """So many heads of one lesson march by themselves."""
 VECTOR = 16
@@ -44,7 +43,7 @@ class Head(nn.Sequential):
 
 
 class Dropout(nn.Module):
-    """Dropout as torch has it, from uniform numbers: a quarter of the time for as few numbers as a head needs."""
+    """Dropout as torch has it, from uniform numbers: half of the time, for as few numbers as a head needs."""
 
     def __init__(self, share: float):
         """``share`` of the inputs is silenced in training."""
@@ -52,7 +51,7 @@ class Dropout(nn.Module):
         self.share = share
 
     def forward(self, x: Tensor) -> Tensor:
-        """The inputs times 0 or 1 / (1 - share)."""
+        """The inputs, of any shape, times 0 or 1 / (1 - share)."""
         if not self.training or not self.share:
             return x
         return x * torch.rand(x.shape, device=x.device).ge_(self.share).div_(1 - self.share)
@@ -146,12 +145,9 @@ class TrainedHead:
 def probabilities(heads: Sequence[TrainedHead], rows: np.ndarray) -> list[np.ndarray]:
     """:meth:`TrainedHead.probabilities` of heads of one fold, which share their standardisation."""
     x = _flat(heads[0].standard.of_some(rows))
-    found = []
-    for one in heads:
-        with repeatable(0):
-            scores = one.head.eval()(x)
-        found.append(scores.double().softmax(dim=1).reshape(*rows.shape[:2], -1).mean(dim=1).numpy())
-    return found
+    with repeatable(0):
+        scores = [one.head.eval()(x).double().softmax(dim=1) for one in heads]
+    return [one.reshape(*rows.shape[:2], -1).mean(dim=1).numpy() for one in scores]
 
 
 def train_heads(courses: Sequence[Course], classes: int, settings: Mapping[str, Any]) -> list[list[list[TrainedHead]]]:
@@ -169,9 +165,7 @@ def train_heads(courses: Sequence[Course], classes: int, settings: Mapping[str, 
         ConfigError: a loss is wrong, or no longer finite.
     """
     standards = [[Standard.of(lesson.rows, course.branch) for lesson in course.lessons] for course in courses]
-    frames = [
-        _Frame.of(course.lessons, own, settings) for course, own in zip(courses, standards, strict=True)
-    ]  # fmt: skip
+    frames = [_Frame.of(course.lessons, own, settings) for course, own in zip(courses, standards, strict=True)]
     trained: dict[tuple[int, int, int], TrainedHead] = {}
     for company in _companies(courses, frames, classes, settings):
         places = list(dict.fromkeys((course, lesson) for course, lesson, _ in company))
@@ -230,12 +224,13 @@ class _Frame:
 
     @classmethod
     def of(cls, lessons: Sequence[Lesson], standards: Sequence[Standard], settings: Mapping[str, Any]) -> "_Frame":
-        """The sizes for some lessons."""
+        """The sizes for the lessons of a course. With weight decay, silent features have a gradient too: all speak."""
         speaks = np.any([standard.speaks for standard in standards], axis=0) | (settings["weight_decay"] > 0)
         order = np.argsort(~speaks, kind="stable")
         count = min(_whole(int(speaks.sum()), 8 * VECTOR), len(order))
         each = lessons[0].rows.shape[1]
-        taught, held = (each * max(map(len, labels)) for labels in list(zip(*lessons, strict=True))[1:4:2])
+        taught = each * max(len(lesson.labels) for lesson in lessons)
+        held = each * max(len(lesson.held_labels) for lesson in lessons)
         batch = _whole(min(settings["batch"], taught))
         return cls(np.sort(order[:count]), np.sort(order[count:]), batch, _whole(held))
 

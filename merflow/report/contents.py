@@ -17,7 +17,7 @@ from merflow.errors import InputError
 from merflow.files import key
 from merflow.metrics import OVERALL, paired_difference, subject_counts
 from merflow.report import figures
-from merflow.report.drawings import draw_in_page
+from merflow.report.drawings import as_number, draw_in_page
 from merflow.tables import (
     ACCURACY_TRAIN,
     CLASSES,
@@ -164,11 +164,7 @@ def _uf1(result: Mapping[str, Any]) -> float:
 
 def _values(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
     columns = rows[["metric", "value", "ci_low", "ci_high"]].itertuples(index=False)
-    return {m: {"value": _float(v), "low": _float(low), "high": _float(high)} for m, v, low, high in columns}
-
-
-def _float(value: Any) -> float:
-    return math.nan if value == "" else float(value)
+    return {m: {"value": as_number(v), "low": as_number(low), "high": as_number(high)} for m, v, low, high in columns}
 
 
 def _confusion(predictions: pd.DataFrame, labels: Sequence[str]) -> list[dict[str, Any]]:
@@ -215,7 +211,7 @@ def variants(study: Mapping[str, Any]) -> list[dict[str, Any]]:
         parts = []
         for metric, title in VARIANTS.items():
             own = {(r["row"], r["column"]): r for r in table[table["metric"] == metric].to_dict("records")}
-            values = [_float(r["value"]) for r in own.values()]
+            values = [as_number(r["value"]) for r in own.values()]
             low, high = min(values), max(values)
             cells = [
                 {"name": row, "cells": [_variant(own[row, column], low, high) for column in columns]} for row in rows
@@ -287,7 +283,7 @@ def _compared(row: Mapping[str, Any]) -> dict[str, Any]:
         "stage": RATES[row["metric"]],
         "data": row["column"],
         "protocol": protocol if isinstance(protocol, str) else "",
-    } | {name: _float(row[key]) for name, key in named.items()}
+    } | {name: as_number(row[key]) for name, key in named.items()}
 
 
 def _spread(name: str, values: pd.Series) -> dict[str, Any]:
@@ -298,10 +294,10 @@ def _spread(name: str, values: pd.Series) -> dict[str, Any]:
 
 
 def _variant(row: Mapping[str, Any], least: float, most: float) -> dict[str, float]:
-    value = _float(row["value"])
+    value = as_number(row["value"])
     shade = (value - least) / (most - least) if most > least else 0.5
     named = {"low": "ci_low", "high": "ci_high", "published": "published"}
-    return {"value": value, "shade": shade} | {name: _float(row[key]) for name, key in named.items()}
+    return {"value": value, "shade": shade} | {name: as_number(row[key]) for name, key in named.items()}
 
 
 # --- The data ---------------------------------------------------------------------------------------------------------

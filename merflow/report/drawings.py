@@ -18,14 +18,13 @@ from matplotlib.patches import Rectangle
 
 from merflow.comparison import STAGES
 from merflow.files import whole
-from merflow.report.figures import FIRST, INK, MUTED, RULE, SECOND, STYLE, drawing, standalone
+from merflow.report.figures import FIRST, INK, LETTER, MUTED, RULE, SECOND, STYLE, drawing, standalone
 from merflow.tables import COMPARISON, FLOW_STATISTICS, read_table
 
 WIDTH = 5.6
 """Width of a drawing in inches."""
 LINE = 0.2
 """Height of a bar with its gap, in inches."""
-LETTER = 0.066
 HEAT = 3
 """A table of at least so many rows and columns is a heat map."""
 
@@ -124,7 +123,7 @@ def _bars_of(rows: pd.DataFrame, *, protocol: bool = False, data: bool = False) 
     """What :func:`_bars` draws of the rows of a table: those without a value of ours are ``printed``."""
     bars = []
     for row in rows.to_dict("records"):
-        value, low, high, published = (_float(row[name]) for name in ("value", "ci_low", "ci_high", "published"))
+        value, low, high, published = (as_number(row[name]) for name in ("value", "ci_low", "ci_high", "published"))
         bar = {"name": row["row"], "value": value, "low": low, "high": high, "published": published, "printed": False}
         if math.isnan(value):
             name = row["row"] if "[" in row["row"] else f"{row['row']} (published)"
@@ -185,7 +184,7 @@ def _bars(groups: Sequence[tuple[str, Sequence[Mapping]]], words: _Words, axis: 
 def _heat(rows: pd.DataFrame, names: list[str], columns: list[str], words: _Words) -> tuple[Figure, str]:
     """A cell's colour is our accuracy between the least and the most of the table."""
     cells = {(row["row"], row["column"]): row for row in rows.to_dict("records")}
-    values = [_float(row["value"]) for row in cells.values()]
+    values = [as_number(row["value"]) for row in cells.values()]
     least, most = min(values), max(values)
     legend = f"Accuracy on test clips, from {_percent(least)} (light) to {_percent(most)} (dark)."
     if rows["published"].notna().any() and (_floats(rows["published"]) > 0).any():
@@ -196,7 +195,7 @@ def _heat(rows: pd.DataFrame, names: list[str], columns: list[str], words: _Word
     for y, name in enumerate(names):
         for x, column in enumerate(columns):
             row = cells[name, column]
-            value, published = _float(row["value"]), _float(row["published"])
+            value, published = as_number(row["value"]), as_number(row["published"])
             shade = 0.05 + 0.5 * ((value - least) / (most - least) if most > least else 0.5)
             _cell(axes, x, y, shade, framed=row["differs"] == "yes")
             _two_lines(axes, x, y, _percent(value), "" if math.isnan(published) else f"({_percent(published)})")
@@ -222,8 +221,8 @@ def _confusion(rows: pd.DataFrame, words: _Words) -> tuple[Figure, str]:
     said = []
     for axes, names, (experiment, own) in zip(panels, classes, experiments.items(), strict=True):
         for row in own.to_dict("records"):
-            x, y, rate = names.index(row["column"]), names.index(row["row"]), _float(row["value"])
-            published = _float(row["published"])
+            x, y, rate = names.index(row["column"]), names.index(row["row"]), as_number(row["value"])
+            published = as_number(row["published"])
             _cell(axes, x, y, 0 if math.isnan(rate) else 0.55 * rate, framed=row["differs"] == "yes")
             brackets = "" if math.isnan(published) else f" ({_percent(published, 0)})"
             _two_lines(axes, x, y, _percent(rate, 0) + brackets, str(int(row["count"])), small=bool(brackets))
@@ -300,5 +299,6 @@ def _floats(column: pd.Series) -> pd.Series:
     return pd.to_numeric(column, errors="coerce")
 
 
-def _float(value: Any) -> float:
+def as_number(value: Any) -> float:
+    """A cell of a table as a number; NaN where it is empty."""
     return math.nan if value is None or value == "" else float(value)

@@ -40,7 +40,7 @@ STYLE = {
 }
 _WIDTH = 3.4
 """Width of a drawing in inches; the page shows it 300 to 400 pixels wide, so that text is as large as the page's."""
-_LETTER = 0.066
+LETTER = 0.066
 """Width of a letter in inches, on the safe side; layout by measuring each text takes as long as the drawing."""
 _LONGEST = 20
 """Letters of a name in a drawing; the tables have it in full."""
@@ -106,7 +106,7 @@ def forest(title: str, rows: Sequence[Mapping], prefix: str) -> str:
         height = 0.55 + 0.24 * len(rows)
         figure = Figure(figsize=(_WIDTH, height))
         figure.subplots_adjust(
-            left=(0.12 + _LETTER * max(map(len, names), default=0)) / _WIDTH,
+            left=(0.12 + LETTER * max(map(len, names), default=0)) / _WIDTH,
             right=1 - 0.08 / _WIDTH,
             top=1 - 0.26 / height,
             bottom=0.22 / height,
