@@ -21,6 +21,7 @@ from merflow.clips import database
 from merflow.errors import ConfigError, InputError
 from merflow.protocols import folds
 from merflow.resize import area_resize
+from merflow.splits import read_folds
 from merflow.tables import ACCURACY_TRAIN, PREDICTIONS, write_table
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,12 @@ class FlowImages:
     label: np.ndarray
     images: np.ndarray | None
 
+    @property
+    def clips(self) -> list[dict[str, str]]:
+        """``dataset, subject, clip`` of each."""
+        columns = zip(self.dataset, self.subject, self.clip, strict=True)
+        return [{"dataset": dataset, "subject": subject, "clip": clip} for dataset, subject, clip in columns]
+
 
 def run(
     caches: Sequence[Path], system: str, predictions: Path, accuracy_train: Path, settings: Mapping[str, Any]
@@ -64,7 +71,7 @@ def run(
         predictions: output, one row per labelled clip and seed.
         accuracy_train: output, one row per fold and seed.
         settings: ``experiment`` (name), ``protocol``, ``classes`` (names, in order), ``seeds``; ``labels`` as in
-            :func:`read_flow_images`.
+            :func:`read_flow_images`; ``splits`` ({seed: table of splits}) as of :func:`merflow.finetune.folds_of`.
 
     Raises:
         ConfigError: unknown system or protocol.
@@ -78,9 +85,13 @@ def run(
     images = np.zeros((len(label), 0), np.float32) if data.images is None else data.images
     rows, accuracies = [], []
     for seed in settings.get("seeds", [0]):
-        for fold in folds(settings["protocol"], data.subject, label, seed=seed, settings=settings):
-            train = np.union1d(fold.train, fold.validation)
-            model = fit(system, images[train], label[train], len(classes), seed)
+        if "splits" in settings:
+            parts = read_folds(Path(settings["splits"][seed]), data.clips)
+        else:
+            parts = folds(settings["protocol"], data.subject, label, seed=seed, settings=settings)
+        for fold in parts:
+            rows_known, known = fold.without_test(images, label)
+            model = fit(system, rows_known, known, len(classes), seed)
             probabilities = model(images[fold.test])
             common = {"experiment": settings["experiment"], "repeat": seed, "fold": fold.name}
             for place, own in zip(fold.test, probabilities, strict=True):
@@ -95,9 +106,9 @@ def run(
                     }
                     | {f"p_{name}": float(p) for name, p in zip(classes, own, strict=True)}
                 )
-            accuracy = float((model(images[train]).argmax(1) == label[train]).mean())
-            accuracies.append(common | {"stage": "finetune", "accuracy": accuracy, "n": len(train)})
-            log.info("fold %s: %d clips train, %d are predicted", fold.name, len(train), len(fold.test))
+            accuracy = float((model(rows_known).argmax(1) == known).mean())
+            accuracies.append(common | {"stage": "finetune", "accuracy": accuracy, "n": len(known)})
+            log.info("fold %s: %d clips train, %d are predicted", fold.name, len(known), len(fold.test))
     write_table(rows, predictions, PREDICTIONS)
     write_table(accuracies, accuracy_train, ACCURACY_TRAIN)
 

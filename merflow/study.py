@@ -163,6 +163,8 @@ class Study:
                 # Where a seed draws the split, the floors repeat it; else they draw nothing that matters.
                 seeds = experiment["seeds"] if "seeds" in SPLIT_OF.get(experiment["protocol"], ()) else [0]
                 floors[name] = own | {"system": system, "seeds": seeds}
+                # The split is that of the experiment; a floor trains on its validation clips too.
+                floors[name]["head"] = {"validation": experiment["head"]["validation"]}
         return declared | floors
 
     @property
@@ -375,7 +377,7 @@ class Study:
         """Everything beside the features that decides the training of the head."""
         e = self.experiments[experiment]
         own = {name: e[name] for name in ("branches", "fusion", "loss", "head", "protocol", "seeds", *SPLIT)}
-        return own | self._recognised(experiment)
+        return own | self._recognised(experiment) | {"splits": self.split_files(experiment)}
 
     def folds(self, experiment: str) -> dict[str, str]:
         """Name of each fold by its file key, of the subjects with a labelled clip that can be used."""
@@ -397,6 +399,7 @@ class Study:
         }
         seeds = [network["seed"] for network in self._networks(e, int(seed)).values()]
         own |= {"signal": e["temporal"]["signal"], "network_seeds": seeds}
+        own["splits"] = {int(seed): self.split_files(experiment)[int(seed)]}
         return own | self._recognised(experiment)
 
     def fold_graphs(self, experiment: str, seed: int) -> list[str]:
@@ -420,7 +423,7 @@ class Study:
         """Settings of a baseline."""
         e = self.experiments[experiment]
         own = {name: e[name] for name in ("system", "protocol", "seeds", *SPLIT)}
-        return own | self._recognised(experiment)
+        return own | self._recognised(experiment) | {"splits": self.split_files(experiment)}
 
     def _recognised(self, experiment: str) -> dict[str, Any]:
         """What an experiment recognises; ``labels`` only where they are not those of the caches."""
@@ -442,6 +445,73 @@ class Study:
             "config": self.config,
             "benchmarks": f"{self.results}/benchmarks",
         }
+
+    # --- splits -------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def splits(self) -> dict[str, dict[str, Any]]:
+        """What decides each split but its seed, by the name that its files begin with; cells of tables included.
+
+        Experiments on the same clips under the same protocol have one in common.
+        """
+        found = {}
+        for experiment, e in self.experiments.items():
+            recognised = self._recognised(experiment)
+            del recognised["experiment"]
+            own = {name: e[name] for name in ("prep", "protocol", *SPLIT)} | {"validation": e["head"]["validation"]}
+            found[self.split_name(experiment)] = recognised | own
+        return found | {name: split for inner in self._tables.values() for name, split in inner.splits.items()}
+
+    def split_name(self, experiment: str) -> str:
+        """What the names of an experiment's files of splits begin with; a corrected label changes no name."""
+        e = self.experiments[experiment]
+        asked = [_joined(e[name]) for name in SPLIT_OF.get(e["protocol"], ()) if name in SPLIT]
+        own = digest(
+            self.micro(experiment), e["prep"], asked, _frozen(e.get("classes")), float(e["head"]["validation"])
+        )
+        return f"{e['protocol']}-{'-'.join(self.micro(experiment))[:80]}-{own[:6]}"
+
+    def split_files(self, experiment: str) -> dict[int, str]:
+        """The table of splits of each seed."""
+        folder, name = f"{self.results}/{self.name}/splits", self.split_name(experiment)
+        return {seed: f"{folder}/{name}-seed{seed}.csv" for seed in self.experiments[experiment]["seeds"]}
+
+    # --- leakage audit ------------------------------------------------------------------------------------------------
+
+    def audit_plan(self) -> list[dict[str, Any]]:
+        """What :func:`merflow.audit.audit` checks: every experiment, and the cells of a table once for each split."""
+        plan = [self._audited(name) | {"experiment": name, "scored": True} for name in self.experiments]
+        for table, inner in self._tables.items():
+            entries: dict[str, dict[str, Any]] = {}
+            for cell in inner.experiments:
+                entry = inner._audited(cell)
+                entries.setdefault(digest(entry), entry | {"experiment": f"table {table}: {cell}", "scored": False})
+            alone = {"experiment": f"table {table}"} if len(entries) == 1 else {}
+            plan += [entry | alone for entry in entries.values()]
+        return plan
+
+    def _audited(self, experiment: str) -> dict[str, Any]:
+        e, data = self.experiments[experiment], f"{self.results}/data"
+        learned, macro = e["system"] in LEARNED, e.get("macro", NO_MACRO)
+        pretrains = learned and macro != NO_MACRO
+        return {
+            "splits": self.split_files(experiment),
+            "caches": {dataset: f"{data}/{dataset}/{e['prep']}/cache.h5" for dataset in self.micro(experiment)},
+            "macro": f"{data}/{macro}/{e['prep']}/cache.h5" if pretrains else "",
+            "same_people": [d for d in self.micro(experiment) if pretrains and self._source(d) == self._source(macro)],
+            "excluded": pretrains and self._excludes(e),
+            "divides": e["protocol"] == "paper-holdout",
+            "fitted": ["train"] if learned else ["train", "validation"],
+        }
+
+    def _source(self, dataset: str) -> str:
+        """Whose names of people a dataset has: two with the same answer call one person by one name.
+
+        MMEW's macro and micro clips do, and manifests, which one user writes. Demo datasets count their people from
+        one each, and draw different faces for them.
+        """
+        layout = self.config["datasets"][dataset]["layout"]
+        return dataset if self.is_demo(dataset) else layout.removesuffix("-macro").removesuffix("-micro")
 
     # --- tables of variants -------------------------------------------------------------------------------------------
 
@@ -470,9 +540,10 @@ class Study:
         ]
 
     def table_files(self, table: str, kind: str) -> list[str]:
-        """Files that a table's cells need, each once: ``features`` or ``weights``."""
+        """Files that a table's cells need, each once: ``features``, ``weights`` or ``splits``."""
         inner = self._tables[table]
-        files = inner.feature_files if kind == "features" else inner.weight_files
+        kinds = {"features": inner.feature_files, "weights": inner.weight_files}
+        files = kinds.get(kind, lambda name: inner.split_files(name).values())
         return list(dict.fromkeys(file for name in inner.experiments for file in files(name)))
 
     # --- figures ------------------------------------------------------------------------------------------------------

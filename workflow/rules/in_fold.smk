@@ -4,6 +4,7 @@ rule train_fold:
         graphs=lambda wildcards: graphs_of_experiment(wildcards.in_fold, wildcards.seed),
         weights=lambda wildcards: study.fold_weights(wildcards.in_fold, wildcards.seed),
         macro=lambda wildcards: study.fold_macro(wildcards.in_fold),
+        splits=lambda wildcards: study.split_files(wildcards.in_fold)[int(wildcards.seed)],
     output:
         predictions=f"<results>/{study.name}/experiments/{{in_fold}}/folds/{{seed}}/{{fold}}/predictions.csv",
         accuracy=f"<results>/{study.name}/experiments/{{in_fold}}/folds/{{seed}}/{{fold}}/accuracy_train.csv",
