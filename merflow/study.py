@@ -18,6 +18,7 @@ from merflow.datasets.entries import relabel, unknown_words
 from merflow.datasets.labels import class_set
 from merflow.errors import ConfigError, InputError, MerflowError
 from merflow.files import digest, key
+from merflow.models.registry import NETWORKS, own_settings
 from merflow.protocols import fold_names
 from merflow.sources import source_token
 
@@ -147,7 +148,7 @@ class Study:
         declared = dict(self.config["experiments"])
         groups: dict[tuple, dict[str, Any]] = {}
         for experiment in declared.values():
-            if experiment["system"] in LEARNED:
+            if experiment["system"] in LEARNED or experiment["system"] in NETWORKS:
                 groups.setdefault(_comparison(experiment), experiment)
         have = {(e["system"], *_comparison(e)) for e in declared.values()}
         floors: dict[str, dict[str, Any]] = {}
@@ -160,14 +161,16 @@ class Study:
                 )
                 name = f"floor-{name}" if name in declared else name
                 own = {k: experiment[k] for k in ("micro", "prep", "protocol", *SPLIT, "classes") if k in experiment}
-                # Where a seed draws the split, the floors repeat it; else they draw nothing that matters.
-                seeds = experiment["seeds"] if "seeds" in SPLIT_OF.get(experiment["protocol"], ()) else [0]
-                floors[name] = own | {"system": system, "seeds": seeds}
+                if system in NETWORKS:
+                    own["network"] = own_settings(system, self.config["network"])
+                # Where a seed draws the split or weights, the floors repeat it; else they draw nothing that matters.
+                drawn = system in NETWORKS or "seeds" in SPLIT_OF.get(experiment["protocol"], ())
+                floors[name] = own | {"system": system, "seeds": experiment["seeds"] if drawn else [0]}
         return declared | floors
 
     @property
     def learned(self) -> list[str]:
-        """Names of the experiments that train a network."""
+        """Names of the experiments whose networks have graphs (TSDGCN)."""
         return [name for name, experiment in self.experiments.items() if experiment["system"] in LEARNED]
 
     @property
@@ -177,12 +180,22 @@ class Study:
 
     @property
     def in_fold(self) -> list[str]:
-        """Experiments whose networks depend on the fold (:mod:`merflow.in_fold`)."""
+        """Experiments of which each fold is a job: their networks depend on it."""
+        return self.graphs_in_fold + self.flow_networks
+
+    @property
+    def graphs_in_fold(self) -> list[str]:
+        """Experiments whose networks with graphs depend on the fold (:mod:`merflow.in_fold`)."""
         return [
             name
             for name in self.learned
             if self.experiments[name]["transfer"] == "end-to-end" or self._excludes(self.experiments[name])
         ]
+
+    @property
+    def flow_networks(self) -> list[str]:
+        """Experiments, floors among them, that train a network on flow images (:mod:`merflow.flow_networks`)."""
+        return [name for name, experiment in self.experiments.items() if experiment["system"] in NETWORKS]
 
     @property
     def pretrained(self) -> list[str]:
@@ -198,8 +211,8 @@ class Study:
 
     @property
     def floors(self) -> list[str]:
-        """Names of the experiments that are baselines."""
-        return [name for name in self.experiments if name not in self.learned]
+        """Names of the experiments that are baselines without a network."""
+        return [name for name in self.experiments if name not in [*self.learned, *self.flow_networks]]
 
     def micro(self, experiment: str) -> list[str]:
         """Datasets that an experiment recognises."""
@@ -399,6 +412,11 @@ class Study:
         own |= {"signal": e["temporal"]["signal"], "network_seeds": seeds}
         return own | self._recognised(experiment)
 
+    def network_settings(self, experiment: str) -> dict[str, Any]:
+        """Everything beside the caches that decides the training of a network on flow images."""
+        e = self.experiments[experiment]
+        return {name: e[name] for name in ("system", "network", "protocol", *SPLIT)} | self._recognised(experiment)
+
     def fold_graphs(self, experiment: str, seed: int) -> list[str]:
         """Graph of each network of one repeat, in the order of ``graphs``."""
         return [network["graph"] for network in self._networks(self.experiments[experiment], seed).values()]
@@ -519,7 +537,8 @@ class Study:
     def tried(self) -> int:
         """How many different configurations of networks the study trains, cells of tables included."""
         cells = [cell for name in self.config["tables"] for _, _, cell in table_cells(self.config, name)]
-        return len({_configuration(e) for e in [*(self.experiments[name] for name in self.learned), *cells]})
+        trained = [*self.learned, *self.flow_networks]
+        return len({_configuration(e) for e in [*(self.experiments[name] for name in trained), *cells]})
 
     def _shown(self, experiment: str) -> dict[str, Any]:
         e = self.experiments[experiment]
@@ -620,6 +639,9 @@ def subject_key(subject: str) -> str:
 
 def _configuration(experiment: Mapping[str, Any]) -> str:
     """An experiment as text that is the same for equal settings: 1 and 1.0; the focal parameters of a cross entropy."""
+    if experiment["system"] in NETWORKS:
+        used = ("system", "micro", "prep", "protocol", *SPLIT, "classes", "seeds", "network")
+        return json.dumps(_numbers_as_floats({name: experiment.get(name) for name in used}), sort_keys=True)
     loss = experiment["loss"]
     unused = ("alpha", "gamma") if loss["name"] == "cross-entropy" else ()
     own = dict(experiment) | {"loss": {name: value for name, value in loss.items() if name not in unused}}
