@@ -144,10 +144,14 @@ def answer(study: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> dict
 
 
 def is_floor(name: str, study: Mapping[str, Any]) -> bool:
-    """Whether an experiment is a baseline: by its system where the study tells it, else by its name."""
-    experiments = {**study["config"].get("experiments", {}), **study.get("experiments", {})}
+    """Whether an experiment is a baseline: by its system where the study tells it, else by its name.
+
+    A network is one where it runs beside the declared experiments (`floors`), not where it is one of them.
+    """
+    declared = study["config"].get("experiments", {})
+    experiments = {**declared, **study.get("experiments", {})}
     if name in experiments:
-        return experiments[name]["system"] in FLOORS
+        return experiments[name]["system"] in FLOORS or (bool(declared) and name not in declared)
     return name.removeprefix("floor-").startswith(FLOORS)
 
 

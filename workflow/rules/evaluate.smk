@@ -28,7 +28,8 @@ rule gather_tables:
         metrics=of_experiments("metrics", study.experiments),
         accuracy=of_experiments("pretraining/accuracy_train", study.pretrained)
         + of_experiments("accuracy_train", study.experiments),
-        curves=of_experiments("pretraining/curves", study.pretrained) + of_experiments("curves", study.learned),
+        curves=of_experiments("pretraining/curves", study.pretrained)
+        + of_experiments("curves", study.learned + study.flow_networks),
     output:
         predictions=report(
             f"<results>/{study.name}/predictions.csv", caption="../report/predictions.rst", category="Tables"
