@@ -52,6 +52,7 @@ rule all:
         f"<results>/{study.name}/metrics.csv",
         f"<results>/{study.name}/predictions.csv",
         f"<results>/{study.name}/audit.csv",
+        f"<results>/{study.name}/differences.csv",
 
 
 include: "workflow/rules/common.smk"
