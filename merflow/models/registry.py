@@ -27,11 +27,11 @@ class System(NamedTuple):
 NETWORKS = {
     "ststnet": System(
         "merflow.models.ststnet:STSTNet",
-        {"epochs": 800, "patience": 100, "learning_rate": 5e-5, "dropout": 0.5},
+        {"epochs": 200, "patience": 40, "learning_rate": 5e-4, "dropout": 0.5},
     ),
     "off-apexnet": System(
         "merflow.models.off_apexnet:OFFApexNet",
-        {"epochs": 3000, "patience": 100, "learning_rate": 1e-4, "dropout": 0.0},
+        {"epochs": 3000, "patience": 40, "learning_rate": 1e-4, "dropout": 0.0},
     ),
 }
 
