@@ -1,6 +1,6 @@
 """Time and numbers of the networks on flow images, on a composite as large as that of MEGC2019: 442 clips, 68 people.
 
-    python bench/networks.py --json            the whole leave-one-subject-out of STSTNet through the workflow
+    python bench/networks.py --json            # the whole leave-one-subject-out of STSTNet through the workflow
 
 The images are synthetic (a class has a place and a direction of motion, a person a strength, the rest is noise), so UF1
 says only that the networks learn; the time is that of real images of 28 x 28 pixels.

@@ -33,7 +33,7 @@ class STSTNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Flow images ``[clips, 3 (u, v, strain), 28, 28]`` to class scores ``[clips, classes]``."""
-        x = x.contiguous(memory_format=torch.channels_last)  # A third faster on a CPU.
+        x = x.contiguous(memory_format=torch.channels_last)  # Faster on a CPU.
         maps = self.normalise(functional.relu(self.streams(x), inplace=True))
         maps = self.dropout(functional.max_pool2d(maps, 3, 3, padding=1))
         return self.classify(functional.avg_pool2d(maps, 2).flatten(1))
