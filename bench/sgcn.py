@@ -29,7 +29,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MKL_CBWR": "AVX2"}
+THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MKL_CBWR": "AVX2,STRICT"}
 KEEP = str(2**32)
 ALLOCATORS = {
     "default": {},

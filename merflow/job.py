@@ -15,8 +15,9 @@ THREADS = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENCV_FOR_THREADS_NUM": "1",
-    # The same instruction path, hence the same bits, whatever the number of threads or the alignment of arrays.
-    "MKL_CBWR": "AVX2",
+    # The same instruction path and order of sums, hence the same bits, whatever the number of threads (STRICT: without
+    # it two threads gave other bits on some processors) and the alignment of arrays.
+    "MKL_CBWR": "AVX2,STRICT",
     # glibc hands large blocks back to the system and fetches them anew in every training step; keeping them saves the
     # page faults, some 5 % of a step.
     "MALLOC_MMAP_THRESHOLD_": str(1 << 28),
