@@ -251,7 +251,7 @@ def test_the_number_of_fitted_clips_is_that_of_the_rows_handed_over(tmp_path, mo
     monkeypatch.setattr(finetuning, "load_samples", lambda *_: samples)
 
     def reported():
-        (found,) = finetuning.answer({0: []}, settings, [{"name": "cross-entropy"}])
+        ((found,),) = finetuning.answer([finetuning.Task({0: []}, settings, [{"name": "cross-entropy"}])])
         return [row["n"] for row in found.accuracy_train]
 
     assert reported() == [3, 3, 3]
