@@ -51,6 +51,8 @@ rule all:
         f"<results>/{study.name}/report.html",
         f"<results>/{study.name}/metrics.csv",
         f"<results>/{study.name}/predictions.csv",
+        f"<results>/{study.name}/audit.csv",
+        f"<results>/{study.name}/differences.csv",
 
 
 include: "workflow/rules/common.smk"
@@ -64,10 +66,12 @@ include: "workflow/rules/flow_images.smk"
 include: "workflow/rules/graph.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/features.smk"
+include: "workflow/rules/splits.smk"
 include: "workflow/rules/finetune.smk"
 include: "workflow/rules/in_fold.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/audit.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 

@@ -120,6 +120,7 @@ def measure(work: Path, folds: int) -> dict[str, Any]:
         extract_all[0]()  # Imported, warm.
         costs = [seconds(one) for one in extract_all]
         for cell in (cell for own in cells.values() for cell in own):
+            del cell["settings"]["splits"]  # Drawn here, as the files would be.
             cell["features"] = {
                 seed: [[features[file] for file in files] for files in datasets]
                 for seed, datasets in cell["features"].items()

@@ -7,48 +7,25 @@ the field (Liong et al.: Shallow triple stream three-dimensional CNN, FG 2019).
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from merflow.clips import database
-from merflow.errors import ConfigError, InputError
+from merflow.apex_flow import read_flow_images
+from merflow.errors import ConfigError
 from merflow.protocols import folds
-from merflow.resize import area_resize
+from merflow.splits import read_folds
 from merflow.tables import ACCURACY_TRAIN, PREDICTIONS, write_table
 
 log = logging.getLogger(__name__)
 
-SIDE = 28
-"""Side of the flow image in pixels."""
 C = 1e-3
 """Inverse strength of the penalty: weak enough to learn, strong for 2352 inputs and some hundred clips. Never tuned."""
 SYSTEMS = ("majority", "linear-svm", "softmax")
-
-
-@dataclass(frozen=True)
-class FlowImages:
-    """Labelled clips and their flow images.
-
-    Attributes:
-        dataset: name of the dataset of each clip.
-        subject: subject of each clip.
-        clip: name of each clip.
-        label: class of each clip.
-        images: float32 [n, 3 * SIDE * SIDE], u, v and strain at the apex; None if not asked for.
-    """
-
-    dataset: list[str]
-    subject: list[str]
-    clip: list[str]
-    label: np.ndarray
-    images: np.ndarray | None
 
 
 def run(
@@ -64,7 +41,7 @@ def run(
         predictions: output, one row per labelled clip and seed.
         accuracy_train: output, one row per fold and seed.
         settings: ``experiment`` (name), ``protocol``, ``classes`` (names, in order), ``seeds``; ``labels`` as in
-            :func:`read_flow_images`.
+            :func:`read_flow_images`; ``splits`` ({seed: table of splits}) as of :func:`merflow.finetune.folds_of`.
 
     Raises:
         ConfigError: unknown system or protocol.
@@ -78,9 +55,13 @@ def run(
     images = np.zeros((len(label), 0), np.float32) if data.images is None else data.images
     rows, accuracies = [], []
     for seed in settings.get("seeds", [0]):
-        for fold in folds(settings["protocol"], data.subject, label, seed=seed, settings=settings):
-            train = np.union1d(fold.train, fold.validation)
-            model = fit(system, images[train], label[train], len(classes), seed)
+        if "splits" in settings:
+            parts = read_folds(Path(settings["splits"][seed]), data.clips)
+        else:
+            parts = folds(settings["protocol"], data.subject, label, seed=seed, settings=settings)
+        for fold in parts:
+            rows_known, known = fold.without_test(images, label)
+            model = fit(system, rows_known, known, len(classes), seed)
             probabilities = model(images[fold.test])
             common = {"experiment": settings["experiment"], "repeat": seed, "fold": fold.name}
             for place, own in zip(fold.test, probabilities, strict=True):
@@ -95,58 +76,11 @@ def run(
                     }
                     | {f"p_{name}": float(p) for name, p in zip(classes, own, strict=True)}
                 )
-            accuracy = float((model(images[train]).argmax(1) == label[train]).mean())
-            accuracies.append(common | {"stage": "finetune", "accuracy": accuracy, "n": len(train)})
-            log.info("fold %s: %d clips train, %d are predicted", fold.name, len(train), len(fold.test))
+            accuracy = float((model(rows_known).argmax(1) == known).mean())
+            accuracies.append(common | {"stage": "finetune", "accuracy": accuracy, "n": len(known)})
+            log.info("fold %s: %d clips train, %d are predicted", fold.name, len(known), len(fold.test))
     write_table(rows, predictions, PREDICTIONS)
     write_table(accuracies, accuracy_train, ACCURACY_TRAIN)
-
-
-def read_flow_images(
-    caches: Sequence[Path],
-    classes: Sequence[str],
-    images: bool = True,
-    labels: Mapping[str, Mapping[str, str]] | None = None,
-) -> FlowImages:
-    """Labelled clips of some caches, one clip in memory at a time; clips with another or no label are left out.
-
-    ``labels`` ({dataset: {clip: label}}) stand in place of those of the caches.
-
-    Raises:
-        InputError: a cache cannot be read, has no flow, or no clip is left.
-    """
-    dataset: list[str] = []
-    found: dict[str, list] = {"subject": [], "clip": [], "label": []}
-    vectors = []
-    for path in caches:
-        try:
-            file = h5py.File(path)
-        except OSError as error:
-            raise InputError(f"{path} cannot be read as a cache: {error}; make it anew") from error
-        with file:
-            columns = {column: file[column].asstr()[()] for column in found}
-            name = str(file.attrs["dataset"])
-            if name in (labels or {}):
-                columns["label"] = np.array([labels[name].get(clip, "") for clip in columns["clip"]], dtype=object)
-            chosen = np.flatnonzero(np.isin(columns["label"], list(classes)))
-            if images and file["flow"].shape[1] == 0 and chosen.size:
-                raise InputError(f"{path} holds still images without flow; baselines on flow images need moving clips")
-            apex = file["apex_index"][()] if images else None
-            for place in chosen:
-                if images:
-                    image = file["flow"][place, apex[place]].astype(np.float32)
-                    if not np.isfinite(image).all():
-                        raise InputError(
-                            f"{path}: the flow of clip {columns['clip'][place]} is not finite; make it anew"
-                        )
-                    vectors.append(area_resize(image, SIDE).ravel())
-            dataset += [database(columns["subject"][place], name) for place in chosen]
-            for column in found:
-                found[column] += columns[column][chosen].tolist()
-    if not dataset:
-        raise InputError(f"no clip of {', '.join(map(str, caches))} has one of the labels {', '.join(classes)}")
-    stacked = np.stack(vectors) if images else None
-    return FlowImages(dataset, found["subject"], found["clip"], np.array(found["label"]), stacked)
 
 
 class Model:

@@ -10,12 +10,13 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from merflow.errors import ConfigError
+from merflow.models.registry import NETWORKS, own_settings
 from merflow.variants import label, published, variants, varied
 
 SCHEMA = Path(__file__).parents[1] / "workflow" / "schemas" / "config.schema.yaml"
 REPLACED = ("datasets", "experiments")
 """Blocks of an overlay that replace those of the base as a whole: a user's study has no demo clips in it."""
-STUDY_BLOCKS = ("graph", "pretrain", "temporal", "head")
+STUDY_BLOCKS = ("graph", "pretrain", "temporal", "head", "network")
 """Blocks that an experiment takes from the study and may override key by key."""
 RATES = {"paper": 1e-5, "untrained": 5e-4}
 """Adam's learning rate where none is given: the paper's, with which a network that has learnt nothing stays there."""
@@ -27,7 +28,7 @@ FLOW_IMAGE_KEYS = ("channels", "scaling")
 NO_MACRO = "none"
 """Value of ``macro`` where nothing is pre-trained."""
 LEARNED = {"tsdgcn"}
-"""Systems that are networks; the others are floors."""
+"""Systems with graphs and a pre-training; those of the registry read flow images, the others are floors."""
 
 
 def load_config(base: Path, overlay: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,13 +69,14 @@ def settle(settings: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: as :func:`load_config`.
     """
-    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    schema = _schema()
     settings = _labels_as_text(settings)
     problems = sorted(set(_schema_problems(settings, schema)))
     if problems:
         raise ConfigError(_listed(problems))
     settings = deepcopy(dict(settings))
     experiments = settings["experiments"]
+    blocks = {name for name, experiment in experiments.items() if "network" in experiment}
     for name, experiment in experiments.items():
         own = {block: experiment[block] for block in STUDY_BLOCKS if block in experiment}
         study = {block: settings[block] for block in STUDY_BLOCKS if block in settings}
@@ -88,11 +90,28 @@ def settle(settings: Mapping[str, Any]) -> dict[str, Any]:
             experiment["transfer"] = "end-to-end"
         if experiment["head"]["learning_rate"] is None:
             experiment["head"]["learning_rate"] = RATES["untrained" if untrained else "paper"]
-    problems = list(_cross_problems(settings)) + list(_table_problems(settings, schema))
+        block = experiment.pop("network")
+        if experiment["system"] in NETWORKS:
+            experiment["network"] = own_settings(experiment["system"], block)
+    problems = [
+        f"experiments.{name}.network: only the systems {', '.join(NETWORKS)} have it"
+        for name in sorted(blocks)
+        if experiments[name]["system"] not in NETWORKS
+    ]
+    problems += list(_cross_problems(settings)) + list(_table_problems(settings, schema))
     problems += _figure_problems(settings)
     if problems:
         raise ConfigError(_listed(problems))
     return settings
+
+
+def _schema() -> dict[str, Any]:
+    """The schema, with the systems of the registry among those that it allows."""
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    experiment = schema["properties"]["experiments"]["additionalProperties"]["properties"]
+    for place in (experiment["system"], schema["properties"]["floors"]["items"]):
+        place["enum"] += NETWORKS
+    return schema
 
 
 def _labels_as_text(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from merflow.clips import database
 from merflow.errors import ConfigError, InputError
 from merflow.heads import Course, Lesson, probabilities, train_heads
 from merflow.protocols import Fold, folds
+from merflow.splits import read_folds
 from merflow.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, write_table
 from merflow.training import class_numbers
 
@@ -72,7 +73,7 @@ def finetune(
         curves: output, one row per seed, fold, epoch and split.
         settings: ``experiment, branches, fusion`` (stack or concat), ``loss, head, protocol``; if given, ``datasets``
             (names in the order of the files; else those in the files), ``classes`` (else those of the files) and
-            ``labels`` ({dataset: {clip: label}}; else those of the files). The
+            ``labels`` ({dataset: {clip: label}}; else those of the files) and ``splits`` ({seed: table of splits}). The
             head's: ``hidden, dropout, learning_rate, decay, epochs, patience, batch, weight_decay, validation``.
     """
     ((answers,),) = answer([Task(features, settings, [settings["loss"]])])
@@ -158,7 +159,7 @@ def _answer(repeats: Sequence[_Repeat], answers: Sequence[Sequence[Answers]]) ->
                 found = answers[repeat.number][place]
                 accuracy = float((known[place].argmax(axis=1) == own.labels).mean())
                 found.predictions.extend(answer_rows(repeat.samples, fold, chances[place], names))
-                about = {"fold": fold.name, "stage": "finetune", "accuracy": accuracy, "n": len(fold.train)}
+                about = {"fold": fold.name, "stage": "finetune", "accuracy": accuracy, "n": len(own.labels)}
                 found.accuracy_train.append(names | about)
                 about = {"stage": "finetune", "name": fold.name}
                 found.curves.extend(names | about | row for row in head.training.curve)
@@ -176,7 +177,13 @@ def lesson(samples: Samples, fold: Fold, seed: tuple[int, ...]) -> Lesson:
 
 
 def folds_of(samples: Samples, settings: Mapping[str, Any], seed: int) -> list[Fold]:
-    """The folds of labelled clips under the settings of an experiment (:func:`merflow.protocols.folds`)."""
+    """The folds of labelled clips under the settings of an experiment.
+
+    They are read from the file that all compared systems share: ``splits`` of the settings, by seed. Settings without
+    it, outside a workflow, draw what such a file would hold (:func:`merflow.protocols.folds`).
+    """
+    if "splits" in settings:
+        return read_folds(Path(settings["splits"][seed]), samples.clips)
     return folds(
         settings["protocol"],
         samples.subjects,

@@ -24,11 +24,10 @@ from merflow.finetune import Samples, answer_rows, folds_of, fuse, lesson
 from merflow.graph import Graph
 from merflow.heads import Course, Head, train_heads
 from merflow.losses import make_loss
-from merflow.models import network
-from merflow.models.sgcn import HIDDEN
+from merflow.models.sgcn import HIDDEN, SGCN
 from merflow.pretrain import load_network, macro_images
 from merflow.protocols import Fold, hold_out
-from merflow.signals import ROWS_PER_FLOW, flow_signal, grey_signal
+from merflow.signals import ROWS_PER_FLOW, centred, flow_signal, grey_signal
 from merflow.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, write_table
 from merflow.training import Rows, Schedule, class_numbers, device, fit, repeatable, scores_of
 
@@ -99,7 +98,7 @@ def train_fold(
                 networks.append(pretrain_without(macro, plan, tested, settings["pretrain"], (own, number)))
             else:
                 with repeatable(own, number):
-                    networks.append(network("sgcn")(plan, len(samples.classes)))
+                    networks.append(SGCN(plan, len(samples.classes)))
         if not weights and macro is None:
             samples = replace(samples, rows=centred(samples.rows, part.train))
         chances, known, course = _train(samples, part, networks, settings, (seed, number))
@@ -153,21 +152,6 @@ def _train(
         return chances(part.test), chances(part.train), course.curve
 
 
-def centred(rows: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Rows less the mean picture of the training clips, at deviation 1: for networks that nothing was trained before.
-
-    Flow images that others scaled have their zero anywhere. Each place among a clip's rows has a mean picture and one
-    divisor of its own, so that the shape of a picture stays.
-
-    Args:
-        rows: ``[clips, rows, pixels]``.
-        train: places of the training clips.
-    """
-    mean = rows[train].mean(axis=0)
-    deviation = (rows[train] - mean).std(axis=(0, 2))
-    return ((rows - mean) / np.maximum(deviation, 1e-6)[:, None]).astype(np.float32)
-
-
 @torch.no_grad()
 def _features(networks: Sequence[nn.Module], rows: np.ndarray, images: int) -> np.ndarray:
     """Outputs of the fully connected layers (X^fc of Eq. 4), float32 ``[clips, rows, features]``."""
@@ -207,7 +191,7 @@ def pretrain_without(
     x, y = torch.from_numpy(images[kept]).to(device()), torch.from_numpy(labels[kept]).to(device())
     train, held = hold_out(subjects[kept], labels[kept], share=settings["validation"], seed=seed)
     with repeatable(*seed):
-        model = network("sgcn")(plan, len(classes), dropout=settings["dropout"]).to(device())
+        model = SGCN(plan, len(classes), dropout=settings["dropout"]).to(device())
         validation = Rows(x[held], y[held]) if len(held) else None
         fit(model, functional.cross_entropy, Rows(x[train], y[train]), validation, Schedule.of(settings), plan.name)
     return model

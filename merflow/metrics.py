@@ -5,11 +5,13 @@ as in See et al.: MEGC 2019, the second facial micro-expressions grand challenge
 counts pooled over all folds, never as a mean of the folds' own scores.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
 from merflow.errors import InputError
 
@@ -187,6 +189,96 @@ def paired_difference(
         interval = (np.nan, np.nan) if few else _interval(_mean(a[name], axis=1) - _mean(b[name], axis=1))
         result[name] = (float(at[name] - bt[name]), *interval)
     return result
+
+
+class Difference(NamedTuple):
+    """How much better one system is than another: pooled values, mean over repeats; 95 % interval; two-sided p."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+def paired_differences(
+    tables: Mapping[str, pd.DataFrame], classes: Sequence[str], repeats: int = 10_000, seed: int = 0
+) -> dict[tuple[str, str], dict[str, Difference]]:
+    """Every pair of systems by paired bootstrap over subjects: all systems are scored on the same resampled people.
+
+    The p value is twice the share of resamples in which the difference is not on its own side of zero, the pair itself
+    counted as one of them. It is not let below 2 / 2^subjects: by chance alone so few people all favour one system that
+    often. With 5 people no difference is real at a level of 0.05, whatever the resamples say.
+
+    Args:
+        tables: predictions of each system, as in :func:`subject_counts`, of the same clips.
+        classes: names of the classes, in order.
+        repeats: number of resamples.
+        seed: of the draws.
+
+    Returns:
+        For each pair (first, second), in the order of ``tables``, for each overall metric, first less second. NaN where
+        there are fewer than two subjects.
+    """
+    counts = {name: subject_counts(table, classes) for name, table in tables.items()}
+    subjects = {own.shape[1] for own in counts.values()}
+    if len(subjects) > 1:
+        raise InputError("systems can be compared on the same clips only, and these tables differ in their subjects")
+    (people,) = subjects or {0}
+    draws = _draws(people, repeats, seed)
+    values, drawn = {}, {}
+    for name, own in counts.items():
+        pooled, resampled = rates(own.sum(1)), _resampled(own, draws)
+        values[name] = {metric: float(_mean(pooled[metric])) for metric in OVERALL}
+        drawn[name] = {metric: _mean(resampled[metric], axis=1) for metric in OVERALL}
+    found: dict[tuple[str, str], dict[str, Difference]] = {}
+    for first, second in combinations(tables, 2):
+        own = found[first, second] = {}
+        for metric in OVERALL:
+            value, apart = values[first][metric] - values[second][metric], drawn[first][metric] - drawn[second][metric]
+            if people < 2:
+                own[metric] = Difference(value, np.nan, np.nan, np.nan)
+                continue
+            beyond = 1 + min((apart <= 0).sum(), (apart >= 0).sum())
+            p = min(1.0, max(2 * beyond / (1 + len(apart)), 2.0 ** (1 - people)))
+            own[metric] = Difference(value, *_interval(apart), float(p))
+    return found
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Correct p values for their number (Holm: A simple sequentially rejective multiple test procedure, 1979).
+
+    NaN stays NaN and does not count.
+    """
+    values = np.asarray(p, dtype=float)
+    corrected, largest = np.full(len(values), np.nan), 0.0
+    order = [place for place in np.argsort(values, kind="stable") if np.isfinite(values[place])]
+    for rank, place in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * values[place]))
+        corrected[place] = largest
+    return corrected.tolist()
+
+
+def spread(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, float]:
+    """Standard deviation of each overall metric's pooled value over the repeats; NaN for a single repeat.
+
+    It tells how much a seed matters. It is no error of the value: every repeat sees the same people.
+    """
+    values = rates(subject_counts(table, classes).sum(1))
+    return {name: float(values[name].std(ddof=1)) if len(values[name]) > 1 else np.nan for name in OVERALL}
+
+
+def fold_mean_f1(table: pd.DataFrame) -> float:
+    """Mean over folds (and repeats) of each fold's macro F1, over the classes that the fold's truth or answers show.
+
+    Some papers print it. A person who shows one class only has a macro F1 of 1 or of at most 1/2, so the mean depends
+    on how clips lie in folds and cannot be compared with pooled values; it is here to explain the numbers of others.
+    """
+    own = [name for name in ("repeat", "fold") if name in table]
+    scores = []
+    for _, rows in table.groupby(own):
+        # Without `labels`: scikit-learn then takes the classes that occur, which is what such papers do.
+        scores.append(f1_score(rows["truth"], rows["predicted"], average="macro", zero_division=0))
+    return float(np.mean(scores)) if scores else np.nan
 
 
 def _draws(subjects: int, repeats: int, seed: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from torch.nn import functional
 from merflow.errors import InputError
 from merflow.files import whole
 from merflow.graph import Graph
-from merflow.models import network
+from merflow.models.sgcn import SGCN
 from merflow.protocols import hold_out
 from merflow.signals import grey_signal
 from merflow.tables import ACCURACY_TRAIN, CURVES, read_table, write_table
@@ -60,7 +60,7 @@ def pretrain(
     x, y = torch.from_numpy(images).to(device()), torch.from_numpy(labels).to(device())
     log.info("%d images train, %d choose the epoch, %d classes", len(train), len(held), len(classes))
     with repeatable(seed):
-        model = network("sgcn")(plan, len(classes), dropout=settings["dropout"]).to(device())
+        model = SGCN(plan, len(classes), dropout=settings["dropout"]).to(device())
         if 4 * model.terms_per_image * len(x) <= TERMS_MEMORY:
             train_x, held_x = model.terms(x[train]), model.terms(x[held])
         else:
@@ -142,7 +142,9 @@ def load_network(weights: Path, graph: Graph) -> tuple[torch.nn.Module, str]:
             f"{weights} was trained on graph {metadata['graph_digest']}, not on {graph.digest} ({graph.name}); "
             "delete it and run again"
         )
-    model = network(name)(graph, len(classes))
+    if name != "sgcn":
+        raise InputError(f"{weights} holds a network {name!r}, not an SGCN; delete it and run again")
+    model = SGCN(graph, len(classes))
     model.load_state_dict(state)
     return model.eval(), sha256(Path(weights).read_bytes()).hexdigest()[:12]
 

@@ -38,6 +38,11 @@ class Fold:
         """Labels of the training and of the validation clips: all that training code may see."""
         return labels[self.train], labels[self.validation]
 
+    def without_test(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Of arrays over all clips the part that trains or chooses the epoch: for systems that choose nothing."""
+        known = np.union1d(self.train, self.validation)
+        return tuple(array[known] for array in arrays)
+
 
 PROTOCOLS = ("loso", "composite-loso", "subject-kfold", "cross-dataset", "paper-holdout")
 
@@ -102,7 +107,7 @@ def subject_kfold(
     Groups are those of scikit-learn's StratifiedGroupKFold. Arguments as in :func:`loso`.
 
     Raises:
-        InputError: fewer subjects than folds.
+        InputError: fewer subjects, or fewer clips of every class, than folds.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -110,6 +115,8 @@ def subject_kfold(
     people = len(np.unique(subjects))
     if people < count:
         raise InputError(f"subject-kfold with {count} folds needs as many subjects with labelled clips, found {people}")
+    if (most := np.unique(labels, return_counts=True)[1].max()) < count:
+        raise InputError(f"subject-kfold with {count} folds needs as many clips of one class, found {most}")
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class")  # Classes of few clips are usual here.

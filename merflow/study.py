@@ -18,6 +18,7 @@ from merflow.datasets.entries import relabel, unknown_words
 from merflow.datasets.labels import class_set
 from merflow.errors import ConfigError, InputError, MerflowError
 from merflow.files import digest, key
+from merflow.models.registry import NETWORKS, own_settings
 from merflow.protocols import fold_names
 from merflow.sources import source_token
 
@@ -147,7 +148,7 @@ class Study:
         declared = dict(self.config["experiments"])
         groups: dict[tuple, dict[str, Any]] = {}
         for experiment in declared.values():
-            if experiment["system"] in LEARNED:
+            if experiment["system"] in LEARNED or experiment["system"] in NETWORKS:
                 groups.setdefault(_comparison(experiment), experiment)
         have = {(e["system"], *_comparison(e)) for e in declared.values()}
         floors: dict[str, dict[str, Any]] = {}
@@ -160,14 +161,18 @@ class Study:
                 )
                 name = f"floor-{name}" if name in declared else name
                 own = {k: experiment[k] for k in ("micro", "prep", "protocol", *SPLIT, "classes") if k in experiment}
-                # Where a seed draws the split, the floors repeat it; else they draw nothing that matters.
-                seeds = experiment["seeds"] if "seeds" in SPLIT_OF.get(experiment["protocol"], ()) else [0]
-                floors[name] = own | {"system": system, "seeds": seeds}
+                held = {"validation": _held(experiment)}
+                if system in NETWORKS:
+                    own["network"] = own_settings(system, self.config["network"]) | held
+                # Where a seed draws the split or weights, the floors repeat it; else they draw nothing that matters.
+                drawn = system in NETWORKS or "seeds" in SPLIT_OF.get(experiment["protocol"], ())
+                # The split is that of the experiment; a floor that chooses no epoch trains on its validation clips too.
+                floors[name] = own | {"system": system, "seeds": experiment["seeds"] if drawn else [0], "head": held}
         return declared | floors
 
     @property
     def learned(self) -> list[str]:
-        """Names of the experiments that train a network."""
+        """Names of the experiments whose networks have graphs (TSDGCN)."""
         return [name for name, experiment in self.experiments.items() if experiment["system"] in LEARNED]
 
     @property
@@ -177,12 +182,22 @@ class Study:
 
     @property
     def in_fold(self) -> list[str]:
-        """Experiments whose networks depend on the fold (:mod:`merflow.in_fold`)."""
+        """Experiments of which each fold is a job: their networks depend on it."""
+        return self.graphs_in_fold + self.flow_networks
+
+    @property
+    def graphs_in_fold(self) -> list[str]:
+        """Experiments whose networks with graphs depend on the fold (:mod:`merflow.in_fold`)."""
         return [
             name
             for name in self.learned
             if self.experiments[name]["transfer"] == "end-to-end" or self._excludes(self.experiments[name])
         ]
+
+    @property
+    def flow_networks(self) -> list[str]:
+        """Experiments, floors among them, that train a network on flow images (:mod:`merflow.flow_networks`)."""
+        return [name for name, experiment in self.experiments.items() if experiment["system"] in NETWORKS]
 
     @property
     def pretrained(self) -> list[str]:
@@ -198,8 +213,8 @@ class Study:
 
     @property
     def floors(self) -> list[str]:
-        """Names of the experiments that are baselines."""
-        return [name for name in self.experiments if name not in self.learned]
+        """Names of the experiments that are baselines without a network."""
+        return [name for name in self.experiments if name not in [*self.learned, *self.flow_networks]]
 
     def micro(self, experiment: str) -> list[str]:
         """Datasets that an experiment recognises."""
@@ -375,7 +390,7 @@ class Study:
         """Everything beside the features that decides the training of the head."""
         e = self.experiments[experiment]
         own = {name: e[name] for name in ("branches", "fusion", "loss", "head", "protocol", "seeds", *SPLIT)}
-        return own | self._recognised(experiment)
+        return own | self._recognised(experiment) | {"splits": self.split_files(experiment)}
 
     def folds(self, experiment: str) -> dict[str, str]:
         """Name of each fold by its file key, of the subjects with a labelled clip that can be used."""
@@ -397,6 +412,14 @@ class Study:
         }
         seeds = [network["seed"] for network in self._networks(e, int(seed)).values()]
         own |= {"signal": e["temporal"]["signal"], "network_seeds": seeds}
+        own["splits"] = {int(seed): self.split_files(experiment)[int(seed)]}
+        return own | self._recognised(experiment)
+
+    def network_settings(self, experiment: str, seed: str) -> dict[str, Any]:
+        """Everything beside the caches that decides the training of a network on flow images."""
+        e = self.experiments[experiment]
+        own = {name: e[name] for name in ("system", "network", "protocol", *SPLIT)}
+        own["splits"] = {int(seed): self.split_files(experiment)[int(seed)]}
         return own | self._recognised(experiment)
 
     def fold_graphs(self, experiment: str, seed: int) -> list[str]:
@@ -420,7 +443,7 @@ class Study:
         """Settings of a baseline."""
         e = self.experiments[experiment]
         own = {name: e[name] for name in ("system", "protocol", "seeds", *SPLIT)}
-        return own | self._recognised(experiment)
+        return own | self._recognised(experiment) | {"splits": self.split_files(experiment)}
 
     def _recognised(self, experiment: str) -> dict[str, Any]:
         """What an experiment recognises; ``labels`` only where they are not those of the caches."""
@@ -442,6 +465,72 @@ class Study:
             "config": self.config,
             "benchmarks": f"{self.results}/benchmarks",
         }
+
+    # --- splits -------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def splits(self) -> dict[str, dict[str, Any]]:
+        """What decides each split but its seed, by the name that its files begin with; cells of tables included.
+
+        Experiments on the same clips under the same protocol have one in common.
+        """
+        found = {}
+        for experiment, e in self.experiments.items():
+            recognised = self._recognised(experiment)
+            del recognised["experiment"]
+            own = {name: e[name] for name in ("prep", "protocol", *SPLIT)} | {"validation": _held(e)}
+            found[self.split_name(experiment)] = recognised | own
+        return found | {name: split for inner in self._tables.values() for name, split in inner.splits.items()}
+
+    def split_name(self, experiment: str) -> str:
+        """What the names of an experiment's files of splits begin with; a corrected label changes no name."""
+        e = self.experiments[experiment]
+        asked = [_joined(e[name]) for name in SPLIT_OF.get(e["protocol"], ()) if name in SPLIT]
+        own = digest(self.micro(experiment), e["prep"], asked, _frozen(e.get("classes")), float(_held(e)))
+        return f"{e['protocol']}-{'-'.join(self.micro(experiment))[:80]}-{own[:6]}"
+
+    def split_files(self, experiment: str) -> dict[int, str]:
+        """The table of splits of each seed."""
+        folder, name = f"{self.results}/{self.name}/splits", self.split_name(experiment)
+        return {seed: f"{folder}/{name}-seed{seed}.csv" for seed in self.experiments[experiment]["seeds"]}
+
+    # --- leakage audit ------------------------------------------------------------------------------------------------
+
+    def audit_plan(self) -> list[dict[str, Any]]:
+        """What :func:`merflow.audit.audit` checks: every experiment, and the cells of a table once for each split."""
+        plan = [self._audited(name) | {"experiment": name, "scored": True} for name in self.experiments]
+        for table, inner in self._tables.items():
+            entries: dict[str, dict[str, Any]] = {}
+            for cell in inner.experiments:
+                entry = inner._audited(cell)
+                entries.setdefault(digest(entry), entry | {"experiment": f"table {table}: {cell}", "scored": False})
+            alone = {"experiment": f"table {table}"} if len(entries) == 1 else {}
+            plan += [entry | alone for entry in entries.values()]
+        return plan
+
+    def _audited(self, experiment: str) -> dict[str, Any]:
+        e, data = self.experiments[experiment], f"{self.results}/data"
+        learned, macro = e["system"] in LEARNED, e.get("macro", NO_MACRO)
+        chooses = learned or e.get("network", {}).get("selection") == "validation"
+        pretrains = learned and macro != NO_MACRO
+        return {
+            "splits": self.split_files(experiment),
+            "caches": {dataset: f"{data}/{dataset}/{e['prep']}/cache.h5" for dataset in self.micro(experiment)},
+            "macro": f"{data}/{macro}/{e['prep']}/cache.h5" if pretrains else "",
+            "same_people": [d for d in self.micro(experiment) if pretrains and self._source(d) == self._source(macro)],
+            "excluded": pretrains and self._excludes(e),
+            "divides": e["protocol"] == "paper-holdout",
+            "fitted": ["train"] if chooses else ["train", "validation"],
+        }
+
+    def _source(self, dataset: str) -> str:
+        """Whose names of people a dataset has: two with the same answer call one person by one name.
+
+        MMEW's macro and micro clips do, and manifests, which one user writes. Demo datasets count their people from
+        one each, and draw different faces for them.
+        """
+        layout = self.config["datasets"][dataset]["layout"]
+        return dataset if self.is_demo(dataset) else layout.removesuffix("-macro").removesuffix("-micro")
 
     # --- tables of variants -------------------------------------------------------------------------------------------
 
@@ -470,9 +559,10 @@ class Study:
         ]
 
     def table_files(self, table: str, kind: str) -> list[str]:
-        """Files that a table's cells need, each once: ``features`` or ``weights``."""
+        """Files that a table's cells need, each once: ``features``, ``weights`` or ``splits``."""
         inner = self._tables[table]
-        files = inner.feature_files if kind == "features" else inner.weight_files
+        kinds = {"features": inner.feature_files, "weights": inner.weight_files}
+        files = kinds.get(kind, lambda name: inner.split_files(name).values())
         return list(dict.fromkeys(file for name in inner.experiments for file in files(name)))
 
     # --- figures ------------------------------------------------------------------------------------------------------
@@ -519,7 +609,8 @@ class Study:
     def tried(self) -> int:
         """How many different configurations of networks the study trains, cells of tables included."""
         cells = [cell for name in self.config["tables"] for _, _, cell in table_cells(self.config, name)]
-        return len({_configuration(e) for e in [*(self.experiments[name] for name in self.learned), *cells]})
+        trained = [*self.learned, *self.flow_networks]
+        return len({_configuration(e) for e in [*(self.experiments[name] for name in trained), *cells]})
 
     def _shown(self, experiment: str) -> dict[str, Any]:
         e = self.experiments[experiment]
@@ -613,6 +704,11 @@ class Study:
         return networks
 
 
+def _held(experiment: Mapping[str, Any]) -> float:
+    """Share of the training subjects that chooses the epoch."""
+    return experiment.get("network", experiment["head"])["validation"]
+
+
 def subject_key(subject: str) -> str:
     """File key of a subject id: ``samm/006`` gives ``006``."""
     return key(subject.split("/", 1)[1])
@@ -620,6 +716,9 @@ def subject_key(subject: str) -> str:
 
 def _configuration(experiment: Mapping[str, Any]) -> str:
     """An experiment as text that is the same for equal settings: 1 and 1.0; the focal parameters of a cross entropy."""
+    if experiment["system"] in NETWORKS:
+        used = ("system", "micro", "prep", "protocol", *SPLIT, "classes", "seeds", "network")
+        return json.dumps(_numbers_as_floats({name: experiment.get(name) for name in used}), sort_keys=True)
     loss = experiment["loss"]
     unused = ("alpha", "gamma") if loss["name"] == "cross-entropy" else ()
     own = dict(experiment) | {"loss": {name: value for name, value in loss.items() if name not in unused}}

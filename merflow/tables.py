@@ -34,6 +34,11 @@ COMPARISON = [
     "source", "caveat",
 ]  # fmt: skip
 FLOW_STATISTICS = ["clip", "subject", "label", "mean", "variance"]
+SPLITS = ["protocol", "seed", "fold", "dataset", "subject", "clip", "part"]
+AUDIT = ["experiment", "repeat", "fold", "check", "size", "allowed", "note"]
+DIFFERENCES = [
+    "first", "second", "metric", "difference", "ci_low", "ci_high", "p", "p_holm", "verdict", "n_subjects",
+]  # fmt: skip
 METRICS = [
     "experiment", "protocol", "scope", "metric", "value", "ci_low", "ci_high", "n_clips", "n_subjects", "repeats",
 ]  # fmt: skip

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from sklearn.svm import LinearSVC
 
-from merflow.baselines import SIDE, fit, read_flow_images, run
+from merflow.apex_flow import SIDE, read_flow_images
+from merflow.baselines import fit, run
 from merflow.errors import ConfigError, InputError
 from merflow.metrics import score
 from merflow.resize import area_resize

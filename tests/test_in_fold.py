@@ -10,9 +10,10 @@ from merflow.errors import InputError
 from merflow.features import extract
 from merflow.finetune import finetune
 from merflow.graph import build_graph
-from merflow.in_fold import centred, pretrain_without, train_fold
-from merflow.models import network
+from merflow.in_fold import pretrain_without, train_fold
+from merflow.models.sgcn import SGCN
 from merflow.pretrain import pretrain
+from merflow.signals import centred
 from merflow.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, read_table
 from merflow.training import repeatable
 
@@ -171,5 +172,5 @@ def test_untrained_networks_differ_by_their_seeds(made):
     weights = []
     for seed in (0, 1):
         with repeatable(seed, 0):
-            weights.append(network("sgcn")(plan(made), 3).layers[0].weight.detach())
+            weights.append(SGCN(plan(made), 3).layers[0].weight.detach())
     assert not torch.equal(*weights)

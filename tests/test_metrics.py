@@ -10,7 +10,19 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from merflow.errors import InputError
-from merflow.metrics import OVERALL, bootstrap_subjects, mean_rates, paired_difference, rates, score, subject_counts
+from merflow.metrics import (
+    OVERALL,
+    bootstrap_subjects,
+    fold_mean_f1,
+    holm,
+    mean_rates,
+    paired_difference,
+    paired_differences,
+    rates,
+    score,
+    spread,
+    subject_counts,
+)
 
 CLASSES = ["a", "b", "c", "d"]
 LABELS = st.lists(st.tuples(st.sampled_from(CLASSES), st.sampled_from(CLASSES)), min_size=1, max_size=60)
@@ -226,3 +238,94 @@ def test_paired_difference_uses_the_same_draw_for_both():
 def test_systems_on_other_clips_cannot_be_compared():
     with pytest.raises(InputError, match="same clips"):
         paired_difference(predictions(8), predictions(8, subjects=8), CLASSES)
+
+
+# --- which differences are real ---------------------------------------------------------------------------------------
+
+
+def test_all_pairs_have_the_differences_and_intervals_of_each_pair_alone():
+    tables = {name: predictions(5, skill=skill, repeats=2) for name, skill in (("a", 0.3), ("b", 0.6), ("c", 0.9))}
+    found = paired_differences(tables, CLASSES, repeats=500, seed=3)
+    assert list(found) == [("a", "b"), ("a", "c"), ("b", "c")]
+    for (first, second), metrics in found.items():
+        alone = paired_difference(tables[first], tables[second], CLASSES, repeats=500, seed=3)
+        for name in OVERALL:
+            assert metrics[name][:3] == pytest.approx(alone[name], abs=1e-12)
+
+
+def test_p_is_the_share_of_resamples_on_the_other_side_by_brute_force():
+    one, other = predictions(1, skill=0.55), predictions(1, skill=0.45)
+    found = paired_differences({"one": one, "other": other}, CLASSES, repeats=300, seed=1)["one", "other"]
+    draws = np.random.default_rng(1).multinomial(9, np.full(9, 1 / 9), size=300)
+    people = sorted(set(one["subject"]))
+    apart = []
+    for draw in draws:
+        resampled = []
+        for table in (one, other):
+            rows = pd.concat(
+                [table[table["subject"] == p] for p, n in zip(people, draw, strict=True) for _ in range(n)]
+            )
+            resampled.append(accuracy_score(rows["truth"], rows["predicted"]))
+        apart.append(resampled[0] - resampled[1])
+    apart = np.round(apart, 12)
+    expected = 2 * min((apart <= 0).sum() + 1, (apart >= 0).sum() + 1) / 301
+    assert 0.01 < expected < 1, "a case in which something is counted"
+    assert found["accuracy"].p == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("people", "least"), [(1, math.nan), (4, 0.125), (5, 0.0625), (20, 2 / 2001)])
+def test_few_people_cannot_make_a_difference_real(people, least):
+    good = predictions(2, subjects=people, skill=1.0)
+    wrong = good.assign(predicted=good["truth"].map(dict(zip("abcd", "bcda", strict=True))))
+    found = paired_differences({"good": good, "wrong": wrong}, CLASSES, repeats=2000)["good", "wrong"]
+    assert found["accuracy"].value == 1 and found["accuracy"].p == pytest.approx(least, nan_ok=True)
+    same = paired_differences({"good": good, "same": good}, CLASSES, repeats=200)["good", "same"]
+    assert same["uf1"].value == 0 and (people == 1 or same["uf1"].p == 1)
+
+
+def test_a_difference_that_is_not_there_is_rarely_called_real():
+    """Two systems of equal skill on people of very different difficulty; by subject about one in twenty may be real."""
+    rng = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(150):
+        easy = rng.uniform(0, 1, 20).repeat(10)
+        tables = {}
+        for name in ("one", "other"):
+            right = rng.random(200) < easy
+            own = {"subject": np.repeat([f"s{n}" for n in range(20)], 10), "clip": np.arange(200), "truth": "a"}
+            tables[name] = pd.DataFrame(own | {"predicted": np.where(right, "a", "b")})
+        wrong += paired_differences(tables, CLASSES, repeats=400)["one", "other"]["accuracy"].p < 0.05
+    assert wrong / 150 < 0.12
+
+
+@given(st.lists(st.floats(0, 1), max_size=9))
+def test_holm_is_its_definition(values):
+    found = holm([*values, math.nan])
+    assert math.isnan(found[-1])
+    order = sorted(range(len(values)), key=lambda place: values[place])
+    for rank, place in enumerate(order):
+        stepwise = [min(1.0, (len(values) - k) * values[order[k]]) for k in range(rank + 1)]
+        assert found[place] == max(stepwise)
+
+
+def test_holm_of_a_worked_example():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def test_spread_is_the_deviation_of_the_repeats_and_no_part_of_the_interval():
+    table = predictions(3, repeats=4)
+    each = [f1_score(t["truth"], t["predicted"], average="macro") for _, t in table.groupby("repeat")]
+    assert spread(table, CLASSES)["uf1"] == pytest.approx(np.std(each, ddof=1)) and np.std(each) > 0
+    assert math.isnan(spread(predictions(3), CLASSES)["uf1"])
+    once = predictions(3)
+    often = pd.concat([once.assign(repeat=repeat) for repeat in range(5)])
+    assert spread(often, CLASSES)["uf1"] == 0
+    one, other = bootstrap_subjects(once, CLASSES), bootstrap_subjects(often, CLASSES)
+    assert one["uf1"] == pytest.approx(other["uf1"]), "five equal seeds are no more people than one"
+
+
+def test_mean_of_folds_is_scikit_learns_over_each_fold_and_not_the_pooled_value():
+    table = predictions(4, repeats=2).assign(fold=lambda t: t["subject"])
+    each = [f1_score(t["truth"], t["predicted"], average="macro") for _, t in table.groupby(["repeat", "fold"])]
+    assert fold_mean_f1(table) == pytest.approx(np.mean(each))
+    assert abs(fold_mean_f1(table) - mean_rates(table, CLASSES)["uf1"]) > 0.01

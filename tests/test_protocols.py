@@ -132,6 +132,8 @@ def test_groups_of_subjects_are_as_many_as_asked_and_drawn_by_the_seed():
     assert [f.test.tolist() for f in three] != [f.test.tolist() for f in other]
     with pytest.raises(InputError, match="as many subjects with labelled clips, found 18"):
         folds("subject-kfold", COMPOSITE, CLASSES_OF, settings={"folds": 19})
+    with pytest.raises(InputError, match="as many clips of one class, found 2"):
+        folds("subject-kfold", ["a", "b", "c", "d"], [0, 0, 1, 1], settings={"folds": 3})
 
 
 def test_a_database_is_tested_by_what_the_others_teach():

@@ -11,8 +11,11 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import accuracy_score, f1_score
 
+from merflow.audit import CHECKS
 from merflow.clips import Clip
+from merflow.differences import compare
 from merflow.errors import InputError
 from merflow.evaluate import evaluate, merge
 from merflow.figure_tables import tabulate_figure
@@ -21,6 +24,7 @@ from merflow.headline import headline
 from merflow.report import contents, duration, figures, memory, study_files, write_report
 from merflow.tables import (
     ACCURACY_TRAIN,
+    AUDIT,
     CLIPS,
     CURVES,
     FLOW_STATISTICS,
@@ -160,6 +164,11 @@ def make_study(
     outs = [make_predictions(folder, name, clips, quality, skill, classes) for name, skill in skills.items()]
     for table in ("predictions", "accuracy_train", "metrics"):
         merge([out / f"{table}.csv" for out in outs], folder / f"{table}.csv")
+    compare(folder / "predictions.csv", folder / "differences.csv", dict.fromkeys(skills, classes))
+    audited = [{"experiment": name, "repeat": 0, "fold": f"people-micro/s{fold:02d}", "check": check, "size": 0,
+                "allowed": "no", "note": ""}
+               for name in skills for fold in range(1, 9) for check in CHECKS]  # fmt: skip
+    write_table(audited, folder / "audit.csv", AUDIT)
     pretrain = []
     for graph in ("8+2-64px-seed0", "4+0-64px-seed0"):
         for epoch in range(1, 41):
@@ -197,6 +206,8 @@ def make_study(
         "metrics": folder / "metrics.csv",
         "curves": folder / "curves.csv",
         "accuracy_train": folder / "accuracy_train.csv",
+        "differences": folder / "differences.csv",
+        "audit": folder / "audit.csv",
         "benchmarks": folder / "benchmarks",
     }  # fmt: skip
 
@@ -266,7 +277,7 @@ def without_drawings(monkeypatch):
 
 def test_every_section_is_there_and_reached_from_the_contents(page):
     sections = [a["id"] for tag, a in page.tags if tag == "section"]
-    expected = "answer results classes data failed pictures curves timings settings versions"
+    expected = "answer results differences audit classes data failed pictures curves timings settings versions"
     assert sections == expected.split()
     links = [a["href"] for tag, a in page.tags if tag == "a"]
     assert links == [f"#{name}" for name in sections[1:]]
@@ -292,6 +303,79 @@ def test_results_name_every_experiment_and_what_was_not_scored(page):
     for name in ("tsdgcn", "majority (floor)", "linear-svm (floor)", "softmax (floor)"):
         assert name in text
     assert "39 of 40" in text
+
+
+def test_every_pair_of_systems_is_shown_and_the_real_differences_are_bold(study, page):
+    table = pd.read_csv(study["differences"])
+    assert table.groupby(["first", "second"]).ngroups == 6
+    real = table[table["verdict"] != "unclear"]
+    assert 0 < len(real) < len(table), "a case with both"
+    section = re.search(r'<section id="differences">.*?</section>', page.html, re.DOTALL).group(0)
+    bold = sorted(re.findall(r"<b>([+-][.\d]+)</b>", section))
+    assert bold == sorted(f"{value:+.3f}" for value in real["difference"])
+    assert len(re.findall(r"<b>", section)) == len(real)
+    words = page.of_section["differences"]
+    assert f"{(real['metric'] == 'uf1').sum()} of 6 pairs differ in UF1 by more than chance" in words
+    assert "Holm" in words and "majority" in words
+    for row in table.to_dict("records"):
+        assert f"{row['difference']:+.3f}" in words
+        assert f"[{row['ci_low']:.2f}, {row['ci_high']:.2f}]" in words
+
+
+def test_a_clean_audit_is_green_line_by_line(page):
+    section = re.search(r'<section id="audit">.*?</section>', page.html, re.DOTALL).group(0)
+    assert section.count('<li class="clean">') == 4 and 'class="leak"' not in section
+    assert f"tsdgcn: clean, {len(CHECKS)} checks in 8 folds" in section
+
+
+@pytest.mark.usefixtures("without_drawings")
+def test_a_leak_that_was_asked_for_is_red_with_its_size(tmp_path):
+    study = make_study(tmp_path, skills={"tsdgcn": 0.8, "hold-out": 0.9, "majority": 0.0})
+    table = pd.read_csv(study["audit"])
+    check = table["check"]
+    macro = (table["experiment"] == "tsdgcn") & (check == "subjects: pre-training and test")
+    table.loc[macro & table["fold"].isin(["people-micro/s03", "people-micro/s05"]), "size"] = 1
+    table.loc[table.index[macro][-1], "size"] = 4
+    table = table[(table["experiment"] != "hold-out") | (table["fold"] == "people-micro/s01")]
+    divided = (table["experiment"] == "hold-out") & (table["check"] == "subjects: train and test")
+    table.loc[divided, "size"] = 6
+    write_table(table, study["audit"], AUDIT)
+    page = written(study, tmp_path)
+    red = re.findall(r'<li class="leak">(.*?)</li>', page.html)
+    assert red == [
+        "tsdgcn: people of the test are in the set that pre-trains: 1 to 4 in 3 of 8 folds",
+        "hold-out: people of the test have clips that train: 6 in the only fold",
+    ]
+    assert page.html.count('<li class="clean">') == 1
+    colours = dict(re.findall(r"--(leak|clean): #(\w{6})", page.html.split("@media")[0]))
+    for name, place in (("leak", 0), ("clean", 1)):
+        channels = [int(colours[name][n : n + 2], 16) for n in (0, 2, 4)]
+        assert int(np.argmax(channels)) == place, f"{name} is not of its colour"
+        assert f".{name} {{ color: var(--{name})" in page.html
+
+
+@pytest.mark.usefixtures("without_drawings")
+def test_mean_of_folds_stands_beside_the_pooled_value_and_seeds_have_their_spread(tmp_path):
+    study = make_study(tmp_path, skills={"tsdgcn": 0.6, "majority": 0.0})
+    once = pd.read_csv(study["predictions"])
+    rng = np.random.default_rng(0)
+    again = once[once["experiment"] == "tsdgcn"].assign(repeat=1)
+    again["predicted"] = np.where(rng.random(len(again)) < 0.3, "fear", again["predicted"])
+    write_table(pd.concat([once, again]), study["predictions"], PREDICTIONS)
+    metrics = pd.read_csv(study["metrics"])
+    metrics.loc[metrics["experiment"] == "tsdgcn", "repeats"] = 2
+    write_table(metrics, study["metrics"], list(metrics))
+    words = written(study, tmp_path).of_section["results"]
+    mine = pd.concat([once[once["experiment"] == "tsdgcn"], again])
+    scores = {
+        "Accuracy": [accuracy_score(t["truth"], t["predicted"]) for _, t in mine.groupby("repeat")],
+        "UF1": [f1_score(t["truth"], t["predicted"], average="macro") for _, t in mine.groupby("repeat")],
+    }
+    for values in scores.values():
+        assert f"seeds ± {np.std(values, ddof=1):.3f}" in words
+    assert words.count("seeds ±") == 3 + 1, "three metrics of the one experiment with repeats, and the explanation"
+    folds = [f1_score(t["truth"], t["predicted"], average="macro") for _, t in mine.groupby(["repeat", "fold"])]
+    assert words.count(f"{np.mean(folds):.3f}") == 1 and "F1, mean of folds” is not a result" in words
 
 
 def test_confusion_has_the_counts_and_rates_of_the_predictions(study, page):
@@ -654,11 +738,21 @@ def test_study_files_gives_write_report_the_files_of_the_rule(study, tmp_path):
             name: [str(file) for d in names for file in study[of][d]]
             for name, of in (("faces", "faces"), ("keyframes", "keyframes"), ("flow", "flows"))
         },
-        **{name: str(study[name]) for name in ("predictions", "metrics", "curves")},
+        **{name: str(study[name]) for name in ("predictions", "metrics", "curves", "audit", "differences")},
         "accuracy": str(study["accuracy_train"]),
     }
     found = study_files(settings, inputs)
-    for name in ("clips", "quality", "faces", "keyframes", "flows", "predictions", "metrics", "accuracy_train"):
+    for name in (
+        "clips",
+        "quality",
+        "faces",
+        "keyframes",
+        "flows",
+        "predictions",
+        "metrics",
+        "accuracy_train",
+        "audit",
+    ):
         assert found[name] == study[name]
     assert "numpy" in found["versions"]
     written(found, tmp_path)

@@ -9,10 +9,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from merflow.errors import ConfigError
 from merflow.graph import build_graph
 from merflow.job import THREADS
-from merflow.models import NETWORKS, network, sgcn
+from merflow.models import sgcn
 from merflow.models.sgcn import (
     ORDERS,
     SGCN,
@@ -260,13 +259,3 @@ def test_dropout_only_in_training(graph):
 def test_state_holds_trained_tensors_only(graph):
     net = SGCN(graph, 5)
     assert set(net.state_dict()) == {name for name, _ in net.named_parameters()}
-
-
-def test_registry():
-    assert network("sgcn") is SGCN
-    with pytest.raises(ConfigError, match="resnet"):
-        network("resnet")
-    for name in NETWORKS:
-        assert isinstance(network(name), type)
-    loaded = "import sys, merflow.models; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True).stdout.strip() == "False"

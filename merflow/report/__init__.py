@@ -35,7 +35,7 @@ def study_files(settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[
         inputs: ``clips, problems, classes, quality`` (one file per prepared dataset, in order), ``faces, keyframes,
             flow`` (one per subject, in ``.../{dataset}/{preparation}/{stage}/``), ``flow_images`` (the cache of each
             dataset of flow images, in ``.../{dataset}/{preparation}/``), ``tables`` (of variants), ``figures`` (their
-            tables), ``predictions, metrics, accuracy, curves``.
+            tables), ``predictions, metrics, accuracy, curves``, and if there are any ``audit, differences``.
     """
     prepared = [tuple(pair) for pair in settings["prepared"]]
     datasets = [dataset for dataset, _ in prepared]
@@ -69,6 +69,7 @@ def study_files(settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[
         "metrics": Path(inputs["metrics"]),
         "accuracy_train": Path(inputs["accuracy"]),
         "curves": Path(inputs["curves"]),
+        **{name: Path(inputs[name]) for name in ("audit", "differences") if inputs.get(name)},
     }
 
 
@@ -87,7 +88,7 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
             ({experiment: rows ``label, expected, found``}), ``classes`` ({dataset: table}), ``flow_images`` ({dataset:
             cache}), ``tables`` ({table of variants: title}), ``variants`` ({table of variants: its CSV}), ``figures``
             ({figure: settings of :meth:`merflow.study.Study.figure_settings`}), ``figure_tables`` ({figure: its CSV}),
-            ``pretraining`` (more curves).
+            ``pretraining`` (more curves), ``audit``, ``differences`` (tables of the study).
         output: HTML file, written whole or not at all.
 
     Raises:
@@ -105,6 +106,8 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
         ),
         "results": found,
         "answer": contents.answer(study, found),
+        "audit": contents.leakage(study),
+        "differences": contents.differences(study),
         "forests": contents.forests(found),
         "titles": contents.TITLES,
         "datasets": contents.datasets(study),

@@ -11,19 +11,22 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from merflow.audit import CHECKS
 from merflow.comparison import STAGES as RATES
 from merflow.comparison import entries, ledger
 from merflow.errors import InputError
 from merflow.files import key
-from merflow.metrics import OVERALL, paired_difference, subject_counts
+from merflow.metrics import OVERALL, fold_mean_f1, paired_difference, spread, subject_counts
 from merflow.report import figures
 from merflow.report.drawings import as_number, draw_in_page
 from merflow.tables import (
     ACCURACY_TRAIN,
+    AUDIT,
     CLASSES,
     CLIPS,
     COMPARISON,
     CURVES,
+    DIFFERENCES,
     FLOW_STATISTICS,
     GRID,
     KEYFRAMES,
@@ -50,15 +53,18 @@ STAGES = {
     "graph": "Build graphs",
     "pretrain": "Pre-train",
     "features": "Extract features",
+    "splits": "Split the clips",
     "finetune": "Fine-tune",
     "table": "Tables of variants",
     "floor": "Floors",
     "evaluate": "Evaluate",
     "gather": "Gather tables",
+    "differences": "Compare systems",
+    "audit": "Audit for leakage",
     "figure": "Draw figures",
 }
 """Stages by the name of their folder of benchmarks, in the order that data flows."""
-OF_STUDY = ("finetune", "table", "floor", "evaluate", "gather", "figure")
+OF_STUDY = ("splits", "finetune", "table", "floor", "evaluate", "gather", "differences", "audit", "figure")
 OF_DATASET = ("demo", "index", "align", "keyframes", "flow", "cache", "pretrain")
 
 
@@ -71,7 +77,8 @@ def results(study: Mapping[str, Any]) -> list[dict[str, Any]]:
     Each is a dictionary: ``name, floor, protocol, metrics`` ({metric: {value, low, high}}), ``datasets`` (the same by
     dataset), ``classes`` (rows ``name, clips, f1, recall, precision``), ``absent``, ``confusion`` (rows ``name, cells``
     of ``count, rate``), ``n_clips, n_subjects, repeats, expected, train`` (training accuracy, or None), ``flat``
-    (whether an interval has no width).
+    (whether an interval has no width), ``spread`` ({metric: standard deviation over the repeats}, NaN for one repeat),
+    ``fold_f1`` (mean of the folds' macro F1).
     """
     metrics = read_table(study["metrics"], METRICS)
     predictions = read_table(study["predictions"], PREDICTIONS)
@@ -103,6 +110,8 @@ def results(study: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "n_subjects": int(pooled["n_subjects"].iloc[0]),
                 "repeats": int(pooled["repeats"].iloc[0]),
                 "expected": _expected(study, str(name), datasets, labels),
+                "spread": spread(own, labels),
+                "fold_f1": fold_mean_f1(own),
                 "train": float(np.average(of_train["accuracy"], weights=of_train["n"])) if len(of_train) else None,
             }
         )
@@ -143,11 +152,58 @@ def answer(study: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> dict
     return {"main": main, "of": len(trained), "floor": best, "difference": named, "verdict": verdict}
 
 
+def leakage(study: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """What the leakage audit found, by experiment; None where the study has none.
+
+    Each is a dictionary: ``name, folds`` (folds of all repeats), ``checks`` (number), ``leaks``: rows ``check, note``
+    (some names), ``about`` (what the size counts), ``folds`` (with the leak), ``least, most`` (size in those folds).
+    """
+    if "audit" not in study:
+        return None
+    found = []
+    for name, rows in read_table(study["audit"], AUDIT).groupby("experiment", sort=False):
+        leaks = []
+        for check, own in rows[rows["size"] > 0].groupby("check", sort=False):
+            sizes = own["size"].astype(int)
+            size = {"folds": len(own), "least": int(sizes.min()), "most": int(sizes.max())}
+            leaks.append({"check": str(check), "about": CHECKS.get(str(check), ""), "note": own["note"].iloc[0]} | size)
+        folds = rows[["repeat", "fold"]].drop_duplicates()
+        found.append({"name": name, "folds": len(folds), "checks": rows["check"].nunique(), "leaks": leaks})
+    return found
+
+
+def differences(study: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Which differences are real: ``pairs`` (rows ``first, second, n_subjects, metrics``) and ``real`` (their number).
+
+    ``metrics`` is, for each metric, ``value, low, high, p`` (corrected) and ``verdict``. Pairs with a trained system
+    come first. None where the study has no such table.
+    """
+    if "differences" not in study:
+        return None
+    pairs = []
+    for (first, second), rows in read_table(study["differences"], DIFFERENCES).groupby(["first", "second"], sort=False):
+        named = {"value": "difference", "low": "ci_low", "high": "ci_high", "p": "p_holm"}
+        metrics = {
+            row["metric"]: {key: _float(row[column]) for key, column in named.items()} | {"verdict": row["verdict"]}
+            for row in rows.to_dict("records")
+        }
+        floors = is_floor(str(first), study) and is_floor(str(second), study)
+        subjects = int(rows["n_subjects"].iloc[0])
+        pairs.append({"first": first, "second": second, "floors": floors, "n_subjects": subjects, "metrics": metrics})
+    pairs.sort(key=lambda pair: pair["floors"])
+    real = sum(pair["metrics"]["uf1"]["verdict"] != "unclear" for pair in pairs)
+    return {"pairs": pairs, "real": real}
+
+
 def is_floor(name: str, study: Mapping[str, Any]) -> bool:
-    """Whether an experiment is a baseline: by its system where the study tells it, else by its name."""
-    experiments = {**study["config"].get("experiments", {}), **study.get("experiments", {})}
+    """Whether an experiment is a baseline: by its system where the study tells it, else by its name.
+
+    A network is one where it runs beside the declared experiments (`floors`), not where it is one of them.
+    """
+    declared = study["config"].get("experiments", {})
+    experiments = {**declared, **study.get("experiments", {})}
     if name in experiments:
-        return experiments[name]["system"] in FLOORS
+        return experiments[name]["system"] in FLOORS or (bool(declared) and name not in declared)
     return name.removeprefix("floor-").startswith(FLOORS)
 
 

@@ -1,6 +1,7 @@
 """The demo study as it is shipped, with fewer people and with figures of its results, through the whole workflow."""
 
 import re
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -26,12 +27,18 @@ TABLES = {"branches": {"of": "tsdgcn", "rows": {"branches": [["spatial"], ["temp
 CLASSES = ["happiness", "surprise", "disgust", "fear", "sadness"]
 
 
+DIVIDED = {"system": "majority", "micro": "demo-micro", "protocol": "paper-holdout", "test_clips": 14}
+"""A floor under the protocol whose leak is asked for."""
+
+
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     """Run config.yaml in a folder of its own; returns the folder and the command."""
     folder = tmp_path_factory.mktemp("demo")
     overlay = folder / "fewer.yaml"
-    overlay.write_text(yaml.safe_dump({"demo": {"subjects": SUBJECTS}, "figures": FIGURES, "tables": TABLES}))
+    experiments = yaml.safe_load((REPO / "config.yaml").read_text())["experiments"] | {"divided": DIVIDED}
+    study = {"demo": {"subjects": SUBJECTS}, "figures": FIGURES, "tables": TABLES, "experiments": experiments}
+    overlay.write_text(yaml.safe_dump(study))
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--snakefile", str(REPO / "Snakefile")]
     command += [
         "--directory",
@@ -64,7 +71,7 @@ def test_metrics_follow_from_the_predictions_alone(demo):
     folder, *_ = demo
     predictions = pd.read_csv(folder / "results/demo/predictions.csv")
     metrics = pd.read_csv(folder / "results/demo/metrics.csv")
-    for experiment, rows in predictions.groupby("experiment"):
+    for experiment, rows in predictions[predictions["experiment"] != "divided"].groupby("experiment"):
         assert rows["fold"].equals(rows["subject"]), "each subject is left out whole"
         assert not rows.duplicated(["repeat", "clip"]).any() and len(rows) == SUBJECTS // 2 * 10
         again = score(rows["truth"], rows["predicted"], CLASSES)
@@ -142,11 +149,81 @@ def test_numbers_of_the_figures_follow_from_the_tables_of_the_study(demo):
     assert flow.loc[clips, "variance"].to_numpy() == pytest.approx(length.var(axis=1))
 
 
+def test_all_systems_share_one_file_of_splits_and_test_what_it_says(demo):
+    folder, *_ = demo
+    own = folder / "results/demo"
+    files = sorted(file.name.split("-demo")[0] for file in (own / "splits").iterdir())
+    assert files == ["loso", "paper-holdout"], "one for the experiment, its floors and the cells of its table"
+    splits = {file.name.split("-demo")[0]: pd.read_csv(file) for file in (own / "splits").iterdir()}
+    tables = [pd.read_csv(own / "predictions.csv"), pd.read_csv(own / "tables/branches/predictions.csv")]
+    for experiment, rows in pd.concat(tables).groupby("experiment"):
+        split = splits["paper-holdout" if experiment == "divided" else "loso"]
+        tested = split[split["part"] == "test"]
+        assert set(zip(tested["fold"], tested["clip"], strict=True)) == set(
+            zip(rows["fold"], rows["clip"], strict=True)
+        )
+    assert all((split.groupby("fold").size() == SUBJECTS // 2 * 10).all() for split in splits.values())
+
+
+def test_the_audit_is_clean_but_for_the_leak_that_was_asked_for(demo):
+    folder, *_ = demo
+    audit = pd.read_csv(folder / "results/demo/audit.csv")
+    assert set(audit["experiment"]) == {"tsdgcn", "majority", "linear-svm", "softmax", "divided", "table branches"}
+    found = audit[audit["size"] > 0]
+    assert set(found["experiment"]) == {"divided"} and set(found["allowed"]) == {"yes"}
+    split = next(pd.read_csv(f) for f in (folder / "results/demo/splits").iterdir() if "holdout" in f.name)
+    people = {part: set(rows["subject"]) for part, rows in split.groupby("part")}
+    sizes = found.set_index("check")["size"].to_dict()
+    assert sizes["subjects: train and test"] == len(people["train"] & people["test"]) > 0
+    page = (folder / "results/demo/report.html").read_text()
+    assert 'class="clean">tsdgcn: clean, 8 checks in 7 folds' in page
+    assert (
+        f'class="leak">divided: people of the test have clips that train: {len(people["train"] & people["test"])} in'
+        in page
+    )
+
+
+def test_real_differences_are_between_what_learnt_and_what_did_not(demo):
+    folder, *_ = demo
+    table = pd.read_csv(folder / "results/demo/differences.csv").query("metric == 'uf1'")
+    pairs = {(row["first"], row["second"]): row["verdict"] for row in table.to_dict("records")}
+    assert len(pairs) == 6 and not any("divided" in pair for pair in pairs), "it answered for other clips"
+    better = {
+        frozenset(pair): pair[0] if verdict == "first" else pair[1] if verdict == "second" else ""
+        for pair, verdict in pairs.items()
+    }
+    for system in ("linear-svm", "softmax"):
+        assert better[frozenset((system, "majority"))] in (system, "")
+    assert (table["p_holm"] >= table["p"]).all() and (table["n_subjects"] == SUBJECTS // 2).all()
+
+
 def test_the_run_ends_with_the_headline_and_a_second_one_does_nothing(demo):
     folder, command, done = demo
     assert "tsdgcn" in done.stdout and "results/demo/report.html" in done.stdout
     again = subprocess.run(command, capture_output=True, text=True)
     assert "Nothing to be done" in again.stderr + again.stdout
+
+
+def test_a_leak_that_nobody_asked_for_stops_the_study(demo, tmp_path):
+    """A clip that was copied to another person in the cache: the audit alone is run again on it."""
+    folder, command, _ = demo
+    cache = folder / "results/data/demo-micro/default/cache.h5"
+    kept = shutil.copy2(cache, tmp_path / "cache.h5")
+    with h5py.File(cache, "r+") as file:
+        people = file["subject"].asstr()[:]
+        other = int(np.flatnonzero(people != people[0])[0])
+        file["spatial"][other], file["flow"][other] = file["spatial"][0], file["flow"][0]
+        names = file["clip"].asstr()[[0, other]]
+    try:
+        audit = ["--forcerun", "audit_leakage", "--allowed-rules", "audit_leakage", "--", "results/demo/audit.csv"]
+        done = subprocess.run([*command, *audit], capture_output=True, text=True)
+    finally:
+        shutil.copy2(kept, cache)
+    assert done.returncode != 0
+    assert "the configuration does not ask for it" in done.stderr + done.stdout
+    assert "contents: train, validation and test: 1" in done.stderr + done.stdout
+    assert all(name in done.stderr + done.stdout for name in names)
+    assert not (folder / "results/demo/audit.csv").exists()
 
 
 @pytest.mark.slow

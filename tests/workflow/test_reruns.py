@@ -21,14 +21,17 @@ MESSAGE = {
     "build_graph": "Build the graph",
     "pretrain_sgcn": "Pre-train SGCN",
     "extract_features": "Extract features of",
+    "make_splits": "Split the clips",
     "finetune": "Fine-tune experiment",
     "run_floor": "Run the floor",
     "evaluate": "Evaluate",
     "gather_tables": "Gather the tables of",
+    "audit_leakage": "Audit the study",
+    "compare_systems": "Compare the systems",
     "write_report": "Write the report of",
 }
-AFTER_FLOW = {"build_cache", "extract_features", "finetune", "run_floor", "evaluate", "gather_tables", "write_report"}
-AFTER_HEAD = {"finetune", "evaluate", "gather_tables", "write_report"}
+AFTER_HEAD = {"finetune", "evaluate", "gather_tables", "audit_leakage", "compare_systems", "write_report"}
+AFTER_FLOW = AFTER_HEAD | {"build_cache", "make_splits", "extract_features", "run_floor"}
 
 
 IMPORTERS = {

@@ -43,6 +43,25 @@ def caches_of_experiment(experiment):
     return [f"<results>/data/{dataset}/{prep}/cache.h5" for dataset in study.micro(experiment)]
 
 
+def caches_of_split(wildcards):
+    """Caches of the datasets whose clips a split divides."""
+    split = study.splits[wildcards.split]
+    return [f"<results>/data/{dataset}/{split['prep']}/cache.h5" for dataset in split["datasets"]]
+
+
+def splits_of(experiment):
+    """The table of splits of each seed of an experiment."""
+    return list(study.split_files(experiment).values())
+
+
+def audited(what):
+    """Files that the leakage audit reads, each once: `splits`, or the `caches` of clips that train or are tested."""
+    plan = study.audit_plan()
+    if what == "splits":
+        return list(dict.fromkeys(file for entry in plan for file in entry["splits"].values()))
+    return list(dict.fromkeys(file for entry in plan for file in [*entry["caches"].values(), entry["macro"]] if file))
+
+
 def graphs_of_experiment(experiment, seed):
     """The graph of each network of one repeat of an experiment."""
     return [f"<results>/graphs/{graph}.h5" for graph in study.fold_graphs(experiment, int(seed))]

@@ -28,7 +28,8 @@ rule gather_tables:
         metrics=of_experiments("metrics", study.experiments),
         accuracy=of_experiments("pretraining/accuracy_train", study.pretrained)
         + of_experiments("accuracy_train", study.experiments),
-        curves=of_experiments("pretraining/curves", study.pretrained) + of_experiments("curves", study.learned),
+        curves=of_experiments("pretraining/curves", study.pretrained)
+        + of_experiments("curves", study.learned + study.flow_networks),
     output:
         predictions=report(
             f"<results>/{study.name}/predictions.csv", caption="../report/predictions.rst", category="Tables"
@@ -48,3 +49,23 @@ rule gather_tables:
         "Gather the tables of the study"
     script:
         "../scripts/gather_tables.py"
+
+
+rule compare_systems:
+    input:
+        f"<results>/{study.name}/predictions.csv",
+    output:
+        report(f"<results>/{study.name}/differences.csv", caption="../report/differences.rst", category="Tables"),
+    log:
+        f"<logs>/differences/{study.name}.log",
+    benchmark:
+        f"<benchmarks>/differences/{study.name}.tsv"
+    conda:
+        "../../envs/learn.yaml"
+    params:
+        code=code_hash("compare_systems"),
+        classes={experiment: study.classes(experiment) for experiment in study.experiments},
+    message:
+        "Compare the systems of the study"
+    script:
+        "../scripts/compare_systems.py"

@@ -10,6 +10,7 @@ wildcard_constraints:
 rule finetune:
     input:
         features=lambda wildcards: study.feature_files(wildcards.frozen),
+        splits=lambda wildcards: splits_of(wildcards.frozen),
     output:
         predictions=f"<results>/{study.name}/experiments/{{frozen}}/predictions.csv",
         accuracy=f"<results>/{study.name}/experiments/{{frozen}}/accuracy_train.csv",
@@ -54,7 +55,8 @@ rule tabulate_pretraining:
 
 rule run_floor:
     input:
-        caches_of,
+        caches=caches_of,
+        splits=lambda wildcards: splits_of(wildcards.floor),
     output:
         predictions=f"<results>/{study.name}/experiments/{{floor}}/predictions.csv",
         accuracy=f"<results>/{study.name}/experiments/{{floor}}/accuracy_train.csv",

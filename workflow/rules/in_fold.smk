@@ -4,6 +4,7 @@ rule train_fold:
         graphs=lambda wildcards: graphs_of_experiment(wildcards.in_fold, wildcards.seed),
         weights=lambda wildcards: study.fold_weights(wildcards.in_fold, wildcards.seed),
         macro=lambda wildcards: study.fold_macro(wildcards.in_fold),
+        splits=lambda wildcards: study.split_files(wildcards.in_fold)[int(wildcards.seed)],
     output:
         predictions=f"<results>/{study.name}/experiments/{{in_fold}}/folds/{{seed}}/{{fold}}/predictions.csv",
         accuracy=f"<results>/{study.name}/experiments/{{in_fold}}/folds/{{seed}}/{{fold}}/accuracy_train.csv",
@@ -12,6 +13,8 @@ rule train_fold:
         f"<logs>/fold/{study.name}/{{in_fold}}/{{seed}}/{{fold}}.log",
     benchmark:
         f"<benchmarks>/fold/{study.name}/{{in_fold}}/{{seed}}/{{fold}}.tsv"
+    wildcard_constraints:
+        in_fold=one_of(study.graphs_in_fold),
     conda:
         "../../envs/learn.yaml"
     params:
@@ -22,6 +25,32 @@ rule train_fold:
         "Train the fold {wildcards.fold} of experiment {wildcards.in_fold}, seed {wildcards.seed}"
     script:
         "../scripts/train_fold.py"
+
+
+rule train_flow_network:
+    input:
+        caches=lambda wildcards: caches_of_experiment(wildcards.in_fold),
+        splits=lambda wildcards: study.split_files(wildcards.in_fold)[int(wildcards.seed)],
+    output:
+        predictions=f"<results>/{study.name}/experiments/{{in_fold}}/folds/{{seed}}/{{fold}}/predictions.csv",
+        accuracy=f"<results>/{study.name}/experiments/{{in_fold}}/folds/{{seed}}/{{fold}}/accuracy_train.csv",
+        curves=f"<results>/{study.name}/experiments/{{in_fold}}/folds/{{seed}}/{{fold}}/curves.csv",
+    log:
+        f"<logs>/fold/{study.name}/{{in_fold}}/{{seed}}/{{fold}}.log",
+    benchmark:
+        f"<benchmarks>/fold/{study.name}/{{in_fold}}/{{seed}}/{{fold}}.tsv"
+    wildcard_constraints:
+        in_fold=one_of(study.flow_networks),
+    conda:
+        "../../envs/learn.yaml"
+    params:
+        code=code_hash("train_flow_network"),
+        settings=lambda wildcards: study.network_settings(wildcards.in_fold, wildcards.seed),
+        fold=lambda wildcards: study.folds(wildcards.in_fold)[wildcards.fold],
+    message:
+        "Train the fold {wildcards.fold} of experiment {wildcards.in_fold}, seed {wildcards.seed}, on flow images"
+    script:
+        "../scripts/train_flow_network.py"
 
 
 rule gather_folds:

@@ -12,6 +12,8 @@ rule write_report:
         metrics=f"<results>/{study.name}/metrics.csv",
         accuracy=f"<results>/{study.name}/accuracy_train.csv",
         curves=f"<results>/{study.name}/curves.csv",
+        audit=f"<results>/{study.name}/audit.csv",
+        differences=f"<results>/{study.name}/differences.csv",
         tables=expand(f"<results>/{study.name}/tables/{{table}}.csv", table=config["tables"]),
         figures=expand(f"<results>/{study.name}/figures/{{figure}}.csv", figure=study.figures),
     output:

@@ -2,6 +2,7 @@ rule run_table:
     input:
         features=lambda wildcards: study.table_files(wildcards.table, "features"),
         weights=lambda wildcards: study.table_files(wildcards.table, "weights"),
+        splits=lambda wildcards: study.table_files(wildcards.table, "splits"),
     output:
         table=f"<results>/{study.name}/tables/{{table}}.csv",
         predictions=f"<results>/{study.name}/tables/{{table}}/predictions.csv",

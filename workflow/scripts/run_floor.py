@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 with job(snakemake):
     run(
-        [Path(cache) for cache in snakemake.input],
+        [Path(cache) for cache in snakemake.input.caches],
         snakemake.params.settings["system"],
         Path(snakemake.output.predictions),
         Path(snakemake.output.accuracy),

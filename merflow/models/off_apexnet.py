@@ -1,0 +1,42 @@
+"""OFF-ApexNet: two streams, one over the horizontal and one over the vertical flow.
+
+Source: Gan, Liong, Yau, Huang, Tan: OFF-ApexNet on Micro-expression Recognition System (Signal Processing: Image
+Communication 74, 2019). What the paper leaves open is in docs/fidelity.md.
+"""
+
+import torch
+from torch import Tensor, nn
+
+HIDDEN = 1024
+"""Width of both fully connected layers."""
+
+
+class Stream(nn.Sequential):
+    """Two convolutions of 5 x 5 with 6 and 16 filters, each halved by max pooling: ``[clips, 1, 28, 28]`` to 784."""
+
+    def __init__(self) -> None:
+        """Make a stream with random weights from torch's generator."""
+        super().__init__(
+            *(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(6, 16, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
+            nn.Flatten(),
+        )
+
+
+class OFFApexNet(nn.Module):
+    """Both streams side by side, two fully connected layers, a linear classifier."""
+
+    def __init__(self, classes: int, dropout: float = 0.0):
+        """Make a network with random weights from torch's generator; ``dropout`` stands before the classifier."""
+        super().__init__()
+        self.horizontal, self.vertical = Stream(), Stream()
+        self.classify = nn.Sequential(
+            *(nn.Linear(2 * 16 * 7 * 7, HIDDEN), nn.ReLU()),
+            *(nn.Linear(HIDDEN, HIDDEN), nn.ReLU()),
+            nn.Dropout(dropout),
+            nn.Linear(HIDDEN, classes),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Flow images ``[clips, 3 (u, v, strain), 28, 28]``, of which strain is not read, to ``[clips, classes]``."""
+        return self.classify(torch.cat([self.horizontal(x[:, :1]), self.vertical(x[:, 1:2])], dim=1))

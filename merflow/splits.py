@@ -1,0 +1,114 @@
+"""Splits as files: drawn once per protocol and seed, then read by every system that is compared.
+
+A file names the part of each clip in each fold, and no class: who reads it learns which clips train, and nothing of
+those that are tested.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from merflow.clips import database
+from merflow.errors import InputError
+from merflow.protocols import Fold, folds
+from merflow.tables import SPLITS, read_table, write_table
+
+log = logging.getLogger(__name__)
+
+PARTS = ("train", "validation", "test")
+
+
+def make_splits(caches: Sequence[Path], output: Path, settings: Mapping[str, Any], seed: int) -> None:
+    """Draw the folds of a protocol once, and write which clip is in which part.
+
+    Args:
+        caches: micro datasets.
+        output: table, a row per fold and clip.
+        settings: ``protocol, validation``, the protocol's own (:func:`merflow.protocols.folds`), ``datasets`` (names,
+            in the order of the caches), ``classes`` (in order) and, where they are not those of the caches, ``labels``.
+        seed: of every draw.
+
+    Raises:
+        InputError: a cache cannot be read, or its clips are too few for the protocol.
+    """
+    clips, labels = usable_clips(caches, settings)
+    subjects = [clip["subject"] for clip in clips]
+    protocol, share = settings["protocol"], settings["validation"]
+    parts = folds(protocol, subjects, labels, validation=share, seed=seed, settings=settings)
+    rows = []
+    for fold in parts:
+        part_of = {int(place): part for part in PARTS for place in getattr(fold, part)}
+        common = {"protocol": protocol, "seed": seed, "fold": fold.name}
+        rows += [common | clips[place] | {"part": part_of[place]} for place in sorted(part_of)]
+    write_table(rows, output, SPLITS)
+    log.info("%s, seed %d: %d folds of %d clips", protocol, seed, len(parts), len(clips))
+
+
+def usable_clips(caches: Sequence[Path], settings: Mapping[str, Any]) -> tuple[list[dict[str, str]], np.ndarray]:
+    """The clips that came through and have a class: ``dataset, subject, clip`` of each, and the number of its class.
+
+    Raises:
+        InputError: a cache cannot be read, or no clip is left.
+    """
+    classes, clips, labels = list(settings["classes"]), [], []
+    for path, name in zip(caches, settings["datasets"], strict=True):
+        try:
+            with h5py.File(path) as file:
+                ids, people, own = (file[column].asstr()[:] for column in ("clip", "subject", "label"))
+        except (OSError, KeyError) as error:
+            raise InputError(f"{path} cannot be read as a cache: {error}; make it anew") from error
+        relabelled = settings.get("labels", {}).get(name)
+        for clip, subject, label in zip(ids, people, own, strict=True):
+            label = label if relabelled is None else relabelled.get(clip, "")
+            if label in classes:
+                clips.append({"dataset": database(subject, name), "subject": str(subject), "clip": str(clip)})
+                labels.append(classes.index(label))
+    if not clips:
+        raise InputError(f"no clip of {', '.join(map(str, caches))} has one of the labels {', '.join(classes)}")
+    return clips, np.array(labels, np.int64)
+
+
+def read_splits(path: Path) -> pd.DataFrame:
+    """A table of splits as it was written.
+
+    Raises:
+        InputError: it is none, or names a part that there is not.
+    """
+    table = read_table(path, SPLITS)
+    strange = table[~table["part"].isin(PARTS)]
+    if len(strange):
+        place = strange.index[0]
+        raise InputError(
+            f"{path}, row {place + 2}: part is {table['part'][place]!r}; expected one of {', '.join(PARTS)}"
+        )
+    return table
+
+
+def read_folds(path: Path, clips: Sequence[Mapping[str, str]]) -> list[Fold]:
+    """The folds of a file, in its order, as places among ``clips``.
+
+    Args:
+        path: table of splits.
+        clips: ``dataset, subject, clip`` of each clip that a system has; the same ones as in every fold of the file.
+
+    Raises:
+        InputError: the file holds other clips than ``clips`` in a fold, or one of them twice.
+    """
+    place_of = {(clip["dataset"], clip["subject"], clip["clip"]): place for place, clip in enumerate(clips)}
+    found = []
+    for name, rows in read_splits(path).groupby("fold", sort=False):
+        keys = list(zip(rows["dataset"], rows["subject"], rows["clip"], strict=True))
+        other = set(keys) ^ set(place_of)
+        if other or len(keys) != len(place_of):
+            shown = " ".join(min(other)[::2]) if other else next(key[2] for key in keys if keys.count(key) > 1)
+            what = "is not both in the file and among the clips" if other else "is there twice"
+            raise InputError(f"{path}, fold {name}: clip {shown} {what}; delete the file and run again")
+        places = np.array([place_of[key] for key in keys], np.int64)
+        parts = (np.sort(places[(rows["part"] == part).to_numpy()]) for part in PARTS)
+        found.append(Fold(str(name), *parts))
+    return found

@@ -1,0 +1,230 @@
+"""STSTNet and OFF-ApexNet: their shapes and gradients, that they learn, and that they never see a test label."""
+
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from test_baselines import CLASSES, accuracy, balanced, make_cache
+from torch.nn import functional
+
+from conftest import REPO
+from merflow.codehash import needed
+from merflow.errors import ConfigError
+from merflow.flow_networks import load_images, train_fold
+from merflow.metrics import bootstrap_subjects
+from merflow.models.registry import NETWORKS, network, own_settings
+from merflow.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, read_table
+from merflow.training import Rows, Schedule, fit, repeatable
+
+NETWORK = {"selection": "validation", "batch": 256, "weight_decay": 0.0, "validation": 0.2}
+FAST = {
+    "ststnet": NETWORK | {"epochs": 60, "patience": 20, "learning_rate": 2e-3, "dropout": 0.5},
+    "off-apexnet": NETWORK | {"epochs": 30, "patience": 10, "learning_rate": 3e-4, "dropout": 0.0},
+}
+
+
+def train(caches, system, folder, fold, seed=0, changes=None, **settings):
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {"predictions": folder / "p.csv", "accuracy_train": folder / "a.csv", "curves": folder / "c.csv"}
+    own = {"experiment": "net", "system": system, "protocol": "loso", "classes": CLASSES, **settings}
+    own["network"] = FAST[system] | (changes or {})
+    train_fold(caches, **files, settings=own, seed=seed, fold=fold)
+    return read_table(files["predictions"], PREDICTIONS), files
+
+
+def chances(table):
+    return table[[f"p_{name}" for name in CLASSES]].to_numpy(float)
+
+
+def made(system, classes=3, dropout=0.0, seed=0):
+    with repeatable(seed):
+        return network(system)(classes, dropout=dropout)
+
+
+# Counted by hand. STSTNet: 3 + 5 + 8 filters of 3 x 3 x 3 and a bias; a scale and a shift per map; 16 maps of 5 x 5.
+# OFF-ApexNet: two streams of 6 filters of 5 x 5 and 16 of 5 x 5 x 6 with biases; 2 x 784, 1024 and 1024 units.
+COUNTS = {
+    "ststnet": lambda classes: (3 + 5 + 8) * (27 + 1) + 2 * 16 + (400 + 1) * classes,
+    "off-apexnet": lambda classes: (
+        2 * (6 * 26 + 16 * 151) + (1568 + 1) * 1024 + (1024 + 1) * 1024 + (1024 + 1) * classes
+    ),
+}
+
+
+@pytest.mark.parametrize("classes", [3, 5])
+@pytest.mark.parametrize("system", NETWORKS)
+def test_shapes_and_parameters(system, classes):
+    model = made(system, classes)
+    assert model(torch.rand(7, 3, 28, 28)).shape == (7, classes)
+    assert sum(p.numel() for p in model.parameters()) == COUNTS[system](classes)
+
+
+def test_ststnet_is_three_streams_side_by_side():
+    """The other path: three convolutions, each with its normalisation and pooling, then one block of maps."""
+    model, x = made("ststnet", dropout=0.5).double(), torch.randn(6, 3, 28, 28, dtype=torch.float64)
+    x.requires_grad_()
+    with torch.no_grad():
+        model.normalise.weight.copy_(torch.linspace(-1, 2, 16))
+        model.normalise.bias.copy_(torch.linspace(-1, 1, 16))
+    model.dropout.share = 0.0
+    blocks, first = [], 0
+    for filters in (3, 5, 8):
+        own = slice(first, first + filters)
+        first += filters
+        maps = functional.relu(functional.conv2d(x, model.streams.weight[own], model.streams.bias[own], padding=1))
+        mean, variance = maps.mean((0, 2, 3), keepdim=True), maps.var((0, 2, 3), unbiased=False, keepdim=True)
+        scale, shift = (p[own].view(1, -1, 1, 1) for p in (model.normalise.weight, model.normalise.bias))
+        maps = (maps - mean) / (variance + 1e-5).sqrt() * scale + shift
+        maps = functional.pad(maps, (1, 1, 1, 1), value=-torch.inf).unfold(2, 3, 3).unfold(3, 3, 3).amax((-2, -1))
+        blocks.append(maps)
+    block = torch.cat(blocks, dim=1)
+    assert block.shape == (6, 16, 10, 10)
+    expected = model.classify(block.reshape(6, 16, 5, 2, 5, 2).mean((3, 5)).reshape(6, -1))
+    given = list(model.parameters())
+    torch.testing.assert_close(model(x), expected)
+    for one, two in zip(*(torch.autograd.grad(s.square().sum(), given) for s in (model(x), expected)), strict=True):
+        torch.testing.assert_close(one, two)
+
+
+def test_off_apexnet_does_not_read_strain():
+    model, x = made("off-apexnet"), torch.randn(4, 3, 28, 28)
+    for channel, read in enumerate((True, True, False)):
+        other = x.clone()
+        other[:, channel] += 1
+        assert torch.equal(model(x), model(other)) is not read
+
+
+@pytest.mark.parametrize("system", NETWORKS)
+def test_gradients_are_those_of_finite_differences(system):
+    model, x = made(system).double(), torch.randn(5, 3, 28, 28, dtype=torch.float64)
+    y = torch.tensor([0, 1, 2, 1, 0])
+    functional.cross_entropy(model(x), y).backward()
+    generator = np.random.default_rng(0)
+    for name, weights in model.named_parameters():
+        for flat in generator.integers(weights.numel(), size=3):
+            place, values = np.unravel_index(flat, weights.shape), []
+            for step in (1e-5, -1e-5):
+                with torch.no_grad():
+                    weights[place] += step
+                    values.append(functional.cross_entropy(model(x), y).item())
+                    weights[place] -= step
+            slope = (values[0] - values[1]) / 2e-5
+            assert weights.grad[place].item() == pytest.approx(slope, rel=1e-3, abs=1e-7), name
+
+
+@pytest.mark.parametrize("system", NETWORKS)
+def test_ten_clips_are_learnt_by_heart(system):
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(10, 3, 28, 28, generator=generator), torch.arange(10) % 3
+    model = made(system)
+    with repeatable(0):
+        fit(model, functional.cross_entropy, Rows(x, y), None, Schedule(150, 1, 2e-3, 0.0, 256))
+    assert (model(x).argmax(1) == y).all()
+
+
+@pytest.mark.parametrize("selection", ["validation", "last"])
+@pytest.mark.parametrize("system", NETWORKS)
+def test_people_that_it_has_not_seen_are_clearly_above_the_majority_floor(tmp_path, system, selection):
+    cache = make_cache(tmp_path / "cache.h5", *balanced(people=6))
+    found = [train([cache], system, tmp_path, f"people/s{n}", changes={"selection": selection})[0] for n in range(6)]
+    table = pd.concat(found)
+    assert len(table) == 36 and accuracy(table) > 0.8
+    low = bootstrap_subjects(table, CLASSES)["accuracy"][0]
+    assert low > 1 / 3, "majority reaches a third"
+
+
+@pytest.mark.parametrize("system", NETWORKS)
+def test_poisoned_test_labels_change_no_prediction(tmp_path, system):
+    labels, subjects = balanced()
+    clean = make_cache(tmp_path / "clean.h5", labels, subjects)
+    poisoned = tmp_path / "poisoned.h5"
+    poisoned.write_bytes(clean.read_bytes())
+    with h5py.File(poisoned, "r+") as file:
+        mine = file["subject"].asstr()[:] == "people/s1"
+        other = file["label"].asstr()[:]
+        other[mine] = np.roll(other[mine], 1)
+        file["label"][:] = other.tolist()
+    one, _ = train([clean], system, tmp_path / "one", "people/s1", changes={"epochs": 5})
+    two, _ = train([poisoned], system, tmp_path / "two", "people/s1", changes={"epochs": 5})
+    assert one["truth"].tolist() != two["truth"].tolist()
+    assert chances(one).tolist() == chances(two).tolist()
+
+
+@pytest.mark.parametrize("system", NETWORKS)
+def test_a_test_clip_changes_no_other_answer(tmp_path, system):
+    """Inputs are standardised by training clips, so what a fold tests reaches nothing but its own answer."""
+    clean = make_cache(tmp_path / "clean.h5", *balanced())
+    changed = tmp_path / "changed.h5"
+    changed.write_bytes(clean.read_bytes())
+    with h5py.File(changed, "r+") as file:
+        first = int(np.flatnonzero(file["subject"].asstr()[:] == "people/s1")[0])
+        file["flow"][first] = 30 + file["flow"][first]
+    one, _ = train([clean], system, tmp_path / "one", "people/s1", changes={"epochs": 3})
+    two, _ = train([changed], system, tmp_path / "two", "people/s1", changes={"epochs": 3})
+    assert chances(one)[0].tolist() != chances(two)[0].tolist()
+    np.testing.assert_allclose(chances(one)[1:], chances(two)[1:], atol=1e-6)
+
+
+@pytest.mark.parametrize("system", NETWORKS)
+def test_a_fold_is_the_same_bits_again_and_another_seed_is_another_network(tmp_path, system):
+    cache = make_cache(tmp_path / "cache.h5", *balanced(people=3))
+    one, two, other = (
+        train([cache], system, tmp_path / name, "people/s1", seed, {"epochs": 4})[1]
+        for name, seed in (("one", 0), ("two", 0), ("other", 1))
+    )
+    for kind in one:
+        assert one[kind].read_bytes() == two[kind].read_bytes()
+    assert one["curves"].read_bytes() != other["curves"].read_bytes()
+
+
+def test_validation_subjects_choose_the_epoch_or_nobody_does(tmp_path):
+    cache = make_cache(tmp_path / "cache.h5", *balanced(people=6))
+    _, files = train([cache], "ststnet", tmp_path, "people/s1", changes={"epochs": 8})
+    curve = read_table(files["curves"], CURVES)
+    assert set(curve["split"]) == {"train", "validation"} and set(curve["name"]) == {"people/s1"}
+    held = read_table(files["accuracy_train"], ACCURACY_TRAIN)["n"].item()
+    _, files = train([cache], "ststnet", tmp_path, "people/s1", changes={"epochs": 8, "selection": "last"})
+    curve = read_table(files["curves"], CURVES)
+    assert set(curve["split"]) == {"train"} and len(curve) == 8
+    assert held < read_table(files["accuracy_train"], ACCURACY_TRAIN)["n"].item() == 30
+
+
+def test_a_fold_whose_clips_all_failed_is_empty(tmp_path):
+    cache = make_cache(tmp_path / "cache.h5", *balanced(people=3))
+    table, files = train([cache], "ststnet", tmp_path, "people/s9")
+    assert table.empty and read_table(files["curves"], CURVES).empty
+
+
+def test_images_are_those_of_the_floors(tmp_path):
+    from merflow.apex_flow import read_flow_images
+
+    cache = make_cache(tmp_path / "cache.h5", *balanced(people=2))
+    relabelled = {"people": {"c000": "disgust", "c003": "happiness"}}
+    samples = load_images([cache], {"classes": CLASSES, "labels": relabelled})
+    assert [(c["clip"], c["truth"]) for c in samples.clips] == [("c000", "disgust"), ("c003", "happiness")]
+    assert samples.labels.tolist() == [2, 0] and samples.rows.shape == (2, 3, 784)
+    images = read_flow_images([cache], CLASSES).images
+    np.testing.assert_array_equal(samples.rows.reshape(2, -1), images[[0, 3]])
+
+
+def test_registry():
+    with pytest.raises(ConfigError, match="no network 'resnet'; there are: ststnet, off-apexnet"):
+        network("resnet")
+    for name, system in NETWORKS.items():
+        assert isinstance(network(name), type)
+        given = own_settings(name, {"epochs": 7, "learning_rate": None, "batch": 3})
+        assert (given["epochs"], given["batch"]) == (7, 3)
+        assert given["learning_rate"] == system.settings["learning_rate"]
+    loaded = "import sys, merflow.models.registry; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_the_hash_of_the_folds_sees_every_network_and_no_other_training_sees_one():
+    scripts = {script.stem: {f.stem for f in needed(script)} for script in (REPO / "workflow/scripts").glob("*.py")}
+    own = {system.network.split(":")[0].split(".")[-1] for system in NETWORKS.values()}
+    assert own == {"ststnet", "off_apexnet"} and own < scripts.pop("train_flow_network")
+    assert not any(own & files or "registry" in files for files in scripts.values())

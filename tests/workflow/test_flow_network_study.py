@@ -1,0 +1,107 @@
+"""Networks on flow images through the workflow: as experiments, as floors, one job per fold."""
+
+import pandas as pd
+import pytest
+import trees
+import yaml
+from test_distributed import MEGC, takes
+
+from conftest import REPO, copy_repository, planned, snakemake
+from merflow.config import load_config
+from merflow.models.registry import NETWORKS
+from merflow.study import Study
+
+SYSTEMS = ("ststnet", "off-apexnet")
+SHORT = {"epochs": 15, "patience": 5, "learning_rate": 0.002}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = copy_repository(tmp_path_factory.mktemp("networks"))
+    images = [
+        trees.FlowImage(database, f"s {take.subject}", f"clip {take.name}", MEGC[take.emotion], take)
+        for database, subjects in (("casme2", (1, 2)), ("samm", (6,)))
+        for take in takes(subjects, lambda s, e, n: str(n))
+    ]
+    writer = trees.Faces(size=240, interocular=60)
+    tree = trees.flow_images(
+        folder / "flows", images, write=lambda path, image: trees.save(path, writer.flow_picture(image.take))
+    )
+    config = {
+        "study": "nets",
+        "datasets": {"flows": tree.settings | {"classes": "megc2019"}},
+        "floors": ["majority", "off-apexnet"],
+        "network": SHORT,
+        "experiments": {
+            "shallow": {"system": "ststnet", "micro": "flows", "protocol": "composite-loso", "seeds": [3]},
+        },
+    }
+    return folder, snakemake(folder, config=config), config
+
+
+def table(folder, name):
+    return pd.read_csv(folder / "results/nets" / f"{name}.csv")
+
+
+def test_every_clip_is_answered_once_per_repeat_in_a_fold_without_its_person(study):
+    folder, *_ = study
+    rows = table(folder, "predictions")
+    assert set(rows["experiment"]) == {"shallow", "off-apexnet", "majority"}
+    for _, own in rows.query("experiment != 'majority'").groupby(["experiment", "repeat"]):
+        assert len(own) == own["clip"].nunique() == 9 and (own["fold"] == own["subject"]).all()
+    assert rows.groupby("experiment")["repeat"].unique().map(list).to_dict() == {
+        "shallow": [3],
+        "off-apexnet": [3],
+        "majority": [0],
+    }, "a network among the floors draws its weights as the experiment does"
+
+
+def test_a_fold_is_a_job_with_a_log_of_its_epochs_and_its_curve_is_kept(study):
+    folder, *_ = study
+    logs = sorted((folder / "results/logs/fold/nets/shallow").rglob("*.log"))
+    assert len(logs) == 3, "a job per person"
+    assert all("epoch 1 of 15, train loss" in log.read_text() for log in logs)
+    curves = table(folder, "curves")
+    assert curves.groupby("experiment")["name"].nunique().to_dict() == {"off-apexnet": 3, "shallow": 3}
+    assert set(curves["split"]) == {"train", "validation"}
+
+
+def test_a_network_among_the_floors_is_a_floor_and_one_among_the_experiments_is_not(study):
+    folder, *_ = study
+    page = (folder / "results/nets/report.html").read_text()
+    assert "off-apexnet (floor)" in page and "shallow (floor)" not in page
+
+
+def test_a_setting_of_the_networks_reruns_them_alone(study):
+    folder, _, config = study
+    assert planned(folder, config) == set()
+    jobs = planned(folder, config | {"network": SHORT | {"batch": 4}})
+    assert {job.split()[0] for job in jobs} == {"Train", "Gather", "Evaluate", "Write"}
+    assert not any("majority" in job for job in jobs)
+
+
+def test_a_changed_network_reruns_its_folds_and_no_other_training(study):
+    folder, _, config = study
+    file = folder / "merflow/models/ststnet.py"
+    text = file.read_text()
+    file.write_text(text + "\n# changed\n")
+    jobs = planned(folder, config)
+    file.write_text(text)
+    assert len([job for job in jobs if job.startswith("Train the fold") and "shallow" in job]) == 3
+    assert not any(job.startswith(("Run the floor", "List", "Gather the flow")) for job in jobs)
+
+
+def test_the_study_of_megc2019_names_what_its_comments_promise(tmp_path):
+    settings = yaml.safe_load((REPO / "studies/megc2019.yaml").read_text())
+    images = [
+        trees.FlowImage(f"base{n % 3}", f"{n % 5}", f"{n}", ("negative", "positive", "surprise")[n % 3])
+        for n in range(9)
+    ]
+    tree = trees.flow_images(tmp_path, images, write=lambda path, image: path.write_bytes(b"x"))
+    settings["datasets"]["flows"]["root"] = str(tree.root)
+    study = Study(load_config(REPO / "config.yaml", settings))
+    study.check()
+    systems = {experiment["system"] for experiment in study.experiments.values()}
+    assert systems == {"tsdgcn", "majority", "linear-svm", "softmax", "ststnet", "off-apexnet"}
+    networks = [study.experiments[system]["network"] for system in SYSTEMS]
+    assert [own["learning_rate"] for own in networks] == [NETWORKS[s].settings["learning_rate"] for s in SYSTEMS]

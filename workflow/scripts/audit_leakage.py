@@ -1,0 +1,18 @@
+"""Check every fold for what its training could know of its test."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from merflow.audit import audit
+from merflow.job import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    audit(
+        snakemake.params.plan,
+        Path(snakemake.input.predictions),
+        Path(snakemake.input.accuracy),
+        Path(snakemake.output[0]),
+    )

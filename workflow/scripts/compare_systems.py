@@ -1,0 +1,13 @@
+"""Ask of each pair of systems whether their difference is real."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from merflow.differences import compare
+from merflow.job import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    compare(Path(snakemake.input[0]), Path(snakemake.output[0]), snakemake.params.classes)

@@ -1,0 +1,18 @@
+"""Draw the folds of a protocol, once for all systems that are compared."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from merflow.job import job
+from merflow.splits import make_splits
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    make_splits(
+        [Path(cache) for cache in snakemake.input],
+        Path(snakemake.output[0]),
+        snakemake.params.settings,
+        int(snakemake.wildcards.seed),
+    )

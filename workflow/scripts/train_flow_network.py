@@ -1,0 +1,21 @@
+"""Train the network of one fold on flow images, and predict the clips that the fold leaves out."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from merflow.flow_networks import train_fold
+from merflow.job import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    train_fold(
+        [Path(cache) for cache in snakemake.input.caches],
+        predictions=Path(snakemake.output.predictions),
+        accuracy_train=Path(snakemake.output.accuracy),
+        curves=Path(snakemake.output.curves),
+        settings=snakemake.params.settings,
+        seed=int(snakemake.wildcards.seed),
+        fold=snakemake.params.fold,
+    )
