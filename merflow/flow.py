@@ -7,6 +7,7 @@ similarity fitted to each field, the motion of the head, is subtracted and kept.
 
 import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -27,14 +28,14 @@ DEFAULTS: dict[str, Any] = {
     "backend": "opencv",
     "reference": "onset",
     "tau": 0.25,
-    "lambda": 0.08,
-    "theta": 0.2,
-    "scales": 3,
+    "lambda": 0.05,
+    "theta": 0.4,
+    "scales": 2,
     "step": 0.5,
-    "warps": 3,
-    "epsilon": 0.025,
+    "warps": 2,
+    "epsilon": 0.05,
     "normalise": True,
-    "smooth": 0.015,
+    "smooth": 0.018,
     "rigid": True,
 }
 """Settings of the stage.
@@ -63,8 +64,8 @@ def local_contrast(image: np.ndarray) -> np.ndarray:
     walls, where the camera's noise (2 grey levels, say) is most of what varies, would be nothing but noise at full
     strength otherwise.
 
-    The window of mean and deviation is a box over a box, a triangle of standard deviation side / 63 (3.7 px at 231 px,
-    2 px at 128 px): near to a Gaussian and far cheaper. It covers the same part of a face at every size.
+    The window of mean and deviation is a triangle (a box over a box) of standard deviation side / 63 (3.7 px at 231 px,
+    2 px at 128 px): near to a Gaussian and cheaper. It covers the same part of a face at every size.
 
     Args:
         image: uint8 or float [H, W], grey levels 0 to 255.
@@ -72,11 +73,16 @@ def local_contrast(image: np.ndarray) -> np.ndarray:
     Returns:
         float32 [H, W] in [0, 1]; 0.5 is the local mean, three standard deviations reach 0 and 1.
     """
-    window = [2 * round(max(image.shape) / 52) + 1] * 2
+    box = np.ones(2 * round(max(image.shape) / 52) + 1, np.float32)
+    window = np.convolve(box, box) / len(box) ** 2
     grey = np.asarray(image, np.float32)
-    centred = grey - cv2.blur(cv2.blur(grey, window), window)
-    deviation = np.sqrt(cv2.blur(cv2.blur(centred * centred, window), window))
-    return np.clip(0.5 + _CONTRAST * centred / (deviation + _FLAT), 0, 1)
+    centred = grey - cv2.sepFilter2D(grey, cv2.CV_32F, window, window)
+    deviation = np.sqrt(cv2.sepFilter2D(centred * centred, cv2.CV_32F, window, window))
+    deviation += _FLAT
+    centred /= deviation
+    centred *= _CONTRAST
+    centred += 0.5
+    return np.clip(centred, 0, 1, out=centred)
 
 
 def tvl1(first: np.ndarray, second: np.ndarray, settings: Mapping[str, Any] | None = None) -> np.ndarray:
@@ -113,22 +119,26 @@ def _start(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """A fast coarse flow of the plain frames (DIS, Kroeger et al., ECCV 2016) to begin with, float32 [2, H, W].
 
     Normalised frames hold fine detail only, which says nothing about motions longer than itself: a smile of 10 px was
-    lost without the start. Motions of a micro-expression are found either way. A finer start costs more and gains
-    nothing, as TV-L1 refines it anyhow; with a coarser one (half of the frame, no refinement by DIS itself) single
-    smiles were lost under changing light.
+    lost without the start. Motions of a micro-expression are found either way. TV-L1 refines the start, so that DIS need
+    not: its own refinement takes as long as the rest of it and changes no error. From half of the frame, single smiles
+    were lost under changing light.
     """
     solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    solver.setVariationalRefinementIterations(0)
     return np.moveaxis(solver.calc(first, second, None), 2, 0)
 
 
 def _smoothed(field: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
     """A field less the noise that the few steps of TV-L1 leave in it, float32 [2, H, W].
 
-    Skin drags its surroundings along, so that what a face does is smoother than that noise: with 0.015 of the side
-    (2.5 mm on a face whose pupils are 63 mm apart) a quarter of the error goes, and no motion with it.
+    Skin drags its surroundings along, so that what a face does is smoother than that noise: with 0.018 of the side
+    (3 mm on a face whose pupils are 63 mm apart) a quarter of the error goes, and no motion with it.
     """
     sigma = float(options["smooth"]) * max(field.shape)
-    return np.stack([cv2.GaussianBlur(part, (0, 0), sigma) for part in field]) if sigma else field
+    if not sigma:
+        return field
+    window = (2 * math.ceil(3 * sigma) + 1,) * 2  # What lies farther away than three deviations counts for nothing.
+    return np.stack([cv2.GaussianBlur(part, window, sigma) for part in field])
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ It follows OpenCV's scheme step by step and differs from it by rounding. Four th
 Every sum has a fixed order, so results are the same bits from run to run, and one thread does the work.
 """
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,6 +25,8 @@ from merflow.tvl1 import INNER, MEDIAN, OUTER, SMALLEST
 _VECTOR = 16  # float32 in the widest vector register
 _PAGE = 1024  # float32 in the 4 KiB after which cache lines are shared again
 _SPREAD = 80  # float32 between the beginnings of two arrays, modulo the page: five cache lines
+
+_kept = threading.local()
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -76,9 +79,11 @@ def _level(
     u, v, *dual, slope_x, slope_y, constant, inverse, sums = _padded(11, height, width)
     inside = np.s_[:height, :width]
     parts = [u[inside], v[inside]]
+    columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
     for part, given in zip(parts, flow, strict=True):
         part[:] = given
-    columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
+    for array in dual:
+        array[:] = 0
     gradients = [
         cv2.Sobel(second, cv2.CV_32F, 1 - axis, axis, ksize=1, scale=0.5, borderType=cv2.BORDER_REPLICATE)
         for axis in (0, 1)
@@ -103,13 +108,23 @@ def _level(
 
 
 def _padded(count: int, height: int, width: int) -> list[np.ndarray]:
-    """``count`` arrays of zeros, float32 [height + 1, W + a vector], W = width rounded up to whole vectors."""
+    """``count`` arrays, float32 [height + 1, W + a vector], W = width rounded up to whole vectors; 0 beyond the edges.
+
+    They lie in memory that the thread keeps, as a new one would be mapped page by page at every level of every pair. So
+    they are good until the next call, and what is inside the edges is left from the one before.
+    """
     shape = height + 1, _whole_vectors(width) + _VECTOR
     size = shape[0] * shape[1]
     apart = size + (_SPREAD - size) % _PAGE
-    memory = np.zeros(count * apart + _VECTOR, np.float32)
+    needed = count * apart + _VECTOR
+    if getattr(_kept, "memory", np.empty(0)).size < needed:
+        _kept.memory = np.empty(needed, np.float32)
+    memory = _kept.memory
     begin = -(memory.ctypes.data // memory.itemsize) % _VECTOR
-    return [memory[place : place + size].reshape(shape) for place in range(begin, begin + count * apart, apart)]
+    arrays = [memory[place : place + size].reshape(shape) for place in range(begin, begin + count * apart, apart)]
+    for array in arrays:
+        array[height] = array[:, width:] = 0
+    return arrays
 
 
 def _whole_vectors(width: int) -> int:
