@@ -33,9 +33,9 @@ DEFAULTS: dict[str, Any] = {
     "scales": 2,
     "step": 0.5,
     "warps": 2,
-    "epsilon": 0.05,
+    "epsilon": 0.055,
     "normalise": True,
-    "smooth": 0.018,
+    "smooth": 0.02,
     "rigid": True,
 }
 """Settings of the stage.
@@ -131,8 +131,8 @@ def _start(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def _smoothed(field: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
     """A field less the noise that the few steps of TV-L1 leave in it, float32 [2, H, W].
 
-    Skin drags its surroundings along, so that what a face does is smoother than that noise: with 0.018 of the side
-    (3 mm on a face whose pupils are 63 mm apart) a quarter of the error goes, and no motion with it.
+    Skin drags its surroundings along, so that what a face does is smoother than that noise: with 0.02 of the side
+    (3.3 mm on a face whose pupils are 63 mm apart) a quarter of the error goes, and no motion with it.
     """
     sigma = float(options["smooth"]) * max(field.shape)
     if not sigma:

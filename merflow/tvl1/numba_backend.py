@@ -82,6 +82,8 @@ def _level(
     columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
     for part, given in zip(parts, flow, strict=True):
         part[:] = given
+    for array in (u, v, slope_x, slope_y, constant, inverse):
+        array[:, width:] = 0
     for array in dual:
         array[:] = 0
     gradients = [
@@ -108,10 +110,10 @@ def _level(
 
 
 def _padded(count: int, height: int, width: int) -> list[np.ndarray]:
-    """``count`` arrays, float32 [height + 1, W + a vector], W = width rounded up to whole vectors; 0 beyond the edges.
+    """``count`` arrays, float32 [height + 1, W + a vector], W = width rounded up to whole vectors.
 
     They lie in memory that the thread keeps, as a new one would be mapped page by page at every level of every pair. So
-    they are good until the next call, and what is inside the edges is left from the one before.
+    they are good until the next call, and what is in them is left from the one before.
     """
     shape = height + 1, _whole_vectors(width) + _VECTOR
     size = shape[0] * shape[1]
@@ -121,10 +123,7 @@ def _padded(count: int, height: int, width: int) -> list[np.ndarray]:
         _kept.memory = np.empty(needed, np.float32)
     memory = _kept.memory
     begin = -(memory.ctypes.data // memory.itemsize) % _VECTOR
-    arrays = [memory[place : place + size].reshape(shape) for place in range(begin, begin + count * apart, apart)]
-    for array in arrays:
-        array[height] = array[:, width:] = 0
-    return arrays
+    return [memory[place : place + size].reshape(shape) for place in range(begin, begin + count * apart, apart)]
 
 
 def _whole_vectors(width: int) -> int:
@@ -133,7 +132,7 @@ def _whole_vectors(width: int) -> int:
 
 @_compiled
 def _linearise(first, warped, slope_x, slope_y, u, v, constant, inverse):
-    """``constant`` = I1w - <grad I1w, u0> - I0 and ``inverse`` = 1 / |grad I1w|^2, both left 0 beyond the edge.
+    """``constant`` = I1w - <grad I1w, u0> - I0 and ``inverse`` = 1 / |grad I1w|^2, both left as they are beyond the edge.
 
     ``first`` and ``warped`` are [H, W]; all others are padded.
     """
