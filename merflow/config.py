@@ -1,6 +1,7 @@
 """The configuration: read, laid over the defaults, checked as a whole before any job starts."""
 
 import difflib
+import itertools
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -27,6 +28,8 @@ TABLES = {"manifest": "manifest.csv", "flow-images": "flows.csv"}
 FLOW_IMAGE_KEYS = ("channels", "scaling")
 NO_MACRO = "none"
 """Value of ``macro`` where nothing is pre-trained."""
+SEARCHED = {"tsdgcn": ("loss", "head")}
+"""Blocks of which ``grid`` may vary keys, beside ``network`` of the systems of the registry."""
 LEARNED = {"tsdgcn"}
 """Systems with graphs and a pre-training; those of the registry read flow images, the others are floors."""
 
@@ -98,6 +101,9 @@ def settle(settings: Mapping[str, Any]) -> dict[str, Any]:
         for name in sorted(blocks)
         if experiments[name]["system"] not in NETWORKS
     ]
+    problems += _selection_problems(settings, schema)
+    if not problems:
+        _show_grids(settings, schema)
     problems += list(_cross_problems(settings)) + list(_table_problems(settings, schema))
     problems += _figure_problems(settings)
     if problems:
@@ -261,9 +267,61 @@ def _table_problems(settings: Mapping[str, Any], schema: Mapping[str, Any]) -> I
             changed = dict(settings) | {"experiments": {table["of"]: cell}, "tables": {}}
             found = list(_schema_problems(changed, schema)) or list(_cross_problems(changed))
             yield from (f"{here}, cell {where}: {problem}" for problem in found)
-            frozen = cell["transfer"] == "frozen" and cell["macro"] != NO_MACRO
-            if not found and not (frozen and not cell["pretrain"]["exclude_test_subjects"]):
+            if not found and cell["selection"] == "nested":
+                yield f"{here}, cell {where}: a table shows fixed settings; selection: nested searches others"
+            elif not found and not _fixed_features(cell):
                 yield f"{here}, cell {where}: tables are for transfer: frozen, whose features are extracted once"
+
+
+def _selection_problems(settings: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with ``selection`` and ``grid``."""
+    for name, experiment in settings["experiments"].items():
+        here, selection, grid = f"experiments.{name}", experiment["selection"], experiment["grid"]
+        blocks = SEARCHED.get(experiment["system"], ("network",) if experiment["system"] in NETWORKS else ())
+        searches = selection in ("nested", "paper-tuning")
+        if searches and not blocks:
+            yield f"{here}.selection: nothing of {experiment['system']} is chosen; leave selection out"
+        elif searches and not grid:
+            example = f"{{{blocks[-1]}.learning_rate: [0.0005, 0.001]}}"
+            yield f"{here}.grid: selection: {selection} needs one, such as {example}"
+        elif grid and not searches:
+            yield f"{here}.grid: only selection: nested and paper-tuning read it"
+        elif selection == "paper-tuning" and not _fixed_features(experiment):
+            yield f"{here}.selection: paper-tuning is for tsdgcn with transfer: frozen; choose nested"
+        for key, values in grid.items() if searches and blocks else ():
+            if key.partition(".")[0] not in blocks:
+                allowed = " and ".join(f"{block}.*" for block in blocks)
+                yield f"{here}.grid: {key} cannot be chosen inside a fold; allowed: {allowed}"
+                continue
+            for value in values:
+                changed = dict(settings) | {"experiments": {name: varied(experiment, {key: value})}, "tables": {}}
+                found = list(_schema_problems(changed, schema))
+                found += [f"{here}.{key}: null stands for a default; give the value"] if value is None else []
+                yield from (f"{here}.grid, {key}: {problem}" for problem in found)
+
+
+def _fixed_features(experiment: Mapping[str, Any]) -> bool:
+    """Whether the features of an experiment are the same for all folds."""
+    trained = experiment["system"] in LEARNED and experiment["macro"] != NO_MACRO
+    return trained and experiment["transfer"] == "frozen" and not experiment["pretrain"]["exclude_test_subjects"]
+
+
+def _show_grids(settings: dict[str, Any], schema: Mapping[str, Any]) -> None:
+    """Add a table of variants of the whole grid for each experiment with ``selection: paper-tuning``."""
+    for name, experiment in settings["experiments"].items():
+        if experiment["selection"] != "paper-tuning":
+            continue
+        (row, rows), *columns = experiment["grid"].items()
+        table = {"of": name, "title": f"Grid of {name}", "rows": {row: rows}}
+        if len(columns) == 1:
+            table["columns"] = dict(columns)
+        elif columns:
+            table["columns"] = [
+                dict(zip(dict(columns), values, strict=True)) for values in itertools.product(*dict(columns).values())
+            ]
+        settings["tables"].setdefault(
+            f"{name}-grid", _filled(table, schema["properties"]["tables"]["additionalProperties"])
+        )
 
 
 def named_experiments(figure: Mapping[str, Any]) -> list[str]:

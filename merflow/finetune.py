@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,11 +12,13 @@ import numpy as np
 
 from merflow.clips import database
 from merflow.errors import ConfigError, InputError
-from merflow.heads import Course, Lesson, probabilities, train_heads
+from merflow.heads import Course, Lesson, TrainedHead, probabilities, train_heads
 from merflow.protocols import Fold, folds
+from merflow.selection import candidates, choose, trained_parts
 from merflow.splits import read_folds
 from merflow.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, write_table
 from merflow.training import class_numbers
+from merflow.variants import label, varied
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +75,9 @@ def finetune(
         curves: output, one row per seed, fold, epoch and split.
         settings: ``experiment, branches, fusion`` (stack or concat), ``loss, head, protocol``; if given, ``datasets``
             (names in the order of the files; else those in the files), ``classes`` (else those of the files) and
-            ``labels`` ({dataset: {clip: label}}; else those of the files) and ``splits`` ({seed: table of splits}). The
-            head's: ``hidden, dropout, learning_rate, decay, epochs, patience, batch, weight_decay, validation``.
+            ``labels`` ({dataset: {clip: label}}; else those of the files), ``splits`` ({seed: table of splits}) and
+            ``selection`` (:mod:`merflow.selection`; else validation) with ``grid`` and ``inner_folds``. The head's:
+            ``hidden, dropout, learning_rate, decay, epochs, patience, batch, weight_decay, validation``.
     """
     ((answers,),) = answer([Task(features, settings, [settings["loss"]])])
     write_table(answers.predictions, predictions, PREDICTIONS)
@@ -108,7 +111,8 @@ def answer(tasks: Sequence[Task]) -> list[list[Answers]]:
     repeats = ((number, task, seed) for number, task in enumerate(tasks) for seed in task.features)
     for number, task, seed in repeats:
         samples = load_samples(task.features[seed], task.settings)
-        repeat = _Repeat(number, task, seed, samples, folds_of(samples, task.settings, seed))
+        parts = trained_parts(folds_of(samples, task.settings, seed), task.settings)
+        repeat = _Repeat(number, task, seed, samples, parts)
         log.info("repeat %d: %d clips, %d folds, %s", seed, len(samples.clips), len(repeat.folds), samples.rows.shape)
         if waiting and (repeat.alike() != waiting[0].alike() or sum(r.size for r in waiting) > LESSONS_AT_ONCE):
             done += _answer(waiting, answers)
@@ -133,14 +137,45 @@ class _Repeat(NamedTuple):
         """Bytes of its training rows."""
         return self.samples.rows.nbytes * len(self.folds)
 
-    def alike(self) -> tuple[list[str], Mapping[str, Any]]:
+    def alike(self) -> tuple[list[str], Mapping[str, Any], bool]:
         """What repeats that train together have in common."""
-        return self.samples.classes, self.task.settings["head"]
+        return self.samples.classes, self.task.settings["head"], self.task.settings.get("selection") == "nested"
+
+
+class _Trained(NamedTuple):
+    """A fold of a repeat with its heads, one per loss, and what was chosen inside it."""
+
+    fold: Fold
+    lesson: Lesson
+    heads: Sequence[TrainedHead]
+    chosen: Mapping[str, Any]
 
 
 def _answer(repeats: Sequence[_Repeat], answers: Sequence[Sequence[Answers]]) -> int:
     """Train and test the heads of some repeats, and add what they answer; the number of repeats."""
-    classes, head_settings = repeats[0].alike()
+    *_, nested = repeats[0].alike()
+    for repeat, trained in zip(repeats, map(_chosen, repeats) if nested else _given(repeats), strict=True):
+        names = {"experiment": repeat.task.settings["experiment"], "repeat": repeat.seed}
+        for fold, own, heads, chosen in trained:
+            known, chances = probabilities(heads, own.rows), probabilities(heads, repeat.samples.rows[fold.test])
+            for place, head in enumerate(heads):
+                found = answers[repeat.number][place]
+                accuracy = float((known[place].argmax(axis=1) == own.labels).mean())
+                found.predictions.extend(answer_rows(repeat.samples, fold, chances[place], names))
+                about = {"fold": fold.name, "stage": "finetune", "accuracy": accuracy, "n": len(own.labels)}
+                found.accuracy_train.append(names | about | {"chosen": label(chosen)})
+                about = {"stage": "finetune", "name": fold.name}
+                found.curves.extend(names | about | row for row in head.training.curve)
+                log.info(
+                    "repeat %d: fold %s, epoch %d kept, training accuracy %.1f %%",
+                    *(repeat.seed, fold.name, head.training.epoch, 100 * accuracy),
+                )
+    return len(repeats)
+
+
+def _given(repeats: Sequence[_Repeat]) -> Iterator[list[_Trained]]:
+    """The heads of repeats whose settings are given, all side by side."""
+    classes, head_settings, _ = repeats[0].alike()
     courses = [
         Course(
             [lesson(repeat.samples, fold, (repeat.seed, place)) for place, fold in enumerate(repeat.folds)],
@@ -149,25 +184,37 @@ def _answer(repeats: Sequence[_Repeat], answers: Sequence[Sequence[Answers]]) ->
         )
         for repeat in repeats
     ]
-    for repeat, course, trained in zip(
-        repeats, courses, train_heads(courses, len(classes), head_settings), strict=True
-    ):
-        names = {"experiment": repeat.task.settings["experiment"], "repeat": repeat.seed}
-        for fold, own, heads in zip(repeat.folds, course.lessons, trained, strict=True):
-            known, chances = probabilities(heads, own.rows), probabilities(heads, repeat.samples.rows[fold.test])
-            for place, head in enumerate(heads):
-                found = answers[repeat.number][place]
-                accuracy = float((known[place].argmax(axis=1) == own.labels).mean())
-                found.predictions.extend(answer_rows(repeat.samples, fold, chances[place], names))
-                about = {"fold": fold.name, "stage": "finetune", "accuracy": accuracy, "n": len(own.labels)}
-                found.accuracy_train.append(names | about)
-                about = {"stage": "finetune", "name": fold.name}
-                found.curves.extend(names | about | row for row in head.training.curve)
-                log.info(
-                    "repeat %d: fold %s, epoch %d kept, training accuracy %.1f %%",
-                    *(repeat.seed, fold.name, head.training.epoch, 100 * accuracy),
-                )
-    return len(repeats)
+    found = train_heads(courses, len(classes), head_settings)
+    for repeat, course, trained in zip(repeats, courses, found, strict=True):
+        yield [_Trained(*one, {}) for one in zip(repeat.folds, course.lessons, trained, strict=True)]
+
+
+def _chosen(repeat: _Repeat) -> list[_Trained]:
+    """The heads of a repeat, those of each fold with the settings that were chosen inside it."""
+    samples, settings = repeat.samples, repeat.task.settings | {"loss": repeat.task.losses[0]}
+    seeds = [(repeat.seed, place) for place in range(len(repeat.folds))]
+
+    def heads(
+        folds: Sequence[Fold], own_seeds: Sequence[tuple[int, ...]], own: Mapping[str, Any]
+    ) -> Iterator[_Trained]:
+        at_once = max(1, LESSONS_AT_ONCE // samples.rows.nbytes)
+        for begin in range(0, len(folds), at_once):
+            some = slice(begin, begin + at_once)
+            lessons = [lesson(samples, fold, seed) for fold, seed in zip(folds[some], own_seeds[some], strict=True)]
+            (found,) = train_heads([Course(lessons, samples.branch, [own["loss"]])], len(samples.classes), own["head"])
+            yield from (_Trained(*one, {}) for one in zip(folds[some], lessons, found, strict=True))
+
+    def inner(folds: Sequence[Fold], own_seeds: Sequence[tuple[int, ...]], own: Mapping[str, Any]) -> list[np.ndarray]:
+        return [one.heads[0].probabilities(samples.rows[one.fold.test]) for one in heads(folds, own_seeds, own)]
+
+    share = settings["head"]["validation"]
+    chosen = choose(repeat.folds, seeds, samples.subjects, samples.labels, settings, share, inner)
+    trained: dict[int, _Trained] = {}
+    for option in candidates(settings["grid"]):
+        places = [place for place, own in enumerate(chosen) if own == option]
+        some = heads([repeat.folds[n] for n in places], [seeds[n] for n in places], varied(settings, option))
+        trained |= {place: one._replace(chosen=option) for place, one in zip(places, some, strict=True)}
+    return [trained[place] for place in range(len(repeat.folds))]
 
 
 def lesson(samples: Samples, fold: Fold, seed: tuple[int, ...]) -> Lesson:

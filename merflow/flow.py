@@ -119,9 +119,9 @@ def _start(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """A fast coarse flow of the plain frames (DIS, Kroeger et al., ECCV 2016) to begin with, float32 [2, H, W].
 
     Normalised frames hold fine detail only, which says nothing about motions longer than itself: a smile of 10 px was
-    lost without the start. Motions of a micro-expression are found either way. TV-L1 refines the start, so that DIS need
-    not: its own refinement takes as long as the rest of it and changes no error. From half of the frame, single smiles
-    were lost under changing light.
+    lost without the start. Motions of a micro-expression are found either way. TV-L1 refines the start, so that DIS
+    need not: its own refinement takes as long as the rest of it and changes no error. From half of the frame, single
+    smiles were lost under changing light.
     """
     solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     solver.setVariationalRefinementIterations(0)

@@ -1,12 +1,11 @@
 """Networks that read one flow image per clip (:mod:`merflow.models.registry`), trained inside each fold.
 
 The published numbers of such networks rest on an epoch that was chosen on the test fold. Here validation subjects
-inside the training part choose it, or nobody does (``selection: last``). One fold is one job.
+inside the training part choose it, or nobody does (:mod:`merflow.selection`). One fold is one job.
 """
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,11 @@ from merflow.apex_flow import SIDE, read_flow_images
 from merflow.finetune import Samples, answer_rows, folds_of
 from merflow.models.registry import network
 from merflow.protocols import Fold
+from merflow.selection import settled
 from merflow.signals import centred
 from merflow.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, write_table
 from merflow.training import Rows, Schedule, device, fit, repeatable, scores_of
+from merflow.variants import label
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +43,9 @@ def train_fold(
         predictions: output, a row per test clip; empty if no clip of the fold came through.
         accuracy_train: output.
         curves: output.
-        settings: ``experiment, system, protocol, classes``; ``network`` with ``selection`` (validation or last),
-            ``epochs, patience, learning_rate, batch, dropout, weight_decay, validation``; if given, ``labels``
-            ({dataset: {clip: label}}; else those of the caches), ``folds`` and ``test_clips``.
+        settings: ``experiment, system, protocol, classes``; ``network`` with ``epochs, patience, learning_rate, batch,
+            dropout, weight_decay, validation``; if given, ``labels`` ({dataset: {clip: label}}; else those of the
+            caches), ``folds``, ``test_clips`` and ``selection`` (else validation) with ``grid`` and ``inner_folds``.
         seed: the repeat.
         fold: name of the fold.
 
@@ -59,13 +60,18 @@ def train_fold(
         log.warning("no clip of %s came through; the fold is empty", fold)
     else:
         part, names = parts[number], {"experiment": settings["experiment"], "repeat": seed}
-        if own["selection"] == "last":
-            part = replace(part, train=np.union1d(part.train, part.validation), validation=part.validation[:0])
-        chances, known, course = _train(samples, part, settings["system"], own, (seed, number))
+
+        def inner(fold: Fold, seed: tuple[int, ...], varied: Mapping[str, Any]) -> np.ndarray:
+            return _train(samples, fold, seed, varied)[0]
+
+        given = samples.subjects, samples.labels, settings, own["validation"]
+        part, settings, chosen = settled(part, (seed, number), *given, inner)
+        chances, known, course = _train(samples, part, (seed, number), settings)
         answers = answer_rows(samples, part, chances, names)
         train_labels, _ = part.training_labels(samples.labels)
         accuracy = float((known.argmax(axis=1) == train_labels).mean())
         accuracies = [names | {"fold": fold, "stage": "finetune", "accuracy": accuracy, "n": len(part.train)}]
+        accuracies[0]["chosen"] = label(chosen)
         curve = [names | {"stage": "finetune", "name": fold} | row for row in course]
     write_table(answers, predictions, PREDICTIONS)
     write_table(accuracies, accuracy_train, ACCURACY_TRAIN)
@@ -73,31 +79,31 @@ def train_fold(
 
 
 def _train(
-    samples: Samples, part: Fold, system: str, settings: Mapping[str, Any], seed: tuple[int, int]
+    samples: Samples, part: Fold, seed: tuple[int, ...], settings: Mapping[str, Any]
 ) -> tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]:
     """Probabilities of the test clips and of the training clips, and the training curve."""
     train_labels, validation_labels = part.training_labels(samples.labels)
-    place, classes = device(), len(samples.classes)
+    place, classes, own = device(), len(samples.classes), settings["network"]
     images = torch.from_numpy(centred(samples.rows, part.train)).view(-1, 3, SIDE, SIDE).to(place)
 
     def rows(chosen: np.ndarray, labels: np.ndarray) -> Rows:
         return Rows(images[chosen], torch.from_numpy(labels).to(place))
 
     with repeatable(*seed):
-        model = network(system)(classes, dropout=settings["dropout"]).to(place)
+        model = network(settings["system"])(classes, dropout=own["dropout"]).to(place)
         course = fit(
             model,
             functional.cross_entropy,
             rows(part.train, train_labels),
             rows(part.validation, validation_labels) if len(validation_labels) else None,
-            Schedule.of({"decay": 0.0, **settings}),
+            Schedule.of({"decay": 0.0, **own}),
             part.name,
         )
         test, known = (
-            scores_of(model, images[chosen], settings["batch"]).double().softmax(dim=1).cpu().numpy()
+            scores_of(model, images[chosen], own["batch"]).double().softmax(dim=1).cpu().numpy()
             for chosen in (part.test, part.train)
         )
-    log.info("epoch %d of %d kept", course.epoch, settings["epochs"])
+    log.info("epoch %d of %d kept", course.epoch, own["epochs"])
     return test, known, course.curve
 
 

@@ -8,6 +8,7 @@ be left out (``pretrain.exclude_test_subjects``). One fold is one job.
 
 import logging
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,11 @@ from merflow.losses import make_loss
 from merflow.models.sgcn import HIDDEN, SGCN
 from merflow.pretrain import load_network, macro_images
 from merflow.protocols import Fold, hold_out
+from merflow.selection import settled
 from merflow.signals import ROWS_PER_FLOW, centred, flow_signal, grey_signal
 from merflow.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, write_table
 from merflow.training import Rows, Schedule, class_numbers, device, fit, repeatable, scores_of
+from merflow.variants import label
 
 log = logging.getLogger(__name__)
 
@@ -99,13 +102,19 @@ def train_fold(
             else:
                 with repeatable(own, number):
                     networks.append(SGCN(plan, len(samples.classes)))
-        if not weights and macro is None:
-            samples = replace(samples, rows=centred(samples.rows, part.train))
-        chances, known, course = _train(samples, part, networks, settings, (seed, number))
+        centre = not weights and macro is None
+
+        def inner(fold: Fold, seed: tuple[int, ...], varied: Mapping[str, Any]) -> np.ndarray:
+            return _train(samples, fold, deepcopy(networks), varied, seed, centre)[0]
+
+        given = samples.subjects, samples.labels, settings, settings["head"]["validation"]
+        part, settings, chosen = settled(part, (seed, number), *given, inner)
+        chances, known, course = _train(samples, part, networks, settings, (seed, number), centre)
         answers = answer_rows(samples, part, chances, names)
         train_labels, _ = part.training_labels(samples.labels)
         accuracy = float((known.argmax(axis=1) == train_labels).mean())
         accuracies = [names | {"fold": fold, "stage": "finetune", "accuracy": accuracy, "n": len(part.train)}]
+        accuracies[0]["chosen"] = label(chosen)
         curve = [names | {"stage": "finetune", "name": fold} | row for row in course]
     write_table(answers, predictions, PREDICTIONS)
     write_table(accuracies, accuracy_train, ACCURACY_TRAIN)
@@ -113,10 +122,20 @@ def train_fold(
 
 
 def _train(
-    samples: Samples, part: Fold, networks: Sequence[nn.Module], settings: Mapping[str, Any], seed: tuple[int, int]
+    samples: Samples,
+    part: Fold,
+    networks: Sequence[nn.Module],
+    settings: Mapping[str, Any],
+    seed: tuple[int, ...],
+    centre: bool,
 ) -> tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]:
-    """Probabilities of the test clips and of the training clips, and the training curve."""
+    """Probabilities of the test clips and of the training clips, and the training curve; networks may be changed.
+
+    ``centre``: the images are centred by those that train, as no pre-training has set their scale.
+    """
     train_labels, validation_labels = part.training_labels(samples.labels)
+    if centre:
+        samples = replace(samples, rows=centred(samples.rows, part.train))
     images = samples.rows.shape[2] // networks[0].order.numel()
     if settings["transfer"] == "frozen":
         samples = replace(samples, rows=_features(networks, samples.rows, images))

@@ -390,7 +390,7 @@ class Study:
         """Everything beside the features that decides the training of the head."""
         e = self.experiments[experiment]
         own = {name: e[name] for name in ("branches", "fusion", "loss", "head", "protocol", "seeds", *SPLIT)}
-        return own | self._recognised(experiment) | {"splits": self.split_files(experiment)}
+        return own | _choice(e) | self._recognised(experiment) | {"splits": self.split_files(experiment)}
 
     def folds(self, experiment: str) -> dict[str, str]:
         """Name of each fold by its file key, of the subjects with a labelled clip that can be used."""
@@ -413,14 +413,14 @@ class Study:
         seeds = [network["seed"] for network in self._networks(e, int(seed)).values()]
         own |= {"signal": e["temporal"]["signal"], "network_seeds": seeds}
         own["splits"] = {int(seed): self.split_files(experiment)[int(seed)]}
-        return own | self._recognised(experiment)
+        return own | _choice(e) | self._recognised(experiment)
 
     def network_settings(self, experiment: str, seed: str) -> dict[str, Any]:
         """Everything beside the caches that decides the training of a network on flow images."""
         e = self.experiments[experiment]
         own = {name: e[name] for name in ("system", "network", "protocol", *SPLIT)}
         own["splits"] = {int(seed): self.split_files(experiment)[int(seed)]}
-        return own | self._recognised(experiment)
+        return own | _choice(e) | self._recognised(experiment)
 
     def fold_graphs(self, experiment: str, seed: int) -> list[str]:
         """Graph of each network of one repeat, in the order of ``graphs``."""
@@ -511,7 +511,7 @@ class Study:
     def _audited(self, experiment: str) -> dict[str, Any]:
         e, data = self.experiments[experiment], f"{self.results}/data"
         learned, macro = e["system"] in LEARNED, e.get("macro", NO_MACRO)
-        chooses = learned or e.get("network", {}).get("selection") == "validation"
+        chooses = (learned or e["system"] in NETWORKS) and _choice(e)["selection"] != "none"
         pretrains = learned and macro != NO_MACRO
         return {
             "splits": self.split_files(experiment),
@@ -709,6 +709,14 @@ def _held(experiment: Mapping[str, Any]) -> float:
     return experiment.get("network", experiment["head"])["validation"]
 
 
+def _choice(experiment: Mapping[str, Any]) -> dict[str, Any]:
+    """What :mod:`merflow.selection` is told; a floor has no say in it."""
+    selection = experiment.get("selection", "validation")
+    if selection == "nested":
+        return {name: experiment[name] for name in ("selection", "grid", "inner_folds")}
+    return {"selection": "none" if selection == "none" else "validation"}
+
+
 def subject_key(subject: str) -> str:
     """File key of a subject id: ``samm/006`` gives ``006``."""
     return key(subject.split("/", 1)[1])
@@ -717,7 +725,7 @@ def subject_key(subject: str) -> str:
 def _configuration(experiment: Mapping[str, Any]) -> str:
     """An experiment as text that is the same for equal settings: 1 and 1.0; the focal parameters of a cross entropy."""
     if experiment["system"] in NETWORKS:
-        used = ("system", "micro", "prep", "protocol", *SPLIT, "classes", "seeds", "network")
+        used = ("system", "micro", "prep", "protocol", *SPLIT, "classes", "seeds", "network", "selection", "grid")
         return json.dumps(_numbers_as_floats({name: experiment.get(name) for name in used}), sort_keys=True)
     loss = experiment["loss"]
     unused = ("alpha", "gamma") if loss["name"] == "cross-entropy" else ()

@@ -26,7 +26,7 @@ QUALITY = [
     "frames",
 ]
 PREDICTIONS = ["experiment", "repeat", "fold", "dataset", "subject", "clip", "truth", "predicted"]
-ACCURACY_TRAIN = ["experiment", "repeat", "fold", "stage", "accuracy", "n"]
+ACCURACY_TRAIN = ["experiment", "repeat", "fold", "stage", "accuracy", "n", "chosen"]
 CURVES = ["experiment", "repeat", "stage", "name", "epoch", "split", "loss", "accuracy"]
 GRID = ["row", "column", "metric", "value", "ci_low", "ci_high", "n_clips", "published", "caveat"]
 COMPARISON = [
@@ -94,6 +94,7 @@ def _numbers(column: pd.Series) -> pd.Series:
         "column",
         "metric",
         "ledger",
+        "chosen",
     }:
         return column
     numbers = pd.to_numeric(column.replace("", None), errors="coerce")

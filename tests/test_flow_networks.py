@@ -20,7 +20,7 @@ from merflow.models.registry import NETWORKS, network, own_settings
 from merflow.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, read_table
 from merflow.training import Rows, Schedule, fit, repeatable
 
-NETWORK = {"selection": "validation", "batch": 256, "weight_decay": 0.0, "validation": 0.2}
+NETWORK = {"batch": 256, "weight_decay": 0.0, "validation": 0.2}
 FAST = {
     "ststnet": NETWORK | {"epochs": 60, "patience": 20, "learning_rate": 2e-3, "dropout": 0.5},
     "off-apexnet": NETWORK | {"epochs": 30, "patience": 10, "learning_rate": 3e-4, "dropout": 0.0},
@@ -126,11 +126,11 @@ def test_ten_clips_are_learnt_by_heart(system):
     assert (model(x).argmax(1) == y).all()
 
 
-@pytest.mark.parametrize("selection", ["validation", "last"])
+@pytest.mark.parametrize("selection", ["validation", "none"])
 @pytest.mark.parametrize("system", NETWORKS)
 def test_people_that_it_has_not_seen_are_clearly_above_the_majority_floor(tmp_path, system, selection):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=6))
-    found = [train([cache], system, tmp_path, f"people/s{n}", changes={"selection": selection})[0] for n in range(6)]
+    found = [train([cache], system, tmp_path, f"people/s{n}", selection=selection)[0] for n in range(6)]
     table = pd.concat(found)
     assert len(table) == 36 and accuracy(table) > 0.8
     low = bootstrap_subjects(table, CLASSES)["accuracy"][0]
@@ -187,7 +187,7 @@ def test_validation_subjects_choose_the_epoch_or_nobody_does(tmp_path):
     curve = read_table(files["curves"], CURVES)
     assert set(curve["split"]) == {"train", "validation"} and set(curve["name"]) == {"people/s1"}
     held = read_table(files["accuracy_train"], ACCURACY_TRAIN)["n"].item()
-    _, files = train([cache], "ststnet", tmp_path, "people/s1", changes={"epochs": 8, "selection": "last"})
+    _, files = train([cache], "ststnet", tmp_path, "people/s1", changes={"epochs": 8}, selection="none")
     curve = read_table(files["curves"], CURVES)
     assert set(curve["split"]) == {"train"} and len(curve) == 8
     assert held < read_table(files["accuracy_train"], ACCURACY_TRAIN)["n"].item() == 30

@@ -78,7 +78,7 @@ def results(study: Mapping[str, Any]) -> list[dict[str, Any]]:
     dataset), ``classes`` (rows ``name, clips, f1, recall, precision``), ``absent``, ``confusion`` (rows ``name, cells``
     of ``count, rate``), ``n_clips, n_subjects, repeats, expected, train`` (training accuracy, or None), ``flat``
     (whether an interval has no width), ``spread`` ({metric: standard deviation over the repeats}, NaN for one repeat),
-    ``fold_f1`` (mean of the folds' macro F1).
+    ``fold_f1`` (mean of the folds' macro F1), ``chosen`` ({settings: folds} of ``selection: nested``, else empty).
     """
     metrics = read_table(study["metrics"], METRICS)
     predictions = read_table(study["predictions"], PREDICTIONS)
@@ -110,6 +110,7 @@ def results(study: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "n_subjects": int(pooled["n_subjects"].iloc[0]),
                 "repeats": int(pooled["repeats"].iloc[0]),
                 "expected": _expected(study, str(name), datasets, labels),
+                "chosen": of_train.loc[of_train["chosen"].astype(str).ne(""), "chosen"].value_counts().to_dict(),
                 "spread": spread(own, labels),
                 "fold_f1": fold_mean_f1(own),
                 "train": float(np.average(of_train["accuracy"], weights=of_train["n"])) if len(of_train) else None,
@@ -184,7 +185,7 @@ def differences(study: Mapping[str, Any]) -> dict[str, Any] | None:
     for (first, second), rows in read_table(study["differences"], DIFFERENCES).groupby(["first", "second"], sort=False):
         named = {"value": "difference", "low": "ci_low", "high": "ci_high", "p": "p_holm"}
         metrics = {
-            row["metric"]: {key: _float(row[column]) for key, column in named.items()} | {"verdict": row["verdict"]}
+            row["metric"]: {key: as_number(row[column]) for key, column in named.items()} | {"verdict": row["verdict"]}
             for row in rows.to_dict("records")
         }
         floors = is_floor(str(first), study) and is_floor(str(second), study)

@@ -132,7 +132,7 @@ def _whole_vectors(width: int) -> int:
 
 @_compiled
 def _linearise(first, warped, slope_x, slope_y, u, v, constant, inverse):
-    """``constant`` = I1w - <grad I1w, u0> - I0 and ``inverse`` = 1 / |grad I1w|^2, both left as they are beyond the edge.
+    """``constant`` = I1w - <grad I1w, u0> - I0 and ``inverse`` = 1 / |grad I1w|^2; nothing is written beyond the edge.
 
     ``first`` and ``warped`` are [H, W]; all others are padded.
     """
