@@ -184,7 +184,7 @@ def differences(study: Mapping[str, Any]) -> dict[str, Any] | None:
     for (first, second), rows in read_table(study["differences"], DIFFERENCES).groupby(["first", "second"], sort=False):
         named = {"value": "difference", "low": "ci_low", "high": "ci_high", "p": "p_holm"}
         metrics = {
-            row["metric"]: {key: _float(row[column]) for key, column in named.items()} | {"verdict": row["verdict"]}
+            row["metric"]: {key: as_number(row[column]) for key, column in named.items()} | {"verdict": row["verdict"]}
             for row in rows.to_dict("records")
         }
         floors = is_floor(str(first), study) and is_floor(str(second), study)
