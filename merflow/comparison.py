@@ -5,7 +5,9 @@ The tables made here (:data:`merflow.tables.COMPARISON`) stand behind the figure
 """
 
 import csv
+import logging
 import math
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -21,7 +23,10 @@ LEDGER = Path(__file__).parent / "ledger.csv"
 """The entries of docs/fidelity.md in a few words each: ``number, about``."""
 ROUNDING = 0.0005
 """Half of the last digit that the paper prints, as a share."""
+PARTS = {"SMIC-HS": ("smic", "smichs"), "CASME II": ("casme2", "casmeii"), "SAMM": ("samm",)}
+"""Databases of a composite as papers name them, and as a study may (letters and digits alone, in lower case)."""
 STAGES = {"accuracy_pretrain": "Pre-training", "accuracy_finetune": "Fine-tuning", "accuracy": "Testing"}
+log = logging.getLogger(__name__)
 
 
 @cache
@@ -59,19 +64,28 @@ def of_variants(table: pd.DataFrame, paper: str | None, tried: int) -> list[dict
 def methods(
     metrics: pd.DataFrame, experiments: Mapping[str, Mapping[str, Any]], paper: str | None, tried: int
 ) -> list[dict[str, Any]]:
-    """Published methods and our experiments, by their accuracy; a row of ours has a ``protocol``.
+    """Published methods and our experiments, by the metrics of the published table; a row of ours has a ``protocol``.
+
+    ``column`` is empty where all clips are scored, else the database of a composite whose clips are. An experiment has
+    no row for a database that it lacks.
 
     Args:
         metrics: as of :data:`merflow.tables.METRICS`.
         experiments: ours; of each its ``system``: the published row of that name stands beside it.
-        paper: table of published numbers.
+        paper: table of published numbers; None: our accuracy alone.
         tried: configurations that the study trains.
     """
     rows = []
-    for name, experiment in experiments.items():
-        row = {"row": name, "column": "", **_tested(metrics, name)}
-        rows.append(_beside(row, _of_system(paper, experiment["system"], "accuracy"), tried))
-    return rows + list(_printed(paper))
+    asked = dict.fromkeys((column, metric) for table, _, column, metric in published() if table == paper)
+    for column, metric in asked or [("", "accuracy")]:
+        for name, experiment in experiments.items():
+            scope = _scope(metrics, name, column)
+            if scope is None:
+                log.warning("%s has no clips of %s: nothing of it stands beside the published numbers", name, column)
+                continue
+            row = {"row": name, "column": column, **_tested(metrics, name, metric, scope)}
+            rows.append(_beside(row, _of_system(paper, experiment["system"], metric), tried))
+    return rows + [row | {"tried": tried} for row in _printed(paper)]
 
 
 def stages(
@@ -145,10 +159,24 @@ def confusion(
     return rows
 
 
-def _tested(metrics: pd.DataFrame, experiment: str) -> dict[str, Any]:
-    """Pooled test accuracy of an experiment, with its interval and its protocol."""
-    own = metrics[(metrics["experiment"] == experiment) & (metrics["scope"] == "pooled")]
-    row = own[own["metric"] == "accuracy"].iloc[0]
+def _scope(metrics: pd.DataFrame, experiment: str, part: str) -> str | None:
+    """The scope of an experiment's metrics that a published column is about; None where it has no such clips."""
+    if not part:
+        return "pooled"
+    names = PARTS.get(part, (_plain(part),))
+    scopes = dict.fromkeys(metrics.loc[metrics["experiment"] == experiment, "scope"].astype(str))
+    of = {scope: _plain(scope.removeprefix("dataset:")) for scope in scopes if scope.startswith("dataset:")}
+    return next((scope for scope, name in of.items() if name in names), None)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).lower()
+
+
+def _tested(metrics: pd.DataFrame, experiment: str, metric: str = "accuracy", scope: str = "pooled") -> dict[str, Any]:
+    """A test metric of an experiment, with its interval and its protocol."""
+    own = metrics[(metrics["experiment"] == experiment) & (metrics["scope"] == scope)]
+    row = own[own["metric"] == metric].iloc[0]
     return {name: row[name] for name in ("metric", "value", "ci_low", "ci_high", "n_clips", "protocol")}
 
 

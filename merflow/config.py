@@ -325,7 +325,7 @@ def _show_grids(settings: dict[str, Any], schema: Mapping[str, Any]) -> None:
 
 
 def named_experiments(figure: Mapping[str, Any]) -> list[str]:
-    """The experiments that a figure shows, as a list."""
+    """The experiments, or floors, that a figure shows, as a list."""
     return [figure["of"]] if isinstance(figure["of"], str) else list(figure["of"])
 
 
@@ -336,8 +336,9 @@ def _figure_problems(settings: Mapping[str, Any]) -> Iterator[str]:
         here, of = f"figures.{name}", named_experiments(figure)
         if name in settings["tables"]:
             yield f"{here}: a table of variants has this name; choose another one"
-        if unknown := [experiment for experiment in of if experiment not in experiments]:
-            yield f"{here}.of: no experiment {unknown[0]!r}; there are: {', '.join(experiments)}"
+        shown = [*experiments, *(settings["floors"] if figure["kind"] != "flow-statistics" else [])]
+        if unknown := [experiment for experiment in of if experiment not in shown]:
+            yield f"{here}.of: no experiment {unknown[0]!r}; there are: {', '.join(dict.fromkeys(shown))}"
             continue
         if figure["published"] and figure["published"] not in (known := {key[0] for key in published()}):
             yield f"{here}.published: no table {figure['published']!r}; there are: {', '.join(sorted(known))}"

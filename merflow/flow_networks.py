@@ -1,6 +1,6 @@
 """Networks that read one flow image per clip (:mod:`merflow.models.registry`), trained inside each fold.
 
-The published numbers of such networks rest on an epoch that was chosen on the test fold. Here validation subjects
+Many published numbers of such networks rest on an epoch that was chosen on the test fold. Here validation subjects
 inside the training part choose it, or nobody does (:mod:`merflow.selection`). One fold is one job.
 """
 

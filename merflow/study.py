@@ -569,7 +569,11 @@ class Study:
 
     @cached_property
     def figures(self) -> dict[str, dict[str, Any]]:
-        """Every table of variants and every block of ``figures``, by name: ``kind, of, published, title, note``."""
+        """Every table of variants and every block of ``figures``, by name: ``kind, of, published, title, note``.
+
+        Raises:
+            ConfigError: a block shows a floor that is not there, or not by this name.
+        """
         tables = {
             name: {"kind": "variants", "of": [table["of"]], "note": ""}
             | {"published": table["published"], "title": table["title"] or name}
@@ -579,6 +583,10 @@ class Study:
             name: figure | {"of": named_experiments(figure), "title": figure["title"] or name}
             for name, figure in self.config["figures"].items()
         }
+        for name, figure in own.items():
+            if unknown := [experiment for experiment in figure["of"] if experiment not in self.experiments]:
+                there = ", ".join(self.experiments)
+                raise ConfigError(f"figures.{name}.of: no experiment or floor {unknown[0]!r}; there are: {there}")
         return tables | own
 
     def figure_inputs(self, name: str) -> dict[str, Any]:

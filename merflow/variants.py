@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 PUBLISHED = Path(__file__).parent / "published.csv"
-"""Published numbers: ``table, row, column, metric, value, source, caveat``; metrics in per cent as printed."""
+"""Published numbers, a row each: ``table, row, column, metric`` name it as our tables do; ``value`` is in per cent;
+``system, dataset, protocol`` say whose it is (``not stated``: the paper does not say); ``source, caveat`` in words;
+``ledger``: entries of docs/fidelity.md that could explain a difference, empty where we rebuild nothing of it."""
 NAMES = {"loss.alpha": "alpha {}", "loss.gamma": "gamma {}", "seeds": "seeds {}"}
 """How a varied setting is named in a table; others are named by their value alone."""
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import trees
 import yaml
-from sklearn.metrics import confusion_matrix
+from sklearn.metrics import confusion_matrix, f1_score, recall_score
 
 from conftest import REPO
 from merflow.comparison import confusion, differs, entries, ledger, methods, of_variants, stages
@@ -79,6 +79,49 @@ def test_every_entry_of_the_ledger_is_in_the_document_and_every_named_entry_in_t
     for (table, row, *_), known in published().items():
         others = table.endswith(("methods", "stages")) and row != "TSDGCN"
         assert bool(known["ledger"]) != others, "what we rebuild may be explained; what others did is not compared"
+
+
+def test_every_published_number_says_whose_it_is_on_what_and_what_is_known_of_it():
+    for (table, row, _, metric), known in published().items():
+        assert all(known[name].strip() for name in ("system", "dataset", "protocol", "source", "caveat")), (table, row)
+        assert 0 < known["value"] <= 1
+        if table.endswith(("methods", "stages")):
+            assert row.split(" [UAR")[0] == known["system"]
+        else:
+            assert known["system"] == "TSDGCN"
+        pretraining = {"MMEW (macro)", "CK+"}
+        assert (known["dataset"] in pretraining) == (metric == "accuracy_pretrain")
+        stated = table.startswith("megc2019") and row != "MERSiamC3D"
+        assert known["protocol"] == ("composite-loso" if stated else "not stated")
+
+
+def test_the_composites_numbers_are_those_of_the_challenge():
+    """UF1 and UAR of all clips and of CASME II; of STSTNet the mean recall of its released predictions."""
+    printed = {
+        "LBP-TOP": (0.5882, 0.5785, 0.7026, 0.7429),
+        "Bi-WOOF": (0.6296, 0.6227, 0.7805, 0.8026),
+        "OFF-ApexNet": (0.7196, 0.7096, 0.8764, 0.8681),
+        "CapsuleNet": (0.6520, 0.6506, 0.7068, 0.7018),
+        "Dual-Inception": (0.7322, 0.7278, 0.8621, 0.8560),
+        "STSTNet": (0.7353, 0.7186, 0.8382, 0.8190),
+        "EMR": (0.7885, 0.7824, 0.8293, 0.8209),
+    }
+    full, casme2 = table_of("megc2019-methods"), table_of("megc2019-casme2-methods")
+    for name, values in printed.items():
+        own = [t[name, c, m] for t, c in ((full, ""), (casme2, "CASME II")) for m in ("uf1", "uar")]
+        assert own == pytest.approx(values), name
+    assert len(full) == len(casme2) == 2 * len(printed) + 1
+    assert {column for _, column, _ in table_of("megc2019-smic-methods")} == {"SMIC-HS"}
+    assert {column for _, column, _ in table_of("megc2019-samm-methods")} == {"SAMM"}
+
+
+def test_a_uar_that_is_macro_precision_is_shown_and_not_compared_with_ours():
+    printed = {"": 0.7605, "SMIC-HS": 0.7013, "CASME II": 0.8686, "SAMM": 0.6810}
+    found = {key: row for key, row in published().items() if key[1] == "STSTNet [UAR as printed]"}
+    assert {key[2]: row["value"] for key, row in found.items()} == pytest.approx(printed)
+    assert all("macro precision" in row["caveat"] and key[3] == "uar" for key, row in found.items())
+    compared = [row for key, row in published().items() if key[0].startswith("megc2019") and key[1] == "STSTNet"]
+    assert len(compared) == 8 and not {row["value"] for row in compared} & set(printed.values())
 
 
 @pytest.mark.parametrize(
@@ -174,6 +217,61 @@ def test_our_accuracy_stands_beside_the_published_methods(answers):
     assert "published" not in alone
 
 
+@pytest.fixture(scope="module")
+def composite(tmp_path_factory):
+    """Metrics of two systems on clips of three databases, named as public tables of flow images name them."""
+    folder, rng = tmp_path_factory.mktemp("composite"), np.random.default_rng(5)
+    rows = [
+        {"repeat": 0, "fold": f"{data}/p{person}", "dataset": data, "subject": f"{data}/p{person}",
+         "clip": f"{data}/{person}-{place}", "truth": CLASSES[place % 3]}
+        for data in ("SMIC", "casme_2", "SAMM") for person in range(4) for place in range(6)
+    ]  # fmt: skip
+    tables = []
+    for name in ("mine", "net"):
+        own = [row | {"experiment": name, "predicted": str(rng.choice([row["truth"], *CLASSES]))} for row in rows]
+        write_table(own, folder / f"{name}.csv", PREDICTIONS)
+        settings = {"experiment": name, "protocol": "composite-loso", "classes": CLASSES}
+        evaluate(folder / f"{name}.csv", folder / "own.csv", settings)
+        tables.append(read_table(folder / "own.csv", METRICS))
+    return pd.concat(tables), pd.DataFrame(own)
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "data"),
+    [
+        ("megc2019-methods", "", None),
+        ("megc2019-smic-methods", "SMIC-HS", "SMIC"),
+        ("megc2019-casme2-methods", "CASME II", "casme_2"),
+        ("megc2019-samm-methods", "SAMM", "SAMM"),
+    ],
+)
+def test_uf1_and_uar_of_a_database_stand_beside_the_published_ones(composite, table, column, data):
+    metrics, predictions = composite
+    rows = methods(metrics, {"mine": {"system": "tsdgcn"}, "net": {"system": "ststnet"}}, table, 7)
+    own = {(row["row"], row["metric"]): row for row in rows if "value" in row}
+    assert list(own) == [("mine", "uf1"), ("net", "uf1"), ("mine", "uar"), ("net", "uar")]
+    of = predictions if data is None else predictions[predictions["dataset"] == data]
+    expected = {
+        "uf1": f1_score(of["truth"], of["predicted"], average="macro"),
+        "uar": recall_score(of["truth"], of["predicted"], average="macro"),
+    }
+    known = table_of(table)
+    for metric, value in expected.items():
+        row = own["net", metric]
+        assert row["value"] == pytest.approx(value) and row["n_clips"] == len(of) and row["column"] == column
+        assert row["published"] == known["STSTNet", column, metric] and row["differs"] in ("yes", "no")
+        assert row["ledger"] == "" and "published" not in own["mine", metric]
+    others = [row for row in rows if "value" not in row]
+    assert len(others) == len(known) and all(row["caveat"] and row["tried"] == 7 for row in others)
+
+
+def test_a_database_that_a_study_lacks_has_no_row_of_ours(composite, caplog):
+    metrics = composite[0][composite[0]["scope"] != "dataset:SAMM"]
+    rows = methods(metrics, {"mine": {"system": "tsdgcn"}}, "megc2019-samm-methods", 7)
+    assert rows and not any("value" in row for row in rows)
+    assert "mine has no clips of SAMM" in caplog.text
+
+
 def test_stages_are_those_of_the_experiment(answers):
     metrics, accuracy = (
         read_table(answers / "metrics.csv", METRICS),
@@ -265,9 +363,13 @@ def test_a_study_counts_every_different_configuration_once():
     [
         ({"of": "nobody"}, "figures.f.of: no experiment 'nobody'; there are: tsdgcn"),
         ({"kind": "pie"}, "figures.f.kind: 'pie' is not allowed; allowed: methods, stages, confusion, flow-statistics"),
-        ({"published": "nobody"}, "figures.f.published: no table 'nobody'; there are: tsdgcn-mmew-ablation"),
+        ({"published": "nobody"}, "figures.f.published: no table 'nobody'; there are: megc2019-casme2-methods"),
         ({"kind": "flow-statistics", "of": ["tsdgcn", "two"]}, "figures.f.of: flow-statistics show the clips of one"),
         ({"kind": "flow-statistics", "published": "tsdgcn-mmew-focal"}, "flow-statistics have no published numbers"),
+        (
+            {"kind": "flow-statistics", "of": "majority"},
+            "figures.f.of: no experiment 'majority'; there are: tsdgcn, two",
+        ),
         ({"colour": "red"}, "figures.f.colour: unknown key"),
     ],
 )
@@ -277,6 +379,30 @@ def test_a_mistake_in_a_figure_is_named(figure, message):
     whole = {"kind": "methods", "of": "tsdgcn"} | figure
     with pytest.raises(ConfigError, match=re.escape(message)):
         load_config(BASE, {"figures": {"f": whole}, "experiments": experiments})
+
+
+def test_the_study_of_the_composite_shows_every_published_table_of_it(tmp_path):
+    overlay = yaml.safe_load((REPO / "studies" / "megc2019.yaml").read_text())
+    images = [trees.FlowImage(f"base{n % 3}", f"{n % 5}", f"{n}", "surprise") for n in range(9)]
+    tree = trees.flow_images(tmp_path, images, write=lambda path, image: path.write_bytes(b"x"))
+    overlay["datasets"]["flows"]["root"] = str(tree.root)
+    study = Study(load_config(BASE, overlay))
+    shown = {figure["published"]: study.figure_settings(name) for name, figure in study.figures.items()}
+    assert set(shown) == {key[0] for key in published() if key[0].startswith("megc2019")} and len(shown) == 4
+    for settings in shown.values():
+        systems = [experiment["system"] for experiment in settings["experiments"].values()]
+        assert systems == ["tsdgcn", "ststnet", "off-apexnet"], "floors among them"
+
+
+def test_a_floor_that_is_not_there_by_this_name_is_told():
+    one = yaml.safe_load(BASE.read_text())["experiments"]["tsdgcn"]
+    two = {"a": one, "b": one | {"protocol": "subject-kfold"}}  # Floors of two protocols have longer names.
+    figures = {"f": {"kind": "methods", "of": ["a", "majority"]}}
+    study = Study(load_config(BASE, {"experiments": two, "figures": figures}))
+    with pytest.raises(
+        ConfigError, match=r"figures\.f\.of: no experiment or floor 'majority'; there are: a, b, majority-"
+    ):
+        _ = study.figures
 
 
 def test_a_figure_may_not_take_the_name_of_a_table():

@@ -112,6 +112,18 @@ def test_published_methods_are_drawn_and_ours_is_called_ours(tmp_path):
     assert {"60.0 %", "69.4 %", "72.7 %"} <= set(said) and "7 configurations tried in the study." in said
 
 
+def test_methods_by_two_metrics_are_two_groups_in_order_each(tmp_path):
+    rows = [{"row": "mine", "metric": metric, "value": value, "ci_low": value - 0.1, "ci_high": value + 0.1,
+             "tried": 7, "protocol": "composite-loso"} for metric, value in (("uf1", 0.6), ("uar", 0.7))]  # fmt: skip
+    rows += [{"row": "EMR", "metric": metric, "published": 0.65, "tried": 7} for metric in ("uf1", "uar")]
+    write_table(rows, tmp_path / "m.csv", COMPARISON)
+    draw_file(tmp_path / "m.csv", tmp_path / "m.svg", settings("methods", published="x"))
+    said = texts((tmp_path / "m.svg").read_text())
+    ours, theirs = "mine (ours, composite-loso)", "EMR (published)"
+    assert [text for text in said if text in (ours, theirs)] == [ours, theirs, theirs, ours]
+    assert {"UF1", "UAR", "On test clips"} <= set(said) and "Accuracy on test clips" not in said
+
+
 def test_a_study_without_published_numbers_says_so(tmp_path):
     rows = [{"row": "mine", "metric": "accuracy", "value": 0.6, "ci_low": 0.5, "ci_high": 0.7, "tried": 1,
              "protocol": "loso"}]  # fmt: skip

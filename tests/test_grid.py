@@ -83,7 +83,7 @@ def test_the_demo_study_is_planned_with_its_graphs_and_cells():
         ({"rows": {"macro": ["none"]}, "columns": {"loss.gamma": [1]}}, "tables are for transfer: frozen"),
         ({"rows": {"transfer": ["end-to-end"]}}, "tables are for transfer: frozen"),
         ({"rows": {"loss.gamma": [1, 1.0]}}, "two cells have the same name"),
-        ({"published": "nobody"}, "tables.t.published: no table 'nobody'; there are: tsdgcn-mmew-ablation"),
+        ({"published": "nobody"}, "tables.t.published: no table 'nobody'; there are: megc2019-casme2-methods"),
         ({"rows": []}, "tables.t.rows: [] is not allowed; expected variants"),
     ],
 )

@@ -30,6 +30,7 @@ from merflow.tables import (
     FLOW_STATISTICS,
     GRID,
     KEYFRAMES,
+    METRICS,
     PREDICTIONS,
     QUALITY,
     write_table,
@@ -518,6 +519,22 @@ def test_figures_are_shown_with_what_could_explain_a_difference(with_figures, tm
     assert "19 macro images" not in variants, "only entries that the number names"
     drawings = [a.get("aria-label", "") for tag, a in page.tags if tag == "svg"]
     assert len(drawings) == 5 and sum("mean flow from" in label for label in drawings) == 1
+
+
+@pytest.mark.usefixtures("without_drawings")
+def test_caveats_of_published_numbers_are_told_with_the_systems_that_they_are_about(with_figures, tmp_path):
+    net = with_figures["figures"]["II"]["experiments"]["tsdgcn"] | {"system": "ststnet"}
+    own = with_figures["figures"]["II"] | {"published": "megc2019-methods", "experiments": {"tsdgcn": net}}
+    metrics = pd.read_csv(with_figures["metrics"])
+    write_table(metrics.assign(ci_low=metrics["value"], ci_high=metrics["value"]), tmp_path / "metrics.csv", METRICS)
+    tabulate_figure({"metrics": tmp_path / "metrics.csv"}, tmp_path / "c.csv", own)
+    changed = with_figures | {"figures": {"c": own}, "figure_tables": {"c": tmp_path / "c.csv"}, "variants": {}}
+    text = " ".join(written(changed, tmp_path).of_section["figures"].split())
+    assert "STSTNet [UAR as printed]: the UAR printed is macro precision" in text
+    assert "CapsuleNet: epoch chosen on the test fold" in text and "OFF-ApexNet: epoch selection not stated" in text
+    assert "2 of 2 published numbers" in text and "Entries of" not in text, "the ledger is about TSDGCN"
+    numbers = text.replace(" ", "")
+    assert "metricprotocolourspublished" in numbers and "EMRUF1–78.85%EMRUAR–78.24%" in numbers
 
 
 @pytest.mark.usefixtures("without_drawings")

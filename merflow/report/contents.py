@@ -246,6 +246,8 @@ def _expected(study: Mapping[str, Any], experiment: str, datasets: Sequence[str]
     return sum(int(read_table(tables[name], CLIPS)["label"].isin(labels).sum()) for name in datasets)
 
 
+NAMED = 3
+"""A caveat names the published rows that it is about if they are at most so many."""
 VARIANTS = {
     "accuracy": "Accuracy on test clips",
     "uf1": "UF1 on test clips",
@@ -295,10 +297,12 @@ def variants(study: Mapping[str, Any]) -> list[dict[str, Any]]:
 def drawn_figures(study: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every block of ``figures``: ``name, kind, title, note, published, tried, synthetic, svg``.
 
-    ``rows`` (of methods and stages): ``name, stage, data, protocol, value, low, high, published``; ``spread`` (of flow
+    ``rows`` (of methods and stages): ``name, stage (or metric), data, protocol, value, low, high, published``, and
+    ``several`` (whether methods are compared by more than one metric); ``spread`` (of flow
     statistics): for each class and for all, ``name, clips, low, median, high, variation``; ``apart`` (of the others):
     ``of`` (numbers that were published beside ours), ``number`` of those that differ, ``entries`` (of the ledger, that
-    could explain it: number, words and count of the differences that it could explain; most first), ``caveats``.
+    could explain it: number, words and count of the differences that it could explain; most first), ``caveats`` (each
+    with the few rows that it is about, where there are several).
     """
     found = []
     for name, path in study.get("figure_tables", {}).items():
@@ -306,7 +310,7 @@ def drawn_figures(study: Mapping[str, Any]) -> list[dict[str, Any]]:
         if settings["kind"] == "variants":
             continue
         own = {key: settings[key] for key in ("kind", "title", "note", "published", "tried", "synthetic")}
-        own |= {"name": name, "rows": [], "spread": [], "apart": None}
+        own |= {"name": name, "rows": [], "several": False, "spread": [], "apart": None}
         own["svg"] = draw_in_page(path, settings, f"figure{len(found)}")
         if settings["kind"] == "flow-statistics":
             table = read_table(path, FLOW_STATISTICS)
@@ -317,6 +321,7 @@ def drawn_figures(study: Mapping[str, Any]) -> list[dict[str, Any]]:
             own["apart"] = _apart(table)
             if settings["kind"] != "confusion":
                 own["rows"] = [_compared(row) for row in table.to_dict("records")]
+                own["several"] = settings["kind"] == "methods" and table["metric"].nunique() > 1
         found.append(own)
     return found
 
@@ -326,10 +331,23 @@ def _apart(table: pd.DataFrame) -> dict[str, Any]:
     beside = table[table["differs"].isin(["yes", "no"])]
     differ = beside[beside["differs"] == "yes"]
     counts = Counter(number for text in differ["ledger"].astype(str) for number in entries(text))
-    caveats = [text for text in dict.fromkeys(table["caveat"].astype(str)) if text and text != "nan"]
     order = sorted(counts, key=lambda number: (-counts[number], number))
     named = [{"number": number, "about": ledger()[number], "count": counts[number]} for number in order]
-    return {"of": len(beside), "number": len(differ), "entries": named, "caveats": caveats}
+    return {"of": len(beside), "number": len(differ), "entries": named, "caveats": _caveats(table)}
+
+
+def _caveats(table: pd.DataFrame) -> list[str]:
+    """What must be known of published numbers; with the rows that it is about where they are few and others differ."""
+    about: dict[str, dict[str, None]] = {}
+    for row in table.to_dict("records"):
+        text = str(row["caveat"])
+        if text and text != "nan":
+            rows = about.setdefault(text, {})
+            if math.isnan(as_number(row["value"])):
+                rows[row["row"]] = None
+    if len(about) == 1:
+        return list(about)
+    return [f"{', '.join(rows)}: {text}" if 0 < len(rows) <= NAMED else text for text, rows in about.items()]
 
 
 def _compared(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -337,7 +355,7 @@ def _compared(row: Mapping[str, Any]) -> dict[str, Any]:
     protocol = row.get("protocol", "")
     return {
         "name": row["row"],
-        "stage": RATES[row["metric"]],
+        "stage": RATES.get(row["metric"], row["metric"].upper()),
         "data": row["column"],
         "protocol": protocol if isinstance(protocol, str) else "",
     } | {name: as_number(row[key]) for name, key in named.items()}

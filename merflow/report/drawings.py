@@ -25,6 +25,7 @@ WIDTH = 5.6
 """Width of a drawing in inches."""
 LINE = 0.2
 """Height of a bar with its gap, in inches."""
+METRICS = {"accuracy": "Accuracy", "uf1": "UF1", "uar": "UAR"}
 HEAT = 3
 """A table of at least so many rows and columns is a heat map."""
 
@@ -105,9 +106,14 @@ def _variants(rows: pd.DataFrame, words: _Words) -> tuple[Figure, str]:
 
 
 def _methods(rows: pd.DataFrame, words: _Words) -> tuple[Figure, str]:
-    """Published methods and our experiments in one order, the best below."""
-    bars = sorted(_bars_of(rows, protocol=True), key=lambda bar: bar["value"])
-    return _bars([("", bars)], words, "Accuracy on test clips")
+    """Published methods and our experiments in one order for each metric, the best below."""
+    metrics = list(dict.fromkeys(rows["metric"]))
+    groups = []
+    for metric in metrics:
+        bars = sorted(_bars_of(rows[rows["metric"] == metric], protocol=True), key=lambda bar: bar["value"])
+        groups.append((METRICS.get(metric, metric) if len(metrics) > 1 else "", bars))
+    of = f"{METRICS.get(metrics[0], metrics[0])} on" if len(metrics) == 1 else "On"
+    return _bars(groups, words, f"{of} test clips")
 
 
 def _stages(rows: pd.DataFrame, words: _Words) -> tuple[Figure, str]:
@@ -143,7 +149,7 @@ def _bars(groups: Sequence[tuple[str, Sequence[Mapping]]], words: _Words, axis: 
     every = [bar for _, bars in groups for bar in bars]
     marked = any(not math.isnan(bar["published"]) for bar in every)
     legend = "Blue: ours; line: 95 % interval over subjects."
-    legend += " Diamond: as the paper printed it." if marked else ""
+    legend += " Diamond: the published number." if marked else ""
     legend += " Grey: published by others or by the paper." if any(bar["printed"] for bar in every) else ""
     left = min(0.2 + LETTER * max(len(bar["name"]) for bar in every), WIDTH * 0.49)
     wrapped = [textwrap.wrap(bar["name"], int(1.1 * (left - 0.15) / LETTER), break_on_hyphens=False) for bar in every]
