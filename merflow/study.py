@@ -615,9 +615,9 @@ class Study:
 
     @cached_property
     def tried(self) -> int:
-        """How many different configurations of networks the study trains, cells of tables included."""
+        """How many different configurations of networks the study tries, cells of tables included; of floors, none."""
         cells = [cell for name in self.config["tables"] for _, _, cell in table_cells(self.config, name)]
-        trained = [*self.learned, *self.flow_networks]
+        trained = [name for name in (*self.learned, *self.flow_networks) if name in self.config["experiments"]]
         return len({_configuration(e) for e in [*(self.experiments[name] for name in trained), *cells]})
 
     def _shown(self, experiment: str) -> dict[str, Any]:

@@ -139,7 +139,7 @@ def test_networks_that_depend_on_the_fold_are_planned_by_fold():
         overlay["experiments"][name] = overlay["experiments"]["mine"] | {"macro": "demo-macro"} | changes
     study = Study(load_config(BASE, overlay))
     study.check()
-    assert study.in_fold == ["mine", "moved", "apart"] and study.pretrained == ["moved"] and not study.frozen
+    assert study.in_fold == ["mine", "moved", "apart", "ststnet"] and study.pretrained == ["moved"] and not study.frozen
     assert len(study.folds("mine")) == 12 and set(study.folds("mine").values()) == set(study.folds("apart").values())
     assert not study.fold_weights("mine", "0") and len(study.fold_weights("moved", "0")) == 2
     assert not study.fold_weights("apart", "0") and study.fold_macro("apart") and not study.fold_macro("moved")
