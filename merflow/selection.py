@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import recall_score
 
 from merflow.errors import InputError
 from merflow.protocols import Fold, subject_kfold
@@ -103,6 +102,8 @@ def choose(
     Returns:
         For each fold the values of its candidate by dotted key.
     """
+    from sklearn.metrics import recall_score  # Here, as it takes a second that most jobs can spare.
+
     options, count = candidates(settings["grid"]), settings["inner_folds"]
     jobs = [
         (number, one, (*seed, 1 + place))

@@ -1,4 +1,4 @@
-"""The demo study as it is shipped, with fewer people and with figures of its results, through the whole workflow."""
+"""The demo study as it is shipped, with fewer people and shorter clips, and with figures of its results, through the whole workflow."""
 
 import re
 import shutil
@@ -37,7 +37,8 @@ def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     overlay = folder / "fewer.yaml"
     experiments = yaml.safe_load((REPO / "config.yaml").read_text())["experiments"] | {"divided": DIVIDED}
-    study = {"demo": {"subjects": SUBJECTS}, "figures": FIGURES, "tables": TABLES, "experiments": experiments}
+    study = {"demo": {"subjects": SUBJECTS, "frames": 24}, "network": {"epochs": 60, "learning_rate": 0.002}}
+    study |= {"figures": FIGURES, "tables": TABLES, "experiments": experiments}
     overlay.write_text(yaml.safe_dump(study))
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--snakefile", str(REPO / "Snakefile")]
     command += [
