@@ -1,4 +1,4 @@
-"""The demo study as it is shipped, with fewer people and shorter clips, and with figures of its results, through the whole workflow."""
+"""The demo study as it is shipped, with fewer people, shorter clips, and figures of its results: the whole workflow."""
 
 import re
 import shutil
