@@ -17,11 +17,11 @@ from merflow.apex_flow import SIDE, read_flow_images
 from merflow.finetune import Samples, answer_rows, folds_of
 from merflow.models.registry import network
 from merflow.protocols import Fold
-from merflow.selection import settled
+from merflow.selection import settled, trained_parts
 from merflow.signals import centred
 from merflow.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, write_table
 from merflow.training import Rows, Schedule, device, fit, repeatable, scores_of
-from merflow.variants import label
+from merflow.variants import label, varied
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +44,8 @@ def train_fold(
         accuracy_train: output.
         curves: output.
         settings: ``experiment, system, protocol, classes``; ``network`` with ``epochs, patience, learning_rate, batch,
-            dropout, weight_decay, validation``; if given, ``labels`` ({dataset: {clip: label}}; else those of the
-            caches), ``folds``, ``test_clips`` and ``selection`` (else validation) with ``grid`` and ``inner_folds``.
+            dropout, weight_decay, validation, refit``; if given, ``labels`` ({dataset: {clip: label}}; else those of
+            the caches), ``folds``, ``test_clips`` and ``selection`` (else validation) with ``grid``, ``inner_folds``.
         seed: the repeat.
         fold: name of the fold.
 
@@ -61,12 +61,12 @@ def train_fold(
     else:
         part, names = parts[number], {"experiment": settings["experiment"], "repeat": seed}
 
-        def inner(fold: Fold, seed: tuple[int, ...], varied: Mapping[str, Any]) -> np.ndarray:
-            return _train(samples, fold, seed, varied)[0]
+        def inner(fold: Fold, seed: tuple[int, ...], own: Mapping[str, Any]) -> np.ndarray:
+            return _train(samples, fold, seed, own)[1]
 
         given = samples.subjects, samples.labels, settings, own["validation"]
         part, settings, chosen = settled(part, (seed, number), *given, inner)
-        chances, known, course = _train(samples, part, (seed, number), settings)
+        part, chances, known, course = _train(samples, part, (seed, number), settings)
         answers = answer_rows(samples, part, chances, names)
         train_labels, _ = part.training_labels(samples.labels)
         accuracy = float((known.argmax(axis=1) == train_labels).mean())
@@ -80,8 +80,22 @@ def train_fold(
 
 def _train(
     samples: Samples, part: Fold, seed: tuple[int, ...], settings: Mapping[str, Any]
-) -> tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]:
-    """Probabilities of the test clips and of the training clips, and the training curve."""
+) -> tuple[Fold, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+    """The fold as it trained, probabilities of its test and of its training clips, and the curve that chose the epoch.
+
+    With ``refit`` the validation subjects choose how many epochs to train, and then train as well, for so many.
+    """
+    test, known, curve, epoch = _fit(samples, part, seed, settings)
+    if settings["network"]["refit"] and len(part.validation):
+        (part,) = trained_parts([part], {"selection": "none"})
+        test, known, *_ = _fit(samples, part, seed, varied(settings, {"network.epochs": epoch}))
+    return part, test, known, curve
+
+
+def _fit(
+    samples: Samples, part: Fold, seed: tuple[int, ...], settings: Mapping[str, Any]
+) -> tuple[np.ndarray, np.ndarray, list[dict[str, Any]], int]:
+    """Probabilities of the test and of the training clips, the training curve, and the epoch that was kept."""
     train_labels, validation_labels = part.training_labels(samples.labels)
     place, classes, own = device(), len(samples.classes), settings["network"]
     images = torch.from_numpy(centred(samples.rows, part.train)).view(-1, 3, SIDE, SIDE).to(place)
@@ -104,7 +118,7 @@ def _train(
             for chosen in (part.test, part.train)
         )
     log.info("epoch %d of %d kept", course.epoch, own["epochs"])
-    return test, known, course.curve
+    return test, known, course.curve, course.epoch
 
 
 def load_images(caches: Sequence[Path], settings: Mapping[str, Any]) -> Samples:

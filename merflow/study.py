@@ -512,6 +512,7 @@ class Study:
         e, data = self.experiments[experiment], f"{self.results}/data"
         learned, macro = e["system"] in LEARNED, e.get("macro", NO_MACRO)
         chooses = (learned or e["system"] in NETWORKS) and _choice(e)["selection"] != "none"
+        refits = e.get("network", {}).get("refit", False)
         pretrains = learned and macro != NO_MACRO
         return {
             "splits": self.split_files(experiment),
@@ -520,7 +521,7 @@ class Study:
             "same_people": [d for d in self.micro(experiment) if pretrains and self._source(d) == self._source(macro)],
             "excluded": pretrains and self._excludes(e),
             "divides": e["protocol"] == "paper-holdout",
-            "fitted": ["train"] if chooses else ["train", "validation"],
+            "fitted": ["train"] if chooses and not refits else ["train", "validation"],
         }
 
     def _source(self, dataset: str) -> str:
