@@ -17,7 +17,7 @@ from sklearn.svm import LinearSVC
 
 from merflow.apex_flow import read_flow_images
 from merflow.errors import ConfigError
-from merflow.protocols import folds
+from merflow.protocols import Fold, folds
 from merflow.splits import read_folds
 from merflow.tables import ACCURACY_TRAIN, PREDICTIONS, write_table
 
@@ -53,32 +53,44 @@ def run(
     data = read_flow_images(caches, classes, images=system != "majority", labels=settings.get("labels"))
     label = np.array([classes.index(name) for name in data.label])
     images = np.zeros((len(label), 0), np.float32) if data.images is None else data.images
-    rows, accuracies = [], []
-    for seed in settings.get("seeds", [0]):
+    seeds = list(settings.get("seeds", [0]))
+    parts: list[tuple[int, Fold]] = []
+    for seed in seeds:
         if "splits" in settings:
-            parts = read_folds(Path(settings["splits"][seed]), data.clips)
+            own = read_folds(Path(settings["splits"][seed]), data.clips)
         else:
-            parts = folds(settings["protocol"], data.subject, label, seed=seed, settings=settings)
-        for fold in parts:
-            rows_known, known = fold.without_test(images, label)
-            model = fit(system, rows_known, known, len(classes), seed)
-            probabilities = model(images[fold.test])
-            common = {"experiment": settings["experiment"], "repeat": seed, "fold": fold.name}
-            for place, own in zip(fold.test, probabilities, strict=True):
-                rows.append(
-                    common
-                    | {
-                        "dataset": data.dataset[place],
-                        "subject": data.subject[place],
-                        "clip": data.clip[place],
-                        "truth": data.label[place],
-                        "predicted": classes[int(own.argmax())],
-                    }
-                    | {f"p_{name}": float(p) for name, p in zip(classes, own, strict=True)}
-                )
+            own = folds(settings["protocol"], data.subject, label, seed=seed, settings=settings)
+        parts += [(seed, fold) for fold in own]
+    # Seeds that draw other validation clips only train on the same ones: what is the same is done once.
+    alike: dict[bytes, list[int]] = {}
+    for place, (_, fold) in enumerate(parts):
+        alike.setdefault(np.union1d(fold.train, fold.validation).tobytes(), []).append(place)
+    answers: dict[int, tuple[np.ndarray, float, int]] = {}
+    for places in alike.values():
+        rows_known, known = parts[places[0]][1].without_test(images, label)
+        models = fit_seeds(system, rows_known, known, len(classes), [parts[place][0] for place in places])
+        for place, model in zip(places, models, strict=True):
+            seed, fold = parts[place]
             accuracy = float((model(rows_known).argmax(1) == known).mean())
-            accuracies.append(common | {"stage": "finetune", "accuracy": accuracy, "n": len(known)})
-            log.info("fold %s: %d clips train, %d are predicted", fold.name, len(known), len(fold.test))
+            answers[place] = model(images[fold.test]), accuracy, len(known)
+            log.info("seed %d, fold %s: %d clips train, %d are predicted", seed, fold.name, len(known), len(fold.test))
+    rows, accuracies = [], []
+    for number, (seed, fold) in enumerate(parts):
+        probabilities, accuracy, count = answers[number]
+        common = {"experiment": settings["experiment"], "repeat": seed, "fold": fold.name}
+        for place, own in zip(fold.test, probabilities, strict=True):
+            rows.append(
+                common
+                | {
+                    "dataset": data.dataset[place],
+                    "subject": data.subject[place],
+                    "clip": data.clip[place],
+                    "truth": data.label[place],
+                    "predicted": classes[int(own.argmax())],
+                }
+                | {f"p_{name}": float(p) for name, p in zip(classes, own, strict=True)}
+            )
+        accuracies.append(common | {"stage": "finetune", "accuracy": accuracy, "n": count})
     write_table(rows, predictions, PREDICTIONS)
     write_table(accuracies, accuracy_train, ACCURACY_TRAIN)
 
@@ -87,10 +99,18 @@ class Model:
     """A trained baseline: call it with images [n, d] for class probabilities, float64 [n, C]."""
 
     def __init__(
-        self, classes: np.ndarray, number: int, scaler: StandardScaler | None = None, inner: Any = None
+        self,
+        classes: np.ndarray,
+        number: int,
+        scaler: StandardScaler | None = None,
+        inner: Any = None,
+        basis: np.ndarray | None = None,
     ) -> None:
-        """Keep the classes that training saw, the number of all classes and the trained parts."""
-        self.classes, self.number, self.scaler, self.inner = classes, number, scaler, inner
+        """Keep the classes that training saw, the number of all classes and the trained parts.
+
+        ``basis`` [d, n] has orthonormal columns, along which ``inner`` sees its inputs; None: as they are.
+        """
+        self.classes, self.number, self.scaler, self.inner, self.basis = classes, number, scaler, inner, basis
         self.prior = np.zeros(number)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -99,6 +119,8 @@ class Model:
             return np.tile(self.prior, (len(images), 1))
         result = np.zeros((len(images), self.number))
         inputs = self.scaler.transform(images)
+        if self.basis is not None:
+            inputs = inputs @ self.basis
         if hasattr(self.inner, "predict_proba"):
             result[:, self.classes] = self.inner.predict_proba(inputs)
             return result
@@ -111,7 +133,12 @@ class Model:
 
 
 def fit(system: str, images: np.ndarray, label: np.ndarray, number: int, seed: int = 0) -> Model:
-    """Train a baseline on one fold.
+    """Train a baseline on one fold: :func:`fit_seeds` with one seed."""
+    return fit_seeds(system, images, label, number, [seed])[0]
+
+
+def fit_seeds(system: str, images: np.ndarray, label: np.ndarray, number: int, seeds: Sequence[int]) -> list[Model]:
+    """Train a baseline on the clips of one fold, once for each seed.
 
     ``majority``: probabilities are the shares of the classes in training; equal shares go to the class that comes
     first. ``linear-svm``: one-against-rest, balanced class weights; its probabilities are the softmax of the decision
@@ -119,21 +146,34 @@ def fit(system: str, images: np.ndarray, label: np.ndarray, number: int, seed: i
     Both see each input standardised by the mean and deviation of the training clips. Where training holds one class
     only, they answer that class.
 
+    The hyperplanes of a linear SVM lie in the span of its training clips. Where these are fewer than the inputs, the
+    solver sees them along an orthonormal basis of that span: the same steps to rounding, a tenth of the time.
+
     Args:
         system: one of :data:`SYSTEMS`.
         images: float32 [n, d], training clips.
         label: int [n], their classes.
         number: number of all classes.
-        seed: of the solver's order of clips.
+        seeds: of the solver's order of clips; only ``linear-svm`` has one, the others are trained once.
+
+    Returns:
+        A model for each seed.
     """
     seen, counts = np.unique(label, return_counts=True)
     if system == "majority" or len(seen) == 1:
         model = Model(seen, number)
         model.prior[seen] = counts / counts.sum()
-        return model
+        return [model] * len(seeds)
     scaler = StandardScaler().fit(images)
-    if system == "linear-svm":
-        inner = LinearSVC(C=C, class_weight="balanced", dual=True, max_iter=10_000, random_state=seed)
-    else:
+    inputs, basis = scaler.transform(images), None
+    if system == "softmax":
         inner = LogisticRegression(C=C, class_weight="balanced", max_iter=1000)
-    return Model(seen, number, scaler, inner.fit(scaler.transform(images), label))
+        return [Model(seen, number, scaler, inner.fit(inputs, label))] * len(seeds)
+    if len(inputs) < inputs.shape[1]:
+        basis, triangle = np.linalg.qr(inputs.T.astype(np.float64))
+        inputs = np.ascontiguousarray(triangle.T)
+    models = []
+    for seed in seeds:
+        inner = LinearSVC(C=C, class_weight="balanced", dual=True, max_iter=10_000, random_state=seed)
+        models.append(Model(seen, number, scaler, inner.fit(inputs, label), basis))
+    return models

@@ -2,16 +2,23 @@
 
 from pathlib import Path
 
+import cv2
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.svm import LinearSVC
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
+from sklearn.model_selection import LeaveOneGroupOut
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC, LinearSVC
 
 from merflow.apex_flow import SIDE, read_flow_images
-from merflow.baselines import fit, run
+from merflow.baselines import SYSTEMS, fit, fit_seeds, run
 from merflow.errors import ConfigError, InputError
-from merflow.metrics import score
+from merflow.metrics import bootstrap_subjects, score
 from merflow.resize import area_resize
 from merflow.tables import ACCURACY_TRAIN, PREDICTIONS, read_table
 
@@ -149,6 +156,61 @@ def test_linear_svm_is_scikit_learns_on_inputs_standardised_by_training(tmp_path
     margins = reference.decision_function((test - mean) / deviation)
     expected = np.exp(margins) / np.exp(margins).sum(1, keepdims=True)
     np.testing.assert_allclose(fit("linear-svm", images, label, 3)(test), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("clips", [15, 40])
+def test_a_span_of_few_clips_changes_no_hyperplane(clips):
+    rng = np.random.default_rng(2)
+    images, label = rng.normal(5, 3, (clips, 30)).astype(np.float32), np.arange(clips) % 3
+    test = rng.normal(5, 3, (10, 30)).astype(np.float32)
+    for seed, model in zip((0, 5), fit_seeds("linear-svm", images, label, 3, [0, 5]), strict=True):
+        scaler = StandardScaler().fit(images)
+        reference = LinearSVC(C=1e-3, class_weight="balanced", dual=True, max_iter=10_000, random_state=seed)
+        margins = reference.fit(scaler.transform(images), label).decision_function(scaler.transform(test))
+        expected = np.exp(margins) / np.exp(margins).sum(1, keepdims=True)
+        np.testing.assert_allclose(model(test), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("protocol", ["loso", "subject-kfold"])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_seeds_together_answer_as_each_alone(tmp_path, system, protocol):
+    """Folds that train on the same clips share what does not depend on the seed; k folds differ between seeds."""
+    cache = make_cache(tmp_path / "cache.h5", *balanced(people=4), strength=0.1)
+    settings = {"protocol": protocol, "folds": 2}
+    together = outcome([cache], system, tmp_path, seeds=[0, 3], **settings)
+    accuracy_train = read_table(tmp_path / "accuracy_train.csv", ACCURACY_TRAIN)
+    for seed in (0, 3):
+        alone = outcome([cache], system, tmp_path, seeds=[seed], **settings)
+        pd.testing.assert_frame_equal(together[together["repeat"] == seed].reset_index(drop=True), alone)
+        mine = accuracy_train[accuracy_train["repeat"] == seed].reset_index(drop=True)
+        pd.testing.assert_frame_equal(mine, read_table(tmp_path / "accuracy_train.csv", ACCURACY_TRAIN))
+
+
+INDEPENDENT = {
+    "linear-svm": SVC(kernel="linear", C=1e-3, class_weight="balanced", random_state=11),
+    "softmax": LogisticRegression(C=1e-3, class_weight="balanced", solver="newton-cg", random_state=11),
+}
+"""Other solvers; libsvm sets one class against another, with another loss."""
+
+
+@pytest.mark.parametrize("system", INDEPENDENT)
+def test_the_interval_holds_the_value_of_an_independent_run(tmp_path, system):
+    """On clips that are hard enough for a wide interval; the demo's are in test_demo_study."""
+    cache = make_cache(tmp_path / "cache.h5", *balanced(people=10), strength=0.06)
+    low, high = bootstrap_subjects(outcome([cache], system, tmp_path), CLASSES)["uf1"]
+    with h5py.File(cache) as file:
+        label, people = file["label"].asstr()[:], file["subject"].asstr()[:]
+        fields = [file["flow"][n, apex].astype(np.float32) for n, apex in enumerate(file["apex_index"])]
+    images = [cv2.resize(field.transpose(1, 2, 0), (SIDE, SIDE), interpolation=cv2.INTER_AREA) for field in fields]
+    images, predicted = np.stack(images).reshape(len(label), -1), label.copy()
+    for train, test in LeaveOneGroupOut().split(images, label, people):
+        model = make_pipeline(StandardScaler(), clone(INDEPENDENT[system]))
+        predicted[test] = model.fit(images[train], label[train]).predict(images[test])
+    assert 0.5 < low < high < 0.98, "neither at chance nor at the top"
+    assert low <= f1_score(label, predicted, average="macro") <= high
+    shuffled = np.random.default_rng(0).permutation(label)
+    for trivial in (shuffled, np.full(len(label), CLASSES[0])):
+        assert not low <= f1_score(label, trivial, average="macro") <= high
 
 
 @pytest.mark.parametrize("system", ["linear-svm", "softmax"])

@@ -6,15 +6,29 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 
+import cv2
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from sklearn.metrics import confusion_matrix
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import confusion_matrix, f1_score
+from sklearn.model_selection import LeaveOneGroupOut
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 from conftest import REPO
-from merflow.metrics import score
+from merflow import finetune
+from merflow.apex_flow import SIDE, read_flow_images
+from merflow.baselines import run
+from merflow.config import load_config
+from merflow.flow_networks import train_fold
+from merflow.metrics import bootstrap_subjects, mean_rates, score
+from merflow.protocols import Fold
+from merflow.study import Study
 
 SUBJECTS = 14
 FIGURES = {
@@ -225,6 +239,168 @@ def test_a_leak_that_nobody_asked_for_stops_the_study(demo, tmp_path):
     assert "contents: train, validation and test: 1" in done.stderr + done.stdout
     assert all(name in done.stderr + done.stdout for name in names)
     assert not (folder / "results/demo/audit.csv").exists()
+
+
+# --- chance -----------------------------------------------------------------------------------------------------------
+
+PERMUTATIONS = 50
+CHANCE = 1 / len(CLASSES)
+MICRO = "demo-micro"
+NETWORK = {"selection": "validation", "patience": 20, "batch": 256, "weight_decay": 0.0, "validation": 0.2}
+NETWORKS = {
+    "ststnet": NETWORK | {"epochs": 40, "learning_rate": 2e-3, "dropout": 0.5},
+    "off-apexnet": NETWORK | {"epochs": 5, "learning_rate": 5e-4, "dropout": 0.0},
+}
+"""Fewer epochs with bigger steps than shipped: 350 networks each; the epochs are enough to learn the true labels."""
+
+
+def at_chance(uar) -> bool:
+    """The gate on permuted labels: the mean UAR is within two standard errors of chance, or below it.
+
+    Below, because a clip's own class is rarer among the others, which are all that trains.
+    """
+    return bool(np.mean(uar) <= CHANCE + 2 * np.std(uar, ddof=1) / np.sqrt(len(uar)))
+
+
+def above_chance(table: pd.DataFrame) -> bool:
+    """The gate on the true labels: the 95 % interval of UAR lies above chance."""
+    return bool(bootstrap_subjects(table, CLASSES)["uar"][0] > CHANCE)
+
+
+def uar_of(table: pd.DataFrame) -> float:
+    return float(mean_rates(table, CLASSES)["uar"])
+
+
+def cache_of(folder):
+    return folder / f"results/data/{MICRO}/default/cache.h5"
+
+
+def permuted(folder, count: int = PERMUTATIONS) -> list[dict[str, dict[str, str]]]:
+    """Labels permuted over all clips."""
+    with h5py.File(cache_of(folder)) as file:
+        clips, labels = file["clip"].asstr()[:], file["label"].asstr()[:]
+    rng = np.random.default_rng(0)
+    return [{MICRO: dict(zip(clips, rng.permutation(labels), strict=True))} for _ in range(count)]
+
+
+def heads_answer(folder, labels: list[dict]) -> list[pd.DataFrame]:
+    """Answers of the study's head, trained on its features once for each set of labels."""
+    overlay = {"demo": {"subjects": SUBJECTS}, "results": str(folder / "results")}
+    study = Study(load_config(REPO / "config.yaml", overlay=overlay))
+    settings = study.finetune_settings("tsdgcn")
+    del settings["splits"]  # They suit the true labels: validation people are drawn so that training lacks no class.
+    tasks = [
+        finetune.Task(study.feature_plan("tsdgcn"), settings | {"labels": own}, [settings["loss"]]) for own in labels
+    ]
+    return [pd.DataFrame(answers.predictions) for (answers,) in finetune.answer(tasks)]
+
+
+@pytest.fixture(scope="module")
+def images(demo, tmp_path_factory):
+    """A cache with the flow images of the demo and nothing else of it, as it is read some thousand times."""
+    found = read_flow_images([cache_of(demo[0])], CLASSES)
+    path = tmp_path_factory.mktemp("images") / "cache.h5"
+    with h5py.File(path, "w") as file:
+        for name in ("clip", "subject", "label"):
+            file.create_dataset(name, data=list(getattr(found, name)), dtype=h5py.string_dtype())
+        file["flow"] = found.images.reshape(-1, 1, 3, SIDE, SIDE)
+        file["apex_index"] = np.zeros(len(found.clip), int)
+        file.attrs.update(dataset=MICRO, classes=CLASSES)
+    return path
+
+
+def floor_answers(cache, system: str, work, labels: dict | None = None) -> pd.DataFrame:
+    """Answers of a floor, or of a network on flow images."""
+    settings = {"experiment": system, "system": system, "protocol": "loso", "classes": CLASSES}
+    settings |= {"labels": labels} if labels else {}
+    if system not in NETWORKS:
+        run([cache], system, work / "p.csv", work / "a.csv", settings)
+        return pd.read_csv(work / "p.csv")
+    files = {"predictions": work / "p.csv", "accuracy_train": work / "a.csv", "curves": work / "c.csv"}
+    settings["network"], parts = NETWORKS[system], []
+    with h5py.File(cache) as file:
+        people = sorted(set(file["subject"].asstr()[:]))
+    for fold in people:
+        train_fold([cache], **files, settings=settings, seed=0, fold=fold)
+        parts.append(pd.read_csv(work / "p.csv"))
+    return pd.concat(parts)
+
+
+def test_heads_on_permuted_labels_are_at_chance_and_on_the_true_ones_above(demo):
+    folder, *_ = demo
+    found = heads_answer(folder, permuted(folder))
+    assert len(found) == PERMUTATIONS and all(len(table) == SUBJECTS // 2 * 10 for table in found)
+    assert at_chance([uar_of(table) for table in found])
+    copied = [table.assign(predicted=table["truth"]) for table in found]
+    assert not at_chance([uar_of(table) for table in copied]), "an answer that is the permuted truth fails the gate"
+    honest = heads_answer(folder, [{}])[0]
+    assert above_chance(honest), "the same settings, so they do learn"
+    told = pd.read_csv(folder / "results/demo/predictions.csv").query("experiment == 'tsdgcn'")
+    assert above_chance(told)
+
+
+def test_the_gate_of_chance_rejects_a_head_that_is_given_its_test_labels(demo, monkeypatch):
+    folder, *_ = demo
+    divide = finetune.folds_of
+
+    def leaking(*given):
+        parts = divide(*given)
+        return [Fold(part.name, np.union1d(part.train, part.test), part.validation, part.test) for part in parts]
+
+    monkeypatch.setattr(finetune, "folds_of", leaking)
+    assert not at_chance([uar_of(table) for table in heads_answer(folder, permuted(folder, 3))])
+
+
+@pytest.mark.parametrize("system", ["majority", "linear-svm", "softmax"])
+def test_floors_on_permuted_labels_are_at_chance_and_on_the_true_ones_above(demo, images, tmp_path, system):
+    folder, *_ = demo
+    found = [floor_answers(images, system, tmp_path, labels) for labels in permuted(folder)]
+    assert len({tuple(table["truth"]) for table in found}) == PERMUTATIONS
+    assert at_chance([uar_of(table) for table in found])
+    told = pd.read_csv(folder / "results/demo/predictions.csv").query("experiment == @system")
+    assert above_chance(told) is (system != "majority"), "a constant answer fails the gate"
+
+
+@pytest.mark.slow  # Each system trains 357 networks: some three minutes.
+@pytest.mark.parametrize("system", NETWORKS)
+def test_networks_on_permuted_labels_are_at_chance_and_on_the_true_ones_above(demo, images, tmp_path, system):
+    assert above_chance(floor_answers(images, system, tmp_path)), "so many epochs are enough to learn"
+    assert at_chance([uar_of(floor_answers(images, system, tmp_path, labels)) for labels in permuted(demo[0])])
+
+
+# --- an independent run of the floors ---------------------------------------------------------------------------------
+
+
+INDEPENDENT = {
+    "linear-svm": SVC(kernel="linear", C=1e-3, class_weight="balanced", random_state=11),
+    "softmax": LogisticRegression(C=1e-3, class_weight="balanced", solver="newton-cg", random_state=11),
+}
+"""Other solvers; libsvm sets one class against another, with another loss."""
+
+
+@pytest.mark.parametrize("system", INDEPENDENT)
+def test_the_interval_of_a_floor_holds_the_value_of_an_independent_run(demo, system):
+    folder, *_ = demo
+    with h5py.File(folder / f"results/data/{MICRO}/default/cache.h5") as file:
+        label, people = file["label"].asstr()[:], file["subject"].asstr()[:]
+        fields = (file["flow"][n, apex].astype(np.float32) for n, apex in enumerate(file["apex_index"]))
+        images = [cv2.resize(field.transpose(1, 2, 0), (28, 28), interpolation=cv2.INTER_AREA) for field in fields]
+    images, predicted = np.stack(images).reshape(len(label), -1), label.copy()
+    for train, test in LeaveOneGroupOut().split(images, label, people):
+        model = make_pipeline(StandardScaler(), clone(INDEPENDENT[system]))
+        predicted[test] = model.fit(images[train], label[train]).predict(images[test])
+    table = pd.read_csv(folder / "results/demo/metrics.csv")
+    row = table.query("experiment == @system and scope == 'pooled' and metric == 'uf1'").iloc[0]
+    shuffled = np.random.default_rng(0).permutation(label)
+
+    def inside(answer):
+        return row["ci_low"] - 1e-9 <= f1_score(label, answer, average="macro") <= row["ci_high"] + 1e-9
+
+    assert inside(predicted)
+    assert not inside(shuffled) and not inside(np.full(len(label), CLASSES[0])), "trivial answers"
+
+
+# --- other faces ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
