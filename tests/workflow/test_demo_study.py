@@ -246,7 +246,7 @@ def test_a_leak_that_nobody_asked_for_stops_the_study(demo, tmp_path):
 PERMUTATIONS = 50
 CHANCE = 1 / len(CLASSES)
 MICRO = "demo-micro"
-NETWORK = {"selection": "validation", "patience": 20, "batch": 256, "weight_decay": 0.0, "validation": 0.2}
+NETWORK = {"refit": False, "selection": "validation", "patience": 20, "batch": 256, "weight_decay": 0.0, "validation": 0.2}
 NETWORKS = {
     "ststnet": NETWORK | {"epochs": 40, "learning_rate": 2e-3, "dropout": 0.5},
     "off-apexnet": NETWORK | {"epochs": 5, "learning_rate": 5e-4, "dropout": 0.0},
@@ -285,7 +285,7 @@ def permuted(folder, count: int = PERMUTATIONS) -> list[dict[str, dict[str, str]
 
 def heads_answer(folder, labels: list[dict]) -> list[pd.DataFrame]:
     """Answers of the study's head, trained on its features once for each set of labels."""
-    overlay = {"demo": {"subjects": SUBJECTS}, "results": str(folder / "results")}
+    overlay = {"demo": {"subjects": SUBJECTS, "frames": 24}, "results": str(folder / "results")}
     study = Study(load_config(REPO / "config.yaml", overlay=overlay))
     settings = study.finetune_settings("tsdgcn")
     del settings["splits"]  # They suit the true labels: validation people are drawn so that training lacks no class.
