@@ -246,7 +246,7 @@ def test_a_leak_that_nobody_asked_for_stops_the_study(demo, tmp_path):
 PERMUTATIONS = 50
 CHANCE = 1 / len(CLASSES)
 MICRO = "demo-micro"
-NETWORK = {"refit": False, "selection": "validation", "patience": 20, "batch": 256, "weight_decay": 0.0, "validation": 0.2}
+NETWORK = {"refit": False, "patience": 20, "batch": 256, "weight_decay": 0.0, "validation": 0.2}
 NETWORKS = {
     "ststnet": NETWORK | {"epochs": 40, "learning_rate": 2e-3, "dropout": 0.5},
     "off-apexnet": NETWORK | {"epochs": 5, "learning_rate": 5e-4, "dropout": 0.0},
