@@ -5,6 +5,7 @@ as in See et al.: MEGC 2019, the second facial micro-expressions grand challenge
 counts pooled over all folds, never as a mean of the folds' own scores.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
@@ -52,7 +53,9 @@ def score(truth: Sequence[str], predicted: Sequence[str], classes: Sequence[str]
         raise InputError("there is no prediction to score")
     _check_labels(truth, "true label", classes)
     _check_labels(predicted, "prediction", classes)
-    confusion = confusion_matrix(truth, predicted, labels=classes)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "A single label was found")  # The labels are given: one class may be all.
+        confusion = confusion_matrix(truth, predicted, labels=classes)
     precision, recall, f1, support = precision_recall_fscore_support(
         truth, predicted, labels=classes, zero_division=np.nan
     )
