@@ -223,10 +223,10 @@ def paired_differences(
         there are fewer than two subjects.
     """
     counts = {name: subject_counts(table, classes) for name, table in tables.items()}
-    subjects = {own.shape[1] for own in counts.values()}
+    subjects = {_people(table) for table in tables.values()}
     if len(subjects) > 1:
         raise InputError("systems can be compared on the same clips only, and these tables differ in their subjects")
-    (people,) = subjects or {0}
+    people = len(subjects.pop()) if subjects else 0
     draws = _draws(people, repeats, seed)
     values, drawn = {}, {}
     for name, own in counts.items():
@@ -282,6 +282,11 @@ def fold_mean_f1(table: pd.DataFrame) -> float:
         # Without `labels`: scikit-learn then takes the classes that occur, which is what such papers do.
         scores.append(f1_score(rows["truth"], rows["predicted"], average="macro", zero_division=0))
     return float(np.mean(scores)) if scores else np.nan
+
+
+def _people(table: pd.DataFrame) -> frozenset:
+    names = [name for name in ("dataset", "subject") if name in table]
+    return frozenset(table[names].itertuples(index=False, name=None))
 
 
 def _draws(subjects: int, repeats: int, seed: int) -> np.ndarray:
