@@ -78,6 +78,21 @@ def test_majority_answers_the_most_frequent_class_of_training(tmp_path):
 
 
 @pytest.mark.parametrize("system", ["majority", "linear-svm", "softmax"])
+def test_permuted_labels_leave_chance_and_no_more(tmp_path, system):
+    """On 50 permutations the mean UAR is within two standard errors of chance, or below it: nothing leaks."""
+    labels, subjects = balanced(people=5)
+    cache, rng = make_cache(tmp_path / "cache.h5", labels, subjects), np.random.default_rng(0)
+    reached = []
+    for _ in range(50):
+        drawn = {f"c{n:03d}": str(label) for n, label in enumerate(rng.permutation(labels))}
+        table = outcome([cache], system, tmp_path, labels={"people": drawn})
+        assert dict(zip(table["clip"], table["truth"], strict=True)) == drawn
+        reached.append(score(table["truth"], table["predicted"], CLASSES)["uar"])
+    error = np.std(reached, ddof=1) / np.sqrt(len(reached))
+    assert np.mean(reached) <= 1 / 3 + 2 * error
+
+
+@pytest.mark.parametrize("system", ["majority", "linear-svm", "softmax"])
 def test_poisoned_test_labels_change_no_prediction(tmp_path, system):
     labels, subjects = balanced()
     clean = outcome([make_cache(tmp_path / "clean.h5", labels, subjects)], system, tmp_path)
