@@ -141,6 +141,11 @@ def a_training_clip_is_predicted(study):
     study.predictions.loc[study.predictions.index[mine][0], "clip"] = "s4-0"
 
 
+def a_fold_that_no_split_has_is_predicted(study):
+    extra = study.predictions[study.predictions["fold"] == "faces/s2"].assign(fold="faces/s9")
+    study.predictions = pd.concat([study.predictions, extra])
+
+
 LEAKS = {
     "a person trains and is tested": (person_in("test", "train"), "subjects: train and test", "faces/s0", 1),
     "a person validates and is tested": (person_in("test", "validation"), "subjects: validation and test",
@@ -153,6 +158,8 @@ LEAKS = {
     "test clips fit the scale": (more_clips_fitted, "fitted on training clips only", "faces/s2", 3),
     "nothing says what was fitted": (nothing_reported, "fitted on training clips only", "faces/s2", None),
     "a training clip is predicted": (a_training_clip_is_predicted, "predicted clips are the test part", "faces/s2", 2),
+    "a fold of no split is predicted": (a_fold_that_no_split_has_is_predicted, "predicted clips are the test part",
+                                        "faces/s9", 4),
 }  # fmt: skip
 
 
