@@ -114,6 +114,20 @@ def test_poisoned_test_labels_change_no_prediction(tmp_path, system):
         assert truths[0] != truths[1]  # the poison was there
 
 
+@pytest.mark.parametrize("system", ["linear-svm", "softmax"])
+def test_a_test_clip_changes_no_other_answer(tmp_path, system):
+    """Inputs are standardised by training clips, so what a fold tests reaches nothing but its own answer."""
+    cache = make_cache(tmp_path / "cache.h5", *balanced(people=3))
+    columns = [f"p_{name}" for name in CLASSES]
+    before = outcome([cache], system, tmp_path).query("fold == 'people/s1'")[columns].to_numpy(float)
+    with h5py.File(cache, "a") as file:
+        first = int(np.flatnonzero(file["subject"].asstr()[:] == "people/s1")[0])
+        file["flow"][first] = 30 + file["flow"][first]
+    after = outcome([cache], system, tmp_path).query("fold == 'people/s1'")[columns].to_numpy(float)
+    assert not np.allclose(before[0], after[0])
+    np.testing.assert_allclose(before[1:], after[1:], atol=1e-9)
+
+
 @pytest.mark.parametrize("system", ["majority", "linear-svm", "softmax"])
 def test_tables_follow_their_contract(tmp_path, system):
     labels, subjects = balanced(people=3)
