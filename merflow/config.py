@@ -289,9 +289,13 @@ def _selection_problems(settings: Mapping[str, Any], schema: Mapping[str, Any]) 
         elif selection == "paper-tuning" and not _fixed_features(experiment):
             yield f"{here}.selection: paper-tuning is for tsdgcn with transfer: frozen; choose nested"
         for key, values in grid.items() if searches and blocks else ():
-            if key.partition(".")[0] not in blocks:
+            block, _, inner = key.partition(".")
+            if block not in blocks or not inner or "." in inner:
                 allowed = " and ".join(f"{block}.*" for block in blocks)
                 yield f"{here}.grid: {key} cannot be chosen inside a fold; allowed: {allowed}"
+                continue
+            if inner == "validation":
+                yield f"{here}.grid: {key} decides the split, which is drawn before anything is chosen; leave it out"
                 continue
             for value in values:
                 changed = dict(settings) | {"experiments": {name: varied(experiment, {key: value})}, "tables": {}}

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,6 +49,14 @@ class Samples:
     def subjects(self) -> list[str]:
         """Subject of each clip."""
         return [clip["subject"] for clip in self.clips]
+
+    def without_answers(self, fold: Fold) -> "Samples":
+        """The same clips, those that a fold tests without their class: what may be handed to its training."""
+        labels, clips = self.labels.copy(), list(self.clips)
+        labels[fold.test] = -1
+        for place in fold.test:
+            clips[place] = clips[place] | {"truth": ""}
+        return replace(self, labels=labels, clips=clips)
 
 
 class Answers(NamedTuple):

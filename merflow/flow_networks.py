@@ -60,13 +60,14 @@ def train_fold(
         log.warning("no clip of %s came through; the fold is empty", fold)
     else:
         part, names = parts[number], {"experiment": settings["experiment"], "repeat": seed}
+        blind = samples.without_answers(part)
 
         def inner(fold: Fold, seed: tuple[int, ...], own: Mapping[str, Any]) -> np.ndarray:
-            return _train(samples, fold, seed, own)[1]
+            return _train(blind, fold, seed, own)[1]
 
-        given = samples.subjects, samples.labels, settings, own["validation"]
+        given = samples.subjects, blind.labels, settings, own["validation"]
         part, settings, chosen = settled(part, (seed, number), *given, inner)
-        part, chances, known, course = _train(samples, part, (seed, number), settings)
+        part, chances, known, course = _train(blind, part, (seed, number), settings)
         answers = answer_rows(samples, part, chances, names)
         train_labels, _ = part.training_labels(samples.labels)
         accuracy = float((known.argmax(axis=1) == train_labels).mean())

@@ -91,6 +91,7 @@ def train_fold(
         log.warning("no clip of %s came through; the fold is empty", fold)
     else:
         part, names = parts[number], {"experiment": settings["experiment"], "repeat": seed}
+        blind = samples.without_answers(part)
         networks = []
         for place, plan in enumerate(plans):
             own = settings["network_seeds"][place]
@@ -105,11 +106,11 @@ def train_fold(
         centre = not weights and macro is None
 
         def inner(fold: Fold, seed: tuple[int, ...], varied: Mapping[str, Any]) -> np.ndarray:
-            return _train(samples, fold, deepcopy(networks), varied, seed, centre)[0]
+            return _train(blind, fold, deepcopy(networks), varied, seed, centre)[0]
 
-        given = samples.subjects, samples.labels, settings, settings["head"]["validation"]
+        given = samples.subjects, blind.labels, settings, settings["head"]["validation"]
         part, settings, chosen = settled(part, (seed, number), *given, inner)
-        chances, known, course = _train(samples, part, networks, settings, (seed, number), centre)
+        chances, known, course = _train(blind, part, networks, settings, (seed, number), centre)
         answers = answer_rows(samples, part, chances, names)
         train_labels, _ = part.training_labels(samples.labels)
         accuracy = float((known.argmax(axis=1) == train_labels).mean())

@@ -5,6 +5,7 @@ as in See et al.: MEGC 2019, the second facial micro-expressions grand challenge
 counts pooled over all folds, never as a mean of the folds' own scores.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
@@ -52,7 +53,9 @@ def score(truth: Sequence[str], predicted: Sequence[str], classes: Sequence[str]
         raise InputError("there is no prediction to score")
     _check_labels(truth, "true label", classes)
     _check_labels(predicted, "prediction", classes)
-    confusion = confusion_matrix(truth, predicted, labels=classes)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "A single label was found")  # The labels are given: one class may be all.
+        confusion = confusion_matrix(truth, predicted, labels=classes)
     precision, recall, f1, support = precision_recall_fscore_support(
         truth, predicted, labels=classes, zero_division=np.nan
     )
@@ -220,10 +223,10 @@ def paired_differences(
         there are fewer than two subjects.
     """
     counts = {name: subject_counts(table, classes) for name, table in tables.items()}
-    subjects = {own.shape[1] for own in counts.values()}
+    subjects = {_people(table) for table in tables.values()}
     if len(subjects) > 1:
         raise InputError("systems can be compared on the same clips only, and these tables differ in their subjects")
-    (people,) = subjects or {0}
+    people = len(subjects.pop()) if subjects else 0
     draws = _draws(people, repeats, seed)
     values, drawn = {}, {}
     for name, own in counts.items():
@@ -279,6 +282,11 @@ def fold_mean_f1(table: pd.DataFrame) -> float:
         # Without `labels`: scikit-learn then takes the classes that occur, which is what such papers do.
         scores.append(f1_score(rows["truth"], rows["predicted"], average="macro", zero_division=0))
     return float(np.mean(scores)) if scores else np.nan
+
+
+def _people(table: pd.DataFrame) -> frozenset:
+    names = [name for name in ("dataset", "subject") if name in table]
+    return frozenset(table[names].itertuples(index=False, name=None))
 
 
 def _draws(subjects: int, repeats: int, seed: int) -> np.ndarray:

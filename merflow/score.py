@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ from typing import Any
 import pandas as pd
 
 from merflow.errors import InputError, MerflowError
-from merflow.metrics import OVERALL, PER_CLASS, bootstrap_subjects, mean_rates, score
+from merflow.metrics import OVERALL, PER_CLASS, bootstrap_subjects, fold_mean_f1, mean_rates, score
 from merflow.tables import read_table
 
 TITLES = {"accuracy": "accuracy", "uf1": "UF1", "uar": "UAR"}
+KNOWN = ("truth", "predicted", "experiment", "repeat", "fold", "dataset", "subject", "clip")
+"""Columns that mean something; all others are passed over."""
 
 
 def score_file(path: Path, classes: Sequence[str] | None = None, resamples: int = 2000, seed: int = 0) -> list[dict]:
@@ -22,7 +25,9 @@ def score_file(path: Path, classes: Sequence[str] | None = None, resamples: int 
 
     Where there is a column ``subject``, the metrics get 95 % intervals over subjects; where there is a column
     ``dataset``, each dataset is scored too; where there are columns ``experiment`` or ``repeat``, each experiment is
-    scored on its own and values are means over repeats.
+    scored on its own and values are means over repeats. Where there is a column ``fold``, the mean of the folds' macro
+    F1 is told too, which some papers print in place of UF1. Blanks around names and labels do not count, nor does the
+    point of a whole number: ``1.0`` is the class ``1``.
 
     Args:
         path: CSV file.
@@ -34,26 +39,30 @@ def score_file(path: Path, classes: Sequence[str] | None = None, resamples: int 
         One dictionary per experiment and scope (``pooled``, ``dataset:<name>``): ``experiment`` (None where the table
         has no such column), ``scope``, ``accuracy``, ``uf1``, ``uar``, ``intervals`` ({metric: (low, high)}, empty
         without subjects), ``f1``, ``recall``, ``precision``, ``support``, ``confusion`` (summed over repeats),
-        ``classes``, ``absent``, ``n_clips``, ``n_subjects``, ``repeats``.
+        ``classes``, ``absent``, ``fold_f1`` (None without folds), ``n_clips``, ``n_subjects``, ``repeats``.
 
     Raises:
         InputError: the file cannot be scored; the message says where and why.
     """
-    table = read_table(path, ["truth", "predicted"])
-    if table.empty:
-        raise InputError(f"{path} has no row below its header; one row per clip is expected")
-    named = ["truth", "predicted", *(name for name in ("dataset", "subject", "clip") if name in table)]
-    for name in named:
-        empty = table.index[table[name].astype(str).str.strip() == ""]
+    table = _read(path)
+    for name in (name for name in KNOWN if name in table):
+        empty = table.index[table[name] == ""]
         if len(empty):
             raise InputError(f"{path}, row {empty[0] + 2}: column {name} is empty")
-        table[name] = table[name].astype(str)
     if "clip" in table:
-        key = [name for name in ("experiment", "repeat", "dataset", "clip") if name in table]
+        clip = [name for name in ("experiment", "dataset", "subject", "clip") if name in table]
+        key = [*clip, "repeat"] if "repeat" in table else clip
         twice = table.duplicated(key)
         if twice.any():
             row = table.loc[twice.idxmax()]
-            raise InputError(f"{path}, row {row.name + 2}: clip {row['clip']} is there twice; expected one row a clip")
+            raise InputError(
+                f"{path}, row {row.name + 2}: clip {row['clip']} is there twice; expected one row a clip, or a column "
+                "repeat that tells the runs apart"
+            )
+        truths = table.groupby(clip, sort=False)["truth"].transform("nunique") > 1
+        if truths.any():
+            row = table.loc[truths.idxmax()]
+            raise InputError(f"{path}: clip {row['clip']} has different true labels in different repeats")
     parts = dict(list(table.groupby("experiment", sort=False))) if "experiment" in table else {None: table}
     results = []
     for experiment, part in parts.items():
@@ -65,6 +74,34 @@ def score_file(path: Path, classes: Sequence[str] | None = None, resamples: int 
         for scope, rows in scopes.items():
             results.append({"experiment": experiment, "scope": scope, **_score(rows, own, resamples, seed)})
     return results
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """The table with every cell as text, without blanks around it.
+
+    Raises:
+        InputError: it is no table of predictions.
+    """
+    with warnings.catch_warnings():
+        # Cells beyond the header would be cut off, and the columns with them be others than they say.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            table = read_table(path, [])
+        except pd.errors.ParserWarning as error:
+            raise InputError(f"{path}: its rows have more cells than its header; give every column a name") from error
+    table.columns = table.columns.str.strip()
+    missing = [name for name in ("truth", "predicted") if name not in table]
+    if missing:
+        other = [mark for mark in ";\t" if len(table.columns) == 1 and mark in table.columns[0]]
+        hint = "; cells must be separated by commas" if other else ""
+        raise InputError(f"{path}: column {', '.join(missing)} missing; found: {', '.join(table.columns)}{hint}")
+    if table.empty:
+        raise InputError(f"{path} has no row below its header; one row per clip is expected")
+    for name in (name for name in KNOWN if name in table):
+        table[name] = table[name].astype(object).fillna("").astype(str).str.strip()
+    for name in ("truth", "predicted"):
+        table[name] = table[name].str.replace(r"^(-?\d+)\.0*$", r"\1", regex=True)
+    return table
 
 
 def _score(table: pd.DataFrame, classes: list[str], resamples: int, seed: int) -> dict[str, Any]:
@@ -79,9 +116,10 @@ def _score(table: pd.DataFrame, classes: list[str], resamples: int, seed: int) -
             result[name] = dict(zip(classes, values[name].tolist(), strict=True))
     intervals = bootstrap_subjects(table, classes, resamples, seed) if "subject" in table else {}
     person = [name for name in ("dataset", "subject") if name in table]
-    clip = [name for name in ("dataset", "clip") if name in table]
+    clip = [name for name in ("dataset", "subject", "clip") if name in table]
     return result | {
         "intervals": {name: intervals[name] for name in OVERALL if name in intervals},
+        "fold_f1": fold_mean_f1(table) if "fold" in table else None,
         "n_clips": table.groupby(clip).ngroups if "clip" in table else len(table) // repeats,
         "n_subjects": table.groupby(person).ngroups if "subject" in table else None,
         "repeats": repeats,
@@ -111,6 +149,10 @@ def text(results: Sequence[dict]) -> str:
     if any(r["intervals"] for r in results):
         lines.append("[low, high]: 95 % interval over subjects (bootstrap)")
     for r in results:
+        if r["fold_f1"] is not None and r["scope"] == "pooled":
+            of = f"{r['experiment']}: " if r["experiment"] else ""
+            lines.append(f"{of}mean of the folds' F1: {r['fold_f1']:.4f}; no result, but what some papers print as one")
+    for r in results:
         if r["absent"]:
             where = " ".join(filter(None, [r["experiment"], r["scope"]]))
             lines.append(f"{where}: no true clip of {', '.join(r['absent'])}; left out of UF1 and UAR")
@@ -139,7 +181,7 @@ def plain(value: Any) -> Any:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m merflow.score", description="Accuracy, UF1, UAR of predictions.")
-    parser.add_argument("predictions", type=Path, help="CSV: truth, predicted; optional dataset, subject, clip")
+    parser.add_argument("predictions", type=Path, help="CSV: truth, predicted; optional dataset, subject, clip, fold")
     parser.add_argument("--classes", help="names of the classes, separated by commas; all that occur if left out")
     parser.add_argument("--resamples", type=int, default=2000, help="resamples of the bootstrap over subjects")
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
@@ -148,6 +190,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.resamples < 1:
         parser.error("--resamples must be at least 1")
     classes = [name.strip() for name in options.classes.split(",")] if options.classes else None
+    if classes and ("" in classes or len(set(classes)) < len(classes)):
+        parser.error("--classes must be different names, separated by commas")
     try:
         results = score_file(options.predictions, classes, options.resamples, options.seed)
     except MerflowError as error:

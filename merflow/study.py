@@ -356,12 +356,13 @@ class Study:
                 )
             if experiment["system"] not in LEARNED:
                 continue
-            alpha = experiment["loss"]["alpha"]
-            if isinstance(alpha, list) and len(alpha) != len(classes):
-                raise ConfigError(
-                    f"experiments.{name}.loss.alpha: {len(alpha)} values for {len(classes)} classes "
-                    f"({', '.join(classes)}); give one each, or one number"
-                )
+            searched = [("grid.loss", alpha) for alpha in experiment["grid"].get("loss.alpha", [])]
+            for block, alpha in [("loss", experiment["loss"]["alpha"]), *searched]:
+                if isinstance(alpha, list) and len(alpha) != len(classes):
+                    raise ConfigError(
+                        f"experiments.{name}.{block}.alpha: {len(alpha)} values for {len(classes)} classes "
+                        f"({', '.join(classes)}); give one each, or one number"
+                    )
             if experiment["macro"] == NO_MACRO:
                 continue
             macro = {c.label for c in self.index(experiment["macro"]).clips if c.label and not c.problem}

@@ -46,7 +46,8 @@ def varied(experiment: Mapping[str, Any], variant: Mapping[str, Any]) -> dict[st
     changed = dict(experiment)
     for name, value in variant.items():
         first, _, rest = name.partition(".")
-        changed[first] = varied(changed.get(first, {}), {rest: value}) if rest else value
+        block = changed.get(first)
+        changed[first] = varied(block if isinstance(block, Mapping) else {}, {rest: value}) if rest else value
     return changed
 
 

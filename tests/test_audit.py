@@ -7,7 +7,7 @@ import pytest
 
 from conftest import REPO
 from merflow import finetune as finetuning
-from merflow.audit import CHECKS, audit, content
+from merflow.audit import CHECKS, Clip, audit, check_fold, content
 from merflow.config import load_config
 from merflow.errors import InputError
 from merflow.splits import make_splits
@@ -141,6 +141,11 @@ def a_training_clip_is_predicted(study):
     study.predictions.loc[study.predictions.index[mine][0], "clip"] = "s4-0"
 
 
+def a_fold_that_no_split_has_is_predicted(study):
+    extra = study.predictions[study.predictions["fold"] == "faces/s2"].assign(fold="faces/s9")
+    study.predictions = pd.concat([study.predictions, extra])
+
+
 LEAKS = {
     "a person trains and is tested": (person_in("test", "train"), "subjects: train and test", "faces/s0", 1),
     "a person validates and is tested": (person_in("test", "validation"), "subjects: validation and test",
@@ -153,6 +158,8 @@ LEAKS = {
     "test clips fit the scale": (more_clips_fitted, "fitted on training clips only", "faces/s2", 3),
     "nothing says what was fitted": (nothing_reported, "fitted on training clips only", "faces/s2", None),
     "a training clip is predicted": (a_training_clip_is_predicted, "predicted clips are the test part", "faces/s2", 2),
+    "a fold of no split is predicted": (a_fold_that_no_split_has_is_predicted, "predicted clips are the test part",
+                                        "faces/s9", 4),
 }  # fmt: skip
 
 
@@ -168,6 +175,18 @@ def test_a_planted_leak_is_found_and_named_and_nothing_is_written(tmp_path, name
     if size is not None:
         assert any(f"{check}: {size} (" in line for line in lines), error.value
     assert "does not ask for it" in str(error.value) and not (tmp_path / "audit.csv").exists()
+
+
+@pytest.mark.parametrize("parts", [("train", "validation"), ("train", "test"), ("validation", "test")])
+def test_one_content_in_two_parts_is_found_whatever_the_parts(parts):
+    split = pd.DataFrame({"dataset": "d", "subject": ["d/1", "d/2", "d/3"], "clip": list("abc"),
+                          "part": ["train", "validation", "test"]})  # fmt: skip
+    shown = {
+        ("d", row.clip): Clip(row.subject, "same" if row.part in parts else row.clip) for row in split.itertuples()
+    }
+    entry = {"divides": False, "same_people": [], "excluded": False, "scored": False}
+    found = {row["check"]: row["size"] for row in check_fold(split, entry, shown, {})}
+    assert found.pop("contents: train, validation and test") == 1 and not any(found.values())
 
 
 def test_copies_on_one_side_are_no_leak(tmp_path):
@@ -208,6 +227,23 @@ def test_pretraining_without_the_people_of_the_test_and_of_another_source_is_cle
     for name, changes in {"excluded": {"excluded": True}, "other source": {"same_people": []}}.items():
         (tmp_path / name).mkdir()
         assert (Study(tmp_path / name, macro_people=("s1", "s4"), **changes).audit()["size"] == 0).all()
+
+
+def test_a_dataset_whose_name_begins_like_another_has_people_of_its_own():
+    split = pd.DataFrame({"dataset": "faces2", "subject": ["faces2/1"], "clip": ["c"], "part": ["test"]})
+    entry = {"divides": False, "same_people": ["faces"], "excluded": False, "scored": False}
+    clips, macro = {("faces2", "c"): Clip("faces2/1", "one")}, {("posed", "m"): Clip("posed/1", "other")}
+    assert not any(row["size"] for row in check_fold(split, entry, clips, macro))
+
+
+def test_macro_clips_without_a_label_pretrain_nothing_and_are_not_counted(tmp_path):
+    study = Study(tmp_path, macro_people=("s1", "x"))
+
+    def unlabel(file):
+        file["label"][:4] = [""] * 4
+
+    study.change_cache(study.macro, unlabel)
+    assert (study.audit()["size"] == 0).all()
 
 
 def test_people_whom_a_holdout_divides_are_counted_and_allowed(tmp_path):

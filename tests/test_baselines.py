@@ -85,6 +85,21 @@ def test_majority_answers_the_most_frequent_class_of_training(tmp_path):
 
 
 @pytest.mark.parametrize("system", ["majority", "linear-svm", "softmax"])
+def test_permuted_labels_leave_chance_and_no_more(tmp_path, system):
+    """On 50 permutations the mean UAR is within two standard errors of chance, or below it: nothing leaks."""
+    labels, subjects = balanced(people=5)
+    cache, rng = make_cache(tmp_path / "cache.h5", labels, subjects), np.random.default_rng(0)
+    reached = []
+    for _ in range(50):
+        drawn = {f"c{n:03d}": str(label) for n, label in enumerate(rng.permutation(labels))}
+        table = outcome([cache], system, tmp_path, labels={"people": drawn})
+        assert dict(zip(table["clip"], table["truth"], strict=True)) == drawn
+        reached.append(score(table["truth"], table["predicted"], CLASSES)["uar"])
+    error = np.std(reached, ddof=1) / np.sqrt(len(reached))
+    assert np.mean(reached) <= 1 / 3 + 2 * error
+
+
+@pytest.mark.parametrize("system", ["majority", "linear-svm", "softmax"])
 def test_poisoned_test_labels_change_no_prediction(tmp_path, system):
     labels, subjects = balanced()
     clean = outcome([make_cache(tmp_path / "clean.h5", labels, subjects)], system, tmp_path)
@@ -104,6 +119,20 @@ def test_poisoned_test_labels_change_no_prediction(tmp_path, system):
         pd.testing.assert_frame_equal(one, two)
         truths = [table.loc[table["fold"] == fold, "truth"].tolist() for table in (clean, other)]
         assert truths[0] != truths[1]  # the poison was there
+
+
+@pytest.mark.parametrize("system", ["linear-svm", "softmax"])
+def test_a_test_clip_changes_no_other_answer(tmp_path, system):
+    """Inputs are standardised by training clips, so what a fold tests reaches nothing but its own answer."""
+    cache = make_cache(tmp_path / "cache.h5", *balanced(people=3))
+    columns = [f"p_{name}" for name in CLASSES]
+    before = outcome([cache], system, tmp_path).query("fold == 'people/s1'")[columns].to_numpy(float)
+    with h5py.File(cache, "a") as file:
+        first = int(np.flatnonzero(file["subject"].asstr()[:] == "people/s1")[0])
+        file["flow"][first] = 30 + file["flow"][first]
+    after = outcome([cache], system, tmp_path).query("fold == 'people/s1'")[columns].to_numpy(float)
+    assert not np.allclose(before[0], after[0])
+    np.testing.assert_allclose(before[1:], after[1:], atol=1e-9)
 
 
 @pytest.mark.parametrize("system", ["majority", "linear-svm", "softmax"])

@@ -51,6 +51,16 @@ def test_every_pair_on_the_same_clips_is_compared_and_corrected(tmp_path):
     assert set(turned["verdict"]) == {"second"} and (turned["difference"] < 0).all()
 
 
+def test_a_difference_that_the_correction_takes_away_is_unclear(tmp_path):
+    """Six people who all favour one system: p is 2 / 2^6 = 0.031; alone that is below 0.05, beside more pairs not."""
+    good, bad = (answers(name, skill, people=6) for name, skill in (("good", 1.0), ("bad", 0.0)))
+    assert set(compared(tmp_path, good, bad)["verdict"]) == {"first"}
+    third = [row | {"experiment": "third"} for row in bad]
+    found = compared(tmp_path, good, bad, third).query("first == 'good'")
+    assert (found["p"] < 0.05).all() and (found["p_holm"] > 0.05).all()
+    assert set(found["verdict"]) == {"unclear"}
+
+
 def test_the_correction_grows_with_the_number_of_pairs_and_resamples_with_it(tmp_path):
     many = [answers(f"e{n}", 0.9, people=30, seed=0) for n in range(23)]
     found = compared(tmp_path, *many, answers("wrong", 0.0, people=30)).query("metric == 'accuracy'")
@@ -65,6 +75,8 @@ def test_other_clips_classes_truths_or_repeats_are_not_compared(tmp_path):
     other = [row for row in answers("f", 0.5, repeats=3, part=0.3) if row["repeat"] != 1]
     found = compared(tmp_path, *holdout, other)
     assert set(found["first"]) == {"h"} and set(found["second"]) == {"g"}, "f was tested on other clips"
+    turned = [row | {"experiment": "t", "repeat": 1 - row["repeat"]} for row in holdout[0]]
+    assert compared(tmp_path, holdout[0], turned).empty, "the same clips, each in the other repeat"
     one, other = answers("one", 0.5), answers("other", 0.5)
     assert compared(tmp_path, one, other, classes={"other": CLASSES[::-1]}).empty
     renamed = [row | {"truth": row["predicted"]} for row in other]

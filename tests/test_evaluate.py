@@ -66,6 +66,8 @@ def test_pooled_dataset_and_class_rows(tmp_path):
     assert value(metrics, "dataset:y", "uar")["value"] == pytest.approx(
         score(part["truth"], part["predicted"], CLASSES)["uar"], abs=1e-8
     )
+    row = value(metrics, "dataset:y", "uar")
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx(bootstrap_subjects(part, CLASSES)["uar"], abs=1e-8)
 
 
 def test_value_is_pooled_over_folds_and_no_mean_of_folds(tmp_path):

@@ -16,6 +16,7 @@ from merflow.errors import ConfigError, InputError
 from merflow.features import extract
 from merflow.finetune import Samples, Task, answer, finetune, fuse, lesson, load_samples
 from merflow.graph import build_graph
+from merflow.metrics import score
 from merflow.pretrain import load_network, macro_images, outcome, pretrain
 from merflow.protocols import loso
 from merflow.resize import area_resize
@@ -439,6 +440,32 @@ def test_poisoned_test_labels_change_nothing(made, monkeypatch):
         assert same >= {clip for clip, (owner, _) in honest.items() if owner == subject}
         # The same labels train the other folds: a poison that nobody drinks would prove nothing.
         assert len(same) < len(honest) / 2
+
+
+def test_permuted_labels_leave_chance_and_no_more(monkeypatch):
+    """Heads on 50 permutations of the labels: the mean UAR is within two standard errors of chance, or below it."""
+    rng, people = np.random.default_rng(0), np.repeat([f"d/{n}" for n in range(5)], 6)
+    truth = np.tile(np.arange(3), 10)
+    rows = (rng.normal(0, 1, (30, 1, 8)) + 2 * np.eye(3, 8)[truth][:, None]).astype(np.float32)
+
+    def permuted(_, given):
+        labels = rng.permutation(truth) if given["experiment"] else truth
+        clips = [
+            {"dataset": "d", "subject": str(who), "clip": str(n), "truth": CLASSES[labels[n]]}
+            for n, who in enumerate(people)
+        ]
+        return Samples(clips, rows, np.zeros(1, np.int64), labels, CLASSES)
+
+    monkeypatch.setattr(finetuning, "load_samples", permuted)
+    head = HEAD | {"epochs": 12, "learning_rate": 1e-2}
+    tasks = [Task({0: []}, SETTINGS | {"experiment": n, "head": head}, [SETTINGS["loss"]]) for n in range(51)]
+    reached = []
+    for ((found, *_),) in answer(tasks):
+        own = [[row[name] for row in found] for name in ("truth", "predicted")]
+        reached.append(score(*own, CLASSES)["uar"])
+    honest, *reached = reached
+    assert honest > 0.6, "there is something to learn"
+    assert np.mean(reached) <= 1 / 3 + 2 * np.std(reached, ddof=1) / np.sqrt(50)
 
 
 def test_test_features_change_no_training(made):

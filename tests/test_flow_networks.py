@@ -12,6 +12,7 @@ from test_baselines import CLASSES, accuracy, balanced, make_cache
 from torch.nn import functional
 
 from conftest import REPO
+from merflow import flow_networks
 from merflow.codehash import needed
 from merflow.errors import ConfigError
 from merflow.flow_networks import load_images, train_fold
@@ -153,6 +154,25 @@ def test_poisoned_test_labels_change_no_prediction(tmp_path, system):
     two, _ = train([poisoned], system, tmp_path / "two", "people/s1", changes={"epochs": 5})
     assert one["truth"].tolist() != two["truth"].tolist()
     assert chances(one).tolist() == chances(two).tolist()
+
+
+@pytest.mark.parametrize("selection", ["validation", "nested"])
+def test_training_is_handed_no_class_of_a_test_clip(tmp_path, monkeypatch, selection):
+    cache = make_cache(tmp_path / "cache.h5", *balanced(people=4))
+    handed, honest = [], flow_networks._train
+
+    def watched(samples, part, seed, settings):
+        handed.append(samples)
+        return honest(samples, part, seed, settings)
+
+    monkeypatch.setattr(flow_networks, "_train", watched)
+    own = {"selection": selection, "inner_folds": 2, "grid": {"network.learning_rate": [1e-3, 2e-3]}}
+    table, _ = train([cache], "ststnet", tmp_path / "a", "people/s1", changes={"epochs": 2}, **own)
+    assert len(handed) == (1 if selection == "validation" else 5) and set(table["truth"]) == set(CLASSES)
+    for samples in handed:
+        mine = np.array(samples.subjects) == "people/s1"
+        assert (samples.labels[mine] == -1).all() and (samples.labels[~mine] >= 0).all()
+        assert {clip["truth"] for clip in samples.clips if clip["subject"] == "people/s1"} == {""}
 
 
 @pytest.mark.parametrize("system", NETWORKS)

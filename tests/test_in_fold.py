@@ -6,6 +6,7 @@ import pytest
 import torch
 from test_finetune import HEAD, PRETRAIN, SETTINGS, make_cache
 
+from merflow import in_fold
 from merflow.errors import InputError
 from merflow.features import extract
 from merflow.finetune import finetune
@@ -106,6 +107,23 @@ def test_labels_of_the_test_clips_change_no_prediction(made, tmp_path, changes):
     two, _ = train(made, tmp_path / "two", micro=other, **changes)
     assert one["truth"].tolist() != two["truth"].tolist()
     assert chances(one).tolist() == chances(two).tolist()
+
+
+def test_training_is_handed_no_class_of_a_test_clip(made, tmp_path, monkeypatch):
+    handed, honest = [], in_fold._train
+
+    def watched(samples, *given):
+        handed.append(samples)
+        return honest(samples, *given)
+
+    monkeypatch.setattr(in_fold, "_train", watched)
+    own = {"selection": "nested", "inner_folds": 2, "grid": {"head.learning_rate": [1e-3, 2e-3]}, "transfer": "frozen"}
+    table, _ = train(made, tmp_path, **own)
+    assert len(handed) == 5 and set(table["truth"]) == {"up", "down", "left"}
+    for samples in handed:
+        mine = np.array(samples.subjects) == "micro/s1"
+        assert (samples.labels[mine] == -1).all() and (samples.labels[~mine] >= 0).all()
+        assert {clip["truth"] for clip in samples.clips if clip["subject"] == "micro/s1"} == {""}
 
 
 def test_a_fold_is_the_same_bits_again(made, tmp_path):

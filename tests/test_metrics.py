@@ -238,6 +238,10 @@ def test_paired_difference_uses_the_same_draw_for_both():
 def test_systems_on_other_clips_cannot_be_compared():
     with pytest.raises(InputError, match="same clips"):
         paired_difference(predictions(8), predictions(8, subjects=8), CLASSES)
+    others = predictions(8).assign(subject=lambda table: "t" + table["subject"])
+    for other in (predictions(8, subjects=8), others):
+        with pytest.raises(InputError, match="differ in their subjects"):
+            paired_differences({"one": predictions(8), "other": other}, CLASSES)
 
 
 # --- which differences are real ---------------------------------------------------------------------------------------

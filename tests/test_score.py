@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from sklearn.metrics import f1_score
 
 from merflow.metrics import bootstrap_subjects, score
 from merflow.score import main, score_file
@@ -73,6 +74,10 @@ def test_command_fails_with_one_message(tmp_path):
         ("truth,predicted\na,b\na,\n", "row 3: column predicted is empty"),
         ("truth,predicted,subject\na,b,\n", "row 2: column subject is empty"),
         ("truth,predicted,clip\na,b,c1\na,b,c1\n", "row 3: clip c1 is there twice"),
+        ("truth,predicted,clip,repeat\na,a,c1,0\nb,a,c1,1\n", "clip c1 has different true labels"),
+        ("truth,predicted,subject,repeat\na,a,1,0\nb,a,1,\n", "row 3: column repeat is empty"),
+        ("truth,predicted\nc1,a,a\nc2,b,b\n", "more cells than its header"),
+        ("truth;predicted\na;a\nb;b\n", "cells must be separated by commas"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, capsys, text, message):
@@ -106,6 +111,50 @@ def test_classes_may_be_given(table, capsys):
     assert "row 4: truth is 'c'; expected one of a, b" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("classes", ["a,b,b", "a,b,"])
+def test_classes_must_be_different_names(table, capsys, classes):
+    with pytest.raises(SystemExit):
+        main([str(table), "--classes", classes])
+    assert "different names" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"truth,predicted\r\nhappy,happy\r\nsad,happy\r\n",
+        b"\xef\xbb\xbftruth,predicted\nhappy,happy\n\nsad,happy\n",
+        b"truth, predicted, more\nhappy, happy,1\nsad, happy ,2\n",
+    ],
+    ids=["Windows", "BOM and an empty line", "blanks"],
+)
+def test_how_a_table_was_saved_does_not_matter(tmp_path, content):
+    (tmp_path / "table.csv").write_bytes(content)
+    (result,) = score_file(tmp_path / "table.csv")
+    assert result["classes"] == ["happy", "sad"] and result["accuracy"] == 0.5
+
+
+def test_one_name_of_a_clip_may_be_of_two_people(tmp_path):
+    (tmp_path / "table.csv").write_text("truth,predicted,subject,clip\na,a,sub01,EP01\nb,b,sub02,EP01\n")
+    (result,) = score_file(tmp_path / "table.csv")
+    assert (result["n_clips"], result["accuracy"]) == (2, 1)
+
+
+def test_one_class_is_scored_without_a_warning(tmp_path):
+    (tmp_path / "table.csv").write_text("truth,predicted\na,a\na,a\n")
+    done = command(tmp_path / "table.csv")
+    assert done.returncode == 0 and not done.stderr
+
+
+def test_folds_give_their_mean_f1_beside_the_pooled_value(tmp_path, capsys):
+    table = ROWS.assign(fold=ROWS["subject"])
+    table.to_csv(tmp_path / "table.csv", index=False)
+    pooled = score_file(tmp_path / "table.csv")[0]
+    each = [f1_score(t["truth"], t["predicted"], average="macro") for _, t in table.groupby("fold")]
+    assert pooled["fold_f1"] == pytest.approx(sum(each) / len(each)) != pytest.approx(pooled["uf1"])
+    assert main([str(tmp_path / "table.csv")]) == 0
+    assert f"mean of the folds' F1: {pooled['fold_f1']:.4f}" in capsys.readouterr().out
+
+
 def test_experiments_are_scored_apart_and_repeats_averaged(tmp_path):
     worse = ROWS.assign(predicted="a")
     rows = [ROWS.assign(experiment="one", repeat=0), worse.assign(experiment="one", repeat=1)]
@@ -123,6 +172,8 @@ def test_numbers_serve_as_labels_and_subjects(tmp_path):
     pd.DataFrame({"subject": ["007", "7", "8"], "truth": [0, 1, 1], "predicted": [0, 1, 0]}).to_csv(path, index=False)
     (result,) = score_file(path)
     assert result["classes"] == ["0", "1"] and result["n_subjects"] == 3
+    path.write_text("truth,predicted\n0,0.0\n1,1.0\n10,10.\n")
+    assert score_file(path)[0]["accuracy"] == 1
 
 
 def test_a_class_that_is_only_predicted_counts_against_the_true_one_and_not_in_the_means(tmp_path):

@@ -199,6 +199,9 @@ def test_a_network_on_flow_images_chooses_inside_its_fold(tmp_path):
         ({"selection": "nested", "grid": {"graphs": [["8+2"]]}}, "graphs cannot be chosen inside a fold"),
         ({"selection": "nested", "grid": {"loss.alpha": [1, -1]}}, "loss.alpha: -1 is not allowed"),
         ({"selection": "nested", "grid": {"head.rate": [1]}}, "unknown key"),
+        ({"selection": "nested", "grid": {"head": [{"hidden": 4}]}}, "head cannot be chosen inside a fold"),
+        ({"selection": "nested", "grid": {"head.hidden.x": [1]}}, "head.hidden.x cannot be chosen inside a fold"),
+        ({"selection": "nested", "grid": {"head.validation": [0.1, 0.3]}}, "head.validation decides the split"),
         ({"selection": "nested", "grid": {"head.learning_rate": [None]}}, "null stands for a default"),
         (
             {"selection": "paper-tuning", "grid": {"loss.alpha": [1, 2]}, "transfer": "end-to-end"},
@@ -210,6 +213,13 @@ def test_what_cannot_be_chosen_is_named(changes, message):
     with pytest.raises(ConfigError) as error:
         load_config(BASE, experiment(**changes))
     assert message in str(error.value)
+
+
+def test_each_alpha_of_a_grid_has_one_value_per_class():
+    grid = {"loss.alpha": [1, [1, 2, 3]]}
+    study = Study(load_config(BASE, experiment(selection="nested", grid=grid)))
+    with pytest.raises(ConfigError, match=r"grid\.loss\.alpha: 3 values for 5 classes"):
+        study.check()
 
 
 def test_floors_choose_nothing_and_tables_search_nothing():

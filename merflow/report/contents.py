@@ -125,7 +125,7 @@ def answer(study: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> dict
     ``main``: the trained experiment with the highest UF1 (the best floor where nothing was trained); ``of``: among how
     many it was chosen; ``floor``: the best floor, by UF1, on the same clips, or None; ``difference``: ``main`` minus
     ``floor`` by paired bootstrap over subjects, {metric: {value, low, high}}; ``verdict``: above, below, unclear or
-    None.
+    None; ``seen``: whether people of the test were in its training, by its protocol or by the leakage audit.
     """
     trained = [result for result in found if not result["floor"]]
     main = _best(trained or found)
@@ -150,7 +150,9 @@ def answer(study: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> dict
     if named and not math.isnan(named["uf1"]["low"]):
         gain = named["uf1"]
         verdict = "above" if gain["low"] > 0 else "below" if gain["high"] < 0 else "unclear"
-    return {"main": main, "of": len(trained), "floor": best, "difference": named, "verdict": verdict}
+    audited = next((entry for entry in leakage(study) or [] if entry["name"] == main["name"]), {"leaks": []})
+    seen = main["protocol"] == "paper-holdout" or bool(audited["leaks"])
+    return {"main": main, "of": len(trained), "floor": best, "difference": named, "verdict": verdict, "seen": seen}
 
 
 def leakage(study: Mapping[str, Any]) -> list[dict[str, Any]] | None:
