@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from merflow.metrics import subject_counts
+from merflow.tables import OF_CLASS
 from merflow.variants import published
 
 LEDGER = Path(__file__).parent / "ledger.csv"
@@ -165,7 +166,8 @@ def _scope(metrics: pd.DataFrame, experiment: str, part: str) -> str | None:
         return "pooled"
     names = PARTS.get(part, (_plain(part),))
     scopes = dict.fromkeys(metrics.loc[metrics["experiment"] == experiment, "scope"].astype(str))
-    of = {scope: _plain(scope.removeprefix("dataset:")) for scope in scopes if scope.startswith("dataset:")}
+    own = (scope for scope in scopes if scope.startswith("dataset:") and OF_CLASS not in scope)
+    of = {scope: _plain(scope.removeprefix("dataset:")) for scope in own}
     return next((scope for scope, name in of.items() if name in names), None)
 
 

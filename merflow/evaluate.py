@@ -11,7 +11,7 @@ import pandas as pd
 from merflow.errors import InputError
 from merflow.files import whole
 from merflow.metrics import OVERALL, PER_CLASS, bootstrap_subjects, mean_rates
-from merflow.tables import ACCURACY_TRAIN, CURVES, METRICS, PREDICTIONS, read_table, write_table
+from merflow.tables import ACCURACY_TRAIN, CURVES, METRICS, OF_CLASS, PREDICTIONS, read_table, write_table
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +23,9 @@ def evaluate(predictions: Path, metrics: Path, settings: Mapping[str, Any]) -> N
     """Score one experiment and write its ``metrics.csv``.
 
     Scopes: ``pooled`` (all clips), ``dataset:<name>`` (the clips of one dataset), each with accuracy, UF1 and UAR; and
-    ``class:<name>`` with F1, recall and precision, where ``n_clips`` counts the true clips of the class. With several
-    repeats a value is the mean over repeats of the pooled value; the interval is over subjects in every case.
+    ``class:<name>`` with F1, recall and precision, where ``n_clips`` counts the true clips of the class; of several
+    datasets also each one's, ``dataset:<name>/class:<name>``. With several repeats a value is the mean over repeats of
+    the pooled value; the interval is over subjects in every case.
     A value that is undefined (no true clip; never predicted) is an empty cell.
 
     Args:
@@ -54,16 +55,18 @@ def evaluate(predictions: Path, metrics: Path, settings: Mapping[str, Any]) -> N
             rows.append(common | {"metric": name, "value": float(value), "ci_low": low, "ci_high": high})
 
     parts = {"pooled": table} | {f"dataset:{name}": part for name, part in table.groupby("dataset", sort=False)}
+    found = {}
     for scope, part in parts.items():
         values, intervals = mean_rates(part, classes), bootstrap_subjects(part, classes)
         add(scope, part, {name: values[name] for name in OVERALL}, intervals)
-        if scope == "pooled":
-            log.info("%s", ", ".join(f"{name} {values[name]:.3f}" for name in OVERALL))
-            pooled = values, intervals
-    values, intervals = pooled
-    for place, label in enumerate(classes):
-        own = {name: intervals[name][label] for name in PER_CLASS}
-        add(f"class:{label}", table[table["truth"] == label], {name: values[name][place] for name in PER_CLASS}, own)
+        found[scope] = part, values, intervals
+    log.info("%s", ", ".join(f"{name} {found['pooled'][1][name]:.3f}" for name in OVERALL))
+    for scope, (part, values, intervals) in found.items() if len(parts) > 2 else [("pooled", found["pooled"])]:
+        for place, label in enumerate(classes):
+            own = {name: intervals[name][label] for name in PER_CLASS}
+            of_class = {name: values[name][place] for name in PER_CLASS}
+            where = f"class:{label}" if scope == "pooled" else f"{scope}{OF_CLASS}{label}"
+            add(where, part[part["truth"] == label], of_class, own)
     write_table(rows, metrics, METRICS)
 
 

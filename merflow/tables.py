@@ -44,6 +44,10 @@ METRICS = [
 ]  # fmt: skip
 
 
+OF_CLASS = "/class:"
+"""Stands between a dataset and a class in the column ``scope`` of the metrics."""
+
+
 def write_table(rows: pd.DataFrame | Iterable[Mapping[str, Any]], path: str | Path, columns: list[str]) -> None:
     """Write rows as CSV with ``columns`` first (further columns of the rows follow), whole or not at all.
 

@@ -52,7 +52,8 @@ def value(metrics: pd.DataFrame, scope: str, metric: str) -> pd.Series:
 def test_pooled_dataset_and_class_rows(tmp_path):
     table = predictions()
     metrics = evaluated(table, tmp_path)
-    assert set(metrics["scope"]) == {"pooled", "dataset:x", "dataset:y", *(f"class:{name}" for name in CLASSES)}
+    scopes = [f"{part}class:{name}" for part in ("", "dataset:x/", "dataset:y/") for name in CLASSES]
+    assert set(metrics["scope"]) == {"pooled", "dataset:x", "dataset:y", *scopes}
     expected = score(table["truth"], table["predicted"], CLASSES)
     for metric in ("accuracy", "uf1", "uar"):
         row = value(metrics, "pooled", metric)
@@ -66,6 +67,14 @@ def test_pooled_dataset_and_class_rows(tmp_path):
     assert value(metrics, "dataset:y", "uar")["value"] == pytest.approx(
         score(part["truth"], part["predicted"], CLASSES)["uar"], abs=1e-8
     )
+    of_part = score(part["truth"], part["predicted"], CLASSES)
+    for name in CLASSES:
+        for metric in ("f1", "recall", "precision"):
+            row = value(metrics, f"dataset:y/class:{name}", metric)
+            assert row["value"] == pytest.approx(of_part[metric][name], abs=1e-8, nan_ok=True)
+            assert row["n_clips"] == (part["truth"] == name).sum()
+    alone = evaluated(table[table["dataset"] == "x"], tmp_path)
+    assert not alone["scope"].str.contains("/class:").any(), "one dataset is all clips"
     row = value(metrics, "dataset:y", "uar")
     assert (row["ci_low"], row["ci_high"]) == pytest.approx(bootstrap_subjects(part, CLASSES)["uar"], abs=1e-8)
 

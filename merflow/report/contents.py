@@ -31,6 +31,7 @@ from merflow.tables import (
     GRID,
     KEYFRAMES,
     METRICS,
+    OF_CLASS,
     PREDICTIONS,
     QUALITY,
     read_table,
@@ -76,8 +77,9 @@ def results(study: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     Each is a dictionary: ``name, floor, protocol, metrics`` ({metric: {value, low, high}}), ``datasets`` (the same by
     dataset), ``classes`` (rows ``name, clips, f1, recall, precision``), ``absent``, ``confusion`` (rows ``name, cells``
-    of ``count, rate``), ``n_clips, n_subjects, repeats, expected, train`` (training accuracy, or None), ``flat``
-    (whether an interval has no width), ``spread`` ({metric: standard deviation over the repeats}, NaN for one repeat),
+    of ``count, rate``), ``parts`` (of several datasets each one's ``name, classes, absent, confusion``),
+    ``n_clips, n_subjects, repeats, expected, train`` (training accuracy, or None), ``flat`` (whether an interval has no
+    width), ``spread`` ({metric: standard deviation over the repeats}, NaN for one repeat),
     ``fold_f1`` (mean of the folds' macro F1), ``chosen`` ({settings: folds} of ``selection: nested``, else empty).
     """
     metrics = read_table(study["metrics"], METRICS)
@@ -89,11 +91,9 @@ def results(study: Mapping[str, Any]) -> list[dict[str, Any]]:
         own = predictions[predictions["experiment"] == name]
         scope = table["scope"].astype(str)
         labels = list(dict.fromkeys(s.removeprefix("class:") for s in scope if s.startswith("class:")))
-        datasets = list(dict.fromkeys(s.removeprefix("dataset:") for s in scope if s.startswith("dataset:")))
-        classes = []
-        for label in labels:
-            rows = table[scope == f"class:{label}"]
-            classes.append({"name": label, "clips": int(rows["n_clips"].iloc[0]), **_values(rows)})
+        named = (s.removeprefix("dataset:") for s in scope if s.startswith("dataset:") and OF_CLASS not in s)
+        datasets = list(dict.fromkeys(named))
+        classes = _classes(table, labels, "class:")
         of_train = train[(train["experiment"] == name) & (train["stage"] == "finetune")]
         found.append(
             {
@@ -105,6 +105,16 @@ def results(study: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "classes": classes,
                 "flat": any(value["low"] == value["high"] for value in _values(pooled).values()),
                 "absent": [row["name"] for row in classes if not row["clips"]],
+                "parts": [
+                    {
+                        "name": dataset,
+                        "classes": (of := _classes(table, labels, f"dataset:{dataset}{OF_CLASS}")),
+                        "absent": [row["name"] for row in of if not row["clips"]],
+                        "confusion": _confusion(own[own["dataset"] == dataset], labels),
+                        "repeats": int(pooled["repeats"].iloc[0]),
+                    }
+                    for dataset in (datasets if len(datasets) > 1 else [])
+                ],
                 "confusion": _confusion(own, labels),
                 "n_clips": int(pooled["n_clips"].iloc[0]),
                 "n_subjects": int(pooled["n_subjects"].iloc[0]),
@@ -224,6 +234,15 @@ def _uf1(result: Mapping[str, Any]) -> float:
 def _values(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
     columns = rows[["metric", "value", "ci_low", "ci_high"]].itertuples(index=False)
     return {m: {"value": as_number(v), "low": as_number(low), "high": as_number(high)} for m, v, low, high in columns}
+
+
+def _classes(metrics: pd.DataFrame, labels: Sequence[str], scope: str) -> list[dict[str, Any]]:
+    """Rows ``name, clips, f1, recall, precision`` of the classes; ``scope``: what stands before a class."""
+    found = []
+    for label in labels:
+        rows = metrics[metrics["scope"].astype(str) == scope + label]
+        found.append({"name": label, "clips": int(rows["n_clips"].iloc[0]), **_values(rows)})
+    return found
 
 
 def _confusion(predictions: pd.DataFrame, labels: Sequence[str]) -> list[dict[str, Any]]:
