@@ -1,8 +1,11 @@
 """The target network: both branches and both graphs fused, one head trained per fold (Eq. 4 and 5)."""
 
+import itertools
 import logging
+import multiprocessing
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,6 +76,7 @@ def finetune(
     accuracy_train: Path,
     curves: Path,
     settings: Mapping[str, Any],
+    processes: int = 1,
 ) -> None:
     """Train and test the fused head on every fold of every repeat.
 
@@ -86,11 +90,26 @@ def finetune(
             ``labels`` ({dataset: {clip: label}}; else those of the files), ``splits`` ({seed: table of splits}) and
             ``selection`` (:mod:`merflow.selection`; else validation) with ``grid`` and ``inner_folds``. The head's:
             ``hidden, dropout, learning_rate, decay, epochs, patience, batch, weight_decay, validation``.
+        processes: so many repeats are trained side by side. A head has the same bits whoever is trained beside it, so
+            that this changes nothing but the time.
     """
-    ((answers,),) = answer([Task(features, settings, [settings["loss"]])])
+    parts = [{seed: files} for seed, files in features.items()]
+    if processes > 1 and len(parts) > 1:
+        # Forked, as a fresh interpreter would run the script that called this again.
+        with ProcessPoolExecutor(processes, multiprocessing.get_context("fork")) as pool:
+            found = list(pool.map(_repeats, parts, itertools.repeat(settings)))
+    else:
+        found = [_repeats(features, settings)]
+    answers = Answers(*(list(itertools.chain(*rows)) for rows in zip(*found, strict=True)))
     write_table(answers.predictions, predictions, PREDICTIONS)
     write_table(answers.accuracy_train, accuracy_train, ACCURACY_TRAIN)
     write_table(answers.curves, curves, CURVES)
+
+
+def _repeats(features: Mapping[int, Sequence[Sequence[Path]]], settings: Mapping[str, Any]) -> Answers:
+    """The answers of some repeats of an experiment."""
+    ((answers,),) = answer([Task(features, settings, [settings["loss"]])])
+    return answers
 
 
 class Task(NamedTuple):

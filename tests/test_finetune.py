@@ -416,6 +416,20 @@ def test_same_bits_on_a_second_run(made, tmp_path):
     assert third[0] != first[0]
 
 
+def test_repeats_side_by_side_are_the_same_bytes(made, tmp_path, monkeypatch):
+    features = {seed: [made["features"]] for seed in (3, 1, 2)}
+    one, two = [], []
+    for processes, where in ((1, one), (2, two)):
+        folder = tmp_path / str(processes)
+        where += [folder / name for name in ("predictions.csv", "accuracy_train.csv", "curves.csv")]
+        finetune(features, *where, SETTINGS, processes=processes)
+    assert [file.read_bytes() for file in one] == [file.read_bytes() for file in two]
+    assert list(dict.fromkeys(read_table(two[0], PREDICTIONS)["repeat"])) == [3, 1, 2]
+    monkeypatch.setattr(finetuning, "load_samples", None)
+    with pytest.raises(TypeError):  # What goes wrong beside comes back.
+        finetune(features, *two, SETTINGS, processes=2)
+
+
 def test_poisoned_test_labels_change_nothing(made, monkeypatch):
     """Each subject's labels are poisoned before anything is read: the answers to its clips stay as they were."""
     load, poisoned = finetuning.load_samples, None

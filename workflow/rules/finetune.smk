@@ -19,6 +19,7 @@ rule finetune:
         f"<logs>/finetune/{study.name}/{{frozen}}.log",
     benchmark:
         f"<benchmarks>/finetune/{study.name}/{{frozen}}.tsv"
+    threads: lambda wildcards: len(study.experiments[wildcards.frozen]["seeds"])
     conda:
         "../../envs/learn.yaml"
     params:

@@ -16,4 +16,5 @@ with job(snakemake):
         Path(snakemake.output.accuracy),
         Path(snakemake.output.curves),
         snakemake.params.settings,
+        processes=snakemake.threads,
     )
