@@ -440,6 +440,28 @@ def test_a_composite_is_counted_over_its_datasets(study, tmp_path):
                                         "experiments": experiments})[0]["total"]["expected"] is None  # fmt: skip
 
 
+def test_each_database_of_a_composite_has_its_classes_and_its_confusion_matrix(study, tmp_path):
+    predictions = pd.read_csv(study["predictions"])
+    predictions.loc[predictions["subject"].isin(sorted(set(predictions["subject"]))[:3]), "dataset"] = "other"
+    predictions.to_csv(tmp_path / "predictions.csv", index=False)
+    parts = []
+    for name, table in predictions.groupby("experiment", sort=False):
+        table.to_csv(tmp_path / "own.csv", index=False)
+        parts.append(tmp_path / f"{name}.csv")
+        evaluate(tmp_path / "own.csv", parts[-1], {"experiment": name, "protocol": "loso", "classes": CLASSES})
+    merge(parts, tmp_path / "metrics.csv")
+    changed = study | {name: tmp_path / f"{name}.csv" for name in ("predictions", "metrics")}
+    result = next(r for r in contents.results(changed) if r["name"] == "tsdgcn")
+    for part in result["parts"]:
+        own = predictions[(predictions["experiment"] == "tsdgcn") & (predictions["dataset"] == part["name"])]
+        counts = [[cell["count"] for cell in row["cells"]] for row in part["confusion"]]
+        assert np.array_equal(counts, pd.crosstab(own["truth"], own["predicted"]).reindex(
+            index=CLASSES, columns=CLASSES, fill_value=0))  # fmt: skip
+    assert {part["name"] for part in result["parts"]} == {"people-micro", "other"}
+    text = written(changed, tmp_path).of_section["classes"]
+    assert "tsdgcn on other" in text and "tsdgcn on people-micro" in text
+
+
 def test_every_variant_is_shown_with_the_papers_number_and_none_is_called_best(study, tmp_path):
     rows = [
         {"row": f"alpha {a}", "column": f"gamma {g}", "metric": m, "value": 0.5 + 0.1 * (a == g), "ci_low": 0.4,

@@ -112,6 +112,7 @@ def results(study: Mapping[str, Any]) -> list[dict[str, Any]]:
                         "absent": [row["name"] for row in of if not row["clips"]],
                         "confusion": _confusion(own[own["dataset"] == dataset], labels),
                         "repeats": int(pooled["repeats"].iloc[0]),
+                        "parts": [],
                     }
                     for dataset in (datasets if len(datasets) > 1 else [])
                 ],
