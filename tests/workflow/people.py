@@ -13,6 +13,7 @@ SMALL = {
     "pretrain": {"epochs": 2, "patience": 2},
     "head": {"epochs": 5, "hidden": 32},
     "preparations": {"default": {"keyframes": {"count": 3}}},
+    "floors": ["majority", "linear-svm", "softmax"],
 }
 
 
