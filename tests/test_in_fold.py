@@ -109,6 +109,23 @@ def test_labels_of_the_test_clips_change_no_prediction(made, tmp_path, changes):
     assert chances(one).tolist() == chances(two).tolist()
 
 
+@pytest.mark.parametrize("weights", [True, False], ids=["from macro weights", "from nothing"])
+def test_a_test_clip_changes_no_other_answer(made, tmp_path, weights):
+    """Images are centred by training clips, so what a fold tests reaches nothing but its own answer."""
+
+    def brighten(file):
+        first = int(np.flatnonzero(file["subject"].asstr()[:] == "micro/s1")[0])
+        file["spatial"][first] = 255 - file["spatial"][first]
+        file["flow"][first] = 30 + file["flow"][first]
+
+    other = changed_copy(made / "micro.h5", tmp_path / "changed.h5", brighten)
+    short = {"head": OWN["head"] | {"epochs": 3}}
+    one, _ = train(made, tmp_path / "one", weights, **short)
+    two, _ = train(made, tmp_path / "two", weights, micro=other, **short)
+    assert np.abs(chances(one)[0] - chances(two)[0]).max() > 1e-4
+    np.testing.assert_allclose(chances(one)[1:], chances(two)[1:], atol=1e-6)
+
+
 def test_training_is_handed_no_class_of_a_test_clip(made, tmp_path, monkeypatch):
     handed, honest = [], in_fold._train
 
