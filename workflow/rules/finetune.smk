@@ -19,9 +19,9 @@ rule finetune:
         f"<logs>/finetune/{study.name}/{{frozen}}.log",
     benchmark:
         f"<benchmarks>/finetune/{study.name}/{{frozen}}.tsv"
-    threads: lambda wildcards: len(study.experiments[wildcards.frozen]["seeds"])
     conda:
         "../../envs/learn.yaml"
+    threads: lambda wildcards: len(study.experiments[wildcards.frozen]["seeds"])
     params:
         code=code_hash("finetune"),
         settings=lambda wildcards: study.finetune_settings(wildcards.frozen),
