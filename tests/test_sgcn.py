@@ -233,6 +233,7 @@ print(b"".join(p.detach().numpy().tobytes() for p in net.parameters()).hex()[::9
 """
 
 
+@pytest.mark.slow
 def test_a_training_has_the_same_bits_again_and_on_two_threads():
     """In the environment of a job, and, for two threads, with the setting that `merflow.job.THREADS` names."""
 

@@ -260,6 +260,7 @@ def test_a_damaged_flow_image_is_named_and_the_others_go_on(flows):
     assert damaged.name in done.stderr
 
 
+@pytest.mark.slow
 def test_a_strict_study_stops_at_what_only_opening_shows(flows):
     folder, _, config, tree = flows
     strict = {"flows": config["datasets"]["flows"] | {"on_problem": "stop"}}

@@ -12,6 +12,7 @@ from merflow.models.registry import NETWORKS
 from merflow.study import Study
 
 SYSTEMS = ("ststnet", "off-apexnet")
+pytestmark = pytest.mark.slow  # The demo study of `make test` trains one of them, too.
 SHORT = {"epochs": 15, "patience": 5, "learning_rate": 0.002}
 
 
@@ -76,7 +77,7 @@ def test_a_setting_of_the_networks_reruns_them_alone(study):
     folder, _, config = study
     assert planned(folder, config) == set()
     jobs = planned(folder, config | {"network": SHORT | {"batch": 4}})
-    assert {job.split()[0] for job in jobs} == {"Train", "Gather", "Evaluate", "Write"}
+    assert {job.split()[0] for job in jobs} == {"Train", "Gather", "Evaluate", "Compare", "Audit", "Write"}
     assert not any("majority" in job for job in jobs)
 
 

@@ -120,6 +120,7 @@ def test_stopping_at_problems_lists_them_all(study):
     assert done.returncode and "bad-empty" in text and "bad-onset" in text and "Traceback" not in text
 
 
+@pytest.mark.slow
 def test_floors_alone_need_no_macro_clips(study):
     folder, *_ = study
     settings = people.config(folder, study="floors") | {
