@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
 from merflow.apex_flow import SIDE, read_flow_images
-from merflow.baselines import SYSTEMS, fit, fit_seeds, run
+from merflow.baselines import SYSTEMS, fit, run
 from merflow.errors import ConfigError, InputError
 from merflow.metrics import bootstrap_subjects, score
 from merflow.resize import area_resize
@@ -192,12 +192,14 @@ def test_a_span_of_few_clips_changes_no_hyperplane(clips):
     rng = np.random.default_rng(2)
     images, label = rng.normal(5, 3, (clips, 30)).astype(np.float32), np.arange(clips) % 3
     test = rng.normal(5, 3, (10, 30)).astype(np.float32)
-    for seed, model in zip((0, 5), fit_seeds("linear-svm", images, label, 3, [0, 5]), strict=True):
-        scaler = StandardScaler().fit(images)
-        reference = LinearSVC(C=1e-3, class_weight="balanced", dual=True, max_iter=10_000, random_state=seed)
-        margins = reference.fit(scaler.transform(images), label).decision_function(scaler.transform(test))
-        expected = np.exp(margins) / np.exp(margins).sum(1, keepdims=True)
-        np.testing.assert_allclose(model(test), expected, atol=1e-12)
+    scaler = StandardScaler().fit(images)
+    reference = LinearSVC(C=1e-3, class_weight="balanced", dual=True, max_iter=10_000, random_state=0)
+    margins = reference.fit(scaler.transform(images), label).decision_function(scaler.transform(test))
+    expected = np.exp(margins) / np.exp(margins).sum(1, keepdims=True)
+    np.testing.assert_allclose(fit("linear-svm", images, label, 3)(test), expected, atol=1e-12)
+    other = clone(reference).set_params(random_state=5).fit(scaler.transform(images), label)
+    other = other.decision_function(scaler.transform(test))
+    np.testing.assert_allclose(margins, other, atol=1e-3)  # Which is why no seed has a say.
 
 
 @pytest.mark.parametrize("protocol", ["loso", "subject-kfold"])
