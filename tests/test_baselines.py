@@ -84,7 +84,7 @@ def test_majority_answers_the_most_frequent_class_of_training(tmp_path):
     assert (row["p_happiness"], row["p_surprise"], row["p_disgust"]) == pytest.approx((0.6, 0.2, 0.2))
 
 
-@pytest.mark.parametrize("system", ["majority", "linear-svm", "softmax"])
+@pytest.mark.parametrize("system", ["majority", "linear-svm", pytest.param("softmax", marks=pytest.mark.slow)])
 def test_permuted_labels_leave_chance_and_no_more(tmp_path, system):
     """On 50 permutations the mean UAR is within two standard errors of chance, or below it: nothing leaks."""
     labels, subjects = balanced(people=5)

@@ -237,6 +237,7 @@ def flows(tmp_path_factory):
     return folder, snakemake(folder, config=config), config, tree
 
 
+@pytest.mark.slow
 def test_flow_images_enter_at_the_cache(flows):
     folder, done, *_ = flows
     assert not any((folder / "results/data/flows/default").glob("faces*"))
@@ -252,6 +253,7 @@ def test_flow_images_enter_at_the_cache(flows):
     assert "Flow images as they were given" in page and "negative 4 instead of 250" in page
 
 
+@pytest.mark.slow
 def test_a_damaged_flow_image_is_named_and_the_others_go_on(flows):
     folder, done, _, tree = flows
     (failed,) = table(folder, "data/flows/default/quality.csv").query("status == 'failed'").to_dict("records")
@@ -271,6 +273,7 @@ def test_a_strict_study_stops_at_what_only_opening_shows(flows):
     assert not list((folder / "strict" / "flows").rglob("predictions.csv")), "no head was trained"
 
 
+@pytest.mark.slow
 def test_an_overwritten_flow_image_runs_from_the_cache_on(flows):
     folder, _, config, tree = flows
     assert "Nothing to be done" in snakemake(folder, "-n", config=config).stdout
@@ -283,6 +286,7 @@ def test_an_overwritten_flow_image_runs_from_the_cache_on(flows):
     assert "Pre-train" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_flow_images_have_no_frames_for_the_spatial_branch(flows):
     folder, _, config, _ = flows
     experiment = config["experiments"]["tsdgcn"] | {"branches": ["spatial", "temporal"]}
