@@ -2,6 +2,7 @@
 
 import math
 import re
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,34 @@ def test_a_uar_that_is_macro_precision_is_shown_and_not_compared_with_ours():
     assert all("macro precision" in row["caveat"] and key[3] == "uar" for key, row in found.items())
     compared = [row for key, row in published().items() if key[0].startswith("megc2019") and key[1] == "STSTNet"]
     assert len(compared) == 8 and not {row["value"] for row in compared} & set(printed.values())
+
+
+def both_fit(uf1: float, uar: float, clips: tuple[int, int, int]) -> bool:
+    """Whether three classes of so many clips have a confusion with this UF1 and this UAR, as printed (four digits)."""
+    for right in product(*(range(n + 1) for n in clips)):
+        if abs(np.mean([r / n for r, n in zip(right, clips, strict=True)]) - uar) > 5e-5:
+            continue
+        missed = [n - r for r, n in zip(right, clips, strict=True)]
+        wrong = sum(missed)
+        for first, second in product(*(range(wrong - m + 1) for m in missed[:2])):
+            false = (first, second, wrong - first - second)
+            if not 0 <= false[2] <= wrong - missed[2]:
+                continue
+            scores = [2 * r / (2 * r + f + m) for r, f, m in zip(right, false, missed, strict=True)]
+            if abs(np.mean(scores) - uf1) <= 5e-5:
+                return True
+    return False
+
+
+def test_what_is_quoted_of_mersiamc3d_is_no_pair_of_the_composites_samm_clips():
+    """So neither number is said to be the composite's; STSTNet's pair does fit, which checks the check."""
+    samm, part, own = (92, 26, 15), table_of("megc2019-samm-methods"), table_of("mersiamc3d-samm-methods")
+    assert own == pytest.approx({("MERSiamC3D", "", "accuracy"): 0.7280, ("MERSiamC3D", "", "uf1"): 0.7475})
+    assert part["MERSiamC3D", "SAMM", "uf1"] == own["MERSiamC3D", "", "uf1"]
+    assert ("MERSiamC3D", "SAMM", "uar") not in part, "what is quoted is called accuracy, and may be neither"
+    assert both_fit(part["STSTNet", "SAMM", "uf1"], part["STSTNet", "SAMM", "uar"], samm)
+    assert not both_fit(own["MERSiamC3D", "", "uf1"], own["MERSiamC3D", "", "accuracy"], samm)
+    assert not any(abs(n / sum(samm) - 0.7280) < 0.0005 for n in range(sum(samm))), "nor is it an accuracy of them"
 
 
 @pytest.mark.parametrize(
