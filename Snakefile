@@ -11,6 +11,7 @@ from merflow.config import load_config
 from merflow.errors import MerflowError
 from merflow.headline import headline
 from merflow.job import THREADS
+from merflow.models.registry import source as network_source
 from merflow.study import Study
 
 min_version("9.20")

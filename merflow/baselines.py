@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from merflow.apex_flow import read_flow_images
+from merflow.clip_images import read_clip_images
 from merflow.errors import ConfigError
 from merflow.protocols import Fold, folds
 from merflow.splits import read_folds
@@ -41,7 +41,7 @@ def run(
         predictions: output, one row per labelled clip and seed.
         accuracy_train: output, one row per fold and seed.
         settings: ``experiment`` (name), ``protocol``, ``classes`` (names, in order), ``seeds``; ``labels`` as in
-            :func:`read_flow_images`; ``splits`` ({seed: table of splits}) as of :func:`merflow.finetune.folds_of`.
+            :func:`read_clip_images`; ``splits`` ({seed: table of splits}) as of :func:`merflow.finetune.folds_of`.
 
     Raises:
         ConfigError: unknown system or protocol.
@@ -50,9 +50,9 @@ def run(
     if system not in SYSTEMS:
         raise ConfigError(f"system: {system!r} is no baseline; allowed: {', '.join(SYSTEMS)}")
     classes = list(settings["classes"])
-    data = read_flow_images(caches, classes, images=system != "majority", labels=settings.get("labels"))
+    data = read_clip_images(caches, classes, images=system != "majority", labels=settings.get("labels"))
     label = np.array([classes.index(name) for name in data.label])
-    images = np.zeros((len(label), 0), np.float32) if data.images is None else data.images
+    images = np.zeros((len(label), 0), np.float32) if data.images is None else data.images.reshape(len(label), -1)
     seeds = list(settings.get("seeds", [0]))
     parts: list[tuple[int, Fold]] = []
     for seed in seeds:

@@ -11,7 +11,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from merflow.errors import ConfigError
-from merflow.models.registry import NETWORKS, own_settings
+from merflow.models.registry import NETWORKS, option_schemas, own_settings, reads
 from merflow.variants import label, published, variants, varied
 
 SCHEMA = Path(__file__).parents[1] / "workflow" / "schemas" / "config.schema.yaml"
@@ -29,9 +29,9 @@ FLOW_IMAGE_KEYS = ("channels", "scaling")
 NO_MACRO = "none"
 """Value of ``macro`` where nothing is pre-trained."""
 SEARCHED = {"tsdgcn": ("loss", "head")}
-"""Blocks of which ``grid`` may vary keys, beside ``network`` of the systems of the registry."""
+"""Blocks of which ``grid`` may vary keys, beside ``network`` and ``loss`` of the systems of the registry."""
 LEARNED = {"tsdgcn"}
-"""Systems with graphs and a pre-training; those of the registry read flow images, the others are floors."""
+"""Systems with graphs and a pre-training; those of the registry read clips, the others are floors."""
 
 
 def load_config(base: Path, overlay: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,8 +79,10 @@ def settle(settings: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(_listed(problems))
     settings = deepcopy(dict(settings))
     experiments = settings["experiments"]
-    blocks = {name for name, experiment in experiments.items() if "network" in experiment}
+    blocks = {name: set(experiment["network"]) for name, experiment in experiments.items() if "network" in experiment}
     for name, experiment in experiments.items():
+        if experiment["system"] in NETWORKS:
+            experiment["loss"] = merge(NETWORKS[experiment["system"]].loss, experiment.get("loss") or {})
         own = {block: experiment[block] for block in STUDY_BLOCKS if block in experiment}
         study = {block: settings[block] for block in STUDY_BLOCKS if block in settings}
         experiments[name] = merge(experiment, merge(study, own))
@@ -96,11 +98,7 @@ def settle(settings: Mapping[str, Any]) -> dict[str, Any]:
         block = experiment.pop("network")
         if experiment["system"] in NETWORKS:
             experiment["network"] = own_settings(experiment["system"], block)
-    problems = [
-        f"experiments.{name}.network: only the systems {', '.join(NETWORKS)} have it"
-        for name in sorted(blocks)
-        if experiments[name]["system"] not in NETWORKS
-    ]
+    problems = list(_network_problems(settings, blocks))
     problems += _selection_problems(settings, schema)
     if not problems:
         _show_grids(settings, schema)
@@ -117,7 +115,23 @@ def _schema() -> dict[str, Any]:
     experiment = schema["properties"]["experiments"]["additionalProperties"]["properties"]
     for place in (experiment["system"], schema["properties"]["floors"]["items"]):
         place["enum"] += NETWORKS
+    for place in (experiment["network"], schema["properties"]["network"]):
+        place["properties"] = place["properties"] | option_schemas()
     return schema
+
+
+def _network_problems(settings: Mapping[str, Any], blocks: Mapping[str, set[str]]) -> Iterator[str]:
+    """What is wrong with blocks ``network`` of experiments: ``blocks`` has the keys that each was given."""
+    options = option_schemas()
+    for name, given in sorted(blocks.items()):
+        system = settings["experiments"][name]["system"]
+        if system not in NETWORKS:
+            yield f"experiments.{name}.network: only the systems {', '.join(NETWORKS)} have it"
+            continue
+        for option in sorted(given & set(options) - set(NETWORKS[system].options)):
+            owners = ", ".join(other for other, one in NETWORKS.items() if option in one.options)
+            own = ", ".join(NETWORKS[system].options) or "none"
+            yield f"experiments.{name}.network.{option}: {system} has no such key (its own: {own}); it is of {owners}"
 
 
 def _labels_as_text(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -277,7 +291,8 @@ def _selection_problems(settings: Mapping[str, Any], schema: Mapping[str, Any]) 
     """What is wrong with ``selection`` and ``grid``."""
     for name, experiment in settings["experiments"].items():
         here, selection, grid = f"experiments.{name}", experiment["selection"], experiment["grid"]
-        blocks = SEARCHED.get(experiment["system"], ("network",) if experiment["system"] in NETWORKS else ())
+        networks = ("loss", "network") if experiment["system"] in NETWORKS else ()
+        blocks = SEARCHED.get(experiment["system"], networks)
         searches = selection in ("nested", "paper-tuning")
         if searches and not blocks:
             yield f"{here}.selection: nothing of {experiment['system']} is chosen; leave selection out"
@@ -388,9 +403,12 @@ def _cross_problems(settings: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{here}.micro: no dataset {dataset!r}; there are: {', '.join(datasets)}"
             elif datasets[dataset]["kind"] != "micro":
                 yield f"{here}.micro: dataset {dataset!r} is of kind {datasets[dataset]['kind']}, expected micro"
+        images = [d for d in micro_datasets(experiment) if datasets.get(d, {}).get("layout") == "flow-images"]
+        system, needs = experiment["system"], experiment.get("network", {})
+        if images and system in NETWORKS and reads(system, needs) == "key-frames":
+            yield f"{here}.micro: {images[0]!r} holds flow images and no frames; give network: {{reads: flows}}"
         if experiment["system"] not in LEARNED:
             continue
-        images = [d for d in micro_datasets(experiment) if datasets.get(d, {}).get("layout") == "flow-images"]
         if images and "spatial" in experiment["branches"]:
             yield f"{here}.branches: {images[0]!r} holds flow images and no frames; give branches: [temporal]"
         if experiment["macro"] == NO_MACRO:

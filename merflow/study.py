@@ -18,7 +18,7 @@ from merflow.datasets.entries import relabel, unknown_words
 from merflow.datasets.labels import class_set
 from merflow.errors import ConfigError, InputError, MerflowError
 from merflow.files import digest, key
-from merflow.models.registry import NETWORKS, own_settings
+from merflow.models.registry import NETWORKS, own_settings, plan
 from merflow.protocols import fold_names
 from merflow.sources import source_token
 
@@ -149,8 +149,8 @@ class Study:
         groups: dict[tuple, dict[str, Any]] = {}
         for experiment in declared.values():
             if experiment["system"] in LEARNED or experiment["system"] in NETWORKS:
-                groups.setdefault(_comparison(experiment), experiment)
-        have = {(e["system"], *_comparison(e)) for e in declared.values()}
+                groups.setdefault(self._comparison(experiment), experiment)
+        have = {(e["system"], *self._comparison(e)) for e in declared.values()}
         floors: dict[str, dict[str, Any]] = {}
         for group, experiment in groups.items():
             for system in self.config["floors"]:
@@ -164,11 +164,31 @@ class Study:
                 held = {"validation": _held(experiment)}
                 if system in NETWORKS:
                     own["network"] = own_settings(system, self.config["network"]) | held
+                    own["loss"] = dict(NETWORKS[system].loss)
                 # Where a seed draws the split or weights, the floors repeat it; else they draw nothing that matters.
                 drawn = system in NETWORKS or "seeds" in SPLIT_OF.get(experiment["protocol"], ())
                 # The split is that of the experiment; a floor that chooses no epoch trains on its validation clips too.
                 floors[name] = own | {"system": system, "seeds": experiment["seeds"] if drawn else [0], "head": held}
         return declared | floors
+
+    def _aligned(self, prep: str) -> str:
+        """The first preparation in use that aligns faces as ``prep`` does: the same clips come through in both.
+
+        Systems with key-frames or flow of their own are so compared on the same splits, beside the same floors.
+        """
+        ways = self.config["preparations"]
+        used = {experiment["prep"] for experiment in self.config["experiments"].values()}
+        return next(name for name in ways if name in used and ways[name]["align"] == ways[prep]["align"])
+
+    def _comparison(self, experiment: Mapping[str, Any]) -> tuple:
+        """What two experiments must share to be comparable: datasets, alignment, protocol, classes."""
+        split = "-".join(_joined(experiment[name]) for name in SPLIT_OF.get(experiment["protocol"], ()))
+        shared = (
+            self._aligned(experiment["prep"]),
+            experiment["protocol"] + (f"-{split}" if split else ""),
+            _frozen(experiment.get("classes")),
+        )
+        return tuple(micro_datasets(experiment)), *shared
 
     @property
     def learned(self) -> list[str]:
@@ -183,7 +203,7 @@ class Study:
     @property
     def in_fold(self) -> list[str]:
         """Experiments of which each fold is a job: their networks depend on it."""
-        return self.graphs_in_fold + self.flow_networks
+        return self.graphs_in_fold + self.clip_networks
 
     @property
     def graphs_in_fold(self) -> list[str]:
@@ -195,8 +215,8 @@ class Study:
         ]
 
     @property
-    def flow_networks(self) -> list[str]:
-        """Experiments, floors among them, that train a network on flow images (:mod:`merflow.flow_networks`)."""
+    def clip_networks(self) -> list[str]:
+        """Experiments, floors among them, that train a network on clips (:mod:`merflow.clip_networks`)."""
         return [name for name, experiment in self.experiments.items() if experiment["system"] in NETWORKS]
 
     @property
@@ -214,7 +234,7 @@ class Study:
     @property
     def floors(self) -> list[str]:
         """Names of the experiments that are baselines without a network."""
-        return [name for name in self.experiments if name not in [*self.learned, *self.flow_networks]]
+        return [name for name in self.experiments if name not in [*self.learned, *self.clip_networks]]
 
     def micro(self, experiment: str) -> list[str]:
         """Datasets that an experiment recognises."""
@@ -354,16 +374,16 @@ class Study:
                 raise ConfigError(
                     f"experiments.{name}.test_clips: {experiment['test_clips']} of {len(usable)} leave none to train"
                 )
-            if experiment["system"] not in LEARNED:
+            if experiment["system"] not in LEARNED and experiment["system"] not in NETWORKS:
                 continue
-            searched = [("grid.loss", alpha) for alpha in experiment["grid"].get("loss.alpha", [])]
-            for block, alpha in [("loss", experiment["loss"]["alpha"]), *searched]:
+            searched = [("grid.loss", alpha) for alpha in experiment.get("grid", {}).get("loss.alpha", [])]
+            for block, alpha in [("loss", experiment["loss"].get("alpha")), *searched]:
                 if isinstance(alpha, list) and len(alpha) != len(classes):
                     raise ConfigError(
                         f"experiments.{name}.{block}.alpha: {len(alpha)} values for {len(classes)} classes "
                         f"({', '.join(classes)}); give one each, or one number"
                     )
-            if experiment["macro"] == NO_MACRO:
+            if experiment["system"] not in LEARNED or experiment["macro"] == NO_MACRO:
                 continue
             macro = {c.label for c in self.index(experiment["macro"]).clips if c.label and not c.problem}
             if len(macro) < 2:
@@ -417,9 +437,10 @@ class Study:
         return own | _choice(e) | self._recognised(experiment)
 
     def network_settings(self, experiment: str, seed: str) -> dict[str, Any]:
-        """Everything beside the caches that decides the training of a network on flow images."""
+        """Everything beside the caches that decides the training of a network that reads clips."""
         e = self.experiments[experiment]
-        own = {name: e[name] for name in ("system", "network", "protocol", *SPLIT)}
+        own = {name: e[name] for name in ("system", "network", "loss", "protocol", *SPLIT)}
+        own |= plan(e["system"], e["network"])
         own["splits"] = {int(seed): self.split_files(experiment)[int(seed)]}
         return own | _choice(e) | self._recognised(experiment)
 
@@ -479,7 +500,8 @@ class Study:
         for experiment, e in self.experiments.items():
             recognised = self._recognised(experiment)
             del recognised["experiment"]
-            own = {name: e[name] for name in ("prep", "protocol", *SPLIT)} | {"validation": _held(e)}
+            own = {name: e[name] for name in ("protocol", *SPLIT)}
+            own |= {"prep": self._aligned(e["prep"]), "validation": _held(e)}
             found[self.split_name(experiment)] = recognised | own
         return found | {name: split for inner in self._tables.values() for name, split in inner.splits.items()}
 
@@ -487,7 +509,9 @@ class Study:
         """What the names of an experiment's files of splits begin with; a corrected label changes no name."""
         e = self.experiments[experiment]
         asked = [_joined(e[name]) for name in SPLIT_OF.get(e["protocol"], ()) if name in SPLIT]
-        own = digest(self.micro(experiment), e["prep"], asked, _frozen(e.get("classes")), float(_held(e)))
+        own = digest(
+            self.micro(experiment), self._aligned(e["prep"]), asked, _frozen(e.get("classes")), float(_held(e))
+        )
         return f"{e['protocol']}-{'-'.join(self.micro(experiment))[:80]}-{own[:6]}"
 
     def split_files(self, experiment: str) -> dict[int, str]:
@@ -619,7 +643,7 @@ class Study:
     def tried(self) -> int:
         """How many different configurations of networks the study tries, cells of tables included; of floors, none."""
         cells = [cell for name in self.config["tables"] for _, _, cell in table_cells(self.config, name)]
-        trained = [name for name in (*self.learned, *self.flow_networks) if name in self.config["experiments"]]
+        trained = [name for name in (*self.learned, *self.clip_networks) if name in self.config["experiments"]]
         return len({_configuration(e) for e in [*(self.experiments[name] for name in trained), *cells]})
 
     def _shown(self, experiment: str) -> dict[str, Any]:
@@ -735,7 +759,19 @@ def subject_key(subject: str) -> str:
 def _configuration(experiment: Mapping[str, Any]) -> str:
     """An experiment as text that is the same for equal settings: 1 and 1.0; the focal parameters of a cross entropy."""
     if experiment["system"] in NETWORKS:
-        used = ("system", "micro", "prep", "protocol", *SPLIT, "classes", "seeds", "network", "selection", "grid")
+        used = (
+            "system",
+            "micro",
+            "prep",
+            "protocol",
+            *SPLIT,
+            "classes",
+            "seeds",
+            "network",
+            "loss",
+            "selection",
+            "grid",
+        )
         return json.dumps(_numbers_as_floats({name: experiment.get(name) for name in used}), sort_keys=True)
     loss = experiment["loss"]
     unused = ("alpha", "gamma") if loss["name"] == "cross-entropy" else ()
@@ -749,17 +785,6 @@ def _numbers_as_floats(value: Any) -> Any:
     if isinstance(value, list):
         return [_numbers_as_floats(inner) for inner in value]
     return float(value) if type(value) is int else value
-
-
-def _comparison(experiment: Mapping[str, Any]) -> tuple:
-    """What two experiments must share to be comparable: datasets, preparation, protocol, classes."""
-    split = "-".join(_joined(experiment[name]) for name in SPLIT_OF.get(experiment["protocol"], ()))
-    shared = (
-        experiment["prep"],
-        experiment["protocol"] + (f"-{split}" if split else ""),
-        _frozen(experiment.get("classes")),
-    )
-    return tuple(micro_datasets(experiment)), *shared
 
 
 def _frozen(classes: Any) -> str:

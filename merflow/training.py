@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from merflow.checkpoints import Checkpoints
 from merflow.errors import ConfigError, InputError
 from merflow.losses import Loss
 
@@ -109,11 +110,13 @@ def fit(
     validation: Rows | None,
     schedule: Schedule,
     name: str | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Training:
     """Train ``network`` in place; it ends with the weights of its best epoch, in evaluation mode.
 
     The best epoch is the one with the smallest validation loss; without validation rows, the last. Random numbers come
-    from torch's generator: call it inside :func:`repeatable`.
+    from torch's generator: call it inside :func:`repeatable`. A network with a method ``supervise(x, y, loss)`` gives
+    its training loss and its scores itself.
 
     Args:
         network: from ``x`` of rows to class scores ``[rows, classes]``.
@@ -122,56 +125,83 @@ def fit(
         validation: rows that choose the epoch, or None.
         schedule: how long and how fast.
         name: if given, a line per epoch goes to the log, with the time left at most.
+        checkpoints: if given, the training leaves its state there, and goes on from the one that it finds.
 
     Raises:
         ConfigError: the loss is no longer finite.
     """
-    optimiser = torch.optim.Adam(
-        network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
-    )
-    curve: list[dict[str, Any]] = []
-    best, smallest, kept = 0, float("inf"), None
-    step, start = 0, time.monotonic()
-    for epoch in range(1, schedule.epochs + 1):
+    learning = [one for one in network.parameters() if one.requires_grad]
+    optimiser = torch.optim.Adam(learning, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True)
+    supervise = getattr(network, "supervise", None)
+    now, kept, state = _Progress(), None, None
+    if checkpoints:
+        state = checkpoints.next(
+            training, validation or (), network.state_dict(), torch.get_rng_state(), schedule, name
+        )
+        if found := state.load(network, optimiser):
+            now, kept = _Progress(**found[0]), found[1] or None
+            log.info("%s: goes on after epoch %d, from its checkpoint", name, now.epoch)
+    start, first = time.monotonic(), now.epoch
+    while not now.over:
+        now.epoch += 1
         network.train()
         total, right = 0.0, 0
         for rows in torch.randperm(len(training.y)).split(schedule.batch):
             x, y = training.x[rows], training.y[rows]
             for group in optimiser.param_groups:
-                group["lr"] = schedule.learning_rate / (1 + schedule.decay * step)
-            scores = network(x)
-            value = loss(scores, y)
+                group["lr"] = schedule.learning_rate / (1 + schedule.decay * now.step)
+            if supervise:
+                value, scores = supervise(x, y, loss)
+            else:
+                scores = network(x)
+                value = loss(scores, y)
             optimiser.zero_grad()
             value.backward()
             optimiser.step()
-            step += 1
+            now.step += 1
             total += value.item() * len(y)
             right += int((scores.argmax(dim=1) == y).sum())
         mean = total / len(training.y)
         if not np.isfinite(mean):
-            raise ConfigError(f"training diverged in epoch {epoch} (loss {mean}); choose a smaller learning_rate")
-        curve.append({"epoch": epoch, "split": "train", "loss": mean, "accuracy": right / len(training.y)})
+            raise ConfigError(f"training diverged in epoch {now.epoch} (loss {mean}); choose a smaller learning_rate")
+        now.curve.append({"epoch": now.epoch, "split": "train", "loss": mean, "accuracy": right / len(training.y)})
         if validation is None:
-            best = epoch
+            now.best = now.epoch
         else:
             held = evaluate(network, loss, validation, schedule.batch)
-            curve.append({"epoch": epoch, "split": "validation"} | held)
-            if held["loss"] < smallest:
-                best, smallest, kept = epoch, held["loss"], copy.deepcopy(network.state_dict())
+            now.curve.append({"epoch": now.epoch, "split": "validation"} | held)
+            if held["loss"] < now.smallest:
+                now.best, now.smallest, kept = now.epoch, held["loss"], copy.deepcopy(network.state_dict())
         if name:
-            _report(name, epoch, schedule.epochs, curve, time.monotonic() - start)
-        if validation is not None and epoch - best >= schedule.patience:
-            break
-    if kept is not None:
-        network.load_state_dict(kept)
+            _report(name, now.epoch, schedule.epochs, now.curve, (time.monotonic() - start) / (now.epoch - first))
+        now.over = now.epoch == schedule.epochs or now.epoch - now.best >= schedule.patience
+        if now.over and kept is not None:
+            network.load_state_dict(kept)
+        if state and now.over:
+            state.save(asdict(now), network)
+        elif state and state.due():
+            state.save(asdict(now), network, kept, optimiser)
     network.eval()
-    return Training(best, curve)
+    return Training(now.best, now.curve)
+
+
+@dataclass
+class _Progress:
+    """Where a training is: what a checkpoint of :func:`fit` holds beside tensors."""
+
+    epoch: int = 0
+    best: int = 0
+    smallest: float = float("inf")
+    step: int = 0
+    over: bool = False
+    curve: list[dict[str, Any]] = field(default_factory=list)
 
 
 def _report(name: str, epoch: int, epochs: int, curve: list[dict[str, Any]], seconds: float) -> None:
+    """A line of the log; ``seconds`` is the time of an epoch."""
     latest = [row for row in curve[-2:] if row["epoch"] == epoch]
     figures = ", ".join(f"{row['split']} loss {row['loss']:.3f} accuracy {row['accuracy']:.1%}" for row in latest)
-    left = seconds / epoch * (epochs - epoch)
+    left = seconds * (epochs - epoch)
     log.info("%s: epoch %d of %d, %s, at most %.0f s left", name, epoch, epochs, figures, left)
 
 

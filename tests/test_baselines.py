@@ -15,8 +15,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
-from merflow.apex_flow import SIDE, read_flow_images
 from merflow.baselines import SYSTEMS, fit, run
+from merflow.clip_images import SIDE, read_clip_images
 from merflow.errors import ConfigError, InputError
 from merflow.metrics import bootstrap_subjects, score
 from merflow.resize import area_resize
@@ -167,7 +167,7 @@ def test_two_datasets_and_several_seeds(tmp_path):
 def test_features_are_u_v_strain_at_the_apex_averaged_by_area(tmp_path):
     labels, subjects = balanced(people=2, each=1)
     cache = make_cache(tmp_path / "cache.h5", labels, subjects)
-    data = read_flow_images([cache], CLASSES)
+    data = read_clip_images([cache], CLASSES)
     with h5py.File(cache) as file:
         expected = file["flow"][4, file["apex_index"][4]].astype(np.float32)
     assert data.images.shape == (6, 3 * SIDE * SIDE)

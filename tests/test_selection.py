@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import recall_score
 from test_baselines import balanced, make_cache
+from test_clip_networks import train
 from test_config import BASE, experiment
-from test_flow_networks import train
 
 import merflow.finetune as finetuning
 from merflow.config import load_config, table_cells

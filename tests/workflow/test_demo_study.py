@@ -22,10 +22,10 @@ from sklearn.svm import SVC
 
 from conftest import REPO
 from merflow import finetune
-from merflow.apex_flow import SIDE, read_flow_images
 from merflow.baselines import run
+from merflow.clip_images import SIDE, read_clip_images
+from merflow.clip_networks import train_fold
 from merflow.config import load_config
-from merflow.flow_networks import train_fold
 from merflow.metrics import bootstrap_subjects, mean_rates, score
 from merflow.protocols import Fold
 from merflow.study import Study
@@ -305,7 +305,7 @@ def heads_answer(folder, labels: list[dict]) -> list[pd.DataFrame]:
 @pytest.fixture(scope="module")
 def images(demo, tmp_path_factory):
     """A cache with the flow images of the demo and nothing else of it, as it is read some thousand times."""
-    found = read_flow_images([cache_of(demo[0])], CLASSES)
+    found = read_clip_images([cache_of(demo[0])], CLASSES)
     path = tmp_path_factory.mktemp("images") / "cache.h5"
     with h5py.File(path, "w") as file:
         for name in ("clip", "subject", "label"):

@@ -8,6 +8,11 @@ def code_hash(script):
     return hash_of(HERE / "workflow" / "scripts" / f"{script}.py")
 
 
+def network_code(experiment):
+    """Hash of the training of an experiment's network, of its own file and of no other network's."""
+    return code_hash("train_clip_network") + "-" + hash_of(network_source(study.experiments[experiment]["system"]))
+
+
 def drawn(wildcards):
     """The folder that make_demo fills, for a demo dataset; a user's own footage is watched through `source`."""
     return f"<results>/data/{wildcards.dataset}/source/{wildcards.subject}" if study.is_demo(wildcards.dataset) else []

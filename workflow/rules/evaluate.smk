@@ -29,7 +29,7 @@ rule gather_tables:
         accuracy=of_experiments("pretraining/accuracy_train", study.pretrained)
         + of_experiments("accuracy_train", study.experiments),
         curves=of_experiments("pretraining/curves", study.pretrained)
-        + of_experiments("curves", study.learned + study.flow_networks),
+        + of_experiments("curves", study.learned + study.clip_networks),
     output:
         predictions=report(
             f"<results>/{study.name}/predictions.csv", caption="../report/predictions.rst", category="Tables"

@@ -27,7 +27,7 @@ rule train_fold:
         "../scripts/train_fold.py"
 
 
-rule train_flow_network:
+rule train_clip_network:
     input:
         caches=lambda wildcards: caches_of_experiment(wildcards.in_fold),
         splits=lambda wildcards: study.split_files(wildcards.in_fold)[int(wildcards.seed)],
@@ -40,17 +40,17 @@ rule train_flow_network:
     benchmark:
         f"<benchmarks>/fold/{study.name}/{{in_fold}}/{{seed}}/{{fold}}.tsv"
     wildcard_constraints:
-        in_fold=one_of(study.flow_networks),
+        in_fold=one_of(study.clip_networks),
     conda:
         "../../envs/learn.yaml"
     params:
-        code=code_hash("train_flow_network"),
+        code=lambda wildcards: network_code(wildcards.in_fold),
         settings=lambda wildcards: study.network_settings(wildcards.in_fold, wildcards.seed),
         fold=lambda wildcards: study.folds(wildcards.in_fold)[wildcards.fold],
     message:
-        "Train the fold {wildcards.fold} of experiment {wildcards.in_fold}, seed {wildcards.seed}, on flow images"
+        "Train the fold {wildcards.fold} of experiment {wildcards.in_fold}, seed {wildcards.seed}"
     script:
-        "../scripts/train_flow_network.py"
+        "../scripts/train_clip_network.py"
 
 
 rule gather_folds:

@@ -1,4 +1,4 @@
-"""STSTNet and OFF-ApexNet: their shapes and gradients, that they learn, and that they never see a test label."""
+"""Networks that read clips: their shapes and gradients, that they learn, and that they never see a test label."""
 
 import subprocess
 import sys
@@ -12,27 +12,35 @@ from test_baselines import CLASSES, accuracy, balanced, make_cache
 from torch.nn import functional
 
 from conftest import REPO
-from merflow import flow_networks
+from merflow import clip_networks
+from merflow.clip_networks import load_clips, network, train_fold
 from merflow.codehash import needed
 from merflow.errors import ConfigError
-from merflow.flow_networks import load_images, train_fold
 from merflow.metrics import bootstrap_subjects
-from merflow.models.registry import NETWORKS, network, own_settings
+from merflow.models.registry import NETWORKS, option_schemas, own_settings, plan, source
 from merflow.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, read_table
 from merflow.training import Rows, Schedule, fit, repeatable
 
-NETWORK = {"refit": False, "batch": 256, "weight_decay": 0.0, "validation": 0.2}
+NETWORK = {"refit": False, "weight_decay": 0.0, "validation": 0.2}
 FAST = {
-    "ststnet": NETWORK | {"epochs": 60, "patience": 20, "learning_rate": 2e-3, "dropout": 0.5},
-    "off-apexnet": NETWORK | {"epochs": 30, "patience": 10, "learning_rate": 3e-4, "dropout": 0.0},
+    "ststnet": {"epochs": 60, "patience": 20, "learning_rate": 2e-3, "batch": 256, "dropout": 0.5},
+    "off-apexnet": {"epochs": 30, "patience": 10, "learning_rate": 3e-4, "batch": 256, "dropout": 0.0},
+    "msjfn": {"epochs": 8, "patience": 8, "learning_rate": 3e-3, "side": 28, "width": 4},
+    "mersiamc3d": {"epochs": 8, "patience": 8, "learning_rate": 3e-3, "side": 16, "width": 4, "prior_epochs": 2},
 }
+SHAPES = {"flow-image": (3, 28, 28), "flows": (3, 5, 28, 28)}
 
 
 def train(caches, system, folder, fold, seed=0, changes=None, **settings):
     folder.mkdir(parents=True, exist_ok=True)
     files = {"predictions": folder / "p.csv", "accuracy_train": folder / "a.csv", "curves": folder / "c.csv"}
     own = {"experiment": "net", "system": system, "protocol": "loso", "classes": CLASSES, **settings}
-    own["network"] = FAST[system] | (changes or {})
+    own["network"] = own_settings(system, NETWORK | FAST[system] | (changes or {}))
+    own |= (
+        plan(system, own["network"])
+        | {"loss": NETWORKS[system].loss}
+        | {k: v for k, v in settings.items() if k == "loss"}
+    )
     train_fold(caches, **files, settings=own, seed=seed, fold=fold)
     return read_table(files["predictions"], PREDICTIONS), files
 
@@ -41,17 +49,44 @@ def chances(table):
     return table[[f"p_{name}" for name in CLASSES]].to_numpy(float)
 
 
-def made(system, classes=3, dropout=0.0, seed=0):
+def made(system, classes=3, seed=0, **options):
+    own = own_settings(system, FAST[system] | {"dropout": 0.0} | options)
     with repeatable(seed):
-        return network(system)(classes, dropout=dropout)
+        return network(NETWORKS[system].model, classes, own)
+
+
+def clips(system, count, dtype=torch.float32):
+    """Random input of a network."""
+    shape = SHAPES[NETWORKS[system].reads]
+    return torch.randn(count, *shape, dtype=dtype, generator=torch.Generator().manual_seed(0))
+
+
+def block(given, own):
+    """Parameters of a residual block of MSJFN: 3 x 3, 3 x 3 and 1 x 1, each with a normalisation."""
+    return 9 * given * own + 9 * own * own + given * own + 3 * 2 * own
+
+
+def joint(fine, coarse, classes):
+    """Parameters of a joint feature module: two 1 x 1 with bias, a 3 x 3 with normalisation, a linear layer."""
+    return (fine + 1) * fine + (coarse + 1) * fine + 9 * 2 * fine * fine + 2 * fine + (16 * fine + 1) * classes
 
 
 # Counted by hand. STSTNet: 3 + 5 + 8 filters of 3 x 3 x 3 and a bias; a scale and a shift per map; 16 maps of 5 x 5.
 # OFF-ApexNet: two streams of 6 filters of 5 x 5 and 16 of 5 x 5 x 6 with biases; 2 x 784, 1024 and 1024 units.
+# MSJFN of width 4: stages of 4, 8, 16 and 32 filters, three modules, predictions from 4 x 4 averages.
+# MERSiamC3D of width 4: 4, 8, 16 and 16 filters of 3 x 3 x 3 with normalisations, 4 x 4 averages to 128 to the classes.
 COUNTS = {
     "ststnet": lambda classes: (3 + 5 + 8) * (27 + 1) + 2 * 16 + (400 + 1) * classes,
     "off-apexnet": lambda classes: (
         2 * (6 * 26 + 16 * 151) + (1568 + 1) * 1024 + (1024 + 1) * 1024 + (1024 + 1) * classes
+    ),
+    "msjfn": lambda classes: (
+        sum(block(*pair) for pair in ((3, 4), (4, 8), (8, 16), (16, 32)))
+        + sum(joint(*pair, classes) for pair in ((4, 8), (8, 16), (16, 32)))
+        + (16 * 32 + 1) * classes
+    ),
+    "mersiamc3d": lambda classes: (
+        27 * (3 * 4 + 4 * 8 + 8 * 16 + 16 * 16) + 2 * (4 + 8 + 16 + 16) + (16 * 16 + 1) * 128 + (128 + 1) * classes
     ),
 }
 
@@ -60,7 +95,7 @@ COUNTS = {
 @pytest.mark.parametrize("system", NETWORKS)
 def test_shapes_and_parameters(system, classes):
     model = made(system, classes)
-    assert model(torch.rand(7, 3, 28, 28)).shape == (7, classes)
+    assert model(clips(system, 7)).shape == (7, classes)
     assert sum(p.numel() for p in model.parameters()) == COUNTS[system](classes)
 
 
@@ -101,8 +136,7 @@ def test_off_apexnet_does_not_read_strain():
 
 @pytest.mark.parametrize("system", NETWORKS)
 def test_gradients_are_those_of_finite_differences(system):
-    clips = torch.Generator().manual_seed(0)
-    model, x = made(system).double(), torch.randn(5, 3, 28, 28, dtype=torch.float64, generator=clips)
+    model, x = made(system).double(), clips(system, 5, torch.float64)
     y, reach = torch.tensor([0, 1, 2, 1, 0]), 1e-7  # So near that hardly a unit passes its kink on the way.
     functional.cross_entropy(model(x), y).backward()
     generator = np.random.default_rng(0)
@@ -120,8 +154,7 @@ def test_gradients_are_those_of_finite_differences(system):
 
 @pytest.mark.parametrize("system", NETWORKS)
 def test_ten_clips_are_learnt_by_heart(system):
-    generator = torch.Generator().manual_seed(0)
-    x, y = torch.randn(10, 3, 28, 28, generator=generator), torch.arange(10) % 3
+    x, y = clips(system, 10), torch.arange(10) % 3
     model = made(system)
     with repeatable(0):
         fit(model, functional.cross_entropy, Rows(x, y), None, Schedule(150, 1, 2e-3, 0.0, 256))
@@ -159,13 +192,13 @@ def test_poisoned_test_labels_change_no_prediction(tmp_path, system):
 @pytest.mark.parametrize("selection", ["validation", "nested"])
 def test_training_is_handed_no_class_of_a_test_clip(tmp_path, monkeypatch, selection):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=4))
-    handed, honest = [], flow_networks._train
+    handed, honest = [], clip_networks._train
 
-    def watched(samples, part, seed, settings):
+    def watched(samples, *given):
         handed.append(samples)
-        return honest(samples, part, seed, settings)
+        return honest(samples, *given)
 
-    monkeypatch.setattr(flow_networks, "_train", watched)
+    monkeypatch.setattr(clip_networks, "_train", watched)
     own = {"selection": selection, "inner_folds": 2, "grid": {"network.learning_rate": [1e-3, 2e-3]}}
     table, _ = train([cache], "ststnet", tmp_path / "a", "people/s1", changes={"epochs": 2}, **own)
     assert len(handed) == (1 if selection == "validation" else 5) and set(table["truth"]) == set(CLASSES)
@@ -235,31 +268,38 @@ def test_a_fold_whose_clips_all_failed_is_empty(tmp_path):
 
 
 def test_images_are_those_of_the_floors(tmp_path):
-    from merflow.apex_flow import read_flow_images
+    from merflow.clip_images import read_clip_images
 
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=2))
     relabelled = {"people": {"c000": "disgust", "c003": "happiness"}}
-    samples = load_images([cache], {"classes": CLASSES, "labels": relabelled})
+    samples = load_clips([cache], {"classes": CLASSES, "labels": relabelled, "reads": "flow-image", "side": 28})
     assert [(c["clip"], c["truth"]) for c in samples.clips] == [("c000", "disgust"), ("c003", "happiness")]
     assert samples.labels.tolist() == [2, 0] and samples.rows.shape == (2, 3, 784)
-    images = read_flow_images([cache], CLASSES).images
-    np.testing.assert_array_equal(samples.rows.reshape(2, -1), images[[0, 3]])
+    images = read_clip_images([cache], CLASSES).images
+    np.testing.assert_array_equal(samples.rows, images[[0, 3]])
 
 
 def test_registry():
-    with pytest.raises(ConfigError, match="no network 'resnet'; there are: ststnet, off-apexnet"):
-        network("resnet")
     for name, system in NETWORKS.items():
-        assert isinstance(network(name), type)
-        given = own_settings(name, {"epochs": 7, "learning_rate": None, "batch": 3})
+        given = own_settings(name, {"epochs": 7, "learning_rate": None, "batch": 3, "modules": None})
         assert (given["epochs"], given["batch"]) == (7, 3)
         assert given["learning_rate"] == system.settings["learning_rate"]
+        assert ("modules" in given) == (name == "msjfn"), "options of others are left out, null is the own value"
+        assert isinstance(network(system.model, 3, given), torch.nn.Module)
     loaded = "import sys, merflow.models.registry; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True).stdout.strip() == "False"
 
 
-def test_the_hash_of_the_folds_sees_every_network_and_no_other_training_sees_one():
+def test_an_option_has_one_meaning(monkeypatch):
+    other = NETWORKS["ststnet"]._replace(options={"modules": {"type": "integer", "default": 1}})
+    monkeypatch.setitem(NETWORKS, "other", other)
+    with pytest.raises(ConfigError, match="option modules of other has another schema elsewhere"):
+        option_schemas()
+
+
+def test_no_training_needs_another_network_or_the_registry():
+    """A change in one network, or another entry, then reruns no other network; the rule adds the file of its own."""
     scripts = {script.stem: {f.stem for f in needed(script)} for script in (REPO / "workflow/scripts").glob("*.py")}
-    own = {system.network.split(":")[0].split(".")[-1] for system in NETWORKS.values()}
-    assert own == {"ststnet", "off_apexnet"} and own < scripts.pop("train_flow_network")
+    own = {source(name).stem for name in NETWORKS}
+    assert own == {"ststnet", "off_apexnet", "msjfn", "mersiamc3d"} and all(source(name).is_file() for name in NETWORKS)
     assert not any(own & files or "registry" in files for files in scripts.values())

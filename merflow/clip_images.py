@@ -1,7 +1,4 @@
-"""One flow image per clip: u, v and optical strain between onset and apex, at the size of the field's shallow networks.
-
-The floors and the networks of :mod:`merflow.models.registry` see nothing else of a clip.
-"""
+"""What floors and networks see of a clip: the flow at the apex, all flows, or the key-frames, at a small size."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,21 +10,28 @@ import numpy as np
 from merflow.clips import database
 from merflow.errors import InputError
 from merflow.resize import area_resize
+from merflow.signals import grey_signal
 
 SIDE = 28
-"""Side of the flow image in pixels."""
+"""Side of the images of the field's shallow networks, and of the floors, in pixels."""
+READS = {
+    "flow-image": "u, v and strain between onset and apex, ``[3, side * side]``",
+    "flows": "the same between onset and each key-frame, ``[3, M * side * side]``",
+    "key-frames": "grey key-frames, each at mean 0 and deviation 1, ``[1, M * side * side]``",
+}
+"""What can be read, with the shape of a clip."""
 
 
 @dataclass(frozen=True)
-class FlowImages:
-    """Labelled clips and their flow images.
+class ClipImages:
+    """Labelled clips and their images.
 
     Attributes:
         dataset: name of the dataset of each clip.
         subject: subject of each clip.
         clip: name of each clip.
         label: class of each clip.
-        images: float32 [n, 3 * SIDE * SIDE], u, v and strain at the apex; None if not asked for.
+        images: float32 ``[n, ...]`` as in :data:`READS`; None if not asked for.
     """
 
     dataset: list[str]
@@ -43,22 +47,25 @@ class FlowImages:
         return [{"dataset": dataset, "subject": subject, "clip": clip} for dataset, subject, clip in columns]
 
 
-def read_flow_images(
+def read_clip_images(
     caches: Sequence[Path],
     classes: Sequence[str],
     images: bool = True,
     labels: Mapping[str, Mapping[str, str]] | None = None,
-) -> FlowImages:
+    reads: str = "flow-image",
+    side: int = SIDE,
+) -> ClipImages:
     """Labelled clips of some caches, one clip in memory at a time; clips with another or no label are left out.
 
-    ``labels`` ({dataset: {clip: label}}) stand in place of those of the caches.
+    ``labels`` ({dataset: {clip: label}}) stand in place of those of the caches; ``reads``: one of :data:`READS`.
 
     Raises:
-        InputError: a cache cannot be read, has no flow, or no clip is left.
+        InputError: a cache cannot be read or has not what is read, the caches differ in their key-frames, or no clip is
+            left.
     """
     dataset: list[str] = []
     found: dict[str, list] = {"subject": [], "clip": [], "label": []}
-    vectors = []
+    pictures: list[np.ndarray] = []
     for path in caches:
         try:
             file = h5py.File(path)
@@ -70,21 +77,40 @@ def read_flow_images(
             if name in (labels or {}):
                 columns["label"] = np.array([labels[name].get(clip, "") for clip in columns["clip"]], dtype=object)
             chosen = np.flatnonzero(np.isin(columns["label"], list(classes)))
-            if images and file["flow"].shape[1] == 0 and chosen.size:
-                raise InputError(f"{path} holds still images without flow; baselines on flow images need moving clips")
+            source = "spatial" if reads == "key-frames" else "flow"
+            if images and file[source].shape[1] == 0 and chosen.size:
+                raise InputError(f"{path} holds {LACKS[source]}")
             apex = file["apex_index"][()] if images else None
             for place in chosen:
                 if images:
-                    image = file["flow"][place, apex[place]].astype(np.float32)
+                    image = _image(file, place, apex[place], reads, side)
                     if not np.isfinite(image).all():
                         raise InputError(
                             f"{path}: the flow of clip {columns['clip'][place]} is not finite; make it anew"
                         )
-                    vectors.append(area_resize(image, SIDE).ravel())
+                    pictures.append(image)
             dataset += [database(columns["subject"][place], name) for place in chosen]
             for column in found:
                 found[column] += columns[column][chosen].tolist()
     if not dataset:
         raise InputError(f"no clip of {', '.join(map(str, caches))} has one of the labels {', '.join(classes)}")
-    stacked = np.stack(vectors) if images else None
-    return FlowImages(dataset, found["subject"], found["clip"], np.array(found["label"]), stacked)
+    if len({picture.shape for picture in pictures}) > 1:
+        raise InputError("the caches differ in their numbers of key-frames; prepare all datasets in the same way")
+    stacked = np.stack(pictures) if images else None
+    return ClipImages(dataset, found["subject"], found["clip"], np.array(found["label"]), stacked)
+
+
+LACKS = {
+    "flow": "still images without flow; flow images need moving clips",
+    "spatial": "flow images and no frames; choose a system that reads flow, or network.reads: flows",
+}
+
+
+def _image(file: h5py.File, place: int, apex: int, reads: str, side: int) -> np.ndarray:
+    """What is read of one clip, float32 ``[channels, pixels]``."""
+    if reads == "key-frames":
+        return grey_signal(file["spatial"][place], side).reshape(1, -1)
+    if reads == "flow-image":
+        return area_resize(file["flow"][place, apex].astype(np.float32), side).reshape(3, -1)
+    flows = area_resize(file["flow"][place].astype(np.float32), side)
+    return np.moveaxis(flows, 1, 0).reshape(3, -1)

@@ -1,9 +1,9 @@
-"""Train the network of one fold on flow images, and predict the clips that the fold leaves out."""
+"""Train the network of one fold on clips, and predict the clips that the fold leaves out."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merflow.flow_networks import train_fold
+from merflow.clip_networks import train_fold
 from merflow.job import job
 
 if TYPE_CHECKING:
@@ -18,4 +18,5 @@ with job(snakemake):
         settings=snakemake.params.settings,
         seed=int(snakemake.wildcards.seed),
         fold=snakemake.params.fold,
+        code=snakemake.params.code,
     )
