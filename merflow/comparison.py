@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from merflow.metrics import subject_counts
+from merflow.metrics import OVERALL, subject_counts
 from merflow.tables import OF_CLASS
 from merflow.variants import published
 
@@ -73,12 +73,12 @@ def methods(
     Args:
         metrics: as of :data:`merflow.tables.METRICS`.
         experiments: ours; of each its ``system``: the published row of that name stands beside it.
-        paper: table of published numbers; None: our accuracy alone.
+        paper: table of published numbers; None: our accuracy, UF1 and UAR alone.
         tried: configurations that the study trains.
     """
     rows = []
     asked = dict.fromkeys((column, metric) for table, _, column, metric in published() if table == paper)
-    for column, metric in asked or [("", "accuracy")]:
+    for column, metric in asked or [("", metric) for metric in OVERALL]:
         for name, experiment in experiments.items():
             scope = _scope(metrics, name, column)
             if scope is None:

@@ -6,6 +6,7 @@ macro set to learn from before (``macro: none``), and where the macro set shows 
 be left out (``pretrain.exclude_test_subjects``). One fold is one job.
 """
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from merflow.checkpoints import Checkpoints
 from merflow.clips import database
 from merflow.errors import InputError
 from merflow.finetune import Samples, answer_rows, folds_of, fuse, lesson
@@ -63,8 +65,11 @@ def train_fold(
     settings: Mapping[str, Any],
     seed: int,
     fold: str,
+    code: str = "",
 ) -> None:
     """Train and test the networks of one fold of one repeat.
+
+    Its checkpoints lie in ``checkpoints`` beside ``predictions`` until the tables are there.
 
     Args:
         caches: micro datasets.
@@ -78,6 +83,7 @@ def train_fold(
             ``pretrain`` and ``network_seeds`` (of each network).
         seed: the repeat.
         fold: name of the fold.
+        code: digest of the code; a checkpoint of another one is not taken up.
 
     Raises:
         InputError: caches, graphs and weights do not belong together, or pre-training is left without people.
@@ -86,6 +92,8 @@ def train_fold(
     samples = load_signals(caches, plans[0].side, settings)
     parts = folds_of(samples, settings, seed)
     number = next((n for n, part in enumerate(parts) if part.name == fold), None)
+    about = json.dumps({**settings, "code": code, "seed": seed, "fold": fold}, sort_keys=True)
+    checkpoints = Checkpoints(predictions.parent / "checkpoints", about)
     answers, accuracies, curve = [], [], []
     if number is None:
         log.warning("no clip of %s came through; the fold is empty", fold)
@@ -99,18 +107,18 @@ def train_fold(
                 networks.append(load_network(weights[place], plan)[0])
             elif macro is not None:
                 tested = {subject.split("/", 1)[1] for subject in np.asarray(samples.subjects)[part.test]}
-                networks.append(pretrain_without(macro, plan, tested, settings["pretrain"], (own, number)))
+                networks.append(pretrain_without(macro, plan, tested, settings["pretrain"], (own, number), checkpoints))
             else:
                 with repeatable(own, number):
                     networks.append(SGCN(plan, len(samples.classes)))
         centre = not weights and macro is None
 
         def inner(fold: Fold, seed: tuple[int, ...], varied: Mapping[str, Any]) -> np.ndarray:
-            return _train(blind, fold, deepcopy(networks), varied, seed, centre)[0]
+            return _train(blind, fold, deepcopy(networks), varied, seed, centre, checkpoints)[0]
 
         given = samples.subjects, blind.labels, settings, settings["head"]["validation"]
         part, settings, chosen = settled(part, (seed, number), *given, inner)
-        chances, known, course = _train(blind, part, networks, settings, (seed, number), centre)
+        chances, known, course = _train(blind, part, networks, settings, (seed, number), centre, checkpoints)
         answers = answer_rows(samples, part, chances, names)
         train_labels, _ = part.training_labels(samples.labels)
         accuracy = float((known.argmax(axis=1) == train_labels).mean())
@@ -120,6 +128,7 @@ def train_fold(
     write_table(answers, predictions, PREDICTIONS)
     write_table(accuracies, accuracy_train, ACCURACY_TRAIN)
     write_table(curve, curves, CURVES)
+    checkpoints.remove()
 
 
 def _train(
@@ -129,6 +138,7 @@ def _train(
     settings: Mapping[str, Any],
     seed: tuple[int, ...],
     centre: bool,
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]:
     """Probabilities of the test clips and of the training clips, and the training curve; networks may be changed.
 
@@ -162,6 +172,7 @@ def _train(
             as_rows(part.validation, validation_labels) if len(validation_labels) else None,
             Schedule.of(own),
             part.name,
+            checkpoints,
         )
 
         def chances(chosen: np.ndarray) -> np.ndarray:
@@ -186,7 +197,12 @@ def _features(networks: Sequence[nn.Module], rows: np.ndarray, images: int) -> n
 
 
 def pretrain_without(
-    macro: Path, plan: Graph, tested: set[str], settings: Mapping[str, Any], seed: tuple[int, int]
+    macro: Path,
+    plan: Graph,
+    tested: set[str],
+    settings: Mapping[str, Any],
+    seed: tuple[int, int],
+    checkpoints: Checkpoints | None = None,
 ) -> nn.Module:
     """An SGCN pre-trained on the macro images of all people but some (``exclude_test_subjects``).
 
@@ -196,6 +212,7 @@ def pretrain_without(
         tested: subjects without their dataset; a macro subject of the same name is the same person.
         settings: the block ``pretrain``.
         seed: seed of weights, batches, dropout and of the validation subjects.
+        checkpoints: as of :func:`merflow.training.fit`.
 
     Raises:
         InputError: nobody or one class is left.
@@ -213,7 +230,8 @@ def pretrain_without(
     with repeatable(*seed):
         model = SGCN(plan, len(classes), dropout=settings["dropout"]).to(device())
         validation = Rows(x[held], y[held]) if len(held) else None
-        fit(model, functional.cross_entropy, Rows(x[train], y[train]), validation, Schedule.of(settings), plan.name)
+        training, schedule = Rows(x[train], y[train]), Schedule.of(settings)
+        fit(model, functional.cross_entropy, training, validation, schedule, plan.name, checkpoints)
     return model
 
 

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch.nn import functional
 
+from merflow.checkpoints import Checkpoints
 from merflow.errors import InputError
 from merflow.files import whole
 from merflow.graph import Graph
@@ -34,11 +35,12 @@ BESIDE_PEAK = 1
 
 
 def pretrain(
-    cache: Path, graph: Path, weights: Path, curve: Path, settings: Mapping[str, Any], seed: int
+    cache: Path, graph: Path, weights: Path, curve: Path, settings: Mapping[str, Any], seed: int, code: str = ""
 ) -> dict[str, Any]:
     """Train an SGCN to name the expression on macro images.
 
-    Loss: cross entropy. A part of the subjects, drawn by the seed, trains nothing and chooses the epoch.
+    Loss: cross entropy. A part of the subjects, drawn by the seed, trains nothing and chooses the epoch. Until the
+    weights are there, a checkpoint lies beside them.
 
     Args:
         cache: macro dataset; only ``spatial`` and the labels are used.
@@ -47,6 +49,7 @@ def pretrain(
         curve: output table.
         settings: ``epochs, patience, learning_rate, decay, batch, dropout, frames`` (peak or all), ``validation``.
         seed: seed of weights, batches, dropout and of the validation subjects.
+        code: digest of the code; a checkpoint of another one is not taken up.
 
     Returns:
         The outcome, as in :func:`outcome`.
@@ -59,6 +62,7 @@ def pretrain(
     train, held = hold_out(subjects, labels, share=settings["validation"], seed=seed)
     x, y = torch.from_numpy(images).to(device()), torch.from_numpy(labels).to(device())
     log.info("%d images train, %d choose the epoch, %d classes", len(train), len(held), len(classes))
+    checkpoints = Checkpoints(weights.with_name(f"{weights.stem}.checkpoints"), f"{code} {plan.digest}")
     with repeatable(seed):
         model = SGCN(plan, len(classes), dropout=settings["dropout"]).to(device())
         if 4 * model.terms_per_image * len(x) <= TERMS_MEMORY:
@@ -67,7 +71,8 @@ def pretrain(
             train_x, held_x = x[train], x[held]
         training = Rows(train_x, y[train])
         validation = Rows(held_x, y[held]) if len(held) else None
-        course = fit(model, functional.cross_entropy, training, validation, Schedule.of(settings), plan.name)
+        schedule = Schedule.of(settings)
+        course = fit(model, functional.cross_entropy, training, validation, schedule, plan.name, checkpoints)
         result = {"epoch": course.epoch, "n_train": len(train), "n_validation": len(held)}
         for split, rows in (("train", training), ("validation", validation)):
             if rows:
@@ -86,6 +91,7 @@ def pretrain(
     write_table(rows, curve, CURVES)
     with whole(weights) as temporary:
         temporary.write_bytes(_safetensors(model.cpu().state_dict(), metadata))
+    checkpoints.remove()
     log.info("kept epoch %d: %s", course.epoch, ", ".join(f"{k} {v:.1%}" for k, v in result.items() if "accuracy" in k))
     return result
 

@@ -481,12 +481,18 @@ class Study:
             "synthetic": any(self.is_demo(dataset) for dataset, _ in self.prepared()),
             "prepared": self.prepared(),
             "experiments": self.experiments,
+            "readings": {name: read for name in self.experiments if (read := self._reading(name))},
             "tables": {name: table["title"] or name for name, table in self.config["tables"].items()},
             "figures": {name: self.figure_settings(name) for name in self.figures},
             "counts": {name: self.class_counts(name) for name in self.experiments},
             "config": self.config,
             "benchmarks": f"{self.results}/benchmarks",
         }
+
+    def _reading(self, experiment: str) -> str:
+        """What an experiment's system was rebuilt from, where the paper itself was not at hand; else empty."""
+        system = self.experiments[experiment]["system"]
+        return NETWORKS[system].reading if system in NETWORKS else ""
 
     # --- splits -------------------------------------------------------------------------------------------------------
 
@@ -632,6 +638,12 @@ class Study:
         """Everything beside its files that decides a figure."""
         figure = self.figures[name]
         named = {key: figure[key] for key in ("kind", "title", "note", "published")}
+        readings: dict[str, list[str]] = {}
+        for e in figure["of"]:
+            if self._reading(e):
+                readings.setdefault(self._reading(e), []).append(e)
+        told = [f"{', '.join(names)}: {reading} (docs/fidelity.md)." for reading, names in readings.items()]
+        named["reading"] = " ".join(told)
         named["synthetic"] = any(self.is_demo(dataset) for e in figure["of"] for dataset in self.micro(e))
         if figure["kind"] == "flow-statistics":
             return named | {"recognised": self._recognised(*figure["of"]), "tried": 0}

@@ -170,9 +170,9 @@ def test_features_are_u_v_strain_at_the_apex_averaged_by_area(tmp_path):
     data = read_clip_images([cache], CLASSES)
     with h5py.File(cache) as file:
         expected = file["flow"][4, file["apex_index"][4]].astype(np.float32)
-    assert data.images.shape == (6, 3 * SIDE * SIDE)
-    np.testing.assert_array_equal(data.images[4], area_resize(expected, SIDE).ravel())
-    assert data.images[4].reshape(3, -1).mean(1) == pytest.approx(expected.reshape(3, -1).mean(1), abs=1e-4)
+    assert data.images.shape == (6, 3, SIDE * SIDE)
+    np.testing.assert_array_equal(data.images[4], area_resize(expected, SIDE).reshape(3, -1))
+    assert data.images[4].mean(1) == pytest.approx(expected.reshape(3, -1).mean(1), abs=1e-4)
 
 
 def test_linear_svm_is_scikit_learns_on_inputs_standardised_by_training(tmp_path):

@@ -65,6 +65,8 @@ STAGES = {
     "figure": "Draw figures",
 }
 """Stages by the name of their folder of benchmarks, in the order that data flows."""
+IN_FOLD = {"prior": "Pairs", "finetune": "Fine-tuning"}
+"""Stages of training inside the folds, in their order; ``prior`` learns from pairs of clips."""
 OF_STUDY = ("splits", "finetune", "table", "floor", "evaluate", "gather", "differences", "audit", "figure")
 OF_DATASET = ("demo", "index", "align", "keyframes", "flow", "cache", "pretrain")
 
@@ -75,9 +77,9 @@ OF_DATASET = ("demo", "index", "align", "keyframes", "flow", "cache", "pretrain"
 def results(study: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every experiment with its metrics, per-class values and confusion matrix; floors last.
 
-    Each is a dictionary: ``name, floor, protocol, metrics`` ({metric: {value, low, high}}), ``datasets`` (the same by
-    dataset), ``classes`` (rows ``name, clips, f1, recall, precision``), ``absent``, ``confusion`` (rows ``name, cells``
-    of ``count, rate``), ``parts`` (of several datasets each one's ``name, classes, absent, confusion``),
+    Each is a dictionary: ``name, floor``, ``reading`` (what its system was rebuilt from, if not the paper), ``protocol,
+    metrics`` ({metric: {value, low, high}}), ``datasets`` (the same by dataset), ``classes`` (rows ``name, clips, f1,
+    recall, precision``), ``absent``, ``confusion`` (rows ``name, cells`` of ``count, rate``), ``parts`` (of several datasets each one's ``name, classes, absent, confusion``),
     ``n_clips, n_subjects, repeats, expected, train`` (training accuracy, or None), ``flat`` (whether an interval has no
     width), ``spread`` ({metric: standard deviation over the repeats}, NaN for one repeat),
     ``fold_f1`` (mean of the folds' macro F1), ``chosen`` ({settings: folds} of ``selection: nested``, else empty).
@@ -99,6 +101,7 @@ def results(study: Mapping[str, Any]) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "floor": is_floor(str(name), study),
+                "reading": study.get("readings", {}).get(str(name), ""),
                 "protocol": pooled["protocol"].iloc[0],
                 "metrics": _values(pooled),
                 "datasets": {d: _values(table[scope == f"dataset:{d}"]) for d in datasets} if len(datasets) > 1 else {},
@@ -333,6 +336,7 @@ def drawn_figures(study: Mapping[str, Any]) -> list[dict[str, Any]]:
             continue
         own = {key: settings[key] for key in ("kind", "title", "note", "published", "tried", "synthetic")}
         own |= {"name": name, "rows": [], "several": False, "spread": [], "apart": None}
+        own["note"] = " ".join(filter(None, [own["note"], settings.get("reading")]))
         own["svg"] = draw_in_page(path, settings, f"figure{len(found)}")
         if settings["kind"] == "flow-statistics":
             table = read_table(path, FLOW_STATISTICS)
@@ -601,7 +605,7 @@ def _clip(faces: Path, keyframes: Path, flow: Path, clip: str, label: str) -> di
 
 
 def training_curves(study: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One drawing per pre-trained graph and one per fine-tuned experiment (mean over folds and repeats)."""
+    """One drawing per pre-trained graph, and one per experiment and stage in its folds (mean over folds and repeats)."""
     table = read_table(study["curves"], CURVES)
     drawn = []
     pretrain = table[table["stage"] == "pretrain"]
@@ -616,10 +620,10 @@ def training_curves(study: Mapping[str, Any]) -> list[dict[str, Any]]:
         several = pretrain["experiment"].nunique() > 1
         title = f"{name} ({', '.join(experiments)})" if several else name
         drawn.append(_curves("Pre-training", title, part.assign(run=part["repeat"].astype(str)), len(drawn)))
-    finetune = table[table["stage"] == "finetune"]
-    for name, part in finetune.groupby("experiment", sort=False):
-        runs = part["repeat"].astype(str) + " " + part["name"].astype(str)
-        drawn.append(_curves("Fine-tuning", str(name), part.assign(run=runs), len(drawn)))
+    for stage, title in IN_FOLD.items():
+        for name, part in table[table["stage"] == stage].groupby("experiment", sort=False):
+            runs = part["repeat"].astype(str) + " " + part["name"].astype(str)
+            drawn.append(_curves(title, str(name), part.assign(run=runs), len(drawn)))
     return drawn
 
 

@@ -68,6 +68,8 @@ class _Words:
             return
         if settings["synthetic"]:
             self.notes.append("Synthetic demo data: a check of the machinery, no claim about people.")
+        if settings.get("reading"):
+            self.notes.append(settings["reading"])
         if rows is not None:
             tried = int(_floats(rows["tried"]).max())
             where = "" if settings["kind"] == "variants" else " in the study"

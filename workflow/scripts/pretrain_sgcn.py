@@ -17,4 +17,5 @@ with job(snakemake):
         Path(snakemake.output.curve),
         snakemake.params.settings,
         snakemake.params.seed,
+        snakemake.params.code,
     )

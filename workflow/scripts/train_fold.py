@@ -20,4 +20,5 @@ with job(snakemake):
         settings=snakemake.params.settings,
         seed=int(snakemake.wildcards.seed),
         fold=snakemake.params.fold,
+        code=snakemake.params.code,
     )
