@@ -77,12 +77,13 @@ OF_DATASET = ("demo", "index", "align", "keyframes", "flow", "cache", "pretrain"
 def results(study: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every experiment with its metrics, per-class values and confusion matrix; floors last.
 
-    Each is a dictionary: ``name, floor``, ``reading`` (what its system was rebuilt from, if not the paper), ``protocol,
-    metrics`` ({metric: {value, low, high}}), ``datasets`` (the same by dataset), ``classes`` (rows ``name, clips, f1,
-    recall, precision``), ``absent``, ``confusion`` (rows ``name, cells`` of ``count, rate``), ``parts`` (of several datasets each one's ``name, classes, absent, confusion``),
-    ``n_clips, n_subjects, repeats, expected, train`` (training accuracy, or None), ``flat`` (whether an interval has no
-    width), ``spread`` ({metric: standard deviation over the repeats}, NaN for one repeat),
-    ``fold_f1`` (mean of the folds' macro F1), ``chosen`` ({settings: folds} of ``selection: nested``, else empty).
+    Each is a dictionary: ``name, floor``, ``reading`` (what its system was rebuilt from, if not the paper),
+    ``protocol, metrics`` ({metric: {value, low, high}}), ``datasets`` (the same by dataset), ``classes`` (rows
+    ``name, clips, f1, recall, precision``), ``absent``, ``confusion`` (rows ``name, cells`` of ``count, rate``),
+    ``parts`` (of several datasets each one's ``name, classes, absent, confusion``), ``n_clips, n_subjects, repeats,
+    expected, train`` (training accuracy, or None), ``flat`` (whether an interval has no width), ``spread``
+    ({metric: standard deviation over the repeats}, NaN for one repeat), ``fold_f1`` (mean of the folds' macro F1),
+    ``chosen`` ({settings: folds} of ``selection: nested``, else empty).
     """
     metrics = read_table(study["metrics"], METRICS)
     predictions = read_table(study["predictions"], PREDICTIONS)
@@ -605,7 +606,7 @@ def _clip(faces: Path, keyframes: Path, flow: Path, clip: str, label: str) -> di
 
 
 def training_curves(study: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One drawing per pre-trained graph, and one per experiment and stage in its folds (mean over folds and repeats)."""
+    """One drawing per pre-trained graph, one per experiment and stage in its folds (mean over folds and repeats)."""
     table = read_table(study["curves"], CURVES)
     drawn = []
     pretrain = table[table["stage"] == "pretrain"]

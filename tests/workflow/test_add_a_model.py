@@ -1,0 +1,91 @@
+"""docs/add-a-model.md, taken at its word: its two blocks of code go where it says, and the system is compared."""
+
+import re
+
+import pandas as pd
+import pytest
+import trees
+from test_distributed import MEGC, takes
+
+from conftest import REPO, copy_repository, planned, snakemake
+
+PAGE = REPO / "docs" / "add-a-model.md"
+
+
+def blocks():
+    return re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
+def add(folder, name="two"):
+    """Add the page's model to a copy of the repository; under another ``name`` it is another model."""
+    model, entry = (block.replace("two", name) for block in blocks())
+    (folder / model.split("\n", 1)[0].removeprefix("# ")).write_text(model)
+    registry = folder / "merflow/models/registry.py"
+    text = registry.read_text()
+    assert text.count("NETWORKS = {\n") == 1
+    registry.write_text(text.replace("NETWORKS = {\n", "NETWORKS = {\n" + entry))
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = copy_repository(tmp_path_factory.mktemp("model"))
+    images = [
+        trees.FlowImage("samm", f"s {take.subject}", f"clip {take.name}", MEGC[take.emotion], take)
+        for take in takes((1, 2, 3), lambda s, e, n: f"{s}{n}")
+    ]
+    writer = trees.Faces(size=240, interocular=60)
+    tree = trees.flow_images(
+        folder / "flows", images, write=lambda path, image: trees.save(path, writer.flow_picture(image.take))
+    )
+    config = {
+        "study": "toy",
+        "datasets": {"flows": tree.settings | {"classes": "megc2019"}},
+        "floors": ["majority"],
+        "experiments": {
+            "mine": {"system": "two-layers", "micro": "flows", "network": {"epochs": 8, "filters": 16}, **HALVES},
+            "shallow": {"system": "ststnet", "micro": "flows", "network": {"epochs": 2}, **HALVES},
+        },
+    }
+    add(folder)
+    snakemake(folder, config=config)
+    return folder, config
+
+
+HALVES = {"protocol": "subject-kfold", "folds": 2}
+
+
+def test_the_page_fits_on_a_screen():
+    assert len(PAGE.read_text().splitlines()) <= 45
+
+
+def test_the_model_is_compared_with_the_others(study):
+    folder, *_ = study
+    rows = pd.read_csv(folder / "results/toy/predictions.csv").query("experiment == 'mine'")
+    assert len(rows) == rows["clip"].nunique() == 9 and rows["fold"].nunique() == 2
+    differences = pd.read_csv(folder / "results/toy/differences.csv")
+    assert {("mine", "majority"), ("mine", "shallow")} <= set(
+        zip(differences["first"], differences["second"], strict=True)
+    )
+    assert ">mine<" in (folder / "results/toy/report.html").read_text()
+    assert "mine" in set(pd.read_csv(folder / "results/toy/audit.csv")["experiment"])
+
+
+def test_another_entry_reruns_nothing_and_a_changed_file_its_own_folds_alone(study):
+    folder, config = study
+    add(folder, name="other")
+    assert planned(folder, config) == set()
+    file = folder / "merflow/models/two_layers.py"
+    file.write_text(file.read_text().replace("nn.ReLU()", "nn.ELU()"))
+    trained = [job for job in planned(folder, config) if job.startswith(("Train", "Run"))]
+    assert len(trained) == 2 and all("of experiment mine" in job for job in trained)
+
+
+def test_its_options_are_checked_as_others_are(study):
+    folder, config = study
+    config = config | {"experiments": {"mine": config["experiments"]["mine"] | {"network": {"filters": 0}}}}
+    done = snakemake(folder, "-n", config=config, ok=False)
+    assert "experiments.mine.network.filters: 0 is not allowed: of both layers" in done.stdout + done.stderr
+    config["experiments"]["mine"]["network"] = {"modules": 2}
+    done = snakemake(folder, "-n", config=config, ok=False)
+    expected = "experiments.mine.network.modules: two-layers has no such key (its own: filters); it is of msjfn"
+    assert expected in done.stdout + done.stderr
