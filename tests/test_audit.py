@@ -47,6 +47,8 @@ class Study:
             "macro": "" if floor else self.macro,
             "same_people": [] if floor else ["faces"],
             "excluded": False,
+            "scorer": "",
+            "scorer_people": [],
             "divides": protocol == "paper-holdout",
             "fitted": ["train", "validation"] if floor else ["train"],
             "scored": True,
@@ -78,7 +80,7 @@ class Study:
 def test_a_clean_study_has_no_leak_in_any_fold(tmp_path, floor):
     found = Study(tmp_path, floor=floor).audit()
     assert list(found) == AUDIT and (found["size"] == 0).all() and set(found["allowed"]) <= {"yes", "no"}
-    checks = [name for name in CHECKS if not (floor and "pre-training" in name)]
+    checks = [name for name in CHECKS if "scorer" not in name and not (floor and "pre-training" in name)]
     assert found.groupby("fold")["check"].apply(list).tolist() == [checks] * 5
 
 
@@ -265,7 +267,9 @@ def test_the_same_division_without_the_protocol_is_an_error(tmp_path):
 
 def test_cells_of_a_table_are_checked_without_rows_of_their_own(tmp_path):
     study = Study(tmp_path, scored=False, experiment="table t")
-    assert set(study.audit()["check"]) == {name for name in CHECKS if name.startswith(("subjects", "contents"))}
+    assert set(study.audit()["check"]) == {
+        name for name in CHECKS if name.startswith(("subjects", "contents")) and "scorer" not in name
+    }
     person_in("test", "train")(study)
     with pytest.raises(InputError, match="table t, repeat 4, fold faces/s0"):
         study.audit()
@@ -340,7 +344,7 @@ def test_a_name_is_one_person_only_within_one_source(tmp_path, layouts, same):
     assert found["mine"]["macro"].endswith("/one/default/cache.h5") and not found["mine"]["excluded"]
     assert found["majority"] | {"splits": 0, "caches": 0} == {
         "experiment": "majority", "splits": 0, "caches": 0, "macro": "", "same_people": [], "excluded": False,
-        "divides": False, "fitted": ["train", "validation"], "scored": True,
+        "scorer": "", "scorer_people": [], "divides": False, "fitted": ["train", "validation"], "scored": True,
     }  # fmt: skip
 
 
