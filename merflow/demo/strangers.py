@@ -11,7 +11,7 @@ FIRST = 1_000_000
 SETTINGS: dict[str, Any] = {
     "layout": "demo",
     "kind": "micro",
-    "subjects": 10,
+    "subjects": 8,
     "first_subject": FIRST,
     "emotions": ["happiness", "surprise", "disgust", "fear", "sadness", "anger"],
     "clips_per_emotion": 1,
