@@ -4,8 +4,9 @@ A leak that the configuration asks for (a macro set with the people of the test,
 counted and told. Any other one is an error: numbers that rest on it mean nothing.
 """
 
+import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 
 import h5py
 import pandas as pd
+from safetensors import SafetensorError, safe_open
 
 from merflow.clips import database
 from merflow.errors import InputError
@@ -26,6 +28,7 @@ CHECKS = {
     "subjects: validation and test": "people of the test have clips that choose the epoch",
     "subjects: train and validation": "people have clips that train and clips that choose the epoch",
     "subjects: pre-training and test": "people of the test are in the set that pre-trains",
+    "subjects: key-frame scorer and test": "people of the test are in the set that taught the scorer of key-frames",
     "contents: train, validation and test": "clips are in two parts under two names, or in two parts by one name",
     "contents: pre-training and test": "clips of the test are in the set that pre-trains, under another name",
     "fitted on training clips only": "clips more or fewer than the training part fitted normalisation and balancing",
@@ -61,8 +64,10 @@ def audit(
         plan: of each experiment (or cells of a table with the same splits) ``experiment`` (name), ``splits`` ({seed:
             table of splits}), ``caches`` ({micro dataset: file}), ``macro`` (cache of the pre-training set, or empty),
             ``same_people`` (micro datasets that are of one source with the macro set: a name stands for one person in
-            both), ``excluded`` (whether a fold pre-trains without the people it tests), ``divides`` (whether the
-            protocol divides subjects), ``fitted`` (parts that train), ``scored`` (whether it has rows in the tables).
+            both), ``excluded`` (whether a fold pre-trains without the people it tests), ``scorer`` (weights of a
+            scorer of key-frames that learnt from a dataset, or empty), ``scorer_people`` (micro datasets that are of
+            one source with that dataset), ``divides`` (whether the protocol divides subjects), ``fitted`` (parts that
+            train), ``scored`` (whether it has rows in the tables).
         predictions: table of the study.
         accuracy_train: table of the study.
         output: table: see :data:`merflow.tables.AUDIT`; a row per experiment, repeat, fold and check.
@@ -77,19 +82,20 @@ def audit(
     counts = {
         (e, r, f): int(n) for e, r, f, n in trained[["experiment", "repeat", "fold", "n"]].itertuples(index=False)
     }
-    read = cache(read_clips)
+    read, cached_teachers = cache(read_clips), cache(read_teachers)
     rows, checked = [], set()
     for entry in plan:
         clips: dict[tuple[str, str], Clip] = {}
         for dataset, file in entry["caches"].items():
             clips |= read(file, dataset)
         macro = read(entry["macro"], "", labelled=True) if entry["macro"] else {}
+        teachers = cached_teachers(entry["scorer"]) if entry["scorer"] else None
         for seed, path in entry["splits"].items():
             for fold, own in read_splits(path).groupby("fold", sort=False):
                 name = (entry["experiment"], seed, fold)
                 known = {"answers": answers.get(name), "count": counts.get(name)} if entry["scored"] else {}
                 common = {"experiment": entry["experiment"], "repeat": seed, "fold": fold}
-                rows += [common | row for row in check_fold(own, entry, clips, macro, **known)]
+                rows += [common | row for row in check_fold(own, entry, clips, macro, teachers, **known)]
                 checked.add(name)
         # Answers to folds that no table of splits has: of another run, or of a split that was changed since.
         for name in sorted(key for key in answers if entry["scored"] and key[0] == entry["experiment"]):
@@ -109,6 +115,7 @@ def check_fold(
     entry: Mapping[str, Any],
     clips: Mapping[tuple[str, str], Clip],
     macro: Mapping[tuple[str, str], Clip],
+    teachers: Collection[str] | None = None,
     *,
     answers: pd.DataFrame | None = None,
     count: int | None = None,
@@ -120,6 +127,7 @@ def check_fold(
         entry: as in :func:`audit`.
         clips: clips of the micro datasets, by dataset and name.
         macro: clips that pre-train; empty where nothing does.
+        teachers: people whom a scorer of key-frames learnt from; None where none learnt from a dataset.
         answers: predictions of the fold.
         count: clips that fitted its normalisation and balancing, as its training reports.
     """
@@ -143,6 +151,10 @@ def check_fold(
     if macro:
         found = {subject for subject in tested if _name(subject) in seen}
         yield row("subjects: pre-training and test", found, not entry["excluded"])
+    if teachers is not None:
+        known, same = {_name(subject) for subject in teachers}, tuple(f"{d}/" for d in entry["scorer_people"])
+        found = {own for own in people["test"] if own.startswith(same) and _name(own) in known}
+        yield row("subjects: key-frame scorer and test", found)
     contents = {part: {clips[key].content: key for key in keys[part] if key in clips} for part in PARTS}
     twice = set()
     for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
@@ -188,6 +200,19 @@ def read_clips(path: str | Path, dataset: str, *, labelled: bool = False) -> dic
             return found
     except (OSError, KeyError) as error:
         raise InputError(f"{path} cannot be read as a cache: {error}; make it anew") from error
+
+
+def read_teachers(weights: str | Path) -> frozenset[str]:
+    """The people whom a scorer of key-frames learnt from, as its file says.
+
+    Raises:
+        InputError: the file is no scorer's.
+    """
+    try:
+        with safe_open(weights, framework="np") as file:
+            return frozenset(json.loads((file.metadata() or {})["subjects"]))
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise InputError(f"{weights} cannot be read as a scorer of key-frames: {error}; make it anew") from error
 
 
 def content(spatial: Any, flow: Any, name: tuple[str, str]) -> str:

@@ -161,5 +161,7 @@ def _keyframes(face: h5py.Group, rows: pd.DataFrame) -> tuple[np.ndarray, int]:
     source = rows["apex_source"].iloc[0]
     if source == "still":
         return frames, 0
-    at = np.flatnonzero(wanted == int(rows[f"apex_{source}"].iloc[0]))
-    return frames, int(at[0]) if at.size else int(rows["magnitude_px"].astype(float).to_numpy().argmax())
+    apex = int(rows[f"apex_{source}"].iloc[0])
+    if apex <= numbers[0]:  # An apex annotated at the onset, which is no key-frame: where the most has happened.
+        return frames, int(rows["magnitude_px"].astype(float).to_numpy().argmax())
+    return frames, int(np.abs(wanted - apex).argmin())  # Steps of time may pass the apex by; the nearest shows it.

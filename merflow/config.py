@@ -54,7 +54,7 @@ def load_config(base: Path, overlay: Mapping[str, Any]) -> dict[str, Any]:
     for name in REPLACED:
         if overlay.get(name) is not None:
             settings[name] = {}
-    return settle(merge(settings, overlay))
+    return settle(merge(_methods_as_blocks(settings), _methods_as_blocks(overlay)))
 
 
 def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def settle(settings: Mapping[str, Any]) -> dict[str, Any]:
         ConfigError: as :func:`load_config`.
     """
     schema = _schema()
-    settings = _labels_as_text(settings)
+    settings = _methods_as_blocks(_labels_as_text(settings))
     problems = sorted(set(_schema_problems(settings, schema)))
     if problems:
         raise ConfigError(_listed(problems))
@@ -146,6 +146,16 @@ def _labels_as_text(settings: Mapping[str, Any]) -> dict[str, Any]:
             elif isinstance(classes, Mapping) and isinstance(classes.get("map"), Mapping):
                 pairs = classes["map"].items()
                 classes["map"] = {str(k): str(v) if type(v) is int else v for k, v in pairs}
+    return settings
+
+
+def _methods_as_blocks(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with ``keyframes: adaptive``, or any other word there, as the block that it is short for."""
+    settings = deepcopy(dict(settings))
+    preparations = settings.get("preparations")
+    for block in preparations.values() if isinstance(preparations, Mapping) else ():
+        if isinstance(block, dict) and isinstance(block.get("keyframes"), str):
+            block["keyframes"] = {"method": block["keyframes"]}
     return settings
 
 
@@ -391,6 +401,16 @@ def _cross_problems(settings: Mapping[str, Any]) -> Iterator[str]:
     for where, file in _corrections(settings):
         if not Path(file).is_file():
             yield f"{where}: {file} does not exist; docs/datasets.md shows such a table"
+    for name, preparation in preparations.items():
+        here, own = f"preparations.{name}.keyframes.learn_from", preparation["keyframes"]
+        if (source := own["learn_from"]) is None:
+            continue
+        if own["method"] != "adaptive":
+            yield f"{here}: only method: adaptive learns; leave it out, or give method: adaptive"
+        elif source not in datasets:
+            yield f"{here}: no dataset {source!r}; there are: {', '.join(datasets)}; null: people drawn for it"
+        elif datasets[source]["layout"] == "flow-images":
+            yield f"{here}: {source!r} holds flow images; name a dataset of moving clips with annotated apexes, or null"
     portraits = settings["demo"]["portraits"]
     if portraits is not None and not Path(portraits).is_dir():
         yield f"demo.portraits: folder {portraits} does not exist; give a folder of frontal photographs, or null"

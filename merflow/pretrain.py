@@ -12,18 +12,17 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch.nn import functional
 
 from merflow.checkpoints import Checkpoints
 from merflow.errors import InputError
-from merflow.files import whole
 from merflow.graph import Graph
 from merflow.models.sgcn import SGCN
 from merflow.protocols import hold_out
 from merflow.signals import grey_signal
 from merflow.tables import ACCURACY_TRAIN, CURVES, read_table, write_table
 from merflow.training import Rows, Schedule, class_numbers, device, evaluate, fit, repeatable
+from merflow.weights import write_weights
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +88,7 @@ def pretrain(
     }
     rows = [{"experiment": "", "repeat": seed, "stage": "pretrain", "name": plan.name} | row for row in course.curve]
     write_table(rows, curve, CURVES)
-    with whole(weights) as temporary:
-        temporary.write_bytes(_safetensors(model.cpu().state_dict(), metadata))
+    write_weights(model.cpu().state_dict(), weights, metadata)
     checkpoints.remove()
     log.info("kept epoch %d: %s", course.epoch, ", ".join(f"{k} {v:.1%}" for k, v in result.items() if "accuracy" in k))
     return result
@@ -191,12 +189,3 @@ def tabulate(
         tables.append(read_table(course, CURVES).assign(**names, name=network_["name"]))
     write_table(accuracies, accuracy_train, ACCURACY_TRAIN)
     write_table(pd.concat(tables), curve, CURVES)
-
-
-def _safetensors(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:
-    """A safetensors file with a sorted header: the library orders its metadata at random."""
-    content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, dict(metadata))
-    length = int.from_bytes(content[:8], "little")
-    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + content[8 + length :]

@@ -16,6 +16,7 @@ from merflow.config import LEARNED, NO_MACRO, micro_datasets, named_experiments,
 from merflow.datasets import DatasetError, Index, index_dataset, write_problems
 from merflow.datasets.entries import relabel, unknown_words
 from merflow.datasets.labels import class_set
+from merflow.demo import strangers
 from merflow.errors import ConfigError, InputError, MerflowError
 from merflow.files import digest, key
 from merflow.models.registry import NETWORKS, own_settings, plan
@@ -45,6 +46,8 @@ class Study:
 
     def dataset(self, name: str) -> dict[str, Any]:
         """Settings of a dataset; those of a demo dataset are completed from the block ``demo``."""
+        if name == strangers.NAME:
+            return strangers.SETTINGS | {"root": f"{self.results}/data/{name}/source"}
         settings = dict(self.config["datasets"][name])
         if file := settings.get("corrections") or self.config["corrections"]:
             settings |= {"corrections": file, "datasets": list(self.config["datasets"])}
@@ -138,7 +141,46 @@ class Study:
 
     def is_demo(self, dataset: str) -> bool:
         """Whether the workflow draws this dataset itself."""
-        return self.config["datasets"][dataset]["layout"] == "demo"
+        return dataset == strangers.NAME or self.config["datasets"][dataset]["layout"] == "demo"
+
+    # --- adaptive key-frames ------------------------------------------------------------------------------------------
+
+    def teacher(self, prep: str) -> str:
+        """Dataset that the scorer of a preparation learns from; empty where its key-frames need none."""
+        own = self.config["preparations"][prep]["keyframes"]
+        return (own["learn_from"] or strangers.NAME) if own["method"] == "adaptive" else ""
+
+    def scorer_file(self, prep: str) -> str:
+        """Weights of the scorer of a preparation, or empty."""
+        teacher = self.teacher(prep)
+        return f"{self.results}/scorers/{teacher}/{prep}.safetensors" if teacher else ""
+
+    def _taught(self, experiment: str) -> list[str]:
+        """Datasets of an experiment whose names of people are those of its scorer's teacher; of drawn people, none."""
+        teacher = self.teacher(self.experiments[experiment]["prep"])
+        if teacher in ("", strangers.NAME):
+            return []
+        return [dataset for dataset in self.micro(experiment) if self._source(dataset) == self._source(teacher)]
+
+    def _check_teacher(self, experiment: str) -> None:
+        """Raise ConfigError where the scorer would learn from people who are tested, or has nothing to learn from."""
+        prep = self.experiments[experiment]["prep"]
+        teacher, where = self.teacher(prep), f"preparations.{prep}.keyframes.learn_from"
+        if teacher in ("", strangers.NAME):
+            return
+        if tested := self._taught(experiment):
+            reason = "" if teacher in tested else ", which has the same names of people"
+            raise ConfigError(
+                f"{where}: {teacher}: experiments.{experiment} tests {tested[0] if reason else 'it'}{reason}; the "
+                "scorer may not learn from people who are tested: name a dataset of other people, or null"
+            )
+        moving = [clip for clip in self.index(teacher).clips if clip.kind != "still" and not clip.problem]
+        people = {clip.subject for clip in moving if clip.apex is not None}
+        if len(people) < 2:
+            raise ConfigError(
+                f"{where}: {teacher} has {len(moving)} moving clips, and annotated apexes of {len(people)} people; at "
+                "least 2 are needed: name a dataset of moving clips with annotated apexes, or null"
+            )
 
     # --- experiments --------------------------------------------------------------------------------------------------
 
@@ -336,7 +378,8 @@ class Study:
             ConfigError: an experiment cannot run on its clips; the message names the key.
         """
         wrong = []
-        for dataset in dict.fromkeys(dataset for dataset, _ in self.prepared()):
+        teachers = [self.teacher(prep) for _, prep in self.prepared()]
+        for dataset in dict.fromkeys([*(dataset for dataset, _ in self.prepared()), *filter(None, teachers)]):
             try:
                 self.index(dataset)
             except MerflowError as error:
@@ -346,6 +389,7 @@ class Study:
             raise InputError("\n\n".join(dict.fromkeys(wrong)))
         for name, experiment in self.experiments.items():
             self._check_classes(name)
+            self._check_teacher(name)
             classes, labels = self.classes(name), self.labels(name)
             usable = [
                 clip
@@ -551,6 +595,8 @@ class Study:
             "macro": f"{data}/{macro}/{e['prep']}/cache.h5" if pretrains else "",
             "same_people": [d for d in self.micro(experiment) if pretrains and self._source(d) == self._source(macro)],
             "excluded": pretrains and self._excludes(e),
+            "scorer": "" if self.teacher(e["prep"]) == strangers.NAME else self.scorer_file(e["prep"]),
+            "scorer_people": self._taught(experiment),
             "divides": e["protocol"] == "paper-holdout",
             "fitted": ["train"] if chooses and not refits else ["train", "validation"],
         }

@@ -13,6 +13,7 @@ CLIPS = ["clip", "subject", "label", "kind", "frames", "onset", "apex", "offset"
 PROBLEMS = ["dataset", "file", "row", "clip", "field", "problem", "effect"]
 CLASSES = ["class_set", "label", "expected", "found", "usable", "source"]
 KEYFRAMES = ["clip", "index", "frame", "magnitude_px", "apex_annotated", "apex_spotted", "apex_source"]
+FRAME_SCORES = ["clip", "frame", "score"]
 QUALITY = [
     "clip",
     "subject",

@@ -1,9 +1,12 @@
 """The leakage audit: nothing is found where nothing is, and every kind of leak is found where it was planted."""
 
+import json
+
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import save_file
 
 from conftest import REPO
 from merflow import finetune as finetuning
@@ -47,6 +50,8 @@ class Study:
             "macro": "" if floor else self.macro,
             "same_people": [] if floor else ["faces"],
             "excluded": False,
+            "scorer": "",
+            "scorer_people": [],
             "divides": protocol == "paper-holdout",
             "fitted": ["train", "validation"] if floor else ["train"],
             "scored": True,
@@ -78,7 +83,7 @@ class Study:
 def test_a_clean_study_has_no_leak_in_any_fold(tmp_path, floor):
     found = Study(tmp_path, floor=floor).audit()
     assert list(found) == AUDIT and (found["size"] == 0).all() and set(found["allowed"]) <= {"yes", "no"}
-    checks = [name for name in CHECKS if not (floor and "pre-training" in name)]
+    checks = [name for name in CHECKS if "scorer" not in name and not (floor and "pre-training" in name)]
     assert found.groupby("fold")["check"].apply(list).tolist() == [checks] * 5
 
 
@@ -265,10 +270,45 @@ def test_the_same_division_without_the_protocol_is_an_error(tmp_path):
 
 def test_cells_of_a_table_are_checked_without_rows_of_their_own(tmp_path):
     study = Study(tmp_path, scored=False, experiment="table t")
-    assert set(study.audit()["check"]) == {name for name in CHECKS if name.startswith(("subjects", "contents"))}
+    assert set(study.audit()["check"]) == {
+        name for name in CHECKS if name.startswith(("subjects", "contents")) and "scorer" not in name
+    }
     person_in("test", "train")(study)
     with pytest.raises(InputError, match="table t, repeat 4, fold faces/s0"):
         study.audit()
+
+
+def taught_scorer(folder, people):
+    """A weights file that says whom it learnt from, as the scorer of key-frames does."""
+    save_file({"a": np.zeros(2)}, folder / "scorer.safetensors", {"subjects": json.dumps(people)})
+    return str(folder / "scorer.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("people", "same", "size"),
+    [
+        (["other/s1", "other/s9"], ["faces"], 1),
+        (["faces/s1", "faces/s2"], ["faces"], 1),
+        (["other/s8", "other/s9"], ["faces"], 0),
+        (["other/s1"], [], 0),
+    ],
+)
+def test_people_who_taught_the_scorer_of_key_frames_are_never_tested(tmp_path, people, same, size):
+    check = "subjects: key-frame scorer and test"
+    study = Study(tmp_path, scorer=taught_scorer(tmp_path, people), scorer_people=same)
+    if size:
+        with pytest.raises(InputError, match=f"fold faces/s1: {check}: {size}"):
+            study.audit()
+        assert not (tmp_path / "audit.csv").exists()
+        return
+    found = study.audit().query("check == @check")
+    assert found["fold"].nunique() == 5 and (found["size"] == 0).all() and set(found["allowed"]) == {"no"}
+
+
+def test_a_scorer_that_cannot_be_read_stops_the_audit(tmp_path):
+    (tmp_path / "scorer.safetensors").write_bytes(b"nothing")
+    with pytest.raises(InputError, match="scorer.safetensors cannot be read as a scorer"):
+        Study(tmp_path, scorer=str(tmp_path / "scorer.safetensors")).audit()
 
 
 # --- What training reports is what it was given -----------------------------------------------------------------------
@@ -340,7 +380,7 @@ def test_a_name_is_one_person_only_within_one_source(tmp_path, layouts, same):
     assert found["mine"]["macro"].endswith("/one/default/cache.h5") and not found["mine"]["excluded"]
     assert found["majority"] | {"splits": 0, "caches": 0} == {
         "experiment": "majority", "splits": 0, "caches": 0, "macro": "", "same_people": [], "excluded": False,
-        "divides": False, "fitted": ["train", "validation"], "scored": True,
+        "scorer": "", "scorer_people": [], "divides": False, "fitted": ["train", "validation"], "scored": True,
     }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import yaml
 
 from conftest import REPO
 from merflow.config import SCHEMA, load_config
+from merflow.demo import strangers
 from merflow.errors import ConfigError
 from merflow.study import Study
 
@@ -24,6 +25,10 @@ def experiment(**changes):
         "experiments": {"mine": {"system": "tsdgcn", "macro": "demo-macro", "micro": "demo-micro"} | changes},
         "datasets": {"demo-macro": {"layout": "demo", "kind": "macro"}, "demo-micro": {"layout": "demo"}},
     }
+
+
+def keyframes(block, **changes):
+    return {"preparations": {"default": {"keyframes": block}}} | changes
 
 
 @pytest.mark.parametrize(
@@ -49,6 +54,13 @@ def experiment(**changes):
         ({"experiments": {1: {"system": "majority", "micro": "demo-micro"}}}, "experiments: the name 1 is not allowed"),
         (experiment(loss={"alpha": 0}), "experiments.mine.loss.alpha: 0 is not allowed; expected"),
         (experiment(macro="none", pretrain={"exclude_test_subjects": True}), "no pre-training with macro: none"),
+        (keyframes("adaptve"), "keyframes.method: 'adaptve' is not allowed; allowed: motion, adaptive, uniform"),
+        (keyframes(3), "preparations.default.keyframes: 3 is not allowed; expected a block of keys"),
+        (keyframes({"methods": "uniform"}), "keyframes.methods: unknown key (did you mean `method`?)"),
+        (keyframes({"learn_from": "demo-macro"}), "keyframes.learn_from: only method: adaptive learns"),
+        (keyframes({"method": "uniform", "learn_from": "demo-macro"}), "learn_from: only method: adaptive learns"),
+        (keyframes({"method": "adaptive", "learn_from": "no"}), "learn_from: no dataset 'no'; there are: demo-macro"),
+        ({"datasets": {"_drawn": {"layout": "demo"}}}, "the name '_drawn' is not allowed"),
         (experiment(head={"epoch": 3}), "experiments.mine.head.epoch: unknown key (did you mean `epochs`?)"),
     ],
 )  # fmt: skip
@@ -146,6 +158,112 @@ def test_networks_that_depend_on_the_fold_are_planned_by_fold():
     assert ("demo-macro", "default") in study.prepared()
     del overlay["experiments"]["moved"], overlay["experiments"]["apart"]
     assert Study(load_config(BASE, overlay)).prepared() == [("demo-micro", "default")], "no macro set is prepared"
+
+
+# --- Adaptive key-frames ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["motion", "adaptive", "uniform"])
+def test_a_word_is_short_for_the_method_of_key_frames(method):
+    settled = load_config(BASE, keyframes(method))
+    assert settled == load_config(BASE, keyframes({"method": method}))
+    own = settled["preparations"]["default"]["keyframes"]
+    assert own == {"method": method, "count": 5, "apex": "annotated", "learn_from": None}
+    assert load_config(BASE, {})["preparations"]["default"]["keyframes"]["method"] == "motion"
+
+
+def test_the_word_leaves_the_other_keys_of_the_base_alone(tmp_path):
+    base = tmp_path / "config.yaml"
+    base.write_text(BASE.read_text().replace("count: 5  ", "count: 7  "))
+    assert load_config(base, keyframes("adaptive"))["preparations"]["default"]["keyframes"]["count"] == 7
+
+
+def test_drawn_teachers_depend_on_no_setting_of_the_demo():
+    first, second = (
+        Study(load_config(BASE, keyframes("adaptive", demo={"subjects": count, "seed": seed, "noise": noise})))
+        for count, seed, noise in ((4, 0, 1.0), (24, 3, 5.0))
+    )
+    assert first.teacher("default") == strangers.NAME and first.is_demo(strangers.NAME)
+    assert first.dataset(strangers.NAME) == second.dataset(strangers.NAME)
+    assert first.scorer_file("default") == "results/scorers/_drawn/default.safetensors"
+    assert [clip.subject for clip in first.index(strangers.NAME).clips][0] == "_drawn/s01"
+    assert strangers.NAME not in dict(first.prepared())
+    first.check()
+    assert all(entry["scorer"] == "" and not entry["scorer_people"] for entry in first.audit_plan())
+    assert Study(load_config(BASE, {})).teacher("default") == ""
+
+
+@pytest.fixture
+def taught(tmp_path):
+    """A study with a preparation that learns from a dataset of the user's; returns a function that changes it."""
+
+    def table(name, rows):
+        for row in rows:
+            folder = tmp_path / name / row.split(",")[3]
+            folder.mkdir(parents=True, exist_ok=True)
+            for n in range(4):
+                (folder / f"{n}.png").write_bytes(b"not looked into")
+        (tmp_path / name / "manifest.csv").write_text("clip,subject,label,frames,onset,apex\n" + "\n".join(rows))
+        return {"layout": "manifest", "root": str(tmp_path / name)}
+
+    def make(learn_from, rows=("a,s1,x,a,0,2", "b,s2,y,b,0,1"), micro="demo-micro", **changes):
+        overlay = experiment(micro=micro, prep="own", macro="demo-macro") | changes
+        overlay["datasets"] |= {"teachers": table("teachers", rows)}
+        overlay["datasets"] |= {"pupils": table("pupils", ("a,p1,happiness,a,0,2", "b,p2,fear,b,0,2"))}
+        overlay["preparations"] = {"own": {"keyframes": {"method": "adaptive", "learn_from": learn_from}}}
+        return Study(load_config(BASE, overlay))
+
+    return make
+
+
+def test_the_scorer_learns_from_people_whom_nobody_tests(taught):
+    study = taught("teachers")
+    study.check()
+    assert study.scorer_file("own") == "results/scorers/teachers/own.safetensors"
+    plan = {entry["experiment"]: entry for entry in study.audit_plan()}
+    assert plan["mine"]["scorer"] == study.scorer_file("own") and plan["mine"]["scorer_people"] == []
+    taught("demo-macro").check()
+    key = "preparations.own.keyframes.learn_from: "
+    for learn_from, micro, message in (
+        ("demo-micro", "demo-micro", "demo-micro: experiments.mine tests it; the scorer may not learn from people"),
+        ("pupils", "pupils", "pupils: experiments.mine tests it; the scorer"),
+        (
+            "teachers",
+            "pupils",
+            "teachers: experiments.mine tests pupils, which has the same names of people; the",
+        ),
+        ("teachers", ["demo-micro", "pupils"], "teachers: experiments.mine tests pupils, which has the same names"),
+    ):
+        study = taught(learn_from, micro=micro)
+        with pytest.raises(ConfigError, match=f"^{re.escape(key + message)}"):
+            study.check()
+        assert study.audit_plan()[0]["scorer_people"], "and the audit would count them"
+
+
+def test_neither_does_a_cell_of_a_table_test_people_who_taught(taught):
+    tables = {"t": {"of": "mine", "rows": {"micro": ["demo-micro", "pupils"]}}}
+    with pytest.raises(ConfigError, match="tables.t: preparations.own.keyframes.learn_from: teachers: .* tests pupils"):
+        taught("teachers", tables=tables).check()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["a,s1,x,a,0,2", "b,s1,y,b,0,1"], "teachers has 2 moving clips, and annotated apexes of 1 people; at least 2"),
+        (["a,s1,x,a,,", "b,s2,y,b,,"], "teachers has 2 moving clips, and annotated apexes of 0 people; at least 2"),
+    ],
+)
+def test_a_teacher_without_annotated_apexes_is_told_before_any_job(taught, rows, message):
+    with pytest.raises(ConfigError, match=f"learn_from: {message} are needed: name a dataset of moving clips with"):
+        taught("teachers", rows).check()
+
+
+def test_flow_images_teach_nothing(tmp_path):
+    (tmp_path / "flows.csv").write_text("image,subject,label\n")
+    overlay = experiment()
+    overlay["datasets"]["flows"] = {"layout": "flow-images", "root": str(tmp_path)}
+    overlay |= keyframes({"method": "adaptive", "learn_from": "flows"})
+    assert "keyframes.learn_from: 'flows' holds flow images; name a dataset of moving clips" in problems(overlay)
 
 
 def test_floors_repeat_what_the_seeds_of_a_holdout_draw():

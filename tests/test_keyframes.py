@@ -4,13 +4,25 @@ from itertools import combinations
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 from demo_clips import film_micro_clips, film_still_face, subject_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import REPO
+from merflow.cache import _keyframes
+from merflow.codehash import imported, needed
 from merflow.errors import ConfigError
-from merflow.keyframes import _nearest_ascending, choose, motion_curve, region_mask, select_subject, spot_apex
+from merflow.keyframes import (
+    _nearest_ascending,
+    choose,
+    choose_uniform,
+    motion_curve,
+    region_mask,
+    select_subject,
+    spot_apex,
+)
 from merflow.tables import KEYFRAMES, read_table
 
 
@@ -233,7 +245,72 @@ def test_a_face_crop_may_have_no_landmarks(face, tmp_path):
     assert table["elsewhere", 1] < 0.5 * table["seen", 1]
 
 
-@pytest.mark.parametrize("options", [{"count": 0}, {"apex": "guessed"}, {"number": 3}])
+def test_uniform_key_frames_are_equal_steps_of_time(subject):
+    select_subject(subject / "faces.h5", subject / "uniform.csv", {"method": "uniform", "count": 3})
+    select_subject(subject / "faces.h5", subject / "three.csv", {"count": 3})
+    uniform, motion = (read_table(subject / f"{name}.csv", KEYFRAMES) for name in ("uniform", "three"))
+    told = rows_of(uniform, "annotated")
+    assert told["frame"].tolist() == [100, 102, 104, 106]
+    # The curve is that of the motion; only the places differ.
+    assert set(told["apex_spotted"]) == {103} and told["magnitude_px"].iloc[2] == pytest.approx(
+        rows_of(motion, "annotated").set_index("frame").loc[104, "magnitude_px"]
+    )
+    assert rows_of(uniform, "photo").equals(rows_of(motion, "photo"))
+    assert rows_of(uniform, "single")["frame"].tolist() == [0] * 4
+
+
+@given(st.integers(1, 60), st.integers(1, 10))
+def test_laws_of_equal_steps(frames, count):
+    chosen = choose_uniform(frames, count)
+    assert len(chosen) == count and chosen == sorted(chosen)
+    assert min(chosen) >= min(1, frames - 1) and max(chosen) <= frames - 1
+    assert len(set(chosen)) == min(count, max(frames - 1, 1))
+    if count < frames:
+        assert chosen[-1] == frames - 1
+        steps = np.diff([0, *chosen])
+        assert steps.max() - steps.min() <= 1, "equal as far as whole frames are"
+
+
+def test_scores_are_for_adaptive_and_adaptive_needs_them(subject):
+    (subject / "scores.csv").write_text("clip,frame,score\n")
+    for options, scores in (({"method": "adaptive"}, None), ({}, subject / "scores.csv")):
+        with pytest.raises(ConfigError, match="keyframes.method: .* scores of frames are for adaptive"):
+            select_subject(subject / "faces.h5", subject / "no.csv", options, scores)
+
+
+def test_neither_torch_nor_the_scorer_is_needed_to_choose():
+    """A change of the scorer leaves the key-frames of the other methods alone, and their jobs start quickly."""
+    script = REPO / "workflow" / "scripts" / "select_keyframes.py"
+    assert "torch" not in imported(script) and "torch" in imported(script.with_name("score_frames.py"))
+    assert not {"scorer.py", "training.py"} & {file.name for file in needed(script)}
+
+
+# ---------------------------------------------------------------- where the cache finds the apex
+
+
+@pytest.mark.parametrize(
+    ("frames", "apex", "source", "expected"),
+    [
+        ([3, 5, 8, 10, 12], 8, "annotated", 2),
+        ([3, 5, 8, 10, 12], 8, "spotted", 2),
+        ([4, 8, 12, 16, 20], 10, "annotated", 1),  # Uniform: the earlier of two that are as near.
+        ([4, 8, 12, 16, 20], 11, "annotated", 2),
+        ([4, 8, 12, 16, 20], 20, "annotated", 4),
+        ([1, 1, 2, 3, 3], 3, "annotated", 3),
+        ([3, 5, 8, 10, 12], 0, "annotated", 3),  # Annotated at onset, which is no key-frame: the most motion.
+    ],
+)
+def test_the_cache_finds_the_apex_among_the_key_frames(tmp_path, face, frames, apex, source, expected):
+    subject_file(tmp_path / "faces.h5", {"clip": (np.stack([face] * 21), 0, {})})
+    table = pd.DataFrame({"clip": "clip", "index": range(6), "frame": [0, *frames], "apex_source": source})
+    table["magnitude_px"] = [0, 1, 2, 3, 4, 1]
+    table["apex_annotated"], table["apex_spotted"] = (apex, 9) if source == "annotated" else (9, apex)
+    with h5py.File(tmp_path / "faces.h5") as file:
+        found, place = _keyframes(file["clip"], table)
+    assert place == expected and found.shape == (5, 128, 128)
+
+
+@pytest.mark.parametrize("options", [{"count": 0}, {"apex": "guessed"}, {"number": 3}, {"method": "middle"}])
 def test_unknown_settings_are_refused(subject, options):
     with pytest.raises(ConfigError, match=next(iter(options))):
         select_subject(subject / "faces.h5", subject / "no.csv", options)

@@ -48,6 +48,8 @@ STAGES = {
     "demo": "Draw the synthetic clips",
     "index": "List the clips",
     "align": "Find and crop faces",
+    "scorer": "Learn to score frames",
+    "scores": "Score frames",
     "keyframes": "Pick key-frames",
     "flow": "Optical flow",
     "cache": "Gather caches",
@@ -68,7 +70,7 @@ STAGES = {
 IN_FOLD = {"prior": "Pairs", "finetune": "Fine-tuning"}
 """Stages of training inside the folds, in their order; ``prior`` learns from pairs of clips."""
 OF_STUDY = ("splits", "finetune", "table", "floor", "evaluate", "gather", "differences", "audit", "figure")
-OF_DATASET = ("demo", "index", "align", "keyframes", "flow", "cache", "pretrain")
+OF_DATASET = ("demo", "index", "align", "scores", "keyframes", "flow", "cache", "pretrain")
 
 
 # --- The answer and the numbers ---------------------------------------------------------------------------------------
@@ -565,9 +567,8 @@ def _clip(faces: Path, keyframes: Path, flow: Path, clip: str, label: str) -> di
     table = table[table["clip"] == clip].sort_values("index")
     numbers = table["frame"].astype(int).tolist()
     source = str(table["apex_source"].iloc[0])
-    magnitude = pd.to_numeric(table["magnitude_px"], errors="coerce").fillna(0).to_numpy()
     apex = "" if source == "still" else table[f"apex_{source}"].iloc[0]
-    apex_place = numbers.index(int(apex)) if apex != "" and int(apex) in numbers else int(magnitude.argmax())
+    apex_place = numbers.index(int(apex)) if apex != "" and int(apex) in numbers else None
     frames, flows = [], []
     with h5py.File(faces) as file:
         group = file[key(clip)]

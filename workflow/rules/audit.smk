@@ -2,6 +2,7 @@ rule audit_leakage:
     input:
         splits=audited("splits"),
         caches=audited("caches"),
+        scorers=audited("scorers"),
         predictions=f"<results>/{study.name}/predictions.csv",
         accuracy=f"<results>/{study.name}/accuracy_train.csv",
     output:

@@ -32,6 +32,17 @@ def one_of(names):
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
+def scorer_of(wildcards):
+    """The scorer of a preparation."""
+    return study.scorer_file(wildcards.prep)
+
+
+def scores_of(wildcards):
+    """The scores that adaptive key-frames are chosen by; other methods wait for none."""
+    pattern = f"<results>/data/{wildcards.dataset}/{wildcards.prep}/scores/{wildcards.subject}.csv"
+    return pattern if study.teacher(wildcards.prep) else []
+
+
 def graph_of(wildcards):
     """The graph of some weights."""
     return f"<results>/graphs/{study.weights(wildcards.weights)['graph']}.h5"
@@ -60,8 +71,10 @@ def splits_of(experiment):
 
 
 def audited(what):
-    """Files that the leakage audit reads, each once: `splits`, or the `caches` of clips that train or are tested."""
+    """Files that the leakage audit reads, each once: `splits`, `scorers`, or `caches` of clips that train or are tested."""
     plan = study.audit_plan()
+    if what == "scorers":
+        return list(dict.fromkeys(entry["scorer"] for entry in plan if entry["scorer"]))
     if what == "splits":
         return list(dict.fromkeys(file for entry in plan for file in entry["splits"].values()))
     return list(dict.fromkeys(file for entry in plan for file in [*entry["caches"].values(), entry["macro"]] if file))

@@ -1,6 +1,46 @@
+rule train_scorer:
+    input:
+        per_subject("<results>/data/{dataset}/{prep}/faces/{subject}.h5"),
+    output:
+        "<results>/scorers/{dataset}/{prep}.safetensors",
+    log:
+        "<logs>/scorer/{dataset}/{prep}.log",
+    benchmark:
+        "<benchmarks>/scorer/{dataset}/{prep}.tsv"
+    conda:
+        "../../envs/learn.yaml"
+    params:
+        code=code_hash("train_scorer"),
+    message:
+        "Train the scorer of frames of {wildcards.prep} on {wildcards.dataset}"
+    script:
+        "../scripts/train_scorer.py"
+
+
+rule score_frames:
+    input:
+        faces="<results>/data/{dataset}/{prep}/faces/{subject}.h5",
+        scorer=scorer_of,
+    output:
+        "<results>/data/{dataset}/{prep}/scores/{subject}.csv",
+    log:
+        "<logs>/scores/{dataset}/{prep}/{subject}.log",
+    benchmark:
+        "<benchmarks>/scores/{dataset}/{prep}/{subject}.tsv"
+    conda:
+        "../../envs/learn.yaml"
+    params:
+        code=code_hash("score_frames"),
+    message:
+        "Score the frames of {wildcards.dataset}/{wildcards.subject}"
+    script:
+        "../scripts/score_frames.py"
+
+
 rule select_keyframes:
     input:
-        "<results>/data/{dataset}/{prep}/faces/{subject}.h5",
+        faces="<results>/data/{dataset}/{prep}/faces/{subject}.h5",
+        scores=scores_of,
     output:
         "<results>/data/{dataset}/{prep}/keyframes/{subject}.csv",
     log:

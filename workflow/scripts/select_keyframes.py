@@ -10,4 +10,9 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake):
-    select_subject(Path(snakemake.input[0]), Path(snakemake.output[0]), snakemake.params.settings)
+    select_subject(
+        Path(snakemake.input.faces),
+        Path(snakemake.output[0]),
+        snakemake.params.settings,
+        snakemake.input.scores or None,
+    )

@@ -1,0 +1,115 @@
+"""`keyframes: adaptive` beside the default: planned without a job too many, run for real, rerun where it must be."""
+
+import shutil
+
+import h5py
+import pandas as pd
+import people
+import pytest
+
+from conftest import copy_repository, planned, snakemake
+from merflow.demo import strangers
+
+PREPARATIONS = {"default": {"keyframes": {"count": 3}}, "learned": {"keyframes": "adaptive"}}
+
+
+def test_the_scorer_is_planned_only_where_it_is_asked_for(tmp_path):
+    folder = copy_repository(tmp_path)
+    floor = {"system": "softmax", "micro": "demo-micro"}
+    config = {"demo": {"subjects": 4, "emotions": ["fear", "anger"]}, "floors": [], "preparations": PREPARATIONS}
+    without = planned(folder, config | {"experiments": {"plain": floor}})
+    both = planned(folder, config | {"experiments": {"plain": floor, "adaptive": floor | {"prep": "learned"}}})
+    own = {"Train the scorer of frames of learned on _drawn"}
+    own |= {f"Score the frames of demo-micro/s{n:02d}" for n in (1, 2)}
+    drawn = [f"_drawn/s{n:02d}" for n in range(1, strangers.SETTINGS["subjects"] + 1)]
+    own |= {f"Draw the synthetic clips of {name}" for name in drawn} | {f"Align the faces of {name}" for name in drawn}
+    assert own <= both and not own & without and not any("_drawn" in job for job in without)
+    teacher = {"method": "adaptive", "learn_from": "demo-macro"}
+    config["preparations"] = PREPARATIONS | {"learned": {"keyframes": teacher}}
+    named = planned(folder, config | {"experiments": {"adaptive": floor | {"prep": "learned"}}})
+    assert "Train the scorer of frames of learned on demo-macro" in named and not any("_drawn" in job for job in named)
+    assert "Align the faces of demo-macro/s01" in named and "Score the frames of demo-macro/s01" not in named
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = copy_repository(tmp_path_factory.mktemp("adaptive"))
+    people.draw(folder / "people", "micro", 3, 0)
+    floor = {"system": "softmax", "micro": "people"}
+    small = {"branches": ["temporal"], "graphs": ["8+2"], "graph": {"side": 28}, "head": {"epochs": 2}}
+    config = people.config(folder, floors=[], preparations=PREPARATIONS)
+    del config["datasets"]["posed"]
+    config["experiments"] = {
+        "plain": floor,
+        "adaptive": floor | {"prep": "learned"},
+        "tsdgcn": {"system": "tsdgcn", "macro": "none", "micro": "people", "prep": "learned"} | small,
+    }
+    snakemake(folder, config=config)
+    return folder, config
+
+
+@pytest.mark.slow
+def test_every_system_answers_for_every_clip_and_nothing_is_left_to_do(study):
+    folder, config = study
+    results = folder / "results"
+    answers = pd.read_csv(results / "mine" / "predictions.csv").groupby("experiment")["clip"].nunique()
+    assert answers.to_dict() == {"plain": 9, "adaptive": 9, "tsdgcn": 9}
+    assert planned(folder, config) == set()
+    frames = {}
+    for prep, count in (("default", 3), ("learned", 5)):
+        tables = [pd.read_csv(file) for file in sorted((results / f"data/people/{prep}/keyframes").glob("*.csv"))]
+        frames[prep] = pd.concat(tables)
+        assert frames[prep].groupby("clip").size().eq(count + 1).all()
+        with h5py.File(results / f"data/people/{prep}/cache.h5") as cache:
+            assert cache["spatial"].shape[1] == count
+    assert (frames["learned"]["apex_spotted"] - frames["learned"]["apex_annotated"]).abs().mean() < 1
+    assert (results / "scorers" / "_drawn" / "learned.safetensors").stat().st_size < 100_000
+    audit = pd.read_csv(results / "mine" / "audit.csv")
+    assert not audit["check"].str.contains("scorer").any(), "drawn people are nobody"
+    assert "Learn to score frames" in (results / "mine" / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_frames_of_a_test_subject_change_nothing_of_the_others(study, tmp_path):
+    folder, config = study
+    other = tmp_path / "copy"
+    shutil.copytree(folder, other, symlinks=True)
+    config = config | {"datasets": {"people": config["datasets"]["people"] | {"root": str(other / "people")}}}
+    # The first run in another folder sees that the place of the clips is another one.
+    snakemake(other, "--until", "score_frames", "select_keyframes", config=config)
+
+    def made():
+        files = [*(other / "results/data/people/learned/keyframes").glob("*.csv")]
+        files += (other / "results/scorers").rglob("*.safetensors")
+        return {file.name: file.read_bytes() for file in files}
+
+    before = made()
+    assert len(before) == 4
+    for clip in (other / "people").glob("s02/*"):
+        frames = sorted(clip.glob("*.jpg"))
+        for one, another in zip(frames[: len(frames) // 2], reversed(frames), strict=False):
+            one.write_bytes(another.read_bytes())
+    jobs = planned(other, config)
+    assert "Score the frames of people/s02" in jobs and "Select the key-frames of people/s02" in jobs
+    assert not {"Score the frames of people/s01", "Select the key-frames of people/s01"} & jobs
+    assert not any("scorer" in job or "_drawn" in job for job in jobs)
+    snakemake(other, "--until", "score_frames", "select_keyframes", config=config)
+    after = made()
+    assert {name for name in after if after[name] != before[name]} == {"s02.csv"}
+
+
+@pytest.mark.slow
+def test_a_change_of_the_scorer_reruns_nothing_of_those_who_do_not_use_it(study):
+    folder, config = study
+    library = folder / "merflow" / "scorer.py"
+    kept = library.read_text()
+    library.write_text(kept + "\n# changed\n")
+    try:
+        jobs = planned(folder, config)
+        plain = config | {"experiments": {"plain": config["experiments"]["plain"]}}
+        done = snakemake(folder, "-n", "--until", "build_cache", config=plain)
+    finally:
+        library.write_text(kept)
+    assert "Train the scorer of frames of learned on _drawn" in jobs and "Score the frames of people/s01" in jobs
+    assert not any(job.startswith(("Draw", "Align")) for job in jobs)
+    assert "Job" not in done.stdout + done.stderr, done.stdout
