@@ -26,6 +26,7 @@ PUBLISHED = [
     ("mmew", "mmew-4", some(MMEW, "happiness", "surprise", "disgust", "others")),
     ("samm", "samm-5-objective", {"happiness": 24, "surprise": 13, "anger": 20, "disgust": 8, "fear": 7}),
     ("samm", "samm-estimated", trees.SAMM_ESTIMATED),
+    ("samm", "samm-5-estimated", {"anger": 57, "happiness": 26, "other": 26, "surprise": 15, "contempt": 12}),
     ("casme2", "casme2-5", some(trees.CASME2_PUBLISHED, "happiness", "disgust", "repression", "surprise", "others")),
     ("smic", "smic-3", trees.SMIC_PUBLISHED),
     ("ck", "ck-plus-5", some(CK, "happiness", "surprise", "anger", "disgust", "fear")),
