@@ -18,14 +18,13 @@ from torch import nn
 
 from merflow.checkpoints import Checkpoints
 from merflow.clip_images import read_clip_images
-from merflow.finetune import Samples, answer_rows, folds_of
+from merflow.finetune import Samples, fold_answers, folds_of, write_answers
 from merflow.losses import make_loss
 from merflow.protocols import Fold
 from merflow.selection import settled, trained_parts
 from merflow.signals import centred
-from merflow.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, write_table
 from merflow.training import Rows, Schedule, device, fit, repeatable, scores_of
-from merflow.variants import label, varied
+from merflow.variants import varied
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +68,7 @@ def train_fold(
     number = next((n for n, part in enumerate(parts) if part.name == fold), None)
     about = json.dumps({**settings, "code": code, "seed": seed, "fold": fold}, sort_keys=True)
     checkpoints = Checkpoints(predictions.parent / "checkpoints", about)
-    answers, accuracies, curve = [], [], []
+    answers = []
     if number is None:
         log.warning("no clip of %s came through; the fold is empty", fold)
     else:
@@ -82,15 +81,9 @@ def train_fold(
         given = samples.subjects, blind.labels, settings, own["validation"]
         part, settings, chosen = settled(part, (seed, number), *given, inner)
         trained = _train(blind, part, (seed, number), settings, checkpoints)
-        answers = answer_rows(samples, trained.fold, trained.test, names)
-        train_labels, _ = trained.fold.training_labels(samples.labels)
-        accuracy = float((trained.known.argmax(axis=1) == train_labels).mean())
-        about = {"fold": fold, "stage": "finetune", "accuracy": accuracy, "n": len(trained.fold.train)}
-        accuracies = [names | about | {"chosen": label(chosen)}]
-        curve = [names | {"name": fold} | row for row in trained.curve]
-    write_table(answers, predictions, PREDICTIONS)
-    write_table(accuracies, accuracy_train, ACCURACY_TRAIN)
-    write_table(curve, curves, CURVES)
+        known = trained.known, trained.fold.training_labels(samples.labels)[0]
+        answers.append(fold_answers(samples, trained.fold, trained.test, known, trained.curve, names, chosen))
+    write_answers(answers, predictions, accuracy_train, curves)
     checkpoints.remove()
 
 

@@ -4,7 +4,7 @@ import itertools
 import logging
 import multiprocessing
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,10 +100,18 @@ def finetune(
             found = list(pool.map(_repeats, parts, itertools.repeat(settings)))
     else:
         found = [_repeats(features, settings)]
-    answers = Answers(*(list(itertools.chain(*rows)) for rows in zip(*found, strict=True)))
-    write_table(answers.predictions, predictions, PREDICTIONS)
-    write_table(answers.accuracy_train, accuracy_train, ACCURACY_TRAIN)
-    write_table(answers.curves, curves, CURVES)
+    write_answers(found, predictions, accuracy_train, curves)
+
+
+def write_answers(found: Iterable[Answers], predictions: Path, accuracy_train: Path, curves: Path) -> None:
+    """Write the three tables of an experiment, or of one of its folds; empty where nothing is found."""
+    rows = Answers([], [], [])
+    for answers in found:
+        for one, more in zip(rows, answers, strict=True):
+            one.extend(more)
+    write_table(rows.predictions, predictions, PREDICTIONS)
+    write_table(rows.accuracy_train, accuracy_train, ACCURACY_TRAIN)
+    write_table(rows.curves, curves, CURVES)
 
 
 def _repeats(features: Mapping[int, Sequence[Sequence[Path]]], settings: Mapping[str, Any]) -> Answers:
@@ -186,16 +194,14 @@ def _answer(repeats: Sequence[_Repeat], answers: Sequence[Sequence[Answers]]) ->
         for fold, own, heads, chosen in trained:
             known, chances = probabilities(heads, own.rows), probabilities(heads, repeat.samples.rows[fold.test])
             for place, head in enumerate(heads):
-                found = answers[repeat.number][place]
-                accuracy = float((known[place].argmax(axis=1) == own.labels).mean())
-                found.predictions.extend(answer_rows(repeat.samples, fold, chances[place], names))
-                about = {"fold": fold.name, "stage": "finetune", "accuracy": accuracy, "n": len(own.labels)}
-                found.accuracy_train.append(names | about | {"chosen": label(chosen)})
-                about = {"stage": "finetune", "name": fold.name}
-                found.curves.extend(names | about | row for row in head.training.curve)
+                curve = head.training.curve
+                learnt = known[place], own.labels
+                found = fold_answers(repeat.samples, fold, chances[place], learnt, curve, names, chosen)
+                for rows, more in zip(answers[repeat.number][place], found, strict=True):
+                    rows.extend(more)
                 log.info(
                     "repeat %d: fold %s, epoch %d kept, training accuracy %.1f %%",
-                    *(repeat.seed, fold.name, head.training.epoch, 100 * accuracy),
+                    *(repeat.seed, fold.name, head.training.epoch, 100 * found.accuracy_train[0]["accuracy"]),
                 )
     return len(repeats)
 
@@ -266,6 +272,33 @@ def folds_of(samples: Samples, settings: Mapping[str, Any], seed: int) -> list[F
         seed=seed,
         settings=settings,
     )
+
+
+def fold_answers(
+    samples: Samples,
+    fold: Fold,
+    test: np.ndarray,
+    known: tuple[np.ndarray, np.ndarray],
+    curve: Sequence[Mapping[str, Any]],
+    names: Mapping[str, Any],
+    chosen: Mapping[str, Any],
+) -> Answers:
+    """What one fold adds to the three tables.
+
+    Args:
+        samples: all clips with their classes.
+        fold: as it trained.
+        test: probabilities of its test clips, ``[clips, classes]``.
+        known: probabilities of the clips that trained, and their classes; the audit counts them.
+        curve: rows ``epoch, split, loss, accuracy``, and ``stage`` where it is not fine-tuning.
+        names: ``experiment, repeat``.
+        chosen: settings that were chosen inside the fold.
+    """
+    chances, labels = known
+    accuracy = float((chances.argmax(axis=1) == labels).mean())
+    about = {"fold": fold.name, "stage": "finetune", "accuracy": accuracy, "n": len(labels), "chosen": label(chosen)}
+    course = [{**names, "stage": "finetune", "name": fold.name, **row} for row in curve]
+    return Answers(answer_rows(samples, fold, test, names), [dict(names) | about], course)
 
 
 def answer_rows(samples: Samples, fold: Fold, chances: np.ndarray, names: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from torch.nn import functional
 from merflow.checkpoints import Checkpoints
 from merflow.clips import database
 from merflow.errors import InputError
-from merflow.finetune import Samples, answer_rows, folds_of, fuse, lesson
+from merflow.finetune import Samples, fold_answers, folds_of, fuse, lesson, write_answers
 from merflow.graph import Graph
 from merflow.heads import Course, Head, train_heads
 from merflow.losses import make_loss
@@ -32,9 +32,7 @@ from merflow.pretrain import load_network, macro_images
 from merflow.protocols import Fold, hold_out
 from merflow.selection import settled
 from merflow.signals import ROWS_PER_FLOW, centred, flow_signal, grey_signal
-from merflow.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, write_table
 from merflow.training import Rows, Schedule, class_numbers, device, fit, repeatable, scores_of
-from merflow.variants import label
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +92,7 @@ def train_fold(
     number = next((n for n, part in enumerate(parts) if part.name == fold), None)
     about = json.dumps({**settings, "code": code, "seed": seed, "fold": fold}, sort_keys=True)
     checkpoints = Checkpoints(predictions.parent / "checkpoints", about)
-    answers, accuracies, curve = [], [], []
+    answers = []
     if number is None:
         log.warning("no clip of %s came through; the fold is empty", fold)
     else:
@@ -119,15 +117,9 @@ def train_fold(
         given = samples.subjects, blind.labels, settings, settings["head"]["validation"]
         part, settings, chosen = settled(part, (seed, number), *given, inner)
         chances, known, course = _train(blind, part, networks, settings, (seed, number), centre, checkpoints)
-        answers = answer_rows(samples, part, chances, names)
-        train_labels, _ = part.training_labels(samples.labels)
-        accuracy = float((known.argmax(axis=1) == train_labels).mean())
-        accuracies = [names | {"fold": fold, "stage": "finetune", "accuracy": accuracy, "n": len(part.train)}]
-        accuracies[0]["chosen"] = label(chosen)
-        curve = [names | {"stage": "finetune", "name": fold} | row for row in course]
-    write_table(answers, predictions, PREDICTIONS)
-    write_table(accuracies, accuracy_train, ACCURACY_TRAIN)
-    write_table(curve, curves, CURVES)
+        learnt = known, part.training_labels(samples.labels)[0]
+        answers.append(fold_answers(samples, part, chances, learnt, course, names, chosen))
+    write_answers(answers, predictions, accuracy_train, curves)
     checkpoints.remove()
 
 
