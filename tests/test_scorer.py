@@ -333,6 +333,7 @@ def test_adaptive_key_frames_follow_the_scores_and_keep_the_contract(taught, tmp
         apex = own["frame"].tolist().index(rows["apex_annotated"].iloc[0])
         numbers = own["frame"].to_numpy()
         assert rows["frame"].tolist() == numbers[[0, *choose(curve, apex, 5)]].tolist()
+        np.testing.assert_allclose(rows["magnitude_px"], curve[[0, *choose(curve, apex, 5)]], rtol=1e-6, atol=1e-6)
         assert set(rows["apex_spotted"]) == {numbers[spot_apex(curve)]} and set(rows["apex_source"]) == {"annotated"}
     motion = tmp_path / "motion.csv"
     select_subject(file, motion, {})
