@@ -333,10 +333,23 @@ def test_adaptive_key_frames_follow_the_scores_and_keep_the_contract(taught, tmp
         apex = own["frame"].tolist().index(rows["apex_annotated"].iloc[0])
         numbers = own["frame"].to_numpy()
         assert rows["frame"].tolist() == numbers[[0, *choose(curve, apex, 5)]].tolist()
+        np.testing.assert_allclose(rows["magnitude_px"], curve[[0, *choose(curve, apex, 5)]], rtol=1e-6, atol=1e-6)
         assert set(rows["apex_spotted"]) == {numbers[spot_apex(curve)]} and set(rows["apex_source"]) == {"annotated"}
     motion = tmp_path / "motion.csv"
     select_subject(file, motion, {})
     assert not read_table(motion, KEYFRAMES)["frame"].equals(table["frame"])
+
+
+def test_a_still_has_no_scores_and_needs_none(taught, tmp_path):
+    frames = np.random.default_rng(0).integers(0, 255, (4, 128, 128), dtype=np.uint8)
+    clips = {"photo": (frames[:1], 4, {"kind": "still"}), "moving": (frames, 0, {}), "failed": "no face found"}
+    subject_file(tmp_path / "faces.h5", clips)
+    scorer.score_subject(tmp_path / "faces.h5", taught[0], tmp_path / "scores.csv")
+    scores = read_table(tmp_path / "scores.csv", FRAME_SCORES)
+    assert scores["clip"].tolist() == ["moving"] * 4 and scores["frame"].tolist() == [0, 1, 2, 3]
+    select_subject(tmp_path / "faces.h5", tmp_path / "out.csv", {"method": "adaptive"}, tmp_path / "scores.csv")
+    table = read_table(tmp_path / "out.csv", KEYFRAMES)
+    assert table["clip"].tolist() == ["moving"] * 6 + ["photo"] and table["apex_source"].iloc[-1] == "still"
 
 
 def test_scores_of_other_faces_are_refused(taught, tmp_path):

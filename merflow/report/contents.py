@@ -14,6 +14,7 @@ import pandas as pd
 from merflow.audit import CHECKS
 from merflow.comparison import STAGES as RATES
 from merflow.comparison import entries, ledger
+from merflow.demo import strangers
 from merflow.errors import InputError
 from merflow.files import key
 from merflow.metrics import OVERALL, fold_mean_f1, paired_difference, spread, subject_counts
@@ -70,7 +71,7 @@ STAGES = {
 IN_FOLD = {"prior": "Pairs", "finetune": "Fine-tuning"}
 """Stages of training inside the folds, in their order; ``prior`` learns from pairs of clips."""
 OF_STUDY = ("splits", "finetune", "table", "floor", "evaluate", "gather", "differences", "audit", "figure")
-OF_DATASET = ("demo", "index", "align", "scores", "keyframes", "flow", "cache", "pretrain")
+OF_DATASET = ("demo", "index", "align", "scorer", "scores", "keyframes", "flow", "cache", "pretrain")
 
 
 # --- The answer and the numbers ---------------------------------------------------------------------------------------
@@ -645,10 +646,12 @@ def timings(study: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Jobs, summed and longest time, and largest memory of each stage, from Snakemake's benchmarks.
 
     Other studies may share the folder: of stages that belong to a study or a dataset, only the files of this study and
-    its datasets count.
+    its datasets count, those that teach a scorer of key-frames among them.
     """
     folder = Path(study["benchmarks"])
     names = {name.split(" (")[0] for name in study["clips"]}
+    chosen = [preparation.get("keyframes", {}) for preparation in study["config"].get("preparations", {}).values()]
+    names |= {own.get("learn_from") or strangers.NAME for own in chosen if own.get("method") == "adaptive"}
     rows = []
     for stage, title in STAGES.items():
         files = sorted((folder / stage).rglob("*.tsv"))
