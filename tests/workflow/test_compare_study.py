@@ -1,0 +1,47 @@
+"""studies/compare.yaml as it is shipped: all systems on the same splits of the demo."""
+
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from conftest import REPO
+from merflow.models.registry import NETWORKS
+
+pytestmark = pytest.mark.slow  # Half an hour on two cores.
+SYSTEMS = {"tsdgcn", "majority", "linear-svm", "softmax", *NETWORKS}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compare")
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--snakefile", str(REPO / "Snakefile")]
+    command += ["--directory", str(folder), "--configfile", str(REPO / "studies/compare.yaml")]
+    command += ["--workflow-profile", str(REPO / "profiles/default")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    return folder / "results/compare"
+
+
+def test_every_system_beats_the_majority_floor_with_its_interval(study):
+    metrics = pd.read_csv(study / "metrics.csv").query("scope == 'pooled' and metric != 'uar'")
+    low = metrics.groupby("experiment")["ci_low"].min()
+    assert set(low.index) == SYSTEMS
+    majority = metrics[metrics["experiment"] == "majority"].groupby("metric")["ci_high"].max()
+    for system in SYSTEMS - {"majority"}:
+        assert low[system] > majority.max(), system
+    assert low["majority"] <= majority.max(), "a constant answer fails the gate"
+
+
+def test_all_pairs_of_systems_are_compared_on_the_same_clips(study):
+    pairs = pd.read_csv(study / "differences.csv").query("metric == 'uf1'")
+    assert len(pairs) == len(SYSTEMS) * (len(SYSTEMS) - 1) // 2
+    assert len(list((study / "splits").iterdir())) == 1
+    shown = pd.read_csv(study / "figures/systems.csv")
+    assert set(shown["row"]) == SYSTEMS and set(shown["metric"]) == {"accuracy", "uf1", "uar"}
+
+
+def test_nobody_of_the_test_reached_training_or_the_scorer(study):
+    audit = pd.read_csv(study / "audit.csv")
+    assert (audit["size"] == 0).all() and set(audit["experiment"]) == SYSTEMS
