@@ -16,19 +16,19 @@ PREPARATIONS = {"default": {"keyframes": {"count": 3}}, "learned": {"keyframes":
 def test_the_scorer_is_planned_only_where_it_is_asked_for(tmp_path):
     folder = copy_repository(tmp_path)
     floor = {"system": "softmax", "micro": "demo-micro"}
-    config = {"demo": {"subjects": 4, "emotions": ["fear", "anger"]}, "floors": [], "preparations": PREPARATIONS}
+    config = {"demo": {"subjects": 4, "emotions": ["fear", "anger"]}, "floors": []}
+    config["preparations"] = PREPARATIONS | {
+        "taught": {"keyframes": {"method": "adaptive", "learn_from": "demo-macro"}}
+    }
     without = planned(folder, config | {"experiments": {"plain": floor}})
-    both = planned(folder, config | {"experiments": {"plain": floor, "adaptive": floor | {"prep": "learned"}}})
-    own = {"Train the scorer of frames of learned on _drawn"}
-    own |= {f"Score the frames of demo-micro/s{n:02d}" for n in (1, 2)}
+    experiments = {prep: floor | {"prep": prep} for prep in config["preparations"]}
+    jobs = planned(folder, config | {"experiments": experiments})
+    own = {f"Train the scorer of frames of {name}" for name in ("learned on _drawn", "taught on demo-macro")}
+    own |= {f"Score the frames of demo-micro/s{n:02d}" for n in (1, 2)} | {"Align the faces of demo-macro/s01"}
     drawn = [f"_drawn/s{n:02d}" for n in range(1, strangers.SETTINGS["subjects"] + 1)]
     own |= {f"Draw the synthetic clips of {name}" for name in drawn} | {f"Align the faces of {name}" for name in drawn}
-    assert own <= both and not own & without and not any("_drawn" in job for job in without)
-    teacher = {"method": "adaptive", "learn_from": "demo-macro"}
-    config["preparations"] = PREPARATIONS | {"learned": {"keyframes": teacher}}
-    named = planned(folder, config | {"experiments": {"adaptive": floor | {"prep": "learned"}}})
-    assert "Train the scorer of frames of learned on demo-macro" in named and not any("_drawn" in job for job in named)
-    assert "Align the faces of demo-macro/s01" in named and "Score the frames of demo-macro/s01" not in named
+    assert own <= jobs and not own & without and not any("_drawn" in job for job in without)
+    assert "Score the frames of demo-macro/s01" not in jobs and "Score the frames of _drawn/s01" not in jobs
 
 
 @pytest.fixture(scope="module")
