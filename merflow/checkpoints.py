@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -30,10 +31,15 @@ class Checkpoints:
     """
 
     def __init__(
-        self, folder: Path, about: str, every: float = EVERY, clock: Callable[[], float] = time.monotonic
+        self, folder: Path, *about: Any, every: float | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Keep states in ``folder``, at most one in ``every`` seconds; ``about``: code and settings of the job."""
-        self.folder, self._about, self._every, self._clock = folder, about, every, clock
+        """Keep states in ``folder``, at most one in ``every`` seconds (None: :data:`EVERY`).
+
+        ``about``: what decides every training of the job, as far as :meth:`next` is not told of it: code, settings, and
+        the clips themselves (arrays, tensors, or text).
+        """
+        self.folder, self._about, self._clock = folder, _digest(about), clock
+        self._every = EVERY if every is None else every
         self._count, self._last = 0, clock()
 
     def next(self, *made_of: Any) -> "Checkpoint":
@@ -131,17 +137,18 @@ def _under(tensors: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:
 
 
 def _generators() -> dict[str, Tensor]:
-    """States of torch's generators."""
+    """States of torch's generators, of the CPU and of each GPU."""
     states = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
+        states |= {f"cuda:{place}": state for place, state in enumerate(torch.cuda.get_rng_state_all())}
     return states
 
 
 def _set_generators(states: Mapping[str, Tensor]) -> None:
     torch.set_rng_state(states["cpu"])
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"])
+    for name, state in states.items():
+        if name != "cpu":
+            torch.cuda.set_rng_state(state, name)
 
 
 def _digest(made_of: Any) -> str:
@@ -149,6 +156,8 @@ def _digest(made_of: Any) -> str:
     found = sha256()
 
     def add(part: Any) -> None:
+        if isinstance(part, np.ndarray):
+            part = torch.from_numpy(np.ascontiguousarray(part))
         if isinstance(part, Tensor):
             found.update(f"{part.dtype} {tuple(part.shape)} ".encode())
             found.update(part.detach().cpu().contiguous().numpy().tobytes())

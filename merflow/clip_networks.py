@@ -66,9 +66,10 @@ def train_fold(
     samples, own = load_clips(caches, settings), settings["network"]
     parts = folds_of(samples, {**settings, "head": own}, seed)
     number = next((n for n, part in enumerate(parts) if part.name == fold), None)
-    about = json.dumps({**settings, "code": code, "seed": seed, "fold": fold}, sort_keys=True)
-    checkpoints = Checkpoints(predictions.parent / "checkpoints", about)
     answers = []
+    about = json.dumps({**settings, "code": code, "seed": seed, "fold": fold}, sort_keys=True)
+    made_of = samples.rows, samples.labels, [part.parts for part in parts]
+    checkpoints = Checkpoints(predictions.parent / "checkpoints", about, str(device()), *made_of)
     if number is None:
         log.warning("no clip of %s came through; the fold is empty", fold)
     else:
@@ -121,7 +122,7 @@ def _fit(
     samples: Samples, part: Fold, seed: tuple[int, ...], settings: Mapping[str, Any], checkpoints: Checkpoints
 ) -> Trained:
     train_labels, validation_labels = part.training_labels(samples.labels)
-    place, classes, own = device(), len(samples.classes), settings["network"]
+    place, classes, own = device(seed[1]), len(samples.classes), settings["network"]
     # Rows of pixels, standardised by those that train: the rows of a key-frame sequence share one picture and divisor.
     images = torch.from_numpy(centred(samples.rows, part.train)).unflatten(2, (-1, settings["side"], settings["side"]))
     images = images.squeeze(2) if settings["reads"] == "flow-image" else images

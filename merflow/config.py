@@ -11,7 +11,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from merflow.errors import ConfigError
-from merflow.models.registry import NETWORKS, option_schemas, own_settings, reads
+from merflow.models.registry import NETWORKS, option_schemas, own_settings
 from merflow.variants import label, published, variants, varied
 
 SCHEMA = Path(__file__).parents[1] / "workflow" / "schemas" / "config.schema.yaml"
@@ -30,6 +30,13 @@ NO_MACRO = "none"
 """Value of ``macro`` where nothing is pre-trained."""
 SEARCHED = {"tsdgcn": ("loss", "head")}
 """Blocks of which ``grid`` may vary keys, beside ``network`` and ``loss`` of the systems of the registry."""
+GIVEN = {
+    "validation": "decides the split, which is drawn before anything is chosen",
+    "refit": "decides who trains, which has to be the same in every fold",
+    "side": "decides what is read of a clip, once for all candidates",
+    "reads": "decides what is read of a clip, once for all candidates",
+}
+"""Keys that no grid may vary, and why."""
 LEARNED = {"tsdgcn"}
 """Systems with graphs and a pre-training; those of the registry read clips, the others are floors."""
 
@@ -79,10 +86,13 @@ def settle(settings: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(_listed(problems))
     settings = deepcopy(dict(settings))
     experiments = settings["experiments"]
+    unnamed: dict[str, set[str]] = {}
     blocks = {name: set(experiment["network"]) for name, experiment in experiments.items() if "network" in experiment}
     for name, experiment in experiments.items():
         if experiment["system"] in NETWORKS:
-            experiment["loss"] = merge(NETWORKS[experiment["system"]].loss, experiment.get("loss") or {})
+            loss = experiment.get("loss", {})
+            unnamed[name] = set() if "name" in loss else set(loss)
+            experiment["loss"] = merge(NETWORKS[experiment["system"]].loss, loss)
         own = {block: experiment[block] for block in STUDY_BLOCKS if block in experiment}
         study = {block: settings[block] for block in STUDY_BLOCKS if block in settings}
         experiments[name] = merge(experiment, merge(study, own))
@@ -98,7 +108,7 @@ def settle(settings: Mapping[str, Any]) -> dict[str, Any]:
         block = experiment.pop("network")
         if experiment["system"] in NETWORKS:
             experiment["network"] = own_settings(experiment["system"], block)
-    problems = list(_network_problems(settings, blocks))
+    problems = list(_network_problems(settings, blocks)) + list(_loss_problems(settings, unnamed))
     problems += _selection_problems(settings, schema)
     if not problems:
         _show_grids(settings, schema)
@@ -132,6 +142,19 @@ def _network_problems(settings: Mapping[str, Any], blocks: Mapping[str, set[str]
             owners = ", ".join(other for other, one in NETWORKS.items() if option in one.options)
             own = ", ".join(NETWORKS[system].options) or "none"
             yield f"experiments.{name}.network.{option}: {system} has no such key (its own: {own}); it is of {owners}"
+
+
+def _loss_problems(settings: Mapping[str, Any], given: Mapping[str, set[str]]) -> Iterator[str]:
+    """What is wrong with losses: parameters of the focal loss, given or searched, where cross entropy is meant."""
+    for name, experiment in settings["experiments"].items():
+        if experiment["loss"]["name"] != "cross-entropy":
+            continue
+        unused = sorted(given.get(name, ()))
+        if experiment["system"] in NETWORKS or experiment["system"] in LEARNED:
+            unused += [f"grid: {key}" for key in experiment["grid"] if key in ("loss.alpha", "loss.gamma")]
+        for key in unused:
+            where = key if key.startswith("grid") else f"loss.{key}"
+            yield f"experiments.{name}.{where}: cross-entropy has no such parameter; give loss: {{name: focal}} too"
 
 
 def _labels_as_text(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -277,6 +300,10 @@ def _table_problems(settings: Mapping[str, Any], schema: Mapping[str, Any]) -> I
     """What is wrong with tables of variants: the experiment, and what its variants make of it."""
     for name, table in settings["tables"].items():
         here, experiment = f"tables.{name}", settings["experiments"].get(table["of"])
+        if experiment is not None and experiment["system"] in NETWORKS:
+            systems = ", ".join(LEARNED)
+            yield f"{here}.of: tables are of {systems}; give variants of {table['of']!r} as experiments and a figure"
+            continue
         if experiment is None or experiment["system"] not in LEARNED:
             trained = [n for n, e in settings["experiments"].items() if e["system"] in LEARNED]
             yield f"{here}.of: no experiment {table['of']!r} that trains a network; there are: {', '.join(trained)}"
@@ -319,8 +346,12 @@ def _selection_problems(settings: Mapping[str, Any], schema: Mapping[str, Any]) 
                 allowed = " and ".join(f"{block}.*" for block in blocks)
                 yield f"{here}.grid: {key} cannot be chosen inside a fold; allowed: {allowed}"
                 continue
-            if inner == "validation":
-                yield f"{here}.grid: {key} decides the split, which is drawn before anything is chosen; leave it out"
+            if inner in GIVEN:
+                yield f"{here}.grid: {key} {GIVEN[inner]}; leave it out"
+                continue
+            own = NETWORKS[experiment["system"]].options if block == "network" else {}
+            if block == "network" and inner in set(option_schemas()) - set(own):
+                yield f"{here}.grid: {experiment['system']} has no {key}; its own: {', '.join(own) or 'none'}"
                 continue
             for value in values:
                 changed = dict(settings) | {"experiments": {name: varied(experiment, {key: value})}, "tables": {}}
@@ -424,9 +455,6 @@ def _cross_problems(settings: Mapping[str, Any]) -> Iterator[str]:
             elif datasets[dataset]["kind"] != "micro":
                 yield f"{here}.micro: dataset {dataset!r} is of kind {datasets[dataset]['kind']}, expected micro"
         images = [d for d in micro_datasets(experiment) if datasets.get(d, {}).get("layout") == "flow-images"]
-        system, needs = experiment["system"], experiment.get("network", {})
-        if images and system in NETWORKS and reads(system, needs) == "key-frames":
-            yield f"{here}.micro: {images[0]!r} holds flow images and no frames; give network: {{reads: flows}}"
         if experiment["system"] not in LEARNED:
             continue
         if images and "spatial" in experiment["branches"]:

@@ -91,7 +91,8 @@ def train_fold(
     parts = folds_of(samples, settings, seed)
     number = next((n for n, part in enumerate(parts) if part.name == fold), None)
     about = json.dumps({**settings, "code": code, "seed": seed, "fold": fold}, sort_keys=True)
-    checkpoints = Checkpoints(predictions.parent / "checkpoints", about)
+    made_of = samples.rows, samples.labels, [part.parts for part in parts], [plan.digest for plan in plans]
+    checkpoints = Checkpoints(predictions.parent / "checkpoints", about, str(device()), *made_of)
     answers = []
     if number is None:
         log.warning("no clip of %s came through; the fold is empty", fold)

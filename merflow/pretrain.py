@@ -61,7 +61,8 @@ def pretrain(
     train, held = hold_out(subjects, labels, share=settings["validation"], seed=seed)
     x, y = torch.from_numpy(images).to(device()), torch.from_numpy(labels).to(device())
     log.info("%d images train, %d choose the epoch, %d classes", len(train), len(held), len(classes))
-    checkpoints = Checkpoints(weights.with_name(f"{weights.stem}.checkpoints"), f"{code} {plan.digest}")
+    about = code, plan.digest, json.dumps(dict(settings), sort_keys=True), str(device())
+    checkpoints = Checkpoints(weights.with_name(f"{weights.stem}.checkpoints"), *about)
     with repeatable(seed):
         model = SGCN(plan, len(classes), dropout=settings["dropout"]).to(device())
         if 4 * model.terms_per_image * len(x) <= TERMS_MEMORY:

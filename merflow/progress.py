@@ -5,6 +5,7 @@ Each fold of a network is a job with a log of its epochs; this reads the logs an
 
 import re
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from urllib.parse import unquote
@@ -15,6 +16,10 @@ from merflow.headline import own_study
 EPOCH = re.compile(
     r"training: .*?(?P<stage>, pairs)?: epoch (?P<now>\d+) of (?P<of>\d+), .*at most (?P<left>\d+) s left"
 )
+
+
+SILENT = 2
+"""Minutes without a line after which a job that is not done may have been killed."""
 
 
 def progress(study_folder: Path) -> str:
@@ -36,7 +41,9 @@ def progress(study_folder: Path) -> str:
         lines.append(f"{experiment.name}: folds: {told}")
         for log, found in states.items():
             if found != "done":
-                lines.append(f"  seed {log.parent.name}, {unquote(log.stem)}: {found.removeprefix('at work: ')}")
+                silent = (time.time() - log.stat().st_mtime) / 60
+                told = f"; silent for {silent:.0f} min" if silent >= SILENT and found.startswith("at work") else ""
+                lines.append(f"  seed {log.parent.name}, {unquote(log.stem)}: {found.removeprefix('at work: ')}{told}")
     if not lines:
         raise InputError(f"{logs} has no log of a fold: no network of this study has begun to train")
     return "\n".join(lines)

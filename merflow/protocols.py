@@ -34,6 +34,11 @@ class Fold:
     validation: np.ndarray
     test: np.ndarray
 
+    @property
+    def parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Places of the clips that train, choose the epoch, are tested."""
+        return self.train, self.validation, self.test
+
     def training_labels(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Labels of the training and of the validation clips: all that training code may see."""
         return labels[self.train], labels[self.validation]

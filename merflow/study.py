@@ -19,7 +19,7 @@ from merflow.datasets.labels import class_set
 from merflow.demo import strangers
 from merflow.errors import ConfigError, InputError, MerflowError
 from merflow.files import digest, key
-from merflow.models.registry import NETWORKS, own_settings, plan
+from merflow.models.registry import NETWORKS, own_settings, plan, reads
 from merflow.protocols import fold_names
 from merflow.sources import source_token
 
@@ -213,20 +213,20 @@ class Study:
                 floors[name] = own | {"system": system, "seeds": experiment["seeds"] if drawn else [0], "head": held}
         return declared | floors
 
-    def _aligned(self, prep: str) -> str:
-        """The first preparation in use that aligns faces as ``prep`` does: the same clips come through in both.
+    def _aligned(self, experiment: Mapping[str, Any]) -> str:
+        """The first preparation in use for its datasets that aligns faces as its own does: the same clips come through.
 
         Systems with key-frames or flow of their own are so compared on the same splits, beside the same floors.
         """
-        ways = self.config["preparations"]
-        used = {experiment["prep"] for experiment in self.config["experiments"].values()}
+        ways, prep, micro = self.config["preparations"], experiment["prep"], micro_datasets(experiment)
+        used = {e["prep"] for e in self.config["experiments"].values() if micro_datasets(e) == micro}
         return next(name for name in ways if name in used and ways[name]["align"] == ways[prep]["align"])
 
     def _comparison(self, experiment: Mapping[str, Any]) -> tuple:
         """What two experiments must share to be comparable: datasets, alignment, protocol, classes."""
         split = "-".join(_joined(experiment[name]) for name in SPLIT_OF.get(experiment["protocol"], ()))
         shared = (
-            self._aligned(experiment["prep"]),
+            self._aligned(experiment),
             experiment["protocol"] + (f"-{split}" if split else ""),
             _frozen(experiment.get("classes")),
         )
@@ -420,6 +420,12 @@ class Study:
                 )
             if experiment["system"] not in LEARNED and experiment["system"] not in NETWORKS:
                 continue
+            without = [dataset for dataset in self.micro(name) if not self.has_frames(dataset)]
+            if without and reads(experiment["system"], experiment.get("network", {})) == "key-frames":
+                raise ConfigError(
+                    f"experiments.{name}.micro: {without[0]!r} holds flow images and no frames; give network: "
+                    "{reads: flows}"
+                )
             searched = [("grid.loss", alpha) for alpha in experiment.get("grid", {}).get("loss.alpha", [])]
             for block, alpha in [("loss", experiment["loss"].get("alpha")), *searched]:
                 if isinstance(alpha, list) and len(alpha) != len(classes):
@@ -551,7 +557,7 @@ class Study:
             recognised = self._recognised(experiment)
             del recognised["experiment"]
             own = {name: e[name] for name in ("protocol", *SPLIT)}
-            own |= {"prep": self._aligned(e["prep"]), "validation": _held(e)}
+            own |= {"prep": self._aligned(e), "validation": _held(e)}
             found[self.split_name(experiment)] = recognised | own
         return found | {name: split for inner in self._tables.values() for name, split in inner.splits.items()}
 
@@ -559,9 +565,7 @@ class Study:
         """What the names of an experiment's files of splits begin with; a corrected label changes no name."""
         e = self.experiments[experiment]
         asked = [_joined(e[name]) for name in SPLIT_OF.get(e["protocol"], ()) if name in SPLIT]
-        own = digest(
-            self.micro(experiment), self._aligned(e["prep"]), asked, _frozen(e.get("classes")), float(_held(e))
-        )
+        own = digest(self.micro(experiment), self._aligned(e), asked, _frozen(e.get("classes")), float(_held(e)))
         return f"{e['protocol']}-{'-'.join(self.micro(experiment))[:80]}-{own[:6]}"
 
     def split_files(self, experiment: str) -> dict[int, str]:

@@ -85,9 +85,9 @@ def class_numbers(labels: Sequence[str], classes: Sequence[str], source: Path) -
     return np.array([places[label] for label in labels], dtype=np.int64)
 
 
-def device() -> torch.device:
-    """Where networks run: the GPU where torch finds one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def device(turn: int = 0) -> torch.device:
+    """Where networks run: the GPU where torch finds one, else the CPU; of several GPUs, jobs take them by ``turn``."""
+    return torch.device("cuda", turn % torch.cuda.device_count()) if torch.cuda.is_available() else torch.device("cpu")
 
 
 @contextmanager
@@ -128,7 +128,7 @@ def fit(
         checkpoints: if given, the training leaves its state there, and goes on from the one that it finds.
 
     Raises:
-        ConfigError: the loss is no longer finite.
+        ConfigError: the loss is no longer finite, or that of the validation rows never was.
     """
     learning = [one for one in network.parameters() if one.requires_grad]
     optimiser = torch.optim.Adam(learning, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True)
@@ -174,7 +174,12 @@ def fit(
                 now.best, now.smallest, kept = now.epoch, held["loss"], copy.deepcopy(network.state_dict())
         if name:
             _report(name, now.epoch, schedule.epochs, now.curve, (time.monotonic() - start) / (now.epoch - first))
-        now.over = now.epoch == schedule.epochs or now.epoch - now.best >= schedule.patience
+        now.over = now.epoch >= schedule.epochs or now.epoch - now.best >= schedule.patience
+        if now.over and not now.best:
+            raise ConfigError(
+                f"training diverged: no loss of the validation clips was a number in {now.epoch} epochs; choose a "
+                "smaller learning_rate"
+            )
         if now.over and kept is not None:
             network.load_state_dict(kept)
         if state and now.over:

@@ -31,7 +31,7 @@ FAST = {
 SHAPES = {"flow-image": (3, 28, 28), "flows": (3, 5, 28, 28)}
 
 
-def train(caches, system, folder, fold, seed=0, changes=None, **settings):
+def train(caches, system, folder, fold, seed=0, changes=None, code="", **settings):
     folder.mkdir(parents=True, exist_ok=True)
     files = {"predictions": folder / "p.csv", "accuracy_train": folder / "a.csv", "curves": folder / "c.csv"}
     own = {"experiment": "net", "system": system, "protocol": "loso", "classes": CLASSES, **settings}
@@ -41,7 +41,7 @@ def train(caches, system, folder, fold, seed=0, changes=None, **settings):
         | {"loss": NETWORKS[system].loss}
         | {k: v for k, v in settings.items() if k == "loss"}
     )
-    train_fold(caches, **files, settings=own, seed=seed, fold=fold)
+    train_fold(caches, **files, settings=own, seed=seed, fold=fold, code=code)
     return read_table(files["predictions"], PREDICTIONS), files
 
 

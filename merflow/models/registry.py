@@ -44,7 +44,7 @@ class System(NamedTuple):
     reading: str = ""
 
 
-_SIDE = {"type": "integer", "minimum": 16, "maximum": 256, "description": "side of the images in pixels, 16 to 256"}
+_SIDE = {"type": "integer", "minimum": 20, "maximum": 256, "description": "side of the images in pixels, 20 to 256"}
 
 NETWORKS = {
     "ststnet": System(
@@ -135,8 +135,8 @@ def own_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def reads(name: str, settings: Mapping[str, Any]) -> str:
-    """What a clip is to the system with these settings of its block ``network``."""
-    return settings.get("reads") or NETWORKS[name].reads
+    """What a clip is to a system with these settings of its block ``network``; empty for one that is not here."""
+    return settings.get("reads") or (NETWORKS[name].reads if name in NETWORKS else "")
 
 
 def plan(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
