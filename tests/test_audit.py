@@ -365,6 +365,19 @@ def planned(tmp_path, layouts, tables=None, floors=("majority",), **experiment):
 
 
 @pytest.mark.parametrize(
+    ("changes", "fitted"),
+    [
+        ({}, ["train", "validation"]),
+        ({"network": {"refit": False}}, ["train"]),
+        ({"network": {"refit": False}, "selection": "none"}, ["train", "validation"]),
+    ],
+)
+def test_a_network_fits_its_validation_clips_where_it_is_trained_anew_or_nobody_chooses(tmp_path, changes, fitted):
+    found = planned(tmp_path, ("manifest", "manifest"), system="msjfn", **changes)
+    assert found["mine"]["fitted"] == fitted
+
+
+@pytest.mark.parametrize(
     ("layouts", "same"),
     [
         (("mmew-macro", "mmew-micro"), True),

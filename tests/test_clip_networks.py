@@ -13,9 +13,10 @@ from torch.nn import functional
 
 from conftest import REPO
 from merflow import clip_networks
+from merflow.clip_images import read_clip_images
 from merflow.clip_networks import load_clips, network, train_fold
 from merflow.codehash import needed
-from merflow.errors import ConfigError
+from merflow.errors import ConfigError, InputError
 from merflow.metrics import bootstrap_subjects
 from merflow.models.registry import NETWORKS, option_schemas, own_settings, plan, source
 from merflow.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, read_table
@@ -267,8 +268,6 @@ def test_a_fold_whose_clips_all_failed_is_empty(tmp_path):
 
 
 def test_images_are_those_of_the_floors(tmp_path):
-    from merflow.clip_images import read_clip_images
-
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=2))
     relabelled = {"people": {"c000": "disgust", "c003": "happiness"}}
     samples = load_clips([cache], {"classes": CLASSES, "labels": relabelled, "reads": "flow-image", "side": 28})
@@ -276,6 +275,87 @@ def test_images_are_those_of_the_floors(tmp_path):
     assert samples.labels.tolist() == [2, 0] and samples.rows.shape == (2, 3, 784)
     images = read_clip_images([cache], CLASSES).images
     np.testing.assert_array_equal(samples.rows, images[[0, 3]])
+
+
+def test_what_is_read_of_a_clip(tmp_path):
+    """Channels, then key-frames, then pixels; grey frames each at mean 0 and deviation 1."""
+    cache = make_cache(tmp_path / "cache.h5", *balanced(people=2))
+    frames = np.random.default_rng(0).integers(0, 255, (12, 3, 32, 32), dtype=np.uint8)
+    with h5py.File(cache, "r+") as file:
+        file["spatial"] = frames
+        flow, apex = file["flow"][()].astype(np.float32), file["apex_index"][()]
+    small = {side: flow.reshape(*flow.shape[:3], side, 32 // side, side, 32 // side).mean((4, 6)) for side in (16, 32)}
+    for side, expected in small.items():
+        flows = read_clip_images([cache], CLASSES, reads="flows", side=side).images.reshape(12, 3, 3, side, side)
+        image = read_clip_images([cache], CLASSES, side=side).images.reshape(12, 3, side, side)
+        for clip in range(12):
+            np.testing.assert_allclose(image[clip], expected[clip, apex[clip]], atol=1e-5)
+            for channel in range(3):
+                for frame in range(3):
+                    np.testing.assert_allclose(flows[clip, channel, frame], expected[clip, frame, channel], atol=1e-5)
+    grey = read_clip_images([cache], CLASSES, reads="key-frames", side=32).images.reshape(12, 3, 32, 32)
+    assert grey.mean((2, 3)) == pytest.approx(0, abs=1e-5) and grey.std((2, 3)) == pytest.approx(1, abs=1e-5)
+    assert np.corrcoef(grey[5, 2].ravel(), frames[5, 2].ravel())[0, 1] == pytest.approx(1)
+
+
+def test_caches_with_other_numbers_of_key_frames_do_not_fit_together(tmp_path):
+    one, two = (make_cache(tmp_path / f"{n}.h5", *balanced(people=2)) for n in range(2))
+    with h5py.File(two, "r+") as file:
+        flow = file["flow"][:, :2]
+        del file["flow"]
+        file["flow"] = flow
+    with pytest.raises(InputError, match="the caches differ in their numbers of key-frames"):
+        read_clip_images([one, two], CLASSES, reads="flows")
+
+
+def test_a_network_that_supervises_itself_is_asked_for_its_loss():
+    class Own(torch.nn.Linear):
+        asked = 0
+
+        def supervise(self, x, y, loss):
+            self.asked += 1
+            scores = self(x)
+            return 0 * loss(scores, y) + self.bias.square().sum(), scores
+
+    rows, model = Rows(torch.randn(8, 4), torch.arange(8) % 3), Own(4, 3)
+    before = model.weight.clone()
+    with repeatable(0):
+        fit(model, functional.cross_entropy, rows, None, Schedule(5, 1, 1e-2, 0.0, 4))
+    assert model.asked == 10 and torch.equal(model.weight, before), "the loss of the scores would move the weights"
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_inputs_are_standardised_by_the_clips_that_train_and_by_no_others(tmp_path, monkeypatch, refit):
+    cache = make_cache(tmp_path / "cache.h5", *balanced(people=5))
+    seen, honest = [], clip_networks.centred
+
+    def watched(rows, train):
+        seen.append(len(train))
+        return honest(rows, train)
+
+    monkeypatch.setattr(clip_networks, "centred", watched)
+    train([cache], "ststnet", tmp_path, "people/s1", changes={"epochs": 1, "refit": refit})
+    assert seen == ([18, 24] if refit else [18]), "of 30 clips six are tested and six choose the epoch"
+
+
+def test_refit_trains_for_the_epochs_of_both_stages(tmp_path, monkeypatch):
+    from merflow.models import mersiamc3d
+
+    cache = make_cache(tmp_path / "cache.h5", *balanced(people=5))
+    asked, honest = [], fit
+
+    def watched(model, loss, training, validation, schedule, *rest):
+        course = honest(model, loss, training, validation, schedule, *rest)
+        asked.append((schedule.epochs, course.epoch, validation is None))
+        return course
+
+    monkeypatch.setattr(clip_networks, "fit", watched)
+    monkeypatch.setattr(mersiamc3d, "fit", watched)
+    changes = {"epochs": 6, "prior_epochs": 4, "patience": 1, "learning_rate": 0.02, "refit": True}
+    train([cache], "mersiamc3d", tmp_path, "people/s1", changes=changes)
+    pairs, classes, pairs_again, classes_again = asked
+    assert pairs[0] == 4 and classes[0] == 6 and pairs[1] < 4 and classes[1] < 6, "chosen before the last"
+    assert pairs_again == (pairs[1], pairs[1], True) and classes_again == (classes[1], classes[1], True)
 
 
 def test_registry():
@@ -300,5 +380,5 @@ def test_no_training_needs_another_network_or_the_registry():
     """A change in one network, or another entry, then reruns no other network; the rule adds the file of its own."""
     scripts = {script.stem: {f.stem for f in needed(script)} for script in (REPO / "workflow/scripts").glob("*.py")}
     own = {source(name).stem for name in NETWORKS}
-    assert own == {"ststnet", "off_apexnet", "msjfn", "mersiamc3d"} and all(source(name).is_file() for name in NETWORKS)
+    assert {"ststnet", "off_apexnet", "msjfn", "mersiamc3d"} <= own and all(source(name).is_file() for name in NETWORKS)
     assert not any(own & files or "registry" in files for files in scripts.values())

@@ -386,3 +386,87 @@ def test_the_rate_is_the_papers_where_something_was_pretrained(tmp_path):
     base = {"system": "tsdgcn", "macro": "demo-macro", "micro": "demo-micro"}
     made = load_config(BASE, {"experiments": {name: base | own for name, own in changes.items()}})["experiments"]
     assert [made[name]["head"]["learning_rate"] for name in changes] == [1e-5, 5e-4, 0.01]
+
+
+# --- networks that read clips -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"network": {"prior": False}},
+            "mine.network.prior: msjfn has no such key (its own: side, width, modules, fusion)",
+        ),
+        ({"network": {"modules": 4}}, "mine.network.modules: 4 is not allowed; allowed: 0, 1, 2, 3"),
+        ({"network": {"side": 16}}, "mine.network.side: 16 is not allowed: side of the images in pixels, 20 to 256"),
+        (
+            {"network": {"fusion": "best"}},
+            "mine.network.fusion: 'best' is not allowed; allowed: uniform, learned, none",
+        ),
+        ({"loss": {"gamma": 2}}, "mine.loss.gamma: cross-entropy has no such parameter; give loss: {name: focal} too"),
+        ({"grid": {"loss.gamma": [0, 2]}}, "mine.grid: loss.gamma: cross-entropy has no such parameter"),
+        ({"grid": {"network.side": [28, 56]}}, "mine.grid: network.side decides what is read of a clip, once for all"),
+        ({"grid": {"network.refit": [True, False]}}, "mine.grid: network.refit decides who trains"),
+        ({"grid": {"network.pairs": [1, 2]}}, "mine.grid: msjfn has no network.pairs; its own: side, width, modules"),
+        (
+            {"grid": {"network.modules": [2, 5]}},
+            "mine.grid, network.modules: experiments.mine.network.modules: 5 is not",
+        ),
+    ],
+)
+def test_a_mistake_about_a_network_is_named(changes, message):
+    changes = ({"selection": "nested"} if "grid" in changes else {}) | changes
+    assert f"experiments.{message}" in problems(experiment() | network(**changes))
+
+
+def network(**changes):
+    return {"experiments": {"mine": {"system": "msjfn", "micro": "demo-micro"} | changes}}
+
+
+def test_what_a_network_is_not_told_is_its_own():
+    overlay = network(network={"modules": 1})
+    overlay["experiments"]["siamese"] = {"system": "mersiamc3d", "micro": "demo-micro", "loss": {"gamma": 3.0}}
+    overlay["network"] = {"epochs": 7, "pairs": 5, "width": None}
+    config = load_config(BASE, overlay)
+    mine, siamese = (config["experiments"][name] for name in ("mine", "siamese"))
+    assert (mine["network"]["epochs"], mine["network"]["modules"], mine["network"]["width"]) == (7, 1, 16)
+    assert "pairs" not in mine["network"] and siamese["network"]["pairs"] == 5 and siamese["network"]["prior"] is True
+    assert siamese["loss"] == {"name": "focal", "alpha": 1.0, "gamma": 3.0}
+    assert mine["loss"]["name"] == "cross-entropy"
+
+
+def test_key_frames_are_asked_of_frames_by_floors_too(tmp_path):
+    (tmp_path / "flows.csv").write_text("dataset,subject,clip,label,image\nd,s1,a,x,a.png\nd,s2,b,y,b.png\n")
+    for name in "ab":
+        (tmp_path / f"{name}.png").write_bytes(b"x")
+    overlay = {
+        "datasets": {"flows": {"layout": "flow-images", "root": str(tmp_path)}},
+        "experiments": {"mine": {"system": "mersiamc3d", "micro": "flows"}},
+        "floors": ["majority"],
+    }
+    Study(load_config(BASE, overlay)).check()
+    overlay["floors"] = ["mersiamc3d"]
+    overlay["experiments"] = {"mine": {"system": "msjfn", "micro": "flows"}}
+    overlay["network"] = {"reads": "key-frames"}
+    with pytest.raises(
+        ConfigError, match="mersiamc3d.micro: 'flows' holds flow images and no frames; give network: {r"
+    ):
+        Study(load_config(BASE, overlay)).check()
+
+
+def test_a_table_of_variants_of_a_network_says_what_to_do():
+    overlay = network() | {"tables": {"t": {"of": "mine", "rows": {"network.modules": [0, 1]}}}}
+    expected = "tables.t.of: tables are of tsdgcn; give variants of 'mine' as experiments and a figure"
+    assert expected in problems(overlay)
+
+
+def test_a_dataset_is_not_prepared_for_the_splits_of_another():
+    overlay = network() | {"preparations": {"other": {"keyframes": {"count": 3}}}}
+    overlay["datasets"] = {"demo-micro": {"layout": "demo"}, "two": {"layout": "demo"}}
+    overlay["experiments"]["second"] = {"system": "msjfn", "micro": "two", "prep": "other"}
+    study = Study(load_config(BASE, overlay))
+    assert {(tuple(s["datasets"]), s["prep"]) for s in study.splits.values()} == {
+        (("demo-micro",), "default"),
+        (("two",), "other"),
+    }

@@ -103,6 +103,6 @@ def test_the_study_of_megc2019_names_what_its_comments_promise(tmp_path):
     study = Study(load_config(REPO / "config.yaml", settings))
     study.check()
     systems = {experiment["system"] for experiment in study.experiments.values()}
-    assert systems == {"tsdgcn", "majority", "linear-svm", "softmax", "ststnet", "off-apexnet"}
+    assert systems == {"tsdgcn", "majority", "linear-svm", "softmax", *NETWORKS}
     networks = [study.experiments[system]["network"] for system in SYSTEMS]
     assert [own["learning_rate"] for own in networks] == [NETWORKS[s].settings["learning_rate"] for s in SYSTEMS]

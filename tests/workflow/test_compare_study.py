@@ -7,10 +7,9 @@ import pandas as pd
 import pytest
 
 from conftest import REPO
-from merflow.models.registry import NETWORKS
 
 pytestmark = pytest.mark.slow  # Half an hour on two cores.
-SYSTEMS = {"tsdgcn", "majority", "linear-svm", "softmax", *NETWORKS}
+SYSTEMS = {"tsdgcn", "msjfn", "mersiamc3d", "ststnet", "off-apexnet", "majority", "linear-svm", "softmax"}
 
 
 @pytest.fixture(scope="module")
