@@ -30,7 +30,7 @@ def study_files(settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[
     """What :func:`write_report` needs, from the study's settings and the files of the rule.
 
     Args:
-        settings: ``name, title, synthetic, experiments, tables, figures, counts, config, benchmarks`` as in
+        settings: ``name, title, synthetic, experiments, readings, tables, figures, counts, config, benchmarks`` as in
             :func:`write_report`, and ``prepared``: [[dataset, preparation], ...].
         inputs: ``clips, problems, classes, quality`` (one file per prepared dataset, in order), ``faces, keyframes,
             flow`` (one per subject, in ``.../{dataset}/{preparation}/{stage}/``), ``flow_images`` (the cache of each
@@ -57,6 +57,7 @@ def study_files(settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[
             for name in ("name", "title", "synthetic", "experiments", "tables", "counts", "config", "benchmarks")
         },
         "versions": versions(),
+        "readings": settings.get("readings", {}),
         "figures": settings.get("figures", {}),
         "figure_tables": dict(zip(settings.get("figures", {}), figures_made, strict=True)),
         **{name: per_dataset(name) for name in ("clips", "problems", "classes", "quality")},
@@ -84,7 +85,8 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
             ({software: version}); ``clips, quality, problems`` ({dataset: table}, ``problems`` may be None);
             ``faces, keyframes, flows`` ({dataset: one file per subject, in the same order}); ``predictions, metrics,
             curves, accuracy_train`` (tables of the study); ``benchmarks`` (folder of Snakemake's benchmarks,
-            ``{stage}/**/*.tsv``). Optional: ``experiments`` (as in ``config``, floors included), ``counts``
+            ``{stage}/**/*.tsv``). Optional: ``experiments`` (as in ``config``, floors included), ``readings``
+            ({experiment: what its system was rebuilt from, if not the paper}), ``counts``
             ({experiment: rows ``label, expected, found``}), ``classes`` ({dataset: table}), ``flow_images`` ({dataset:
             cache}), ``tables`` ({table of variants: title}), ``variants`` ({table of variants: its CSV}), ``figures``
             ({figure: settings of :meth:`merflow.study.Study.figure_settings`}), ``figure_tables`` ({figure: its CSV}),
