@@ -10,7 +10,8 @@ def code_hash(script):
 
 def network_code(experiment):
     """Hash of the training of an experiment's network, of its own file and of no other network's."""
-    return code_hash("train_clip_network") + "-" + hash_of(network_source(study.experiments[experiment]["system"]))
+    own = hash_of(network_source(study.experiments[experiment]["system"]))
+    return f"{code_hash('train_clip_network')}-{own}"
 
 
 def drawn(wildcards):
