@@ -29,7 +29,7 @@ FAST = {
     "msjfn": {"epochs": 8, "patience": 8, "learning_rate": 3e-3, "side": 28, "width": 4},
     "mersiamc3d": {"epochs": 8, "patience": 8, "learning_rate": 3e-3, "side": 16, "width": 4, "prior_epochs": 2},
 }
-SHAPES = {"flow-image": (3, 28, 28), "flows": (3, 5, 28, 28)}
+SHAPES = {"flow-image": (3, 28, 28), "flows": (3, 4, 16, 16)}
 
 
 def train(caches, system, folder, fold, seed=0, changes=None, code="", **settings):

@@ -1,5 +1,11 @@
 """Networks on flow images through the workflow: as experiments, as floors, one job per fold."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import pandas as pd
 import pytest
 import trees
@@ -90,6 +96,38 @@ def test_a_changed_network_reruns_its_folds_and_no_other_training(study):
     file.write_text(text)
     assert len([job for job in jobs if job.startswith("Train the fold") and "shallow" in job]) == 3
     assert not any(job.startswith(("Run the floor", "List", "Gather the flow")) for job in jobs)
+
+
+def test_a_killed_run_goes_on_from_its_checkpoints_with_the_same_bits(study, tmp_path):
+    """SIGKILL of the whole run once the pairs of a fold are learnt; the same command, after --unlock, does the rest."""
+    folder, _, config = study
+    network = {"side": 28, "width": 4, "epochs": 150, "patience": 150, "prior_epochs": 2, "refit": False}
+    mine = {"system": "mersiamc3d", "micro": "flows", "network": network, "protocol": "subject-kfold", "folds": 2}
+    config = config | {"experiments": {"mine": mine}, "floors": ["majority"]}
+    (tmp_path / "killed.yaml").write_text(yaml.safe_dump(config | {"study": "killed"}))
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--no-hooks", "--rerun-incomplete"]
+    command += ["--configfile", str(tmp_path / "killed.yaml")]
+    folds = folder / "results/killed/experiments/mine/folds"
+    run = subprocess.Popen(command, cwd=folder, start_new_session=True)
+    try:
+        for _ in range(600):
+            if list(folds.rglob("checkpoints/1.safetensors")) or run.poll() is not None:
+                break
+            time.sleep(0.2)
+        assert run.poll() is None, "it is at work on the classes"
+    finally:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+    (state,) = folds.rglob("checkpoints/1.safetensors")
+    assert not (state.parents[1] / "predictions.csv").exists()
+    snakemake(folder, "--unlock", config=config | {"study": "killed"})
+    snakemake(folder, "--rerun-incomplete", config=config | {"study": "killed"})
+    logs = [log.read_text() for log in (folder / "results/logs/fold/killed/mine").rglob("*/*.log")]
+    assert len(logs) == 2 and sum("pairs: goes on after epoch 2" in log for log in logs) == 1
+    assert not list(folds.rglob("checkpoints"))
+    snakemake(folder, config=config | {"study": "whole"})
+    for name in ("predictions.csv", "curves.csv", "accuracy_train.csv", "metrics.csv"):
+        assert (folder / "results/killed" / name).read_bytes() == (folder / "results/whole" / name).read_bytes(), name
 
 
 def test_the_study_of_megc2019_names_what_its_comments_promise(tmp_path):

@@ -9,9 +9,8 @@ def code_hash(script):
 
 
 def network_code(experiment):
-    """Hash of the training of an experiment's network, of its own file and of no other network's."""
-    own = hash_of(network_source(study.experiments[experiment]["system"]))
-    return f"{code_hash('train_clip_network')}-{own}"
+    """Hash of the file of an experiment's network, and of no other network's."""
+    return hash_of(network_source(study.experiments[experiment]["system"]))
 
 
 def drawn(wildcards):

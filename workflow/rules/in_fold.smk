@@ -44,7 +44,8 @@ rule train_clip_network:
     conda:
         "../../envs/learn.yaml"
     params:
-        code=lambda wildcards: network_code(wildcards.in_fold),
+        code=code_hash("train_clip_network"),
+        network=lambda wildcards: network_code(wildcards.in_fold),
         settings=lambda wildcards: study.network_settings(wildcards.in_fold, wildcards.seed),
         fold=lambda wildcards: study.folds(wildcards.in_fold)[wildcards.fold],
     message:

@@ -18,5 +18,5 @@ with job(snakemake):
         settings=snakemake.params.settings,
         seed=int(snakemake.wildcards.seed),
         fold=snakemake.params.fold,
-        code=snakemake.params.code,
+        code=f"{snakemake.params.code} {snakemake.params.network}",
     )
