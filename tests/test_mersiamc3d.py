@@ -190,6 +190,14 @@ def test_time_is_read(tmp_path):
     assert not torch.allclose(model(clip), model(clip.flip(2)))
 
 
+def test_the_first_pooling_leaves_time_alone():
+    model, frames = made().eval(), []
+    for layer in model.branch.layers:
+        layer.register_forward_hook(lambda _, given, __: frames.append(given[0].shape[2:]))
+    model(torch.zeros(1, 3, 8, 32, 32))
+    assert frames == [(8, 32, 32), (8, 16, 16), (4, 8, 8), (2, 4, 4)]
+
+
 def test_flow_images_have_no_key_frames(tmp_path):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=3))
     with h5py.File(cache, "r+") as file:
