@@ -20,7 +20,7 @@ from merflow.files import whole
 log = logging.getLogger(__name__)
 
 EVERY = 30.0
-"""Seconds of training that a kill may cost at most."""
+"""Seconds from one state to the next, at least; states are written between epochs."""
 
 
 class Checkpoints:

@@ -16,7 +16,7 @@ SIDE = 28
 """Side of the images of the field's shallow networks, and of the floors, in pixels."""
 READS = {
     "flow-image": "u, v and strain between onset and apex, ``[3, side * side]``",
-    "flows": "the same between onset and each key-frame, ``[3, M * side * side]``",
+    "flows": "the same to each key-frame, from where ``flow.reference`` says, ``[3, M * side * side]``",
     "key-frames": "grey key-frames, scaled, less their mean over the clip, ``[1, M * side * side]``",
 }
 """What can be read, with the shape of a clip."""

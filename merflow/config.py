@@ -80,7 +80,7 @@ def settle(settings: Mapping[str, Any]) -> dict[str, Any]:
         ConfigError: as :func:`load_config`.
     """
     schema = _schema()
-    settings = _methods_as_blocks(_labels_as_text(settings))
+    settings = _labels_as_text(settings)
     problems = sorted(set(_schema_problems(settings, schema)))
     if problems:
         raise ConfigError(_listed(problems))
@@ -149,11 +149,9 @@ def _loss_problems(settings: Mapping[str, Any], given: Mapping[str, set[str]]) -
     for name, experiment in settings["experiments"].items():
         if experiment["loss"]["name"] != "cross-entropy":
             continue
-        unused = sorted(given.get(name, ()))
-        if experiment["system"] in NETWORKS or experiment["system"] in LEARNED:
-            unused += [f"grid: {key}" for key in experiment["grid"] if key in ("loss.alpha", "loss.gamma")]
-        for key in unused:
-            where = key if key.startswith("grid") else f"loss.{key}"
+        unused = [f"loss.{key}" for key in sorted(given.get(name, ()))]
+        unused += [f"grid: {key}" for key in experiment["grid"] if key in ("loss.alpha", "loss.gamma")]
+        for where in unused:
             yield f"experiments.{name}.{where}: cross-entropy has no such parameter; give loss: {{name: focal}} too"
 
 
@@ -454,9 +452,9 @@ def _cross_problems(settings: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{here}.micro: no dataset {dataset!r}; there are: {', '.join(datasets)}"
             elif datasets[dataset]["kind"] != "micro":
                 yield f"{here}.micro: dataset {dataset!r} is of kind {datasets[dataset]['kind']}, expected micro"
-        images = [d for d in micro_datasets(experiment) if datasets.get(d, {}).get("layout") == "flow-images"]
         if experiment["system"] not in LEARNED:
             continue
+        images = [d for d in micro_datasets(experiment) if datasets.get(d, {}).get("layout") == "flow-images"]
         if images and "spatial" in experiment["branches"]:
             yield f"{here}.branches: {images[0]!r} holds flow images and no frames; give branches: [temporal]"
         if experiment["macro"] == NO_MACRO:

@@ -142,7 +142,7 @@ def test_a_state_that_cannot_be_written_stops_nothing(tmp_path, caplog):
     assert "training goes on without" in caplog.text
 
 
-def test_states_are_written_no_more_often_than_asked(tmp_path, monkeypatch):
+def test_states_are_written_no_more_often_than_asked(tmp_path):
     times = iter(range(0, 1000, 10))
     states = Checkpoints(tmp_path, every=35, clock=lambda: next(times))
     assert [states.due() for _ in range(9)] == [False, False, False, True] * 2 + [False]

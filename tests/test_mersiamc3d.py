@@ -184,7 +184,7 @@ def test_clips_of_any_length(reads, channels, frames):
     assert made(reads=reads)(torch.zeros(2, channels, frames, 20, 20)).shape == (2, 3)
 
 
-def test_time_is_read(tmp_path):
+def test_time_is_read():
     """Another order of the same frames is another clip: the network is no bag of frames."""
     model, clip = made().eval(), rows(2).x
     assert not torch.allclose(model(clip), model(clip.flip(2)))

@@ -11,6 +11,9 @@ from conftest import REPO
 pytestmark = pytest.mark.slow  # Half an hour on two cores.
 SYSTEMS = {"tsdgcn", "msjfn", "mersiamc3d", "ststnet", "off-apexnet", "majority", "linear-svm", "softmax"}
 
+GATE = 1.5 / 5
+"""One and a half times chance, of five classes."""
+
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
@@ -29,8 +32,8 @@ def test_every_system_beats_the_majority_floor_with_its_interval(study):
     assert set(low.index) == SYSTEMS
     majority = metrics[metrics["experiment"] == "majority"].groupby("metric")["ci_high"].max()
     for system in SYSTEMS - {"majority"}:
-        assert low[system] > majority.max(), system
-    assert low["majority"] <= majority.max(), "a constant answer fails the gate"
+        assert low[system] > max(majority.max(), GATE), system
+    assert majority.max() < GATE, "a constant answer fails the gate"
 
 
 def test_all_pairs_of_systems_are_compared_on_the_same_clips(study):
