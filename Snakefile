@@ -8,6 +8,8 @@ from snakemake.utils import min_version
 
 from merflow.codehash import code_hash as hash_of
 from merflow.config import load_config
+from merflow.devices import VARIABLE as DEVICE
+from merflow.devices import gpus_of_a_job
 from merflow.errors import MerflowError
 from merflow.headline import headline
 from merflow.job import THREADS
@@ -24,6 +26,7 @@ try:
     study.check()
 except MerflowError as error:
     raise WorkflowError(str(error)) from None
+os.environ[DEVICE] = config["device"]
 
 
 pathvars:

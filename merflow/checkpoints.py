@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from merflow.devices import device
 from merflow.files import whole
 
 log = logging.getLogger(__name__)
@@ -137,18 +138,15 @@ def _under(tensors: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:
 
 
 def _generators() -> dict[str, Tensor]:
-    """States of torch's generators, of the CPU and of each GPU."""
+    """States of torch's generators, of the CPU and of this job's GPU, which may be another one when it goes on."""
     states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states |= {f"cuda:{place}": state for place, state in enumerate(torch.cuda.get_rng_state_all())}
-    return states
+    return states | ({"cuda": torch.cuda.get_rng_state(device())} if device().type == "cuda" else {})
 
 
 def _set_generators(states: Mapping[str, Tensor]) -> None:
     torch.set_rng_state(states["cpu"])
-    for name, state in states.items():
-        if name != "cpu":
-            torch.cuda.set_rng_state(state, name)
+    if "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device())
 
 
 def _digest(made_of: Any) -> str:

@@ -18,12 +18,13 @@ from torch import nn
 
 from merflow.checkpoints import Checkpoints
 from merflow.clip_images import read_clip_images
+from merflow.devices import device
 from merflow.finetune import Samples, fold_answers, folds_of, write_answers
 from merflow.losses import make_loss
 from merflow.protocols import Fold
 from merflow.selection import settled, trained_parts
 from merflow.signals import centred
-from merflow.training import Rows, Schedule, device, fit, repeatable, scores_of
+from merflow.training import Rows, Schedule, fit, repeatable, scores_of
 from merflow.variants import varied
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ def train_fold(
     answers = []
     about = json.dumps({**settings, "code": code, "seed": seed, "fold": fold}, sort_keys=True)
     made_of = samples.rows, samples.labels, [part.parts for part in parts]
-    checkpoints = Checkpoints(predictions.parent / "checkpoints", about, str(device()), *made_of)
+    checkpoints = Checkpoints(predictions.parent / "checkpoints", about, device().type, *made_of)
     if number is None:
         log.warning("no clip of %s came through; the fold is empty", fold)
     else:
@@ -122,7 +123,7 @@ def _fit(
     samples: Samples, part: Fold, seed: tuple[int, ...], settings: Mapping[str, Any], checkpoints: Checkpoints
 ) -> Trained:
     train_labels, validation_labels = part.training_labels(samples.labels)
-    place, classes, own = device(seed[1]), len(samples.classes), settings["network"]
+    place, classes, own = device(), len(samples.classes), settings["network"]
     # Rows of pixels, standardised by those that train: the rows of a key-frame sequence share one picture and divisor.
     images = torch.from_numpy(centred(samples.rows, part.train)).unflatten(2, (-1, settings["side"], settings["side"]))
     images = images.squeeze(2) if settings["reads"] == "flow-image" else images

@@ -9,12 +9,13 @@ import h5py
 import numpy as np
 import torch
 
+from merflow.devices import device
 from merflow.errors import ConfigError, InputError
 from merflow.files import whole
 from merflow.graph import Graph
 from merflow.pretrain import load_network
 from merflow.signals import ROWS_PER_FLOW, flow_signal, grey_signal
-from merflow.training import device, repeatable
+from merflow.training import repeatable
 
 log = logging.getLogger(__name__)
 

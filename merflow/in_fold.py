@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from merflow.checkpoints import Checkpoints
 from merflow.clips import database
+from merflow.devices import device
 from merflow.errors import InputError
 from merflow.finetune import Samples, fold_answers, folds_of, fuse, lesson, write_answers
 from merflow.graph import Graph
@@ -32,7 +33,7 @@ from merflow.pretrain import load_network, macro_images
 from merflow.protocols import Fold, hold_out
 from merflow.selection import settled
 from merflow.signals import ROWS_PER_FLOW, centred, flow_signal, grey_signal
-from merflow.training import Rows, Schedule, class_numbers, device, fit, repeatable, scores_of
+from merflow.training import Rows, Schedule, class_numbers, fit, repeatable, scores_of
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ def train_fold(
     number = next((n for n, part in enumerate(parts) if part.name == fold), None)
     about = json.dumps({**settings, "code": code, "seed": seed, "fold": fold}, sort_keys=True)
     made_of = samples.rows, samples.labels, [part.parts for part in parts], [plan.digest for plan in plans]
-    checkpoints = Checkpoints(predictions.parent / "checkpoints", about, str(device()), *made_of)
+    checkpoints = Checkpoints(predictions.parent / "checkpoints", about, device().type, *made_of)
     answers = []
     if number is None:
         log.warning("no clip of %s came through; the fold is empty", fold)

@@ -15,13 +15,14 @@ from safetensors import SafetensorError, safe_open
 from torch.nn import functional
 
 from merflow.checkpoints import Checkpoints
+from merflow.devices import device
 from merflow.errors import InputError
 from merflow.graph import Graph
 from merflow.models.sgcn import SGCN
 from merflow.protocols import hold_out
 from merflow.signals import grey_signal
 from merflow.tables import ACCURACY_TRAIN, CURVES, read_table, write_table
-from merflow.training import Rows, Schedule, class_numbers, device, evaluate, fit, repeatable
+from merflow.training import Rows, Schedule, class_numbers, evaluate, fit, repeatable
 from merflow.weights import write_weights
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ def pretrain(
     train, held = hold_out(subjects, labels, share=settings["validation"], seed=seed)
     x, y = torch.from_numpy(images).to(device()), torch.from_numpy(labels).to(device())
     log.info("%d images train, %d choose the epoch, %d classes", len(train), len(held), len(classes))
-    about = code, plan.digest, json.dumps(dict(settings), sort_keys=True), str(device())
+    about = code, plan.digest, json.dumps(dict(settings), sort_keys=True), device().type
     checkpoints = Checkpoints(weights.with_name(f"{weights.stem}.checkpoints"), *about)
     with repeatable(seed):
         model = SGCN(plan, len(classes), dropout=settings["dropout"]).to(device())

@@ -85,11 +85,6 @@ def class_numbers(labels: Sequence[str], classes: Sequence[str], source: Path) -
     return np.array([places[label] for label in labels], dtype=np.int64)
 
 
-def device(turn: int = 0) -> torch.device:
-    """Where networks run: the GPU where torch finds one, else the CPU; of several GPUs, jobs take them by ``turn``."""
-    return torch.device("cuda", turn % torch.cuda.device_count()) if torch.cuda.is_available() else torch.device("cpu")
-
-
 @contextmanager
 def repeatable(*seed: int) -> Iterator[None]:
     """One thread, and torch's generator at ``seed``; both as before afterwards."""

@@ -20,7 +20,7 @@ from merflow.errors import ConfigError, InputError
 from merflow.metrics import bootstrap_subjects
 from merflow.models.registry import NETWORKS, option_schemas, own_settings, plan, source
 from merflow.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, read_table
-from merflow.training import Rows, Schedule, device, fit, repeatable
+from merflow.training import Rows, Schedule, fit, repeatable
 
 NETWORK = {"refit": False, "weight_decay": 0.0, "validation": 0.2}
 FAST = {
@@ -311,13 +311,6 @@ def test_caches_with_other_numbers_of_key_frames_do_not_fit_together(tmp_path):
         file["flow"] = flow
     with pytest.raises(InputError, match="the caches differ in their numbers of key-frames"):
         read_clip_images([one, two], CLASSES, reads="flows")
-
-
-def test_of_several_gpus_folds_take_them_in_turn(monkeypatch):
-    assert device(3) == torch.device("cpu") or torch.cuda.is_available()
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert [str(device(turn)) for turn in (0, 1, 2, 5)] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
 
 
 def test_a_network_that_supervises_itself_is_asked_for_its_loss():

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from merflow.devices import device
 from merflow.tvl1 import INNER, MEDIAN, OUTER, SMALLEST
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ _SORT_FIVE = ((0, 1), (3, 4), (2, 4), (2, 3), (1, 4), (0, 3), (0, 2), (1, 3), (1
 @torch.no_grad()
 def solve(first: np.ndarray, second: np.ndarray, start: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
     """TV-L1 of N pairs, as :mod:`merflow.tvl1` defines it."""
-    place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    place = device()
     count, height, width = first.shape
     together = max(1, _PIXELS_AT_ONCE // (height * width)) if place.type == "cuda" else 1
     log.info("%d pairs on %s", count, place)

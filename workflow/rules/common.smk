@@ -13,6 +13,16 @@ def network_code(experiment):
     return hash_of(network_source(study.experiments[experiment]["system"]))
 
 
+def gpus(wildcards):
+    """GPUs of a job that trains or applies a network."""
+    return gpus_of_a_job(config["device"])
+
+
+def gpus_of_flow(wildcards):
+    """GPUs of a job that computes flow; one of the backends can use one."""
+    return gpus(wildcards) if config["preparations"][wildcards.prep]["flow"]["backend"] == "torch" else 0
+
+
 def drawn(wildcards):
     """The folder that make_demo fills, for a demo dataset; a user's own footage is watched through `source`."""
     return f"<results>/data/{wildcards.dataset}/source/{wildcards.subject}" if study.is_demo(wildcards.dataset) else []

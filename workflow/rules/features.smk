@@ -11,6 +11,8 @@ rule extract_features:
         "<benchmarks>/features/{prep}/{macro}/{weights}/{dataset}-{signal}.tsv"
     conda:
         "../../envs/learn.yaml"
+    resources:
+        gpu=gpus,
     params:
         code=code_hash("extract_features"),
         settings=lambda wildcards: {"signal": wildcards.signal},

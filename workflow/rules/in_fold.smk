@@ -17,6 +17,8 @@ rule train_fold:
         in_fold=one_of(study.graphs_in_fold),
     conda:
         "../../envs/learn.yaml"
+    resources:
+        gpu=gpus,
     params:
         code=code_hash("train_fold"),
         settings=lambda wildcards: study.fold_settings(wildcards.in_fold, wildcards.seed),
@@ -43,6 +45,8 @@ rule train_clip_network:
         in_fold=one_of(study.clip_networks),
     conda:
         "../../envs/learn.yaml"
+    resources:
+        gpu=gpus,
     params:
         code=code_hash("train_clip_network"),
         network=lambda wildcards: network_code(wildcards.in_fold),

@@ -11,6 +11,8 @@ rule pretrain_sgcn:
         "<benchmarks>/pretrain/{macro}/{prep}/{weights}.tsv"
     conda:
         "../../envs/learn.yaml"
+    resources:
+        gpu=gpus,
     params:
         code=code_hash("pretrain_sgcn"),
         settings=lambda wildcards: study.weights(wildcards.weights)["settings"],
