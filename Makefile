@@ -3,10 +3,14 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 BIN := .venv/bin
 
-.PHONY: run test test-all lint clean
+.PHONY: run resume test test-all lint clean
 run: .venv/installed
 	@$(BIN)/snakemake --cores $(CORES) --quiet host reason --no-hooks
 	@$(BIN)/python -m merflow.headline
+
+# Go on with a run that was killed, whatever command began it.
+resume: .venv/installed
+	@$(BIN)/python -m merflow.resume
 
 test: .venv/installed lint
 	$(BIN)/pytest -q -n $(CORES) --dist loadfile

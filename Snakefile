@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 from snakemake.utils import min_version
 
 from merflow.codehash import code_hash as hash_of
@@ -14,6 +15,7 @@ from merflow.errors import MerflowError
 from merflow.headline import headline
 from merflow.job import THREADS
 from merflow.models.registry import source as network_source
+from merflow.runs import Watcher
 from merflow.study import Study
 
 min_version("9.20")
@@ -27,6 +29,13 @@ try:
 except MerflowError as error:
     raise WorkflowError(str(error)) from None
 os.environ[DEVICE] = config["device"]
+logger.addFilter(
+    Watcher(
+        typed_in=workflow.workdir_init,
+        resume="make resume" if Path.cwd() == HERE else f"python -m merflow.resume {Path.cwd()}",
+        real=lambda: workflow.is_main_process and not workflow.dryrun and not workflow.touch,
+    )
+)
 
 
 pathvars:

@@ -1,13 +1,17 @@
 """What surrounds every script: a log that a newcomer can read, fixed threads, one clear message on failure."""
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from merflow.claims import claim
 from merflow.errors import MerflowError
+from merflow.files import digest
 
 THREADS = {
     # One thread a job: jobs run side by side, and results do not depend on the number of cores.
@@ -30,9 +34,37 @@ THREADS = {
 def job(snakemake: Any) -> Iterator[logging.Logger]:
     """Run a script's work: log to the rule's log file, and turn an error into one message there and on stderr.
 
+    Where a job of a killed run is still at the same work, it is waited for, and the script ends with nothing to do.
+
     Args:
-        snakemake: the object that Snakemake gives to a script; only ``rule``, ``log`` and ``wildcards`` are used.
+        snakemake: the object that Snakemake gives to a script; only ``rule``, ``log``, ``input``, ``output``,
+            ``params`` and ``wildcards`` are used.
     """
+    if not len(snakemake.log):
+        with _logged(snakemake) as log:
+            yield log
+        return
+    claimed = claim(Path(snakemake.log[0]).with_suffix(".claim"), _made_of(snakemake), snakemake.output)
+    with claimed as work:
+        if not work:
+            print(f"merflow: {snakemake.rule} {_where(snakemake)}: done by a job of the killed run", file=sys.stderr)
+            sys.exit(0)
+        with _logged(snakemake) as log:
+            yield log
+
+
+def _made_of(snakemake: Any) -> str:
+    """What decides a job's outputs: its rule, its parameters, and its inputs by their times and sizes."""
+    states = [(name, os.stat(name).st_mtime_ns, os.stat(name).st_size) for name in snakemake.input]
+    return digest(snakemake.rule, dict(snakemake.wildcards.items()), dict(snakemake.params.items()), states)
+
+
+def _where(snakemake: Any) -> str:
+    return " ".join(f"{name}={value}" for name, value in snakemake.wildcards.items())
+
+
+@contextmanager
+def _logged(snakemake: Any) -> Iterator[logging.Logger]:
     stream = open(snakemake.log[0], "w", encoding="utf-8") if len(snakemake.log) else sys.stderr  # noqa: SIM115
     logging.basicConfig(
         stream=stream,
@@ -42,7 +74,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
         force=True,
     )
     log = logging.getLogger(snakemake.rule)
-    where = " ".join(f"{name}={value}" for name, value in snakemake.wildcards.items())
+    where = _where(snakemake)
     try:
         log.info("start %s", where)
         yield log

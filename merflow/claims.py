@@ -1,0 +1,70 @@
+"""One writer for the outputs of a job, even where the driver of the run was killed and its jobs were not.
+
+A job that lives on after its driver goes on to write its files. The run that is started anew plans the same job; its
+process finds the claim taken, waits, and has nothing to do once the first has finished. The claim is a lock of the
+kernel on a file, so a job that was killed holds nothing.
+"""
+
+import fcntl
+import os
+import socket
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+DONE = "done"
+
+
+@contextmanager
+def claim(file: Path, made_of: str, outputs: Iterable[str | Path]) -> Iterator[bool]:
+    """Hold the right to write ``outputs``, waiting for whoever has it.
+
+    Yields whether there is work: False where the process that was waited for has made the same outputs of the same
+    things. The file is there while a job is at work, and after one that was killed.
+
+    Args:
+        file: the claim; one for each job.
+        made_of: digest of everything that decides the outputs.
+        outputs: what the job writes.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        held = open(file, "a+", encoding="utf-8")  # noqa: SIM115
+        try:
+            _lock(held)
+            held.seek(0)
+            if held.read().split() == [DONE, made_of] and all(os.path.exists(output) for output in outputs):
+                yield False
+                return
+            if os.fstat(held.fileno()).st_nlink:
+                _write(held, f"process {os.getpid()} on {socket.gethostname()}")
+                try:
+                    yield True
+                    _write(held, f"{DONE} {made_of}")
+                finally:
+                    file.unlink(missing_ok=True)
+                return
+            # Removed by the process that was waited for, which failed or made other things: claim anew.
+        finally:
+            held.close()
+
+
+def _lock(held: TextIO) -> None:
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        held.seek(0)
+        owner = held.read().strip() or "another process"
+        print(f"merflow: waiting for {owner}, which is at the same job ({held.name})", file=sys.stderr, flush=True)
+        fcntl.flock(held, fcntl.LOCK_EX)
+    except OSError:  # A file system without locks: Snakemake's own lock is all there is.
+        pass
+
+
+def _write(held: TextIO, text: str) -> None:
+    held.seek(0)
+    held.truncate()
+    held.write(text)
+    held.flush()

@@ -1,0 +1,39 @@
+"""`python -m merflow.resume [FOLDER]`: go on with the run that was killed in this folder, with the same command."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from merflow.runs import FOLDER, runs
+
+
+def main(arguments: list[str]) -> int:
+    """Unlock the folder and run the command of the last killed run again; the exit status of that."""
+    folder = Path(arguments[0]) if arguments else Path()
+    alive, killed = runs(folder / FOLDER)
+    if alive:
+        run = alive[-1][0]
+        print(
+            f"merflow: `{run.command}` is still at work, since {run.began}, process {run.process} on {run.host}: "
+            "there is nothing to resume.",
+            file=sys.stderr,
+        )
+        return 1
+    if not killed:
+        print(f"merflow: no killed run in {folder.resolve()}; type the command of your run.", file=sys.stderr)
+        return 1
+    run = killed[-1][0]
+    if not Path(run.folder).is_dir():
+        print(f"merflow: {run.folder}, where `{run.command}` was typed, is gone.", file=sys.stderr)
+        return 1
+    print(f"merflow: going on with `{run.command}`, begun {run.began}", flush=True)
+    command = [sys.executable, "-m", "snakemake", *run.arguments]
+    for extra in (["--unlock", "--quiet", "all"], []):
+        done = subprocess.run([*command, *extra], cwd=run.folder)
+        if done.returncode:
+            return done.returncode
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

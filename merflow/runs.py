@@ -1,0 +1,140 @@
+"""What a run leaves behind if it is killed: Snakemake's lock, and a record by which `python -m merflow.resume` goes on.
+
+The record is a file that the run holds locked for as long as it lives, so that a killed run and one at work can be told
+from each other, with no question of whose process number it was.
+"""
+
+import atexit
+import fcntl
+import json
+import logging
+import os
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TextIO
+
+FOLDER = Path(".snakemake") / "merflow-runs"
+"""Records, one for each run, in the folder that Snakemake works in."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.
+
+    Attributes:
+        arguments: of the command ``snakemake``.
+        folder: where it was typed.
+        began: local time.
+        process: number of the driver.
+        host: its machine.
+    """
+
+    arguments: list[str]
+    folder: str
+    began: str
+    process: int
+    host: str
+
+    @property
+    def command(self) -> str:
+        """The command as it was typed."""
+        return shlex.join(["snakemake", *self.arguments])
+
+
+def runs(folder: Path) -> tuple[list[tuple[Run, Path]], list[tuple[Run, Path]]]:
+    """Runs at work and killed runs whose records lie in ``folder``, each in the order in which they began."""
+    alive, killed = [], []
+    for file in sorted(folder.glob("*.json")):
+        try:
+            with open(file, encoding="utf-8") as record:
+                found = alive if _is_held(record) else killed
+                found.append((Run(**json.load(record)), file))
+        except (OSError, ValueError, TypeError):  # Removed meanwhile, or cut off by a full disk: it says nothing.
+            continue
+    return sorted(alive, key=_when), sorted(killed, key=_when)
+
+
+def _when(entry: tuple[Run, Path]) -> str:
+    return entry[0].began
+
+
+def _is_held(record: TextIO) -> bool:
+    try:
+        fcntl.flock(record, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    fcntl.flock(record, fcntl.LOCK_UN)
+    return False
+
+
+def record_run(folder: Path, typed_in: str) -> None:
+    """Write the record of this process's run, locked; it goes away when the process ends by itself."""
+    run = Run(sys.argv[1:], typed_in, time.strftime("%Y-%m-%d %H:%M:%S"), os.getpid(), socket.gethostname())
+    folder.mkdir(parents=True, exist_ok=True)
+    for old, file in runs(folder)[1]:  # It has been gone on with.
+        if (old.arguments, old.folder) == (run.arguments, run.folder):
+            file.unlink(missing_ok=True)
+    file = folder.resolve() / f"{run.host}-{run.process}.json"
+    record = open(file, "w", encoding="utf-8")  # noqa: SIM115
+    try:
+        fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # A file system without locks: no record is better than one that seems to be of a killed run.
+        record.close()
+        file.unlink(missing_ok=True)
+        return
+    json.dump(asdict(run), record)
+    record.flush()
+
+    def remove() -> None:
+        file.unlink(missing_ok=True)
+        record.close()
+
+    atexit.register(remove)
+
+
+def explain_lock(folder: Path, resume: str) -> str:
+    """What to say where Snakemake finds its folder locked; ``resume`` is the command that goes on."""
+    alive, killed = runs(folder)
+    if alive:
+        run = alive[-1][0]
+        return (
+            f"merflow: another run is at work on these files: `{run.command}`, since {run.began}, process "
+            f"{run.process} on {run.host}. Wait for it, or stop it with Ctrl-C (kill -INT {run.process}); what is "
+            "finished is kept."
+        )
+    kept = "Everything that it finished is kept, and a training goes on from its last checkpoint."
+    if not killed:
+        return (
+            f"merflow: a run was killed and left its lock on these files. {kept} To go on, type\n\n"
+            "    snakemake --unlock\n\nand then the command of your run."
+        )
+    run = killed[-1][0]
+    return (
+        f"merflow: `{run.command}`, begun {run.began}, was killed and left its lock on these files. {kept} To go on, "
+        f"type\n\n    {resume}\n"
+    )
+
+
+class Watcher(logging.Filter):
+    """Sees Snakemake's log pass: records the run when it starts, and says what a lock means where there is one."""
+
+    def __init__(self, typed_in: str, resume: str, real: Callable[[], bool]) -> None:
+        """``typed_in``: folder of the command; ``resume``: the command that goes on; ``real``: whether jobs are run."""
+        super().__init__()
+        self._typed_in, self._resume, self._real, self._recorded = typed_in, resume, real, False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let everything pass; a message of a lock is replaced."""
+        if getattr(getattr(record, "event", None), "name", "") == "RUN_INFO" and not self._recorded and self._real():
+            self._recorded = True
+            record_run(FOLDER, self._typed_in)
+        elif "Directory cannot be locked" in str(record.msg) and self._real():
+            record.msg, record.args = explain_lock(FOLDER, self._resume), ()
+        return True

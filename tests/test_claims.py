@@ -1,0 +1,129 @@
+"""Claims: one writer for the outputs of a job, whoever is killed and whenever."""
+
+import os
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from conftest import REPO
+from merflow.claims import claim
+from merflow.job import job
+
+JOB = """
+import sys, time
+from pathlib import Path
+from merflow.claims import claim
+folder, name, made_of, seconds, fails = Path(sys.argv[1]), *sys.argv[2:4], float(sys.argv[4]), sys.argv[5] == "fails"
+with claim(folder / "job.claim", made_of, [folder / "out"]) as work:
+    print("works" if work else "nothing to do", flush=True)
+    if work:
+        time.sleep(seconds)
+        if fails:
+            sys.exit(1)
+        with open(folder / "writers", "a") as file:
+            print(name, file=file)
+        (folder / "out").touch()
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    jobs = []
+
+    def begin(name, made_of="same", seconds=0.0, fails=""):
+        command = [sys.executable, "-c", JOB, str(tmp_path), name, made_of, str(seconds), fails]
+        jobs.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPO))
+        return jobs[-1]
+
+    yield begin
+    for one in jobs:
+        one.kill()
+        one.communicate()
+
+
+def writers(folder):
+    return (folder / "writers").read_text().split() if (folder / "writers").exists() else []
+
+
+def working(one):
+    assert one.stdout.readline() == "works\n"
+    return one
+
+
+def test_who_waited_for_the_same_work_has_nothing_to_do(tmp_path, start):
+    first = working(start("first", seconds=1.5))
+    out, err = start("second").communicate(timeout=30)
+    assert out == "nothing to do\n"
+    assert f"waiting for process {first.pid} on " in err and "job.claim" in err
+    assert writers(tmp_path) == ["first"] and not (tmp_path / "job.claim").exists()
+
+
+@pytest.mark.parametrize("case", ["other work", "failed", "outputs gone"])
+def test_who_waited_works_where_the_first_left_nothing_of_use(tmp_path, start, case):
+    first = working(start("first", seconds=1.5, fails="fails" if case == "failed" else ""))
+    second = start("second", "other" if case == "other work" else "same")
+    if case == "outputs gone":
+        assert "waiting" in second.stderr.readline()
+        os.kill(second.pid, 19)  # SIGSTOP: it looks after the outputs were taken away
+        first.wait(30)
+        (tmp_path / "out").unlink()
+        os.kill(second.pid, 18)
+    assert second.communicate(timeout=30)[0] == "works\n"
+    assert writers(tmp_path) == {"failed": ["second"]}.get(case, ["first", "second"])
+
+
+def test_a_killed_job_holds_nothing(tmp_path, start):
+    first = working(start("first", seconds=60))
+    first.kill()
+    first.wait()
+    assert (tmp_path / "job.claim").read_text().startswith(f"process {first.pid} on ")
+    out, err = start("second").communicate(timeout=30)
+    assert (out, err) == ("works\n", "") and not (tmp_path / "job.claim").exists()
+
+
+def test_of_many_at_once_one_works_at_a_time(tmp_path, start):
+    jobs = [start(str(n), made_of=str(n), seconds=0.05) for n in range(6)]
+    assert all(one.communicate(timeout=60)[0] == "works\n" for one in jobs)
+    assert sorted(writers(tmp_path)) == [str(n) for n in range(6)]
+    same = [start(f"same {n}", made_of="same", seconds=2) for n in range(4)]
+    answers = [one.communicate(timeout=60)[0] for one in same]
+    assert answers.count("works\n") == 1 and answers.count("nothing to do\n") == 3
+
+
+def test_a_script_ends_well_without_work_where_an_earlier_job_did_it(tmp_path, start, capsys):
+    """`job` claims by what Snakemake gives it; the work of a job of other settings is its own."""
+    source, out, log = tmp_path / "in", tmp_path / "out", tmp_path / "logs" / "x.log"
+    source.write_text("a")
+    log.parent.mkdir()
+    given = SimpleNamespace(rule="r", log=[str(log)], input=[str(source)], output=[str(out)], wildcards={}, params={})
+    child = os.fork()
+    if not child:
+        with job(given):
+            time.sleep(1.0)
+            out.write_text("the orphan's")
+        os._exit(0)
+    while not log.with_suffix(".claim").exists():
+        time.sleep(0.01)
+    with pytest.raises(SystemExit) as ended, job(given):
+        out.write_text("never")
+    assert ended.value.code == 0 and "done by a job of the killed run" in capsys.readouterr().err
+    os.waitpid(child, 0)
+    assert out.read_text() == "the orphan's" and "done" in log.read_text()
+    assert not log.with_suffix(".claim").exists()
+    given.params = {"alpha": 2}
+    with job(given):
+        out.write_text("own")
+    assert out.read_text() == "own"
+
+
+def test_a_job_that_fails_leaves_no_claim_and_no_word_of_being_done(tmp_path):
+    log = tmp_path / "x.log"
+    given = SimpleNamespace(rule="r", log=[str(log)], input=[], output=[str(tmp_path / "o")], wildcards={}, params={})
+    with pytest.raises(ZeroDivisionError), job(given):
+        raise ZeroDivisionError
+    assert not log.with_suffix(".claim").exists()
+    with claim(log.with_suffix(".claim"), "x", []) as work:
+        assert work

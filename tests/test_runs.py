@@ -1,0 +1,137 @@
+"""Records of runs: which are at work, which were killed, and what a lock means."""
+
+import logging
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from conftest import REPO
+from merflow import resume
+from merflow.runs import Watcher, explain_lock, record_run, runs
+
+RUN = """
+import sys, time
+from pathlib import Path
+from merflow.runs import record_run
+sys.argv = ["snakemake", "--cores", "2", *sys.argv[2:]] if len(sys.argv) > 2 else ["snakemake", "--cores", "2"]
+record_run(Path(FOLDER), TYPED)
+print("at work", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    begun = []
+
+    def begin(*arguments):
+        code = RUN.replace("FOLDER", repr(str(tmp_path / "runs"))).replace("TYPED", repr(str(tmp_path)))
+        run = subprocess.Popen(
+            [sys.executable, "-c", code, "x", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=REPO,
+        )
+        begun.append(run)
+        assert run.stdout.readline() == "at work\n"
+        return run
+
+    yield begin
+    for run in begun:
+        run.kill()
+        run.communicate()
+
+
+def kill(run):
+    run.kill()
+    run.wait()
+
+
+def test_a_run_at_work_is_told_from_a_killed_one(tmp_path, start):
+    folder = tmp_path / "runs"
+    assert runs(folder) == ([], [])
+    first, second = start(), start("--configfile", "my study.yaml")
+    assert [run.process for run, _ in runs(folder)[0]] == [first.pid, second.pid] and not runs(folder)[1]
+    kill(second)
+    alive, killed = runs(folder)
+    assert [run.process for run, _ in alive] == [first.pid]
+    assert [run.command for run, _ in killed] == ["snakemake --cores 2 --configfile 'my study.yaml'"]
+    first.communicate("\n")
+    assert first.returncode == 0 and not runs(folder)[0], "a run that ends by itself takes its record away"
+
+
+def test_a_run_that_goes_on_takes_the_record_of_the_killed_one_away(tmp_path, start):
+    for _ in range(2):
+        kill(start())
+    kill(start("other"))
+    assert [run.arguments for run, _ in runs(tmp_path / "runs")[1]] == [["--cores", "2"], ["--cores", "2", "other"]]
+
+
+def test_records_that_are_cut_off_say_nothing(tmp_path, start):
+    kill(start())
+    (tmp_path / "runs" / "a-1.json").write_text('{"arguments": [')
+    (tmp_path / "runs" / "a-2.json").write_text("{}")
+    assert len(runs(tmp_path / "runs")[1]) == 1
+
+
+def test_a_lock_is_explained_by_what_is_there(tmp_path, start):
+    folder = tmp_path / "runs"
+    nobody = explain_lock(folder, "make resume")
+    assert "snakemake --unlock" in nobody and "make resume" not in nobody
+    run = start()
+    busy = explain_lock(folder, "make resume")
+    assert f"process {run.pid} on" in busy and "Wait for it" in busy and "make resume" not in busy
+    kill(run)
+    dead = explain_lock(folder, "make resume")
+    assert "`snakemake --cores 2`, begun 20" in dead and dead.endswith("type\n\n    make resume\n")
+
+
+def test_the_watcher_replaces_the_words_of_a_lock_and_records_real_runs_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recorded = []
+    monkeypatch.setattr("merflow.runs.record_run", lambda *where: recorded.append(where))
+
+    def passed(text, event=None, real=True, watcher=None):
+        record = logging.LogRecord("snakemake", logging.INFO, "", 0, text, (), None)
+        record.event = event and SimpleNamespace(name=event)
+        assert (watcher or Watcher("/typed", "make resume", lambda: real)).filter(record)
+        return record.getMessage()
+
+    assert passed("LockException:\nError: Directory cannot be locked. Please make").startswith(
+        "merflow: a run was killed"
+    )
+    assert passed("Error: Directory cannot be locked.", real=False).startswith("Error"), "a dry run takes no lock"
+    assert passed("Building DAG of jobs...") == "Building DAG of jobs..."
+    passed("stats", "RUN_INFO", real=False)
+    assert not recorded
+    watcher = Watcher("/typed", "make resume", lambda: True)
+    for _ in range(2):
+        passed("stats", "RUN_INFO", watcher=watcher)
+    assert [str(typed) for _, typed in recorded] == ["/typed"]
+
+
+def test_nothing_is_resumed_where_nothing_was_killed(tmp_path, monkeypatch, start, capsys):
+    monkeypatch.setattr(resume, "FOLDER", "runs")
+    assert resume.main([str(tmp_path)]) == 1 and "no killed run" in capsys.readouterr().err
+    run = start()
+    assert resume.main([str(tmp_path)]) == 1 and "still at work" in capsys.readouterr().err
+    kill(run)
+    typed = []
+    monkeypatch.setattr(
+        resume.subprocess, "run", lambda command, cwd: typed.append((command[3:], cwd)) or SimpleNamespace(returncode=0)
+    )
+    assert resume.main([str(tmp_path)]) == 0
+    own = ["--cores", "2"]
+    assert typed == [([*own, "--unlock", "--quiet", "all"], str(tmp_path)), (own, str(tmp_path))]
+
+
+def test_a_file_system_without_locks_has_no_records(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("merflow.runs.fcntl.flock", refuse)
+    record_run(tmp_path / "runs", str(tmp_path))
+    assert not list((tmp_path / "runs").iterdir())
