@@ -41,6 +41,8 @@ class Study:
         self.results = config["results"]
         self._indexes: dict[str, Index] = {}
         self._clips: dict[str, dict[str, list[dict[str, Any]]]] = {}
+        self._folds: dict[str, dict[str, str]] = {}
+        self._labels: dict[str, dict[str, dict[str, str]]] = {}
 
     # --- datasets -----------------------------------------------------------------------------------------------------
 
@@ -311,6 +313,11 @@ class Study:
 
     def labels(self, experiment: str) -> dict[str, dict[str, str]]:
         """Label of each clip, by dataset, where the experiment names a class set or a map of its own; else empty."""
+        if experiment not in self._labels:
+            self._labels[experiment] = self._own_labels(experiment)
+        return self._labels[experiment]
+
+    def _own_labels(self, experiment: str) -> dict[str, dict[str, str]]:
         own = self.experiments[experiment].get("classes")
         if not own or isinstance(own, list):
             return {}
@@ -465,6 +472,11 @@ class Study:
 
     def folds(self, experiment: str) -> dict[str, str]:
         """Name of each fold by its file key, of the subjects with a labelled clip that can be used."""
+        if experiment not in self._folds:
+            self._folds[experiment] = self._fold_names(experiment)
+        return self._folds[experiment]
+
+    def _fold_names(self, experiment: str) -> dict[str, str]:
         classes, labels = self.classes(experiment), self.labels(experiment)
         people = {
             clip.subject

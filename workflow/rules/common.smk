@@ -1,6 +1,7 @@
 """Input functions and helpers of the rules."""
 
 import re
+from functools import cache
 
 
 def code_hash(script):
@@ -8,6 +9,7 @@ def code_hash(script):
     return hash_of(HERE / "workflow" / "scripts" / f"{script}.py")
 
 
+@cache
 def network_code(experiment):
     """Hash of the file of an experiment's network, and of no other network's."""
     return hash_of(network_source(study.experiments[experiment]["system"]))

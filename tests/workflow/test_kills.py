@@ -1,0 +1,178 @@
+"""A run that is killed at random moments ends, after the same command, with the bits of one that was left alone."""
+
+import base64
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import people
+import pytest
+
+from conftest import copy_repository, snakemake
+
+pytestmark = pytest.mark.slow
+MOMENTS = 20
+KEPT = {".csv", ".h5", ".safetensors", ".svg", ".json", ".html"}
+"""Kinds of files that are compared; logs and benchmarks tell of time."""
+TIMES = re.compile(rb"(?s)<section id=\"time\".*?</section>|\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?")
+
+
+def repository(folder: Path) -> Path:
+    """A copy whose trainings leave a checkpoint after every epoch: half a minute is longer than the whole study."""
+    folder = copy_repository(folder)
+    file = folder / "merflow" / "checkpoints.py"
+    text = file.read_text()
+    assert "EVERY = 30.0" in text
+    file.write_text(text.replace("EVERY = 30.0", "EVERY = 0.0"))
+    return folder
+
+
+def settings(folder: Path) -> dict:
+    network = {"side": 28, "width": 8, "epochs": 40, "patience": 40, "refit": False}
+    experiments = {
+        "tsdgcn": {"system": "tsdgcn", "macro": "posed", "micro": "people"},
+        "msjfn": {"system": "msjfn", "micro": "people", "network": network},
+    }
+    return people.config(folder, experiments=experiments, floors=["majority", "softmax"])
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("footage")
+    people.draw(folder / "people", "micro", 3, 2)
+    people.draw(folder / "posed", "macro", 2, 0)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    results = folder / "results"
+    return {
+        str(file.relative_to(results)): TIMES.sub(b"", file.read_bytes())
+        for file in sorted(results.rglob("*"))
+        if file.suffix in KEPT and file.relative_to(results).parts[0] not in ("logs", "benchmarks")
+    }
+
+
+def finished(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Outputs of the jobs that Snakemake knows to be finished, as they lie on the disk."""
+    half = set()
+    for mark in (folder / ".snakemake" / "incomplete").rglob("*"):
+        if mark.is_file() and mark.name != "migration_underway":
+            half.add(
+                base64.urlsafe_b64decode("".join(mark.relative_to(folder / ".snakemake/incomplete").parts)).decode()
+            )
+    states = {}
+    for mark in (folder / ".snakemake" / "metadata").rglob("*"):
+        if mark.is_file():
+            name = "".join(part.lstrip("@") for part in mark.relative_to(folder / ".snakemake/metadata").parts)
+            output = base64.urlsafe_b64decode(name).decode()
+            if output not in half and (folder / output).is_file():
+                state = (folder / output).stat()
+                states[folder / output] = state.st_ino, state.st_mtime_ns
+    return states
+
+
+def processes(folder: Path) -> list[int]:
+    """Processes at work in the folder: drivers and jobs."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and Path(os.readlink(entry / "cwd")) == folder and int(entry.name) != os.getpid():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def begin(folder: Path, log, *command: str) -> subprocess.Popen:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
+    return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True, env=environment)
+
+
+def test_killed_at_twenty_moments_it_ends_as_if_left_alone(tmp_path, footage):
+    """Every other time the driver alone is killed, and its jobs live on."""
+    alone = repository(tmp_path / "alone")
+    config = settings(footage)
+    start = time.monotonic()
+    snakemake(alone, config=config)
+    whole = time.monotonic() - start
+    folder = repository(tmp_path / "killed")
+    (folder / "overlay.yaml").write_bytes((alone / "overlay.yaml").read_bytes())
+    typed = [sys.executable, "-m", "snakemake", "--cores", "2", "--no-hooks", "--configfile", "overlay.yaml"]
+    resume = [sys.executable, "-m", "merflow.resume"]
+    chance, kills, known, command = random.Random(7), 0, {}, typed
+    with open(folder / "log", "w") as log:
+        while kills < MOMENTS:
+            run = begin(folder, log, *command)
+            try:
+                # Of the first runs, most of the time goes by before there is a job.
+                run.wait(chance.uniform(0.1, 0.4) * whole)
+            except subprocess.TimeoutExpired:
+                for process in [run.pid] if kills % 2 else processes(folder):
+                    try:
+                        os.kill(process, signal.SIGKILL)
+                    except ProcessLookupError:
+                        continue
+                run.wait()
+                kills += 1
+            else:
+                assert run.returncode == 0, (folder / "log").read_text()[-6000:]
+                break
+            changed = [file for file, state in known.items() if finished(folder).get(file) != state]
+            assert not changed, f"done again after kill {kills}: {changed}"
+            known = finished(folder)
+            command = (
+                resume
+                if (folder / ".snakemake" / "merflow-runs").exists()
+                and list((folder / ".snakemake" / "merflow-runs").glob("*.json"))
+                else typed
+            )
+        while processes(folder):  # Jobs of the last driver.
+            time.sleep(0.2)
+        if run.returncode:
+            log.flush()
+            assert begin(folder, log, *command).wait() == 0, (folder / "log").read_text()[-6000:]
+    print(f"{kills} kills; the study alone took {whole:.0f} s; {len(known)} outputs were known as finished")
+    assert kills >= MOMENTS // 2, "it ended before it was killed often enough"
+    changed = [file for file, state in known.items() if finished(folder).get(file) != state]
+    assert not changed, f"done again at the end: {changed}"
+    expected, found = contents(alone), contents(folder)
+    assert expected.keys() == found.keys() and len(expected) > 50
+    assert [name for name in expected if expected[name] != found[name]] == []
+    log = "".join(file.read_text() for file in (folder / "results" / "logs").rglob("*.log"))
+    assert not list((folder / "results").rglob("*.claim")) and not list((folder / "results").rglob(".*.tmp*"))
+    assert not list((folder / "results").rglob("checkpoints")) and "start" in log
+
+
+def test_the_lock_of_a_killed_run_is_met_by_the_one_command_to_type(tmp_path, footage):
+    folder = copy_repository(tmp_path)
+    config = settings(footage)
+    (folder / "overlay.yaml").write_text("")
+    with open(folder / "log", "w") as log:
+        snakemake(folder, "-n", config=config)
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "overlay.yaml"]
+        run = begin(folder, log, *command)
+        while not list((folder / "results").rglob("*.claim")):
+            assert run.poll() is None
+            time.sleep(0.05)
+        busy = snakemake(folder, config=config, ok=False)
+        assert busy.returncode and f"process {run.pid} on" in busy.stderr and "Wait for it" in busy.stderr
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+    told = snakemake(folder, config=config, ok=False)
+    assert (
+        told.returncode
+        and "was killed and left its lock" in told.stderr
+        and told.stderr.count("\n\n    make resume\n") == 1
+    )
+    assert "--configfile overlay.yaml" in told.stderr and "LockException" not in told.stderr
+    done = subprocess.run([sys.executable, "-m", "merflow.resume"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (folder / "results/mine/report.html").is_file()
+    again = subprocess.run([sys.executable, "-m", "merflow.resume"], cwd=folder, capture_output=True, text=True)
+    assert again.returncode == 1 and "no killed run" in again.stderr
