@@ -91,7 +91,7 @@ def audit(
         macro = read(entry["macro"], "", labelled=True) if entry["macro"] else {}
         teachers = cached_teachers(entry["scorer"]) if entry["scorer"] else None
         for seed, path in entry["splits"].items():
-            for fold, own in read_splits(path).groupby("fold", sort=False):
+            for fold, own in read_splits(path):
                 name = (entry["experiment"], seed, fold)
                 known = {"answers": answers.get(name), "count": counts.get(name)} if entry["scored"] else {}
                 common = {"experiment": entry["experiment"], "repeat": seed, "fold": fold}

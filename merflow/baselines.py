@@ -57,7 +57,7 @@ def run(
     parts: list[tuple[int, Fold]] = []
     for seed in seeds:
         if "splits" in settings:
-            own = read_folds(Path(settings["splits"][seed]), data.clips)
+            own = list(read_folds(Path(settings["splits"][seed]), data.clips))
         else:
             own = folds(settings["protocol"], data.subject, label, seed=seed, settings=settings)
         parts += [(seed, fold) for fold in own]

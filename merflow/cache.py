@@ -3,7 +3,8 @@
 import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,54 +63,66 @@ def build_cache(
     table = pd.DataFrame(clips)
     chosen = pd.concat([read_table(file, KEYFRAMES) for file in keyframes])
     chosen = {name: rows for name, rows in chosen.groupby("clip", sort=False)}
-    files = [(h5py.File(face), h5py.File(motion)) for face, motion in zip(faces, flow, strict=True)]
-    try:
-        where = {group.attrs["clip"]: pair for pair in files for group in pair[0].values()}
-        reports = [_report(row, where[row["clip"]]) for row in table.to_dict("records")]
-        write_table(pd.DataFrame(reports, columns=QUALITY), quality, QUALITY)
-        tell_failures(dataset, reports, quality, stop)
-        good = [report["clip"] for report in reports if report["status"] == "ok"]
-        if not good:
-            reasons = "\n".join(f"  - {report['clip']}: {report['reason']}" for report in reports)
-            raise InputError(f"no clip of dataset {dataset} could be processed:\n{reasons}")
-        rows = table.set_index("clip").loc[good]
-        size, count = settings["align"]["size"], settings["keyframes"]["count"]
-        kinds = [where[clip][0][key(clip)].attrs["kind"] for clip in good]
-        stills = all(kind == "still" for kind in kinds)
-        images, flows = (1, 0) if stills else (count, count)
-        with whole(cache) as temporary, h5py.File(temporary, "w") as file:
-            text = h5py.string_dtype()
-            file.create_dataset("clip", data=good, dtype=text)
-            file.create_dataset("subject", data=rows["subject"].tolist(), dtype=text)
-            file.create_dataset("label", data=rows["label"].tolist(), dtype=text)
-            file.create_dataset("kind", data=kinds, dtype=text)
-            spatial = _by_clip(file, "spatial", (len(good), images, size, size), np.uint8)
-            motion = _by_clip(file, "flow", (len(good), flows, 3, size, size), np.float16)
-            apex = np.zeros(len(good), np.int64)
-            for n, clip in enumerate(good):
-                face, field = (pair[key(clip)] for pair in where[clip])
-                spatial[n], apex[n] = _keyframes(face, chosen[clip])
-                if flows and len(field["flow"]):
-                    uv = field["flow"][:].astype(np.float32)
-                    motion[n] = np.concatenate([uv, optical_strain(uv)[:, None]], 1)
-                if n % 50 == 49 or n + 1 == len(good):
-                    log.info("%d of %d clips", n + 1, len(good))
-            file["apex_index"] = apex
-            file.attrs.update(
-                dataset=dataset,
-                preparation=preparation,
-                classes=list(classes),
-                size=size,
-                flow_backend=settings["flow"]["backend"],
-                flow_channels=["u", "v", "strain"],
-                flow_unit="pixels of the crop",
-                config_digest=digest(json.dumps(settings, sort_keys=True)),
-                code_version=code,
-            )
-    finally:
-        for pair in files:
-            for file in pair:
-                file.close()
+    rows = {row["clip"]: row for row in table.to_dict("records")}
+    found = {}
+    for pair in zip(faces, flow, strict=True):  # Two files open at a time, however many subjects there are.
+        with _opened(pair) as files:
+            for group in files[0].values():
+                if row := rows.get(group.attrs["clip"]):
+                    found[row["clip"]] = _report(row, files), str(group.attrs["kind"])
+    reports = [found[clip][0] for clip in rows]
+    write_table(pd.DataFrame(reports, columns=QUALITY), quality, QUALITY)
+    tell_failures(dataset, reports, quality, stop)
+    good = {clip: place for place, clip in enumerate(r["clip"] for r in reports if r["status"] == "ok")}
+    if not good:
+        reasons = "\n".join(f"  - {report['clip']}: {report['reason']}" for report in reports)
+        raise InputError(f"no clip of dataset {dataset} could be processed:\n{reasons}")
+    size, count = settings["align"]["size"], settings["keyframes"]["count"]
+    kinds = [found[clip][1] for clip in good]
+    images, flows = (1, 0) if all(kind == "still" for kind in kinds) else (count, count)
+    with whole(cache) as temporary, h5py.File(temporary, "w") as file:
+        text = h5py.string_dtype()
+        file.create_dataset("clip", data=list(good), dtype=text)
+        for column in ("subject", "label"):
+            file.create_dataset(column, data=[rows[clip][column] for clip in good], dtype=text)
+        file.create_dataset("kind", data=kinds, dtype=text)
+        spatial = _by_clip(file, "spatial", (len(good), images, size, size), np.uint8)
+        motion = _by_clip(file, "flow", (len(good), flows, 3, size, size), np.float16)
+        apex = np.zeros(len(good), np.int64)
+        done = 0
+        for pair in zip(faces, flow, strict=True):
+            with _opened(pair) as files:
+                for face in files[0].values():
+                    clip = face.attrs["clip"]
+                    if clip not in good:
+                        continue
+                    n, field = good[clip], files[1][key(clip)]
+                    spatial[n], apex[n] = _keyframes(face, chosen[clip])
+                    if flows and len(field["flow"]):
+                        uv = field["flow"][:].astype(np.float32)
+                        motion[n] = np.concatenate([uv, optical_strain(uv)[:, None]], 1)
+                    done += 1
+                    if done % 50 == 0 or done == len(good):
+                        log.info("%d of %d clips", done, len(good))
+        file["apex_index"] = apex
+        file.attrs.update(
+            dataset=dataset,
+            preparation=preparation,
+            classes=list(classes),
+            size=size,
+            flow_backend=settings["flow"]["backend"],
+            flow_channels=["u", "v", "strain"],
+            flow_unit="pixels of the crop",
+            config_digest=digest(json.dumps(settings, sort_keys=True)),
+            code_version=code,
+        )
+
+
+@contextmanager
+def _opened(pair: tuple[str | Path, str | Path]) -> Iterator[tuple[h5py.File, h5py.File]]:
+    """Faces and flow of one subject."""
+    with h5py.File(pair[0]) as faces, h5py.File(pair[1]) as flow:
+        yield faces, flow
 
 
 def tell_failures(dataset: str, reports: Sequence[Mapping[str, Any]], quality: str | Path, stop: bool = False) -> None:

@@ -1,6 +1,6 @@
 """What floors and networks see of a clip: the flow at the apex, all flows, or the key-frames, at a small size."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from merflow.clips import database
 from merflow.errors import InputError
 from merflow.resize import area_resize
 from merflow.signals import grey_signal
+from merflow.stored import Stored
 
 SIDE = 28
 """Side of the images of the field's shallow networks, and of the floors, in pixels."""
@@ -31,14 +32,14 @@ class ClipImages:
         subject: subject of each clip.
         clip: name of each clip.
         label: class of each clip.
-        images: float32 ``[n, ...]`` as in :data:`READS`; None if not asked for.
+        images: float32 ``[n, ...]`` as in :data:`READS`, or stored; None if not asked for.
     """
 
     dataset: list[str]
     subject: list[str]
     clip: list[str]
     label: np.ndarray
-    images: np.ndarray | None
+    images: np.ndarray | Stored | None
 
     @property
     def clips(self) -> list[dict[str, str]]:
@@ -54,10 +55,12 @@ def read_clip_images(
     labels: Mapping[str, Mapping[str, str]] | None = None,
     reads: str = "flow-image",
     side: int = SIDE,
+    stored: bool = False,
 ) -> ClipImages:
-    """Labelled clips of some caches, one clip in memory at a time; clips with another or no label are left out.
+    """Labelled clips of some caches; clips with another or no label are left out.
 
-    ``labels`` ({dataset: {clip: label}}) stand in place of those of the caches; ``reads``: one of :data:`READS`.
+    ``labels`` ({dataset: {clip: label}}) stand in place of those of the caches; ``reads``: one of :data:`READS`;
+    ``stored``: whether the images wait on the disk (:class:`merflow.stored.Stored`), one clip in memory at a time.
 
     Raises:
         InputError: a cache cannot be read or has not what is read, the caches differ in their key-frames, or no clip is
@@ -65,7 +68,7 @@ def read_clip_images(
     """
     dataset: list[str] = []
     found: dict[str, list] = {"subject": [], "clip": [], "label": []}
-    pictures: list[np.ndarray] = []
+    places: dict[Path, np.ndarray] = {}
     for path in caches:
         try:
             file = h5py.File(path)
@@ -80,24 +83,34 @@ def read_clip_images(
             source = "spatial" if reads == "key-frames" else "flow"
             if images and file[source].shape[1] == 0 and chosen.size:
                 raise InputError(f"{path} holds {LACKS[source]}")
-            apex = file["apex_index"][()] if images else None
-            for place in chosen:
-                if images:
-                    image = _image(file, place, apex[place], reads, side)
-                    if not np.isfinite(image).all():
-                        raise InputError(
-                            f"{path}: the flow of clip {columns['clip'][place]} is not finite; make it anew"
-                        )
-                    pictures.append(image)
+            places[path] = chosen
             dataset += [database(columns["subject"][place], name) for place in chosen]
             for column in found:
                 found[column] += columns[column][chosen].tolist()
     if not dataset:
         raise InputError(f"no clip of {', '.join(map(str, caches))} has one of the labels {', '.join(classes)}")
-    if len({picture.shape for picture in pictures}) > 1:
-        raise InputError("the caches differ in their numbers of key-frames; prepare all datasets in the same way")
-    stacked = np.stack(pictures) if images else None
-    return ClipImages(dataset, found["subject"], found["clip"], np.array(found["label"]), stacked)
+    gathered = None
+    if images:
+        pictures = _images(places, reads, side)
+        try:
+            gathered = Stored(pictures) if stored else np.stack(list(pictures))
+        except ValueError as error:
+            raise InputError(
+                "the caches differ in their numbers of key-frames; prepare all datasets in the same way"
+            ) from error
+    return ClipImages(dataset, found["subject"], found["clip"], np.array(found["label"]), gathered)
+
+
+def _images(places: Mapping[Path, np.ndarray], reads: str, side: int) -> Iterator[np.ndarray]:
+    """What is read of the clips at some places of some caches."""
+    for path, chosen in places.items():
+        with h5py.File(path) as file:
+            apex, names = file["apex_index"][()], file["clip"].asstr()
+            for place in chosen:
+                image = _image(file, place, apex[place], reads, side)
+                if not np.isfinite(image).all():
+                    raise InputError(f"{path}: the flow of clip {names[place]} is not finite; make it anew")
+                yield image
 
 
 LACKS = {

@@ -19,11 +19,11 @@ from torch import nn
 from merflow.checkpoints import Checkpoints
 from merflow.clip_images import read_clip_images
 from merflow.devices import device
-from merflow.finetune import Samples, fold_answers, folds_of, write_answers
+from merflow.finetune import Samples, fold_answers, fold_of, write_answers
 from merflow.losses import make_loss
 from merflow.protocols import Fold
 from merflow.selection import settled, trained_parts
-from merflow.signals import centred
+from merflow.stored import Batches, Centred
 from merflow.training import Rows, Schedule, fit, repeatable, scores_of
 from merflow.variants import varied
 
@@ -65,16 +65,16 @@ def train_fold(
         InputError: the caches cannot be used.
     """
     samples, own = load_clips(caches, settings), settings["network"]
-    parts = folds_of(samples, {**settings, "head": own}, seed)
-    number = next((n for n, part in enumerate(parts) if part.name == fold), None)
+    found = fold_of(samples, {**settings, "head": own}, seed, fold)
     answers = []
     about = json.dumps({**settings, "code": code, "seed": seed, "fold": fold}, sort_keys=True)
-    made_of = samples.rows, samples.labels, [part.parts for part in parts]
+    made_of = samples.rows.digest, samples.labels, found[1].parts if found else None
     checkpoints = Checkpoints(predictions.parent / "checkpoints", about, device().type, *made_of)
-    if number is None:
+    if found is None:
         log.warning("no clip of %s came through; the fold is empty", fold)
     else:
-        part, names = parts[number], {"experiment": settings["experiment"], "repeat": seed}
+        number, part = found
+        names = {"experiment": settings["experiment"], "repeat": seed}
         blind = samples.without_answers(part)
 
         def inner(fold: Fold, seed: tuple[int, ...], own: Mapping[str, Any]) -> np.ndarray:
@@ -125,11 +125,14 @@ def _fit(
     train_labels, validation_labels = part.training_labels(samples.labels)
     place, classes, own = device(), len(samples.classes), settings["network"]
     # Rows of pixels, standardised by those that train: the rows of a key-frame sequence share one picture and divisor.
-    images = torch.from_numpy(centred(samples.rows, part.train)).unflatten(2, (-1, settings["side"], settings["side"]))
-    images = images.squeeze(2) if settings["reads"] == "flow-image" else images
+    images, side = Centred(samples.rows, part.train), settings["side"]
+    frames = () if settings["reads"] == "flow-image" else (images.shape[2] // side**2,)
+
+    def pictures(chosen: np.ndarray) -> Batches:
+        return Batches(images, chosen, (images.shape[1], *frames, side, side), place)
 
     def rows(chosen: np.ndarray, labels: np.ndarray) -> Rows:
-        return Rows(images[chosen].to(place), torch.from_numpy(labels).to(place))
+        return Rows(pictures(chosen), torch.from_numpy(labels).to(place))
 
     training = rows(part.train, train_labels)
     validation = rows(part.validation, validation_labels) if len(validation_labels) else None
@@ -144,7 +147,7 @@ def _fit(
         course = fit(model, loss, training, validation, Schedule.of({"decay": 0.0, **own}), part.name, checkpoints)
 
         def chances(chosen: np.ndarray) -> np.ndarray:
-            scores = scores_of(model, images[chosen].to(place), own["batch"])
+            scores = scores_of(model, pictures(chosen), own["batch"])
             return scores.double().softmax(dim=1).cpu().numpy()
 
         test, known = chances(part.test), chances(part.train)
@@ -177,7 +180,7 @@ def load_clips(caches: Sequence[Path], settings: Mapping[str, Any]) -> Samples:
         InputError: as :func:`merflow.clip_images.read_clip_images`.
     """
     classes, wanted = list(settings["classes"]), {name: settings[name] for name in ("reads", "side")}
-    data = read_clip_images(caches, classes, labels=settings.get("labels"), **wanted)
+    data = read_clip_images(caches, classes, labels=settings.get("labels"), stored=True, **wanted)
     columns = zip(data.dataset, data.subject, data.clip, data.label.tolist(), strict=True)
     return Samples(
         clips=[dict(zip(("dataset", "subject", "clip", "truth"), row, strict=True)) for row in columns],

@@ -19,6 +19,7 @@ from merflow.heads import Course, Lesson, TrainedHead, probabilities, train_head
 from merflow.protocols import Fold, folds
 from merflow.selection import candidates, choose, trained_parts
 from merflow.splits import read_folds
+from merflow.stored import Stored
 from merflow.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, write_table
 from merflow.training import class_numbers
 from merflow.variants import label, varied
@@ -36,14 +37,14 @@ class Samples:
 
     Attributes:
         clips: per clip ``dataset``, ``subject``, ``clip`` and ``truth``, for the table of predictions.
-        rows: float32 ``[clips, rows, features]``, X^in of Eq. 5.
+        rows: float32 ``[clips, rows, features]``, X^in of Eq. 5; of networks on clips, their images on the disk.
         branch: int64 ``[rows]``: rows with the same number share their standardisation.
         labels: int64 ``[clips]``.
         classes: class names.
     """
 
     clips: list[dict[str, str]]
-    rows: np.ndarray
+    rows: np.ndarray | Stored
     branch: np.ndarray
     labels: np.ndarray
     classes: list[str]
@@ -263,7 +264,7 @@ def folds_of(samples: Samples, settings: Mapping[str, Any], seed: int) -> list[F
     it, outside a workflow, draw what such a file would hold (:func:`merflow.protocols.folds`).
     """
     if "splits" in settings:
-        return read_folds(Path(settings["splits"][seed]), samples.clips)
+        return list(read_folds(Path(settings["splits"][seed]), samples.clips))
     return folds(
         settings["protocol"],
         samples.subjects,
@@ -272,6 +273,13 @@ def folds_of(samples: Samples, settings: Mapping[str, Any], seed: int) -> list[F
         seed=seed,
         settings=settings,
     )
+
+
+def fold_of(samples: Samples, settings: Mapping[str, Any], seed: int, name: str) -> tuple[int, Fold] | None:
+    """One of :func:`folds_of` by its name, with its place among them; None where it has no clip."""
+    own = settings.get("splits")
+    every = read_folds(Path(own[seed]), samples.clips) if own else folds_of(samples, settings, seed)
+    return next(((place, fold) for place, fold in enumerate(every) if fold.name == name), None)
 
 
 def fold_answers(

@@ -8,7 +8,7 @@ be left out (``pretrain.exclude_test_subjects``). One fold is one job.
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from merflow.checkpoints import Checkpoints
 from merflow.clips import database
 from merflow.devices import device
 from merflow.errors import InputError
-from merflow.finetune import Samples, fold_answers, folds_of, fuse, lesson, write_answers
+from merflow.finetune import Samples, fold_answers, fold_of, fuse, lesson, write_answers
 from merflow.graph import Graph
 from merflow.heads import Course, Head, train_heads
 from merflow.losses import make_loss
@@ -32,7 +32,8 @@ from merflow.models.sgcn import HIDDEN, SGCN
 from merflow.pretrain import load_network, macro_images
 from merflow.protocols import Fold, hold_out
 from merflow.selection import settled
-from merflow.signals import ROWS_PER_FLOW, centred, flow_signal, grey_signal
+from merflow.signals import ROWS_PER_FLOW, flow_signal, grey_signal
+from merflow.stored import Batches, Centred, Stored
 from merflow.training import Rows, Schedule, class_numbers, fit, repeatable, scores_of
 
 log = logging.getLogger(__name__)
@@ -89,16 +90,16 @@ def train_fold(
     """
     plans = [Graph.load(graph) for graph in graphs]
     samples = load_signals(caches, plans[0].side, settings)
-    parts = folds_of(samples, settings, seed)
-    number = next((n for n, part in enumerate(parts) if part.name == fold), None)
+    found = fold_of(samples, settings, seed, fold)
     about = json.dumps({**settings, "code": code, "seed": seed, "fold": fold}, sort_keys=True)
-    made_of = samples.rows, samples.labels, [part.parts for part in parts], [plan.digest for plan in plans]
+    made_of = samples.rows.digest, samples.labels, found[1].parts if found else None, [plan.digest for plan in plans]
     checkpoints = Checkpoints(predictions.parent / "checkpoints", about, device().type, *made_of)
     answers = []
-    if number is None:
+    if found is None:
         log.warning("no clip of %s came through; the fold is empty", fold)
     else:
-        part, names = parts[number], {"experiment": settings["experiment"], "repeat": seed}
+        number, part = found
+        names = {"experiment": settings["experiment"], "repeat": seed}
         blind = samples.without_answers(part)
         networks = []
         for place, plan in enumerate(plans):
@@ -140,7 +141,7 @@ def _train(
     """
     train_labels, validation_labels = part.training_labels(samples.labels)
     if centre:
-        samples = replace(samples, rows=centred(samples.rows, part.train))
+        samples = replace(samples, rows=Centred(samples.rows, part.train))
     images = samples.rows.shape[2] // networks[0].order.numel()
     if settings["transfer"] == "frozen":
         samples = replace(samples, rows=_features(networks, samples.rows, images))
@@ -152,9 +153,11 @@ def _train(
     own, count = settings["head"], samples.rows.shape[1]
     place = device()
 
+    def signals(chosen: np.ndarray) -> Batches:
+        return Batches(samples.rows, chosen, samples.rows.shape[2:], place, rows=True)
+
     def as_rows(chosen: np.ndarray, labels: np.ndarray) -> Rows:
-        x = torch.from_numpy(samples.rows[chosen].reshape(-1, samples.rows.shape[2]))
-        return Rows(x.to(place), torch.from_numpy(np.repeat(labels, count)).to(place))
+        return Rows(signals(chosen), torch.from_numpy(np.repeat(labels, count)).to(place))
 
     with repeatable(*seed):
         head = Head(HIDDEN * len(networks) * images, own["hidden"], len(samples.classes), own["dropout"])
@@ -170,22 +173,21 @@ def _train(
         )
 
         def chances(chosen: np.ndarray) -> np.ndarray:
-            x = torch.from_numpy(samples.rows[chosen].reshape(-1, samples.rows.shape[2])).to(place)
-            scores = scores_of(model, x, own["batch"]).double().softmax(dim=1)
+            scores = scores_of(model, signals(chosen), own["batch"]).double().softmax(dim=1)
             return scores.reshape(len(chosen), count, -1).mean(dim=1).cpu().numpy()
 
         return chances(part.test), chances(part.train), course.curve
 
 
 @torch.no_grad()
-def _features(networks: Sequence[nn.Module], rows: np.ndarray, images: int) -> np.ndarray:
+def _features(networks: Sequence[nn.Module], rows: Stored | Centred, images: int) -> np.ndarray:
     """Outputs of the fully connected layers (X^fc of Eq. 4), float32 ``[clips, rows, features]``."""
-    flat = torch.from_numpy(rows.reshape(-1, rows.shape[2]))
+    flat = Batches(rows, np.arange(len(rows)), rows.shape[2:], device(), rows=True)
     found = []
     for one in networks:
         one.to(device()).eval()
     for part in flat.split(64):
-        pictures = part.to(device()).chunk(images, dim=1)
+        pictures = part.chunk(images, dim=1)
         found.append(torch.cat([one.features(x) for x in pictures for one in networks], dim=1).cpu())
     return torch.cat(found).numpy().reshape(*rows.shape[:2], -1)
 
@@ -219,12 +221,16 @@ def pretrain_without(
             "give more macro subjects, or set pretrain.exclude_test_subjects: false"
         )
     log.info("%d of %d macro images are not of %s", kept.sum(), len(kept), ", ".join(sorted(tested)))
-    x, y = torch.from_numpy(images[kept]).to(device()), torch.from_numpy(labels[kept]).to(device())
+    places, y = np.flatnonzero(kept), torch.from_numpy(labels[kept]).to(device())
     train, held = hold_out(subjects[kept], labels[kept], share=settings["validation"], seed=seed)
+
+    def rows(chosen: np.ndarray) -> Rows:
+        return Rows(Batches(images, places[chosen], images.shape[2:], device()), y[chosen])
+
     with repeatable(*seed):
         model = SGCN(plan, len(classes), dropout=settings["dropout"]).to(device())
-        validation = Rows(x[held], y[held]) if len(held) else None
-        training, schedule = Rows(x[train], y[train]), Schedule.of(settings)
+        validation = rows(held) if len(held) else None
+        training, schedule = rows(train), Schedule.of(settings)
         fit(model, functional.cross_entropy, training, validation, schedule, plan.name, checkpoints)
     return model
 
@@ -241,8 +247,7 @@ def load_signals(caches: Sequence[Path], side: int, settings: Mapping[str, Any])
     Raises:
         InputError: a cache lacks what a branch needs, or the caches differ in their numbers of key-frames.
     """
-    classes, clips, rows, labels, branch = list(settings["classes"]), [], [], [], np.zeros(0)
-    repeats = ROWS_PER_FLOW[settings["signal"]]
+    classes, clips, labels, places = list(settings["classes"]), [], [], {}
     for path, name in zip(caches, settings["datasets"], strict=True):
         with h5py.File(path) as file:
             ids, people, own = (file[column].asstr()[:] for column in ("clip", "subject", "label"))
@@ -252,6 +257,30 @@ def load_signals(caches: Sequence[Path], side: int, settings: Mapping[str, Any])
             for key, source in (("spatial", "spatial"), ("temporal", "flow")):
                 if key in settings["branches"] and not file[source].shape[1]:
                     raise InputError(f"{path} holds nothing for the {key} branch; leave {key} out of `branches`")
+            places[path] = kept
+            clips += [
+                {"dataset": database(people[n], name), "subject": people[n], "clip": ids[n], "truth": str(own[n])}
+                for n in kept
+            ]
+            labels.append(class_numbers(own[kept], classes, path))
+    if not clips:
+        raise InputError(f"no clip of {', '.join(map(str, caches))} has one of the labels {', '.join(classes)}")
+    branches: list[np.ndarray] = []
+    try:
+        rows = Stored(_signals(places, side, settings, branches))
+    except ValueError as error:
+        raise InputError(
+            "the caches differ in their numbers of key-frames; prepare all datasets in the same way"
+        ) from error
+    return Samples(clips, rows, branches[0], np.concatenate(labels), classes)
+
+
+def _signals(
+    places: Mapping[Path, np.ndarray], side: int, settings: Mapping[str, Any], branches: list[np.ndarray]
+) -> Iterator[np.ndarray]:
+    """Signals of the clips at some places of some caches, fused, ``[rows, pixels]``; the branch of each row is kept."""
+    for path, kept in places.items():
+        with h5py.File(path) as file:
             for place in kept:
                 signals = {}
                 if "spatial" in settings["branches"]:
@@ -259,15 +288,6 @@ def load_signals(caches: Sequence[Path], side: int, settings: Mapping[str, Any])
                 if "temporal" in settings["branches"]:
                     signals["temporal"] = flow_signal(file["flow"][place][None], side, settings["signal"])[0]
                 flat = {key: signals[key].reshape(1, len(signals[key]), -1) for key in settings["branches"]}
-                fused, branch = fuse(flat, settings["fusion"], repeats)
-                rows.append(fused[0].astype(np.float32))
-            clips += [
-                {"dataset": database(people[n], name), "subject": people[n], "clip": ids[n], "truth": str(own[n])}
-                for n in kept
-            ]
-            labels.append(class_numbers(own[kept], classes, path))
-    if not rows:
-        raise InputError(f"no clip of {', '.join(map(str, caches))} has one of the labels {', '.join(classes)}")
-    if len({row.shape for row in rows}) > 1:
-        raise InputError("the caches differ in their numbers of key-frames; prepare all datasets in the same way")
-    return Samples(clips, np.stack(rows), branch, np.concatenate(labels), classes)
+                fused, branch = fuse(flat, settings["fusion"], ROWS_PER_FLOW[settings["signal"]])
+                branches[:] = [branch]
+                yield fused[0]

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from merflow.graph import Graph
 from merflow.models.sgcn import SGCN
 from merflow.protocols import hold_out
 from merflow.signals import grey_signal
+from merflow.stored import Batches, Stored
 from merflow.tables import ACCURACY_TRAIN, CURVES, read_table, write_table
 from merflow.training import Rows, Schedule, class_numbers, evaluate, fit, repeatable
 from merflow.weights import write_weights
@@ -60,16 +61,15 @@ def pretrain(
     plan = Graph.load(graph)
     images, labels, subjects, classes = macro_images(cache, plan.side, settings["frames"])
     train, held = hold_out(subjects, labels, share=settings["validation"], seed=seed)
-    x, y = torch.from_numpy(images).to(device()), torch.from_numpy(labels).to(device())
+    y = torch.from_numpy(labels).to(device())
     log.info("%d images train, %d choose the epoch, %d classes", len(train), len(held), len(classes))
     about = code, plan.digest, json.dumps(dict(settings), sort_keys=True), device().type
     checkpoints = Checkpoints(weights.with_name(f"{weights.stem}.checkpoints"), *about)
     with repeatable(seed):
         model = SGCN(plan, len(classes), dropout=settings["dropout"]).to(device())
-        if 4 * model.terms_per_image * len(x) <= TERMS_MEMORY:
-            train_x, held_x = model.terms(x[train]), model.terms(x[held])
-        else:
-            train_x, held_x = x[train], x[held]
+        train_x, held_x = (Batches(images, chosen, images.shape[2:], device()) for chosen in (train, held))
+        if 4 * model.terms_per_image * len(images) <= TERMS_MEMORY:
+            train_x, held_x = (model.terms(x[torch.arange(len(x))]) for x in (train_x, held_x))
         training = Rows(train_x, y[train])
         validation = Rows(held_x, y[held]) if len(held) else None
         schedule = Schedule.of(settings)
@@ -96,7 +96,7 @@ def pretrain(
     return result
 
 
-def macro_images(cache: Path, side: int, frames: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+def macro_images(cache: Path, side: int, frames: str) -> tuple[Stored, np.ndarray, np.ndarray, list[str]]:
     """Labelled images of a cache as signals on a graph.
 
     Args:
@@ -105,7 +105,7 @@ def macro_images(cache: Path, side: int, frames: str) -> tuple[np.ndarray, np.nd
         frames: ``all`` key-frames, or the ``peak`` of each clip: the key-frame at the apex and its neighbours.
 
     Returns:
-        Images float32 ``[rows, side * side]`` as :func:`merflow.signals.grey_signal` makes them, classes int64
+        Images ``[rows, 1, side * side]`` as :func:`merflow.signals.grey_signal` makes them, on the disk; classes int64
         ``[rows]``, subjects ``[rows]``, class names.
     """
     with h5py.File(cache) as file:
@@ -114,20 +114,24 @@ def macro_images(cache: Path, side: int, frames: str) -> tuple[np.ndarray, np.nd
         spatial, apex = file["spatial"], file["apex_index"][:]
         if not spatial.shape[1]:
             raise InputError(f"{cache} has no images to train on (spatial is empty); choose another macro dataset")
-        images, rows = [], []
-        for clip, label in enumerate(labels):
-            if not label:
-                continue
-            first, last = 0, spatial.shape[1]
-            if frames == "peak":
-                first, last = max(0, apex[clip] - BESIDE_PEAK), apex[clip] + BESIDE_PEAK + 1
-            small = grey_signal(spatial[clip, first:last], side)
-            images.append(small.reshape(len(small), -1))
-            rows += [clip] * len(small)
-    found = set(labels[rows])
-    if len(found) < 2:
-        raise InputError(f"{cache}: labelled clips of at least 2 classes are needed, found: {', '.join(sorted(found))}")
-    return np.concatenate(images), class_numbers(labels[rows], classes, cache), subjects[rows], classes
+        found = set(labels) - {""}
+        if len(found) < 2:
+            raise InputError(
+                f"{cache}: labelled clips of at least 2 classes are needed, found: {', '.join(sorted(found))}"
+            )
+        rows: list[int] = []
+
+        def pictures() -> Iterator[np.ndarray]:
+            for clip in np.flatnonzero(labels != ""):
+                first, last = 0, spatial.shape[1]
+                if frames == "peak":
+                    first, last = max(0, apex[clip] - BESIDE_PEAK), apex[clip] + BESIDE_PEAK + 1
+                for small in grey_signal(spatial[clip, first:last], side):
+                    rows.append(clip)
+                    yield small.reshape(1, -1)
+
+        images = Stored(pictures())
+    return images, class_numbers(labels[rows], classes, cache), subjects[rows], classes
 
 
 def load_network(weights: Path, graph: Graph) -> tuple[torch.nn.Module, str]:

@@ -60,18 +60,3 @@ def flow_signal(flow: np.ndarray, side: int, signal: str) -> np.ndarray:
     if signal == "magnitude":
         return np.hypot(motion[:, :, 0], motion[:, :, 1])
     return motion.reshape(clips, 2 * count, side, side)
-
-
-def centred(rows: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Rows less the mean picture of the training clips, at deviation 1: for networks that nothing was trained before.
-
-    Flow images that others scaled have their zero anywhere. Each place among a clip's rows has a mean picture and one
-    divisor of its own, so that the shape of a picture stays.
-
-    Args:
-        rows: ``[clips, rows, pixels]``.
-        train: places of the training clips.
-    """
-    mean = rows[train].mean(axis=0)
-    deviation = (rows[train] - mean).std(axis=(0, 2))
-    return ((rows - mean) / np.maximum(deviation, 1e-6)[:, None]).astype(np.float32)

@@ -5,7 +5,7 @@ those that are tested.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,15 @@ import pandas as pd
 
 from merflow.clips import database
 from merflow.errors import InputError
+from merflow.files import whole
 from merflow.protocols import Fold, folds
-from merflow.tables import SPLITS, read_table, write_table
+from merflow.tables import SPLITS, read_in_parts
 
 log = logging.getLogger(__name__)
 
 PARTS = ("train", "validation", "test")
+ROWS_AT_ONCE = 100_000
+"""Rows of a table of splits that are read together."""
 
 
 def make_splits(caches: Sequence[Path], output: Path, settings: Mapping[str, Any], seed: int) -> None:
@@ -40,12 +43,13 @@ def make_splits(caches: Sequence[Path], output: Path, settings: Mapping[str, Any
     subjects = [clip["subject"] for clip in clips]
     protocol, share = settings["protocol"], settings["validation"]
     parts = folds(protocol, subjects, labels, validation=share, seed=seed, settings=settings)
-    rows = []
-    for fold in parts:
-        part_of = {int(place): part for part in PARTS for place in getattr(fold, part)}
-        common = {"protocol": protocol, "seed": seed, "fold": fold.name}
-        rows += [common | clips[place] | {"part": part_of[place]} for place in sorted(part_of)]
-    write_table(rows, output, SPLITS)
+    with whole(output) as temporary:  # Fold by fold: a row per fold and clip is millions where people are many.
+        for number, fold in enumerate(parts):
+            part_of = {int(place): part for part in PARTS for place in getattr(fold, part)}
+            common = {"protocol": protocol, "seed": seed, "fold": fold.name}
+            rows = [common | clips[place] | {"part": part_of[place]} for place in sorted(part_of)]
+            table = pd.DataFrame(rows, columns=SPLITS)
+            table.to_csv(temporary, mode="a", header=not number, index=False, lineterminator="\n")
     log.info("%s, seed %d: %d folds of %d clips", protocol, seed, len(parts), len(clips))
 
 
@@ -73,24 +77,41 @@ def usable_clips(caches: Sequence[Path], settings: Mapping[str, Any]) -> tuple[l
     return clips, np.array(labels, np.int64)
 
 
-def read_splits(path: Path) -> pd.DataFrame:
-    """A table of splits as it was written.
+def read_splits(path: Path) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The folds of a table of splits and their rows, one in memory at a time, in the order of the file.
 
     Raises:
-        InputError: it is none, or names a part that there is not.
+        InputError: it is none, names a part that there is not, or a fold's rows are not together.
     """
-    table = read_table(path, SPLITS)
-    strange = table[~table["part"].isin(PARTS)]
-    if len(strange):
-        place = strange.index[0]
-        raise InputError(
-            f"{path}, row {place + 2}: part is {table['part'][place]!r}; expected one of {', '.join(PARTS)}"
-        )
-    return table
+    waiting: list[pd.DataFrame] = []
+    seen: set[str] = set()
+
+    def fold() -> tuple[str, pd.DataFrame]:
+        rows = pd.concat(waiting)
+        waiting.clear()
+        name = str(rows["fold"].iloc[0])
+        if name in seen:
+            raise InputError(f"{path}: the rows of fold {name} are not together; delete the file and run again")
+        seen.add(name)
+        return name, rows
+
+    for table in read_in_parts(path, SPLITS, ROWS_AT_ONCE):
+        strange = table[~table["part"].isin(PARTS)]
+        if len(strange):
+            place = strange.index[0]
+            raise InputError(
+                f"{path}, row {place + 2}: part is {table['part'][place]!r}; expected one of {', '.join(PARTS)}"
+            )
+        for _, rows in table.groupby((table["fold"] != table["fold"].shift()).cumsum(), sort=False):
+            if waiting and waiting[0]["fold"].iloc[0] != rows["fold"].iloc[0]:
+                yield fold()
+            waiting.append(rows)
+    if waiting:
+        yield fold()
 
 
-def read_folds(path: Path, clips: Sequence[Mapping[str, str]]) -> list[Fold]:
-    """The folds of a file, in its order, as places among ``clips``.
+def read_folds(path: Path, clips: Sequence[Mapping[str, str]]) -> Iterator[Fold]:
+    """The folds of a file, one at a time, in its order, as places among ``clips``.
 
     Args:
         path: table of splits.
@@ -100,8 +121,7 @@ def read_folds(path: Path, clips: Sequence[Mapping[str, str]]) -> list[Fold]:
         InputError: the file holds other clips than ``clips`` in a fold, or one of them twice.
     """
     place_of = {(clip["dataset"], clip["subject"], clip["clip"]): place for place, clip in enumerate(clips)}
-    found = []
-    for name, rows in read_splits(path).groupby("fold", sort=False):
+    for name, rows in read_splits(path):
         keys = list(zip(rows["dataset"], rows["subject"], rows["clip"], strict=True))
         other = set(keys) ^ set(place_of)
         if other or len(keys) != len(place_of):
@@ -109,6 +129,4 @@ def read_folds(path: Path, clips: Sequence[Mapping[str, str]]) -> list[Fold]:
             what = "is not both in the file and among the clips" if other else "is there twice"
             raise InputError(f"{path}, fold {name}: clip {shown} {what}; delete the file and run again")
         places = np.array([place_of[key] for key in keys], np.int64)
-        parts = (np.sort(places[(rows["part"] == part).to_numpy()]) for part in PARTS)
-        found.append(Fold(str(name), *parts))
-    return found
+        yield Fold(name, *(np.sort(places[(rows["part"] == part).to_numpy()]) for part in PARTS))

@@ -1,6 +1,6 @@
 """CSV tables: the columns of each contract, read and written in one way."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,16 +69,28 @@ def read_table(path: str | Path, columns: list[str]) -> pd.DataFrame:
     Raises:
         InputError: the file is missing, is no CSV, or lacks a column; the message names it.
     """
+    return pd.concat(read_in_parts(path, columns)).apply(_numbers)
+
+
+def read_in_parts(path: str | Path, columns: list[str], rows: int | None = None) -> Iterator[pd.DataFrame]:
+    """:func:`read_table` with ``rows`` in memory at a time (None: all), every column as text; at least one part.
+
+    Raises:
+        InputError: as :func:`read_table`.
+    """
     try:
-        table = pd.read_csv(path, keep_default_na=False, na_values={}, dtype=str, index_col=False)
+        text = {"keep_default_na": False, "na_values": {}, "dtype": str, "index_col": False}
+        with pd.read_csv(path, **text, iterator=True, chunksize=rows) as parts:
+            for table in parts:
+                missing = [name for name in columns if name not in table.columns]
+                if missing:
+                    found = ", ".join(table.columns)
+                    raise InputError(f"{path}: column {', '.join(missing)} missing; found: {found}")
+                yield table
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise InputError(f"{path} cannot be read as CSV: {error}") from error
-    missing = [name for name in columns if name not in table.columns]
-    if missing:
-        raise InputError(f"{path}: column {', '.join(missing)} missing; found: {', '.join(table.columns)}")
-    return table.apply(_numbers)
 
 
 def _numbers(column: pd.Series) -> pd.Series:

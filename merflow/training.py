@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from merflow.checkpoints import Checkpoints
 from merflow.errors import ConfigError, InputError
 from merflow.losses import Loss
+from merflow.stored import Batches
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +51,11 @@ class Rows(NamedTuple):
     """Inputs and classes of rows (images, or feature vectors).
 
     Attributes:
-        x: float32 ``[rows, ...]``, as the network takes it.
+        x: float32 ``[rows, ...]``, as the network takes it, or what gives such tensors when it is indexed.
         y: int64 ``[rows]``.
     """
 
-    x: Tensor
+    x: Tensor | Batches
     y: Tensor
 
 
@@ -206,7 +207,7 @@ def _report(name: str, epoch: int, epochs: int, curve: list[dict[str, Any]], sec
 
 
 @torch.no_grad()
-def scores_of(network: nn.Module, x: Tensor, batch: int) -> Tensor:
+def scores_of(network: nn.Module, x: Tensor | Batches, batch: int) -> Tensor:
     """Class scores of all rows in evaluation mode, ``[rows, classes]``."""
     network.eval()
     return torch.cat([network(part) for part in x.split(batch)])

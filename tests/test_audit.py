@@ -65,7 +65,7 @@ class Study:
 
     def change_split(self, change):
         table = pd.read_csv(self.split, dtype=str)
-        change(table).to_csv(self.split, index=False)
+        change(table).sort_values("fold", kind="stable").to_csv(self.split, index=False)
 
     def change_cache(self, file, change):
         with h5py.File(file, "r+") as opened:

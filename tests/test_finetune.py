@@ -230,7 +230,7 @@ def test_frames_of_macro_clips(made, tmp_path):
     assert list(labels) == [0] * 2 + [1] * 3 + [2] * 3 + [0] * 3 + [1] * 2
     expected = spatial[0, 1].reshape(16, 2, 16, 2).mean(axis=(1, 3))
     expected = (expected - expected.mean()) / expected.std()
-    np.testing.assert_allclose(images[1].reshape(16, 16), expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(images[1:2].reshape(16, 16), expected, rtol=1e-3, atol=1e-4)
     assert len(macro_images(cache, 16, "all")[0]) == 25
 
 

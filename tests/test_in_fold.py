@@ -14,7 +14,7 @@ from merflow.graph import build_graph
 from merflow.in_fold import pretrain_without, train_fold
 from merflow.models.sgcn import SGCN
 from merflow.pretrain import pretrain
-from merflow.signals import centred
+from merflow.stored import Centred
 from merflow.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, read_table
 from merflow.training import repeatable
 
@@ -194,7 +194,7 @@ def test_a_branch_that_the_cache_does_not_have_is_named(made, tmp_path):
 def test_pictures_are_centred_on_the_training_clips_alone():
     rows = np.random.default_rng(0).normal(7, 3, (9, 2, 25)).astype(np.float32)
     train_places = np.arange(6)
-    found = centred(rows, train_places)
+    found = Centred(rows, train_places)[:]
     np.testing.assert_allclose(found[:6].mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(found[:6].std(axis=(0, 2)), 1, rtol=1e-5)
     assert abs(found[6:].mean(axis=0)).max() > 1e-3

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_finetune import HEAD, SETTINGS
 
+from merflow import splits
 from merflow.baselines import run as run_floor
 from merflow.errors import InputError
 from merflow.finetune import Samples, folds_of
@@ -64,12 +65,12 @@ def test_a_file_holds_the_draw_that_a_system_would_make_alone(caches, tmp_path, 
     clips = labelled(caches)
     labels = np.array([CLASSES.index(clip["truth"]) for clip in clips])
     alone = folds(protocol, [c["subject"] for c in clips], labels, validation=0.25, seed=3, settings=asked)
-    equal(read_folds(tmp_path / "s.csv", clips), alone)
+    equal(list(read_folds(tmp_path / "s.csv", clips)), alone)
     samples = Samples(clips, np.zeros((len(clips), 1, 1), np.float32), np.zeros(1, np.int64), labels, CLASSES)
     own = {"protocol": protocol, "folds": 3, "test_clips": 7, "head": {"validation": 0.25}}
     equal(folds_of(samples, own, 3), alone)
     equal(folds_of(samples, own | {"splits": {3: str(tmp_path / "s.csv")}}, 3), alone)
-    backwards = read_folds(tmp_path / "s.csv", clips[::-1])
+    backwards = list(read_folds(tmp_path / "s.csv", clips[::-1]))
     last = len(clips) - 1
     for mine, theirs in zip(backwards, alone, strict=True):
         np.testing.assert_array_equal(np.sort(last - mine.train), theirs.train)
@@ -113,7 +114,7 @@ def test_parts_are_disjoint_and_every_labelled_clip_is_tested_once(tmp_path_fact
         (lambda t: t.iloc[1:], "is not both in the file and among the clips"),
         (lambda t: t.replace({"clip": {"003": "903"}}), "is not both in the file and among the clips"),
         (lambda t: t.replace({"subject": {"one/00": "one/77"}}), "is not both in the file and among the clips"),
-        (lambda t: pd.concat([t, t.iloc[:1].assign(part="test")]), "is there twice"),
+        (lambda t: pd.concat([t.iloc[:1].assign(part="test"), t]), "is there twice"),
         (lambda t: t.replace({"part": {"validation": "held"}}), "part is 'held'; expected one of train, validation"),
     ],
     ids=["a clip missing", "another clip", "another person", "a clip in two parts", "another part"],
@@ -122,7 +123,7 @@ def test_a_file_that_does_not_fit_is_refused(caches, tmp_path, change, words):
     make_splits(caches, tmp_path / "s.csv", ASKED | {"protocol": "loso"}, 0)
     change(pd.read_csv(tmp_path / "s.csv", dtype=str)).to_csv(tmp_path / "s.csv", index=False)
     with pytest.raises(InputError, match=words):
-        read_folds(tmp_path / "s.csv", labelled(caches))
+        list(read_folds(tmp_path / "s.csv", labelled(caches)))
 
 
 def test_labels_of_an_experiment_stand_in_place_of_those_of_the_cache(caches, tmp_path):
@@ -159,3 +160,20 @@ def test_systems_follow_the_file_and_not_a_draw_of_their_own(caches, tmp_path):
     pd.testing.assert_frame_equal(answers["file"], same)
     people = {clip["subject"]: sum(c["subject"] == clip["subject"] for c in clips) for clip in clips}
     assert trained["n"].tolist() == [len(clips) - people[fold] for fold in trained["fold"]]
+
+
+def test_a_file_of_many_parts_is_read_as_one(tmp_path, caches, monkeypatch):
+    """Folds that lie in two parts of the reading are whole, and one that comes twice is an error."""
+    make_splits(caches, tmp_path / "s.csv", ASKED | {"protocol": "loso"}, 0)
+    whole = dict(splits.read_splits(tmp_path / "s.csv"))
+    assert len(whole) > 2
+    for rows in (1, 3, 7):
+        monkeypatch.setattr(splits, "ROWS_AT_ONCE", rows)
+        found = dict(splits.read_splits(tmp_path / "s.csv"))
+        assert list(found) == list(whole)
+        for name, table in found.items():
+            assert table["clip"].tolist() == whole[name]["clip"].tolist()
+    lines = (tmp_path / "s.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "s.csv").write_text("".join([*lines, lines[1]]))
+    with pytest.raises(InputError, match="rows of fold .* are not together"):
+        list(splits.read_splits(tmp_path / "s.csv"))

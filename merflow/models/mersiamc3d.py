@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from merflow.checkpoints import Checkpoints
+from merflow.stored import Batches
 from merflow.training import Rows, Schedule, Training, fit
 
 LAYERS = 4
@@ -58,8 +59,8 @@ class Siamese(nn.Module):
     The distance is weighted number by number (Koch, Zemel, Salakhutdinov, ICML workshop on deep learning 2015).
     """
 
-    def __init__(self, branch: nn.Module, clips: Tensor) -> None:
-        """Join a branch with the clips that pairs are made of, ``[clips, channels, frames, side, side]``."""
+    def __init__(self, branch: nn.Module, clips: Batches) -> None:
+        """Join a branch with the clips that pairs are made of, ``[clips, channels, frames, side, side]`` by index."""
         super().__init__()
         self.branch, self.compare = branch, nn.Linear(EMBEDDING, 2)
         self.clips = [clips]  # In a list, so that it is no part of the state.
@@ -69,6 +70,10 @@ class Siamese(nn.Module):
         places, back = pairs.unique(return_inverse=True)
         one, two = self.branch(self.clips[0][places])[back].unbind(dim=1)
         return self.compare((one - two).abs())
+
+
+FIRST_AT_ONCE = 256
+"""Clips whose partners are drawn together: a table of all clips by all clips would not fit into memory for many."""
 
 
 def draw_pairs(labels: Tensor, count: int) -> Rows:
@@ -84,15 +89,16 @@ def draw_pairs(labels: Tensor, count: int) -> Rows:
     Returns:
         Places ``[pairs, 2]``, and 1 where both show one class.
     """
-    alike = (labels[:, None] == labels[None, :]).cpu()
+    own = labels.cpu()
     found, answers = [], []
     for same in (True, False):
-        allowed = (alike == same) & ~torch.eye(len(labels), dtype=torch.bool)
-        first = allowed.any(dim=1).nonzero()[:, 0]  # A class with one clip has no pair of its own.
-        if len(first):
-            second = torch.multinomial(allowed[first].double(), count, replacement=True)
-            found.append(torch.stack([first[:, None].expand(-1, count), second], dim=2).reshape(-1, 2))
-            answers.append(torch.full((len(first) * count,), int(same)))
+        for first in torch.arange(len(own)).split(FIRST_AT_ONCE):
+            allowed = ((own[first, None] == own) == same) & (first[:, None] != torch.arange(len(own)))
+            first, allowed = first[allowed.any(dim=1)], allowed[allowed.any(dim=1)]  # A class may have one clip alone.
+            if len(first):
+                second = torch.multinomial(allowed.double(), count, replacement=True)
+                found.append(torch.stack([first[:, None].expand(-1, count), second], dim=2).reshape(-1, 2))
+                answers.append(torch.full((len(first) * count,), int(same)))
     pairs = torch.cat(found) if found else torch.zeros((0, 2), dtype=torch.int64)
     same = torch.cat(answers) if answers else torch.zeros(0, dtype=torch.int64)
     return Rows(pairs.to(labels.device), same.to(labels.device))
@@ -167,7 +173,7 @@ class MERSiamC3D(nn.Module):
         if not len(learnt.y):
             return None
         if held is not None and len(held.y):  # Pairs of validation clips lie behind those that train.
-            clips, held = torch.cat([training.x, validation.x]), Rows(held.x + len(training.y), held.y)
+            clips, held = training.x.followed_by(validation.x), Rows(held.x + len(training.y), held.y)
         else:
             clips, held = training.x, None
         frozen, self.frozen = self.frozen, 0

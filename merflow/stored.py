@@ -1,0 +1,131 @@
+"""Clips that wait on the disk while a network trains on them: memory holds one batch, however many clips there are."""
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+
+import numpy as np
+import torch
+from torch import Tensor
+
+BLOCK = 64
+"""Clips that are read at a time to go through all of them."""
+
+
+class Stored:
+    """An array of clips, float32 ``[clips, rows, pixels]``, in a file without a name, which is gone with the process.
+
+    It lies in the folder for temporary files (``TMPDIR``). Clips are read one by one, not mapped: pages of a mapped
+    file count as memory of the process.
+    """
+
+    def __init__(self, clips: Iterable[np.ndarray]) -> None:
+        """Write ``clips``, arrays ``[rows, pixels]`` of one shape; :attr:`digest` identifies their content.
+
+        Raises:
+            ValueError: there is no clip, or they differ in shape.
+        """
+        self._file, content, count, shape = tempfile.TemporaryFile(), sha256(), 0, None  # noqa: SIM115
+        for clip in clips:
+            if shape is not None and clip.shape != shape:
+                raise ValueError(f"clips of two shapes, {shape} and {clip.shape}")
+            shape, count = clip.shape, count + 1
+            data = np.ascontiguousarray(clip, np.float32).tobytes()
+            content.update(data)
+            self._file.write(data)
+        if shape is None:
+            raise ValueError("no clips")
+        self._file.flush()
+        self.shape, self.digest = (count, *shape), content.hexdigest()
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        return self.shape[0]
+
+    def __getitem__(self, places: np.ndarray | slice) -> np.ndarray:
+        """The clips at ``places``, float32 ``[places, rows, pixels]``."""
+        chosen = np.arange(len(self))[places]
+        found = np.empty((len(chosen), *self.shape[1:]), np.float32)
+        size = found[0].nbytes if len(found) else 0
+        for clip, place in zip(found, chosen.tolist(), strict=True):
+            os.preadv(self._file.fileno(), [memoryview(clip).cast("B")], place * size)
+        return found
+
+    def __str__(self) -> str:
+        """What a checkpoint knows of it."""
+        return f"{self.shape} {self.digest}"
+
+
+class Centred:
+    """Clips less the mean picture of those that train, at deviation 1: for networks that nothing was trained before.
+
+    Flow images that others scaled have their zero anywhere. Each place among a clip's rows has a mean picture and one
+    divisor of its own, so that the shape of a picture stays.
+    """
+
+    def __init__(self, clips: "Stored | np.ndarray", train: np.ndarray) -> None:
+        """See ``clips``, ``[clips, rows, pixels]``, by what those at the places ``train`` have in common."""
+        self._clips, self.shape = clips, clips.shape
+        parts = [train[first : first + BLOCK] for first in range(0, len(train), BLOCK)]
+        total = sum(clips[part].sum(axis=0, dtype=np.float64) for part in parts)
+        self.mean = (total / len(train)).astype(np.float32)
+        squares = sum(np.square(clips[part] - self.mean, dtype=np.float64).sum(axis=(0, 2)) for part in parts)
+        deviation = np.sqrt(squares / (len(train) * clips.shape[2]))
+        self.divisor = np.maximum(deviation, 1e-6).astype(np.float32)[:, None]
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        return self.shape[0]
+
+    def __getitem__(self, places: np.ndarray | slice) -> np.ndarray:
+        """The clips at ``places``, float32 ``[places, rows, pixels]``."""
+        return (self._clips[places] - self.mean) / self.divisor
+
+    def __str__(self) -> str:
+        """What a checkpoint knows of it."""
+        return f"{self._clips} {sha256(self.mean.tobytes() + self.divisor.tobytes()).hexdigest()}"
+
+
+class Batches:
+    """Some of the clips as a training takes them: an index gives a tensor of so many, on the device."""
+
+    def __init__(
+        self,
+        clips: Stored | Centred | np.ndarray,
+        places: np.ndarray,
+        shape: tuple[int, ...],
+        device: torch.device,
+        rows: bool = False,
+    ) -> None:
+        """Hand out the clips at ``places`` as ``[..., *shape]``; with ``rows`` each of their rows by itself."""
+        self._clips, self._places, self._shape, self.device = clips, np.asarray(places), shape, device
+        self._rows = clips.shape[1] if rows else 1
+
+    def __len__(self) -> int:
+        """Number of clips, or of rows."""
+        return len(self._places) * self._rows
+
+    def __getitem__(self, chosen: Tensor) -> Tensor:
+        """Those at the places ``chosen``, float32 ``[chosen, *shape]``."""
+        numbers = chosen.cpu().numpy()
+        if self._rows == 1:
+            found = self._clips[self._places[numbers]]
+        else:
+            clips, back = np.unique(numbers // self._rows, return_inverse=True)
+            found = self._clips[self._places[clips]][back, numbers % self._rows]
+        return torch.from_numpy(found.reshape(len(numbers), *self._shape)).to(self.device)
+
+    def split(self, batch: int) -> Iterator[Tensor]:
+        """All in order, ``batch`` at a time."""
+        for part in torch.arange(len(self)).split(batch):
+            yield self[part]
+
+    def followed_by(self, other: "Batches") -> "Batches":
+        """These and then those of ``other``, which are of the same clips."""
+        joined = np.concatenate([self._places, other._places])
+        return Batches(self._clips, joined, self._shape, self.device, self._rows > 1)
+
+    def __str__(self) -> str:
+        """What a checkpoint knows of them."""
+        return f"{self._clips} {self._places.tolist()} {self._shape} {self._rows}"
