@@ -129,3 +129,8 @@ class Batches:
     def __str__(self) -> str:
         """What a checkpoint knows of them."""
         return f"{self._clips} {self._places.tolist()} {self._shape} {self._rows}"
+
+
+def joined(one: Tensor | Batches, other: Tensor | Batches) -> Tensor | Batches:
+    """What training takes, one after the other; both are of one kind."""
+    return torch.cat([one, other]) if isinstance(one, Tensor) else one.followed_by(other)

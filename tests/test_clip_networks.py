@@ -332,13 +332,13 @@ def test_a_network_that_supervises_itself_is_asked_for_its_loss():
 @pytest.mark.parametrize("refit", [False, True])
 def test_inputs_are_standardised_by_the_clips_that_train_and_by_no_others(tmp_path, monkeypatch, refit):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=5))
-    seen, honest = [], clip_networks.centred
+    seen, honest = [], clip_networks.Centred
 
     def watched(rows, train):
         seen.append(len(train))
         return honest(rows, train)
 
-    monkeypatch.setattr(clip_networks, "centred", watched)
+    monkeypatch.setattr(clip_networks, "Centred", watched)
     train([cache], "ststnet", tmp_path, "people/s1", changes={"epochs": 1, "refit": refit})
     assert seen == ([18, 24] if refit else [18]), "of 30 clips six are tested and six choose the epoch"
 

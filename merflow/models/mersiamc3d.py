@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from merflow.checkpoints import Checkpoints
-from merflow.stored import Batches
+from merflow.stored import Batches, joined
 from merflow.training import Rows, Schedule, Training, fit
 
 LAYERS = 4
@@ -59,7 +59,7 @@ class Siamese(nn.Module):
     The distance is weighted number by number (Koch, Zemel, Salakhutdinov, ICML workshop on deep learning 2015).
     """
 
-    def __init__(self, branch: nn.Module, clips: Batches) -> None:
+    def __init__(self, branch: nn.Module, clips: Tensor | Batches) -> None:
         """Join a branch with the clips that pairs are made of, ``[clips, channels, frames, side, side]`` by index."""
         super().__init__()
         self.branch, self.compare = branch, nn.Linear(EMBEDDING, 2)
@@ -173,7 +173,7 @@ class MERSiamC3D(nn.Module):
         if not len(learnt.y):
             return None
         if held is not None and len(held.y):  # Pairs of validation clips lie behind those that train.
-            clips, held = training.x.followed_by(validation.x), Rows(held.x + len(training.y), held.y)
+            clips, held = joined(training.x, validation.x), Rows(held.x + len(training.y), held.y)
         else:
             clips, held = training.x, None
         frozen, self.frozen = self.frozen, 0
