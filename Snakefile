@@ -9,6 +9,7 @@ from snakemake.utils import min_version
 from merflow.codehash import code_hash as hash_of
 from merflow.config import load_config
 from merflow.errors import MerflowError
+from merflow.files import check_writable
 from merflow.headline import headline
 from merflow.job import THREADS
 from merflow.models.registry import source as network_source
@@ -20,6 +21,8 @@ HERE = Path(workflow.basedir)
 
 try:
     config = load_config(HERE / "config.yaml", overlay=config)
+    if not workflow.dryrun:
+        check_writable(config["results"])
     study = Study(config)
     study.check()
 except MerflowError as error:

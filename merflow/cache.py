@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pandas as pd
 from merflow.errors import InputError
 from merflow.files import digest, key, whole
 from merflow.flow import optical_strain
+from merflow.hdf5 import opened
 from merflow.tables import KEYFRAMES, QUALITY, read_table, write_table
 
 log = logging.getLogger(__name__)
@@ -62,8 +64,11 @@ def build_cache(
     table = pd.DataFrame(clips)
     chosen = pd.concat([read_table(file, KEYFRAMES) for file in keyframes])
     chosen = {name: rows for name, rows in chosen.groupby("clip", sort=False)}
-    files = [(h5py.File(face), h5py.File(motion)) for face, motion in zip(faces, flow, strict=True)]
-    try:
+    with ExitStack() as stack:
+        files = [
+            (stack.enter_context(opened(face)), stack.enter_context(opened(motion)))
+            for face, motion in zip(faces, flow, strict=True)
+        ]
         where = {group.attrs["clip"]: pair for pair in files for group in pair[0].values()}
         reports = [_report(row, where[row["clip"]]) for row in table.to_dict("records")]
         write_table(pd.DataFrame(reports, columns=QUALITY), quality, QUALITY)
@@ -106,10 +111,6 @@ def build_cache(
                 config_digest=digest(json.dumps(settings, sort_keys=True)),
                 code_version=code,
             )
-    finally:
-        for pair in files:
-            for file in pair:
-                file.close()
 
 
 def tell_failures(dataset: str, reports: Sequence[Mapping[str, Any]], quality: str | Path, stop: bool = False) -> None:

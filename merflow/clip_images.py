@@ -9,6 +9,7 @@ import numpy as np
 
 from merflow.clips import database
 from merflow.errors import InputError
+from merflow.hdf5 import open_h5
 from merflow.resize import area_resize
 from merflow.signals import grey_signal
 
@@ -67,11 +68,7 @@ def read_clip_images(
     found: dict[str, list] = {"subject": [], "clip": [], "label": []}
     pictures: list[np.ndarray] = []
     for path in caches:
-        try:
-            file = h5py.File(path)
-        except OSError as error:
-            raise InputError(f"{path} cannot be read as a cache: {error}; make it anew") from error
-        with file:
+        with open_h5(path) as file:
             columns = {column: file[column].asstr()[()] for column in found}
             name = str(file.attrs["dataset"])
             if name in (labels or {}):

@@ -7,6 +7,8 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
 
+from merflow.errors import InputError
+
 
 @contextmanager
 def whole(path: str | Path) -> Iterator[Path]:
@@ -22,6 +24,20 @@ def whole(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(folder: str | Path) -> None:
+    """Ask, without writing, whether files can be made in a folder that may not exist yet.
+
+    Raises:
+        InputError: they cannot.
+    """
+    folder = Path(folder).absolute()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise InputError(f"results: {there} is no folder; name another one, or move that file away")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"results: folder {there} cannot be written (read-only, or not yours); name another one")
 
 
 def key(name: str) -> str:

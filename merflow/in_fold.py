@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -25,6 +24,7 @@ from merflow.clips import database
 from merflow.errors import InputError
 from merflow.finetune import Samples, fold_answers, folds_of, fuse, lesson, write_answers
 from merflow.graph import Graph
+from merflow.hdf5 import open_h5
 from merflow.heads import Course, Head, train_heads
 from merflow.losses import make_loss
 from merflow.models.sgcn import HIDDEN, SGCN
@@ -243,7 +243,7 @@ def load_signals(caches: Sequence[Path], side: int, settings: Mapping[str, Any])
     classes, clips, rows, labels, branch = list(settings["classes"]), [], [], [], np.zeros(0)
     repeats = ROWS_PER_FLOW[settings["signal"]]
     for path, name in zip(caches, settings["datasets"], strict=True):
-        with h5py.File(path) as file:
+        with open_h5(path) as file:
             ids, people, own = (file[column].asstr()[:] for column in ("clip", "subject", "label"))
             if relabelled := settings.get("labels", {}).get(name):
                 own = np.array([relabelled.get(clip, "") for clip in ids], dtype=object)

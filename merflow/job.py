@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from merflow.errors import MerflowError
+from merflow.errors import MerflowError, advice
 
 THREADS = {
     # One thread a job: jobs run side by side, and results do not depend on the number of cores.
@@ -15,6 +15,8 @@ THREADS = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENCV_FOR_THREADS_NUM": "1",
+    # A file that calls itself a video is no list of other files, and no address.
+    "OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file",
     # The same instruction path, hence the same bits, whatever the alignment of arrays. "AVX2,STRICT" gives them for any
     # number of threads too, but takes matrix products a fifth to a half longer; jobs have one thread anyway.
     "MKL_CBWR": "AVX2",
@@ -33,7 +35,9 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     Args:
         snakemake: the object that Snakemake gives to a script; only ``rule``, ``log`` and ``wildcards`` are used.
     """
-    stream = open(snakemake.log[0], "w", encoding="utf-8") if len(snakemake.log) else sys.stderr  # noqa: SIM115
+    log_file = {"encoding": "utf-8", "errors": "backslashreplace"}
+    stream = open(snakemake.log[0], "w", **log_file) if len(snakemake.log) else sys.stderr  # noqa: SIM115
+    logging.raiseExceptions = False  # A log that cannot be written (full disk) is no reason to say so at every line.
     logging.basicConfig(
         stream=stream,
         level=logging.INFO,
@@ -51,6 +55,10 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
         log.error("%s", error)
         print(f"merflow: {snakemake.rule} {where}: {error}", file=sys.stderr)
         sys.exit(1)
-    except Exception:
+    except Exception as error:
+        if told := advice(error):
+            log.error("%s\n%s", told, traceback.format_exc())
+            print(f"merflow: {snakemake.rule} {where}: {told}", file=sys.stderr)
+            sys.exit(1)
         log.error("unexpected error, please report it\n%s", traceback.format_exc())
         raise

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 
 from merflow.clips import database
 from merflow.errors import InputError
+from merflow.hdf5 import open_h5
 from merflow.protocols import Fold, folds
 from merflow.tables import SPLITS, read_table, write_table
 
@@ -58,7 +58,7 @@ def usable_clips(caches: Sequence[Path], settings: Mapping[str, Any]) -> tuple[l
     classes, clips, labels = list(settings["classes"]), [], []
     for path, name in zip(caches, settings["datasets"], strict=True):
         try:
-            with h5py.File(path) as file:
+            with open_h5(path) as file:
                 ids, people, own = (file[column].asstr()[:] for column in ("clip", "subject", "label"))
         except (OSError, KeyError) as error:
             raise InputError(f"{path} cannot be read as a cache: {error}; make it anew") from error

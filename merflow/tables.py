@@ -1,5 +1,6 @@
 """CSV tables: the columns of each contract, read and written in one way."""
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,30 @@ OF_CLASS = "/class:"
 """Stands between a dataset and a class in the column ``scope`` of the metrics."""
 
 
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_NO_FORMULA = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?|[+-]", re.IGNORECASE)
+"""Numbers, and a sign alone, which annotations use for nothing."""
+
+
+def guarded(cell: Any) -> Any:
+    """A cell's text, with an apostrophe where a spreadsheet would take it for a formula: before ``=``, ``+``, ``-``, ``@``.
+
+    Numbers stay as they are, and so does everything that is no text. :func:`unguarded` gives the text back.
+    """
+    if isinstance(cell, str) and _FORMULA.match(cell) and not _NO_FORMULA.fullmatch(cell):
+        return f"'{cell}"
+    return cell
+
+
+def unguarded(cell: Any) -> Any:
+    """The text that :func:`guarded` was given."""
+    return cell[1:] if isinstance(cell, str) and cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def _is_number(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column.dtype)
+
+
 def write_table(rows: pd.DataFrame | Iterable[Mapping[str, Any]], path: str | Path, columns: list[str]) -> None:
     """Write rows as CSV with ``columns`` first (further columns of the rows follow), whole or not at all.
 
@@ -59,8 +84,10 @@ def write_table(rows: pd.DataFrame | Iterable[Mapping[str, Any]], path: str | Pa
         if name not in table:
             table[name] = pd.Series(dtype=object)
     table = table[columns + [name for name in table if name not in columns]]
+    table = table.rename(columns=guarded).apply(lambda column: column if _is_number(column) else column.map(guarded))
     with whole(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
+        # Names of files need not be UTF-8.
+        table.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n", errors="backslashreplace")
 
 
 def read_table(path: str | Path, columns: list[str]) -> pd.DataFrame:
@@ -75,6 +102,7 @@ def read_table(path: str | Path, columns: list[str]) -> pd.DataFrame:
         raise InputError(f"{path} does not exist") from error
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise InputError(f"{path} cannot be read as CSV: {error}") from error
+    table = table.rename(columns=unguarded).map(unguarded)
     missing = [name for name in columns if name not in table.columns]
     if missing:
         raise InputError(f"{path}: column {', '.join(missing)} missing; found: {', '.join(table.columns)}")
