@@ -56,7 +56,7 @@ _NO_FORMULA = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?|[+-]", re.IGNORE
 
 
 def guarded(cell: Any) -> Any:
-    """A cell's text, with an apostrophe where a spreadsheet would take it for a formula: before ``=``, ``+``, ``-``, ``@``.
+    """A cell's text, with an apostrophe before what a spreadsheet takes for a formula: ``=``, ``+``, ``-`` or ``@``.
 
     Numbers stay as they are, and so does everything that is no text. :func:`unguarded` gives the text back.
     """
