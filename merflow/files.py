@@ -9,6 +9,9 @@ from urllib.parse import quote
 
 from merflow.errors import InputError
 
+LONGEST = 150
+"""Letters of a :func:`key`: file systems allow 255 bytes, with suffixes and what a temporary name adds."""
+
 
 @contextmanager
 def whole(path: str | Path) -> Iterator[Path]:
@@ -41,9 +44,13 @@ def check_writable(folder: str | Path) -> None:
 
 
 def key(name: str) -> str:
-    """``name`` as one safe path component: everything but letters, digits and ``_.-`` is percent-encoded."""
-    encoded = quote(name, safe="").replace("~", "%7E")
-    return "%2E" + encoded[1:] if encoded.startswith(".") else encoded
+    """``name`` as one safe path component: everything but letters, digits and ``_.-`` is percent-encoded.
+
+    Names that get too long for a file end in ``~`` and a digest instead.
+    """
+    encoded = quote(name, safe="", errors="surrogateescape").replace("~", "%7E")
+    encoded = "%2E" + encoded[1:] if encoded.startswith(".") else encoded
+    return encoded if len(encoded) <= LONGEST else f"{encoded[: LONGEST - 13]}~{digest(encoded)}"
 
 
 def digest(*parts: object) -> str:
