@@ -12,6 +12,7 @@ from merflow.config import load_config
 from merflow.devices import VARIABLE as DEVICE
 from merflow.devices import gpus_of_a_job
 from merflow.errors import MerflowError
+from merflow.files import check_writable
 from merflow.headline import headline
 from merflow.job import THREADS
 from merflow.models.registry import source as network_source
@@ -24,6 +25,8 @@ HERE = Path(workflow.basedir)
 
 try:
     config = load_config(HERE / "config.yaml", overlay=config)
+    if not workflow.dryrun:
+        check_writable(config["results"])
     study = Study(config)
     study.check()
 except MerflowError as error:

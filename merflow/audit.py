@@ -12,12 +12,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import pandas as pd
 from safetensors import SafetensorError, safe_open
 
 from merflow.clips import database
 from merflow.errors import InputError
+from merflow.hdf5 import open_h5
 from merflow.splits import PARTS, read_splits
 from merflow.tables import ACCURACY_TRAIN, AUDIT, PREDICTIONS, read_table, write_table
 
@@ -189,7 +189,7 @@ def read_clips(path: str | Path, dataset: str, *, labelled: bool = False) -> dic
         InputError: the file cannot be read as a cache.
     """
     try:
-        with h5py.File(path) as file:
+        with open_h5(path) as file:
             dataset = dataset or str(file.attrs["dataset"])
             columns = [file[name].asstr()[:] for name in ("clip", "subject", "label")]
             found = {}

@@ -15,6 +15,7 @@ import pandas as pd
 from merflow.errors import InputError
 from merflow.files import digest, key, whole
 from merflow.flow import optical_strain
+from merflow.hdf5 import open_h5
 from merflow.tables import KEYFRAMES, QUALITY, read_table, write_table
 
 log = logging.getLogger(__name__)
@@ -121,7 +122,7 @@ def build_cache(
 @contextmanager
 def _opened(pair: tuple[str | Path, str | Path]) -> Iterator[tuple[h5py.File, h5py.File]]:
     """Faces and flow of one subject."""
-    with h5py.File(pair[0]) as faces, h5py.File(pair[1]) as flow:
+    with open_h5(pair[0]) as faces, open_h5(pair[1]) as flow:
         yield faces, flow
 
 

@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -29,9 +29,13 @@ def claim(file: Path, made_of: str, outputs: Iterable[str | Path]) -> Iterator[b
         made_of: digest of everything that decides the outputs.
         outputs: what the job writes.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        held = open(file, "a+", encoding="utf-8")  # noqa: SIM115
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            held = open(file, "a+", encoding="utf-8")  # noqa: SIM115
+        except OSError:  # A full disk, or a folder that is only read: the work itself says so better.
+            yield True
+            return
         try:
             _lock(held)
             held.seek(0)
@@ -64,7 +68,8 @@ def _lock(held: TextIO) -> None:
 
 
 def _write(held: TextIO, text: str) -> None:
-    held.seek(0)
-    held.truncate()
-    held.write(text)
-    held.flush()
+    with suppress(OSError):  # A full disk: the lock holds without the words.
+        held.seek(0)
+        held.truncate()
+        held.write(text)
+        held.flush()

@@ -9,6 +9,7 @@ import numpy as np
 
 from merflow.clips import database
 from merflow.errors import InputError
+from merflow.hdf5 import open_h5
 from merflow.resize import area_resize
 from merflow.signals import grey_signal
 from merflow.stored import Stored
@@ -70,11 +71,7 @@ def read_clip_images(
     found: dict[str, list] = {"subject": [], "clip": [], "label": []}
     places: dict[Path, np.ndarray] = {}
     for path in caches:
-        try:
-            file = h5py.File(path)
-        except OSError as error:
-            raise InputError(f"{path} cannot be read as a cache: {error}; make it anew") from error
-        with file:
+        with open_h5(path) as file:
             columns = {column: file[column].asstr()[()] for column in found}
             name = str(file.attrs["dataset"])
             if name in (labels or {}):
@@ -104,7 +101,7 @@ def read_clip_images(
 def _images(places: Mapping[Path, np.ndarray], reads: str, side: int) -> Iterator[np.ndarray]:
     """What is read of the clips at some places of some caches."""
     for path, chosen in places.items():
-        with h5py.File(path) as file:
+        with open_h5(path) as file:
             apex, names = file["apex_index"][()], file["clip"].asstr()
             for place in chosen:
                 image = _image(file, place, apex[place], reads, side)

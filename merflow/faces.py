@@ -62,6 +62,7 @@ _DETECTION_SIDE = 640  # A face that fills an eighth of the picture is found at 
 _UPSAMPLING_SIDE = 1280  # Beyond it only faces of under 80 px in a large picture would be gained, at seconds a frame.
 _BOX_SHIFT = 0.03  # Of the box's side.
 _FEWEST_EYE_PIXELS = 8.0
+_LEAST_SIDE = 16  # In less, eyes that far apart leave no room for a face.
 
 _INSIDE = 0.9  # Part of the aligned square that must lie inside a picture, or it may be a face crop.
 _FILLED = 1.25  # Where the picture is longer than this many sides of the square, the face merely stands at its edge.
@@ -324,6 +325,10 @@ def _place(
     """The face, its frame, the transform, ``detected`` or ``crop``, and why; from the first frames of a clip."""
     size = int(options["size"])
     height, width = shape = head[0][1].shape
+    if min(shape) < _LEAST_SIDE:
+        raise ClipError(
+            f"the frames of {clip.frames} are {width}x{height}; a face needs {_LEAST_SIDE} px or more a side"
+        )
     if clip.align == "none":
         return None, None, whole_transform(width, height, size), "crop", "align: none"
     found = find_face([frame for _, frame in head], int(options["landmarks"]), int(options["upsample"]))

@@ -13,6 +13,7 @@ from merflow.devices import device
 from merflow.errors import ConfigError, InputError
 from merflow.files import whole
 from merflow.graph import Graph
+from merflow.hdf5 import open_h5
 from merflow.pretrain import load_network
 from merflow.signals import ROWS_PER_FLOW, flow_signal, grey_signal
 from merflow.training import repeatable
@@ -45,7 +46,7 @@ def extract(cache: Path, weights: Path, graph: Path, output: Path, settings: Map
     plan = Graph.load(graph)
     model, digest = load_network(weights, plan)
     model.to(device())
-    with repeatable(0), h5py.File(cache) as source, whole(output) as temporary, h5py.File(temporary, "w") as file:
+    with repeatable(0), open_h5(cache) as source, whole(output) as temporary, h5py.File(temporary, "w") as file:
         clips = len(source["clip"])
         if not clips:
             raise InputError(f"{cache} holds no clips")

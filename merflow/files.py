@@ -7,6 +7,11 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
 
+from merflow.errors import InputError
+
+LONGEST = 150
+"""Letters of a :func:`key`: file systems allow 255 bytes, with suffixes and what a temporary name adds."""
+
 
 @contextmanager
 def whole(path: str | Path) -> Iterator[Path]:
@@ -24,10 +29,28 @@ def whole(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_writable(folder: str | Path) -> None:
+    """Ask, without writing, whether files can be made in a folder that may not exist yet.
+
+    Raises:
+        InputError: they cannot.
+    """
+    folder = Path(folder).absolute()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise InputError(f"results: {there} is no folder; name another one, or move that file away")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"results: folder {there} cannot be written (read-only, or not yours); name another one")
+
+
 def key(name: str) -> str:
-    """``name`` as one safe path component: everything but letters, digits and ``_.-`` is percent-encoded."""
-    encoded = quote(name, safe="").replace("~", "%7E")
-    return "%2E" + encoded[1:] if encoded.startswith(".") else encoded
+    """``name`` as one safe path component: everything but letters, digits and ``_.-`` is percent-encoded.
+
+    Names that get too long for a file end in ``~`` and a digest instead.
+    """
+    encoded = quote(name, safe="", errors="surrogateescape").replace("~", "%7E")
+    encoded = "%2E" + encoded[1:] if encoded.startswith(".") else encoded
+    return encoded if len(encoded) <= LONGEST else f"{encoded[: LONGEST - 13]}~{digest(encoded)}"
 
 
 def digest(*parts: object) -> str:

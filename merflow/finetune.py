@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 
 from merflow.clips import database
 from merflow.errors import ConfigError, InputError
+from merflow.hdf5 import open_h5
 from merflow.heads import Course, Lesson, TrainedHead, probabilities, train_heads
 from merflow.protocols import Fold, folds
 from merflow.selection import candidates, choose, trained_parts
@@ -357,7 +357,7 @@ def _load_dataset(files: Sequence[Path], name: str | None, settings: Mapping[str
     clips = None
     for path in files:
         try:
-            with h5py.File(path) as file:
+            with open_h5(path) as file:
                 labels = file["label"].asstr()[:]
                 table = [(str(c), str(s)) for c, s in zip(file["clip"].asstr(), file["subject"].asstr(), strict=True)]
                 classes = list(settings.get("classes") or map(str, file.attrs["classes"]))

@@ -20,6 +20,7 @@ import numpy as np
 
 from merflow.errors import ConfigError, InputError
 from merflow.files import key, whole
+from merflow.hdf5 import open_h5
 from merflow.tables import KEYFRAMES, read_table
 
 log = logging.getLogger(__name__)
@@ -344,7 +345,7 @@ def subject_flow(
     cv2.setNumThreads(1)
     table = read_table(keyframes, KEYFRAMES)
     rows = {str(name): part.sort_values("index") for name, part in table.groupby("clip", sort=False)}
-    with h5py.File(faces) as source, whole(output) as temporary, h5py.File(temporary, "w") as target:
+    with open_h5(faces) as source, whole(output) as temporary, h5py.File(temporary, "w") as target:
         target.attrs["size"] = source.attrs["size"]
         aligned = json.loads(source.attrs["settings"])
         side, usual = int(source.attrs["size"]), (float(aligned["crop"]), float(aligned["eye_height"]))

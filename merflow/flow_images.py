@@ -14,6 +14,7 @@ import pandas as pd
 from merflow.cache import tell_failures
 from merflow.errors import ClipError, InputError
 from merflow.files import digest, whole
+from merflow.pictures import read_picture
 from merflow.tables import QUALITY, write_table
 
 log = logging.getLogger(__name__)
@@ -33,13 +34,7 @@ def read_flow_image(file: str | Path, channels: Sequence[str] = CHANNELS) -> np.
     Raises:
         ClipError: it cannot be decoded, or is no square of three channels of 8 bits.
     """
-    try:
-        data = np.fromfile(file, np.uint8)
-    except OSError as error:
-        raise ClipError(f"image {file} cannot be read: {error.strerror}") from error
-    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-    if image is None:
-        raise ClipError(f"image {file} cannot be decoded")
+    image = read_picture(file, cv2.IMREAD_UNCHANGED, "image")
     if image.ndim != 3 or image.dtype != np.uint8:
         kind = f"{image.dtype}, {1 if image.ndim == 2 else image.shape[2]} channels"
         raise ClipError(f"image {file} is {kind}; a flow image has three channels of 8 bits")

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from merflow.errors import InputError
+from merflow.hdf5 import open_h5
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def flow_statistics(caches: Sequence[Path], settings: Mapping[str, Any]) -> list
     """
     rows, classes = [], list(settings["classes"])
     for dataset, cache in zip(settings["datasets"], caches, strict=True):
-        with h5py.File(cache) as file:
+        with open_h5(cache) as file:
             clips, people, labels = (file[name].asstr()[:] for name in ("clip", "subject", "label"))
             own = settings.get("labels", {}).get(dataset)
             for place, (clip, subject) in enumerate(zip(clips, people, strict=True)):

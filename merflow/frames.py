@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from merflow.errors import ClipError
+from merflow.pictures import check_size, read_picture
 
 IMAGES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
@@ -108,20 +109,11 @@ def read_grey(file: Path) -> np.ndarray:
     """One image as grey, uint8 [H, W].
 
     Raises:
-        ClipError: the file is missing, empty or no image that can be decoded.
+        ClipError: as :func:`merflow.pictures.read_picture`.
     """
     import cv2
 
-    try:
-        data = np.fromfile(file, np.uint8)
-    except OSError as error:
-        raise ClipError(f"frame {file} cannot be read: {error.strerror}") from error
-    if not data.size:
-        raise ClipError(f"frame {file} is empty (0 bytes)")
-    image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
-    if image is None:
-        raise ClipError(f"frame {file} is not an image that can be decoded")
-    return image
+    return read_picture(file, cv2.IMREAD_GRAYSCALE)
 
 
 def _video_frames(source: str) -> Iterator[tuple[int, np.ndarray]]:
@@ -131,17 +123,19 @@ def _video_frames(source: str) -> Iterator[tuple[int, np.ndarray]]:
     try:
         if not capture.isOpened():
             raise ClipError(f"video {source} cannot be opened: missing, damaged, or its codec is not supported")
+        width, height = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        check_size(width, height, f"video {source}")
         number = 0
         while True:
             good, frame = capture.read()
-            if not good:
+            if not good or frame is None:
                 break
             yield number, cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) if frame.ndim == 3 else frame
             number += 1
     finally:
         capture.release()
     if not number:
-        raise ClipError(f"video {source} holds no frame that can be decoded")
+        raise ClipError(f"video {source} holds no frame that can be decoded: it is damaged, or its codec not supported")
 
 
 def grey_frames(source: str, first: int | None = None, last: int | None = None) -> Iterator[tuple[int, np.ndarray]]:

@@ -19,6 +19,7 @@ from scipy.sparse.linalg import eigsh
 
 from merflow.errors import ConfigError, InputError
 from merflow.files import whole
+from merflow.hdf5 import open_h5
 
 COARSENINGS = (2, 2, 1, 1, 1, 1)
 """How often each convolution layer's output is coarsened (s_l of Table I); each time halves the nodes at best."""
@@ -112,7 +113,7 @@ class Graph:
             InputError: the file is missing or is no graph.
         """
         try:
-            with h5py.File(path) as file:
+            with open_h5(path) as file:
                 layers = [file[f"layer{number}"] for number in range(1, len(COARSENINGS) + 1)]
                 sigma = file.attrs["sigma"]
                 return cls(

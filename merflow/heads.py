@@ -418,6 +418,10 @@ class _March:
         """Heads that have finished leave with their best weights."""
         if not finished.any():
             return
+        if not self.best[finished].all():
+            raise ConfigError(
+                "training diverged: no loss of the validation clips was a number; choose a smaller learning_rate"
+            )
         for place in finished.nonzero()[:, 0].tolist():
             head, name = copy.deepcopy(self.starts[self.owner[place]]), self.names[place]
             head[0].weight[:, self.frames[self.owner[place]].spoken] = self.kept[0][place]

@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -26,6 +25,7 @@ from merflow.devices import device
 from merflow.errors import InputError
 from merflow.finetune import Samples, fold_answers, fold_of, fuse, lesson, write_answers
 from merflow.graph import Graph
+from merflow.hdf5 import open_h5
 from merflow.heads import Course, Head, train_heads
 from merflow.losses import make_loss
 from merflow.models.sgcn import HIDDEN, SGCN
@@ -249,7 +249,7 @@ def load_signals(caches: Sequence[Path], side: int, settings: Mapping[str, Any])
     """
     classes, clips, labels, places = list(settings["classes"]), [], [], {}
     for path, name in zip(caches, settings["datasets"], strict=True):
-        with h5py.File(path) as file:
+        with open_h5(path) as file:
             ids, people, own = (file[column].asstr()[:] for column in ("clip", "subject", "label"))
             if relabelled := settings.get("labels", {}).get(name):
                 own = np.array([relabelled.get(clip, "") for clip in ids], dtype=object)
@@ -280,7 +280,7 @@ def _signals(
 ) -> Iterator[np.ndarray]:
     """Signals of the clips at some places of some caches, fused, ``[rows, pixels]``; the branch of each row is kept."""
     for path, kept in places.items():
-        with h5py.File(path) as file:
+        with open_h5(path) as file:
             for place in kept:
                 signals = {}
                 if "spatial" in settings["branches"]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from merflow.claims import claim
-from merflow.errors import MerflowError
+from merflow.errors import MerflowError, advice
 from merflow.files import digest
 
 THREADS = {
@@ -19,6 +19,8 @@ THREADS = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENCV_FOR_THREADS_NUM": "1",
+    # A file that calls itself a video is no list of other files, and no address.
+    "OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file",
     # The same instruction path, hence the same bits, whatever the alignment of arrays. "AVX2,STRICT" gives them for any
     # number of threads too, but takes matrix products a fifth to a half longer; jobs have one thread anyway.
     "MKL_CBWR": "AVX2",
@@ -65,7 +67,9 @@ def _where(snakemake: Any) -> str:
 
 @contextmanager
 def _logged(snakemake: Any) -> Iterator[logging.Logger]:
-    stream = open(snakemake.log[0], "w", encoding="utf-8") if len(snakemake.log) else sys.stderr  # noqa: SIM115
+    log_file = {"encoding": "utf-8", "errors": "backslashreplace"}
+    stream = open(snakemake.log[0], "w", **log_file) if len(snakemake.log) else sys.stderr  # noqa: SIM115
+    logging.raiseExceptions = False  # A log that cannot be written (full disk) is no reason to say so at every line.
     logging.basicConfig(
         stream=stream,
         level=logging.INFO,
@@ -83,6 +87,10 @@ def _logged(snakemake: Any) -> Iterator[logging.Logger]:
         log.error("%s", error)
         print(f"merflow: {snakemake.rule} {where}: {error}", file=sys.stderr)
         sys.exit(1)
-    except Exception:
+    except Exception as error:
+        if told := advice(error):
+            log.error("%s\n%s", told, traceback.format_exc())
+            print(f"merflow: {snakemake.rule} {where}: {told}", file=sys.stderr)
+            sys.exit(1)
         log.error("unexpected error, please report it\n%s", traceback.format_exc())
         raise

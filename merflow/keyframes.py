@@ -20,6 +20,7 @@ from scipy.ndimage import gaussian_filter1d
 from merflow.errors import ConfigError, InputError
 from merflow.faces import eye_centres
 from merflow.flow import face_weights, fit_similarity, similarity_field
+from merflow.hdf5 import open_h5
 from merflow.tables import FRAME_SCORES, KEYFRAMES, read_table, write_table
 
 log = logging.getLogger(__name__)
@@ -233,7 +234,7 @@ def select_subject(
     cv2.setNumThreads(1)
     learned = None if scores is None else _scores(scores)
     rows: list[dict[str, Any]] = []
-    with h5py.File(faces) as file:
+    with open_h5(faces) as file:
         for group in file.values():
             if group.attrs["status"] != "ok":
                 continue

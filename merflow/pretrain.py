@@ -7,24 +7,23 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import SafetensorError, safe_open
 from torch.nn import functional
 
 from merflow.checkpoints import Checkpoints
 from merflow.devices import device
 from merflow.errors import InputError
 from merflow.graph import Graph
+from merflow.hdf5 import open_h5
 from merflow.models.sgcn import SGCN
 from merflow.protocols import hold_out
 from merflow.signals import grey_signal
 from merflow.stored import Batches, Stored
 from merflow.tables import ACCURACY_TRAIN, CURVES, read_table, write_table
 from merflow.training import Rows, Schedule, class_numbers, evaluate, fit, repeatable
-from merflow.weights import write_weights
+from merflow.weights import read_weights, write_weights
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +107,7 @@ def macro_images(cache: Path, side: int, frames: str) -> tuple[Stored, np.ndarra
         Images ``[rows, 1, side * side]`` as :func:`merflow.signals.grey_signal` makes them, on the disk; classes int64
         ``[rows]``, subjects ``[rows]``, class names.
     """
-    with h5py.File(cache) as file:
+    with open_h5(cache) as file:
         classes = [str(name) for name in file.attrs["classes"]]
         labels, subjects = file["label"].asstr()[:], file["subject"].asstr()[:]
         spatial, apex = file["spatial"], file["apex_index"][:]
@@ -141,21 +140,23 @@ def load_network(weights: Path, graph: Graph) -> tuple[torch.nn.Module, str]:
         InputError: the file is no weights file, or belongs to another graph.
     """
     try:
-        with safe_open(weights, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
+        metadata, state = read_weights(weights)
         classes, name = json.loads(metadata["classes"]), metadata["network"]
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        trained_on = metadata["graph_digest"]
+    except (KeyError, ValueError) as error:
         raise InputError(f"{weights} is not a weights file of merflow: {error}; delete it and run again") from error
-    if metadata["graph_digest"] != graph.digest:
+    if trained_on != graph.digest:
         raise InputError(
-            f"{weights} was trained on graph {metadata['graph_digest']}, not on {graph.digest} ({graph.name}); "
+            f"{weights} was trained on graph {trained_on}, not on {graph.digest} ({graph.name}); "
             "delete it and run again"
         )
     if name != "sgcn":
         raise InputError(f"{weights} holds a network {name!r}, not an SGCN; delete it and run again")
     model = SGCN(graph, len(classes))
-    model.load_state_dict(state)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(f"{weights} holds other arrays than an SGCN's ({error}); delete it and run again") from error
     return model.eval(), sha256(Path(weights).read_bytes()).hexdigest()[:12]
 
 
@@ -166,8 +167,10 @@ def outcome(weights: Path) -> dict[str, Any]:
         ``epoch`` kept, ``accuracy_train``, ``n_train``, ``accuracy_validation``, ``n_validation`` (over images, without
         dropout; the validation accuracy is missing where nobody was held out), ``subjects_validation``.
     """
-    with safe_open(weights, framework="pt") as file:
-        return json.loads(file.metadata()["outcome"])
+    try:
+        return json.loads(read_weights(weights, arrays=False)[0]["outcome"])
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{weights} is not a weights file of merflow: {error}; delete it and run again") from error
 
 
 def tabulate(

@@ -18,16 +18,16 @@ import cv2
 import h5py
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn import functional
 
 from merflow.errors import InputError
+from merflow.hdf5 import open_h5
 from merflow.models.scorer import PLACE, SIDE, FrameScorer, eyes_left_out, head_and_light
 from merflow.protocols import hold_out
 from merflow.tables import FRAME_SCORES, write_table
 from merflow.training import repeatable
-from merflow.weights import write_weights
+from merflow.weights import read_weights, write_weights
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +153,7 @@ def read_material(faces: Sequence[str | Path], dataset: str) -> list[Material]:
     """
     found = []
     for path in faces:
-        with h5py.File(path) as file:
+        with open_h5(path) as file:
             for group, frames in _moving(file):
                 apex = np.flatnonzero(group["frame_numbers"][()] == int(group.attrs["apex"]))
                 if not len(apex) or not apex[0]:
@@ -241,6 +241,11 @@ def _fit(
             value.backward()
             optimiser.step()
             losses.append(value.item())
+        if not np.isfinite(losses).all():
+            raise InputError(
+                f"the key-frame scorer diverged in epoch {epoch} (loss {np.mean(losses)}): its clips hold numbers that "
+                "are none, or merflow.scorer.TRAINING has too large a learning_rate"
+            )
         judged = _judged(model, judges)
         told = np.mean(losses), judged["loss"], 100 * judged["accuracy"]
         log.info("epoch %d of %d: train loss %.3f, validation loss %.3f, %.1f%% of pairs in order",
@@ -344,14 +349,12 @@ def load_scorer(weights: str | Path) -> tuple[FrameScorer, dict[str, str]]:
         InputError: the file is no scorer's.
     """
     try:
-        with safe_open(weights, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
+        metadata, state = read_weights(weights)
         if metadata.get("network") != _NETWORK:
             raise InputError(f"{weights} holds {metadata.get('network')!r}, not a key-frame scorer; make it anew")
         model = FrameScorer()
         model.load_state_dict(state)
-    except (OSError, SafetensorError, RuntimeError) as error:
+    except RuntimeError as error:
         raise InputError(f"{weights} is not a key-frame scorer: {error}; delete it and run again") from error
     return model.eval(), metadata
 
@@ -385,7 +388,7 @@ def score_subject(faces: str | Path, weights: str | Path, output: str | Path) ->
     model, metadata = load_scorer(weights)
     log.info("scorer learnt from %s (%s)", metadata["dataset"], metadata["learnt_from"])
     rows: list[Mapping[str, Any]] = []
-    with repeatable(0), h5py.File(faces) as file:
+    with repeatable(0), open_h5(faces) as file:
         for group, small in _moving(file):
             scores = score_clip(model, small)
             numbers = group["frame_numbers"][()]

@@ -8,12 +8,13 @@ or copied back from a backup, gives the same token, and nothing runs again.
 
 import json
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from merflow.errors import InputError
 from merflow.files import whole
 from merflow.frames import image_paths, is_video
 
@@ -39,7 +40,7 @@ def stat_digest(files: Iterable[str]) -> str:
     count = 0
     for file in files:
         stat = os.stat(file)
-        digest.update(f"{file}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        digest.update(os.fsencode(file) + f"\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
         count += 1
     return digest.hexdigest() if count else EMPTY
 
@@ -48,7 +49,7 @@ def content_digest(files: Iterable[str]) -> str:
     """Digest of path and content of the files."""
     digest = blake2b(digest_size=10)
     for file in files:
-        digest.update(f"{file}\0".encode())
+        digest.update(os.fsencode(file) + b"\0")
         with open(file, "rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
@@ -77,6 +78,43 @@ def source_token(clips: Iterable[Mapping[str, Any]], record: Path) -> str:
             temporary.write_text(f"{now} {known['content']}")
         return known["token"]
     return now
+
+
+@contextmanager
+def steady(clips: Iterable[Mapping[str, Any]], dataset: str) -> Iterator[None]:
+    """Watch the footage of some clips while it is read, so that no fault of a disk becomes the reason of a clip.
+
+    Args:
+        clips: rows with ``frames`` and ``problem``.
+        dataset: its name, for the message.
+
+    Raises:
+        InputError: files that were listed are gone, before or after, or were changed on the way.
+    """
+    clips = list(clips)
+    before = _present(clips, dataset)
+    yield
+    if _present(clips, dataset) != before:
+        raise InputError(f"dataset {dataset}: its files changed while they were read; run again once they are at rest")
+
+
+def _present(clips: Iterable[Mapping[str, Any]], dataset: str) -> str:
+    """Digest of the footage, which must be there for every clip without a problem."""
+    for clip in clips:
+        if not clip["problem"] and not footage([clip]):
+            raise InputError(
+                f"dataset {dataset}: {_gone(Path(clip['frames']))} is gone since the dataset was listed; bring it back "
+                "(is its disk mounted?) and run again: what was done is kept"
+            )
+    try:
+        return stat_digest(footage(clips))
+    except FileNotFoundError as error:
+        raise InputError(f"dataset {dataset}: {error.filename} went away while it was read; run again") from error
+
+
+def _gone(path: Path) -> Path:
+    """The highest folder of a path that does not exist; the path itself where all exist."""
+    return next((one for one in [*reversed(path.parents), path] if not one.exists()), path)
 
 
 def record_source(clips: Iterable[Mapping[str, Any]], token: str, record: Path) -> None:

@@ -9,15 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 
 from merflow.clips import database
 from merflow.errors import InputError
-from merflow.files import whole
+from merflow.hdf5 import open_h5
 from merflow.protocols import Fold, folds
-from merflow.tables import SPLITS, read_in_parts
+from merflow.tables import SPLITS, read_in_parts, write_in_parts
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +42,14 @@ def make_splits(caches: Sequence[Path], output: Path, settings: Mapping[str, Any
     subjects = [clip["subject"] for clip in clips]
     protocol, share = settings["protocol"], settings["validation"]
     parts = folds(protocol, subjects, labels, validation=share, seed=seed, settings=settings)
-    with whole(output) as temporary:  # Fold by fold: a row per fold and clip is millions where people are many.
-        for number, fold in enumerate(parts):
-            part_of = {int(place): part for part in PARTS for place in getattr(fold, part)}
-            common = {"protocol": protocol, "seed": seed, "fold": fold.name}
-            rows = [common | clips[place] | {"part": part_of[place]} for place in sorted(part_of)]
-            table = pd.DataFrame(rows, columns=SPLITS)
-            table.to_csv(temporary, mode="a", header=not number, index=False, lineterminator="\n")
+
+    def rows(fold: Fold) -> list[dict[str, Any]]:
+        part_of = {int(place): part for part in PARTS for place in getattr(fold, part)}
+        common = {"protocol": protocol, "seed": seed, "fold": fold.name}
+        return [common | clips[place] | {"part": part_of[place]} for place in sorted(part_of)]
+
+    # Fold by fold: a row per fold and clip is millions where people are many.
+    write_in_parts(map(rows, parts), output, SPLITS)
     log.info("%s, seed %d: %d folds of %d clips", protocol, seed, len(parts), len(clips))
 
 
@@ -62,7 +62,7 @@ def usable_clips(caches: Sequence[Path], settings: Mapping[str, Any]) -> tuple[l
     classes, clips, labels = list(settings["classes"]), [], []
     for path, name in zip(caches, settings["datasets"], strict=True):
         try:
-            with h5py.File(path) as file:
+            with open_h5(path) as file:
                 ids, people, own = (file[column].asstr()[:] for column in ("clip", "subject", "label"))
         except (OSError, KeyError) as error:
             raise InputError(f"{path} cannot be read as a cache: {error}; make it anew") from error

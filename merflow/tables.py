@@ -1,5 +1,6 @@
 """CSV tables: the columns of each contract, read and written in one way."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -49,18 +50,53 @@ OF_CLASS = "/class:"
 """Stands between a dataset and a class in the column ``scope`` of the metrics."""
 
 
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_NO_FORMULA = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?|[+-]", re.IGNORECASE)
+"""Numbers, and a sign alone, which annotations use for nothing."""
+
+
+def guarded(cell: Any) -> Any:
+    """A cell's text, with an apostrophe before what a spreadsheet takes for a formula: ``=``, ``+``, ``-`` or ``@``.
+
+    Numbers stay as they are, and so does everything that is no text. :func:`unguarded` gives the text back.
+    """
+    if isinstance(cell, str) and _FORMULA.match(cell) and not _NO_FORMULA.fullmatch(cell):
+        return f"'{cell}"
+    return cell
+
+
+def unguarded(cell: Any) -> Any:
+    """The text that :func:`guarded` was given."""
+    return cell[1:] if isinstance(cell, str) and cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def _is_number(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column.dtype)
+
+
 def write_table(rows: pd.DataFrame | Iterable[Mapping[str, Any]], path: str | Path, columns: list[str]) -> None:
     """Write rows as CSV with ``columns`` first (further columns of the rows follow), whole or not at all.
 
     Floats are written with nine significant digits: enough for float32, and the same text on every run.
     """
-    table = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
-    for name in columns:
-        if name not in table:
-            table[name] = pd.Series(dtype=object)
-    table = table[columns + [name for name in table if name not in columns]]
+    write_in_parts([rows], path, columns)
+
+
+def write_in_parts(
+    parts: Iterable[pd.DataFrame | Iterable[Mapping[str, Any]]], path: str | Path, columns: list[str]
+) -> None:
+    """:func:`write_table` of rows that are not in memory together: part after part, all with the same columns."""
     with whole(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
+        for number, rows in enumerate(parts):
+            table = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
+            for name in columns:
+                if name not in table:
+                    table[name] = pd.Series(dtype=object)
+            table = table[columns + [name for name in table if name not in columns]].rename(columns=guarded)
+            table = table.apply(lambda column: column if _is_number(column) else column.map(guarded))
+            # Names of files need not be UTF-8.
+            how = {"float_format": "%.9g", "lineterminator": "\n", "errors": "backslashreplace"}
+            table.to_csv(temporary, mode="a", header=not number, index=False, **how)
 
 
 def read_table(path: str | Path, columns: list[str]) -> pd.DataFrame:
@@ -82,6 +118,7 @@ def read_in_parts(path: str | Path, columns: list[str], rows: int | None = None)
         text = {"keep_default_na": False, "na_values": {}, "dtype": str, "index_col": False}
         with pd.read_csv(path, **text, iterator=True, chunksize=rows) as parts:
             for table in parts:
+                table = table.rename(columns=unguarded).map(unguarded)
                 missing = [name for name in columns if name not in table.columns]
                 if missing:
                     found = ", ".join(table.columns)

@@ -137,7 +137,7 @@ def fit(
         if found := state.load(network, optimiser):
             now, kept = _Progress(**found[0]), found[1] or None
             log.info("%s: goes on after epoch %d, from its checkpoint", name, now.epoch)
-    start, first = time.monotonic(), now.epoch
+    start, first, of = time.monotonic(), now.epoch, f"{name}: " if name else ""
     while not now.over:
         now.epoch += 1
         network.train()
@@ -159,7 +159,8 @@ def fit(
             right += int((scores.argmax(dim=1) == y).sum())
         mean = total / len(training.y)
         if not np.isfinite(mean):
-            raise ConfigError(f"training diverged in epoch {now.epoch} (loss {mean}); choose a smaller learning_rate")
+            told = f"diverged in epoch {now.epoch} (loss {mean}); choose a smaller learning_rate"
+            raise ConfigError(f"{of}training {told}")
         now.curve.append({"epoch": now.epoch, "split": "train", "loss": mean, "accuracy": right / len(training.y)})
         if validation is None:
             now.best = now.epoch
@@ -173,7 +174,7 @@ def fit(
         now.over = now.epoch >= schedule.epochs or now.epoch - now.best >= schedule.patience
         if now.over and not now.best:
             raise ConfigError(
-                f"training diverged: no loss of the validation clips was a number in {now.epoch} epochs; choose a "
+                f"{of}training diverged: no loss of the validation clips was a number in {now.epoch} epochs; choose a "
                 "smaller learning_rate"
             )
         if now.over and kept is not None:

@@ -4,10 +4,28 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from merflow.errors import InputError
 from merflow.files import whole
+
+
+def read_weights(path: str | Path, arrays: bool = True) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The metadata and the arrays of a safetensors file; ``arrays``: whether they are wanted.
+
+    Raises:
+        InputError: the file is missing, damaged, or of another format, such as a pickle; nothing of it was run.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            return metadata, {name: file.get_tensor(name) for name in file.keys()} if arrays else {}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; run again to have it made") from error
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} is no whole safetensors file ({error}); remove it and run again") from error
 
 
 def write_weights(tensors: Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, str]) -> None:

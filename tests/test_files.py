@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from merflow.files import digest, key, whole
 
 
-@given(st.text(min_size=1).filter(lambda s: not any(0xD800 <= ord(c) < 0xE000 for c in s)))
+@given(st.text(min_size=1, max_size=12).filter(lambda s: not any(0xD800 <= ord(c) < 0xE000 for c in s)))
 def test_a_key_is_one_safe_path_component_and_reversible(name):
     encoded = key(name)
     assert unquote(encoded) == name
@@ -17,6 +17,12 @@ def test_a_key_is_one_safe_path_component_and_reversible(name):
 @given(st.lists(st.text("ab/%._~", min_size=1, max_size=4), unique=True))
 def test_two_names_never_share_a_key(names):
     assert len({key(name) for name in names}) == len(names)
+
+
+@given(st.text("aé/%", min_size=140, max_size=400), st.text("aé/%", min_size=140, max_size=400))
+def test_long_names_have_keys_that_fit_a_file_system_and_differ(one, other):
+    assert len(key(one)) <= 150
+    assert (key(one) == key(other)) == (one == other)
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):

@@ -191,6 +191,13 @@ def test_a_training_that_diverges_is_named():
         train_heads([lesson], BRANCH, CLASSES, LOSSES[:1], SETTINGS)
 
 
+def test_validation_clips_without_a_loss_are_named():
+    lesson = make_lesson(5)
+    lesson.held_rows[:] = np.nan
+    with pytest.raises(ConfigError, match="diverged: no loss of the validation clips .*smaller learning_rate"):
+        train_heads([lesson], BRANCH, CLASSES, LOSSES[:1], SETTINGS)
+
+
 def test_standardised_by_the_training_rows_of_each_branch():
     rng = np.random.default_rng(0)
     rows = rng.normal([[[5.0, 1.0]], [[50.0, 1.0]]], [[[2.0, 0.0]], [[20.0, 0.0]]], (2, 40, 2)).transpose(1, 0, 2)

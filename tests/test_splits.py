@@ -135,7 +135,7 @@ def test_labels_of_an_experiment_stand_in_place_of_those_of_the_cache(caches, tm
     with pytest.raises(InputError, match="no clip of"):
         make_splits(caches, tmp_path / "s.csv", ASKED | {"protocol": "loso", "classes": ["none"]}, 0)
     (tmp_path / "bad.h5").write_bytes(b"nothing")
-    with pytest.raises(InputError, match=r"bad\.h5 cannot be read as a cache"):
+    with pytest.raises(InputError, match=r"bad\.h5 is damaged"):
         make_splits([tmp_path / "bad.h5"] * 2, tmp_path / "s.csv", ASKED | {"protocol": "loso"}, 0)
 
 

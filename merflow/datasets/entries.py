@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 from merflow.clips import Clip
 from merflow.datasets.corrections import FIELDS, Correction
@@ -120,6 +121,7 @@ def assemble(
     unapplied = sum(problem.effect == NOTED for problem in problems[len(notes) :])
     owners: dict[str, set[str]] = {}
     for entry in entries:
+        _uncover(entry, column)
         if entry.subject:
             owners.setdefault(entry.frames, set()).add(
                 f"{entry.prefix}/{entry.subject}" if entry.prefix else entry.subject
@@ -161,6 +163,23 @@ def assemble(
     source = [{f"source_{plain_name(key)}": value for key, value in entry.source.items()} for entry in entries]
     problems = _collapsed(name, str(settings.get("root", "")), problems, len(clips))
     return Index(clips, classes, problems + of_counts, source, labels.name, counts, left_out + contradicted + unapplied)
+
+
+def _uncover(entry: Entry, column: str) -> None:
+    """Leave out a clip whose names or label hold what terminals and tables take for something else; show it instead."""
+    texts = {"clip": entry.clip, "subject": entry.prefix + entry.subject, "label": entry.source.get(column) or ""}
+    for where, text in texts.items():
+        if text != _shown(text):
+            told = f"{_shown(text)} holds a control character; names and labels are plain text"
+            entry.found.append((where, told))
+    entry.clip, entry.subject, entry.prefix = map(_shown, (entry.clip, entry.subject, entry.prefix))
+    if texts["label"]:
+        entry.source[column] = _shown(texts["label"])
+
+
+def _shown(text: str) -> str:
+    """``text`` with control characters, and bytes that are no UTF-8, as escapes (a line end is two letters)."""
+    return "".join(repr(one)[1:-1] if category(one) in ("Cc", "Cs") else one for one in text)
 
 
 def _collapsed(name: str, root: str, problems: list[Problem], clips: int) -> list[Problem]:

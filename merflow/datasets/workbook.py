@@ -2,21 +2,33 @@
 
 import csv
 import io
+import json
+import os
 import re
+import struct
+import subprocess
+import sys
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 from merflow.datasets.labels import plain_name
+from merflow.datasets.sheets import cell_text, sheets
 from merflow.errors import InputError
 
+PROGRAM = Path(__file__).with_name("sheets.py")
 SUFFIXES = {".xlsx", ".xls", ".csv"}
 HEADER_WITHIN = 60
 """Rows of a sheet in which its header is looked for."""
-MOST_BYTES = 200_000_000
+MOST_BYTES = 50_000_000
 """Largest workbook, unpacked: a hundred times the largest of the field."""
+FEW_CELLS = 1_000_000
+"""Cells that may be read without a second thought, empty ones among them."""
+FEW_BYTES = 5_000_000
+TOO_MUCH = "; no annotation workbook is that large: save the sheet of clips alone, as .csv"
 
 
 @dataclass(frozen=True)
@@ -134,36 +146,84 @@ def _rows(table: list[list[str]], header: int, places: Mapping[str, int]) -> lis
 def _sheets(file: Path) -> dict[str, list[list[str]]]:
     """Every sheet as rows of text; a CSV is one sheet without name."""
     try:
-        if not file.stat().st_size:
+        if file.suffix.lower() not in SUFFIXES:
+            raise InputError(f"{file} is no .xlsx, .xls or .csv; save it as one of them")
+        if not (size := file.stat().st_size):
             raise InputError(f"{file} is empty (0 bytes)")
+        if size > MOST_BYTES:
+            raise InputError(f"{file} has {size / 1e6:.0f} MB{TOO_MUCH}")
         if file.suffix.lower() == ".csv":
             return {"": _csv_rows(file)}
-        if zipfile.is_zipfile(file):
-            with zipfile.ZipFile(file) as archive:
-                size = sum(entry.file_size for entry in archive.infolist())
-            if size > MOST_BYTES:
-                raise InputError(f"{file} unpacks to {size / 1e6:.0f} MB; no annotation workbook is that large")
         return _workbook_sheets(file)
     except FileNotFoundError as error:
         raise InputError(f"{file} does not exist") from error
-    except (OSError, zipfile.BadZipFile, csv.Error) as error:
+    except (OSError, csv.Error) as error:
         raise InputError(f"{file} cannot be read: {error}") from error
 
 
 def _workbook_sheets(file: Path) -> dict[str, list[list[str]]]:
-    from python_calamine import CalamineError, load_workbook
-
     try:
-        book = load_workbook(str(file))
-        return {
-            name: [
-                [_text(cell) for cell in row]
-                for row in book.get_sheet_by_name(name).to_python(skip_empty_area=False)
-            ]
-            for name in book.sheet_names
-        }  # fmt: skip
-    except CalamineError as error:
+        if _is_harmless(file):
+            return sheets(str(file))
+        done = subprocess.run([sys.executable, "-I", str(PROGRAM), str(file.absolute())], capture_output=True)
+        if done.returncode == 0:
+            return json.loads(done.stdout)
+        told = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        if not told.startswith("error: ") or "too much" in told:
+            raise InputError(f"{file} takes more memory or time than a workbook may{TOO_MUCH}")
+        raise ValueError(told.removeprefix("error: "))
+    except ValueError as error:
         raise InputError(f"{file} is no workbook that can be read: {error}; save it anew as .xlsx or .csv") from error
+
+
+def _is_harmless(file: Path) -> bool:
+    """Whether an .xlsx is so small, unpacked and read, that it may be read in this process.
+
+    Sizes are those of what is there, not those that its directory tells.
+
+    Raises:
+        InputError: it unpacks to more than any annotation workbook.
+    """
+    if not zipfile.is_zipfile(file):
+        return False
+    cells = across = down = longest = total = 0
+    try:
+        with zipfile.ZipFile(file) as archive, file.open("rb") as raw:
+            for entry in archive.infolist():
+                part = _unpacked(raw, entry, MOST_BYTES - total)
+                total += len(part)
+                if total >= MOST_BYTES:
+                    raise InputError(f"{file} unpacks to more than {MOST_BYTES / 1e6:.0f} MB{TOO_MUCH}")
+                if total > FEW_BYTES:
+                    continue
+                cells += len(re.findall(rb"<(?:\w+:)?c[ />]", part))
+                places = re.findall(rb"""\sr\s*=\s*["']\$?([A-Za-z]*)\$?(\d+)["']""", part)
+                across = max([across, *(_column(letters) for letters, _ in places)])
+                down = max([down, *(int(number[:9]) for _, number in places)])
+                longest = max([longest, *map(len, re.split(rb"</(?:\w+:)?si>", part))])
+    except (zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, NotImplementedError, ValueError, EOFError):
+        return False
+    return total <= FEW_BYTES and across * down <= FEW_CELLS and cells <= FEW_CELLS and cells * longest <= MOST_BYTES
+
+
+def _unpacked(raw: BinaryIO, entry: zipfile.ZipInfo, most: int) -> bytes:
+    """What an entry of an archive holds, ``most`` bytes of it at most."""
+    raw.seek(entry.header_offset + 26)
+    name, extra = struct.unpack("<HH", raw.read(4))
+    raw.seek(name + extra, os.SEEK_CUR)
+    packed = raw.read(entry.compress_size)
+    if entry.compress_type == zipfile.ZIP_STORED:
+        return packed[:most]
+    if entry.compress_type != zipfile.ZIP_DEFLATED:
+        raise NotImplementedError
+    return zlib.decompressobj(-15).decompress(packed, max(1, most))
+
+
+def _column(letters: bytes) -> int:
+    number = 0
+    for letter in letters[:4].upper():
+        number = 26 * number + letter - 64
+    return number
 
 
 def _csv_rows(file: Path) -> list[list[str]]:
@@ -174,16 +234,9 @@ def _csv_rows(file: Path) -> list[list[str]]:
         text = data.decode("latin-1")  # Spreadsheets of other tongues; the columns that matter are ASCII.
     head = "\n".join(text.splitlines()[:HEADER_WITHIN])
     return [
-        [_text(cell) for cell in row] for row in csv.reader(io.StringIO(text), delimiter=max(",;\t", key=head.count))
+        [cell_text(cell) for cell in row]
+        for row in csv.reader(io.StringIO(text), delimiter=max(",;\t", key=head.count))
     ]
-
-
-def _text(cell: Any) -> str:
-    if cell is None:
-        return ""
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
-    return re.sub(r"\s+", " ", str(cell)).strip()
 
 
 def _bare(name: str) -> str:

@@ -20,8 +20,9 @@ from scipy.spatial import Delaunay
 from merflow.demo.draw import BasePicture, base_side, eye_midpoint, to_base
 from merflow.demo.expressions import Anchors
 from merflow.demo.plan import complete, person_number, subject_names
-from merflow.errors import InputError
+from merflow.errors import ClipError, InputError
 from merflow.frames import image_files
+from merflow.pictures import read_picture
 
 log = logging.getLogger(__name__)
 
@@ -129,10 +130,10 @@ def read_photograph(file: Path, interocular_px: float) -> Photograph | str:
     Returns:
         The photograph, or why it cannot be used.
     """
-    data = np.fromfile(file, np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if picture is None:
-        return "not an image that can be decoded"
+    try:
+        picture = read_picture(file, cv2.IMREAD_COLOR, "photograph")
+    except ClipError as error:
+        return str(error).removeprefix(f"photograph {file} ")
     small, scale = _shrunk(picture, _DETECTION_SIDE / max(picture.shape[:2]))
     points = _landmarks(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY))
     if points is None:

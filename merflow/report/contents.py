@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 
@@ -17,6 +16,7 @@ from merflow.comparison import entries, ledger
 from merflow.demo import strangers
 from merflow.errors import InputError
 from merflow.files import key
+from merflow.hdf5 import open_h5
 from merflow.metrics import OVERALL, fold_mean_f1, paired_difference, spread, subject_counts
 from merflow.report import figures
 from merflow.report.drawings import as_number, draw_in_page
@@ -540,7 +540,7 @@ def contact_sheets(study: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _flow_image_sheet(cache: Path) -> dict[str, Any]:
     """A few flow images of a dataset that has nothing else."""
-    with h5py.File(cache) as file:
+    with open_h5(cache) as file:
         clips, people, labels = (file[name].asstr()[:] for name in ("clip", "subject", "label"))
         names = list(dict.fromkeys(people))
         shown = []
@@ -558,7 +558,7 @@ def _flow_image_sheet(cache: Path) -> dict[str, Any]:
 
 
 def _usable(faces: Path) -> list[str]:
-    with h5py.File(faces) as file:
+    with open_h5(faces) as file:
         return [str(group.attrs["clip"]) for group in file.values() if group.attrs["status"] == "ok"]
 
 
@@ -571,7 +571,7 @@ def _clip(faces: Path, keyframes: Path, flow: Path, clip: str, label: str) -> di
     apex = "" if source == "still" else table[f"apex_{source}"].iloc[0]
     apex_place = numbers.index(int(apex)) if apex != "" and int(apex) in numbers else None
     frames, flows = [], []
-    with h5py.File(faces) as file:
+    with open_h5(faces) as file:
         group = file[key(clip)]
         subject = str(group.attrs["subject"])
         there = group["frame_numbers"][()].tolist()
@@ -582,7 +582,7 @@ def _clip(faces: Path, keyframes: Path, flow: Path, clip: str, label: str) -> di
             image = group["frames"][there.index(number)]
             alt = f"Aligned face of {subject}, {label or 'no label'}: {title}, frame {number}"
             frames.append({"title": title, "number": number, "alt": alt, "source": figures.picture(image)})
-    with h5py.File(flow) as file:
+    with open_h5(flow) as file:
         group = file[key(clip)]
         fields = group["flow"][()].astype(np.float32)
         reference = json.loads(str(file.attrs.get("settings", "{}"))).get("reference", "onset")

@@ -24,6 +24,7 @@ _FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial,
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "merflow",
+    "text.parse_math": False,  # A name may hold dollar signs.
     "font.size": 8.0,
     "text.color": INK,
     "axes.edgecolor": RULE,

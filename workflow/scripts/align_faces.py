@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 from merflow.clips import Clip
 from merflow.faces import align_subject
 from merflow.job import job
-from merflow.sources import record_source
+from merflow.sources import record_source, steady
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake):
     clips = [Clip.from_row({"label": "", **row}) for row in snakemake.params.clips]
-    align_subject(clips, Path(snakemake.output.faces), snakemake.params.settings)
+    with steady(snakemake.params.clips, snakemake.wildcards.dataset):
+        align_subject(clips, Path(snakemake.output.faces), snakemake.params.settings)
     record_source(snakemake.params.clips, snakemake.params.source, Path(snakemake.output.source))

@@ -1,0 +1,58 @@
+"""HDF5 files that a job before this one made: a damaged one is a message that names it, not a traceback of h5py."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+
+from merflow.errors import InputError
+
+_READING = re.compile(r"(Unable to|Can't) (?!.*\b(writ|creat|flush|extend|truncat))", re.DOTALL)
+"""How h5py begins what it says of a file that it cannot read."""
+
+
+@contextmanager
+def open_h5(path: str | Path) -> Iterator[h5py.File]:
+    """Open a file of the workflow for reading.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: the file is missing, cut short, no HDF5, or lacks what the block reads of it.
+    """
+    with opened(path) as file:
+        try:
+            yield file
+        except (OSError, KeyError, RuntimeError) as error:  # Of h5py, and of this file: others write in such a block.
+            if not _READING.match(str(error.args[0] if error.args else "")):
+                raise
+            raise damaged(path, error) from error
+
+
+def opened(path: str | Path) -> h5py.File:
+    """The file, open for reading, where many are open at once: what its block cannot read is not told of it.
+
+    Raises:
+        InputError: the file is missing, cut short or no HDF5.
+    """
+    try:
+        return h5py.File(path)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; run again to have it made") from error
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise damaged(path, error) from error
+
+
+def damaged(path: str | Path, error: Exception) -> InputError:
+    """The error for a file of the workflow that cannot be read."""
+    cut = " (it was cut short)" if "truncated file" in str(error) else ""
+    return InputError(f"{path} is damaged{cut}; remove it and run again: it is made anew ({_short(error)})")
+
+
+def _short(error: Exception) -> str:
+    return str(error.args[-1] if error.args else error).split(", ")[0].split("\n")[0][:200]
