@@ -42,7 +42,8 @@ def small_disk(tmp_path):
 
 def rule(folder):
     """What Snakemake gives to a script."""
-    return SimpleNamespace(rule="align_faces", log=[str(folder / "log.txt")], wildcards={"subject": "s1"})
+    given = {"rule": "align_faces", "log": [str(folder / "log.txt")], "wildcards": {"subject": "s1"}}
+    return SimpleNamespace(**given, input=[], output=[], params={})
 
 
 def told(folder, error, capsys):
@@ -116,7 +117,7 @@ from merflow.job import job
 from merflow.losses import make_loss
 from merflow.scorer import SIDE, Material, _fit
 resource.setrlimit(resource.RLIMIT_AS, (6_000_000_000, 6_000_000_000))
-with job(SimpleNamespace(rule="r", log=[], wildcards={})):
+with job(SimpleNamespace(rule="r", log=[], wildcards={}, input=[], output=[], params={})):
     {"numpy": lambda: np.ones(2_000_000_000), "torch": lambda: torch.ones(4_000_000_000),
      "opencv": lambda: cv2.resize(np.zeros((8, 8)), (40_000, 40_000))}[sys.argv[1]]()
 """

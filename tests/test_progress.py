@@ -21,7 +21,8 @@ def fold(folder, name, seed=0, epochs=3, ends="done", stage=""):
     """A job of a fold, as a rule's script runs one; the log is that of the real training loop."""
     log = folder / f"logs/fold/study/net/{seed}/{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    given = SimpleNamespace(rule="train_clip_network", log=[str(log)], wildcards={"fold": name})
+    given = {"rule": "train_clip_network", "log": [str(log)], "wildcards": {"fold": name}}
+    given = SimpleNamespace(**given, input=[], output=[], params={})
     with job(given):
         rows = Rows(torch.zeros(4, 2), torch.tensor([0, 1, 0, 1]))
         fit(nn.Linear(2, 2), functional.cross_entropy, rows, None, Schedule(epochs, 1, 1e-3, 0.0, 4), name + stage)
