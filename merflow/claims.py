@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 DONE = "done"
 
@@ -32,14 +32,14 @@ def claim(file: Path, made_of: str, outputs: Iterable[str | Path]) -> Iterator[b
     while True:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            held = open(file, "a+", encoding="utf-8")  # noqa: SIM115
+            held = open(file, "ab+", buffering=0)  # noqa: SIM115
         except OSError:  # A full disk, or a folder that is only read: the work itself says so better.
             yield True
             return
         try:
             _lock(held)
             held.seek(0)
-            if held.read().split() == [DONE, made_of] and all(os.path.exists(output) for output in outputs):
+            if held.read().decode().split() == [DONE, made_of] and all(os.path.exists(output) for output in outputs):
                 yield False
                 return
             if os.fstat(held.fileno()).st_nlink:
@@ -55,21 +55,20 @@ def claim(file: Path, made_of: str, outputs: Iterable[str | Path]) -> Iterator[b
             held.close()
 
 
-def _lock(held: TextIO) -> None:
+def _lock(held: BinaryIO) -> None:
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         held.seek(0)
-        owner = held.read().strip() or "another process"
+        owner = held.read().decode().strip() or "another process"
         print(f"merflow: waiting for {owner}, which is at the same job ({held.name})", file=sys.stderr, flush=True)
         fcntl.flock(held, fcntl.LOCK_EX)
     except OSError:  # A file system without locks: Snakemake's own lock is all there is.
         pass
 
 
-def _write(held: TextIO, text: str) -> None:
+def _write(held: BinaryIO, text: str) -> None:
     with suppress(OSError):  # A full disk: the lock holds without the words.
         held.seek(0)
         held.truncate()
-        held.write(text)
-        held.flush()
+        held.write(text.encode())
