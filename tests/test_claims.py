@@ -105,7 +105,7 @@ def test_a_script_ends_well_without_work_where_an_earlier_job_did_it(tmp_path, s
             time.sleep(1.0)
             out.write_text("the orphan's")
         os._exit(0)
-    while not log.with_suffix(".claim").exists():
+    while not (log.with_suffix(".claim").exists() and log.with_suffix(".claim").read_text().startswith("process")):
         time.sleep(0.01)
     with pytest.raises(SystemExit) as ended, job(given):
         out.write_text("never")
