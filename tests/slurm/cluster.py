@@ -54,9 +54,9 @@ JobAcctGatherParams=OverMemoryKill
 KillWait=2
 AccountingStorageType=accounting_storage/none
 SchedulerParameters=sched_interval=1,bf_interval=1
-# A dead node is noticed after so many seconds; one that is back serves again.
+# A dead node is noticed after so many seconds; one that is back serves again, one that was set down waits for `resume`.
 SlurmdTimeout=6
-ReturnToService=2
+ReturnToService=1
 """
 
 WRAPPERS = {
@@ -224,9 +224,13 @@ class Cluster:
             if job["state"] in ("PENDING", "RUNNING"):
                 self.call("scancel", job["id"])
         files = [*self.folder.glob("slurmd-*.pid"), self.folder / "slurmctld.pid", self.folder / "munge/pid"]
+        daemons = []
         for file in files:
-            with suppress(FileNotFoundError, ProcessLookupError, ValueError):
-                os.kill(int(file.read_text()), signal.SIGTERM)
+            with suppress(FileNotFoundError, psutil.NoSuchProcess, ValueError):
+                daemons.append(psutil.Process(int(file.read_text())))
+                daemons[-1].terminate()
+        for daemon in psutil.wait_procs(daemons, timeout=10)[1]:
+            daemon.kill()
 
 
 @contextmanager

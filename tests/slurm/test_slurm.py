@@ -49,14 +49,14 @@ def finish(run: subprocess.Popen, folder: Path) -> str:
     return said
 
 
-def tables(results: str) -> list[str]:
+def tables(results: str, study: str = "mine") -> list[str]:
     """The tables of a study that are compared."""
-    return [f"{results}/mine/{name}.csv" for name in ("predictions", "metrics", "curves")]
+    return [f"{results}/{study}/{name}.csv" for name in ("predictions", "metrics", "curves")]
 
 
-def read(folder: Path, results: str) -> list[bytes]:
+def read(folder: Path, results: str, study: str = "mine") -> list[bytes]:
     """The contents of those tables."""
-    return [(folder / table).read_bytes() for table in tables(results)]
+    return [(folder / table).read_bytes() for table in tables(results, study)]
 
 
 def group(job: dict) -> str:
@@ -115,3 +115,74 @@ def test_a_job_killed_for_memory_is_sent_again_with_more(study):
     (log,) = (folder / ".snakemake/slurm_logs").rglob(f"{folds[0]['id']}.log")
     assert "exceeded memory limit" in log.read_text()
     assert f"SLURM-job '{folds[0]['id']}' failed" in said
+
+
+# --- What breaks ------------------------------------------------------------------------------------------------------
+
+
+def set_down(slurm: Cluster, node: str, run: subprocess.Popen) -> None:
+    """An administrator takes a node away."""
+    slurm.call("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+
+
+def lose_power(slurm: Cluster, node: str, run: subprocess.Popen) -> None:
+    """A node dies; SLURM finds out by itself."""
+    slurm.kill_node(node)
+
+
+def lose_driver(slurm: Cluster, node: str, run: subprocess.Popen) -> None:
+    """The Snakemake that sends the jobs is killed."""
+    run.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", [set_down, lose_power, lose_driver])
+def test_a_fault_in_the_middle_loses_nothing_that_was_done(study, slurm, fault):
+    folder, *_ = study
+    name = fault.__name__
+    settings = yaml.safe_load((folder / "slurm.yaml").read_text()) | {"results": name}
+    before = len(slurm.jobs())
+
+    def of_folds() -> list[dict]:
+        return [job for job in slurm.jobs()[before:] if group(job) == "folds"]
+
+    run = start(slurm, folder, settings, {}, tables(name))
+    try:
+        slurm.wait(lambda: run.poll() is not None or any(job["state"] == "RUNNING" for job in of_folds()), 600)
+        assert run.poll() is None, (folder / "driver.log").read_text()[-8000:]
+        done = {file: file.stat().st_mtime_ns for file in (folder / name / "data").rglob("*") if file.is_file()}
+        (first,) = of_folds()
+        fault(slurm, first["node"], run)
+        if fault is lose_driver:
+            run.wait()
+            slurm.call("scancel", first["id"])
+            slurm.wait(lambda: of_folds()[0]["state"] == "CANCELLED", 60)
+            finish(start(slurm, folder, settings, {}, ["--unlock"]), folder)
+            run = start(slurm, folder, settings, {}, tables(name))
+        finish(run, folder)
+    finally:
+        run.kill()
+        if fault is lose_power:
+            slurm.start_node(first["node"])
+        if fault is set_down:
+            slurm.call("scontrol", "update", f"nodename={first['node']}", "state=resume")
+        slurm.wait(lambda: set(slurm.states().values()) == {"idle"}, 60)
+    assert read(folder, name) == read(folder, "local")
+    assert {file: file.stat().st_mtime_ns for file in done} == done and len(done) > 10
+    jobs = slurm.jobs()[before:]
+    assert [group(job) for job in jobs] == ["faces", "flow", "caches", "folds", "folds", "tables"]
+    first, second = of_folds()
+    assert (first["state"], second["state"]) == ("CANCELLED" if fault is lose_driver else "NODE_FAIL", "COMPLETED")
+    assert fault is lose_driver or first["node"] != second["node"]
+
+
+# --- The demo ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_demo_study_has_the_predictions_of_a_local_run(slurm, tmp_path):
+    folder = copy_repository(tmp_path)
+    snakemake(folder, *tables("local", "demo"), config={"results": "local"})
+    finish(start(slurm, folder, {"results": "results"}, {}), folder)
+    assert read(folder, "results", "demo") == read(folder, "local", "demo")
+    assert (folder / "results/demo/report.html").is_file()
