@@ -216,7 +216,8 @@ class Cluster:
         """As if a node lost its power: its daemon and all that runs under it are killed."""
         os.kill(self.pid(node), signal.SIGKILL)
         for process in self.processes(node):
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def stop(self) -> None:
         """Cancel all jobs and stop the daemons."""
