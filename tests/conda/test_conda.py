@@ -112,7 +112,6 @@ def run(root, driver):
 def study(run, tmp_path_factory):
     """A copy of the workflow with all of its environments, which Snakemake made; their prefixes by name."""
     folder = copy_repository(tmp_path_factory.mktemp("study"))
-    shutil.copytree(REPO / "studies", folder / "studies")
     done = run(folder, "--use-conda", "--conda-create-envs-only")
     assert done.stdout.count("Creating conda environment") + done.stderr.count("Creating conda environment") == 4
     files = {file.read_text(): file.with_suffix("") for file in (folder / ".snakemake" / "conda").glob("*.yaml")}
@@ -179,39 +178,49 @@ def test_pins_that_no_solver_accepts_make_no_environment(root, tmp_path):
     assert done.returncode and "pip" in done.stderr and not (tmp_path / "none").exists()
 
 
+def told(folder, seen=frozenset()):
+    """What the Pythons of jobs said of themselves, but for ``seen``: the script's name, and all that it wrote."""
+    records = [json.loads(file.read_text()) for file in set((folder / "told").iterdir()) - set(seen)]
+    return [(Path(record["script"]).name.split(".")[-2], record) for record in records if ".py" in record["script"]]
+
+
+def strays(records, prefixes):
+    """Modules that a script imports and that did not come from its environment, as "script: module"."""
+    where = {script.stem: name for name, group in scripts().items() for script in group}
+    found = set()
+    for script, record in records:
+        prefix = prefixes[where[script]]
+        if Path(record["prefix"]) != prefix:
+            found.add(f"{script}: python")
+        for module in modules(REPO / "workflow" / "scripts" / f"{script}.py") & set(record["files"]):
+            if prefix not in Path(record["files"][module]).parents:
+                found.add(f"{script}: {module}")
+    return found
+
+
 @pytest.fixture(scope="session")
 def demo(study, run):
-    """The demo as it is shipped, every job in its environment; what each job's Python said of itself."""
+    """The demo as it is shipped, every job in its environment, with a witness there; the folder and what was said."""
     folder, prefixes = study
-    told = folder / "told"
-    told.mkdir()
+    (folder / "told").mkdir()
     for prefix in prefixes.values():
         (site,) = prefix.glob("lib/python*/site-packages")
-        (site / "witness_of_the_tests.py").write_text(f"FOLDER = {str(told)!r}\n{WITNESS}")
+        (site / "witness_of_the_tests.py").write_text(f"FOLDER = {str(folder / 'told')!r}\n{WITNESS}")
         (site / "witness_of_the_tests.pth").write_text("import witness_of_the_tests\n")
-    done = run(folder, "--use-conda")
-    records = [json.loads(file.read_text()) for file in told.iterdir()]
-    return folder, done, [record for record in records if record["script"].endswith(".py")]
+    return folder, run(folder, "--use-conda")
 
 
 def test_jobs_of_the_demo_run_in_their_environments_and_take_nothing_from_elsewhere(study, demo):
-    _, prefixes = study
-    folder, done, records = demo
+    folder, done = demo
     jobs = Counter(re.findall(r"^Finished jobid: \d+ \(Rule: (\w+)\)", done.stdout + done.stderr, re.MULTILINE))
-    where = {script.stem: name for name, group in scripts().items() for script in group}
-    ran = Counter(Path(record["script"]).name.split(".")[-2] for record in records)
-    assert len(ran) >= 15 and sum(ran.values()) == sum(jobs.values()) - jobs["all"]
-    for record in records:
-        script = Path(record["script"]).name.split(".")[-2]
-        prefix = prefixes[where[script]]
-        assert Path(record["prefix"]) == prefix
-        for module in modules(REPO / "workflow" / "scripts" / f"{script}.py") & set(record["files"]):
-            assert prefix in Path(record["files"][module]).parents, f"{script} took {module} from elsewhere"
-        assert Path(record["files"]["merflow"]).parent == folder / "merflow"
+    records = told(folder)
+    assert len(jobs) > 15 and len(records) == sum(jobs.values()) - jobs["all"]
+    assert not strays(records, study[1])
+    assert {Path(record["files"]["merflow"]).parent for _, record in records} == {folder / "merflow"}
 
 
 def test_a_second_run_has_nothing_to_do_and_leaving_conda_has_everything(demo, run):
-    folder, _, _ = demo
+    folder, _ = demo
     again = run(folder, "--use-conda")
     assert "Nothing to be done" in again.stdout + again.stderr
     without = run(folder, "-n")
@@ -221,9 +230,22 @@ def test_a_second_run_has_nothing_to_do_and_leaving_conda_has_everything(demo, r
 
 
 def test_the_demo_has_the_same_results_with_conda_and_without(demo, tmp_path):
-    folder, _, _ = demo
+    folder, _ = demo
     plain = copy_repository(tmp_path / "plain")
     snakemake(plain)
     for name in ("predictions", "metrics", "differences"):
         with_conda = folder / "results" / "demo" / f"{name}.csv"
         assert with_conda.read_bytes() == (plain / "results" / "demo" / f"{name}.csv").read_bytes()
+
+
+def test_a_package_that_is_missing_is_seen_though_the_job_finds_the_drivers(study, demo, run, tmp_path):
+    """Why the tests above do not go by whether a job succeeds, and that they would notice."""
+    folder, prefixes = study
+    seen = set((folder / "told").iterdir())
+    (package,) = prefixes["vision"].glob("lib/python*/site-packages/tabulate")
+    shutil.move(package, tmp_path)
+    try:
+        run(folder, "--use-conda", "--force", "results/data/demo-micro/clips.csv")
+    finally:
+        shutil.move(tmp_path / "tabulate", package)
+    assert strays(told(folder, seen), prefixes) == {"index_clips: tabulate"}
