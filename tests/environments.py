@@ -24,7 +24,7 @@ BROUGHT = "# what these bring with them"
 WORK = ("vision", "flow", "learn", "report")
 """The environments that rules name; `driver` is for Snakemake itself."""
 JOBS_ONLY = {"cv2", "sklearn", "torch"}
-"""Modules that the library behind the Snakefile imports where a job opens a frame, draws a split or asks for its device,
+"""Modules that the library behind the Snakefile imports where a job opens a frame, draws a split or takes a device,
 and only there."""
 
 
