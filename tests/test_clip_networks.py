@@ -387,3 +387,32 @@ def test_no_training_needs_another_network_or_the_registry():
     own = {source(name).stem for name in NETWORKS}
     assert {"ststnet", "off_apexnet", "msjfn", "mersiamc3d"} <= own and all(source(name).is_file() for name in NETWORKS)
     assert not any(own & files or "registry" in files for files in scripts.values())
+
+
+HEAP = """
+import torch
+from torch.nn.functional import cross_entropy
+from merflow.clip_networks import network
+from merflow.models.registry import NETWORKS, own_settings
+torch.set_num_threads(1)
+for name, system in NETWORKS.items():
+    own = own_settings(name, {})
+    side = own.get("side", 28)
+    shape = (3, side, side) if system.reads == "flow-image" else (3, 5, side, side)
+    model = network(system.model, 5, own)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    for batch in (own["batch"], 15):
+        for _ in range(3):
+            x, y = torch.randn(batch, *shape), torch.arange(batch) % 5
+            learns = hasattr(model, "supervise")
+            loss = model.supervise(x, y, cross_entropy)[0] if learns else cross_entropy(model(x), y)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+"""
+
+
+def test_a_training_at_its_own_size_leaves_the_memory_whole():
+    """Some convolutions of some builds write beyond their memory: the process dies, or worse, goes on with other bits."""
+    done = subprocess.run([sys.executable, "-c", HEAP], cwd=REPO, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]
