@@ -26,7 +26,7 @@ def test_every_rule_has_memory_that_suffices_for_slurm_and_memory_and_time_that_
     asked = PROFILE["set-resources"][rule]
     for attempt in (1, 2):
         memory, minutes = (eval(asked[key], {"attempt": attempt}) for key in ("mem_mb", "runtime"))
-        assert memory >= 800 * attempt and minutes >= 10 * attempt, "two Snakemakes in each SLURM job need 250 MB"
+        assert memory >= 800 * attempt and minutes >= 10 * attempt, "two Snakemakes in each SLURM job need 320 MB"
 
 
 def test_the_profile_names_no_rule_that_does_not_exist():
