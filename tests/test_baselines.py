@@ -272,7 +272,7 @@ def test_what_cannot_be_used_is_named(tmp_path):
     with pytest.raises(InputError, match="has one of the labels anger, fear"):
         outcome([cache], "majority", tmp_path, classes=["anger", "fear"])
     (tmp_path / "broken.h5").write_text("no HDF5")
-    with pytest.raises(InputError, match="broken.h5 cannot be read as a cache"):
+    with pytest.raises(InputError, match="broken.h5 is damaged"):
         outcome([tmp_path / "broken.h5"], "majority", tmp_path)
     with h5py.File(cache, "a") as file:
         file["flow"][3] = np.nan
