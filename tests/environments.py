@@ -23,8 +23,9 @@ CUDA = re.compile(r"(nvidia|cuda|triton)\b")
 BROUGHT = "# what these bring with them"
 WORK = ("vision", "flow", "learn", "report")
 """The environments that rules name; `driver` is for Snakemake itself."""
-JOBS_ONLY = {"cv2", "sklearn"}
-"""Modules that the library behind the Snakefile imports where a job opens a frame or draws a split, and only there."""
+JOBS_ONLY = {"cv2", "sklearn", "torch"}
+"""Modules that the library behind the Snakefile imports where a job opens a frame, draws a split or asks for its
+device, and only there."""
 
 
 def norm(name: str) -> str:
