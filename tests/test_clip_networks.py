@@ -413,6 +413,6 @@ for name, system in NETWORKS.items():
 
 
 def test_a_training_at_its_own_size_leaves_the_memory_whole():
-    """Some convolutions of some builds write beyond their memory: the process dies, or worse, goes on with other bits."""
+    """Some convolutions of some builds write beyond their memory: the process dies, or worse, goes on."""
     done = subprocess.run([sys.executable, "-c", HEAP], cwd=REPO, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-500:]

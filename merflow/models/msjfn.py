@@ -30,8 +30,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[clips, given, s, s]`` to ``[clips, width, s / stride, s / stride]``."""
-        # Every other pixel first: the same as a stride of the 1 x 1 convolution, whose gradient writes beyond its memory
-        # in oneDNN as of torch 2.13 (three filters, channels last, AVX-512).
+        # Every other pixel first: the same as a stride of the 1 x 1 convolution, whose gradient writes beyond its
+        # memory in oneDNN as of torch 2.13 (three filters, channels last, AVX-512).
         return functional.relu(self.two(self.one(x)) + self.past(x[:, :, :: self.stride, :: self.stride]))
 
 
