@@ -41,7 +41,7 @@ def one_clip(folder: Path, settings: dict) -> None:
     """One frame of one micro clip gets a grey spot."""
     import cv2
 
-    frames = sorted((folder / "results/data/demo-micro/source").rglob("*.png"))
+    frames = sorted((folder / "results/data/demo-micro/source").rglob("*.jpg"))
     frame = frames[len(frames) // 2]
     image = cv2.imread(str(frame), cv2.IMREAD_UNCHANGED)
     image[:8, :8] = 127

@@ -1,5 +1,6 @@
 """`python -m merflow.resume [FOLDER]`: go on with the run that was killed in this folder, with the same command."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from merflow.runs import FOLDER, runs
 
 
 def main(arguments: list[str]) -> int:
-    """Unlock the folder and run the command of the last killed run again; the exit status of that."""
+    """Unlock the folder, and become the command of the last killed run; an exit status where that cannot be."""
     folder = Path(arguments[0]) if arguments else Path()
     alive, killed = runs(folder / FOLDER)
     if alive:
@@ -28,11 +29,11 @@ def main(arguments: list[str]) -> int:
         return 1
     print(f"merflow: going on with `{run.command}`, begun {run.began}", flush=True)
     command = [sys.executable, "-m", "snakemake", *run.arguments]
-    for extra in (["--unlock", "--quiet", "all"], []):
-        done = subprocess.run([*command, *extra], cwd=run.folder)
-        if done.returncode:
-            return done.returncode
-    return 0
+    unlocked = subprocess.run([*command, "--unlock", "--quiet", "all"], cwd=run.folder)
+    if unlocked.returncode:
+        return unlocked.returncode
+    os.chdir(run.folder)
+    os.execv(sys.executable, command)  # It takes the place of this process, so that whoever stops this one stops it.
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Records of runs: which are at work, which were killed, and what a lock means."""
 
 import logging
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -120,10 +121,12 @@ def test_nothing_is_resumed_where_nothing_was_killed(tmp_path, monkeypatch, star
     assert resume.main([str(tmp_path)]) == 1 and "still at work" in capsys.readouterr().err
     kill(run)
     typed = []
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
         resume.subprocess, "run", lambda command, cwd: typed.append((command[3:], cwd)) or SimpleNamespace(returncode=0)
     )
-    assert resume.main([str(tmp_path)]) == 0
+    monkeypatch.setattr(resume.os, "execv", lambda program, command: typed.append((command[3:], os.getcwd())))
+    resume.main([str(tmp_path)])
     own = ["--cores", "2"]
     assert typed == [([*own, "--unlock", "--quiet", "all"], str(tmp_path)), (own, str(tmp_path))]
 
