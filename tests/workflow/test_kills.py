@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import people
@@ -94,59 +95,62 @@ def begin(folder: Path, log, *command: str) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True, env=environment)
 
 
+def record(folder: Path) -> bool:
+    """Whether a killed run has left its record: without one it was killed before its first job, and left no lock."""
+    return bool(list((folder / ".snakemake" / "merflow-runs").glob("*.json")))
+
+
+def kill(run: subprocess.Popen, folder: Path, whole: bool) -> None:
+    """SIGKILL to the driver, or to all that is at work in the folder."""
+    for process in processes(folder) if whole else [run.pid]:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    run.wait()
+
+
 def test_killed_at_twenty_moments_it_ends_as_if_left_alone(tmp_path, footage):
-    """Every other time the driver alone is killed, and its jobs live on."""
-    alone = repository(tmp_path / "alone")
-    config = settings(footage)
+    """Every other time the driver alone is killed, and its jobs live on. A study that ends is begun anew elsewhere."""
+    alone, config = repository(tmp_path / "alone"), settings(footage)
     start = time.monotonic()
     snakemake(alone, config=config)
-    whole = time.monotonic() - start
-    folder = repository(tmp_path / "killed")
-    (folder / "overlay.yaml").write_bytes((alone / "overlay.yaml").read_bytes())
-    typed = [sys.executable, "-m", "snakemake", "--cores", "2", "--no-hooks", "--configfile", "overlay.yaml"]
-    resume = [sys.executable, "-m", "merflow.resume"]
-    chance, kills, known, command = random.Random(7), 0, {}, typed
-    with open(folder / "log", "w") as log:
-        while kills < MOMENTS:
-            run = begin(folder, log, *command)
-            try:
-                # Of the first runs, most of the time goes by before there is a job.
-                run.wait(chance.uniform(0.1, 0.4) * whole)
-            except subprocess.TimeoutExpired:
-                for process in [run.pid] if kills % 2 else processes(folder):
-                    try:
-                        os.kill(process, signal.SIGKILL)
-                    except ProcessLookupError:
-                        continue
-                run.wait()
-                kills += 1
-            else:
-                assert run.returncode == 0, (folder / "log").read_text()[-6000:]
-                break
-            changed = [file for file, state in known.items() if finished(folder).get(file) != state]
-            assert not changed, f"done again after kill {kills}: {changed}"
-            known = finished(folder)
-            command = (
-                resume
-                if (folder / ".snakemake" / "merflow-runs").exists()
-                and list((folder / ".snakemake" / "merflow-runs").glob("*.json"))
-                else typed
-            )
-        while processes(folder):  # Jobs of the last driver.
-            time.sleep(0.2)
-        if run.returncode:
-            log.flush()
-            assert begin(folder, log, *command).wait() == 0, (folder / "log").read_text()[-6000:]
-    print(f"{kills} kills; the study alone took {whole:.0f} s; {len(known)} outputs were known as finished")
-    assert kills >= MOMENTS // 2, "it ended before it was killed often enough"
-    changed = [file for file, state in known.items() if finished(folder).get(file) != state]
-    assert not changed, f"done again at the end: {changed}"
-    expected, found = contents(alone), contents(folder)
-    assert expected.keys() == found.keys() and len(expected) > 50
-    assert [name for name in expected if expected[name] != found[name]] == []
-    log = "".join(file.read_text() for file in (folder / "results" / "logs").rglob("*.log"))
-    assert not list((folder / "results").rglob("*.claim")) and not list((folder / "results").rglob(".*.tmp*"))
-    assert not list((folder / "results").rglob("checkpoints")) and "start" in log
+    whole, expected = time.monotonic() - start, contents(alone)
+    assert len(expected) > 50
+    chance, kills, rounds, waited, taken = random.Random(7), 0, 0, 0, 0
+    while kills < MOMENTS:
+        rounds += 1
+        folder = repository(tmp_path / f"killed {rounds}")
+        (folder / "overlay.yaml").write_bytes((alone / "overlay.yaml").read_bytes())
+        typed = [sys.executable, "-m", "snakemake", "--cores", "2", "--no-hooks", "--configfile", "overlay.yaml"]
+        known: dict = {}
+        with open(folder / "log", "w") as log:
+            while True:
+                command = [sys.executable, "-m", "merflow.resume"] if record(folder) else typed
+                run = begin(folder, log, *command)
+                try:
+                    run.wait(chance.uniform(0.1, 0.4) * whole if kills < MOMENTS else None)
+                    break
+                except subprocess.TimeoutExpired:
+                    kill(run, folder, whole=kills % 2 == 0)
+                    kills += 1
+                now = finished(folder)
+                assert not [file for file, state in known.items() if now.get(file) != state], f"again: kill {kills}"
+                known = now
+        said = (folder / "log").read_text()
+        assert run.returncode == 0, said[-6000:]
+        now = finished(folder)
+        assert not [file for file, state in known.items() if now.get(file) != state], "done again at the end"
+        found = contents(folder)
+        assert expected.keys() == found.keys()
+        assert [name for name in expected if expected[name] != found[name]] == []
+        results = folder / "results"
+        assert not [file for end in ("*.claim", ".*.tmp*", "checkpoints") for file in results.rglob(end)]
+        waited += said.count("merflow: waiting for process")
+        taken += said.count("done by a job of the killed run")
+        goes_on = sum("from its checkpoint" in file.read_text() for file in (results / "logs").rglob("*.log"))
+        print(f"round {rounds}: {kills} kills so far; {len(known)} outputs were known; {goes_on} trainings went on")
+    print(
+        f"{kills} kills in {rounds} rounds; alone {whole:.0f} s; {waited} jobs waited for others, {taken} took theirs"
+    )
 
 
 def test_the_lock_of_a_killed_run_is_met_by_the_one_command_to_type(tmp_path, footage):
