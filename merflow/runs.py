@@ -22,6 +22,10 @@ FOLDER = Path(".snakemake") / "merflow-runs"
 """Records, one for each run, in the folder that Snakemake works in."""
 
 
+BEFORE_LOCK = "Building DAG of jobs..."
+"""What Snakemake says before it locks the folder; with jobs to run, an event ``RUN_INFO`` comes after the lock."""
+
+
 @dataclass(frozen=True)
 class Run:
     """One run.
@@ -78,9 +82,6 @@ def record_run(folder: Path, typed_in: str) -> None:
     """Write the record of this process's run, locked; it goes away when the process ends by itself."""
     run = Run(sys.argv[1:], typed_in, time.strftime("%Y-%m-%d %H:%M:%S"), os.getpid(), socket.gethostname())
     folder.mkdir(parents=True, exist_ok=True)
-    for old, file in runs(folder)[1]:  # It has been gone on with.
-        if (old.arguments, old.folder) == (run.arguments, run.folder):
-            file.unlink(missing_ok=True)
     file = folder.resolve() / f"{run.host}-{run.process}.json"
     record = open(file, "w", encoding="utf-8")  # noqa: SIM115
     try:
@@ -99,11 +100,19 @@ def record_run(folder: Path, typed_in: str) -> None:
     atexit.register(remove)
 
 
+def forget_killed(folder: Path, typed_in: str) -> None:
+    """Remove the records of killed runs of this process's command: it goes on with them."""
+    for old, file in runs(folder)[1]:
+        if (old.arguments, old.folder) == (sys.argv[1:], typed_in):
+            file.unlink(missing_ok=True)
+
+
 def explain_lock(folder: Path, resume: str) -> str:
     """What to say where Snakemake finds its folder locked; ``resume`` is the command that goes on."""
     alive, killed = runs(folder)
-    if alive:
-        run = alive[-1][0]
+    own = os.getpid(), socket.gethostname()
+    if others := [run for run, _ in alive if (run.process, run.host) != own]:
+        run = others[-1]
         return (
             f"merflow: another run is at work on these files: `{run.command}`, since {run.began}, process "
             f"{run.process} on {run.host}. Wait for it, or stop it with Ctrl-C (kill -INT {run.process}); what is "
@@ -132,9 +141,11 @@ class Watcher(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let everything pass; a message of a lock is replaced."""
-        if getattr(getattr(record, "event", None), "name", "") == "RUN_INFO" and not self._recorded and self._real():
+        if record.msg == BEFORE_LOCK and not self._recorded and self._real():
             self._recorded = True
             record_run(FOLDER, self._typed_in)
+        elif getattr(getattr(record, "event", None), "name", "") == "RUN_INFO" and self._real():
+            forget_killed(FOLDER, self._typed_in)
         elif "Directory cannot be locked" in str(record.msg) and self._real():
             record.msg, record.args = explain_lock(FOLDER, self._resume), ()
         return True

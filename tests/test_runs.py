@@ -10,14 +10,15 @@ import pytest
 
 from conftest import REPO
 from merflow import resume
-from merflow.runs import Watcher, explain_lock, record_run, runs
+from merflow.runs import BEFORE_LOCK, Watcher, explain_lock, record_run, runs
 
 RUN = """
 import sys, time
 from pathlib import Path
-from merflow.runs import record_run
+from merflow.runs import forget_killed, record_run
 sys.argv = ["snakemake", "--cores", "2", *sys.argv[2:]] if len(sys.argv) > 2 else ["snakemake", "--cores", "2"]
 record_run(Path(FOLDER), TYPED)
+forget_killed(Path(FOLDER), TYPED)
 print("at work", flush=True)
 sys.stdin.readline()
 """
@@ -106,12 +107,34 @@ def test_the_watcher_replaces_the_words_of_a_lock_and_records_real_runs_alone(tm
     )
     assert passed("Error: Directory cannot be locked.", real=False).startswith("Error"), "a dry run takes no lock"
     assert passed("Building DAG of jobs...") == "Building DAG of jobs..."
-    passed("stats", "RUN_INFO", real=False)
+    passed(BEFORE_LOCK, real=False)
     assert not recorded
     watcher = Watcher("/typed", "make resume", lambda: True)
     for _ in range(2):
-        passed("stats", "RUN_INFO", watcher=watcher)
+        passed(BEFORE_LOCK, watcher=watcher)
     assert [str(typed) for _, typed in recorded] == ["/typed"]
+
+
+def test_who_finds_the_folder_locked_leaves_the_record_of_the_killed_run(tmp_path, monkeypatch, start):
+    """The command typed again is recorded before it meets the lock; only with the lock in hand does it take over."""
+    kill(start())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("merflow.runs.FOLDER", tmp_path / "runs")
+    monkeypatch.setattr(sys, "argv", ["snakemake", "--cores", "2"])
+    watcher = Watcher(str(tmp_path), "make resume", lambda: True)
+
+    def log(text, event=None):
+        record = logging.LogRecord("snakemake", logging.INFO, "", 0, text, (), None)
+        record.event = event and SimpleNamespace(name=event)
+        watcher.filter(record)
+        return record.getMessage()
+
+    log(BEFORE_LOCK)
+    alive, killed = runs(tmp_path / "runs")
+    assert [run.process for run, _ in alive] == [os.getpid()] and len(killed) == 1
+    assert "was killed" in log("Error: Directory cannot be locked.")
+    log("Job stats", "RUN_INFO")
+    assert not runs(tmp_path / "runs")[1]
 
 
 def test_nothing_is_resumed_where_nothing_was_killed(tmp_path, monkeypatch, start, capsys):
