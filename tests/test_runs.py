@@ -106,7 +106,7 @@ def test_the_watcher_replaces_the_words_of_a_lock_and_records_real_runs_alone(tm
         "merflow: a run was killed"
     )
     assert passed("Error: Directory cannot be locked.", real=False).startswith("Error"), "a dry run takes no lock"
-    assert passed("Building DAG of jobs...") == "Building DAG of jobs..."
+    assert passed("Select jobs to execute...") == "Select jobs to execute..."
     passed(BEFORE_LOCK, real=False)
     assert not recorded
     watcher = Watcher("/typed", "make resume", lambda: True)
