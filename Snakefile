@@ -16,7 +16,7 @@ from merflow.files import check_writable
 from merflow.headline import headline
 from merflow.job import THREADS
 from merflow.models.registry import source as network_source
-from merflow.runs import Watcher
+from merflow.runs import Watcher, how_to_resume
 from merflow.study import Study
 
 min_version("9.20")
@@ -35,7 +35,7 @@ os.environ[DEVICE] = config["device"]
 logger.addFilter(
     Watcher(
         typed_in=workflow.workdir_init,
-        resume="make resume" if Path.cwd() == HERE else f"python -m merflow.resume {Path.cwd()}",
+        resume=how_to_resume(HERE, Path.cwd()),
         real=lambda: workflow.is_main_process and not workflow.dryrun and not workflow.touch,
     )
 )

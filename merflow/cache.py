@@ -15,7 +15,7 @@ import pandas as pd
 from merflow.errors import InputError
 from merflow.files import digest, key, whole
 from merflow.flow import optical_strain
-from merflow.hdf5 import open_h5
+from merflow.hdf5 import opened, read_through
 from merflow.tables import KEYFRAMES, QUALITY, read_table, write_table
 
 log = logging.getLogger(__name__)
@@ -121,9 +121,14 @@ def build_cache(
 
 @contextmanager
 def _opened(pair: tuple[str | Path, str | Path]) -> Iterator[tuple[h5py.File, h5py.File]]:
-    """Faces and flow of one subject."""
-    with open_h5(pair[0]) as faces, open_h5(pair[1]) as flow:
-        yield faces, flow
+    """Faces and flow of one subject; the error of a damaged one names that one."""
+    try:
+        with opened(pair[0]) as faces, opened(pair[1]) as flow:
+            yield faces, flow
+    except (OSError, KeyError, RuntimeError):
+        for file in pair:
+            read_through(file)
+        raise
 
 
 def tell_failures(dataset: str, reports: Sequence[Mapping[str, Any]], quality: str | Path, stop: bool = False) -> None:

@@ -15,6 +15,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 DONE = "done"
+_held: set[BinaryIO] = set()
+"""Claims of this process. Forked workers let go of them: they may outlive it, and would hold the lock without end."""
+
+
+def _let_go() -> None:
+    for file in _held:
+        file.close()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 @contextmanager
@@ -36,6 +46,7 @@ def claim(file: Path, made_of: str, outputs: Iterable[str | Path]) -> Iterator[b
         except OSError:  # A full disk, or a folder that is only read: the work itself says so better.
             yield True
             return
+        _held.add(held)
         try:
             _lock(held)
             held.seek(0)
@@ -52,6 +63,7 @@ def claim(file: Path, made_of: str, outputs: Iterable[str | Path]) -> Iterator[b
                 return
             # Removed by the process that was waited for, which failed or made other things: claim anew.
         finally:
+            _held.discard(held)
             held.close()
 
 

@@ -8,7 +8,9 @@ import fcntl
 import logging
 import os
 import tempfile
+from contextlib import suppress
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -27,7 +29,13 @@ _held: list[TextIO] = []
 
 
 def installed_gpus() -> int:
-    """Number of NVIDIA GPUs of this machine, as its driver lists them; torch is not loaded for it."""
+    """Number of NVIDIA GPUs of this machine, as its driver lists them, that the installed torch can use.
+
+    Torch is not loaded for it: the driver of a run may be in an environment without it.
+    """
+    with suppress(PackageNotFoundError):
+        if version("torch").endswith("+cpu"):
+            return 0
     return sum(1 for _ in Path("/proc/driver/nvidia/gpus").glob("*"))
 
 

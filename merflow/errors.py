@@ -43,5 +43,12 @@ def advice(error: BaseException) -> str | None:
     return None
 
 
-_NO_MEMORY = ("can't allocate memory", "CUDA out of memory", "Insufficient memory", "Cannot allocate memory")
-"""What torch and OpenCV say, whose errors are of no class of their own."""
+_NO_MEMORY = (
+    "terminated abruptly",
+    "can't allocate memory",
+    "CUDA out of memory",
+    "Insufficient memory",
+    "Cannot allocate memory",
+)
+"""What pools of processes say of a worker that was killed, as a rule for its memory; what torch and OpenCV say, whose
+errors are of no class of their own."""

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
@@ -27,6 +28,13 @@ def whole(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(path: str | Path) -> None:
+    """Remove what processes that were killed have left of :func:`whole` for ``path``; nobody may be writing it."""
+    path = Path(path)
+    for left in path.parent.glob(f".{escape(path.stem)}.*.tmp{escape(path.suffix)}"):
+        left.unlink(missing_ok=True)
 
 
 def check_writable(folder: str | Path) -> None:

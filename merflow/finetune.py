@@ -1,11 +1,14 @@
 """The target network: both branches and both graphs fused, one head trained per fold (Eq. 4 and 5)."""
 
+import ctypes
 import itertools
 import logging
 import multiprocessing
+import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,11 +100,17 @@ def finetune(
     parts = [{seed: files} for seed, files in features.items()]
     if processes > 1 and len(parts) > 1:
         # Forked, as a fresh interpreter would run the script that called this again.
-        with ProcessPoolExecutor(processes, multiprocessing.get_context("fork")) as pool:
+        with ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), _end_with_parent) as pool:
             found = list(pool.map(_repeats, parts, itertools.repeat(settings)))
     else:
         found = [_repeats(features, settings)]
     write_answers(found, predictions, accuracy_train, curves)
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this worker when the job is killed: it would wait for work without end."""
+    with suppress(OSError, AttributeError):  # Linux alone has it.
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def write_answers(found: Iterable[Answers], predictions: Path, accuracy_train: Path, curves: Path) -> None:

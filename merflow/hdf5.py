@@ -48,6 +48,23 @@ def opened(path: str | Path) -> h5py.File:
         raise damaged(path, error) from error
 
 
+def read_through(path: str | Path) -> None:
+    """Read everything of a file, to find whether it is the damaged one of several.
+
+    Raises:
+        InputError: it is.
+    """
+
+    def read(_: str, item: h5py.HLObject) -> None:
+        dict(item.attrs)
+        if isinstance(item, h5py.Dataset):
+            for place in range(len(item)) if item.shape else ():
+                item[place]
+
+    with open_h5(path) as file:
+        file.visititems(read)
+
+
 def damaged(path: str | Path, error: Exception) -> InputError:
     """The error for a file of the workflow that cannot be read."""
     cut = " (it was cut short)" if "truncated file" in str(error) else ""

@@ -5,13 +5,13 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from merflow.claims import claim
 from merflow.errors import MerflowError, advice
-from merflow.files import digest
+from merflow.files import digest, sweep
 
 THREADS = {
     # One thread a job: jobs run side by side, and results do not depend on the number of cores.
@@ -21,6 +21,8 @@ THREADS = {
     "OPENCV_FOR_THREADS_NUM": "1",
     # A file that calls itself a video is no list of other files, and no address.
     "OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file",
+    # Pictures are refused by their headers before; this is the wall behind.
+    "OPENCV_IO_MAX_IMAGE_PIXELS": str(8192**2),
     # The same instruction path, hence the same bits, whatever the alignment of arrays. "AVX2,STRICT" gives them for any
     # number of threads too, but takes matrix products a fifth to a half longer; jobs have one thread anyway.
     "MKL_CBWR": "AVX2",
@@ -51,13 +53,19 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
         if not work:
             print(f"merflow: {snakemake.rule} {_where(snakemake)}: done by a job of the killed run", file=sys.stderr)
             sys.exit(0)
+        with suppress(OSError):
+            for output in snakemake.output:
+                sweep(output)
         with _logged(snakemake) as log:
             yield log
 
 
 def _made_of(snakemake: Any) -> str:
     """What decides a job's outputs: its rule, its parameters, and its inputs by their times and sizes."""
-    states = [(name, os.stat(name).st_mtime_ns, os.stat(name).st_size) for name in snakemake.input]
+    states = [
+        (name, os.stat(name).st_mtime_ns, os.stat(name).st_size) if os.path.exists(name) else name
+        for name in snakemake.input
+    ]
     return digest(snakemake.rule, dict(snakemake.wildcards.items()), dict(snakemake.params.items()), states)
 
 

@@ -17,7 +17,7 @@ _JPEG_SIZE = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 """Markers of the segments of a JPEG that hold its size."""
 _JPEG_BARE = {0x01, *range(0xD0, 0xD9)}
 """Markers that no segment follows."""
-_PNM = re.compile(rb"P[1-6](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})")
+_PNM = re.compile(rb"P[1-6](?:\s|#[^\n\r]*[\n\r])+(\d{1,9})(?:\s|#[^\n\r]*[\n\r])+(\d{1,9})")
 
 
 def read_picture(file: str | Path, flags: int, what: str = "frame") -> np.ndarray:

@@ -125,10 +125,22 @@ def explain_lock(folder: Path, resume: str) -> str:
             "    snakemake --unlock\n\nand then the command of your run."
         )
     run = killed[-1][0]
+    if run.host != own[1]:
+        kept = f"It ran on {run.host}: look there first that it is gone. {kept}"
     return (
         f"merflow: `{run.command}`, begun {run.began}, was killed and left its lock on these files. {kept} To go on, "
         f"type\n\n    {resume}\n"
     )
+
+
+def how_to_resume(repository: Path, folder: Path) -> str:
+    """The command that goes on with a killed run of ``folder``, with the Python of this process."""
+    if folder == repository and Path(sys.prefix) == repository / ".venv":
+        return "make resume"
+    program = shlex.join([sys.executable, "-m", "merflow.resume"])
+    if folder == repository:
+        return program
+    return f"cd {shlex.quote(str(repository))} && {program} {shlex.quote(str(folder))}"
 
 
 class Watcher(logging.Filter):

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from merflow.errors import InputError
+
 BLOCK = 64
 """Clips that are read at a time to go through all of them."""
 
@@ -25,6 +27,7 @@ class Stored:
 
         Raises:
             ValueError: there is no clip, or they differ in shape.
+            InputError: there is no space for them.
         """
         self._file, content, count, shape = tempfile.TemporaryFile(), sha256(), 0, None  # noqa: SIM115
         for clip in clips:
@@ -33,10 +36,16 @@ class Stored:
             shape, count = clip.shape, count + 1
             data = np.ascontiguousarray(clip, np.float32).tobytes()
             content.update(data)
-            self._file.write(data)
+            try:
+                self._file.write(data)
+                self._file.flush()
+            except OSError as error:
+                raise InputError(
+                    f"{tempfile.gettempdir()}: {error.strerror} after {count - 1} clips of {len(data)} bytes; free "
+                    "some there, or set TMPDIR to another folder"
+                ) from error
         if shape is None:
             raise ValueError("no clips")
-        self._file.flush()
         self.shape, self.digest = (count, *shape), content.hexdigest()
 
     def __len__(self) -> int:

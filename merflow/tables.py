@@ -50,7 +50,7 @@ OF_CLASS = "/class:"
 """Stands between a dataset and a class in the column ``scope`` of the metrics."""
 
 
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 _NO_FORMULA = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?|[+-]", re.IGNORECASE)
 """Numbers, and a sign alone, which annotations use for nothing."""
 
@@ -96,7 +96,7 @@ def write_in_parts(
             table = table.apply(lambda column: column if _is_number(column) else column.map(guarded))
             # Names of files need not be UTF-8.
             how = {"float_format": "%.9g", "lineterminator": "\n", "errors": "backslashreplace"}
-            table.to_csv(temporary, mode="a", header=not number, index=False, **how)
+            table.to_csv(temporary, mode="a" if number else "w", header=not number, index=False, **how)
 
 
 def read_table(path: str | Path, columns: list[str]) -> pd.DataFrame:

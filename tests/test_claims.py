@@ -127,3 +127,40 @@ def test_a_job_that_fails_leaves_no_claim_and_no_word_of_being_done(tmp_path):
     assert not log.with_suffix(".claim").exists()
     with claim(log.with_suffix(".claim"), "x", []) as work:
         assert work
+
+
+FORKS = """
+import os, sys, time
+from pathlib import Path
+from merflow.claims import claim
+with claim(Path(sys.argv[1]) / "job.claim", "same", []):
+    if not os.fork():
+        time.sleep(60)
+    print("works", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_worker_that_outlives_its_killed_job_holds_nothing(tmp_path, start):
+    """A pool of forked processes: the kernel frees a lock when the last who has it is gone."""
+    command = [sys.executable, "-c", FORKS, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPO, start_new_session=True) as first:
+        working(first)
+        first.kill()
+        first.wait()
+        try:
+            assert start("second").communicate(timeout=20)[0] == "works\n"
+        finally:
+            os.killpg(first.pid, 9)
+
+
+def test_a_job_removes_what_killed_ones_left_of_its_outputs_and_nothing_else(tmp_path):
+    output = tmp_path / "a [1].csv"
+    mine, other = tmp_path / ".a [1].77.tmp.csv", tmp_path / ".b.77.tmp.csv"
+    for file in (mine, other):
+        file.write_text("half")
+    log = tmp_path / "x.log"
+    given = SimpleNamespace(rule="r", log=[str(log)], input=["gone"], output=[str(output)], wildcards={}, params={})
+    with job(given):
+        assert not mine.exists() and other.exists()
+    assert "done" in log.read_text(), "an input that is not there is for the work to say"

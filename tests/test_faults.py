@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from types import SimpleNamespace
 
 import cv2
@@ -93,6 +94,7 @@ def test_a_log_on_a_full_disk_breaks_nothing(small_disk, capsys):
     [
         (MemoryError("Unable to allocate 9 GiB"), "not enough memory (Unable to allocate 9 GiB)"),
         (MemoryError(), "not enough memory"),
+        (BrokenProcessPool("A process in the process pool was terminated abruptly"), "not enough memory"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 8 bytes"), "--cores 1"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "smaller batch"),
         (PermissionError(errno.EACCES, "Permission denied", "results/x.csv"), "Permission denied (results/x.csv)"),

@@ -58,6 +58,7 @@ def test_the_size_is_found_in_other_flavours_too():
     late = jpeg[:2] + (b"\xff\xe1" + struct.pack(">H", 60_002) + bytes(60_000)) * 3 + jpeg[2:]
     assert picture_size(late) == (47, 31)
     assert picture_size(b"P5\n# made by hand\n 47\n# and\n31\n255\n") == (47, 31)
+    assert picture_size(b"P4\n#\r9000 9000\n10 10\n") == (9000, 9000), "as OpenCV ends a comment"
     tiff = b"MM\0*\0\0\0\x08\0\x02\x01\0\0\x03\0\0\0\x01\0\x2f\0\0\x01\x01\0\x03\0\0\0\x01\0\x1f\0\0"
     assert picture_size(tiff) == (47, 31)
     wide = b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + (46).to_bytes(3, "little") + (30).to_bytes(3, "little")
@@ -422,3 +423,25 @@ def test_a_pickle_for_weights_is_one_message_and_is_not_run(tmp_path):
     with pytest.raises(InputError, match=r"w\.safetensors is no whole safetensors file"):
         read_weights(file)
     assert not (tmp_path / "was run").exists()
+
+
+@pytest.mark.parametrize("size", [2**42, 2**63 + 5])
+def test_a_workbook_whose_directory_lies_about_its_size_is_one_message(tmp_path, size):
+    """The 64-bit size of an entry in the directory of an archive; so much is never asked for."""
+    file = tmp_path / "codes.xlsx"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("xl/worksheets/sheet1.xml", "<worksheet/>" * 50)
+    data = bytearray(file.read_bytes())
+    place, end = data.index(b"PK\x01\x02"), data.index(b"PK\x05\x06")
+    data[place + 20 : place + 24] = b"\xff" * 4  # the packed size stands in the extra field
+    extra = struct.pack("<HHQ", 1, 8, size)
+    name = struct.unpack("<H", data[place + 28 : place + 30])[0]
+    data[place + 30 : place + 32] = struct.pack("<H", len(extra))
+    data[place + 46 + name : place + 46 + name] = extra
+    end += len(extra)
+    data[end + 12 : end + 16] = struct.pack("<I", end - place)
+    file.write_bytes(data)
+    with zipfile.ZipFile(file) as archive:
+        assert archive.infolist()[0].compress_size == size
+    with pytest.raises(InputError, match="codes.xlsx"):
+        read_workbook(file, {"clip": ["clip"]})

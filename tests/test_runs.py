@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ import pytest
 
 from conftest import REPO
 from merflow import resume
-from merflow.runs import BEFORE_LOCK, Watcher, explain_lock, record_run, runs
+from merflow.runs import BEFORE_LOCK, Watcher, explain_lock, how_to_resume, record_run, runs
 
 RUN = """
 import sys, time
@@ -161,3 +162,24 @@ def test_a_file_system_without_locks_has_no_records(tmp_path, monkeypatch):
     monkeypatch.setattr("merflow.runs.fcntl.flock", refuse)
     record_run(tmp_path / "runs", str(tmp_path))
     assert not list((tmp_path / "runs").iterdir())
+
+
+def test_the_command_that_resumes_runs_with_this_python_wherever_it_is_typed(tmp_path, monkeypatch):
+    place, other = tmp_path / "my clone", tmp_path / "else where"
+    monkeypatch.setattr(sys, "prefix", str(place / ".venv"))
+    assert how_to_resume(place, place) == "make resume"
+    from_elsewhere = how_to_resume(place, other)
+    monkeypatch.setattr(sys, "prefix", "/opt/conda/envs/merflow")
+    assert how_to_resume(place, place) == f"{sys.executable} -m merflow.resume"
+    other.mkdir()
+    command = how_to_resume(REPO, other)
+    assert from_elsewhere.startswith(f"cd '{place}' && ") and command.startswith(f"cd {REPO} && ")
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1 and f"no killed run in {other}" in done.stderr
+
+
+def test_a_killed_run_of_another_machine_is_looked_for_there(tmp_path, start):
+    kill(start())
+    (file,) = (tmp_path / "runs").glob("*.json")
+    file.write_text(file.read_text().replace(socket.gethostname(), "node7"))
+    assert "It ran on node7: look there first" in explain_lock(tmp_path / "runs", "make resume")

@@ -1,5 +1,6 @@
 """Clips on the disk: the same numbers as in memory, and no memory for them."""
 
+import errno
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import REPO
+from merflow.errors import InputError
 from merflow.models.mersiamc3d import FIRST_AT_ONCE, draw_pairs
 from merflow.stored import BLOCK, Batches, Centred, Stored
 from merflow.training import repeatable
@@ -111,3 +113,13 @@ def test_memory_does_not_grow_with_the_clips():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO, check=True)
     assert int(done.stdout) < 80_000, "KiB; one block and its copies in float64 are 40,000"
+
+
+def test_no_space_for_the_clips_names_the_folder_that_is_full(monkeypatch):
+    class Full:
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("merflow.stored.tempfile.TemporaryFile", Full)
+    with pytest.raises(InputError, match="No space left on device after 0 clips of 60 bytes; .* set TMPDIR"):
+        Stored(numbers())

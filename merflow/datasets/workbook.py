@@ -203,6 +203,8 @@ def _is_harmless(file: Path) -> bool:
                 longest = max([longest, *map(len, re.split(rb"</(?:\w+:)?si>", part))])
     except (zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, NotImplementedError, ValueError, EOFError):
         return False
+    except (OverflowError, OSError):  # Places beyond what a file can have.
+        return False
     return total <= FEW_BYTES and across * down <= FEW_CELLS and cells <= FEW_CELLS and cells * longest <= MOST_BYTES
 
 
@@ -211,7 +213,7 @@ def _unpacked(raw: BinaryIO, entry: zipfile.ZipInfo, most: int) -> bytes:
     raw.seek(entry.header_offset + 26)
     name, extra = struct.unpack("<HH", raw.read(4))
     raw.seek(name + extra, os.SEEK_CUR)
-    packed = raw.read(entry.compress_size)
+    packed = raw.read(min(entry.compress_size, MOST_BYTES + 1))
     if entry.compress_type == zipfile.ZIP_STORED:
         return packed[:most]
     if entry.compress_type != zipfile.ZIP_DEFLATED:
