@@ -67,16 +67,17 @@ def source_token(clips: Iterable[Mapping[str, Any]], record: Path) -> str:
     now = stat_digest(files)
     try:
         known = json.loads(record.read_text())
-    except (OSError, ValueError):
+        stat, content, token = (known[name] for name in ("stat", "content", "token"))
+    except (OSError, ValueError, KeyError, TypeError):
         return now
     seen = record.with_suffix(".seen")
-    if now == known["stat"] or (seen.is_file() and seen.read_text() == f"{now} {known['content']}"):
-        return known["token"]
-    if files and content_digest(files) == known["content"]:
+    if now == stat or (seen.is_file() and seen.read_text() == f"{now} {content}"):
+        return token
+    if files and content_digest(files) == content:
         # Remembered, so that a dataset that was copied to another disk is read through once and not in every run.
         with suppress(OSError), whole(seen) as temporary:
-            temporary.write_text(f"{now} {known['content']}")
-        return known["token"]
+            temporary.write_text(f"{now} {content}")
+        return token
     return now
 
 

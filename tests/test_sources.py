@@ -75,3 +75,12 @@ def test_a_damaged_record_counts_as_none(clips, tmp_path):
     record = tmp_path / "record.json"
     record.write_text("{")
     assert source_token(clips, record) == source_token(clips, tmp_path / "none.json")
+
+
+def test_a_record_that_was_cut_off_is_none(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"x")
+    clips, record = [{"frames": str(tmp_path / "a.png")}], tmp_path / "r.json"
+    fresh = source_token(clips, record)
+    for text in ("", "{}", "[]", "3", '{"stat": "a"}'):
+        record.write_text(text)
+        assert source_token(clips, record) == fresh
