@@ -33,7 +33,7 @@ def test_good_input_is_read(targets, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32))
 def test_broken_input_is_read_or_refused_in_words(targets, name, seed):
     seeds, parse = targets[name]

@@ -9,6 +9,7 @@ from test_distributed import MEGC, takes
 
 from conftest import REPO, copy_repository, planned, snakemake
 
+pytestmark = pytest.mark.slow
 PAGE = REPO / "docs" / "add-a-model.md"
 
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import REPO, copy_repository, snakemake
 
 PEOPLE = 8
-"""Of the thirty, to keep the test short; `make test-all` takes all."""
+"""Of the thirty: enough to see what fails, before all are taken."""
 
 
 def template(path):
@@ -18,7 +18,10 @@ def template(path):
     return np.array([[float(v) for v in line.split()[:2]] for line in lines[1 : int(lines[0]) + 1]])
 
 
-@pytest.fixture(scope="module", params=[PEOPLE, pytest.param(99, marks=pytest.mark.slow)], ids=["some", "all"])
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", params=[PEOPLE, 99], ids=["some", "all"])
 def study(request, tmp_path_factory, faces_folder):
     folder = copy_repository(tmp_path_factory.mktemp("photographs"))
     root = folder / "pairs"
