@@ -13,10 +13,10 @@ resume: .venv/installed
 	@$(BIN)/python -m merflow.resume
 
 test: .venv/installed lint
-	$(BIN)/pytest -q -n $(CORES) --dist loadfile
+	$(BIN)/pytest -q -n $(CORES) --dist loadfile --no-loadscope-reorder
 
 test-all: .venv/installed lint
-	$(BIN)/pytest -q -n $(CORES) --dist loadfile --slow
+	$(BIN)/pytest -q -n $(CORES) --dist loadfile --no-loadscope-reorder --slow
 
 lint: .venv/installed
 	$(BIN)/ruff check .

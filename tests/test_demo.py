@@ -531,7 +531,7 @@ def test_photographs_that_cannot_be_used_are_named_together(faces_folder, tmp_pa
     cv2.imwrite(str(tmp_path / "wall.png"), np.full((300, 300), 120, np.uint8))
     with pytest.raises(InputError) as error:
         render.base_picture("s01", MICRO | {"portraits": str(tmp_path)})
-    for text in ("3 of 5", "broken.jpg: not an image", "empty.png: not an image", "wall.png: no face found"):
+    for text in ("3 of 5", "broken.jpg: is not an image", "empty.png: is empty", "wall.png: no face found"):
         assert text in str(error.value)
 
 
