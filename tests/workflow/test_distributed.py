@@ -9,6 +9,7 @@ import trees
 
 from conftest import copy_repository, planned, snakemake
 
+pytestmark = pytest.mark.slow
 THREE = ("disgust", "happiness", "surprise")
 MEGC = {"disgust": "negative", "happiness": "positive", "surprise": "surprise"}
 WHOLE = trees.Faces(size=240, interocular=60, grey=True)
