@@ -201,15 +201,17 @@ def _is_harmless(file: Path) -> bool:
                 across = max([across, *(_column(letters) for letters, _ in places)])
                 down = max([down, *(int(number[:9]) for _, number in places)])
                 longest = max([longest, *map(len, re.split(rb"</(?:\w+:)?si>", part))])
-    except (zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, NotImplementedError, ValueError, EOFError):
-        return False
-    except (OverflowError, OSError):  # Places beyond what a file can have.
-        return False
+    except (zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, ValueError, EOFError, OverflowError, OSError):
+        return False  # Damaged, packed in a way of its own, or with places beyond the file: read with limits.
     return total <= FEW_BYTES and across * down <= FEW_CELLS and cells <= FEW_CELLS and cells * longest <= MOST_BYTES
 
 
 def _unpacked(raw: BinaryIO, entry: zipfile.ZipInfo, most: int) -> bytes:
-    """What an entry of an archive holds, ``most`` bytes of it at most."""
+    """What an entry of an archive holds, ``most`` bytes of it at most.
+
+    Raises:
+        ValueError: it is packed in a way that workbooks are not.
+    """
     raw.seek(entry.header_offset + 26)
     name, extra = struct.unpack("<HH", raw.read(4))
     raw.seek(name + extra, os.SEEK_CUR)
@@ -217,7 +219,7 @@ def _unpacked(raw: BinaryIO, entry: zipfile.ZipInfo, most: int) -> bytes:
     if entry.compress_type == zipfile.ZIP_STORED:
         return packed[:most]
     if entry.compress_type != zipfile.ZIP_DEFLATED:
-        raise NotImplementedError
+        raise ValueError(f"packed by method {entry.compress_type}")
     return zlib.decompressobj(-15).decompress(packed, max(1, most))
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import people
 import pytest
+import yaml
 
 from conftest import copy_repository, snakemake
 
@@ -155,9 +156,8 @@ def test_killed_at_twenty_moments_it_ends_as_if_left_alone(tmp_path, footage):
 def test_the_lock_of_a_killed_run_is_met_by_the_one_command_to_type(tmp_path, footage):
     folder = copy_repository(tmp_path)
     config = settings(footage)
-    (folder / "overlay.yaml").write_text("")
+    (folder / "overlay.yaml").write_text(yaml.safe_dump(config))
     with open(folder / "log", "w") as log:
-        snakemake(folder, "-n", config=config)
         command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "overlay.yaml"]
         run = begin(folder, log, *command)
         while not list((folder / "results").rglob("*.claim")):
