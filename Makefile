@@ -20,7 +20,7 @@ test-all: .venv/installed lint
 
 # The pages of docs/ as a site, site/index.html: it opens from the disk and needs no network.
 docs: .venv/installed
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "Documentation: site/index.html"
 
 lint: .venv/installed

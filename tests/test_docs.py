@@ -87,7 +87,7 @@ def css_loads(text: str) -> list[str]:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     target = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(target)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(target)]
     nowhere = {f"{scheme}_proxy": "http://127.0.0.1:9" for scheme in ("http", "https")}  # Whoever asks fails.
     environment = os.environ | nowhere | {"NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, env=environment)
