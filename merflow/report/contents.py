@@ -64,6 +64,9 @@ STAGES = {
     "evaluate": "Evaluate",
     "gather": "Gather tables",
     "differences": "Compare systems",
+    "ensemble": "Gather trained networks",
+    "calibration": "Calibrate",
+    "export": "Export as ONNX",
     "audit": "Audit for leakage",
     "figure": "Draw figures",
 }
