@@ -381,7 +381,10 @@ def overlap(first: tuple[int, int], second: tuple[int, int]) -> float:
 
 
 def spot(
-    read: Callable[[], Iterable[tuple[int, np.ndarray]]], fps: float, settings: Mapping[str, Any] | None = None
+    read: Callable[[], Iterable[tuple[int, np.ndarray]]],
+    fps: float,
+    settings: Mapping[str, Any] | None = None,
+    seen: Watched | None = None,
 ) -> Spotted:
     """Everything that is found in a long video, which is read twice, the second time as far as is needed.
 
@@ -389,8 +392,9 @@ def spot(
         read: gives its frames anew each time, as :func:`merflow.frames.grey_frames`.
         fps: frames per second.
         settings: see :data:`DEFAULTS`.
+        seen: what :func:`watch` gave, if it was looked through already.
     """
-    seen = watch(read(), fps, settings)
+    seen = watch(read(), fps, settings) if seen is None else seen
     found = windows(seen, fps, settings)
     wanted = [window for window in found if not window.blink]
     intervals = distinct(closer(read(), seen, wanted, fps), fps) if wanted else []
