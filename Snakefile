@@ -69,6 +69,10 @@ rule all:
         f"<results>/{study.name}/predictions.csv",
         f"<results>/{study.name}/audit.csv",
         f"<results>/{study.name}/differences.csv",
+        f"<results>/{study.name}/calibration.csv",
+        f"<results>/{study.name}/reliability.csv",
+        f"<results>/{study.name}/coverage.csv",
+        expand(f"<results>/{study.name}/experiments/{{experiment}}/ensemble.json", experiment=study.trained),
 
 
 include: "workflow/rules/common.smk"

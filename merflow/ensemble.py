@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from merflow.calibration import fit_temperature, temper
+from merflow.calibration import chances_of, fit_temperature, temper
 from merflow.clip_images import clip_image
 from merflow.clip_networks import network
 from merflow.devices import device
@@ -28,7 +28,7 @@ from merflow.in_fold import EndToEnd, clip_signals
 from merflow.models.sgcn import SGCN
 from merflow.pretrain import load_network
 from merflow.tables import PREDICTIONS, read_table
-from merflow.training import class_numbers, repeatable
+from merflow.training import repeatable
 from merflow.weights import read_weights
 
 SIGNALS = "signals"
@@ -380,16 +380,6 @@ def gather_ensemble(
     }
     with whole(output) as temporary:
         temporary.write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def chances_of(rows: Any, classes: Sequence[str], source: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities ``[rows, classes]`` and numbers of the true classes, of a table with the columns of predictions."""
-    if not len(rows):
-        return np.zeros((0, len(classes))), np.zeros(0, np.int64)
-    columns = [f"p_{name}" for name in classes]
-    if missing := [name for name in columns if name not in rows]:
-        raise InputError(f"{source}: column {', '.join(missing)} missing; delete the file and run again")
-    return rows[columns].to_numpy(float), class_numbers(rows["truth"], classes, source)
 
 
 def _relative(file: Path, results: Path) -> str:

@@ -23,3 +23,28 @@ rule gather_ensemble:
         "Gather the trained networks of experiment {wildcards.trained}"
     script:
         "../scripts/gather_ensemble.py"
+
+
+rule calibrate:
+    input:
+        predictions=of_experiments("predictions", study.trained),
+        validation=of_experiments("validation", study.trained),
+    output:
+        calibration=report(
+            f"<results>/{study.name}/calibration.csv", caption="../report/calibration.rst", category="Tables"
+        ),
+        reliability=f"<results>/{study.name}/reliability.csv",
+        coverage=f"<results>/{study.name}/coverage.csv",
+    log:
+        f"<logs>/calibration/{study.name}.log",
+    benchmark:
+        f"<benchmarks>/calibration/{study.name}.tsv"
+    conda:
+        "../../envs/learn.yaml"
+    params:
+        code=code_hash("calibrate"),
+        classes={experiment: study.classes(experiment) for experiment in study.trained},
+    message:
+        "Calibrate the systems of the study"
+    script:
+        "../scripts/calibrate.py"
