@@ -118,6 +118,12 @@ class Prediction:
             "fps": [known[0], known[-1]] if known else [],
         }
 
+    def answer_settings(self, experiment: str) -> dict[str, Any]:
+        """What the job that asks an experiment is told."""
+        align = self.study.config["preparations"][self.prep(experiment)]["align"]
+        own = {name: align[name] for name in ("crop", "eye_height")}
+        return own | {"uncertain_below": self.settings["uncertain_below"]}
+
     def page_settings(self) -> dict[str, Any]:
         """What the page is told beside its tables."""
         study = self.study
