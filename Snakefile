@@ -100,6 +100,16 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/predict.smk"
 
 
+rule predict:
+    input:
+        predicted,
+
+
+rule spotting:
+    input:
+        f"<results>/{study.name}/spotting.csv",
+
+
 onsuccess:
     if (Path(config["results"]) / study.name / "report.html").is_file():
         print(headline(Path(config["results"]) / study.name))

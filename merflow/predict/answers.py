@@ -13,16 +13,11 @@ from merflow.ensemble import ClipArrays
 from merflow.errors import InputError
 from merflow.files import whole
 from merflow.hdf5 import open_h5
-from merflow.tables import QUALITY, read_table, write_table
+from merflow.predict import UNCERTAIN
+from merflow.tables import ANSWERS, QUALITY, read_table, write_table
 
 log = logging.getLogger(__name__)
 
-ANSWERS = [
-    "clip", "experiment", "answer", "top", "p_top", "entropy", "mutual_information", "members_agree", "n_members",
-    "flags",
-]  # fmt: skip
-"""Columns of the answers of an experiment; ``p_{class}``, ``p_low_{class}`` and ``p_high_{class}`` follow."""
-UNCERTAIN = "uncertain"
 LOW, HIGH = 5.0, 95.0
 """Percentiles of the members between which ``p_low`` and ``p_high`` lie."""
 USUAL = (1.0, 99.0)
@@ -36,7 +31,7 @@ REGIONS: dict[str, tuple[float, float, float, float]] = {
     "nose": (-0.40, 0.40, 0.22, 0.88),
     "mouth": (-0.70, 0.70, 0.88, 1.58),
 }
-"""Left, right, top and bottom in inter-ocular distances from the point between the eyes; ``cheeks`` without ``nose``."""
+"""Left, right, top, bottom in inter-ocular distances from the point between the eyes; ``cheeks`` without ``nose``."""
 GRID = 8
 """Sides of the grid whose cells are covered in turn."""
 
@@ -229,7 +224,8 @@ def answer_clips(
         training: ``caches, quality`` and ``fps`` of :meth:`merflow.predict.plan.Prediction.training`.
         settings: ``uncertain_below``; ``crop`` and ``eye_height`` of the preparation.
         fps: frames per second of each clip.
-        table: CSV with a row for each clip (:data:`ANSWERS`).
+        table: CSV with a row for each clip: :data:`merflow.tables.ANSWERS`, and of each class ``p_``, ``p_low_`` and
+            ``p_high_``.
         regions: HDF5 with ``clip`` [n], ``region`` [r], ``falls`` float32 [n, r] and ``grid`` float32 [n, 8, 8]: how
             much of the top class's probability goes with each region, and with each cell of a grid.
 

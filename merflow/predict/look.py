@@ -14,17 +14,12 @@ from merflow.clips import Clip
 from merflow.errors import ClipError, InputError
 from merflow.faces import align_subject, map_points
 from merflow.files import key, whole
-from merflow.frames import grey_frames, is_video
-from merflow.predict.plan import FPS_OF_IMAGES
+from merflow.frames import FPS_OF_IMAGES, grey_frames, is_video
+from merflow.predict import GIVEN, SEARCHED, WHOLE
 from merflow.spotting import LONGEST, Spotted, smooth, spot, threshold, watch, windows
-from merflow.tables import read_table, write_table
+from merflow.tables import INTERVALS, read_table, write_table
 
 log = logging.getLogger(__name__)
-
-INTERVALS = ["clip", "source", "found", "frames", "onset", "apex", "offset", "fps", "strength"]
-"""Columns of ``intervals.csv``: ``found`` is ``whole``, ``given`` or ``searched``; ``apex`` only where it was given, as
-the key-frames spot it; ``strength`` as in :mod:`merflow.spotting`."""
-WHOLE, GIVEN, SEARCHED = "whole", "given", "searched"
 
 
 def look_through(source: Mapping[str, Any], settings: Mapping[str, Any], folder: Path, alone: bool = False) -> None:
@@ -33,6 +28,9 @@ def look_through(source: Mapping[str, Any], settings: Mapping[str, Any], folder:
     A source whose onset and offset are given, or that lasts no longer than ``spotting.whole``, is one candidate.
     Another one is searched, and if it is a video the frames of its candidates are kept as images, so that it is not
     decoded anew for each.
+
+    ``intervals.csv`` has a row for each candidate: ``found`` is ``whole``, ``given`` or ``searched``; ``apex`` only
+    where it was given, as the key-frames spot it; ``strength`` is the height of the peak.
 
     ``looked.h5`` has attributes ``status`` (``ok`` or the reason why nothing can be done), ``fps, fps_from, frames,
     first, last, width, height, threshold, seconds`` and datasets ``centres, motion, lids`` (the curve), ``places`` (a
@@ -75,19 +73,19 @@ def look_through(source: Mapping[str, Any], settings: Mapping[str, Any], folder:
 
 
 def frames_per_second(source: Mapping[str, Any], given: float | None) -> tuple[float, str]:
-    """Frames per second of a source, and who says so."""
+    """Frames per second of a source, and why."""
     if given:
-        return float(given), "predict.fps"
+        return float(given), "as predict.fps says"
     if source["fps"]:
-        return float(source["fps"]), "the table"
+        return float(source["fps"]), "as the table says"
     if is_video(source["frames"]):
         capture = cv2.VideoCapture(source["frames"])
         told = float(capture.get(cv2.CAP_PROP_FPS)) if capture.isOpened() else 0.0
         capture.release()
         if 1 <= told <= 10_000:
-            return told, "the video"
-        return 25.0, "nobody; 25 is assumed"
-    return FPS_OF_IMAGES, f"nobody; {FPS_OF_IMAGES:g} is assumed of images"
+            return told, "as the video says"
+        return 25.0, "assumed, since the video does not say"
+    return FPS_OF_IMAGES, "assumed, since images do not say"
 
 
 def _candidates(

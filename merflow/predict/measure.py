@@ -9,7 +9,7 @@ import numpy as np
 
 from merflow.demo.long import MEASURING, grey_long, plan_long
 from merflow.spotting import overlap, spot
-from merflow.tables import write_table
+from merflow.tables import SPOTTING, write_table
 
 log = logging.getLogger(__name__)
 
@@ -18,12 +18,6 @@ CLIPS = {"people": 4, "seconds": 12.0, "fps": 100}
 LEAST_OVERLAP = 0.5
 """Intersection over union from which an interval counts as found, as in the spotting challenges of MEGC (Li, Yap, See,
 Hong, Wang: MEGC 2022)."""
-SPOTTING = [
-    "scope", "seconds", "expressions", "spotted", "hits", "misses", "false_alarms", "false_alarms_per_minute",
-    "false_alarms_low", "false_alarms_high", "precision", "recall", "f1", "apex_error_ms",
-]  # fmt: skip
-"""Columns of ``spotting.csv``: a row for each person, and one for all (scope ``all``). The bounds of the rate are the
-exact 95 % interval of a Poisson count (Garwood 1936)."""
 
 
 def matches(truth: Sequence[tuple[int, int]], found: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -48,7 +42,10 @@ def rate_interval(count: int, minutes: float) -> tuple[float, float]:
 
 
 def measure_spotting(settings: Mapping[str, Any], output: Path, first: int = MEASURING, people: int = 0) -> None:
-    """Spot the drawn expressions of some people and write ``spotting.csv`` (:data:`SPOTTING`).
+    """Spot the drawn expressions of some people and write ``spotting.csv`` (:data:`merflow.tables.SPOTTING`).
+
+    A row for each person, and one for all (scope ``all``). The bounds of the rate of false alarms are the exact 95 %
+    interval of a Poisson count (Garwood 1936).
 
     Args:
         settings: of :mod:`merflow.spotting`.

@@ -18,22 +18,23 @@ from matplotlib.figure import Figure
 from merflow.files import key, whole
 from merflow.hdf5 import open_h5
 from merflow.headline import SYNTHETIC_MARK
-from merflow.predict.answers import ANSWERS, UNCERTAIN
-from merflow.predict.look import INTERVALS, SEARCHED
-from merflow.predict.measure import SPOTTING
+from merflow.predict import SEARCHED, UNCERTAIN
 from merflow.report import STYLE, figures, percent
-from merflow.tables import COVERAGE, KEYFRAMES, QUALITY, read_table, write_table
+from merflow.tables import (
+    ANSWERS,
+    COVERAGE,
+    INTERVALS,
+    KEYFRAMES,
+    PREDICTED,
+    QUALITY,
+    SPOTTING,
+    read_table,
+    write_table,
+)
 
 log = logging.getLogger(__name__)
 
 TEMPLATE = "page.html.j2"
-PREDICTED = [
-    "source", "clip", "status", "reason", "found", "onset", "apex", "offset", "onset_s", "apex_s", "offset_s", "fps",
-    "label", "experiment", "answer", "top", "p_top", "entropy", "mutual_information", "members_agree", "n_members",
-    "flags",
-]  # fmt: skip
-"""Columns of ``answers.csv``; ``p_{class}``, ``p_low_{class}`` and ``p_high_{class}`` follow. A source without an answer
-has one row, whose ``status`` is ``failed`` or ``nothing found``."""
 SHOWN = 40
 """Candidates that the page shows in full, the strongest first; the tables have all."""
 _THUMBNAIL = 150
@@ -42,6 +43,10 @@ _FACE = 192
 
 def write_prediction(plan: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path) -> None:
     """Write ``answers.csv``, ``answers.json`` and ``index.html`` into a folder.
+
+    ``answers.csv`` has a row for each clip and experiment (:data:`merflow.tables.PREDICTED`), and of each class ``p_``,
+    ``p_low_`` and ``p_high_``. A source without an answer has one row, whose ``status`` is ``failed`` or ``nothing
+    found``.
 
     Args:
         plan: :meth:`merflow.predict.plan.Prediction.page_settings`.
@@ -207,7 +212,7 @@ def _shown(sources: Sequence[Mapping[str, Any]]) -> set[str]:
 
 
 def _coverage(plan: Mapping[str, Any], file: str | Path) -> dict[str, dict[str, float]]:
-    """Of each experiment: what share of the study's test clips reaches the threshold, and how many of them are right."""
+    """Of each experiment: what share of the study's test clips reaches the threshold, and which part is right."""
     table = read_table(file, COVERAGE)
     found = {}
     for name in plan["experiments"]:
@@ -298,7 +303,9 @@ def _curve(source: Mapping[str, Any], file: h5py.File) -> str:
         axes.tick_params(length=0)
         axes.grid(axis="y")
         axes.set_axisbelow(True)
-        text = f"Motion there and back over {about['seconds']:.1f} s, threshold {about['threshold']:.2f} per cent of the "
+        text = (
+            f"Motion there and back over {about['seconds']:.1f} s, threshold {about['threshold']:.2f} per cent of the "
+        )
         text += f"distance between the eyes; candidates: {'; '.join(said) or 'none'}; {len(blinks)} blinks"
         return figures.drawing(figure, text, f"curve-{source['number']}")
 

@@ -14,7 +14,7 @@ from merflow.datasets.labels import ClassSet
 from merflow.datasets.manifest import read_table_of_clips
 from merflow.errors import ConfigError, InputError
 from merflow.files import digest, key
-from merflow.frames import IMAGES, VIDEOS, image_paths, is_video
+from merflow.frames import FPS_OF_IMAGES, IMAGES, VIDEOS, image_paths, is_video
 from merflow.models.registry import NETWORKS
 from merflow.sources import source_token
 from merflow.study import Study
@@ -22,8 +22,6 @@ from merflow.study import Study
 COLUMNS = ("clip", "subject", "label", "frames", "onset", "apex", "offset", "fps")
 """Of a table of clips; ``frames`` must be there."""
 NAMED = "clips: nothing is named; type --config clips=/path/to/video.mp4, or a folder, or a table (docs/predict.md)"
-FPS_OF_IMAGES = 200.0
-"""Frames per second where nothing says them: images are what high-speed cameras leave."""
 
 
 class Prediction:
@@ -218,13 +216,13 @@ def _of_table(table: Path) -> list[Entry]:
     for column in next(iter(rows.values())):
         near = difflib.get_close_matches(column, COLUMNS, 1, 0.8)
         if column not in COLUMNS and near:
-            raise InputError(f"{table}: unknown column {column!r} (did you mean {near[0]!r}?); known: {', '.join(COLUMNS)}")
+            raise InputError(
+                f"{table}: unknown column {column!r} (did you mean {near[0]!r}?); known: {', '.join(COLUMNS)}"
+            )
     entries = []
     for number, row in rows.items():
         frames = (table.parent / row["frames"]).as_posix() if row["frames"] else ""
-        entry = Entry(
-            row["clip"] or f"row-{number}", row["subject"] or "somebody", frames, "micro", str(table), number
-        )
+        entry = Entry(row["clip"] or f"row-{number}", row["subject"] or "somebody", frames, "micro", str(table), number)
         entry.numbers = {name: row[name] for name in ("onset", "apex", "offset")}
         entry.source, entry.fps = {"label": row["label"]}, row["fps"]
         entries.append(entry)

@@ -4,16 +4,6 @@ wildcard_constraints:
     answering=one_of(prediction.experiments if prediction else []),
 
 
-rule predict:
-    input:
-        predicted,
-
-
-rule spotting:
-    input:
-        f"<results>/{study.name}/spotting.csv",
-
-
 rule measure_spotting:
     output:
         f"<results>/{study.name}/spotting.csv",
