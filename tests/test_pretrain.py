@@ -30,7 +30,7 @@ def train(tmp_path, monkeypatch):
     monkeypatch.setattr(SGCN, "terms", counted)
 
     def run(name, memory):
-        monkeypatch.setattr(module, "TERMS_MEMORY", memory)
+        monkeypatch.setattr(module, "TERMS_SPACE", memory)
         calls.clear()
         weights = tmp_path / f"{name}.safetensors"
         pretrain(macro, tmp_path / "graph.h5", weights, tmp_path / "c.csv", PRETRAIN | {"epochs": EPOCHS}, seed=0)
