@@ -28,8 +28,8 @@ from merflow.weights import read_weights, write_weights
 log = logging.getLogger(__name__)
 
 TERMS_SPACE = 2**30
-"""Bytes that the Chebyshev terms of all images may take on the disk: at a side of 64, 6,700 images. With more images than
-fit, they are made again in every step, which takes a few percent longer."""
+"""Bytes that the Chebyshev terms of all images may take on the disk: at a side of 64, 6,700 images. With more, terms
+are made again in every step, which takes a few percent longer."""
 BESIDE_PEAK = 1
 """``frames: peak`` takes the key-frame at the apex and so many on either side of it."""
 
