@@ -32,6 +32,8 @@ ENOUGH = 8
 """So many heads of one lesson march by themselves."""
 IN_MEMORY = 2**26
 """Bytes of rows of a lesson that are read into memory. With more they stay on the disk, and each step reads its own."""
+READ_WHOLE = 2**23
+"""Bytes of rows that are read at once to standardise a lesson: a little faster than row by row."""
 ROWS_AT_ONCE = 1024
 """Rows that are standardised and judged together, where a lesson stays on the disk or its clips are answered."""
 DRAWN = 2**22
@@ -243,7 +245,7 @@ def frame_of(lessons: Iterable[Lesson], branch: np.ndarray, settings: Mapping[st
 
 def _standard(lesson: Lesson, branch: np.ndarray) -> Standard:
     """The standardisation that a lesson's rows set."""
-    return Standard.of(lesson.rows if lesson.stays else lesson.rows[:], branch)
+    return Standard.of(lesson.rows[:] if lesson.rows.nbytes <= READ_WHOLE else lesson.rows, branch)
 
 
 def _companies(
@@ -365,7 +367,9 @@ class _Stacked(NamedTuple):
             return cls(_OnDisk(lessons[0][0], first.standard, first.frame.spoken), y, present)
         x = torch.zeros(*size, len(first.frame.spoken))
         for place, (pupil, (rows, _)) in enumerate(zip(pupils, lessons, strict=True)):
-            x[place, : rows.shape[0] * rows.shape[1]] = _flat(pupil.standard.of_some(rows[:], pupil.frame.spoken))
+            own = x[place, : rows.shape[0] * rows.shape[1]].view(*rows.shape[:2], -1)
+            for part in _portions(len(rows), ROWS_AT_ONCE // rows.shape[1]):
+                own[part] = torch.from_numpy(pupil.standard.of_some(rows[part], pupil.frame.spoken))
         return cls(x, y, present)
 
     def at(self, places: Tensor) -> Tensor:
@@ -404,8 +408,11 @@ class _March:
             if lesson.stays:
                 self.silent = _OnDisk(lesson.held_rows, standard, frame.silent), silent
             else:
-                still = _flat(standard.of_some(lesson.held_rows[:], frame.silent)) @ silent
-                self.unmoved[n, :, : len(still)] = still.T
+                end = 0
+                for part in _portions(len(lesson.held_rows), ROWS_AT_ONCE // lesson.rows.shape[1]):
+                    still = _flat(standard.of_some(lesson.held_rows[part], frame.silent)) @ silent
+                    self.unmoved[n, :, end : end + len(still)] = still.T
+                    end += len(still)
             # Two arrays a head, each of whole vectors: the matrix of the layer, and everything else.
             weights.append((head[0].weight[:, frame.spoken], self._flattened(head)))
         self.steps = math.ceil(max(self.lengths) / self.schedule.batch)
