@@ -367,7 +367,7 @@ class _Stacked(NamedTuple):
             return cls(_OnDisk(lessons[0][0], first.standard, first.frame.spoken), y, present)
         x = torch.zeros(*size, len(first.frame.spoken))
         for place, (pupil, (rows, _)) in enumerate(zip(pupils, lessons, strict=True)):
-            own = x[place, : rows.shape[0] * rows.shape[1]].view(*rows.shape[:2], -1)
+            own = x[place, : rows.shape[0] * rows.shape[1]].view(*rows.shape[:2], x.shape[2])
             for part in _portions(len(rows), ROWS_AT_ONCE // rows.shape[1]):
                 own[part] = torch.from_numpy(pupil.standard.of_some(rows[part], pupil.frame.spoken))
         return cls(x, y, present)
