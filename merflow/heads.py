@@ -20,7 +20,7 @@ from torch.optim.adam import adam
 
 from merflow.errors import ConfigError
 from merflow.losses import StackedLoss
-from merflow.stored import Some
+from merflow.stored import Some, portions
 from merflow.training import Schedule, Training, repeatable
 
 LEAST_SCALE = 0.2
@@ -109,18 +109,13 @@ def _moments(rows: np.ndarray | Some, chosen: np.ndarray) -> tuple[np.ndarray, n
     def summed(term: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         total = np.zeros((0, rows.shape[2]), np.float32)
         for row in np.flatnonzero(chosen):
-            for part in _portions(len(rows), ROWS_AT_ONCE):
+            for part in portions(len(rows), ROWS_AT_ONCE):
                 own = rows.rows(part, np.full(len(part), row))
                 total = np.add.reduce(np.concatenate([total, term(own)]), axis=0, keepdims=True)
         return (total[0] / count).astype(np.float32)
 
     mean = summed(lambda own: own)
     return mean, np.sqrt(summed(lambda own: np.square(own - mean)))
-
-
-def _portions(count: int, most: int) -> list[np.ndarray]:
-    """Places of ``count`` things in parts of about the same size, at most so many in each; at least one part."""
-    return np.array_split(np.arange(count), max(1, -(-count // max(1, most))))
 
 
 class Lesson(NamedTuple):
@@ -187,7 +182,7 @@ def probabilities(heads: Sequence[TrainedHead], rows: np.ndarray | Some) -> list
     """:meth:`TrainedHead.probabilities` of heads of one fold, which share their standardisation."""
     found: list[list[np.ndarray]] = [[] for _ in heads]
     with repeatable(0):
-        for part in _portions(len(rows), ROWS_AT_ONCE // rows.shape[1]):
+        for part in portions(len(rows), ROWS_AT_ONCE // rows.shape[1]):
             x = _flat(heads[0].standard.of_some(rows[part]))
             for one, own in zip(heads, found, strict=True):
                 scores = one.head.eval()(x).double().softmax(dim=1)
@@ -368,7 +363,7 @@ class _Stacked(NamedTuple):
         x = torch.zeros(*size, len(first.frame.spoken))
         for place, (pupil, (rows, _)) in enumerate(zip(pupils, lessons, strict=True)):
             own = x[place, : rows.shape[0] * rows.shape[1]].view(*rows.shape[:2], x.shape[2])
-            for part in _portions(len(rows), ROWS_AT_ONCE // rows.shape[1]):
+            for part in portions(len(rows), ROWS_AT_ONCE // rows.shape[1]):
                 own[part] = torch.from_numpy(pupil.standard.of_some(rows[part], pupil.frame.spoken))
         return cls(x, y, present)
 
@@ -409,7 +404,7 @@ class _March:
                 self.silent = _OnDisk(lesson.held_rows, standard, frame.silent), silent
             else:
                 end = 0
-                for part in _portions(len(lesson.held_rows), ROWS_AT_ONCE // lesson.rows.shape[1]):
+                for part in portions(len(lesson.held_rows), ROWS_AT_ONCE // lesson.rows.shape[1]):
                     still = _flat(standard.of_some(lesson.held_rows[part], frame.silent)) @ silent
                     self.unmoved[n, :, end : end + len(still)] = still.T
                     end += len(still)

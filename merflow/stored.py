@@ -16,6 +16,11 @@ BLOCK = 64
 """Clips that are read at a time to go through all of them."""
 
 
+def portions(count: int, most: int) -> list[np.ndarray]:
+    """Places of ``count`` things in parts of about the same size, at most so many in each; at least one part."""
+    return np.array_split(np.arange(count), max(1, -(-count // max(1, most))))
+
+
 class Stored:
     """An array of clips, float32 ``[clips, rows, pixels]``, in a file without a name, which is gone with the process.
 
