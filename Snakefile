@@ -69,6 +69,10 @@ rule all:
         f"<results>/{study.name}/predictions.csv",
         f"<results>/{study.name}/audit.csv",
         f"<results>/{study.name}/differences.csv",
+        f"<results>/{study.name}/calibration.csv",
+        f"<results>/{study.name}/reliability.csv",
+        f"<results>/{study.name}/coverage.csv",
+        expand(f"<results>/{study.name}/experiments/{{experiment}}/ensemble.json", experiment=study.trained),
 
 
 include: "workflow/rules/common.smk"
@@ -85,6 +89,7 @@ include: "workflow/rules/features.smk"
 include: "workflow/rules/splits.smk"
 include: "workflow/rules/finetune.smk"
 include: "workflow/rules/in_fold.smk"
+include: "workflow/rules/ensemble.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/audit.smk"

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import h5py
 import numpy as np
 
 from merflow.clips import database
@@ -104,7 +104,7 @@ def _images(places: Mapping[Path, np.ndarray], reads: str, side: int) -> Iterato
         with open_h5(path) as file:
             apex, names = file["apex_index"][()], file["clip"].asstr()
             for place in chosen:
-                image = _image(file, place, apex[place], reads, side)
+                image = clip_image(file, place, apex[place], reads, side)
                 if not np.isfinite(image).all():
                     raise InputError(f"{path}: the flow of clip {names[place]} is not finite; make it anew")
                 yield image
@@ -116,14 +116,25 @@ LACKS = {
 }
 
 
-def _image(file: h5py.File, place: int, apex: int, reads: str, side: int) -> np.ndarray:
-    """What is read of one clip, float32 ``[channels, pixels]``."""
+def clip_image(source: Mapping[str, Any], place: int, apex: int, reads: str, side: int) -> np.ndarray:
+    """What is read of one clip.
+
+    Args:
+        source: ``spatial, flow`` by name: an open cache, or arrays.
+        place: of the clip.
+        apex: place of the apex among its key-frames.
+        reads: one of :data:`READS`.
+        side: of the image.
+
+    Returns:
+        float32 ``[channels, pixels]``.
+    """
     if reads == "key-frames":
-        frames = grey_signal(file["spatial"][place], side)
+        frames = grey_signal(source["spatial"][place], side)
         # What stays is who is seen, and outweighs what moves: with it, nothing is learnt from some hundred clips.
         still = frames.mean(axis=0) if len(frames) > 1 else 0
         return (frames - still).reshape(1, -1)
     if reads == "flow-image":
-        return area_resize(file["flow"][place, apex].astype(np.float32), side).reshape(3, -1)
-    flows = area_resize(file["flow"][place].astype(np.float32), side)
+        return area_resize(source["flow"][place, apex].astype(np.float32), side).reshape(3, -1)
+    flows = area_resize(source["flow"][place].astype(np.float32), side)
     return np.moveaxis(flows, 1, 0).reshape(3, -1)

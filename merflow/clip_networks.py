@@ -23,9 +23,10 @@ from merflow.finetune import Samples, fold_answers, fold_of, write_answers
 from merflow.losses import make_loss
 from merflow.protocols import Fold
 from merflow.selection import settled, trained_parts
-from merflow.stored import Batches, Centred
+from merflow.stored import Batches, Centred, centre_arrays
 from merflow.training import Rows, Schedule, fit, repeatable, scores_of
 from merflow.variants import varied
+from merflow.weights import write_weights
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ def train_fold(
     seed: int,
     fold: str,
     code: str = "",
+    validation: Path | None = None,
+    model: Path | None = None,
 ) -> None:
     """Train and test the network of one fold of one repeat.
 
@@ -60,13 +63,16 @@ def train_fold(
         seed: the repeat.
         fold: name of the fold.
         code: digest of the code; a checkpoint of another one is not taken up.
+        validation: if given, output: as ``predictions``, of the clips that chose the epoch, answered by the network
+            that did not train on them: with ``refit``, the one before the last.
+        model: if given, output: the network that answered the test clips (:func:`save_network`).
 
     Raises:
         InputError: the caches cannot be used.
     """
     samples, own = load_clips(caches, settings), settings["network"]
     found = fold_of(samples, {**settings, "head": own}, seed, fold)
-    answers = []
+    answers, trained = [], None
     about = json.dumps({**settings, "code": code, "seed": seed, "fold": fold}, sort_keys=True)
     made_of = samples.rows.digest, samples.labels, found[1].parts if found else None
     checkpoints = Checkpoints(predictions.parent / "checkpoints", about, device().type, *made_of)
@@ -84,8 +90,11 @@ def train_fold(
         part, settings, chosen = settled(part, (seed, number), *given, inner)
         trained = _train(blind, part, (seed, number), settings, checkpoints)
         known = trained.known, trained.fold.training_labels(samples.labels)[0]
-        answers.append(fold_answers(samples, trained.fold, trained.test, known, trained.curve, names, chosen))
-    write_answers(answers, predictions, accuracy_train, curves)
+        held = part.validation, trained.held
+        answers.append(fold_answers(samples, trained.fold, trained.test, known, trained.curve, names, chosen, held))
+    if model:
+        save_network(trained, model, settings)
+    write_answers(answers, predictions, accuracy_train, curves, validation)
     checkpoints.remove()
 
 
@@ -98,6 +107,9 @@ class Trained(NamedTuple):
         known: probabilities of the training clips.
         curve: rows ``stage, epoch, split, loss, accuracy`` of the training that chose the epochs.
         epochs: what was chosen, by dotted key.
+        held: probabilities of the clips that chose the epochs; with ``refit``, of the network that they did not train.
+        network: the network.
+        centred: the images as it reads them.
     """
 
     fold: Fold
@@ -105,6 +117,24 @@ class Trained(NamedTuple):
     known: np.ndarray
     curve: list[dict[str, Any]]
     epochs: dict[str, int]
+    held: np.ndarray
+    network: nn.Module
+    centred: Centred
+
+
+def save_network(trained: Trained | None, path: Path, settings: Mapping[str, Any]) -> None:
+    """Write a trained network as safetensors; a file without arrays for a fold without clips.
+
+    Arrays: ``network.*`` and ``centre.mean, centre.divisor`` (:class:`merflow.stored.Centred`). Metadata: ``network``
+    (its module and class) and ``settings``, from which :func:`network` makes it anew.
+    """
+    if trained is None:
+        write_weights({}, path, {"network": "none"})
+        return
+    state = {f"network.{name}": tensor.detach().cpu() for name, tensor in trained.network.state_dict().items()}
+    own = {key: value for key, value in settings["network"].items() if key not in TRAINED}
+    metadata = {"network": settings["model"], "settings": json.dumps(own, sort_keys=True)}
+    write_weights(state | centre_arrays(trained.centred), path, metadata)
 
 
 def _train(
@@ -115,7 +145,7 @@ def _train(
     if settings["network"]["refit"] and len(part.validation):
         (part,) = trained_parts([part], {"selection": "none"})
         again = _fit(samples, part, seed, varied(settings, found.epochs), checkpoints)
-        return again._replace(curve=found.curve)
+        return again._replace(curve=found.curve, held=found.held)
     return found
 
 
@@ -151,13 +181,14 @@ def _fit(
             return scores.double().softmax(dim=1).cpu().numpy()
 
         test, known = chances(part.test), chances(part.train)
+        held = chances(part.validation) if len(part.validation) else np.zeros((0, classes))
     stages = [("finetune", "network.epochs", course)]
     if before:
         stages.insert(0, ("prior", "network.prior_epochs", before))
     curve = [{"stage": stage} | row for stage, _, one in stages for row in one.curve]
     epochs = {key: one.epoch for _, key, one in stages}
     log.info("kept: %s", ", ".join(f"{key} {epoch} of {own[key.split('.')[1]]}" for key, epoch in epochs.items()))
-    return Trained(part, test, known, curve, epochs)
+    return Trained(part, test, known, curve, epochs, held, model, images)
 
 
 def network(model: str, classes: int, settings: Mapping[str, Any]) -> nn.Module:

@@ -15,7 +15,13 @@ from merflow.tables import ACCURACY_TRAIN, CURVES, METRICS, OF_CLASS, PREDICTION
 
 log = logging.getLogger(__name__)
 
-COLUMNS = {"predictions": PREDICTIONS, "metrics": METRICS, "accuracy_train": ACCURACY_TRAIN, "curves": CURVES}
+COLUMNS = {
+    "predictions": PREDICTIONS,
+    "validation": PREDICTIONS,
+    "metrics": METRICS,
+    "accuracy_train": ACCURACY_TRAIN,
+    "curves": CURVES,
+}
 """Columns of the study's tables, by the stem of their file."""
 
 

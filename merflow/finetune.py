@@ -20,7 +20,16 @@ import numpy as np
 from merflow.clips import database
 from merflow.errors import ConfigError, InputError
 from merflow.hdf5 import open_h5
-from merflow.heads import Course, Lesson, TrainedHead, frame_of, probabilities, train_heads
+from merflow.heads import (
+    Course,
+    Lesson,
+    SavedHead,
+    TrainedHead,
+    frame_of,
+    probabilities,
+    save_heads,
+    train_heads,
+)
 from merflow.protocols import Fold, folds
 from merflow.selection import candidates, choose, trained_parts
 from merflow.splits import read_folds
@@ -71,11 +80,22 @@ class Samples:
 
 
 class Answers(NamedTuple):
-    """What the heads of one loss answered: rows of the tables of predictions, training accuracies and curves."""
+    """What the heads of one loss answered: rows of the tables of predictions, training accuracies and curves.
+
+    ``validation`` has rows as ``predictions``, of the clips that chose the epoch; ``heads`` the heads themselves. Both
+    are empty where a :class:`Task` does not ask to keep them.
+    """
 
     predictions: list[dict[str, Any]]
     accuracy_train: list[dict[str, Any]]
     curves: list[dict[str, Any]]
+    validation: list[dict[str, Any]]
+    heads: list[SavedHead]
+
+    @classmethod
+    def none(cls) -> "Answers":
+        """Of no fold yet."""
+        return cls(*([] for _ in cls._fields))
 
 
 def finetune(
@@ -85,6 +105,9 @@ def finetune(
     curves: Path,
     settings: Mapping[str, Any],
     processes: int = 1,
+    *,
+    validation: Path | None = None,
+    heads: Path | None = None,
 ) -> None:
     """Train and test the fused head on every fold of every repeat.
 
@@ -100,6 +123,9 @@ def finetune(
             ``hidden, dropout, learning_rate, decay, epochs, patience, batch, weight_decay, validation``.
         processes: so many repeats are trained side by side. A head has the same bits whoever is trained beside it, so
             that this changes nothing but the time.
+        validation: if given, output: as ``predictions``, of the clips that chose the epoch of a fold; empty with
+            ``selection: none``.
+        heads: if given, output: the heads of all folds with their standardisation (:func:`merflow.heads.save_heads`).
     """
     parts = [{seed: files} for seed, files in features.items()]
     if processes > 1 and len(parts) > 1:
@@ -108,7 +134,9 @@ def finetune(
             found = list(pool.map(_repeats, parts, itertools.repeat(settings)))
     else:
         found = [_repeats(features, settings)]
-    write_answers(found, predictions, accuracy_train, curves)
+    if heads:
+        save_heads([one for answers in found for one in answers.heads], heads, settings)
+    write_answers(found, predictions, accuracy_train, curves, validation)
 
 
 def _end_with_parent() -> None:
@@ -117,29 +145,37 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def write_answers(found: Iterable[Answers], predictions: Path, accuracy_train: Path, curves: Path) -> None:
-    """Write the three tables of an experiment, or of one of its folds; empty where nothing is found."""
-    rows = Answers([], [], [])
+def write_answers(
+    found: Iterable[Answers], predictions: Path, accuracy_train: Path, curves: Path, validation: Path | None = None
+) -> None:
+    """Write the tables of an experiment, or of one of its folds; empty where nothing is found."""
+    rows = Answers.none()
     for answers in found:
         for one, more in zip(rows, answers, strict=True):
             one.extend(more)
     write_table(rows.predictions, predictions, PREDICTIONS)
     write_table(rows.accuracy_train, accuracy_train, ACCURACY_TRAIN)
     write_table(rows.curves, curves, CURVES)
+    if validation:
+        write_table(rows.validation, validation, PREDICTIONS)
 
 
 def _repeats(features: Mapping[int, Sequence[Sequence[Path]]], settings: Mapping[str, Any]) -> Answers:
     """The answers of some repeats of an experiment."""
-    ((answers,),) = answer([Task(features, settings, [settings["loss"]])])
+    ((answers,),) = answer([Task(features, settings, [settings["loss"]], keep=True)])
     return answers
 
 
 class Task(NamedTuple):
-    """An experiment, or several that differ in their loss only; ``features, settings`` as of :func:`finetune`."""
+    """An experiment, or several that differ in their loss only; ``features, settings`` as of :func:`finetune`.
+
+    ``keep``: whether the answers hold the heads, and what they say of the clips that chose the epoch.
+    """
 
     features: Mapping[int, Sequence[Sequence[Path]]]
     settings: Mapping[str, Any]
     losses: Sequence[Mapping[str, Any]]
+    keep: bool = False
 
 
 def answer(tasks: Sequence[Task]) -> list[list[Answers]]:
@@ -154,7 +190,7 @@ def answer(tasks: Sequence[Task]) -> list[list[Answers]]:
         InputError: as :func:`load_samples` and :func:`merflow.protocols.folds`.
         ConfigError: as :func:`merflow.heads.train_heads`.
     """
-    answers = [[Answers([], [], []) for _ in task.losses] for task in tasks]
+    answers = [[Answers.none() for _ in task.losses] for task in tasks]
     waiting: list[_Repeat] = []
     total, done, start = sum(len(task.features) for task in tasks), 0, time.monotonic()
     repeats = ((number, task, seed) for number, task in enumerate(tasks) for seed in task.features)
@@ -231,10 +267,14 @@ def _answered(repeat: _Repeat, trained: _Trained) -> list[Answers]:
     fold, own, heads, chosen = trained
     samples, names = repeat.samples, {"experiment": repeat.task.settings["experiment"], "repeat": repeat.seed}
     known, chances = probabilities(heads, own.rows), probabilities(heads, samples.rows[fold.test])
+    keep = repeat.task.keep
+    held = probabilities(heads, own.held_rows) if keep and len(own.held_rows) else None
     found = []
     for place, head in enumerate(heads):
-        learnt = known[place], own.labels
-        found.append(fold_answers(samples, fold, chances[place], learnt, head.training.curve, names, chosen))
+        learnt, asked = (known[place], own.labels), (fold.validation, held[place]) if held else None
+        found.append(fold_answers(samples, fold, chances[place], learnt, head.training.curve, names, chosen, asked))
+        if keep:
+            found[-1].heads.append(SavedHead.of(head, samples.branch, repeat.seed, fold.name))
         log.info(
             "repeat %d: fold %s, epoch %d kept, training accuracy %.1f %%",
             *(repeat.seed, fold.name, head.training.epoch, 100 * found[-1].accuracy_train[0]["accuracy"]),
@@ -356,8 +396,9 @@ def fold_answers(
     curve: Sequence[Mapping[str, Any]],
     names: Mapping[str, Any],
     chosen: Mapping[str, Any],
+    held: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Answers:
-    """What one fold adds to the three tables.
+    """What one fold adds to the tables.
 
     Args:
         samples: all clips with their classes.
@@ -367,21 +408,26 @@ def fold_answers(
         curve: rows ``epoch, split, loss, accuracy``, and ``stage`` where it is not fine-tuning.
         names: ``experiment, repeat``.
         chosen: settings that were chosen inside the fold.
+        held: places and probabilities of clips that did not train, and are not those of the test.
     """
     chances, labels = known
     accuracy = float((chances.argmax(axis=1) == labels).mean())
     about = {"fold": fold.name, "stage": "finetune", "accuracy": accuracy, "n": len(labels), "chosen": label(chosen)}
     course = [{**names, "stage": "finetune", "name": fold.name, **row} for row in curve]
-    return Answers(answer_rows(samples, fold, test, names), [dict(names) | about], course)
+    names = dict(names) | {"fold": fold.name}
+    answered = answer_rows(samples, fold.test, test, names)
+    return Answers(answered, [names | about], course, answer_rows(samples, *held, names) if held else [], [])
 
 
-def answer_rows(samples: Samples, fold: Fold, chances: np.ndarray, names: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Rows of the table of predictions for the test clips of a fold; ``chances [clips, classes]``."""
+def answer_rows(
+    samples: Samples, places: np.ndarray, chances: np.ndarray, names: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Rows of a table of predictions for the clips at some places; ``chances [clips, classes]``."""
     rows = []
-    for place, chance in zip(fold.test, chances, strict=True):
+    for place, chance in zip(places, chances, strict=True):
         predicted = samples.classes[int(chance.argmax())]
         shares = {f"p_{name}": float(share) for name, share in zip(samples.classes, chance, strict=True)}
-        rows.append(dict(names) | {"fold": fold.name} | samples.clips[place] | {"predicted": predicted} | shares)
+        rows.append(dict(names) | samples.clips[place] | {"predicted": predicted} | shares)
     return rows
 
 

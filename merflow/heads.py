@@ -7,9 +7,11 @@ it alone; a head that has finished leaves, and the others go on.
 """
 
 import copy
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,10 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.adam import adam
 
-from merflow.errors import ConfigError
+from merflow.errors import ConfigError, InputError
 from merflow.losses import StackedLoss
 from merflow.stored import Some, portions
 from merflow.training import Schedule, Training, repeatable
+from merflow.weights import read_weights, write_weights
 
 LEAST_SCALE = 0.2
 """Least divisor of a feature, as a share of its branch's root mean square deviation. A feature that is silent (after
@@ -41,6 +44,10 @@ DRAWN = 2**22
 VECTOR = 16
 """float32 in the widest vector register of a processor."""
 ADAM = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "amsgrad": False, "maximize": False, "fused": True}
+
+
+WEIGHTS = ("weight_1", "bias_1", "weight_2", "bias_2")
+"""Names of the parameters of a head in files, in their order."""
 
 
 class Head(nn.Sequential):
@@ -186,8 +193,90 @@ def probabilities(heads: Sequence[TrainedHead], rows: np.ndarray | Some) -> list
             x = _flat(heads[0].standard.of_some(rows[part]))
             for one, own in zip(heads, found, strict=True):
                 scores = one.head.eval()(x).double().softmax(dim=1)
-                own.append(scores.reshape(len(part), rows.shape[1], -1).mean(dim=1).numpy())
+                own.append(scores.reshape(len(part), rows.shape[1], scores.shape[-1]).mean(dim=1).numpy())
     return [np.concatenate(own) for own in found]
+
+
+class SavedHead(NamedTuple):
+    """A trained head as arrays, with the standardisation of its training fold.
+
+    Attributes:
+        seed: the repeat.
+        fold: name of the fold.
+        branch: int64 ``[rows]``, as of :class:`Course`.
+        arrays: :data:`WEIGHTS` of :class:`Head`; ``mean, scale`` ``[branches, features]``.
+    """
+
+    seed: int
+    fold: str
+    branch: np.ndarray
+    arrays: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, trained: TrainedHead, branch: np.ndarray, seed: int, fold: str) -> "SavedHead":
+        """Of a head; rows of one branch share their standardisation, which is kept once."""
+        weights = [weight.detach().cpu().numpy() for weight in trained.head.parameters()]
+        first = np.unique(branch, return_index=True)[1]
+        arrays = dict(zip(WEIGHTS, weights, strict=True))
+        standard = {"mean": trained.standard.mean[first], "scale": trained.standard.scale[first]}
+        return cls(seed, fold, branch, arrays | standard)
+
+    def network(self) -> "StandardHead":
+        """The head as a network."""
+        return StandardHead(self.branch, self.arrays)
+
+
+class StandardHead(nn.Module):
+    """A saved head with its standardisation: rows of a clip to the clip's answer."""
+
+    def __init__(self, branch: np.ndarray, arrays: Mapping[str, np.ndarray]) -> None:
+        """See :class:`SavedHead`."""
+        super().__init__()
+        hidden, inputs = arrays["weight_1"].shape
+        self.head = Head(inputs, hidden, len(arrays["bias_2"]), 0.0)
+        with torch.no_grad():
+            for weight, name in zip(self.head.parameters(), WEIGHTS, strict=True):
+                weight.copy_(torch.as_tensor(arrays[name]))
+        for name in ("mean", "scale"):
+            self.register_buffer(name, torch.as_tensor(arrays[name])[torch.as_tensor(branch)])
+        self.eval()
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Features ``[clips, rows, features]`` to class scores ``[clips, rows, classes]``."""
+        return self.head((rows - self.mean) / self.scale)
+
+
+def save_heads(heads: Sequence[SavedHead], path: str | Path, settings: Mapping[str, Any]) -> None:
+    """Write heads as one safetensors file; its metadata say whose they are and what they were trained with."""
+    tensors = {
+        f"{number}/{name}": torch.from_numpy(np.ascontiguousarray(array))
+        for number, one in enumerate(heads)
+        for name, array in one.arrays.items()
+    }
+    about = [{"seed": one.seed, "fold": one.fold} for one in heads]
+    branch = heads[0].branch.tolist() if heads else []
+    metadata = {"network": "heads", "heads": json.dumps(about), "branch": json.dumps(branch)}
+    told = {key: value for key, value in settings.items() if key not in ("splits", "labels")}
+    write_weights(tensors, path, metadata | {"settings": json.dumps(told, sort_keys=True)})
+
+
+def load_heads(path: str | Path) -> list[SavedHead]:
+    """The heads of :func:`save_heads`.
+
+    Raises:
+        InputError: the file holds none.
+    """
+    metadata, tensors = read_weights(path)
+    try:
+        branch = np.array(json.loads(metadata["branch"]), np.int64)
+        about = json.loads(metadata["heads"])
+        names = (*WEIGHTS, "mean", "scale")
+        return [
+            SavedHead(one["seed"], one["fold"], branch, {name: tensors[f"{number}/{name}"].numpy() for name in names})
+            for number, one in enumerate(about)
+        ]
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path} holds no heads of merflow ({error}); delete it and run again") from error
 
 
 def train_heads(courses: Sequence[Course], classes: int, settings: Mapping[str, Any]) -> list[list[list[TrainedHead]]]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,15 +26,16 @@ from merflow.errors import InputError
 from merflow.finetune import Samples, fold_answers, fold_of, fuse, lesson, write_answers
 from merflow.graph import Graph
 from merflow.hdf5 import open_h5
-from merflow.heads import Course, Head, train_heads
+from merflow.heads import WEIGHTS, Course, Head, SavedHead, train_heads
 from merflow.losses import make_loss
 from merflow.models.sgcn import HIDDEN, SGCN
 from merflow.pretrain import load_network, macro_images
 from merflow.protocols import Fold, hold_out
 from merflow.selection import settled
 from merflow.signals import ROWS_PER_FLOW, flow_signal, grey_signal
-from merflow.stored import Batches, Centred, Stored
+from merflow.stored import Batches, Centred, Stored, centre_arrays
 from merflow.training import Rows, Schedule, class_numbers, fit, repeatable, scores_of
+from merflow.weights import write_weights
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,8 @@ def train_fold(
     seed: int,
     fold: str,
     code: str = "",
+    validation: Path | None = None,
+    model: Path | None = None,
 ) -> None:
     """Train and test the networks of one fold of one repeat.
 
@@ -84,6 +87,8 @@ def train_fold(
         seed: the repeat.
         fold: name of the fold.
         code: digest of the code; a checkpoint of another one is not taken up.
+        validation: if given, output: as ``predictions``, of the clips that chose the epoch.
+        model: if given, output: what the fold has learnt (:func:`save_fold`).
 
     Raises:
         InputError: caches, graphs and weights do not belong together, or pre-training is left without people.
@@ -94,7 +99,7 @@ def train_fold(
     about = json.dumps({**settings, "code": code, "seed": seed, "fold": fold}, sort_keys=True)
     made_of = samples.rows.digest, samples.labels, found[1].parts if found else None, [plan.digest for plan in plans]
     checkpoints = Checkpoints(predictions.parent / "checkpoints", about, device().type, *made_of)
-    answers = []
+    answers, learnt = [], None
     if found is None:
         log.warning("no clip of %s came through; the fold is empty", fold)
     else:
@@ -115,15 +120,65 @@ def train_fold(
         centre = not weights and macro is None
 
         def inner(fold: Fold, seed: tuple[int, ...], varied: Mapping[str, Any]) -> np.ndarray:
-            return _train(blind, fold, deepcopy(networks), varied, seed, centre, checkpoints)[0]
+            return _train(blind, fold, deepcopy(networks), varied, seed, centre, checkpoints).test
 
         given = samples.subjects, blind.labels, settings, settings["head"]["validation"]
         part, settings, chosen = settled(part, (seed, number), *given, inner)
-        chances, known, course = _train(blind, part, networks, settings, (seed, number), centre, checkpoints)
-        learnt = known, part.training_labels(samples.labels)[0]
-        answers.append(fold_answers(samples, part, chances, learnt, course, names, chosen))
-    write_answers(answers, predictions, accuracy_train, curves)
+        learnt = _train(blind, part, networks, settings, (seed, number), centre, checkpoints)
+        known = learnt.known, part.training_labels(samples.labels)[0]
+        held = part.validation, learnt.held
+        answers.append(fold_answers(samples, part, learnt.test, known, learnt.curve, names, chosen, held))
+    if model:
+        save_fold(learnt, model)
+    write_answers(answers, predictions, accuracy_train, curves, validation)
     checkpoints.remove()
+
+
+class Learnt(NamedTuple):
+    """What one fold has learnt.
+
+    Attributes:
+        test: probabilities of the test clips, ``[clips, classes]``.
+        known: of the clips that trained.
+        held: of the clips that chose the epoch.
+        curve: rows ``epoch, split, loss, accuracy``.
+        networks: the SGCNs.
+        head: a head on their features, with its standardisation; or the head that was trained with them.
+        centred: mean picture and divisor of the images, where they were centred.
+    """
+
+    test: np.ndarray
+    known: np.ndarray
+    held: np.ndarray
+    curve: list[dict[str, Any]]
+    networks: Sequence[nn.Module]
+    head: SavedHead | Head
+    centred: Centred | None
+
+
+def save_fold(learnt: Learnt | None, path: Path) -> None:
+    """Write what a fold has learnt as safetensors; a file without arrays for a fold without clips.
+
+    Arrays: ``networks.{place}.*`` of each SGCN (its graph lies in its own file), ``head.*`` as of
+    :class:`merflow.heads.SavedHead` (without ``mean`` and ``scale`` where the SGCNs were trained with it), and
+    ``centre.mean, centre.divisor`` (:class:`merflow.stored.Centred`). Metadata: ``network, branch``.
+    """
+    if learnt is None:
+        write_weights({}, path, {"network": "none"})
+        return
+    found = {
+        f"networks.{place}.{name}": tensor
+        for place, one in enumerate(learnt.networks)
+        for name, tensor in one.state_dict().items()
+    }
+    metadata = {"network": "end-to-end"}
+    if isinstance(learnt.head, SavedHead):
+        found |= {f"head.{name}": torch.from_numpy(array) for name, array in learnt.head.arrays.items()}
+        metadata = {"network": "sgcn-heads", "branch": json.dumps(learnt.head.branch.tolist())}
+    else:
+        found |= {f"head.{name}": weight for name, weight in zip(WEIGHTS, learnt.head.parameters(), strict=True)}
+    found |= centre_arrays(learnt.centred)
+    write_weights({name: tensor.detach().cpu() for name, tensor in found.items()}, path, metadata)
 
 
 def _train(
@@ -134,14 +189,15 @@ def _train(
     seed: tuple[int, ...],
     centre: bool,
     checkpoints: Checkpoints | None = None,
-) -> tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]:
-    """Probabilities of the test clips and of the training clips, and the training curve; networks may be changed.
+) -> Learnt:
+    """Train on a fold; networks may be changed.
 
     ``centre``: the images are centred by those that train, as no pre-training has set their scale.
     """
     train_labels, validation_labels = part.training_labels(samples.labels)
-    if centre:
-        samples = replace(samples, rows=Centred(samples.rows, part.train))
+    centred = Centred(samples.rows, part.train) if centre else None
+    if centred:
+        samples = replace(samples, rows=centred)
     images = samples.rows.shape[2] // networks[0].order.numel()
     if settings["transfer"] == "frozen":
         samples = replace(samples, rows=_features(networks, samples.rows, images))
@@ -149,7 +205,9 @@ def _train(
         classes = len(samples.classes)
         course = Course([own], samples.branch, [settings["loss"]])
         (((head,),),) = train_heads([course], classes, settings["head"])
-        return head.probabilities(samples.rows[part.test]), head.probabilities(own.rows), head.training.curve
+        test, known, held = map(head.probabilities, (samples.rows[part.test], own.rows, own.held_rows))
+        saved = SavedHead.of(head, samples.branch, seed[0], part.name)
+        return Learnt(test, known, held, head.training.curve, networks, saved, centred)
     own, count = settings["head"], samples.rows.shape[1]
     place = device()
 
@@ -176,7 +234,9 @@ def _train(
             scores = scores_of(model, signals(chosen), own["batch"]).double().softmax(dim=1)
             return scores.reshape(len(chosen), count, -1).mean(dim=1).cpu().numpy()
 
-        return chances(part.test), chances(part.train), course.curve
+        test, known = chances(part.test), chances(part.train)
+        held = chances(part.validation) if len(part.validation) else np.zeros((0, len(samples.classes)))
+        return Learnt(test, known, held, course.curve, networks, head, centred)
 
 
 @torch.no_grad()
@@ -289,12 +349,30 @@ def _signals(
     for path, kept in places.items():
         with open_h5(path) as file:
             for place in kept:
-                signals = {}
-                if "spatial" in settings["branches"]:
-                    signals["spatial"] = grey_signal(file["spatial"][place], side)
-                if "temporal" in settings["branches"]:
-                    signals["temporal"] = flow_signal(file["flow"][place][None], side, settings["signal"])[0]
-                flat = {key: signals[key].reshape(1, len(signals[key]), -1) for key in settings["branches"]}
-                fused, branch = fuse(flat, settings["fusion"], ROWS_PER_FLOW[settings["signal"]])
+                fused, branch = clip_signals(file, place, side, settings)
                 branches[:] = [branch]
-                yield fused[0]
+                yield fused
+
+
+def clip_signals(
+    source: Mapping[str, Any], place: int, side: int, settings: Mapping[str, Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Signals of one clip on a graph, fused.
+
+    Args:
+        source: ``spatial, flow`` by name: an open cache, or arrays.
+        place: of the clip.
+        side: of the graph.
+        settings: ``branches, fusion, signal``.
+
+    Returns:
+        float32 ``[rows, pixels]``, side by side for ``concat``, and the branch of each row.
+    """
+    signals = {}
+    if "spatial" in settings["branches"]:
+        signals["spatial"] = grey_signal(source["spatial"][place], side)
+    if "temporal" in settings["branches"]:
+        signals["temporal"] = flow_signal(source["flow"][place][None], side, settings["signal"])[0]
+    flat = {key: signals[key].reshape(1, len(signals[key]), -1) for key in settings["branches"]}
+    fused, branch = fuse(flat, settings["fusion"], ROWS_PER_FLOW[settings["signal"]])
+    return fused[0], branch

@@ -157,12 +157,12 @@ def bootstrap_subjects(table: pd.DataFrame, classes: Sequence[str], repeats: int
         (low, high). NaN where there are fewer than two subjects, or the metric is undefined in every resample.
     """
     counts = subject_counts(table, classes)
-    draws = _draws(counts.shape[1], repeats, seed)
+    draws = subject_draws(counts.shape[1], repeats, seed)
     values = {name: _mean(drawn, axis=1) for name, drawn in _resampled(counts, draws).items()}
     few = counts.shape[1] < 2
-    intervals: dict = {name: (np.nan, np.nan) if few else _interval(values[name]) for name in OVERALL}
+    intervals: dict = {name: (np.nan, np.nan) if few else interval(values[name]) for name in OVERALL}
     for name in PER_CLASS:
-        each = [(np.nan, np.nan) if few else _interval(column) for column in values[name].T]
+        each = [(np.nan, np.nan) if few else interval(column) for column in values[name].T]
         intervals[name] = dict(zip(map(str, classes), each, strict=True))
     return intervals
 
@@ -183,14 +183,14 @@ def paired_difference(
     if set(one[keys].itertuples(index=False)) != set(other[keys].itertuples(index=False)):
         raise InputError("two systems can be compared on the same clips only, and these tables differ in their clips")
     first, second = subject_counts(one, classes), subject_counts(other, classes)
-    draws = _draws(first.shape[1], repeats, seed)
+    draws = subject_draws(first.shape[1], repeats, seed)
     at, bt = mean_rates(one, classes), mean_rates(other, classes)
     a, b = _resampled(first, draws), _resampled(second, draws)
     few = first.shape[1] < 2
     result = {}
     for name in OVERALL:
-        interval = (np.nan, np.nan) if few else _interval(_mean(a[name], axis=1) - _mean(b[name], axis=1))
-        result[name] = (float(at[name] - bt[name]), *interval)
+        between = (np.nan, np.nan) if few else interval(_mean(a[name], axis=1) - _mean(b[name], axis=1))
+        result[name] = (float(at[name] - bt[name]), *between)
     return result
 
 
@@ -227,7 +227,7 @@ def paired_differences(
     if len(subjects) > 1:
         raise InputError("systems can be compared on the same clips only, and these tables differ in their subjects")
     people = len(subjects.pop()) if subjects else 0
-    draws = _draws(people, repeats, seed)
+    draws = subject_draws(people, repeats, seed)
     values, drawn = {}, {}
     for name, own in counts.items():
         pooled, resampled = rates(own.sum(1)), _resampled(own, draws)
@@ -243,7 +243,7 @@ def paired_differences(
                 continue
             beyond = 1 + min((apart <= 0).sum(), (apart >= 0).sum())
             p = min(1.0, max(2 * beyond / (1 + len(apart)), 2.0 ** (1 - people)))
-            own[metric] = Difference(value, *_interval(apart), float(p))
+            own[metric] = Difference(value, *interval(apart), float(p))
     return found
 
 
@@ -289,7 +289,7 @@ def _people(table: pd.DataFrame) -> frozenset:
     return frozenset(table[names].itertuples(index=False, name=None))
 
 
-def _draws(subjects: int, repeats: int, seed: int) -> np.ndarray:
+def subject_draws(subjects: int, repeats: int, seed: int) -> np.ndarray:
     """How often each subject is drawn in each resample, [B, S]; a row sums to S."""
     if subjects == 0:
         return np.zeros((repeats, 0))
@@ -312,7 +312,8 @@ def _mean(values: np.ndarray, axis: int = 0) -> np.ndarray:
     return np.divide(sums, number, out=np.full(np.shape(sums), np.nan), where=number > 0)
 
 
-def _interval(values: np.ndarray) -> tuple[float, float]:
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """The 95 % percentile interval of resampled values; NaN where none is finite."""
     values = values[np.isfinite(values)]
     if not values.size:
         return np.nan, np.nan

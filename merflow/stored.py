@@ -134,6 +134,13 @@ class Centred:
         return f"{self._clips} {sha256(self.mean.tobytes() + self.divisor.tobytes()).hexdigest()}"
 
 
+def centre_arrays(centred: Centred | None) -> dict[str, Tensor]:
+    """What a file of weights keeps of a centring: ``centre.mean [rows, pixels]`` and ``centre.divisor [rows, 1]``."""
+    if centred is None:
+        return {}
+    return {f"centre.{name}": torch.from_numpy(getattr(centred, name)) for name in ("mean", "divisor")}
+
+
 class Batches:
     """Some of the clips as a training takes them: an index gives a tensor of so many, on the device."""
 

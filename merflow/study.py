@@ -29,6 +29,8 @@ FOOTAGE = ("clip", "subject", "kind", "frames", "onset", "apex", "offset", "alig
 SPLIT_OF = {"subject-kfold": ("folds", "seeds"), "paper-holdout": ("test_clips", "seeds")}
 """Keys of an experiment that decide the split of a protocol; each seed draws another."""
 SPLIT = ("folds", "test_clips")
+SIGNALS = "signals"
+"""What networks with graphs read (:data:`merflow.ensemble.SIGNALS`, which takes torch to import)."""
 
 
 class Study:
@@ -517,6 +519,52 @@ class Study:
             return []
         folder = f"{self.results}/pretrained/{e['macro']}/{e['prep']}"
         return [f"{folder}/{name}.safetensors" for name in self._networks(e, int(seed))]
+
+    @property
+    def trained(self) -> list[str]:
+        """Names of the experiments, floors among them, that leave trained networks (:mod:`merflow.ensemble`)."""
+        return self.learned + self.clip_networks
+
+    def model_files(self, experiment: str) -> list[dict[str, Any]]:
+        """The files that training leaves: ``file``, and of a file of one fold its ``seed`` and ``fold``."""
+        folder = f"{self.results}/{self.name}/experiments/{experiment}"
+        if experiment in self.frozen:
+            return [{"file": f"{folder}/heads.safetensors"}]
+        return [
+            {"seed": seed, "fold": name, "file": f"{folder}/folds/{seed}/{own}/model.safetensors"}
+            for seed in self.experiments[experiment]["seeds"]
+            for own, name in self.folds(experiment).items()
+        ]
+
+    def ensemble_settings(self, experiment: str) -> dict[str, Any]:
+        """What :func:`merflow.ensemble.gather_ensemble` is told of an experiment."""
+        e = self.experiments[experiment]
+        own = {name: e[name] for name in ("system", "prep", "protocol", "seeds")}
+        own |= {"experiment": experiment, "classes": self.classes(experiment), "micro": self.micro(experiment)}
+        own["selection"] = _choice(e)["selection"]
+        if experiment in self.clip_networks:
+            given = plan(e["system"], e["network"])
+            return own | {"macro": NO_MACRO, "networks": {}, "reads": {"kind": given["reads"], "side": given["side"]}}
+        reads = {"kind": SIGNALS, "side": e["graph"]["side"], "branches": e["branches"], "fusion": e["fusion"]}
+        networks = {}
+        for seed in e["seeds"]:
+            graphs = [f"{self.results}/graphs/{graph}.h5" for graph in self.fold_graphs(experiment, seed)]
+            weights = self.fold_weights(experiment, str(seed)) if experiment in self.frozen else []
+            networks[seed] = [{"graph": graph} for graph in graphs]
+            for one, file in zip(networks[seed], weights, strict=False):
+                one["weights"] = file
+        own |= {"reads": reads | {"signal": e["temporal"]["signal"]}, "networks": networks}
+        return own | {"macro": e["macro"]}
+
+    def ensemble_files(self, experiment: str) -> list[str]:
+        """``ensemble.json`` of an experiment, and every file that it points to."""
+        files = [model["file"] for model in self.model_files(experiment)] + self.ensemble_networks(experiment)
+        return [f"{self.results}/{self.name}/experiments/{experiment}/ensemble.json", *files]
+
+    def ensemble_networks(self, experiment: str) -> list[str]:
+        """Graphs of an experiment, and the weights that its folds share."""
+        networks = self.ensemble_settings(experiment)["networks"].values()
+        return list(dict.fromkeys(file for own in networks for one in own for file in one.values()))
 
     def fold_macro(self, experiment: str) -> list[str]:
         """Cache of the macro set that a fold pre-trains on without the people it tests; else empty."""

@@ -45,6 +45,10 @@ METRICS = [
     "experiment", "protocol", "scope", "metric", "value", "ci_low", "ci_high", "n_clips", "n_subjects", "repeats",
 ]  # fmt: skip
 
+CALIBRATION = ["experiment", "metric", "value", "ci_low", "ci_high", "n_clips"]
+RELIABILITY = ["experiment", "kind", "bin_low", "bin_high", "n", "confidence", "accuracy"]
+COVERAGE = ["experiment", "threshold", "answered", "accuracy", "n_clips"]
+
 
 OF_CLASS = "/class:"
 """Stands between a dataset and a class in the column ``scope`` of the metrics."""

@@ -25,6 +25,9 @@ PACKAGES = (
 )  # fmt: skip
 """Packages whose versions a reader may want to know."""
 
+OPTIONAL = ("audit", "differences", "calibration", "reliability", "coverage")
+"""Tables of the study that a report can do without."""
+
 
 def study_files(settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
     """What :func:`write_report` needs, from the study's settings and the files of the rule.
@@ -35,7 +38,7 @@ def study_files(settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[
         inputs: ``clips, problems, classes, quality`` (one file per prepared dataset, in order), ``faces, keyframes,
             flow`` (one per subject, in ``.../{dataset}/{preparation}/{stage}/``), ``flow_images`` (the cache of each
             dataset of flow images, in ``.../{dataset}/{preparation}/``), ``tables`` (of variants), ``figures`` (their
-            tables), ``predictions, metrics, accuracy, curves``, and if there are any ``audit, differences``.
+            tables), ``predictions, metrics, accuracy, curves``, and if there are any :data:`OPTIONAL`.
     """
     prepared = [tuple(pair) for pair in settings["prepared"]]
     datasets = [dataset for dataset, _ in prepared]
@@ -70,7 +73,7 @@ def study_files(settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[
         "metrics": Path(inputs["metrics"]),
         "accuracy_train": Path(inputs["accuracy"]),
         "curves": Path(inputs["curves"]),
-        **{name: Path(inputs[name]) for name in ("audit", "differences") if inputs.get(name)},
+        **{name: Path(inputs[name]) for name in OPTIONAL if inputs.get(name)},
     }
 
 

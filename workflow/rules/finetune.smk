@@ -15,6 +15,8 @@ rule finetune:
         predictions=f"<results>/{study.name}/experiments/{{frozen}}/predictions.csv",
         accuracy=f"<results>/{study.name}/experiments/{{frozen}}/accuracy_train.csv",
         curves=f"<results>/{study.name}/experiments/{{frozen}}/curves.csv",
+        validation=f"<results>/{study.name}/experiments/{{frozen}}/validation.csv",
+        heads=f"<results>/{study.name}/experiments/{{frozen}}/heads.safetensors",
     log:
         f"<logs>/finetune/{study.name}/{{frozen}}.log",
     benchmark:

@@ -9,6 +9,8 @@ rule train_fold:
         predictions=f"<results>/{study.name}/experiments/{{in_fold}}/folds/{{seed}}/{{fold}}/predictions.csv",
         accuracy=f"<results>/{study.name}/experiments/{{in_fold}}/folds/{{seed}}/{{fold}}/accuracy_train.csv",
         curves=f"<results>/{study.name}/experiments/{{in_fold}}/folds/{{seed}}/{{fold}}/curves.csv",
+        validation=f"<results>/{study.name}/experiments/{{in_fold}}/folds/{{seed}}/{{fold}}/validation.csv",
+        model=f"<results>/{study.name}/experiments/{{in_fold}}/folds/{{seed}}/{{fold}}/model.safetensors",
     log:
         f"<logs>/fold/{study.name}/{{in_fold}}/{{seed}}/{{fold}}.log",
     benchmark:
@@ -37,6 +39,8 @@ rule train_clip_network:
         predictions=f"<results>/{study.name}/experiments/{{in_fold}}/folds/{{seed}}/{{fold}}/predictions.csv",
         accuracy=f"<results>/{study.name}/experiments/{{in_fold}}/folds/{{seed}}/{{fold}}/accuracy_train.csv",
         curves=f"<results>/{study.name}/experiments/{{in_fold}}/folds/{{seed}}/{{fold}}/curves.csv",
+        validation=f"<results>/{study.name}/experiments/{{in_fold}}/folds/{{seed}}/{{fold}}/validation.csv",
+        model=f"<results>/{study.name}/experiments/{{in_fold}}/folds/{{seed}}/{{fold}}/model.safetensors",
     log:
         f"<logs>/fold/{study.name}/{{in_fold}}/{{seed}}/{{fold}}.log",
     benchmark:
@@ -63,10 +67,12 @@ rule gather_folds:
         predictions=of_folds("predictions"),
         accuracy=of_folds("accuracy_train"),
         curves=of_folds("curves"),
+        validation=of_folds("validation"),
     output:
         predictions=f"<results>/{study.name}/experiments/{{in_fold}}/predictions.csv",
         accuracy=f"<results>/{study.name}/experiments/{{in_fold}}/accuracy_train.csv",
         curves=f"<results>/{study.name}/experiments/{{in_fold}}/curves.csv",
+        validation=f"<results>/{study.name}/experiments/{{in_fold}}/validation.csv",
     log:
         f"<logs>/fold/{study.name}/{{in_fold}}.log",
     benchmark:

@@ -14,6 +14,9 @@ rule write_report:
         curves=f"<results>/{study.name}/curves.csv",
         audit=f"<results>/{study.name}/audit.csv",
         differences=f"<results>/{study.name}/differences.csv",
+        calibration=f"<results>/{study.name}/calibration.csv",
+        reliability=f"<results>/{study.name}/reliability.csv",
+        coverage=f"<results>/{study.name}/coverage.csv",
         tables=expand(f"<results>/{study.name}/tables/{{table}}.csv", table=config["tables"]),
         figures=expand(f"<results>/{study.name}/figures/{{figure}}.csv", figure=study.figures),
     output:

@@ -17,4 +17,6 @@ with job(snakemake):
         Path(snakemake.output.curves),
         snakemake.params.settings,
         processes=snakemake.threads,
+        validation=Path(snakemake.output.validation),
+        heads=Path(snakemake.output.heads),
     )

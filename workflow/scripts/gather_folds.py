@@ -10,5 +10,5 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake):
-    for table in ("predictions", "accuracy", "curves"):
+    for table in ("predictions", "accuracy", "curves", "validation"):
         merge([Path(file) for file in snakemake.input.get(table)], Path(snakemake.output.get(table)))

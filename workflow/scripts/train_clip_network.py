@@ -15,6 +15,8 @@ with job(snakemake):
         predictions=Path(snakemake.output.predictions),
         accuracy_train=Path(snakemake.output.accuracy),
         curves=Path(snakemake.output.curves),
+        validation=Path(snakemake.output.validation),
+        model=Path(snakemake.output.model),
         settings=snakemake.params.settings,
         seed=int(snakemake.wildcards.seed),
         fold=snakemake.params.fold,

@@ -1,0 +1,20 @@
+"""Judge the probabilities of every trained system, as they are and calibrated."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from merflow.calibration import calibrate
+from merflow.job import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    calibrate(
+        snakemake.params.classes,
+        [Path(file) for file in snakemake.input.predictions],
+        [Path(file) for file in snakemake.input.validation],
+        calibration=Path(snakemake.output.calibration),
+        reliability_table=Path(snakemake.output.reliability),
+        coverage_table=Path(snakemake.output.coverage),
+    )
