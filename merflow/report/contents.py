@@ -66,6 +66,10 @@ STAGES = {
     "differences": "Compare systems",
     "audit": "Audit for leakage",
     "figure": "Draw figures",
+    "spotting": "Measure the search of long videos",
+    "look": "Look through clips to be answered",
+    "answer": "Answer clips",
+    "prediction": "Write answers",
 }
 """Stages by the name of their folder of benchmarks, in the order that data flows."""
 IN_FOLD = {"prior": "Pairs", "finetune": "Fine-tuning"}
