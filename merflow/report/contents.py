@@ -317,6 +317,7 @@ def variants(study: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "tried": len(rows) * len(columns),
                 "parts": parts,
                 "svg": draw_in_page(compared, study["figures"][name], f"variants{len(found)}") if compared else "",
+                "csv": Path(compared) if compared else "",
                 "apart": _apart(read_table(compared, COMPARISON)) if compared else None,
             }
         )
@@ -341,7 +342,7 @@ def drawn_figures(study: Mapping[str, Any]) -> list[dict[str, Any]]:
         own = {key: settings[key] for key in ("kind", "title", "note", "published", "tried", "synthetic")}
         own |= {"name": name, "rows": [], "several": False, "spread": [], "apart": None}
         own["note"] = " ".join(filter(None, [own["note"], settings.get("reading")]))
-        own["svg"] = draw_in_page(path, settings, f"figure{len(found)}")
+        own |= {"svg": draw_in_page(path, settings, f"figure{len(found)}"), "csv": Path(path)}
         if settings["kind"] == "flow-statistics":
             table = read_table(path, FLOW_STATISTICS)
             own["spread"] = [_spread(label, rows["mean"]) for label, rows in table.groupby("label", sort=False)]
@@ -636,7 +637,8 @@ def _curves(stage: str, name: str, table: pd.DataFrame, place: int) -> dict[str,
     kind = "repeats" if stage == "Pre-training" else "folds and repeats" if table["repeat"].nunique() > 1 else "folds"
     title = f"{stage}: {name}"
     note = f"mean of {runs} {kind}" if runs > 1 else ""
-    return {"note": note, "svg": figures.curves(title, numbers, f"curve{place}")}
+    own = {"name": f"training-{place + 1}-{name.split(' (')[0]}", "csv": figures.course(numbers).round(6)}
+    return {"note": note, "svg": figures.curves(title, numbers, f"curve{place}")} | own
 
 
 # --- The machine ------------------------------------------------------------------------------------------------------
@@ -682,8 +684,8 @@ def _first(file: Path, folder: Path) -> str:
     return parts[0] if len(parts) > 1 else file.name.removesuffix(".tsv")
 
 
-def forests(found: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A drawing per metric, with all experiments."""
+def forests(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A drawing per metric, with all experiments: ``name, svg, csv`` (a table of what is drawn)."""
     drawn = []
     for metric in OVERALL:
         rows = [
@@ -691,5 +693,8 @@ def forests(found: Sequence[Mapping[str, Any]]) -> list[str]:
             for result in found
             if metric in result["metrics"] and not math.isnan(result["metrics"][metric]["value"])
         ]
-        drawn.append(figures.forest(TITLES[metric], rows, f"forest-{metric}"))
+        svg = figures.forest(TITLES[metric], rows, f"forest-{metric}")
+        table = pd.DataFrame(rows, columns=["name", "value", "low", "high", "floor"])
+        named = {"name": "experiment", "low": "ci_low", "high": "ci_high"}
+        drawn.append({"name": f"results-{metric}", "svg": svg, "csv": table.rename(columns=named)})
     return drawn
