@@ -82,8 +82,8 @@ def results(study: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     Each is a dictionary: ``name, floor``, ``reading`` (what its system was rebuilt from, if not the paper),
     ``protocol, metrics`` ({metric: {value, low, high}}), ``datasets`` (the same by dataset), ``classes`` (rows
-    ``name, clips, f1, recall, precision``), ``absent``, ``confusion`` (rows ``name, cells`` of ``count, rate``),
-    ``parts`` (of several datasets each one's ``name, classes, absent, confusion``), ``n_clips, n_subjects, repeats,
+    ``name, clips, f1, recall, precision``), ``absent``, ``confusion`` (rows ``name, cells`` of ``count, rate, part``),
+    ``parts`` (of several datasets each one's ``name, of, classes, absent, confusion``), ``n_clips, n_subjects, repeats,
     expected, train`` (training accuracy, or None), ``flat`` (whether an interval has no width), ``spread``
     ({metric: standard deviation over the repeats}, NaN for one repeat), ``fold_f1`` (mean of the folds' macro F1),
     ``chosen`` ({settings: folds} of ``selection: nested``, else empty).
@@ -115,6 +115,7 @@ def results(study: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "parts": [
                     {
                         "name": dataset,
+                        "of": name,
                         "classes": (of := _classes(table, labels, f"dataset:{dataset}{OF_CLASS}")),
                         "absent": [row["name"] for row in of if not row["clips"]],
                         "confusion": _confusion(own[own["dataset"] == dataset], labels),
@@ -135,6 +136,39 @@ def results(study: Mapping[str, Any]) -> list[dict[str, Any]]:
             }
         )
     return sorted(found, key=lambda result: result["floor"])
+
+
+def answers_by_clip(study: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What every system answered to every clip, for the lists behind the confusion matrices.
+
+    Returns:
+        ``clips``: [clip, subject, dataset, id of the subject's contact sheet]; ``systems``: of each its ``name``,
+        ``classes`` and ``rows``: [place in ``clips``, repeat, place of the true class, of the predicted one, and the
+        probability of each class in thousandths, or nothing where there is none].
+    """
+    predictions = read_table(study["predictions"], PREDICTIONS)
+    clips: dict[tuple[str, str, str], int] = {}
+    systems = []
+    for result in found:
+        own = predictions[predictions["experiment"] == result["name"]]
+        labels = [str(row["name"]) for row in result["classes"]]
+        place = {label: number for number, label in enumerate(labels)}
+        rows = []
+        for row in own.to_dict("records"):
+            if str(row["truth"]) not in place or str(row["predicted"]) not in place:
+                continue
+            clip = clips.setdefault((str(row["clip"]), str(row["subject"]), str(row["dataset"])), len(clips))
+            shares = [as_number(row.get(f"p_{label}")) for label in labels]
+            known = [] if any(map(math.isnan, shares)) else [round(1000 * share) for share in shares]
+            rows.append([clip, int(row["repeat"]), place[str(row["truth"])], place[str(row["predicted"])], *known])
+        systems.append({"name": str(result["name"]), "classes": labels, "rows": rows})
+    named = [[clip, subject, dataset, sheet_id(dataset, subject)] for clip, subject, dataset in clips]
+    return {"clips": named, "systems": systems}
+
+
+def sheet_id(dataset: str, subject: str) -> str:
+    """The id of a subject's contact sheet in the page."""
+    return f"sheet-{key(dataset)}-{key(subject)}"
 
 
 def answer(study: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -254,14 +288,15 @@ def _classes(metrics: pd.DataFrame, labels: Sequence[str], scope: str) -> list[d
 
 
 def _confusion(predictions: pd.DataFrame, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Counts summed over folds and repeats, and the share of each true class."""
+    """Counts summed over folds and repeats, the share of each true class, and of the largest count (``part``)."""
     counts = subject_counts(predictions, labels).sum((0, 1))
+    most = max(1, int(counts.max()))
+
+    def cell(n: int, total: int) -> dict[str, float]:
+        return {"count": int(n), "rate": float(n / total) if total else math.nan, "part": float(n / most)}
+
     return [
-        {
-            "name": name,
-            "cells": [{"count": int(n), "rate": float(n / row.sum()) if row.sum() else math.nan} for n in row],
-        }
-        for name, row in zip(labels, counts, strict=True)
+        {"name": name, "cells": [cell(n, row.sum()) for n in row]} for name, row in zip(labels, counts, strict=True)
     ]
 
 

@@ -21,11 +21,7 @@ FITS: dict[tuple[frozenset[str], str], str] = {
 
 def named_in_print(main: Mapping[str, Any], study: Mapping[str, Any]) -> str | None:
     """The name that published tables have for the clips and classes of an experiment; None where they have none."""
-    declared = {**study["config"].get("experiments", {}), **study.get("experiments", {})}
-    micro = declared.get(main["name"], {}).get("micro", [])
-    datasets = [micro] if isinstance(micro, str) else list(micro)
-    settings = study["config"].get("datasets", {})
-    layouts = frozenset(str(settings.get(name, {}).get("layout", "")) for name in datasets)
+    layouts = _layouts(main, study)
     classes = {row["name"] for row in main["classes"]}
     for (of, named), found in FITS.items():
         if layouts == of and classes == set(CLASS_SETS[named].classes):
@@ -48,14 +44,14 @@ def beside(main: Mapping[str, Any], study: Mapping[str, Any]) -> dict[str, Any] 
     """
     data = named_in_print(main, study)
     rows: dict[str, dict[str, Any]] = {}
-    system = {**study["config"].get("experiments", {}), **study.get("experiments", {})}.get(main["name"], {})
+    system = str(_settings(main, study).get("system", ""))
     for (table, row, column, metric), known in published().items():
         if data is None or known["dataset"] != data or not table.endswith("-methods"):
             continue
         if column or metric not in OVERALL:
             continue
         named = {name: known[name] for name in ("protocol", "source", "caveat")}
-        same = row.casefold() == str(system.get("system", "")).casefold()
+        same = row.casefold() == system.casefold()
         own = rows.setdefault(row, {"system": row, "values": {}, "same": same, "caveats": []} | named)
         own["values"][metric] = known["value"]
         own["caveats"] = list(dict.fromkeys([*own["caveats"], known["caveat"]] if known["caveat"] else own["caveats"]))
@@ -72,3 +68,21 @@ def beside(main: Mapping[str, Any], study: Mapping[str, Any]) -> dict[str, Any] 
         ours = main["metrics"][metric]
         outside[metric] = bool(differs(ours["value"], ours["low"], ours["high"], printed))
     return {"data": data, "metrics": metrics, "rows": found, "best": best, "same": mine, "outside": outside}
+
+
+def made(main: Mapping[str, Any], study: Mapping[str, Any]) -> bool:
+    """Whether merflow itself made the clips of an experiment; where its settings do not tell, whether the study is."""
+    layouts = _layouts(main, study)
+    return layouts == {"demo"} if layouts else bool(study["synthetic"])
+
+
+def _settings(main: Mapping[str, Any], study: Mapping[str, Any]) -> Mapping[str, Any]:
+    declared = {**study["config"].get("experiments", {}), **study.get("experiments", {})}
+    return declared.get(main["name"], {})
+
+
+def _layouts(main: Mapping[str, Any], study: Mapping[str, Any]) -> frozenset[str]:
+    """Layouts of the datasets that an experiment recognises."""
+    micro = _settings(main, study).get("micro", [])
+    datasets = [micro] if isinstance(micro, str) else list(micro)
+    return frozenset(str(study["config"].get("datasets", {}).get(name, {}).get("layout", "")) for name in datasets)
