@@ -13,7 +13,6 @@ from typing import Any
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from merflow.files import whole
 from merflow.headline import SYNTHETIC_MARK
@@ -196,9 +195,9 @@ def memory(megabytes: float) -> str:
 
 
 def sections(body: str) -> list[dict[str, str]]:
-    """The sections of a page with their headings, in order: ``id, title`` (without its badge)."""
+    """The sections of a page with their headings, in order: ``id, title`` (without its badge, as HTML)."""
     found = re.findall(r'<section id="([^"]+)"[^>]*>\s*<h2[^>]*>([^<]*)', body)
-    return [{"id": name, "title": Markup(title.strip())} for name, title in found]
+    return [{"id": name, "title": title.strip()} for name, title in found]
 
 
 def fingerprint(script: str) -> str:
