@@ -82,11 +82,11 @@ def study_files(settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[
     }
 
 
-def write_report(study: Mapping[str, Any], output: Path) -> None:
+def write_report(study: Mapping[str, Any], output: Path, drawings: Path | None = None) -> None:
     """Write the report.
 
-    The page loads nothing (its content security policy forbids it), follows the reader's light or dark mode, and is the
-    same, byte for byte, for the same inputs.
+    The page loads nothing (its content security policy forbids it, and allows no script but its own), follows the
+    reader's light or dark mode, and is the same, byte for byte, for the same inputs.
 
     Args:
         study: ``name, title, synthetic`` (whether demo data take part), ``config`` (full settings), ``versions``
@@ -100,6 +100,8 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
             ({figure: settings of :meth:`merflow.study.Study.figure_settings`}), ``figure_tables`` ({figure: its CSV}),
             ``pretraining`` (more curves), ``audit``, ``differences`` (tables of the study).
         output: HTML file, written whole or not at all.
+        drawings: folder for every figure of the page as ``{name}.svg`` and ``{name}.csv``, written whole or not at all
+            (None: the page has them alone).
 
     Raises:
         InputError: a table is missing or has not the columns of its contract.
@@ -145,6 +147,8 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
     environment.globals["keep"] = drawn.keep
     with whole(output) as temporary:
         temporary.write_text(environment.get_template(TEMPLATE).render(page) + "\n", encoding="utf-8")
+        if drawings:
+            drawn.write(drawings)
     log.info("%s: %.1f MB", output, Path(output).stat().st_size / 1e6)
 
 
