@@ -3,7 +3,8 @@
 Snakemake's own code trigger sees the script file only. The hash goes into each rule's ``params``; nothing is listed by
 hand. It follows ``import`` and ``from`` statements wherever they stand (relative ones too), the ``__init__`` files of
 the packages on the way, modules that a registry names as text (``"merflow.models.sgcn:SGCN"``), and data files beside
-a module that are named as text (``"template.html.j2"``), with the templates that those take in. Contents count, not times: touching a file changes nothing.
+a module that are named as text (``"template.html.j2"``), with the templates that those take in. Contents count, not
+times: touching a file changes nothing.
 """
 
 import ast

@@ -52,7 +52,10 @@ def fresh_hash(script):
     return codehash.code_hash(script)
 
 
-@pytest.mark.parametrize("name", ["script.py", "merflow/__init__.py", "merflow/sub/net.py", "merflow/page.html.j2", "merflow/parts/two.html.j2"])
+@pytest.mark.parametrize(
+    "name",
+    ["script.py", "merflow/__init__.py", "merflow/sub/net.py", "merflow/page.html.j2", "merflow/parts/two.html.j2"],
+)
 def test_a_changed_file_changes_the_hash_and_a_touched_one_does_not(package, name):
     before = fresh_hash(package / "script.py")
     os.utime(package / name, (1, 1))

@@ -34,9 +34,9 @@ def beside(main: Mapping[str, Any], study: Mapping[str, Any]) -> dict[str, Any] 
 
     Returns:
         ``data`` (their name in print), ``metrics`` (that were printed), ``rows`` (as printed: ``system, values``
-        ({metric: share}), ``protocol, source, caveat`` and ``same``: whether it is the experiment's own system), ``best``
-        ({metric: the row with the highest}), ``same`` (the row of the own system, or None), ``outside`` ({metric:
-        whether that row's number lies outside our interval}).
+        ({metric: share}), ``protocol, source, caveats``, and ``same``: whether it is the experiment's own system),
+        ``best`` ({metric: the row with the highest}), ``same`` (the row of the own system, or None), ``outside``
+        ({metric: whether that row's number lies outside our interval}).
     """
     data = named_in_print(main, study)
     rows: dict[str, dict[str, Any]] = {}
@@ -46,7 +46,7 @@ def beside(main: Mapping[str, Any], study: Mapping[str, Any]) -> dict[str, Any] 
             continue
         if column or metric not in OVERALL:
             continue
-        named = {name: known[name] for name in ("protocol", "source", "caveat")}
+        named = {name: known[name] for name in ("protocol", "source")}
         same = row.casefold() == system.casefold()
         own = rows.setdefault(row, {"system": row, "values": {}, "same": same, "caveats": []} | named)
         own["values"][metric] = known["value"]
@@ -57,7 +57,9 @@ def beside(main: Mapping[str, Any], study: Mapping[str, Any]) -> dict[str, Any] 
     metrics = [metric for metric in OVERALL if any(metric in row["values"] for row in found)]
     mine = next((row for row in found if row["same"]), None)
     # A name in brackets marks a second reading of a number that another row has.
-    named = {metric: [row for row in found if metric in row["values"] and "[U" not in row["system"]] for metric in metrics}
+    named = {
+        metric: [row for row in found if metric in row["values"] and "[U" not in row["system"]] for metric in metrics
+    }
     best = {metric: max(rows_, key=lambda row: row["values"][metric]) for metric, rows_ in named.items() if rows_}
     outside = {}
     for metric, printed in (mine["values"] if mine else {}).items():
