@@ -1,8 +1,11 @@
 """The report of a study: one HTML file that needs nothing else, the answer first."""
 
+import base64
+import hashlib
 import logging
 import math
 import platform
+import re
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,12 +16,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from merflow.files import whole
 from merflow.headline import SYNTHETIC_MARK
-from merflow.report import contents, figures
+from merflow.report import contents, figures, in_print
+from merflow.report.saved import Figures
 
 log = logging.getLogger(__name__)
 
 TEMPLATE = "template.html.j2"
 STYLE = "style.css.j2"
+SCRIPT = "script.js.j2"
 PACKAGES = (
     "snakemake", "numpy", "scipy", "pandas", "h5py", "opencv-contrib-python-headless", "dlib-bin", "dlib", "torch",
     "scikit-learn", "matplotlib", "Jinja2",
@@ -77,11 +82,11 @@ def study_files(settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[
     }
 
 
-def write_report(study: Mapping[str, Any], output: Path) -> None:
+def write_report(study: Mapping[str, Any], output: Path, drawings: Path | None = None) -> None:
     """Write the report.
 
-    The page loads nothing (its content security policy forbids it), follows the reader's light or dark mode, and is the
-    same, byte for byte, for the same inputs.
+    The page loads nothing (its content security policy forbids it, and allows no script but its own), follows the
+    reader's light or dark mode, and is the same, byte for byte, for the same inputs.
 
     Args:
         study: ``name, title, synthetic`` (whether demo data take part), ``config`` (full settings), ``versions``
@@ -95,6 +100,8 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
             ({figure: settings of :meth:`merflow.study.Study.figure_settings`}), ``figure_tables`` ({figure: its CSV}),
             ``pretraining`` (more curves), ``audit``, ``differences`` (tables of the study).
         output: HTML file, written whole or not at all.
+        drawings: folder for every figure of the page as ``{name}.svg`` and ``{name}.csv``, written whole or not at all
+            (None: the page has them alone).
 
     Raises:
         InputError: a table is missing or has not the columns of its contract.
@@ -110,7 +117,10 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
             for preparation in study["config"].get("preparations", {}).values()
         ),
         "results": found,
-        "answer": contents.answer(study, found),
+        "answer": (answer := contents.answer(study, found)),
+        "made": in_print.made(answer["main"], study),
+        "in_print": in_print.beside(answer["main"], study),
+        "clicked": contents.answers_by_clip(study, found),
         "audit": contents.leakage(study),
         "differences": contents.differences(study),
         "forests": contents.forests(found),
@@ -131,9 +141,14 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
         loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(number=number, interval=interval, percent=percent, duration=duration, memory=memory)
-    page["style"] = (here / STYLE).read_text(encoding="utf-8")
+    environment.filters.update(exact=exact, sections=sections, fingerprint=fingerprint)
+    page["style"], page["script"] = ((here / name).read_text(encoding="utf-8") for name in (STYLE, SCRIPT))
+    drawn = Figures(page["style"], "(synthetic)" if study["synthetic"] else "")
+    environment.globals["keep"] = drawn.keep
     with whole(output) as temporary:
         temporary.write_text(environment.get_template(TEMPLATE).render(page) + "\n", encoding="utf-8")
+        if drawings:
+            drawn.write(drawings)
     log.info("%s: %.1f MB", output, Path(output).stat().st_size / 1e6)
 
 
@@ -151,6 +166,11 @@ def versions() -> dict[str, str]:
 def number(value: float | None, digits: int = 3) -> str:
     """A number with so many decimals; a dash where there is none."""
     return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def exact(value: float | None) -> str:
+    """A number with six digits, for sorting and saving; empty where there is none."""
+    return "" if value is None or math.isnan(value) else f"{value:.6g}"
 
 
 def interval(value: Mapping[str, float]) -> str:
@@ -176,6 +196,18 @@ def memory(megabytes: float) -> str:
     if not megabytes:
         return "–"
     return f"{megabytes / 1024:.1f} GB" if megabytes >= 1024 else f"{megabytes:.0f} MB"
+
+
+def sections(body: str) -> list[dict[str, str]]:
+    """The sections of a page with their headings, in order: ``id, title`` (without its badge, as HTML)."""
+    found = re.findall(r'<section id="([^"]+)"[^>]*>\s*<h2[^>]*>([^<]*)', body)
+    return [{"id": name, "title": title.strip()} for name, title in found]
+
+
+def fingerprint(script: str) -> str:
+    """A script as a content security policy names it; a browser runs no other."""
+    digest = hashlib.sha256(script.encode("utf-8")).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 def _list(files: Any) -> list[Any]:
