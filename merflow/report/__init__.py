@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from merflow.files import whole
 from merflow.headline import SYNTHETIC_MARK
 from merflow.report import contents, figures
+from merflow.report.certainty import how_sure
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +122,7 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
         "figures": contents.drawn_figures(study),
         "rows_shown": contents.ROWS_SHOWN,
     }
+    page |= {"certainty": how_sure(study)}
     log.info("contact sheets")
     page |= {"sheets": contents.contact_sheets(study), "wheel": figures.colour_wheel()}
     log.info("curves and timings")
