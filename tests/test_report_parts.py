@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 from test_report import Page, make_study, written
 
-from merflow.report import certainty
-from merflow.report import contents
+from merflow.report import certainty, contents
 from merflow.tables import CALIBRATION, COVERAGE, RELIABILITY, write_table
 
 HOSTILE = 'a</svg><script>alert("&")</script>$x_1$'

@@ -15,6 +15,7 @@ from merflow.files import whole
 from merflow.headline import SYNTHETIC_MARK
 from merflow.report import contents, figures
 from merflow.report.certainty import how_sure
+from merflow.report.saved import Figures
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +135,8 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
     )
     environment.filters.update(number=number, interval=interval, percent=percent, duration=duration, memory=memory)
     page["style"] = (here / STYLE).read_text(encoding="utf-8")
+    drawn = Figures(page["style"], "(synthetic)" if study["synthetic"] else "")
+    environment.globals["keep"] = drawn.keep
     with whole(output) as temporary:
         temporary.write_text(environment.get_template(TEMPLATE).render(page) + "\n", encoding="utf-8")
     log.info("%s: %.1f MB", output, Path(output).stat().st_size / 1e6)

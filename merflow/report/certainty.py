@@ -33,7 +33,7 @@ def how_sure(study: Mapping[str, Any]) -> dict[str, Any] | None:
         ``threshold`` (`predict.uncertain_below`), ``measures`` (titles), ``systems``: rows ``name, temperature,
         n_clips``, for each measure ``{value, low, high}`` under its name and under ``{name}_raw``, ``sense`` (in which
         way its raw probabilities were wrong: over, under or None), and at the threshold ``answered, accuracy, all``
-        (the accuracy without it); ``drawings``: rows ``svg, csv, name, caption``.
+        (the accuracy without it); ``drawings``: rows ``svg, csv, name, title, caption``.
     """
     if not all(name in study for name in TABLES):
         return None
@@ -62,6 +62,7 @@ def how_sure(study: Mapping[str, Any]) -> dict[str, Any] | None:
             "svg": reliability_diagram(reliability, names, "reliability"),
             "csv": as_csv(reliability.to_dict("records"), RELIABILITY),
             "name": "reliability",
+            "title": "Confidence and accuracy of each system",
             "caption": "How often answers of like confidence are right. On the line, a probability means what it says; "
             "below it, the system is too sure. A larger mark stands for more clips.",
         },
@@ -69,6 +70,7 @@ def how_sure(study: Mapping[str, Any]) -> dict[str, Any] | None:
             "svg": coverage_curve(coverage, names, threshold, "coverage"),
             "csv": as_csv(coverage.to_dict("records"), COVERAGE),
             "name": "coverage",
+            "title": "Accuracy of what is answered",
             "caption": f"The accuracy of what is answered against the share that is answered. The ring: answers below "
             f"{threshold:g} count as uncertain.",
         },

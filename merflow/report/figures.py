@@ -20,7 +20,7 @@ INK, MUTED, RULE, FIRST, SECOND = "#010101", "#020202", "#030303", "#040404", "#
 _NAMES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", FIRST: "--first", SECOND: "--second"}
 _REAL = {INK: "#1c2330", MUTED: "#5b6575", RULE: "#d9dee6", FIRST: "#0072b2", SECOND: "#b85c00"}
 """The colours of a file, which stands alone: those of the page by day."""
-_FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "merflow",
@@ -83,7 +83,7 @@ def standalone(figure: Figure, description: str) -> str:
     figure.savefig(buffer, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"((?:font|font-family): [^;\"]*?)'DejaVu Sans'[^;\"]*", rf"\1{_FONTS}", svg)
+    svg = re.sub(r"((?:font|font-family): [^;\"]*?)'DejaVu Sans'[^;\"]*", rf"\1{FONTS}", svg)
     for colour, real in _REAL.items():
         svg = svg.replace(colour, real)
     text = escape(description, quote=True)
