@@ -16,6 +16,7 @@ from merflow.headline import SYNTHETIC_MARK
 from merflow.report import contents, figures
 from merflow.report.certainty import how_sure
 from merflow.report.saved import Figures
+from merflow.report.subjects import by_subject
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
         "figures": contents.drawn_figures(study),
         "rows_shown": contents.ROWS_SHOWN,
     }
-    page |= {"certainty": how_sure(study)}
+    page |= {"certainty": how_sure(study), "subjects": by_subject(study, found), "anchors": set()}
     log.info("contact sheets")
     page |= {"sheets": contents.contact_sheets(study), "wheel": figures.colour_wheel()}
     log.info("curves and timings")
