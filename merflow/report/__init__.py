@@ -15,6 +15,7 @@ from merflow.files import whole
 from merflow.headline import SYNTHETIC_MARK
 from merflow.report import contents, figures
 from merflow.report.certainty import how_sure
+from merflow.report.compared import class_bars, difference_forest
 from merflow.report.saved import Figures
 from merflow.report.subjects import by_subject
 
@@ -125,6 +126,7 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
         "rows_shown": contents.ROWS_SHOWN,
     }
     page |= {"certainty": how_sure(study), "subjects": by_subject(study, found), "anchors": set()}
+    page |= {"class_bars": class_bars(found), "difference_forest": difference_forest(page["differences"])}
     log.info("contact sheets")
     page |= {"sheets": contents.contact_sheets(study), "wheel": figures.colour_wheel()}
     log.info("curves and timings")
