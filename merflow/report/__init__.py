@@ -18,6 +18,7 @@ from merflow.report.certainty import how_sure
 from merflow.report.compared import class_bars, difference_forest
 from merflow.report.neighbours import graphs_on_a_face
 from merflow.report.saved import Figures
+from merflow.report.sheets import BUDGET, contact_sheets
 from merflow.report.subjects import by_subject
 
 log = logging.getLogger(__name__)
@@ -134,11 +135,12 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
         "figures": contents.drawn_figures(study),
         "rows_shown": contents.ROWS_SHOWN,
     }
-    page |= {"certainty": how_sure(study), "subjects": by_subject(study, found), "anchors": set()}
+    page |= {"certainty": how_sure(study), "subjects": by_subject(study, found)}
     page |= {"graphs": graphs_on_a_face(study)}
     page |= {"class_bars": class_bars(found), "difference_forest": difference_forest(page["differences"])}
     log.info("contact sheets")
-    page |= {"sheets": contents.contact_sheets(study), "wheel": figures.colour_wheel()}
+    page |= {"sheets": contact_sheets(study), "sheet_budget": BUDGET, "wheel": figures.colour_wheel()}
+    page["anchors"] = {person["anchor"] for sheet in page["sheets"] for person in sheet["subjects"]}
     log.info("curves and timings")
     page |= {"curves": contents.training_curves(study), "timings": contents.timings(study)}
     page["settings"] = yaml.safe_dump(_plain(study["config"]), sort_keys=False, allow_unicode=True, width=100)
