@@ -1,8 +1,11 @@
 """The report of a study: one HTML file that needs nothing else, the answer first."""
 
+import base64
+import hashlib
 import logging
 import math
 import platform
+import re
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,10 +13,11 @@ from typing import Any
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from merflow.files import whole
 from merflow.headline import SYNTHETIC_MARK
-from merflow.report import contents, figures
+from merflow.report import contents, figures, in_print
 from merflow.report.certainty import how_sure
 from merflow.report.compared import class_bars, difference_forest
 from merflow.report.neighbours import graphs_on_a_face
@@ -25,6 +29,7 @@ log = logging.getLogger(__name__)
 
 TEMPLATE = "template.html.j2"
 STYLE = "style.css.j2"
+SCRIPT = "script.js.j2"
 PACKAGES = (
     "snakemake", "numpy", "scipy", "pandas", "h5py", "opencv-contrib-python-headless", "dlib-bin", "dlib", "torch",
     "scikit-learn", "matplotlib", "Jinja2",
@@ -124,7 +129,10 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
             for preparation in study["config"].get("preparations", {}).values()
         ),
         "results": found,
-        "answer": contents.answer(study, found),
+        "answer": (answer := contents.answer(study, found)),
+        "made": in_print.made(answer["main"], study),
+        "in_print": in_print.beside(answer["main"], study),
+        "clicked": contents.answers_by_clip(study, found),
         "audit": contents.leakage(study),
         "differences": contents.differences(study),
         "forests": contents.forests(found),
@@ -149,7 +157,8 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
         loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(number=number, interval=interval, percent=percent, duration=duration, memory=memory)
-    page["style"] = (here / STYLE).read_text(encoding="utf-8")
+    environment.filters.update(exact=exact, sections=sections, fingerprint=fingerprint)
+    page["style"], page["script"] = ((here / name).read_text(encoding="utf-8") for name in (STYLE, SCRIPT))
     drawn = Figures(page["style"], "(synthetic)" if study["synthetic"] else "")
     environment.globals["keep"] = drawn.keep
     with whole(output) as temporary:
@@ -171,6 +180,11 @@ def versions() -> dict[str, str]:
 def number(value: float | None, digits: int = 3) -> str:
     """A number with so many decimals; a dash where there is none."""
     return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def exact(value: float | None) -> str:
+    """A number with six digits, for sorting and saving; empty where there is none."""
+    return "" if value is None or math.isnan(value) else f"{value:.6g}"
 
 
 def interval(value: Mapping[str, float]) -> str:
@@ -196,6 +210,18 @@ def memory(megabytes: float) -> str:
     if not megabytes:
         return "–"
     return f"{megabytes / 1024:.1f} GB" if megabytes >= 1024 else f"{megabytes:.0f} MB"
+
+
+def sections(body: str) -> list[dict[str, str]]:
+    """The sections of a page with their headings, in order: ``id, title`` (without its badge)."""
+    found = re.findall(r'<section id="([^"]+)"[^>]*>\s*<h2[^>]*>([^<]*)', body)
+    return [{"id": name, "title": Markup(title.strip())} for name, title in found]
+
+
+def fingerprint(script: str) -> str:
+    """A script as a content security policy names it; a browser runs no other."""
+    digest = hashlib.sha256(script.encode("utf-8")).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 def _list(files: Any) -> list[Any]:

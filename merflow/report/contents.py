@@ -76,8 +76,8 @@ def results(study: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     Each is a dictionary: ``name, floor``, ``reading`` (what its system was rebuilt from, if not the paper),
     ``protocol, metrics`` ({metric: {value, low, high}}), ``datasets`` (the same by dataset), ``classes`` (rows
-    ``name, clips, f1, recall, precision``), ``absent``, ``confusion`` (rows ``name, cells`` of ``count, rate``),
-    ``parts`` (of several datasets each one's ``name, classes, absent, confusion``), ``n_clips, n_subjects, repeats,
+    ``name, clips, f1, recall, precision``), ``absent``, ``confusion`` (rows ``name, cells`` of ``count, rate, part``),
+    ``parts`` (of several datasets each one's ``name, of, classes, absent, confusion``), ``n_clips, n_subjects, repeats,
     expected, train`` (training accuracy, or None), ``flat`` (whether an interval has no width), ``spread``
     ({metric: standard deviation over the repeats}, NaN for one repeat), ``fold_f1`` (mean of the folds' macro F1),
     ``chosen`` ({settings: folds} of ``selection: nested``, else empty).
@@ -109,6 +109,7 @@ def results(study: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "parts": [
                     {
                         "name": dataset,
+                        "of": name,
                         "classes": (of := _classes(table, labels, f"dataset:{dataset}{OF_CLASS}")),
                         "absent": [row["name"] for row in of if not row["clips"]],
                         "confusion": _confusion(own[own["dataset"] == dataset], labels),
@@ -129,6 +130,39 @@ def results(study: Mapping[str, Any]) -> list[dict[str, Any]]:
             }
         )
     return sorted(found, key=lambda result: result["floor"])
+
+
+def answers_by_clip(study: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What every system answered to every clip, for the lists behind the confusion matrices.
+
+    Returns:
+        ``clips``: [clip, subject, dataset, id of the subject's contact sheet]; ``systems``: of each its ``name``,
+        ``classes`` and ``rows``: [place in ``clips``, repeat, place of the true class, of the predicted one, and the
+        probability of each class in thousandths, or nothing where there is none].
+    """
+    predictions = read_table(study["predictions"], PREDICTIONS)
+    clips: dict[tuple[str, str, str], int] = {}
+    systems = []
+    for result in found:
+        own = predictions[predictions["experiment"] == result["name"]]
+        labels = [str(row["name"]) for row in result["classes"]]
+        place = {label: number for number, label in enumerate(labels)}
+        rows = []
+        for row in own.to_dict("records"):
+            if str(row["truth"]) not in place or str(row["predicted"]) not in place:
+                continue
+            clip = clips.setdefault((str(row["clip"]), str(row["subject"]), str(row["dataset"])), len(clips))
+            shares = [as_number(row.get(f"p_{label}")) for label in labels]
+            known = [] if any(map(math.isnan, shares)) else [round(1000 * share) for share in shares]
+            rows.append([clip, int(row["repeat"]), place[str(row["truth"])], place[str(row["predicted"])], *known])
+        systems.append({"name": str(result["name"]), "classes": labels, "rows": rows})
+    named = [[clip, subject, dataset, sheet_id(dataset, subject)] for clip, subject, dataset in clips]
+    return {"clips": named, "systems": systems}
+
+
+def sheet_id(dataset: str, subject: str) -> str:
+    """The id of a subject's contact sheet in the page."""
+    return f"sheet-{key(dataset)}-{key(subject)}"
 
 
 def answer(study: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -248,14 +282,15 @@ def _classes(metrics: pd.DataFrame, labels: Sequence[str], scope: str) -> list[d
 
 
 def _confusion(predictions: pd.DataFrame, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Counts summed over folds and repeats, and the share of each true class."""
+    """Counts summed over folds and repeats, the share of each true class, and of the largest count (``part``)."""
     counts = subject_counts(predictions, labels).sum((0, 1))
+    most = max(1, int(counts.max()))
+
+    def cell(n: int, total: int) -> dict[str, float]:
+        return {"count": int(n), "rate": float(n / total) if total else math.nan, "part": float(n / most)}
+
     return [
-        {
-            "name": name,
-            "cells": [{"count": int(n), "rate": float(n / row.sum()) if row.sum() else math.nan} for n in row],
-        }
-        for name, row in zip(labels, counts, strict=True)
+        {"name": name, "cells": [cell(n, row.sum()) for n in row]} for name, row in zip(labels, counts, strict=True)
     ]
 
 
@@ -311,6 +346,7 @@ def variants(study: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "tried": len(rows) * len(columns),
                 "parts": parts,
                 "svg": draw_in_page(compared, study["figures"][name], f"variants{len(found)}") if compared else "",
+                "csv": Path(compared) if compared else "",
                 "apart": _apart(read_table(compared, COMPARISON)) if compared else None,
             }
         )
@@ -335,7 +371,7 @@ def drawn_figures(study: Mapping[str, Any]) -> list[dict[str, Any]]:
         own = {key: settings[key] for key in ("kind", "title", "note", "published", "tried", "synthetic")}
         own |= {"name": name, "rows": [], "several": False, "spread": [], "apart": None}
         own["note"] = " ".join(filter(None, [own["note"], settings.get("reading")]))
-        own["svg"] = draw_in_page(path, settings, f"figure{len(found)}")
+        own |= {"svg": draw_in_page(path, settings, f"figure{len(found)}"), "csv": Path(path)}
         if settings["kind"] == "flow-statistics":
             table = read_table(path, FLOW_STATISTICS)
             own["spread"] = [_spread(label, rows["mean"]) for label, rows in table.groupby("label", sort=False)]
@@ -537,7 +573,8 @@ def _curves(stage: str, name: str, table: pd.DataFrame, place: int) -> dict[str,
     kind = "repeats" if stage == "Pre-training" else "folds and repeats" if table["repeat"].nunique() > 1 else "folds"
     title = f"{stage}: {name}"
     note = f"mean of {runs} {kind}" if runs > 1 else ""
-    return {"note": note, "svg": figures.curves(title, numbers, f"curve{place}")}
+    own = {"name": f"training-{place + 1}-{name.split(' (')[0]}", "csv": figures.course(numbers).round(6)}
+    return {"note": note, "svg": figures.curves(title, numbers, f"curve{place}")} | own
 
 
 # --- The machine ------------------------------------------------------------------------------------------------------
@@ -583,8 +620,8 @@ def _first(file: Path, folder: Path) -> str:
     return parts[0] if len(parts) > 1 else file.name.removesuffix(".tsv")
 
 
-def forests(found: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A drawing per metric, with all experiments."""
+def forests(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A drawing per metric, with all experiments: ``name, svg, csv`` (a table of what is drawn)."""
     drawn = []
     for metric in OVERALL:
         rows = [
@@ -592,5 +629,8 @@ def forests(found: Sequence[Mapping[str, Any]]) -> list[str]:
             for result in found
             if metric in result["metrics"] and not math.isnan(result["metrics"][metric]["value"])
         ]
-        drawn.append(figures.forest(TITLES[metric], rows, f"forest-{metric}"))
+        svg = figures.forest(TITLES[metric], rows, f"forest-{metric}")
+        table = pd.DataFrame(rows, columns=["name", "value", "low", "high", "floor"])
+        named = {"name": "experiment", "low": "ci_low", "high": "ci_high"}
+        drawn.append({"name": f"results-{metric}", "svg": svg, "csv": table.rename(columns=named)})
     return drawn
