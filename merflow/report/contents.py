@@ -15,6 +15,7 @@ from merflow.comparison import STAGES as RATES
 from merflow.comparison import entries, ledger
 from merflow.demo import strangers
 from merflow.errors import InputError
+from merflow.files import key
 from merflow.metrics import OVERALL, fold_mean_f1, paired_difference, spread, subject_counts
 from merflow.report import figures
 from merflow.report.drawings import as_number, draw_in_page

@@ -12,8 +12,7 @@ from merflow.files import key
 from merflow.flow import flow_image
 from merflow.hdf5 import open_h5
 from merflow.report import figures
-from merflow.report.contents import is_synthetic
-from merflow.report.subjects import sheet_anchor
+from merflow.report.contents import is_synthetic, sheet_id
 from merflow.tables import CLIPS, KEYFRAMES, read_table
 
 BUDGET = 10_000_000
@@ -96,7 +95,7 @@ def _size(clip: Mapping[str, Any]) -> int:
 def _person(name: str, subject: str, rows: Sequence[Mapping[str, Any]], draw: Any, place: int) -> dict[str, Any]:
     """A sheet to be filled; ``rows``: ``clip, label, place`` of each clip that was processed."""
     waiting = list(_class_by_class(rows, place))
-    anchor = sheet_anchor(name, subject)
+    anchor = sheet_id(name, subject)
     return {"subject": subject, "anchor": anchor, "total": len(rows), "clips": {}, "waiting": waiting, "draw": draw}
 
 

@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from merflow.files import key
+from merflow.report.contents import sheet_id
 from merflow.report.figures import FIRST, INK, LETTER, MUTED, STYLE, drawing, short
 from merflow.report.shared import as_csv
 from merflow.tables import PREDICTIONS, read_table
@@ -55,7 +55,7 @@ def by_subject(study: Mapping[str, Any], order: Sequence[Mapping[str, Any]]) -> 
             {
                 "dataset": dataset,
                 "subject": subject,
-                "sheet": sheet_anchor(prepared.get(dataset, dataset), subject),
+                "sheet": sheet_id(prepared.get(dataset, dataset), subject),
                 "clips": int(clips[dataset, subject]),
                 "mean": sum(known) / len(known) if known else math.nan,
                 "cells": cells,
@@ -84,11 +84,6 @@ def by_subject(study: Mapping[str, Any], order: Sequence[Mapping[str, Any]]) -> 
             + (f" The {DRAWN} hardest of {len(subjects)} subjects are drawn; the table has all." if fewer else ""),
         },
     }
-
-
-def sheet_anchor(dataset: str, subject: str) -> str:
-    """Id of a subject's contact sheet in the page."""
-    return f"sheet-{key(dataset)}-{key(subject)}"
 
 
 def subject_heat(subjects: Sequence[Mapping[str, Any]], order: Sequence[Mapping[str, Any]], prefix: str) -> str:
