@@ -13,6 +13,7 @@ from typing import Any
 
 from merflow.clips import database
 from merflow.config import LEARNED, NO_MACRO, micro_datasets, named_experiments, table_cells
+from merflow.dag import stages
 from merflow.datasets import DatasetError, Index, index_dataset, write_problems
 from merflow.datasets.entries import relabel, unknown_words
 from merflow.datasets.labels import class_set
@@ -596,6 +597,7 @@ class Study:
             "figures": {name: self.figure_settings(name) for name in self.figures},
             "counts": {name: self.class_counts(name) for name in self.experiments},
             "graphs": self.shown_graphs,
+            "dag": stages(self),
             "config": self.config,
             "benchmarks": f"{self.results}/benchmarks",
         }
@@ -786,6 +788,11 @@ class Study:
         return own | {"classes": self.classes(experiment)}
 
     # --- graphs, weights, features ------------------------------------------------------------------------------------
+
+    @property
+    def graph_names(self) -> list[str]:
+        """Names of all graphs, those of tables of variants among them."""
+        return list(self._graphs)
 
     def graph(self, graph: str) -> dict[str, Any]:
         """Settings of a graph, by its name."""

@@ -21,6 +21,7 @@ from merflow.report import contents, figures, in_print
 from merflow.report.certainty import how_sure
 from merflow.report.compared import class_bars, difference_forest
 from merflow.report.neighbours import graphs_on_a_face
+from merflow.report.pipeline import pipeline
 from merflow.report.saved import Figures
 from merflow.report.sheets import BUDGET, contact_sheets
 from merflow.report.subjects import by_subject
@@ -74,6 +75,7 @@ def study_files(settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[
         "versions": versions(),
         "readings": settings.get("readings", {}),
         "figures": settings.get("figures", {}),
+        "dag": settings.get("dag", []),
         "figure_tables": dict(zip(settings.get("figures", {}), figures_made, strict=True)),
         **{name: per_dataset(name) for name in ("clips", "problems", "classes", "quality")},
         "flow_images": {titles[f.parts[-3], f.parts[-2]]: f for f in map(Path, _list(inputs.get("flow_images", [])))},
@@ -111,8 +113,8 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
             ({experiment: rows ``label, expected, found``}), ``classes`` ({dataset: table}), ``flow_images`` ({dataset:
             cache}), ``tables`` ({table of variants: title}), ``variants`` ({table of variants: its CSV}), ``figures``
             ({figure: settings of :meth:`merflow.study.Study.figure_settings`}), ``figure_tables`` ({figure: its CSV}),
-            ``graphs`` ({graph: ``file, experiments, datasets``}), ``pretraining`` (more curves), ``audit``,
-            ``differences, calibration, reliability, coverage`` (tables of the study).
+            ``graphs`` ({graph: ``file, experiments, datasets``}), ``dag`` (of :func:`merflow.dag.stages`),
+            ``pretraining`` (more curves), ``audit``, ``differences, calibration, reliability, coverage`` (tables of the study).
         output: HTML file, written whole or not at all.
 
     Raises:
@@ -144,7 +146,7 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
         "rows_shown": contents.ROWS_SHOWN,
     }
     page |= {"certainty": how_sure(study), "subjects": by_subject(study, found)}
-    page |= {"graphs": graphs_on_a_face(study)}
+    page |= {"graphs": graphs_on_a_face(study), "pipeline": pipeline(study)}
     page |= {"class_bars": class_bars(found), "difference_forest": difference_forest(page["differences"])}
     log.info("contact sheets")
     page |= {"sheets": contact_sheets(study), "sheet_budget": BUDGET, "wheel": figures.colour_wheel()}
