@@ -114,7 +114,8 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
             cache}), ``tables`` ({table of variants: title}), ``variants`` ({table of variants: its CSV}), ``figures``
             ({figure: settings of :meth:`merflow.study.Study.figure_settings`}), ``figure_tables`` ({figure: its CSV}),
             ``graphs`` ({graph: ``file, experiments, datasets``}), ``dag`` (of :func:`merflow.dag.stages`),
-            ``pretraining`` (more curves), ``audit``, ``differences, calibration, reliability, coverage`` (tables of the study).
+            ``pretraining`` (more curves), ``audit, differences, calibration, reliability, coverage`` (tables of the
+            study).
         output: HTML file, written whole or not at all.
 
     Raises:
