@@ -13,7 +13,6 @@ from typing import Any
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from merflow.files import whole
 from merflow.headline import SYNTHETIC_MARK
@@ -97,11 +96,11 @@ def study_files(settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[
     }
 
 
-def write_report(study: Mapping[str, Any], output: Path) -> None:
+def write_report(study: Mapping[str, Any], output: Path, drawings: Path | None = None) -> None:
     """Write the report.
 
-    The page loads nothing (its content security policy forbids it), follows the reader's light or dark mode, and is the
-    same, byte for byte, for the same inputs.
+    The page loads nothing (its content security policy forbids it, and allows no script but its own), follows the
+    reader's light or dark mode, and is the same, byte for byte, for the same inputs.
 
     Args:
         study: ``name, title, synthetic`` (whether demo data take part), ``config`` (full settings), ``versions``
@@ -117,6 +116,8 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
             ``pretraining`` (more curves), ``audit, differences, calibration, reliability, coverage`` (tables of the
             study).
         output: HTML file, written whole or not at all.
+        drawings: folder for every figure of the page as ``{name}.svg`` and ``{name}.csv``, written whole or not at all
+            (None: the page has them alone).
 
     Raises:
         InputError: a table is missing or has not the columns of its contract.
@@ -166,6 +167,8 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
     environment.globals["keep"] = drawn.keep
     with whole(output) as temporary:
         temporary.write_text(environment.get_template(TEMPLATE).render(page) + "\n", encoding="utf-8")
+        if drawings:
+            drawn.write(drawings)
     log.info("%s: %.1f MB", output, Path(output).stat().st_size / 1e6)
 
 
@@ -216,9 +219,9 @@ def memory(megabytes: float) -> str:
 
 
 def sections(body: str) -> list[dict[str, str]]:
-    """The sections of a page with their headings, in order: ``id, title`` (without its badge)."""
+    """The sections of a page with their headings, in order: ``id, title`` (without its badge, as HTML)."""
     found = re.findall(r'<section id="([^"]+)"[^>]*>\s*<h2[^>]*>([^<]*)', body)
-    return [{"id": name, "title": Markup(title.strip())} for name, title in found]
+    return [{"id": name, "title": title.strip()} for name, title in found]
 
 
 def fingerprint(script: str) -> str:

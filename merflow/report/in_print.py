@@ -4,29 +4,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from merflow.comparison import differs
-from merflow.datasets.labels import CLASS_SETS
 from merflow.metrics import OVERALL
 from merflow.variants import published
 
 COMPOSITE = "MEGC2019 composite"
-FITS: dict[tuple[frozenset[str], str], str] = {
-    (frozenset({"mmew-micro"}), "mmew-5"): "MMEW",
-    (frozenset({"samm"}), "samm-5-objective"): "SAMM",
-    (frozenset({"samm"}), "megc2019"): "SAMM, three classes",
-    (frozenset({"casme2", "samm", "smic-hs"}), "megc2019"): COMPOSITE,
-    (frozenset({"flow-images"}), "megc2019"): COMPOSITE,
+THREE = frozenset({"negative", "positive", "surprise"})
+FITS: dict[tuple[frozenset[str], frozenset[str]], str] = {
+    (frozenset({"mmew-micro"}), frozenset({"happiness", "surprise", "disgust", "fear", "sadness"})): "MMEW",
+    (frozenset({"samm"}), frozenset({"happiness", "surprise", "anger", "disgust", "fear"})): "SAMM",
+    (frozenset({"samm"}), THREE): "SAMM, three classes",
+    (frozenset({"casme2", "samm", "smic-hs"}), THREE): COMPOSITE,
+    (frozenset({"flow-images"}), THREE): COMPOSITE,
 }
-"""What the clips of an experiment are called in ``published.csv``, by the layouts of its datasets and its class set."""
+"""What clips are called in ``published.csv``, by the layouts of an experiment's datasets and its classes: those of the
+class sets mmew-5, samm-5-objective and megc2019."""
 
 
 def named_in_print(main: Mapping[str, Any], study: Mapping[str, Any]) -> str | None:
     """The name that published tables have for the clips and classes of an experiment; None where they have none."""
-    layouts = _layouts(main, study)
-    classes = {row["name"] for row in main["classes"]}
-    for (of, named), found in FITS.items():
-        if layouts == of and classes == set(CLASS_SETS[named].classes):
-            return found
-    return None
+    return FITS.get((_layouts(main, study), frozenset(row["name"] for row in main["classes"])))
 
 
 def beside(main: Mapping[str, Any], study: Mapping[str, Any]) -> dict[str, Any] | None:

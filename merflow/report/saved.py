@@ -1,5 +1,6 @@
 """Figures of the page that can be saved: each as a drawing that stands alone (SVG), with its numbers (CSV) beside it."""
 
+import os
 import re
 import shutil
 import textwrap
@@ -48,12 +49,20 @@ class Figures:
         return self.found[safe]
 
     def write(self, folder: Path) -> None:
-        """Write every figure into a new folder: ``{name}.svg`` and ``{name}.csv``."""
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        for name, figure in self.found.items():
-            (folder / f"{name}.svg").write_text(alone(figure["svg"], figure["title"], self.colours), encoding="utf-8")
-            (folder / f"{name}.csv").write_text(figure["csv"], encoding="utf-8", newline="")
+        """Write every figure into a folder of its own, whole or not at all: ``{name}.svg`` and ``{name}.csv``."""
+        folder = Path(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+        try:
+            temporary.mkdir()
+            for name, figure in self.found.items():
+                drawing = alone(figure["svg"], figure["title"], self.colours)
+                (temporary / f"{name}.svg").write_text(drawing, encoding="utf-8")
+                (temporary / f"{name}.csv").write_text(figure["csv"], encoding="utf-8", newline="")
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def alone(svg: str, title: str, colours: Mapping[str, str]) -> str:

@@ -21,7 +21,8 @@ rule write_report:
         tables=expand(f"<results>/{study.name}/tables/{{table}}.csv", table=config["tables"]),
         figures=expand(f"<results>/{study.name}/figures/{{figure}}.csv", figure=study.figures),
     output:
-        report(f"<results>/{study.name}/report.html", caption="../report/study.rst", category="Report"),
+        page=report(f"<results>/{study.name}/report.html", caption="../report/study.rst", category="Report"),
+        figures=directory(f"<results>/{study.name}/report_figures"),
     log:
         f"<logs>/report/{study.name}.log",
     benchmark:
