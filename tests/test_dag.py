@@ -13,7 +13,7 @@ from merflow.study import Study
 IN_FOLD = {"system": "tsdgcn", "transfer": "end-to-end", "protocol": "subject-kfold", "folds": 2, "seeds": [0, 1]}
 """Beside what is shipped: folds of their own, tables of variants, figures, and key-frames that are learned."""
 WIDE = {
-    "demo": {"subjects": 3, "frames": 20},
+    "demo": {"subjects": 8, "frames": 20},
     "experiments": {"in-fold": IN_FOLD, "learned": {"system": "tsdgcn", "prep": "adaptive"}},
     "preparations": {"adaptive": {"keyframes": {"method": "adaptive"}}},
     "tables": {"branches": {"of": "tsdgcn", "rows": {"branches": [["spatial"], ["temporal"]]}}},
@@ -33,7 +33,7 @@ def of_snakemake(folder, config):
     return {rule: n for rule, n in jobs.items() if rule != "all"}, {link for link in links if link[1] != "all"}
 
 
-@pytest.mark.parametrize("config", [{"demo": {"subjects": 3, "frames": 20}}, WIDE], ids=["as shipped", "wide"])
+@pytest.mark.parametrize("config", [{"demo": {"subjects": 8, "frames": 20}}, WIDE], ids=["as shipped", "wide"])
 def test_the_rules_and_their_jobs_are_those_of_snakemake(tmp_path, monkeypatch, config):
     folder = copy_repository(tmp_path)
     jobs, links = of_snakemake(folder, config)
