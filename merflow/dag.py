@@ -1,7 +1,7 @@
 """The jobs of a study: what each makes of what, as the rules of the workflow have it.
 
 The library cannot ask the workflow, so this says again, for every rule, what its jobs read and write. A test holds it
-equal to ``snakemake --rulegraph``.
+equal to ``snakemake --dag``.
 """
 
 from collections.abc import Iterator
