@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 BIN := .venv/bin
 
-.PHONY: run resume test test-all lint clean
+.PHONY: run resume test test-all lint docs clean
 run: .venv/installed
 	@$(BIN)/snakemake --cores $(CORES) --quiet host reason --no-hooks
 	@$(BIN)/python -m merflow.headline
@@ -17,6 +17,11 @@ test: .venv/installed lint
 
 test-all: .venv/installed lint
 	$(BIN)/pytest -q -n $(CORES) --dist loadfile --no-loadscope-reorder --slow
+
+# The pages of docs/ as a site, site/index.html: it opens from the disk and needs no network.
+docs: .venv/installed
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "Documentation: site/index.html"
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -32,5 +37,5 @@ lint: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .snakemake
+	rm -rf .snakemake site
 	find results -mindepth 1 ! -path results/README.md -delete

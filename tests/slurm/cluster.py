@@ -52,6 +52,8 @@ JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill
 KillWait=2
+# Ended jobs are remembered, so that a test can look back over all of its run (300 s by default).
+MinJobAge=7200
 AccountingStorageType=accounting_storage/none
 SchedulerParameters=sched_interval=1,bf_interval=1
 # A dead node is noticed after so many seconds; one that is back serves again, one that was set down waits for `resume`.

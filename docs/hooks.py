@@ -1,0 +1,126 @@
+"""What the site has beyond the pages: the tables of every key of the configuration, from its schema."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+REPO = Path(__file__).parents[1]
+sys.path.insert(0, str(REPO))
+
+from merflow.config import SCHEMA  # noqa: E402
+from merflow.models.registry import NETWORKS  # noqa: E402
+
+PAGE, MARK = "configuration.md", "<!-- every key -->"
+FILE = "../config.yaml"
+"""As the pages link to it, for readers of the repository; on the site it stands whole on its page."""
+TYPES = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false", "null": "null"}
+BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Put the tables in their place, and let links to config.yaml lead to where it stands on the site."""
+    here = page.file.src_uri == PAGE
+    markdown = markdown.replace(f"]({FILE})", "](#the-file)" if here else f"]({PAGE}#the-file)")
+    return markdown.replace(MARK, reference()) if here else markdown
+
+
+def reference() -> str:
+    """Every key of the configuration with its values, default and meaning, and config.yaml itself, as Markdown."""
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    shared = {id(block): name for name, block in schema["properties"].items()}
+    top = {name: block for name, block in schema["properties"].items() if not _block(block)}
+    parts = ["## The study", _table(top, schema["required"])]
+    for name, block in schema["properties"].items():
+        if _block(block):
+            parts += _sections(name, block, shared | {id(block): ""})
+    parts += list(_networks())
+    parts += ["## The file", "```yaml\n" + (REPO / "config.yaml").read_text(encoding="utf-8") + "```"]
+    return "\n\n".join(parts)
+
+
+def _sections(path: str, block: Mapping[str, Any], shared: Mapping[int, str]) -> Iterator[str]:
+    """A heading, a sentence and a table of one block, then the same of the blocks in it."""
+    yield f"{'#' * (2 if '.' not in path else 3)} `{path}`"
+    text = block.get("description", "")
+    yield f"{text[:1].upper()}{text[1:]}."
+    if "properties" not in block:
+        path, block = f"{path}.NAME", block["additionalProperties"]
+        yield f"Each `{path}`:"
+    inner = {key: value for key, value in block["properties"].items() if _block(value) and not shared.get(id(value))}
+    rest = {key: value for key, value in block["properties"].items() if key not in inner}
+    if rest:
+        yield _table(rest, block.get("required", ()), shared)
+    for key, value in inner.items():
+        yield from _sections(f"{path}.{key}", value, shared)
+
+
+def _networks() -> Iterator[str]:
+    """What stands for ``null`` in the block ``network``, for each network of the registry."""
+    yield "## The networks' own values"
+    yield "What `null`, or nothing, in the block `network` means to each, and the keys that only it has."
+    for name, system in NETWORKS.items():
+        yield f"### `{name}`"
+        loss = ", ".join(f"{key} {value}" for key, value in system.loss.items())
+        rows = [[f"`{key}`", "", _code(value), ""] for key, value in system.settings.items()]
+        rows += [_row(key, option) for key, option in system.options.items()]
+        yield _rows([*rows, ["`loss`", "", loss, "a block of the experiment"]])
+
+
+def _table(properties: Mapping[str, Any], required: Any = (), shared: Mapping[int, str] | None = None) -> str:
+    rows = []
+    for key, value in properties.items():
+        block = (shared or {}).get(id(value), "")
+        if block:
+            rows.append([f"`{key}`", "block", "the study's", f"keys of [`{block}`](#{block}) with values of its own"])
+        else:
+            rows.append(_row(key, value, key in required))
+    return _rows(rows)
+
+
+def _rows(rows: list[list[str]]) -> str:
+    lines = ["| key | values | default | meaning |", "|---|---|---|---|"]
+    return "\n".join(lines + ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows])
+
+
+def _row(key: str, schema: Mapping[str, Any], required: bool = False) -> list[str]:
+    default = _code(schema["default"]) if "default" in schema else "required" if required else "left out"
+    values = _values(schema)
+    if key in ("system", "floors"):  # The schema has the systems of the registry from the registry.
+        values += ", " + ", ".join(map(_code, NETWORKS))
+    return [f"`{key}`", values, default, schema.get("description", "")]
+
+
+def _values(schema: Mapping[str, Any]) -> str:
+    """What a key may be, in words."""
+    if "anyOf" in schema:
+        return " or ".join(map(_values, schema["anyOf"]))
+    if "enum" in schema:
+        return ", ".join(map(_code, schema["enum"]))
+    types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    bounds = [f"{word} {schema[bound]}" for bound, word in BOUNDS.items() if bound in schema]
+    words = [_type(kind, schema) for kind in types if kind != "null"]
+    words[0] = " ".join([words[0], " and ".join(bounds)]).strip()
+    return " or ".join(words + ["null"] * ("null" in types))
+
+
+def _type(kind: str, schema: Mapping[str, Any]) -> str:
+    if kind == "array":
+        return "list of " + _values(schema["items"]) if "items" in schema else "list"
+    return "block" if kind == "object" else TYPES[kind]
+
+
+def _block(schema: Mapping[str, Any]) -> bool:
+    """Whether a key holds keys of its own that the schema names."""
+    inner = schema.get("additionalProperties")
+    return "properties" in schema or (isinstance(inner, Mapping) and "properties" in inner)
+
+
+def _code(value: Any) -> str:
+    if isinstance(value, float):  # 0.00001, not 1e-05, which YAML takes for a word.
+        return f"`{np.format_float_positional(value, trim='0')}`"
+    return f"`{value if isinstance(value, str) and value else json.dumps(value)}`"
