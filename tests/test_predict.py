@@ -333,13 +333,13 @@ def test_a_clip_beyond_the_training_clips_is_told_and_one_among_them_is_not():
     middle = {name: np.mean(ranges[name]) for name in ranges}
     assert flags_of(middle, ranges) == []
     (said,) = flags_of(middle | {"motion": 9.0}, ranges)
-    assert "how far the face moves is more than in training (9; there 1.02 to 2.98)" in said
+    assert "how far the face moves is more than in training (9, not 1.02 to 2.98)" in said
     (said,) = flags_of(middle | {"interocular_px": 4.0}, ranges)
     assert "size of the face is less" in said
     assert flags_of(middle | {"motion": np.nan}, ranges) == [], "not measured is not unlike"
     assert rate_flags(200, [200, 200]) == [] and rate_flags(30, []) == []
-    assert rate_flags(30, [200, 200]) == ["30 frames per second; in training 200"]
-    assert rate_flags(30, [90, 200]) == ["30 frames per second; in training 90 to 200"]
+    assert rate_flags(30, [200, 200]) == ["30 frames per second, in training 200"]
+    assert rate_flags(30, [90, 200]) == ["30 frames per second, in training 90 to 200"]
 
 
 def test_motion_is_measured_at_the_apex_in_parts_of_the_crop():
