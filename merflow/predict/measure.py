@@ -78,7 +78,7 @@ def _measured(person: int, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _compress(clip: LongClip, video: str) -> None:
-    """Write a clip as most videos come: compressed with loss (MPEG-4), which costs small motions more than noise does."""
+    """Write a clip as most videos come: compressed with loss (MPEG-4), which hides small motions."""
     size = (clip.settings["frame_size"],) * 2
     writer = cv2.VideoWriter(video, cv2.VideoWriter_fourcc(*"mp4v"), clip.fps, size)
     for frame in film_long(clip):
