@@ -29,7 +29,7 @@ from merflow.keyframes import region_mask
 
 log = logging.getLogger(__name__)
 
-DEFAULTS: dict[str, Any] = {"whole": 1.0, "reference": 0.2, "least_motion": 0.28, "deviations": 5.0, "blink": 2.0}
+DEFAULTS: dict[str, Any] = {"whole": 1.0, "reference": 0.2, "least_motion": 0.28, "deviations": 4.0, "blink": 2.0}
 """Settings: ``whole``: seconds up to which a clip is taken as one candidate; ``reference``: seconds between the frames
 that are compared; ``least_motion``: of a peak, per cent of the distance between the eyes; ``deviations``: of a peak
 above the median of the video, in robust standard deviations; ``blink``: how much more than the rest of the face the
