@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
+from merflow import report
 from merflow.audit import CHECKS
 from merflow.clips import Clip
 from merflow.datasets.labels import CLASS_SETS
@@ -282,11 +283,15 @@ def without_drawings(monkeypatch):
     """Leaves out what takes time and is not what a test is about."""
     for slow in ("forests", "training_curves"):
         monkeypatch.setattr(contents, slow, lambda *_: [])
+    for part in ("contact_sheets", "class_bars"):
+        monkeypatch.setattr(report, part, lambda *_: [])
+    for part in ("by_subject", "difference_forest"):
+        monkeypatch.setattr(report, part, lambda *_: None)
 
 
 def test_every_section_is_there_and_reached_from_the_contents(page):
     sections = [a["id"] for tag, a in page.tags if tag == "section"]
-    expected = "answer results differences audit classes data failed pictures curves timings settings versions"
+    expected = "answer results differences audit classes subjects data failed pictures curves timings settings versions"
     assert sections == expected.split()
     links = [a["href"] for tag, a in page.tags if tag == "a"]
     assert links == ["#answer", *(f"#{name}" for name in sections)], "the skip link, then the contents"
@@ -574,13 +579,14 @@ def test_a_study_without_figures_has_no_such_section(study, tmp_path):
 
 def test_pictures_show_onset_keyframes_apex_and_flow(page):
     images = [a for tag, a in page.tags if tag == "img"]
-    assert len(images) == 1 + 2 * contents.CLIPS_PER_DATASET * (6 + 5)
+    assert len(images) == 1 + (20 + 39) * (6 + 5), "the key, and every processed clip of both datasets"
     alts = [image["alt"] for image in images]
-    assert sum("onset, frame 3" in alt for alt in alts) == 8
-    assert sum("apex (annotated), frame 9" in alt for alt in alts) == 8
-    assert sum(alt.startswith("Flow of people-micro/") for alt in alts) == 4 * 5
+    assert sum("onset, frame 3" in alt for alt in alts) == 59
+    assert sum("apex (annotated), frame 9" in alt for alt in alts) == 59
+    assert sum(alt.startswith("Flow of people-micro/") for alt in alts) == 39 * 5
     shown = {alt.split("Aligned face of ")[1].split(",")[0] for alt in alts if "Aligned" in alt}
-    assert len(shown) == 8  # as many different people as clips
+    assert len(shown) == 12
+    assert all(image.get("loading") == "lazy" for image in images[1:])
     assert len({image["src"] for image in images}) == 1 + 6 + 3  # the key; frames; three strengths of flow
 
 
@@ -590,7 +596,7 @@ def test_every_picture_and_drawing_has_a_text(page):
             assert len(attributes["alt"]) > 10
         if tag == "svg":
             assert attributes["role"] == "img" and len(attributes["aria-label"]) > 20
-    assert sum(tag == "svg" for tag, _ in page.tags) == 3 + 3  # metrics; two graphs and the fine-tuning
+    assert sum(tag == "svg" for tag, _ in page.tags) == 3 + 3 + 3  # metrics; training; pairs, classes, subjects
 
 
 def test_nothing_is_loaded_from_anywhere(page):
@@ -880,7 +886,7 @@ def test_stills_failed_datasets_and_missing_benchmarks_are_shown_as_such(tmp_pat
                 group.attrs["status"] = "no face found"
     page = written(study | {"benchmarks": tmp_path / "nothing"}, tmp_path)
     images = [a["alt"] for tag, a in page.tags if tag == "img"]
-    assert len(images) == 1 + 4 and "still, frame 3" in images[1]
+    assert len(images) == 1 + 20 and "still, frame 3" in images[1]
     assert "No clip of this dataset was processed" in page.of_section["pictures"]
     assert "No benchmarks were found" in page.of_section["timings"]
 

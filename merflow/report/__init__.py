@@ -17,7 +17,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from merflow.files import whole
 from merflow.headline import SYNTHETIC_MARK
 from merflow.report import contents, figures, in_print
+from merflow.report.certainty import how_sure
+from merflow.report.compared import class_bars, difference_forest
+from merflow.report.neighbours import graphs_on_a_face
+from merflow.report.pipeline import pipeline
 from merflow.report.saved import Figures
+from merflow.report.sheets import BUDGET, contact_sheets
+from merflow.report.subjects import by_subject
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +45,12 @@ def study_files(settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[
 
     Args:
         settings: ``name, title, synthetic, experiments, readings, tables, figures, counts, config, benchmarks`` as in
-            :func:`write_report`, and ``prepared``: [[dataset, preparation], ...].
+            :func:`write_report`, and ``prepared``: [[dataset, preparation], ...]; ``graphs`` without their files.
         inputs: ``clips, problems, classes, quality`` (one file per prepared dataset, in order), ``faces, keyframes,
             flow`` (one per subject, in ``.../{dataset}/{preparation}/{stage}/``), ``flow_images`` (the cache of each
             dataset of flow images, in ``.../{dataset}/{preparation}/``), ``tables`` (of variants), ``figures`` (their
-            tables), ``predictions, metrics, accuracy, curves``, and if there are any :data:`OPTIONAL`.
+            tables), ``graphs`` (of the settings), ``predictions, metrics, accuracy, curves``, and if there are any
+            :data:`OPTIONAL`.
     """
     prepared = [tuple(pair) for pair in settings["prepared"]]
     datasets = [dataset for dataset, _ in prepared]
@@ -67,9 +74,16 @@ def study_files(settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[
         "versions": versions(),
         "readings": settings.get("readings", {}),
         "figures": settings.get("figures", {}),
+        "dag": settings.get("dag", []),
         "figure_tables": dict(zip(settings.get("figures", {}), figures_made, strict=True)),
         **{name: per_dataset(name) for name in ("clips", "problems", "classes", "quality")},
         "flow_images": {titles[f.parts[-3], f.parts[-2]]: f for f in map(Path, _list(inputs.get("flow_images", [])))},
+        "graphs": {
+            name: {**graph, "file": Path(file)}
+            for (name, graph), file in zip(
+                settings.get("graphs", {}).items(), _list(inputs.get("graphs", [])), strict=True
+            )
+        },
         "faces": per_subject("faces"),
         "keyframes": per_subject("keyframes"),
         "flows": per_subject("flow"),
@@ -98,7 +112,9 @@ def write_report(study: Mapping[str, Any], output: Path, drawings: Path | None =
             ({experiment: rows ``label, expected, found``}), ``classes`` ({dataset: table}), ``flow_images`` ({dataset:
             cache}), ``tables`` ({table of variants: title}), ``variants`` ({table of variants: its CSV}), ``figures``
             ({figure: settings of :meth:`merflow.study.Study.figure_settings`}), ``figure_tables`` ({figure: its CSV}),
-            ``pretraining`` (more curves), ``audit``, ``differences`` (tables of the study).
+            ``graphs`` ({graph: ``file, experiments, datasets``}), ``dag`` (of :func:`merflow.dag.stages`),
+            ``pretraining`` (more curves), ``audit, differences, calibration, reliability, coverage`` (tables of the
+            study).
         output: HTML file, written whole or not at all.
         drawings: folder for every figure of the page as ``{name}.svg`` and ``{name}.csv``, written whole or not at all
             (None: the page has them alone).
@@ -131,8 +147,12 @@ def write_report(study: Mapping[str, Any], output: Path, drawings: Path | None =
         "figures": contents.drawn_figures(study),
         "rows_shown": contents.ROWS_SHOWN,
     }
+    page |= {"certainty": how_sure(study), "subjects": by_subject(study, found)}
+    page |= {"graphs": graphs_on_a_face(study), "pipeline": pipeline(study)}
+    page |= {"class_bars": class_bars(found), "difference_forest": difference_forest(page["differences"])}
     log.info("contact sheets")
-    page |= {"sheets": contents.contact_sheets(study), "wheel": figures.colour_wheel()}
+    page |= {"sheets": contact_sheets(study), "sheet_budget": BUDGET, "wheel": figures.colour_wheel()}
+    page["anchors"] = {person["anchor"] for sheet in page["sheets"] for person in sheet["subjects"]}
     log.info("curves and timings")
     page |= {"curves": contents.training_curves(study), "timings": contents.timings(study)}
     page["settings"] = yaml.safe_dump(_plain(study["config"]), sort_keys=False, allow_unicode=True, width=100)

@@ -16,7 +16,6 @@ from merflow.comparison import entries, ledger
 from merflow.demo import strangers
 from merflow.errors import InputError
 from merflow.files import key
-from merflow.hdf5 import open_h5
 from merflow.metrics import OVERALL, fold_mean_f1, paired_difference, spread, subject_counts
 from merflow.report import figures
 from merflow.report.drawings import as_number, draw_in_page
@@ -30,7 +29,6 @@ from merflow.tables import (
     DIFFERENCES,
     FLOW_STATISTICS,
     GRID,
-    KEYFRAMES,
     METRICS,
     OF_CLASS,
     PREDICTIONS,
@@ -40,9 +38,6 @@ from merflow.tables import (
 
 TITLES = {"accuracy": "Accuracy", "uf1": "UF1", "uar": "UAR"}
 FLOORS = ("majority", "linear-svm", "softmax")
-CLIPS_SHOWN = 24
-"""Clips in all contact sheets together; about 70 kB each."""
-CLIPS_PER_DATASET = 4
 ROWS_SHOWN = 200
 """Failed clips and problems that are listed in the page; the tables beside the report have all of them."""
 STAGES = {
@@ -545,99 +540,6 @@ def _quality(table: pd.DataFrame) -> list[dict[str, Any]]:
             digits = 2 if name == "head_motion_px" else 0
             rows.append({"title": title, "median": middle, "low": low, "high": high, "digits": digits})
     return rows
-
-
-# --- The pictures -----------------------------------------------------------------------------------------------------
-
-
-def contact_sheets(study: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """For each dataset, a few clips of different people and classes: onset, key-frames and flow images."""
-    each = max(1, min(CLIPS_PER_DATASET, CLIPS_SHOWN // max(1, len(study["faces"]))))
-    sheets = []
-    for name in list(study["faces"])[:CLIPS_SHOWN]:
-        clips = read_table(study["clips"][name], CLIPS)
-        labels = dict(zip(clips["clip"], clips["label"], strict=True))
-        order = [label for label in dict.fromkeys(clips["label"]) if label]
-        triples = list(zip(study["faces"][name], study["keyframes"][name], study["flows"][name], strict=True))
-        usable = [triple for triple in triples if _usable(triple[0])]
-        places = np.unique(np.linspace(0, len(usable) - 1, min(each, len(usable))).round().astype(int))
-        shown = []
-        for turn, place in enumerate(places):
-            wanted = order[turn % len(order)] if order else ""
-            good = _usable(usable[place][0])
-            clip = next((clip for clip in good if labels.get(clip) == wanted), good[0])
-            shown.append(_clip(*usable[place], clip, labels.get(clip, "")))
-        sheets.append({"name": name, "synthetic": is_synthetic(name, study), "clips": shown, "people": len(triples)})
-    for sheet in sheets:
-        if cache := study.get("flow_images", {}).get(sheet["name"]):
-            sheet |= _flow_image_sheet(cache)
-    return sheets
-
-
-def _flow_image_sheet(cache: Path) -> dict[str, Any]:
-    """A few flow images of a dataset that has nothing else."""
-    with open_h5(cache) as file:
-        clips, people, labels = (file[name].asstr()[:] for name in ("clip", "subject", "label"))
-        names = list(dict.fromkeys(people))
-        shown = []
-        chosen = np.unique(np.linspace(0, len(names) - 1, min(CLIPS_PER_DATASET, len(names))).round().astype(int))
-        for turn, person in enumerate(chosen):
-            own = np.flatnonzero(people == names[person])
-            place = int(own[turn % len(own)])
-            pictures = []
-            for channel, image in zip(file.attrs["flow_channels"], file["flow"][place, 0], strict=True):
-                alt = f"Flow image of {people[place]}, {labels[place] or 'no label'}: {channel}"
-                grey = np.clip(image.astype(np.float32) * 255, 0, 255).astype(np.uint8)
-                pictures.append({"title": str(channel), "alt": alt, "source": figures.picture(grey)})
-            shown.append({"clip": clips[place], "subject": people[place], "label": labels[place], "channels": pictures})
-        return {"clips": [], "images": shown, "people": len(names), "unit": str(file.attrs["flow_unit"])}
-
-
-def _usable(faces: Path) -> list[str]:
-    with open_h5(faces) as file:
-        return [str(group.attrs["clip"]) for group in file.values() if group.attrs["status"] == "ok"]
-
-
-def _clip(faces: Path, keyframes: Path, flow: Path, clip: str, label: str) -> dict[str, Any]:
-    """One clip: ``frames`` and ``flows`` are dictionaries ``title, alt, source``."""
-    table = read_table(keyframes, KEYFRAMES)
-    table = table[table["clip"] == clip].sort_values("index")
-    numbers = table["frame"].astype(int).tolist()
-    source = str(table["apex_source"].iloc[0])
-    apex = "" if source == "still" else table[f"apex_{source}"].iloc[0]
-    apex_place = numbers.index(int(apex)) if apex != "" and int(apex) in numbers else None
-    frames, flows = [], []
-    with open_h5(faces) as file:
-        group = file[key(clip)]
-        subject = str(group.attrs["subject"])
-        there = group["frame_numbers"][()].tolist()
-        for place, (index, number) in enumerate(zip(table["index"].astype(int), numbers, strict=True)):
-            title = "still" if source == "still" else "onset" if index == 0 else f"key-frame {index}"
-            if place == apex_place and index > 0 and source != "still":
-                title = f"apex ({source})"
-            image = group["frames"][there.index(number)]
-            alt = f"Aligned face of {subject}, {label or 'no label'}: {title}, frame {number}"
-            frames.append({"title": title, "number": number, "alt": alt, "source": figures.picture(image)})
-    with open_h5(flow) as file:
-        group = file[key(clip)]
-        fields = group["flow"][()].astype(np.float32)
-        reference = json.loads(str(file.attrs.get("settings", "{}"))).get("reference", "onset")
-    length = np.hypot(fields[:, 0], fields[:, 1]) if len(fields) else np.zeros((0, 1))
-    full = max(0.05, float(np.percentile(length, 99.5))) if length.size else 0.0
-    for field, own, number in zip(fields, length, numbers[1:], strict=False):
-        start = "onset" if reference == "onset" else "the key-frame before"
-        alt = f"Flow of {subject}, {label or 'no label'}, from {start} to frame {number}: mean {own.mean():.2f} pixels"
-        title = f"mean {own.mean():.2f} px"
-        flows.append({"title": title, "number": number, "alt": alt, "source": figures.flow_picture(field, full)})
-    return {
-        "clip": clip,
-        "subject": subject,
-        "label": label,
-        "frames": frames,
-        "flows": flows,
-        "full": full,
-        "reference": reference,
-    }
 
 
 # --- The training -----------------------------------------------------------------------------------------------------

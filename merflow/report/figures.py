@@ -103,7 +103,7 @@ def forest(title: str, rows: Sequence[Mapping], prefix: str) -> str:
         prefix: makes its ids unique in the page.
     """
     with matplotlib.rc_context(STYLE):
-        names = [_short(row["name"]) for row in rows]
+        names = [short(row["name"]) for row in rows]
         height = 0.55 + 0.24 * len(rows)
         figure = Figure(figsize=(_WIDTH, height))
         figure.subplots_adjust(
@@ -216,5 +216,6 @@ def colour_wheel(size: int = 96) -> str:
     return flow_picture(np.where(inside, np.stack([x, y]), 0), 1.0)
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """A name that fits into a drawing."""
     return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
