@@ -646,7 +646,9 @@ def test_every_drawing_brings_its_numbers_and_is_written_beside_the_page(study, 
     assert sorted(f.name for f in (tmp_path / "figures").iterdir()) == sorted(
         f"{name}.{end}" for name in names for end in ("csv", "svg")
     )
-    embedded = re.findall(r'<figure class="drawing[^>]*data-name="([^"]+)".*?<template class="csv">(.*?)</template>', page.html, re.DOTALL)
+    embedded = re.findall(
+        r'<figure class="drawing[^>]*data-name="([^"]+)".*?<template class="csv">(.*?)</template>', page.html, re.DOTALL
+    )
     for name, text in embedded:
         table = pd.read_csv(io.StringIO(html.unescape(text)))
         pd.testing.assert_frame_equal(table, pd.read_csv(tmp_path / "figures" / f"{name}.csv"))
