@@ -34,9 +34,9 @@ def beside(main: Mapping[str, Any], study: Mapping[str, Any]) -> dict[str, Any] 
 
     Returns:
         ``data`` (their name in print), ``metrics`` (that were printed), ``rows`` (as printed: ``system, values``
-        ({metric: share}), ``protocol, source, caveat`` and ``same``: whether it is the experiment's own system), ``best``
-        ({metric: the row with the highest}), ``same`` (the row of the own system, or None), ``outside`` ({metric:
-        whether that row's number lies outside our interval}).
+        ({metric: share}), ``protocol, source, caveats``, and ``same``: whether it is the experiment's own system),
+        ``best`` ({metric: the row with the highest}), ``same`` (the row of the own system, or None), ``outside``
+        ({metric: whether that row's number lies outside our interval}).
     """
     data = named_in_print(main, study)
     rows: dict[str, dict[str, Any]] = {}
@@ -46,7 +46,7 @@ def beside(main: Mapping[str, Any], study: Mapping[str, Any]) -> dict[str, Any] 
             continue
         if column or metric not in OVERALL:
             continue
-        named = {name: known[name] for name in ("protocol", "source", "caveat")}
+        named = {name: known[name] for name in ("protocol", "source")}
         same = row.casefold() == system.casefold()
         own = rows.setdefault(row, {"system": row, "values": {}, "same": same, "caveats": []} | named)
         own["values"][metric] = known["value"]

@@ -1,4 +1,4 @@
-"""Figures of the page that can be saved: each as a drawing that stands alone (SVG), with its numbers (CSV) beside it."""
+"""Figures of the page that can be saved: each as a drawing that stands alone (SVG), its numbers (CSV) beside it."""
 
 import os
 import re
