@@ -66,7 +66,8 @@ def graphs_on_a_face(study: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _face(study: Mapping[str, Any]) -> dict[str, Any] | None:
     """The first onset that was aligned, of a dataset that is recognised if there is one.
 
-    ``image`` uint8 [S, S], ``geometry`` (where the eyes are, as ``FACE_CROP`` of :mod:`merflow.faces`), ``dataset, subject, clip``.
+    ``image`` uint8 [S, S], ``geometry`` (where the eyes are, as ``FACE_CROP`` of :mod:`merflow.faces`), ``dataset,
+    subject, clip``.
     """
     entries = study.get("graphs", {}).values()
     micro = {name for entry in entries for name in entry.get("datasets", [])}
