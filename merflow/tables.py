@@ -61,6 +61,7 @@ METRICS = [
 
 CALIBRATION = ["experiment", "metric", "value", "ci_low", "ci_high", "n_clips"]
 RELIABILITY = ["experiment", "kind", "bin_low", "bin_high", "n", "confidence", "accuracy"]
+EXPORT_CHECK = ["output", "clips", "greatest_difference", "limit"]
 COVERAGE = ["experiment", "threshold", "answered", "accuracy", "n_clips"]
 
 

@@ -231,6 +231,20 @@ def test_clips_that_stay_on_the_disk_have_scikit_learns_optimum(monkeypatch, sys
     np.testing.assert_allclose(found[:, 1:], expected, atol=1e-5)
 
 
+def test_what_a_floor_learns_from_waits_on_the_disk(monkeypatch, tmp_path):
+    handed, made = [], []
+    honest, images = baselines.fit, baselines.read_clip_images
+    monkeypatch.setattr(baselines, "fit", lambda system, x, *others: handed.append(x) or honest(system, x, *others))
+
+    def read(*given, **named):
+        made.append(images(*given, **named))
+        return made[-1]
+
+    monkeypatch.setattr(baselines, "read_clip_images", read)
+    outcome([make_cache(tmp_path / "cache.h5", *balanced(people=2))], "softmax", tmp_path)
+    assert isinstance(made[0].images, Stored) and {type(x) for x in handed} == {Some}
+
+
 def test_memory_of_a_floor_does_not_grow_with_its_clips():
     """28 MB of images, of which scikit-learn would hold several copies."""
     code = (

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from test_report import CLASSES, make_study
 
+from merflow.evaluate import evaluate, merge
 from merflow.report import write_report
 
 CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
@@ -176,26 +177,38 @@ def test_tables_sort_by_number_and_return_to_their_order(reader, key):
 
 
 def test_parts_of_a_row_stay_below_it(browser, study, tmp_path):
-    metrics = pd.read_csv(study["metrics"])
-    pooled = metrics[metrics["scope"] == "pooled"]
-    parts = [metrics, *(pooled.assign(scope=f"dataset:{name}", value=pooled["value"] / 2) for name in ("one", "two"))]
-    pd.concat(parts).to_csv(tmp_path / "metrics.csv", index=False)
-    write_report(study | {"metrics": tmp_path / "metrics.csv"}, tmp_path / "report.html")
+    predictions = pd.read_csv(study["predictions"])
+    predictions.loc[predictions["subject"].isin(sorted(set(predictions["subject"]))[:3]), "dataset"] = "other"
+    predictions.to_csv(tmp_path / "predictions.csv", index=False)
+    tables = []
+    for name, own in predictions.groupby("experiment", sort=False):
+        own.to_csv(tmp_path / "own.csv", index=False)
+        tables.append(tmp_path / f"{name}.csv")
+        settings = {"experiment": name, "protocol": "loso", "classes": [*CLASSES[:4], ODD]}
+        evaluate(tmp_path / "own.csv", tables[-1], settings)
+    merge(tables, tmp_path / "metrics.csv")
+    changed = {name: tmp_path / f"{name}.csv" for name in ("predictions", "metrics")}
+    write_report(study | changed, tmp_path / "report.html")
+    metrics = pd.read_csv(tmp_path / "metrics.csv").query("scope == 'pooled' and metric == 'uf1'")
     reader = browser.open(tmp_path / "report.html")
     table = reader.find("#results table")[0]
     button = table.find_elements("css selector", "thead button")[3]
     reader.click(button)
     names = [name.split()[0] for name in column(reader, table, 0)]
-    order = pooled[pooled["metric"] == "uf1"].sort_values("value")["experiment"]
-    assert names == [name for experiment in order for name in (experiment, "one", "two")]
+    parts = ["other", "people-micro"]
+    assert sorted(names[1:3]) == parts, "the order of the datasets"
+    order = metrics.sort_values("value")["experiment"]
+    assert names == [name for experiment in order for name in (experiment, *names[1:3])]
 
 
 def test_matrices_switch_between_rates_and_counts(reader):
-    cell = reader.find("table.confusion td")[0]
+    cell = reader.find("table.confusion tbody td")[0]
     sizes = "return ['.rate', '.count'].map(s => parseFloat(getComputedStyle(arguments[0].querySelector(s)).fontSize))"
     rate, count = reader.run(sizes, cell)
     assert rate > count
-    shade = reader.run("return getComputedStyle(arguments[0]).backgroundColor", reader.find("table.confusion td")[1])
+    shade = reader.run(
+        "return getComputedStyle(arguments[0]).backgroundColor", reader.find("table.confusion tbody td")[1]
+    )
     button = reader.find(".switch button[data-show=counts]")[0]
     reader.press(button)
     assert button.get_attribute("aria-pressed") == "true"
@@ -204,7 +217,7 @@ def test_matrices_switch_between_rates_and_counts(reader):
     reader.click(reader.find(".switch button[data-show=rates]")[0])
     assert button.get_attribute("aria-pressed") == "false"
     assert shade == reader.run(
-        "return getComputedStyle(arguments[0]).backgroundColor", reader.find("table.confusion td")[1]
+        "return getComputedStyle(arguments[0]).backgroundColor", reader.find("table.confusion tbody td")[1]
     )
 
 
@@ -298,7 +311,7 @@ def test_tables_are_saved_with_exact_numbers(reader, study):
 def test_the_page_is_never_wider_than_the_screen(browser, report, width):
     reader = browser.open(report, width=width)
     reader.run("for (const folded of document.querySelectorAll('main details')) folded.open = true")
-    reader.find("button.cell")[0].click()
+    reader.click(reader.find("button.cell")[0])
     sizes = reader.run(
         "return [document.documentElement.scrollWidth, document.documentElement.clientWidth, innerWidth]"
     )
@@ -314,10 +327,10 @@ def test_contents_fold_on_a_phone(browser, report):
     assert not reader.run(opened)
     reader.press(reader.find("#contents summary")[0])
     assert reader.run(opened)
-    reader.find("nav a[href='#timings']")[0].click()
+    reader.find("nav a[href='#data']")[0].click()
     assert not reader.run(opened)
     time.sleep(1)
-    assert abs(reader.run("return document.querySelector('#timings h2').getBoundingClientRect().top")) < 200
+    assert abs(reader.run("return document.querySelector('#data h2').getBoundingClientRect().top")) < 200
 
 
 CONTRASTS = """

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -59,6 +60,9 @@ STAGES = {
     "evaluate": "Evaluate",
     "gather": "Gather tables",
     "differences": "Compare systems",
+    "ensemble": "Gather trained networks",
+    "calibration": "Calibrate",
+    "export": "Export as ONNX",
     "audit": "Audit for leakage",
     "figure": "Draw figures",
     "spotting": "Measure the search of long videos",
@@ -578,7 +582,8 @@ def _curves(stage: str, name: str, table: pd.DataFrame, place: int) -> dict[str,
     kind = "repeats" if stage == "Pre-training" else "folds and repeats" if table["repeat"].nunique() > 1 else "folds"
     title = f"{stage}: {name}"
     note = f"mean of {runs} {kind}" if runs > 1 else ""
-    own = {"name": f"training-{place + 1}-{name.split(' (')[0]}", "csv": figures.course(numbers).round(6)}
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", name.split(" (")[0]).strip("-")
+    own = {"name": f"training-{place + 1}-{plain}", "csv": figures.course(numbers).round(6)}
     return {"note": note, "svg": figures.curves(title, numbers, f"curve{place}")} | own
 
 
