@@ -183,7 +183,7 @@ def test_a_long_video_is_searched_and_the_frames_of_its_candidates_are_kept(vide
     onset, offset = int(rows["onset"].iloc[0]), int(rows["offset"].iloc[0])
     assert onset <= true.apex <= offset and abs(onset - true.onset) <= 3 and abs(offset - true.offset) <= 3
     (found,) = look.candidates(tmp_path / "intervals.csv")
-    kept = sorted(int(file.stem) for file in tmp_path.glob("frames/*/*.png"))
+    kept = sorted(int(file.stem) for file in tmp_path.glob("_frames/*/*.png"))
     assert kept == list(range(onset, offset + 1)) and found.apex is None and found.onset == onset
     look.align_candidates(tmp_path / "intervals.csv", tmp_path / "faces.h5", {"size": 64})
     with h5py.File(tmp_path / "faces.h5") as file:
