@@ -234,7 +234,7 @@ chances = arrays(np.float64, st.tuples(st.integers(1, 5), st.integers(1, 4), st.
 
 
 @given(chances, st.floats(0, 1))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_answers_and_their_doubt_keep_their_laws(members, least):
     members = members / members.sum(axis=2, keepdims=True)
     rows = summed_up(members, CLASSES, least)
@@ -309,7 +309,7 @@ def test_what_is_covered_neither_moves_nor_shows_and_the_rest_stays():
 
 
 @given(st.integers(32, 231), st.floats(2.2, 3.2), st.floats(0.2, 0.45))
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_no_pixel_is_in_two_regions_and_a_grid_covers_all_once(size, crop, eye_height):
     masks = np.stack(list(region_masks(size, crop, eye_height).values()))
     assert masks.sum(axis=0).max() <= 1 and masks.any(axis=(1, 2)).sum() >= 4
