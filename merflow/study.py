@@ -13,6 +13,7 @@ from typing import Any
 
 from merflow.clips import database
 from merflow.config import LEARNED, NO_MACRO, micro_datasets, named_experiments, table_cells
+from merflow.dag import stages
 from merflow.datasets import DatasetError, Index, index_dataset, write_problems
 from merflow.datasets.entries import relabel, unknown_words
 from merflow.datasets.labels import class_set
@@ -542,6 +543,7 @@ class Study:
         own = {name: e[name] for name in ("system", "prep", "protocol", "seeds")}
         own |= {"experiment": experiment, "classes": self.classes(experiment), "micro": self.micro(experiment)}
         own["selection"] = _choice(e)["selection"]
+        own["refits"] = bool(e.get("network", {}).get("refit", False)) and experiment in self.clip_networks
         if experiment in self.clip_networks:
             given = plan(e["system"], e["network"])
             return own | {"macro": NO_MACRO, "networks": {}, "reads": {"kind": given["reads"], "side": given["side"]}}
@@ -560,6 +562,34 @@ class Study:
         """``ensemble.json`` of an experiment, and every file that it points to."""
         files = [model["file"] for model in self.model_files(experiment)] + self.ensemble_networks(experiment)
         return [f"{self.results}/{self.name}/experiments/{experiment}/ensemble.json", *files]
+
+    @property
+    def exported(self) -> list[str]:
+        """Experiments that ``snakemake export`` writes as ONNX."""
+        asked = self.config["export"]["experiments"]
+        if asked is None:
+            return [name for name in self.trained if name in self.config["experiments"]]
+        if unknown := [name for name in asked if name not in self.trained]:
+            raise ConfigError(
+                f"export.experiments: {unknown[0]!r} trains no network; there are: {', '.join(self.trained)}"
+            )
+        return list(asked)
+
+    def export_settings(self, experiment: str) -> dict[str, Any]:
+        """What :func:`merflow.export.export_onnx` is told of an experiment beside its files."""
+        e = self.experiments[experiment]
+        roles = dict.fromkeys(self.micro(experiment), "recognised")
+        if experiment in self.learned and e["macro"] != NO_MACRO:
+            roles.setdefault(e["macro"], "pre-training")
+        layouts = {name: self.config["datasets"][name]["layout"] for name in roles}
+        beside = [name for name in self.experiments if name not in self.config["experiments"]]
+        return {
+            "members": self.config["export"]["members"],
+            "preparation": self.config["preparations"][e["prep"]],
+            "datasets": [{"name": name, "layout": layouts[name], "role": role} for name, role in roles.items()],
+            "counts": self.class_counts(experiment),
+            "floors": [n for n in beside if self._comparison(self.experiments[n]) == self._comparison(e)],
+        }
 
     def ensemble_networks(self, experiment: str) -> list[str]:
         """Graphs of an experiment, and the weights that its folds share."""
@@ -595,9 +625,22 @@ class Study:
             "tables": {name: table["title"] or name for name, table in self.config["tables"].items()},
             "figures": {name: self.figure_settings(name) for name in self.figures},
             "counts": {name: self.class_counts(name) for name in self.experiments},
+            "graphs": self.shown_graphs,
+            "dag": stages(self),
             "config": self.config,
             "benchmarks": f"{self.results}/benchmarks",
         }
+
+    @cached_property
+    def shown_graphs(self) -> dict[str, dict[str, list[str]]]:
+        """Graphs that the report draws, of each experiment's first seed: ``experiments`` and their ``datasets``."""
+        found: dict[str, dict[str, list[str]]] = {}
+        for experiment in self.learned:
+            for graph in self.fold_graphs(experiment, self.experiments[experiment]["seeds"][0]):
+                entry = found.setdefault(graph, {"experiments": [], "datasets": []})
+                entry["experiments"] += [name for name in [experiment] if name not in entry["experiments"]]
+                entry["datasets"] += [name for name in self.micro(experiment) if name not in entry["datasets"]]
+        return found
 
     def _reading(self, experiment: str) -> str:
         """What an experiment's system was rebuilt from, where the paper itself was not at hand; else empty."""
@@ -774,6 +817,11 @@ class Study:
         return own | {"classes": self.classes(experiment)}
 
     # --- graphs, weights, features ------------------------------------------------------------------------------------
+
+    @property
+    def graph_names(self) -> list[str]:
+        """Names of all graphs, those of tables of variants among them."""
+        return list(self._graphs)
 
     def graph(self, graph: str) -> dict[str, Any]:
         """Settings of a graph, by its name."""
