@@ -183,7 +183,7 @@ def test_a_long_video_is_searched_and_the_frames_of_its_candidates_are_kept(vide
     onset, offset = int(rows["onset"].iloc[0]), int(rows["offset"].iloc[0])
     assert onset <= true.apex <= offset and abs(onset - true.onset) <= 3 and abs(offset - true.offset) <= 3
     (found,) = look.candidates(tmp_path / "intervals.csv")
-    kept = sorted(int(file.stem) for file in tmp_path.glob("frames/*/*.png"))
+    kept = sorted(int(file.stem) for file in tmp_path.glob("_frames/*/*.png"))
     assert kept == list(range(onset, offset + 1)) and found.apex is None and found.onset == onset
     look.align_candidates(tmp_path / "intervals.csv", tmp_path / "faces.h5", {"size": 64})
     with h5py.File(tmp_path / "faces.h5") as file:
@@ -333,13 +333,13 @@ def test_a_clip_beyond_the_training_clips_is_told_and_one_among_them_is_not():
     middle = {name: np.mean(ranges[name]) for name in ranges}
     assert flags_of(middle, ranges) == []
     (said,) = flags_of(middle | {"motion": 9.0}, ranges)
-    assert "how far the face moves is more than in training (9; there 1.02 to 2.98)" in said
+    assert "how far the face moves is more than in training (9, not 1.02 to 2.98)" in said
     (said,) = flags_of(middle | {"interocular_px": 4.0}, ranges)
     assert "size of the face is less" in said
     assert flags_of(middle | {"motion": np.nan}, ranges) == [], "not measured is not unlike"
     assert rate_flags(200, [200, 200]) == [] and rate_flags(30, []) == []
-    assert rate_flags(30, [200, 200]) == ["30 frames per second; in training 200"]
-    assert rate_flags(30, [90, 200]) == ["30 frames per second; in training 90 to 200"]
+    assert rate_flags(30, [200, 200]) == ["30 frames per second, in training 200"]
+    assert rate_flags(30, [90, 200]) == ["30 frames per second, in training 90 to 200"]
 
 
 def test_motion_is_measured_at_the_apex_in_parts_of_the_crop():
