@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from merflow.errors import InputError
-from merflow.faces import FACE_CROP
 from merflow.graph import Graph, chosen_neighbours
 from merflow.hdf5 import open_h5
 from merflow.report.figures import FIRST, INK, MUTED, SECOND, STYLE, drawing
@@ -67,7 +66,8 @@ def graphs_on_a_face(study: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _face(study: Mapping[str, Any]) -> dict[str, Any] | None:
     """The first onset that was aligned, of a dataset that is recognised if there is one.
 
-    ``image`` uint8 [S, S], ``geometry`` (as :data:`merflow.faces.FACE_CROP`), ``dataset, subject, clip``.
+    ``image`` uint8 [S, S], ``geometry`` (where the eyes are, as ``FACE_CROP`` of :mod:`merflow.faces`), ``dataset,
+    subject, clip``.
     """
     entries = study.get("graphs", {}).values()
     micro = {name for entry in entries for name in entry.get("datasets", [])}
@@ -80,7 +80,7 @@ def _face(study: Mapping[str, Any]) -> dict[str, Any] | None:
                     settings = json.loads(str(faces.attrs.get("settings", "{}")))
                     geometry = (float(settings.get("crop", 2.6)), float(settings.get("eye_height", 0.36)), 0.5)
                     if group.attrs.get("alignment") == "crop":
-                        geometry = tuple(group.attrs.get("geometry", FACE_CROP))
+                        geometry = tuple(map(float, group.attrs.get("geometry", geometry)))
                     about = {"subject": str(group.attrs["subject"]), "clip": str(group.attrs["clip"])}
                     return {"dataset": dataset, "image": group["frames"][0], "geometry": geometry} | about
     return None

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
+import pandas as pd
 
 from merflow.files import key
 from merflow.flow import flow_image
@@ -124,8 +126,11 @@ def _of_frames(study: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
         subject = groups[0][1] if groups else unquote(Path(faces).stem)
         rows = [{"clip": clip, "label": labels.get(clip, ""), "place": at} for at, clip in enumerate(good)]
 
-        def draw(row: Mapping[str, Any], files: tuple = (faces, keyframes, flow)) -> dict[str, Any]:
-            return _clip(*files, row["clip"], row["label"])
+        # Read when the first clip is drawn, once: of most subjects of a large study there is none.
+        table = lru_cache(maxsize=1)(partial(read_table, keyframes, KEYFRAMES))
+
+        def draw(row: Mapping[str, Any], faces: Path = faces, flow: Path = flow, table: Any = table) -> dict[str, Any]:
+            return _clip(faces, table(), flow, row["clip"], row["label"])
 
         people.append(_person(name, subject, rows, draw, place))
     return people
@@ -157,12 +162,11 @@ def _of_images(name: str, cache: Path) -> list[dict[str, Any]]:
     return people
 
 
-def _clip(faces: Path, keyframes: Path, flow: Path, clip: str, label: str) -> dict[str, Any]:
+def _clip(faces: Path, keyframes: pd.DataFrame, flow: Path, clip: str, label: str) -> dict[str, Any]:
     """One clip: ``frames`` and ``flows`` are dictionaries ``title, number, alt, source``; ``missed``: number and source
     of an apex that is no key-frame, else empty.
     """
-    table = read_table(keyframes, KEYFRAMES)
-    table = table[table["clip"] == clip].sort_values("index")
+    table = keyframes[keyframes["clip"] == clip].sort_values("index")
     numbers = table["frame"].astype(int).tolist()
     source = str(table["apex_source"].iloc[0])
     apex = "" if source == "still" else table[f"apex_{source}"].iloc[0]

@@ -80,7 +80,8 @@ def by_subject(study: Mapping[str, Any], order: Sequence[Mapping[str, Any]]) -> 
             "csv": as_csv(rows, COLUMNS),
             "name": "subjects",
             "title": "Clips named rightly, by subject and system",
-            "caption": "Clips named rightly of all clips of a subject; the hardest subject above. The darker, the more."
+            "caption": "Clips named rightly of all clips of a subject; the hardest subject above. The stronger the "
+            "colour, the more."
             + (f" The {DRAWN} hardest of {len(subjects)} subjects are drawn; the table has all." if fewer else ""),
         },
     }
