@@ -191,11 +191,19 @@ class Ensemble:
 
     def groups(self) -> Iterator[Group]:
         """The members, those together that share networks, in their order."""
-        for number, members in enumerate(self._parts):
+        for number, members in enumerate(self.parts):
             yield self._kept[number] if number in self._kept else self._load(number, members)
 
+    def some(self, count: int | None) -> "Ensemble":
+        """So many of the members, spread evenly over folds and seeds; all of them for None."""
+        members = self.about["members"]
+        if count is None or count >= len(members):
+            return self
+        kept = np.linspace(0, len(members) - 1, count).round().astype(int) if count > 1 else [0]
+        return Ensemble(dict(self.about) | {"members": [members[n] for n in kept]}, self.results)
+
     @cached_property
-    def _parts(self) -> list[list[Mapping[str, Any]]]:
+    def parts(self) -> list[list[Mapping[str, Any]]]:
         """Members of each group: those of one seed where they share its networks, else each alone."""
         shared: dict[Any, list[Mapping[str, Any]]] = {}
         for number, member in enumerate(self.about["members"]):
@@ -219,7 +227,7 @@ class Ensemble:
     def _load(self, number: int, members: Sequence[Mapping[str, Any]]) -> Group:
         group = self._group(members).to(device()).eval().requires_grad_(False)
         size = sum(tensor.nbytes for tensor in [*group.parameters(), *group.buffers()])
-        if size * len(self._parts) <= KEPT:
+        if size * len(self.parts) <= KEPT:
             self._kept[number] = group
         return group
 

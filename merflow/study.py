@@ -543,6 +543,7 @@ class Study:
         own = {name: e[name] for name in ("system", "prep", "protocol", "seeds")}
         own |= {"experiment": experiment, "classes": self.classes(experiment), "micro": self.micro(experiment)}
         own["selection"] = _choice(e)["selection"]
+        own["refits"] = bool(e.get("network", {}).get("refit", False)) and experiment in self.clip_networks
         if experiment in self.clip_networks:
             given = plan(e["system"], e["network"])
             return own | {"macro": NO_MACRO, "networks": {}, "reads": {"kind": given["reads"], "side": given["side"]}}
@@ -561,6 +562,34 @@ class Study:
         """``ensemble.json`` of an experiment, and every file that it points to."""
         files = [model["file"] for model in self.model_files(experiment)] + self.ensemble_networks(experiment)
         return [f"{self.results}/{self.name}/experiments/{experiment}/ensemble.json", *files]
+
+    @property
+    def exported(self) -> list[str]:
+        """Experiments that ``snakemake export`` writes as ONNX."""
+        asked = self.config["export"]["experiments"]
+        if asked is None:
+            return [name for name in self.trained if name in self.config["experiments"]]
+        if unknown := [name for name in asked if name not in self.trained]:
+            raise ConfigError(
+                f"export.experiments: {unknown[0]!r} trains no network; there are: {', '.join(self.trained)}"
+            )
+        return list(asked)
+
+    def export_settings(self, experiment: str) -> dict[str, Any]:
+        """What :func:`merflow.export.export_onnx` is told of an experiment beside its files."""
+        e = self.experiments[experiment]
+        roles = dict.fromkeys(self.micro(experiment), "recognised")
+        if experiment in self.learned and e["macro"] != NO_MACRO:
+            roles.setdefault(e["macro"], "pre-training")
+        layouts = {name: self.config["datasets"][name]["layout"] for name in roles}
+        beside = [name for name in self.experiments if name not in self.config["experiments"]]
+        return {
+            "members": self.config["export"]["members"],
+            "preparation": self.config["preparations"][e["prep"]],
+            "datasets": [{"name": name, "layout": layouts[name], "role": role} for name, role in roles.items()],
+            "counts": self.class_counts(experiment),
+            "floors": [n for n in beside if self._comparison(self.experiments[n]) == self._comparison(e)],
+        }
 
     def ensemble_networks(self, experiment: str) -> list[str]:
         """Graphs of an experiment, and the weights that its folds share."""

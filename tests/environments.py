@@ -21,7 +21,7 @@ PROVIDERS = {"dlib": "dlib-bin"}
 CUDA = re.compile(r"(nvidia|cuda|triton)\b")
 """What torch from the package index brings for GPUs and names itself; its CPU build meets the same pins without."""
 BROUGHT = "# what these bring with them"
-WORK = ("vision", "flow", "learn", "report")
+WORK = ("vision", "flow", "learn", "report", "export")
 """The environments that rules name; `driver` is for Snakemake itself."""
 JOBS_ONLY = {"cv2", "sklearn", "torch"}
 """Modules that the library behind the Snakefile imports where a job opens a frame, draws a split or takes a device,

@@ -100,9 +100,7 @@ def frozen(results, name, folder, seeds):
     tables = [folder / f"{table}.csv" for table in ("predictions", "accuracy", "curves")]
     more = {"validation": folder / "validation.csv", "heads": folder / "heads.safetensors"}
     finetune(files, *tables, own, processes=len(seeds), **more)
-    networks = {
-        seed: [{"graph": results / f"graph{seed}.h5", "weights": weights(results, seed)}] for seed in seeds
-    }
+    networks = {seed: [{"graph": results / f"graph{seed}.h5", "weights": weights(results, seed)}] for seed in seeds}
     return reads_of(own), [{"file": folder / "heads.safetensors"}], networks
 
 

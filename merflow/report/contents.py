@@ -60,8 +60,15 @@ STAGES = {
     "evaluate": "Evaluate",
     "gather": "Gather tables",
     "differences": "Compare systems",
+    "ensemble": "Gather trained networks",
+    "calibration": "Calibrate",
+    "export": "Export as ONNX",
     "audit": "Audit for leakage",
     "figure": "Draw figures",
+    "spotting": "Measure the search of long videos",
+    "look": "Look through clips to be answered",
+    "answer": "Answer clips",
+    "prediction": "Write answers",
 }
 """Stages by the name of their folder of benchmarks, in the order that data flows."""
 IN_FOLD = {"prior": "Pairs", "finetune": "Fine-tuning"}

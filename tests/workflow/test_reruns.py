@@ -152,7 +152,11 @@ def test_a_flow_parameter_reruns_flow_and_after_and_no_alignment(study):
     assert {"people/s01", "people/s02", "people/s03"} < subjects(jobs)
 
 
-@pytest.mark.parametrize("module", ["flow", "graph", "losses", "metrics", "keyframes", "report/figures", "cache"])
+# The others show the same of another file; that hashes follow imports is in test_codehash.py.
+AND_SLOWLY = [pytest.param(name, marks=pytest.mark.slow) for name in ("flow", "metrics", "keyframes", "cache")]
+
+
+@pytest.mark.parametrize("module", ["graph", "losses", "report/figures", *AND_SLOWLY])
 def test_changing_a_library_module_reruns_the_rules_that_import_it(restored, module):
     """Rules whose scripts need the module start the reruns; what depends on those follows; nothing else."""
     folder, settings = restored

@@ -1,0 +1,21 @@
+"""Write the calibrated ensemble of one experiment as ONNX, with its check and its model card."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from merflow.export import export_onnx
+from merflow.job import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    tables = {name: Path(snakemake.input.get(name)) for name in ("metrics", "calibration")}
+    export_onnx(
+        Path(snakemake.input.ensemble),
+        [Path(cache) for cache in snakemake.input.caches],
+        snakemake.params.settings | tables,
+        model=Path(snakemake.output.model),
+        card=Path(snakemake.output.card),
+        check=Path(snakemake.output.check),
+    )
