@@ -228,13 +228,13 @@ class PlainGraphs(nn.Module):
         self.networks, self.pixels = nn.ModuleList(map(PlainSGCN, networks)), networks[0].order.numel()
         self.head = group.model.head if alone else PlainHeads(list(group.heads))
         self.alone = alone
-        self.register_buffer("mean", group.mean if alone else None)
-        self.register_buffer("divisor", group.divisor if alone else None)
+        self.register_buffer("centre_mean", group.mean if alone else None)
+        self.register_buffer("centre_divisor", group.divisor if alone else None)
 
     def forward(self, rows: Tensor) -> Tensor:
         """``[n, rows, pixels]`` to probabilities ``[members, n, classes]``."""
-        if self.mean is not None:
-            rows = (rows - self.mean) / self.divisor
+        if self.centre_mean is not None:
+            rows = (rows - self.centre_mean) / self.centre_divisor
         pieces = rows.flatten(0, 1).split(self.pixels, dim=1)
         features = torch.cat([one(piece) for piece in pieces for one in self.networks], dim=1)
         if self.alone:
@@ -250,12 +250,16 @@ class PlainClips(nn.Module):
         """The same network."""
         super().__init__()
         self.model, self.shape = group.model, group.shape
-        self.register_buffer("mean", group.mean)
-        self.register_buffer("divisor", group.divisor)
+        self.register_buffer("centre_mean", group.mean)
+        self.register_buffer("centre_divisor", group.divisor)
 
     def forward(self, rows: Tensor) -> Tensor:
         """``[n, rows, pixels]`` to probabilities ``[1, n, classes]``."""
-        return self.model(((rows - self.mean) / self.divisor).unflatten(2, self.shape[1:])).softmax(dim=1).unsqueeze(0)
+        return (
+            self.model(((rows - self.centre_mean) / self.centre_divisor).unflatten(2, self.shape[1:]))
+            .softmax(dim=1)
+            .unsqueeze(0)
+        )
 
 
 def plain(group: Group) -> nn.Module:
@@ -466,8 +470,8 @@ def export_onnx(
     if not max(differences.values()) <= LIMIT:
         told = ", ".join(f"{name} by {value:.2g}" for name, value in differences.items())
         raise MerflowError(
-            f"experiment {about['experiment']}: onnxruntime {version('onnxruntime')} and torch {version('torch')} differ "
-            f"over {clips} clips ({told}; limit {LIMIT:g}); nothing was exported. Please report it with these versions"
+            f"experiment {about['experiment']}: onnxruntime {version('onnxruntime')} and torch {version('torch')} "
+            f"differ over {clips} clips ({told}; limit {LIMIT:g}); nothing was exported. Please report it so"
         )
     with whole(model) as temporary:
         temporary.write_bytes(content)

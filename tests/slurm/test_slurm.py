@@ -1,7 +1,6 @@
 """profiles/slurm on a real SLURM of two nodes: the same predictions, memory that grows, nodes that die."""
 
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -81,16 +80,14 @@ def study(slurm, tmp_path_factory):
 
     The folds start with so little memory that SLURM kills them. Returns the folder, what the run said, SLURM's jobs.
     """
-    folder, local = (copy_repository(tmp_path_factory.mktemp(name)) for name in ("slurm", "local"))
+    folder = copy_repository(tmp_path_factory.mktemp("slurm"))
     people.draw(folder / "people", "micro", 3, 0, emotions=people.EMOTIONS[:2], frames=16)
     settings = people.config(folder, floors=[], network={"epochs": 5})
     settings["experiments"] = {"shallow": {"system": "ststnet", "micro": "people"}}
     del settings["datasets"]["posed"]
-    # The local run has a folder of its own, as it works while the other one waits.
-    run = start(slurm, folder, settings, starting_with(270, "train_clip_network"), tables("results"))
-    snakemake(local, *tables("results"), config=settings)
+    snakemake(folder, *tables("local"), config=settings | {"results": "local"})
+    run = start(slurm, folder, settings, starting_with(150, "train_clip_network"), tables("results"))
     said = finish(run, folder)
-    shutil.copytree(local / "results", folder / "local")
     return folder, said, [job | slurm.job(job["id"]) for job in slurm.jobs()]
 
 
@@ -114,7 +111,7 @@ def test_a_job_killed_for_memory_is_sent_again_with_more(study):
     assert len(folds) in (2, 3) and [job["state"] for job in folds[:-1]] == ["FAILED"] * (len(folds) - 1)
     assert folds[-1]["state"] == "COMPLETED"
     memory = [job["MinMemoryNode"] for job in folds]
-    assert memory == ["810M", "1620M", "3240M"][: len(folds)], "of three folds side by side"
+    assert memory == ["450M", "900M", "1800M"][: len(folds)], "of three folds side by side"
     (log,) = (folder / ".snakemake/slurm_logs").rglob(f"{folds[0]['id']}.log")
     assert "exceeded memory limit" in log.read_text()
     assert "exceeded memory limit" in said, "the user sees why"
