@@ -16,6 +16,7 @@ from merflow.files import check_writable
 from merflow.headline import headline
 from merflow.job import THREADS
 from merflow.models.registry import source as network_source
+from merflow.predict.plan import NAMED, Prediction
 from merflow.runs import Watcher, how_to_resume
 from merflow.study import Study
 
@@ -29,6 +30,7 @@ try:
         check_writable(config["results"])
     study = Study(config)
     study.check()
+    prediction = Prediction(study) if config["clips"] else None
 except MerflowError as error:
     raise WorkflowError(str(error)) from None
 os.environ[DEVICE] = config["device"]
@@ -96,6 +98,17 @@ include: "workflow/rules/audit.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/export.smk"
+include: "workflow/rules/predict.smk"
+
+
+rule predict:
+    input:
+        predicted,
+
+
+rule spotting:
+    input:
+        f"<results>/{study.name}/spotting.csv",
 
 
 onsuccess:

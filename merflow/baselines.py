@@ -6,6 +6,7 @@ the field (Liong et al.: Shallow triple stream three-dimensional CNN, FG 2019).
 """
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,20 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
+from merflow import streaming
 from merflow.clip_images import read_clip_images
 from merflow.errors import ConfigError
 from merflow.protocols import Fold, folds
 from merflow.splits import read_folds
+from merflow.stored import Some, Stored, portions
 from merflow.tables import ACCURACY_TRAIN, PREDICTIONS, write_table
 
 log = logging.getLogger(__name__)
 
+WHOLE = 2**23
+"""Bytes of training clips in float64 that are held in memory: some 440 clips, more than any published set has."""
+CLIPS_AT_ONCE = 256
+"""Clips that are standardised together where they stay on the disk."""
 C = 1e-3
 """Inverse strength of the penalty: weak enough to learn, strong for 2352 inputs and some hundred clips. Never tuned."""
 SYSTEMS = ("majority", "linear-svm", "softmax")
@@ -50,9 +57,9 @@ def run(
     if system not in SYSTEMS:
         raise ConfigError(f"system: {system!r} is no baseline; allowed: {', '.join(SYSTEMS)}")
     classes = list(settings["classes"])
-    data = read_clip_images(caches, classes, images=system != "majority", labels=settings.get("labels"))
+    data = read_clip_images(caches, classes, images=system != "majority", labels=settings.get("labels"), stored=True)
     label = np.array([classes.index(name) for name in data.label])
-    images = np.zeros((len(label), 0), np.float32) if data.images is None else data.images.reshape(len(label), -1)
+    images = data.images
     seeds = list(settings.get("seeds", [0]))
     parts: list[tuple[int, Fold]] = []
     for seed in seeds:
@@ -67,15 +74,15 @@ def run(
         alike.setdefault(np.union1d(fold.train, fold.validation).tobytes(), []).append(place)
     answers: dict[int, tuple[np.ndarray, float, int]] = {}
     for places in alike.values():
-        rows_known, known = parts[places[0]][1].without_test(images, label)
-        model = fit(system, rows_known, known, len(classes))
-        accuracy = float((model(rows_known).argmax(1) == known).mean())
-        tested = parts[places[0]][1].test
-        chances = model(images[tested])
+        first = parts[places[0]][1]
+        rows_known, known = first.without_test(np.arange(len(label)), label)
+        model = fit(system, _some(images, rows_known), known, len(classes))
+        accuracy = float((answer(model, _some(images, rows_known)).argmax(1) == known).mean())
+        chances = answer(model, _some(images, first.test))
         for place in places:
             seed, fold = parts[place]
-            again = fold.test.tobytes() == tested.tobytes()
-            answers[place] = chances if again else model(images[fold.test]), accuracy, len(known)
+            again = fold.test.tobytes() == first.test.tobytes()
+            answers[place] = chances if again else answer(model, _some(images, fold.test)), accuracy, len(known)
             log.info("seed %d, fold %s: %d clips train, %d are predicted", seed, fold.name, len(known), len(fold.test))
     rows, accuracies = [], []
     for number, (seed, fold) in enumerate(parts):
@@ -96,6 +103,23 @@ def run(
         accuracies.append(common | {"stage": "finetune", "accuracy": accuracy, "n": count})
     write_table(rows, predictions, PREDICTIONS)
     write_table(accuracies, accuracy_train, ACCURACY_TRAIN)
+
+
+def _some(images: Stored | None, places: np.ndarray) -> Some | np.ndarray:
+    """Some of the clips; without a number where nothing is read of them."""
+    return np.zeros((len(places), 0), np.float32) if images is None else Some(images, places)
+
+
+def _flat(images: Some | np.ndarray, places: np.ndarray | slice = slice(None)) -> np.ndarray:
+    """The clips at some places, float32 ``[places, d]``."""
+    found = images[places]
+    return found.reshape(len(found), -1)
+
+
+def answer(model: "Model", images: Some | np.ndarray) -> np.ndarray:
+    """Probabilities of each class, float64 ``[n, C]``; clips on the disk are read in portions."""
+    parts = portions(len(images), WHOLE // (8 * max(1, math.prod(images.shape[1:]))))
+    return np.concatenate([model(_flat(images, part)) for part in parts])
 
 
 class Model:
@@ -135,7 +159,7 @@ class Model:
         return result
 
 
-def fit(system: str, images: np.ndarray, label: np.ndarray, number: int) -> Model:
+def fit(system: str, images: np.ndarray | Some, label: np.ndarray, number: int) -> Model:
     """Train a baseline on the clips of one fold. No seed has a say.
 
     ``majority``: probabilities are the shares of the classes in training; equal shares go to the class that comes
@@ -145,11 +169,13 @@ def fit(system: str, images: np.ndarray, label: np.ndarray, number: int) -> Mode
     only, they answer that class.
 
     The hyperplanes of a linear SVM lie in the span of its training clips. Where these are fewer than the inputs, the
-    solver sees them along an orthonormal basis of that span: the same steps to rounding, a tenth of the time.
+    solver sees them along an orthonormal basis of that span: the same steps to rounding, a tenth of the time. More
+    clips than :data:`WHOLE` allows stay on the disk: :mod:`merflow.streaming` finds the same optimum, to the solvers'
+    tolerance.
 
     Args:
         system: one of :data:`SYSTEMS`.
-        images: float32 [n, d], training clips.
+        images: float32 [n, d] or [n, ...] on the disk, training clips.
         label: int [n], their classes.
         number: number of all classes.
     """
@@ -158,6 +184,15 @@ def fit(system: str, images: np.ndarray, label: np.ndarray, number: int) -> Mode
         model = Model(seen, number)
         model.prior[seen] = counts / counts.sum()
         return model
+    if isinstance(images, Some) and 8 * math.prod(images.shape) > WHOLE:
+        scaler = StandardScaler()
+        for part in portions(len(images), CLIPS_AT_ONCE):
+            scaler.partial_fit(_flat(images, part))
+        standardised = Stored(
+            row[None] for part in portions(len(images), CLIPS_AT_ONCE) for row in scaler.transform(_flat(images, part))
+        )
+        return Model(seen, number, scaler, streaming.fit(system, standardised, np.searchsorted(seen, label), C))
+    images = _flat(images)
     scaler = StandardScaler().fit(images)
     inputs, basis = scaler.transform(images), None
     if system == "softmax":

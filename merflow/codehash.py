@@ -3,7 +3,8 @@
 Snakemake's own code trigger sees the script file only. The hash goes into each rule's ``params``; nothing is listed by
 hand. It follows ``import`` and ``from`` statements wherever they stand (relative ones too), the ``__init__`` files of
 the packages on the way, modules that a registry names as text (``"merflow.models.sgcn:SGCN"``), and data files beside
-a module that are named as text (``"template.html.j2"``). Contents count, not times: touching a file changes nothing.
+a module that are named as text (``"template.html.j2"``), with the templates that those take in. Contents count, not
+times: touching a file changes nothing.
 """
 
 import ast
@@ -14,6 +15,8 @@ from hashlib import sha256
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
+TEMPLATE = ".j2"
+TAKES = re.compile(r"{%-?\s*(?:include|import|from|extends)\s+[\"']([^\"']+)")
 REGISTERED = re.compile(r"merflow(\.\w+)+(:\w+)?")
 
 
@@ -33,7 +36,7 @@ def needed(script: str | Path) -> list[Path]:
         for file in _direct(waiting.pop().resolve()):
             if file not in found:
                 found.add(file)
-                if file.suffix == ".py":
+                if file.suffix in (".py", TEMPLATE):
                     waiting.append(file)
     return sorted(found)
 
@@ -58,6 +61,8 @@ def _tree(file: Path) -> ast.AST:
 @cache
 def _direct(file: Path) -> frozenset[Path]:
     """Files that ``file`` needs itself."""
+    if file.suffix == TEMPLATE:
+        return frozenset(_parts(file))
     inside = PACKAGE in file.parents
     found: set[Path] = set()
     for node in ast.walk(_tree(file)):
@@ -77,6 +82,13 @@ def _direct(file: Path) -> frozenset[Path]:
             elif re.fullmatch(r"[\w-]+(\.\w+)+", node.value) and (file.parent / node.value).is_file():
                 found.add(file.parent / node.value)
     return frozenset(found - {file})
+
+
+def _parts(template: Path) -> Iterator[Path]:
+    """What a template takes in, by names that are relative to the folder of the first one."""
+    folders = [folder for folder in template.parents if PACKAGE in (folder, *folder.parents)]
+    for name in TAKES.findall(template.read_text(encoding="utf-8")):
+        yield from (folder / name for folder in folders if (folder / name).is_file())
 
 
 def _module(name: str) -> Iterator[Path]:

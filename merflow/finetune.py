@@ -3,26 +3,37 @@
 import ctypes
 import itertools
 import logging
+import math
 import multiprocessing
 import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import h5py
 import numpy as np
 
 from merflow.clips import database
 from merflow.errors import ConfigError, InputError
 from merflow.hdf5 import open_h5
-from merflow.heads import Course, Lesson, SavedHead, TrainedHead, probabilities, save_heads, train_heads
+from merflow.heads import (
+    Course,
+    Lesson,
+    SavedHead,
+    TrainedHead,
+    frame_of,
+    probabilities,
+    save_heads,
+    train_heads,
+)
 from merflow.protocols import Fold, folds
 from merflow.selection import candidates, choose, trained_parts
 from merflow.splits import read_folds
-from merflow.stored import Stored
+from merflow.stored import Some, Stored
 from merflow.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, write_table
 from merflow.training import class_numbers
 from merflow.variants import label, varied
@@ -30,8 +41,10 @@ from merflow.variants import label, varied
 log = logging.getLogger(__name__)
 
 
-LESSONS_AT_ONCE = 2**28
-"""Bytes of training rows that are held at a time, but at least one repeat."""
+LESSONS_AT_ONCE = 2**26
+"""Bytes of rows of the folds that train together, but at least one fold."""
+CLIPS_AT_ONCE = 64
+"""Clips whose features are read and fused together."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +53,7 @@ class Samples:
 
     Attributes:
         clips: per clip ``dataset``, ``subject``, ``clip`` and ``truth``, for the table of predictions.
-        rows: float32 ``[clips, rows, features]``, X^in of Eq. 5; of networks on clips, their images on the disk.
+        rows: float32 ``[clips, rows, features]``, X^in of Eq. 5; of networks on clips, their images. On the disk.
         branch: int64 ``[rows]``: rows with the same number share their standardisation.
         labels: int64 ``[clips]``.
         classes: class names.
@@ -186,7 +199,9 @@ def answer(tasks: Sequence[Task]) -> list[list[Answers]]:
         parts = trained_parts(folds_of(samples, task.settings, seed), task.settings)
         repeat = _Repeat(number, task, seed, samples, parts)
         log.info("repeat %d: %d clips, %d folds, %s", seed, len(samples.clips), len(repeat.folds), samples.rows.shape)
-        if waiting and (repeat.alike() != waiting[0].alike() or sum(r.size for r in waiting) > LESSONS_AT_ONCE):
+        if waiting and (
+            repeat.alike() != waiting[0].alike() or sum(r.size for r in [*waiting, repeat]) > LESSONS_AT_ONCE
+        ):
             done += _answer(waiting, answers)
             log.info("%d of %d repeats in %.0f s", done, total, time.monotonic() - start)
             waiting = []
@@ -206,8 +221,12 @@ class _Repeat(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes of its training rows."""
-        return self.samples.rows.nbytes * len(self.folds)
+        """Bytes of the rows of all its folds."""
+        return sum(map(self.size_of, self.folds))
+
+    def size_of(self, fold: Fold) -> int:
+        """Bytes of the rows that a fold learns from."""
+        return 4 * math.prod(self.samples.rows.shape[1:]) * (len(fold.train) + len(fold.validation))
 
     def alike(self) -> tuple[list[str], Mapping[str, Any], bool]:
         """What repeats that train together have in common."""
@@ -226,31 +245,52 @@ class _Trained(NamedTuple):
 def _answer(repeats: Sequence[_Repeat], answers: Sequence[Sequence[Answers]]) -> int:
     """Train and test the heads of some repeats, and add what they answer; the number of repeats."""
     *_, nested = repeats[0].alike()
-    for repeat, trained in zip(repeats, map(_chosen, repeats) if nested else _given(repeats), strict=True):
-        names = {"experiment": repeat.task.settings["experiment"], "repeat": repeat.seed}
-        for fold, own, heads, chosen in trained:
-            known, chances = probabilities(heads, own.rows), probabilities(heads, repeat.samples.rows[fold.test])
-            keep = repeat.task.keep
-            held = probabilities(heads, own.held_rows) if keep and len(own.held_rows) else None
-            for place, head in enumerate(heads):
-                curve = head.training.curve
-                learnt = known[place], own.labels
-                asked = (fold.validation, held[place]) if held else None
-                found = fold_answers(repeat.samples, fold, chances[place], learnt, curve, names, chosen, asked)
-                if keep:
-                    found.heads.append(SavedHead.of(head, repeat.samples.branch, repeat.seed, fold.name))
-                for rows, more in zip(answers[repeat.number][place], found, strict=True):
-                    rows.extend(more)
-                log.info(
-                    "repeat %d: fold %s, epoch %d kept, training accuracy %.1f %%",
-                    *(repeat.seed, fold.name, head.training.epoch, 100 * found.accuracy_train[0]["accuracy"]),
-                )
+    if nested:
+        for repeat in repeats:
+            _add(repeat, _chosen(repeat), answers)
+    else:
+        for repeat, trained in _given(repeats):
+            _add(repeat, [_answered(repeat, one) for one in trained], answers)
     return len(repeats)
 
 
-def _given(repeats: Sequence[_Repeat]) -> Iterator[list[_Trained]]:
-    """The heads of repeats whose settings are given, all side by side."""
+def _add(repeat: _Repeat, found: Iterable[Sequence[Answers]], answers: Sequence[Sequence[Answers]]) -> None:
+    """Add what the heads of some folds answered, for each loss, to what those before them did."""
+    for fold in found:
+        for own, more in zip(answers[repeat.number], fold, strict=True):
+            for rows, new in zip(own, more, strict=True):
+                rows.extend(new)
+
+
+def _answered(repeat: _Repeat, trained: _Trained) -> list[Answers]:
+    """What the heads of one fold answer, for each loss."""
+    fold, own, heads, chosen = trained
+    samples, names = repeat.samples, {"experiment": repeat.task.settings["experiment"], "repeat": repeat.seed}
+    known, chances = probabilities(heads, own.rows), probabilities(heads, samples.rows[fold.test])
+    keep = repeat.task.keep
+    held = probabilities(heads, own.held_rows) if keep and len(own.held_rows) else None
+    found = []
+    for place, head in enumerate(heads):
+        learnt, asked = (known[place], own.labels), (fold.validation, held[place]) if held else None
+        found.append(fold_answers(samples, fold, chances[place], learnt, head.training.curve, names, chosen, asked))
+        if keep:
+            found[-1].heads.append(SavedHead.of(head, samples.branch, repeat.seed, fold.name))
+        log.info(
+            "repeat %d: fold %s, epoch %d kept, training accuracy %.1f %%",
+            *(repeat.seed, fold.name, head.training.epoch, 100 * found[-1].accuracy_train[0]["accuracy"]),
+        )
+    return found
+
+
+def _given(repeats: Sequence[_Repeat]) -> Iterator[tuple[_Repeat, list[_Trained]]]:
+    """The heads of repeats whose settings are given, all side by side; of a large one, some folds at a time."""
     classes, head_settings, _ = repeats[0].alike()
+    if len(repeats) == 1:
+        (repeat,) = repeats
+        seeds = [(repeat.seed, place) for place in range(len(repeat.folds))]
+        for trained in _in_groups(repeat, repeat.folds, seeds, repeat.task.losses, head_settings):
+            yield repeat, trained
+        return
     courses = [
         Course(
             [lesson(repeat.samples, fold, (repeat.seed, place)) for place, fold in enumerate(repeat.folds)],
@@ -261,41 +301,66 @@ def _given(repeats: Sequence[_Repeat]) -> Iterator[list[_Trained]]:
     ]
     found = train_heads(courses, len(classes), head_settings)
     for repeat, course, trained in zip(repeats, courses, found, strict=True):
-        yield [_Trained(*one, {}) for one in zip(repeat.folds, course.lessons, trained, strict=True)]
+        yield repeat, [_Trained(*one, {}) for one in zip(repeat.folds, course.lessons, trained, strict=True)]
 
 
-def _chosen(repeat: _Repeat) -> list[_Trained]:
-    """The heads of a repeat, those of each fold with the settings that were chosen inside it."""
+def _in_groups(
+    repeat: _Repeat,
+    folds: Sequence[Fold],
+    seeds: Sequence[tuple[int, ...]],
+    losses: Sequence[Mapping[str, Any]],
+    head_settings: Mapping[str, Any],
+) -> Iterator[list[_Trained]]:
+    """The heads of some folds of a repeat, as many folds at a time as :data:`LESSONS_AT_ONCE` allows."""
+    samples, groups, size = repeat.samples, [], math.inf
+    for place, fold in enumerate(folds):
+        size += repeat.size_of(fold)
+        if size > LESSONS_AT_ONCE:
+            groups.append([])
+            size = repeat.size_of(fold)
+        groups[-1].append(place)
+    # A head has the same bits in every group, as its sizes are those of all folds.
+    every = (lesson(samples, fold, seed) for fold, seed in zip(folds, seeds, strict=True))
+    frame = frame_of(every, samples.branch, head_settings) if len(groups) > 1 else None
+    for group in groups:
+        lessons = [lesson(samples, folds[place], seeds[place]) for place in group]
+        (found,) = train_heads([Course(lessons, samples.branch, losses, frame)], len(samples.classes), head_settings)
+        yield [_Trained(*one, {}) for one in zip([folds[place] for place in group], lessons, found, strict=True)]
+
+
+def _chosen(repeat: _Repeat) -> list[list[Answers]]:
+    """What the heads of a repeat answer, those of each fold with the settings that were chosen inside it."""
     samples, settings = repeat.samples, repeat.task.settings | {"loss": repeat.task.losses[0]}
     seeds = [(repeat.seed, place) for place in range(len(repeat.folds))]
 
     def heads(
         folds: Sequence[Fold], own_seeds: Sequence[tuple[int, ...]], own: Mapping[str, Any]
     ) -> Iterator[_Trained]:
-        at_once = max(1, LESSONS_AT_ONCE // samples.rows.nbytes)
-        for begin in range(0, len(folds), at_once):
-            some = slice(begin, begin + at_once)
-            lessons = [lesson(samples, fold, seed) for fold, seed in zip(folds[some], own_seeds[some], strict=True)]
-            (found,) = train_heads([Course(lessons, samples.branch, [own["loss"]])], len(samples.classes), own["head"])
-            yield from (_Trained(*one, {}) for one in zip(folds[some], lessons, found, strict=True))
+        for group in _in_groups(repeat, folds, own_seeds, [own["loss"]], own["head"]):
+            yield from group
 
     def inner(folds: Sequence[Fold], own_seeds: Sequence[tuple[int, ...]], own: Mapping[str, Any]) -> list[np.ndarray]:
         return [one.heads[0].probabilities(samples.rows[one.fold.test]) for one in heads(folds, own_seeds, own)]
 
     share = settings["head"]["validation"]
     chosen = choose(repeat.folds, seeds, samples.subjects, samples.labels, settings, share, inner)
-    trained: dict[int, _Trained] = {}
+    found: dict[int, list[Answers]] = {}
     for option in candidates(settings["grid"]):
         places = [place for place, own in enumerate(chosen) if own == option]
         some = heads([repeat.folds[n] for n in places], [seeds[n] for n in places], varied(settings, option))
-        trained |= {place: one._replace(chosen=option) for place, one in zip(places, some, strict=True)}
-    return [trained[place] for place in range(len(repeat.folds))]
+        for place, one in zip(places, some, strict=True):
+            found[place] = _answered(repeat, one._replace(chosen=option))
+    return [found[place] for place in range(len(repeat.folds))]
 
 
 def lesson(samples: Samples, fold: Fold, seed: tuple[int, ...]) -> Lesson:
     """What the heads of a fold learn from: neither rows nor labels of its test clips."""
     labels, held_labels = fold.training_labels(samples.labels)
-    return Lesson(samples.rows[fold.train], labels, samples.rows[fold.validation], held_labels, seed)
+
+    def rows(places: np.ndarray) -> np.ndarray | Some:
+        return Some(samples.rows, places) if isinstance(samples.rows, Stored) else samples.rows[places]
+
+    return Lesson(rows(fold.train), labels, rows(fold.validation), held_labels, seed)
 
 
 def folds_of(samples: Samples, settings: Mapping[str, Any], seed: int) -> list[Fold]:
@@ -376,10 +441,12 @@ def load_samples(datasets: Sequence[Sequence[Path]], settings: Mapping[str, Any]
     Raises:
         InputError: files do not belong together, or lack what the branches need.
     """
-    loaded = []
+    loaded, features = [], []
     for number, files in enumerate(datasets):
         name = settings["datasets"][number] if settings.get("datasets") else None
-        loaded.append(_load_dataset(files, name, settings))
+        samples, clips = _load_dataset(files, name, settings)
+        loaded.append(samples)
+        features.append(clips)
     classes = loaded[0].classes
     for files, samples in zip(datasets, loaded, strict=True):
         if samples.classes != classes:
@@ -391,44 +458,46 @@ def load_samples(datasets: Sequence[Sequence[Path]], settings: Mapping[str, Any]
             )
     return Samples(
         clips=[clip for samples in loaded for clip in samples.clips],
-        rows=np.concatenate([samples.rows for samples in loaded]),
+        rows=Stored(itertools.chain.from_iterable(features)),
         branch=loaded[0].branch,
         labels=np.concatenate([samples.labels for samples in loaded]),
         classes=classes,
     )
 
 
-def _load_dataset(files: Sequence[Path], name: str | None, settings: Mapping[str, Any]) -> Samples:
-    """The samples of one dataset: the features of its networks side by side (Eq. 4), then the branches fused."""
-    networks: dict[str, list[np.ndarray]] = {branch: [] for branch in settings["branches"]}
+def _load_dataset(
+    files: Sequence[Path], name: str | None, settings: Mapping[str, Any]
+) -> tuple[Samples, Iterator[np.ndarray]]:
+    """The samples of one dataset, but for their rows, of which they show the shape alone; and the rows of each clip."""
+    shapes: dict[str, list[tuple[int, ...]]] = {branch: [] for branch in settings["branches"]}
     clips = None
     for path in files:
-        try:
-            with open_h5(path) as file:
-                labels = file["label"].asstr()[:]
-                table = [(str(c), str(s)) for c, s in zip(file["clip"].asstr(), file["subject"].asstr(), strict=True)]
-                classes = list(settings.get("classes") or map(str, file.attrs["classes"]))
-                name = name or str(file.attrs["dataset"])
-                repeats = int(file.attrs["rows_per_flow"])
-                own = settings.get("labels", {}).get(name)
-                labels = labels if own is None else np.array([own.get(clip, "") for clip, _ in table], dtype=object)
-                kept = np.flatnonzero(np.isin(labels, classes) if settings.get("classes") else labels != "")
-                for branch, parts in networks.items():
-                    parts.append(file[branch][:][kept])
-        except (OSError, KeyError) as error:
-            raise InputError(f"{path} is not a feature file of merflow: {error}; delete it and run again") from error
+        with _feature_file(path) as file:
+            labels = file["label"].asstr()[:]
+            table = [(str(c), str(s)) for c, s in zip(file["clip"].asstr(), file["subject"].asstr(), strict=True)]
+            classes = list(settings.get("classes") or map(str, file.attrs["classes"]))
+            name = name or str(file.attrs["dataset"])
+            repeats = int(file.attrs["rows_per_flow"])
+            own = settings.get("labels", {}).get(name)
+            labels = labels if own is None else np.array([own.get(clip, "") for clip, _ in table], dtype=object)
+            kept = np.flatnonzero(np.isin(labels, classes) if settings.get("classes") else labels != "")
+            for branch, parts in shapes.items():
+                parts.append(file[branch].shape[1:])
         if clips is not None and table != clips:
             raise InputError(f"{path} holds other clips than {files[0]}; delete both and run again")
         clips = table
     if not len(kept):
         raise InputError(f"{files[0]} holds no labelled clip")
-    for branch, parts in networks.items():
-        if not parts[0].shape[1]:
+    for branch, parts in shapes.items():
+        if not parts[0][0]:
             raise InputError(f"{files[0]} has no {branch} features; leave {branch} out of `branches`")
-    branches = {branch: np.concatenate(parts, axis=2) for branch, parts in networks.items()}
-    rows, branch = fuse(branches, settings["fusion"], repeats)
+    nothing = {
+        branch: np.concatenate([np.zeros((0, *shape), np.float32) for shape in parts], axis=2)
+        for branch, parts in shapes.items()
+    }
+    rows, branch = fuse(nothing, settings["fusion"], repeats)
     labels = labels[kept]
-    return Samples(
+    samples = Samples(
         clips=[
             {
                 "dataset": database(clips[place][1], name),
@@ -443,6 +512,37 @@ def _load_dataset(files: Sequence[Path], name: str | None, settings: Mapping[str
         labels=class_numbers(labels, classes, files[0]),
         classes=classes,
     )
+    return samples, _fused(files, kept, settings, repeats)
+
+
+def _fused(files: Sequence[Path], kept: np.ndarray, settings: Mapping[str, Any], repeats: int) -> Iterator[np.ndarray]:
+    """Rows ``[rows, features]`` of the clips at the places ``kept``, rising: the features of the networks side by side
+    (Eq. 4), then the branches fused.
+    """
+    for first in range(0, len(kept), CLIPS_AT_ONCE):
+        places = kept[first : first + CLIPS_AT_ONCE]
+        networks: dict[str, list[np.ndarray]] = {branch: [] for branch in settings["branches"]}
+        for path in files:
+            with _feature_file(path) as file:
+                for branch, parts in networks.items():
+                    parts.append(file[branch][places[0] : places[-1] + 1][places - places[0]])
+        yield from fuse(
+            {branch: np.concatenate(parts, axis=2) for branch, parts in networks.items()}, settings["fusion"], repeats
+        )[0]
+
+
+@contextmanager
+def _feature_file(path: Path) -> Iterator[h5py.File]:
+    """A feature file, open.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        with open_h5(path) as file:
+            yield file
+    except (OSError, KeyError) as error:
+        raise InputError(f"{path} is not a feature file of merflow: {error}; delete it and run again") from error
 
 
 def fuse(branches: Mapping[str, np.ndarray], fusion: str, rows_per_flow: int = 1) -> tuple[np.ndarray, np.ndarray]:

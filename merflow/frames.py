@@ -13,6 +13,8 @@ from merflow.pictures import check_size, read_picture
 
 IMAGES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
+FPS_OF_IMAGES = 200.0
+"""Frames per second of images where nobody says them: high-speed cameras leave images."""
 VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
 
 

@@ -215,18 +215,11 @@ def pq_adjacency(
         ConfigError: no graph can be built from these numbers.
     """
     _check(side, p, q, threshold, sigma)
-    offsets = candidate_offsets(threshold)
+    offsets, _, near, drawn = chosen_neighbours(side, p, q, threshold, seed)
     row, column = np.divmod(np.arange(side * side), side)
     rows = row[:, None] + offsets[:, 0]
     columns = column[:, None] + offsets[:, 1]
-    candidate = (rows >= 0) & (rows < side) & (columns >= 0) & (columns < side)
-    # Offsets are sorted by distance, so the p nearest are the first p that lie inside the image.
-    chosen = candidate & (np.cumsum(candidate, axis=1) <= p)
-    if q:
-        left = candidate & ~chosen
-        lots = np.where(left, np.random.default_rng(seed).random(left.shape), np.inf)
-        drawn = np.argsort(lots, axis=1, kind="stable")[:, :q]
-        chosen |= left & _mask(drawn, left.shape)
+    chosen = near | drawn
     source, step = np.nonzero(chosen)
     squared = (offsets**2).sum(axis=1)
     if sigma == "neighbours":
@@ -241,6 +234,31 @@ def pq_adjacency(
     adjacency = directed.maximum(directed.T).tocsr()
     adjacency.sort_indices()
     return adjacency
+
+
+def chosen_neighbours(
+    side: int, p: int, q: int, threshold: float, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What each node of :func:`pq_adjacency` chooses (Algorithm 1), before the links lose their direction.
+
+    Returns:
+        ``offsets`` of :func:`candidate_offsets`, and three masks, bool ``[side**2, candidates]``: the ``candidates``
+        inside the image, the p ``near`` ones, and the q ``drawn`` ones.
+    """
+    offsets = candidate_offsets(threshold)
+    row, column = np.divmod(np.arange(side * side), side)
+    rows = row[:, None] + offsets[:, 0]
+    columns = column[:, None] + offsets[:, 1]
+    candidate = (rows >= 0) & (rows < side) & (columns >= 0) & (columns < side)
+    # Offsets are sorted by distance, so the p nearest are the first p that lie inside the image.
+    near = candidate & (np.cumsum(candidate, axis=1) <= p)
+    drawn = np.zeros_like(near)
+    if q:
+        left = candidate & ~near
+        lots = np.where(left, np.random.default_rng(seed).random(left.shape), np.inf)
+        first = np.argsort(lots, axis=1, kind="stable")[:, :q]
+        drawn = left & _mask(first, left.shape)
+    return offsets, candidate, near, drawn
 
 
 def _mask(positions: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

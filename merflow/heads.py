@@ -9,7 +9,7 @@ it alone; a head that has finished leaves, and the others go on.
 import copy
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from torch.optim.adam import adam
 
 from merflow.errors import ConfigError, InputError
 from merflow.losses import StackedLoss
+from merflow.stored import Some, portions
 from merflow.training import Schedule, Training, repeatable
 from merflow.weights import read_weights, write_weights
 
@@ -32,6 +33,14 @@ TOGETHER = 2**21
 """Weights of the heads that march together; with gradients and Adam's averages four times that."""
 ENOUGH = 8
 """So many heads of one lesson march by themselves."""
+IN_MEMORY = 2**26
+"""Bytes of rows of a lesson that are read into memory. With more they stay on the disk, and each step reads its own."""
+READ_WHOLE = 2**23
+"""Bytes of rows that are read at once to standardise a lesson: a little faster than row by row."""
+ROWS_AT_ONCE = 1024
+"""Rows that are standardised and judged together, where a lesson stays on the disk or its clips are answered."""
+DRAWN = 2**22
+"""Numbers of dropout that are drawn ahead, but at least those of one step."""
 VECTOR = 16
 """float32 in the widest vector register of a processor."""
 ADAM = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "amsgrad": False, "maximize": False, "fused": True}
@@ -79,14 +88,13 @@ class Standard:
     speaks: np.ndarray
 
     @classmethod
-    def of(cls, rows: np.ndarray, branch: np.ndarray) -> "Standard":
+    def of(cls, rows: np.ndarray | Some, branch: np.ndarray) -> "Standard":
         """Of training rows ``[clips, rows, features]``; rows with the same number in ``branch`` share it."""
         mean, scale = np.empty(rows.shape[1:], np.float32), np.empty(rows.shape[1:], np.float32)
         speaks = np.zeros(rows.shape[2], bool)
         for number in np.unique(branch):
-            own = rows[:, branch == number]
-            deviation = own.std(axis=(0, 1))
-            mean[branch == number] = own.mean(axis=(0, 1))
+            middle, deviation = _moments(rows, branch == number)
+            mean[branch == number] = middle
             floor = LEAST_SCALE * float(np.sqrt(np.mean(deviation**2)))
             scale[branch == number] = np.maximum(deviation, floor) if floor > 1e-6 else 1
             speaks |= deviation > 0
@@ -97,22 +105,48 @@ class Standard:
         return (rows[..., features] - self.mean[:, features]) / self.scale[:, features]
 
 
+def _moments(rows: np.ndarray | Some, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of each feature, float32 ``[features]``, over the chosen rows of all clips."""
+    if isinstance(rows, np.ndarray):
+        own = rows[:, chosen]
+        return own.mean(axis=(0, 1)), own.std(axis=(0, 1))
+    # The sums of numpy, in its order: row by row, the first row of all clips first.
+    count = len(rows) * int(chosen.sum())
+
+    def summed(term: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        total = np.zeros((0, rows.shape[2]), np.float32)
+        for row in np.flatnonzero(chosen):
+            for part in portions(len(rows), ROWS_AT_ONCE):
+                own = rows.rows(part, np.full(len(part), row))
+                total = np.add.reduce(np.concatenate([total, term(own)]), axis=0, keepdims=True)
+        return (total[0] / count).astype(np.float32)
+
+    mean = summed(lambda own: own)
+    return mean, np.sqrt(summed(lambda own: np.square(own - mean)))
+
+
 class Lesson(NamedTuple):
     """What the heads of one fold learn from.
 
     Attributes:
-        rows: float32 ``[clips, rows, features]`` of the clips that train; they alone set the standardisation.
+        rows: float32 ``[clips, rows, features]`` of the clips that train, in memory or on the disk; they alone set the
+            standardisation.
         labels: int64 ``[clips]``.
         held_rows: the same of the clips that choose the epoch; may be empty.
         held_labels: their classes.
         seed: seed of weights, batches and dropout.
     """
 
-    rows: np.ndarray
+    rows: np.ndarray | Some
     labels: np.ndarray
-    held_rows: np.ndarray
+    held_rows: np.ndarray | Some
     held_labels: np.ndarray
     seed: tuple[int, ...]
+
+    @property
+    def stays(self) -> bool:
+        """Whether its rows stay on the disk while heads learn from them."""
+        return isinstance(self.rows, Some) and self.rows.nbytes + self.held_rows.nbytes > IN_MEMORY
 
 
 class Course(NamedTuple):
@@ -122,11 +156,13 @@ class Course(NamedTuple):
         lessons: of equal rows and features.
         branch: int64 ``[rows]``: rows of a clip with the same number share their standardisation.
         losses: settings of each loss, as of :func:`merflow.losses.make_loss`.
+        frame: of a course that is taught in parts, what :func:`frame_of` says of all of its lessons.
     """
 
     lessons: Sequence[Lesson]
     branch: np.ndarray
     losses: Sequence[Mapping[str, Any]]
+    frame: "Frame | None" = None
 
 
 @dataclass(frozen=True)
@@ -143,18 +179,22 @@ class TrainedHead:
     standard: Standard
     training: Training
 
-    def probabilities(self, rows: np.ndarray) -> np.ndarray:
+    def probabilities(self, rows: np.ndarray | Some) -> np.ndarray:
         """A clip's answer: the mean probability over its rows, float64 ``[clips, classes]``."""
         return probabilities([self], rows)[0]
 
 
 @torch.no_grad()
-def probabilities(heads: Sequence[TrainedHead], rows: np.ndarray) -> list[np.ndarray]:
+def probabilities(heads: Sequence[TrainedHead], rows: np.ndarray | Some) -> list[np.ndarray]:
     """:meth:`TrainedHead.probabilities` of heads of one fold, which share their standardisation."""
-    x = _flat(heads[0].standard.of_some(rows))
+    found: list[list[np.ndarray]] = [[] for _ in heads]
     with repeatable(0):
-        scores = [one.head.eval()(x).double().softmax(dim=1) for one in heads]
-    return [one.reshape(*rows.shape[:2], one.shape[-1]).mean(dim=1).numpy() for one in scores]
+        for part in portions(len(rows), ROWS_AT_ONCE // rows.shape[1]):
+            x = _flat(heads[0].standard.of_some(rows[part]))
+            for one, own in zip(heads, found, strict=True):
+                scores = one.head.eval()(x).double().softmax(dim=1)
+                own.append(scores.reshape(len(part), rows.shape[1], scores.shape[-1]).mean(dim=1).numpy())
+    return [np.concatenate(own) for own in found]
 
 
 class SavedHead(NamedTuple):
@@ -253,8 +293,18 @@ def train_heads(courses: Sequence[Course], classes: int, settings: Mapping[str, 
     Raises:
         ConfigError: a loss is wrong, or no longer finite.
     """
-    standards = [[Standard.of(lesson.rows, course.branch) for lesson in course.lessons] for course in courses]
-    frames = [_Frame.of(course.lessons, own, settings) for course, own in zip(courses, standards, strict=True)]
+    standards = [[_standard(lesson, course.branch) for lesson in course.lessons] for course in courses]
+    frames = [
+        course.frame
+        or Frame.of(
+            len(course.branch),
+            [standard.speaks for standard in own],
+            [len(lesson.labels) for lesson in course.lessons],
+            [len(lesson.held_labels) for lesson in course.lessons],
+            settings,
+        )
+        for course, own in zip(courses, standards, strict=True)
+    ]
     trained: dict[tuple[int, int, int], TrainedHead] = {}
     for company in _companies(courses, frames, classes, settings):
         places = list(dict.fromkeys((course, lesson) for course, lesson, _ in company))
@@ -271,19 +321,31 @@ def train_heads(courses: Sequence[Course], classes: int, settings: Mapping[str, 
     ]
 
 
+def frame_of(lessons: Iterable[Lesson], branch: np.ndarray, settings: Mapping[str, Any]) -> "Frame":
+    """The sizes of a course, for one that is taught in parts; its lessons are gone through one by one."""
+    known = [(_standard(one, branch).speaks, len(one.labels), len(one.held_labels)) for one in lessons]
+    return Frame.of(len(branch), *zip(*known, strict=True), settings)
+
+
+def _standard(lesson: Lesson, branch: np.ndarray) -> Standard:
+    """The standardisation that a lesson's rows set."""
+    return Standard.of(lesson.rows[:] if lesson.rows.nbytes <= READ_WHOLE else lesson.rows, branch)
+
+
 def _companies(
-    courses: Sequence[Course], frames: Sequence["_Frame"], classes: int, settings: Mapping[str, Any]
+    courses: Sequence[Course], frames: Sequence["Frame"], classes: int, settings: Mapping[str, Any]
 ) -> Iterator[list[tuple[int, int, int]]]:
     """Heads that march together, as (course, lesson, loss): of one lesson, or of many of equal sizes.
 
-    Heads of one lesson share their batches, so that nothing is copied; those of several have batches of their own.
+    Heads of one lesson share their batches, so that nothing is copied; those of several have batches of their own. A
+    lesson whose rows stay on the disk is taught by itself.
     """
     groups: dict[tuple[int, ...], list[tuple[int, int, int]]] = {}
     for number, (course, frame) in enumerate(zip(courses, frames, strict=True)):
         for place, lesson in enumerate(course.lessons):
             heads = [(number, place, which) for which in range(len(course.losses))]
             steps = math.ceil(len(lesson.labels) * lesson.rows.shape[1] / settings["batch"])
-            alone = (number, place) if len(heads) >= ENOUGH else ()
+            alone = (number, place) if len(heads) >= ENOUGH or lesson.stays else ()
             groups.setdefault((len(frame.spoken), frame.batch, frame.held, steps, *alone), []).extend(heads)
     for (width, *_), group in groups.items():
         most = max(1, TOGETHER // ((width + classes + 1) * settings["hidden"] + classes))
@@ -293,7 +355,7 @@ def _companies(
 
 
 @dataclass(frozen=True)
-class _Frame:
+class Frame:
     """Sizes of a course, so that the bits of a head do not depend on who marches beside it.
 
     They are whole vectors of a processor: what is left over at the end of an array is rounded in another way.
@@ -312,16 +374,28 @@ class _Frame:
     held: int
 
     @classmethod
-    def of(cls, lessons: Sequence[Lesson], standards: Sequence[Standard], settings: Mapping[str, Any]) -> "_Frame":
-        """The sizes for the lessons of a course. With weight decay, silent features have a gradient too: all speak."""
-        speaks = np.any([standard.speaks for standard in standards], axis=0) | (settings["weight_decay"] > 0)
+    def of(
+        cls,
+        each: int,
+        spoken: Sequence[np.ndarray],
+        taught: Sequence[int],
+        held: Sequence[int],
+        settings: Mapping[str, Any],
+    ) -> "Frame":
+        """The sizes for the lessons of a course. With weight decay, silent features have a gradient too: all speak.
+
+        Args:
+            each: rows of a clip.
+            spoken: of each lesson, which features speak (:class:`Standard`).
+            taught: of each lesson, clips that train.
+            held: of each lesson, clips that are held.
+            settings: of the heads.
+        """
+        speaks = np.any(spoken, axis=0) | (settings["weight_decay"] > 0)
         order = np.argsort(~speaks, kind="stable")
         count = min(_whole(int(speaks.sum()), 8 * VECTOR), len(order))
-        each = lessons[0].rows.shape[1]
-        taught = each * max(len(lesson.labels) for lesson in lessons)
-        held = each * max(len(lesson.held_labels) for lesson in lessons)
-        batch = _whole(min(settings["batch"], taught))
-        return cls(np.sort(order[:count]), np.sort(order[count:]), batch, _whole(held))
+        batch = _whole(min(settings["batch"], each * max(taught)))
+        return cls(np.sort(order[:count]), np.sort(order[count:]), batch, _whole(each * max(held)))
 
 
 def _whole(size: int, unit: int = VECTOR) -> int:
@@ -334,34 +408,66 @@ class _Pupil(NamedTuple):
 
     lesson: Lesson
     standard: Standard
-    frame: _Frame
+    frame: Frame
+
+
+class _OnDisk:
+    """The rows of a lesson on the disk, standardised when they are read."""
+
+    def __init__(self, rows: Some, standard: Standard, features: np.ndarray) -> None:
+        """``features``: places of those that are wanted."""
+        self._rows, self._standard, self._features = rows, standard, features
+
+    def __getitem__(self, places: Tensor) -> Tensor:
+        """The rows at ``places`` among those of all clips, one clip after the other, ``[places, features]``."""
+        clips, rows = np.divmod(places.numpy(), self._rows.shape[1])
+        own, features = self._rows.rows(clips, rows)[:, self._features], (rows[:, None], self._features)
+        return torch.from_numpy((own - self._standard.mean[features]) / self._standard.scale[features])
 
 
 class _Stacked(NamedTuple):
     """Rows of several lessons, the short ones filled up.
 
     Attributes:
-        x: float32 ``[lessons, rows, features]``.
+        x: float32 ``[lessons, rows, features]``; of a lesson by itself that stays on the disk, what reads them.
         y: int64 ``[lessons, rows]``; every row of a clip is a sample with the clip's label.
         present: float32 ``[lessons, rows]``, 0 for the filling and 1 for all others.
     """
 
-    x: Tensor
+    x: Tensor | _OnDisk
     y: Tensor
     present: Tensor
 
     @classmethod
-    def empty(cls, pupils: Sequence[_Pupil], length: int) -> "_Stacked":
-        """Room for ``length`` rows of each lesson."""
-        size = len(pupils), length
-        x = torch.zeros(*size, len(pupils[0].frame.spoken))
-        return cls(x, torch.zeros(size, dtype=torch.int64), torch.zeros(size))
+    def of(cls, pupils: Sequence[_Pupil], length: int, held: bool) -> "_Stacked":
+        """``length`` rows of each lesson: of those that train, or that are held."""
+        lessons = [(p.lesson.held_rows, p.lesson.held_labels) if held else p.lesson[:2] for p in pupils]
+        size, (first, *_) = (len(pupils), length), pupils
+        y, present = torch.zeros(size, dtype=torch.int64), torch.zeros(size)
+        for place, (rows, labels) in enumerate(lessons):
+            count = rows.shape[0] * rows.shape[1]
+            present[place, :count], y[place, :count] = 1, torch.from_numpy(np.repeat(labels, rows.shape[1]))
+        if first.lesson.stays:
+            return cls(_OnDisk(lessons[0][0], first.standard, first.frame.spoken), y, present)
+        x = torch.zeros(*size, len(first.frame.spoken))
+        for place, (pupil, (rows, _)) in enumerate(zip(pupils, lessons, strict=True)):
+            own = x[place, : rows.shape[0] * rows.shape[1]].view(*rows.shape[:2], x.shape[2])
+            for part in portions(len(rows), ROWS_AT_ONCE // rows.shape[1]):
+                own[part] = torch.from_numpy(pupil.standard.of_some(rows[part], pupil.frame.spoken))
+        return cls(x, y, present)
 
-    def fill(self, place: int, rows: np.ndarray, labels: np.ndarray) -> None:
-        """Write the rows ``[clips, rows, features]`` of one lesson."""
-        count = rows.shape[0] * rows.shape[1]
-        self.x[place, :count], self.present[place, :count] = _flat(rows), 1
-        self.y[place, :count] = torch.from_numpy(np.repeat(labels, rows.shape[1]))
+    def at(self, places: Tensor) -> Tensor:
+        """The rows at ``places``, of any shape, among those of all lessons: ``[..., features]``."""
+        flat = places.flatten()
+        x = self.x[flat] if isinstance(self.x, _OnDisk) else self.x.flatten(0, 1).index_select(0, flat)
+        return x.view(*places.shape, -1)
+
+    def between(self, first: int, last: int, who: slice | Tensor) -> Tensor:
+        """The rows from ``first`` to ``last`` of some lessons, ``[lessons, rows, features]``; filling is 0."""
+        if isinstance(self.x, Tensor):
+            return self.x[who, first:last]
+        own = self.x[torch.arange(first, min(last, int(self.present.sum())))]
+        return functional.pad(own, (0, 0, 0, last - first - len(own)))[None]
 
 
 class _March:
@@ -373,18 +479,24 @@ class _March:
         self.frames, self.loss, self.owner = [pupil.frame for pupil in pupils], loss, torch.tensor(owner)
         self.lone, batch, held = len(pupils) == 1, pupils[0].frame.batch, pupils[0].frame.held
         self.lengths = [len(pupil.lesson.labels) * pupil.lesson.rows.shape[1] for pupil in pupils]
-        self.taught, self.held = _Stacked.empty(pupils, max(self.lengths)), _Stacked.empty(pupils, held)
-        self.unmoved = torch.zeros(len(pupils), self.hidden, held)
+        self.taught, self.held = _Stacked.of(pupils, max(self.lengths), False), _Stacked.of(pupils, held, True)
+        self.unmoved = torch.zeros(len(pupils), self.hidden, 0 if pupils[0].lesson.stays else held)
+        self.silent: tuple[_OnDisk, Tensor] | None = None
         self.starts, self.dice, weights = [], [], []
         for n, (lesson, standard, frame) in enumerate(pupils):
             with repeatable(*lesson.seed):
                 head = Head(lesson.rows.shape[2], self.hidden, loss.classes, self.dropout).requires_grad_(False)
                 self.dice.append(torch.Generator().set_state(torch.get_rng_state()))
             self.starts.append(head)
-            self.taught.fill(n, standard.of_some(lesson.rows, frame.spoken), lesson.labels)
-            self.held.fill(n, standard.of_some(lesson.held_rows, frame.spoken), lesson.held_labels)
-            silent = _flat(standard.of_some(lesson.held_rows, frame.silent)) @ head[0].weight[:, frame.silent].T
-            self.unmoved[n, :, : len(silent)] = silent.T
+            silent = head[0].weight[:, frame.silent].T
+            if lesson.stays:
+                self.silent = _OnDisk(lesson.held_rows, standard, frame.silent), silent
+            else:
+                end = 0
+                for part in portions(len(lesson.held_rows), ROWS_AT_ONCE // lesson.rows.shape[1]):
+                    still = _flat(standard.of_some(lesson.held_rows[part], frame.silent)) @ silent
+                    self.unmoved[n, :, end : end + len(still)] = still.T
+                    end += len(still)
             # Two arrays a head, each of whole vectors: the matrix of the layer, and everything else.
             weights.append((head[0].weight[:, frame.spoken], self._flattened(head)))
         self.steps = math.ceil(max(self.lengths) / self.schedule.batch)
@@ -430,14 +542,17 @@ class _March:
 
     def _train(self, epoch: int) -> None:
         """One epoch: the rows of each lesson in an order of its own, in batches."""
-        places, factors = self._drawn()
+        places = self._drawn()
         present = self.present if self.lone else self.present[self.owner]
-        x, y = self.taught.x.flatten(0, 1), self.taught.y.flatten()[places]
+        y = self.taught.y.flatten()[places]
+        ahead = max(1, DRAWN // (len(self.names) * present.shape[2] * self.hidden))
         total, right = torch.zeros(2, len(self.names))
         for step in range(self.steps):
+            if self.dropout and step % ahead == 0:
+                factors = self._silenced(step, step + ahead)
             rows, counted = places[:, step], present[:, step]
-            chosen = x.index_select(0, rows.flatten()).view(*rows.shape, -1)
-            scores = self._scores(chosen, None if factors is None else factors[:, step].transpose(1, 2))
+            chosen = self.taught.at(rows)
+            scores = self._scores(chosen, factors[:, step % ahead].transpose(1, 2) if self.dropout else None)
             values, counts = (self.loss(scores, y[:, step]) * counted).sum(dim=1), counted.sum(dim=1)
             gradients = torch.autograd.grad((values / counts).sum(), self.weights)
             number = (epoch - 1) * self.steps + step
@@ -453,25 +568,27 @@ class _March:
         lengths = torch.tensor(self.lengths)[self.owner]
         self._note(epoch, "train", total / lengths, right / lengths)
 
-    def _drawn(self) -> tuple[Tensor, Tensor | None]:
-        """Rows of an epoch, ``[1 or heads, steps, rows]``, and their dropout, ``[..., hidden]``.
+    def _drawn(self) -> Tensor:
+        """Rows of an epoch, ``[1 or heads, steps, rows]``.
 
-        A lesson draws its own, in the order in which a head alone draws them, whoever marches beside it. The filling is
-        row 0, and does not count.
+        A lesson draws its own, and then its dropout, in the order in which a head alone draws them, whoever marches
+        beside it. The filling is row 0, and does not count.
         """
-        size = self.present.shape
-        places = torch.zeros(size, dtype=torch.int64)
-        factors = torch.zeros(*size, self.hidden) if self.dropout else None
+        places = torch.zeros(self.present.shape, dtype=torch.int64)
         for n in sorted(set(self.owner.tolist())):
-            inside, length = self.present[n] > 0, self.lengths[n]
-            places[n][inside] = torch.randperm(length, generator=self.dice[n]) + n * self.taught.y.shape[1]
-            if factors is not None:
-                factors[n][inside] = torch.rand(length, self.hidden, generator=self.dice[n])
-        if factors is not None:
-            factors = factors.ge_(self.dropout).div_(1 - self.dropout)
-        if self.lone:
-            return places, factors
-        return places[self.owner], None if factors is None else factors[self.owner]
+            drawn = torch.randperm(self.lengths[n], generator=self.dice[n])
+            places[n][self.present[n] > 0] = drawn + n * self.taught.y.shape[1]
+        return places if self.lone else places[self.owner]
+
+    def _silenced(self, first: int, last: int) -> Tensor:
+        """Dropout of some steps, in their order: factors ``[1 or heads, steps, rows, hidden]``."""
+        present = self.present[:, first:last]
+        factors = torch.zeros(*present.shape, self.hidden)
+        for n in sorted(set(self.owner.tolist())):
+            inside = present[n] > 0
+            factors[n][inside] = torch.rand(int(inside.sum()), self.hidden, generator=self.dice[n])
+        factors = factors.ge_(self.dropout).div_(1 - self.dropout)
+        return factors if self.lone else factors[self.owner]
 
     def _scores(self, x: Tensor, factors: Tensor | None = None, unmoved: Tensor | None = None) -> Tensor:
         """``x [1 or heads, rows, features]`` to ``[heads, classes, rows]``: each head's matrices times its columns."""
@@ -487,15 +604,30 @@ class _March:
             self.kept = [weight.detach() for weight in self.weights]
             return
         who = slice(None) if self.lone else self.owner
-        y, present = self.held.y[who], self.held.present[who]
-        scores = self._scores(self.held.x[who], unmoved=self.unmoved[who])
-        losses = (self.loss(scores, y) * present).sum(dim=1) / present.sum(dim=1)
-        right = ((scores.argmax(dim=1) == y) * present).sum(dim=1) / present.sum(dim=1)
+        losses, right = [], []
+        for first in range(0, self.held.y.shape[1], ROWS_AT_ONCE):
+            last = min(first + ROWS_AT_ONCE, self.held.y.shape[1])
+            y = self.held.y[who, first:last]
+            scores = self._scores(self.held.between(first, last, who), unmoved=self._still(first, last, who))
+            losses.append(self.loss(scores, y))
+            right.append(scores.argmax(dim=1) == y)
+        present = self.held.present[who]
+        losses, right = (
+            (torch.cat(parts, dim=1) * present).sum(dim=1) / present.sum(dim=1) for parts in (losses, right)
+        )
         self._note(epoch, "validation", losses, right)
         better = losses < self.smallest
         self.best[better], self.smallest[better] = epoch, losses[better]
         for kept, weight in zip(self.kept, self.weights, strict=True):
             kept[better] = weight[better]
+
+    def _still(self, first: int, last: int, who: slice | Tensor) -> Tensor:
+        """What the features that are silent in training add to some validation rows, ``[lessons, hidden, rows]``."""
+        if self.silent is None:
+            return self.unmoved[who, :, first:last]
+        rows, weights = self.silent
+        still = rows[torch.arange(first, min(last, int(self.held.present.sum())))] @ weights
+        return functional.pad(still.T, (0, last - first - len(still)))[None]
 
     def _note(self, epoch: int, split: str, losses: Tensor, right: Tensor) -> None:
         for name, loss, accuracy in zip(self.names, losses.tolist(), right.tolist(), strict=True):

@@ -240,16 +240,23 @@ def _train(
 
 
 @torch.no_grad()
-def _features(networks: Sequence[nn.Module], rows: Stored | Centred, images: int) -> np.ndarray:
-    """Outputs of the fully connected layers (X^fc of Eq. 4), float32 ``[clips, rows, features]``."""
+def _features(networks: Sequence[nn.Module], rows: Stored | Centred, images: int) -> Stored:
+    """Outputs of the fully connected layers (X^fc of Eq. 4), float32 ``[clips, rows, features]``, on the disk."""
     flat = Batches(rows, np.arange(len(rows)), rows.shape[2:], device(), rows=True)
-    found = []
     for one in networks:
         one.to(device()).eval()
-    for part in flat.split(64):
-        pictures = part.chunk(images, dim=1)
-        found.append(torch.cat([one.features(x) for x in pictures for one in networks], dim=1).cpu())
-    return torch.cat(found).numpy().reshape(*rows.shape[:2], -1)
+
+    def clips() -> Iterator[np.ndarray]:
+        waiting = np.zeros((0, 0), np.float32)
+        for part in flat.split(64):
+            pictures = part.chunk(images, dim=1)
+            found = torch.cat([one.features(x) for x in pictures for one in networks], dim=1).cpu().numpy()
+            waiting = np.concatenate([waiting, found]) if len(waiting) else found
+            whole = len(waiting) // rows.shape[1]
+            yield from waiting[: whole * rows.shape[1]].reshape(whole, rows.shape[1], -1)
+            waiting = waiting[whole * rows.shape[1] :]
+
+    return Stored(clips())
 
 
 def pretrain_without(

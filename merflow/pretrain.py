@@ -17,7 +17,7 @@ from merflow.devices import device
 from merflow.errors import InputError
 from merflow.graph import Graph
 from merflow.hdf5 import open_h5
-from merflow.models.sgcn import SGCN
+from merflow.models.sgcn import IMAGES, SGCN
 from merflow.protocols import hold_out
 from merflow.signals import grey_signal
 from merflow.stored import Batches, Stored
@@ -27,8 +27,8 @@ from merflow.weights import read_weights, write_weights
 
 log = logging.getLogger(__name__)
 
-TERMS_MEMORY = 2**30
-"""Bytes that the Chebyshev terms of all images may take: at a side of 64, 6,700 images. With more images than fit, they
+TERMS_SPACE = 2**30
+"""Bytes that the Chebyshev terms of all images may take on the disk: at a side of 64, 6,700 images. With more, terms
 are made again in every step, which takes a few percent longer."""
 BESIDE_PEAK = 1
 """``frames: peak`` takes the key-frame at the apex and so many on either side of it."""
@@ -67,8 +67,8 @@ def pretrain(
     with repeatable(seed):
         model = SGCN(plan, len(classes), dropout=settings["dropout"]).to(device())
         train_x, held_x = (Batches(images, chosen, images.shape[2:], device()) for chosen in (train, held))
-        if 4 * model.terms_per_image * len(images) <= TERMS_MEMORY:
-            train_x, held_x = (model.terms(x[torch.arange(len(x))]) for x in (train_x, held_x))
+        if 4 * model.terms_per_image * len(images) <= TERMS_SPACE:
+            train_x, held_x = (_terms(model, x) for x in (train_x, held_x))
         training = Rows(train_x, y[train])
         validation = Rows(held_x, y[held]) if len(held) else None
         schedule = Schedule.of(settings)
@@ -93,6 +93,15 @@ def pretrain(
     checkpoints.remove()
     log.info("kept epoch %d: %s", course.epoch, ", ".join(f"{k} {v:.1%}" for k, v in result.items() if "accuracy" in k))
     return result
+
+
+@torch.no_grad()
+def _terms(model: SGCN, images: Batches) -> Batches:
+    """What :meth:`SGCN.terms` gives for images, made once, on the disk."""
+    if not len(images):
+        return images
+    terms = Stored(one for part in images.split(IMAGES) for one in model.terms(part).cpu().numpy())
+    return Batches(terms, np.arange(len(terms)), terms.shape[1:], images.device)
 
 
 def macro_images(cache: Path, side: int, frames: str) -> tuple[Stored, np.ndarray, np.ndarray, list[str]]:

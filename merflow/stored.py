@@ -1,5 +1,6 @@
 """Clips that wait on the disk while a network trains on them: memory holds one batch, however many clips there are."""
 
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,11 @@ from merflow.errors import InputError
 
 BLOCK = 64
 """Clips that are read at a time to go through all of them."""
+
+
+def portions(count: int, most: int) -> list[np.ndarray]:
+    """Places of ``count`` things in parts of about the same size, at most so many in each; at least one part."""
+    return np.array_split(np.arange(count), max(1, -(-count // max(1, most))))
 
 
 class Stored:
@@ -61,9 +67,41 @@ class Stored:
             os.preadv(self._file.fileno(), [memoryview(clip).cast("B")], place * size)
         return found
 
+    def rows(self, places: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Single rows: of each clip at ``places`` the one at ``rows``, float32 ``[places, pixels]``."""
+        found = np.empty((len(places), self.shape[2]), np.float32)
+        size, file = 4 * self.shape[2], self._file.fileno()
+        numbers = np.asarray(places) * self.shape[1] + rows
+        view = memoryview(found).cast("B") if found.size else b""
+        for n, number in enumerate(numbers.tolist()):
+            os.preadv(file, [view[n * size : (n + 1) * size]], number * size)
+        return found
+
     def __str__(self) -> str:
         """What a checkpoint knows of it."""
         return f"{self.shape} {self.digest}"
+
+
+class Some:
+    """Some of the stored clips, in an order of their own, which stay on the disk until they are asked for."""
+
+    def __init__(self, clips: Stored, places: np.ndarray) -> None:
+        """Those at ``places``."""
+        self._clips, self._places = clips, np.asarray(places)
+        self.shape = (len(self._places), *clips.shape[1:])
+        self.nbytes = 4 * math.prod(self.shape)
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        return self.shape[0]
+
+    def __getitem__(self, places: np.ndarray | slice) -> np.ndarray:
+        """The clips at ``places``, float32 ``[places, rows, pixels]``."""
+        return self._clips[self._places[places]]
+
+    def rows(self, places: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """As :meth:`Stored.rows`."""
+        return self._clips.rows(self._places[places], rows)
 
 
 class Centred:

@@ -13,6 +13,7 @@ from typing import Any
 
 from merflow.clips import database
 from merflow.config import LEARNED, NO_MACRO, micro_datasets, named_experiments, table_cells
+from merflow.dag import stages
 from merflow.datasets import DatasetError, Index, index_dataset, write_problems
 from merflow.datasets.entries import relabel, unknown_words
 from merflow.datasets.labels import class_set
@@ -624,9 +625,22 @@ class Study:
             "tables": {name: table["title"] or name for name, table in self.config["tables"].items()},
             "figures": {name: self.figure_settings(name) for name in self.figures},
             "counts": {name: self.class_counts(name) for name in self.experiments},
+            "graphs": self.shown_graphs,
+            "dag": stages(self),
             "config": self.config,
             "benchmarks": f"{self.results}/benchmarks",
         }
+
+    @cached_property
+    def shown_graphs(self) -> dict[str, dict[str, list[str]]]:
+        """Graphs that the report draws, of each experiment's first seed: ``experiments`` and their ``datasets``."""
+        found: dict[str, dict[str, list[str]]] = {}
+        for experiment in self.learned:
+            for graph in self.fold_graphs(experiment, self.experiments[experiment]["seeds"][0]):
+                entry = found.setdefault(graph, {"experiments": [], "datasets": []})
+                entry["experiments"] += [name for name in [experiment] if name not in entry["experiments"]]
+                entry["datasets"] += [name for name in self.micro(experiment) if name not in entry["datasets"]]
+        return found
 
     def _reading(self, experiment: str) -> str:
         """What an experiment's system was rebuilt from, where the paper itself was not at hand; else empty."""
@@ -803,6 +817,11 @@ class Study:
         return own | {"classes": self.classes(experiment)}
 
     # --- graphs, weights, features ------------------------------------------------------------------------------------
+
+    @property
+    def graph_names(self) -> list[str]:
+        """Names of all graphs, those of tables of variants among them."""
+        return list(self._graphs)
 
     def graph(self, graph: str) -> dict[str, Any]:
         """Settings of a graph, by its name."""

@@ -41,6 +41,20 @@ AUDIT = ["experiment", "repeat", "fold", "check", "size", "allowed", "note"]
 DIFFERENCES = [
     "first", "second", "metric", "difference", "ci_low", "ci_high", "p", "p_holm", "verdict", "n_subjects",
 ]  # fmt: skip
+INTERVALS = ["clip", "source", "found", "frames", "onset", "apex", "offset", "fps", "strength"]
+ANSWERS = [
+    "clip", "experiment", "answer", "top", "p_top", "entropy", "mutual_information", "members_agree", "n_members",
+    "flags",
+]  # fmt: skip
+PREDICTED = [
+    "source", "clip", "status", "reason", "found", "onset", "apex", "offset", "onset_s", "apex_s", "offset_s", "fps",
+    "label", "experiment", "answer", "top", "p_top", "entropy", "mutual_information", "members_agree", "n_members",
+    "flags",
+]  # fmt: skip
+SPOTTING = [
+    "scope", "seconds", "expressions", "spotted", "hits", "misses", "false_alarms", "false_alarms_per_minute",
+    "false_alarms_low", "false_alarms_high", "precision", "recall", "f1", "apex_error_ms",
+]  # fmt: skip
 METRICS = [
     "experiment", "protocol", "scope", "metric", "value", "ci_low", "ci_high", "n_clips", "n_subjects", "repeats",
 ]  # fmt: skip
@@ -154,6 +168,8 @@ def _numbers(column: pd.Series) -> pd.Series:
         "metric",
         "ledger",
         "chosen",
+        "source",
+        "flags",
     }:
         return column
     numbers = pd.to_numeric(column.replace("", None), errors="coerce")

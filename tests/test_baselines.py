@@ -1,5 +1,7 @@
 """Floors: what they answer, that they learn, and that they never see a test label."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -15,13 +17,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
-from merflow.baselines import SYSTEMS, fit, run
+from merflow import baselines, streaming
+from merflow.baselines import SYSTEMS, answer, fit, run
 from merflow.clip_images import SIDE, read_clip_images
 from merflow.errors import ConfigError, InputError
 from merflow.metrics import bootstrap_subjects, score
 from merflow.resize import area_resize
+from merflow.stored import Some, Stored
 from merflow.tables import ACCURACY_TRAIN, PREDICTIONS, read_table
 
+REPO = Path(__file__).parents[1]
 CLASSES = ["happiness", "surprise", "disgust"]
 SIZE = 32
 
@@ -200,6 +205,62 @@ def test_a_span_of_few_clips_changes_no_hyperplane(clips):
     other = clone(reference).set_params(random_state=5).fit(scaler.transform(images), label)
     other = other.decision_function(scaler.transform(test))
     np.testing.assert_allclose(margins, other, atol=1e-3)  # Which is why no seed has a say.
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("system", ["linear-svm", "softmax"])
+def test_clips_that_stay_on_the_disk_have_scikit_learns_optimum(monkeypatch, system, classes):
+    """Unequal classes, which overlap; the reference is solved far beyond its default tolerance."""
+    rng = np.random.default_rng(3)
+    label = rng.choice(classes, 300, p=np.arange(1, classes + 1) / sum(range(1, classes + 1)))
+    images = (rng.normal(0, 1, (classes, 40))[label] + rng.normal(5, 3, (300, 40))).astype(np.float32)
+    monkeypatch.setattr(baselines, "WHOLE", 4000)
+    monkeypatch.setattr(streaming, "CLIPS_AT_ONCE", 70)
+    stored = Some(Stored(row.reshape(4, 10) for row in images), np.arange(300))
+    found = answer(fit(system, stored, label + 1, classes + 1), stored)
+    scaled = StandardScaler().fit_transform(images.astype(float))
+    if system == "linear-svm":
+        reference = LinearSVC(C=1e-3, class_weight="balanced", dual=True, max_iter=100_000, random_state=0, tol=1e-9)
+        margins = reference.fit(scaled, label).decision_function(scaled)
+        margins = np.stack([-margins, margins], axis=1) if margins.ndim == 1 else margins
+        expected = np.exp(margins) / np.exp(margins).sum(1, keepdims=True)
+    else:
+        reference = LogisticRegression(C=1e-3, class_weight="balanced", max_iter=10_000, tol=1e-10)
+        expected = reference.fit(scaled, label).predict_proba(scaled)
+    assert not found[:, 0].any(), "a class that nobody shows"
+    np.testing.assert_allclose(found[:, 1:], expected, atol=1e-5)
+
+
+def test_what_a_floor_learns_from_waits_on_the_disk(monkeypatch, tmp_path):
+    handed, made = [], []
+    honest, images = baselines.fit, baselines.read_clip_images
+    monkeypatch.setattr(baselines, "fit", lambda system, x, *others: handed.append(x) or honest(system, x, *others))
+
+    def read(*given, **named):
+        made.append(images(*given, **named))
+        return made[-1]
+
+    monkeypatch.setattr(baselines, "read_clip_images", read)
+    outcome([make_cache(tmp_path / "cache.h5", *balanced(people=2))], "softmax", tmp_path)
+    assert isinstance(made[0].images, Stored) and {type(x) for x in handed} == {Some}
+
+
+def test_memory_of_a_floor_does_not_grow_with_its_clips():
+    """28 MB of images, of which scikit-learn would hold several copies."""
+    code = (
+        "import resource, numpy as np\n"
+        "from merflow.baselines import *\n"
+        "one = np.random.default_rng(0).normal(size=(1, 2352)).astype(np.float32)\n"
+        "def peak(system, clips):\n"
+        "    label = np.arange(clips) % 2\n"
+        "    images = Some(Stored((one + n % 7) * (1 + n % 2) for n in range(clips)), np.arange(clips))\n"
+        "    answer(fit(system, images, label, 2), images)\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "first = max(peak(system, 100) for system in ('linear-svm', 'softmax'))\n"
+        "print(max(peak(system, 3000) for system in ('linear-svm', 'softmax')) - first)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO, check=True)
+    assert int(done.stdout) < 25_000, "KiB"
 
 
 @pytest.mark.parametrize("protocol", ["loso", "subject-kfold"])

@@ -22,7 +22,10 @@ def package(tmp_path, monkeypatch):
         "sub/c.py": "from .. import d\nx = 1\n",
         "d.py": 'REGISTRY = {"net": "merflow.sub.net:Net"}\nPAGE = "page.html.j2"\n',
         "sub/net.py": "",
-        "page.html.j2": "<p>",
+        "page.html.j2": '<p>{% import "parts/one.html.j2" as one %}{%- include "parts/gone.html.j2" %}',
+        "parts/one.html.j2": "{% include 'parts/two.html.j2' %}",
+        "parts/two.html.j2": "two",
+        "parts/three.html.j2": "nobody takes it",
         "lonely.py": "",
     }
     for name, text in files.items():
@@ -39,7 +42,8 @@ def package(tmp_path, monkeypatch):
 
 def test_every_way_of_needing_a_module_is_seen(package):
     found = {str(f.relative_to(package / "merflow")) for f in codehash.needed(package / "script.py")}
-    assert found == {"__init__.py", "a.py", "b.py", "sub/__init__.py", "sub/c.py", "d.py", "sub/net.py", "page.html.j2"}
+    assert found == {"__init__.py", "a.py", "b.py", "sub/__init__.py", "sub/c.py", "d.py", "sub/net.py", "page.html.j2",
+                     "parts/one.html.j2", "parts/two.html.j2"}  # fmt: skip
 
 
 def fresh_hash(script):
@@ -48,7 +52,10 @@ def fresh_hash(script):
     return codehash.code_hash(script)
 
 
-@pytest.mark.parametrize("name", ["script.py", "merflow/__init__.py", "merflow/sub/net.py", "merflow/page.html.j2"])
+@pytest.mark.parametrize(
+    "name",
+    ["script.py", "merflow/__init__.py", "merflow/sub/net.py", "merflow/page.html.j2", "merflow/parts/two.html.j2"],
+)
 def test_a_changed_file_changes_the_hash_and_a_touched_one_does_not(package, name):
     before = fresh_hash(package / "script.py")
     os.utime(package / name, (1, 1))

@@ -350,14 +350,14 @@ def test_fusion_is_eq_4_and_5(made):
             arrays[number] = {branch: np.delete(file[branch][:], 3, axis=0) for branch in ("spatial", "temporal")}
     dual = {branch: np.concatenate([arrays[0][branch], arrays[1][branch]], axis=2) for branch in arrays[0]}
     stack = load_samples([made["features"]], SETTINGS)
-    np.testing.assert_array_equal(stack.rows[:, :3], dual["spatial"])
-    np.testing.assert_array_equal(stack.rows[:, 3:], dual["temporal"])
+    np.testing.assert_array_equal(stack.rows[:][:, :3], dual["spatial"])
+    np.testing.assert_array_equal(stack.rows[:][:, 3:], dual["temporal"])
     assert list(stack.branch) == [0, 0, 0, 1, 1, 1]
     concat = load_samples([made["features"]], SETTINGS | {"fusion": "concat"})
-    np.testing.assert_array_equal(concat.rows[:, 1, :1024], dual["spatial"][:, 1])
-    np.testing.assert_array_equal(concat.rows[:, 1, 1024:], dual["temporal"][:, 1])
+    np.testing.assert_array_equal(concat.rows[:][:, 1, :1024], dual["spatial"][:, 1])
+    np.testing.assert_array_equal(concat.rows[:][:, 1, 1024:], dual["temporal"][:, 1])
     single = load_samples([made["features"][:1]], SETTINGS | {"branches": ["temporal"]})
-    np.testing.assert_array_equal(single.rows, arrays[0]["temporal"])
+    np.testing.assert_array_equal(single.rows[:], arrays[0]["temporal"])
     with pytest.raises(InputError, match="as many key-frames as flow images"):
         fuse({"spatial": np.zeros((2, 3, 4)), "temporal": np.zeros((2, 5, 4))}, "concat")
     with pytest.raises(ConfigError, match="sum"):
@@ -485,11 +485,11 @@ def test_permuted_labels_leave_chance_and_no_more(monkeypatch):
 def test_test_features_change_no_training(made):
     samples = load_samples([made["features"]], SETTINGS)
     fold = loso(samples.subjects, samples.labels, seed=0)[0]
-    rows = samples.rows.copy()
+    rows = samples.rows[:]
     rows[fold.test] += 100
     one, other = (
         lesson(Samples(samples.clips, x, samples.branch, samples.labels, CLASSES), fold, (0, 0))
-        for x in (samples.rows, rows)
+        for x in (samples.rows[:], rows)
     )
     for mine, theirs in zip(one, other, strict=True):
         np.testing.assert_array_equal(mine, theirs)

@@ -1,6 +1,9 @@
 """Heads that are trained side by side: each is what it would be alone, by the plain training loop."""
 
 import copy
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,11 +12,13 @@ from torch import nn
 
 from merflow import heads as marching
 from merflow.errors import ConfigError
-from merflow.heads import Course, Dropout, Head, Lesson, Standard, probabilities
+from merflow.heads import Course, Dropout, Head, Lesson, Standard, frame_of, probabilities
 from merflow.heads import train_heads as train_courses
 from merflow.losses import StackedLoss, make_loss
+from merflow.stored import Some, Stored
 from merflow.training import Rows, Schedule, fit, repeatable
 
+REPO = Path(__file__).parents[1]
 CLASSES = 3
 SETTINGS = {
     "hidden": 24,
@@ -113,13 +118,14 @@ def test_without_validation_the_last_epoch_is_kept():
 
 
 def test_a_heads_bits_do_not_depend_on_who_marches_beside_it(monkeypatch):
-    lessons = [make_lesson(seed, 40 - seed // 2) for seed in range(6)]
-    together = train_heads(lessons, BRANCH, CLASSES, LOSSES, SETTINGS)
+    lessons = [make_lesson(seed, 40 - seed // 2) for seed in range(4)]
+    settings = SETTINGS | {"epochs": 9}
+    together = train_heads(lessons, BRANCH, CLASSES, LOSSES, settings)
     monkeypatch.setattr(marching, "TOGETHER", 1)
-    one_by_one = train_heads(lessons, BRANCH, CLASSES, LOSSES, SETTINGS)
-    by_loss = [train_heads(lessons, BRANCH, CLASSES, [loss], SETTINGS) for loss in LOSSES]
+    one_by_one = train_heads(lessons, BRANCH, CLASSES, LOSSES, settings)
+    by_loss = [train_heads(lessons, BRANCH, CLASSES, [loss], settings) for loss in LOSSES]
     monkeypatch.undo()
-    many = [train_heads(lessons, BRANCH, CLASSES, [loss], SETTINGS) for loss in LOSSES]
+    many = [train_heads(lessons, BRANCH, CLASSES, [loss], settings) for loss in LOSSES]
     for number in range(len(lessons)):
         for which in range(len(LOSSES)):
             first = together[number][which]
@@ -239,3 +245,73 @@ def test_dropout_is_torchs_in_law():
     assert made.mean() == pytest.approx(1, abs=0.01)
     assert torch.equal(copy.deepcopy(ours).eval()(x), x)
     assert torch.equal(Dropout(0.0)(x), x)
+
+
+def on_disk(lesson):
+    """The same lesson, its rows on the disk in another order of clips."""
+    rows = np.concatenate([lesson.held_rows, lesson.rows])
+    stored, held = Stored(iter(rows)), len(lesson.held_rows)
+    places = np.arange(len(rows))
+    return lesson._replace(rows=Some(stored, places[held:]), held_rows=Some(stored, places[:held]))
+
+
+@pytest.mark.parametrize("changes", [{}, {"weight_decay": 0.05}, {"dropout": 0.0}])
+@pytest.mark.parametrize("held", [12, 0])
+def test_rows_on_the_disk_give_the_same_bits(monkeypatch, changes, held):
+    """Read whole, batch by batch, and with dropout and validation in small parts."""
+    lessons = [make_lesson(seed, 40 - seed, held, features=300) for seed in range(3)]
+    for lesson in lessons:
+        lesson.held_rows[..., ::3] = 1.5  # So many are silent in training that some are kept apart.
+    settings = SETTINGS | {"epochs": 4} | changes
+    assert len(frame_of(lessons, BRANCH, SETTINGS).silent) > 40
+    expected = train_heads(lessons, BRANCH, CLASSES, LOSSES[:2], settings)
+    stored = [on_disk(lesson) for lesson in lessons]
+    for name, value in (("TOGETHER", marching.TOGETHER), ("IN_MEMORY", 0), ("READ_WHOLE", 0), ("DRAWN", 1)):
+        monkeypatch.setattr(marching, name, value)
+        assert stored[0].stays == (marching.IN_MEMORY == 0)
+        found = train_heads(stored, BRANCH, CLASSES, LOSSES[:2], settings)
+        for mine, theirs, lesson in zip(sum(found, []), sum(expected, []), np.repeat(np.arange(3), 2), strict=True):
+            assert mine.training.curve == theirs.training.curve
+            for one, other in zip(mine.head.parameters(), theirs.head.parameters(), strict=True):
+                assert torch.equal(one, other)
+            rows = mine.probabilities(stored[lesson].rows)
+            np.testing.assert_array_equal(rows, theirs.probabilities(lessons[lesson].rows))
+
+
+def test_a_course_in_parts_is_the_course(monkeypatch):
+    """Another lesson makes other features speak and has a longer validation: the sizes are those of all."""
+    lessons = [make_lesson(0), make_lesson(1, 30, 20)]
+    lessons[1].rows[:, :, 3] = np.arange(30)[:, None]
+    whole = train_heads(lessons, BRANCH, CLASSES, LOSSES[:1], SETTINGS)
+    frame = frame_of(iter(lessons), BRANCH, SETTINGS)
+    smaller = frame_of(lessons[:1], BRANCH, SETTINGS)
+    assert frame.held > smaller.held
+    monkeypatch.setattr(marching, "Frame", None)  # No part has sizes of its own.
+    for lesson, (theirs,) in zip(lessons, whole, strict=True):
+        (((mine,),),) = train_courses([Course([lesson], BRANCH, LOSSES[:1], frame)], CLASSES, SETTINGS)
+        assert mine.training.curve == theirs.training.curve
+        for one, other in zip(mine.head.parameters(), theirs.head.parameters(), strict=True):
+            assert torch.equal(one, other)
+
+
+def test_memory_of_a_lesson_on_the_disk_does_not_grow_with_its_clips():
+    """90 MB of rows, more than are held: a head learns from them and answers them in a fraction of that."""
+    code = (
+        "import resource, numpy as np\n"
+        "from merflow.heads import *\n"
+        "from merflow.stored import Stored\n"
+        "settings = {'hidden': 16, 'dropout': 0.5, 'learning_rate': 1e-3, 'decay': 0.0, 'epochs': 1, 'patience': 1,\n"
+        "            'batch': 64, 'weight_decay': 0.0}\n"
+        "one = np.random.default_rng(0).normal(size=(5, 1000)).astype(np.float32)\n"
+        "def peak(clips):\n"
+        "    rows, places = Stored(one + n % 3 for n in range(clips)), np.arange(clips)\n"
+        "    taught, held = places[: 3 * clips // 4], places[3 * clips // 4 :]\n"
+        "    lesson = Lesson(Some(rows, taught), taught % 3, Some(rows, held), held % 3, (0,))\n"
+        "    course = Course([lesson], np.zeros(5, int), [{'name': 'cross-entropy'}])\n"
+        "    (((head,),),) = train_heads([course], 3, settings)\n"
+        "    head.probabilities(lesson.rows)\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "print(-peak(100) + peak(4500))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO, check=True)
+    assert int(done.stdout) < 40_000, "KiB"

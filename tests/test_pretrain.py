@@ -12,6 +12,7 @@ from merflow.errors import InputError
 from merflow.graph import build_graph
 from merflow.models.sgcn import SGCN
 from merflow.pretrain import load_network, pretrain
+from merflow.stored import Batches
 
 EPOCHS = 3
 
@@ -30,7 +31,7 @@ def train(tmp_path, monkeypatch):
     monkeypatch.setattr(SGCN, "terms", counted)
 
     def run(name, memory):
-        monkeypatch.setattr(module, "TERMS_MEMORY", memory)
+        monkeypatch.setattr(module, "TERMS_SPACE", memory)
         calls.clear()
         weights = tmp_path / f"{name}.safetensors"
         pretrain(macro, tmp_path / "graph.h5", weights, tmp_path / "c.csv", PRETRAIN | {"epochs": EPOCHS}, seed=0)
@@ -52,6 +53,19 @@ def test_terms_are_made_once_where_they_fit(train):
         assert set(one.keys()) == set(other.keys())
         for name in one.keys():  # noqa: SIM118 - not a dictionary
             torch.testing.assert_close(one.get_tensor(name), other.get_tensor(name), rtol=1e-3, atol=1e-4)
+
+
+def test_terms_wait_on_the_disk(train, monkeypatch):
+    """Not in memory: batches are read from there, of which the training is handed no tensor."""
+    handed, fit = [], module.fit
+
+    def watched(network, loss, training, *others):
+        handed.append(type(training.x))
+        return fit(network, loss, training, *others)
+
+    monkeypatch.setattr(module, "fit", watched)
+    train("stored", 2**30)
+    assert handed == [Batches]
 
 
 def test_weights_know_their_graph_and_classes(train):

@@ -11,7 +11,7 @@ PROFILE, DEFAULT = (
     yaml.safe_load((REPO / "profiles" / name / "config.yaml").read_text()) for name in ("slurm", "default")
 )
 RULES = re.findall(
-    r"^rule (\w+):",
+    r"^(?:use )?rule (?:\w+ as )?(\w+)(?::| with:)",
     "\n".join(file.read_text() for file in sorted((REPO / "workflow" / "rules").glob("*.smk"))),
     re.MULTILINE,
 )

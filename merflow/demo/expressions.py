@@ -63,6 +63,7 @@ ACTION_UNITS: dict[int, tuple[Push, ...]] = {
         Push("lower_lip_centre", 0.0, -0.5, 0.16),
     ),
     26: (Push("chin", 0.0, 0.8, 0.28), Push("lower_lip_centre", 0.0, 0.7, 0.22)),
+    45: (Push("upper_lid", 0.0, 1.0, 0.11), Push("lower_lid", 0.0, -0.2, 0.10)),
 }
 """Action units by their number."""
 

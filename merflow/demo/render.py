@@ -139,32 +139,59 @@ def film(
     chance = np.random.default_rng((*performance.seed, 1))
     frames = len(motion.envelope)
     gain = 1 + _LIGHT * wander(chance, frames, _LIGHT_FRAMES) if light else np.ones(frames)
-    height, width = motion.field.shape[:2]
-    divergence = np.gradient(motion.field[..., 0], axis=1) + np.gradient(motion.field[..., 1], axis=0)
-    layers = np.dstack([motion.field, divergence]).astype(np.float32)
-    columns, rows = np.arange(width)[None, :], np.arange(height)[:, None]
+    layers = deformation(motion.field)
     for frame in range(frames):
-        inverse = cv2.invertAffineTransform(pose_matrix(motion.rigid[frame], (width, height)))
-        # Base pixels of the canonical place of each pixel, then of the neutral place that was carried there.
-        to_base = OVERSAMPLING * inverse
-        to_base[:, 2] += OVERSAMPLING * (MARGIN + 0.5) - 0.5
-        x, y = ((to_base[i, 0] * columns + (to_base[i, 1] * rows + to_base[i, 2])).astype(np.float32) for i in (0, 1))
-        brightness = np.full((height, width), gain[frame], np.float32)
-        strength = motion.strength(frame)
-        if strength > 0:
-            flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-            moved = cv2.warpAffine(layers, inverse, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-            moved *= np.float32(strength)
-            x -= OVERSAMPLING * moved[..., 0]
-            y -= OVERSAMPLING * moved[..., 1]
-            brightness *= 1 + np.clip(_SHADING * moved[..., 2], _DARKEST, _BRIGHTEST)
-        grain = np.zeros((height, width), np.float32)
-        if noise:
-            grain = np.float32(noise) * chance.standard_normal((height, width), np.float32)
-        # Linear is enough: the base picture has twice the pixels, and cubic is no truer to sub-pixel shifts and slower.
-        picture = cv2.remap(base.picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        picture = cv2.multiply(picture, cv2.merge([brightness] * 3), dtype=cv2.CV_32F)
-        yield cv2.add(picture, cv2.merge([grain] * 3), dtype=cv2.CV_8U)  # Rounded, and cut to 0..255.
+        yield exposure(base, layers, motion.strength(frame), motion.rigid[frame], gain[frame], noise, chance)
+
+
+def deformation(field: np.ndarray) -> np.ndarray:
+    """A displacement field [h, w, 2] and its divergence, by which skin darkens, float32 [h, w, 3]."""
+    divergence = np.gradient(field[..., 0], axis=1) + np.gradient(field[..., 1], axis=0)
+    return np.dstack([field, divergence]).astype(np.float32)
+
+
+def exposure(
+    base: BasePicture,
+    layers: np.ndarray,
+    strength: float,
+    rigid: np.ndarray,
+    gain: float,
+    noise: float,
+    chance: np.random.Generator,
+) -> np.ndarray:
+    """One frame, uint8 BGR [h, w, 3].
+
+    Args:
+        base: the neutral face.
+        layers: what :func:`deformation` gives of the frame's displacement.
+        strength: its factor; 0: the face is neutral.
+        rigid: pose of the head, (dx, dy, rotation, scale).
+        gain: of the light.
+        noise: standard deviation of the camera noise in grey levels.
+        chance: where the noise comes from.
+    """
+    height, width = layers.shape[:2]
+    columns, rows = np.arange(width)[None, :], np.arange(height)[:, None]
+    inverse = cv2.invertAffineTransform(pose_matrix(rigid, (width, height)))
+    # Base pixels of the canonical place of each pixel, then of the neutral place that was carried there.
+    to_base = OVERSAMPLING * inverse
+    to_base[:, 2] += OVERSAMPLING * (MARGIN + 0.5) - 0.5
+    x, y = ((to_base[i, 0] * columns + (to_base[i, 1] * rows + to_base[i, 2])).astype(np.float32) for i in (0, 1))
+    brightness = np.full((height, width), gain, np.float32)
+    if strength > 0:
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        moved = cv2.warpAffine(layers, inverse, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        moved *= np.float32(strength)
+        x -= OVERSAMPLING * moved[..., 0]
+        y -= OVERSAMPLING * moved[..., 1]
+        brightness *= 1 + np.clip(_SHADING * moved[..., 2], _DARKEST, _BRIGHTEST)
+    grain = np.zeros((height, width), np.float32)
+    if noise:
+        grain = np.float32(noise) * chance.standard_normal((height, width), np.float32)
+    # Linear is enough: the base picture has twice the pixels, and cubic is no truer to sub-pixel shifts and slower.
+    picture = cv2.remap(base.picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    picture = cv2.multiply(picture, cv2.merge([brightness] * 3), dtype=cv2.CV_32F)
+    return cv2.add(picture, cv2.merge([grain] * 3), dtype=cv2.CV_8U)  # Rounded, and cut to 0..255.
 
 
 def still_clip(

@@ -1,8 +1,11 @@
 """The report of a study: one HTML file that needs nothing else, the answer first."""
 
+import base64
+import hashlib
 import logging
 import math
 import platform
+import re
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,12 +16,20 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from merflow.files import whole
 from merflow.headline import SYNTHETIC_MARK
-from merflow.report import contents, figures
+from merflow.report import contents, figures, in_print
+from merflow.report.certainty import how_sure
+from merflow.report.compared import class_bars, difference_forest
+from merflow.report.neighbours import graphs_on_a_face
+from merflow.report.pipeline import pipeline
+from merflow.report.saved import Figures
+from merflow.report.sheets import BUDGET, contact_sheets
+from merflow.report.subjects import by_subject
 
 log = logging.getLogger(__name__)
 
 TEMPLATE = "template.html.j2"
 STYLE = "style.css.j2"
+SCRIPT = "script.js.j2"
 PACKAGES = (
     "snakemake", "numpy", "scipy", "pandas", "h5py", "opencv-contrib-python-headless", "dlib-bin", "dlib", "torch",
     "scikit-learn", "matplotlib", "Jinja2",
@@ -34,11 +45,12 @@ def study_files(settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[
 
     Args:
         settings: ``name, title, synthetic, experiments, readings, tables, figures, counts, config, benchmarks`` as in
-            :func:`write_report`, and ``prepared``: [[dataset, preparation], ...].
+            :func:`write_report`, and ``prepared``: [[dataset, preparation], ...]; ``graphs`` without their files.
         inputs: ``clips, problems, classes, quality`` (one file per prepared dataset, in order), ``faces, keyframes,
             flow`` (one per subject, in ``.../{dataset}/{preparation}/{stage}/``), ``flow_images`` (the cache of each
             dataset of flow images, in ``.../{dataset}/{preparation}/``), ``tables`` (of variants), ``figures`` (their
-            tables), ``predictions, metrics, accuracy, curves``, and if there are any :data:`OPTIONAL`.
+            tables), ``graphs`` (of the settings), ``predictions, metrics, accuracy, curves``, and if there are any
+            :data:`OPTIONAL`.
     """
     prepared = [tuple(pair) for pair in settings["prepared"]]
     datasets = [dataset for dataset, _ in prepared]
@@ -62,9 +74,16 @@ def study_files(settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[
         "versions": versions(),
         "readings": settings.get("readings", {}),
         "figures": settings.get("figures", {}),
+        "dag": settings.get("dag", []),
         "figure_tables": dict(zip(settings.get("figures", {}), figures_made, strict=True)),
         **{name: per_dataset(name) for name in ("clips", "problems", "classes", "quality")},
         "flow_images": {titles[f.parts[-3], f.parts[-2]]: f for f in map(Path, _list(inputs.get("flow_images", [])))},
+        "graphs": {
+            name: {**graph, "file": Path(file)}
+            for (name, graph), file in zip(
+                settings.get("graphs", {}).items(), _list(inputs.get("graphs", [])), strict=True
+            )
+        },
         "faces": per_subject("faces"),
         "keyframes": per_subject("keyframes"),
         "flows": per_subject("flow"),
@@ -77,11 +96,11 @@ def study_files(settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[
     }
 
 
-def write_report(study: Mapping[str, Any], output: Path) -> None:
+def write_report(study: Mapping[str, Any], output: Path, drawings: Path | None = None) -> None:
     """Write the report.
 
-    The page loads nothing (its content security policy forbids it), follows the reader's light or dark mode, and is the
-    same, byte for byte, for the same inputs.
+    The page loads nothing (its content security policy forbids it, and allows no script but its own), follows the
+    reader's light or dark mode, and is the same, byte for byte, for the same inputs.
 
     Args:
         study: ``name, title, synthetic`` (whether demo data take part), ``config`` (full settings), ``versions``
@@ -93,8 +112,12 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
             ({experiment: rows ``label, expected, found``}), ``classes`` ({dataset: table}), ``flow_images`` ({dataset:
             cache}), ``tables`` ({table of variants: title}), ``variants`` ({table of variants: its CSV}), ``figures``
             ({figure: settings of :meth:`merflow.study.Study.figure_settings`}), ``figure_tables`` ({figure: its CSV}),
-            ``pretraining`` (more curves), ``audit``, ``differences`` (tables of the study).
+            ``graphs`` ({graph: ``file, experiments, datasets``}), ``dag`` (of :func:`merflow.dag.stages`),
+            ``pretraining`` (more curves), ``audit, differences, calibration, reliability, coverage`` (tables of the
+            study).
         output: HTML file, written whole or not at all.
+        drawings: folder for every figure of the page as ``{name}.svg`` and ``{name}.csv``, written whole or not at all
+            (None: the page has them alone).
 
     Raises:
         InputError: a table is missing or has not the columns of its contract.
@@ -110,7 +133,10 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
             for preparation in study["config"].get("preparations", {}).values()
         ),
         "results": found,
-        "answer": contents.answer(study, found),
+        "answer": (answer := contents.answer(study, found)),
+        "made": in_print.made(answer["main"], study),
+        "in_print": in_print.beside(answer["main"], study),
+        "clicked": contents.answers_by_clip(study, found),
         "audit": contents.leakage(study),
         "differences": contents.differences(study),
         "forests": contents.forests(found),
@@ -121,8 +147,12 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
         "figures": contents.drawn_figures(study),
         "rows_shown": contents.ROWS_SHOWN,
     }
+    page |= {"certainty": how_sure(study), "subjects": by_subject(study, found)}
+    page |= {"graphs": graphs_on_a_face(study), "pipeline": pipeline(study)}
+    page |= {"class_bars": class_bars(found), "difference_forest": difference_forest(page["differences"])}
     log.info("contact sheets")
-    page |= {"sheets": contents.contact_sheets(study), "wheel": figures.colour_wheel()}
+    page |= {"sheets": contact_sheets(study), "sheet_budget": BUDGET, "wheel": figures.colour_wheel()}
+    page["anchors"] = {person["anchor"] for sheet in page["sheets"] for person in sheet["subjects"]}
     log.info("curves and timings")
     page |= {"curves": contents.training_curves(study), "timings": contents.timings(study)}
     page["settings"] = yaml.safe_dump(_plain(study["config"]), sort_keys=False, allow_unicode=True, width=100)
@@ -131,9 +161,14 @@ def write_report(study: Mapping[str, Any], output: Path) -> None:
         loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(number=number, interval=interval, percent=percent, duration=duration, memory=memory)
-    page["style"] = (here / STYLE).read_text(encoding="utf-8")
+    environment.filters.update(exact=exact, sections=sections, fingerprint=fingerprint)
+    page["style"], page["script"] = ((here / name).read_text(encoding="utf-8") for name in (STYLE, SCRIPT))
+    drawn = Figures(page["style"], "(synthetic)" if study["synthetic"] else "")
+    environment.globals["keep"] = drawn.keep
     with whole(output) as temporary:
         temporary.write_text(environment.get_template(TEMPLATE).render(page) + "\n", encoding="utf-8")
+        if drawings:
+            drawn.write(drawings)
     log.info("%s: %.1f MB", output, Path(output).stat().st_size / 1e6)
 
 
@@ -151,6 +186,11 @@ def versions() -> dict[str, str]:
 def number(value: float | None, digits: int = 3) -> str:
     """A number with so many decimals; a dash where there is none."""
     return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def exact(value: float | None) -> str:
+    """A number with six digits, for sorting and saving; empty where there is none."""
+    return "" if value is None or math.isnan(value) else f"{value:.6g}"
 
 
 def interval(value: Mapping[str, float]) -> str:
@@ -176,6 +216,18 @@ def memory(megabytes: float) -> str:
     if not megabytes:
         return "–"
     return f"{megabytes / 1024:.1f} GB" if megabytes >= 1024 else f"{megabytes:.0f} MB"
+
+
+def sections(body: str) -> list[dict[str, str]]:
+    """The sections of a page with their headings, in order: ``id, title`` (without its badge, as HTML)."""
+    found = re.findall(r'<section id="([^"]+)"[^>]*>\s*<h2[^>]*>([^<]*)', body)
+    return [{"id": name, "title": title.strip()} for name, title in found]
+
+
+def fingerprint(script: str) -> str:
+    """A script as a content security policy names it; a browser runs no other."""
+    digest = hashlib.sha256(script.encode("utf-8")).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 def _list(files: Any) -> list[Any]:

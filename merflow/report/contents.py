@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,6 @@ from merflow.comparison import entries, ledger
 from merflow.demo import strangers
 from merflow.errors import InputError
 from merflow.files import key
-from merflow.hdf5 import open_h5
 from merflow.metrics import OVERALL, fold_mean_f1, paired_difference, spread, subject_counts
 from merflow.report import figures
 from merflow.report.drawings import as_number, draw_in_page
@@ -30,7 +30,6 @@ from merflow.tables import (
     DIFFERENCES,
     FLOW_STATISTICS,
     GRID,
-    KEYFRAMES,
     METRICS,
     OF_CLASS,
     PREDICTIONS,
@@ -40,9 +39,6 @@ from merflow.tables import (
 
 TITLES = {"accuracy": "Accuracy", "uf1": "UF1", "uar": "UAR"}
 FLOORS = ("majority", "linear-svm", "softmax")
-CLIPS_SHOWN = 24
-"""Clips in all contact sheets together; about 70 kB each."""
-CLIPS_PER_DATASET = 4
 ROWS_SHOWN = 200
 """Failed clips and problems that are listed in the page; the tables beside the report have all of them."""
 STAGES = {
@@ -69,11 +65,29 @@ STAGES = {
     "export": "Export as ONNX",
     "audit": "Audit for leakage",
     "figure": "Draw figures",
+    "spotting": "Measure the search of long videos",
+    "look": "Look through clips to be answered",
+    "answer": "Answer clips",
+    "prediction": "Write answers",
 }
 """Stages by the name of their folder of benchmarks, in the order that data flows."""
 IN_FOLD = {"prior": "Pairs", "finetune": "Fine-tuning"}
 """Stages of training inside the folds, in their order; ``prior`` learns from pairs of clips."""
-OF_STUDY = ("splits", "finetune", "table", "floor", "evaluate", "gather", "differences", "audit", "figure")
+OF_STUDY = (
+    "splits",
+    "finetune",
+    "table",
+    "floor",
+    "evaluate",
+    "gather",
+    "differences",
+    "audit",
+    "figure",
+    "spotting",
+    "look",
+    "answer",
+    "prediction",
+)
 OF_DATASET = ("demo", "index", "align", "scorer", "scores", "keyframes", "flow", "cache", "pretrain")
 
 
@@ -85,8 +99,8 @@ def results(study: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     Each is a dictionary: ``name, floor``, ``reading`` (what its system was rebuilt from, if not the paper),
     ``protocol, metrics`` ({metric: {value, low, high}}), ``datasets`` (the same by dataset), ``classes`` (rows
-    ``name, clips, f1, recall, precision``), ``absent``, ``confusion`` (rows ``name, cells`` of ``count, rate``),
-    ``parts`` (of several datasets each one's ``name, classes, absent, confusion``), ``n_clips, n_subjects, repeats,
+    ``name, clips, f1, recall, precision``), ``absent``, ``confusion`` (rows ``name, cells`` of ``count, rate, part``),
+    ``parts`` (of several datasets each one's ``name, of, classes, absent, confusion``), ``n_clips, n_subjects, repeats,
     expected, train`` (training accuracy, or None), ``flat`` (whether an interval has no width), ``spread``
     ({metric: standard deviation over the repeats}, NaN for one repeat), ``fold_f1`` (mean of the folds' macro F1),
     ``chosen`` ({settings: folds} of ``selection: nested``, else empty).
@@ -118,6 +132,7 @@ def results(study: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "parts": [
                     {
                         "name": dataset,
+                        "of": name,
                         "classes": (of := _classes(table, labels, f"dataset:{dataset}{OF_CLASS}")),
                         "absent": [row["name"] for row in of if not row["clips"]],
                         "confusion": _confusion(own[own["dataset"] == dataset], labels),
@@ -138,6 +153,39 @@ def results(study: Mapping[str, Any]) -> list[dict[str, Any]]:
             }
         )
     return sorted(found, key=lambda result: result["floor"])
+
+
+def answers_by_clip(study: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What every system answered to every clip, for the lists behind the confusion matrices.
+
+    Returns:
+        ``clips``: [clip, subject, dataset, id of the subject's contact sheet]; ``systems``: of each its ``name``,
+        ``classes`` and ``rows``: [place in ``clips``, repeat, place of the true class, of the predicted one, and the
+        probability of each class in thousandths, or nothing where there is none].
+    """
+    predictions = read_table(study["predictions"], PREDICTIONS)
+    clips: dict[tuple[str, str, str], int] = {}
+    systems = []
+    for result in found:
+        own = predictions[predictions["experiment"] == result["name"]]
+        labels = [str(row["name"]) for row in result["classes"]]
+        place = {label: number for number, label in enumerate(labels)}
+        rows = []
+        for row in own.to_dict("records"):
+            if str(row["truth"]) not in place or str(row["predicted"]) not in place:
+                continue
+            clip = clips.setdefault((str(row["clip"]), str(row["subject"]), str(row["dataset"])), len(clips))
+            shares = [as_number(row.get(f"p_{label}")) for label in labels]
+            known = [] if any(map(math.isnan, shares)) else [round(1000 * share) for share in shares]
+            rows.append([clip, int(row["repeat"]), place[str(row["truth"])], place[str(row["predicted"])], *known])
+        systems.append({"name": str(result["name"]), "classes": labels, "rows": rows})
+    named = [[clip, subject, dataset, sheet_id(dataset, subject)] for clip, subject, dataset in clips]
+    return {"clips": named, "systems": systems}
+
+
+def sheet_id(dataset: str, subject: str) -> str:
+    """The id of a subject's contact sheet in the page."""
+    return f"sheet-{key(dataset)}-{key(subject)}"
 
 
 def answer(study: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -257,14 +305,15 @@ def _classes(metrics: pd.DataFrame, labels: Sequence[str], scope: str) -> list[d
 
 
 def _confusion(predictions: pd.DataFrame, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Counts summed over folds and repeats, and the share of each true class."""
+    """Counts summed over folds and repeats, the share of each true class, and of the largest count (``part``)."""
     counts = subject_counts(predictions, labels).sum((0, 1))
+    most = max(1, int(counts.max()))
+
+    def cell(n: int, total: int) -> dict[str, float]:
+        return {"count": int(n), "rate": float(n / total) if total else math.nan, "part": float(n / most)}
+
     return [
-        {
-            "name": name,
-            "cells": [{"count": int(n), "rate": float(n / row.sum()) if row.sum() else math.nan} for n in row],
-        }
-        for name, row in zip(labels, counts, strict=True)
+        {"name": name, "cells": [cell(n, row.sum()) for n in row]} for name, row in zip(labels, counts, strict=True)
     ]
 
 
@@ -320,6 +369,7 @@ def variants(study: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "tried": len(rows) * len(columns),
                 "parts": parts,
                 "svg": draw_in_page(compared, study["figures"][name], f"variants{len(found)}") if compared else "",
+                "csv": Path(compared) if compared else "",
                 "apart": _apart(read_table(compared, COMPARISON)) if compared else None,
             }
         )
@@ -344,7 +394,7 @@ def drawn_figures(study: Mapping[str, Any]) -> list[dict[str, Any]]:
         own = {key: settings[key] for key in ("kind", "title", "note", "published", "tried", "synthetic")}
         own |= {"name": name, "rows": [], "several": False, "spread": [], "apart": None}
         own["note"] = " ".join(filter(None, [own["note"], settings.get("reading")]))
-        own["svg"] = draw_in_page(path, settings, f"figure{len(found)}")
+        own |= {"svg": draw_in_page(path, settings, f"figure{len(found)}"), "csv": Path(path)}
         if settings["kind"] == "flow-statistics":
             table = read_table(path, FLOW_STATISTICS)
             own["spread"] = [_spread(label, rows["mean"]) for label, rows in table.groupby("label", sort=False)]
@@ -514,99 +564,6 @@ def _quality(table: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-# --- The pictures -----------------------------------------------------------------------------------------------------
-
-
-def contact_sheets(study: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """For each dataset, a few clips of different people and classes: onset, key-frames and flow images."""
-    each = max(1, min(CLIPS_PER_DATASET, CLIPS_SHOWN // max(1, len(study["faces"]))))
-    sheets = []
-    for name in list(study["faces"])[:CLIPS_SHOWN]:
-        clips = read_table(study["clips"][name], CLIPS)
-        labels = dict(zip(clips["clip"], clips["label"], strict=True))
-        order = [label for label in dict.fromkeys(clips["label"]) if label]
-        triples = list(zip(study["faces"][name], study["keyframes"][name], study["flows"][name], strict=True))
-        usable = [triple for triple in triples if _usable(triple[0])]
-        places = np.unique(np.linspace(0, len(usable) - 1, min(each, len(usable))).round().astype(int))
-        shown = []
-        for turn, place in enumerate(places):
-            wanted = order[turn % len(order)] if order else ""
-            good = _usable(usable[place][0])
-            clip = next((clip for clip in good if labels.get(clip) == wanted), good[0])
-            shown.append(_clip(*usable[place], clip, labels.get(clip, "")))
-        sheets.append({"name": name, "synthetic": is_synthetic(name, study), "clips": shown, "people": len(triples)})
-    for sheet in sheets:
-        if cache := study.get("flow_images", {}).get(sheet["name"]):
-            sheet |= _flow_image_sheet(cache)
-    return sheets
-
-
-def _flow_image_sheet(cache: Path) -> dict[str, Any]:
-    """A few flow images of a dataset that has nothing else."""
-    with open_h5(cache) as file:
-        clips, people, labels = (file[name].asstr()[:] for name in ("clip", "subject", "label"))
-        names = list(dict.fromkeys(people))
-        shown = []
-        chosen = np.unique(np.linspace(0, len(names) - 1, min(CLIPS_PER_DATASET, len(names))).round().astype(int))
-        for turn, person in enumerate(chosen):
-            own = np.flatnonzero(people == names[person])
-            place = int(own[turn % len(own)])
-            pictures = []
-            for channel, image in zip(file.attrs["flow_channels"], file["flow"][place, 0], strict=True):
-                alt = f"Flow image of {people[place]}, {labels[place] or 'no label'}: {channel}"
-                grey = np.clip(image.astype(np.float32) * 255, 0, 255).astype(np.uint8)
-                pictures.append({"title": str(channel), "alt": alt, "source": figures.picture(grey)})
-            shown.append({"clip": clips[place], "subject": people[place], "label": labels[place], "channels": pictures})
-        return {"clips": [], "images": shown, "people": len(names), "unit": str(file.attrs["flow_unit"])}
-
-
-def _usable(faces: Path) -> list[str]:
-    with open_h5(faces) as file:
-        return [str(group.attrs["clip"]) for group in file.values() if group.attrs["status"] == "ok"]
-
-
-def _clip(faces: Path, keyframes: Path, flow: Path, clip: str, label: str) -> dict[str, Any]:
-    """One clip: ``frames`` and ``flows`` are dictionaries ``title, alt, source``."""
-    table = read_table(keyframes, KEYFRAMES)
-    table = table[table["clip"] == clip].sort_values("index")
-    numbers = table["frame"].astype(int).tolist()
-    source = str(table["apex_source"].iloc[0])
-    apex = "" if source == "still" else table[f"apex_{source}"].iloc[0]
-    apex_place = numbers.index(int(apex)) if apex != "" and int(apex) in numbers else None
-    frames, flows = [], []
-    with open_h5(faces) as file:
-        group = file[key(clip)]
-        subject = str(group.attrs["subject"])
-        there = group["frame_numbers"][()].tolist()
-        for place, (index, number) in enumerate(zip(table["index"].astype(int), numbers, strict=True)):
-            title = "still" if source == "still" else "onset" if index == 0 else f"key-frame {index}"
-            if place == apex_place and index > 0 and source != "still":
-                title = f"apex ({source})"
-            image = group["frames"][there.index(number)]
-            alt = f"Aligned face of {subject}, {label or 'no label'}: {title}, frame {number}"
-            frames.append({"title": title, "number": number, "alt": alt, "source": figures.picture(image)})
-    with open_h5(flow) as file:
-        group = file[key(clip)]
-        fields = group["flow"][()].astype(np.float32)
-        reference = json.loads(str(file.attrs.get("settings", "{}"))).get("reference", "onset")
-    length = np.hypot(fields[:, 0], fields[:, 1]) if len(fields) else np.zeros((0, 1))
-    full = max(0.05, float(np.percentile(length, 99.5))) if length.size else 0.0
-    for field, own, number in zip(fields, length, numbers[1:], strict=False):
-        start = "onset" if reference == "onset" else "the key-frame before"
-        alt = f"Flow of {subject}, {label or 'no label'}, from {start} to frame {number}: mean {own.mean():.2f} pixels"
-        title = f"mean {own.mean():.2f} px"
-        flows.append({"title": title, "number": number, "alt": alt, "source": figures.flow_picture(field, full)})
-    return {
-        "clip": clip,
-        "subject": subject,
-        "label": label,
-        "frames": frames,
-        "flows": flows,
-        "full": full,
-        "reference": reference,
-    }
-
-
 # --- The training -----------------------------------------------------------------------------------------------------
 
 
@@ -639,7 +596,9 @@ def _curves(stage: str, name: str, table: pd.DataFrame, place: int) -> dict[str,
     kind = "repeats" if stage == "Pre-training" else "folds and repeats" if table["repeat"].nunique() > 1 else "folds"
     title = f"{stage}: {name}"
     note = f"mean of {runs} {kind}" if runs > 1 else ""
-    return {"note": note, "svg": figures.curves(title, numbers, f"curve{place}")}
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", name.split(" (")[0]).strip("-")
+    own = {"name": f"training-{place + 1}-{plain}", "csv": figures.course(numbers).round(6)}
+    return {"note": note, "svg": figures.curves(title, numbers, f"curve{place}")} | own
 
 
 # --- The machine ------------------------------------------------------------------------------------------------------
@@ -685,8 +644,8 @@ def _first(file: Path, folder: Path) -> str:
     return parts[0] if len(parts) > 1 else file.name.removesuffix(".tsv")
 
 
-def forests(found: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A drawing per metric, with all experiments."""
+def forests(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A drawing per metric, with all experiments: ``name, svg, csv`` (a table of what is drawn)."""
     drawn = []
     for metric in OVERALL:
         rows = [
@@ -694,5 +653,8 @@ def forests(found: Sequence[Mapping[str, Any]]) -> list[str]:
             for result in found
             if metric in result["metrics"] and not math.isnan(result["metrics"][metric]["value"])
         ]
-        drawn.append(figures.forest(TITLES[metric], rows, f"forest-{metric}"))
+        svg = figures.forest(TITLES[metric], rows, f"forest-{metric}")
+        table = pd.DataFrame(rows, columns=["name", "value", "low", "high", "floor"])
+        named = {"name": "experiment", "low": "ci_low", "high": "ci_high"}
+        drawn.append({"name": f"results-{metric}", "svg": svg, "csv": table.rename(columns=named)})
     return drawn

@@ -18,9 +18,9 @@ from merflow.flow import flow_image
 # light and dark. Matplotlib wants real colours: these stand for the names until the drawing is done.
 INK, MUTED, RULE, FIRST, SECOND = "#010101", "#020202", "#030303", "#040404", "#050505"
 _NAMES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", FIRST: "--first", SECOND: "--second"}
-_REAL = {INK: "#1c2330", MUTED: "#5b6575", RULE: "#d9dee6", FIRST: "#0072b2", SECOND: "#b85c00"}
+_REAL = {INK: "#1c2330", MUTED: "#5b6575", RULE: "#d9dee6", FIRST: "#0072b2", SECOND: "#a65300"}
 """The colours of a file, which stands alone: those of the page by day."""
-_FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "merflow",
@@ -83,7 +83,7 @@ def standalone(figure: Figure, description: str) -> str:
     figure.savefig(buffer, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"((?:font|font-family): [^;\"]*?)'DejaVu Sans'[^;\"]*", rf"\1{_FONTS}", svg)
+    svg = re.sub(r"((?:font|font-family): [^;\"]*?)'DejaVu Sans'[^;\"]*", rf"\1{FONTS}", svg)
     for colour, real in _REAL.items():
         svg = svg.replace(colour, real)
     text = escape(description, quote=True)
@@ -103,7 +103,7 @@ def forest(title: str, rows: Sequence[Mapping], prefix: str) -> str:
         prefix: makes its ids unique in the page.
     """
     with matplotlib.rc_context(STYLE):
-        names = [_short(row["name"]) for row in rows]
+        names = [short(row["name"]) for row in rows]
         height = 0.55 + 0.24 * len(rows)
         figure = Figure(figsize=(_WIDTH, height))
         figure.subplots_adjust(
@@ -131,11 +131,32 @@ def forest(title: str, rows: Sequence[Mapping], prefix: str) -> str:
         return drawing(figure, f"{title} with 95 % intervals: {values}", prefix)
 
 
-def curves(title: str, table: pd.DataFrame, prefix: str) -> str:
-    """Loss (above) and accuracy (below) against the epoch, training and validation, mean over the runs of a table.
+def course(table: pd.DataFrame) -> pd.DataFrame:
+    """What :func:`curves` draws: ``split, measure, epoch, mean, low, high, runs`` (those that still train).
 
     Several runs (folds, repeats) stop at different epochs. The mean goes on while at least half of them still train;
-    the band holds the middle 80 % of them.
+    ``low`` and ``high`` hold the middle 80 % of them.
+
+    Args:
+        table: columns ``epoch, split, loss, accuracy``, and ``run``, which tells runs apart.
+    """
+    found = []
+    for split in ("train", "validation"):
+        part = table[table["split"] == split]
+        for measure in ("loss", "accuracy"):
+            grid = part.pivot_table(index="epoch", columns="run", values=measure, aggfunc="mean").sort_index()
+            grid = grid[grid.notna().sum(axis=1) >= max(1, grid.shape[1] / 2)]
+            if grid.empty:
+                continue
+            band = {"mean": grid.mean(axis=1), "low": grid.quantile(0.1, axis=1), "high": grid.quantile(0.9, axis=1)}
+            lines = pd.DataFrame(band | {"runs": grid.notna().sum(axis=1)}, index=grid.index).reset_index(names="epoch")
+            found.append(lines.assign(split=split, measure=measure))
+    columns = ["split", "measure", "epoch", "mean", "low", "high", "runs"]
+    return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
+
+
+def curves(title: str, table: pd.DataFrame, prefix: str) -> str:
+    """Loss (above) and accuracy (below) against the epoch, training and validation: :func:`course` of a table.
 
     Args:
         title: what was trained.
@@ -148,19 +169,16 @@ def curves(title: str, table: pd.DataFrame, prefix: str) -> str:
         figure.subplots_adjust(left=0.15, right=0.98, top=0.93, bottom=0.13, hspace=0.14)
         above, below = figure.subplots(2, 1, sharex=True)
         ends = []
+        drawn = course(table)
         for split, colour, line in (("train", FIRST, "-"), ("validation", SECOND, "--")):
-            part = table[table["split"] == split]
-            for axes, column in ((above, "loss"), (below, "accuracy")):
-                grid = part.pivot_table(index="epoch", columns="run", values=column, aggfunc="mean").sort_index()
-                grid = grid[grid.notna().sum(axis=1) >= max(1, grid.shape[1] / 2)]
-                if grid.empty:
+            for axes, measure in ((above, "loss"), (below, "accuracy")):
+                part = drawn[(drawn["split"] == split) & (drawn["measure"] == measure)]
+                if part.empty:
                     continue
-                mean = grid.mean(axis=1)
-                axes.plot(mean.index, mean, line, color=colour, linewidth=1.5, label=split)
-                if grid.shape[1] > 1:
-                    low, high = grid.quantile(0.1, axis=1), grid.quantile(0.9, axis=1)
-                    axes.fill_between(mean.index, low, high, color=colour, alpha=0.18, linewidth=0)
-                ends.append(f"{split} {column} {mean.iloc[-1]:.2f}")
+                axes.plot(part["epoch"], part["mean"], line, color=colour, linewidth=1.5, label=split)
+                if runs > 1:
+                    axes.fill_between(part["epoch"], part["low"], part["high"], color=colour, alpha=0.18, linewidth=0)
+                ends.append(f"{split} {measure} {part['mean'].iloc[-1]:.2f}")
         above.set_title(title, loc="left", fontsize=9, fontweight="bold")
         above.set(ylabel="loss", ylim=(0, None))
         below.set(ylabel="accuracy", xlabel="epoch", ylim=(0, 1.02))
@@ -198,5 +216,6 @@ def colour_wheel(size: int = 96) -> str:
     return flow_picture(np.where(inside, np.stack([x, y]), 0), 1.0)
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """A name that fits into a drawing."""
     return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"

@@ -1,5 +1,6 @@
 """The demo study as it is shipped, with fewer people, shorter clips, and figures of its results: the whole workflow."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -231,6 +232,39 @@ def test_the_run_ends_with_the_headline_and_a_second_one_does_nothing(demo):
     assert "tsdgcn" in done.stdout and "results/demo/report.html" in done.stdout
     again = subprocess.run(command, capture_output=True, text=True)
     assert "Nothing to be done" in again.stderr + again.stdout
+
+
+def test_the_trained_study_answers_a_video_and_says_why_a_clip_without_a_face_is_not(demo):
+    folder, command, _ = demo
+    clips = folder / "clips"
+    (clips / "wall").mkdir(parents=True)
+    for number in range(4):
+        cv2.imwrite(str(clips / "wall" / f"{number}.png"), np.full((90, 120), 90 + number, np.uint8))
+    frames = sorted((folder / "results/data/demo-micro/source/s01").glob("s01_happiness_1/*.jpg"))
+    writer = cv2.VideoWriter(str(clips / "face.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 60, (480, 480))
+    for file in frames:
+        writer.write(cv2.imread(str(file)))
+    writer.release()
+    config = ["--config", f"clips={clips}", "predict={experiments: [msjfn, tsdgcn]}"]
+    asked = [*command[:3], "predict", *command[3:], *config]
+    done = subprocess.run(asked, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    trained = r"^Job \d+: (Train|Fine-tune|Pre-train|Align the faces of demo).*$"
+    assert not re.findall(trained, done.stdout + done.stderr, re.MULTILINE), "nothing is trained twice"
+    out = folder / "results/demo/predict/clips"
+    answers = pd.read_csv(out / "answers.csv").set_index("source")
+    assert "no face found" in answers.loc["wall", "reason"] and answers.loc["wall", "status"] == "failed"
+    face = answers.loc["face.mp4"].set_index("experiment")
+    assert list(face.index) == ["msjfn", "tsdgcn"] and (face["status"] == "ok").all()
+    chances = face[[f"p_{name}" for name in CLASSES]].astype(float)
+    assert np.allclose(chances.sum(axis=1), 1) and (chances.max(axis=1) == face["p_top"]).all()
+    assert (face["n_members"] == SUBJECTS // 2).all() and face["onset"].eq(0).all() and face["offset"].eq(19).all()
+    page = (out / "index.html").read_text()
+    assert "only seen drawn people" in page and "no face found" in page
+    assert not re.search(r"""(src|href)=["']https?:""", page)
+    assert json.loads((out / "answers.json").read_text())["input"] == str(clips)
+    again = subprocess.run(asked, capture_output=True, text=True)
+    assert "Nothing to be done" in again.stdout + again.stderr
 
 
 def test_a_leak_that_nobody_asked_for_stops_the_study(demo, tmp_path):

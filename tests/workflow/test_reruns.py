@@ -37,7 +37,7 @@ AFTER_FLOW = AFTER_HEAD | {"build_cache", "make_splits", "extract_features", "ru
 IMPORTERS = {
     # By hand, from reading: what the hash of the code must find out by itself.
     "losses": {"finetune", "pretrain_sgcn", "extract_features"},  # the last two through `training`
-    "graph": {"build_graph", "pretrain_sgcn", "extract_features"},
+    "graph": {"build_graph", "pretrain_sgcn", "extract_features", "write_report"},  # the last draws graphs on a face
     "report/figures": {"write_report"},
     "keyframes": {"select_keyframes"},
 }
@@ -152,7 +152,11 @@ def test_a_flow_parameter_reruns_flow_and_after_and_no_alignment(study):
     assert {"people/s01", "people/s02", "people/s03"} < subjects(jobs)
 
 
-@pytest.mark.parametrize("module", ["flow", "graph", "losses", "metrics", "keyframes", "report/figures", "cache"])
+# The others show the same of another file; that hashes follow imports is in test_codehash.py.
+AND_SLOWLY = [pytest.param(name, marks=pytest.mark.slow) for name in ("flow", "metrics", "keyframes", "cache")]
+
+
+@pytest.mark.parametrize("module", ["graph", "losses", "report/figures", *AND_SLOWLY])
 def test_changing_a_library_module_reruns_the_rules_that_import_it(restored, module):
     """Rules whose scripts need the module start the reruns; what depends on those follows; nothing else."""
     folder, settings = restored

@@ -140,3 +140,66 @@ def of_flow_images(pattern):
         for dataset, prep in study.prepared()
         if not study.has_frames(dataset)
     ]
+
+
+# --- Predict ----------------------------------------------------------------------------------------------------------
+
+
+def predicted(wildcards):
+    """The page of what `clips` names."""
+    if prediction is None:
+        raise WorkflowError(NAMED)
+    return [f"{prediction.folder}/{name}" for name in ("index.html", "answers.csv", "answers.json")]
+
+
+def of_sources(file):
+    """Input function: `file` of each source of a prediction."""
+
+    def files(wildcards):
+        return expand(f"{prediction.folder}/sources/{{source}}/{file}", source=prediction.sources, allow_missing=True)
+
+    return files
+
+
+def of_preparations(file):
+    """Input function: `file` of each preparation of each source, source by source."""
+
+    def files(wildcards):
+        pattern = f"{prediction.folder}/sources/{{source}}/{{prep}}/{file}"
+        return expand(pattern, source=prediction.sources, prep=prediction.preparations)
+
+    return files
+
+
+def of_prepared(file):
+    """Input function: `file` of all sources together, of each preparation."""
+
+    def files(wildcards):
+        return expand(f"{prediction.folder}/prepared/{{prep}}/{file}", prep=prediction.preparations)
+
+    return files
+
+
+def of_answers(end):
+    """Input function: what each experiment answers."""
+
+    def files(wildcards):
+        return expand(f"{prediction.folder}/experiments/{{experiment}}.{end}", experiment=prediction.experiments)
+
+    return files
+
+
+def prepared_as(experiment, file):
+    """`file` of the candidates, prepared as an experiment wants them."""
+    return f"{prediction.folder}/prepared/{prediction.prep(experiment)}/{file}"
+
+
+def scores_of_candidates(wildcards):
+    """As `scores_of`."""
+    pattern = f"{prediction.folder}/sources/{wildcards.source}/{wildcards.prep}/scores.csv"
+    return pattern if study.teacher(wildcards.prep) else []
+
+
+def spotting_of(wildcards):
+    """How well the search does, where something is searched."""
+    return f"<results>/{study.name}/spotting.csv" if prediction.looks_long else []

@@ -8,6 +8,7 @@ rule write_report:
         keyframes=of_subjects("<results>/data/{dataset}/{prep}/keyframes/{subject}.csv"),
         flow=of_subjects("<results>/data/{dataset}/{prep}/flow/{subject}.h5"),
         flow_images=of_flow_images("<results>/data/{dataset}/{prep}/cache.h5"),
+        graphs=expand("<results>/graphs/{graph}.h5", graph=study.shown_graphs),
         predictions=f"<results>/{study.name}/predictions.csv",
         metrics=f"<results>/{study.name}/metrics.csv",
         accuracy=f"<results>/{study.name}/accuracy_train.csv",
@@ -20,7 +21,8 @@ rule write_report:
         tables=expand(f"<results>/{study.name}/tables/{{table}}.csv", table=config["tables"]),
         figures=expand(f"<results>/{study.name}/figures/{{figure}}.csv", figure=study.figures),
     output:
-        report(f"<results>/{study.name}/report.html", caption="../report/study.rst", category="Report"),
+        page=report(f"<results>/{study.name}/report.html", caption="../report/study.rst", category="Report"),
+        figures=directory(f"<results>/{study.name}/report_figures"),
     log:
         f"<logs>/report/{study.name}.log",
     benchmark:

@@ -1,4 +1,4 @@
-"""Write the report of the study: one HTML file that needs nothing else."""
+"""Write the report of the study: one HTML file that needs nothing else, and its figures as files."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,4 +10,5 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake):
-    write_report(study_files(snakemake.params.study, snakemake.input), Path(snakemake.output[0]))
+    study = study_files(snakemake.params.study, snakemake.input)
+    write_report(study, Path(snakemake.output.page), Path(snakemake.output.figures))

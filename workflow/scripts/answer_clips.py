@@ -1,0 +1,26 @@
+"""Ask the trained networks of one experiment about the candidates, and what drove their answer."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from merflow.ensemble import load_ensemble
+from merflow.job import job
+from merflow.predict.answers import answer_clips
+from merflow.tables import read_table
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    tables = [read_table(file, ["clip", "fps"]) for file in snakemake.input.intervals]
+    answer_clips(
+        load_ensemble(snakemake.input.ensemble[0]),
+        snakemake.wildcards.answering,
+        snakemake.input.cache,
+        snakemake.input.quality,
+        snakemake.params.training,
+        snakemake.params.settings,
+        {str(clip): float(fps) for table in tables for clip, fps in zip(table["clip"], table["fps"], strict=True)},
+        Path(snakemake.output.table),
+        Path(snakemake.output.regions),
+    )

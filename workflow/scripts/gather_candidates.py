@@ -1,0 +1,20 @@
+"""Gather the key-frames and flows of all candidates, and say how each fared."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from merflow.job import job
+from merflow.predict.gather import gather_candidates
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    gather_candidates(
+        *(snakemake.input[name] for name in ("looked", "intervals", "faces", "keyframes", "flow")),
+        cache=Path(snakemake.output.cache),
+        quality=Path(snakemake.output.quality),
+        preparation=snakemake.wildcards.prep,
+        settings=snakemake.params.settings,
+        code=snakemake.params.code,
+    )

@@ -1,0 +1,13 @@
+"""Write the answers about the clips that the user named, and the page that shows them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from merflow.job import job
+from merflow.predict.page import write_prediction
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    write_prediction(snakemake.params.plan, dict(snakemake.input.items()), Path(snakemake.output.page).parent)
