@@ -207,7 +207,8 @@ def _page(
 def _shown(sources: Sequence[Mapping[str, Any]]) -> set[str]:
     """The candidates that are shown in full."""
     every = [candidate for source in sources for candidate in source["candidates"]]
-    strongest = sorted(every, key=lambda one: -float(one["strength"]) if one["strength"] == one["strength"] else -9e9)
+    # What was not searched has no strength, and comes first.
+    strongest = sorted(every, key=lambda one: -float(one["strength"]) if one["found"] == SEARCHED else -math.inf)
     return {str(candidate["clip"]) for candidate in strongest[:SHOWN]}
 
 
