@@ -106,6 +106,7 @@ def settings_of(results, name, folder):  # noqa: F811
         "datasets": [{"name": "micro", "layout": "samm", "role": "recognised"}],
         "counts": [{"label": label, "found": 3} for label in CLASSES],
         "floors": ["majority"],
+        "photographs": False,
         "metrics": folder / "metrics.csv",
         "calibration": folder / "calibration.csv",
     }
