@@ -39,7 +39,8 @@ class Reader:
         for flag in [*FLAGS.split(), f"--user-data-dir={folder / 'profile'}"]:
             options.add_argument(flag)
         self.downloads = folder / "downloads"
-        options.add_experimental_option("prefs", {"download.default_directory": str(self.downloads)})
+        many = {"profile.default_content_setting_values.automatic_downloads": 1}
+        options.add_experimental_option("prefs", {"download.default_directory": str(self.downloads)} | many)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         self.driver = webdriver.Chrome(options=options, service=Service(DRIVER))
 
@@ -288,10 +289,11 @@ def test_drawings_are_saved_as_files_of_their_own_with_their_numbers(browser, re
         assert len(figures) >= 6
         for figure in figures:
             name = figure.get_attribute("data-name")
-            for kind in ("svg", "csv"):
-                button = figure.find_element("css selector", f"button[data-save={kind}]")
-                reader.click(button) if kind == "svg" else reader.press(button)
-            svg, csv = reader.saved(f"{name}.svg"), reader.saved(f"{name}.csv")
+            svg_button, csv_button = figure.find_elements("css selector", "button[data-save]")
+            reader.click(svg_button)
+            svg = reader.saved(f"{name}.svg")
+            reader.press(csv_button)
+            csv = reader.saved(f"{name}.csv")
             root = ElementTree.fromstring(svg)
             assert root.tag == "{http://www.w3.org/2000/svg}svg" and "var(" not in svg and "#ffffff" in svg
             assert "#1c2330" in svg, "the colours of the day, whatever the page shows"
