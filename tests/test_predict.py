@@ -17,7 +17,7 @@ from merflow.errors import ConfigError, InputError
 from merflow.predict import answers, look
 from merflow.predict.answers import covered, falls, flags_of, grid_masks, rate_flags, region_masks, summed_up, usual
 from merflow.predict.gather import gather_candidates
-from merflow.predict.page import _coverage, heat_picture
+from merflow.predict.page import _coverage, heat_picture, points
 from merflow.predict.plan import Prediction, list_sources
 from merflow.spotting import DEFAULTS
 from merflow.study import Study
@@ -322,6 +322,10 @@ def test_heat_is_blue_where_the_class_loses_and_orange_where_it_gains():
     picture_ = heat_picture(np.full((64, 64), 128, np.uint8), grid).astype(int)
     at = picture_[12, 12], picture_[52, 52], picture_[12, 52]
     assert at[0][2] > at[0][0] + 40 and at[1][0] > at[1][2] + 40 and (at[2] == 128).all()
+
+
+def test_a_fall_is_told_as_a_change_in_points():
+    assert [points(fall) for fall in (0.83, -0.17, 0.001, -0.001)] == ["-83", "+17", "0", "0"]
 
 
 # --- unlike training --------------------------------------------------------------------------------------------------

@@ -200,8 +200,13 @@ def _page(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters["percent"] = percent
+    environment.filters.update(percent=percent, points=points)
     return environment.get_template(TEMPLATE).render(page)
+
+
+def points(fall: float) -> str:
+    """What a fall of a probability changes it by, in per cent points; nothing is 0, without a sign."""
+    return f"{-100 * fall:+.0f}" if abs(fall) >= 0.005 else "0"
 
 
 def _shown(sources: Sequence[Mapping[str, Any]]) -> set[str]:
