@@ -9,6 +9,8 @@ import json
 import logging
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -336,11 +338,43 @@ def _translated(module: nn.Module, given: tuple[Tensor, ...], inputs: list[str],
     # Two clips at least: with one, the exporter takes their number for a constant.
     given = tuple(torch.cat([one, one])[: max(2, len(one))] for one in given)
     shapes = (tuple({0: clips} for _ in given),) if isinstance(module, _Named) else ({0: clips},)
-    with warnings.catch_warnings(), repeatable(0):
-        warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        program = torch.onnx.export(module, given, dynamo=True, optimize=False, dynamic_shapes=shapes, **told)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), repeatable(0), pooling_by_matrices():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(module, given, dynamo=True, optimize=False, dynamic_shapes=shapes, **told)
+    except torch.onnx.OnnxExporterError as error:
+        last = str(error.__cause__ or error).strip().splitlines()[0]
+        raise MerflowError(f"torch {version('torch')} cannot translate this system to ONNX: {last}") from error
     return program.model_proto
+
+
+@contextmanager
+def pooling_by_matrices() -> Iterator[None]:
+    """Let averages on a grid be products, which ONNX has; torch translates those of three axes not at all."""
+    names = ("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
+    usual = {name: getattr(functional, name) for name in names}
+    try:
+        for axes, name in enumerate(names, 1):
+            setattr(functional, name, partial(averages, axes=axes))
+        yield
+    finally:
+        for name, function in usual.items():
+            setattr(functional, name, function)
+
+
+def averages(x: Tensor, output_size: int | Sequence[int | None], axes: int) -> Tensor:
+    """Adaptive average pooling of the last ``axes`` axes, as torch divides them into a grid."""
+    sizes = [output_size] * axes if isinstance(output_size, int) else list(output_size)
+    for place, size in zip(range(-axes, 0), sizes, strict=True):
+        own = x.shape[place]
+        cells = own if size is None else size
+        shares = np.zeros((own, cells), np.float32)
+        for cell in range(cells):
+            begin, end = cell * own // cells, -(-(cell + 1) * own // cells)
+            shares[begin:end, cell] = 1 / (end - begin)
+        x = (x.movedim(place, -1) @ torch.from_numpy(shares)).movedim(-1, place)
+    return x
 
 
 class Parts:

@@ -22,8 +22,8 @@ from merflow.graph import build_graph
 from merflow.models.sgcn import SGCN
 from merflow.tables import CALIBRATION, METRICS, write_table
 
-FEW = ["frozen", "end-to-end-concat", "msjfn"]
-"""One of each kind of group; translating one takes seconds."""
+FEW = ["frozen", "end-to-end-concat", "off-apexnet", "msjfn", "mersiamc3d"]
+"""One of each kind of group and network; translating one takes seconds."""
 
 
 def clips_of(results):  # noqa: F811
@@ -79,6 +79,28 @@ def test_onnxruntime_answers_as_torch_does(results, name):  # noqa: F811
     other = copy.copy(whole)
     other.temperature = 1.0
     assert compare(content, other, [clips])["members"] > LIMIT, "the check sees another temperature"
+
+
+@pytest.mark.parametrize(("shape", "size"), [((2, 3, 7), 4), ((2, 3, 9, 5), (4, None)), ((1, 2, 5, 7, 28), (1, 4, 3))])
+def test_averages_by_matrices_are_those_of_torch(shape, size):
+    x = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    usual = getattr(torch.nn.functional, f"adaptive_avg_pool{len(shape) - 2}d")
+    with export.pooling_by_matrices():
+        found = getattr(torch.nn.functional, usual.__name__)(x, size)
+    torch.testing.assert_close(found, usual(x, size))
+    assert getattr(torch.nn.functional, usual.__name__) is usual
+
+
+class Unheard(torch.nn.Module):
+    """What no translation knows."""
+
+    def forward(self, x):
+        return torch.linalg.eigvals(x[:, :2, :2]).real
+
+
+def test_what_cannot_be_translated_is_one_message():
+    with pytest.raises(MerflowError, match="cannot translate this system to ONNX: .*linalg_eig"):
+        export._translated(Unheard(), (torch.eye(3).expand(2, 3, 3),), ["rows"], "chances")
 
 
 def settings_of(results, name, folder):  # noqa: F811
