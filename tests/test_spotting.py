@@ -167,6 +167,17 @@ def test_a_face_that_goes_away_and_comes_back_elsewhere_is_followed(monkeypatch)
     assert known[0] and known[-1] and not known[len(known) // 2 - 2 : len(known) // 2 + 2].all()
 
 
+@pytest.mark.parametrize(("right", "places"), [(2, 1), (30, 2)])
+def test_a_face_is_cut_out_anew_where_it_moved_and_not_where_its_landmarks_jitter(monkeypatch, right, places):
+    here = Face((40, 40, 80, 80), 1.0, np.array([[110, 60], [95, 60], [50, 60], [65, 60], [80, 90.0]]))
+    there = Face((40 + right, 40, 80, 80), 1.0, here.landmarks + [right, 0])
+    monkeypatch.setattr(spotting, "find_face", lambda frames, *_: (0, here if frames[0][0, 0] < 60 else there))
+    monkeypatch.setattr(spotting._Comparison, "__call__", lambda *_: (0.0, 0.0))
+    seen = watch(((number, np.full((160, 200), number, np.uint8)) for number in range(160)), 50)
+    assert len(seen.places) == places and not seen.lost
+    assert np.isfinite(seen.motion).all(), "times on both sides of the move are compared in the place before it"
+
+
 def test_a_window_is_cut_out_where_the_face_was_at_its_peak():
     clip = plan_long(CHOOSING + 40, SHORT)
     (true,) = clip.expressions
