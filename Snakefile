@@ -101,6 +101,11 @@ include: "workflow/rules/export.smk"
 include: "workflow/rules/predict.smk"
 
 
+rule export:
+    input:
+        expand(f"<results>/{study.name}/export/{{experiment}}/model.onnx", experiment=study.exported),
+
+
 rule predict:
     input:
         predicted,

@@ -104,7 +104,7 @@ def _values(schema: Mapping[str, Any]) -> str:
     types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     bounds = [f"{word} {schema[bound]}" for bound, word in BOUNDS.items() if bound in schema]
     words = [_type(kind, schema) for kind in types if kind != "null"]
-    words[0] = " ".join([words[0], " and ".join(bounds)]).strip()
+    words[:1] = [" ".join([words[0], " and ".join(bounds)]).strip()] if words else []
     return " or ".join(words + ["null"] * ("null" in types))
 
 

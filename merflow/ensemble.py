@@ -35,8 +35,10 @@ SIGNALS = "signals"
 """What systems with graphs read; the others read one of :data:`merflow.clip_images.READS`."""
 READ_AT_ONCE = 2**27
 """Bytes of what members read that are in memory together."""
-IMAGES_AT_ONCE = 64
-"""Pictures that go through a network together."""
+IMAGES_AT_ONCE = 16
+"""Pictures that go through graph networks together; with more of them a processor's cache overflows."""
+CLIPS_AT_ONCE = 64
+"""Clips that go through another network together."""
 KEPT = 2**31
 """Bytes of networks that stay in memory from one call to the next; of larger ensembles, one part at a time."""
 
@@ -147,7 +149,7 @@ class ClipGroup(Group):
     def forward(self, rows: Tensor) -> Tensor:
         """As of every group."""
         pictures = ((rows - self.mean) / self.divisor).reshape(-1, *self.shape)
-        scores = torch.cat([self.model(part) for part in pictures.split(IMAGES_AT_ONCE)])
+        scores = torch.cat([self.model(part) for part in pictures.split(CLIPS_AT_ONCE)])
         return scores.double().softmax(dim=1)[None]
 
 

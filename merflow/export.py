@@ -9,6 +9,8 @@ import json
 import logging
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -228,13 +230,13 @@ class PlainGraphs(nn.Module):
         self.networks, self.pixels = nn.ModuleList(map(PlainSGCN, networks)), networks[0].order.numel()
         self.head = group.model.head if alone else PlainHeads(list(group.heads))
         self.alone = alone
-        self.register_buffer("mean", group.mean if alone else None)
-        self.register_buffer("divisor", group.divisor if alone else None)
+        self.register_buffer("centre_mean", group.mean if alone else None)
+        self.register_buffer("centre_divisor", group.divisor if alone else None)
 
     def forward(self, rows: Tensor) -> Tensor:
         """``[n, rows, pixels]`` to probabilities ``[members, n, classes]``."""
-        if self.mean is not None:
-            rows = (rows - self.mean) / self.divisor
+        if self.centre_mean is not None:
+            rows = (rows - self.centre_mean) / self.centre_divisor
         pieces = rows.flatten(0, 1).split(self.pixels, dim=1)
         features = torch.cat([one(piece) for piece in pieces for one in self.networks], dim=1)
         if self.alone:
@@ -250,12 +252,16 @@ class PlainClips(nn.Module):
         """The same network."""
         super().__init__()
         self.model, self.shape = group.model, group.shape
-        self.register_buffer("mean", group.mean)
-        self.register_buffer("divisor", group.divisor)
+        self.register_buffer("centre_mean", group.mean)
+        self.register_buffer("centre_divisor", group.divisor)
 
     def forward(self, rows: Tensor) -> Tensor:
         """``[n, rows, pixels]`` to probabilities ``[1, n, classes]``."""
-        return self.model(((rows - self.mean) / self.divisor).unflatten(2, self.shape[1:])).softmax(dim=1).unsqueeze(0)
+        return (
+            self.model(((rows - self.centre_mean) / self.centre_divisor).unflatten(2, self.shape[1:]))
+            .softmax(dim=1)
+            .unsqueeze(0)
+        )
 
 
 def plain(group: Group) -> nn.Module:
@@ -332,11 +338,43 @@ def _translated(module: nn.Module, given: tuple[Tensor, ...], inputs: list[str],
     # Two clips at least: with one, the exporter takes their number for a constant.
     given = tuple(torch.cat([one, one])[: max(2, len(one))] for one in given)
     shapes = (tuple({0: clips} for _ in given),) if isinstance(module, _Named) else ({0: clips},)
-    with warnings.catch_warnings(), repeatable(0):
-        warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        program = torch.onnx.export(module, given, dynamo=True, optimize=False, dynamic_shapes=shapes, **told)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), repeatable(0), pooling_by_matrices():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(module, given, dynamo=True, optimize=False, dynamic_shapes=shapes, **told)
+    except torch.onnx.OnnxExporterError as error:
+        last = str(error.__cause__ or error).strip().splitlines()[0]
+        raise MerflowError(f"torch {version('torch')} cannot translate this system to ONNX: {last}") from error
     return program.model_proto
+
+
+@contextmanager
+def pooling_by_matrices() -> Iterator[None]:
+    """Let averages on a grid be products, which ONNX has; torch translates those of three axes not at all."""
+    names = ("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
+    usual = {name: getattr(functional, name) for name in names}
+    try:
+        for axes, name in enumerate(names, 1):
+            setattr(functional, name, partial(averages, axes=axes))
+        yield
+    finally:
+        for name, function in usual.items():
+            setattr(functional, name, function)
+
+
+def averages(x: Tensor, output_size: int | Sequence[int | None], axes: int) -> Tensor:
+    """Adaptive average pooling of the last ``axes`` axes, as torch divides them into a grid."""
+    sizes = [output_size] * axes if isinstance(output_size, int) else list(output_size)
+    for place, size in zip(range(-axes, 0), sizes, strict=True):
+        own = x.shape[place]
+        cells = own if size is None else size
+        shares = np.zeros((own, cells), np.float32)
+        for cell in range(cells):
+            begin, end = cell * own // cells, -(-(cell + 1) * own // cells)
+            shares[begin:end, cell] = 1 / (end - begin)
+        x = (x.movedim(place, -1) @ torch.from_numpy(shares)).movedim(-1, place)
+    return x
 
 
 class Parts:
@@ -466,8 +504,8 @@ def export_onnx(
     if not max(differences.values()) <= LIMIT:
         told = ", ".join(f"{name} by {value:.2g}" for name, value in differences.items())
         raise MerflowError(
-            f"experiment {about['experiment']}: onnxruntime {version('onnxruntime')} and torch {version('torch')} differ "
-            f"over {clips} clips ({told}; limit {LIMIT:g}); nothing was exported. Please report it with these versions"
+            f"experiment {about['experiment']}: onnxruntime {version('onnxruntime')} and torch {version('torch')} "
+            f"differ over {clips} clips ({told}; limit {LIMIT:g}); nothing was exported. Please report it so"
         )
     with whole(model) as temporary:
         temporary.write_bytes(content)

@@ -40,7 +40,8 @@ def write_card(
         model: content of ``model.onnx``.
         check: rows of ``check.csv``.
         settings: ``datasets`` (``name, layout`` of each that trained a part), ``counts`` (rows ``label, found``),
-            ``preparation``, ``floors`` (experiments to stand beside), ``all_members``, and the tables ``metrics`` and
+            ``preparation``, ``floors`` (experiments to stand beside), ``photographs`` (whether the demo animates
+            some), ``all_members``, and the tables ``metrics`` and
             ``calibration`` of the study.
         card: output.
     """
@@ -65,6 +66,7 @@ def write_card(
         counts=settings["counts"],
         gated=sorted({GATED[layout] for layout in layouts if layout in GATED}),
         unknown=sorted({one["name"] for one in settings["datasets"] if one["layout"] in ("manifest", "flow-images")}),
+        photographs=settings["photographs"],
         synthetic=all(one["layout"] == "demo" for one in settings["datasets"]),
         preparation=settings["preparation"],
         reached={name: figures[name] for name in [about["experiment"], *settings["floors"]] if name in figures},
@@ -96,7 +98,7 @@ def _inputs(about: Mapping[str, Any]) -> list[dict[str, str]]:
         found.append(("apex_index", "int64", ("n",), "place of the apex among the key-frames, from 0"))
     return [
         {"name": name, "type": kind, "shape": f"[{', '.join(map(str, shape))}]", "meaning": meaning}
-        | {"zeros": f"np.zeros(({', '.join(map(str, [1, *shape[1:]]))},), np.{kind})"}
+        | {"zeros": f"np.zeros({(1, *shape[1:])}, np.{kind})"}
         for name, kind, shape, meaning in found
     ]
 

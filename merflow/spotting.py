@@ -29,7 +29,7 @@ from merflow.keyframes import region_mask
 
 log = logging.getLogger(__name__)
 
-DEFAULTS: dict[str, Any] = {"whole": 1.0, "reference": 0.2, "least_motion": 0.28, "deviations": 5.0, "blink": 2.0}
+DEFAULTS: dict[str, Any] = {"whole": 1.0, "reference": 0.2, "least_motion": 0.28, "deviations": 4.0, "blink": 2.0}
 """Settings: ``whole``: seconds up to which a clip is taken as one candidate; ``reference``: seconds between the frames
 that are compared; ``least_motion``: of a peak, per cent of the distance between the eyes; ``deviations``: of a peak
 above the median of the video, in robust standard deviations; ``blink``: how much more than the rest of the face the
@@ -45,6 +45,7 @@ _BLOCKS = 6  # Of frames in k: what a slow camera sees anyway is enough to find 
 _LOOK_EVERY = 1.0  # Seconds after which the face is looked for again.
 _MOVED = 0.12  # Distances between the eyes: so far a face moves before it is cut out anew.
 _TOP = 0.1
+_SMOOTH = 4.0  # Pixels of the square.
 _EYE_REGION = (-0.85, 0.85, -0.15, 0.2)  # As merflow.keyframes.REGIONS.
 _CLOSER = 60  # Frames a second that are looked at closer.
 _NEUTRAL = 0.25  # Part of the greatest distance to the apex that onset and offset may be short of.
@@ -198,7 +199,9 @@ class _Comparison:
     def flow(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Flow less the head's, float32 [2, S, S]."""
         found = np.moveaxis(self.solver.calc(first, second, None), 2, 0)
-        return found - similarity_field(fit_similarity(found, self.weights), _SIDE)
+        found = found - similarity_field(fit_similarity(found, self.weights), _SIDE)
+        # Skin drags its surroundings along; the noise of a compressed video is finer than that.
+        return np.stack([cv2.GaussianBlur(part, (0, 0), _SMOOTH) for part in found])
 
     def top(self, lengths: np.ndarray, mask: np.ndarray | None = None) -> float:
         """Mean of the top tenth inside the regions, per cent of the distance between the eyes."""

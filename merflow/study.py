@@ -588,6 +588,7 @@ class Study:
             "preparation": self.config["preparations"][e["prep"]],
             "datasets": [{"name": name, "layout": layouts[name], "role": role} for name, role in roles.items()],
             "counts": self.class_counts(experiment),
+            "photographs": bool(self.config["demo"]["portraits"]),
             "floors": [n for n in beside if self._comparison(self.experiments[n]) == self._comparison(e)],
         }
 

@@ -60,7 +60,7 @@ def test_a_cell_is_framed_where_the_papers_number_lies_outside_our_interval(tmp_
     plan = settings("variants", published="tsdgcn-samm-focal")
     inside = drawn(tmp_path, of_paper(tmp_path, "tsdgcn-samm-focal", 0.039), plan)
     outside = drawn(tmp_path, of_paper(tmp_path, "tsdgcn-samm-focal", 0.042), plan)
-    assert inside.count("stroke: #a65300") == 0 and outside.count("stroke: #b85c00") == 25
+    assert inside.count("stroke: #a65300") == 0 and outside.count("stroke: #a65300") == 25
 
 
 def test_a_file_stands_alone(tmp_path):

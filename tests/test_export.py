@@ -12,7 +12,7 @@ import onnxruntime
 import pandas as pd
 import pytest
 import torch
-from test_ensemble import CLASSES, CLIP_SYSTEMS, GRAPH_SYSTEMS, results, trained  # noqa: F401 (a fixture)
+from test_ensemble import CLASSES, SYSTEMS, results, trained  # noqa: F401 (a fixture)
 
 from merflow import export
 from merflow.ensemble import ClipArrays, clip_rows
@@ -22,8 +22,8 @@ from merflow.graph import build_graph
 from merflow.models.sgcn import SGCN
 from merflow.tables import CALIBRATION, METRICS, write_table
 
-FEW = ["frozen", "end-to-end-concat", "msjfn"]
-"""One of each kind of group; translating one takes seconds."""
+FEW = ["frozen", "end-to-end-concat", "off-apexnet", "msjfn", "mersiamc3d"]
+"""One of each kind of group and network; translating one takes seconds."""
 
 
 def clips_of(results):  # noqa: F811
@@ -34,7 +34,7 @@ def ensemble_of(results, name):  # noqa: F811
     return trained(results, name, (0, 1) if name == "frozen" else (0,))[0]
 
 
-@pytest.mark.parametrize("name", [*GRAPH_SYSTEMS, *CLIP_SYSTEMS])
+@pytest.mark.parametrize("name", SYSTEMS)
 def test_what_the_graph_reads_is_what_networks_read(results, name):  # noqa: F811
     """Resizing and signals in torch against those that training uses, in numpy."""
     whole, clips = ensemble_of(results, name), clips_of(results)
@@ -45,7 +45,7 @@ def test_what_the_graph_reads_is_what_networks_read(results, name):  # noqa: F81
     np.testing.assert_allclose(reader(given).numpy(), expected, atol=2e-5)
 
 
-@pytest.mark.parametrize("name", [*GRAPH_SYSTEMS, *CLIP_SYSTEMS])
+@pytest.mark.parametrize("name", SYSTEMS)
 def test_members_in_plain_operations_answer_alike(results, name):  # noqa: F811
     whole, clips = ensemble_of(results, name), clips_of(results)
     rows = np.stack([clip_rows(whole.about["reads"], clips, place) for place in range(len(clips))])
@@ -64,6 +64,7 @@ def test_both_forms_of_a_laplacian_give_the_features_of_the_sparse_one(monkeypat
         torch.testing.assert_close(PlainSGCN(network)(x), network.features(x), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FEW)
 def test_onnxruntime_answers_as_torch_does(results, name):  # noqa: F811
     whole, clips = ensemble_of(results, name), clips_of(results)
@@ -78,6 +79,28 @@ def test_onnxruntime_answers_as_torch_does(results, name):  # noqa: F811
     other = copy.copy(whole)
     other.temperature = 1.0
     assert compare(content, other, [clips])["members"] > LIMIT, "the check sees another temperature"
+
+
+@pytest.mark.parametrize(("shape", "size"), [((2, 3, 7), 4), ((2, 3, 9, 5), (4, None)), ((1, 2, 5, 7, 28), (1, 4, 3))])
+def test_averages_by_matrices_are_those_of_torch(shape, size):
+    x = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    usual = getattr(torch.nn.functional, f"adaptive_avg_pool{len(shape) - 2}d")
+    with export.pooling_by_matrices():
+        found = getattr(torch.nn.functional, usual.__name__)(x, size)
+    torch.testing.assert_close(found, usual(x, size))
+    assert getattr(torch.nn.functional, usual.__name__) is usual
+
+
+class Unheard(torch.nn.Module):
+    """What no translation knows."""
+
+    def forward(self, x):
+        return torch.linalg.eigvals(x[:, :2, :2]).real
+
+
+def test_what_cannot_be_translated_is_one_message():
+    with pytest.raises(MerflowError, match="cannot translate this system to ONNX: .*linalg_eig"):
+        export._translated(Unheard(), (torch.eye(3).expand(2, 3, 3),), ["rows"], "chances")
 
 
 def settings_of(results, name, folder):  # noqa: F811
@@ -105,6 +128,7 @@ def settings_of(results, name, folder):  # noqa: F811
         "datasets": [{"name": "micro", "layout": "samm", "role": "recognised"}],
         "counts": [{"label": label, "found": 3} for label in CLASSES],
         "floors": ["majority"],
+        "photographs": False,
         "metrics": folder / "metrics.csv",
         "calibration": folder / "calibration.csv",
     }
@@ -127,7 +151,7 @@ def test_an_export_has_its_check_and_a_card_whose_program_runs(results, tmp_path
     card = files["card"].read_text()
     for said in ("SAMM (licence agreement)", "no lie detector", "Art. 5(1)(f)", "0.500 (0.400 to 0.600)", "majority"):
         assert said in card, said
-    assert "synthetic" not in card.lower() and "trained on them, too" not in card
+    assert "synthetic" not in card.lower() and "the final ones trained on them, too" in card
     (program,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
     assert re.fullmatch(r"(up|down|left): 0\.\d\d, members differ by 0\.\d\d\n", done.stdout), done.stdout + done.stderr
@@ -138,6 +162,7 @@ def test_an_export_has_its_check_and_a_card_whose_program_runs(results, tmp_path
     assert json.loads(told["preparation"])["keyframes"]["count"] == 3
 
 
+@pytest.mark.slow
 def test_some_members_alone_and_the_same_bytes_again(results, tmp_path):  # noqa: F811
     contents = []
     for place in ("one", "two"):
@@ -148,6 +173,7 @@ def test_some_members_alone_and_the_same_bytes_again(results, tmp_path):  # noqa
     assert "2 networks out of 3" in contents[0][1].decode()
 
 
+@pytest.mark.slow
 def test_too_large_or_too_different_is_one_message_and_no_file(results, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setattr(export, "LIMIT", 0.0)
     with pytest.raises(MerflowError, match="differ over 9 clips .*nothing was exported"):

@@ -50,6 +50,7 @@ def test_where_there_is_no_face_there_is_no_curve_and_no_peak():
 # --- intervals --------------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(spans, spans)
 def test_overlap_is_a_part_alike_from_both_sides_and_one_of_the_same(first, second):
     assert 0 <= overlap(first, second) <= 1
@@ -60,6 +61,7 @@ def test_overlap_is_a_part_alike_from_both_sides_and_one_of_the_same(first, seco
     assert overlap(first, second) == pytest.approx(len(shared) / len(union))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(spans, st.floats(0, 5)), max_size=12))
 def test_of_overlapping_candidates_the_stronger_stays_and_all_lie_in_order_of_time(found):
     given_ = [Interval(span[0], sum(span) // 2, span[1], strength) for span, strength in found]
@@ -73,6 +75,7 @@ def test_of_overlapping_candidates_the_stronger_stays_and_all_lie_in_order_of_ti
         assert one in kept or any(o.strength >= one.strength for o in rivals)
 
 
+@settings(deadline=None)
 @given(st.lists(spans, max_size=8), st.lists(spans, max_size=8))
 def test_each_interval_is_hit_once_and_by_half_at_least(truth, found):
     hits = matches(truth, found)
@@ -82,7 +85,7 @@ def test_each_interval_is_hit_once_and_by_half_at_least(truth, found):
     assert all(i in {a for a, _ in hits} or j in {b for _, b in hits} for i, j in left), "nothing more could be hit"
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 30), st.floats(0.2, 20))
 def test_the_interval_of_a_rate_holds_it(count, minutes):
     low, high = rate_interval(count, minutes)

@@ -188,7 +188,7 @@ def flags_of(row: Mapping[str, float], ranges: Mapping[str, tuple[float, float]]
         value = row.get(name, np.nan)
         if value < low or value > high:
             side = "less" if value < low else "more"
-            found.append(f"{MEASURES[name]} is {side} than in training ({value:.3g}; there {low:.3g} to {high:.3g})")
+            found.append(f"{MEASURES[name]} is {side} than in training ({value:.3g}, not {low:.3g} to {high:.3g})")
     return found
 
 
@@ -197,7 +197,7 @@ def rate_flags(fps: float, usual_rates: Sequence[float], told: str = "") -> list
     if not usual_rates or usual_rates[0] / 1.1 <= fps <= usual_rates[-1] * 1.1:
         return []
     span = f"{usual_rates[0]:g}" if usual_rates[0] == usual_rates[-1] else f"{usual_rates[0]:g} to {usual_rates[-1]:g}"
-    return [f"{fps:g} frames per second; in training {span}"]
+    return [f"{fps:g} frames per second, in training {span}"]
 
 
 # --- All of it --------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def look_through(source: Mapping[str, Any], settings: Mapping[str, Any], folder: Path, alone: bool = False) -> None:
-    """Write ``intervals.csv``, ``looked.h5`` and ``frames/`` of a source into a folder.
+    """Write ``intervals.csv``, ``looked.h5`` and ``_frames/`` of a source into a folder.
 
     A source whose onset and offset are given, or that lasts no longer than ``spotting.whole``, is one candidate.
     Another one is searched, and if it is a video the frames of its candidates are kept as images, so that it is not
@@ -45,7 +45,7 @@ def look_through(source: Mapping[str, Any], settings: Mapping[str, Any], folder:
     Raises:
         InputError: the source is useless, and alone.
     """
-    frames_folder = folder / "frames"
+    frames_folder = folder / "_frames"
     shutil.rmtree(frames_folder, ignore_errors=True)
     frames_folder.mkdir(parents=True)
     rows: list[dict[str, Any]] = []

@@ -200,14 +200,20 @@ def _page(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters["percent"] = percent
+    environment.filters.update(percent=percent, points=points)
     return environment.get_template(TEMPLATE).render(page)
+
+
+def points(fall: float) -> str:
+    """What a fall of a probability changes it by, in per cent points; nothing is 0, without a sign."""
+    return f"{-100 * fall:+.0f}" if abs(fall) >= 0.005 else "0"
 
 
 def _shown(sources: Sequence[Mapping[str, Any]]) -> set[str]:
     """The candidates that are shown in full."""
     every = [candidate for source in sources for candidate in source["candidates"]]
-    strongest = sorted(every, key=lambda one: -float(one["strength"]) if one["strength"] == one["strength"] else -9e9)
+    # What was not searched has no strength, and comes first.
+    strongest = sorted(every, key=lambda one: -float(one["strength"]) if one["found"] == SEARCHED else -math.inf)
     return {str(candidate["clip"]) for candidate in strongest[:SHOWN]}
 
 

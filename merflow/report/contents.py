@@ -73,7 +73,21 @@ STAGES = {
 """Stages by the name of their folder of benchmarks, in the order that data flows."""
 IN_FOLD = {"prior": "Pairs", "finetune": "Fine-tuning"}
 """Stages of training inside the folds, in their order; ``prior`` learns from pairs of clips."""
-OF_STUDY = ("splits", "finetune", "table", "floor", "evaluate", "gather", "differences", "audit", "figure")
+OF_STUDY = (
+    "splits",
+    "finetune",
+    "table",
+    "floor",
+    "evaluate",
+    "gather",
+    "differences",
+    "audit",
+    "figure",
+    "spotting",
+    "look",
+    "answer",
+    "prediction",
+)
 OF_DATASET = ("demo", "index", "align", "scorer", "scores", "keyframes", "flow", "cache", "pretrain")
 
 

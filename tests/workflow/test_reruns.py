@@ -37,7 +37,7 @@ AFTER_FLOW = AFTER_HEAD | {"build_cache", "make_splits", "extract_features", "ru
 IMPORTERS = {
     # By hand, from reading: what the hash of the code must find out by itself.
     "losses": {"finetune", "pretrain_sgcn", "extract_features"},  # the last two through `training`
-    "graph": {"build_graph", "pretrain_sgcn", "extract_features"},
+    "graph": {"build_graph", "pretrain_sgcn", "extract_features", "write_report"},  # the last draws graphs on a face
     "report/figures": {"write_report"},
     "keyframes": {"select_keyframes"},
 }

@@ -18,7 +18,7 @@ rule gather_ensemble:
         code=code_hash("gather_ensemble"),
         settings=lambda wildcards: study.ensemble_settings(wildcards.trained),
         models=lambda wildcards: study.model_files(wildcards.trained),
-        results=config["results"],
+        results=lambda wildcards: config["results"],
     message:
         "Gather the trained networks of experiment {wildcards.trained}"
     script:

@@ -25,8 +25,3 @@ rule export_onnx:
         "Export experiment {wildcards.trained} as ONNX"
     script:
         "../scripts/export_onnx.py"
-
-
-rule export:
-    input:
-        expand(f"<results>/{study.name}/export/{{experiment}}/model.onnx", experiment=study.exported),

@@ -26,7 +26,7 @@ rule look_through:
     output:
         looked=f"<results>/{study.name}/predict/{{given}}/sources/{{source}}/looked.h5",
         intervals=f"<results>/{study.name}/predict/{{given}}/sources/{{source}}/intervals.csv",
-        frames=directory(f"<results>/{study.name}/predict/{{given}}/sources/{{source}}/frames"),
+        frames=directory(f"<results>/{study.name}/predict/{{given}}/sources/{{source}}/_frames"),
         source=f"<results>/{study.name}/predict/{{given}}/sources/{{source}}/source.json",
     log:
         f"<logs>/look/{study.name}/{{given}}/{{source}}.log",
@@ -51,13 +51,13 @@ rule look_through:
 rule align_candidates:
     input:
         intervals=f"<results>/{study.name}/predict/{{given}}/sources/{{source}}/intervals.csv",
-        frames=f"<results>/{study.name}/predict/{{given}}/sources/{{source}}/frames",
+        frames=f"<results>/{study.name}/predict/{{given}}/sources/{{source}}/_frames",
     output:
         faces=f"<results>/{study.name}/predict/{{given}}/sources/{{source}}/{{prep}}/faces.h5",
     log:
         f"<logs>/look/{study.name}/{{given}}/{{source}}/{{prep}}/align.log",
     benchmark:
-        f"<benchmarks>/align/{study.name}/predict/{{given}}/{{source}}/{{prep}}.tsv"
+        f"<benchmarks>/look/{study.name}/{{given}}/{{source}}/{{prep}}/align.tsv"
     conda:
         "../../envs/vision.yaml"
     params:
@@ -78,7 +78,7 @@ use rule score_frames as score_candidates with:
     log:
         f"<logs>/look/{study.name}/{{given}}/{{source}}/{{prep}}/scores.log",
     benchmark:
-        f"<benchmarks>/scores/{study.name}/predict/{{given}}/{{source}}/{{prep}}.tsv"
+        f"<benchmarks>/look/{study.name}/{{given}}/{{source}}/{{prep}}/scores.tsv"
     message:
         "Score the frames of the candidates of {wildcards.source}"
 
@@ -92,7 +92,7 @@ use rule select_keyframes as select_candidates with:
     log:
         f"<logs>/look/{study.name}/{{given}}/{{source}}/{{prep}}/keyframes.log",
     benchmark:
-        f"<benchmarks>/keyframes/{study.name}/predict/{{given}}/{{source}}/{{prep}}.tsv"
+        f"<benchmarks>/look/{study.name}/{{given}}/{{source}}/{{prep}}/keyframes.tsv"
     message:
         "Select the key-frames of the candidates of {wildcards.source}"
 
@@ -106,7 +106,7 @@ use rule compute_flow as compute_candidates with:
     log:
         f"<logs>/look/{study.name}/{{given}}/{{source}}/{{prep}}/flow.log",
     benchmark:
-        f"<benchmarks>/flow/{study.name}/predict/{{given}}/{{source}}/{{prep}}.tsv"
+        f"<benchmarks>/look/{study.name}/{{given}}/{{source}}/{{prep}}/flow.tsv"
     message:
         "Compute the flow of the candidates of {wildcards.source}"
 
@@ -122,9 +122,9 @@ rule gather_candidates:
         cache=f"<results>/{study.name}/predict/{{given}}/prepared/{{prep}}/cache.h5",
         quality=f"<results>/{study.name}/predict/{{given}}/prepared/{{prep}}/quality.csv",
     log:
-        f"<logs>/look/{study.name}/{{given}}/{{prep}}.log",
+        f"<logs>/look/{study.name}/{{given}}/{{prep}}/gather.log",
     benchmark:
-        f"<benchmarks>/cache/{study.name}/predict/{{given}}/{{prep}}.tsv"
+        f"<benchmarks>/look/{study.name}/{{given}}/{{prep}}/cache.tsv"
     conda:
         "../../envs/vision.yaml"
     params:
