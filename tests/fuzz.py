@@ -1,6 +1,6 @@
 """Broken input for every parser: each gives an answer or a MerflowError, whatever it reads.
 
-Run it for long with ``python tests/fuzz.py 20000`` (inputs for each parser; a name after it chooses one).
+Run it for long with ``PYTHONPATH=. python tests/fuzz.py 20000`` (inputs for each parser; a name after it chooses one).
 """
 
 import os
