@@ -340,7 +340,7 @@ def _translated(module: nn.Module, given: tuple[Tensor, ...], inputs: list[str],
     shapes = (tuple({0: clips} for _ in given),) if isinstance(module, _Named) else ({0: clips},)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), repeatable(0), pooling_by_matrices():
+        with warnings.catch_warnings(), repeatable(0), translatable():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(module, given, dynamo=True, optimize=False, dynamic_shapes=shapes, **told)
     except torch.onnx.OnnxExporterError as error:
@@ -350,13 +350,22 @@ def _translated(module: nn.Module, given: tuple[Tensor, ...], inputs: list[str],
 
 
 @contextmanager
-def pooling_by_matrices() -> Iterator[None]:
-    """Let averages on a grid be products, which ONNX has; torch translates those of three axes not at all."""
-    names = ("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
-    usual = {name: getattr(functional, name) for name in names}
+def translatable() -> Iterator[None]:
+    """Let operations that torch does not translate to ONNX, or wrongly, be done by others.
+
+    Averages on a grid are products with matrices, as those of three axes are not translated at all. Convolutions of three
+    axes without a bias have one of zeros, as torch 2.13 would give them one with two axes, which no runtime takes.
+    """
+    pools = ("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
+    usual = {name: getattr(functional, name) for name in (*pools, "conv3d")}
+
+    def conv3d(x: Tensor, weight: Tensor, bias: Tensor | None = None, *rest: Any) -> Tensor:
+        return usual["conv3d"](x, weight, weight.new_zeros(len(weight)) if bias is None else bias, *rest)
+
     try:
-        for axes, name in enumerate(names, 1):
+        for axes, name in enumerate(pools, 1):
             setattr(functional, name, partial(averages, axes=axes))
+        functional.conv3d = conv3d
         yield
     finally:
         for name, function in usual.items():
