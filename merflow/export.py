@@ -353,8 +353,8 @@ def _translated(module: nn.Module, given: tuple[Tensor, ...], inputs: list[str],
 def translatable() -> Iterator[None]:
     """Let operations that torch does not translate to ONNX, or wrongly, be done by others.
 
-    Averages on a grid are products with matrices, as those of three axes are not translated at all. Convolutions of three
-    axes without a bias have one of zeros, as torch 2.13 would give them one with two axes, which no runtime takes.
+    Averages on a grid are products with matrices, as those of three axes are not translated at all. Convolutions of
+    three axes without a bias have one of zeros, as torch 2.13 would give them one of two axes, which no runtime takes.
     """
     pools = ("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
     usual = {name: getattr(functional, name) for name in (*pools, "conv3d")}
