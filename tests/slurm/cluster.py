@@ -69,10 +69,12 @@ SLURM_CONF={folder}/slurm.conf exec {command} "$@"
 """,
     "squeue": """\
 #!/bin/sh
-# The executor asks again 10 s later each time. Here its question waits until one more job of the run has ended.
+# The executor asks again 10 s later each time. Here its question waits until one more job of the run has ended, but not
+# long, by the clock: where no answer comes in time, the executor forgets the jobs that it asked for.
 for run; do :; done
 seen="{folder}/ended-$run"
-for _ in $(seq 250); do
+end=$(($(date +%s) + 40))
+while [ "$(date +%s)" -lt "$end" ]; do
   answer=$({command} "$@") || exit
   ended=$(echo "$answer" | grep -c -v -e '|PENDING' -e '|CONFIGURING' -e '|RUNNING' -e '|COMPLETING')
   [ "$ended" = "$(cat "$seen" 2>/dev/null)" ] || break
