@@ -116,7 +116,7 @@ def test_rules_whose_work_asks_for_the_device_ask_for_a_gpu_and_no_others():
         if re.search(r"^        gpu=gpus", text, re.MULTILINE):
             found.add(rule)
     assert found == expected - {"tabulate_pretraining", "gather_ensemble"}, "which only read what training wrote"
-    assert len(found) == 5
+    assert len(found) == 6
 
 
 def test_another_device_changes_no_setting_of_a_job():
