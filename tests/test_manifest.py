@@ -135,12 +135,17 @@ def test_a_table_elsewhere_names_frames_relative_to_itself(root, tmp_path_factor
     assert index_dataset("people", settings).clips[0].frames == (root / "a").as_posix()
 
 
-@pytest.mark.filterwarnings("ignore::pandas.errors.ParserWarning")
+@pytest.mark.filterwarnings("error::pandas.errors.ParserWarning")
 def test_commas_at_the_end_of_rows_shift_nothing_and_one_in_a_single_row_is_named(root):
     index = people(root, HEADER + "c1,s1,x,a,1,3,5,200,\nc2,s2,y,b with spaces,,,,,\n")
     assert [clip.clip for clip in index.clips] == ["c1", "c2"]
     with pytest.raises(InputError, match="line 3"):
         people(root, HEADER + "c1,s1,x,a,1,3,5,200\nc2,s2,y,b with spaces,,,,,\n")
+
+
+def test_text_beyond_the_columns_of_the_header_is_not_dropped_in_silence(root):
+    with pytest.raises(InputError, match="row 3 has '200' beyond the last of 8 named columns"):
+        people(root, HEADER + "c1,s1,x,a,1,3,5,200,\nc2,s2,y,b with spaces,1,3,5,,200\n")
 
 
 def test_odd_entries_are_problems_and_never_crashes(root):

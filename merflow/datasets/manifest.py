@@ -1,5 +1,7 @@
 """Layout ``manifest``: a CSV of the user's own clips, each a folder of images, a glob or a video file."""
 
+import csv
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,15 @@ def index(name: str, settings: Mapping[str, Any]) -> Index:
     return finish(name, settings, Rules("manifest", whole=True, strict=True, foreign=True, unlabelled=True), entries)
 
 
+def _beyond_header(table: Path, separator: str, columns: int) -> tuple[int, str] | None:
+    """Number and text of the first row that has text beyond so many columns; blanks there are a spreadsheet's habit."""
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        for number, row in enumerate(csv.reader(file, delimiter=separator, skipinitialspace=True), 1):
+            if beyond := "".join(row[columns:]).strip():
+                return number, beyond
+    return None
+
+
 def read_table_of_clips(table: Path, required: Sequence[str], optional: Sequence[str]) -> dict[int, dict[str, str]]:
     """Rows of a user's table by row number of the file, as text, blanks at the ends removed, empty rows left out.
 
@@ -57,22 +68,31 @@ def read_table_of_clips(table: Path, required: Sequence[str], optional: Sequence
     try:
         with table.open(encoding="utf-8-sig") as file:
             header = file.readline()
-        frame = pd.read_csv(
-            table,
-            sep=max(",;\t", key=header.count),
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-            skipinitialspace=True,
-            skip_blank_lines=False,
-            index_col=False,
-        )
+        separator = max(",;\t", key=header.count)
+        with warnings.catch_warnings(record=True) as cut_off:
+            warnings.simplefilter("always", pd.errors.ParserWarning)
+            frame = pd.read_csv(
+                table,
+                sep=separator,
+                dtype=str,
+                keep_default_na=False,
+                encoding="utf-8-sig",
+                skipinitialspace=True,
+                skip_blank_lines=False,
+                index_col=False,
+            )
+        lost = _beyond_header(table, separator, len(frame.columns)) if cut_off else None
     except FileNotFoundError as error:
         raise InputError(f"{table} does not exist") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{table} is not UTF-8 ({error.reason}); save it as CSV UTF-8") from error
-    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except (OSError, csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise InputError(f"{table} cannot be read as CSV: {error}") from error
+    if lost:
+        raise InputError(
+            f"{table}: row {lost[0]} has {lost[1]!r} beyond the last of {len(frame.columns)} named columns; "
+            "give every column a name, or put quotes around a cell that has a separator in it"
+        )
     frame.columns = [str(column).strip().lower() for column in frame.columns]
     missing = [column for column in required if column not in frame]
     if missing:
