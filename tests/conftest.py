@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")  # As in jobs; on busy cores threads wait for each other.
+
 REPO = Path(__file__).parents[1]
 FACES = Path(os.environ.get("MERFLOW_FACES", REPO.parent / "shared" / "faces"))
 """Real photographs, kept beside the repository and never in it."""
@@ -19,7 +22,18 @@ def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the slow tests too")
 
 
+LONGEST = ("/test_conda.py", "/test_slurm.py", "/test_kills.py", "/test_demo_study.py", "/test_reruns.py", "/test_own")
+"""Where tests are shared out, these begin, so that no worker ends with one of them alone."""
+
+
+def rank(item) -> int:
+    """Place of a test among the files that last longest; the others come after, in their order."""
+    return next((place for place, name in enumerate(LONGEST) if name in item.nodeid), len(LONGEST))
+
+
 def pytest_collection_modifyitems(config, items):
+    if hasattr(config, "workerinput"):
+        items.sort(key=rank)
     if not config.getoption("--slow"):
         for item in items:
             if "slow" in item.keywords:

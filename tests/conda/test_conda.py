@@ -13,6 +13,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import cv2
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from conda_channel import VERSION, build_channel
@@ -112,8 +115,9 @@ def run(root, driver):
 def study(run, tmp_path_factory):
     """A copy of the workflow with all of its environments, which Snakemake made; their prefixes by name."""
     folder = copy_repository(tmp_path_factory.mktemp("study"))
-    done = run(folder, "--use-conda", "--conda-create-envs-only")
-    assert done.stdout.count("Creating conda environment") + done.stderr.count("Creating conda environment") == 4
+    done = run(folder, "all", "export", "--use-conda", "--conda-create-envs-only")
+    made = done.stdout.count("Creating conda environment") + done.stderr.count("Creating conda environment")
+    assert made == len(WORK)
     files = {file.read_text(): file.with_suffix("") for file in (folder / ".snakemake" / "conda").glob("*.yaml")}
     return folder, {name: files[environment(name).read_text()] for name in WORK}
 
@@ -217,6 +221,24 @@ def test_jobs_of_the_demo_run_in_their_environments_and_take_nothing_from_elsewh
     assert len(jobs) > 15 and len(records) == sum(jobs.values()) - jobs["all"]
     assert not strays(records, study[1])
     assert {Path(record["files"]["merflow"]).parent for _, record in records} == {folder / "merflow"}
+
+
+def test_so_do_those_of_export_and_predict(study, demo, run):
+    folder, _ = demo
+    clips = folder / "clips"
+    (clips / "wall").mkdir(parents=True)
+    (frames,) = (folder / "results/data/demo-micro/source").glob("*/s01_happiness_1")
+    (clips / "face").symlink_to(frames)
+    for number in range(4):
+        cv2.imwrite(str(clips / "wall" / f"{number}.png"), np.full((90, 120), 90 + number, np.uint8))
+    seen = set((folder / "told").iterdir())
+    run(folder, "export", "--use-conda", "--config", "export={experiments: [msjfn]}")
+    run(folder, "predict", "--use-conda", "--config", f"clips={clips}")
+    records = told(folder, seen)
+    assert {"export_onnx", "look_through", "answer_clips", "write_prediction"} < {script for script, _ in records}
+    assert not strays(records, study[1])
+    answers = pd.read_csv(folder / "results/demo/predict/clips/answers.csv")
+    assert set(answers.loc[answers["status"] == "ok", "source"]) == {"face"}
 
 
 def test_a_second_run_has_nothing_to_do_and_leaving_conda_has_everything(demo, run):

@@ -18,7 +18,7 @@ def study(tmp_path_factory):
     """Nine drawn clips of three people and six bad ones."""
     folder = copy_repository(tmp_path_factory.mktemp("own"))
     clips = people.draw(folder / "people", "micro", 3, 3)
-    people.draw(folder / "posed", "macro", 3, 0)
+    people.draw(folder / "posed", "macro", 2, 0)
     rows = [people.row_of(clip, folder / "people") for clip in clips]
     source = folder / "people" / rows[0][3]
     for name in ("corrupt", "truncated", "two-sizes", "wrong onset"):
@@ -45,7 +45,7 @@ def study(tmp_path_factory):
     ]
     people.write_manifest(folder / "people", rows + bad)
     before = {file: file.read_bytes() for file in (folder / "people").rglob("*") if file.is_file()}
-    done = snakemake(folder, config=people.config(folder))
+    done = snakemake(folder, config=people.config(folder, floors=["majority"]))
     return folder, done, [row[0] for row in rows], before
 
 

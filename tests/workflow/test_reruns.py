@@ -58,8 +58,8 @@ def study(tmp_path_factory):
     """A copy of the repository with a finished study in it; returns (folder, config)."""
     folder = copy_repository(tmp_path_factory.mktemp("reruns"))
     people.draw(folder / "people", "micro", 3, 3)
-    people.draw(folder / "posed", "macro", 3, 0)
-    settings = people.config(folder)
+    people.draw(folder / "posed", "macro", 2, 0)
+    settings = people.config(folder, floors=["majority"])
     snakemake(folder, config=settings)
     return folder, settings
 
