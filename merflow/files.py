@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, and names that are safe as a file or HDF5 group."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from glob import escape
@@ -33,8 +34,11 @@ def whole(path: str | Path) -> Iterator[Path]:
 def sweep(path: str | Path) -> None:
     """Remove what processes that were killed have left of :func:`whole` for ``path``; nobody may be writing it."""
     path = Path(path)
+    # The number stands in between, and nothing else: what is left of ``a.h5`` is not what is being made of ``a.b.h5``.
+    own = re.compile(rf"\.{re.escape(path.stem)}\.\d+\.tmp{re.escape(path.suffix)}")
     for left in path.parent.glob(f".{escape(path.stem)}.*.tmp{escape(path.suffix)}"):
-        left.unlink(missing_ok=True)
+        if own.fullmatch(left.name):
+            left.unlink(missing_ok=True)
 
 
 def check_writable(folder: str | Path) -> None:

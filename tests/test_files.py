@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from merflow.files import digest, key, whole
+from merflow.files import digest, key, sweep, whole
 
 
 @given(st.text(min_size=1, max_size=12).filter(lambda s: not any(0xD800 <= ord(c) < 0xE000 for c in s)))
@@ -40,6 +40,14 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
         temporary.write_text("new")
         assert target.read_text() == "old"
     assert target.read_text() == "new" and list(target.parent.iterdir()) == [target]
+
+
+def test_what_killed_processes_left_is_swept_and_nothing_of_files_with_longer_names(tmp_path):
+    (tmp_path / ".S1.123.tmp.h5").write_text("left by process 123")
+    with whole(tmp_path / "S1.1.h5") as temporary:
+        temporary.write_text("at work")
+        sweep(tmp_path / "S1.h5")
+    assert [file.name for file in tmp_path.iterdir()] == ["S1.1.h5"]
 
 
 def test_digest_tells_texts_apart():
