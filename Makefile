@@ -8,9 +8,9 @@ run: .venv/installed
 	@$(BIN)/snakemake --cores $(CORES) --quiet host reason --no-hooks
 	@$(BIN)/python -m merflow.headline
 
-# Go on with a run that was killed, whatever command began it.
+# Go on with a run that was killed, whatever command began it; with GONE=1 with one of a machine that is gone.
 resume: .venv/installed
-	@$(BIN)/python -m merflow.resume
+	@$(BIN)/python -m merflow.resume $(if $(GONE),--gone)
 
 test: .venv/installed lint
 	$(BIN)/pytest -q -n $(CORES) --dist loadfile --no-loadscope-reorder

@@ -1,16 +1,21 @@
-"""`python -m merflow.resume [FOLDER]`: go on with the run that was killed in this folder, with the same command."""
+"""`python -m merflow.resume [FOLDER]`: go on with the run that was killed in this folder, with the same command.
+
+With `--gone` it also goes on with one of another machine, which is known to be at work no more.
+"""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
-from merflow.runs import FOLDER, runs
+from merflow.runs import FOLDER, elsewhere, runs
 
 
 def main(arguments: list[str]) -> int:
     """Unlock the folder, and become the command of the last killed run; an exit status where that cannot be."""
-    folder = Path(arguments[0]) if arguments else Path()
+    gone, folders = "--gone" in arguments, [name for name in arguments if name != "--gone"]
+    folder = Path(folders[0]) if folders else Path()
     alive, killed = runs(folder / FOLDER)
     if alive:
         run = alive[-1][0]
@@ -24,6 +29,9 @@ def main(arguments: list[str]) -> int:
         print(f"merflow: no killed run in {folder.resolve()}; type the command of your run.", file=sys.stderr)
         return 1
     run = killed[-1][0]
+    if run.host != socket.gethostname() and not gone:
+        print(f"{elsewhere(run)} Type this on {run.host}; or add --gone, if that is gone.", file=sys.stderr)
+        return 1
     if not Path(run.folder).is_dir():
         print(f"merflow: {run.folder}, where `{run.command}` was typed, is gone.", file=sys.stderr)
         return 1

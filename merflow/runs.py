@@ -126,10 +126,19 @@ def explain_lock(folder: Path, resume: str) -> str:
         )
     run = killed[-1][0]
     if run.host != own[1]:
-        kept = f"It ran on {run.host}: look there first that it is gone. {kept}"
+        forced = "make resume GONE=1" if resume == "make resume" else f"{resume} --gone"
+        return f"{elsewhere(run)} To go on, type on {run.host}\n\n    {resume}\n\nor here, if that is gone: {forced}\n"
     return (
         f"merflow: `{run.command}`, begun {run.began}, was killed and left its lock on these files. {kept} To go on, "
         f"type\n\n    {resume}\n"
+    )
+
+
+def elsewhere(run: Run) -> str:
+    """What is to be said of a run of another machine: locks of that kind may be seen on their own machine alone."""
+    return (
+        f"merflow: `{run.command}`, begun {run.began}, left its lock on these files. It ran on {run.host} (process "
+        f"{run.process}), and whether it is still at work can be told there alone. Everything that it finished is kept."
     )
 
 

@@ -182,4 +182,22 @@ def test_a_killed_run_of_another_machine_is_looked_for_there(tmp_path, start):
     kill(start())
     (file,) = (tmp_path / "runs").glob("*.json")
     file.write_text(file.read_text().replace(socket.gethostname(), "node7"))
-    assert "It ran on node7: look there first" in explain_lock(tmp_path / "runs", "make resume")
+    told = explain_lock(tmp_path / "runs", "make resume")
+    assert "It ran on node7" in told and "type on node7\n\n    make resume\n" in told and "was killed" not in told
+    assert "make resume GONE=1" in told
+
+
+def test_a_run_of_another_machine_is_resumed_only_where_it_is_known_to_be_gone(tmp_path, monkeypatch, start, capsys):
+    """Locks of the kernel may not be seen from another machine, so that it may well be at work."""
+    kill(start())
+    (file,) = (tmp_path / "runs").glob("*.json")
+    file.write_text(file.read_text().replace(socket.gethostname(), "node7"))
+    monkeypatch.setattr(resume, "FOLDER", "runs")
+    typed = []
+    monkeypatch.setattr(
+        resume.subprocess, "run", lambda *given, **more: typed.append(given) or SimpleNamespace(returncode=1)
+    )
+    assert resume.main([str(tmp_path)]) == 1 and not typed
+    assert "Type this on node7" in capsys.readouterr().err
+    resume.main(["--gone", str(tmp_path)])
+    assert len(typed) == 1
