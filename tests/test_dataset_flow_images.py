@@ -198,7 +198,13 @@ def test_images_are_found_relative_to_the_table_or_to_the_root(tmp_path, style):
 
 @pytest.mark.parametrize(
     ("image", "words"),
-    [("", "empty"), ("gone.png", "gone.png does not exist"), (".", "is a folder"), ("flows.csv", "is no picture")],
+    [
+        ("", "empty"),
+        ("gone.png", "gone.png does not exist"),
+        ("long" * 100 + ".png", "does not exist"),
+        (".", "is a folder"),
+        ("flows.csv", "is no picture"),
+    ],
 )
 def test_an_image_that_is_none_is_called_so(tmp_path, image, words):
     index = with_row(tmp_path, f"samm,009,009_1_1,negative,{image}").index()

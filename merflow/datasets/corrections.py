@@ -1,5 +1,6 @@
 """A user's corrections of an annotation: which field of which clip is wrong, the right value, and why."""
 
+import os
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ def read_corrections(file: str | Path, dataset: str, datasets: Collection[str] =
     Raises:
         InputError: the file cannot be read, or rows of it are wrong; all of them are listed.
     """
-    if not Path(file).is_file():
+    if not os.path.isfile(file):
         raise InputError(f"corrections {file} does not exist; it should have the columns {', '.join(COLUMNS)}")
     wrong, found, seen = [], [], {}
     for row in read_workbook(Path(file), {name: [name] for name in COLUMNS}):

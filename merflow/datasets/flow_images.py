@@ -4,6 +4,7 @@ Such sets circulate with public code (28 x 28 pixels: horizontal flow, vertical 
 0..255). They have no frames: alignment, key-frames and flow are skipped, and the study starts at the cache.
 """
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,10 +54,10 @@ def _image(given: str, *folders: Path) -> tuple[str, str]:
     if not given:
         return "", "empty; give the file of the image"
     tried = [folder / path for path in dict.fromkeys((given, given.replace("\\", "/"))) for folder in folders]
-    file = next((path for path in tried if path.is_file()), None)
+    file = next((path for path in tried if os.path.isfile(path)), None)  # A name too long is no file.
     if file is None:
         places = " or ".join(dict.fromkeys(str(path) for path in tried))
-        kind = "is a folder" if any(path.is_dir() for path in tried) else "does not exist"
+        kind = "is a folder" if any(map(os.path.isdir, tried)) else "does not exist"
         return tried[0].as_posix(), f"{places} {kind}"
     if file.suffix.lower() not in IMAGES:
         return file.as_posix(), f"{file} is no picture ({', '.join(sorted(IMAGES))})"

@@ -1,5 +1,6 @@
 """What the layouts of distributed datasets share: settings, workbook, class set and corrections, read in one way."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def root_of(settings: Mapping[str, Any]) -> Path:
         InputError: it does not exist.
     """
     root = Path(settings["root"])
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise InputError(f"folder {root} does not exist")
     return root
 
@@ -56,7 +57,7 @@ def images_root(settings: Mapping[str, Any]) -> Path:
         InputError: it does not exist.
     """
     folder = root_of(settings) / (settings.get("images") or "")
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(f"folder {folder} does not exist; `images` names a folder, relative to {settings['root']}")
     return folder
 

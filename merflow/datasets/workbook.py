@@ -57,7 +57,7 @@ def find_workbook(root: Path, given: str | None, pattern: str, example: str) -> 
         InputError: there is none.
     """
     if given:
-        if not (root / given).is_file():
+        if not os.path.isfile(root / given):
             raise InputError(f"{root / given} does not exist; `table` names the workbook, relative to {root}")
         return root / given, []
     tables = [

@@ -223,7 +223,7 @@ def _write_frames(frames: Iterator[np.ndarray], folder: Path) -> None:
         done, code = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         if not done:
             raise RuntimeError(f"OpenCV could not encode frame {number} of {folder}")
-        code.tofile(folder / f"{number:04d}.jpg")
+        (folder / f"{number:04d}.jpg").write_bytes(code)  # Unlike `tofile`, it says if the disk is full.
 
 
 def _write_truth(group: h5py.Group, performance: Performance, motion: Motion, noise: float) -> None:

@@ -134,7 +134,8 @@ def _keep_frames(video: str, rows: Sequence[dict[str, Any]], folder: Path) -> No
     for number, frame in grey_frames(video, None, max(row["offset"] for row in searched)):
         for row in searched:
             if row["onset"] <= number <= row["offset"]:
-                cv2.imencode(".png", frame, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tofile(f"{row['frames']}/{number}.png")
+                code = cv2.imencode(".png", frame, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
+                Path(row["frames"], f"{number}.png").write_bytes(code)
 
 
 def _write_looked(file: h5py.File, found: Spotted, fps: float, settings: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """How well spotting does on long clips of drawn people, where everything that happens is known."""
 
+import errno
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -84,6 +85,9 @@ def _compress(clip: LongClip, video: str) -> None:
     for frame in film_long(clip):
         writer.write(frame)
     writer.release()
+    if cv2.VideoCapture(video).get(cv2.CAP_PROP_FRAME_COUNT) != clip.frames:
+        # OpenCV says nothing of it, and what it has closed it cannot write again.
+        raise OSError(errno.ENOSPC, "a video could not be written whole", video)
 
 
 def _rates(row: Mapping[str, Any]) -> dict[str, Any]:
