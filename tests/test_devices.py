@@ -13,6 +13,7 @@ from test_environments import SECTIONS
 from conftest import REPO
 from merflow import devices
 from merflow.clip_networks import network
+from merflow.codehash import needed
 from merflow.config import load_config
 from merflow.errors import ConfigError
 from merflow.graph import build_graph
@@ -101,22 +102,23 @@ def test_a_job_asks_for_one_gpu_or_none(monkeypatch, setting, installed, expecte
 
 
 def test_rules_whose_work_asks_for_the_device_ask_for_a_gpu_and_no_others():
-    """By the sources: which modules call `device()`, which scripts import them, which rules run those scripts."""
+    """By the sources: which modules call `device()`, which scripts need them, which rules run those scripts."""
     modules = {
-        ".".join(file.relative_to(REPO).with_suffix("").parts)
+        file
         for file in (REPO / "merflow").rglob("*.py")
         if file.stem not in ("devices", "checkpoints") and re.search(r"\bdevice\(\)", file.read_text())
     }
-    packages = modules | {name.rpartition(".")[0] for name in modules if name.count(".") > 1}
     expected, found = set(), set()
     for rule, text in SECTIONS:
         script = REPO / "workflow" / re.search(r"scripts/\w+\.py", text)[0]
-        if packages & set(re.findall(r"^(?:from|import) (merflow[\w.]*)", script.read_text(), re.MULTILINE)):
+        if modules & set(needed(script)):
             expected.add(rule)
         if re.search(r"^        gpu=gpus", text, re.MULTILINE):
             found.add(rule)
-    assert found == expected - {"tabulate_pretraining", "gather_ensemble"}, "which only read what training wrote"
-    assert len(found) == 6
+    assert found == expected - {"tabulate_pretraining", "gather_ensemble", "run_table"}, (
+        "which only read what training wrote"
+    )
+    assert len(found) == 7
 
 
 def test_another_device_changes_no_setting_of_a_job():

@@ -29,6 +29,16 @@ def test_every_rule_has_memory_that_suffices_for_slurm_and_memory_and_time_that_
         assert memory >= 800 * attempt and minutes >= 10 * attempt, "two Snakemakes in each SLURM job need 320 MB"
 
 
+def test_the_documentation_says_what_is_asked_for():
+    rows = re.findall(r"^\| ([\w, ]+) \| [\d, ]+ \| ([\d, ]+) \|$", (REPO / "docs/slurm.md").read_text(), re.MULTILINE)
+    told = {
+        rule: int(mb) for names, asked in rows for rule, mb in zip(names.split(", "), asked.split(", "), strict=True)
+    }
+    assert len(told) > 20
+    for rule, memory in told.items():
+        assert eval(PROFILE["set-resources"][rule]["mem_mb"], {"attempt": 1}) == memory, rule
+
+
 def test_the_profile_names_no_rule_that_does_not_exist():
     assert {*PROFILE["set-resources"], *PROFILE["groups"]} <= set(RULES)
     assert {part.split("=")[0] for part in PROFILE["group-components"]} <= set(PROFILE["groups"].values())

@@ -17,6 +17,8 @@ rule export_onnx:
         trained=one_of(study.trained),
     conda:
         "../../envs/export.yaml"
+    resources:
+        gpu=gpus,
     params:
         code=code_hash("export_onnx"),
         network=lambda wildcards: (network_code(wildcards.trained) if wildcards.trained in study.clip_networks else ""),
