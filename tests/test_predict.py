@@ -185,7 +185,7 @@ def test_a_long_video_is_searched_and_the_frames_of_its_candidates_are_kept(vide
     (found,) = look.candidates(tmp_path / "intervals.csv")
     kept = sorted(int(file.stem) for file in tmp_path.glob("_frames/*/*.png"))
     assert kept == list(range(onset, offset + 1)) and found.apex is None and found.onset == onset
-    look.align_candidates(tmp_path / "intervals.csv", tmp_path / "faces.h5", {"size": 64})
+    look.align_candidates(source(path), tmp_path / "intervals.csv", tmp_path / "faces.h5", {"size": 64})
     with h5py.File(tmp_path / "faces.h5") as file:
         (group,) = file.values()
         assert group.attrs["status"] == "ok" and len(group["frames"]) == len(kept)
@@ -207,6 +207,21 @@ def test_what_is_short_or_given_is_one_candidate(video, tmp_path, monkeypatch, g
     assert (row["found"], row["onset"], row["offset"]) == (found, *ends) and row["frames"] == str(video[0])
     (clip,) = look.candidates(tmp_path / "intervals.csv")
     assert clip.apex == given_.get("apex")
+
+
+def test_footage_that_is_gone_once_it_was_looked_through_stops_the_job_and_is_no_fault_of_the_clip(tmp_path):
+    frames = tmp_path / "disk" / "clip"
+    for number in range(3):
+        picture(frames / f"{number}.png")
+    rows = [{"clip": "it", "source": "it", "found": "whole", "frames": str(frames), "onset": 0, "offset": 2, "fps": 9}]
+    write_table(rows, tmp_path / "intervals.csv", INTERVALS)
+    files = tmp_path / "intervals.csv", tmp_path / "faces.h5"
+    look.align_candidates(source(frames), *files, {})
+    (tmp_path / "faces.h5").unlink()
+    (tmp_path / "disk").rename(tmp_path / "away")
+    with pytest.raises(InputError, match=r"clips: \S*/disk is gone"):
+        look.align_candidates(source(frames), *files, {})
+    assert not (tmp_path / "faces.h5").exists()
 
 
 def looked(folder, status):

@@ -16,6 +16,7 @@ from merflow.faces import align_subject, map_points
 from merflow.files import key, whole
 from merflow.frames import FPS_OF_IMAGES, grey_frames, is_video
 from merflow.predict import GIVEN, SEARCHED, WHOLE
+from merflow.sources import steady
 from merflow.spotting import LONGEST, Spotted, smooth, spot, threshold, watch, windows
 from merflow.tables import INTERVALS, read_table, write_table
 
@@ -179,6 +180,15 @@ def _number(value: Any) -> int | None:
     return None if value == "" or value != value else int(value)
 
 
-def align_candidates(intervals: str | Path, output: Path, settings: Mapping[str, Any]) -> None:
-    """``faces.h5`` of a source's candidates: what :func:`merflow.faces.align_subject` makes of clips of a study."""
-    align_subject(candidates(intervals), output, settings)
+def align_candidates(
+    source: Mapping[str, Any], intervals: str | Path, output: Path, settings: Mapping[str, Any]
+) -> None:
+    """``faces.h5`` of a source's candidates: what :func:`merflow.faces.align_subject` makes of clips of a study.
+
+    Raises:
+        InputError: the source is read again, and went away or was changed.
+    """
+    clips = candidates(intervals)
+    again = [clip.row() for clip in clips if clip.frames == source["frames"]]
+    with steady(again, "clips"):
+        align_subject(clips, output, settings)
