@@ -21,7 +21,7 @@ from merflow.predict.page import _coverage, heat_picture, points
 from merflow.predict.plan import Prediction, list_sources
 from merflow.spotting import DEFAULTS
 from merflow.study import Study
-from merflow.tables import INTERVALS, read_table, write_table
+from merflow.tables import ANSWERS, INTERVALS, read_table, write_table
 
 CLASSES = ["happiness", "surprise", "disgust"]
 LOOKING = {"fps": None, "spotting": DEFAULTS}
@@ -276,6 +276,13 @@ def test_doubt_that_members_share_is_not_disagreement():
 def test_the_threshold_itself_is_enough():
     rows = summed_up(np.array([[[0.5, 0.3, 0.2], [0.49, 0.31, 0.2]]]), CLASSES, 0.5)
     assert list(rows["answer"]) == ["happiness", "uncertain"] and list(rows["top"]) == ["happiness", "happiness"]
+
+
+def test_classes_that_look_like_numbers_stay_names(tmp_path):
+    rows = summed_up(np.array([[[0.6, 0.4]], [[0.7, 0.3]]]), ["007", "1.0"], 0.5)
+    write_table(rows.assign(clip="a", experiment="e", flags=""), tmp_path / "answers.csv", ANSWERS)
+    read = read_table(tmp_path / "answers.csv", ANSWERS)
+    assert list(read["answer"]) == ["007"] and list(read["top"]) == ["007"] and read["p_top"].iloc[0] == 0.65
 
 
 # --- what drove them --------------------------------------------------------------------------------------------------
