@@ -25,6 +25,8 @@ MOST_GAPS = 20
 """Clips with frames missing inside that are told one by one."""
 NO_APEX = ("", "/", "-", "nan", "none", "n/a")
 """How tables say that a clip has no annotated apex."""
+RATES = (0.001, 100_000.0)
+"""Least and most frames per second that a table may give."""
 NUMBER = re.compile(r"\d{1,9}(\.0*)?")
 
 
@@ -148,7 +150,7 @@ def assemble(
             kind=kind,
             frames=entry.frames,
             **numbers,
-            fps=_float(entry.fps),
+            fps=_rate(entry.fps),
             align=settings.get("align") or entry.align,
             problem="; ".join(text for _, text, effect in found if effect == LEFT_OUT),
         )
@@ -265,8 +267,9 @@ def _numbers(entry: Entry, rules: Rules) -> tuple[dict[str, int | None], str, li
         else:
             found.append(("apex", f"{texts['apex']!r} is not a frame number; the apex is spotted", SPOTTED))
             contradicts = True
-    if entry.fps and not (_float(entry.fps) or 0) > 0:
-        found.append(("fps", f"{entry.fps!r} is not a number above 0", LEFT_OUT))
+    if entry.fps and _rate(entry.fps) is None:
+        told = f"{entry.fps[:50]!r} is not a number above 0, from {RATES[0]:g} to {RATES[1]:g} per second"
+        found.append(("fps", told, LEFT_OUT))
     ordered = ("onset", "apex", "offset") if rules.strict else ("onset", "offset")
     given = [(name, numbers[name]) for name in ordered if numbers[name] is not None]
     for (before, low), (after, high) in zip(given, given[1:], strict=False):
@@ -360,11 +363,13 @@ def frame_number(text: str) -> int | None:
     return int(float(text)) if NUMBER.fullmatch(text) else None
 
 
-def _float(text: str) -> float | None:
+def _rate(text: str) -> float | None:
+    """Frames per second; anything else, and what no camera does, as None."""
     try:
-        return float(text)
+        rate = float(text)
     except ValueError:
         return None
+    return rate if RATES[0] <= rate <= RATES[1] else None
 
 
 # --- Labels -----------------------------------------------------------------------------------------------------------
