@@ -1,5 +1,9 @@
 """Predict: what is given, the look through it, answers with their doubt, and what drove them."""
 
+import json
+import os
+import shutil
+
 import cv2
 import h5py
 import numpy as np
@@ -14,14 +18,15 @@ from merflow.config import load_config
 from merflow.demo.long import CHOOSING, film_long, plan_long
 from merflow.ensemble import ClipArrays
 from merflow.errors import ConfigError, InputError
+from merflow.faces import Face
 from merflow.predict import answers, look
 from merflow.predict.answers import covered, falls, flags_of, grid_masks, rate_flags, region_masks, summed_up, usual
 from merflow.predict.gather import gather_candidates
-from merflow.predict.page import _coverage, heat_picture, points
+from merflow.predict.page import _coverage, heat_picture, points, write_prediction
 from merflow.predict.plan import Prediction, list_sources
-from merflow.spotting import DEFAULTS
+from merflow.spotting import DEFAULTS, Place, Spotted, Watched
 from merflow.study import Study
-from merflow.tables import ANSWERS, INTERVALS, read_table, write_table
+from merflow.tables import ANSWERS, COVERAGE, INTERVALS, read_table, write_table
 
 CLASSES = ["happiness", "surprise", "disgust"]
 LOOKING = {"fps": None, "spotting": DEFAULTS}
@@ -124,6 +129,18 @@ def test_two_inputs_of_one_name_have_folders_of_their_own(tmp_path):
     assert Prediction(study(clips=str(tmp_path / "one" / "a.mp4"), results=results)).name == "a.mp4"
 
 
+def test_a_name_that_is_no_utf8_has_a_folder_and_is_told_from_another(tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/m\xe9.mp4")
+    with open(path, "wb") as file:
+        file.write(b"x")
+    found = Prediction(study(clips=path, results=str(tmp_path / "results")))
+    assert found.name == "m%E9.mp4" and found.path == path and found.token("m%5Cudce9.mp4")
+    told = tmp_path / "results/demo/predict/m%E9.mp4/answers.json"
+    told.parent.mkdir(parents=True)
+    told.write_text('{"input": "another"}')
+    assert Prediction(study(clips=path, results=str(tmp_path / "results"))).name.startswith("m%E9.mp4-")
+
+
 def test_another_content_is_another_token_and_another_time_is_none(tmp_path):
     from merflow.sources import record_source
 
@@ -182,7 +199,7 @@ def test_a_long_video_is_searched_and_the_frames_of_its_candidates_are_kept(vide
     assert list(rows["found"]) == [look.SEARCHED] and rows["fps"].iloc[0] == 25
     onset, offset = int(rows["onset"].iloc[0]), int(rows["offset"].iloc[0])
     assert onset <= true.apex <= offset and abs(onset - true.onset) <= 3 and abs(offset - true.offset) <= 3
-    (found,) = look.candidates(tmp_path / "intervals.csv")
+    (found,) = look.candidates(source(path), tmp_path / "intervals.csv")
     kept = sorted(int(file.stem) for file in tmp_path.glob("_frames/*/*.png"))
     assert kept == list(range(onset, offset + 1)) and found.apex is None and found.onset == onset
     look.align_candidates(source(path), tmp_path / "intervals.csv", tmp_path / "faces.h5", {"size": 64})
@@ -205,8 +222,32 @@ def test_what_is_short_or_given_is_one_candidate(video, tmp_path, monkeypatch, g
     look.look_through(source(video[0], **given_), LOOKING, tmp_path)
     (row,) = read_table(tmp_path / "intervals.csv", INTERVALS).to_dict("records")
     assert (row["found"], row["onset"], row["offset"]) == (found, *ends) and row["frames"] == str(video[0])
-    (clip,) = look.candidates(tmp_path / "intervals.csv")
+    (clip,) = look.candidates(source(video[0]), tmp_path / "intervals.csv")
     assert clip.apex == given_.get("apex")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_names_that_are_no_utf8_are_looked_through_aligned_and_told(video, tmp_path, whole):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/f\xe9/m\xe9.mp4")
+    os.mkdir(os.path.dirname(path))
+    shutil.copy(video[0], path)
+    (row,) = list_sources(path).values()
+    assert (row["frames"], row["clip"], row["problem"]) == (path, r"m\udce9.mp4", "")
+    ends = {"onset": 10, "offset": 30} if whole else {}
+    look.look_through(row | ends, LOOKING, tmp_path / "out")
+    look.align_candidates(row | ends, tmp_path / "out/intervals.csv", tmp_path / "faces.h5", {"size": 32})
+    with h5py.File(tmp_path / "faces.h5") as file:
+        (group,) = file.values()
+        assert group.attrs["status"] == "ok" and group.attrs["clip"].startswith(r"m\udce9.mp4")
+
+
+def test_a_reason_that_names_such_a_file_is_told(tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/m\xe9.mp4")
+    with open(path, "wb") as file:
+        file.write(b"this is no video" * 100)
+    look.look_through(source(path), LOOKING, tmp_path / "out")
+    with h5py.File(tmp_path / "out/looked.h5") as file:
+        assert r"m\udce9.mp4 cannot be opened" in file.attrs["status"]
 
 
 def test_footage_that_is_gone_once_it_was_looked_through_stops_the_job_and_is_no_fault_of_the_clip(tmp_path):
@@ -374,6 +415,46 @@ def test_motion_is_measured_at_the_apex_in_parts_of_the_crop():
     found = answers.measures(flow, 1)
     assert found["motion"] == pytest.approx(5.0) and found["spread"] == pytest.approx(0.1)
     assert answers.measures(flow, 0)["motion"] == 0
+
+
+def written(folder, rows, given="clips"):
+    """What is written of sources in which nothing was found, or that could not be looked through."""
+    folder.mkdir()
+    files = {name: [] for name in ("faces", "keyframes", "flow", "quality", "tables", "regions")}
+    write_table([], folder / "coverage.csv", COVERAGE)
+    files |= {"looked": [], "intervals": [], "coverage": folder / "coverage.csv"}
+    for number, row in enumerate(rows):
+        looked, intervals = seen(folder / str(number), row)
+        files["looked"].append(looked)
+        files["intervals"].append(intervals)
+    asked = {"uncertain_below": 0.5, "spotting": DEFAULTS}
+    plan = {"name": "clips", "input": given, "study": "s", "settings": asked, "synthetic": [], "experiments": {}}
+    plan |= {"sources": {row["clip"]: row for row in rows}, "preparations": {}}
+    write_prediction(plan, files, folder / "out")
+    return folder / "out"
+
+
+def seen(folder, row):
+    """``looked.h5`` and ``intervals.csv`` of two seconds in which nothing happens."""
+    folder.mkdir()
+    chance = np.random.default_rng(0)
+    face = Face((20, 20, 40, 40), 1.0, np.array([[55, 30], [47, 30], [25, 30], [33, 30], [40, 45.0]]))
+    found = Watched(50, 0, 49, 80, 80, list(range(50)), list(chance.random(50)), [0.0] * 50)
+    found.places = [Place(0, np.eye(2, 3), face)]
+    found.thumbnails = [(number, chance.integers(0, 255, (80, 80), np.uint8)) for number in range(0, 48, 4)]
+    with h5py.File(folder / "looked.h5", "w") as file:
+        file.attrs.update(clip=row["clip"], status=row["problem"] or "ok", fps=25.0, fps_from="as the video says")
+        look._write_looked(file, Spotted(found, [], []), 25.0, DEFAULTS)
+    write_table([], folder / "intervals.csv", INTERVALS)
+    return folder / "looked.h5", folder / "intervals.csv"
+
+
+def test_the_answers_tell_what_was_given_even_where_it_is_no_utf8(tmp_path):
+    for name in (b"/m\xe9.mp4", "/mé.mp4".encode()):
+        given = os.fsdecode(os.fsencode(tmp_path) + name)
+        out = written(tmp_path / str(len(name)), [source(given)], given)
+        assert json.loads((out / "answers.json").read_text(encoding="utf-8"))["input"] == given
+    assert "mé.mp4" in (out / "answers.json").read_text(encoding="utf-8")
 
 
 def test_the_page_takes_coverage_at_its_threshold(tmp_path):

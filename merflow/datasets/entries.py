@@ -171,15 +171,15 @@ def _uncover(entry: Entry, column: str) -> None:
     """Leave out a clip whose names or label hold what terminals and tables take for something else; show it instead."""
     texts = {"clip": entry.clip, "subject": entry.prefix + entry.subject, "label": entry.source.get(column) or ""}
     for where, text in texts.items():
-        if text != _shown(text):
-            told = f"{_shown(text)} holds a control character; names and labels are plain text"
+        if text != shown(text):
+            told = f"{shown(text)} holds a control character; names and labels are plain text"
             entry.found.append((where, told))
-    entry.clip, entry.subject, entry.prefix = map(_shown, (entry.clip, entry.subject, entry.prefix))
+    entry.clip, entry.subject, entry.prefix = map(shown, (entry.clip, entry.subject, entry.prefix))
     if texts["label"]:
-        entry.source[column] = _shown(texts["label"])
+        entry.source[column] = shown(texts["label"])
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """``text`` with control characters, and bytes that are no UTF-8, as escapes (a line end is two letters)."""
     return "".join(repr(one)[1:-1] if category(one) in ("Cc", "Cs") else one for one in text)
 
@@ -354,8 +354,8 @@ def _frame_problems(
     if rules.strict or not frames.numbered or first not in frames or last not in frames:
         return
     if gaps := [number for number in frames.gaps(first, last) if number != numbers["apex"]]:
-        shown = ", ".join(map(str, gaps[:5])) + (f" and {len(gaps) - 5} more" if len(gaps) > 5 else "")
-        yield "frames", f"frame {shown} {GAP} {first} and {last} of {folder}; the others are used", NOTED
+        listed = ", ".join(map(str, gaps[:5])) + (f" and {len(gaps) - 5} more" if len(gaps) > 5 else "")
+        yield "frames", f"frame {listed} {GAP} {first} and {last} of {folder}; the others are used", NOTED
 
 
 def frame_number(text: str) -> int | None:

@@ -79,7 +79,9 @@ def write_prediction(plan: Mapping[str, Any], inputs: Mapping[str, Any], folder:
         "answers": [{name: _plain(value) for name, value in row.items()} for row in rows],
     }
     with whole(folder / "answers.json") as temporary:
-        temporary.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        # Bytes of a file's name that are no UTF-8 become the escapes that JSON has for them.
+        how = {"encoding": "utf-8", "errors": "backslashreplace"}
+        temporary.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", **how)
     page = _page(plan, files, sources, tables, rows, apexes)
     with whole(folder / "index.html") as temporary:
         temporary.write_text(page + "\n", encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import Any
 
 from merflow.clips import Clip
 from merflow.config import LEARNED
-from merflow.datasets.entries import Entry, Rules, assemble
+from merflow.datasets.entries import Entry, Rules, assemble, shown
 from merflow.datasets.folders import subfolders
 from merflow.datasets.labels import ClassSet
 from merflow.datasets.manifest import read_table_of_clips
@@ -193,7 +193,7 @@ def _row(clip: Clip) -> dict[str, Any]:
 
 
 def _entry(name: str, frames: Path) -> Entry:
-    entry = Entry(name, "somebody", frames.as_posix(), "micro", str(frames))
+    entry = Entry(shown(name), "somebody", frames.as_posix(), "micro", str(frames))
     entry.source = {"label": ""}
     entry.numbers = dict.fromkeys(("onset", "apex", "offset"), "")
     return entry
