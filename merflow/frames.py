@@ -23,7 +23,7 @@ VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wm
 
 def is_video(source: str | Path) -> bool:
     """Whether ``source`` names a video file, by its suffix."""
-    return Path(source).suffix.lower() in VIDEOS and not Path(source).is_dir()
+    return Path(source).suffix.lower() in VIDEOS and not os.path.isdir(source)
 
 
 def image_paths(source: str | Path) -> list[str]:

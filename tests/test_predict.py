@@ -24,6 +24,7 @@ from merflow.predict.answers import covered, falls, flags_of, grid_masks, rate_f
 from merflow.predict.gather import gather_candidates
 from merflow.predict.page import _coverage, heat_picture, points, write_prediction
 from merflow.predict.plan import Prediction, list_sources
+from merflow.sources import EMPTY, steady
 from merflow.spotting import DEFAULTS, Place, Spotted, Watched
 from merflow.study import Study
 from merflow.tables import ANSWERS, COVERAGE, INTERVALS, read_table, write_table
@@ -92,6 +93,66 @@ def test_what_cannot_be_looked_at_is_one_clear_message(tmp_path, name, says):
     with pytest.raises(InputError, match=says) as error:
         list_sources(str(tmp_path / name))
     assert name in str(error.value)
+
+
+def locked(monkeypatch, *places):
+    """Nobody may look into some folders; the tests may run as root, who may look everywhere."""
+
+    def guard(owner, name):
+        real = getattr(owner, name)
+
+        def look(path=".", *rest, **more):
+            if any(str(path) == str(place) or str(path).startswith(f"{place}/") for place in places):
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path, *rest, **more)
+
+        monkeypatch.setattr(owner, name, look)
+
+    guard(os, "scandir")
+    guard(os, "listdir")
+    real = os.stat
+
+    def stat(path, *rest, **more):
+        if any(str(path).startswith(f"{place}/") for place in places):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *rest, **more)
+
+    monkeypatch.setattr(os, "stat", stat)
+
+
+@pytest.mark.parametrize("name", ["room", "room/a.mp4", "room/clips.csv", "room/frames"])
+def test_what_may_not_be_listed_is_one_clear_message(tmp_path, monkeypatch, name):
+    picture(tmp_path / "room" / "frames" / "1.png")
+    (tmp_path / "room" / "a.mp4").write_bytes(b"x")
+    (tmp_path / "room" / "clips.csv").write_text("frames\na.mp4\n")
+    locked(monkeypatch, tmp_path / "room")
+    with pytest.raises(InputError, match=f"clips: \\S*{name} cannot be looked at \\(Permission denied\\)"):
+        list_sources(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".mp4", "a" * 5000, "no\0body.mp4", "~nobody-of-this-name/a.mp4"])
+def test_a_path_that_cannot_be_is_one_clear_message(name):
+    with pytest.raises(InputError, match="clips: "):
+        Prediction(study(clips=name))
+
+
+def test_a_folder_that_may_not_be_listed_is_a_problem_and_the_others_go_on(tmp_path, monkeypatch):
+    for name in ("good", "room"):
+        picture(tmp_path / "all" / name / "1.png")
+        picture(tmp_path / "all" / name / "2.png")
+    locked(monkeypatch, tmp_path / "all" / "room")
+    found = Prediction(study(clips=str(tmp_path / "all"), results=str(tmp_path / "results")))
+    assert found.sources["good"]["problem"] == ""
+    assert "room cannot be looked at: Permission denied" in found.sources["room"]["problem"]
+    assert found.token("good") != found.token("room") == EMPTY and found.looks_long is False
+    with steady(found.sources.values(), "clips"):
+        pass
+
+
+def test_a_table_may_name_what_cannot_be(tmp_path):
+    rows = ["clip,frames", "a,frames", f"b,{'b' * 300}.mp4", f"c,{'c' * 300}", "d,no\0body", "e,no\0body.mp4", ""]
+    found = list_sources(table(tmp_path, "\n".join(rows)))
+    assert [name for name, row in found.items() if not row["problem"]] == ["a"] and len(found) == 5
 
 
 def test_nothing_given_says_what_to_type():
