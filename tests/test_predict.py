@@ -22,7 +22,7 @@ from merflow.faces import Face
 from merflow.predict import answers, look
 from merflow.predict.answers import covered, falls, flags_of, grid_masks, rate_flags, region_masks, summed_up, usual
 from merflow.predict.gather import gather_candidates
-from merflow.predict.page import _coverage, heat_picture, points, write_prediction
+from merflow.predict.page import _coverage, _pictures, heat_picture, points, write_prediction
 from merflow.predict.plan import Prediction, list_sources
 from merflow.sources import EMPTY, steady
 from merflow.spotting import DEFAULTS, Place, Spotted, Watched
@@ -516,6 +516,30 @@ def test_the_answers_tell_what_was_given_even_where_it_is_no_utf8(tmp_path):
         out = written(tmp_path / str(len(name)), [source(given)], given)
         assert json.loads((out / "answers.json").read_text(encoding="utf-8"))["input"] == given
     assert "mé.mp4" in (out / "answers.json").read_text(encoding="utf-8")
+
+
+def test_the_page_of_many_clips_stays_small_and_says_what_it_leaves_out(tmp_path, monkeypatch):
+    rows = [source(tmp_path / name, clip=name) for name in "abcd"]
+    page = (written(tmp_path / "few", rows) / "index.html").read_text()
+    assert page.count('aria-label="Video strip"') == page.count("Motion there and back over 2.0 s, ") / 2 == 4
+    assert "clips are shown" not in page
+    one = written(tmp_path / "one", rows[:1]) / "index.html"
+    monkeypatch.setattr("merflow.predict.page.BUDGET", 2 * one.stat().st_size)
+    page = (written(tmp_path / "many", rows) / "index.html").read_text()
+    strips = page.count('aria-label="Video strip"')
+    assert strips < 4 and f"Video strip and motion of {strips} of 4 clips are shown" in page
+    assert 'id="source-3"' in page, "what is known of a clip stays"
+
+
+def test_pictures_are_of_shown_candidates_first_and_of_the_others_none(tmp_path):
+    found = []
+    for number, candidates in enumerate(([], ["a"], ["b"], [])):
+        looked, _ = seen(tmp_path / str(number), source(tmp_path, clip="s"))
+        about = {"first": 0, "fps": 25.0, "seconds": 2.0, "threshold": 0.3, "width": 80}
+        own = [{"clip": name, "onset": 3, "offset": 9} for name in candidates]
+        found.append({"number": number, "looked": looked, "about": about, "candidates": own})
+    assert list(_pictures(found, {"b"}, 10**7)) == [2, 0, 3]
+    assert list(_pictures(found, {"b"}, 1)) == [2]
 
 
 def test_the_page_takes_coverage_at_its_threshold(tmp_path):
