@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from merflow.calibration import chances_of, fit_temperature, temper
-from merflow.clip_images import clip_image
+from merflow.clip_images import READS, clip_image
 from merflow.clip_networks import network
 from merflow.devices import device
 from merflow.errors import InputError
@@ -27,6 +27,7 @@ from merflow.heads import SavedHead, load_heads
 from merflow.in_fold import EndToEnd, clip_signals
 from merflow.models.sgcn import SGCN
 from merflow.pretrain import load_network
+from merflow.signals import ROWS_PER_FLOW
 from merflow.tables import PREDICTIONS, read_table
 from merflow.training import repeatable
 from merflow.weights import read_weights
@@ -326,13 +327,44 @@ def load_ensemble(path: str | Path) -> Ensemble:
     path = Path(path)
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
-        if not {"classes", "temperature", "members", "networks", "reads", "clip"} <= set(about):
-            raise ValueError("parts are missing")
+        if wrong := [name for name, good in _parts(about).items() if not good]:
+            raise ValueError(f"wrong: {', '.join(wrong)}")
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; run the study first") from error
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} describes no ensemble ({error}); delete it and run again") from error
     return Ensemble(about, path.absolute().parents[3])
+
+
+def _parts(about: Any) -> dict[str, bool]:
+    """Whether each part of ``ensemble.json`` is what it must be; raises where one is missing or of another kind."""
+    members, reads, clip = about["members"], about["reads"], about["clip"]
+    networks = [one for of_seed in about["networks"].values() for one in of_seed]
+    signals = reads["kind"] == SIGNALS
+    return {
+        "experiment, prep": _texts([about["experiment"], about["prep"]]),
+        "classes": _texts(about["classes"]),
+        "temperature": isinstance(about["temperature"], int | float) and 0 < about["temperature"] < 1e6,
+        "members": isinstance(members, list)
+        and len(members) > 0
+        and all(isinstance(one["seed"], int) and _texts([one["fold"], one["file"]]) for one in members),
+        "networks": all("graph" in one and _texts(list(one.values())) for one in networks)
+        and (not signals or all(about["networks"].get(str(one["seed"])) for one in members)),
+        "reads": isinstance(reads["side"], int)
+        and 0 < reads["side"] < 10_000
+        and (
+            reads["fusion"] in ("stack", "concat")
+            and reads["signal"] in ROWS_PER_FLOW
+            and 0 < len(set(reads["branches"]) & {"spatial", "temporal"}) == len(reads["branches"])
+            if signals
+            else reads["kind"] in READS
+        ),
+        "clip": all(isinstance(number, int) for number in clip.values()) and "size" in clip,
+    }
+
+
+def _texts(names: Any) -> bool:
+    return isinstance(names, list) and len(names) > 0 and all(isinstance(name, str) for name in names)
 
 
 def gather_ensemble(

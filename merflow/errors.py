@@ -21,6 +21,10 @@ class ClipError(MerflowError):
     The stage that meets it records the message as the clip's reason and goes on with the next clip.
     """
 
+    def __str__(self) -> str:
+        """The message; bytes of names that are no UTF-8 stand as escapes, since HDF5 takes no others."""
+        return super().__str__().encode(errors="backslashreplace").decode()
+
 
 def advice(error: BaseException) -> str | None:
     """What to say of a fault of the machine: a full disk, a folder that cannot be written, too little memory.

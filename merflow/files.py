@@ -67,4 +67,4 @@ def key(name: str) -> str:
 
 def digest(*parts: object) -> str:
     """Twelve hexadecimal digits that identify the parts' text; equal parts give equal digests."""
-    return sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:12]
+    return sha256("\x1f".join(map(str, parts)).encode(errors="surrogatepass")).hexdigest()[:12]

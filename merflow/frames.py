@@ -4,7 +4,10 @@ import glob as globbing
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +23,7 @@ VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wm
 
 def is_video(source: str | Path) -> bool:
     """Whether ``source`` names a video file, by its suffix."""
-    return Path(source).suffix.lower() in VIDEOS and not Path(source).is_dir()
+    return Path(source).suffix.lower() in VIDEOS and not os.path.isdir(source)
 
 
 def image_paths(source: str | Path) -> list[str]:
@@ -118,11 +121,35 @@ def read_grey(file: Path) -> np.ndarray:
     return read_picture(file, cv2.IMREAD_GRAYSCALE)
 
 
+@contextmanager
+def open_video(source: str | Path) -> Iterator[Any]:
+    """A video as ``cv2.VideoCapture``, which may be closed where the file is none.
+
+    OpenCV knows names in UTF-8 alone, and crashes at others: such a file is opened by another name.
+    """
+    import cv2
+
+    with TemporaryDirectory() if not_utf8(source) else nullcontext() as folder:
+        name = str(source)
+        if folder is not None:
+            name = os.path.join(folder, "video" + Path(source).suffix.lower())
+            os.symlink(os.path.abspath(source), name)
+        capture = cv2.VideoCapture(name)
+        try:
+            yield capture
+        finally:
+            capture.release()
+
+
+def not_utf8(name: str | Path) -> bool:
+    """Whether the name of a file holds bytes that are no UTF-8."""
+    return any("\ud800" <= letter <= "\udfff" for letter in str(name))
+
+
 def _video_frames(source: str) -> Iterator[tuple[int, np.ndarray]]:
     import cv2
 
-    capture = cv2.VideoCapture(source)
-    try:
+    with open_video(source) as capture:
         if not capture.isOpened():
             raise ClipError(f"video {source} cannot be opened: missing, damaged, or its codec is not supported")
         width, height = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
@@ -134,8 +161,6 @@ def _video_frames(source: str) -> Iterator[tuple[int, np.ndarray]]:
                 break
             yield number, cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) if frame.ndim == 3 else frame
             number += 1
-    finally:
-        capture.release()
     if not number:
         raise ClipError(f"video {source} holds no frame that can be decoded: it is damaged, or its codec not supported")
 

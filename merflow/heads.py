@@ -271,12 +271,30 @@ def load_heads(path: str | Path) -> list[SavedHead]:
         branch = np.array(json.loads(metadata["branch"]), np.int64)
         about = json.loads(metadata["heads"])
         names = (*WEIGHTS, "mean", "scale")
-        return [
+        heads = [
             SavedHead(one["seed"], one["fold"], branch, {name: tensors[f"{number}/{name}"].numpy() for name in names})
             for number, one in enumerate(about)
         ]
-    except (KeyError, ValueError) as error:
+        if not all(_fits(head) for head in heads):
+            raise ValueError("its arrays do not fit together")
+    except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"{path} holds no heads of merflow ({error}); delete it and run again") from error
+    return heads
+
+
+def _fits(head: SavedHead) -> bool:
+    """Whether the arrays of a head have the shapes that :class:`SavedHead` tells."""
+    arrays = head.arrays
+    (hidden, inputs), classes, standards = arrays["weight_1"].shape, len(arrays["bias_2"]), len(arrays["mean"])
+    shapes = {"weight_1": (hidden, inputs), "bias_1": (hidden,), "weight_2": (classes, hidden), "bias_2": (classes,)}
+    shapes |= dict.fromkeys(("mean", "scale"), (standards, inputs))
+    return (
+        isinstance(head.seed, int)
+        and isinstance(head.fold, str)
+        and head.branch.ndim == 1
+        and bool(((head.branch >= 0) & (head.branch < standards)).all())
+        and all(arrays[name].shape == shape and arrays[name].dtype.kind == "f" for name, shape in shapes.items())
+    )
 
 
 def train_heads(courses: Sequence[Course], classes: int, settings: Mapping[str, Any]) -> list[list[list[TrainedHead]]]:

@@ -53,9 +53,10 @@ def write_card(
     }
     calibration = read_table(settings["calibration"], CALIBRATION)
     own = calibration[calibration["experiment"] == about["experiment"]]
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = Environment(  # Escaped, since what shows Markdown may run the HTML in it.
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
     environment.filters["figure"] = _figure
     layouts = {one["layout"] for one in settings["datasets"]}
     text = environment.get_template(TEMPLATE).render(

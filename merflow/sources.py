@@ -23,14 +23,15 @@ EMPTY = "no-files"
 
 
 def footage(clips: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Files of the clips' frames, sorted; those that do not exist are left out."""
+    """Files of the clips' frames, sorted; those that do not exist, or may not be listed, are left out."""
     files: set[str] = set()
     for clip in clips:
         source = clip["frames"]
         if is_video(source):
             files |= {source} if os.path.isfile(source) else set()
         elif source:
-            files.update(image_paths(source))
+            with suppress(PermissionError):
+                files.update(image_paths(source))
     return sorted(files)
 
 
@@ -115,7 +116,7 @@ def _present(clips: Iterable[Mapping[str, Any]], dataset: str) -> str:
 
 def _gone(path: Path) -> Path:
     """The highest folder of a path that does not exist; the path itself where all exist."""
-    return next((one for one in [*reversed(path.parents), path] if not one.exists()), path)
+    return next((one for one in [*reversed(path.parents), path] if not os.path.exists(one)), path)
 
 
 def record_source(clips: Iterable[Mapping[str, Any]], token: str, record: Path) -> None:

@@ -240,7 +240,8 @@ class _Thumbnails:
     def offer(self, number: int, frame: np.ndarray) -> None:
         if self.count % self.every == 0:
             scale = min(1.0, 160 / max(frame.shape))
-            self.kept.append((number, cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)))
+            size = [max(1, round(side * scale)) for side in frame.shape[::-1]]
+            self.kept.append((number, cv2.resize(frame, size, interpolation=cv2.INTER_AREA)))
             if len(self.kept) == 2 * _THUMBNAILS:
                 self.kept, self.every = self.kept[::2], 2 * self.every
         self.count += 1

@@ -170,6 +170,8 @@ def _numbers(column: pd.Series) -> pd.Series:
         "chosen",
         "source",
         "flags",
+        "answer",
+        "top",
     }:
         return column
     numbers = pd.to_numeric(column.replace("", None), errors="coerce")

@@ -3,6 +3,7 @@
 Run it for long with ``PYTHONPATH=. python tests/fuzz.py 20000`` (inputs for each parser; a name after it chooses one).
 """
 
+import json
 import os
 import random
 import shutil
@@ -25,12 +26,15 @@ from merflow.config import load_config
 from merflow.datasets import index_dataset, write_index
 from merflow.datasets.corrections import read_corrections
 from merflow.datasets.workbook import read_workbook
+from merflow.ensemble import ClipArrays, load_ensemble
 from merflow.errors import MerflowError
 from merflow.files import key
 from merflow.graph import build_graph
+from merflow.heads import SavedHead, load_heads, save_heads
 from merflow.models.scorer import FrameScorer
 from merflow.models.sgcn import SGCN
 from merflow.pictures import picture_size, read_picture
+from merflow.predict.plan import list_sources
 from merflow.pretrain import load_network, outcome
 from merflow.score import score_file
 from merflow.scorer import _NETWORK, load_scorer
@@ -125,6 +129,19 @@ PREDICTIONS = (
     b"experiment,repeat,fold,dataset,subject,clip,truth,predicted\ne,0,a,d,s1,c1,joy,joy\ne,0,b,d,s2,c2,fear,joy\n"
 )
 SPLITS = b"protocol,seed,fold,dataset,subject,clip,part\nloso,0,s1,d,s1,c1,test\nloso,0,s1,d,s2,c2,train\n"
+CLIPS_TO_ASK = b"clip,frames,onset,apex,offset,fps,label\nc1,a,1,2,3,200,joy\nc2,b*,,,,,\nc3,b,1,,2,30,\n"
+_ENSEMBLE = {"experiment": "e", "classes": ["a", "b"], "prep": "default", "temperature": 1.5}
+_BRANCHES = {"branches": ["spatial", "temporal"]}
+_ENSEMBLE |= {"clip": {"size": 8, "key_frames": 2, "flows": 2}, "members": []}
+ENSEMBLES = [
+    _ENSEMBLE
+    | {"members": [{"seed": seed, "fold": "s1", "file": "study/heads.safetensors"} for seed in (0, 1)]}
+    | {"networks": {str(seed): [{"graph": "g.h5", "weights": "w.safetensors"}] for seed in (0, 1)}}
+    | {"reads": {"kind": "signals", "side": 4, "signal": "magnitude", "fusion": "stack"} | _BRANCHES},
+    _ENSEMBLE
+    | {"members": [{"seed": 0, "fold": "s1", "file": "study/model.safetensors"}], "networks": {}}
+    | {"reads": {"kind": "flow-image", "side": 4}},
+]
 WORKBOOK = [
     ["Subject", "Filename", "OnsetFrame", "ApexFrame", "OffsetFrame", "Estimated Emotion"],
     [1, "S01-01-001", 1, 2, 3, "happiness"],
@@ -195,6 +212,21 @@ def targets(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], None
         (folder / "kept" / "1.safetensors").write_bytes(data)
         Checkpoints(folder / "kept", "about").next("x").load(network, torch.optim.Adam(network.parameters()))
 
+    arrays = {"weight_1": (3, 4), "bias_1": (3,), "weight_2": (2, 3), "bias_2": (2,), "mean": (2, 4), "scale": (2, 4)}
+    ones = [{name: np.ones(shape, np.float32) for name, shape in arrays.items()} for _ in range(2)]
+    save_heads([SavedHead(0, "s1", np.array([0, 1]), one) for one in ones], folder / "seed.safetensors", {})
+    heads = (folder / "seed.safetensors").read_bytes()
+    deep = folder / "results" / "study" / "experiments" / "e"
+    deep.mkdir(parents=True)
+
+    def ensemble(data: bytes) -> None:
+        (deep / "ensemble.json").write_bytes(data)
+        found = load_ensemble(deep / "ensemble.json").some(1)
+        found._check(clips)
+        assert len(found.parts) == len(list(found._read(clips))) == 1
+
+    clips = ClipArrays(np.zeros((1, 2, 8, 8), np.uint8), np.zeros((1, 2, 3, 8, 8), np.float16), np.ones(1, np.int64))
+
     def header(data: bytes) -> None:
         picture_size(data)
         picture_size(memoryview(data))
@@ -240,6 +272,9 @@ def targets(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], None
         "outcome": ([sgcn], _file(folder, "w.safetensors", outcome)),
         "scorer": ([scorer], _file(folder, "s.safetensors", load_scorer)),
         "checkpoint": ([state], checkpoint),
+        "table of clips": ([CLIPS_TO_ASK], _file(folder, "ask.csv", lambda f: list_sources(str(f)))),
+        "ensemble": ([json.dumps(one, indent=1).encode() for one in ENSEMBLES], ensemble),
+        "heads": ([heads], _file(folder, "h.safetensors", lambda f: [one.network() for one in load_heads(f)])),
     }
 
 

@@ -1,6 +1,7 @@
 """Trained networks as files: every member answers as its fold did, and the validation clips are answered honestly."""
 
 import json
+import math
 
 import h5py
 import numpy as np
@@ -271,6 +272,42 @@ def test_damaged_files_are_named(results, tmp_path):
     other = whole.about | {"members": [{"seed": 0, "fold": "x", "file": "w0.safetensors"}]}
     with pytest.raises(InputError, match="holds no trained fold"):
         Ensemble(other, results).members(ClipArrays.of_cache(results / "micro.h5", [0]))
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("classes", "joy"),
+        ("classes", [1, 2]),
+        ("temperature", 0),
+        ("temperature", "hot"),
+        ("temperature", math.nan),
+        ("members", []),
+        ("members", [{"seed": 0, "fold": "x"}]),
+        ("members", [{"seed": [0], "fold": "x", "file": "f"}]),
+        ("networks", [1]),
+        ("networks", {}),
+        ("networks", {"0": [{"graph": None}]}),
+        ("reads", None),
+        ("reads", {"kind": "flow-image", "side": "4"}),
+        ("reads", {"kind": "faces", "side": 4}),
+        ("reads", {"kind": "signals", "side": 4, "fusion": "stack", "signal": "magnitude", "branches": ["spat"]}),
+        ("reads", {"kind": "signals", "side": 4, "fusion": "stack", "signal": "heat", "branches": ["spatial"]}),
+        ("clip", {"size": "8"}),
+        ("clip", {}),
+    ],
+)
+def test_a_wrong_part_of_an_ensemble_is_refused_when_it_is_loaded(tmp_path, part, value):
+    reads = {"kind": "signals", "side": 4, "fusion": "stack", "signal": "magnitude", "branches": ["spatial"]}
+    good = about("e", reads, {"0": [{"graph": "g.h5"}]}) | {"temperature": 1.0, "clip": {"size": 8}}
+    good |= {"members": [{"seed": 0, "fold": "x", "file": "f"}]}
+    file = tmp_path / "study" / "experiments" / "e" / "ensemble.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(good))
+    assert load_ensemble(file).parts
+    file.write_text(json.dumps(good | {part: value}))
+    with pytest.raises(InputError, match=r"ensemble\.json describes no ensemble"):
+        load_ensemble(file)
 
 
 def test_the_files_hold_no_label_and_the_same_bytes_each_time(results, tmp_path):

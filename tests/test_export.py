@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -19,6 +20,7 @@ from merflow.ensemble import ClipArrays, clip_rows
 from merflow.errors import ConfigError, MerflowError
 from merflow.export import LIMIT, PlainSGCN, Reader, compare, export_onnx, given_to, to_onnx
 from merflow.graph import build_graph
+from merflow.model_card import write_card
 from merflow.models.sgcn import SGCN
 from merflow.tables import CALIBRATION, METRICS, write_table
 
@@ -160,6 +162,20 @@ def test_an_export_has_its_check_and_a_card_whose_program_runs(results, tmp_path
     told = session.get_modelmeta().custom_metadata_map
     assert json.loads(told["classes"]) == CLASSES and len(json.loads(told["members"])) == 3
     assert json.loads(told["preparation"])["keyframes"]["count"] == 3
+
+
+def test_a_card_runs_nothing_that_stands_in_a_name(tmp_path):
+    evil = "<script>alert(1)</script>"
+    about = {"experiment": "e", "system": "ststnet", "prep": "p", "protocol": "loso", "members": [{}], "refits": False}
+    about |= {"calibrated": True, "validation_clips": 3, "reads": {"kind": "flow-image"}, "clip": {"size": 32}}
+    ensemble = SimpleNamespace(about=about, classes=[evil, "joy"], temperature=1.0)
+    check = [{"output": "members", "clips": 3, "greatest_difference": 0.0, "limit": 1e-4}]
+    settings = settings_of(None, "e", tmp_path) | {"counts": [{"label": evil, "found": 3}], "all_members": 1}
+    for layout in ("samm", "manifest"):
+        settings["datasets"] = [{"name": evil, "layout": layout, "role": "recognised"}]
+        write_card(ensemble, b"", check, settings, tmp_path / "card.md")
+        card = (tmp_path / "card.md").read_text()
+        assert "<script" not in card and card.count("&lt;script&gt;") >= 3
 
 
 @pytest.mark.slow

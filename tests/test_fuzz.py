@@ -13,6 +13,7 @@ NAMES = [
     "manifest", "corrections", "workbook csv", "workbook xlsx", "workbook xls", "flow images", "mmew names",
     "mmew macro names", "smic names", "ck-plus names", "samm names", "casme2 names", "configuration", "picture headers",
     "pictures", "scores", "splits", "tables", "weights", "outcome", "scorer", "checkpoint",
+    "table of clips", "ensemble", "heads",
 ]  # fmt: skip
 
 

@@ -11,8 +11,19 @@ import torch
 from torch import nn
 
 from merflow import heads as marching
-from merflow.errors import ConfigError
-from merflow.heads import Course, Dropout, Head, Lesson, Standard, frame_of, probabilities
+from merflow.errors import ConfigError, InputError
+from merflow.heads import (
+    Course,
+    Dropout,
+    Head,
+    Lesson,
+    SavedHead,
+    Standard,
+    frame_of,
+    load_heads,
+    probabilities,
+    save_heads,
+)
 from merflow.heads import train_heads as train_courses
 from merflow.losses import StackedLoss, make_loss
 from merflow.stored import Some, Stored
@@ -188,6 +199,34 @@ def test_class_weights_move_the_answers():
     (trained,) = train_heads([lesson], np.zeros(2, int), 3, losses, SETTINGS)
     shares = [head.probabilities(rows)[:, 2].mean() for head in trained]
     assert shares[0] < 0.45 and shares[1] > 0.6
+
+
+SHAPES = {"weight_1": (3, 4), "bias_1": (3,), "weight_2": (2, 3), "bias_2": (2,), "mean": (2, 4), "scale": (2, 4)}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"weight_2": np.ones((2, 4), np.float32)},
+        {"mean": np.ones((2, 3), np.float32)},
+        {"bias_2": np.ones((), np.float32)},
+        {"weight_1": np.ones((3, 4), np.int32)},
+        {"branch": np.array([0, 2])},
+        {"branch": np.array([[0]])},
+        {"seed": None},
+        {"fold": 1},
+    ],
+)
+def test_heads_that_do_not_fit_together_are_refused_when_they_are_loaded(tmp_path, changes):
+    arrays = {name: np.ones(shape, np.float32) for name, shape in SHAPES.items()}
+    good = SavedHead(0, "s1", np.array([0, 1, 1]), arrays)
+    save_heads([good], tmp_path / "h.safetensors", {})
+    assert load_heads(tmp_path / "h.safetensors")[0].network()(torch.ones(1, 3, 4)).shape == (1, 3, 2)
+    own = {name: changes[name] for name in changes if name in ("branch", "seed", "fold")}
+    bad = good._replace(arrays=arrays | {name: changes[name] for name in changes if name in arrays}, **own)
+    save_heads([bad], tmp_path / "h.safetensors", {})
+    with pytest.raises(InputError, match="holds no heads of merflow"):
+        load_heads(tmp_path / "h.safetensors")
 
 
 def test_a_training_that_diverges_is_named():

@@ -1,5 +1,9 @@
 """Predict: what is given, the look through it, answers with their doubt, and what drove them."""
 
+import json
+import os
+import shutil
+
 import cv2
 import h5py
 import numpy as np
@@ -14,14 +18,16 @@ from merflow.config import load_config
 from merflow.demo.long import CHOOSING, film_long, plan_long
 from merflow.ensemble import ClipArrays
 from merflow.errors import ConfigError, InputError
+from merflow.faces import Face
 from merflow.predict import answers, look
 from merflow.predict.answers import covered, falls, flags_of, grid_masks, rate_flags, region_masks, summed_up, usual
 from merflow.predict.gather import gather_candidates
-from merflow.predict.page import _coverage, heat_picture, points
+from merflow.predict.page import _coverage, _pictures, heat_picture, points, write_prediction
 from merflow.predict.plan import Prediction, list_sources
-from merflow.spotting import DEFAULTS
+from merflow.sources import EMPTY, steady
+from merflow.spotting import DEFAULTS, Place, Spotted, Watched
 from merflow.study import Study
-from merflow.tables import INTERVALS, read_table, write_table
+from merflow.tables import ANSWERS, COVERAGE, INTERVALS, read_table, write_table
 
 CLASSES = ["happiness", "surprise", "disgust"]
 LOOKING = {"fps": None, "spotting": DEFAULTS}
@@ -89,6 +95,66 @@ def test_what_cannot_be_looked_at_is_one_clear_message(tmp_path, name, says):
     assert name in str(error.value)
 
 
+def locked(monkeypatch, *places):
+    """Nobody may look into some folders; the tests may run as root, who may look everywhere."""
+
+    def guard(owner, name):
+        real = getattr(owner, name)
+
+        def look(path=".", *rest, **more):
+            if any(str(path) == str(place) or str(path).startswith(f"{place}/") for place in places):
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path, *rest, **more)
+
+        monkeypatch.setattr(owner, name, look)
+
+    guard(os, "scandir")
+    guard(os, "listdir")
+    real = os.stat
+
+    def stat(path, *rest, **more):
+        if any(str(path).startswith(f"{place}/") for place in places):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *rest, **more)
+
+    monkeypatch.setattr(os, "stat", stat)
+
+
+@pytest.mark.parametrize("name", ["room", "room/a.mp4", "room/clips.csv", "room/frames"])
+def test_what_may_not_be_listed_is_one_clear_message(tmp_path, monkeypatch, name):
+    picture(tmp_path / "room" / "frames" / "1.png")
+    (tmp_path / "room" / "a.mp4").write_bytes(b"x")
+    (tmp_path / "room" / "clips.csv").write_text("frames\na.mp4\n")
+    locked(monkeypatch, tmp_path / "room")
+    with pytest.raises(InputError, match=f"clips: \\S*{name} cannot be looked at \\(Permission denied\\)"):
+        list_sources(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".mp4", "a" * 5000, "no\0body.mp4", "~nobody-of-this-name/a.mp4"])
+def test_a_path_that_cannot_be_is_one_clear_message(name):
+    with pytest.raises(InputError, match="clips: "):
+        Prediction(study(clips=name))
+
+
+def test_a_folder_that_may_not_be_listed_is_a_problem_and_the_others_go_on(tmp_path, monkeypatch):
+    for name in ("good", "room"):
+        picture(tmp_path / "all" / name / "1.png")
+        picture(tmp_path / "all" / name / "2.png")
+    locked(monkeypatch, tmp_path / "all" / "room")
+    found = Prediction(study(clips=str(tmp_path / "all"), results=str(tmp_path / "results")))
+    assert found.sources["good"]["problem"] == ""
+    assert "room cannot be looked at: Permission denied" in found.sources["room"]["problem"]
+    assert found.token("good") != found.token("room") == EMPTY and found.looks_long is False
+    with steady(found.sources.values(), "clips"):
+        pass
+
+
+def test_a_table_may_name_what_cannot_be(tmp_path):
+    rows = ["clip,frames", "a,frames", f"b,{'b' * 300}.mp4", f"c,{'c' * 300}", "d,no\0body", "e,no\0body.mp4", ""]
+    found = list_sources(table(tmp_path, "\n".join(rows)))
+    assert [name for name, row in found.items() if not row["problem"]] == ["a"] and len(found) == 5
+
+
 def test_nothing_given_says_what_to_type():
     with pytest.raises(InputError, match=r"--config clips=/path/to/video\.mp4"):
         list_sources(None)
@@ -122,6 +188,18 @@ def test_two_inputs_of_one_name_have_folders_of_their_own(tmp_path):
     second = Prediction(study(clips=str(tmp_path / "two" / "a.mp4"), results=results))
     assert second.name.startswith("a.mp4-") and second.name != first.name
     assert Prediction(study(clips=str(tmp_path / "one" / "a.mp4"), results=results)).name == "a.mp4"
+
+
+def test_a_name_that_is_no_utf8_has_a_folder_and_is_told_from_another(tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/m\xe9.mp4")
+    with open(path, "wb") as file:
+        file.write(b"x")
+    found = Prediction(study(clips=path, results=str(tmp_path / "results")))
+    assert found.name == "m%E9.mp4" and found.path == path and found.token("m%5Cudce9.mp4")
+    told = tmp_path / "results/demo/predict/m%E9.mp4/answers.json"
+    told.parent.mkdir(parents=True)
+    told.write_text('{"input": "another"}')
+    assert Prediction(study(clips=path, results=str(tmp_path / "results"))).name.startswith("m%E9.mp4-")
 
 
 def test_another_content_is_another_token_and_another_time_is_none(tmp_path):
@@ -182,10 +260,10 @@ def test_a_long_video_is_searched_and_the_frames_of_its_candidates_are_kept(vide
     assert list(rows["found"]) == [look.SEARCHED] and rows["fps"].iloc[0] == 25
     onset, offset = int(rows["onset"].iloc[0]), int(rows["offset"].iloc[0])
     assert onset <= true.apex <= offset and abs(onset - true.onset) <= 3 and abs(offset - true.offset) <= 3
-    (found,) = look.candidates(tmp_path / "intervals.csv")
+    (found,) = look.candidates(source(path), tmp_path / "intervals.csv")
     kept = sorted(int(file.stem) for file in tmp_path.glob("_frames/*/*.png"))
     assert kept == list(range(onset, offset + 1)) and found.apex is None and found.onset == onset
-    look.align_candidates(tmp_path / "intervals.csv", tmp_path / "faces.h5", {"size": 64})
+    look.align_candidates(source(path), tmp_path / "intervals.csv", tmp_path / "faces.h5", {"size": 64})
     with h5py.File(tmp_path / "faces.h5") as file:
         (group,) = file.values()
         assert group.attrs["status"] == "ok" and len(group["frames"]) == len(kept)
@@ -205,8 +283,47 @@ def test_what_is_short_or_given_is_one_candidate(video, tmp_path, monkeypatch, g
     look.look_through(source(video[0], **given_), LOOKING, tmp_path)
     (row,) = read_table(tmp_path / "intervals.csv", INTERVALS).to_dict("records")
     assert (row["found"], row["onset"], row["offset"]) == (found, *ends) and row["frames"] == str(video[0])
-    (clip,) = look.candidates(tmp_path / "intervals.csv")
+    (clip,) = look.candidates(source(video[0]), tmp_path / "intervals.csv")
     assert clip.apex == given_.get("apex")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_names_that_are_no_utf8_are_looked_through_aligned_and_told(video, tmp_path, whole):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/f\xe9/m\xe9.mp4")
+    os.mkdir(os.path.dirname(path))
+    shutil.copy(video[0], path)
+    (row,) = list_sources(path).values()
+    assert (row["frames"], row["clip"], row["problem"]) == (path, r"m\udce9.mp4", "")
+    ends = {"onset": 10, "offset": 30} if whole else {}
+    look.look_through(row | ends, LOOKING, tmp_path / "out")
+    look.align_candidates(row | ends, tmp_path / "out/intervals.csv", tmp_path / "faces.h5", {"size": 32})
+    with h5py.File(tmp_path / "faces.h5") as file:
+        (group,) = file.values()
+        assert group.attrs["status"] == "ok" and group.attrs["clip"].startswith(r"m\udce9.mp4")
+
+
+def test_a_reason_that_names_such_a_file_is_told(tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/m\xe9.mp4")
+    with open(path, "wb") as file:
+        file.write(b"this is no video" * 100)
+    look.look_through(source(path), LOOKING, tmp_path / "out")
+    with h5py.File(tmp_path / "out/looked.h5") as file:
+        assert r"m\udce9.mp4 cannot be opened" in file.attrs["status"]
+
+
+def test_footage_that_is_gone_once_it_was_looked_through_stops_the_job_and_is_no_fault_of_the_clip(tmp_path):
+    frames = tmp_path / "disk" / "clip"
+    for number in range(3):
+        picture(frames / f"{number}.png")
+    rows = [{"clip": "it", "source": "it", "found": "whole", "frames": str(frames), "onset": 0, "offset": 2, "fps": 9}]
+    write_table(rows, tmp_path / "intervals.csv", INTERVALS)
+    files = tmp_path / "intervals.csv", tmp_path / "faces.h5"
+    look.align_candidates(source(frames), *files, {})
+    (tmp_path / "faces.h5").unlink()
+    (tmp_path / "disk").rename(tmp_path / "away")
+    with pytest.raises(InputError, match=r"clips: \S*/disk is gone"):
+        look.align_candidates(source(frames), *files, {})
+    assert not (tmp_path / "faces.h5").exists()
 
 
 def looked(folder, status):
@@ -261,6 +378,13 @@ def test_doubt_that_members_share_is_not_disagreement():
 def test_the_threshold_itself_is_enough():
     rows = summed_up(np.array([[[0.5, 0.3, 0.2], [0.49, 0.31, 0.2]]]), CLASSES, 0.5)
     assert list(rows["answer"]) == ["happiness", "uncertain"] and list(rows["top"]) == ["happiness", "happiness"]
+
+
+def test_classes_that_look_like_numbers_stay_names(tmp_path):
+    rows = summed_up(np.array([[[0.6, 0.4]], [[0.7, 0.3]]]), ["007", "1.0"], 0.5)
+    write_table(rows.assign(clip="a", experiment="e", flags=""), tmp_path / "answers.csv", ANSWERS)
+    read = read_table(tmp_path / "answers.csv", ANSWERS)
+    assert list(read["answer"]) == ["007"] and list(read["top"]) == ["007"] and read["p_top"].iloc[0] == 0.65
 
 
 # --- what drove them --------------------------------------------------------------------------------------------------
@@ -352,6 +476,70 @@ def test_motion_is_measured_at_the_apex_in_parts_of_the_crop():
     found = answers.measures(flow, 1)
     assert found["motion"] == pytest.approx(5.0) and found["spread"] == pytest.approx(0.1)
     assert answers.measures(flow, 0)["motion"] == 0
+
+
+def written(folder, rows, given="clips"):
+    """What is written of sources in which nothing was found, or that could not be looked through."""
+    folder.mkdir()
+    files = {name: [] for name in ("faces", "keyframes", "flow", "quality", "tables", "regions")}
+    write_table([], folder / "coverage.csv", COVERAGE)
+    files |= {"looked": [], "intervals": [], "coverage": folder / "coverage.csv"}
+    for number, row in enumerate(rows):
+        looked, intervals = seen(folder / str(number), row)
+        files["looked"].append(looked)
+        files["intervals"].append(intervals)
+    asked = {"uncertain_below": 0.5, "spotting": DEFAULTS}
+    plan = {"name": "clips", "input": given, "study": "s", "settings": asked, "synthetic": [], "experiments": {}}
+    plan |= {"sources": {row["clip"]: row for row in rows}, "preparations": {}}
+    write_prediction(plan, files, folder / "out")
+    return folder / "out"
+
+
+def seen(folder, row):
+    """``looked.h5`` and ``intervals.csv`` of two seconds in which nothing happens."""
+    folder.mkdir()
+    chance = np.random.default_rng(0)
+    face = Face((20, 20, 40, 40), 1.0, np.array([[55, 30], [47, 30], [25, 30], [33, 30], [40, 45.0]]))
+    found = Watched(50, 0, 49, 80, 80, list(range(50)), list(chance.random(50)), [0.0] * 50)
+    found.places = [Place(0, np.eye(2, 3), face)]
+    found.thumbnails = [(number, chance.integers(0, 255, (80, 80), np.uint8)) for number in range(0, 48, 4)]
+    with h5py.File(folder / "looked.h5", "w") as file:
+        file.attrs.update(clip=row["clip"], status=row["problem"] or "ok", fps=25.0, fps_from="as the video says")
+        look._write_looked(file, Spotted(found, [], []), 25.0, DEFAULTS)
+    write_table([], folder / "intervals.csv", INTERVALS)
+    return folder / "looked.h5", folder / "intervals.csv"
+
+
+def test_the_answers_tell_what_was_given_even_where_it_is_no_utf8(tmp_path):
+    for name in (b"/m\xe9.mp4", "/mé.mp4".encode()):
+        given = os.fsdecode(os.fsencode(tmp_path) + name)
+        out = written(tmp_path / str(len(name)), [source(given)], given)
+        assert json.loads((out / "answers.json").read_text(encoding="utf-8"))["input"] == given
+    assert "mé.mp4" in (out / "answers.json").read_text(encoding="utf-8")
+
+
+def test_the_page_of_many_clips_stays_small_and_says_what_it_leaves_out(tmp_path, monkeypatch):
+    rows = [source(tmp_path / name, clip=name) for name in "abcd"]
+    page = (written(tmp_path / "few", rows) / "index.html").read_text()
+    assert page.count('aria-label="Video strip"') == page.count("Motion there and back over 2.0 s, ") / 2 == 4
+    assert "clips are shown" not in page
+    one = written(tmp_path / "one", rows[:1]) / "index.html"
+    monkeypatch.setattr("merflow.predict.page.BUDGET", 2 * one.stat().st_size)
+    page = (written(tmp_path / "many", rows) / "index.html").read_text()
+    strips = page.count('aria-label="Video strip"')
+    assert strips < 4 and f"Video strip and motion of {strips} of 4 clips are shown" in page
+    assert 'id="source-3"' in page, "what is known of a clip stays"
+
+
+def test_pictures_are_of_shown_candidates_first_and_of_the_others_none(tmp_path):
+    found = []
+    for number, candidates in enumerate(([], ["a"], ["b"], [])):
+        looked, _ = seen(tmp_path / str(number), source(tmp_path, clip="s"))
+        about = {"first": 0, "fps": 25.0, "seconds": 2.0, "threshold": 0.3, "width": 80}
+        own = [{"clip": name, "onset": 3, "offset": 9} for name in candidates]
+        found.append({"number": number, "looked": looked, "about": about, "candidates": own})
+    assert list(_pictures(found, {"b"}, 10**7)) == [2, 0, 3]
+    assert list(_pictures(found, {"b"}, 1)) == [2]
 
 
 def test_the_page_takes_coverage_at_its_threshold(tmp_path):

@@ -20,6 +20,12 @@ frames = st.integers(0, 400)
 spans = st.tuples(frames, st.integers(2, 120)).map(lambda pair: (pair[0], pair[0] + pair[1]))
 
 
+@pytest.mark.parametrize("shape", [(4, 2000), (2000, 4), (1, 1)])
+def test_frames_of_any_shape_have_a_small_picture(shape):
+    seen = watch([(number, np.zeros(shape, np.uint8)) for number in range(2)], 25)
+    assert not seen.places and [max(picture.shape) for _, picture in seen.thumbnails] == [min(160, max(shape))] * 2
+
+
 # --- curves -----------------------------------------------------------------------------------------------------------
 
 

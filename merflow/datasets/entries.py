@@ -25,6 +25,8 @@ MOST_GAPS = 20
 """Clips with frames missing inside that are told one by one."""
 NO_APEX = ("", "/", "-", "nan", "none", "n/a")
 """How tables say that a clip has no annotated apex."""
+RATES = (0.001, 100_000.0)
+"""Least and most frames per second that a table may give."""
 NUMBER = re.compile(r"\d{1,9}(\.0*)?")
 
 
@@ -148,7 +150,7 @@ def assemble(
             kind=kind,
             frames=entry.frames,
             **numbers,
-            fps=_float(entry.fps),
+            fps=_rate(entry.fps),
             align=settings.get("align") or entry.align,
             problem="; ".join(text for _, text, effect in found if effect == LEFT_OUT),
         )
@@ -169,15 +171,15 @@ def _uncover(entry: Entry, column: str) -> None:
     """Leave out a clip whose names or label hold what terminals and tables take for something else; show it instead."""
     texts = {"clip": entry.clip, "subject": entry.prefix + entry.subject, "label": entry.source.get(column) or ""}
     for where, text in texts.items():
-        if text != _shown(text):
-            told = f"{_shown(text)} holds a control character; names and labels are plain text"
+        if text != shown(text):
+            told = f"{shown(text)} holds a control character; names and labels are plain text"
             entry.found.append((where, told))
-    entry.clip, entry.subject, entry.prefix = map(_shown, (entry.clip, entry.subject, entry.prefix))
+    entry.clip, entry.subject, entry.prefix = map(shown, (entry.clip, entry.subject, entry.prefix))
     if texts["label"]:
-        entry.source[column] = _shown(texts["label"])
+        entry.source[column] = shown(texts["label"])
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """``text`` with control characters, and bytes that are no UTF-8, as escapes (a line end is two letters)."""
     return "".join(repr(one)[1:-1] if category(one) in ("Cc", "Cs") else one for one in text)
 
@@ -265,8 +267,9 @@ def _numbers(entry: Entry, rules: Rules) -> tuple[dict[str, int | None], str, li
         else:
             found.append(("apex", f"{texts['apex']!r} is not a frame number; the apex is spotted", SPOTTED))
             contradicts = True
-    if entry.fps and not (_float(entry.fps) or 0) > 0:
-        found.append(("fps", f"{entry.fps!r} is not a number above 0", LEFT_OUT))
+    if entry.fps and _rate(entry.fps) is None:
+        told = f"{entry.fps[:50]!r} is not a number above 0, from {RATES[0]:g} to {RATES[1]:g} per second"
+        found.append(("fps", told, LEFT_OUT))
     ordered = ("onset", "apex", "offset") if rules.strict else ("onset", "offset")
     given = [(name, numbers[name]) for name in ordered if numbers[name] is not None]
     for (before, low), (after, high) in zip(given, given[1:], strict=False):
@@ -351,8 +354,8 @@ def _frame_problems(
     if rules.strict or not frames.numbered or first not in frames or last not in frames:
         return
     if gaps := [number for number in frames.gaps(first, last) if number != numbers["apex"]]:
-        shown = ", ".join(map(str, gaps[:5])) + (f" and {len(gaps) - 5} more" if len(gaps) > 5 else "")
-        yield "frames", f"frame {shown} {GAP} {first} and {last} of {folder}; the others are used", NOTED
+        listed = ", ".join(map(str, gaps[:5])) + (f" and {len(gaps) - 5} more" if len(gaps) > 5 else "")
+        yield "frames", f"frame {listed} {GAP} {first} and {last} of {folder}; the others are used", NOTED
 
 
 def frame_number(text: str) -> int | None:
@@ -360,11 +363,13 @@ def frame_number(text: str) -> int | None:
     return int(float(text)) if NUMBER.fullmatch(text) else None
 
 
-def _float(text: str) -> float | None:
+def _rate(text: str) -> float | None:
+    """Frames per second; anything else, and what no camera does, as None."""
     try:
-        return float(text)
+        rate = float(text)
     except ValueError:
         return None
+    return rate if RATES[0] <= rate <= RATES[1] else None
 
 
 # --- Labels -----------------------------------------------------------------------------------------------------------

@@ -14,8 +14,9 @@ from merflow.clips import Clip
 from merflow.errors import ClipError, InputError
 from merflow.faces import align_subject, map_points
 from merflow.files import key, whole
-from merflow.frames import FPS_OF_IMAGES, grey_frames, is_video
+from merflow.frames import FPS_OF_IMAGES, grey_frames, is_video, open_video
 from merflow.predict import GIVEN, SEARCHED, WHOLE
+from merflow.sources import steady
 from merflow.spotting import LONGEST, Spotted, smooth, spot, threshold, watch, windows
 from merflow.tables import INTERVALS, read_table, write_table
 
@@ -79,9 +80,8 @@ def frames_per_second(source: Mapping[str, Any], given: float | None) -> tuple[f
     if source["fps"]:
         return float(source["fps"]), "as the table says"
     if is_video(source["frames"]):
-        capture = cv2.VideoCapture(source["frames"])
-        told = float(capture.get(cv2.CAP_PROP_FPS)) if capture.isOpened() else 0.0
-        capture.release()
+        with open_video(source["frames"]) as capture:
+            told = float(capture.get(cv2.CAP_PROP_FPS)) if capture.isOpened() else 0.0
         if 1 <= told <= 10_000:
             return told, "as the video says"
         return 25.0, "assumed, since the video does not say"
@@ -159,16 +159,23 @@ def _write_looked(file: h5py.File, found: Spotted, fps: float, settings: Mapping
         group.create_dataset(f"{number:09d}", data=picture)
 
 
-def candidates(intervals: str | Path) -> list[Clip]:
-    """The candidates of a source as clips for the stages of the library."""
+def candidates(source: Mapping[str, Any], intervals: str | Path) -> list[Clip]:
+    """The candidates of a source as clips for the stages of the library.
+
+    Where their frames lie is told by the source, and not by the table, which has only the names that are UTF-8.
+    """
     rows = read_table(intervals, INTERVALS).to_dict("records")
+    kept = Path(intervals).parent / "_frames"
+    for row in rows:
+        own = row["found"] == SEARCHED and is_video(source["frames"])
+        row["frames"] = (kept / key(str(row["clip"]))).as_posix() if own else source["frames"]
     return [
         Clip(
             clip=str(row["clip"]),
             subject=f"clips/{row['source']}",
             label="",
             kind="micro",
-            frames=str(row["frames"]),
+            frames=row["frames"],
             **{name: _number(row[name]) for name in ("onset", "apex", "offset")},
             fps=float(row["fps"]),
         )
@@ -180,6 +187,15 @@ def _number(value: Any) -> int | None:
     return None if value == "" or value != value else int(value)
 
 
-def align_candidates(intervals: str | Path, output: Path, settings: Mapping[str, Any]) -> None:
-    """``faces.h5`` of a source's candidates: what :func:`merflow.faces.align_subject` makes of clips of a study."""
-    align_subject(candidates(intervals), output, settings)
+def align_candidates(
+    source: Mapping[str, Any], intervals: str | Path, output: Path, settings: Mapping[str, Any]
+) -> None:
+    """``faces.h5`` of a source's candidates: what :func:`merflow.faces.align_subject` makes of clips of a study.
+
+    Raises:
+        InputError: the source is read again, and went away or was changed.
+    """
+    clips = candidates(source, intervals)
+    again = [clip.row() for clip in clips if clip.frames == source["frames"]]
+    with steady(again, "clips"):
+        align_subject(clips, output, settings)

@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 TEMPLATE = "page.html.j2"
 SHOWN = 40
 """Candidates that the page shows in full, the strongest first; the tables have all."""
+BUDGET = 10_000_000
+"""Bytes of all video strips and curves together, as the page holds them; those of the shown candidates come first."""
 _THUMBNAIL = 150
 _FACE = 192
 
@@ -79,7 +81,9 @@ def write_prediction(plan: Mapping[str, Any], inputs: Mapping[str, Any], folder:
         "answers": [{name: _plain(value) for name, value in row.items()} for row in rows],
     }
     with whole(folder / "answers.json") as temporary:
-        temporary.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        # Bytes of a file's name that are no UTF-8 become the escapes that JSON has for them.
+        how = {"encoding": "utf-8", "errors": "backslashreplace"}
+        temporary.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", **how)
     page = _page(plan, files, sources, tables, rows, apexes)
     with whole(folder / "index.html") as temporary:
         temporary.write_text(page + "\n", encoding="utf-8")
@@ -162,10 +166,12 @@ def _page(
     by_clip: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         by_clip.setdefault(str(row["clip"]), []).append(row)
+    pictures = _pictures([source for source in sources if source["about"]["status"] == "ok"], shown, BUDGET)
     parts = []
     for source in sources:
         part = {
             "name": source["row"]["clip"],
+            "pictures": pictures.get(source["number"]),
             "label": source["row"]["label"],
             "about": source["about"],
             "anchor": f"source-{source['number']}",
@@ -183,11 +189,11 @@ def _page(
                 part["candidates"].append(_candidate(anchor, place, plan, own, tables, regions, apexes))
         part["hidden"] = len(source["candidates"]) - len(part["candidates"])
         parts.append(part)
-    good = [row for row in rows if row["status"] == "ok"]
     page = {
         "plan": plan,
         "parts": parts,
-        "rows": good,
+        "pictured": len(pictures),
+        "rows": [row for row in rows if row["status"] == "ok"],
         "failed": [row for row in rows if row["status"] == "failed"],
         "uncertain": UNCERTAIN,
         "coverage": _coverage(plan, files["coverage"][0]),
@@ -241,23 +247,48 @@ def _spotting(files: Sequence[str | Path]) -> dict[str, float] | None:
     return {"people": len(table) - 1} | {name: float(value) for name, value in table.loc["all"].items()}
 
 
+def _pictures(sources: Sequence[Mapping[str, Any]], shown: set[str], budget: int) -> dict[int, dict[str, Any]]:
+    """Curve and video strip by number of source, until the budget is spent.
+
+    Sources of shown candidates come first, then those in which nothing was found; the others have none.
+    """
+    first = [one for one in sources if any(str(candidate["clip"]) in shown for candidate in one["candidates"])]
+    found: dict[int, dict[str, Any]] = {}
+    spent = 0
+    for source in first + [one for one in sources if not one["candidates"]]:
+        with open_h5(source["looked"]) as file:
+            own = {"curve": _curve(source, file), "strip": _film(source, file)}
+        spent += len(own["curve"]) + sum(len(frame["picture"]) for frame in own["strip"])
+        if spent > budget and found:
+            break
+        found[source["number"]] = own
+    return found
+
+
+def _film(source: Mapping[str, Any], file: h5py.File) -> list[dict[str, Any]]:
+    """The video strip: at most 12 frames."""
+    places, numbers = _places(file), list(file["thumbnails"])
+    every = max(1, math.ceil(len(numbers) / 12))
+    pictures = [(int(number), file["thumbnails"][number][()]) for number in numbers[::every]]
+    return [_thumbnail(number, picture, places, source["about"]) for number, picture in pictures]
+
+
+def _places(file: h5py.File) -> list[dict[str, Any]]:
+    return [
+        {"frame": int(group.attrs["frame"]), "box": group.attrs["box"], "eyes": group.attrs["eyes"]}
+        for group in file["places"].values()
+    ]
+
+
 def _looked(source: Mapping[str, Any]) -> dict[str, Any]:
-    """Curve, video strip and face track of a source."""
+    """Face track of a source."""
     about = source["about"]
     with open_h5(source["looked"]) as file:
-        curve = _curve(source, file)
-        places = [
-            {"frame": int(group.attrs["frame"]), "box": group.attrs["box"], "eyes": group.attrs["eyes"]}
-            for group in file["places"].values()
-        ]
-        strip = [_thumbnail(int(number), picture[()], places, about) for number, picture in file["thumbnails"].items()]
+        places = _places(file)
         lost = [(_seconds(first, about), _seconds(last, about)) for first, last in file["lost"][()].tolist()]
         blinks = len(file["blinks"])
-    every = max(1, math.ceil(len(strip) / 12))
     widths = [float(place["box"][2]) for place in places]
     return {
-        "curve": curve,
-        "strip": strip[::every],
         "places": len(places),
         "face": f"{min(widths):.0f} to {max(widths):.0f}" if max(widths) - min(widths) >= 1 else f"{widths[0]:.0f}",
         "lost": lost,

@@ -8,7 +8,7 @@ from typing import Any
 
 from merflow.clips import Clip
 from merflow.config import LEARNED
-from merflow.datasets.entries import Entry, Rules, assemble
+from merflow.datasets.entries import Entry, Rules, assemble, shown
 from merflow.datasets.folders import subfolders
 from merflow.datasets.labels import ClassSet
 from merflow.datasets.manifest import read_table_of_clips
@@ -35,8 +35,8 @@ class Prediction:
             ConfigError: ``predict`` names an experiment that leaves no trained network.
         """
         self.study, self.settings = study, study.config["predict"]
-        self.given = Path(study.config["clips"] or "").expanduser()
         self.sources = list_sources(study.config["clips"])
+        self.given = Path(study.config["clips"]).expanduser()
         self.experiments = self._experiments()
         self.name = self._name()
         self.folder = f"{study.results}/{study.name}/predict/{self.name}"
@@ -163,7 +163,18 @@ def list_sources(given: str | None) -> dict[str, dict[str, Any]]:
     """
     if not given:
         raise InputError(NAMED)
-    path = Path(given).expanduser()
+    try:
+        return _listed(Path(given).expanduser())
+    except OSError as error:
+        raise InputError(
+            f"clips: {str(error.filename or given)[:200]} cannot be looked at ({error.strerror}); "
+            "name another place, or mend its rights"
+        ) from error
+    except RuntimeError as error:
+        raise InputError(f"clips: {given}: {error}; give the path in full") from error
+
+
+def _listed(path: Path) -> dict[str, dict[str, Any]]:
     if not path.exists():
         raise InputError(f"clips: {path} does not exist; give a video, a folder, or a table of clips (CSV)")
     if path.is_dir():
@@ -193,7 +204,7 @@ def _row(clip: Clip) -> dict[str, Any]:
 
 
 def _entry(name: str, frames: Path) -> Entry:
-    entry = Entry(name, "somebody", frames.as_posix(), "micro", str(frames))
+    entry = Entry(shown(name), "somebody", frames.as_posix(), "micro", str(frames))
     entry.source = {"label": ""}
     entry.numbers = dict.fromkeys(("onset", "apex", "offset"), "")
     return entry
@@ -204,7 +215,12 @@ def _of_folder(folder: Path) -> list[Entry]:
         return [_entry(folder.resolve().name, folder)]
     videos = sorted(file for file in folder.iterdir() if is_video(file) and file.name[0] != "." and file.is_file())
     entries = [_entry(file.name, file) for file in videos]
-    entries += [_entry(inside.name, inside) for inside in subfolders(folder) if image_paths(inside)]
+    for inside in subfolders(folder):
+        try:
+            entries += [_entry(inside.name, inside)] if image_paths(inside) else []
+        except OSError as error:
+            entries.append(_entry(inside.name, inside))
+            entries[-1].found.append(("frames", f"folder {inside} cannot be looked at: {error.strerror}"))
     if not entries:
         kinds = f"video ({', '.join(sorted(VIDEOS))})"
         raise InputError(f"clips: folder {folder} holds no {kinds}, no image, and no folder of images")

@@ -62,6 +62,7 @@ rule align_candidates:
         "../../envs/vision.yaml"
     params:
         code=code_hash("align_candidates"),
+        source=lambda wildcards: prediction.source(wildcards.source),
         settings=lambda wildcards: config["preparations"][wildcards.prep]["align"],
     message:
         "Align the faces of the candidates of {wildcards.source}"

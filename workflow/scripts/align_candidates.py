@@ -10,4 +10,5 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake):
-    align_candidates(snakemake.input.intervals, Path(snakemake.output.faces), snakemake.params.settings)
+    source, settings = snakemake.params.source, snakemake.params.settings
+    align_candidates(source, snakemake.input.intervals, Path(snakemake.output.faces), settings)
