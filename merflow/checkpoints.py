@@ -93,9 +93,10 @@ class Checkpoint:
             tensors |= {f"optimiser/{place}/{key}": torch.as_tensor(v) for key, v in optimiser.state[one].items()}
         tensors |= {f"generator/{name}": state for name, state in _generators().items()}
         content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        metadata = {"made_of": self._made_of, "course": json.dumps(dict(course))}
         try:
             with whole(self._path) as temporary:
-                save_file(content, temporary, {"made_of": self._made_of, "course": json.dumps(dict(course))})
+                save_file(content, temporary, metadata | {"digest": _digest([metadata, sorted(content.items())])})
         except (OSError, SafetensorError) as error:  # A full disk, say: the training itself needs no checkpoint.
             log.warning("%s cannot be written (%s); training goes on without", self._path, error)
 
@@ -118,6 +119,10 @@ class Checkpoint:
             return None
         except (OSError, SafetensorError) as error:
             log.warning("%s cannot be read (%s); training starts anew", self._path, error)
+            return None
+        about = {name: metadata.get(name) for name in ("made_of", "course")}
+        if metadata.get("digest") != _digest([about, sorted(tensors.items())]):
+            log.warning("%s is damaged; training starts anew", self._path)
             return None
         network.load_state_dict(_under(tensors, "network/"))
         for place, one in enumerate(_parameters(optimiser)):
