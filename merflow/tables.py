@@ -124,7 +124,7 @@ def read_table(path: str | Path, columns: list[str]) -> pd.DataFrame:
     Raises:
         InputError: the file is missing, is no CSV, or lacks a column; the message names it.
     """
-    return pd.concat(read_in_parts(path, columns)).apply(_numbers)
+    return pd.concat(read_in_parts(path, columns)).apply(numbers)
 
 
 def read_in_parts(path: str | Path, columns: list[str], rows: int | None = None) -> Iterator[pd.DataFrame]:
@@ -149,7 +149,7 @@ def read_in_parts(path: str | Path, columns: list[str], rows: int | None = None)
         raise InputError(f"{path} cannot be read as CSV: {error}") from error
 
 
-def _numbers(column: pd.Series) -> pd.Series:
+def numbers(column: pd.Series) -> pd.Series:
     """A column of numbers as numbers (empty: NaN); any other, and names such as ``007``, as text."""
     if column.name in {
         "clip",
@@ -172,5 +172,5 @@ def _numbers(column: pd.Series) -> pd.Series:
         "flags",
     }:
         return column
-    numbers = pd.to_numeric(column.replace("", None), errors="coerce")
-    return numbers if numbers.notna().eq(column.ne("")).all() and numbers.notna().any() else column
+    found = pd.to_numeric(column.replace("", None), errors="coerce")
+    return found if found.notna().eq(column.ne("")).all() and found.notna().any() else column
