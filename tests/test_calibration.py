@@ -245,3 +245,21 @@ def test_a_row_of_a_validation_clip_takes_its_probabilities_in_memory_and_little
         tracemalloc.stop()
     assert len(held.labels) == 42 * len(part)
     assert (peaks[2] - peaks[1]) / (40 * len(part)) < 8 * len(CLASSES) + 24
+
+
+@pytest.mark.parametrize("cell", ["", "inf", "none", "nan"])
+def test_a_probability_that_is_no_number_is_refused(tmp_path, cell):
+    """Its temperature would be 1, whatever the others say."""
+    good, bad = table(0), table(1).astype({"p_b": object})
+    bad.loc[7, "p_b"] = cell
+    for name, tables in (("p.csv", (bad, good)), ("v.csv", (good, bad))):
+        with pytest.raises(InputError, match=f"{name} is damaged .a probability of clip c1-1 is no number.; remove it"):
+            run(tmp_path, *tables)
+
+
+def test_validation_clips_that_were_cut_short_give_no_temperature(tmp_path):
+    run(tmp_path, table(0), table(1))
+    file = tmp_path / "v.csv"
+    file.write_bytes(file.read_bytes()[:-40])
+    with pytest.raises(InputError, match=r"v\.csv is damaged \(it was cut short\); remove it and run again"):
+        Held.read(file, CLASSES)
