@@ -2,9 +2,11 @@
 
     python bench/scale.py plan --clips 10000 --subjects 600        # the DAG, and a run with nothing to do
     python bench/scale.py memory --clips 100 1000                  # peak memory of each stage
+    python bench/scale.py memory --stages calibrate audit          # of these alone
 
 `plan` needs no frames: its clips are a table and empty videos. `memory` works on made-up arrays of the real shapes, a
-fresh process for each stage; trainings take one epoch, as their memory does not depend on how many there are.
+fresh process for each stage; trainings take one epoch, as their memory does not depend on how many there are. What
+follows the trainings reads made-up answers of two systems under leave-one-subject-out.
 """
 
 import argparse
@@ -27,6 +29,13 @@ sys.path.insert(0, str(REPO))
 EMOTIONS = ["happiness", "surprise", "disgust", "sadness", "fear"]
 KEYFRAMES, SIZE = 5, 128
 PER_SUBJECT = 10
+ANSWERS = "made-up answers"
+NEEDS = {
+    "cache": [], "splits": ["cache"], ANSWERS: ["splits"], "ensemble": ["cache", ANSWERS], "calibrate": [ANSWERS],
+    "compare": [ANSWERS], "audit": ["cache", "splits", ANSWERS],
+    "report": ["cache", ANSWERS, "calibrate", "compare", "audit"],
+}  # fmt: skip
+"""Stages that can be measured without all of those before them, and what they need of these."""
 
 
 # --- plan -------------------------------------------------------------------------------------------------------------
@@ -134,7 +143,8 @@ def write_subject(folder: Path, rows: list[dict[str, str]], frames: int = 13) ->
     from merflow.tables import KEYFRAMES as COLUMNS
     from merflow.tables import write_table
 
-    name, rng = rows[0]["subject"].split("/")[1], np.random.default_rng(0)
+    name = rows[0]["subject"].split("/")[1]
+    rng = np.random.default_rng(int(name[1:]))  # The audit finds copies.
     faces, chosen, flow = folder / f"{name}.faces.h5", folder / f"{name}.csv", folder / f"{name}.flow.h5"
     table = []
     with h5py.File(faces, "w") as one, h5py.File(flow, "w") as two:
@@ -270,17 +280,139 @@ def stages(folder: Path, clips: int) -> dict[str, Callable[[], Any]]:
     return {
         "key-frames (a subject)": select, "flow (a subject)": flow, "cache": cached, "graph": graphs,
         "pre-train": pretrained, "features": features, "splits": split, "heads": heads, "train end-to-end": in_fold,
-        **networks, **floors, "evaluate": evaluated,
+        **networks, **floors, "evaluate": evaluated, **later_stages(folder, rows, cache, out["s.csv"], out["q.csv"]),
     }  # fmt: skip
 
 
-def measure_memory(counts: list[int]) -> dict[str, dict[int, float]]:
-    """Peak MB of each stage at each number of clips."""
+def write_answers(folder: Path, rows: list[dict[str, str]], splits: Path) -> None:
+    """Tables and heads of two systems, ``x`` and ``y``, as trainings leave them; answers are drawn."""
+    import numpy as np
+
+    from merflow.evaluate import evaluate, merge
+    from merflow.heads import SavedHead, save_heads
+    from merflow.splits import read_splits
+    from merflow.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, write_in_parts, write_table
+
+    label = {row["clip"]: row["label"] for row in rows}
+    tables = {"predictions": PREDICTIONS, "validation": PREDICTIONS, "accuracy_train": ACCURACY_TRAIN, "curves": CURVES}
+    for name in ("x", "y"):
+        rng, own = np.random.default_rng(ord(name)), folder / name
+
+        def answers(part: str, name: str = name, rng: Any = rng) -> Any:
+            for fold, split in read_splits(splits):
+                chosen, found = split[split["part"] == part], []
+                for clip, subject in zip(chosen["clip"], chosen["subject"], strict=True):
+                    chances = rng.dirichlet(1 + 2 * (np.array(EMOTIONS) == label[clip]))
+                    names = {"experiment": name, "repeat": 0, "fold": fold, "dataset": "d", "subject": subject}
+                    names |= {"clip": clip, "truth": label[clip], "predicted": EMOTIONS[chances.argmax()]}
+                    found.append(names | {f"p_{one}": float(p) for one, p in zip(EMOTIONS, chances, strict=True)})
+                yield found
+
+        write_in_parts(answers("test"), own / "predictions.csv", PREDICTIONS)
+        write_in_parts(answers("validation"), own / "validation.csv", PREDICTIONS)
+        common = {"experiment": name, "repeat": 0, "stage": "finetune", "accuracy": 0.5}
+        folds = [(fold, int((split["part"] == "train").sum())) for fold, split in read_splits(splits)]
+        trained = [common | {"fold": fold, "n": count, "chosen": ""} for fold, count in folds]
+        write_table(trained, own / "accuracy_train.csv", ACCURACY_TRAIN)
+        course = [
+            {"epoch": epoch, "split": part, "loss": 1.0} for epoch in range(30) for part in ("train", "validation")
+        ]
+        write_table([common | {"name": fold} | row for fold, _ in folds for row in course], own / "curves.csv", CURVES)
+        sizes = {"weight_1": (64, 1024), "bias_1": 64, "weight_2": (len(EMOTIONS), 64), "bias_2": len(EMOTIONS)}
+        sizes |= {"mean": (2, 1024), "scale": (2, 1024)}
+        heads = [
+            SavedHead(0, fold, np.arange(2), {one: np.zeros(size, np.float32) for one, size in sizes.items()})
+            for fold, _ in folds
+        ]
+        save_heads(heads, own / "heads.safetensors", {})
+        about = {"experiment": name, "protocol": "loso", "classes": EMOTIONS}
+        evaluate(own / "predictions.csv", own / "metrics.csv", about)
+    for table in (*(set(tables) - {"validation"}), "metrics"):
+        merge([folder / name / f"{table}.csv" for name in ("x", "y")], folder / f"{table}.csv")
+
+
+def later_stages(
+    folder: Path, rows: list[dict[str, str]], cache: Path, splits: Path, quality: Path
+) -> dict[str, Callable[[], Any]]:
+    """What follows the trainings, as calls, and the answers that it reads."""
+    study = folder / "study"
+    table = {
+        name: study / f"{name}.csv"
+        for name in (
+            "predictions", "accuracy_train", "curves", "metrics", "calibration", "reliability", "coverage",
+            "differences", "audit",
+        )
+    }  # fmt: skip
+
+    def answers() -> None:
+        write_answers(study, rows, splits)
+
+    def ensemble() -> None:
+        from merflow.ensemble import gather_ensemble
+
+        reads = {"kind": "signals", "side": 64, "branches": ["spatial", "temporal"], "fusion": "stack"}
+        own = {"experiment": "x", "classes": EMOTIONS, "reads": reads, "networks": {}}
+        heads = [{"file": study / "x/heads.safetensors"}]
+        gather_ensemble(own, study / "x/validation.csv", heads, [cache], study / "x/ensemble.json", folder)
+
+    def calibrated() -> None:
+        from merflow.calibration import calibrate
+
+        given = ([study / name / f"{kind}.csv" for name in ("x", "y")] for kind in ("predictions", "validation"))
+        names = {"calibration": "calibration", "reliability_table": "reliability", "coverage_table": "coverage"}
+        calibrate(dict.fromkeys("xy", EMOTIONS), *given, **{kind: table[name] for kind, name in names.items()})
+
+    def compared() -> None:
+        from merflow.differences import compare
+
+        compare(table["predictions"], table["differences"], dict.fromkeys("xy", EMOTIONS))
+
+    def audited() -> None:
+        from merflow.audit import audit
+
+        entry = {"splits": {0: splits}, "caches": {"d": cache}, "macro": "", "same_people": [], "excluded": False}
+        entry |= {"scorer": "", "scorer_people": [], "divides": False, "fitted": ["train"], "scored": True}
+        plan = [entry | {"experiment": name} for name in ("x", "y")]
+        audit(plan, table["predictions"], table["accuracy_train"], table["audit"])
+
+    def reported() -> None:
+        from merflow.report import write_report
+        from merflow.tables import CLASSES, CLIPS, write_table
+
+        named = [row | {"kind": "micro", "onset": 0, "apex": 6, "offset": 12, "fps": 200} for row in rows]
+        write_table(named, study / "clips.csv", CLIPS)
+        write_table([], study / "classes.csv", CLASSES)
+        names = sorted({row["subject"].split("/")[1] for row in rows})
+        stages_of = {"faces": ".faces.h5", "keyframes": ".csv", "flows": ".flow.h5"}
+        files = {stage: {"d": [folder / f"{name}{end}" for name in names]} for stage, end in stages_of.items()}
+        experiments = {name: {"system": "tsdgcn", "seeds": (0,)} for name in ("x", "y")}
+        config = {"study": "made", "datasets": {"d": {"layout": "manifest"}}, "experiments": experiments}
+        given = {"name": "made", "title": "Made up", "synthetic": False, "config": config, "versions": {}}
+        given |= {"clips": {"d": study / "clips.csv"}, "quality": {"d": quality}, "problems": {"d": None}}
+        given |= {"classes": {"d": study / "classes.csv"}, "benchmarks": study / "benchmarks", **files, **table}
+        write_report(given, study / "report.html", study / "report_figures")
+
+    return {
+        ANSWERS: answers, "ensemble": ensemble, "calibrate": calibrated, "compare": compared, "audit": audited,
+        "report": reported,
+    }  # fmt: skip
+
+
+def with_needs(wanted: list[str]) -> set[str]:
+    """The stages, and those that they need."""
+    return {need for stage in wanted for need in with_needs(NEEDS[stage])} | set(wanted)
+
+
+def measure_memory(counts: list[int], wanted: list[str] | None = None) -> dict[str, dict[int, float]]:
+    """Peak MB of each stage, or of those that are wanted, at each number of clips."""
     found: dict[str, dict[int, float]] = {}
+    needed = with_needs(wanted) if wanted else None
     for clips in counts:
         with tempfile.TemporaryDirectory() as name:
             prepare(Path(name), clips)
             for stage in stages(Path(name), clips):
+                if needed and stage not in needed:
+                    continue
                 command = [sys.executable, __file__, "stage", stage, "--clips", str(clips), "--folder", name]
                 start = time.monotonic()
                 done = subprocess.run(
@@ -289,7 +421,8 @@ def measure_memory(counts: list[int]) -> dict[str, dict[int, float]]:
                 if done.returncode:
                     sys.exit(f"{stage}: {done.stderr[-3000:]}")
                 peak = float(done.stdout.split()[-1])
-                found.setdefault(stage, {})[clips] = peak
+                if stage in (wanted or [stage]) and stage != ANSWERS:
+                    found.setdefault(stage, {})[clips] = peak
                 print(f"{stage}, {clips} clips: {peak:.0f} MB, {time.monotonic() - start:.0f} s", file=sys.stderr)
     return found
 
@@ -300,6 +433,7 @@ def main() -> None:
     parser.add_argument("what", choices=["plan", "memory", "stage"])
     parser.add_argument("stage", nargs="?")
     parser.add_argument("--clips", type=int, nargs="+", default=[100, 1000])
+    parser.add_argument("--stages", nargs="+", choices=[stage for stage in NEEDS if stage != ANSWERS], metavar="STAGE")
     parser.add_argument("--subjects", type=int, default=600)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--json", action="store_true")
@@ -314,7 +448,7 @@ def main() -> None:
             ", ".join(f"{k} {v:.1f}" if isinstance(v, float) else f"{k} {v}" for k, v in one.items()) for one in found
         ]
     else:
-        found = measure_memory(given.clips)
+        found = measure_memory(given.clips, given.stages)
         lines = [
             f"{stage:24}" + "".join(f"{n:8} clips {mb:6.0f} MB" for n, mb in own.items())
             for stage, own in found.items()

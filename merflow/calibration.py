@@ -7,16 +7,25 @@ and never changes which class comes first (Guo, Pleiss, Sun, Weinberger: On Cali
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from merflow.errors import InputError
 from merflow.metrics import interval, subject_draws
-from merflow.tables import CALIBRATION, COVERAGE, PREDICTIONS, RELIABILITY, read_table, write_table
+from merflow.tables import (
+    CALIBRATION,
+    COVERAGE,
+    PREDICTIONS,
+    RELIABILITY,
+    numbers,
+    read_in_parts,
+    read_table,
+    write_table,
+)
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +38,8 @@ BINS = 10
 THRESHOLDS = 101
 """Thresholds of the table of coverage: 0.00, 0.01, ..., 1.00."""
 RESAMPLES = 2000
+ROWS_AT_ONCE = 5_000
+"""Rows of validation clips that are read, or tempered, together: they are one for each fold and clip."""
 
 
 def temper(chances: np.ndarray, temperature: float) -> np.ndarray:
@@ -59,12 +70,23 @@ def fit_temperature(chances: np.ndarray, labels: np.ndarray) -> float:
     if not len(labels):
         return 1.0
 
+    lost = np.empty(len(labels))
+
     def loss(logarithm: float) -> float:
-        return negative_log_likelihood(temper(chances, float(np.exp(logarithm))), labels)
+        temperature = float(np.exp(logarithm))
+        for part in _portions(len(labels)):
+            lost[part] = _surprise(temper(chances[part], temperature), labels[part])
+        return float(lost.mean())
 
     # In the logarithm of T: half as much and twice as much are equally far. The loss is convex in 1 / T.
     found = minimize_scalar(loss, bounds=(np.log(LEAST), np.log(MOST)), method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x)) if found.fun < loss(0.0) else 1.0
+
+
+def _portions(count: int) -> Iterator[slice]:
+    """So many rows in parts of about the same size, :data:`ROWS_AT_ONCE` at most."""
+    edges = np.linspace(0, count, -(-count // ROWS_AT_ONCE) + 1).astype(int).tolist()
+    return map(slice, edges, edges[1:])
 
 
 def brier(chances: np.ndarray, labels: np.ndarray) -> float:
@@ -126,7 +148,7 @@ def chances_of(rows: pd.DataFrame, classes: Sequence[str], source: Path) -> tupl
     """Probabilities ``[rows, classes]`` and numbers of the true classes, of a table with the columns of predictions.
 
     Raises:
-        InputError: a column or a class is missing.
+        InputError: a column or a class is missing, or a probability is none.
     """
     if not len(rows):
         return np.zeros((0, len(classes))), np.zeros(0, np.int64)
@@ -135,21 +157,85 @@ def chances_of(rows: pd.DataFrame, classes: Sequence[str], source: Path) -> tupl
         raise InputError(f"{source}: column {', '.join(missing)} missing; delete the file and run again")
     if unknown := sorted(set(rows["truth"]) - set(classes)):
         raise InputError(f"{source}: truth {unknown[0]!r} is not among the classes {', '.join(classes)}")
-    return rows[columns].to_numpy(float), pd.Index(classes).get_indexer(rows["truth"]).astype(np.int64)
+    chances = rows[columns].apply(pd.to_numeric, errors="coerce").to_numpy(float)
+    if not (finite := np.isfinite(chances).all(axis=1)).all():
+        clip = rows["clip"].iloc[int(finite.argmin())]
+        raise InputError(f"{source} is damaged (a probability of clip {clip} is no number); remove it and run again")
+    return chances, pd.Index(classes).get_indexer(rows["truth"]).astype(np.int64)
 
 
-def calibrated(predictions: pd.DataFrame, validation: pd.DataFrame, classes: Sequence[str], source: Path) -> np.ndarray:
+class Held(NamedTuple):
+    """What was answered for validation clips, without the rest of the table.
+
+    Attributes:
+        chances: float64 ``[rows, classes]``.
+        labels: int16 ``[rows]``, numbers of the true classes.
+        folds: where the rows of each repeat and fold are.
+        clips: number of different clips.
+    """
+
+    chances: np.ndarray
+    labels: np.ndarray
+    folds: dict[tuple[Any, str], list[slice]]
+    clips: int
+
+    @classmethod
+    def of(cls, parts: Iterable[pd.DataFrame], most: int, classes: Sequence[str], source: Path) -> "Held":
+        """Of a table with the columns of predictions in parts, ``most`` rows in all; raises as :func:`chances_of`."""
+        # By class, as pandas has columns: sums over classes then have the same bits, however many rows there are.
+        chances, labels = np.empty((len(classes), most)), np.empty(most, np.int16)
+        folds: dict[tuple[Any, str], list[slice]] = {}
+        clips: set[tuple[str, str, str]] = set()
+        count = 0
+        for rows in parts:
+            own = slice(count, count + len(rows))
+            found, labels[own] = chances_of(rows, classes, source)
+            chances[:, own] = found.T
+            names = pd.MultiIndex.from_arrays([numbers(rows["repeat"]), rows["fold"]])
+            codes, known = names.factorize()
+            edges = np.flatnonzero(np.diff(codes, prepend=-1)).tolist()
+            for first, last in zip(edges, [*edges, len(rows)][1:], strict=True):
+                folds.setdefault(known[codes[first]], []).append(slice(count + first, count + last))
+            clips.update(rows[["dataset", "subject", "clip"]].itertuples(index=False, name=None))
+            count = own.stop
+        return cls(chances[:, :count].T, labels[:count], folds, len(clips))
+
+    @classmethod
+    def read(cls, path: Path, classes: Sequence[str]) -> "Held":
+        """Of a file, :data:`ROWS_AT_ONCE` of its rows at a time.
+
+        Raises:
+            InputError: as :func:`merflow.tables.read_in_parts` and :func:`chances_of`.
+        """
+        try:
+            with open(path, "rb") as file:
+                blocks = iter(lambda: file.read(2**16), b"")
+                lines = sum(block.count(b"\n") + block.count(b"\r") for block in blocks)
+        except OSError:
+            lines = 0  # The reading says what there is to say of it.
+        return cls.of(read_in_parts(path, PREDICTIONS, ROWS_AT_ONCE), lines, classes, path)
+
+    def of_fold(self, name: tuple[Any, str]) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities and classes of the rows of a repeat and fold."""
+        places = self.folds[name]
+        chances = np.concatenate([self.chances.T[:, own] for own in places], axis=1).T
+        return chances, np.concatenate([self.labels[own] for own in places])
+
+
+def calibrated(predictions: pd.DataFrame, validation: Held, classes: Sequence[str], source: Path) -> np.ndarray:
     """Probabilities of test clips, each at the temperature of its own fold and repeat.
 
     That temperature is measured on the validation clips of the same fold, which are neither trained on nor tested
     there, so no label of a test clip has a say. A fold without validation clips stays at 1.
+
+    Raises:
+        InputError: the predictions, of the file ``source``, are as :func:`chances_of` says.
     """
     chances, _ = chances_of(predictions, classes, source)
     found = chances.copy()
-    known = {name: rows for name, rows in validation.groupby(["repeat", "fold"])} if len(validation) else {}
     for name, places in predictions.reset_index(drop=True).groupby(["repeat", "fold"]).groups.items():
-        if name in known:
-            temperature = fit_temperature(*chances_of(known[name], classes, source))
+        if name in validation.folds:
+            temperature = fit_temperature(*validation.of_fold(name))
             found[np.asarray(places)] = temper(chances[np.asarray(places)], temperature)
     return found
 
@@ -181,12 +267,13 @@ def calibrate(
     """
     tables: tuple[list, list, list] = ([], [], [])
     for (name, classes), tested, held in zip(experiments.items(), predictions, validation, strict=True):
-        rows, known = read_table(tested, PREDICTIONS), read_table(held, PREDICTIONS)
+        rows = read_table(tested, PREDICTIONS)
         raw, labels = chances_of(rows, classes, tested)
         if not len(rows):
             continue
-        chances = calibrated(rows, known, classes, held)
-        temperature = fit_temperature(*chances_of(known, classes, held))
+        known = Held.read(held, classes)
+        chances = calibrated(rows, known, classes, tested)
+        temperature = fit_temperature(known.chances, known.labels)
         count = rows[["dataset", "subject", "clip"]].drop_duplicates().shape[0]
         figures = [{"metric": "temperature", "value": temperature}]
         for metric, measure in (("ece", expected_calibration_error), ("nll", None), ("brier", None)):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from merflow.calibration import chances_of, fit_temperature, temper
+from merflow.calibration import Held, fit_temperature, temper
 from merflow.clip_images import READS, clip_image
 from merflow.clip_networks import network
 from merflow.devices import device
@@ -23,12 +23,11 @@ from merflow.errors import InputError
 from merflow.files import whole
 from merflow.graph import Graph
 from merflow.hdf5 import open_h5
-from merflow.heads import SavedHead, load_heads
+from merflow.heads import SavedHead, heads_in, load_heads
 from merflow.in_fold import EndToEnd, clip_signals
 from merflow.models.sgcn import SGCN
 from merflow.pretrain import load_network
 from merflow.signals import ROWS_PER_FLOW
-from merflow.tables import PREDICTIONS, read_table
 from merflow.training import repeatable
 from merflow.weights import read_weights
 
@@ -395,13 +394,12 @@ def gather_ensemble(
         path = Path(model["file"])
         file = _relative(path, results)
         if "fold" not in model:
-            members += [{"seed": head.seed, "fold": head.fold, "file": file} for head in load_heads(path)]
+            members += [{"seed": seed, "fold": fold, "file": file} for seed, fold in heads_in(path)]
         elif read_weights(path, arrays=False)[0].get("network") != "none":
             members.append({"seed": model["seed"], "fold": model["fold"], "file": file})
     if not members:
         raise InputError(f"experiment {settings['experiment']}: no fold has a clip that came through, hence no network")
-    rows = read_table(validation, PREDICTIONS)
-    chances, labels = chances_of(rows, settings["classes"], validation)
+    held = Held.read(validation, settings["classes"])
     reads = settings["reads"]
     with open_h5(caches[0]) as file:
         clip = {"size": int(file["flow"].shape[-1])}
@@ -414,9 +412,9 @@ def gather_ensemble(
             str(seed): [{name: _relative(Path(file), results) for name, file in one.items()} for one in networks]
             for seed, networks in settings["networks"].items()
         },
-        "temperature": fit_temperature(chances, labels),
-        "calibrated": bool(len(labels)),
-        "validation_clips": len(rows[["dataset", "subject", "clip"]].drop_duplicates()),
+        "temperature": fit_temperature(held.chances, held.labels),
+        "calibrated": bool(len(held.labels)),
+        "validation_clips": held.clips,
         "clip": clip,
         "members": members,
     }

@@ -11,7 +11,17 @@ import pandas as pd
 from merflow.errors import InputError
 from merflow.files import whole
 from merflow.metrics import OVERALL, PER_CLASS, bootstrap_subjects, mean_rates
-from merflow.tables import ACCURACY_TRAIN, CURVES, METRICS, OF_CLASS, PREDICTIONS, read_table, write_table
+from merflow.tables import (
+    ACCURACY_TRAIN,
+    CURVES,
+    METRICS,
+    OF_CLASS,
+    PREDICTIONS,
+    check_end,
+    cut_short,
+    read_table,
+    write_table,
+)
 
 log = logging.getLogger(__name__)
 
@@ -109,12 +119,13 @@ def merge(paths: Sequence[Path], output: Path) -> None:
             at least their contract's columns.
 
     Raises:
-        InputError: a table is missing or lacks a column of the contract.
+        InputError: a table is missing, cut short, or lacks a column of the contract.
     """
     columns = dict.fromkeys(COLUMNS.get(Path(output).stem, []))
     needed = list(columns)
     for path in paths:
         try:
+            check_end(path)
             with open(path, newline="", encoding="utf-8") as file:
                 header = next(csv.reader(file), [])
         except OSError as error:
@@ -128,4 +139,7 @@ def merge(paths: Sequence[Path], output: Path) -> None:
         writer.writeheader()
         for path in paths:
             with open(path, newline="", encoding="utf-8") as file:
-                writer.writerows(csv.DictReader(file))
+                for row in csv.DictReader(file):
+                    if None in row.values():
+                        raise cut_short(path, "a row has fewer cells than the header")
+                    writer.writerow(row)

@@ -6,10 +6,11 @@ import logging
 import math
 import multiprocessing
 import signal
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,8 +34,8 @@ from merflow.heads import (
 from merflow.protocols import Fold, folds
 from merflow.selection import candidates, choose, trained_parts
 from merflow.splits import read_folds
-from merflow.stored import Some, Stored
-from merflow.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, write_table
+from merflow.stored import Some, Stored, StoredRows
+from merflow.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, write_in_parts, write_table
 from merflow.training import class_numbers
 from merflow.variants import label, varied
 
@@ -82,14 +83,15 @@ class Samples:
 class Answers(NamedTuple):
     """What the heads of one loss answered: rows of the tables of predictions, training accuracies and curves.
 
-    ``validation`` has rows as ``predictions``, of the clips that chose the epoch; ``heads`` the heads themselves. Both
-    are empty where a :class:`Task` does not ask to keep them.
+    ``validation`` has for each fold rows as ``predictions``, of the clips that chose the epoch; as these are a row per
+    fold and clip, they may wait on the disk. ``heads`` has the heads themselves. Both are empty where a :class:`Task`
+    does not ask to keep them.
     """
 
     predictions: list[dict[str, Any]]
     accuracy_train: list[dict[str, Any]]
     curves: list[dict[str, Any]]
-    validation: list[dict[str, Any]]
+    validation: list[Iterable[Mapping[str, Any]]]
     heads: list[SavedHead]
 
     @classmethod
@@ -127,16 +129,19 @@ def finetune(
             ``selection: none``.
         heads: if given, output: the heads of all folds with their standardisation (:func:`merflow.heads.save_heads`).
     """
-    parts = [{seed: files} for seed, files in features.items()]
-    if processes > 1 and len(parts) > 1:
-        # Forked, as a fresh interpreter would run the script that called this again.
-        with ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), _end_with_parent) as pool:
-            found = list(pool.map(_repeats, parts, itertools.repeat(settings)))
-    else:
-        found = [_repeats(features, settings)]
-    if heads:
-        save_heads([one for answers in found for one in answers.heads], heads, settings)
-    write_answers(found, predictions, accuracy_train, curves, validation)
+    with ExitStack() as files:
+        split = processes > 1 and len(features) > 1
+        parts = [{seed: of_seed} for seed, of_seed in features.items()] if split else [features]
+        waiting = [files.enter_context(tempfile.TemporaryFile()).fileno() for _ in parts]
+        if split:
+            # Forked, as a fresh interpreter would run the script that called this again; the files go with it.
+            with ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), _end_with_parent) as pool:
+                found = list(pool.map(_repeats, parts, itertools.repeat(settings), waiting))
+        else:
+            found = [_repeats(features, settings, *waiting)]
+        if heads:
+            save_heads([one for answers in found for one in answers.heads], heads, settings)
+        write_answers(found, predictions, accuracy_train, curves, validation)
 
 
 def _end_with_parent() -> None:
@@ -157,25 +162,26 @@ def write_answers(
     write_table(rows.accuracy_train, accuracy_train, ACCURACY_TRAIN)
     write_table(rows.curves, curves, CURVES)
     if validation:
-        write_table(rows.validation, validation, PREDICTIONS)
+        write_in_parts(rows.validation or [[]], validation, PREDICTIONS)
 
 
-def _repeats(features: Mapping[int, Sequence[Sequence[Path]]], settings: Mapping[str, Any]) -> Answers:
-    """The answers of some repeats of an experiment."""
-    ((answers,),) = answer([Task(features, settings, [settings["loss"]], keep=True)])
+def _repeats(features: Mapping[int, Sequence[Sequence[Path]]], settings: Mapping[str, Any], waiting: int) -> Answers:
+    """The answers of some repeats of an experiment, those for validation clips in an open file."""
+    ((answers,),) = answer([Task(features, settings, [settings["loss"]], waiting)])
     return answers
 
 
 class Task(NamedTuple):
     """An experiment, or several that differ in their loss only; ``features, settings`` as of :func:`finetune`.
 
-    ``keep``: whether the answers hold the heads, and what they say of the clips that chose the epoch.
+    ``keep``: an open file for what the heads say of the clips that chose the epoch (:class:`StoredRows`); with None the
+    answers hold neither that nor the heads.
     """
 
     features: Mapping[int, Sequence[Sequence[Path]]]
     settings: Mapping[str, Any]
     losses: Sequence[Mapping[str, Any]]
-    keep: bool = False
+    keep: int | None = None
 
 
 def answer(tasks: Sequence[Task]) -> list[list[Answers]]:
@@ -268,12 +274,13 @@ def _answered(repeat: _Repeat, trained: _Trained) -> list[Answers]:
     samples, names = repeat.samples, {"experiment": repeat.task.settings["experiment"], "repeat": repeat.seed}
     known, chances = probabilities(heads, own.rows), probabilities(heads, samples.rows[fold.test])
     keep = repeat.task.keep
-    held = probabilities(heads, own.held_rows) if keep and len(own.held_rows) else None
+    held = probabilities(heads, own.held_rows) if keep is not None and len(own.held_rows) else None
     found = []
     for place, head in enumerate(heads):
         learnt, asked = (known[place], own.labels), (fold.validation, held[place]) if held else None
         found.append(fold_answers(samples, fold, chances[place], learnt, head.training.curve, names, chosen, asked))
-        if keep:
+        if keep is not None:
+            found[-1].validation[:] = [StoredRows.of(rows, keep) for rows in found[-1].validation]
             found[-1].heads.append(SavedHead.of(head, samples.branch, repeat.seed, fold.name))
         log.info(
             "repeat %d: fold %s, epoch %d kept, training accuracy %.1f %%",
@@ -416,7 +423,8 @@ def fold_answers(
     course = [{**names, "stage": "finetune", "name": fold.name, **row} for row in curve]
     names = dict(names) | {"fold": fold.name}
     answered = answer_rows(samples, fold.test, test, names)
-    return Answers(answered, [names | about], course, answer_rows(samples, *held, names) if held else [], [])
+    rows = answer_rows(samples, *held, names) if held else []
+    return Answers(answered, [names | about], course, [rows] if rows else [], [])
 
 
 def answer_rows(

@@ -10,6 +10,7 @@ import copy
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -267,7 +268,7 @@ def load_heads(path: str | Path) -> list[SavedHead]:
         InputError: the file holds none.
     """
     metadata, tensors = read_weights(path)
-    try:
+    with _heads(path):
         branch = np.array(json.loads(metadata["branch"]), np.int64)
         about = json.loads(metadata["heads"])
         names = (*WEIGHTS, "mean", "scale")
@@ -277,9 +278,22 @@ def load_heads(path: str | Path) -> list[SavedHead]:
         ]
         if not all(_fits(head) for head in heads):
             raise ValueError("its arrays do not fit together")
+    return heads
+
+
+def heads_in(path: str | Path) -> list[tuple[int, str]]:
+    """Seed and fold of the heads of :func:`save_heads`, which are not read themselves; raises as :func:`load_heads`."""
+    metadata, _ = read_weights(path, arrays=False)
+    with _heads(path):
+        return [(one["seed"], one["fold"]) for one in json.loads(metadata["heads"])]
+
+
+@contextmanager
+def _heads(path: str | Path) -> Iterator[None]:
+    try:
+        yield
     except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"{path} holds no heads of merflow ({error}); delete it and run again") from error
-    return heads
 
 
 def _fits(head: SavedHead) -> bool:

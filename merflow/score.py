@@ -86,7 +86,7 @@ def _read(path: Path) -> pd.DataFrame:
         # Cells beyond the header would be cut off, and the columns with them be others than they say.
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
-            table = read_table(path, [])
+            table = read_table(path, [], own=False)
         except pd.errors.ParserWarning as error:
             raise InputError(f"{path}: its rows have more cells than its header; give every column a name") from error
     table.columns = table.columns.str.strip()

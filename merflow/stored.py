@@ -1,10 +1,13 @@
 """Clips that wait on the disk while a network trains on them: memory holds one batch, however many clips there are."""
 
+import json
 import math
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,10 +49,7 @@ class Stored:
                 self._file.write(data)
                 self._file.flush()
             except OSError as error:
-                raise InputError(
-                    f"{tempfile.gettempdir()}: {error.strerror} after {count - 1} clips of {len(data)} bytes; free "
-                    "some there, or set TMPDIR to another folder"
-                ) from error
+                raise _full(error, f"after {count - 1} clips of {len(data)} bytes") from error
         if shape is None:
             raise ValueError("no clips")
         self.shape, self.digest = (count, *shape), content.hexdigest()
@@ -183,6 +183,41 @@ class Batches:
     def __str__(self) -> str:
         """What a checkpoint knows of them."""
         return f"{self._clips} {self._places.tolist()} {self._shape} {self._rows}"
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """Rows of a table that wait in an open file, which processes that are forked share; read each time anew.
+
+    Attributes:
+        file: its descriptor.
+        start, size: bytes of the rows.
+    """
+
+    file: int
+    start: int
+    size: int
+
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, Any]], file: int) -> "StoredRows":
+        """Write rows of texts and numbers at the end of a file; of one process at a time."""
+        data = json.dumps(list(rows)).encode()
+        try:
+            with open(file, "ab", closefd=False) as target:
+                start = target.seek(0, os.SEEK_END)
+                target.write(data)
+        except OSError as error:
+            raise _full(error, f"at {len(data)} bytes of answers") from error
+        return cls(file, start, len(data))
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """The rows, with the bits that they had."""
+        yield from json.loads(os.pread(self.file, self.size, self.start))
+
+
+def _full(error: OSError, when: str) -> InputError:
+    text = f"{tempfile.gettempdir()}: {error.strerror} {when}; free some there, or set TMPDIR to another folder"
+    return InputError(text)
 
 
 def joined(one: Tensor | Batches, other: Tensor | Batches) -> Tensor | Batches:

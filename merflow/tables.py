@@ -1,5 +1,7 @@
 """CSV tables: the columns of each contract, read and written in one way."""
 
+import csv
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -118,25 +120,36 @@ def write_in_parts(
             table.to_csv(temporary, mode="a" if number else "w", header=not number, index=False, **how)
 
 
-def read_table(path: str | Path, columns: list[str]) -> pd.DataFrame:
+def read_table(path: str | Path, columns: list[str], *, own: bool = True) -> pd.DataFrame:
     """Read a CSV that has at least ``columns``; text columns keep empty strings empty.
 
+    ``own``: merflow has written it, so that it must be whole; a user's table may lack the end of its last line.
+
     Raises:
-        InputError: the file is missing, is no CSV, or lacks a column; the message names it.
+        InputError: the file is missing, cut short, no CSV, or lacks a column; the message names it.
     """
-    return pd.concat(read_in_parts(path, columns)).apply(_numbers)
+    return pd.concat(read_in_parts(path, columns, own=own)).apply(numbers)
 
 
-def read_in_parts(path: str | Path, columns: list[str], rows: int | None = None) -> Iterator[pd.DataFrame]:
+def read_in_parts(
+    path: str | Path, columns: list[str], rows: int | None = None, *, own: bool = True
+) -> Iterator[pd.DataFrame]:
     """:func:`read_table` with ``rows`` in memory at a time (None: all), every column as text; at least one part.
 
     Raises:
         InputError: as :func:`read_table`.
     """
     try:
+        if own:
+            check_end(path)
+        checked = False
         text = {"keep_default_na": False, "na_values": {}, "dtype": str, "index_col": False}
         with pd.read_csv(path, **text, iterator=True, chunksize=rows) as parts:
             for table in parts:
+                # A cell that is not there is read as empty: a row may be short only where its last cell is empty.
+                if own and not checked and table.iloc[:, -1].eq("").any():
+                    _check_rows(path)
+                    checked = True
                 table = table.rename(columns=unguarded).map(unguarded)
                 missing = [name for name in columns if name not in table.columns]
                 if missing:
@@ -145,11 +158,37 @@ def read_in_parts(path: str | Path, columns: list[str], rows: int | None = None)
                 yield table
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InputError(f"{path} cannot be read as CSV: {error}") from error
+    except (OSError, UnicodeDecodeError, csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        remedy = "; remove it and run again" if own else ""
+        raise InputError(f"{path} cannot be read as CSV: {error}{remedy}") from error
 
 
-def _numbers(column: pd.Series) -> pd.Series:
+def check_end(path: str | Path) -> None:
+    """Raise InputError if a table of merflow does not end with the end of a line; OSError if it cannot be read."""
+    with open(path, "rb") as file:
+        if not file.seek(0, os.SEEK_END):
+            raise cut_short(path, "it is empty")
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            raise cut_short(path, "its last line has no end")
+
+
+def _check_rows(path: str | Path) -> None:
+    """Raise InputError if a row has fewer cells than the header; blank lines are none."""
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = filter(None, csv.reader(file))
+        count = len(next(rows, []))
+        for number, row in enumerate(rows, 2):
+            if len(row) < count:
+                raise cut_short(path, f"row {number} has fewer cells than the header")
+
+
+def cut_short(path: str | Path, why: str) -> InputError:
+    """The error for a table of merflow that is not whole."""
+    return InputError(f"{path} is damaged (it was cut short); remove it and run again: it is made anew ({why})")
+
+
+def numbers(column: pd.Series) -> pd.Series:
     """A column of numbers as numbers (empty: NaN); any other, and names such as ``007``, as text."""
     if column.name in {
         "clip",
@@ -174,5 +213,5 @@ def _numbers(column: pd.Series) -> pd.Series:
         "top",
     }:
         return column
-    numbers = pd.to_numeric(column.replace("", None), errors="coerce")
-    return numbers if numbers.notna().eq(column.ne("")).all() and numbers.notna().any() else column
+    found = pd.to_numeric(column.replace("", None), errors="coerce")
+    return found if found.notna().eq(column.ne("")).all() and found.notna().any() else column

@@ -1,5 +1,7 @@
 """Temperature and what it is judged by: laws, an independent reference, and no test label in sight."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,12 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
+from merflow import calibration
 from merflow.calibration import (
     LEAST,
     MOST,
+    Held,
     brier,
     calibrate,
     calibrated,
+    chances_of,
     coverage,
     expected_calibration_error,
     fit_temperature,
@@ -138,7 +143,8 @@ def table(seed, folds=4, clips=6, fold_clips=6):
 def test_each_fold_has_its_own_temperature_and_no_test_label_a_say(tmp_path):
     tests, held = table(0), table(100)
     held = held[held["fold"] != "s3"]
-    found = calibrated(tests, held, CLASSES, tmp_path)
+    known_rows = Held.of([held], len(held), CLASSES, tmp_path)
+    found = calibrated(tests, known_rows, CLASSES, tmp_path)
     columns = [f"p_{name}" for name in CLASSES]
     for fold in ("s0", "s1", "s2"):
         own, known = tests[tests["fold"] == fold], held[held["fold"] == fold]
@@ -147,7 +153,7 @@ def test_each_fold_has_its_own_temperature_and_no_test_label_a_say(tmp_path):
         np.testing.assert_allclose(found[tests["fold"] == fold], temper(own[columns].to_numpy(), temperature))
     np.testing.assert_array_equal(found[tests["fold"] == "s3"], tests.loc[tests["fold"] == "s3", columns].to_numpy())
     poisoned = tests.assign(truth=np.roll(tests["truth"], 1))
-    np.testing.assert_array_equal(calibrated(poisoned, held, CLASSES, tmp_path), found)
+    np.testing.assert_array_equal(calibrated(poisoned, known_rows, CLASSES, tmp_path), found)
 
 
 def run(folder, tests, held):
@@ -167,7 +173,7 @@ def test_the_tables_of_a_study(tmp_path):
     labels = tests["truth"].map(CLASSES.index).to_numpy()
     chances = tests[columns].to_numpy()
     assert rows.loc["nll_raw", "value"] == pytest.approx(negative_log_likelihood(chances, labels), rel=1e-6)
-    own = calibrated(tests, held, CLASSES, tmp_path)
+    own = calibrated(tests, Held.of([held], len(held), CLASSES, tmp_path), CLASSES, tmp_path)
     assert rows.loc["ece", "value"] == pytest.approx(reference_ece(own, labels, 10), rel=1e-6)
     assert rows.loc["brier", "value"] == pytest.approx(brier(own, labels), rel=1e-6)
     known = held["truth"].map(CLASSES.index).to_numpy()
@@ -195,3 +201,65 @@ def test_a_table_without_its_classes_is_named(tmp_path):
         run(tmp_path, table(0), table(1).drop(columns="p_c"))
     with pytest.raises(InputError, match="v.csv: truth 'z' is not among the classes a, b, c"):
         run(tmp_path, table(0), table(1).assign(truth="z"))
+
+
+@pytest.mark.parametrize("rows", [1, 7, 10**6])
+def test_a_table_that_is_read_in_parts_is_the_one_that_is_read_whole(tmp_path, monkeypatch, rows):
+    held = pd.concat([table(seed, clips=9).assign(repeat=seed, clip=lambda t: t["clip"] + ' "=,') for seed in (0, 1)])
+    write_table(held, tmp_path / "v.csv", PREDICTIONS)
+    whole = read_table(tmp_path / "v.csv", PREDICTIONS)
+    temperature = fit_temperature(*chances_of(whole, CLASSES, tmp_path))
+    monkeypatch.setattr(calibration, "ROWS_AT_ONCE", rows)
+    found = Held.read(tmp_path / "v.csv", CLASSES)
+    for mine, theirs in zip(found[:2], chances_of(whole, CLASSES, tmp_path), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert fit_temperature(found.chances, found.labels) == temperature and found.clips == whole["clip"].nunique()
+    groups = dict(list(whole.groupby(["repeat", "fold"])))
+    assert set(found.folds) == set(groups) and len(groups) == 8
+    for name, own in groups.items():
+        for mine, theirs in zip(found.of_fold(name), chances_of(own, CLASSES, tmp_path), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("classes", [3, 9])
+def test_a_temperature_has_the_same_bits_however_many_rows_are_tempered_together(monkeypatch, classes):
+    chances, labels = drawn(0, 500, classes)
+    for given_ in (chances, np.asfortranarray(chances)):
+        found = set()
+        for rows in (2, 33, 500):
+            monkeypatch.setattr(calibration, "ROWS_AT_ONCE", rows)
+            found.add(fit_temperature(given_, labels))
+        assert len(found) == 1 and not found & {1.0, LEAST, MOST}
+
+
+def test_a_row_of_a_validation_clip_takes_its_probabilities_in_memory_and_little_more(tmp_path, monkeypatch):
+    """They are a row for each fold and clip: millions, where clips and people are many."""
+    monkeypatch.setattr(calibration, "ROWS_AT_ONCE", 250)
+    part, peaks = table(0, folds=1, clips=250), []
+    for count in (2, 2, 42):  # The first one warms up.
+        write_table(pd.concat([part] * count), tmp_path / "v.csv", PREDICTIONS)
+        tracemalloc.start()
+        held = Held.read(tmp_path / "v.csv", CLASSES)
+        fit_temperature(held.chances, held.labels)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert len(held.labels) == 42 * len(part)
+    assert (peaks[2] - peaks[1]) / (40 * len(part)) < 8 * len(CLASSES) + 24
+
+
+@pytest.mark.parametrize("cell", ["", "inf", "none", "nan"])
+def test_a_probability_that_is_no_number_is_refused(tmp_path, cell):
+    """Its temperature would be 1, whatever the others say."""
+    good, bad = table(0), table(1).astype({"p_b": object})
+    bad.loc[7, "p_b"] = cell
+    for name, tables in (("p.csv", (bad, good)), ("v.csv", (good, bad))):
+        with pytest.raises(InputError, match=f"{name} is damaged .a probability of clip c1-1 is no number.; remove it"):
+            run(tmp_path, *tables)
+
+
+def test_validation_clips_that_were_cut_short_give_no_temperature(tmp_path):
+    run(tmp_path, table(0), table(1))
+    file = tmp_path / "v.csv"
+    file.write_bytes(file.read_bytes()[:-40])
+    with pytest.raises(InputError, match=r"v\.csv is damaged \(it was cut short\); remove it and run again"):
+        Held.read(file, CLASSES)

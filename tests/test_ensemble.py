@@ -219,6 +219,19 @@ def test_networks_are_loaded_once_and_shared_by_the_heads_of_a_seed(results, mon
 load = ensemble.load_network
 
 
+def test_gathering_reads_the_names_of_heads_alone(results, tmp_path, monkeypatch):
+    whole, *_ = trained(results, "frozen", (0, 1))
+    folder = results / "study/experiments/frozen"
+    reads, models = whole.about["reads"], [{"file": folder / "heads.safetensors"}]
+    networks = {seed: [{"graph": results / f"graph{seed}.h5", "weights": weights(results, seed)}] for seed in (0, 1)}
+    monkeypatch.setattr(ensemble, "load_heads", None)
+    given = about("frozen", reads, networks), folder / "validation.csv", models, [results / "micro.h5"]
+    gather_ensemble(*given, tmp_path / "ensemble.json", results)
+    assert (tmp_path / "ensemble.json").read_bytes() == (folder / "ensemble.json").read_bytes()
+    with pytest.raises(InputError, match=r"w0\.safetensors holds no heads of merflow"):
+        gather_ensemble(given[0], given[1], [{"file": results / "w0.safetensors"}], given[3], tmp_path / "e", results)
+
+
 def test_an_ensemble_that_does_not_fit_into_memory_answers_the_same(results, monkeypatch):
     whole, *_ = trained(results, "end-to-end-concat")
     clips = ClipArrays.of_cache(results / "micro.h5")

@@ -19,13 +19,16 @@ import torch
 from conftest import REPO
 from merflow.demo.render import _write_frames
 from merflow.errors import ClipError, ConfigError, InputError, advice
+from merflow.evaluate import merge
 from merflow.files import check_writable, whole
 from merflow.frames import grey_frames
 from merflow.hdf5 import open_h5
 from merflow.job import job
 from merflow.losses import make_loss
+from merflow.score import score_file
 from merflow.scorer import SIDE, Material, _fit
 from merflow.sources import steady
+from merflow.tables import PREDICTIONS, read_in_parts, read_table, write_in_parts
 from merflow.training import Rows, Schedule, fit
 
 
@@ -123,6 +126,7 @@ from types import SimpleNamespace
 import cv2, numpy as np, torch
 from merflow.job import job
 from merflow.losses import make_loss
+from merflow.score import score_file
 from merflow.scorer import SIDE, Material, _fit
 resource.setrlimit(resource.RLIMIT_AS, (6_000_000_000, 6_000_000_000))
 with job(SimpleNamespace(rule="r", log=[], wildcards={}, input=[], output=[], params={})):
@@ -162,6 +166,48 @@ def test_an_hdf5_file_cut_short_is_named_with_what_to_do(tmp_path, share):
     file.write_bytes(data[: int(share * len(data))])
     with pytest.raises(InputError, match=r"cache\.h5 is damaged.*; remove it and run again"), open_h5(file):
         pass
+
+
+def write_answers(file):
+    row = dict.fromkeys(PREDICTIONS, "a") | {"clip": 'one, "two"\nthree', "p_a": 0.123456789, "p_b": 0.8765}
+    write_in_parts([[row, row | {"clip": "naïve"}, row | {"clip": "=1"}]], file, PREDICTIONS)
+
+
+def test_a_table_cut_short_is_named_wherever_it_ends_but_between_rows(tmp_path):
+    """Every byte: a probability that has lost its last digits is still a number."""
+    file = tmp_path / "validation.csv"
+    write_answers(file)
+    data = file.read_bytes()
+    rows = {end for end in range(1, len(data) + 1) if data[end - 1 : end] == b"\n" and data[:end].count(b'"') % 2 == 0}
+    assert len(rows) == 4
+    for end in range(len(data)):
+        file.write_bytes(data[:end])
+        if end in rows:
+            read_table(file, PREDICTIONS)
+            continue
+        for read in (lambda: read_table(file, PREDICTIONS), lambda: list(read_in_parts(file, PREDICTIONS, 1))):
+            with pytest.raises(InputError, match=r"validation\.csv .*; remove it and run again"):
+                read()
+        with pytest.raises(
+            InputError, match=r"validation\.csv is damaged \(it was cut short\); remove it and run again"
+        ):
+            merge([file], tmp_path / "all.csv")
+        assert not (tmp_path / "all.csv").exists()
+
+
+def test_a_row_with_too_few_cells_is_named(tmp_path):
+    file = tmp_path / "validation.csv"
+    write_answers(file)
+    file.write_bytes(file.read_bytes() + b"a,0,a,a\n")
+    with pytest.raises(InputError, match=r"validation\.csv is damaged .* \(row 5 has fewer cells than the header\)"):
+        list(read_in_parts(file, PREDICTIONS, 2))
+    with pytest.raises(InputError, match=r"validation\.csv is damaged .* \(a row has fewer cells than the header\)"):
+        merge([file], tmp_path / "all.csv")
+
+
+def test_a_table_of_a_user_may_lack_the_end_of_its_last_line(tmp_path):
+    (tmp_path / "mine.csv").write_text("truth,predicted\na,a\nb,a")
+    assert score_file(tmp_path / "mine.csv", resamples=5)[0]["n_clips"] == 2
 
 
 def test_what_a_block_cannot_read_is_told_and_its_own_errors_stay(tmp_path):

@@ -1,6 +1,8 @@
 """From caches to predictions: training loop, pre-training, features, fused head. Made-up data, small graphs."""
 
 import json
+import tempfile
+import tracemalloc
 from pathlib import Path
 
 import h5py
@@ -21,6 +23,7 @@ from merflow.pretrain import load_network, macro_images, outcome, pretrain
 from merflow.protocols import loso
 from merflow.resize import area_resize
 from merflow.signals import UNIT, flow_signal, grey_signal
+from merflow.stored import StoredRows
 from merflow.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, read_table
 from merflow.training import Rows, Schedule, evaluate, fit, repeatable
 
@@ -535,3 +538,52 @@ def test_weights_tell_where_they_come_from(made):
     assert metadata["graph_digest"] == build_graph(16, 8, 2).digest
     assert json.loads(metadata["classes"]) == CLASSES
     assert json.loads(metadata["settings"]) == PRETRAIN
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.dictionaries(st.text(), st.one_of(st.text(), st.integers(), st.floats(allow_nan=False)))))
+def test_rows_that_waited_on_the_disk_are_what_they_were(rows):
+    with tempfile.TemporaryFile() as file:
+        one, two = StoredRows.of(rows, file.fileno()), StoredRows.of([{"a": 0.1 + 0.2}], file.fileno())
+        for _ in range(2):
+            assert list(one) == rows and list(two) == [{"a": 0.1 + 0.2}]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_answers_of_validation_clips_wait_on_the_disk(made, tmp_path, monkeypatch, processes):
+    """They are a row for each fold and clip: millions, where clips and people are many."""
+    kept = []
+
+    def write(found, *files):
+        kept.extend(part for answers in found for part in answers.validation)
+        finetuning.answers_before(found, *files)
+
+    monkeypatch.setattr(finetuning, "answers_before", finetuning.write_answers, raising=False)
+    monkeypatch.setattr(finetuning, "write_answers", write)
+    tables = [tmp_path / f"{name}.csv" for name in ("p", "a", "c")]
+    features = {seed: [made["features"]] for seed in (0, 1)}
+    own = SETTINGS | {"head": HEAD | {"epochs": 1, "patience": 1}}
+    finetune(features, *tables, own, processes, validation=tmp_path / "v.csv")
+    assert len(kept) == 2 * 5 and all(isinstance(part, StoredRows) for part in kept)
+    table = read_table(tmp_path / "v.csv", PREDICTIONS)
+    assert table.groupby(["repeat", "fold"], sort=False).ngroups == 10
+    assert not table.duplicated(["repeat", "fold", "clip"]).any()
+
+
+def test_memory_does_not_grow_with_folds_when_their_answers_are_written(tmp_path):
+    def peak(folds):
+        rows = [
+            {name: f"{name} {n}" for name in PREDICTIONS} | {"p_a": n / 300, "p_b": 1 - n / 300} for n in range(300)
+        ]
+        with tempfile.TemporaryFile() as file:
+            parts = [StoredRows.of(rows, file.fileno()) for _ in range(folds)]
+            tracemalloc.start()
+            answers = finetuning.Answers([], [], [], parts, [])
+            finetuning.write_answers([answers], *(tmp_path / f"{name}.csv" for name in "pacv"))
+            found = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        assert len(read_table(tmp_path / "v.csv", PREDICTIONS)) == folds * len(rows)
+        return found
+
+    peak(1)
+    assert peak(30) < 1.5 * peak(3)
