@@ -7,9 +7,40 @@ import os
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from merflow.runs import FOLDER, elsewhere, runs
+
+ASK_EVERY_S = 5.0
+
+
+def _ended_on_slurm(numbers: Sequence[str]) -> bool:
+    """Wait until the jobs that the killed run has sent have ended: what they make counts, and nothing is made twice."""
+    told: list[str] = []
+    while True:
+        try:
+            question = ["squeue", "--noheader", "--me", "--format", "%i"]
+            queue = subprocess.run(question, capture_output=True, text=True, check=True).stdout.split()
+        except (OSError, subprocess.CalledProcessError) as error:
+            why = (getattr(error, "stderr", "") or str(error)).strip()[:200]
+            print(
+                f"merflow: SLURM does not say which jobs of the killed run are still at work ({why}). Try again where "
+                "squeue answers; or add --gone, if there are none.",
+                file=sys.stderr,
+            )
+            return False
+        if not (left := sorted(set(numbers) & set(queue), key=int)):
+            return True
+        if left != told:
+            print(
+                f"merflow: jobs of the killed run are still in SLURM's queue and are waited for: {' '.join(left)} (to "
+                f"stop them instead: scancel {' '.join(left)})",
+                flush=True,
+            )
+            told = left
+        time.sleep(ASK_EVERY_S)
 
 
 def main(arguments: list[str]) -> int:
@@ -34,6 +65,8 @@ def main(arguments: list[str]) -> int:
         return 1
     if not Path(run.folder).is_dir():
         print(f"merflow: {run.folder}, where `{run.command}` was typed, is gone.", file=sys.stderr)
+        return 1
+    if run.slurm and not gone and not _ended_on_slurm(run.slurm):
         return 1
     print(f"merflow: going on with `{run.command}`, begun {run.began}", flush=True)
     command = [sys.executable, "-m", "snakemake", *run.arguments]

@@ -9,12 +9,14 @@ import fcntl
 import json
 import logging
 import os
+import re
 import shlex
 import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -24,6 +26,8 @@ FOLDER = Path(".snakemake") / "merflow-runs"
 
 BEFORE_LOCK = "Building DAG of jobs..."
 """What Snakemake says before it locks the folder; with jobs to run, an event ``RUN_INFO`` comes after the lock."""
+SUBMITTED = re.compile(r"has been submitted with SLURM jobid (\d+)")
+"""What the SLURM executor says of a job that it has sent."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Run:
         began: local time.
         process: number of the driver.
         host: its machine.
+        slurm: numbers of the jobs that it has sent to SLURM; they outlive it.
     """
 
     arguments: list[str]
@@ -43,6 +48,7 @@ class Run:
     began: str
     process: int
     host: str
+    slurm: tuple[str, ...] = ()
 
     @property
     def command(self) -> str:
@@ -57,7 +63,8 @@ def runs(folder: Path) -> tuple[list[tuple[Run, Path]], list[tuple[Run, Path]]]:
         try:
             with open(file, encoding="utf-8") as record:
                 found = alive if _is_held(record) else killed
-                found.append((Run(**json.load(record)), file))
+                run = Run(**json.loads(record.readline()))
+                found.append((replace(run, slurm=tuple(record.read().split())), file))
         except (OSError, ValueError, TypeError):  # Removed meanwhile, or cut off by a full disk: it says nothing.
             continue
     return sorted(alive, key=_when), sorted(killed, key=_when)
@@ -78,8 +85,12 @@ def _is_held(record: TextIO) -> bool:
     return False
 
 
-def record_run(folder: Path, typed_in: str) -> None:
-    """Write the record of this process's run, locked; it goes away when the process ends by itself."""
+def record_run(folder: Path, typed_in: str) -> Callable[[str], None]:
+    """Write the record of this process's run, locked; it goes away when the process ends by itself.
+
+    Returns:
+        A function that adds the number of a job which was sent to SLURM.
+    """
     run = Run(sys.argv[1:], typed_in, time.strftime("%Y-%m-%d %H:%M:%S"), os.getpid(), socket.gethostname())
     folder.mkdir(parents=True, exist_ok=True)
     file = folder.resolve() / f"{run.host}-{run.process}.json"
@@ -89,15 +100,24 @@ def record_run(folder: Path, typed_in: str) -> None:
     except OSError:  # A file system without locks: no record is better than one that seems to be of a killed run.
         record.close()
         file.unlink(missing_ok=True)
-        return
-    json.dump(asdict(run), record)
+        return lambda number: None
+    about = asdict(run)
+    del about[
+        "slurm"
+    ]  # They come below, a line each: a line is added whole, where a text that is replaced may be cut off.
+    record.write(json.dumps(about) + "\n")
     record.flush()
 
     def remove() -> None:
         file.unlink(missing_ok=True)
         record.close()
 
+    def add(number: str) -> None:
+        with suppress(OSError):  # A full disk: the run goes on, and is resumed without this knowledge.
+            os.write(record.fileno(), f"{number}\n".encode())
+
     atexit.register(remove)
+    return add
 
 
 def forget_killed(folder: Path, typed_in: str) -> None:
@@ -158,13 +178,15 @@ class Watcher(logging.Filter):
     def __init__(self, typed_in: str, resume: str, real: Callable[[], bool]) -> None:
         """``typed_in``: folder of the command; ``resume``: the command that goes on; ``real``: whether jobs are run."""
         super().__init__()
-        self._typed_in, self._resume, self._real, self._recorded = typed_in, resume, real, False
+        self._typed_in, self._resume, self._real = typed_in, resume, real
+        self._add: Callable[[str], None] | None = None
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let everything pass; a message of a lock is replaced."""
-        if record.msg == BEFORE_LOCK and not self._recorded and self._real():
-            self._recorded = True
-            record_run(FOLDER, self._typed_in)
+        if record.msg == BEFORE_LOCK and not self._add and self._real():
+            self._add = record_run(FOLDER, self._typed_in)
+        elif self._add and (sent := SUBMITTED.search(str(record.msg))):
+            self._add(sent[1])
         elif getattr(getattr(record, "event", None), "name", "") == "RUN_INFO" and self._real():
             forget_killed(FOLDER, self._typed_in)
         elif "Directory cannot be locked" in str(record.msg) and self._real():

@@ -95,7 +95,7 @@ def test_a_lock_is_explained_by_what_is_there(tmp_path, start):
 def test_the_watcher_replaces_the_words_of_a_lock_and_records_real_runs_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recorded = []
-    monkeypatch.setattr("merflow.runs.record_run", lambda *where: recorded.append(where))
+    monkeypatch.setattr("merflow.runs.record_run", lambda *where: recorded.append(where) or str)
 
     def passed(text, event=None, real=True, watcher=None):
         record = logging.LogRecord("snakemake", logging.INFO, "", 0, text, (), None)
@@ -153,6 +153,63 @@ def test_nothing_is_resumed_where_nothing_was_killed(tmp_path, monkeypatch, star
     resume.main([str(tmp_path)])
     own = ["--cores", "2"]
     assert typed == [([*own, "--unlock", "--quiet", "all"], str(tmp_path)), (own, str(tmp_path))]
+
+
+@pytest.fixture
+def sent(tmp_path, monkeypatch):
+    """A killed run that has sent jobs 8, 9 and 10 to SLURM, and what was typed to go on with it."""
+    typed = []
+    real = subprocess.run
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(resume, "FOLDER", "runs")
+    monkeypatch.setattr(resume, "ASK_EVERY_S", 0.01)
+    monkeypatch.setattr(
+        resume.subprocess,
+        "run",
+        lambda command, **more: (
+            real(command, **more) if command[0] == "squeue" else typed.append(command) or SimpleNamespace(returncode=0)
+        ),
+    )
+    monkeypatch.setattr(resume.os, "execv", lambda program, command: typed.append(command))
+    code = (
+        "import logging, os, signal, sys; from merflow.runs import BEFORE_LOCK, Watcher; from merflow import runs\n"
+        f"from pathlib import Path; runs.FOLDER = Path({str(tmp_path / 'runs')!r}); sys.argv = ['snakemake']\n"
+        f"watcher = Watcher({str(tmp_path)!r}, 'make resume', lambda: True)\n"
+        "for text in (BEFORE_LOCK, *(f'Job x has been submitted with SLURM jobid {n} (log)' for n in (8, 9, 10))):\n"
+        "    watcher.filter(logging.LogRecord('snakemake', logging.INFO, '', 0, text, (), None))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.Popen([sys.executable, "-c", code], cwd=REPO).wait()
+    return typed
+
+
+def squeue(folder, monkeypatch, text):
+    (folder / "bin").mkdir()
+    (folder / "bin" / "squeue").write_text(f"#!/bin/sh\n{text}\n")
+    (folder / "bin" / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder / 'bin'}:{os.environ['PATH']}")
+
+
+def test_jobs_that_a_killed_run_has_left_on_slurm_are_waited_for(tmp_path, monkeypatch, sent, capfd):
+    """9 and 10 are in the queue, then 10, then none of them; 7 is somebody else's."""
+    squeue(tmp_path, monkeypatch, f"cd {tmp_path}; echo x >>asked; echo 7; tail -n +$(wc -l <asked) left")
+    (tmp_path / "left").write_text("9\n10\n")
+    resume.main([str(tmp_path)])
+    out = capfd.readouterr().out
+    assert "are waited for: 9 10 (to stop them instead: scancel 9 10)" in out and "are waited for: 10 (" in out
+    assert (tmp_path / "asked").read_text().count("x") == 3 and len(sent) == 2
+
+
+@pytest.mark.parametrize("text", ["echo no controller >&2; exit 1", None])
+def test_nothing_is_sent_where_slurm_does_not_say_what_is_at_work(tmp_path, monkeypatch, sent, capfd, text):
+    if text:
+        squeue(tmp_path, monkeypatch, text)
+    else:
+        monkeypatch.setenv("PATH", "")
+    assert resume.main([str(tmp_path)]) == 1 and not sent
+    assert ("no controller" if text else "No such file") in capfd.readouterr().err
+    resume.main([str(tmp_path), "--gone"])
+    assert len(sent) == 2
 
 
 def test_a_file_system_without_locks_has_no_records(tmp_path, monkeypatch):
