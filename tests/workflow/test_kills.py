@@ -171,7 +171,7 @@ def test_the_lock_of_a_killed_run_is_met_by_the_one_command_to_type(tmp_path, fo
     assert (
         told.returncode
         and "was killed and left its lock" in told.stderr
-        and told.stderr.count("\n\n    make resume\n") == 1
+        and told.stderr.count(f"\n\n    {sys.executable} -m merflow.resume\n") == 1  # `make resume` with its own .venv
     )
     assert "--configfile overlay.yaml" in told.stderr and "LockException" not in told.stderr
     done = subprocess.run([sys.executable, "-m", "merflow.resume"], cwd=folder, capture_output=True, text=True)
