@@ -32,7 +32,7 @@ from merflow.models.registry import plan
 from merflow.protocols import Fold
 from merflow.study import Study
 
-SUBJECTS = 10
+SUBJECTS = 12
 SYSTEMS = ("tsdgcn", "msjfn", "mersiamc3d")
 FLOORS = ("majority", "linear-svm", "softmax")  # STSTNet is the study of tests/slurm.
 FIGURES = {
