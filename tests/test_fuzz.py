@@ -42,3 +42,13 @@ def test_broken_input_is_read_or_refused_in_words(targets, name, seed):
         parse(fuzz.broken(seeds, random.Random(seed)))
     except MerflowError as error:
         assert str(error)
+
+
+@pytest.mark.parametrize(("name", "seed"), [("ck-plus names", 1295), ("samm names", 790), ("samm names", 1027)])
+def test_what_once_crashed_is_read_or_refused(targets, name, seed):
+    """A folder in the place of a label file; a digit that is no decimal one in a person's number."""
+    seeds, parse = targets[name]
+    try:
+        parse(fuzz.broken(seeds, random.Random(f"{name} {seed}")))
+    except MerflowError as error:
+        assert str(error)

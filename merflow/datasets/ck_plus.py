@@ -63,7 +63,7 @@ def index(name: str, settings: Mapping[str, Any]) -> Index:
 
 def _label(folder: Path, entry: Entry) -> str:
     """The emotion of a sequence; empty where there is no label file. A file that cannot be read is a problem."""
-    files = [f for f in sorted(folder.glob("*_emotion.txt")) if not f.name.startswith(".")] if folder.is_dir() else []
+    files = [f for f in sorted(folder.glob("*_emotion.txt")) if f.name[0] != "." and f.is_file()]
     if not files:
         return ""
     if len(files) > 1:
@@ -75,7 +75,10 @@ def _label(folder: Path, entry: Entry) -> str:
         text = files[0].read_text(encoding="ascii").strip()
         value = float(text)
         return CODES[int(value)] if value == int(value) >= 0 else _unknown(files[0], text, entry)
-    except (OSError, ValueError, IndexError, OverflowError):
+    except OSError as error:
+        entry.found.append(("label", f"{files[0]} cannot be read ({error.strerror})"))
+        return ""
+    except (ValueError, IndexError, OverflowError):
         return _unknown(files[0], files[0].read_bytes()[:40].decode("ascii", "replace").strip(), entry)
 
 

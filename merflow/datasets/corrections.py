@@ -69,7 +69,7 @@ def read_corrections(file: str | Path, dataset: str, datasets: Collection[str] =
         for name in ("clip", "field", "reason"):
             if not cells[name]:
                 wrong.append(f"row {row.number}: {name} is empty")
-        if field in NUMBERS and not cells["value"].isdigit() and not (field == "apex" and not cells["value"]):
+        if field in NUMBERS and not cells["value"].isdecimal() and not (field == "apex" and not cells["value"]):
             wrong.append(f"row {row.number}: {field} {cells['value']!r} is not a frame number")
         same = (cells["dataset"], cells["subject"], cells["clip"], field)
         if same in seen:

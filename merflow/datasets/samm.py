@@ -39,7 +39,7 @@ def index(name: str, settings: Mapping[str, Any]) -> Index:
     if not found:
         raise no_such_part(root, "folders of subjects (006, 007, ...)", TREE)
     frames, of_choice = chosen_variant(name, root_of(settings), found)
-    people = {int(f.name): f for f in subfolders(frames) if f.name.isdigit()}
+    people = {int(f.name): f for f in subfolders(frames) if f.name.isdecimal()}
     named = {(int(f.parent.name), f.name.casefold()): f for person in people.values() for f in subfolders(person)}
     folders = {f"{person.name}/{clip.name}": clip for person in people.values() for clip in subfolders(person)}
     entries = []
@@ -48,14 +48,14 @@ def index(name: str, settings: Mapping[str, Any]) -> Index:
         owner = clip.split("_")[0]
         number = subject_number(subject)
         person = f"{number:03d}" if isinstance(number, int) else subject
-        place = int(owner) if owner.isdigit() else -1
+        place = int(owner) if owner.isdecimal() else -1
         folder = named.get((place, clip.casefold()), people.get(place, frames / owner) / clip)
         entry = Entry(clip or f"row-{row.number}", person, str(folder), "micro", str(table), row.number)
         entry.numbers = {key: row.cells[key] for key in ("onset", "apex", "offset")}
         entry.source, entry.fps = {**row.source, **_labels(row.cells)}, "200"
         if not clip:
             entry.found.append(("frames", "Filename is empty"))
-        elif not owner.isdigit() or int(owner) != number:
+        elif not owner.isdecimal() or int(owner) != number:
             entry.found.append(("subject", f"subject {subject!r} contradicts the file name {clip}"))
         entries.append(entry)
     return finish(
