@@ -14,6 +14,7 @@ from pathlib import Path
 from merflow.runs import FOLDER, elsewhere, runs
 
 ASK_EVERY_S = 5.0
+"""Seconds between two questions to squeue."""
 
 
 def _ended_on_slurm(numbers: Sequence[str]) -> bool:
