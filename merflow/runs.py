@@ -101,10 +101,8 @@ def record_run(folder: Path, typed_in: str) -> Callable[[str], None]:
         record.close()
         file.unlink(missing_ok=True)
         return lambda number: None
-    about = asdict(run)
-    del about[
-        "slurm"
-    ]  # They come below, a line each: a line is added whole, where a text that is replaced may be cut off.
+    # Numbers of jobs come below, a line each: a line is added whole, where a text that is replaced may be cut off.
+    about = {name: value for name, value in asdict(run).items() if name != "slurm"}
     record.write(json.dumps(about) + "\n")
     record.flush()
 
