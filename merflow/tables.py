@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,7 @@ def read_in_parts(
         checked = False
         text = {"keep_default_na": False, "na_values": {}, "dtype": str, "index_col": False}
         with pd.read_csv(path, **text, iterator=True, chunksize=rows) as parts:
-            for table in parts:
+            while (table := _next(parts)) is not None:
                 # A cell that is not there is read as empty: a row may be short only where its last cell is empty.
                 if own and not checked and table.iloc[:, -1].eq("").any():
                     _check_rows(path)
@@ -158,9 +159,19 @@ def read_in_parts(
                 yield table
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
+    except pd.errors.ParserWarning as error:
+        remedy = "it is damaged; remove it and run again" if own else "give every column a name"
+        raise InputError(f"{path}: its rows have more cells than its header; {remedy}") from error
     except (OSError, UnicodeDecodeError, csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         remedy = "; remove it and run again" if own else ""
-        raise InputError(f"{path} cannot be read as CSV: {error}{remedy}") from error
+        raise InputError(f"{path} cannot be read as CSV: {str(error).strip()}{remedy}") from error
+
+
+def _next(parts: Iterator[pd.DataFrame]) -> pd.DataFrame | None:
+    """The next part, None after the last; pandas' ParserWarning is raised where it would cut cells off."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        return next(parts, None)
 
 
 def check_end(path: str | Path) -> None:

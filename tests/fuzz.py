@@ -115,6 +115,12 @@ def _tree(folder: Path, layout: str, **settings) -> Callable[[bytes], None]:
     return run
 
 
+def _told(found: object, words: str) -> None:
+    """A parser that says with None that it cannot read counts as one that refuses."""
+    if found is None:
+        raise MerflowError(words)
+
+
 def _paths(*lines: str) -> bytes:
     return "\n".join(lines).encode()
 
@@ -210,7 +216,8 @@ def targets(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], None
 
     def checkpoint(data: bytes) -> None:
         (folder / "kept" / "1.safetensors").write_bytes(data)
-        Checkpoints(folder / "kept", "about").next("x").load(network, torch.optim.Adam(network.parameters()))
+        found = Checkpoints(folder / "kept", "about").next("x").load(network, torch.optim.Adam(network.parameters()))
+        _told(found, "training starts anew")
 
     arrays = {"weight_1": (3, 4), "bias_1": (3,), "weight_2": (2, 3), "bias_2": (2,), "mean": (2, 4), "scale": (2, 4)}
     ones = [{name: np.ones(shape, np.float32) for name, shape in arrays.items()} for _ in range(2)]
@@ -228,8 +235,8 @@ def targets(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], None
     clips = ClipArrays(np.zeros((1, 2, 8, 8), np.uint8), np.zeros((1, 2, 3, 8, 8), np.float16), np.ones(1, np.int64))
 
     def header(data: bytes) -> None:
-        picture_size(data)
-        picture_size(memoryview(data))
+        assert picture_size(data) == picture_size(memoryview(data))
+        _told(picture_size(data), "no header that is known")
 
     # The workbooks of these are CSV in the tree; 1E stands for a line end there.
     table = as_csv.replace(b"\n", b"\x1e").decode()
@@ -266,7 +273,7 @@ def targets(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], None
         "picture headers": (pictures, header),
         "pictures": (pictures, _file(folder, "p.png", lambda f: read_picture(f, cv2.IMREAD_GRAYSCALE))),
         "scores": ([PREDICTIONS], _file(folder, "predictions.csv", lambda f: score_file(f, resamples=5))),
-        "splits": ([SPLITS], _file(folder, "splits.csv", read_splits)),
+        "splits": ([SPLITS], _file(folder, "splits.csv", lambda f: list(read_splits(f)))),
         "tables": ([PREDICTIONS, SPLITS], _file(folder, "t.csv", lambda f: read_table(f, []))),
         "weights": ([sgcn], _file(folder, "w.safetensors", lambda f: load_network(f, graph))),
         "outcome": ([sgcn], _file(folder, "w.safetensors", outcome)),

@@ -195,6 +195,16 @@ def test_a_table_cut_short_is_named_wherever_it_ends_but_between_rows(tmp_path):
         assert not (tmp_path / "all.csv").exists()
 
 
+@pytest.mark.parametrize("rows", ["c1,a,extra\n", "c1,a\nc2,a,extra\n"])
+def test_no_cell_of_a_table_is_dropped_in_silence(tmp_path, rows):
+    """pandas cuts the cells beyond the header off, with a warning, where the first row has them."""
+    file = tmp_path / "predictions.csv"
+    file.write_text(f"clip,truth\n{rows}")
+    for read in (lambda: read_table(file, []), lambda: list(read_in_parts(file, [], 1))):
+        with pytest.raises(InputError, match=r"predictions\.csv.*; remove it and run again"):
+            read()
+
+
 def test_a_row_with_too_few_cells_is_named(tmp_path):
     file = tmp_path / "validation.csv"
     write_answers(file)

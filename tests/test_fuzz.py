@@ -34,6 +34,21 @@ def test_good_input_is_read(targets, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_some_broken_input_is_refused(targets, name):
+    """A target that never looks at its input, say a generator that nobody asks for its first item, refuses nothing."""
+    seeds, parse = targets[name]
+
+    def refused(seed: int) -> bool:
+        try:
+            parse(fuzz.broken(seeds, random.Random(f"{name} {seed}")))
+        except MerflowError:
+            return True
+        return False
+
+    assert any(refused(seed) for seed in range(60))
+
+
+@pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32))
 def test_broken_input_is_read_or_refused_in_words(targets, name, seed):

@@ -87,7 +87,7 @@ def read_table_of_clips(table: Path, required: Sequence[str], optional: Sequence
     except UnicodeDecodeError as error:
         raise InputError(f"{table} is not UTF-8 ({error.reason}); save it as CSV UTF-8") from error
     except (OSError, csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InputError(f"{table} cannot be read as CSV: {error}") from error
+        raise InputError(f"{table} cannot be read as CSV: {str(error).strip()}") from error
     if lost:
         raise InputError(
             f"{table}: row {lost[0]} has {lost[1]!r} beyond the last of {len(frame.columns)} named columns; "
