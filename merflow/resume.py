@@ -18,7 +18,7 @@ ASK_EVERY_S = 5.0
 
 
 def _ended_on_slurm(numbers: Sequence[str]) -> bool:
-    """Wait until the jobs that the killed run has sent have ended: what they make counts, and nothing is made twice."""
+    """Wait until the jobs that killed runs have sent have ended: what they make counts, and nothing is made twice."""
     told: list[str] = []
     while True:
         try:
@@ -27,7 +27,7 @@ def _ended_on_slurm(numbers: Sequence[str]) -> bool:
         except (OSError, subprocess.CalledProcessError) as error:
             why = (getattr(error, "stderr", "") or str(error)).strip()[:200]
             print(
-                f"merflow: SLURM does not say which jobs of the killed run are still at work ({why}). Try again where "
+                f"merflow: SLURM does not say which jobs of killed runs are still at work ({why}). Try again where "
                 "squeue answers; or add --gone, if there are none.",
                 file=sys.stderr,
             )
@@ -36,7 +36,7 @@ def _ended_on_slurm(numbers: Sequence[str]) -> bool:
             return True
         if left != told:
             print(
-                f"merflow: jobs of the killed run are still in SLURM's queue and are waited for: {' '.join(left)} (to "
+                f"merflow: jobs of killed runs are still in SLURM's queue and are waited for: {' '.join(left)} (to "
                 f"stop them instead: scancel {' '.join(left)})",
                 flush=True,
             )
@@ -67,7 +67,8 @@ def main(arguments: list[str]) -> int:
     if not Path(run.folder).is_dir():
         print(f"merflow: {run.folder}, where `{run.command}` was typed, is gone.", file=sys.stderr)
         return 1
-    if run.slurm and not gone and not _ended_on_slurm(run.slurm):
+    sent = [number for one, _ in killed for number in one.slurm]  # A later run may have been killed before it sent any.
+    if sent and not gone and not _ended_on_slurm(sent):
         return 1
     print(f"merflow: going on with `{run.command}`, begun {run.began}", flush=True)
     command = [sys.executable, "-m", "snakemake", *run.arguments]

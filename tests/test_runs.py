@@ -190,8 +190,11 @@ def squeue(folder, monkeypatch, text):
     monkeypatch.setenv("PATH", f"{folder / 'bin'}:{os.environ['PATH']}")
 
 
-def test_jobs_that_a_killed_run_has_left_on_slurm_are_waited_for(tmp_path, monkeypatch, sent, capfd):
-    """9 and 10 are in the queue, then 10, then none of them; 7 is somebody else's."""
+@pytest.mark.parametrize("again", [False, True])
+def test_jobs_that_a_killed_run_has_left_on_slurm_are_waited_for(tmp_path, monkeypatch, sent, capfd, again, start):
+    """9 and 10 are in the queue, then 10, then none of them; 7 is somebody else's. ``again``: killed once more."""
+    if again:
+        kill(start())
     squeue(tmp_path, monkeypatch, f"cd {tmp_path}; echo x >>asked; echo 7; tail -n +$(wc -l <asked) left")
     (tmp_path / "left").write_text("9\n10\n")
     resume.main([str(tmp_path)])
