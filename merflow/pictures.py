@@ -68,7 +68,7 @@ def picture_size(data: bytes | memoryview) -> tuple[int, int] | None:
     head = bytes(data[:512])
     try:
         if head.startswith(b"\x89PNG\r\n\x1a\n"):
-            return struct.unpack_from(">II", head, 16)
+            return _png(data)
         if head.startswith(b"\xff\xd8"):
             return _jpeg(data)
         if head.startswith(b"BM"):
@@ -85,6 +85,17 @@ def picture_size(data: bytes | memoryview) -> tuple[int, int] | None:
         return None
     found = _PNM.match(head)
     return (int(found[1]), int(found[2])) if found else None
+
+
+def _png(data: bytes | memoryview) -> tuple[int, int] | None:
+    """None too where a chunk claims to be longer than the file: OpenCV (4.14) takes so much memory, up to 4 GB."""
+    place = 8
+    while place + 8 <= len(data):
+        length = struct.unpack_from(">I", data, place)[0]
+        if length > len(data):
+            return None
+        place += 12 + length
+    return struct.unpack_from(">II", data, 16)
 
 
 def _jpeg(data: bytes | memoryview) -> tuple[int, int] | None:

@@ -33,7 +33,9 @@ def main(name: str, *options: str) -> None:
         except MerflowError as error:
             assert str(error)
 
-    atheris.Setup([sys.argv[0], str(corpus), *options], one)
+    # libFuzzer's own limit of 1 MB cuts the longest seeds off, and nothing of them is read then.
+    longest = f"-max_len={max(map(len, seeds)) + 4096}"
+    atheris.Setup([sys.argv[0], str(corpus), longest, *options], one)
     atheris.Fuzz()
 
 

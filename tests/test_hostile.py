@@ -89,6 +89,19 @@ def test_a_picture_that_holds_more_than_it_claims_does_no_harm(tmp_path):
     assert read_grey(tmp_path / "1.png").shape == (30, 40)
 
 
+@pytest.mark.parametrize("chunk", [b"IDAT", b"IEND"])
+def test_a_chunk_that_claims_gigabytes_is_refused_before_it_is_decoded(tmp_path, monkeypatch, chunk):
+    """OpenCV takes as much memory as a chunk of a PNG claims: 2.4 GB for 188 bytes."""
+    good = png(40, 30, 30)
+    (tmp_path / "1.png").write_bytes(good)
+    assert read_grey(tmp_path / "1.png").shape == (30, 40)
+    place = good.index(chunk) - 4
+    (tmp_path / "1.png").write_bytes(good[:place] + b"\x96" + good[place + 1 :])
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(ClipError, match=r"1\.png is not an image that can be decoded"):
+        read_grey(tmp_path / "1.png")
+
+
 def test_a_file_too_large_for_any_picture_is_not_read(tmp_path):
     with (tmp_path / "1.png").open("wb") as file:
         file.truncate(10_000_000_000)  # Without a block on the disk.
