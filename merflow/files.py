@@ -2,8 +2,9 @@
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from glob import escape
 from hashlib import sha256
 from pathlib import Path
@@ -38,7 +39,8 @@ def sweep(path: str | Path) -> None:
     own = re.compile(rf"\.{re.escape(path.stem)}\.\d+\.tmp{re.escape(path.suffix)}")
     for left in path.parent.glob(f".{escape(path.stem)}.*.tmp{escape(path.suffix)}"):
         if own.fullmatch(left.name):
-            left.unlink(missing_ok=True)
+            with suppress(OSError):  # Another one is none the worse for it.
+                shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
 
 
 def check_writable(folder: str | Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from merflow.containers import missing_bytes
 from merflow.errors import ClipError
 from merflow.pictures import check_size, read_picture
 
@@ -163,6 +164,11 @@ def _video_frames(source: str) -> Iterator[tuple[int, np.ndarray]]:
             number += 1
     if not number:
         raise ClipError(f"video {source} holds no frame that can be decoded: it is damaged, or its codec not supported")
+    if missing := missing_bytes(source):
+        raise ClipError(
+            f"video {source} is cut off after frame {number - 1}: its file lacks {missing} bytes of what it says it "
+            "holds; copy it anew"
+        )
 
 
 def grey_frames(source: str, first: int | None = None, last: int | None = None) -> Iterator[tuple[int, np.ndarray]]:

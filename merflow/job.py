@@ -53,8 +53,8 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
         if not work:
             print(f"merflow: {snakemake.rule} {_where(snakemake)}: done by a job of the killed run", file=sys.stderr)
             sys.exit(0)
-        with suppress(OSError):
-            for output in snakemake.output:
+        for output in snakemake.output:
+            with suppress(OSError):
                 sweep(output)
         with _logged(snakemake) as log:
             yield log

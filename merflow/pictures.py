@@ -94,6 +94,8 @@ def _png(data: bytes | memoryview) -> tuple[int, int] | None:
         length = struct.unpack_from(">I", data, place)[0]
         if length > len(data):
             return None
+        if data[place + 4 : place + 8] == b"IEND":  # What comes after it is not the picture's.
+            break
         place += 12 + length
     return struct.unpack_from(">II", data, 16)
 

@@ -22,13 +22,13 @@ def _ended_on_slurm(numbers: Sequence[str]) -> bool:
     told: list[str] = []
     while True:
         try:
-            question = ["squeue", "--noheader", "--me", "--format", "%i"]
+            question = ["squeue", "--noheader", "--me", "--format", "%F"]  # Of a job array its own number.
             queue = subprocess.run(question, capture_output=True, text=True, check=True).stdout.split()
         except (OSError, subprocess.CalledProcessError) as error:
             why = (getattr(error, "stderr", "") or str(error)).strip()[:200]
             print(
                 f"merflow: SLURM does not say which jobs of killed runs are still at work ({why}). Try again where "
-                "squeue answers; or add --gone, if there are none.",
+                "squeue answers; or say that there are none: make resume GONE=1 (--gone).",
                 file=sys.stderr,
             )
             return False
@@ -62,7 +62,10 @@ def main(arguments: list[str]) -> int:
         return 1
     run = killed[-1][0]
     if run.host != socket.gethostname() and not gone:
-        print(f"{elsewhere(run)} Type this on {run.host}; or add --gone, if that is gone.", file=sys.stderr)
+        print(
+            f"{elsewhere(run)} Type this on {run.host}; or here, if that is gone: make resume GONE=1 (--gone).",
+            file=sys.stderr,
+        )
         return 1
     if not Path(run.folder).is_dir():
         print(f"merflow: {run.folder}, where `{run.command}` was typed, is gone.", file=sys.stderr)
@@ -71,12 +74,15 @@ def main(arguments: list[str]) -> int:
     if sent and not gone and not _ended_on_slurm(sent):
         return 1
     print(f"merflow: going on with `{run.command}`, begun {run.began}", flush=True)
-    command = [sys.executable, "-m", "snakemake", *run.arguments]
-    unlocked = subprocess.run([*command, "--unlock", "--quiet", "all"], cwd=run.folder)
+    program = [sys.executable, "-m", "snakemake"]
+    # Before what was typed: after its ``--`` everything is a target, and ``--quiet all`` would take the first one.
+    unlocked = subprocess.run([*program, "--unlock", "--quiet=all", *run.arguments], cwd=run.folder)
     if unlocked.returncode:
         return unlocked.returncode
     os.chdir(run.folder)
-    os.execv(sys.executable, command)  # It takes the place of this process, so that whoever stops this one stops it.
+    os.execv(
+        sys.executable, [*program, *run.arguments]
+    )  # It takes the place of this process, so that whoever stops this one stops it.
 
 
 if __name__ == "__main__":

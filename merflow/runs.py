@@ -26,8 +26,8 @@ FOLDER = Path(".snakemake") / "merflow-runs"
 
 BEFORE_LOCK = "Building DAG of jobs..."
 """What Snakemake says before it locks the folder; with jobs to run, an event ``RUN_INFO`` comes after the lock."""
-SUBMITTED = re.compile(r"has been submitted with SLURM jobid (\d+)")
-"""What the SLURM executor says of a job that it has sent."""
+SUBMITTED = re.compile(r"(?:has been submitted with SLURM jobid|and SLURM job ID) (\d+)")
+"""What the SLURM executor says of a job that it has sent, and of an array of them."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,9 @@ def record_run(folder: Path, typed_in: str) -> Callable[[str], None]:
     """
     run = Run(sys.argv[1:], typed_in, time.strftime("%Y-%m-%d %H:%M:%S"), os.getpid(), socket.gethostname())
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder.resolve() / f"{run.host}-{run.process}.json"
-    record = open(file, "w", encoding="utf-8")  # noqa: SIM115
+    # A number of a process comes again, after a reboot or in a container, and a killed run's record is still needed.
+    file = folder.resolve() / f"{run.host}-{run.process}-{time.time_ns()}.json"
+    record = open(file, "x", encoding="utf-8")  # noqa: SIM115
     try:
         fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:  # A file system without locks: no record is better than one that seems to be of a killed run.
@@ -170,6 +171,12 @@ def how_to_resume(repository: Path, folder: Path) -> str:
     return f"cd {shlex.quote(str(repository))} && {program} {shlex.quote(str(folder))}"
 
 
+def _in_hand(record: logging.LogRecord) -> bool:
+    """Whether Snakemake says what it does only with the lock in hand: which jobs there are, or that there are none."""
+    event = getattr(getattr(record, "event", None), "name", "")
+    return event == "RUN_INFO" or str(record.msg).startswith("Nothing to be done")
+
+
 class Watcher(logging.Filter):
     """Sees Snakemake's log pass: records the run when it starts, and says what a lock means where there is one."""
 
@@ -185,7 +192,7 @@ class Watcher(logging.Filter):
             self._add = record_run(FOLDER, self._typed_in)
         elif self._add and (sent := SUBMITTED.search(str(record.msg))):
             self._add(sent[1])
-        elif getattr(getattr(record, "event", None), "name", "") == "RUN_INFO" and self._real():
+        elif _in_hand(record) and self._real():
             forget_killed(FOLDER, self._typed_in)
         elif "Directory cannot be locked" in str(record.msg) and self._real():
             record.msg, record.args = explain_lock(FOLDER, self._resume), ()

@@ -23,6 +23,7 @@ from torch import nn
 
 from merflow.checkpoints import Checkpoints
 from merflow.config import load_config
+from merflow.containers import missing_bytes
 from merflow.datasets import index_dataset, write_index
 from merflow.datasets.corrections import read_corrections
 from merflow.datasets.workbook import read_workbook
@@ -148,6 +149,11 @@ ENSEMBLES = [
     | {"members": [{"seed": 0, "fold": "s1", "file": "study/model.safetensors"}], "networks": {}}
     | {"reads": {"kind": "flow-image", "side": 4}},
 ]
+CONTAINERS = [
+    b"RIFF\xf0\0\1\0AVI " + b"LIST" * 20 + b"RIFF\xff\xff\0\0AVIX",
+    b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\1mdat\0\0\0\1\0\0\0\x10",
+    b"\x1a\x45\xdf\xa3\x82ab\x18\x53\x80\x67\x01\0\0\1\0\0\0\0",
+]
 WORKBOOK = [
     ["Subject", "Filename", "OnsetFrame", "ApexFrame", "OffsetFrame", "Estimated Emotion"],
     [1, "S01-01-001", 1, 2, 3, "happiness"],
@@ -272,6 +278,7 @@ def targets(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], None
         "configuration": ([yaml.safe_dump(OVERLAY, sort_keys=False).encode()], _config),
         "picture headers": (pictures, header),
         "pictures": (pictures, _file(folder, "p.png", lambda f: read_picture(f, cv2.IMREAD_GRAYSCALE))),
+        "video containers": (CONTAINERS, _file(folder, "v", lambda f: _told(missing_bytes(f) or None, "whole"))),
         "scores": ([PREDICTIONS], _file(folder, "predictions.csv", lambda f: score_file(f, resamples=5))),
         "splits": ([SPLITS], _file(folder, "splits.csv", lambda f: list(read_splits(f)))),
         "tables": ([PREDICTIONS, SPLITS], _file(folder, "t.csv", lambda f: read_table(f, []))),

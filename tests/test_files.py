@@ -44,6 +44,8 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
 
 def test_what_killed_processes_left_is_swept_and_nothing_of_files_with_longer_names(tmp_path):
     (tmp_path / ".S1.123.tmp.h5").write_text("left by process 123")
+    (tmp_path / ".S1.124.tmp.h5").mkdir()  # Some outputs are folders.
+    (tmp_path / ".S1.124.tmp.h5" / "1.png").touch()
     with whole(tmp_path / "S1.1.h5") as temporary:
         temporary.write_text("at work")
         sweep(tmp_path / "S1.h5")

@@ -12,7 +12,7 @@ from merflow.errors import MerflowError
 NAMES = [
     "manifest", "corrections", "workbook csv", "workbook xlsx", "workbook xls", "flow images", "mmew names",
     "mmew macro names", "smic names", "ck-plus names", "samm names", "casme2 names", "configuration", "picture headers",
-    "pictures", "scores", "splits", "tables", "weights", "outcome", "scorer", "checkpoint",
+    "pictures", "video containers", "scores", "splits", "tables", "weights", "outcome", "scorer", "checkpoint",
     "table of clips", "ensemble", "heads",
 ]  # fmt: skip
 

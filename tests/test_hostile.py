@@ -63,6 +63,7 @@ def test_the_size_is_found_in_other_flavours_too():
     assert picture_size(tiff) == (47, 31)
     wide = b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + (46).to_bytes(3, "little") + (30).to_bytes(3, "little")
     assert picture_size(wide) == (47, 31)
+    assert picture_size(encoded(".png") + b"made by a camera, 2026") == (47, 31), "its end is IEND"
     assert picture_size(b"\0" * 600) is None and picture_size(b"") is None
 
 

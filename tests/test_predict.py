@@ -52,6 +52,9 @@ def test_a_video_a_folder_of_images_and_a_folder_of_both_are_told_apart(tmp_path
     (one,) = list_sources(str(tmp_path / "all" / "b c")).values()
     assert one["clip"] == "b c" and one["problem"] == "" and one["onset"] is None
     assert list(list_sources(str(tmp_path / "all"))) == ["a.mp4", "b%20c"]
+    picture(tmp_path / "all" / "cover.png")
+    with pytest.raises(InputError, match=r"holds videos \(such as a\.mp4\) and images \(such as cover\.png\)"):
+        list_sources(str(tmp_path / "all"))
 
 
 def table(folder, text):

@@ -8,10 +8,11 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from snakemake.common import NOTHING_TO_BE_DONE_MSG
 
 from conftest import REPO
 from merflow import resume
-from merflow.runs import BEFORE_LOCK, Watcher, explain_lock, how_to_resume, record_run, runs
+from merflow.runs import BEFORE_LOCK, Run, Watcher, explain_lock, how_to_resume, record_run, runs
 
 RUN = """
 import sys, time
@@ -73,6 +74,16 @@ def test_a_run_that_goes_on_takes_the_record_of_the_killed_one_away(tmp_path, st
     assert [run.arguments for run, _ in runs(tmp_path / "runs")[1]] == [["--cores", "2"], ["--cores", "2", "other"]]
 
 
+def test_the_number_of_a_killed_process_may_come_again(tmp_path, monkeypatch, start):
+    """After a reboot, or in a container, another run may have it: the record with the SLURM jobs stays."""
+    kill(start("other"))
+    first = runs(tmp_path / "runs")[1][0][0]
+    monkeypatch.setattr("merflow.runs.os.getpid", lambda: first.process)
+    record_run(tmp_path / "runs", str(tmp_path))
+    alive, killed = runs(tmp_path / "runs")
+    assert [run.process for run, _ in alive] == [first.process] and [run for run, _ in killed] == [first]
+
+
 def test_records_that_are_cut_off_say_nothing(tmp_path, start):
     kill(start())
     (tmp_path / "runs" / "a-1.json").write_text('{"arguments": [')
@@ -116,7 +127,8 @@ def test_the_watcher_replaces_the_words_of_a_lock_and_records_real_runs_alone(tm
     assert [str(typed) for _, typed in recorded] == ["/typed"]
 
 
-def test_who_finds_the_folder_locked_leaves_the_record_of_the_killed_run(tmp_path, monkeypatch, start):
+@pytest.mark.parametrize("said", [("Job stats", "RUN_INFO"), (NOTHING_TO_BE_DONE_MSG, None)])
+def test_who_finds_the_folder_locked_leaves_the_record_of_the_killed_run(tmp_path, monkeypatch, start, said):
     """The command typed again is recorded before it meets the lock; only with the lock in hand does it take over."""
     kill(start())
     monkeypatch.chdir(tmp_path)
@@ -134,7 +146,7 @@ def test_who_finds_the_folder_locked_leaves_the_record_of_the_killed_run(tmp_pat
     alive, killed = runs(tmp_path / "runs")
     assert [run.process for run, _ in alive] == [os.getpid()] and len(killed) == 1
     assert "was killed" in log("Error: Directory cannot be locked.")
-    log("Job stats", "RUN_INFO")
+    log(*said)
     assert not runs(tmp_path / "runs")[1]
 
 
@@ -152,7 +164,22 @@ def test_nothing_is_resumed_where_nothing_was_killed(tmp_path, monkeypatch, star
     monkeypatch.setattr(resume.os, "execv", lambda program, command: typed.append((command[3:], os.getcwd())))
     resume.main([str(tmp_path)])
     own = ["--cores", "2"]
-    assert typed == [([*own, "--unlock", "--quiet", "all"], str(tmp_path)), (own, str(tmp_path))]
+    assert typed == [(["--unlock", "--quiet=all", *own], str(tmp_path)), (own, str(tmp_path))]
+
+
+def test_the_flags_that_unlock_stand_before_targets(tmp_path, monkeypatch):
+    """After ``--`` Snakemake takes everything for a target; ``--quiet all`` would take the first target."""
+    from snakemake.cli import get_argument_parser
+
+    for own in (["--configfile", "m.yaml", "--", "predict"], ["predict", "--cores", "1"]):
+        typed = []
+        killed = Run(own, str(tmp_path), "", 1, socket.gethostname())
+        monkeypatch.setattr(resume, "runs", lambda folder, killed=killed: ([], [(killed, None)]))
+        unlock = lambda command, cwd, typed=typed: typed.append(command) or SimpleNamespace(returncode=1)  # noqa: E731
+        monkeypatch.setattr(resume.subprocess, "run", unlock)
+        resume.main([str(tmp_path)])
+        read = get_argument_parser().parse_args(typed[0][3:])
+        assert read.unlock and set(read.targets) == {"predict"} and len(read.quiet) == 1
 
 
 @pytest.fixture

@@ -211,9 +211,15 @@ def _entry(name: str, frames: Path) -> Entry:
 
 
 def _of_folder(folder: Path) -> list[Entry]:
-    if image_paths(folder):
-        return [_entry(folder.resolve().name, folder)]
     videos = sorted(file for file in folder.iterdir() if is_video(file) and file.name[0] != "." and file.is_file())
+    if images := image_paths(folder):
+        if videos:
+            raise InputError(
+                f"clips: folder {folder} holds videos (such as {shown(videos[0].name)}) and images (such as "
+                f"{shown(Path(min(images)).name)}): take the images away to have every video looked at, or the videos "
+                "if the images are the frames of a clip"
+            )
+        return [_entry(folder.resolve().name, folder)]
     entries = [_entry(file.name, file) for file in videos]
     for inside in subfolders(folder):
         try:
