@@ -8,11 +8,12 @@ needs neither an emotion label nor a measured motion. It runs on the CPU, in sec
 import copy
 import json
 import logging
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 import h5py
@@ -25,6 +26,7 @@ from merflow.errors import InputError
 from merflow.hdf5 import open_h5
 from merflow.models.scorer import PLACE, SIDE, FrameScorer, eyes_left_out, head_and_light
 from merflow.protocols import hold_out
+from merflow.stored import StoredArray
 from merflow.tables import FRAME_SCORES, write_table
 from merflow.training import repeatable
 from merflow.weights import read_weights, write_weights
@@ -70,12 +72,12 @@ class Material:
 
     Attributes:
         subject: who is seen.
-        frames: float16 ``[T, SIDE, SIDE]``, grey levels, the onset first.
+        frames: float16 ``[T, SIDE, SIDE]``, grey levels, the onset first; they wait on the disk.
         apex: place of the apex among them.
     """
 
     subject: str
-    frames: np.ndarray
+    frames: np.ndarray | StoredArray
     apex: int
 
 
@@ -151,7 +153,7 @@ def read_material(faces: Sequence[str | Path], dataset: str) -> list[Material]:
     Raises:
         InputError: there are such clips of fewer than two people.
     """
-    found = []
+    found, waiting = [], tempfile.TemporaryFile()  # noqa: SIM115
     for path in faces:
         with open_h5(path) as file:
             for group, frames in _moving(file):
@@ -160,8 +162,8 @@ def read_material(faces: Sequence[str | Path], dataset: str) -> list[Material]:
                     continue
                 places = np.linspace(0, len(frames) - 1, min(len(frames), LONGEST)).round().astype(int)
                 places = np.union1d(places, apex)
-                own = frames[places].astype(np.float16), int(np.searchsorted(places, apex[0]))
-                found.append(Material(str(group.attrs["subject"]), *own))
+                own = StoredArray.of(frames[places].astype(np.float16), waiting)
+                found.append(Material(str(group.attrs["subject"]), own, int(np.searchsorted(places, apex[0]))))
     people = sorted({clip.subject for clip in found})
     if len(people) < 2:
         raise InputError(
@@ -217,7 +219,7 @@ def material_digest(clips: Sequence[Material]) -> str:
     """Twelve hexadecimal digits of everything that the scorer learns from."""
     total = sha256()
     for clip in clips:
-        total.update(f"{clip.subject} {clip.frames.shape} {clip.apex} ".encode() + clip.frames.tobytes())
+        total.update(f"{clip.subject} {clip.frames.shape} {clip.apex} ".encode() + clip.frames[:].tobytes())
     return total.hexdigest()[:12]
 
 
@@ -226,7 +228,8 @@ def _fit(
 ) -> tuple[FrameScorer, dict[str, Any]]:
     """The scorer with the weights of its best epoch, and ``epoch, loss, accuracy`` of it."""
     model = FrameScorer()
-    judges = [_asked(clip) for clip in held]
+    waiting = tempfile.TemporaryFile()  # noqa: SIM115
+    judges = [_asked(clip, waiting) for clip in held]
     optimiser = torch.optim.Adam(model.parameters(), lr=TRAINING["learning_rate"], fused=True)
     best: dict[str, Any] = {"epoch": 0, "loss": float("inf"), "accuracy": 0.0}
     kept = copy.deepcopy(model.state_dict())
@@ -286,20 +289,22 @@ def _ranked(scores: Tensor, places: Tensor, apexes: Tensor) -> tuple[Tensor, Ten
     return functional.softplus(-steps).mean(), (steps > 0).float().mean()
 
 
-def _asked(clip: Material) -> tuple[Tensor, Tensor, Tensor]:
+def _asked(clip: Material, waiting: BinaryIO) -> tuple[StoredArray, Tensor, Tensor]:
     """Some frames of a validation clip, changed once like those that train, with their places and the apex."""
     places = np.unique(np.append(np.linspace(0, len(clip.frames) - 1, _JUDGED).round().astype(int), clip.apex))
     pictures = torch.from_numpy(clip.frames[np.append(0, places)].astype(np.float32))
-    return augmented(pictures[None]), torch.from_numpy(places)[None], torch.tensor([clip.apex])
+    stored = StoredArray.of(augmented(pictures[None]).numpy(), waiting)
+    return stored, torch.from_numpy(places)[None], torch.tensor([clip.apex])
 
 
 @torch.no_grad()
-def _judged(model: FrameScorer, clips: Sequence[tuple[Tensor, Tensor, Tensor]]) -> dict[str, float]:
+def _judged(model: FrameScorer, clips: Sequence[tuple[StoredArray, Tensor, Tensor]]) -> dict[str, float]:
     """``loss`` and ``accuracy`` on the clips of :func:`_asked`; each counts the same."""
     model.eval()
-    found = [
-        torch.stack(_ranked(model(pictures[:, 0], pictures[:, 1:]), places, apex)) for pictures, places, apex in clips
-    ]
+    found = []
+    for stored, places, apex in clips:
+        pictures = torch.from_numpy(stored[:])
+        found.append(torch.stack(_ranked(model(pictures[:, 0], pictures[:, 1:]), places, apex)))
     loss, accuracy = torch.stack(found).double().mean(dim=0).tolist()
     return {"loss": loss, "accuracy": accuracy}
 

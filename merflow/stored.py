@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -183,6 +183,48 @@ class Batches:
     def __str__(self) -> str:
         """What a checkpoint knows of them."""
         return f"{self._clips} {self._places.tolist()} {self._shape} {self._rows}"
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """An array that waits in an open file, beside others of other shapes; read anew each time that it is asked for.
+
+    Attributes:
+        file: the file, which lives as long as its arrays.
+        start: of the array's bytes.
+        shape, dtype: of the array.
+    """
+
+    file: BinaryIO
+    start: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @classmethod
+    def of(cls, array: np.ndarray, file: BinaryIO) -> "StoredArray":
+        """Write an array at the end of ``file``.
+
+        Raises:
+            InputError: there is no space for it.
+        """
+        start = file.seek(0, os.SEEK_END)
+        try:
+            file.write(np.ascontiguousarray(array).tobytes())
+            file.flush()
+        except OSError as error:
+            raise _full(error, f"at an array of {array.nbytes} bytes") from error
+        return cls(file, start, array.shape, array.dtype)
+
+    def __len__(self) -> int:
+        """Length of the first axis."""
+        return self.shape[0]
+
+    def __getitem__(self, places: np.ndarray | slice) -> np.ndarray:
+        """As of the array itself."""
+        found = np.empty(self.shape, self.dtype)
+        if found.nbytes:
+            os.preadv(self.file.fileno(), [memoryview(found).cast("B")], self.start)
+        return found[places]
 
 
 @dataclass(frozen=True)
