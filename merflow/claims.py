@@ -3,13 +3,17 @@
 A job that lives on after its driver goes on to write its files. The run that is started anew plans the same job; its
 process finds the claim taken, waits, and has nothing to do once the first has finished. The claim is a lock of the
 kernel on a file, so a job that was killed holds nothing.
+
+Snakemake removes the outputs of a job that its killed driver did not see end. A job whose driver is gone therefore
+keeps them once more, as further names of the same files beside the claim, and the one that comes after takes them.
 """
 
 import fcntl
 import os
+import shutil
 import socket
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -28,17 +32,22 @@ os.register_at_fork(after_in_child=_let_go)
 
 
 @contextmanager
-def claim(file: Path, made_of: str, outputs: Iterable[str | Path]) -> Iterator[bool]:
+def claim(
+    file: Path, made_of: str, outputs: Sequence[str | Path], orphaned: Callable[[], bool] = lambda: False
+) -> Iterator[bool]:
     """Hold the right to write ``outputs``, waiting for whoever has it.
 
-    Yields whether there is work: False where the process that was waited for has made the same outputs of the same
-    things. The file is there while a job is at work, and after one that was killed.
+    Yields whether there is work: False where the process that was waited for, or one whose driver was killed, has made
+    the same outputs of the same things. The file is there while a job is at work, after one that was killed, and after
+    one whose driver was.
 
     Args:
         file: the claim; one for each job.
         made_of: digest of everything that decides the outputs.
         outputs: what the job writes.
+        orphaned: whether the driver is gone, asked when the work is done.
     """
+    kept = file.with_suffix(".kept")
     while True:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -50,21 +59,64 @@ def claim(file: Path, made_of: str, outputs: Iterable[str | Path]) -> Iterator[b
         try:
             _lock(held)
             held.seek(0)
-            if held.read().decode().split() == [DONE, made_of] and all(os.path.exists(output) for output in outputs):
+            own = os.fstat(held.fileno()).st_nlink
+            if held.read().decode().split() == [DONE, made_of] and (
+                (own and _take_back(kept, outputs)) or all(os.path.exists(output) for output in outputs)
+            ):
+                if own:
+                    _forget(file, kept)
                 yield False
                 return
-            if os.fstat(held.fileno()).st_nlink:
+            if own:
+                shutil.rmtree(kept, ignore_errors=True)
                 _write(held, f"process {os.getpid()} on {socket.gethostname()}")
+                stays = False
                 try:
                     yield True
+                    stays = orphaned() and _keep(kept, outputs)
                     _write(held, f"{DONE} {made_of}")
                 finally:
-                    file.unlink(missing_ok=True)
+                    if not stays:
+                        _forget(file, kept)
                 return
             # Removed by the process that was waited for, which failed or made other things: claim anew.
         finally:
             _held.discard(held)
             held.close()
+
+
+def _keep(kept: Path, outputs: Sequence[str | Path]) -> bool:
+    """Give the outputs a second name each in the folder ``kept``; whether that could be done."""
+    try:
+        kept.mkdir()
+        for number, output in enumerate(outputs):
+            if os.path.isdir(output):
+                shutil.copytree(output, kept / str(number), copy_function=os.link)
+            else:
+                os.link(output, kept / str(number))
+    except OSError:  # A file system without second names: the work will be done again.
+        return False
+    return True
+
+
+def _take_back(kept: Path, outputs: Sequence[str | Path]) -> bool:
+    """Put what :func:`_keep` has kept where the outputs belong; whether that could be done."""
+    if not all((kept / str(number)).exists() for number in range(len(outputs))):
+        return False
+    try:
+        for number, output in enumerate(outputs):
+            if os.path.isdir(output):
+                shutil.rmtree(output)
+            Path(output).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(kept / str(number), output)
+    except OSError:
+        return False
+    return True
+
+
+def _forget(file: Path, kept: Path) -> None:
+    file.unlink(missing_ok=True)
+    shutil.rmtree(kept, ignore_errors=True)
 
 
 def _lock(held: BinaryIO) -> None:

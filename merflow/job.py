@@ -12,6 +12,7 @@ from typing import Any
 from merflow.claims import claim
 from merflow.errors import MerflowError, advice
 from merflow.files import digest, sweep
+from merflow.runs import FOLDER, watch_drivers
 
 THREADS = {
     # One thread a job: jobs run side by side, and results do not depend on the number of cores.
@@ -48,7 +49,8 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
         with _logged(snakemake) as log:
             yield log
         return
-    claimed = claim(Path(snakemake.log[0]).with_suffix(".claim"), _made_of(snakemake), snakemake.output)
+    file = Path(snakemake.log[0]).with_suffix(".claim")
+    claimed = claim(file, _made_of(snakemake), list(snakemake.output), watch_drivers(FOLDER))
     with claimed as work:
         if not work:
             print(f"merflow: {snakemake.rule} {_where(snakemake)}: done by a job of the killed run", file=sys.stderr)

@@ -97,7 +97,7 @@ def record_run(folder: Path, typed_in: str) -> Callable[[str], None]:
     file = folder.resolve() / f"{run.host}-{run.process}-{time.time_ns()}.json"
     record = open(file, "x", encoding="utf-8")  # noqa: SIM115
     try:
-        fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(record, fcntl.LOCK_EX)  # Whoever looks whether it is held holds it for a moment.
     except OSError:  # A file system without locks: no record is better than one that seems to be of a killed run.
         record.close()
         file.unlink(missing_ok=True)
@@ -117,6 +117,12 @@ def record_run(folder: Path, typed_in: str) -> Callable[[str], None]:
 
     atexit.register(remove)
     return add
+
+
+def watch_drivers(folder: Path) -> Callable[[], bool]:
+    """A function that tells whether the runs that are at work now, with records in ``folder``, are all at an end."""
+    began = {file for _, file in runs(folder)[0]}
+    return lambda: bool(began) and not began & {file for _, file in runs(folder)[0]}
 
 
 def forget_killed(folder: Path, typed_in: str) -> None:

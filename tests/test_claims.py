@@ -1,6 +1,7 @@
 """Claims: one writer for the outputs of a job, whoever is killed and whenever."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -127,6 +128,35 @@ def test_a_job_that_fails_leaves_no_claim_and_no_word_of_being_done(tmp_path):
     assert not log.with_suffix(".claim").exists()
     with claim(log.with_suffix(".claim"), "x", []) as work:
         assert work
+
+
+def test_what_a_job_without_its_driver_has_made_is_taken_where_the_outputs_were_removed(tmp_path):
+    """Snakemake removes what its killed driver did not see end, files and folders, before the job runs again."""
+    claimed, out, folder = tmp_path / "logs" / "job.claim", tmp_path / "out.csv", tmp_path / "frames"
+
+    def work(made_of, gone=True):
+        with claim(claimed, made_of, [out, folder], lambda: gone) as wanted:
+            if wanted:
+                out.write_text(f"of {made_of}")
+                (folder / "a").mkdir(parents=True, exist_ok=True)
+                (folder / "a" / "1.png").write_text(f"of {made_of}")
+            return wanted
+
+    def removed():
+        out.unlink()
+        shutil.rmtree(folder)
+
+    assert work("same")
+    made = out.stat().st_ino, out.stat().st_mtime_ns
+    removed()
+    assert not work("same", gone=False)
+    assert (out.stat().st_ino, out.stat().st_mtime_ns) == made and (folder / "a" / "1.png").read_text() == "of same"
+    assert list(claimed.parent.iterdir()) == []
+    removed()
+    assert work("same") and work("same", gone=False) is False, "still there: nothing to do either"
+    assert work("same") and (removed() or work("other", gone=False)), "of other things it is not taken"
+    assert out.read_text() == "of other" and list(claimed.parent.iterdir()) == []
+    assert work("same") and (removed() or shutil.rmtree(claimed.with_suffix(".kept")) or work("same", gone=False))
 
 
 FORKS = """

@@ -12,7 +12,7 @@ from snakemake.common import NOTHING_TO_BE_DONE_MSG
 
 from conftest import REPO
 from merflow import resume
-from merflow.runs import BEFORE_LOCK, Run, Watcher, explain_lock, how_to_resume, record_run, runs
+from merflow.runs import BEFORE_LOCK, Run, Watcher, explain_lock, how_to_resume, record_run, runs, watch_drivers
 
 RUN = """
 import sys, time
@@ -72,6 +72,19 @@ def test_a_run_that_goes_on_takes_the_record_of_the_killed_one_away(tmp_path, st
         kill(start())
     kill(start("other"))
     assert [run.arguments for run, _ in runs(tmp_path / "runs")[1]] == [["--cores", "2"], ["--cores", "2", "other"]]
+
+
+def test_a_job_tells_whether_its_driver_is_gone(tmp_path, start):
+    """Another run may be at work by then; where no run had a record when the job began, nothing can be told."""
+    folder = tmp_path / "runs"
+    never = watch_drivers(folder)
+    driver = start()
+    gone = watch_drivers(folder)
+    assert not gone() and not never()
+    kill(driver)
+    assert gone() and not never()
+    start()
+    assert gone() and not watch_drivers(folder)()
 
 
 def test_the_number_of_a_killed_process_may_come_again(tmp_path, monkeypatch, start):
