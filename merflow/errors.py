@@ -39,6 +39,8 @@ def advice(error: BaseException) -> str | None:
         return f"no space left on the disk of the results{file}: free some and run again; what was done is kept"
     if number in (errno.EROFS, errno.EACCES, errno.EPERM):
         return f"{error.strerror}{file}: mend the rights of that place and run again; what was done is kept"
+    if number in (errno.EIO, errno.ESTALE, errno.ETIMEDOUT):
+        return f"{error.strerror}{file}: the disk or its network fails; see to it and run again; what was done is kept"
     if number == errno.ENOMEM or isinstance(error, MemoryError) or any(word in text for word in _NO_MEMORY):
         return (
             f"not enough memory ({(text.splitlines() or ['no more was given'])[0][:200]}): run fewer jobs at once, "

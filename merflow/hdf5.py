@@ -1,5 +1,6 @@
 """HDF5 files that a job before this one made: a damaged one is a message that names it, not a traceback of h5py."""
 
+import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from merflow.errors import InputError
 
 _READING = re.compile(r"(Unable to|Can't) (?!.*\b(writ|creat|flush|extend|truncat))", re.DOTALL)
 """How h5py begins what it says of a file that it cannot read."""
+_NOT_THE_FILE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE}
+"""Faults of the machine, which say nothing of what is in the file."""
 
 
 @contextmanager
@@ -45,6 +48,10 @@ def opened(path: str | Path) -> h5py.File:
     except PermissionError:
         raise
     except OSError as error:
+        if error.errno in _NOT_THE_FILE:
+            raise
+        if "unable to lock file" in str(error):
+            raise InputError(f"{path} is open for writing in another program; close it there and run again") from error
         raise damaged(path, error) from error
 
 

@@ -30,6 +30,8 @@ def read_picture(file: str | Path, flags: int, what: str = "frame") -> np.ndarra
 
     Raises:
         ClipError: the file is missing, empty, too large, or no picture that can be decoded.
+        OSError: the disk or its rights do not give it, which is no fault of the clip.
+        MemoryError: there is too little memory for it.
     """
     import cv2
 
@@ -37,7 +39,7 @@ def read_picture(file: str | Path, flags: int, what: str = "frame") -> np.ndarra
         if (size := Path(file).stat().st_size) > MOST_BYTES:
             raise ClipError(f"{what} {file} has {size / 1e6:.0f} MB; a picture has at most {MOST_BYTES / 1e6:.0f} MB")
         data = np.fromfile(file, np.uint8)
-    except OSError as error:
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise ClipError(f"{what} {file} cannot be read: {error.strerror}") from error
     if not data.size:
         raise ClipError(f"{what} {file} is empty (0 bytes)")
@@ -49,6 +51,8 @@ def read_picture(file: str | Path, flags: int, what: str = "frame") -> np.ndarra
     except cv2.error:  # OpenCV asserts where it might return None.
         image = None
     if image is None:
+        if told is not None:
+            np.empty((*told, 4), np.uint16)  # For want of memory OpenCV says no more than of a damaged file.
         raise ClipError(f"{what} {file} is not an image that can be decoded")
     return image
 

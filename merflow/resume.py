@@ -1,6 +1,7 @@
 """`python -m merflow.resume [FOLDER]`: go on with the run that was killed in this folder, with the same command.
 
-With `--gone` it also goes on with one of another machine, which is known to be at work no more.
+With `--gone` it also goes on with one of another machine, which is known to be at work no more; jobs on SLURM are
+waited for all the same, where SLURM answers.
 """
 
 import os
@@ -17,14 +18,19 @@ ASK_EVERY_S = 5.0
 """Seconds between two questions to squeue."""
 
 
-def _ended_on_slurm(numbers: Sequence[str]) -> bool:
-    """Wait until the jobs that killed runs have sent have ended: what they make counts, and nothing is made twice."""
+def _ended_on_slurm(numbers: Sequence[str], gone: bool) -> bool:
+    """Wait until the jobs that killed runs have sent have ended: what they make counts, and nothing is made twice.
+
+    Whether they have; where SLURM does not answer, ``gone`` says that they have.
+    """
     told: list[str] = []
     while True:
         try:
             question = ["squeue", "--noheader", "--me", "--format", "%F"]  # Of a job array its own number.
             queue = subprocess.run(question, capture_output=True, text=True, check=True).stdout.split()
         except (OSError, subprocess.CalledProcessError) as error:
+            if gone:
+                return True
             why = (getattr(error, "stderr", "") or str(error)).strip()[:200]
             print(
                 f"merflow: SLURM does not say which jobs of killed runs are still at work ({why}). Try again where "
@@ -61,7 +67,9 @@ def main(arguments: list[str]) -> int:
         print(f"merflow: no killed run in {folder.resolve()}; type the command of your run.", file=sys.stderr)
         return 1
     run = killed[-1][0]
-    if run.host != socket.gethostname() and not gone:
+    strange = [one for one, _ in killed if one.host != socket.gethostname()]
+    if strange and not gone:
+        run = strange[-1]
         print(
             f"{elsewhere(run)} Type this on {run.host}; or here, if that is gone: make resume GONE=1 (--gone).",
             file=sys.stderr,
@@ -71,7 +79,7 @@ def main(arguments: list[str]) -> int:
         print(f"merflow: {run.folder}, where `{run.command}` was typed, is gone.", file=sys.stderr)
         return 1
     sent = [number for one, _ in killed for number in one.slurm]  # A later run may have been killed before it sent any.
-    if sent and not gone and not _ended_on_slurm(sent):
+    if sent and not _ended_on_slurm(sent, gone):
         return 1
     print(f"merflow: going on with `{run.command}`, begun {run.began}", flush=True)
     program = [sys.executable, "-m", "snakemake"]

@@ -125,11 +125,18 @@ def watch_drivers(folder: Path) -> Callable[[], bool]:
     return lambda: bool(began) and not began & {file for _, file in runs(folder)[0]}
 
 
-def forget_killed(folder: Path, typed_in: str) -> None:
-    """Remove the records of killed runs of this process's command: it goes on with them."""
+def forget_killed(folder: Path, typed_in: str) -> list[str]:
+    """Remove the records of killed runs, as this process has the lock now; of another machine's only its own command's.
+
+    Returns:
+        Numbers of the jobs that they have sent to SLURM.
+    """
+    sent: list[str] = []
     for old, file in runs(folder)[1]:
-        if (old.arguments, old.folder) == (sys.argv[1:], typed_in):
+        if old.host == socket.gethostname() or (old.arguments, old.folder) == (sys.argv[1:], typed_in):
             file.unlink(missing_ok=True)
+            sent += old.slurm
+    return sent
 
 
 def explain_lock(folder: Path, resume: str) -> str:
@@ -143,14 +150,15 @@ def explain_lock(folder: Path, resume: str) -> str:
             f"{run.process} on {run.host}. Wait for it, or stop it with Ctrl-C (kill -INT {run.process}); what is "
             "finished is kept."
         )
-    kept = "Everything that it finished is kept, and a training goes on from its last checkpoint."
+    kept = "Everything that it finished is kept, and a training that has a checkpoint goes on from it."
     if not killed:
         return (
             f"merflow: a run was killed and left its lock on these files. {kept} To go on, type\n\n"
             "    snakemake --unlock\n\nand then the command of your run."
         )
-    run = killed[-1][0]
-    if run.host != own[1]:
+    strange = [run for run, _ in killed if run.host != own[1]]
+    run = strange[-1] if strange else killed[-1][0]
+    if strange:
         forced = "make resume GONE=1" if resume == "make resume" else f"{resume} --gone"
         return f"{elsewhere(run)} To go on, type on {run.host}\n\n    {resume}\n\nor here, if that is gone: {forced}\n"
     return (
@@ -199,7 +207,9 @@ class Watcher(logging.Filter):
         elif self._add and (sent := SUBMITTED.search(str(record.msg))):
             self._add(sent[1])
         elif _in_hand(record) and self._real():
-            forget_killed(FOLDER, self._typed_in)
+            for number in forget_killed(FOLDER, self._typed_in):
+                if self._add:  # They may still be in the queue, if this run is killed too.
+                    self._add(number)
         elif "Directory cannot be locked" in str(record.msg) and self._real():
             record.msg, record.args = explain_lock(FOLDER, self._resume), ()
         return True

@@ -25,6 +25,7 @@ from merflow.frames import grey_frames
 from merflow.hdf5 import open_h5
 from merflow.job import job
 from merflow.losses import make_loss
+from merflow.pictures import read_picture
 from merflow.score import score_file
 from merflow.scorer import SIDE, Material, _fit
 from merflow.sources import steady
@@ -126,6 +127,7 @@ from types import SimpleNamespace
 import cv2, numpy as np, torch
 from merflow.job import job
 from merflow.losses import make_loss
+from merflow.pictures import read_picture
 from merflow.score import score_file
 from merflow.scorer import SIDE, Material, _fit
 resource.setrlimit(resource.RLIMIT_AS, (6_000_000_000, 6_000_000_000))
@@ -139,7 +141,7 @@ with job(SimpleNamespace(rule="r", log=[], wildcards={}, input=[], output=[], pa
 
 
 def test_a_fault_of_merflow_keeps_its_traceback():
-    assert advice(ValueError("no")) is None and advice(OSError(errno.EIO, "Input/output error")) is None
+    assert advice(ValueError("no")) is None and advice(OSError(errno.EBADF, "Bad file descriptor")) is None
     assert advice(RuntimeError("shapes cannot be multiplied")) is None
 
 
@@ -193,6 +195,57 @@ def test_a_table_cut_short_is_named_wherever_it_ends_but_between_rows(tmp_path):
         ):
             merge([file], tmp_path / "all.csv")
         assert not (tmp_path / "all.csv").exists()
+
+
+def test_a_table_with_a_block_of_zeros_is_damaged(tmp_path):
+    """What a disk leaves of a file that it was writing when its power went."""
+    file = tmp_path / "predictions.csv"
+    file.write_bytes(b"clip,truth\nc1,a\nc2,a" + bytes(50) + b"\n")
+    with pytest.raises(InputError, match=r"predictions\.csv is damaged .*zero bytes"):
+        read_table(file, [])
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE, errno.EMFILE])
+def test_a_frame_that_the_disk_does_not_give_is_no_fault_of_the_clip(tmp_path, monkeypatch, number):
+    """The clip would stay out of the study for good, as its files do not change when the disk is back."""
+    frame = tmp_path / "1.png"
+    cv2.imwrite(str(frame), np.zeros((30, 40), np.uint8))
+
+    def broken(*_):
+        raise OSError(number, os.strerror(number), str(frame))
+
+    assert read_picture(frame, cv2.IMREAD_GRAYSCALE).shape == (30, 40)
+    monkeypatch.setattr("merflow.pictures.np.fromfile", broken)
+    with pytest.raises(OSError, match=os.strerror(number)) as found:
+        read_picture(frame, cv2.IMREAD_GRAYSCALE)
+    assert number == errno.EMFILE or str(frame) in advice(found.value)
+
+
+def test_a_frame_for_which_there_is_no_memory_is_no_fault_of_the_clip(tmp_path):
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((8000, 8000, 3), np.uint8))
+    code = (
+        "import resource, sys; from merflow.pictures import read_picture; import cv2\n"
+        "now = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (now + 60_000_000,) * 2)\n"
+        "try: read_picture(sys.argv[1], cv2.IMREAD_COLOR)\n"
+        "except MemoryError: print('memory')"
+    )
+    found = subprocess.run([sys.executable, "-c", code, tmp_path / "1.png"], capture_output=True, text=True, cwd=REPO)
+    assert found.stdout == "memory\n", found.stderr
+
+
+def test_a_file_that_another_program_writes_is_not_called_damaged(tmp_path):
+    """Nobody shall delete it."""
+    with h5py.File(tmp_path / "cache.h5", "w") as file:
+        file["x"] = np.ones(3)
+    code = f"import h5py, sys; f = h5py.File({str(tmp_path / 'cache.h5')!r}, 'a'); print('open', flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, text=True) as other:
+        assert other.stdout.readline() == "open\n"
+        with pytest.raises(InputError, match="open for writing in another program"), open_h5(tmp_path / "cache.h5"):
+            pass
+        other.communicate("\n")
+    with open_h5(tmp_path / "cache.h5") as file:
+        assert file["x"][0] == 1
 
 
 @pytest.mark.parametrize("rows", ["c1,a,extra\n", "c1,a\nc2,a,extra\n"])

@@ -1,10 +1,12 @@
 """Records of runs: which are at work, which were killed, and what a lock means."""
 
+import json
 import logging
 import os
 import socket
 import subprocess
 import sys
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
@@ -19,8 +21,9 @@ import sys, time
 from pathlib import Path
 from merflow.runs import forget_killed, record_run
 sys.argv = ["snakemake", "--cores", "2", *sys.argv[2:]] if len(sys.argv) > 2 else ["snakemake", "--cores", "2"]
-record_run(Path(FOLDER), TYPED)
-forget_killed(Path(FOLDER), TYPED)
+add = record_run(Path(FOLDER), TYPED)
+for number in forget_killed(Path(FOLDER), TYPED):
+    add(number)
 print("at work", flush=True)
 sys.stdin.readline()
 """
@@ -67,11 +70,18 @@ def test_a_run_at_work_is_told_from_a_killed_one(tmp_path, start):
     assert first.returncode == 0 and not runs(folder)[0], "a run that ends by itself takes its record away"
 
 
-def test_a_run_that_goes_on_takes_the_record_of_the_killed_one_away(tmp_path, start):
-    for _ in range(2):
-        kill(start())
+def test_a_run_that_has_the_lock_takes_the_records_of_killed_ones_away(tmp_path, start):
+    """Whatever their commands: they are not what was killed last. One of another machine may be at work there."""
+    for arguments in ((), (), ("other",)):
+        kill(start(*arguments))
+    ((run, file),) = runs(tmp_path / "runs")[1]
+    assert run.arguments == ["--cores", "2", "other"]
+    file.write_text(file.read_text().replace(socket.gethostname(), "node7") + "5\n")
+    kill(start())
+    assert [run.host for run, _ in runs(tmp_path / "runs")[1]] == ["node7", socket.gethostname()]
     kill(start("other"))
-    assert [run.arguments for run, _ in runs(tmp_path / "runs")[1]] == [["--cores", "2"], ["--cores", "2", "other"]]
+    ((run, _),) = runs(tmp_path / "runs")[1]
+    assert run.host != "node7" and run.slurm == ("5",), "what it has sent is not forgotten"
 
 
 def test_a_job_tells_whether_its_driver_is_gone(tmp_path, start):
@@ -231,10 +241,11 @@ def squeue(folder, monkeypatch, text):
 
 
 @pytest.mark.parametrize("again", [False, True])
-def test_jobs_that_a_killed_run_has_left_on_slurm_are_waited_for(tmp_path, monkeypatch, sent, capfd, again, start):
-    """9 and 10 are in the queue, then 10, then none of them; 7 is somebody else's. ``again``: killed once more."""
+def test_jobs_that_a_killed_run_has_left_on_slurm_are_waited_for(tmp_path, monkeypatch, sent, capfd, again):
+    """9 and 10 are in the queue, then 10, then none of them; 7 is somebody else's. ``again``: killed while planning."""
     if again:
-        kill(start())
+        about = asdict(Run(["--cores", "2"], str(tmp_path), "9999-01-01", 7, socket.gethostname()))
+        (tmp_path / "runs" / "again.json").write_text(json.dumps({k: v for k, v in about.items() if k != "slurm"}))
     squeue(tmp_path, monkeypatch, f"cd {tmp_path}; echo x >>asked; echo 7; tail -n +$(wc -l <asked) left")
     (tmp_path / "left").write_text("9\n10\n")
     resume.main([str(tmp_path)])
@@ -253,6 +264,13 @@ def test_nothing_is_sent_where_slurm_does_not_say_what_is_at_work(tmp_path, monk
     assert ("no controller" if text else "No such file") in capfd.readouterr().err
     resume.main([str(tmp_path), "--gone"])
     assert len(sent) == 2
+
+
+def test_jobs_on_slurm_outlive_a_machine_that_is_gone(tmp_path, monkeypatch, sent, capfd):
+    squeue(tmp_path, monkeypatch, f"cd {tmp_path}; cat left; rm -f left")
+    (tmp_path / "left").write_text("9\n")
+    resume.main([str(tmp_path), "--gone"])
+    assert "are waited for: 9 (" in capfd.readouterr().out and len(sent) == 2
 
 
 def test_a_file_system_without_locks_has_no_records(tmp_path, monkeypatch):
@@ -299,5 +317,12 @@ def test_a_run_of_another_machine_is_resumed_only_where_it_is_known_to_be_gone(t
     )
     assert resume.main([str(tmp_path)]) == 1 and not typed
     assert "Type this on node7" in capsys.readouterr().err
+    typed.clear()
+    about = asdict(Run(["--cores", "2"], str(tmp_path), "9999-01-01", 7, socket.gethostname()))
+    later = tmp_path / "runs" / "later.json"  # Killed here before it had the lock: the other run may still have it.
+    later.write_text(json.dumps({k: v for k, v in about.items() if k != "slurm"}))
+    assert resume.main([str(tmp_path)]) == 1 and not typed
+    assert "Type this on node7" in capsys.readouterr().err
+    later.unlink()
     resume.main(["--gone", str(tmp_path)])
     assert len(typed) == 1

@@ -153,6 +153,29 @@ def test_killed_at_twenty_moments_it_ends_as_if_left_alone(tmp_path, footage):
     assert waited and went_on, "the kills did not meet jobs at work"
 
 
+def test_what_ended_after_its_driver_was_killed_is_not_done_again(tmp_path, footage):
+    """Snakemake did not see it end, and removes its outputs before it plans it again."""
+    folder = copy_repository(tmp_path)
+    (folder / "overlay.yaml").write_text(yaml.safe_dump(settings(footage)))
+    with open(folder / "log", "w") as log:
+        run = begin(
+            folder, log, sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "overlay.yaml", "--", "all"
+        )
+        while not list((folder / "results").rglob("*.claim")):
+            assert run.poll() is None
+            time.sleep(0.02)
+        kill(run, folder, whole=False)
+        while processes(folder):
+            time.sleep(0.1)
+    left = [claim.with_suffix(".log").read_text() for claim in (folder / "results").rglob("*.claim")]
+    assert left and all(text.rstrip().endswith("done") for text in left), "the jobs did not outlive their driver"
+    done = subprocess.run([sys.executable, "-m", "merflow.resume"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stderr.count("done by a job of the killed run") == len(left)
+    assert not [file for end in ("*.claim", "*.kept") for file in (folder / "results").rglob(end)]
+    assert (folder / "results/mine/report.html").is_file()
+
+
 def test_the_lock_of_a_killed_run_is_met_by_the_one_command_to_type(tmp_path, footage):
     folder = copy_repository(tmp_path)
     config = settings(footage)
