@@ -292,7 +292,7 @@ def test_a_budget_is_kept_and_every_subject_has_a_clip_before_one_has_two(study,
     assert f"{some[1]['shown']} of 39 processed clips are shown, of every one of the 8 subjects" in words
 
 
-def test_subjects_of_flow_images_have_sheets_too(study, tmp_path):
+def test_subjects_of_flow_images_have_sheets_too(study, tmp_path, monkeypatch):
     cache = tmp_path / "cache.h5"
     with h5py.File(cache, "w") as file:
         text = h5py.string_dtype()
@@ -304,10 +304,15 @@ def test_subjects_of_flow_images_have_sheets_too(study, tmp_path):
     own = {name: dict(study[name]) for name in ("faces", "keyframes", "flows")}
     for name in own:
         own[name]["people-macro"] = []
-    (macro, micro) = sheets.contact_sheets(study | own | {"flow_images": {"people-macro": cache}})
+    own["flow_images"] = {"people-macro": cache}
+    (macro, micro) = sheets.contact_sheets(study | own)
     assert [(person["subject"], len(person["clips"])) for person in macro["subjects"]] == [("one", 2), ("two", 1)]
     assert [frame["title"] for frame in macro["subjects"][0]["clips"][0]["frames"]] == ["u", "v", "strain"]
     assert macro["unit"] and not micro["unit"]
+    for slow in ("forests", "training_curves"):
+        monkeypatch.setattr(contents, slow, lambda *_: [])
+    page = written(study | own, tmp_path)
+    assert "Flow images as they were given (a share of the largest)" in page.of_section["pictures"]
 
 
 def test_an_apex_that_is_no_key_frame_is_told(study, tmp_path):
