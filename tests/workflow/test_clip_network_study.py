@@ -83,7 +83,7 @@ def test_a_setting_of_the_networks_reruns_them_alone(study):
     folder, _, config = study
     assert planned(folder, config) == set()
     jobs = planned(folder, config | {"network": SHORT | {"batch": 4}})
-    assert {job.split()[0] for job in jobs} == {"Train", "Gather", "Evaluate", "Compare", "Audit", "Write"}
+    assert {job.split()[0] for job in jobs} == {"Train", "Gather", "Evaluate", "Calibrate", "Compare", "Audit", "Write"}
     assert not any("majority" in job for job in jobs)
 
 
