@@ -15,6 +15,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from errno import ESTALE
 from pathlib import Path
 from typing import BinaryIO
 
@@ -58,9 +59,8 @@ def claim(
         _held.add(held)
         try:
             _lock(held)
-            held.seek(0)
-            own = os.fstat(held.fileno()).st_nlink
-            if held.read().decode().split() == [DONE, made_of] and (
+            own, said = _state(held)
+            if said == [DONE, made_of] and (
                 (own and _take_back(kept, outputs)) or all(os.path.exists(output) for output in outputs)
             ):
                 if own:
@@ -83,6 +83,17 @@ def claim(
         finally:
             _held.discard(held)
             held.close()
+
+
+def _state(held: BinaryIO) -> tuple[int, list[str]]:
+    """How many names the locked file has, 0 if it was removed, and its words."""
+    try:
+        held.seek(0)
+        return os.fstat(held.fileno()).st_nlink, held.read().decode().split()
+    except OSError as error:
+        if error.errno == ESTALE:  # NFS: removed on another machine.
+            return 0, []
+        raise
 
 
 def _keep(kept: Path, outputs: Sequence[str | Path]) -> bool:
@@ -120,15 +131,13 @@ def _forget(file: Path, kept: Path) -> None:
 
 
 def _lock(held: BinaryIO) -> None:
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        held.seek(0)
-        owner = held.read().decode().strip() or "another process"
-        print(f"merflow: waiting for {owner}, which is at the same job ({held.name})", file=sys.stderr, flush=True)
-        fcntl.flock(held, fcntl.LOCK_EX)
-    except OSError:  # A file system without locks: Snakemake's own lock is all there is.
-        pass
+    with suppress(OSError):  # A file system without locks: Snakemake's own lock is all there is.
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = " ".join(_state(held)[1]) or "another process"
+            print(f"merflow: waiting for {owner}, which is at the same job ({held.name})", file=sys.stderr, flush=True)
+            fcntl.flock(held, fcntl.LOCK_EX)
 
 
 def _write(held: BinaryIO, text: str) -> None:

@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from errno import EINVAL, ENOTSUP
 from glob import escape
 from hashlib import sha256
 from pathlib import Path
@@ -24,12 +25,41 @@ def whole(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = _temporary(path)
     try:
         yield temporary
+        _on_disk(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch(path: str | Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``path`` that is gone afterwards; :func:`sweep` of ``path`` takes what a kill left.
+
+    It has the name that :func:`whole` would give, so ``path`` itself is written after the block.
+    """
+    folder = _temporary(Path(path))
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+
+
+def _on_disk(file: Path) -> None:
+    """Wait until the content is on the disk: a server or a quota may refuse it as late as that, and power may fail."""
+    with open(file, "rb") as written:
+        try:
+            os.fsync(written.fileno())
+        except OSError as error:
+            if error.errno not in (EINVAL, ENOTSUP):  # Some file systems have nothing to wait for.
+                raise
 
 
 def sweep(path: str | Path) -> None:

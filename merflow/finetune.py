@@ -367,7 +367,7 @@ def lesson(samples: Samples, fold: Fold, seed: tuple[int, ...]) -> Lesson:
     def rows(places: np.ndarray) -> np.ndarray | Some:
         return Some(samples.rows, places) if isinstance(samples.rows, Stored) else samples.rows[places]
 
-    return Lesson(rows(fold.train), labels, rows(fold.validation), held_labels, seed)
+    return Lesson(rows(fold.train), labels, rows(fold.validation), held_labels, seed, fold.name)
 
 
 def folds_of(samples: Samples, settings: Mapping[str, Any], seed: int) -> list[Fold]:

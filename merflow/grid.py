@@ -5,7 +5,6 @@ of them as a result would be to choose on test data.
 """
 
 import logging
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from merflow.evaluate import evaluate, merge
-from merflow.files import digest
+from merflow.files import digest, scratch
 from merflow.finetune import Task, answer
 from merflow.pretrain import outcome
 from merflow.tables import GRID, METRICS, PREDICTIONS, read_table, write_table
@@ -36,7 +35,7 @@ def run_table(cells: Sequence[Mapping[str, Any]], output: Path, predictions: Pat
         paper: table of the published numbers, such as ``tsdgcn-mmew-focal``.
     """
     rows: dict[int, list[dict[str, Any]]] = {}
-    with tempfile.TemporaryDirectory(dir=_folder(predictions)) as folder:
+    with scratch(output) as folder:
         answers = [Path(folder, f"{number}.csv") for number in range(len(cells))]
         groups = _alike(cells)
         tasks = [
@@ -71,11 +70,6 @@ def _alike(cells: Sequence[Mapping[str, Any]]) -> list[list[int]]:
         settings = {key: value for key, value in cell["settings"].items() if key not in ("loss", "experiment")}
         groups.setdefault(digest(sorted(settings.items()), sorted(cell["features"].items())), []).append(number)
     return list(groups.values())
-
-
-def _folder(file: Path) -> Path:
-    Path(file).parent.mkdir(parents=True, exist_ok=True)
-    return Path(file).parent
 
 
 def _figures(

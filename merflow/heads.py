@@ -136,6 +136,7 @@ class Lesson(NamedTuple):
         held_rows: the same of the clips that choose the epoch; may be empty.
         held_labels: their classes.
         seed: seed of weights, batches and dropout.
+        fold: its name, for messages.
     """
 
     rows: np.ndarray | Some
@@ -143,6 +144,7 @@ class Lesson(NamedTuple):
     held_rows: np.ndarray | Some
     held_labels: np.ndarray
     seed: tuple[int, ...]
+    fold: str = ""
 
     @property
     def stays(self) -> bool:
@@ -509,6 +511,7 @@ class _March:
         """``owner`` is the lesson of each head. The lessons have equal sizes, and equally many steps in an epoch."""
         self.schedule, self.hidden, self.dropout = Schedule.of(settings), settings["hidden"], settings["dropout"]
         self.frames, self.loss, self.owner = [pupil.frame for pupil in pupils], loss, torch.tensor(owner)
+        self.folds = [f"fold {pupil.lesson.fold}: " if pupil.lesson.fold else "" for pupil in pupils]
         self.lone, batch, held = len(pupils) == 1, pupils[0].frame.batch, pupils[0].frame.held
         self.lengths = [len(pupil.lesson.labels) * pupil.lesson.rows.shape[1] for pupil in pupils]
         self.taught, self.held = _Stacked.of(pupils, max(self.lengths), False), _Stacked.of(pupils, held, True)
@@ -662,19 +665,19 @@ class _March:
         return functional.pad(still.T, (0, last - first - len(still)))[None]
 
     def _note(self, epoch: int, split: str, losses: Tensor, right: Tensor) -> None:
-        for name, loss, accuracy in zip(self.names, losses.tolist(), right.tolist(), strict=True):
+        for place, (name, loss, accuracy) in enumerate(zip(self.names, losses.tolist(), right.tolist(), strict=True)):
             if split == "train" and not math.isfinite(loss):
-                raise ConfigError(f"training diverged in epoch {epoch} (loss {loss}); choose a smaller learning_rate")
+                told = f"diverged in epoch {epoch} (loss {loss}); choose a smaller learning_rate"
+                raise ConfigError(f"{self.folds[self.owner[place]]}training {told}")
             self.curves[name].append({"epoch": epoch, "split": split, "loss": loss, "accuracy": accuracy})
 
     def _leave(self, finished: Tensor) -> None:
         """Heads that have finished leave with their best weights."""
         if not finished.any():
             return
-        if not self.best[finished].all():
-            raise ConfigError(
-                "training diverged: no loss of the validation clips was a number; choose a smaller learning_rate"
-            )
+        if (lost := finished & (self.best == 0)).any():
+            told = "diverged: no loss of the validation clips was a number; choose a smaller learning_rate"
+            raise ConfigError(f"{self.folds[self.owner[lost.nonzero()[0, 0]]]}training {told}")
         for place in finished.nonzero()[:, 0].tolist():
             head, name = copy.deepcopy(self.starts[self.owner[place]]), self.names[place]
             head[0].weight[:, self.frames[self.owner[place]].spoken] = self.kept[0][place]

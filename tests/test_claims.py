@@ -1,5 +1,6 @@
 """Claims: one writer for the outputs of a job, whoever is killed and whenever."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -128,6 +129,23 @@ def test_a_job_that_fails_leaves_no_claim_and_no_word_of_being_done(tmp_path):
     assert not log.with_suffix(".claim").exists()
     with claim(log.with_suffix(".claim"), "x", []) as work:
         assert work
+
+
+def test_a_claim_that_was_removed_on_another_machine_is_claimed_anew(tmp_path, monkeypatch):
+    """NFS says ESTALE of an open file that is gone; here it is one with a name, so the second look must be new."""
+    looks, fstat = [], os.fstat
+
+    def look(number):
+        looks.append(os.readlink(f"/proc/self/fd/{number}"))
+        if len(looks) == 1:
+            os.unlink(looks[0])
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return fstat(number)
+
+    monkeypatch.setattr("merflow.claims.os.fstat", look)
+    with claim(tmp_path / "job.claim", "same", [tmp_path / "out"]) as work:
+        assert work and (tmp_path / "job.claim").read_text().startswith(f"process {os.getpid()} on ")
+    assert looks == [str(tmp_path / "job.claim")] * 2 and not (tmp_path / "job.claim").exists()
 
 
 def test_what_a_job_without_its_driver_has_made_is_taken_where_the_outputs_were_removed(tmp_path):

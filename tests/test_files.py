@@ -1,10 +1,12 @@
+import errno
+import os
 from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from merflow.files import digest, key, sweep, whole
+from merflow.files import digest, key, scratch, sweep, whole
 
 
 @given(st.text(min_size=1, max_size=12).filter(lambda s: not any(0xD800 <= ord(c) < 0xE000 for c in s)))
@@ -50,6 +52,37 @@ def test_what_killed_processes_left_is_swept_and_nothing_of_files_with_longer_na
         temporary.write_text("at work")
         sweep(tmp_path / "S1.h5")
     assert [file.name for file in tmp_path.iterdir()] == ["S1.1.h5"]
+
+
+def test_what_the_disk_refuses_late_is_no_file(tmp_path, monkeypatch):
+    """A server or a quota may take what is written and refuse it only when it must be on the disk."""
+    target, late = tmp_path / "file.txt", errno.EDQUOT
+    target.write_text("old")
+
+    def refuse(number):
+        assert target.read_text() == "old" and os.fstat(number).st_size == 3
+        raise OSError(late, os.strerror(late))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="quota"), whole(target) as temporary:
+        temporary.write_text("new")
+    assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
+    late = errno.EINVAL  # A file system that cannot be asked.
+    with whole(target) as temporary:
+        temporary.write_text("new")
+    assert target.read_text() == "new"
+
+
+def test_a_folder_to_work_in_is_gone_afterwards_and_swept_after_a_kill(tmp_path):
+    target = tmp_path / "tables" / "table.csv"
+    with pytest.raises(RuntimeError), scratch(target) as folder:
+        (folder / "part.csv").touch()
+        raise RuntimeError
+    assert not list(target.parent.iterdir())
+    with scratch(target) as folder:
+        (folder / "part.csv").touch()
+        sweep(target)  # As the job that comes after a killed one does.
+        assert not folder.exists()
 
 
 def test_digest_tells_texts_apart():

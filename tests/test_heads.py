@@ -230,17 +230,19 @@ def test_heads_that_do_not_fit_together_are_refused_when_they_are_loaded(tmp_pat
 
 
 def test_a_training_that_diverges_is_named():
-    lesson = make_lesson(5)
+    lesson, good = make_lesson(5)._replace(fold="sub07"), make_lesson(6)._replace(fold="sub01")
     lesson.rows[3, 0, 1] = np.inf
-    with np.errstate(invalid="ignore"), pytest.raises(ConfigError, match="diverged in epoch 1 .*smaller learning_rate"):
-        train_heads([lesson], BRANCH, CLASSES, LOSSES[:1], SETTINGS)
+    told = "^fold sub07: training diverged in epoch 1 .*smaller learning_rate"
+    with np.errstate(invalid="ignore"), pytest.raises(ConfigError, match=told):
+        train_heads([good, lesson], BRANCH, CLASSES, LOSSES[:2], SETTINGS)
 
 
 def test_validation_clips_without_a_loss_are_named():
-    lesson = make_lesson(5)
+    lesson, good = make_lesson(5)._replace(fold="sub07"), make_lesson(6)._replace(fold="sub01")
     lesson.held_rows[:] = np.nan
-    with pytest.raises(ConfigError, match="diverged: no loss of the validation clips .*smaller learning_rate"):
-        train_heads([lesson], BRANCH, CLASSES, LOSSES[:1], SETTINGS)
+    told = "^fold sub07: training diverged: no loss of the validation clips .*smaller learning_rate"
+    with pytest.raises(ConfigError, match=told):
+        train_heads([good, lesson], BRANCH, CLASSES, LOSSES[:2], SETTINGS)
 
 
 def test_standardised_by_the_training_rows_of_each_branch():
