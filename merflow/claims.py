@@ -131,13 +131,18 @@ def _forget(file: Path, kept: Path) -> None:
 
 
 def _lock(held: BinaryIO) -> None:
-    with suppress(OSError):  # A file system without locks: Snakemake's own lock is all there is.
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = " ".join(_state(held)[1]) or "another process"
+        print(f"merflow: waiting for {owner}, which is at the same job ({held.name})", file=sys.stderr, flush=True)
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = " ".join(_state(held)[1]) or "another process"
-            print(f"merflow: waiting for {owner}, which is at the same job ({held.name})", file=sys.stderr, flush=True)
             fcntl.flock(held, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno != ESTALE:  # Removed while it was waited for, which :func:`_state` finds.
+                raise
+    except OSError:  # A file system without locks: Snakemake's own lock is all there is.
+        pass
 
 
 def _write(held: BinaryIO, text: str) -> None:

@@ -1,6 +1,7 @@
 """Claims: one writer for the outputs of a job, whoever is killed and whenever."""
 
 import errno
+import fcntl
 import os
 import shutil
 import subprocess
@@ -146,6 +147,16 @@ def test_a_claim_that_was_removed_on_another_machine_is_claimed_anew(tmp_path, m
     with claim(tmp_path / "job.claim", "same", [tmp_path / "out"]) as work:
         assert work and (tmp_path / "job.claim").read_text().startswith(f"process {os.getpid()} on ")
     assert looks == [str(tmp_path / "job.claim")] * 2 and not (tmp_path / "job.claim").exists()
+
+
+def test_a_wait_for_the_lock_that_fails_is_an_error_and_no_leave_to_write(tmp_path, monkeypatch):
+    def refuse(file, how):
+        raise BlockingIOError if how & fcntl.LOCK_NB else OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("merflow.claims.fcntl.flock", refuse)
+    with pytest.raises(OSError, match="[Ll]ock"), claim(tmp_path / "job.claim", "same", [tmp_path / "out"]):
+        (tmp_path / "out").write_text("beside another one")
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_a_job_without_its_driver_has_made_is_taken_where_the_outputs_were_removed(tmp_path):
