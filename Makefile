@@ -6,11 +6,11 @@ BIN := .venv/bin
 .PHONY: run resume test test-all lint docs clean
 run: .venv/installed
 	@$(BIN)/snakemake --cores $(CORES) --quiet host reason --no-hooks
-	@$(BIN)/python -m merflow.headline
+	@$(BIN)/python -m merflow.runtime.summary
 
 # Go on with a run that was killed, whatever command began it; with GONE=1 with one of a machine that is gone.
 resume: .venv/installed
-	@$(BIN)/python -m merflow.resume $(if $(GONE),--gone)
+	@$(BIN)/python -m merflow.runtime.resume $(if $(GONE),--gone)
 
 test: .venv/installed lint
 	$(BIN)/pytest -q -n $(CORES) --dist loadfile --no-loadscope-reorder
@@ -26,7 +26,7 @@ docs: .venv/installed
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 
 .venv/installed: requirements.txt

@@ -25,7 +25,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
-from merflow.job import THREADS  # noqa: E402
+from merflow.runtime.script_context import THREADS  # noqa: E402
 
 os.environ.update(THREADS)
 
@@ -35,10 +35,10 @@ import numpy as np  # noqa: E402
 import yaml  # noqa: E402
 from networks import DATABASES, picture  # noqa: E402
 
-from merflow.baselines import SYSTEMS  # noqa: E402
-from merflow.baselines import run as run_floor  # noqa: E402
-from merflow.finetune import finetune  # noqa: E402
-from merflow.splits import make_splits  # noqa: E402
+from merflow.protocols.splits import make_splits  # noqa: E402
+from merflow.systems.linear import SYSTEMS  # noqa: E402
+from merflow.systems.linear import run as run_floor  # noqa: E402
+from merflow.systems.tsdgcn.finetune import finetune  # noqa: E402
 
 CLASSES = ["negative", "positive", "surprise"]
 WIDTH, GRAPHS, SIZE = 512, 2, 128

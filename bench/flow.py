@@ -7,7 +7,8 @@ All methods get the same pairs of uint8 crops and give a flow in pixels:
 
 - `opencv_defaults`: `DualTVL1OpticalFlow` as it comes, on the frames as they are;
 - `skimage`: scikit-image's `optical_flow_tvl1` as it comes (float32), on the frames as they are;
-- `opencv`, `numba`, `torch`: ours, `merflow.flow.tvl1` with the study's defaults. Their time counts everything from the
+- `opencv`, `numba`, `torch`: ours, `merflow.preprocessing.flow.tvl1` with the study's defaults. Their time counts
+everything from the
   uint8 frames on: the local contrast normalisation of both frames, the coarse DIS start, the solver,
   the smoothing of the field. (In a clip the onset is normalised once for all its pairs; here it is not.)
 
@@ -55,11 +56,11 @@ TARGETS = {
 
 def pairs(size: int, people: int) -> list[dict]:
     """Clip by clip, onset and apex by condition, uint8 [size, size], and the true flow, float32 [2, size, size]."""
-    from merflow.demo import render
-    from merflow.demo.draw import eye_midpoint
-    from merflow.demo.plan import complete, plan_subject, subject_names
-    from merflow.demo.truth import crop_flow, true_flow
-    from merflow.faces import crop_transform, warp
+    from merflow.datasets.synthetic import render
+    from merflow.datasets.synthetic.draw import eye_midpoint
+    from merflow.datasets.synthetic.plan import complete, plan_subject, subject_names
+    from merflow.datasets.synthetic.truth import crop_flow, true_flow
+    from merflow.preprocessing.faces import crop_transform, warp
 
     shading = render._SHADING
     settings = {"root": "", "kind": "micro", "subjects": people, "clips_per_emotion": 1, "emotions": list(EMOTIONS)}
@@ -100,7 +101,7 @@ def methods() -> dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
     """Every method, from two crops to the flow [2, H, W]."""
     from skimage.registration import optical_flow_tvl1
 
-    from merflow.flow import tvl1
+    from merflow.preprocessing.flow import tvl1
 
     def defaults(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         return np.moveaxis(cv2.optflow.DualTVL1OpticalFlow_create().calc(first, second, None), 2, 0)
@@ -114,7 +115,7 @@ def methods() -> dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
 
 def measure(size: int, people: int) -> dict[str, float]:
     """Milliseconds and errors of every method at one size."""
-    from merflow.flow import face_weights
+    from merflow.preprocessing.flow import face_weights
 
     made, found = pairs(size, people), methods()
     face = face_weights(size) > 0
@@ -149,7 +150,7 @@ def cuda(sizes: list[int], count: int = 60) -> dict[str, float]:
     """Wall milliseconds per pair of a batch of ``count`` on the GPU; nothing without one."""
     import torch
 
-    from merflow.flow import clip_flow
+    from merflow.preprocessing.flow import clip_flow
 
     if not torch.cuda.is_available():
         return {}
@@ -171,7 +172,7 @@ def cuda(sizes: list[int], count: int = 60) -> dict[str, float]:
 
 def work(begin: float, seconds: float) -> dict[str, float]:
     """One worker of the scaling: pairs per second from ``begin`` on (`time.time`), and CPU milliseconds per pair."""
-    from merflow.flow import tvl1
+    from merflow.preprocessing.flow import tvl1
 
     first, second = pairs(231, 1)[0]["hard"]
     tvl1(first, second, {"backend": "numba"})

@@ -70,9 +70,9 @@ def run(folder: Path, *arguments: str) -> tuple[str, float, float, float]:
 
 def pretend_finished(folder: Path) -> int:
     """Make every output of the study, empty but for what a plan reads, and have Snakemake take note of it; how many."""
-    from merflow.config import load_config
-    from merflow.sources import footage, stat_digest
-    from merflow.study import Study
+    from merflow.footage.fingerprints import footage, stat_digest
+    from merflow.study.config import load_config
+    from merflow.study.study import Study
 
     overlay = yaml.safe_load((folder / "study.yaml").read_text())
     study = Study(load_config(REPO / "config.yaml", overlay=overlay))
@@ -139,9 +139,9 @@ def write_subject(folder: Path, rows: list[dict[str, str]], frames: int = 13) ->
     import h5py
     import numpy as np
 
-    from merflow.files import key
-    from merflow.tables import KEYFRAMES as COLUMNS
-    from merflow.tables import write_table
+    from merflow.storage.files import key
+    from merflow.storage.tables import KEYFRAMES as COLUMNS
+    from merflow.storage.tables import write_table
 
     name = rows[0]["subject"].split("/")[1]
     rng = np.random.default_rng(int(name[1:]))  # The audit finds copies.
@@ -175,7 +175,7 @@ def prepare(folder: Path, clips: int) -> None:
 
 def settings(system: str) -> dict[str, Any]:
     """Settings of a network, one epoch."""
-    from merflow.models.registry import NETWORKS, own_settings, plan
+    from merflow.systems.registry import NETWORKS, own_settings, plan
 
     own = own_settings(system, {"epochs": 1, "patience": 1, "validation": 0.2, "weight_decay": 0.0, "refit": False})
     own |= {"prior_epochs": 1} if "prior_epochs" in own else {}
@@ -200,52 +200,52 @@ def stages(folder: Path, clips: int) -> dict[str, Callable[[], Any]]:
     }  # fmt: skip
 
     def select() -> None:
-        from merflow.keyframes import select_subject
+        from merflow.preprocessing.keyframes import select_subject
 
         select_subject(folder / f"{names[0]}.faces.h5", folder / "again.csv")
 
     def flow() -> None:
-        from merflow.flow import subject_flow
+        from merflow.preprocessing.flow import subject_flow
 
         subject_flow(folder / f"{names[0]}.faces.h5", folder / f"{names[0]}.csv", folder / "again.h5")
 
     def cached() -> None:
-        from merflow.cache import build_cache
+        from merflow.preprocessing.cache import build_cache
 
         files = [[folder / f"{name}{end}" for name in names] for end in (".faces.h5", ".csv", ".flow.h5")]
         about = {"dataset": "d", "preparation": "default", "settings": preparation, "classes": EMOTIONS, "code": ""}
         build_cache(rows, *files, cache=cache, quality=out["q.csv"], **about)
 
     def graphs() -> None:
-        from merflow.graph import build_graph
+        from merflow.systems.tsdgcn.graph import build_graph
 
         build_graph(64, 8, 2).save(graph)
 
     def pretrained() -> None:
-        from merflow.pretrain import pretrain
+        from merflow.systems.tsdgcn.pretrain import pretrain
 
         pretrain(cache, graph, out["w.safetensors"], out["c.csv"], pretraining, 0)
 
     def features() -> None:
-        from merflow.features import extract
+        from merflow.systems.tsdgcn.features import extract
 
         extract(cache, out["w.safetensors"], graph, out["f.h5"], {"signal": "magnitude"})
 
     def split() -> None:
-        from merflow.splits import make_splits
+        from merflow.protocols.splits import make_splits
 
         own = {"protocol": "loso", "classes": EMOTIONS, "datasets": ["d"], "validation": 0.2}
         make_splits([cache], out["s.csv"], own, 0)
 
     def heads() -> None:
-        from merflow.finetune import finetune
+        from merflow.systems.tsdgcn.finetune import finetune
 
         own = {"experiment": "x", "branches": ["spatial", "temporal"], "fusion": "stack", "head": head}
         own |= {"loss": {"name": "focal", "alpha": 1.0, "gamma": 1.0}, "protocol": "subject-kfold", "folds": 5}
         finetune({0: [[out["f.h5"]]]}, *tables.values(), own)
 
     def in_fold() -> None:
-        from merflow.in_fold import train_fold
+        from merflow.systems.tsdgcn.fold_training import train_fold
 
         own = {"experiment": "x", "branches": ["spatial", "temporal"], "fusion": "stack", "head": head}
         own |= {"loss": {"name": "focal", "alpha": 1.0, "gamma": 1.0}, "protocol": "loso", "transfer": "end-to-end"}
@@ -255,7 +255,7 @@ def stages(folder: Path, clips: int) -> dict[str, Callable[[], Any]]:
 
     def network(system: str) -> Callable[[], None]:
         def work() -> None:
-            from merflow.clip_networks import train_fold
+            from merflow.systems.clip_networks import train_fold
 
             train_fold([cache], **tables, settings=settings(system), seed=0, fold=rows[0]["subject"])
 
@@ -263,7 +263,7 @@ def stages(folder: Path, clips: int) -> dict[str, Callable[[], Any]]:
 
     def floor(system: str) -> Callable[[], None]:
         def work() -> None:
-            from merflow.baselines import run
+            from merflow.systems.linear import run
 
             own = {"experiment": "x", "protocol": "subject-kfold", "folds": 5, "classes": EMOTIONS}
             run([cache], system, out["p.csv"], out["a.csv"], own)
@@ -271,7 +271,7 @@ def stages(folder: Path, clips: int) -> dict[str, Callable[[], Any]]:
         return work
 
     def evaluated() -> None:
-        from merflow.evaluate import evaluate
+        from merflow.evaluation.evaluate import evaluate
 
         evaluate(out["p.csv"], folder / "m.csv", {"experiment": "x", "protocol": "loso", "classes": EMOTIONS})
 
@@ -288,10 +288,10 @@ def write_answers(folder: Path, rows: list[dict[str, str]], splits: Path) -> Non
     """Tables and heads of two systems, ``x`` and ``y``, as trainings leave them; answers are drawn."""
     import numpy as np
 
-    from merflow.evaluate import evaluate, merge
-    from merflow.heads import SavedHead, save_heads
-    from merflow.splits import read_splits
-    from merflow.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, write_in_parts, write_table
+    from merflow.evaluation.evaluate import evaluate, merge
+    from merflow.protocols.splits import read_splits
+    from merflow.storage.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, write_in_parts, write_table
+    from merflow.systems.tsdgcn.heads import SavedHead, save_heads
 
     label = {row["clip"]: row["label"] for row in rows}
     tables = {"predictions": PREDICTIONS, "validation": PREDICTIONS, "accuracy_train": ACCURACY_TRAIN, "curves": CURVES}
@@ -348,7 +348,7 @@ def later_stages(
         write_answers(study, rows, splits)
 
     def ensemble() -> None:
-        from merflow.ensemble import gather_ensemble
+        from merflow.inference.ensemble import gather_ensemble
 
         reads = {"kind": "signals", "side": 64, "branches": ["spatial", "temporal"], "fusion": "stack"}
         own = {"experiment": "x", "classes": EMOTIONS, "reads": reads, "networks": {}}
@@ -356,19 +356,19 @@ def later_stages(
         gather_ensemble(own, study / "x/validation.csv", heads, [cache], study / "x/ensemble.json", folder)
 
     def calibrated() -> None:
-        from merflow.calibration import calibrate
+        from merflow.evaluation.calibration import calibrate
 
         given = ([study / name / f"{kind}.csv" for name in ("x", "y")] for kind in ("predictions", "validation"))
         names = {"calibration": "calibration", "reliability_table": "reliability", "coverage_table": "coverage"}
         calibrate(dict.fromkeys("xy", EMOTIONS), *given, **{kind: table[name] for kind, name in names.items()})
 
     def compared() -> None:
-        from merflow.differences import compare
+        from merflow.evaluation.significance import compare
 
         compare(table["predictions"], table["differences"], dict.fromkeys("xy", EMOTIONS))
 
     def audited() -> None:
-        from merflow.audit import audit
+        from merflow.evaluation.leakage import audit
 
         entry = {"splits": {0: splits}, "caches": {"d": cache}, "macro": "", "same_people": [], "excluded": False}
         entry |= {"scorer": "", "scorer_people": [], "divides": False, "fitted": ["train"], "scored": True}
@@ -376,8 +376,8 @@ def later_stages(
         audit(plan, table["predictions"], table["accuracy_train"], table["audit"])
 
     def reported() -> None:
-        from merflow.report import write_report
-        from merflow.tables import CLASSES, CLIPS, write_table
+        from merflow.report.page import write_report
+        from merflow.storage.tables import CLASSES, CLIPS, write_table
 
         named = [row | {"kind": "micro", "onset": 0, "apex": 6, "offset": 12, "fps": 200} for row in rows]
         write_table(named, study / "clips.csv", CLIPS)

@@ -59,7 +59,7 @@ def level_adjacencies(graph):
     """Adjacency matrices of the layers' inputs, in the network's node order."""
     import numpy as np
 
-    from merflow.graph import COARSENINGS, _tree_orders, coarsen
+    from merflow.systems.tsdgcn.graph import COARSENINGS, _tree_orders, coarsen
 
     levels, parents = coarsen(graph.adjacency, sum(COARSENINGS))
     orders = _tree_orders(parents)
@@ -71,7 +71,7 @@ def padded_nodes(graph):
     """Per layer the real node at each place of the padded graph, -1 at a fake one; as in the reference code."""
     import numpy as np
 
-    from merflow.graph import COARSENINGS
+    from merflow.systems.tsdgcn.graph import COARSENINGS
 
     nodes = [np.arange(graph.sizes[-1])]
     for pool, times in zip(reversed(graph.pools), reversed(COARSENINGS), strict=True):
@@ -91,7 +91,7 @@ def make(name: str, graph, batch: int):
     from torch import nn
     from torch.nn import functional
 
-    from merflow.models.sgcn import ORDERS, SGCN, WIDTHS
+    from merflow.systems.tsdgcn.sgcn import ORDERS, SGCN, WIDTHS
 
     torch.manual_seed(0)
     ours = SGCN(graph, CLASSES, dropout=0)
@@ -241,7 +241,7 @@ def setting(side: int, batch: int):
     """Graph, images and classes."""
     import torch
 
-    from merflow.graph import build_graph
+    from merflow.systems.tsdgcn.graph import build_graph
 
     torch.set_num_threads(1)
     torch.manual_seed(1)
@@ -333,7 +333,7 @@ def memory(name: str, side: int, batch: int) -> dict[str, float]:
 
 def graphs() -> dict[str, float]:
     """CPU seconds of building a graph with all its levels, the median over five seeds."""
-    from merflow.graph import build_graph
+    from merflow.systems.tsdgcn.graph import build_graph
 
     found = {}
     for side in (64, 128):
@@ -352,8 +352,8 @@ def dense_flops(side: int) -> tuple[int, int]:
     The backward pass has two products for each one of the forward pass, but for the first layer, whose inputs have no
     gradient.
     """
-    from merflow.graph import build_graph
-    from merflow.models.sgcn import HIDDEN, ORDERS, WIDTHS
+    from merflow.systems.tsdgcn.graph import build_graph
+    from merflow.systems.tsdgcn.sgcn import HIDDEN, ORDERS, WIDTHS
 
     sizes = build_graph(side, 8, 2).sizes
     layers = [

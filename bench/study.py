@@ -4,8 +4,8 @@
 
 Three ways to the same tables, pre-trained weights given, one thread, in one run:
 
-- ours: features are extracted once per network; heads train side by side (merflow.heads);
-- one by one: the same features; every head by itself, in a plain training loop (merflow.training.fit);
+- ours: features are extracted once per network; heads train side by side (merflow.systems.tsdgcn.heads);
+- one by one: the same features; every head by itself, in a plain training loop (merflow.learning.fit.fit);
 - naive: features are extracted anew, and one head trained, for every cell, fold and repeat.
 
 The second and the third are measured on a few cells of every table and a few folds, and multiplied. They profit from
@@ -31,7 +31,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from merflow.job import THREADS  # noqa: E402
+from merflow.runtime.script_context import THREADS  # noqa: E402
 
 os.environ.update(THREADS)
 
@@ -39,14 +39,14 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import yaml  # noqa: E402
 
-from merflow.config import load_config  # noqa: E402
-from merflow.features import extract  # noqa: E402
-from merflow.finetune import folds_of, lesson, load_samples  # noqa: E402
-from merflow.grid import run_table  # noqa: E402
-from merflow.heads import Head, Standard, TrainedHead  # noqa: E402
-from merflow.losses import make_loss  # noqa: E402
-from merflow.study import Study  # noqa: E402
-from merflow.training import Rows, Schedule, fit, repeatable  # noqa: E402
+from merflow.learning.fit import Rows, Schedule, fit, repeatable  # noqa: E402
+from merflow.learning.losses import make_loss  # noqa: E402
+from merflow.study.config import load_config  # noqa: E402
+from merflow.study.study import Study  # noqa: E402
+from merflow.systems.tsdgcn.features import extract  # noqa: E402
+from merflow.systems.tsdgcn.finetune import folds_of, lesson, load_samples  # noqa: E402
+from merflow.systems.tsdgcn.heads import Head, Standard, TrainedHead  # noqa: E402
+from merflow.systems.tsdgcn.variant_tables import run_table  # noqa: E402
 
 TABLES = {"IV": "focal", "V": "focal", "VI": "graphs", "VII": "ablation"}
 SAMPLED = {"IV": (6, 18), "V": (6, 18), "VI": (2, 5, 9, 16), "VII": (0, 1, 4, 5)}

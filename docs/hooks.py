@@ -12,8 +12,8 @@ import yaml
 REPO = Path(__file__).parents[1]
 sys.path.insert(0, str(REPO))
 
-from merflow.config import SCHEMA  # noqa: E402
-from merflow.models.registry import NETWORKS  # noqa: E402
+from merflow.study.config import SCHEMA  # noqa: E402
+from merflow.systems.registry import NETWORKS  # noqa: E402
 
 PAGE, MARK = "configuration.md", "<!-- every key -->"
 FILE = "../config.yaml"

@@ -11,7 +11,7 @@ from typing import Any
 from merflow.datasets.entries import Entry, Rules
 from merflow.datasets.folders import no_such_part, parents_of, subfolders, subject_number
 from merflow.datasets.index import Index
-from merflow.datasets.layouts import (
+from merflow.datasets.layouts import (  # fmt: skip
     COLUMNS,
     chosen_variant,
     finish,
@@ -19,7 +19,7 @@ from merflow.datasets.layouts import (
     root_of,
     unlisted,
     workbook_rows,
-)  # fmt: skip
+)
 
 TREE = "CASME2-RAW/sub01/EP02_01f/img46.jpg"
 PERSON = r"s(ub)?[_ -]?\d+"

@@ -12,7 +12,7 @@ from merflow.datasets.entries import Entry, Rules
 from merflow.datasets.folders import named, no_such_part, parents_of, subfolders
 from merflow.datasets.index import NOTED, Index, Problem
 from merflow.datasets.layouts import ends, finish, images_root
-from merflow.frames import image_paths
+from merflow.footage.frames import image_paths
 
 TREE = "cohn-kanade-images/S005/001/S005_001_00000011.png and Emotion/S005/001/S005_001_00000011_emotion.txt"
 CODES = ("neutral", "anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise")

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 from unicodedata import category
 
-from merflow.clips import Clip
 from merflow.datasets.corrections import FIELDS, Correction
 from merflow.datasets.folders import subject_number
 from merflow.datasets.index import CORRECTED, LEFT_OUT, NOTED, RENUMBERED, SPOTTED, ClassCount, Index, Problem
 from merflow.datasets.labels import LABEL, VOCABULARY, ClassSet, plain_name
 from merflow.errors import ConfigError, InputError
-from merflow.frames import FrameList, is_video
+from merflow.footage.clip import Clip
+from merflow.footage.frames import FrameList, is_video
 
 GAP = "missing between"
 MOST_GAPS = 20
@@ -44,7 +44,7 @@ class Entry:
         row: its row, as a spreadsheet counts.
         numbers: ``onset, apex, offset`` as text; None where the layout has no such annotation.
         source: all that the dataset says of the clip, by column name (without ``source_``).
-        align: see :class:`merflow.clips.Clip`.
+        align: see :class:`merflow.footage.clip.Clip`.
         fps: frames per second as text.
         found: problems that the layout itself saw, as (field, text); the clip is left out.
         notes: what it noticed besides, as (field, text).

@@ -17,7 +17,7 @@ from merflow.datasets.index import NOTED, Index, Problem
 from merflow.datasets.labels import CLASS_SETS
 from merflow.datasets.layouts import finish, root_of
 from merflow.datasets.manifest import read_table_of_clips
-from merflow.frames import IMAGES
+from merflow.footage.frames import IMAGES
 
 REQUIRED = ["dataset", "subject", "clip", "label", "image"]
 DATABASES = {"casme2": "casme2", "casmeii": "casme2", "samm": "samm", "smic": "smic-hs", "smichs": "smic-hs"}

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
-from merflow.clips import Clip
-from merflow.tables import CLASSES, CLIPS, PROBLEMS, write_table
+from merflow.footage.clip import Clip
+from merflow.storage.tables import CLASSES, CLIPS, PROBLEMS, write_table
 
 LEFT_OUT = "left out"
 SPOTTED = "apex spotted"

@@ -11,7 +11,7 @@ from merflow.datasets.index import NOTED, Index, Problem
 from merflow.datasets.labels import class_set
 from merflow.datasets.workbook import Row, find_workbook, read_workbook
 from merflow.errors import InputError
-from merflow.frames import own_numbers
+from merflow.footage.frames import own_numbers
 
 COLUMNS = {
     "subject": ("Subject", "Subject ID", "Participant"),

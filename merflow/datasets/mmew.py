@@ -13,14 +13,8 @@ from merflow.datasets.entries import Entry, Rules
 from merflow.datasets.folders import clip_folders, named, no_such_part, subfolders
 from merflow.datasets.index import Index, Problem
 from merflow.datasets.labels import plain_word
-from merflow.datasets.layouts import (
-    COLUMNS,
-    finish,
-    images_root,
-    unlisted,
-    workbook_rows,
-)  # fmt: skip
-from merflow.frames import image_paths
+from merflow.datasets.layouts import COLUMNS, finish, images_root, unlisted, workbook_rows  # fmt: skip
+from merflow.footage.frames import image_paths
 
 CODES = {1: "happiness", 2: "surprise", 3: "disgust", 4: "others", 5: "fear", 6: "sadness", 7: "anger"}
 """Second part of a file name, S01-EE-NNN."""

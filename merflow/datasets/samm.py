@@ -10,7 +10,7 @@ from typing import Any
 from merflow.datasets.entries import Entry, Rules
 from merflow.datasets.folders import no_such_part, parents_of, subfolders, subject_number
 from merflow.datasets.index import Index
-from merflow.datasets.layouts import (
+from merflow.datasets.layouts import (  # fmt: skip
     COLUMNS,
     chosen_variant,
     finish,
@@ -18,7 +18,7 @@ from merflow.datasets.layouts import (
     root_of,
     unlisted,
     workbook_rows,
-)  # fmt: skip
+)
 
 OPTIONAL = {"objective": ("Objective Classes", "Objective Class")}
 """Older workbooks lack it; only a class set that reads it needs it."""

@@ -11,7 +11,7 @@ from merflow.datasets.entries import Entry, Rules
 from merflow.datasets.folders import clip_folders, no_such_part, parents_of, subfolders, subject_number
 from merflow.datasets.index import Index
 from merflow.datasets.layouts import chosen_variant, ends, finish, images_root, root_of
-from merflow.frames import image_paths
+from merflow.footage.frames import image_paths
 
 TREE = "HS/s1/micro/negative/s1_ne_01/image090823.jpg"
 CODES = {"ne": "negative", "po": "positive", "sur": "surprise", "su": "surprise"}

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from merflow.report.drawings import as_number
 from merflow.report.figures import FIRST, INK, LETTER, MUTED, RULE, SECOND, STYLE, drawing, short
 from merflow.report.shared import SHARE_NAMES, SHARES, as_csv, plain_axes, shown
-from merflow.tables import CALIBRATION, COVERAGE, RELIABILITY, read_table
+from merflow.storage.tables import CALIBRATION, COVERAGE, RELIABILITY, read_table
 
 TABLES = ("calibration", "reliability", "coverage")
 UNCERTAIN_BELOW = 0.5

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from merflow.audit import CHECKS
-from merflow.comparison import STAGES as RATES
-from merflow.comparison import entries, ledger
-from merflow.demo import strangers
+from merflow.datasets.synthetic import scorer_people as strangers
 from merflow.errors import InputError
-from merflow.files import key
-from merflow.metrics import OVERALL, fold_mean_f1, paired_difference, spread, subject_counts
+from merflow.evaluation.leakage import CHECKS
+from merflow.evaluation.metrics import OVERALL, fold_mean_f1, paired_difference, spread, subject_counts
+from merflow.evaluation.published import STAGES as RATES
+from merflow.evaluation.published import entries, ledger
 from merflow.report import figures
 from merflow.report.drawings import as_number, draw_in_page
-from merflow.tables import (
+from merflow.storage.files import key
+from merflow.storage.tables import (
     ACCURACY_TRAIN,
     AUDIT,
     CLASSES,

@@ -16,10 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from merflow.comparison import STAGES
-from merflow.files import whole
+from merflow.evaluation.published import STAGES
 from merflow.report.figures import FIRST, INK, LETTER, MUTED, RULE, SECOND, STYLE, drawing, standalone
-from merflow.tables import COMPARISON, FLOW_STATISTICS, read_table
+from merflow.storage.files import whole
+from merflow.storage.tables import COMPARISON, FLOW_STATISTICS, read_table
 
 WIDTH = 5.6
 """Width of a drawing in inches."""
@@ -34,7 +34,7 @@ def draw_file(table: Path, output: Path, settings: Mapping[str, Any]) -> None:
     """Draw a table into an SVG file that needs nothing else.
 
     Args:
-        table: CSV of :mod:`merflow.figure_tables`.
+        table: CSV of :mod:`merflow.evaluation.figure_tables`.
         output: SVG, written whole or not at all.
         settings: ``kind, title``, ``synthetic`` (whether demo data take part), ``published``.
     """

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from merflow.flow import flow_image
+from merflow.preprocessing.flow import flow_image
 
 # Okabe and Ito's colours, told apart with every kind of colour vision, under names that the page gives values to for
 # light and dark. Matplotlib wants real colours: these stand for the names until the drawing is done.

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from merflow.comparison import differs
-from merflow.metrics import OVERALL
-from merflow.variants import published
+from merflow.evaluation.metrics import OVERALL
+from merflow.evaluation.published import differs
+from merflow.protocols.variants import published
 
 COMPOSITE = "MEGC2019 composite"
 THREE = frozenset({"negative", "positive", "surprise"})
@@ -30,7 +30,7 @@ def beside(main: Mapping[str, Any], study: Mapping[str, Any]) -> dict[str, Any] 
 
     Args:
         main: an experiment as of :func:`merflow.report.contents.results`.
-        study: as of :func:`merflow.report.write_report`.
+        study: as of :func:`merflow.report.page.write_report`.
 
     Returns:
         ``data`` (their name in print), ``metrics`` (that were printed), ``rows`` (as printed: ``system, values``

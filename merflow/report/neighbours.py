@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from merflow.errors import InputError
-from merflow.graph import Graph, chosen_neighbours
-from merflow.hdf5 import open_h5
+from merflow.preprocessing.resize import area_resize
 from merflow.report.figures import FIRST, INK, MUTED, SECOND, STYLE, drawing
 from merflow.report.shared import as_csv
-from merflow.resize import area_resize
+from merflow.storage.hdf5 import open_h5
+from merflow.systems.tsdgcn.graph import Graph, chosen_neighbours
 
 PLACES = {"inner brow": (-0.3, -0.3), "tip of the nose": (0.0, 0.66), "corner of the mouth": (0.36, 1.1)}
 """Nodes that are shown: right of and below the point between the eyes, in inter-ocular distances."""
@@ -66,8 +66,8 @@ def graphs_on_a_face(study: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _face(study: Mapping[str, Any]) -> dict[str, Any] | None:
     """The first onset that was aligned, of a dataset that is recognised if there is one.
 
-    ``image`` uint8 [S, S], ``geometry`` (where the eyes are, as ``FACE_CROP`` of :mod:`merflow.faces`), ``dataset,
-    subject, clip``.
+    ``image`` uint8 [S, S], ``geometry`` (where the eyes are, as ``FACE_CROP`` of :mod:`merflow.preprocessing.faces`),
+    ``dataset, subject, clip``.
     """
     entries = study.get("graphs", {}).values()
     micro = {name for entry in entries for name in entry.get("datasets", [])}

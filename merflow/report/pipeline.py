@@ -22,7 +22,7 @@ def pipeline(study: Mapping[str, Any]) -> dict[str, Any] | None:
     """The rules of a study and their drawing; None where they are not given.
 
     Args:
-        study: ``dag``: rows ``rule, jobs, needs`` of :func:`merflow.dag.stages`; may be missing.
+        study: ``dag``: rows ``rule, jobs, needs`` of :func:`merflow.study.dag.stages`; may be missing.
 
     Returns:
         ``jobs`` (of all rules), ``rules`` (rows ``rule, name, jobs, needs``) and ``drawing`` (``svg, csv, name, title,

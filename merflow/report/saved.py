@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from merflow.files import key
 from merflow.report.figures import FONTS
+from merflow.storage.files import key
 
 LETTER = 5.6
 """Width of a letter of a title in points, on the safe side."""

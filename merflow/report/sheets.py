@@ -10,12 +10,12 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 
-from merflow.files import key
-from merflow.flow import flow_image
-from merflow.hdf5 import open_h5
+from merflow.preprocessing.flow import flow_image
 from merflow.report import figures
 from merflow.report.contents import is_synthetic, sheet_id
-from merflow.tables import CLIPS, KEYFRAMES, read_table
+from merflow.storage.files import key
+from merflow.storage.hdf5 import open_h5
+from merflow.storage.tables import CLIPS, KEYFRAMES, read_table
 
 BUDGET = 10_000_000
 """Bytes of all pictures of the contact sheets together, as the page holds them."""
@@ -31,7 +31,7 @@ def contact_sheets(study: Mapping[str, Any], budget: int = BUDGET) -> list[dict[
     through the list have one, and the others a sheet without.
 
     Args:
-        study: ``clips, faces, keyframes, flows, flow_images`` as in :func:`merflow.report.write_report`.
+        study: ``clips, faces, keyframes, flows, flow_images`` as in :func:`merflow.report.page.write_report`.
         budget: bytes of all pictures.
 
     Returns:

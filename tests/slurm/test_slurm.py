@@ -159,7 +159,7 @@ def test_a_fault_in_the_middle_loses_nothing_that_was_done(study, slurm, fault):
         if fault is lose_driver:
             run.wait()
             assert of_folds()[0]["state"] == "RUNNING", "the job lives on"
-            run = command(slurm, folder, sys.executable, "-m", "merflow.resume")
+            run = command(slurm, folder, sys.executable, "-m", "merflow.runtime.resume")
         said = finish(run, folder)
     finally:
         run.kill()

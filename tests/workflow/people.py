@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
-from merflow.demo.plan import plan_clips
-from merflow.demo.render import make_subject
+from merflow.datasets.synthetic.plan import plan_clips
+from merflow.datasets.synthetic.render import make_subject
 
 EMOTIONS = ["happiness", "surprise", "disgust"]
 SMALL = {

@@ -8,7 +8,7 @@ import people
 import pytest
 
 from conftest import copy_repository, planned, snakemake
-from merflow.demo import strangers
+from merflow.datasets.synthetic import scorer_people as strangers
 
 PREPARATIONS = {"default": {"keyframes": {"count": 3}}, "learned": {"keyframes": "adaptive"}}
 

@@ -21,7 +21,7 @@ def add(folder, name="two"):
     """Add the page's model to a copy of the repository; under another ``name`` it is another model."""
     model, entry = (block.replace("two", name) for block in blocks())
     (folder / model.split("\n", 1)[0].removeprefix("# ")).write_text(model)
-    registry = folder / "merflow/models/registry.py"
+    registry = folder / "merflow/systems/registry.py"
     text = registry.read_text()
     assert text.count("NETWORKS = {\n") == 1
     registry.write_text(text.replace("NETWORKS = {\n", "NETWORKS = {\n" + entry))

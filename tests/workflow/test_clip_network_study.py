@@ -13,9 +13,9 @@ import yaml
 from test_distributed import MEGC, takes
 
 from conftest import REPO, copy_repository, planned, snakemake
-from merflow.config import load_config
-from merflow.models.registry import NETWORKS
-from merflow.study import Study
+from merflow.study.config import load_config
+from merflow.study.study import Study
+from merflow.systems.registry import NETWORKS
 
 SYSTEMS = ("ststnet", "off-apexnet")
 pytestmark = pytest.mark.slow  # The demo study of `make test` trains one of them, too.
@@ -89,7 +89,7 @@ def test_a_setting_of_the_networks_reruns_them_alone(study):
 
 def test_a_changed_network_reruns_its_folds_and_no_other_training(study):
     folder, _, config = study
-    file = folder / "merflow/models/ststnet.py"
+    file = folder / "merflow/systems/ststnet.py"
     text = file.read_text()
     file.write_text(text + "\n# changed\n")
     jobs = planned(folder, config)

@@ -22,15 +22,15 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from conftest import REPO
-from merflow import finetune
-from merflow.baselines import run
-from merflow.clip_images import SIDE, read_clip_images
-from merflow.clip_networks import train_fold
-from merflow.config import load_config
-from merflow.metrics import bootstrap_subjects, mean_rates, score
-from merflow.models.registry import plan
-from merflow.protocols import Fold
-from merflow.study import Study
+from merflow.evaluation.metrics import bootstrap_subjects, mean_rates, score
+from merflow.protocols.folds import Fold
+from merflow.study.config import load_config
+from merflow.study.study import Study
+from merflow.systems.clip_images import SIDE, read_clip_images
+from merflow.systems.clip_networks import train_fold
+from merflow.systems.linear import run
+from merflow.systems.registry import plan
+from merflow.systems.tsdgcn import finetune
 
 SUBJECTS = 12
 SYSTEMS = ("tsdgcn", "msjfn", "mersiamc3d")

@@ -125,7 +125,7 @@ def test_killed_at_twenty_moments_it_ends_as_if_left_alone(tmp_path, footage):
         known: dict = {}
         with open(folder / "log", "w") as log:
             while True:
-                command = [sys.executable, "-m", "merflow.resume"] if record(folder) else typed
+                command = [sys.executable, "-m", "merflow.runtime.resume"] if record(folder) else typed
                 run = begin(folder, log, *command)
                 try:
                     run.wait(chance.uniform(0.1, 0.4) * whole if kills < MOMENTS else None)
@@ -169,7 +169,7 @@ def test_what_ended_after_its_driver_was_killed_is_not_done_again(tmp_path, foot
             time.sleep(0.1)
     left = [claim.with_suffix(".log").read_text() for claim in (folder / "results").rglob("*.claim")]
     assert left and all(text.rstrip().endswith("done") for text in left), "the jobs did not outlive their driver"
-    done = subprocess.run([sys.executable, "-m", "merflow.resume"], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "merflow.runtime.resume"], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stderr.count("done by a job of the killed run") == len(left)
     assert not [file for end in ("*.claim", "*.kept") for file in (folder / "results").rglob(end)]
@@ -194,11 +194,12 @@ def test_the_lock_of_a_killed_run_is_met_by_the_one_command_to_type(tmp_path, fo
     assert (
         told.returncode
         and "was killed and left its lock" in told.stderr
-        and told.stderr.count(f"\n\n    {sys.executable} -m merflow.resume\n") == 1  # `make resume` with its own .venv
+        and told.stderr.count(f"\n\n    {sys.executable} -m merflow.runtime.resume\n")
+        == 1  # `make resume` with its own .venv
     )
     assert "--configfile overlay.yaml" in told.stderr and "LockException" not in told.stderr
-    done = subprocess.run([sys.executable, "-m", "merflow.resume"], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "merflow.runtime.resume"], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (folder / "results/mine/report.html").is_file()
-    again = subprocess.run([sys.executable, "-m", "merflow.resume"], cwd=folder, capture_output=True, text=True)
+    again = subprocess.run([sys.executable, "-m", "merflow.runtime.resume"], cwd=folder, capture_output=True, text=True)
     assert again.returncode == 1 and "no killed run" in again.stderr

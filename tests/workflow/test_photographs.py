@@ -86,7 +86,7 @@ def test_a_smile_moves_the_corners_of_the_mouth_outward(study, faces_folder):
 
 
 def test_a_picture_of_the_smile_is_kept(study):
-    from merflow.flow import flow_image
+    from merflow.preprocessing.flow import flow_image
 
     folder, names = study
     pictures = []

@@ -10,7 +10,7 @@ import people
 import pytest
 
 from conftest import REPO, copy_repository, planned, snakemake
-from merflow.codehash import needed
+from merflow.runtime.code_hash import needed
 
 MESSAGE = {
     "index_clips": "List the clips of",

@@ -7,7 +7,7 @@ import people
 import pytest
 
 from conftest import copy_repository, snakemake
-from merflow.variants import label
+from merflow.protocols.variants import label
 
 PLAIN = {
     "system": "tsdgcn",

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merflow.job import job
-from merflow.predict.look import align_candidates
+from merflow.inference.search import align_candidates
+from merflow.runtime.script_context import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merflow.clips import Clip
-from merflow.faces import align_subject
-from merflow.job import job
-from merflow.sources import record_source, steady
+from merflow.footage.clip import Clip
+from merflow.footage.fingerprints import record_source, steady
+from merflow.preprocessing.faces import align_subject
+from merflow.runtime.script_context import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merflow.ensemble import load_ensemble
-from merflow.job import job
-from merflow.predict.answers import answer_clips
-from merflow.tables import read_table
+from merflow.inference.answers import answer_clips
+from merflow.inference.ensemble import load_ensemble
+from merflow.runtime.script_context import job
+from merflow.storage.tables import read_table
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merflow.audit import audit
-from merflow.job import job
+from merflow.evaluation.leakage import audit
+from merflow.runtime.script_context import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from merflow.cache import build_cache
-from merflow.job import job
+from merflow.preprocessing.cache import build_cache
+from merflow.runtime.script_context import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import merflow.tvl1  # noqa: F401  The backends: `subject_flow` loads the one that the settings name.
-from merflow.flow import subject_flow
-from merflow.job import job
+import merflow.preprocessing.tvl1.backends  # noqa: F401  The backends: `subject_flow` loads the one that the settings name.
+from merflow.preprocessing.flow import subject_flow
+from merflow.runtime.script_context import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

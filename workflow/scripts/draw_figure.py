@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merflow.figure_tables import tabulate_figure
-from merflow.job import job
+from merflow.evaluation.figure_tables import tabulate_figure
 from merflow.report.drawings import draw_file
+from merflow.runtime.script_context import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

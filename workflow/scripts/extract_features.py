@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merflow.features import extract
-from merflow.job import job
+from merflow.runtime.script_context import job
+from merflow.systems.tsdgcn.features import extract
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merflow.finetune import finetune
-from merflow.job import job
+from merflow.runtime.script_context import job
+from merflow.systems.tsdgcn.finetune import finetune
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merflow.ensemble import gather_ensemble
-from merflow.job import job
+from merflow.inference.ensemble import gather_ensemble
+from merflow.runtime.script_context import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

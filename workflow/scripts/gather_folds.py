@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merflow.evaluate import merge
-from merflow.job import job
+from merflow.evaluation.evaluate import merge
+from merflow.runtime.script_context import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merflow.flow_images import import_flow_images
-from merflow.job import job
-from merflow.sources import record_source
+from merflow.footage.fingerprints import record_source
+from merflow.preprocessing.ready_made_flow import import_flow_images
+from merflow.runtime.script_context import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

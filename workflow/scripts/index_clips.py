@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merflow.datasets import index_dataset, report_problems, write_index
-from merflow.job import job
+from merflow.datasets.registry import index_dataset, report_problems, write_index
+from merflow.runtime.script_context import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merflow.job import job
-from merflow.predict.look import look_through
-from merflow.sources import record_source, steady
+from merflow.footage.fingerprints import record_source, steady
+from merflow.inference.search import look_through
+from merflow.runtime.script_context import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merflow.job import job
-from merflow.splits import make_splits
+from merflow.protocols.splits import make_splits
+from merflow.runtime.script_context import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

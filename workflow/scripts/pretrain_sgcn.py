@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merflow.job import job
-from merflow.pretrain import pretrain
+from merflow.runtime.script_context import job
+from merflow.systems.tsdgcn.pretrain import pretrain
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

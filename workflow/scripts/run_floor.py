@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merflow.baselines import run
-from merflow.job import job
+from merflow.runtime.script_context import job
+from merflow.systems.linear import run
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merflow.grid import run_table
-from merflow.job import job
+from merflow.runtime.script_context import job
+from merflow.systems.tsdgcn.variant_tables import run_table
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

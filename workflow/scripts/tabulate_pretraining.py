@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merflow.job import job
-from merflow.pretrain import tabulate
+from merflow.runtime.script_context import job
+from merflow.systems.tsdgcn.pretrain import tabulate
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

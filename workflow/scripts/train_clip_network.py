@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merflow.clip_networks import train_fold
-from merflow.job import job
+from merflow.runtime.script_context import job
+from merflow.systems.clip_networks import train_fold
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merflow.in_fold import train_fold
-from merflow.job import job
+from merflow.runtime.script_context import job
+from merflow.systems.tsdgcn.fold_training import train_fold
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

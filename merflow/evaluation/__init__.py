@@ -1,0 +1,1 @@
+"""From predictions to numbers: metrics, significance, calibration, leakage, published results."""

@@ -1,0 +1,198 @@
+"""Score any table of predictions: ``python -m merflow.score predictions.csv``."""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from merflow.errors import InputError, MerflowError
+from merflow.evaluation.metrics import OVERALL, PER_CLASS, bootstrap_subjects, fold_mean_f1, mean_rates, score
+from merflow.storage.tables import read_table
+
+TITLES = {"accuracy": "accuracy", "uf1": "UF1", "uar": "UAR"}
+KNOWN = ("truth", "predicted", "experiment", "repeat", "fold", "dataset", "subject", "clip")
+"""Columns that mean something; all others are passed over."""
+
+
+def score_file(path: Path, classes: Sequence[str] | None = None, resamples: int = 2000, seed: int = 0) -> list[dict]:
+    """Score a table with the columns ``truth`` and ``predicted``.
+
+    Where there is a column ``subject``, the metrics get 95 % intervals over subjects; where there is a column
+    ``dataset``, each dataset is scored too; where there are columns ``experiment`` or ``repeat``, each experiment is
+    scored on its own and values are means over repeats. Where there is a column ``fold``, the mean of the folds' macro
+    F1 is told too, which some papers print in place of UF1. Blanks around names and labels do not count, nor does the
+    point of a whole number: ``1.0`` is the class ``1``.
+
+    Args:
+        path: CSV file.
+        classes: names of the classes, in order; all that occur, in alphabetical order, if None.
+        resamples: resamples of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        One dictionary per experiment and scope (``pooled``, ``dataset:<name>``): ``experiment`` (None where the table
+        has no such column), ``scope``, ``accuracy``, ``uf1``, ``uar``, ``intervals`` ({metric: (low, high)}, empty
+        without subjects), ``f1``, ``recall``, ``precision``, ``support``, ``confusion`` (summed over repeats),
+        ``classes``, ``absent``, ``fold_f1`` (None without folds), ``n_clips``, ``n_subjects``, ``repeats``.
+
+    Raises:
+        InputError: the file cannot be scored; the message says where and why.
+    """
+    table = _read(path)
+    for name in (name for name in KNOWN if name in table):
+        empty = table.index[table[name] == ""]
+        if len(empty):
+            raise InputError(f"{path}, row {empty[0] + 2}: column {name} is empty")
+    if "clip" in table:
+        clip = [name for name in ("experiment", "dataset", "subject", "clip") if name in table]
+        key = [*clip, "repeat"] if "repeat" in table else clip
+        twice = table.duplicated(key)
+        if twice.any():
+            row = table.loc[twice.idxmax()]
+            raise InputError(
+                f"{path}, row {row.name + 2}: clip {row['clip']} is there twice; expected one row a clip, or a column "
+                "repeat that tells the runs apart"
+            )
+        truths = table.groupby(clip, sort=False)["truth"].transform("nunique") > 1
+        if truths.any():
+            row = table.loc[truths.idxmax()]
+            raise InputError(f"{path}: clip {row['clip']} has different true labels in different repeats")
+    parts = dict(list(table.groupby("experiment", sort=False))) if "experiment" in table else {None: table}
+    results = []
+    for experiment, part in parts.items():
+        own = list(classes) if classes else sorted(set(part["truth"]) | set(part["predicted"]))
+        _check(part, own, path)
+        scopes = {"pooled": part}
+        if "dataset" in part:
+            scopes |= {f"dataset:{name}": rows for name, rows in part.groupby("dataset", sort=False)}
+        for scope, rows in scopes.items():
+            results.append({"experiment": experiment, "scope": scope, **_score(rows, own, resamples, seed)})
+    return results
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """The table with every cell as text, without blanks around it.
+
+    Raises:
+        InputError: it is no table of predictions.
+    """
+    table = read_table(path, [], own=False)
+    table.columns = table.columns.str.strip()
+    missing = [name for name in ("truth", "predicted") if name not in table]
+    if missing:
+        other = [mark for mark in ";\t" if len(table.columns) == 1 and mark in table.columns[0]]
+        hint = "; cells must be separated by commas" if other else ""
+        raise InputError(f"{path}: column {', '.join(missing)} missing; found: {', '.join(table.columns)}{hint}")
+    if table.empty:
+        raise InputError(f"{path} has no row below its header; one row per clip is expected")
+    for name in (name for name in KNOWN if name in table):
+        table[name] = table[name].astype(object).fillna("").astype(str).str.strip()
+    for name in ("truth", "predicted"):
+        table[name] = table[name].str.replace(r"^(-?\d+)\.0*$", r"\1", regex=True)
+    return table
+
+
+def _score(table: pd.DataFrame, classes: list[str], resamples: int, seed: int) -> dict[str, Any]:
+    whole = score(table["truth"], table["predicted"], classes)
+    result = {name: whole[name] for name in (*OVERALL, *PER_CLASS, "support", "confusion", "classes", "absent")}
+    repeats = table["repeat"].nunique() if "repeat" in table else 1
+    counted = table if "subject" in table else table.assign(subject="")
+    if repeats > 1:
+        values = mean_rates(counted, classes)
+        result |= {name: float(values[name]) for name in OVERALL}
+        for name in PER_CLASS:
+            result[name] = dict(zip(classes, values[name].tolist(), strict=True))
+    intervals = bootstrap_subjects(table, classes, resamples, seed) if "subject" in table else {}
+    person = [name for name in ("dataset", "subject") if name in table]
+    clip = [name for name in ("dataset", "subject", "clip") if name in table]
+    return result | {
+        "intervals": {name: intervals[name] for name in OVERALL if name in intervals},
+        "fold_f1": fold_mean_f1(table) if "fold" in table else None,
+        "n_clips": table.groupby(clip).ngroups if "clip" in table else len(table) // repeats,
+        "n_subjects": table.groupby(person).ngroups if "subject" in table else None,
+        "repeats": repeats,
+    }
+
+
+def _check(table: pd.DataFrame, classes: list[str], path: Path) -> None:
+    for name in ("truth", "predicted"):
+        strange = table.index[~table[name].isin(classes)]
+        if len(strange):
+            label = table.loc[strange[0], name]
+            allowed = ", ".join(classes)
+            raise InputError(f"{path}, row {strange[0] + 2}: {name} is {label!r}; expected one of {allowed}")
+
+
+def text(results: Sequence[dict]) -> str:
+    """The results as a table for people, with notes on what was left out."""
+    header = ["experiment", "scope", *TITLES.values(), "clips", "subjects", "repeats"]
+    rows = [header]
+    for r in results:
+        values = [_with_interval(r[name], r["intervals"].get(name)) for name in TITLES]
+        subjects = "-" if r["n_subjects"] is None else str(r["n_subjects"])
+        rows.append([r["experiment"] or "-", r["scope"], *values, str(r["n_clips"]), subjects, str(r["repeats"])])
+    kept = [column for column in zip(*rows, strict=True) if column[0] != "experiment" or set(column[1:]) != {"-"}]
+    widths = [max(map(len, column)) for column in kept]
+    lines = [_line(row, widths) for row in zip(*kept, strict=True)]
+    if any(r["intervals"] for r in results):
+        lines.append("[low, high]: 95 % interval over subjects (bootstrap)")
+    for r in results:
+        if r["fold_f1"] is not None and r["scope"] == "pooled":
+            of = f"{r['experiment']}: " if r["experiment"] else ""
+            lines.append(f"{of}mean of the folds' F1: {r['fold_f1']:.4f}; no result, but what some papers print as one")
+    for r in results:
+        if r["absent"]:
+            where = " ".join(filter(None, [r["experiment"], r["scope"]]))
+            lines.append(f"{where}: no true clip of {', '.join(r['absent'])}; left out of UF1 and UAR")
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def _with_interval(value: float, interval: tuple[float, float] | None) -> str:
+    if interval is None or math.isnan(interval[0]):
+        return f"{value:.4f}"
+    return f"{value:.4f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+
+
+def plain(value: Any) -> Any:
+    """``value`` with every NaN as None, so that it is JSON that any reader accepts."""
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m merflow.score", description="Accuracy, UF1, UAR of predictions.")
+    parser.add_argument("predictions", type=Path, help="CSV: truth, predicted; optional dataset, subject, clip, fold")
+    parser.add_argument("--classes", help="names of the classes, separated by commas; all that occur if left out")
+    parser.add_argument("--resamples", type=int, default=2000, help="resamples of the bootstrap over subjects")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
+    parser.add_argument("--json", action="store_true", help="print JSON with per-class values and confusion counts")
+    options = parser.parse_args(arguments)
+    if options.resamples < 1:
+        parser.error("--resamples must be at least 1")
+    classes = [name.strip() for name in options.classes.split(",")] if options.classes else None
+    if classes and ("" in classes or len(set(classes)) < len(classes)):
+        parser.error("--classes must be different names, separated by commas")
+    try:
+        results = score_file(options.predictions, classes, options.resamples, options.seed)
+    except MerflowError as error:
+        print(f"merflow.evaluation.score_table: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(plain(results), indent=2, allow_nan=False) if options.json else text(results))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

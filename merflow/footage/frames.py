@@ -1,0 +1,204 @@
+"""The frames of a clip: which there are, and their grey pixels, one frame in memory at a time."""
+
+import glob as globbing
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from merflow.errors import ClipError
+from merflow.footage.images import check_size, read_picture
+from merflow.footage.video import missing_bytes
+
+IMAGES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+_LAST_NUMBER = re.compile(r"(\d+)\D*$")
+FPS_OF_IMAGES = 200.0
+"""Frames per second of images where nobody says them: high-speed cameras leave images."""
+VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
+
+
+def is_video(source: str | Path) -> bool:
+    """Whether ``source`` names a video file, by its suffix."""
+    return Path(source).suffix.lower() in VIDEOS and not os.path.isdir(source)
+
+
+def image_paths(source: str | Path) -> list[str]:
+    """Image files of a folder, of a glob or of one image, in no particular order; nothing is opened.
+
+    Hidden files and the litter of file managers (``.DS_Store``, ``Thumbs.db``, ``._*``) are passed over.
+    """
+    source = str(source)
+    if os.path.isdir(source):
+        with os.scandir(source) as entries:
+            return [entry.path for entry in entries if _is_image_name(entry.name) and entry.is_file()]
+    found = [source] if os.path.isfile(source) else [name for name in globbing.glob(source) if os.path.isfile(name)]
+    return [name for name in found if _is_image_name(os.path.basename(name))]
+
+
+def image_files(source: str | Path) -> list[Path]:
+    """:func:`image_paths` as paths."""
+    return [Path(name) for name in image_paths(source)]
+
+
+def _is_image_name(name: str) -> bool:
+    return name[0] != "." and os.path.splitext(name)[1].lower() in IMAGES
+
+
+def own_numbers(files: Iterable[str | Path]) -> dict[int, str | Path] | None:
+    """Files by the last run of digits in their names, unordered; None where that is not one number each."""
+    numbers: dict[int, str | Path] = {}
+    for file in files:
+        digits = _LAST_NUMBER.search(os.path.splitext(os.path.basename(file))[0])
+        if digits is None or (number := int(digits[1])) in numbers:
+            return None
+        numbers[number] = file
+    return numbers
+
+
+def numbered(files: list[Path]) -> dict[int, Path]:
+    """Files by frame number, ascending: the last run of digits in the name, as an integer (padding varies).
+
+    Where a name has no digits or two names give one number, files are counted from 0 in order of their names.
+    """
+    numbers = own_numbers(files)
+    return dict(enumerate(sorted(files, key=lambda f: f.name)) if numbers is None else sorted(numbers.items()))
+
+
+class FrameList:
+    """The images of a clip by frame number, for a look at what is there; nothing is opened.
+
+    Attributes:
+        numbered: whether the names give one number each; if not, images are counted from 0 in order of their names.
+        first: lowest number; 0 where there is no image.
+        last: highest number.
+    """
+
+    def __init__(self, source: str | Path) -> None:
+        """List ``source``: a folder, a glob or one image."""
+        paths = image_paths(source)
+        numbers = own_numbers(paths)
+        self.numbered = numbers is not None
+        self._files = dict(enumerate(sorted(paths, key=os.path.basename))) if numbers is None else numbers
+        self.first, self.last = min(self._files, default=0), max(self._files, default=0)
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._files)
+
+    def __contains__(self, number: int) -> bool:
+        """Whether there is a frame of this number."""
+        return number in self._files
+
+    def count(self, first: int, last: int) -> int:
+        """Number of frames ``first..last``."""
+        return sum(first <= n <= last for n in self._files)
+
+    def empty(self, first: int, last: int) -> list[str]:
+        """Files of no bytes among the frames ``first..last``, in order."""
+        sizes = ((n, file) for n, file in self._files.items() if first <= n <= last and not os.path.getsize(file))
+        return [file for _, file in sorted(sizes)]
+
+    def gaps(self, first: int, last: int) -> list[int]:
+        """Numbers from ``first`` to ``last`` that have no file, both ends left out."""
+        inside = sum(first < n < last for n in self._files)
+        if inside >= last - first - 1 or last - first > 100 * len(self._files):
+            return []
+        return [n for n in range(first + 1, last) if n not in self._files]
+
+
+def read_grey(file: Path) -> np.ndarray:
+    """One image as grey, uint8 [H, W].
+
+    Raises:
+        ClipError: as :func:`merflow.footage.images.read_picture`.
+    """
+    import cv2
+
+    return read_picture(file, cv2.IMREAD_GRAYSCALE)
+
+
+@contextmanager
+def open_video(source: str | Path) -> Iterator[Any]:
+    """A video as ``cv2.VideoCapture``, which may be closed where the file is none.
+
+    OpenCV knows names in UTF-8 alone, and crashes at others: such a file is opened by another name.
+    """
+    import cv2
+
+    with TemporaryDirectory() if not_utf8(source) else nullcontext() as folder:
+        name = str(source)
+        if folder is not None:
+            name = os.path.join(folder, "video" + Path(source).suffix.lower())
+            os.symlink(os.path.abspath(source), name)
+        capture = cv2.VideoCapture(name)
+        try:
+            yield capture
+        finally:
+            capture.release()
+
+
+def not_utf8(name: str | Path) -> bool:
+    """Whether the name of a file holds bytes that are no UTF-8."""
+    return any("\ud800" <= letter <= "\udfff" for letter in str(name))
+
+
+def _video_frames(source: str) -> Iterator[tuple[int, np.ndarray]]:
+    import cv2
+
+    with open_video(source) as capture:
+        if not capture.isOpened():
+            raise ClipError(f"video {source} cannot be opened: missing, damaged, or its codec is not supported")
+        width, height = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        check_size(width, height, f"video {source}")
+        number = 0
+        while True:
+            good, frame = capture.read()
+            if not good or frame is None:
+                break
+            yield number, cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) if frame.ndim == 3 else frame
+            number += 1
+    if not number:
+        raise ClipError(f"video {source} holds no frame that can be decoded: it is damaged, or its codec not supported")
+    if missing := missing_bytes(source):
+        raise ClipError(
+            f"video {source} is cut off after frame {number - 1}: its file lacks {missing} bytes of what it says it "
+            "holds; copy it anew"
+        )
+
+
+def grey_frames(source: str, first: int | None = None, last: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
+    """Frames ``first..last`` (inclusive; ``None``: no bound) of a clip as (frame number, uint8 [H, W]), ascending.
+
+    Frames of a video are counted from 0.
+
+    Raises:
+        ClipError: nothing there, an unreadable frame, or frames of two sizes; the message names the file.
+    """
+    if is_video(source):
+        frames = _video_frames(source)
+    else:
+        files = numbered(image_files(source))
+        if not files:
+            missing = not globbing.has_magic(str(source)) and not Path(source).exists()
+            raise ClipError(f"{source} does not exist" if missing else f"{source} holds no image")
+        wanted = {n: f for n, f in files.items() if (first is None or n >= first) and (last is None or n <= last)}
+        frames = ((number, read_grey(file)) for number, file in wanted.items())
+    shape = None
+    for number, frame in frames:
+        if last is not None and number > last:
+            break
+        if first is not None and number < first:
+            continue
+        if shape is not None and frame.shape != shape:
+            raise ClipError(
+                f"{source}: frame {number} is {frame.shape[1]}x{frame.shape[0]}, those before {shape[1]}x{shape[0]}"
+            )
+        shape = frame.shape
+        yield number, frame
+    if shape is None:
+        raise ClipError(f"{source} has no frame in {first}..{last}")

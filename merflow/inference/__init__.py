@@ -1,0 +1,1 @@
+"""A trained study looks at other clips, and leaves as ONNX."""

@@ -1,0 +1,1 @@
+"""Training of any network: the training loop, checkpoints, losses."""

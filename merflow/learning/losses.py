@@ -1,0 +1,105 @@
+"""Losses: focal loss (Eq. 6 and 7) for several classes, and cross entropy as its special case."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from merflow.errors import ConfigError
+
+SMALLEST = 1e-7
+"""Least value of 1 - p_t; below it the power of a gamma under 1 has no usable gradient."""
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""From class scores ``[rows, classes]`` and classes ``[rows]`` to a number, the mean over rows."""
+
+
+def focal_loss(
+    logits: Tensor, target: Tensor, alpha: float | Sequence[float] | Tensor = 1.0, gamma: float = 1.0
+) -> Tensor:
+    """Mean focal loss: -alpha (1 - p_t)^gamma log p_t (Eq. 6).
+
+    With several classes p_t is the softmax probability of the true class; for two, that is Eq. 7. With ``alpha`` 1 and
+    ``gamma`` 0 it is cross entropy. A single ``alpha`` only scales the gradient, which Adam undoes.
+
+    Args:
+        logits: scores before softmax, ``[rows, classes]``.
+        target: true class of each row, int64 ``[rows]``.
+        alpha: one weight, or one per class.
+        gamma: focusing parameter, at least 0.
+
+    Returns:
+        The mean over rows, not divided by the sum of the weights.
+    """
+    log_p = functional.log_softmax(logits, dim=1).gather(1, target[:, None]).squeeze(1)
+    weights = torch.as_tensor(alpha, dtype=logits.dtype, device=logits.device)
+    if weights.ndim:
+        weights = weights[target]
+    return _focal(log_p, weights, gamma).mean()
+
+
+def _focal(log_p: Tensor, alpha: Tensor, gamma: float | Tensor) -> Tensor:
+    """Eq. 6 of each row, from the logarithm of p_t."""
+    # 1 - p_t without cancellation where p_t is close to 1.
+    wrong = (-torch.expm1(log_p)).clamp_min(SMALLEST)
+    return -(alpha * wrong**gamma * log_p)
+
+
+def make_loss(settings: Mapping[str, Any], classes: int) -> Loss:
+    """The loss that a configuration names.
+
+    Args:
+        settings: ``name`` (focal or cross-entropy); for focal loss ``alpha`` and ``gamma``.
+        classes: number of classes.
+
+    Raises:
+        ConfigError: unknown name, or not one alpha per class.
+    """
+    if settings["name"] == "cross-entropy":
+        return functional.cross_entropy
+    if settings["name"] != "focal":
+        raise ConfigError(f"loss.name: {settings['name']!r} is not allowed; allowed: focal, cross-entropy")
+    alpha = settings.get("alpha", 1.0)
+    if not isinstance(alpha, int | float) and len(alpha) != classes:
+        raise ConfigError(f"loss.alpha: {len(alpha)} values for {classes} classes; give one per class, or one number")
+    return partial(focal_loss, alpha=alpha, gamma=settings.get("gamma", 1.0))
+
+
+class StackedLoss:
+    """The losses of heads that train side by side (:mod:`merflow.systems.tsdgcn.heads`), each with its own alpha and
+    gamma.
+
+    Attributes:
+        classes: number of classes.
+    """
+
+    def __init__(self, settings: Sequence[Mapping[str, Any]], classes: int):
+        """Take the settings of each head's loss, as of :func:`make_loss`.
+
+        Raises:
+            ConfigError: see :func:`make_loss`.
+        """
+        self.classes = classes
+        alphas, gammas = [], []
+        for own in settings:
+            make_loss(own, classes)
+            focal = own if own["name"] == "focal" else {"gamma": 0.0}  # Cross entropy is focal loss without focus.
+            alphas.append(torch.as_tensor(focal.get("alpha", 1.0), dtype=torch.float32).expand(classes))
+            gammas.append([float(focal.get("gamma", 1.0))])
+        self._alpha, self._gamma = torch.stack(alphas), torch.tensor(gammas)
+
+    def of(self, heads: Tensor) -> "StackedLoss":
+        """The losses of some of the heads, by their places."""
+        chosen = copy.copy(self)
+        chosen._alpha, chosen._gamma = self._alpha[heads], self._gamma[heads]
+        return chosen
+
+    def __call__(self, scores: Tensor, target: Tensor) -> Tensor:
+        """Loss of each row, ``[heads, rows]``, from ``[heads, classes, rows]`` and classes ``[1 or heads, rows]``."""
+        target = target.expand(len(scores), -1)
+        log_p = functional.log_softmax(scores, dim=1).gather(1, target[:, None]).squeeze(1)
+        return _focal(log_p, self._alpha.gather(1, target), self._gamma)

@@ -1,0 +1,1 @@
+"""From frames to arrays: aligned faces, key-frames, optical flow, and one cache per dataset."""

@@ -1,0 +1,1 @@
+"""The network that scores frames for adaptive key-frames, and its training."""

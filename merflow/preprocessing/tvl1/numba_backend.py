@@ -1,0 +1,215 @@
+"""TV-L1 compiled for the CPU: OpenCV resizes, warps and takes medians; the steps between are compiled loops.
+
+It follows OpenCV's scheme step by step and differs from it by rounding. Four things make the loops fast:
+
+- Arrays are padded. Pixels beyond the edge repeat the last one, so that no derivative needs a branch and no row ends
+  in a remainder that is worked off one by one; rows begin where vectors begin.
+- ``error_model="numpy"``: a division that may raise cannot be vectorised.
+- The dual variables of a row follow its flow at once, in one pass over the arrays, which together fill more than the
+  second-level cache.
+- The beginnings of the arrays are spread over the lines of the first-level cache, which they would all share otherwise.
+
+Every sum has a fixed order, so results are the same bits from run to run, and one thread does the work.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+from numba import njit
+
+from merflow.preprocessing.tvl1.backends import INNER, MEDIAN, OUTER, SMALLEST
+
+_VECTOR = 16  # float32 in the widest vector register
+_PAGE = 1024  # float32 in the 4 KiB after which cache lines are shared again
+_SPREAD = 80  # float32 between the beginnings of two arrays, modulo the page: five cache lines
+
+_kept = threading.local()
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function``, compiled at its first call, which takes seconds; kept on disk where there is a place for it."""
+    # Fused multiply-add only: nothing that lets the compiler reorder a sum.
+    options = {"error_model": "numpy", "fastmath": {"contract"}, "boundscheck": False}
+    try:
+        # Beside this file or, where that is read-only, in the user's cache folder. Numba keys it by the source and the
+        # processor and replaces files whole, so neither jobs side by side nor unlike machines disturb each other.
+        return njit(cache=True, **options)(function)
+    except RuntimeError:  # No such folder either (a container without a home): compiled anew in every job.
+        return njit(**options)(function)
+
+
+def solve(first: np.ndarray, second: np.ndarray, start: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
+    """TV-L1 of N pairs, as :mod:`merflow.preprocessing.tvl1` defines it."""
+    flows = np.empty_like(start)
+    for flow, *pair in zip(flows, first, second, start, strict=True):
+        flow[:] = _pair(*pair, options)
+    return flows
+
+
+def _pair(first: np.ndarray, second: np.ndarray, start: np.ndarray, options: Mapping[str, Any]) -> list[np.ndarray]:
+    """Coarse to fine for one pair: float32 [H, W], [H, W], [2, H, W] to the two parts of the flow, [H, W] each."""
+    step = float(options["step"])
+    levels = [(first * np.float32(255), second * np.float32(255))]
+    flow = list(start)
+    for _ in range(1, int(options["scales"])):
+        level = tuple(cv2.resize(image, None, fx=step, fy=step) for image in levels[-1])
+        if min(level[0].shape) < SMALLEST:
+            break
+        levels.append(level)
+        flow = [cv2.resize(part, None, fx=step, fy=step) * np.float32(step) for part in flow]
+    for number, (before, after) in enumerate(reversed(levels)):
+        if number:
+            flow = [cv2.resize(part, before.shape[::-1]) * np.float32(1 / step) for part in flow]
+        flow = _level(before, after, flow, options)
+    return flow
+
+
+def _level(
+    first: np.ndarray, second: np.ndarray, flow: list[np.ndarray], options: Mapping[str, Any]
+) -> list[np.ndarray]:
+    """All warpings of one level of the pyramid; float32 [H, W] everywhere, grey levels 0 to 255."""
+    height, width = first.shape
+    theta = np.float32(options["theta"])
+    reach = np.float32(float(options["lambda"]) * float(options["theta"]))
+    rate = np.float32(float(options["tau"]) / float(options["theta"]))
+    enough = np.float32(float(options["epsilon"]) ** 2 * height * width)
+    u, v, *dual, slope_x, slope_y, constant, inverse, sums = _padded(11, height, width)
+    inside = np.s_[:height, :width]
+    parts = [u[inside], v[inside]]
+    columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
+    for part, given in zip(parts, flow, strict=True):
+        part[:] = given
+    for array in (u, v, slope_x, slope_y, constant, inverse):
+        array[:, width:] = 0
+    for array in dual:
+        array[:] = 0
+    gradients = [
+        cv2.Sobel(second, cv2.CV_32F, 1 - axis, axis, ksize=1, scale=0.5, borderType=cv2.BORDER_REPLICATE)
+        for axis in (0, 1)
+    ]
+    for _ in range(int(options["warps"])):
+        # In OpenCV's own fixed point, to which it would else turn them for each of the three arrays anew.
+        places = cv2.convertMaps(columns + parts[0], rows + parts[1], cv2.CV_16SC2)
+        warped = cv2.remap(second, *places, cv2.INTER_CUBIC)
+        for slope, gradient in zip((slope_x, slope_y), gradients, strict=True):
+            cv2.remap(gradient, *places, cv2.INTER_CUBIC, dst=slope[inside])
+        _linearise(first, warped, slope_x, slope_y, u, v, constant, inverse)
+        error, rounds = np.inf, 0
+        while error > enough and rounds < OUTER:
+            for part in parts:
+                cv2.medianBlur(part, MEDIAN, dst=part)
+            error = _iterate(
+                u, v, *dual, slope_x, slope_y, constant, inverse, sums[0],
+                height, width, _whole_vectors(width), reach, theta, rate, enough, INNER,
+            )  # fmt: skip
+            rounds += 1
+    return [part.copy() for part in parts]
+
+
+def _padded(count: int, height: int, width: int) -> list[np.ndarray]:
+    """``count`` arrays, float32 [height + 1, W + a vector], W = width rounded up to whole vectors.
+
+    They lie in memory that the thread keeps, as a new one would be mapped page by page at every level of every pair. So
+    they are good until the next call, and what is in them is left from the one before.
+    """
+    shape = height + 1, _whole_vectors(width) + _VECTOR
+    size = shape[0] * shape[1]
+    apart = size + (_SPREAD - size) % _PAGE
+    needed = count * apart + _VECTOR
+    if getattr(_kept, "memory", np.empty(0)).size < needed:
+        _kept.memory = np.empty(needed, np.float32)
+    memory = _kept.memory
+    begin = -(memory.ctypes.data // memory.itemsize) % _VECTOR
+    return [memory[place : place + size].reshape(shape) for place in range(begin, begin + count * apart, apart)]
+
+
+def _whole_vectors(width: int) -> int:
+    return -(-width // _VECTOR) * _VECTOR
+
+
+@_compiled
+def _linearise(first, warped, slope_x, slope_y, u, v, constant, inverse):
+    """``constant`` = I1w - <grad I1w, u0> - I0 and ``inverse`` = 1 / |grad I1w|^2; nothing is written beyond the edge.
+
+    ``first`` and ``warped`` are [H, W]; all others are padded.
+    """
+    height, width = first.shape
+    # Where the warped frame is flat, or ends, it says nothing: any small number does for its square.
+    least = np.float32(1.1920929e-07)
+    for y in range(height):
+        for x in range(width):
+            a, b = slope_x[y, x], slope_y[y, x]
+            constant[y, x] = warped[y, x] - a * u[y, x] - b * v[y, x] - first[y, x]
+            inverse[y, x] = np.float32(1) / max(a * a + b * b, least)
+
+
+@_compiled
+def _iterate(  # noqa: D417
+    u, v, p1, p2, q1, q2, slope_x, slope_y, constant, inverse, sums,
+    height, width, wide, reach, theta, rate, enough, most,
+):  # fmt: skip
+    """At most ``most`` steps of the flow u, v and of its dual variables p (of u) and q (of v).
+
+    The dual arrays are shifted by a row and a vector: ``p1[y + 1, x + _VECTOR]`` belongs to ``u[y, x]``, and the row
+    above and the column to the left are the zeros that the divergence meets at the edge.
+
+    Args:
+        u, v, p1, p2, q1, q2, slope_x, slope_y, constant, inverse: padded arrays; the first six are changed.
+        sums: room for the sum of squared steps of each column.
+        height: rows.
+        width: columns.
+        wide: columns with those beyond the edge: whole vectors.
+        reach: lambda * theta.
+        theta: tightness.
+        rate: tau / theta.
+        enough: sum of squared steps at which to stop.
+        most: steps.
+
+    Returns:
+        Sum of squared steps of the last iteration, float64.
+    """
+    one = np.float32(1)
+    error = np.inf
+    count = 0
+    while error > enough and count < most:
+        count += 1
+        sums[:] = 0
+        # Of the old dual variables, a row of flow takes its own and those above. So those of a row may change as soon
+        # as the next row of flow is there, which they take themselves.
+        for y in range(height + 1):
+            if y < height:
+                for x in range(wide):
+                    a, b = slope_x[y, x], slope_y[y, x]
+                    s = -(constant[y, x] + a * u[y, x] + b * v[y, x]) * inverse[y, x]
+                    s = min(max(s, -reach), reach)
+                    c, d = x + _VECTOR, x + _VECTOR - 1
+                    du = s * a + theta * (p1[y + 1, c] - p1[y + 1, d] + p2[y + 1, c] - p2[y, c])
+                    dv = s * b + theta * (q1[y + 1, c] - q1[y + 1, d] + q2[y + 1, c] - q2[y, c])
+                    u[y, x] += du
+                    v[y, x] += dv
+                    sums[x] += du * du + dv * dv
+                for x in range(width, wide + 1):
+                    u[y, x] = u[y, width - 1]
+                    v[y, x] = v[y, width - 1]
+            else:
+                u[height] = u[height - 1]
+                v[height] = v[height - 1]
+            if y == 0:
+                continue
+            for x in range(wide):
+                ux, uy = u[y - 1, x + 1] - u[y - 1, x], u[y, x] - u[y - 1, x]
+                vx, vy = v[y - 1, x + 1] - v[y - 1, x], v[y, x] - v[y - 1, x]
+                m = one + rate * np.sqrt(ux * ux + uy * uy)
+                n = one + rate * np.sqrt(vx * vx + vy * vy)
+                both = one / (m * n)  # One division for two: it is the slowest of all.
+                p1[y, x + _VECTOR] = (p1[y, x + _VECTOR] + rate * ux) * (both * n)
+                p2[y, x + _VECTOR] = (p2[y, x + _VECTOR] + rate * uy) * (both * n)
+                q1[y, x + _VECTOR] = (q1[y, x + _VECTOR] + rate * vx) * (both * m)
+                q2[y, x + _VECTOR] = (q2[y, x + _VECTOR] + rate * vy) * (both * m)
+        error = 0.0
+        for x in range(width):
+            error += sums[x]
+    return error

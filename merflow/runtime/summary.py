@@ -1,0 +1,87 @@
+"""What a finished run says: where the report is, and the numbers that matter.
+
+``python -m merflow.runtime.summary FOLDER`` prints it again.
+"""
+
+import csv
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from merflow.errors import InputError, MerflowError
+
+SYNTHETIC_MARK = '<meta name="merflow:data" content="synthetic">'
+"""Stands in the head of a report on demo data."""
+METRICS = {"accuracy": "accuracy", "uf1": "UF1", "uar": "UAR"}
+
+
+def headline(study_folder: Path) -> str:
+    """The path of a study's report, and its pooled accuracy, UF1 and UAR with 95 % intervals over subjects.
+
+    Args:
+        study_folder: ``results/{study}``, with ``metrics.csv`` and ``report.html``.
+
+    Raises:
+        InputError: the study is not finished.
+    """
+    folder = Path(study_folder)
+    report, metrics = folder / "report.html", folder / "metrics.csv"
+    try:
+        with open(metrics, newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if row["scope"] == "pooled"]
+        with open(report, encoding="utf-8") as file:
+            synthetic = SYNTHETIC_MARK in file.read(4096)
+    except OSError as error:
+        raise InputError(f"{error.filename} does not exist; run the workflow first") from error
+    except KeyError as error:
+        raise InputError(f"{metrics}: column {error} missing; make it anew") from error
+    values = {(row["experiment"], row["metric"]): row for row in rows}
+    table = [["experiment", *METRICS.values()]]
+    for experiment in dict.fromkeys(row["experiment"] for row in rows):
+        table.append([experiment, *(_cell(values.get((experiment, metric))) for metric in METRICS)])
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]
+    kind = " (with synthetic demo data: a check of the machinery, no claim about people)" if synthetic else ""
+    note = "[low, high]: 95 % interval over subjects"
+    indented = "\n".join(f"  {line}" for line in [*lines, note])
+    return f"Study {folder.resolve().name}{kind}\n\n{indented}\n\nReport: {report}"
+
+
+def _cell(row: dict[str, str] | None) -> str:
+    if row is None or not row["value"]:
+        return "-"
+    if not row["ci_low"]:
+        return f"{float(row['value']):.3f}"
+    return f"{float(row['value']):.3f} [{float(row['ci_low']):.3f}, {float(row['ci_high']):.3f}]"
+
+
+def own_study(config: Path) -> Path:
+    """Folder of the study that a configuration file names.
+
+    Raises:
+        InputError: the file cannot be read, or names none.
+    """
+    import yaml
+
+    try:
+        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+        return Path(settings.get("results", "results"), settings["study"])
+    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+        raise InputError(f"{config} names no study: {error}; give the folder of one") from error
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Command line; returns the exit status. Without an argument: the study of ``config.yaml`` in this folder."""
+    if len(arguments) > 1:
+        print("usage: python -m merflow.runtime.summary [results/STUDY]", file=sys.stderr)
+        return 2
+    try:
+        print(headline(Path(arguments[0]) if arguments else own_study(Path("config.yaml"))))
+    except MerflowError as error:
+        print(f"merflow.runtime.summary: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

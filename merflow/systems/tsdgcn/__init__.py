@@ -1,0 +1,1 @@
+"""TSDGCN: pixel graphs, the SGCN, pre-training, features, fusion and the heads of the folds."""

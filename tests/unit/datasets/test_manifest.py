@@ -1,0 +1,215 @@
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from merflow.datasets.registry import index_dataset, write_index
+from merflow.errors import InputError
+from merflow.footage.frames import grey_frames, image_files, numbered
+from merflow.storage.tables import CLIPS, read_table
+
+HEADER = "clip,subject,label,frames,onset,apex,offset,fps\n"
+
+
+def people(root, text, **changes):
+    (root / "manifest.csv").write_text(text)
+    return index_dataset(
+        "people", {"layout": "manifest", "root": str(root), "table": "manifest.csv", "kind": "micro"} | changes
+    )
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Two folders of frames 1..5 and a video."""
+    for name in ("a", "b with spaces"):
+        (tmp_path / name).mkdir()
+        for n in range(1, 6):
+            cv2.imwrite(str(tmp_path / name / f"img{n}.png"), np.full((8, 8), n, np.uint8))
+    (tmp_path / "v.mp4").write_bytes(b"not looked into by the index")
+    return tmp_path
+
+
+def test_a_good_manifest_gives_every_clip_as_written(root):
+    index = people(
+        root, HEADER + "c1,s1,happiness,a,1,3,5,200\nc2,s2,surprise,b with spaces,,,,\nc3,s2,,v.mp4,0,,9,30\n"
+    )
+    assert not index.problems and index.classes == ["happiness", "surprise"]
+    first, second, third = index.clips
+    assert (first.subject, first.onset, first.apex, first.offset, first.fps) == ("people/s1", 1, 3, 5, 200.0)
+    assert (second.onset, second.apex, second.offset, second.fps) == (None, None, None, None)
+    assert third.label == "" and third.problem == "", "a clip without a label is listed and not scored"
+
+
+@pytest.mark.parametrize(
+    ("row", "field", "message"),
+    [
+        ("c1,s1,happiness,a,4,3,5,", "onset", "onset 4 comes after apex 3"),
+        ("c1,s1,happiness,a,1,5,3,", "apex", "apex 5 comes after offset 3"),
+        ("c1,s1,happiness,a,5,,3,", "onset", "onset 5 comes after offset 3"),
+        ("c1,s1,happiness,a,1,3,9,", "offset", "frame 9 is not there"),
+        ("c1,s1,happiness,a,1,/,5,", "apex", "'/' is not a frame number"),
+        ("c1,s1,happiness,a,1,3,5,fast", "fps", "'fast' is not a number above 0"),
+        ("c1,s1,happiness,a,1,3,5,1e999", "fps", "'1e999' is not a number above 0, from 0.001 to 100000 per second"),
+        ("c1,s1,happiness,a,1,3,5,inf", "fps", "'inf' is not a number above 0"),
+        ("c1,s1,happiness,a,1,3,5,nan", "fps", "'nan' is not a number above 0"),
+        ("c1,s1,happiness,a,1,3,5,1e300", "fps", "'1e300' is not a number above 0"),
+        ("c1,s1,happiness,a,1,3,5,1e-300", "fps", "'1e-300' is not a number above 0"),
+        ("c1,s1,happiness,gone,,,,", "frames", "gone does not exist"),
+        ("c1,s1,happiness,gone.mp4,,,,", "frames", "gone.mp4 does not exist"),
+        ("c1,s1,happiness,x*/*.png,,,,", "frames", "matches no image"),
+        ("c1,s1,happiness,empty,,,,", "frames", "empty holds no image"),
+        ("c1,s1,happiness,,,,,", "frames", "empty; give a folder"),
+        ("c1,,happiness,a,,,,", "subject", "empty; the subject decides"),
+        (",s1,happiness,a,,,,", "clip", "empty; give every clip a name"),
+        ("c1,s1,happiness,zero,,,,", "frames", "2.png is empty (0 bytes)"),
+        ("good,s1,happiness,a,,,,", "clip", "'good' stands in row 2 too"),
+        ("c1,s1,happiness,b with spaces,,,,", "frames", "is given for several subjects: s1, s9"),
+        ("c1,s1,happiness,a,12345678901234567890123,,,", "onset", "is not a frame number"),
+        ("c1,s1,happiness,same,1,,,", "frames", "do not give one number each, so onset has no meaning"),
+    ],
+)
+def test_a_bad_row_is_named_and_the_good_one_stays(root, row, field, message):
+    (root / "empty").mkdir()
+    (root / "same").mkdir()
+    for name in ("a1.png", "b1.png"):
+        (root / "same" / name).write_bytes(b"x")
+    (root / "zero").mkdir()
+    (root / "zero" / "1.png").write_bytes(b"x")
+    (root / "zero" / "2.png").touch()
+    text = HEADER + "good,s9,surprise,b with spaces,1,3,5,200\n" + row + "\nfine,s8,surprise,v.mp4,,,,\n"
+    index = people(root, text, classes=["happiness", "surprise"])
+    bad = "several subjects" in message
+    assert [clip.problem == "" for clip in index.clips] == [not bad, False, True], "two owners are equally suspect"
+    problem = index.problems[-1]
+    assert len(index.problems) == 1 + bad
+    assert (problem.row, problem.field) == (3, field) and message in problem.problem
+    assert problem.file.endswith("manifest.csv")
+    with pytest.raises(InputError, match="row 3"):
+        people(root, text, classes=["happiness", "surprise"], on_problem="stop")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("clip,subject,frames\na,b,c\n", "column label missing; found: clip, subject, frames"),
+        (HEADER, "has a header and no rows"),
+        ("", "cannot be read as CSV"),
+        (HEADER + "c1,s1,happiness,gone,,,,\n", "has no clip that can be used"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_one_message(root, text, message):
+    with pytest.raises(InputError, match=message):
+        people(root, text)
+
+
+def test_a_workbook_for_a_table_is_called_one(root):
+    (root / "clips.xlsx").write_bytes(b"PK")
+    with pytest.raises(InputError, match="clips.xlsx is a workbook; save its sheet as CSV"):
+        index_dataset("people", {"layout": "manifest", "root": str(root), "table": "clips.xlsx"})
+
+
+def test_a_label_outside_the_classes_is_noted_and_its_clip_processed(root):
+    text = HEADER + "c1,s1,happiness,a,1,3,5,\nc2,s2,joy,b with spaces,1,3,5,\n"
+    index = people(root, text, classes=["happiness", "surprise"], on_problem="stop")
+    assert [(clip.label, clip.problem) for clip in index.clips] == [("happiness", ""), ("", "")]
+    note, empty = index.problems
+    assert note.row == 3 and "'joy' is not among the classes happiness, surprise" in note.problem
+    assert empty.field == "classes" and "no clip is labelled surprise" in empty.problem
+
+
+def test_empty_frames_are_one_problem_and_count_inside_the_clip_only(root):
+    for n in (1, 2, 5):
+        (root / "a" / f"img{n}.png").write_bytes(b"")
+    index = people(root, HEADER + "c1,s1,x,a,1,3,4,\nc2,s2,y,b with spaces,,,,\n")
+    (problem,) = index.problems
+    assert "img1.png is empty (0 bytes), and 1 more" in problem.problem
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_columns_may_be_separated_as_the_country_is_used_to(root, separator):
+    text = (HEADER + "c1,s1,happiness,a,1,3,5,200\n").replace(",", separator)
+    assert people(root, text).clips[0].offset == 5
+
+
+def test_a_table_elsewhere_names_frames_relative_to_itself(root, tmp_path_factory):
+    other = tmp_path_factory.mktemp("elsewhere")
+    (root / "manifest.csv").write_text(HEADER + "c1,s1,happiness,a,,,,\n")
+    settings = {"layout": "manifest", "root": str(other), "table": str(root / "manifest.csv"), "kind": "micro"}
+    assert index_dataset("people", settings).clips[0].frames == (root / "a").as_posix()
+
+
+@pytest.mark.filterwarnings("error::pandas.errors.ParserWarning")
+def test_commas_at_the_end_of_rows_shift_nothing_and_one_in_a_single_row_is_named(root):
+    index = people(root, HEADER + "c1,s1,x,a,1,3,5,200,\nc2,s2,y,b with spaces,,,,,\n")
+    assert [clip.clip for clip in index.clips] == ["c1", "c2"]
+    with pytest.raises(InputError, match="line 3"):
+        people(root, HEADER + "c1,s1,x,a,1,3,5,200\nc2,s2,y,b with spaces,,,,,\n")
+
+
+def test_text_beyond_the_columns_of_the_header_is_not_dropped_in_silence(root):
+    with pytest.raises(InputError, match="row 3 has '200' beyond the last of 8 named columns"):
+        people(root, HEADER + "c1,s1,x,a,1,3,5,200,\nc2,s2,y,b with spaces,1,3,5,,200\n")
+
+
+def test_odd_entries_are_problems_and_never_crashes(root):
+    (root / "a" / "img9.png").symlink_to(root / "nowhere")
+    (root / "clip.avi").mkdir()
+    for n in (1, 2):
+        cv2.imwrite(str(root / "clip.avi" / f"{n}.png"), np.zeros((4, 4), np.uint8))
+    rows = ["c1,s1,x,a/*.png,1,,5,", "c2,s2,y,clip.avi,,,,", f"c3,s3,x,{'long' * 300},,,,", "c4,s4,y,gone,1,3,5,200"]
+    index = people(root, HEADER + "\n".join(rows) + "\n")
+    assert [clip.problem == "" for clip in index.clips] == [True, True, False, False]
+    write_index(index, root / "clips.csv", root / "problems.csv")
+
+
+def test_spreadsheet_habits_are_accepted(root):
+    index = people(
+        root,
+        "\ufeffClip , SUBJECT,label,Frames,onset\n c1 ,s1,happiness, a ,1.0\n\n,,,,\n"
+        "c2,s1,surprise,b with spaces,2\nc3,s1,,gone,\n",
+    )
+    assert [clip.clip for clip in index.clips] == ["c1", "c2", "c3"]
+    assert [problem.row for problem in index.problems] == [6], "rows are counted as a spreadsheet counts them"
+    assert index.clips[0].onset == 1
+
+
+def test_a_single_macro_image_is_a_still(root):
+    index = people(root, HEADER + "c1,s1,happiness,a/img1.png,,,,\nc2,s1,surprise,a,,,,\n", kind="macro")
+    assert [clip.kind for clip in index.clips] == ["still", "macro"]
+
+
+def test_the_tables_say_what_the_index_found(root):
+    index = people(
+        root, HEADER.replace("\n", ",camera\n") + "c1,s1,happiness,a,1,3,5,200,left\nc2,s2,surprise,gone,,,,,right\n"
+    )
+    write_index(index, root / "clips.csv", root / "problems.csv")
+    clips = read_table(root / "clips.csv", CLIPS)
+    assert clips["clip"].tolist() == ["c1", "c2"] and clips["source_camera"].tolist() == ["left", "right"]
+    assert "1,3,5,200" in (root / "clips.csv").read_text(), "frame numbers stay whole numbers"
+    problems = pd.read_csv(root / "problems.csv")
+    assert problems[["row", "clip", "field"]].values.tolist() == [[3, "c2", "frames"]]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(
+    numbers=st.lists(st.integers(0, 99999), unique=True, min_size=1, max_size=12),
+    padding=st.integers(0, 6),
+    junk=st.lists(st.sampled_from([".DS_Store", "Thumbs.db", "._img1.png", "notes.txt", ".hidden.jpg"]), unique=True),
+)
+def test_frames_are_found_and_ordered_by_number_whatever_the_padding_and_litter(
+    tmp_path_factory, numbers, padding, junk
+):
+    folder = tmp_path_factory.mktemp("frames")
+    for n in numbers:
+        (folder / f"006_1_2_img{n:0{padding}d}.jpg").touch()
+    for name in junk:
+        (folder / name).touch()
+    assert list(numbered(image_files(folder))) == sorted(numbers)
+
+
+def test_names_without_numbers_are_counted_in_order(tmp_path):
+    for name in ("happy.png", "calm.png"):
+        cv2.imwrite(str(tmp_path / name), np.full((4, 4), len(name), np.uint8))
+    assert [(n, int(frame[0, 0])) for n, frame in grey_frames(str(tmp_path))] == [(0, 8), (1, 9)]

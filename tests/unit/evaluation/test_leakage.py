@@ -1,0 +1,434 @@
+"""The leakage audit: nothing is found where nothing is, and every kind of leak is found where it was planted."""
+
+import json
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import save_file
+
+from conftest import REPO
+from merflow.errors import InputError
+from merflow.evaluation.leakage import CHECKS, Clip, audit, check_fold, content
+from merflow.protocols.splits import make_splits
+from merflow.storage.tables import ACCURACY_TRAIN, AUDIT, PREDICTIONS, read_table, write_table
+from merflow.study.config import load_config
+from merflow.study.study import Study as Plan
+from merflow.systems.tsdgcn import finetune as finetuning
+
+CLASSES = ["up", "down"]
+
+
+def write_cache(path, dataset, people, seed, classes=CLASSES):
+    """Four clips of each person, two of each class."""
+    table = [(f"{p}-{n}", f"{dataset}/{p}", classes[n % 2]) for p in people for n in range(4)]
+    rng = np.random.default_rng(seed)
+    with h5py.File(path, "w") as file:
+        for name, values in zip(("clip", "subject", "label"), zip(*table, strict=True), strict=True):
+            file.create_dataset(name, data=list(values), dtype=h5py.string_dtype())
+        file["spatial"] = rng.integers(0, 255, (len(table), 2, 8, 8), dtype=np.uint8)
+        file["flow"] = rng.normal(0, 1, (len(table), 2, 3, 8, 8)).astype(np.float16)
+        file.attrs.update(dataset=dataset, classes=classes)
+    return str(path)
+
+
+class Study:
+    """A study of made-up files; a test plants a leak in them and asks for the audit."""
+
+    def __init__(self, folder, protocol="loso", floor=False, macro_people=("m1", "m2"), **changes):
+        self.folder = folder
+        self.micro = write_cache(folder / "micro.h5", "faces", [f"s{n}" for n in range(5)], 0)
+        self.macro = write_cache(folder / "macro.h5", "posed", macro_people, 1)
+        self.split = folder / "splits.csv"
+        asked = {"datasets": ["faces"], "classes": CLASSES, "validation": 0.25, "protocol": protocol, "test_clips": 8}
+        make_splits([self.micro], self.split, asked, 4)
+        self.entry = {
+            "experiment": "mine",
+            "splits": {4: str(self.split)},
+            "caches": {"faces": self.micro},
+            "macro": "" if floor else self.macro,
+            "same_people": [] if floor else ["faces"],
+            "excluded": False,
+            "scorer": "",
+            "scorer_people": [],
+            "divides": protocol == "paper-holdout",
+            "fitted": ["train", "validation"] if floor else ["train"],
+            "scored": True,
+        } | changes
+        table = read_table(self.split, ["part"])
+        tested = table[table["part"] == "test"].assign(experiment="mine", repeat=4, truth="up", predicted="up")
+        self.predictions = tested.drop(columns=["protocol", "seed", "part"])
+        fitted = table[table["part"].isin(self.entry["fitted"])].groupby("fold", sort=False).size()
+        common = {"experiment": "mine", "repeat": 4, "stage": "finetune", "accuracy": 1.0}
+        self.trained = pd.DataFrame([common | {"fold": fold, "n": n} for fold, n in fitted.items()])
+
+    def change_split(self, change):
+        table = pd.read_csv(self.split, dtype=str)
+        change(table).sort_values("fold", kind="stable").to_csv(self.split, index=False)
+
+    def change_cache(self, file, change):
+        with h5py.File(file, "r+") as opened:
+            change(opened)
+
+    def audit(self):
+        files = [self.folder / name for name in ("predictions.csv", "accuracy_train.csv", "audit.csv")]
+        write_table(self.predictions, files[0], PREDICTIONS)
+        write_table(self.trained, files[1], ACCURACY_TRAIN)
+        audit([self.entry], *files)
+        return read_table(files[2], AUDIT)
+
+
+@pytest.mark.parametrize("floor", [False, True], ids=["network", "floor"])
+def test_a_clean_study_has_no_leak_in_any_fold(tmp_path, floor):
+    found = Study(tmp_path, floor=floor).audit()
+    assert list(found) == AUDIT and (found["size"] == 0).all() and set(found["allowed"]) <= {"yes", "no"}
+    checks = [name for name in CHECKS if "scorer" not in name and not (floor and "pre-training" in name)]
+    assert found.groupby("fold")["check"].apply(list).tolist() == [checks] * 5
+
+
+# --- Leaks that nobody asked for --------------------------------------------------------------------------------------
+
+
+def person_in(part, other):
+    """Moves one clip of the first person of ``part`` in fold faces/s0 into ``other``."""
+
+    def plant(study):
+        def change(table):
+            mine = (table["fold"] == "faces/s0") & (table["part"] == part)
+            table.loc[table.index[mine][0], "part"] = other
+            return table
+
+        study.change_split(change)
+
+    return plant
+
+
+def copied_clip(same_person):
+    """A copy of s0's first clip lies under another name: among another person's clips, or among s0's own."""
+
+    def plant(study):
+        def change(file):
+            place = file["clip"].asstr()[:].tolist().index("s0-1" if same_person else "s3-2")
+            file["spatial"][place], file["flow"][place] = file["spatial"][0], file["flow"][0]
+
+        study.change_cache(study.micro, change)
+
+    return plant
+
+
+def clip_of_the_test_pretrains(study):
+    def change(micro):
+        with h5py.File(study.macro, "r+") as macro:
+            macro["spatial"][5], macro["flow"][5] = micro["spatial"][7], micro["flow"][7]
+
+    study.change_cache(study.micro, change)
+
+
+def a_clip_in_two_parts(study):
+    def change(table):
+        extra = table[(table["fold"] == "faces/s2") & (table["part"] == "test")].iloc[:1]
+        return pd.concat([table, extra.assign(part="train")])
+
+    study.change_split(change)
+
+
+def more_clips_fitted(study):
+    study.trained.loc[2, "n"] += 3
+
+
+def nothing_reported(study):
+    study.trained = study.trained.drop(index=2)
+
+
+def a_training_clip_is_predicted(study):
+    mine = study.predictions["fold"] == "faces/s2"
+    study.predictions.loc[study.predictions.index[mine][0], "clip"] = "s4-0"
+
+
+def a_fold_that_no_split_has_is_predicted(study):
+    extra = study.predictions[study.predictions["fold"] == "faces/s2"].assign(fold="faces/s9")
+    study.predictions = pd.concat([study.predictions, extra])
+
+
+LEAKS = {
+    "a person trains and is tested": (person_in("test", "train"), "subjects: train and test", "faces/s0", 1),
+    "a person validates and is tested": (person_in("test", "validation"), "subjects: validation and test",
+                                         "faces/s0", 1),
+    "a person trains and validates": (person_in("validation", "train"), "subjects: train and validation",
+                                      "faces/s0", 1),
+    "a clip copied to another person": (copied_clip(False), "contents: train, validation and test", "faces/s0", 1),
+    "a clip in two parts": (a_clip_in_two_parts, "contents: train, validation and test", "faces/s2", 1),
+    "a micro clip pre-trains": (clip_of_the_test_pretrains, "contents: pre-training and test", "faces/s1", 1),
+    "test clips fit the scale": (more_clips_fitted, "fitted on training clips only", "faces/s2", 3),
+    "nothing says what was fitted": (nothing_reported, "fitted on training clips only", "faces/s2", None),
+    "a training clip is predicted": (a_training_clip_is_predicted, "predicted clips are the test part", "faces/s2", 2),
+    "a fold of no split is predicted": (a_fold_that_no_split_has_is_predicted, "predicted clips are the test part",
+                                        "faces/s9", 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LEAKS)
+def test_a_planted_leak_is_found_and_named_and_nothing_is_written(tmp_path, name):
+    plant, check, fold, size = LEAKS[name]
+    study = Study(tmp_path)
+    plant(study)
+    with pytest.raises(InputError) as error:
+        study.audit()
+    lines = [line for line in str(error.value).splitlines() if check in line]
+    assert any(f"mine, repeat 4, fold {fold}" in line for line in lines), error.value
+    if size is not None:
+        assert any(f"{check}: {size} (" in line for line in lines), error.value
+    assert "does not ask for it" in str(error.value) and not (tmp_path / "audit.csv").exists()
+
+
+@pytest.mark.parametrize("parts", [("train", "validation"), ("train", "test"), ("validation", "test")])
+def test_one_content_in_two_parts_is_found_whatever_the_parts(parts):
+    split = pd.DataFrame({"dataset": "d", "subject": ["d/1", "d/2", "d/3"], "clip": list("abc"),
+                          "part": ["train", "validation", "test"]})  # fmt: skip
+    shown = {
+        ("d", row.clip): Clip(row.subject, "same" if row.part in parts else row.clip) for row in split.itertuples()
+    }
+    entry = {"divides": False, "same_people": [], "excluded": False, "scored": False}
+    found = {row["check"]: row["size"] for row in check_fold(split, entry, shown, {})}
+    assert found.pop("contents: train, validation and test") == 1 and not any(found.values())
+
+
+def test_copies_on_one_side_are_no_leak(tmp_path):
+    study = Study(tmp_path)
+    copied_clip(True)(study)
+    assert (study.audit()["size"] == 0).all()
+
+
+def test_a_copied_clip_is_named_with_both_its_names(tmp_path):
+    study = Study(tmp_path)
+    copied_clip(False)(study)
+    with pytest.raises(InputError, match=r"faces/s3-2 = faces/s0-0|faces/s0-0 = faces/s3-2"):
+        study.audit()
+
+
+def test_content_is_every_byte_of_what_training_gets():
+    spatial, flow = np.zeros((2, 4, 4), np.uint8), np.zeros((2, 3, 4, 4), np.float16)
+    base = content(spatial, flow, ("d", "a"))
+    assert base == content(spatial.copy(), flow.copy(), ("d", "b"))
+    for array in (spatial, flow):
+        array[-1, -1, -1] = 1
+        assert content(spatial, flow, ("d", "a")) != base
+        array[-1, -1, -1] = 0
+    nothing = np.zeros((0, 4, 4), np.uint8), np.zeros((0, 3, 4, 4), np.float16)
+    assert content(*nothing, ("d", "a")) != content(*nothing, ("d", "b")), "empty clips are not one clip"
+
+
+# --- Leaks that the configuration asks for ----------------------------------------------------------------------------
+
+
+def test_pretraining_on_the_people_of_the_test_is_counted_and_allowed(tmp_path):
+    found = Study(tmp_path, macro_people=("s1", "s4", "x")).audit().query("size > 0")
+    assert set(found["check"]) == {"subjects: pre-training and test"} and set(found["allowed"]) == {"yes"}
+    assert dict(zip(found["fold"], found["note"], strict=True)) == {n: n for n in ("faces/s1", "faces/s4")}
+
+
+def test_pretraining_without_the_people_of_the_test_and_of_another_source_is_clean(tmp_path):
+    for name, changes in {"excluded": {"excluded": True}, "other source": {"same_people": []}}.items():
+        (tmp_path / name).mkdir()
+        assert (Study(tmp_path / name, macro_people=("s1", "s4"), **changes).audit()["size"] == 0).all()
+
+
+def test_a_dataset_whose_name_begins_like_another_has_people_of_its_own():
+    split = pd.DataFrame({"dataset": "faces2", "subject": ["faces2/1"], "clip": ["c"], "part": ["test"]})
+    entry = {"divides": False, "same_people": ["faces"], "excluded": False, "scored": False}
+    clips, macro = {("faces2", "c"): Clip("faces2/1", "one")}, {("posed", "m"): Clip("posed/1", "other")}
+    assert not any(row["size"] for row in check_fold(split, entry, clips, macro))
+
+
+def test_macro_clips_without_a_label_pretrain_nothing_and_are_not_counted(tmp_path):
+    study = Study(tmp_path, macro_people=("s1", "x"))
+
+    def unlabel(file):
+        file["label"][:4] = [""] * 4
+
+    study.change_cache(study.macro, unlabel)
+    assert (study.audit()["size"] == 0).all()
+
+
+def test_people_whom_a_holdout_divides_are_counted_and_allowed(tmp_path):
+    study = Study(tmp_path, "paper-holdout")
+    found = study.audit()
+    table = pd.read_csv(study.split)
+    people = {part: set(rows["subject"]) for part, rows in table.groupby("part")}
+    own = found.set_index("check")
+    assert own.loc["subjects: train and test", "size"] == len(people["train"] & people["test"]) > 0
+    assert own.loc["subjects: validation and test", "size"] == len(people["validation"] & people["test"])
+    assert (found.query("size > 0")["allowed"] == "yes").all()
+    assert own.loc["subjects: train and validation", "allowed"] == "no"
+
+
+def test_the_same_division_without_the_protocol_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="subjects: train and test"):
+        Study(tmp_path, "paper-holdout", divides=False).audit()
+
+
+def test_cells_of_a_table_are_checked_without_rows_of_their_own(tmp_path):
+    study = Study(tmp_path, scored=False, experiment="table t")
+    assert set(study.audit()["check"]) == {
+        name for name in CHECKS if name.startswith(("subjects", "contents")) and "scorer" not in name
+    }
+    person_in("test", "train")(study)
+    with pytest.raises(InputError, match="table t, repeat 4, fold faces/s0"):
+        study.audit()
+
+
+def taught_scorer(folder, people):
+    """A weights file that says whom it learnt from, as the scorer of key-frames does."""
+    save_file({"a": np.zeros(2)}, folder / "scorer.safetensors", {"subjects": json.dumps(people)})
+    return str(folder / "scorer.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("people", "same", "size"),
+    [
+        (["other/s1", "other/s9"], ["faces"], 1),
+        (["faces/s1", "faces/s2"], ["faces"], 1),
+        (["other/s8", "other/s9"], ["faces"], 0),
+        (["other/s1"], [], 0),
+    ],
+)
+def test_people_who_taught_the_scorer_of_key_frames_are_never_tested(tmp_path, people, same, size):
+    check = "subjects: key-frame scorer and test"
+    study = Study(tmp_path, scorer=taught_scorer(tmp_path, people), scorer_people=same)
+    if size:
+        with pytest.raises(InputError, match=f"fold faces/s1: {check}: {size}"):
+            study.audit()
+        assert not (tmp_path / "audit.csv").exists()
+        return
+    found = study.audit().query("check == @check")
+    assert found["fold"].nunique() == 5 and (found["size"] == 0).all() and set(found["allowed"]) == {"no"}
+
+
+def test_a_scorer_that_cannot_be_read_stops_the_audit(tmp_path):
+    (tmp_path / "scorer.safetensors").write_bytes(b"nothing")
+    with pytest.raises(InputError, match="scorer.safetensors cannot be read as a scorer"):
+        Study(tmp_path, scorer=str(tmp_path / "scorer.safetensors")).audit()
+
+
+# --- What training reports is what it was given -----------------------------------------------------------------------
+
+
+def test_the_number_of_fitted_clips_is_that_of_the_rows_handed_over(tmp_path, monkeypatch):
+    """A training that takes its scale from test clips too says so, as the number counts the rows that it was given."""
+    samples = finetuning.Samples(
+        [{"dataset": "d", "subject": f"d/{n // 3}", "clip": str(n), "truth": "up"} for n in range(9)],
+        np.random.default_rng(0).normal(0, 1, (9, 1, 6)).astype(np.float32),
+        np.zeros(1, np.int64), np.arange(9) % 2, CLASSES,
+    )  # fmt: skip
+    head = {"hidden": 4, "dropout": 0.0, "learning_rate": 1e-3, "decay": 0.0, "epochs": 1, "patience": 1, "batch": 8}
+    head |= {"weight_decay": 0.0, "validation": 0.25}
+    settings = {"experiment": "e", "protocol": "loso", "head": head}
+    monkeypatch.setattr(finetuning, "load_samples", lambda *_: samples)
+
+    def reported():
+        ((found,),) = finetuning.answer([finetuning.Task({0: []}, settings, [{"name": "cross-entropy"}])])
+        return [row["n"] for row in found.accuracy_train]
+
+    assert reported() == [3, 3, 3]
+    honest = finetuning.lesson
+
+    def greedy(samples, fold, seed):
+        own = honest(samples, fold, seed)
+        return own._replace(
+            rows=np.concatenate([own.rows, samples.rows[fold.test]]),
+            labels=np.concatenate([own.labels, samples.labels[fold.test]]),
+        )
+
+    monkeypatch.setattr(finetuning, "lesson", greedy)
+    assert reported() == [6, 6, 6]
+
+
+# --- What a configuration asks for ------------------------------------------------------------------------------------
+
+
+def planned(tmp_path, layouts, tables=None, floors=("majority",), **experiment):
+    """The audit's plan for one experiment on a macro and a micro dataset of these layouts."""
+    for name in ("macro", "micro"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "manifest.csv").touch()
+    macro, micro = ({"layout": layout, "root": str(tmp_path / "macro")} for layout in layouts)
+    for dataset, kind in ((macro, "macro"), (micro, "micro")):
+        if dataset["layout"] in ("manifest", "demo"):
+            dataset["kind"] = kind
+        if dataset["layout"] == "demo":
+            del dataset["root"]
+    base = {"system": "tsdgcn", "macro": "one", "micro": "two"} | experiment
+    overlay = {"datasets": {"one": macro, "two": micro}, "experiments": {"mine": base}, "floors": list(floors)}
+    plans = Plan(load_config(REPO / "config.yaml", overlay | {"tables": tables or {}})).audit_plan()
+    return {entry["experiment"]: entry for entry in plans}
+
+
+@pytest.mark.parametrize(
+    ("changes", "fitted"),
+    [
+        ({}, ["train", "validation"]),
+        ({"network": {"refit": False}}, ["train"]),
+        ({"network": {"refit": False}, "selection": "none"}, ["train", "validation"]),
+    ],
+)
+def test_a_network_fits_its_validation_clips_where_it_is_trained_anew_or_nobody_chooses(tmp_path, changes, fitted):
+    found = planned(tmp_path, ("manifest", "manifest"), system="msjfn", **changes)
+    assert found["mine"]["fitted"] == fitted
+
+
+@pytest.mark.parametrize(
+    ("layouts", "same"),
+    [
+        (("mmew-macro", "mmew-micro"), True),
+        (("manifest", "manifest"), True),
+        (("ck-plus", "samm"), False),
+        (("mmew-macro", "samm"), False),
+        (("demo", "demo"), False),
+    ],
+)
+def test_a_name_is_one_person_only_within_one_source(tmp_path, layouts, same):
+    found = planned(tmp_path, layouts)
+    assert found["mine"]["same_people"] == (["two"] if same else [])
+    assert found["mine"]["macro"].endswith("/one/default/cache.h5") and not found["mine"]["excluded"]
+    assert found["majority"] | {"splits": 0, "caches": 0} == {
+        "experiment": "majority", "splits": 0, "caches": 0, "macro": "", "same_people": [], "excluded": False,
+        "scorer": "", "scorer_people": [], "divides": False, "fitted": ["train", "validation"], "scored": True,
+    }  # fmt: skip
+
+
+def test_the_plan_follows_the_settings(tmp_path):
+    layouts = ("mmew-macro", "mmew-micro")
+    assert planned(tmp_path, layouts, pretrain={"exclude_test_subjects": True})["mine"]["excluded"]
+    found = planned(tmp_path, layouts, macro="none")["mine"]
+    assert (found["macro"], found["same_people"], found["fitted"]) == ("", [], ["train"])
+    found = planned(tmp_path, layouts, protocol="paper-holdout", seeds=[3, 5])
+    assert found["mine"]["divides"] and list(found["mine"]["splits"]) == [3, 5]
+    assert found["majority"]["splits"] == found["mine"]["splits"], "the floor has the split of the experiment"
+
+
+def test_cells_of_a_table_are_in_the_plan_once_for_each_split(tmp_path):
+    layouts = ("mmew-macro", "mmew-micro")
+    table = {"of": "mine", "rows": {"loss.gamma": [1, 2]}}
+    found = planned(tmp_path, layouts, {"t": table})
+    assert list(found) == ["mine", "majority", "table t"] and not found["table t"]["scored"]
+    assert found["table t"]["splits"] == found["mine"]["splits"]
+    found = planned(tmp_path, layouts, {"t": table | {"columns": {"protocol": ["loso", "paper-holdout"]}}})
+    assert [entry["divides"] for name, entry in found.items() if name.startswith("table t: ")] == [False, True]
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "shared"),
+    [
+        ({"loss": {"name": "cross-entropy"}}, True),
+        ({"head": {"learning_rate": 0.5}}, True),
+        ({"head": {"validation": 0.3}}, False),
+        ({"protocol": "subject-kfold"}, False),
+        ({"classes": ["happiness", "surprise"]}, False),
+    ],
+    ids=["loss", "rate", "validation", "protocol", "classes"],
+)
+def test_experiments_share_a_split_where_it_is_the_same_draw(tmp_path, changes, shared):
+    plain = planned(tmp_path, ("demo", "demo"))["mine"]["splits"]
+    assert (planned(tmp_path, ("demo", "demo"), **changes)["mine"]["splits"] == plain) is shared

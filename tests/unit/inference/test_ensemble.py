@@ -1,0 +1,342 @@
+"""Trained networks as files: every member answers as its fold did, and the validation clips are answered honestly."""
+
+import json
+import math
+
+import h5py
+import numpy as np
+import pytest
+from test_clip_networks import FAST as NETWORK_SETTINGS
+from test_finetune import CLASSES, HEAD, PRETRAIN, SETTINGS, make_cache
+
+from merflow.errors import InputError
+from merflow.evaluation.calibration import temper
+from merflow.evaluation.evaluate import merge
+from merflow.inference import ensemble
+from merflow.inference.ensemble import ClipArrays, Ensemble, gather_ensemble, load_ensemble
+from merflow.storage.tables import PREDICTIONS, read_table
+from merflow.systems import clip_networks
+from merflow.systems.registry import NETWORKS, own_settings, plan
+from merflow.systems.tsdgcn import fold_training as in_fold
+from merflow.systems.tsdgcn.features import extract
+from merflow.systems.tsdgcn.finetune import finetune
+from merflow.systems.tsdgcn.graph import build_graph
+from merflow.systems.tsdgcn.pretrain import pretrain
+
+SUBJECTS, SIDE = 3, 16
+FOLDS = [f"micro/s{number}" for number in range(SUBJECTS)]
+SHORT = {"epochs": 2, "patience": 2}
+GRAPH_SYSTEMS = {
+    "frozen": {},
+    "frozen-concat": {"fusion": "concat", "signal": "u+v"},
+    "frozen-spatial": {"branches": ["spatial"]},
+    "fold-pretrained": {"transfer": "frozen"},
+    "end-to-end": {"transfer": "end-to-end"},
+    "end-to-end-concat": {"transfer": "end-to-end", "fusion": "concat"},
+    "from-nothing": {"transfer": "end-to-end", "branches": ["temporal"]},
+}
+CLIP_SYSTEMS = {
+    "ststnet": {"refit": True},
+    "off-apexnet": {},
+    "msjfn": {"fusion": "learned"},
+    "mersiamc3d": {},
+    "mersiamc3d-frames": {"reads": "key-frames"},
+}
+
+
+QUICK = ("frozen", "end-to-end-concat", "ststnet", "msjfn", "mersiamc3d-frames")
+SYSTEMS = [
+    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in (*GRAPH_SYSTEMS, *CLIP_SYSTEMS)
+]
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory):
+    """A results folder with two caches, a graph, and a network of each of two seeds."""
+    folder = tmp_path_factory.mktemp("ensemble") / "results"
+    folder.mkdir()
+    make_cache(folder / "micro.h5", SUBJECTS, 1, 1, "micro")
+    make_cache(folder / "macro.h5", 3, 1, 0, "macro")
+    for seed in (0, 1):
+        build_graph(SIDE, 4, 2, seed=seed).save(folder / f"graph{seed}.h5")
+        own = PRETRAIN | SHORT
+        pretrain(folder / "macro.h5", folder / f"graph{seed}.h5", weights(folder, seed), folder / "w.csv", own, seed)
+    return folder
+
+
+def weights(folder, seed):
+    return folder / f"w{seed}.safetensors"
+
+
+def settings_of(name):
+    given = {"signal": "magnitude", "classes": CLASSES, "datasets": ["micro"], "head": HEAD | SHORT}
+    return SETTINGS | given | {"pretrain": PRETRAIN | SHORT, "network_seeds": [3]} | GRAPH_SYSTEMS[name]
+
+
+def about(name, reads, networks):
+    own = {"experiment": name, "system": "any", "classes": CLASSES, "prep": "default", "micro": ["micro"]}
+    own |= {"refits": CLIP_SYSTEMS.get(name, {}).get("refit", False)}
+    return own | {"macro": "none", "protocol": "loso", "reads": reads, "networks": networks}
+
+
+def trained(results, name, seeds=(0,), **changes):
+    """Train all folds of a system; its ensemble, and the tables of predictions and of validation clips."""
+    folder = results / "study" / "experiments" / name
+    if not (folder / "ensemble.json").exists() or changes:
+        if name.startswith("frozen"):
+            reads, models, networks = frozen(results, name, folder, seeds)
+        else:
+            one = graph_folds if name in GRAPH_SYSTEMS else clip_folds
+            reads, models, networks = one(results, name, folder, **changes)
+        given = about(name, reads, networks), folder / "validation.csv", models, [results / "micro.h5"]
+        gather_ensemble(*given, folder / "ensemble.json", results)
+    tables = (read_table(folder / f"{table}.csv", PREDICTIONS) for table in ("predictions", "validation"))
+    return load_ensemble(folder / "ensemble.json"), *tables
+
+
+def reads_of(settings):
+    return {"kind": "signals", "side": SIDE} | {key: settings[key] for key in ("branches", "fusion", "signal")}
+
+
+def frozen(results, name, folder, seeds):
+    own = settings_of(name)
+    files = {}
+    for seed in seeds:
+        files[seed] = [[folder / f"f{seed}.h5"]]
+        folder.mkdir(parents=True, exist_ok=True)
+        given = results / "micro.h5", weights(results, seed), results / f"graph{seed}.h5", folder / f"f{seed}.h5"
+        extract(*given, {"signal": own["signal"]})
+    tables = [folder / f"{table}.csv" for table in ("predictions", "accuracy", "curves")]
+    more = {"validation": folder / "validation.csv", "heads": folder / "heads.safetensors"}
+    finetune(files, *tables, own, processes=len(seeds), **more)
+    networks = {seed: [{"graph": results / f"graph{seed}.h5", "weights": weights(results, seed)}] for seed in seeds}
+    return reads_of(own), [{"file": folder / "heads.safetensors"}], networks
+
+
+def outputs(folder, fold):
+    names = {"predictions": "predictions", "accuracy_train": "accuracy", "curves": "curves", "validation": "validation"}
+    own = folder / "folds" / fold.replace("/", "-")
+    own.mkdir(parents=True, exist_ok=True)
+    return {key: own / f"{name}.csv" for key, name in names.items()} | {"model": own / "model.safetensors"}
+
+
+def gathered(folder, folds):
+    for table in ("predictions", "validation"):
+        merge([outputs(folder, fold)[table] for fold in folds], folder / f"{table}.csv")
+    return [{"seed": 0, "fold": fold, "file": outputs(folder, fold)["model"]} for fold in folds]
+
+
+def graph_folds(results, name, folder, folds=tuple(FOLDS), **changes):
+    own = settings_of(name) | changes
+    macro = results / "macro.h5" if name == "fold-pretrained" else None
+    start = [] if macro or name == "from-nothing" else [weights(results, 0)]
+    for fold in folds:
+        given = [results / "micro.h5"], [results / "graph0.h5"], start, macro
+        in_fold.train_fold(*given, **outputs(folder, fold), settings=own, seed=0, fold=fold)
+    return reads_of(own), gathered(folder, folds), {0: [{"graph": results / "graph0.h5"}]}
+
+
+def clip_settings(name, **changes):
+    system = name.removesuffix("-frames")
+    network = NETWORK_SETTINGS[system] | {"refit": False, "weight_decay": 0.0, "validation": 0.4, **SHORT}
+    own = own_settings(system, network | CLIP_SYSTEMS[name] | changes)
+    given = {"experiment": name, "system": system, "protocol": "loso", "classes": CLASSES, "network": own}
+    return given | plan(system, own) | {"loss": NETWORKS[system].loss}
+
+
+def clip_folds(results, name, folder, **changes):
+    own = clip_settings(name, **changes)
+    for fold in FOLDS:
+        clip_networks.train_fold(
+            [results / "micro.h5"], **outputs(folder, fold), settings=own, seed=0, fold=fold
+        )  # fmt: skip
+    return {"kind": own["reads"], "side": own["side"]}, gathered(folder, FOLDS), {}
+
+
+def chances(table):
+    return table[[f"p_{name}" for name in CLASSES]].to_numpy(float)
+
+
+def answers(whole: Ensemble, rows, results):
+    """What the members say of rows of a table, each of its own fold and seed."""
+    with h5py.File(results / "micro.h5") as file:
+        place = {clip: number for number, clip in enumerate(file["clip"].asstr())}
+    members = whole.members(ClipArrays.of_cache(results / "micro.h5"), calibrated=False)
+    number = {(one["seed"], one["fold"]): n for n, one in enumerate(whole.about["members"])}
+    pairs = zip(rows["repeat"], rows["fold"], rows["clip"], strict=True)
+    return np.array([members[number[seed, fold], place[clip]] for seed, fold, clip in pairs])
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_member_answers_test_clips_as_its_fold_did(results, name):
+    seeds = (0, 1) if name == "frozen" else (0,)
+    whole, predictions, validation = trained(results, name, seeds)
+    assert len(whole.about["members"]) == SUBJECTS * len(seeds) and len(predictions) == 3 * SUBJECTS * len(seeds)
+    np.testing.assert_allclose(answers(whole, predictions, results), chances(predictions), atol=1e-6)
+    if not name.startswith("ststnet"):  # Trained on its validation clips, too, in the end.
+        np.testing.assert_allclose(answers(whole, validation, results), chances(validation), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["frozen", "end-to-end-concat", "msjfn"])
+def test_validation_clips_are_of_the_fold_and_of_nobody_whom_it_tests(results, name):
+    whole, predictions, validation = trained(results, name, (0, 1) if name == "frozen" else (0,))
+    assert set(validation["fold"]) == set(FOLDS) and not (validation["fold"] == validation["subject"]).any()
+    assert not validation.duplicated(["repeat", "fold", "clip"]).any()
+    assert list(validation) == list(predictions) and whole.about["calibrated"]
+
+
+def test_a_network_that_trains_anew_is_judged_by_the_one_before(results):
+    """With `refit` the saved network has trained on the validation clips: its own answers there would be too good."""
+    whole, _, validation = trained(results, "ststnet")
+    assert np.abs(answers(whole, validation, results) - chances(validation)).max() > 1e-3
+
+
+def test_the_answer_is_the_mean_of_calibrated_members(results):
+    whole, *_ = trained(results, "frozen", (0, 1))
+    clips = ClipArrays.of_cache(results / "micro.h5", [4, 0, 7])
+    raw = whole.members(clips, calibrated=False)
+    whole.temperature = 2.5
+    np.testing.assert_allclose(whole.members(clips), raw**0.4 / (raw**0.4).sum(axis=2, keepdims=True), atol=1e-12)
+    np.testing.assert_allclose(whole.probabilities(clips), temper(raw, 2.5).mean(axis=0), atol=1e-12)
+    assert raw.shape == (2 * SUBJECTS, 3, 3) and raw.dtype == np.float64
+    everything = whole.members(ClipArrays.of_cache(results / "micro.h5"), calibrated=False)
+    np.testing.assert_allclose(raw, everything[:, [4, 0, 7]], atol=1e-6)
+
+
+def test_networks_are_loaded_once_and_shared_by_the_heads_of_a_seed(results, monkeypatch):
+    whole, *_ = trained(results, "frozen", (0, 1))
+    again, loaded, seen = Ensemble(whole.about, whole.results), [], []
+    monkeypatch.setattr(ensemble, "load_network", lambda *pair: loaded.append(pair) or load(*pair))
+    clips = ClipArrays.of_cache(results / "micro.h5", [0, 1])
+    for _ in range(3):
+        again.members(clips)
+    assert len(loaded) == 2, "one network of each of two seeds"
+    for group in again.groups():
+        for one in group.networks:
+            monkeypatch.setattr(one, "features", lambda x, own=one.features: seen.append(len(x)) or own(x))
+    again.members(clips)
+    assert len(seen) == 2, "not once for each fold"
+
+
+load = ensemble.load_network
+
+
+def test_gathering_reads_the_names_of_heads_alone(results, tmp_path, monkeypatch):
+    whole, *_ = trained(results, "frozen", (0, 1))
+    folder = results / "study/experiments/frozen"
+    reads, models = whole.about["reads"], [{"file": folder / "heads.safetensors"}]
+    networks = {seed: [{"graph": results / f"graph{seed}.h5", "weights": weights(results, seed)}] for seed in (0, 1)}
+    monkeypatch.setattr(ensemble, "load_heads", None)
+    given = about("frozen", reads, networks), folder / "validation.csv", models, [results / "micro.h5"]
+    gather_ensemble(*given, tmp_path / "ensemble.json", results)
+    assert (tmp_path / "ensemble.json").read_bytes() == (folder / "ensemble.json").read_bytes()
+    with pytest.raises(InputError, match=r"w0\.safetensors holds no heads of merflow"):
+        gather_ensemble(given[0], given[1], [{"file": results / "w0.safetensors"}], given[3], tmp_path / "e", results)
+
+
+def test_an_ensemble_that_does_not_fit_into_memory_answers_the_same(results, monkeypatch):
+    whole, *_ = trained(results, "end-to-end-concat")
+    clips = ClipArrays.of_cache(results / "micro.h5")
+    usual = whole.members(clips)
+    monkeypatch.setattr(ensemble, "KEPT", 0)
+    monkeypatch.setattr(ensemble, "READ_AT_ONCE", 1)
+    monkeypatch.setattr(ensemble, "IMAGES_AT_ONCE", 5)
+    small = Ensemble(whole.about, whole.results)
+    np.testing.assert_allclose(small.members(clips), usual, atol=1e-6)
+    assert not small._kept
+
+
+def test_without_validation_clips_the_temperature_is_one(results):
+    whole, predictions, validation = trained(results, "from-nothing", folds=tuple(FOLDS[:2]), selection="none")
+    assert len(validation) == 0 and len(predictions) == 6
+    assert whole.temperature == 1 and whole.about["calibrated"] is False
+    np.testing.assert_allclose(answers(whole, predictions, results), chances(predictions), atol=1e-6)
+
+
+def test_a_fold_without_clips_is_no_member(results, tmp_path):
+    own = outputs(tmp_path / "study/experiments/x", "micro/nobody")
+    given = {"settings": clip_settings("msjfn"), "seed": 0, "fold": "micro/nobody"}
+    clip_networks.train_fold([results / "micro.h5"], **own, **given)
+    assert len(read_table(own["validation"], PREDICTIONS)) == 0
+    models = [{"seed": 0, "fold": "micro/nobody", "file": own["model"]}]
+    with pytest.raises(InputError, match="no fold has a clip"):
+        gather_ensemble(about("x", {}, {}), own["validation"], models, [], tmp_path / "e.json", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["frozen", "msjfn"])
+def test_clips_of_another_preparation_are_refused(results, name):
+    whole, *_ = trained(results, name, (0, 1) if name == "frozen" else (0,))
+    clips = ClipArrays.of_cache(results / "micro.h5", [0])
+    with pytest.raises(InputError, match="3 flows of 32x32 pixels of each clip, and these have 2"):
+        whole.members(ClipArrays(clips.spatial, clips.flow[:, :2], clips.apex_index))
+    with pytest.raises(InputError, match="of 30x30"):
+        whole.members(ClipArrays(clips.spatial[..., :30, :30], clips.flow[..., :30, :30], clips.apex_index))
+    assert whole.members(clips.part(slice(0, 0))).shape[1:] == (0, 3)
+
+
+def test_damaged_files_are_named(results, tmp_path):
+    whole, *_ = trained(results, "msjfn")
+    with pytest.raises(InputError, match="run the study first"):
+        load_ensemble(tmp_path / "ensemble.json")
+    (tmp_path / "ensemble.json").write_text(json.dumps({"classes": []}))
+    with pytest.raises(InputError, match="describes no ensemble"):
+        load_ensemble(tmp_path / "ensemble.json")
+    about_missing = whole.about | {"members": [{"seed": 0, "fold": "x", "file": "gone.safetensors"}]}
+    with pytest.raises(InputError, match="gone.safetensors does not exist"):
+        Ensemble(about_missing, tmp_path).members(ClipArrays.of_cache(results / "micro.h5", [0]))
+    other = whole.about | {"members": [{"seed": 0, "fold": "x", "file": "w0.safetensors"}]}
+    with pytest.raises(InputError, match="holds no trained fold"):
+        Ensemble(other, results).members(ClipArrays.of_cache(results / "micro.h5", [0]))
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("classes", "joy"),
+        ("classes", [1, 2]),
+        ("temperature", 0),
+        ("temperature", "hot"),
+        ("temperature", math.nan),
+        ("members", []),
+        ("members", [{"seed": 0, "fold": "x"}]),
+        ("members", [{"seed": [0], "fold": "x", "file": "f"}]),
+        ("networks", [1]),
+        ("networks", {}),
+        ("networks", {"0": [{"graph": None}]}),
+        ("reads", None),
+        ("reads", {"kind": "flow-image", "side": "4"}),
+        ("reads", {"kind": "faces", "side": 4}),
+        ("reads", {"kind": "signals", "side": 4, "fusion": "stack", "signal": "magnitude", "branches": ["spat"]}),
+        ("reads", {"kind": "signals", "side": 4, "fusion": "stack", "signal": "heat", "branches": ["spatial"]}),
+        ("clip", {"size": "8"}),
+        ("clip", {}),
+    ],
+)
+def test_a_wrong_part_of_an_ensemble_is_refused_when_it_is_loaded(tmp_path, part, value):
+    reads = {"kind": "signals", "side": 4, "fusion": "stack", "signal": "magnitude", "branches": ["spatial"]}
+    good = about("e", reads, {"0": [{"graph": "g.h5"}]}) | {"temperature": 1.0, "clip": {"size": 8}}
+    good |= {"members": [{"seed": 0, "fold": "x", "file": "f"}]}
+    file = tmp_path / "study" / "experiments" / "e" / "ensemble.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(good))
+    assert load_ensemble(file).parts
+    file.write_text(json.dumps(good | {part: value}))
+    with pytest.raises(InputError, match=r"ensemble\.json describes no ensemble"):
+        load_ensemble(file)
+
+
+def test_the_files_hold_no_label_and_the_same_bytes_each_time(results, tmp_path):
+    """The networks of a fold whose test clips have other labels are the same file."""
+    other = tmp_path / "other.h5"
+    other.write_bytes((results / "micro.h5").read_bytes())
+    with h5py.File(other, "r+") as file:
+        labels = file["label"].asstr()[:]
+        mine = file["subject"].asstr()[:] == FOLDS[1]
+        labels[mine] = np.roll(labels[mine], 1)
+        file["label"][:] = labels.tolist()
+    files = []
+    for name, cache in (("one", results / "micro.h5"), ("two", other)):
+        own = outputs(tmp_path / name, FOLDS[1])
+        clip_networks.train_fold([cache], **own, settings=clip_settings("msjfn"), seed=0, fold=FOLDS[1])
+        files.append(own["model"].read_bytes())
+    assert files[0] == files[1]

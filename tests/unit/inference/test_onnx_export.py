@@ -1,0 +1,200 @@
+"""ONNX: the graph says what torch says, for any number of clips, and the card's program runs."""
+
+import copy
+import json
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import onnxruntime
+import pandas as pd
+import pytest
+import torch
+from test_ensemble import CLASSES, SYSTEMS, results, trained  # noqa: F401 (a fixture)
+
+from merflow.errors import ConfigError, MerflowError
+from merflow.inference import onnx_export as export
+from merflow.inference.ensemble import ClipArrays, clip_rows
+from merflow.inference.model_card import write_card
+from merflow.inference.onnx_export import LIMIT, PlainSGCN, Reader, compare, export_onnx, given_to, to_onnx
+from merflow.storage.tables import CALIBRATION, METRICS, write_table
+from merflow.systems.tsdgcn.graph import build_graph
+from merflow.systems.tsdgcn.sgcn import SGCN
+
+FEW = ["frozen", "end-to-end-concat", "off-apexnet", "msjfn", "mersiamc3d"]
+"""One of each kind of group and network; translating one takes seconds."""
+
+
+def clips_of(results):  # noqa: F811
+    return ClipArrays.of_cache(results / "micro.h5")
+
+
+def ensemble_of(results, name):  # noqa: F811
+    return trained(results, name, (0, 1) if name == "frozen" else (0,))[0]
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_what_the_graph_reads_is_what_networks_read(results, name):  # noqa: F811
+    """Resizing and signals in torch against those that training uses, in numpy."""
+    whole, clips = ensemble_of(results, name), clips_of(results)
+    clips = ClipArrays(clips.spatial, clips.flow, np.arange(len(clips)) % clips.flow.shape[1])
+    reader = Reader(whole.about["reads"], whole.about["clip"]["size"])
+    given = {key: torch.from_numpy(array) for key, array in given_to(reader.inputs, clips).items()}
+    expected = np.stack([clip_rows(whole.about["reads"], clips, place) for place in range(len(clips))])
+    np.testing.assert_allclose(reader(given).numpy(), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_members_in_plain_operations_answer_alike(results, name):  # noqa: F811
+    whole, clips = ensemble_of(results, name), clips_of(results)
+    rows = np.stack([clip_rows(whole.about["reads"], clips, place) for place in range(len(clips))])
+    with torch.no_grad():
+        found = torch.cat([export.plain(group)(torch.from_numpy(rows)) for group in whole.groups()])
+    np.testing.assert_allclose(found.numpy(), whole.members(clips, calibrated=False), atol=1e-5)
+
+
+@pytest.mark.parametrize("dense", [0, 10**9], ids=["neighbours", "matrix"])
+def test_both_forms_of_a_laplacian_give_the_features_of_the_sparse_one(monkeypatch, dense):
+    monkeypatch.setattr(export, "DENSE", dense)
+    torch.manual_seed(0)
+    network = SGCN(build_graph(16, 8, 2), 3).eval()
+    x = torch.randn(5, 256)
+    with torch.no_grad():
+        torch.testing.assert_close(PlainSGCN(network)(x), network.features(x), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FEW)
+def test_onnxruntime_answers_as_torch_does(results, name):  # noqa: F811
+    whole, clips = ensemble_of(results, name), clips_of(results)
+    whole.temperature = 1.7
+    model = to_onnx(whole, clips, {"classes": json.dumps(whole.classes)})
+    onnx.checker.check_model(model, full_check=True)
+    assert {one.domain for one in model.opset_import} == {""}, "no operations of one runtime alone"
+    content = model.SerializeToString(deterministic=True)
+    assert b"/merflow/" not in content and b"site-packages" not in content, "no paths of this machine"
+    for part in (clips.part(slice(0, 1)), clips.part(slice(1, 3)), clips):
+        assert max(compare(content, whole, [part]).values()) < LIMIT / 5
+    other = copy.copy(whole)
+    other.temperature = 1.0
+    assert compare(content, other, [clips])["members"] > LIMIT, "the check sees another temperature"
+
+
+@pytest.mark.parametrize(("shape", "size"), [((2, 3, 7), 4), ((2, 3, 9, 5), (4, None)), ((1, 2, 5, 7, 28), (1, 4, 3))])
+def test_averages_by_matrices_are_those_of_torch(shape, size):
+    x = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    usual = getattr(torch.nn.functional, f"adaptive_avg_pool{len(shape) - 2}d")
+    with export.translatable():
+        found = getattr(torch.nn.functional, usual.__name__)(x, size)
+    torch.testing.assert_close(found, usual(x, size))
+    assert getattr(torch.nn.functional, usual.__name__) is usual
+
+
+class Unheard(torch.nn.Module):
+    """What no translation knows."""
+
+    def forward(self, x):
+        return torch.linalg.eigvals(x[:, :2, :2]).real
+
+
+def test_what_cannot_be_translated_is_one_message():
+    with pytest.raises(MerflowError, match="cannot translate this system to ONNX: .*linalg_eig"):
+        export._translated(Unheard(), (torch.eye(3).expand(2, 3, 3),), ["rows"], "chances")
+
+
+def settings_of(results, name, folder):  # noqa: F811
+    rows = [
+        {"experiment": one, "protocol": "loso", "scope": "pooled", "metric": metric, "value": 0.5, "n_clips": 9}
+        | {"ci_low": 0.4, "ci_high": 0.6, "n_subjects": 3, "repeats": 1}
+        for one in (name, "majority")
+        for metric in ("accuracy", "uf1", "uar")
+    ]
+    write_table(rows, folder / "metrics.csv", METRICS)
+    kinds = ("temperature", "ece_raw", "ece", "nll_raw", "nll", "brier_raw", "brier")
+    write_table(
+        [{"experiment": name, "metric": kind, "value": 0.1, "n_clips": 9} for kind in kinds],
+        folder / "calibration.csv",
+        CALIBRATION,
+    )
+    preparation = {
+        "align": {"landmarks": 5},
+        "keyframes": {"count": 3, "method": "motion"},
+        "flow": {"reference": "onset"},
+    }
+    return {
+        "members": None,
+        "preparation": preparation,
+        "datasets": [{"name": "micro", "layout": "samm", "role": "recognised"}],
+        "counts": [{"label": label, "found": 3} for label in CLASSES],
+        "floors": ["majority"],
+        "photographs": False,
+        "metrics": folder / "metrics.csv",
+        "calibration": folder / "calibration.csv",
+    }
+
+
+def exported(results, name, folder, **changes):  # noqa: F811
+    settings = settings_of(results, name, folder) | changes
+    files = {key: folder / file for key, file in (("model", "model.onnx"), ("card", "card.md"), ("check", "check.csv"))}
+    ensemble_of(results, name)
+    path = results / "study/experiments" / name / "ensemble.json"
+    export_onnx(path, [results / "micro.h5"], settings, **files)
+    return files
+
+
+def test_an_export_has_its_check_and_a_card_whose_program_runs(results, tmp_path):  # noqa: F811
+    files = exported(results, "ststnet", tmp_path)
+    check = pd.read_csv(files["check"])
+    assert check["output"].tolist() == ["probabilities", "members"] and (check["clips"] == 9).all()
+    assert (check["greatest_difference"] < check["limit"]).all() and (check["limit"] == LIMIT).all()
+    card = files["card"].read_text()
+    for said in ("SAMM (licence agreement)", "no lie detector", "Art. 5(1)(f)", "0.500 (0.400 to 0.600)", "majority"):
+        assert said in card, said
+    assert "synthetic" not in card.lower() and "the final ones trained on them, too" in card
+    (program,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert re.fullmatch(r"(up|down|left): 0\.\d\d, members differ by 0\.\d\d\n", done.stdout), done.stdout + done.stderr
+    assert len(program.strip().splitlines()) <= 18
+    session = onnxruntime.InferenceSession(str(files["model"]))
+    told = session.get_modelmeta().custom_metadata_map
+    assert json.loads(told["classes"]) == CLASSES and len(json.loads(told["members"])) == 3
+    assert json.loads(told["preparation"])["keyframes"]["count"] == 3
+
+
+def test_a_card_runs_nothing_that_stands_in_a_name(tmp_path):
+    evil = "<script>alert(1)</script>"
+    about = {"experiment": "e", "system": "ststnet", "prep": "p", "protocol": "loso", "members": [{}], "refits": False}
+    about |= {"calibrated": True, "validation_clips": 3, "reads": {"kind": "flow-image"}, "clip": {"size": 32}}
+    ensemble = SimpleNamespace(about=about, classes=[evil, "joy"], temperature=1.0)
+    check = [{"output": "members", "clips": 3, "greatest_difference": 0.0, "limit": 1e-4}]
+    settings = settings_of(None, "e", tmp_path) | {"counts": [{"label": evil, "found": 3}], "all_members": 1}
+    for layout in ("samm", "manifest"):
+        settings["datasets"] = [{"name": evil, "layout": layout, "role": "recognised"}]
+        write_card(ensemble, b"", check, settings, tmp_path / "card.md")
+        card = (tmp_path / "card.md").read_text()
+        assert "<script" not in card and card.count("&lt;script&gt;") >= 3
+
+
+@pytest.mark.slow
+def test_some_members_alone_and_the_same_bytes_again(results, tmp_path):  # noqa: F811
+    contents = []
+    for place in ("one", "two"):
+        (tmp_path / place).mkdir()
+        files = exported(results, "ststnet", tmp_path / place, members=2)
+        contents.append([files[name].read_bytes() for name in ("model", "card", "check")])
+    assert contents[0] == contents[1]
+    assert "2 networks out of 3" in contents[0][1].decode()
+
+
+@pytest.mark.slow
+def test_too_large_or_too_different_is_one_message_and_no_file(results, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(export, "LIMIT", 0.0)
+    with pytest.raises(MerflowError, match="differ over 9 clips .*nothing was exported"):
+        exported(results, "ststnet", tmp_path)
+    assert not (tmp_path / "model.onnx").exists()
+    monkeypatch.setattr(export, "LARGEST", 30_000)
+    with pytest.raises(ConfigError, match=r"larger than 2 GB.*export: \{members: [12]\}"):
+        exported(results, "ststnet", tmp_path)

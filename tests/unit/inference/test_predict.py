@@ -1,0 +1,558 @@
+"""Predict: what is given, the look through it, answers with their doubt, and what drove them."""
+
+import json
+import os
+import shutil
+
+import cv2
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from conftest import REPO
+from merflow.datasets.synthetic.long_clips import CHOOSING, film_long, plan_long
+from merflow.errors import ConfigError, InputError
+from merflow.footage.fingerprints import EMPTY, steady
+from merflow.inference import answers
+from merflow.inference import search as look
+from merflow.inference.answers import covered, falls, flags_of, grid_masks, rate_flags, region_masks, summed_up, usual
+from merflow.inference.candidates import gather_candidates
+from merflow.inference.ensemble import ClipArrays
+from merflow.inference.page import _coverage, _pictures, heat_picture, points, write_prediction
+from merflow.inference.spotting import DEFAULTS, Place, Spotted, Watched
+from merflow.preprocessing.faces import Face
+from merflow.storage.tables import ANSWERS, COVERAGE, INTERVALS, read_table, write_table
+from merflow.study.config import load_config
+from merflow.study.prediction import Prediction, list_sources
+from merflow.study.study import Study
+
+CLASSES = ["happiness", "surprise", "disgust"]
+LOOKING = {"fps": None, "spotting": DEFAULTS}
+
+
+def picture(path, number=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((60, 80), 40 + number, np.uint8))
+
+
+# --- what is given ----------------------------------------------------------------------------------------------------
+
+
+def test_a_video_a_folder_of_images_and_a_folder_of_both_are_told_apart(tmp_path):
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / "a.mp4").write_bytes(b"x")
+    (tmp_path / "all" / "notes.txt").write_text("nothing")
+    (tmp_path / "all" / "empty").mkdir()
+    for number in range(3):
+        picture(tmp_path / "all" / "b c" / f"{number}.png")
+    assert list(list_sources(str(tmp_path / "all" / "a.mp4"))) == ["a.mp4"]
+    (one,) = list_sources(str(tmp_path / "all" / "b c")).values()
+    assert one["clip"] == "b c" and one["problem"] == "" and one["onset"] is None
+    assert list(list_sources(str(tmp_path / "all"))) == ["a.mp4", "b%20c"]
+    picture(tmp_path / "all" / "cover.png")
+    with pytest.raises(InputError, match=r"holds videos \(such as a\.mp4\) and images \(such as cover\.png\)"):
+        list_sources(str(tmp_path / "all"))
+
+
+def table(folder, text):
+    for number in range(10):
+        picture(folder / "frames" / f"{number}.png")
+    (folder / "clips.csv").write_text(text)
+    return str(folder / "clips.csv")
+
+
+def test_a_table_needs_no_label_and_keeps_what_it_says(tmp_path):
+    rows = ["clip,frames,onset,apex,offset,fps,label", "a,frames,1,3,7,100,joy", "b,frames,,,,,", "c,none,,,,,", ""]
+    a, b, c = list_sources(table(tmp_path, "\n".join(rows))).values()
+    assert (a["onset"], a["apex"], a["offset"], a["fps"], a["label"]) == (1, 3, 7, 100.0, "joy")
+    assert (b["onset"], b["fps"], b["label"], b["problem"]) == (None, None, "", "")
+    assert "does not exist" in c["problem"]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("missing.mp4", "does not exist"),
+        ("empty", "holds no video"),
+        ("one.png", "is one picture"),
+        ("notes.txt", "is no video by its name"),
+        ("zero.mp4", "is empty"),
+        ("nothing.csv", "column frames missing"),
+        ("typo.csv", "did you mean 'onset'"),
+        ("gone.csv", "nothing of"),
+    ],
+)
+def test_what_cannot_be_looked_at_is_one_clear_message(tmp_path, name, says):
+    (tmp_path / "empty").mkdir()
+    picture(tmp_path / "one.png")
+    (tmp_path / "notes.txt").write_text("nothing")
+    (tmp_path / "zero.mp4").write_bytes(b"")
+    (tmp_path / "nothing.csv").write_text("clip,video\na,b\n")
+    (tmp_path / "typo.csv").write_text("frames,onset_\na,1\n")
+    (tmp_path / "gone.csv").write_text("frames\nnowhere\n")
+    with pytest.raises(InputError, match=says) as error:
+        list_sources(str(tmp_path / name))
+    assert name in str(error.value)
+
+
+def locked(monkeypatch, *places):
+    """Nobody may look into some folders; the tests may run as root, who may look everywhere."""
+
+    def guard(owner, name):
+        real = getattr(owner, name)
+
+        def look(path=".", *rest, **more):
+            if any(str(path) == str(place) or str(path).startswith(f"{place}/") for place in places):
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path, *rest, **more)
+
+        monkeypatch.setattr(owner, name, look)
+
+    guard(os, "scandir")
+    guard(os, "listdir")
+    real = os.stat
+
+    def stat(path, *rest, **more):
+        if any(str(path).startswith(f"{place}/") for place in places):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *rest, **more)
+
+    monkeypatch.setattr(os, "stat", stat)
+
+
+@pytest.mark.parametrize("name", ["room", "room/a.mp4", "room/clips.csv", "room/frames"])
+def test_what_may_not_be_listed_is_one_clear_message(tmp_path, monkeypatch, name):
+    picture(tmp_path / "room" / "frames" / "1.png")
+    (tmp_path / "room" / "a.mp4").write_bytes(b"x")
+    (tmp_path / "room" / "clips.csv").write_text("frames\na.mp4\n")
+    locked(monkeypatch, tmp_path / "room")
+    with pytest.raises(InputError, match=f"clips: \\S*{name} cannot be looked at \\(Permission denied\\)"):
+        list_sources(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".mp4", "a" * 5000, "no\0body.mp4", "~nobody-of-this-name/a.mp4"])
+def test_a_path_that_cannot_be_is_one_clear_message(name):
+    with pytest.raises(InputError, match="clips: "):
+        Prediction(study(clips=name))
+
+
+def test_a_folder_that_may_not_be_listed_is_a_problem_and_the_others_go_on(tmp_path, monkeypatch):
+    for name in ("good", "room"):
+        picture(tmp_path / "all" / name / "1.png")
+        picture(tmp_path / "all" / name / "2.png")
+    locked(monkeypatch, tmp_path / "all" / "room")
+    found = Prediction(study(clips=str(tmp_path / "all"), results=str(tmp_path / "results")))
+    assert found.sources["good"]["problem"] == ""
+    assert "room cannot be looked at: Permission denied" in found.sources["room"]["problem"]
+    assert found.token("good") != found.token("room") == EMPTY and found.looks_long is False
+    with steady(found.sources.values(), "clips"):
+        pass
+
+
+def test_a_table_may_name_what_cannot_be(tmp_path):
+    rows = ["clip,frames", "a,frames", f"b,{'b' * 300}.mp4", f"c,{'c' * 300}", "d,no\0body", "e,no\0body.mp4", ""]
+    found = list_sources(table(tmp_path, "\n".join(rows)))
+    assert [name for name, row in found.items() if not row["problem"]] == ["a"] and len(found) == 5
+
+
+def test_nothing_given_says_what_to_type():
+    with pytest.raises(InputError, match=r"--config clips=/path/to/video\.mp4"):
+        list_sources(None)
+
+
+def study(**changes):
+    return Study(load_config(REPO / "config.yaml", changes))
+
+
+def test_all_experiments_with_a_network_answer_and_no_other_can_be_named(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    clips = str(tmp_path / "a.mp4")
+    found = Prediction(study(clips=clips))
+    assert found.experiments == ["tsdgcn", "msjfn", "mersiamc3d"] and found.preparations == ["default"]
+    assert found.name == "a.mp4" and found.folder == "results/demo/predict/a.mp4" and found.looks_long
+    assert Prediction(study(clips=clips, predict={"experiments": ["msjfn"]})).experiments == ["msjfn"]
+    for name in ("majority", "nobody"):
+        with pytest.raises(ConfigError, match=f"{name} leaves no trained network.*tsdgcn, msjfn, mersiamc3d"):
+            Prediction(study(clips=clips, predict={"experiments": [name]}))
+
+
+def test_two_inputs_of_one_name_have_folders_of_their_own(tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.mp4").write_bytes(b"x")
+    results = str(tmp_path / "results")
+    first = Prediction(study(clips=str(tmp_path / "one" / "a.mp4"), results=results))
+    told = tmp_path / "results/demo/predict/a.mp4/answers.json"
+    told.parent.mkdir(parents=True)
+    told.write_text(f'{{"input": "{first.path}"}}')
+    second = Prediction(study(clips=str(tmp_path / "two" / "a.mp4"), results=results))
+    assert second.name.startswith("a.mp4-") and second.name != first.name
+    assert Prediction(study(clips=str(tmp_path / "one" / "a.mp4"), results=results)).name == "a.mp4"
+
+
+def test_a_name_that_is_no_utf8_has_a_folder_and_is_told_from_another(tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/m\xe9.mp4")
+    with open(path, "wb") as file:
+        file.write(b"x")
+    found = Prediction(study(clips=path, results=str(tmp_path / "results")))
+    assert found.name == "m%E9.mp4" and found.path == path and found.token("m%5Cudce9.mp4")
+    told = tmp_path / "results/demo/predict/m%E9.mp4/answers.json"
+    told.parent.mkdir(parents=True)
+    told.write_text('{"input": "another"}')
+    assert Prediction(study(clips=path, results=str(tmp_path / "results"))).name.startswith("m%E9.mp4-")
+
+
+def test_another_content_is_another_token_and_another_time_is_none(tmp_path):
+    from merflow.footage.fingerprints import record_source
+
+    file = tmp_path / "a.mp4"
+    file.write_bytes(b"one")
+    settled = {"clips": str(file), "results": str(tmp_path / "results")}
+    found = Prediction(study(**settled))
+    token = found.token("a.mp4")
+    record_source([found.source("a.mp4")], token, tmp_path / "results/demo/predict/a.mp4/sources/a.mp4/source.json")
+    file.touch()
+    assert Prediction(study(**settled)).token("a.mp4") == token
+    file.write_bytes(b"two")
+    assert Prediction(study(**settled)).token("a.mp4") != token
+
+
+# --- the look ---------------------------------------------------------------------------------------------------------
+
+
+def source(frames, **changes):
+    row = {"clip": "it", "label": "", "frames": str(frames), "onset": None, "apex": None, "offset": None, "fps": None}
+    return row | {"problem": ""} | changes
+
+
+def test_a_clip_without_a_face_says_so_and_stops_only_where_it_is_alone(tmp_path):
+    for number in range(4):
+        picture(tmp_path / "frames" / f"{number}.png", number)
+    with pytest.raises(InputError, match=r"no face found in frames 0\.\.3"):
+        look.look_through(source(tmp_path / "frames"), LOOKING, tmp_path / "out", alone=True)
+    look.look_through(source(tmp_path / "frames"), LOOKING, tmp_path / "out")
+    with h5py.File(tmp_path / "out/looked.h5") as file:
+        assert "no face found" in file.attrs["status"]
+    assert read_table(tmp_path / "out/intervals.csv", INTERVALS).empty
+    (tmp_path / "bad.mp4").write_bytes(b"this is no video" * 100)
+    with pytest.raises(InputError, match=r"bad\.mp4 cannot be opened"):
+        look.look_through(source(tmp_path / "bad.mp4"), LOOKING, tmp_path / "out", alone=True)
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    """A drawn video of 3.2 s at 25 frames per second with one expression, and when it is."""
+    about = {"seconds": 3.2, "fps": 25, "expressions": 1, "blinks": 0.0, "duration": [0.4, 0.5]}
+    clip = plan_long(CHOOSING + 40, about)
+    path = tmp_path_factory.mktemp("video") / "long.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 25, (240, 240))
+    for frame in film_long(clip):
+        writer.write(frame)
+    writer.release()
+    return path, clip
+
+
+def test_a_long_video_is_searched_and_the_frames_of_its_candidates_are_kept(video, tmp_path):
+    path, clip = video
+    look.look_through(source(path), LOOKING, tmp_path)
+    rows = read_table(tmp_path / "intervals.csv", INTERVALS)
+    (true,) = clip.expressions
+    assert list(rows["found"]) == [look.SEARCHED] and rows["fps"].iloc[0] == 25
+    onset, offset = int(rows["onset"].iloc[0]), int(rows["offset"].iloc[0])
+    assert onset <= true.apex <= offset and abs(onset - true.onset) <= 3 and abs(offset - true.offset) <= 3
+    (found,) = look.candidates(source(path), tmp_path / "intervals.csv")
+    kept = sorted(int(file.stem) for file in tmp_path.glob("_frames/*/*.png"))
+    assert kept == list(range(onset, offset + 1)) and found.apex is None and found.onset == onset
+    look.align_candidates(source(path), tmp_path / "intervals.csv", tmp_path / "faces.h5", {"size": 64})
+    with h5py.File(tmp_path / "faces.h5") as file:
+        (group,) = file.values()
+        assert group.attrs["status"] == "ok" and len(group["frames"]) == len(kept)
+
+
+@pytest.mark.parametrize(
+    ("given_", "found", "ends"),
+    [
+        ({"onset": 10, "offset": 60}, "given", (10, 60)),
+        ({"fps": 100.0}, "whole", (0, 79)),
+        ({"apex": 40}, "given", (34, 46)),
+    ],
+)
+def test_what_is_short_or_given_is_one_candidate(video, tmp_path, monkeypatch, given_, found, ends):
+    monkeypatch.setattr(look, "spot", None)
+    monkeypatch.setattr("merflow.inference.spotting._Comparison.__call__", lambda *_: (0.1, 0.1))
+    look.look_through(source(video[0], **given_), LOOKING, tmp_path)
+    (row,) = read_table(tmp_path / "intervals.csv", INTERVALS).to_dict("records")
+    assert (row["found"], row["onset"], row["offset"]) == (found, *ends) and row["frames"] == str(video[0])
+    (clip,) = look.candidates(source(video[0]), tmp_path / "intervals.csv")
+    assert clip.apex == given_.get("apex")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_names_that_are_no_utf8_are_looked_through_aligned_and_told(video, tmp_path, whole):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/f\xe9/m\xe9.mp4")
+    os.mkdir(os.path.dirname(path))
+    shutil.copy(video[0], path)
+    (row,) = list_sources(path).values()
+    assert (row["frames"], row["clip"], row["problem"]) == (path, r"m\udce9.mp4", "")
+    ends = {"onset": 10, "offset": 30} if whole else {}
+    look.look_through(row | ends, LOOKING, tmp_path / "out")
+    look.align_candidates(row | ends, tmp_path / "out/intervals.csv", tmp_path / "faces.h5", {"size": 32})
+    with h5py.File(tmp_path / "faces.h5") as file:
+        (group,) = file.values()
+        assert group.attrs["status"] == "ok" and group.attrs["clip"].startswith(r"m\udce9.mp4")
+
+
+def test_a_reason_that_names_such_a_file_is_told(tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/m\xe9.mp4")
+    with open(path, "wb") as file:
+        file.write(b"this is no video" * 100)
+    look.look_through(source(path), LOOKING, tmp_path / "out")
+    with h5py.File(tmp_path / "out/looked.h5") as file:
+        assert r"m\udce9.mp4 cannot be opened" in file.attrs["status"]
+
+
+def test_footage_that_is_gone_once_it_was_looked_through_stops_the_job_and_is_no_fault_of_the_clip(tmp_path):
+    frames = tmp_path / "disk" / "clip"
+    for number in range(3):
+        picture(frames / f"{number}.png")
+    rows = [{"clip": "it", "source": "it", "found": "whole", "frames": str(frames), "onset": 0, "offset": 2, "fps": 9}]
+    write_table(rows, tmp_path / "intervals.csv", INTERVALS)
+    files = tmp_path / "intervals.csv", tmp_path / "faces.h5"
+    look.align_candidates(source(frames), *files, {})
+    (tmp_path / "faces.h5").unlink()
+    (tmp_path / "disk").rename(tmp_path / "away")
+    with pytest.raises(InputError, match=r"clips: \S*/disk is gone"):
+        look.align_candidates(source(frames), *files, {})
+    assert not (tmp_path / "faces.h5").exists()
+
+
+def looked(folder, status):
+    folder.mkdir()
+    with h5py.File(folder / "looked.h5", "w") as file:
+        file.attrs.update(clip=folder.name, status=status)
+    write_table([], folder / "intervals.csv", INTERVALS)
+    return [str(folder / "looked.h5")], [str(folder / "intervals.csv")]
+
+
+def test_a_video_in_which_nothing_happens_is_no_error_and_only_failures_are_one(tmp_path):
+    good, bad = looked(tmp_path / "good", "ok"), looked(tmp_path / "bad", "no face found in it")
+    about = {"preparation": "default", "settings": {"align": {"size": 32}, "keyframes": {"count": 3}}, "code": "x"}
+    files = {"cache": tmp_path / "cache.h5", "quality": tmp_path / "quality.csv"}
+    gather_candidates(good[0] + bad[0], good[1] + bad[1], [], [], [], **files, **about)
+    assert len(ClipArrays.of_cache(tmp_path / "cache.h5")) == 0
+    with pytest.raises(InputError, match="bad: no face found in it"):
+        gather_candidates(*bad, [], [], [], **files, **about)
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+chances = arrays(np.float64, st.tuples(st.integers(1, 5), st.integers(1, 4), st.just(3)), elements=st.floats(0.01, 1))
+
+
+@given(chances, st.floats(0, 1))
+@settings(max_examples=60, deadline=None)
+def test_answers_and_their_doubt_keep_their_laws(members, least):
+    members = members / members.sum(axis=2, keepdims=True)
+    rows = summed_up(members, CLASSES, least)
+    mean = members.mean(axis=0)
+    assert np.allclose(rows[[f"p_{name}" for name in CLASSES]], mean)
+    assert np.allclose(rows["p_top"], mean.max(axis=1))
+    sure = rows["p_top"] >= least
+    assert (rows["answer"] == rows["top"].where(sure, "uncertain")).all()
+    assert rows["entropy"].between(-1e-9, 1 + 1e-9).all()
+    assert (rows["mutual_information"] <= rows["entropy"] + 1e-9).all() and (rows["mutual_information"] >= 0).all()
+    for place, name in enumerate(CLASSES):
+        low, high = rows[f"p_low_{name}"], rows[f"p_high_{name}"]
+        assert (low <= high + 1e-12).all() and (low >= members[:, :, place].min(axis=0) - 1e-12).all()
+
+
+def test_doubt_that_members_share_is_not_disagreement():
+    alike = np.tile([[[0.4, 0.3, 0.3]]], (4, 1, 1))
+    apart = np.array([[[0.98, 0.01, 0.01]], [[0.01, 0.98, 0.01]]])
+    assert summed_up(alike, CLASSES, 0.5)["mutual_information"].iloc[0] == pytest.approx(0, abs=1e-9)
+    row = summed_up(apart, CLASSES, 0.5).iloc[0]
+    assert row["mutual_information"] > 0.5 and row["members_agree"] == 0.5 and row["answer"] == "uncertain"
+
+
+def test_the_threshold_itself_is_enough():
+    rows = summed_up(np.array([[[0.5, 0.3, 0.2], [0.49, 0.31, 0.2]]]), CLASSES, 0.5)
+    assert list(rows["answer"]) == ["happiness", "uncertain"] and list(rows["top"]) == ["happiness", "happiness"]
+
+
+def test_classes_that_look_like_numbers_stay_names(tmp_path):
+    rows = summed_up(np.array([[[0.6, 0.4]], [[0.7, 0.3]]]), ["007", "1.0"], 0.5)
+    write_table(rows.assign(clip="a", experiment="e", flags=""), tmp_path / "answers.csv", ANSWERS)
+    read = read_table(tmp_path / "answers.csv", ANSWERS)
+    assert list(read["answer"]) == ["007"] and list(read["top"]) == ["007"] and read["p_top"].iloc[0] == 0.65
+
+
+# --- what drove them --------------------------------------------------------------------------------------------------
+
+
+class OfOneRegion:
+    """An ensemble whose first class is as probable as the mouth moves."""
+
+    classes = CLASSES
+
+    def __init__(self, mask):
+        self.mask = mask
+
+    def members(self, clips, calibrated=True):
+        first = np.clip(clips.flow[:, 0, 0][:, self.mask].astype(float).mean(axis=1), 0, 1)
+        one = np.stack([first, (1 - first) / 2, (1 - first) / 2], axis=1)
+        return np.stack([one, one])
+
+
+def clip_arrays(size=64):
+    chance = np.random.default_rng(0)
+    flow = np.full((1, 2, 3, size, size), 0.8, np.float16)
+    return ClipArrays(chance.integers(0, 255, (1, 2, size, size), np.uint8), flow, np.array([1]))
+
+
+def test_an_answer_that_hangs_on_the_mouth_falls_with_the_mouth_alone():
+    masks = region_masks(64, 2.6, 0.36)
+    clips = clip_arrays()
+    ensemble = OfOneRegion(masks["mouth"])
+    fall = dict(zip(masks, falls(ensemble, clips, 0, 0, list(masks.values())), strict=True))
+    assert fall.pop("mouth") == pytest.approx(0.8, abs=1e-3)
+    assert all(abs(value) < 1e-9 for value in fall.values())
+    grid = falls(ensemble, clips, 0, 0, grid_masks(64)).reshape(8, 8)
+    rows = np.flatnonzero(grid.sum(axis=1) > 1e-6)
+    assert rows.min() >= 5 and grid.sum() == pytest.approx(0.8, abs=1e-3)
+    assert falls(ensemble, clips, 0, 1, list(masks.values())).min() < -0.3, "the other classes gain"
+
+
+def test_what_is_covered_neither_moves_nor_shows_and_the_rest_stays():
+    clips, mask = clip_arrays(), region_masks(64, 2.6, 0.36)["brows"]
+    (spatial,), (flow,) = (lambda one: (one.spatial, one.flow))(covered(clips, 0, [mask]))
+    assert (flow[..., mask] == 0).all() and (flow[..., ~mask] == clips.flow[0][..., ~mask]).all()
+    assert (spatial[..., ~mask] == clips.spatial[0][..., ~mask]).all()
+    assert len(np.unique(spatial[0][mask])) == 1 and abs(int(spatial[0][mask][0]) - clips.spatial[0, 0].mean()) <= 1
+    assert (clips.flow == np.float16(0.8)).all(), "the clip itself is as it was"
+
+
+@given(st.integers(32, 231), st.floats(2.2, 3.2), st.floats(0.2, 0.45))
+@settings(max_examples=30, deadline=None)
+def test_no_pixel_is_in_two_regions_and_a_grid_covers_all_once(size, crop, eye_height):
+    masks = np.stack(list(region_masks(size, crop, eye_height).values()))
+    assert masks.sum(axis=0).max() <= 1 and masks.any(axis=(1, 2)).sum() >= 4
+    assert (np.stack(grid_masks(size)).sum(axis=0) == 1).all()
+
+
+def test_heat_is_blue_where_the_class_loses_and_orange_where_it_gains():
+    grid = np.zeros((8, 8))
+    grid[1, 1], grid[6, 6] = 0.4, -0.4
+    picture_ = heat_picture(np.full((64, 64), 128, np.uint8), grid).astype(int)
+    at = picture_[12, 12], picture_[52, 52], picture_[12, 52]
+    assert at[0][2] > at[0][0] + 40 and at[1][0] > at[1][2] + 40 and (at[2] == 128).all()
+
+
+def test_a_fall_is_told_as_a_change_in_points():
+    assert [points(fall) for fall in (0.83, -0.17, 0.001, -0.001)] == ["-83", "+17", "0", "0"]
+
+
+# --- unlike training --------------------------------------------------------------------------------------------------
+
+
+def test_a_clip_beyond_the_training_clips_is_told_and_one_among_them_is_not():
+    scales = zip(answers.MEASURES, (1, 0.1, 2, 40), strict=True)
+    ranges = usual([pd.DataFrame({name: np.linspace(1, 3, 50) * scale for name, scale in scales})])
+    middle = {name: np.mean(ranges[name]) for name in ranges}
+    assert flags_of(middle, ranges) == []
+    (said,) = flags_of(middle | {"motion": 9.0}, ranges)
+    assert "how far the face moves is more than in training (9, not 1.02 to 2.98)" in said
+    (said,) = flags_of(middle | {"interocular_px": 4.0}, ranges)
+    assert "size of the face is less" in said
+    assert flags_of(middle | {"motion": np.nan}, ranges) == [], "not measured is not unlike"
+    assert rate_flags(200, [200, 200]) == [] and rate_flags(30, []) == []
+    assert rate_flags(30, [200, 200]) == ["30 frames per second, in training 200"]
+    assert rate_flags(30, [90, 200]) == ["30 frames per second, in training 90 to 200"]
+
+
+def test_motion_is_measured_at_the_apex_in_parts_of_the_crop():
+    flow = np.zeros((2, 3, 40, 40), np.float16)
+    flow[1, 0, :4] = 2.0
+    found = answers.measures(flow, 1)
+    assert found["motion"] == pytest.approx(5.0) and found["spread"] == pytest.approx(0.1)
+    assert answers.measures(flow, 0)["motion"] == 0
+
+
+def written(folder, rows, given="clips"):
+    """What is written of sources in which nothing was found, or that could not be looked through."""
+    folder.mkdir()
+    files = {name: [] for name in ("faces", "keyframes", "flow", "quality", "tables", "regions")}
+    write_table([], folder / "coverage.csv", COVERAGE)
+    files |= {"looked": [], "intervals": [], "coverage": folder / "coverage.csv"}
+    for number, row in enumerate(rows):
+        looked, intervals = seen(folder / str(number), row)
+        files["looked"].append(looked)
+        files["intervals"].append(intervals)
+    asked = {"uncertain_below": 0.5, "spotting": DEFAULTS}
+    plan = {"name": "clips", "input": given, "study": "s", "settings": asked, "synthetic": [], "experiments": {}}
+    plan |= {"sources": {row["clip"]: row for row in rows}, "preparations": {}}
+    write_prediction(plan, files, folder / "out")
+    return folder / "out"
+
+
+def seen(folder, row):
+    """``looked.h5`` and ``intervals.csv`` of two seconds in which nothing happens."""
+    folder.mkdir()
+    chance = np.random.default_rng(0)
+    face = Face((20, 20, 40, 40), 1.0, np.array([[55, 30], [47, 30], [25, 30], [33, 30], [40, 45.0]]))
+    found = Watched(50, 0, 49, 80, 80, list(range(50)), list(chance.random(50)), [0.0] * 50)
+    found.places = [Place(0, np.eye(2, 3), face)]
+    found.thumbnails = [(number, chance.integers(0, 255, (80, 80), np.uint8)) for number in range(0, 48, 4)]
+    with h5py.File(folder / "looked.h5", "w") as file:
+        file.attrs.update(clip=row["clip"], status=row["problem"] or "ok", fps=25.0, fps_from="as the video says")
+        look._write_looked(file, Spotted(found, [], []), 25.0, DEFAULTS)
+    write_table([], folder / "intervals.csv", INTERVALS)
+    return folder / "looked.h5", folder / "intervals.csv"
+
+
+def test_the_answers_tell_what_was_given_even_where_it_is_no_utf8(tmp_path):
+    for name in (b"/m\xe9.mp4", "/mé.mp4".encode()):
+        given = os.fsdecode(os.fsencode(tmp_path) + name)
+        out = written(tmp_path / str(len(name)), [source(given)], given)
+        assert json.loads((out / "answers.json").read_text(encoding="utf-8"))["input"] == given
+    assert "mé.mp4" in (out / "answers.json").read_text(encoding="utf-8")
+
+
+def test_the_page_of_many_clips_stays_small_and_says_what_it_leaves_out(tmp_path, monkeypatch):
+    rows = [source(tmp_path / name, clip=name) for name in "abcd"]
+    page = (written(tmp_path / "few", rows) / "index.html").read_text()
+    assert page.count('aria-label="Video strip"') == page.count("Motion there and back over 2.0 s, ") / 2 == 4
+    assert "clips are shown" not in page
+    one = written(tmp_path / "one", rows[:1]) / "index.html"
+    monkeypatch.setattr("merflow.inference.page.BUDGET", 2 * one.stat().st_size)
+    page = (written(tmp_path / "many", rows) / "index.html").read_text()
+    strips = page.count('aria-label="Video strip"')
+    assert strips < 4 and f"Video strip and motion of {strips} of 4 clips are shown" in page
+    assert 'id="source-3"' in page, "what is known of a clip stays"
+
+
+def test_pictures_are_of_shown_candidates_first_and_of_the_others_none(tmp_path):
+    found = []
+    for number, candidates in enumerate(([], ["a"], ["b"], [])):
+        looked, _ = seen(tmp_path / str(number), source(tmp_path, clip="s"))
+        about = {"first": 0, "fps": 25.0, "seconds": 2.0, "threshold": 0.3, "width": 80}
+        own = [{"clip": name, "onset": 3, "offset": 9} for name in candidates]
+        found.append({"number": number, "looked": looked, "about": about, "candidates": own})
+    assert list(_pictures(found, {"b"}, 10**7)) == [2, 0, 3]
+    assert list(_pictures(found, {"b"}, 1)) == [2]
+
+
+def test_the_page_takes_coverage_at_its_threshold(tmp_path):
+    rows = [
+        {"experiment": "a", "threshold": t / 100, "answered": 1 - t / 200, "accuracy": 0.5 + t / 400, "n_clips": 60}
+        for t in range(101)
+    ]
+    write_table(rows, tmp_path / "coverage.csv", list(rows[0]))
+    plan = {"experiments": {"a": {}, "b": {}}, "settings": {"uncertain_below": 0.6}}
+    assert _coverage(plan, tmp_path / "coverage.csv") == {
+        "a": {"answered": 0.7, "accuracy": 0.65, "clips": 60, "of_all": 0.5}
+    }

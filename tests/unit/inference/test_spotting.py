@@ -1,0 +1,231 @@
+"""Spotting: curves, intervals, and drawn faces of which everything is known."""
+
+import tracemalloc
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from merflow.datasets.synthetic.long_clips import CHOOSING, MEASURING, grey_long, plan_long
+from merflow.inference import spotting
+from merflow.inference.spotting import (
+    Interval,
+    Watched,
+    Window,
+    distinct,
+    overlap,
+    peaks,
+    refine,
+    smooth,
+    spot,
+    threshold,
+    watch,
+)
+from merflow.inference.spotting_accuracy import _measured, matches, rate_interval
+from merflow.preprocessing.faces import Face
+
+SHORT = {"seconds": 3.2, "fps": 25, "expressions": 1, "blinks": 0.0, "postures": 1, "duration": [0.4, 0.5]}
+
+frames = st.integers(0, 400)
+spans = st.tuples(frames, st.integers(2, 120)).map(lambda pair: (pair[0], pair[0] + pair[1]))
+
+
+@pytest.mark.parametrize("shape", [(4, 2000), (2000, 4), (1, 1)])
+def test_frames_of_any_shape_have_a_small_picture(shape):
+    seen = watch([(number, np.zeros(shape, np.uint8)) for number in range(2)], 25)
+    assert not seen.places and [max(picture.shape) for _, picture in seen.thumbnails] == [min(160, max(shape))] * 2
+
+
+# --- curves -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_bump_above_the_rest_is_a_peak_and_one_below_is_none():
+    time = np.arange(300)
+    noise = 0.1 + 0.01 * np.sin(time)
+    curve = noise + 0.8 * np.exp(-(((time - 100) / 6) ** 2)) + 0.1 * np.exp(-(((time - 200) / 6) ** 2))
+    assert peaks(curve, threshold(curve), 6) == [100]
+
+
+def test_a_restless_video_asks_more_of_a_peak():
+    chance = np.random.default_rng(0)
+    calm, restless = 0.1 + 0.01 * chance.random(500), 0.5 + 0.3 * chance.random(500)
+    assert threshold(calm) == spotting.DEFAULTS["least_motion"]
+    assert threshold(restless) > restless.max()
+
+
+def test_a_peak_at_the_first_time_and_one_at_the_last_are_found():
+    assert peaks(np.array([1.0, 0.2, 0.1, 0.3, 0.9]), 0.5, 2) == [0, 4]
+
+
+def test_where_there_is_no_face_there_is_no_curve_and_no_peak():
+    curve = smooth([0.1] * 20 + [np.nan] * 20 + [0.1] * 20, 6)
+    assert np.isnan(curve[20:40]).all() and np.allclose(curve[:20], 0.1) and np.allclose(curve[40:], 0.1)
+    assert peaks(curve, 0.05, 100) and threshold(np.full(5, np.nan)) == spotting.DEFAULTS["least_motion"]
+
+
+# --- intervals --------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(spans, spans)
+def test_overlap_is_a_part_alike_from_both_sides_and_one_of_the_same(first, second):
+    assert 0 <= overlap(first, second) <= 1
+    assert overlap(first, second) == overlap(second, first)
+    assert overlap(first, first) == 1
+    shared = set(range(first[0], first[1] + 1)) & set(range(second[0], second[1] + 1))
+    union = set(range(first[0], first[1] + 1)) | set(range(second[0], second[1] + 1))
+    assert overlap(first, second) == pytest.approx(len(shared) / len(union))
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(spans, st.floats(0, 5)), max_size=12))
+def test_of_overlapping_candidates_the_stronger_stays_and_all_lie_in_order_of_time(found):
+    given_ = [Interval(span[0], sum(span) // 2, span[1], strength) for span, strength in found]
+    kept = distinct(given_, 50)
+    assert kept == sorted(kept, key=lambda one: one.onset) and set(kept) <= set(given_)
+    for place, one in enumerate(kept):
+        assert one.offset - one.onset >= 2
+        assert all(overlap((one.onset, one.offset), (o.onset, o.offset)) < 0.5 for o in kept[place + 1 :])
+    for one in given_:
+        rivals = [o for o in kept if overlap((one.onset, one.offset), (o.onset, o.offset)) >= 0.5]
+        assert one in kept or any(o.strength >= one.strength for o in rivals)
+
+
+@settings(deadline=None)
+@given(st.lists(spans, max_size=8), st.lists(spans, max_size=8))
+def test_each_interval_is_hit_once_and_by_half_at_least(truth, found):
+    hits = matches(truth, found)
+    assert len({i for i, _ in hits}) == len({j for _, j in hits}) == len(hits)
+    assert all(overlap(truth[i], found[j]) >= 0.5 for i, j in hits)
+    left = [(i, j) for i in range(len(truth)) for j in range(len(found)) if overlap(truth[i], found[j]) >= 0.5]
+    assert all(i in {a for a, _ in hits} or j in {b for _, b in hits} for i, j in left), "nothing more could be hit"
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 30), st.floats(0.2, 20))
+def test_the_interval_of_a_rate_holds_it(count, minutes):
+    low, high = rate_interval(count, minutes)
+    assert 0 <= low <= count / minutes < high
+
+
+def test_the_interval_of_no_false_alarm_is_that_of_the_tables():
+    assert rate_interval(0, 1.0) == (0.0, pytest.approx(3.689, abs=1e-3))
+    assert rate_interval(5, 1.0) == (pytest.approx(1.623, abs=1e-3), pytest.approx(11.668, abs=1e-3))
+
+
+@pytest.mark.parametrize(("rise", "fall"), [(8, 12), (20, 20), (12, 25)])
+def test_onset_and_offset_are_where_the_face_comes_to_rest(rise, fall):
+    place = np.arange(120)
+    course = np.where(
+        place <= 50,
+        np.cos(np.pi * np.clip((50 - place) / rise, 0, 1)),
+        np.cos(np.pi * np.clip((place - 50) / fall, 0, 1)),
+    )
+    onset, offset = spotting._ends(0.5 - 0.5 * course, 50, 30)
+    assert abs(onset - (50 - rise)) <= 2 and abs(offset - (50 + fall)) <= 2
+
+
+# --- drawn faces ------------------------------------------------------------------------------------------------------
+
+
+def test_an_expression_is_found_between_a_change_of_posture_and_rest():
+    clip = plan_long(CHOOSING + 40, SHORT)
+    found = spot(lambda: grey_long(clip), clip.fps)
+    (true,) = clip.expressions
+    assert len(found.intervals) == 1
+    one = found.intervals[0]
+    assert overlap((one.onset, one.offset), (true.onset, true.offset)) >= 0.5
+    assert abs(one.apex - true.apex) <= 2 and one.onset < one.apex < one.offset
+    assert len(found.seen.places) == 1 and not found.seen.lost and found.seen.frames == clip.frames
+
+
+def test_a_face_that_only_moves_its_head_and_blinks_has_no_candidate():
+    clip = plan_long(CHOOSING + 41, SHORT | {"expressions": 0, "blinks": 1.5})
+    found = spot(lambda: grey_long(clip), clip.fps)
+    assert not found.intervals
+    blinks = [event for event in clip.events if event.emotion == "blink"]
+    assert blinks and len(found.blinks) == sum(5 < event.apex < clip.frames - 6 for event in blinks)
+
+
+def test_memory_does_not_grow_with_the_length_of_a_video(monkeypatch):
+    face = Face((40, 40, 80, 80), 1.0, np.array([[110, 60], [95, 60], [50, 60], [65, 60], [80, 90.0]]))
+    monkeypatch.setattr(spotting, "find_face", lambda *_: (0, face))
+    monkeypatch.setattr(spotting._Comparison, "__call__", lambda *_: (0.0, 0.0))
+    picture = np.random.default_rng(0).integers(0, 255, (160, 160), np.uint8)
+
+    def peak(count):
+        tracemalloc.start()
+        seen = watch(((number, picture) for number in range(count)), 50)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert seen.frames == count and seen.last == count - 1 and 12 <= len(seen.thumbnails) <= 24
+        return most
+
+    assert peak(700) < 1.3 * peak(200)
+
+
+def test_a_face_that_goes_away_and_comes_back_elsewhere_is_followed(monkeypatch):
+    here = Face((40, 40, 80, 80), 1.0, np.array([[110, 60], [95, 60], [50, 60], [65, 60], [80, 90.0]]))
+    there = Face((60, 40, 80, 80), 1.0, here.landmarks + [30, 0])
+    asked = []
+
+    def find(frames, *_):
+        asked.append(int(frames[0][0, 0]))
+        return (0, here) if asked[-1] < 60 else None if asked[-1] < 120 else (0, there)
+
+    monkeypatch.setattr(spotting, "find_face", find)
+    monkeypatch.setattr(spotting._Comparison, "__call__", lambda *_: (0.0, 0.0))
+    seen = watch(((number, np.full((160, 200), number, np.uint8)) for number in range(200)), 50)
+    assert len(seen.places) == 2 and [place.frame for place in seen.places][0] == 0
+    (gap,) = seen.lost
+    assert 60 <= gap[0] <= 110 and 120 <= gap[1] <= 135
+    known = np.isfinite(seen.motion)
+    assert known[0] and known[-1] and not known[len(known) // 2 - 2 : len(known) // 2 + 2].all()
+
+
+@pytest.mark.parametrize(("right", "places"), [(2, 1), (30, 2)])
+def test_a_face_is_cut_out_anew_where_it_moved_and_not_where_its_landmarks_jitter(monkeypatch, right, places):
+    here = Face((40, 40, 80, 80), 1.0, np.array([[110, 60], [95, 60], [50, 60], [65, 60], [80, 90.0]]))
+    there = Face((40 + right, 40, 80, 80), 1.0, here.landmarks + [right, 0])
+    monkeypatch.setattr(spotting, "find_face", lambda frames, *_: (0, here if frames[0][0, 0] < 60 else there))
+    monkeypatch.setattr(spotting._Comparison, "__call__", lambda *_: (0.0, 0.0))
+    seen = watch(((number, np.full((160, 200), number, np.uint8)) for number in range(160)), 50)
+    assert len(seen.places) == places and not seen.lost
+    assert np.isfinite(seen.motion).all(), "times on both sides of the move are compared in the place before it"
+
+
+def test_a_window_is_cut_out_where_the_face_was_at_its_peak():
+    clip = plan_long(CHOOSING + 40, SHORT)
+    (true,) = clip.expressions
+    crops = [
+        (n, cv2.resize(frame, (160, 160))) for n, frame in grey_long(clip) if true.onset - 8 <= n <= true.offset + 8
+    ]
+    onset, offset = refine([n for n, _ in crops], np.stack([crop for _, crop in crops]), true.apex, clip.fps)
+    assert abs(onset - true.onset) <= 4 and abs(offset - true.offset) <= 4
+
+
+def test_windows_stay_inside_the_video():
+    seen = Watched(frames=40, first=5, last=44, centres=list(range(8, 43)))
+    place = np.arange(35)
+    bumps = [np.exp(-(((place - at) / 3) ** 2)) for at in (3, 31)]
+    seen.motion, seen.lids = list(0.05 + sum(bumps)), list(0.05 + 0.2 * bumps[0] + 4 * bumps[1])
+    found = spotting.windows(seen, 50, {"reference": 0.06})
+    assert all(isinstance(one, Window) and 5 <= one.first <= one.peak <= one.last <= 44 for one in found)
+    assert [one.blink for one in found] == [False, True]
+
+
+@pytest.mark.slow
+def test_the_fixed_set_is_searched_well_and_alike_each_time():
+    row = _measured(MEASURING, spotting.DEFAULTS)
+    assert row["hits"] >= 3 and row["false_alarms"] <= 2 and row == _measured(MEASURING, spotting.DEFAULTS)
+
+
+def test_people_who_chose_and_people_who_measure_are_not_the_same():
+    assert abs(CHOOSING - MEASURING) >= 100_000
+    first, again = plan_long(CHOOSING), plan_long(CHOOSING)
+    assert first.events == again.events and (first.rigid == again.rigid).all()
+    ends = [(one.onset, one.offset) for one in first.expressions]
+    assert all(b[0] - a[1] >= 0.6 * first.fps - 2 for a, b in zip(ends, ends[1:], strict=False))
+    assert ends[-1][1] <= first.frames * 2 / 3

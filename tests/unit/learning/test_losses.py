@@ -1,0 +1,87 @@
+"""Focal loss against the formula in float64 and against torch's cross entropy."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from merflow.errors import ConfigError
+from merflow.learning.losses import focal_loss, make_loss
+
+
+def by_formula(logits, target, alpha, gamma):
+    total = 0.0
+    for row, y in zip(logits.tolist(), target.tolist(), strict=True):
+        shares = [math.exp(value - max(row)) for value in row]
+        p = shares[y] / sum(shares)
+        weight = alpha[y] if isinstance(alpha, list) else alpha
+        total += -weight * (1 - p) ** gamma * math.log(p)
+    return total / len(target)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    alpha=st.one_of(st.floats(0.1, 3), st.lists(st.floats(0.1, 3), min_size=4, max_size=4)),
+    gamma=st.sampled_from([0, 0.1, 0.5, 1, 1.5, 2]),
+)
+def test_is_eq_6(seed, alpha, gamma):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(7, 4, generator=generator, dtype=torch.float64) * 2
+    target = torch.randint(4, (7,), generator=generator)
+    assert float(focal_loss(logits, target, alpha, gamma)) == pytest.approx(by_formula(logits, target, alpha, gamma))
+
+
+def test_gamma_0_alpha_1_is_cross_entropy():
+    logits, target = torch.randn(50, 5), torch.arange(50) % 5
+    for x in (logits, logits * 40):
+        one, other = x.clone().requires_grad_(), x.clone().requires_grad_()
+        focal_loss(one, target, 1.0, 0.0).backward()
+        functional.cross_entropy(other, target).backward()
+        torch.testing.assert_close(focal_loss(x, target, 1.0, 0.0), functional.cross_entropy(x, target))
+        torch.testing.assert_close(one.grad, other.grad)
+    assert float(focal_loss(logits, target, 1.0, 1.0)) < 0.95 * float(functional.cross_entropy(logits, target))
+
+
+def test_two_classes_are_eq_7():
+    p, alpha, gamma = 0.3, 0.7, 1.5
+    logits = torch.tensor([[math.log(1 - p), math.log(p)]], dtype=torch.float64)
+    for y, p_t in ((1, p), (0, 1 - p)):
+        expected = -alpha * (1 - p_t) ** gamma * math.log(p_t)
+        assert float(focal_loss(logits, torch.tensor([y]), alpha, gamma)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("gamma", [0.1, 0.5, 1.0, 2.0])
+def test_gradients_are_right_and_finite(gamma):
+    logits = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
+    target = torch.arange(6) % 3
+    assert torch.autograd.gradcheck(lambda x: focal_loss(x, target, [0.5, 1.0, 2.0], gamma), logits)
+    sure = torch.tensor([[200.0, 0.0, 0.0], [0.0, 200.0, 0.0]], requires_grad=True)
+    focal_loss(sure, torch.tensor([0, 0]), 1.0, gamma).backward()
+    assert torch.isfinite(sure.grad).all()
+    assert sure.grad[0].abs().max() < 1e-5
+    assert sure.grad[1].abs().max() > 0.1
+
+
+def test_focusing_turns_to_hard_rows():
+    logits = torch.tensor([[4.0, 0.0], [0.0, 1.0]], dtype=torch.float64, requires_grad=True)
+    pulls = []
+    for gamma in (0.0, 1.0, 2.0):
+        (gradient,) = torch.autograd.grad(focal_loss(logits, torch.tensor([0, 0]), 1.0, gamma), logits)
+        pulls.append(float(gradient[0].norm() / gradient[1].norm()))
+    assert pulls[0] > pulls[1] > pulls[2]
+
+
+def test_loss_by_name():
+    logits, target = torch.randn(9, 3), torch.arange(9) % 3
+    assert make_loss({"name": "cross-entropy"}, 3)(logits, target) == functional.cross_entropy(logits, target)
+    settings = {"name": "focal", "alpha": [1.0, 2.0, 3.0], "gamma": 0.5}
+    np.testing.assert_allclose(make_loss(settings, 3)(logits, target), focal_loss(logits, target, [1.0, 2.0, 3.0], 0.5))
+    with pytest.raises(ConfigError, match="3 values for 4 classes"):
+        make_loss(settings, 4)
+    with pytest.raises(ConfigError, match="hinge"):
+        make_loss({"name": "hinge"}, 3)

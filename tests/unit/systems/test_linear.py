@@ -1,0 +1,348 @@
+"""Floors: what they answer, that they learn, and that they never see a test label."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
+from sklearn.model_selection import LeaveOneGroupOut
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC, LinearSVC
+
+from merflow.errors import ConfigError, InputError
+from merflow.evaluation.metrics import bootstrap_subjects, score
+from merflow.preprocessing.resize import area_resize
+from merflow.storage.disk_arrays import Some, Stored
+from merflow.storage.tables import ACCURACY_TRAIN, PREDICTIONS, read_table
+from merflow.systems import linear as baselines
+from merflow.systems import streaming
+from merflow.systems.clip_images import SIDE, read_clip_images
+from merflow.systems.linear import SYSTEMS, answer, fit, run
+
+REPO = Path(__file__).parents[3]
+CLASSES = ["happiness", "surprise", "disgust"]
+SIZE = 32
+
+
+def make_cache(
+    path: Path, labels: list[str], subjects: list[str], *, strength: float = 1.0, seed: int = 0, dataset: str = "people"
+) -> Path:
+    """A cache whose flow at the apex shows the class in its place; at the other key-frames it shows another class."""
+    rng = np.random.default_rng(seed)
+    flow = rng.normal(0, 0.2, (len(labels), 3, 3, SIZE, SIZE))
+    apex = rng.integers(0, 3, len(labels))
+    for n, label in enumerate(labels):
+        for m in range(3):
+            place = CLASSES.index(label) if label in CLASSES else 0
+            place = place if m == apex[n] else (place + 1) % len(CLASSES)
+            flow[n, m, 0, 4 : SIZE - 4, 10 * place : 10 * place + 8] += strength
+    text = h5py.string_dtype()
+    with h5py.File(path, "w") as file:
+        file.create_dataset("clip", data=[f"c{n:03d}" for n in range(len(labels))], dtype=text)
+        file.create_dataset("subject", data=subjects, dtype=text)
+        file.create_dataset("label", data=labels, dtype=text)
+        file["flow"] = flow.astype(np.float16)
+        file["apex_index"] = apex
+        file.attrs.update(dataset=dataset, classes=CLASSES, preparation="default")
+    return path
+
+
+def balanced(people: int = 6, each: int = 2) -> tuple[list[str], list[str]]:
+    labels = CLASSES * each * people
+    return labels, [f"people/s{i}" for i in range(people) for _ in range(each * len(CLASSES))]
+
+
+def outcome(caches: list[Path], system: str, folder: Path, **settings) -> pd.DataFrame:
+    settings = {"experiment": "floor", "protocol": "loso", "classes": CLASSES, "seeds": [0]} | settings
+    run(caches, system, folder / "predictions.csv", folder / "accuracy_train.csv", settings)
+    return read_table(folder / "predictions.csv", PREDICTIONS)
+
+
+def accuracy(table: pd.DataFrame) -> float:
+    return score(table["truth"], table["predicted"], CLASSES)["accuracy"]
+
+
+@pytest.mark.parametrize("system", ["linear-svm", "softmax"])
+def test_learns_what_the_apex_shows_and_nothing_from_noise(tmp_path, system):
+    easy = outcome([make_cache(tmp_path / "easy.h5", *balanced())], system, tmp_path)
+    floor = outcome([tmp_path / "easy.h5"], "majority", tmp_path)
+    assert accuracy(easy) > 0.9 > accuracy(floor) + 0.3
+    noise = outcome([make_cache(tmp_path / "noise.h5", *balanced(), strength=0.0)], system, tmp_path)
+    assert accuracy(noise) < 0.7
+
+
+def test_majority_answers_the_most_frequent_class_of_training(tmp_path):
+    # Over all clips surprise leads by one; where the subject with three of them is left out, happiness leads.
+    labels = ["happiness"] * 3 + ["surprise"] * 3 + ["surprise", "disgust"]
+    subjects = ["people/a"] * 3 + ["people/b"] * 3 + ["people/c"] * 2
+    table = outcome([make_cache(tmp_path / "cache.h5", labels, subjects)], "majority", tmp_path)
+    by_fold = table.groupby("fold")["predicted"].unique().map(list).to_dict()
+    assert by_fold == {"people/a": ["surprise"], "people/b": ["happiness"], "people/c": ["happiness"]}
+    row = table[table["fold"] == "people/b"].iloc[0]
+    assert (row["p_happiness"], row["p_surprise"], row["p_disgust"]) == pytest.approx((0.6, 0.2, 0.2))
+
+
+@pytest.mark.parametrize("system", ["majority", "linear-svm", pytest.param("softmax", marks=pytest.mark.slow)])
+def test_permuted_labels_leave_chance_and_no_more(tmp_path, system):
+    """On 50 permutations the mean UAR is within two standard errors of chance, or below it: nothing leaks."""
+    labels, subjects = balanced(people=5)
+    cache, rng = make_cache(tmp_path / "cache.h5", labels, subjects), np.random.default_rng(0)
+    reached = []
+    for _ in range(50):
+        drawn = {f"c{n:03d}": str(label) for n, label in enumerate(rng.permutation(labels))}
+        table = outcome([cache], system, tmp_path, labels={"people": drawn})
+        assert dict(zip(table["clip"], table["truth"], strict=True)) == drawn
+        reached.append(score(table["truth"], table["predicted"], CLASSES)["uar"])
+    error = np.std(reached, ddof=1) / np.sqrt(len(reached))
+    assert np.mean(reached) <= 1 / 3 + 2 * error
+
+
+@pytest.mark.parametrize("system", ["majority", "linear-svm", "softmax"])
+def test_poisoned_test_labels_change_no_prediction(tmp_path, system):
+    labels, subjects = balanced()
+    clean = outcome([make_cache(tmp_path / "clean.h5", labels, subjects)], system, tmp_path)
+    with h5py.File(tmp_path / "clean.h5") as file:
+        flow = file["flow"][()]
+    for fold in ("people/s0", "people/s5"):
+        poisoned = [
+            CLASSES[(CLASSES.index(label) + 1) % 3] if subject == fold else label
+            for label, subject in zip(labels, subjects, strict=True)
+        ]
+        cache = make_cache(tmp_path / "poisoned.h5", poisoned, subjects)
+        with h5py.File(cache, "a") as file:
+            file["flow"][...] = flow
+        other = outcome([cache], system, tmp_path)
+        columns = ["clip", "predicted", *(f"p_{name}" for name in CLASSES)]
+        one, two = (table.loc[table["fold"] == fold, columns].reset_index(drop=True) for table in (clean, other))
+        pd.testing.assert_frame_equal(one, two)
+        truths = [table.loc[table["fold"] == fold, "truth"].tolist() for table in (clean, other)]
+        assert truths[0] != truths[1]  # the poison was there
+
+
+@pytest.mark.parametrize("system", ["linear-svm", "softmax"])
+def test_a_test_clip_changes_no_other_answer(tmp_path, system):
+    """Inputs are standardised by training clips, so what a fold tests reaches nothing but its own answer."""
+    cache = make_cache(tmp_path / "cache.h5", *balanced(people=3))
+    columns = [f"p_{name}" for name in CLASSES]
+    before = outcome([cache], system, tmp_path).query("fold == 'people/s1'")[columns].to_numpy(float)
+    with h5py.File(cache, "a") as file:
+        first = int(np.flatnonzero(file["subject"].asstr()[:] == "people/s1")[0])
+        file["flow"][first] = 30 + file["flow"][first]
+    after = outcome([cache], system, tmp_path).query("fold == 'people/s1'")[columns].to_numpy(float)
+    assert not np.allclose(before[0], after[0])
+    np.testing.assert_allclose(before[1:], after[1:], atol=1e-9)
+
+
+@pytest.mark.parametrize("system", ["majority", "linear-svm", "softmax"])
+def test_tables_follow_their_contract(tmp_path, system):
+    labels, subjects = balanced(people=3)
+    labels[0] = ""
+    table = outcome([make_cache(tmp_path / "cache.h5", labels, subjects)], system, tmp_path)
+    assert list(table)[: len(PREDICTIONS)] == PREDICTIONS
+    assert len(table) == len(labels) - 1 and "c000" not in set(table["clip"])
+    assert (table["fold"] == table["subject"]).all() and (table["dataset"] == "people").all()
+    probabilities = table[[f"p_{name}" for name in CLASSES]]
+    assert np.allclose(probabilities.sum(axis=1), 1)
+    assert (probabilities.to_numpy().argmax(1) == table["predicted"].map(CLASSES.index)).all()
+    train = read_table(tmp_path / "accuracy_train.csv", ACCURACY_TRAIN)
+    assert train["n"].tolist() == [12, 11, 11]
+    assert set(train["stage"]) == {"finetune"} and train["accuracy"].between(0, 1).all()
+
+
+def test_two_datasets_and_several_seeds(tmp_path):
+    labels, subjects = balanced(people=2)
+    caches = [
+        make_cache(tmp_path / "a.h5", labels, subjects),
+        make_cache(tmp_path / "b.h5", labels, [s.replace("people", "others") for s in subjects], dataset="others"),
+    ]
+    table = outcome(caches, "linear-svm", tmp_path, seeds=[0, 3])
+    assert len(table) == 2 * 2 * len(labels) and table["fold"].nunique() == 4
+    assert set(zip(table["repeat"], table["dataset"], strict=True)) == {
+        (seed, name) for seed in (0, 3) for name in ("people", "others")
+    }
+
+
+def test_features_are_u_v_strain_at_the_apex_averaged_by_area(tmp_path):
+    labels, subjects = balanced(people=2, each=1)
+    cache = make_cache(tmp_path / "cache.h5", labels, subjects)
+    data = read_clip_images([cache], CLASSES)
+    with h5py.File(cache) as file:
+        expected = file["flow"][4, file["apex_index"][4]].astype(np.float32)
+    assert data.images.shape == (6, 3, SIDE * SIDE)
+    np.testing.assert_array_equal(data.images[4], area_resize(expected, SIDE).reshape(3, -1))
+    assert data.images[4].mean(1) == pytest.approx(expected.reshape(3, -1).mean(1), abs=1e-4)
+
+
+def test_linear_svm_is_scikit_learns_on_inputs_standardised_by_training(tmp_path):
+    rng = np.random.default_rng(0)
+    images, label = rng.normal(5, 3, (40, 20)).astype(np.float32), rng.integers(0, 3, 40)
+    test = rng.normal(5, 3, (10, 20)).astype(np.float32)
+    mean, deviation = images.astype(float).mean(0), images.astype(float).std(0)
+    reference = LinearSVC(C=1e-3, class_weight="balanced", dual=True, max_iter=10_000, random_state=0)
+    reference.fit((images - mean) / deviation, label)
+    margins = reference.decision_function((test - mean) / deviation)
+    expected = np.exp(margins) / np.exp(margins).sum(1, keepdims=True)
+    np.testing.assert_allclose(fit("linear-svm", images, label, 3)(test), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("clips", [15, 40])
+def test_a_span_of_few_clips_changes_no_hyperplane(clips):
+    rng = np.random.default_rng(2)
+    images, label = rng.normal(5, 3, (clips, 30)).astype(np.float32), np.arange(clips) % 3
+    test = rng.normal(5, 3, (10, 30)).astype(np.float32)
+    scaler = StandardScaler().fit(images)
+    reference = LinearSVC(C=1e-3, class_weight="balanced", dual=True, max_iter=10_000, random_state=0)
+    margins = reference.fit(scaler.transform(images), label).decision_function(scaler.transform(test))
+    expected = np.exp(margins) / np.exp(margins).sum(1, keepdims=True)
+    np.testing.assert_allclose(fit("linear-svm", images, label, 3)(test), expected, atol=1e-12)
+    other = clone(reference).set_params(random_state=5).fit(scaler.transform(images), label)
+    other = other.decision_function(scaler.transform(test))
+    np.testing.assert_allclose(margins, other, atol=1e-3)  # Which is why no seed has a say.
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("system", ["linear-svm", "softmax"])
+def test_clips_that_stay_on_the_disk_have_scikit_learns_optimum(monkeypatch, system, classes):
+    """Unequal classes, which overlap; the reference is solved far beyond its default tolerance."""
+    rng = np.random.default_rng(3)
+    label = rng.choice(classes, 300, p=np.arange(1, classes + 1) / sum(range(1, classes + 1)))
+    images = (rng.normal(0, 1, (classes, 40))[label] + rng.normal(5, 3, (300, 40))).astype(np.float32)
+    monkeypatch.setattr(baselines, "WHOLE", 4000)
+    monkeypatch.setattr(streaming, "CLIPS_AT_ONCE", 70)
+    stored = Some(Stored(row.reshape(4, 10) for row in images), np.arange(300))
+    found = answer(fit(system, stored, label + 1, classes + 1), stored)
+    scaled = StandardScaler().fit_transform(images.astype(float))
+    if system == "linear-svm":
+        reference = LinearSVC(C=1e-3, class_weight="balanced", dual=True, max_iter=100_000, random_state=0, tol=1e-9)
+        margins = reference.fit(scaled, label).decision_function(scaled)
+        margins = np.stack([-margins, margins], axis=1) if margins.ndim == 1 else margins
+        expected = np.exp(margins) / np.exp(margins).sum(1, keepdims=True)
+    else:
+        reference = LogisticRegression(C=1e-3, class_weight="balanced", max_iter=10_000, tol=1e-10)
+        expected = reference.fit(scaled, label).predict_proba(scaled)
+    assert not found[:, 0].any(), "a class that nobody shows"
+    np.testing.assert_allclose(found[:, 1:], expected, atol=1e-5)
+
+
+def test_what_a_floor_learns_from_waits_on_the_disk(monkeypatch, tmp_path):
+    handed, made = [], []
+    honest, images = baselines.fit, baselines.read_clip_images
+    monkeypatch.setattr(baselines, "fit", lambda system, x, *others: handed.append(x) or honest(system, x, *others))
+
+    def read(*given, **named):
+        made.append(images(*given, **named))
+        return made[-1]
+
+    monkeypatch.setattr(baselines, "read_clip_images", read)
+    outcome([make_cache(tmp_path / "cache.h5", *balanced(people=2))], "softmax", tmp_path)
+    assert isinstance(made[0].images, Stored) and {type(x) for x in handed} == {Some}
+
+
+def test_memory_of_a_floor_does_not_grow_with_its_clips():
+    """28 MB of images, of which scikit-learn would hold several copies."""
+    code = (
+        "import resource, numpy as np\n"
+        "from merflow.systems.linear import *\n"
+        "one = np.random.default_rng(0).normal(size=(1, 2352)).astype(np.float32)\n"
+        "def peak(system, clips):\n"
+        "    label = np.arange(clips) % 2\n"
+        "    images = Some(Stored((one + n % 7) * (1 + n % 2) for n in range(clips)), np.arange(clips))\n"
+        "    answer(fit(system, images, label, 2), images)\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "first = max(peak(system, 100) for system in ('linear-svm', 'softmax'))\n"
+        "print(max(peak(system, 3000) for system in ('linear-svm', 'softmax')) - first)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO, check=True)
+    assert int(done.stdout) < 25_000, "KiB"
+
+
+@pytest.mark.parametrize("protocol", ["loso", "subject-kfold"])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_seeds_together_answer_as_each_alone(tmp_path, system, protocol):
+    """Folds that train on the same clips share what does not depend on the seed; k folds differ between seeds."""
+    cache = make_cache(tmp_path / "cache.h5", *balanced(people=4), strength=0.1)
+    settings = {"protocol": protocol, "folds": 2}
+    together = outcome([cache], system, tmp_path, seeds=[0, 3], **settings)
+    accuracy_train = read_table(tmp_path / "accuracy_train.csv", ACCURACY_TRAIN)
+    for seed in (0, 3):
+        alone = outcome([cache], system, tmp_path, seeds=[seed], **settings)
+        pd.testing.assert_frame_equal(together[together["repeat"] == seed].reset_index(drop=True), alone)
+        mine = accuracy_train[accuracy_train["repeat"] == seed].reset_index(drop=True)
+        pd.testing.assert_frame_equal(mine, read_table(tmp_path / "accuracy_train.csv", ACCURACY_TRAIN))
+
+
+INDEPENDENT = {
+    "linear-svm": SVC(kernel="linear", C=1e-3, class_weight="balanced", random_state=11),
+    "softmax": LogisticRegression(C=1e-3, class_weight="balanced", solver="newton-cg", random_state=11),
+}
+"""Other solvers; libsvm sets one class against another, with another loss."""
+
+
+@pytest.mark.parametrize("system", INDEPENDENT)
+def test_the_interval_holds_the_value_of_an_independent_run(tmp_path, system):
+    """On clips that are hard enough for a wide interval; the demo's are in test_demo_study."""
+    cache = make_cache(tmp_path / "cache.h5", *balanced(people=10), strength=0.06)
+    low, high = bootstrap_subjects(outcome([cache], system, tmp_path), CLASSES)["uf1"]
+    with h5py.File(cache) as file:
+        label, people = file["label"].asstr()[:], file["subject"].asstr()[:]
+        fields = [file["flow"][n, apex].astype(np.float32) for n, apex in enumerate(file["apex_index"])]
+    images = [cv2.resize(field.transpose(1, 2, 0), (SIDE, SIDE), interpolation=cv2.INTER_AREA) for field in fields]
+    images, predicted = np.stack(images).reshape(len(label), -1), label.copy()
+    for train, test in LeaveOneGroupOut().split(images, label, people):
+        model = make_pipeline(StandardScaler(), clone(INDEPENDENT[system]))
+        predicted[test] = model.fit(images[train], label[train]).predict(images[test])
+    assert 0.5 < low < high < 0.98, "neither at chance nor at the top"
+    assert low <= f1_score(label, predicted, average="macro") <= high
+    shuffled = np.random.default_rng(0).permutation(label)
+    for trivial in (shuffled, np.full(len(label), CLASSES[0])):
+        assert not low <= f1_score(label, trivial, average="macro") <= high
+
+
+@pytest.mark.parametrize("system", ["linear-svm", "softmax"])
+def test_two_classes_or_one_in_training_work_too(system):
+    rng = np.random.default_rng(1)
+    images = rng.normal(0, 1, (30, 8)).astype(np.float32)
+    label = np.where(images[:, 0] > 0, 3, 1)
+    probabilities = fit(system, images, label, 4)(images)
+    assert (probabilities.argmax(1) == label).mean() > 0.8
+    assert np.allclose(probabilities.sum(1), 1) and not probabilities[:, [0, 2]].any()
+    assert (fit(system, images, np.full(30, 2), 4)(images).argmax(1) == 2).all()
+
+
+def test_same_bytes_twice(tmp_path):
+    cache = make_cache(tmp_path / "cache.h5", *balanced(people=3))
+    files = []
+    for _ in range(2):
+        outcome([cache], "linear-svm", tmp_path)
+        files.append((tmp_path / "predictions.csv").read_bytes())
+    assert files[0] == files[1]
+
+
+def test_what_cannot_be_used_is_named(tmp_path):
+    labels, subjects = balanced(people=2)
+    cache = make_cache(tmp_path / "cache.h5", labels, subjects)
+    with pytest.raises(ConfigError, match="allowed: majority, linear-svm, softmax"):
+        outcome([cache], "tsdgcn", tmp_path)
+    with pytest.raises(InputError, match="has one of the labels anger, fear"):
+        outcome([cache], "majority", tmp_path, classes=["anger", "fear"])
+    (tmp_path / "broken.h5").write_text("no HDF5")
+    with pytest.raises(InputError, match="broken.h5 is damaged"):
+        outcome([tmp_path / "broken.h5"], "majority", tmp_path)
+    with h5py.File(cache, "a") as file:
+        file["flow"][3] = np.nan
+    with pytest.raises(InputError, match="flow of clip c003 is not finite"):
+        outcome([cache], "softmax", tmp_path)
+    with h5py.File(cache, "a") as file:
+        del file["flow"]
+        file["flow"] = np.zeros((len(labels), 0, 3, SIZE, SIZE), np.float16)
+    with pytest.raises(InputError, match="still images without flow"):
+        outcome([cache], "linear-svm", tmp_path)
+    assert not (tmp_path / "predictions.csv").exists()

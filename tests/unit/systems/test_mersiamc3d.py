@@ -1,0 +1,206 @@
+"""MERSiamC3D: pairs, prior and target learning, and that ablations change the graph."""
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from test_clip_networks import chances, train
+from test_linear import balanced, make_cache
+from torch.nn import functional
+
+from merflow.learning.fit import Rows, Schedule, fit, repeatable
+from merflow.storage.tables import ACCURACY_TRAIN, CURVES, read_table
+from merflow.systems import mersiamc3d
+from merflow.systems.mersiamc3d import MERSiamC3D, Siamese, draw_pairs
+
+SETTINGS = {"learning_rate": 3e-3, "patience": 5, "batch": 16, "weight_decay": 0.0, "prior_epochs": 2}
+
+
+def made(**options):
+    with repeatable(0):
+        return MERSiamC3D(3, dropout=0.0, width=4, **options)
+
+
+def rows(count, strength=0.0, seed=0):
+    """Clips of three classes; ``strength`` of what tells them apart."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.arange(count) % 3
+    x = torch.randn(count, 3, 4, 16, 16, generator=generator)
+    for n, label in enumerate(y.tolist()):
+        x[n, 0, :, :, 5 * label : 5 * label + 5] += strength
+    return Rows(x, y)
+
+
+@given(labels=st.lists(st.integers(0, 3), max_size=25), count=st.integers(1, 4), seed=st.integers(0, 99))
+def test_pairs_are_of_one_class_or_of_two_and_never_a_clip_with_itself(labels, count, seed):
+    labels = torch.tensor(labels, dtype=torch.int64)
+    with repeatable(seed):
+        pairs = draw_pairs(labels, count)
+    one, two = pairs.x.unbind(dim=1)
+    assert (one != two).all() and pairs.x.dtype == pairs.y.dtype == torch.int64
+    assert (pairs.y == (labels[one] == labels[two]).long()).all()
+    sizes = torch.bincount(labels, minlength=4)
+    assert (pairs.y == 1).sum() == count * sizes[sizes > 1].sum()
+    assert (pairs.y == 0).sum() == count * (len(labels) if (sizes > 0).sum() > 1 else 0)
+
+
+def test_every_partner_is_drawn():
+    labels = torch.tensor([0, 0, 0, 1, 1])
+    with repeatable(0):
+        pairs = draw_pairs(labels, 200)
+    found = {tuple(pair) for pair in pairs.x.tolist()}
+    assert found == {(a, b) for a in range(5) for b in range(5) if a != b}
+
+
+def test_the_siamese_network_is_symmetric_and_shares_its_branch():
+    model, clips = made().eval(), rows(6).x
+    siamese = Siamese(model.branch, clips).eval()
+    pairs = torch.tensor([[0, 1], [1, 0], [2, 2]])
+    scores = siamese(pairs)
+    torch.testing.assert_close(scores[0], scores[1])
+    torch.testing.assert_close(scores[2], siamese.compare.bias)
+    one, two = model.branch(clips[:1]), model.branch(clips[1:2])
+    torch.testing.assert_close(scores[:1], siamese.compare((one - two).abs()))
+
+
+def test_pairs_tell_classes_apart_on_clips_that_no_pair_was_made_of():
+    learnt, other = rows(36, 1.0), rows(30, 1.0, seed=1)
+    with repeatable(0):
+        siamese = Siamese(made().branch, learnt.x)
+        fit(siamese, functional.cross_entropy, draw_pairs(learnt.y, 2), None, Schedule(12, 1, 3e-3, 0.0, 32))
+        pairs = draw_pairs(other.y, 4)
+        siamese.clips = [other.x]
+        right = (siamese(pairs.x).argmax(dim=1) == pairs.y).double().mean()
+    assert right > 0.8, "half of the pairs are of one class: one answer to all has .5"
+
+
+def test_pairs_of_training_and_validation_clips_are_kept_apart(monkeypatch):
+    seen, honest = {}, mersiamc3d.fit
+
+    def watched(network, loss, training, validation, *rest):
+        seen.update(clips=network.clips[0], training=training, validation=validation)
+        return honest(network, loss, training, validation, *rest)
+
+    monkeypatch.setattr(mersiamc3d, "fit", watched)
+    training, validation = rows(12), rows(9, seed=5)
+    with repeatable(0):
+        made().prior(training, validation, SETTINGS, "fold")
+    for part, clips in (("training", training), ("validation", validation)):
+        of = seen["clips"][seen[part].x]
+        known = {one.numpy().tobytes() for one in clips.x}
+        assert {one.numpy().tobytes() for one in of.flatten(0, 1)} <= known, part
+    assert len(seen["validation"].y) == 2 * 2 * 9
+
+
+def test_siamese_pairs_never_cross_folds(tmp_path, monkeypatch):
+    """Through a fold: what pairs are made of are its training and its validation clips, none of its test clips."""
+    cache = make_cache(tmp_path / "cache.h5", *balanced(people=5))
+    seen, honest = [], mersiamc3d.Siamese
+
+    def watched(branch, clips):
+        seen.append(clips[torch.arange(len(clips))])
+        return honest(branch, clips)
+
+    monkeypatch.setattr(mersiamc3d, "Siamese", watched)
+    train([cache], "mersiamc3d", tmp_path, "people/s1", changes={"epochs": 1})
+    ((clips,),) = (seen,)
+    assert len(clips) == 24, "30 clips, 6 of the person that is tested"
+    with h5py.File(cache, "r+") as file:
+        mine = file["subject"].asstr()[:] == "people/s1"
+        file["flow"][mine] = 9 + file["flow"][mine]
+    train([cache], "mersiamc3d", tmp_path, "people/s1", changes={"epochs": 1})
+    assert torch.equal(*seen), "another face of the test changes nothing in them"
+
+
+def test_prior_learning_changes_the_branch_that_target_learning_starts_from():
+    training, validation = rows(12), rows(9, seed=5)
+    models = [made(), made(), made(prior=False)]
+    before = [weight.clone() for weight in models[0].parameters()]
+    with repeatable(0):
+        assert models[0].prior(training, validation, SETTINGS, "fold").epoch in (1, 2)
+        assert models[2].prior(training, validation, SETTINGS, "fold") is None, "the ablation"
+    moved = [not torch.equal(one, two) for one, two in zip(before, models[0].parameters(), strict=True)]
+    assert all(moved[:-2]) and not any(moved[-2:]), "all of the branch, none of the classifier"
+    for one, two in zip(before, models[2].parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_one_class_or_one_clip_has_nothing_to_compare():
+    alone = Rows(rows(4).x, torch.zeros(4, dtype=torch.int64))
+    with repeatable(0):
+        assert len(draw_pairs(alone.y, 2).y) == 8 and draw_pairs(alone.y, 2).y.all()
+        single = Rows(alone.x[:1], alone.y[:1])
+        assert made().prior(single, None, SETTINGS, "fold") is None
+        assert made().prior(rows(12), single, SETTINGS, "fold").epoch == 2, "nobody chooses the epoch: the last"
+
+
+@pytest.mark.parametrize("frozen", [0, 2])
+def test_frozen_layers_stay_as_the_pairs_made_them(frozen):
+    training = rows(12)
+    model = made(frozen=frozen)
+    with repeatable(0):
+        model.prior(training, None, SETTINGS, "fold")
+        before = [{k: v.clone() for k, v in layer.state_dict().items()} for layer in model.branch.layers]
+        fit(model, functional.cross_entropy, training, None, Schedule(2, 1, 3e-3, 0.0, 8))
+    for place, (layer, old) in enumerate(zip(model.branch.layers, before, strict=True)):
+        same = all(torch.equal(value, old[name]) for name, value in layer.state_dict().items())
+        assert same == (place < frozen), "weights and running averages"
+
+
+def test_the_curve_has_both_stages_and_the_table_the_last(tmp_path):
+    cache = make_cache(tmp_path / "cache.h5", *balanced(people=4))
+    _, files = train([cache], "mersiamc3d", tmp_path, "people/s1", changes={"epochs": 3, "refit": True})
+    curve = read_table(files["curves"], CURVES)
+    assert set(curve["stage"]) == {"prior", "finetune"} and set(curve["name"]) == {"people/s1"}
+    assert curve.query("stage == 'prior'")["epoch"].max() == 2
+    (row,) = read_table(files["accuracy_train"], ACCURACY_TRAIN).to_dict("records")
+    assert row["stage"] == "finetune" and row["n"] == 18, "validation clips train in the end"
+
+
+def test_ablations_answer_differently(tmp_path):
+    cache = make_cache(tmp_path / "cache.h5", *balanced(people=4))
+    with h5py.File(cache, "r+") as file:
+        file["spatial"] = np.random.default_rng(0).integers(0, 255, (24, 3, 32, 32), dtype=np.uint8)
+    ways = {
+        "all": {},
+        "no prior": {"changes": {"prior": False}},
+        "cross-entropy": {"loss": {"name": "cross-entropy"}},
+        "key-frames": {"changes": {"reads": "key-frames"}},
+    }
+    found = {}
+    for name, way in ways.items():
+        changes = {"epochs": 2} | way.get("changes", {})
+        rest = {key: value for key, value in way.items() if key != "changes"}
+        table, _ = train([cache], "mersiamc3d", tmp_path / name.replace(" ", "-"), "people/s1", changes=changes, **rest)
+        found[name] = chances(table).tobytes()
+    assert len(set(found.values())) == 4
+
+
+@pytest.mark.parametrize("reads, channels", [("flows", 3), ("key-frames", 1)])
+@pytest.mark.parametrize("frames", [1, 3, 10])
+def test_clips_of_any_length(reads, channels, frames):
+    assert made(reads=reads)(torch.zeros(2, channels, frames, 20, 20)).shape == (2, 3)
+
+
+def test_time_is_read():
+    """Another order of the same frames is another clip: the network is no bag of frames."""
+    model, clip = made().eval(), rows(2).x
+    assert not torch.allclose(model(clip), model(clip.flip(2)))
+
+
+def test_the_first_pooling_leaves_time_alone():
+    model, frames = made().eval(), []
+    for layer in model.branch.layers:
+        layer.register_forward_hook(lambda _, given, __: frames.append(given[0].shape[2:]))
+    model(torch.zeros(1, 3, 8, 32, 32))
+    assert frames == [(8, 32, 32), (8, 16, 16), (4, 8, 8), (2, 4, 4)]
+
+
+def test_flow_images_have_no_key_frames(tmp_path):
+    cache = make_cache(tmp_path / "cache.h5", *balanced(people=3))
+    with h5py.File(cache, "r+") as file:
+        file["spatial"] = np.zeros((18, 0, 32, 32), np.uint8)
+    with pytest.raises(Exception, match="holds flow images and no frames; choose a system that reads flow"):
+        train([cache], "mersiamc3d", tmp_path, "people/s1", changes={"reads": "key-frames"})
