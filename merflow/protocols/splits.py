@@ -14,8 +14,7 @@ import pandas as pd
 
 from merflow.errors import InputError
 from merflow.footage.clip import database
-from merflow.protocols import folds
-from merflow.protocols.folds import Fold
+from merflow.protocols.folds import Fold, folds
 from merflow.storage.hdf5 import open_h5
 from merflow.storage.tables import SPLITS, read_in_parts, write_in_parts
 

@@ -17,8 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from merflow.errors import ConfigError
-from merflow.protocols import folds
-from merflow.protocols.folds import Fold
+from merflow.protocols.folds import Fold, folds
 from merflow.protocols.splits import read_folds
 from merflow.storage.disk_arrays import Some, Stored, portions
 from merflow.storage.tables import ACCURACY_TRAIN, PREDICTIONS, write_table

@@ -21,8 +21,7 @@ import numpy as np
 from merflow.errors import ConfigError, InputError
 from merflow.footage.clip import database
 from merflow.learning.fit import class_numbers
-from merflow.protocols import folds
-from merflow.protocols.folds import Fold
+from merflow.protocols.folds import Fold, folds
 from merflow.protocols.selection import candidates, choose, trained_parts
 from merflow.protocols.splits import read_folds
 from merflow.protocols.variants import label, varied

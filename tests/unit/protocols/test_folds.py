@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merflow.errors import ConfigError, InputError
-from merflow.protocols import folds
-from merflow.protocols.folds import Fold, fold_names, hold_out, largest_remainder, loso
+from merflow.protocols.folds import Fold, fold_names, folds, hold_out, largest_remainder, loso
 
 PEOPLE = st.lists(st.sampled_from([f"demo/s{n:02d}" for n in range(9)]), min_size=2, max_size=60).filter(
     lambda subjects: len(set(subjects)) > 1

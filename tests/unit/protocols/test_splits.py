@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from test_finetune import HEAD, SETTINGS
 
 from merflow.errors import InputError
-from merflow.protocols import folds, splits
-from merflow.protocols.folds import PROTOCOLS
+from merflow.protocols import splits
+from merflow.protocols.folds import PROTOCOLS, folds
 from merflow.protocols.splits import PARTS, make_splits, read_folds
 from merflow.storage.tables import ACCURACY_TRAIN, PREDICTIONS, SPLITS, read_table
 from merflow.systems.linear import run as run_floor
