@@ -1,0 +1,163 @@
+"""Settings of the jobs that gather, export and apply trained networks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from merflow.preprocessing.settings import PreparationSettings
+
+
+@dataclass(frozen=True)
+class SpottingSettings:
+    """Settings of the search of long videos (:mod:`merflow.inference.spotting`).
+
+    Attributes:
+        max_unsearched_seconds: a clip up to this length is one candidate and is not searched.
+        reference: time in seconds between the frames that are compared.
+        least_motion: least height of a peak, in per cent of the inter-ocular distance.
+        deviations: least height of a peak above the video's median, in robust standard deviations.
+        blink: a peak is a blink if eyelid motion exceeds this multiple of face motion.
+    """
+
+    max_unsearched_seconds: float
+    reference: float
+    least_motion: float
+    deviations: float
+    blink: float
+
+    @classmethod
+    def from_block(cls, block: Mapping[str, Any]) -> "SpottingSettings":
+        """Make the settings from the configuration's block ``predict.spotting``."""
+        return cls(**{"max_unsearched_seconds" if name == "whole" else name: value for name, value in block.items()})
+
+
+@dataclass(frozen=True)
+class AnswerSettings:
+    """Settings of the job that applies one experiment's ensemble to candidates.
+
+    Attributes:
+        crop: width of the aligned crop in inter-ocular distances.
+        eye_height: distance of the eyes from the top, as a fraction of the crop's side.
+        uncertain_below: the answer is ``uncertain`` if the top probability is lower.
+        training_caches: ``cache.h5`` of the datasets that the experiment was trained on.
+        training_quality: ``quality.csv`` of the same datasets.
+        training_fps: lowest and highest frame rate of the training clips; empty if unknown.
+    """
+
+    crop: float
+    eye_height: float
+    uncertain_below: float
+    training_caches: Sequence[str]
+    training_quality: Sequence[str]
+    training_fps: Sequence[float]
+
+
+@dataclass(frozen=True)
+class InputSettings:
+    """What the networks of an experiment read of a clip.
+
+    Attributes:
+        kind: ``signals`` (systems with graphs) or one of :data:`merflow.systems.clip_images.READS`.
+        side: side of the images in pixels.
+        branches: ``spatial``, ``temporal`` or both; empty unless ``kind`` is ``signals``, like the next two.
+        fusion: ``stack`` or ``concat``.
+        signal: ``magnitude``, ``u+v`` or ``strain``.
+    """
+
+    kind: str
+    side: int
+    branches: Sequence[str]
+    fusion: str
+    signal: str
+
+
+@dataclass(frozen=True)
+class EnsembleSettings:
+    """What ``ensemble.json`` says of an experiment beside its members and its calibration.
+
+    Attributes:
+        experiment: its name.
+        system: its system.
+        classes: class names in the order of all probabilities.
+        micro: datasets that are recognised.
+        macro: dataset of the pre-training, or ``none``.
+        prep: name of the preparation.
+        protocol: evaluation protocol.
+        seeds: seeds of the repeats.
+        selection: how the epoch and the hyper-parameters are chosen.
+        refits: whether the final networks were trained on the validation clips too.
+        reads: what the networks read of a clip.
+        networks: by seed, the files of each SGCN: ``graph`` and, if all folds share them, ``weights``.
+    """
+
+    experiment: str
+    system: str
+    classes: Sequence[str]
+    micro: Sequence[str]
+    macro: str
+    prep: str
+    protocol: str
+    seeds: Sequence[int]
+    selection: str
+    refits: bool
+    reads: InputSettings
+    networks: Mapping[int, Sequence[Mapping[str, str]]]
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What the export and its model card say of an experiment.
+
+    Attributes:
+        members: number of networks to export, spread over folds and seeds; None for all.
+        preparation: settings of the preparation.
+        datasets: ``name, layout, role`` of each dataset that was used in training.
+        counts: rows ``label, found``: clips of each class.
+        photographs: whether the demo animates photographs.
+        floors: baselines to compare with in the card.
+    """
+
+    members: int | None
+    preparation: PreparationSettings
+    datasets: Sequence[Mapping[str, str]]
+    counts: Sequence[Mapping[str, Any]]
+    photographs: bool
+    floors: Sequence[str]
+
+
+@dataclass(frozen=True)
+class AnsweringExperiment:
+    """What the page says of one experiment: its system, preparation, classes, datasets and protocol."""
+
+    system: str
+    prep: str
+    classes: Sequence[str]
+    micro: Sequence[str]
+    protocol: str
+
+
+@dataclass(frozen=True)
+class PageSettings:
+    """What the prediction page shows beside its tables.
+
+    Attributes:
+        name: name of the prediction.
+        input: full path of the user's video, folder or table.
+        study: name of the study.
+        uncertain_below: the answer is ``uncertain`` if the top probability is lower.
+        max_unsearched_seconds: clips up to this length were not searched.
+        sources: ``clip, label`` and the other columns of each source, by file name.
+        preparations: names of the preparations.
+        experiments: the experiments that answer.
+        synthetic: synthetic datasets that were used in training.
+    """
+
+    name: str
+    input: str
+    study: str
+    uncertain_below: float
+    max_unsearched_seconds: float
+    sources: Mapping[str, Mapping[str, Any]]
+    preparations: Sequence[str]
+    experiments: Mapping[str, AnsweringExperiment]
+    synthetic: Sequence[str]

@@ -1,0 +1,113 @@
+"""Settings of the stages from frames to arrays: one block of the configuration's ``preparations``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+STANDARD_CROP = 2.6
+"""Default width of an aligned crop in inter-ocular distances; 2.3 cuts the chin."""
+STANDARD_EYE_HEIGHT = 0.36
+"""Default distance of the eyes from the top of an aligned crop, as a fraction of its side."""
+STANDARD_GEOMETRY = (STANDARD_CROP, STANDARD_EYE_HEIGHT, 0.5)
+"""Default position of the eyes in a crop: its side in inter-ocular distances and, as fractions of the side, the height
+of the eyes and the horizontal position of the point between them."""
+
+KEYFRAME_METHODS = ("motion", "adaptive", "uniform")
+FLOW_BACKENDS = ("opencv", "numba", "torch")
+
+
+@dataclass(frozen=True)
+class AlignSettings:
+    """Settings of face alignment.
+
+    Attributes:
+        landmarks: landmarks of dlib's model, 5 or 68.
+        size: side of the crop in pixels.
+        crop: width of the crop in inter-ocular distances.
+        eye_height: distance of the eyes from the top, as a fraction of the crop's side.
+        upsample: how many times the image may be doubled if no face is found in it.
+        search: number of frames, from onset, that are searched for a face.
+    """
+
+    landmarks: int
+    size: int
+    crop: float
+    eye_height: float
+    upsample: int
+    search: int
+
+
+@dataclass(frozen=True)
+class KeyframeSettings:
+    """Settings of key-frame selection.
+
+    Attributes:
+        method: ``motion`` (equal steps of the motion curve around the apex), ``adaptive`` (equal steps of the learned
+            scores) or ``uniform`` (equal steps of time).
+        count: number of key-frames besides the onset.
+        apex: ``annotated`` (where the dataset has one, otherwise spotted) or ``spotted``.
+    """
+
+    method: str
+    count: int
+    apex: str
+
+
+@dataclass(frozen=True)
+class FlowSettings:
+    """Settings of optical flow.
+
+    Attributes:
+        backend: implementation of TV-L1, one of :data:`FLOW_BACKENDS` (:mod:`merflow.preprocessing.tvl1.backends`).
+        reference: flow from the ``onset`` to each key-frame, or from each key-frame to the next (``consecutive``).
+        tau: time step, as in OpenCV's DualTVL1OpticalFlow, like the next six.
+        lambda_: weight of the data term; the configuration's key is ``lambda``.
+        theta: tightness of the coupling.
+        scales: levels of the pyramid.
+        step: ratio of the sides of two successive levels.
+        warps: warpings per level.
+        epsilon: stopping threshold in pixels.
+        normalise: whether local contrast is normalised first.
+        smooth: standard deviation of the final Gaussian as a fraction of the crop's side; 0 for none.
+        rigid: whether the motion of the head is subtracted.
+    """
+
+    backend: str
+    reference: str
+    tau: float
+    lambda_: float
+    theta: float
+    scales: int
+    step: float
+    warps: int
+    epsilon: float
+    normalise: bool
+    smooth: float
+    rigid: bool
+
+
+@dataclass(frozen=True)
+class PreparationSettings:
+    """Settings of all stages of one preparation."""
+
+    align: AlignSettings
+    keyframes: KeyframeSettings
+    flow: FlowSettings
+
+    @classmethod
+    def from_block(cls, block: Mapping[str, Mapping[str, Any]]) -> "PreparationSettings":
+        """Make the settings from a block of ``preparations``, or from ``asdict`` of this class."""
+        return cls(
+            settings_from_block(AlignSettings, block["align"]),
+            settings_from_block(KeyframeSettings, block["keyframes"]),
+            settings_from_block(FlowSettings, block["flow"]),
+        )
+
+
+Stage = TypeVar("Stage", AlignSettings, KeyframeSettings, FlowSettings)
+
+
+def settings_from_block(stage: type[Stage], block: Mapping[str, Any]) -> Stage:
+    """Make the settings of one stage from its block in the configuration; keys of other stages are ignored."""
+    values = {"lambda_" if name == "lambda" else name: value for name, value in block.items()}
+    return stage(**{field.name: values[field.name] for field in fields(stage)})
