@@ -18,33 +18,34 @@ class InputError(MerflowError):
 class ClipError(MerflowError):
     """One clip cannot be processed (no face, unreadable frame, ...).
 
-    The stage that meets it records the message as the clip's reason and goes on with the next clip.
+    The stage that catches it records the message as the clip's reason and goes on with the next clip.
     """
 
     def __str__(self) -> str:
-        """The message; bytes of names that are no UTF-8 stand as escapes, since HDF5 takes no others."""
+        """Return the message, with bytes that are not UTF-8 escaped, because HDF5 does not accept them."""
         return super().__str__().encode(errors="backslashreplace").decode()
 
 
 def advice(error: BaseException) -> str | None:
-    """What to say of a fault of the machine: a full disk, a folder that cannot be written, too little memory.
+    """Return what the user can do about a fault of the machine: full disk, no permission, too little memory.
 
     Returns:
-        The message; None where the error is none of these, and may be a fault of merflow.
+        The message, or None if the error is none of these and may be a fault of merflow.
     """
     text = str(error)
-    number = getattr(error, "errno", None)
-    file = f" ({error.filename})" if getattr(error, "filename", None) else ""
+    number = error.errno if isinstance(error, OSError) else None
+    reason = error.strerror if isinstance(error, OSError) else ""
+    file = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
     if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in text:
-        return f"no space left on the disk of the results{file}: free some and run again; what was done is kept"
+        return f"no space left on the disk of the results{file}: free some and run again; finished work is kept"
     if number in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return f"{error.strerror}{file}: mend the rights of that place and run again; what was done is kept"
+        return f"{reason}{file}: fix the permissions of that folder and run again; finished work is kept"
     if number in (errno.EIO, errno.ESTALE, errno.ETIMEDOUT):
-        return f"{error.strerror}{file}: the disk or its network fails; see to it and run again; what was done is kept"
+        return f"{reason}{file}: the disk or its network fails; repair it and run again; finished work is kept"
     if number == errno.ENOMEM or isinstance(error, MemoryError) or any(word in text for word in _NO_MEMORY):
         return (
-            f"not enough memory ({(text.splitlines() or ['no more was given'])[0][:200]}): run fewer jobs at once, "
-            "such as with --cores 1, or give a smaller batch or preparations.*.align.size; what was done is kept"
+            f"not enough memory ({(text.splitlines() or ['no details'])[0][:200]}): run fewer jobs at once, "
+            "for example with --cores 1, or use a smaller batch or preparations.*.align.size; finished work is kept"
         )
     return None
 
@@ -56,5 +57,5 @@ _NO_MEMORY = (
     "Insufficient memory",
     "Cannot allocate memory",
 )
-"""What pools of processes say of a worker that was killed, as a rule for its memory; what torch and OpenCV say, whose
-errors are of no class of their own."""
+"""Messages of process pools (a worker was killed, usually for its memory), torch and OpenCV, which have no error class
+of their own for it."""

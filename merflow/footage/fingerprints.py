@@ -106,7 +106,7 @@ def _present(clips: Iterable[Mapping[str, Any]], dataset: str) -> str:
         if not clip["problem"] and not footage([clip]):
             raise InputError(
                 f"dataset {dataset}: {_gone(Path(clip['frames']))} is gone since the dataset was listed; bring it back "
-                "(is its disk mounted?) and run again: what was done is kept"
+                "(is its disk mounted?) and run again: finished work is kept"
             )
     try:
         return stat_digest(footage(clips))

@@ -75,7 +75,7 @@ def test_another_entry_reruns_nothing_and_a_changed_file_its_own_folds_alone(stu
     folder, config = study
     add(folder, name="other")
     assert planned(folder, config) == set()
-    file = folder / "merflow/models/two_layers.py"
+    file = folder / "merflow/systems/two_layers.py"
     file.write_text(file.read_text().replace("nn.ReLU()", "nn.ELU()"))
     trained = [job for job in planned(folder, config) if job.startswith(("Train", "Run"))]
     assert len(trained) == 2 and all("of experiment mine" in job for job in trained)

@@ -114,7 +114,7 @@ def test_a_log_on_a_full_disk_breaks_nothing(small_disk, capsys):
 )
 def test_faults_of_the_machine_are_one_message_with_what_to_do(tmp_path, capsys, error, message):
     text = told(tmp_path, error, capsys)
-    assert message in text and "what was done is kept" in text
+    assert message in text and "finished work is kept" in text
     assert text.count("\n") == 1 and "Traceback" in (tmp_path / "log.txt").read_text()
 
 

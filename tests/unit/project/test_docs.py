@@ -33,7 +33,7 @@ LOADS = {
 """Attributes that a browser follows by itself."""
 NAMED = {"datasets", "preparations", "experiments", "tables", "figures"}
 """Blocks whose keys stand under names of the reader's."""
-INVENTED = {"merflow/models/two_layers.py"}
+INVENTED = {"merflow/systems/two_layers.py"}
 """Files that a page tells the reader to write."""
 
 
