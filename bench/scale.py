@@ -139,7 +139,7 @@ def write_subject(folder: Path, rows: list[dict[str, str]], frames: int = 13) ->
     import h5py
     import numpy as np
 
-    from merflow.storage.files import key
+    from merflow.storage.files import safe_filename
     from merflow.storage.tables import KEYFRAMES as COLUMNS
     from merflow.storage.tables import write_table
 
@@ -151,12 +151,12 @@ def write_subject(folder: Path, rows: list[dict[str, str]], frames: int = 13) ->
         one.attrs["size"] = SIZE
         one.attrs["settings"] = json.dumps({"size": SIZE, "crop": 2.6, "eye_height": 0.36})
         for row in rows:
-            group = one.create_group(key(row["clip"]))
+            group = one.create_group(safe_filename(row["clip"]))
             group["frames"] = rng.integers(0, 256, (frames, SIZE, SIZE), np.uint8)
             group["frame_numbers"] = np.arange(frames)
             names = {name: row[name] for name in ("clip", "subject", "kind")}
             group.attrs.update({**names, "status": "ok", "onset": 0, "apex": 6, "offset": frames - 1})
-            group = two.create_group(key(row["clip"]))
+            group = two.create_group(safe_filename(row["clip"]))
             group["flow"] = rng.normal(0, 1, (KEYFRAMES, 2, SIZE, SIZE)).astype(np.float32)
             group.attrs.update({"clip": row["clip"], "status": "ok", "head_motion_px": 0.0})
             for index in range(KEYFRAMES + 1):
@@ -290,7 +290,7 @@ def write_answers(folder: Path, rows: list[dict[str, str]], splits: Path) -> Non
 
     from merflow.evaluation.evaluate import evaluate, merge
     from merflow.protocols.splits import read_splits
-    from merflow.storage.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, write_in_parts, write_table
+    from merflow.storage.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, write_table, write_table_in_parts
     from merflow.systems.tsdgcn.heads import SavedHead, save_heads
 
     label = {row["clip"]: row["label"] for row in rows}
@@ -308,8 +308,8 @@ def write_answers(folder: Path, rows: list[dict[str, str]], splits: Path) -> Non
                     found.append(names | {f"p_{one}": float(p) for one, p in zip(EMOTIONS, chances, strict=True)})
                 yield found
 
-        write_in_parts(answers("test"), own / "predictions.csv", PREDICTIONS)
-        write_in_parts(answers("validation"), own / "validation.csv", PREDICTIONS)
+        write_table_in_parts(answers("test"), own / "predictions.csv", PREDICTIONS)
+        write_table_in_parts(answers("validation"), own / "validation.csv", PREDICTIONS)
         common = {"experiment": name, "repeat": 0, "stage": "finetune", "accuracy": 0.5}
         folds = [(fold, int((split["part"] == "train").sum())) for fold, split in read_splits(splits)]
         trained = [common | {"fold": fold, "n": count, "chosen": ""} for fold, count in folds]

@@ -44,7 +44,7 @@ from merflow.learning.losses import make_loss  # noqa: E402
 from merflow.study.config import load_config  # noqa: E402
 from merflow.study.study import Study  # noqa: E402
 from merflow.systems.tsdgcn.features import extract  # noqa: E402
-from merflow.systems.tsdgcn.finetune import folds_of, lesson, load_samples  # noqa: E402
+from merflow.systems.tsdgcn.finetune import fold_data, folds_of, load_samples  # noqa: E402
 from merflow.systems.tsdgcn.heads import Head, Standard, TrainedHead  # noqa: E402
 from merflow.systems.tsdgcn.variant_tables import run_table  # noqa: E402
 
@@ -84,7 +84,7 @@ def extractions(study: Study, features: dict[str, Path]) -> Iterator[Callable[[]
 
 def head_alone(samples: Any, fold: Any, number: int, settings: dict[str, Any]) -> None:
     """One head of one fold, trained and tested by itself."""
-    own = lesson(samples, fold, (0, number))
+    own = fold_data(samples, fold, (0, number))
     standard = Standard.of(own.rows, samples.branch)
 
     def rows(x: np.ndarray, y: np.ndarray) -> Rows:

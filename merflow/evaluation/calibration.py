@@ -21,9 +21,9 @@ from merflow.storage.tables import (
     COVERAGE,
     PREDICTIONS,
     RELIABILITY,
-    numbers,
-    read_in_parts,
+    parse_numbers,
     read_table,
+    read_table_in_parts,
     write_table,
 )
 
@@ -191,7 +191,7 @@ class Held(NamedTuple):
             own = slice(count, count + len(rows))
             found, labels[own] = chances_of(rows, classes, source)
             chances[:, own] = found.T
-            names = pd.MultiIndex.from_arrays([numbers(rows["repeat"]), rows["fold"]])
+            names = pd.MultiIndex.from_arrays([parse_numbers(rows["repeat"]), rows["fold"]])
             codes, known = names.factorize()
             edges = np.flatnonzero(np.diff(codes, prepend=-1)).tolist()
             for first, last in zip(edges, [*edges, len(rows)][1:], strict=True):
@@ -205,7 +205,7 @@ class Held(NamedTuple):
         """Of a file, :data:`ROWS_AT_ONCE` of its rows at a time.
 
         Raises:
-            InputError: as :func:`merflow.storage.tables.read_in_parts` and :func:`chances_of`.
+            InputError: as :func:`merflow.storage.tables.read_table_in_parts` and :func:`chances_of`.
         """
         try:
             with open(path, "rb") as file:
@@ -213,7 +213,7 @@ class Held(NamedTuple):
                 lines = sum(block.count(b"\n") + block.count(b"\r") for block in blocks)
         except OSError:
             lines = 0  # The reading says what there is to say of it.
-        return cls.of(read_in_parts(path, PREDICTIONS, ROWS_AT_ONCE), lines, classes, path)
+        return cls.of(read_table_in_parts(path, PREDICTIONS, ROWS_AT_ONCE), lines, classes, path)
 
     def of_fold(self, name: tuple[Any, str]) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities and classes of the rows of a repeat and fold."""

@@ -10,15 +10,15 @@ import pandas as pd
 
 from merflow.errors import InputError
 from merflow.evaluation.metrics import OVERALL, PER_CLASS, bootstrap_subjects, mean_rates
-from merflow.storage.files import whole
+from merflow.storage.files import atomic_write
 from merflow.storage.tables import (
     ACCURACY_TRAIN,
+    CLASS_SCOPE,
     CURVES,
     METRICS,
-    OF_CLASS,
     PREDICTIONS,
-    check_end,
-    cut_short,
+    check_complete,
+    cut_short_error,
     read_table,
     write_table,
 )
@@ -81,7 +81,7 @@ def evaluate(predictions: Path, metrics: Path, settings: Mapping[str, Any]) -> N
         for place, label in enumerate(classes):
             own = {name: intervals[name][label] for name in PER_CLASS}
             of_class = {name: values[name][place] for name in PER_CLASS}
-            where = f"class:{label}" if scope == "pooled" else f"{scope}{OF_CLASS}{label}"
+            where = f"class:{label}" if scope == "pooled" else f"{scope}{CLASS_SCOPE}{label}"
             add(where, part[part["truth"] == label], of_class, own)
     write_table(rows, metrics, METRICS)
 
@@ -125,7 +125,7 @@ def merge(paths: Sequence[Path], output: Path) -> None:
     needed = list(columns)
     for path in paths:
         try:
-            check_end(path)
+            check_complete(path)
             with open(path, newline="", encoding="utf-8") as file:
                 header = next(csv.reader(file), [])
         except OSError as error:
@@ -134,12 +134,12 @@ def merge(paths: Sequence[Path], output: Path) -> None:
         if missing:
             raise InputError(f"{path}: column {', '.join(missing)} missing; found: {', '.join(header) or 'nothing'}")
         columns |= dict.fromkeys(header)
-    with whole(output) as temporary, open(temporary, "w", newline="", encoding="utf-8") as target:
+    with atomic_write(output) as temporary, open(temporary, "w", newline="", encoding="utf-8") as target:
         writer = csv.DictWriter(target, list(columns), restval="", lineterminator="\n")
         writer.writeheader()
         for path in paths:
             with open(path, newline="", encoding="utf-8") as file:
                 for row in csv.DictReader(file):
                     if None in row.values():
-                        raise cut_short(path, "a row has fewer cells than the header")
+                        raise cut_short_error(path, "a row has fewer cells than the header")
                     writer.writerow(row)

@@ -18,7 +18,7 @@ import pandas as pd
 
 from merflow.evaluation.metrics import OVERALL, subject_counts
 from merflow.protocols.variants import published
-from merflow.storage.tables import OF_CLASS
+from merflow.storage.tables import CLASS_SCOPE
 
 LEDGER = Path(__file__).parent / "ledger.csv"
 """The entries of docs/fidelity.md in a few words each: ``number, about``."""
@@ -166,7 +166,7 @@ def _scope(metrics: pd.DataFrame, experiment: str, part: str) -> str | None:
         return "pooled"
     names = PARTS.get(part, (_plain(part),))
     scopes = dict.fromkeys(metrics.loc[metrics["experiment"] == experiment, "scope"].astype(str))
-    own = (scope for scope in scopes if scope.startswith("dataset:") and OF_CLASS not in scope)
+    own = (scope for scope in scopes if scope.startswith("dataset:") and CLASS_SCOPE not in scope)
     of = {scope: _plain(scope.removeprefix("dataset:")) for scope in own}
     return next((scope for scope, name in of.items() if name in names), None)
 

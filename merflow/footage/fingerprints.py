@@ -16,7 +16,7 @@ from typing import Any
 
 from merflow.errors import InputError
 from merflow.footage.frames import image_paths, is_video
-from merflow.storage.files import whole
+from merflow.storage.files import atomic_write
 
 EMPTY = "no-files"
 """Token of footage that does not exist yet (a demo that is still to be drawn)."""
@@ -76,7 +76,7 @@ def source_token(clips: Iterable[Mapping[str, Any]], record: Path) -> str:
         return token
     if files and content_digest(files) == content:
         # Remembered, so that a dataset that was copied to another disk is read through once and not in every run.
-        with suppress(OSError), whole(seen) as temporary:
+        with suppress(OSError), atomic_write(seen) as temporary:
             temporary.write_text(f"{now} {content}")
         return token
     return now
@@ -123,5 +123,5 @@ def record_source(clips: Iterable[Mapping[str, Any]], token: str, record: Path) 
     """Write what was processed under ``token``, for the next :func:`source_token`."""
     files = footage(clips)
     known = {"token": token, "stat": stat_digest(files), "content": content_digest(files), "files": len(files)}
-    with whole(record) as temporary:
+    with atomic_write(record) as temporary:
         temporary.write_text(json.dumps(known) + "\n")

@@ -12,7 +12,7 @@ import pandas as pd
 from merflow.errors import InputError
 from merflow.inference.ensemble import ClipArrays
 from merflow.inference.outcomes import UNCERTAIN
-from merflow.storage.files import whole
+from merflow.storage.files import atomic_write
 from merflow.storage.hdf5 import open_h5
 from merflow.storage.tables import ANSWERS, QUALITY, read_table, write_table
 
@@ -255,7 +255,7 @@ def answer_clips(
     columns = [f"{name}_{label}" for name in ("p", "p_low", "p_high") for label in classes]
     rows = pd.concat(found) if found else pd.DataFrame(columns=ANSWERS + columns)
     write_table(rows, table, ANSWERS)
-    with whole(regions) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_write(regions) as temporary, h5py.File(temporary, "w") as file:
         text = h5py.string_dtype()
         file.create_dataset("clip", data=names, dtype=text)
         file.create_dataset("region", data=list(masks), dtype=text)

@@ -10,7 +10,7 @@ import numpy as np
 
 from merflow.errors import InputError
 from merflow.preprocessing.cache import build_cache
-from merflow.storage.files import digest, whole
+from merflow.storage.files import atomic_write, digest
 from merflow.storage.hdf5 import open_h5
 from merflow.storage.tables import QUALITY, read_table, write_table
 
@@ -69,7 +69,7 @@ def gather_candidates(
         return
     write_table([], quality, QUALITY)
     size, count = settings["align"]["size"], settings["keyframes"]["count"]
-    with whole(cache) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_write(cache) as temporary, h5py.File(temporary, "w") as file:
         for name in ("clip", "subject", "label", "kind"):
             file.create_dataset(name, (0,), h5py.string_dtype())
         file["spatial"] = np.zeros((0, count, size, size), np.uint8)

@@ -19,7 +19,7 @@ from merflow.errors import InputError
 from merflow.evaluation.calibration import Held, fit_temperature, temper
 from merflow.learning.fit import repeatable
 from merflow.runtime.devices import device
-from merflow.storage.files import whole
+from merflow.storage.files import atomic_write
 from merflow.storage.hdf5 import open_h5
 from merflow.storage.weights import read_weights
 from merflow.systems.clip_images import READS, clip_image
@@ -418,7 +418,7 @@ def gather_ensemble(
         "clip": clip,
         "members": members,
     }
-    with whole(output) as temporary:
+    with atomic_write(output) as temporary:
         temporary.write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 

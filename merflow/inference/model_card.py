@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from merflow.inference.ensemble import Ensemble
-from merflow.storage.files import whole
+from merflow.storage.files import atomic_write
 from merflow.storage.tables import CALIBRATION, METRICS, read_table
 
 TEMPLATE = "model_card.md.j2"
@@ -80,7 +80,7 @@ def write_card(
         digest=sha256(model).hexdigest(),
         megabytes=len(model) / 1e6,
     )
-    with whole(card) as temporary:
+    with atomic_write(card) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

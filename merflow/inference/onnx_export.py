@@ -39,7 +39,7 @@ from merflow.inference.ensemble import (
 from merflow.inference.model_card import VERSIONS, write_card
 from merflow.learning.fit import repeatable
 from merflow.preprocessing.resize import area_weights
-from merflow.storage.files import whole
+from merflow.storage.files import atomic_write
 from merflow.storage.hdf5 import open_h5
 from merflow.storage.tables import EXPORT_CHECK, write_table
 from merflow.systems.tsdgcn.heads import StandardHead
@@ -516,7 +516,7 @@ def export_onnx(
             f"experiment {about['experiment']}: onnxruntime {version('onnxruntime')} and torch {version('torch')} "
             f"differ over {clips} clips ({told}; limit {LIMIT:g}); nothing was exported. Please report it so"
         )
-    with whole(model) as temporary:
+    with atomic_write(model) as temporary:
         temporary.write_bytes(content)
     write_table(rows, check, EXPORT_CHECK)
     write_card(chosen, content, rows, dict(settings) | {"all_members": len(whole_one.about["members"])}, card)

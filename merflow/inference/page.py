@@ -19,7 +19,7 @@ from merflow.inference.outcomes import SEARCHED, UNCERTAIN
 from merflow.report import figures
 from merflow.report.page import STYLE, percent
 from merflow.runtime.summary import SYNTHETIC_MARK
-from merflow.storage.files import key, whole
+from merflow.storage.files import atomic_write, safe_filename
 from merflow.storage.hdf5 import open_h5
 from merflow.storage.tables import (
     ANSWERS,
@@ -81,12 +81,12 @@ def write_prediction(plan: Mapping[str, Any], inputs: Mapping[str, Any], folder:
         "settings": plan["settings"],
         "answers": [{name: _plain(value) for name, value in row.items()} for row in rows],
     }
-    with whole(folder / "answers.json") as temporary:
+    with atomic_write(folder / "answers.json") as temporary:
         # Bytes of a file's name that are no UTF-8 become the escapes that JSON has for them.
         how = {"encoding": "utf-8", "errors": "backslashreplace"}
         temporary.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", **how)
     page = _page(plan, files, sources, tables, rows, apexes)
-    with whole(folder / "index.html") as temporary:
+    with atomic_write(folder / "index.html") as temporary:
         temporary.write_text(page + "\n", encoding="utf-8")
 
 
@@ -389,11 +389,11 @@ def _strip(clip: str, own: Mapping[str, Any]) -> tuple[list[dict[str, Any]], np.
     """Onset and key-frames with the flow of each, the aligned apex frame, and what is shown as full colour."""
     rows = own["rows"].sort_values("index")
     with open_h5(own["faces"]) as file:
-        group = file[key(clip)]
+        group = file[safe_filename(clip)]
         numbers = group["frame_numbers"][:].tolist()
         frames = {n: group["frames"][numbers.index(n)] for n in [*rows["frame"].astype(int), own["apex"]]}
     with open_h5(own["flow"]) as file:
-        flow = file[key(clip)]["flow"][:].astype(np.float32)
+        flow = file[safe_filename(clip)]["flow"][:].astype(np.float32)
     full = max(0.5, float(np.percentile(np.hypot(flow[:, 0], flow[:, 1]), 99.5)))
     strip = []
     chosen = rows["frame"].astype(int).tolist()

@@ -17,7 +17,7 @@ from merflow.footage.frames import FPS_OF_IMAGES, grey_frames, is_video, open_vi
 from merflow.inference.outcomes import GIVEN, SEARCHED, WHOLE
 from merflow.inference.spotting import LONGEST, Spotted, smooth, spot, threshold, watch, windows
 from merflow.preprocessing.faces import align_subject, map_points
-from merflow.storage.files import key, whole
+from merflow.storage.files import atomic_write, safe_filename
 from merflow.storage.tables import INTERVALS, read_table, write_table
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def look_through(source: Mapping[str, Any], settings: Mapping[str, Any], folder:
     if status != "ok" and alone:
         raise InputError(f"clips: {status}")
     write_table(rows, folder / "intervals.csv", INTERVALS)
-    with whole(folder / "looked.h5") as temporary, h5py.File(temporary, "w") as file:
+    with atomic_write(folder / "looked.h5") as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update(clip=source["clip"], status=status, fps=fps, fps_from=told)
         if found is not None:
             _write_looked(file, found, fps, settings["spotting"])
@@ -127,7 +127,7 @@ def _keep_frames(video: str, rows: Sequence[dict[str, Any]], folder: Path) -> No
     """Write the frames of searched candidates as images, and name these in their rows."""
     searched = [row for row in rows if row["found"] == SEARCHED]
     for row in searched:
-        row["frames"] = (folder / key(row["clip"])).as_posix()
+        row["frames"] = (folder / safe_filename(row["clip"])).as_posix()
         Path(row["frames"]).mkdir()
     if not searched:
         return
@@ -168,7 +168,7 @@ def candidates(source: Mapping[str, Any], intervals: str | Path) -> list[Clip]:
     kept = Path(intervals).parent / "_frames"
     for row in rows:
         own = row["found"] == SEARCHED and is_video(source["frames"])
-        row["frames"] = (kept / key(str(row["clip"]))).as_posix() if own else source["frames"]
+        row["frames"] = (kept / safe_filename(str(row["clip"]))).as_posix() if own else source["frames"]
     return [
         Clip(
             clip=str(row["clip"]),

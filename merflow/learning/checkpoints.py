@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from merflow.runtime.devices import device
-from merflow.storage.files import whole
+from merflow.storage.files import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class Checkpoint:
         content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         metadata = {"made_of": self._made_of, "course": json.dumps(dict(course))}
         try:
-            with whole(self._path) as temporary:
+            with atomic_write(self._path) as temporary:
                 save_file(content, temporary, metadata | {"digest": _digest([metadata, sorted(content.items())])})
         except (OSError, SafetensorError) as error:  # A full disk, say: the training itself needs no checkpoint.
             log.warning("%s cannot be written (%s); training goes on without", self._path, error)

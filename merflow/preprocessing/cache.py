@@ -14,8 +14,8 @@ import pandas as pd
 
 from merflow.errors import InputError
 from merflow.preprocessing.flow import optical_strain
-from merflow.storage.files import digest, key, whole
-from merflow.storage.hdf5 import opened, read_through
+from merflow.storage.files import atomic_write, digest, safe_filename
+from merflow.storage.hdf5 import check_readable, open_h5_raw
 from merflow.storage.tables import KEYFRAMES, QUALITY, read_table, write_table
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def build_cache(
     size, count = settings["align"]["size"], settings["keyframes"]["count"]
     kinds = [found[clip][1] for clip in good]
     images, flows = (1, 0) if all(kind == "still" for kind in kinds) else (count, count)
-    with whole(cache) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_write(cache) as temporary, h5py.File(temporary, "w") as file:
         text = h5py.string_dtype()
         file.create_dataset("clip", data=list(good), dtype=text)
         for column in ("subject", "label"):
@@ -97,7 +97,7 @@ def build_cache(
                     clip = face.attrs["clip"]
                     if clip not in good:
                         continue
-                    n, field = good[clip], files[1][key(clip)]
+                    n, field = good[clip], files[1][safe_filename(clip)]
                     spatial[n], apex[n] = _keyframes(face, chosen[clip])
                     if flows and len(field["flow"]):
                         uv = field["flow"][:].astype(np.float32)
@@ -123,11 +123,11 @@ def build_cache(
 def _opened(pair: tuple[str | Path, str | Path]) -> Iterator[tuple[h5py.File, h5py.File]]:
     """Faces and flow of one subject; the error of a damaged one names that one."""
     try:
-        with opened(pair[0]) as faces, opened(pair[1]) as flow:
+        with open_h5_raw(pair[0]) as faces, open_h5_raw(pair[1]) as flow:
             yield faces, flow
     except (OSError, KeyError, RuntimeError):
         for file in pair:
-            read_through(file)
+            check_readable(file)
         raise
 
 
@@ -156,7 +156,7 @@ def _by_clip(file: h5py.File, name: str, shape: tuple[int, ...], dtype: type) ->
 
 def _report(row: Mapping[str, Any], pair: tuple[h5py.File, h5py.File]) -> dict[str, Any]:
     """The row of ``quality.csv`` of one clip: the first stage that failed gives the reason."""
-    groups = [file[key(row["clip"])] for file in pair]
+    groups = [file[safe_filename(row["clip"])] for file in pair]
     reasons = [group.attrs["status"] for group in groups if group.attrs["status"] != "ok"]
     face, motion = (group.attrs for group in groups)
     return {

@@ -26,7 +26,7 @@ import numpy as np
 from merflow.errors import ClipError, ConfigError, InputError
 from merflow.footage.clip import Clip
 from merflow.footage.frames import grey_frames
-from merflow.storage.files import key, whole
+from merflow.storage.files import atomic_write, safe_filename
 
 log = logging.getLogger(__name__)
 
@@ -378,13 +378,14 @@ def _check_numbers(clip: Clip, numbers: list[int]) -> None:
 def align_subject(clips: Iterable[Clip], output: str | Path, settings: Mapping[str, Any] | None = None) -> None:
     """Align all clips of a subject and write ``faces/{subject}.h5``; one clip is in memory at a time.
 
-    Every clip has a group named ``files.key(clip)`` with attributes ``clip``, ``subject``, ``kind`` and ``status``:
-    ``ok``, or the reason why there are no frames. If ok, it holds ``frames`` uint8 [T, S, S] and ``frame_numbers``
-    int64 [T], and the attributes ``transform`` (float64 [2, 3], source to crop), ``alignment`` (``detected``, or
-    ``crop`` where the frames were taken whole), ``alignment_reason``, ``detector`` (``none`` where no face was found),
-    ``onset``, ``apex`` and ``offset`` (apex -1 where the dataset has none). If a face was found: ``landmarks`` (float64
-    [n, 2], crop pixels), ``detected_frame``, ``interocular_px`` and ``face_width_px`` (source pixels). If the frames
-    were taken whole: ``geometry`` (float64 [3], as :data:`FACE_CROP`), from the face, or assumed where none was found.
+    Every clip has a group named ``files.safe_filename(clip)`` with attributes ``clip``, ``subject``, ``kind`` and
+    ``status``: ``ok``, or the reason why there are no frames. If ok, it holds ``frames`` uint8 [T, S, S] and
+    ``frame_numbers`` int64 [T], and the attributes ``transform`` (float64 [2, 3], source to crop), ``alignment``
+    (``detected``, or ``crop`` where the frames were taken whole), ``alignment_reason``, ``detector`` (``none`` where no
+    face was found), ``onset``, ``apex`` and ``offset`` (apex -1 where the dataset has none). If a face was found:
+    ``landmarks`` (float64 [n, 2], crop pixels), ``detected_frame``, ``interocular_px`` and ``face_width_px`` (source
+    pixels). If the frames were taken whole: ``geometry`` (float64 [3], as :data:`FACE_CROP`), from the face, or assumed
+    where none was found.
 
     Args:
         clips: the subject's clips.
@@ -403,11 +404,11 @@ def align_subject(clips: Iterable[Clip], output: str | Path, settings: Mapping[s
     clips = list(clips)
     if any(clip.align != "none" for clip in clips):
         _landmark_model(int(options["landmarks"]))
-    with whole(output) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_write(output) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["size"] = int(options["size"])
         file.attrs["settings"] = json.dumps(options, sort_keys=True)
         for clip in clips:
-            group = file.create_group(key(clip.clip))
+            group = file.create_group(safe_filename(clip.clip))
             group.attrs["clip"], group.attrs["subject"], group.attrs["kind"] = clip.clip, clip.subject, clip.kind
             try:
                 aligned = align_clip(clip, options)

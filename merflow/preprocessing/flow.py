@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 
 from merflow.errors import ConfigError, InputError
-from merflow.storage.files import key, whole
+from merflow.storage.files import atomic_write, safe_filename
 from merflow.storage.hdf5 import open_h5
 from merflow.storage.tables import KEYFRAMES, read_table
 
@@ -345,7 +345,7 @@ def subject_flow(
     cv2.setNumThreads(1)
     table = read_table(keyframes, KEYFRAMES)
     rows = {str(name): part.sort_values("index") for name, part in table.groupby("clip", sort=False)}
-    with open_h5(faces) as source, whole(output) as temporary, h5py.File(temporary, "w") as target:
+    with open_h5(faces) as source, atomic_write(output) as temporary, h5py.File(temporary, "w") as target:
         target.attrs["size"] = source.attrs["size"]
         aligned = json.loads(source.attrs["settings"])
         side, usual = int(source.attrs["size"]), (float(aligned["crop"]), float(aligned["eye_height"]))
@@ -353,7 +353,7 @@ def subject_flow(
         waiting: list[tuple[h5py.Group, _Asked]] = []
         for group in source.values():
             clip = str(group.attrs["clip"])
-            written = target.create_group(key(clip))
+            written = target.create_group(safe_filename(clip))
             for name in ("clip", "subject", "status"):
                 written.attrs[name] = group.attrs[name]
             if group.attrs["status"] != "ok":

@@ -14,7 +14,7 @@ import pandas as pd
 from merflow.errors import ClipError, InputError
 from merflow.footage.images import read_picture
 from merflow.preprocessing.cache import tell_failures
-from merflow.storage.files import digest, whole
+from merflow.storage.files import atomic_write, digest
 from merflow.storage.tables import QUALITY, write_table
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def import_flow_images(
     if not good:
         listed = "\n".join(f"  - {clip}: {reason}" for clip, reason in reasons.items())
         raise InputError(f"no image of dataset {dataset} could be used:\n{listed}")
-    with whole(cache) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_write(cache) as temporary, h5py.File(temporary, "w") as file:
         for name in ("clip", "subject", "label", "kind"):
             file.create_dataset(name, data=[row[name] for row in good], dtype=h5py.string_dtype())
         file.create_dataset("spatial", (len(good), 0, size, size), np.uint8)

@@ -16,7 +16,7 @@ from merflow.errors import InputError
 from merflow.footage.clip import database
 from merflow.protocols.folds import Fold, folds
 from merflow.storage.hdf5 import open_h5
-from merflow.storage.tables import SPLITS, read_in_parts, write_in_parts
+from merflow.storage.tables import SPLITS, read_table_in_parts, write_table_in_parts
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def make_splits(caches: Sequence[Path], output: Path, settings: Mapping[str, Any
         return [common | clips[place] | {"part": part_of[place]} for place in sorted(part_of)]
 
     # Fold by fold: a row per fold and clip is millions where people are many.
-    write_in_parts(map(rows, parts), output, SPLITS)
+    write_table_in_parts(map(rows, parts), output, SPLITS)
     log.info("%s, seed %d: %d folds of %d clips", protocol, seed, len(parts), len(clips))
 
 
@@ -95,7 +95,7 @@ def read_splits(path: Path) -> Iterator[tuple[str, pd.DataFrame]]:
         seen.add(name)
         return name, rows
 
-    for table in read_in_parts(path, SPLITS, ROWS_AT_ONCE):
+    for table in read_table_in_parts(path, SPLITS, ROWS_AT_ONCE):
         strange = table[~table["part"].isin(PARTS)]
         if len(strange):
             place = strange.index[0]

@@ -19,10 +19,11 @@ from merflow.evaluation.published import STAGES as RATES
 from merflow.evaluation.published import entries, ledger
 from merflow.report import figures
 from merflow.report.drawings import as_number, draw_in_page
-from merflow.storage.files import key
+from merflow.storage.files import safe_filename
 from merflow.storage.tables import (
     ACCURACY_TRAIN,
     AUDIT,
+    CLASS_SCOPE,
     CLASSES,
     CLIPS,
     COMPARISON,
@@ -31,7 +32,6 @@ from merflow.storage.tables import (
     FLOW_STATISTICS,
     GRID,
     METRICS,
-    OF_CLASS,
     PREDICTIONS,
     QUALITY,
     read_table,
@@ -114,7 +114,7 @@ def results(study: Mapping[str, Any]) -> list[dict[str, Any]]:
         own = predictions[predictions["experiment"] == name]
         scope = table["scope"].astype(str)
         labels = list(dict.fromkeys(s.removeprefix("class:") for s in scope if s.startswith("class:")))
-        named = (s.removeprefix("dataset:") for s in scope if s.startswith("dataset:") and OF_CLASS not in s)
+        named = (s.removeprefix("dataset:") for s in scope if s.startswith("dataset:") and CLASS_SCOPE not in s)
         datasets = list(dict.fromkeys(named))
         classes = _classes(table, labels, "class:")
         of_train = train[(train["experiment"] == name) & (train["stage"] == "finetune")]
@@ -133,7 +133,7 @@ def results(study: Mapping[str, Any]) -> list[dict[str, Any]]:
                     {
                         "name": dataset,
                         "of": name,
-                        "classes": (of := _classes(table, labels, f"dataset:{dataset}{OF_CLASS}")),
+                        "classes": (of := _classes(table, labels, f"dataset:{dataset}{CLASS_SCOPE}")),
                         "absent": [row["name"] for row in of if not row["clips"]],
                         "confusion": _confusion(own[own["dataset"] == dataset], labels),
                         "repeats": int(pooled["repeats"].iloc[0]),
@@ -185,7 +185,7 @@ def answers_by_clip(study: Mapping[str, Any], found: Sequence[Mapping[str, Any]]
 
 def sheet_id(dataset: str, subject: str) -> str:
     """The id of a subject's contact sheet in the page."""
-    return f"sheet-{key(dataset)}-{key(subject)}"
+    return f"sheet-{safe_filename(dataset)}-{safe_filename(subject)}"
 
 
 def answer(study: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

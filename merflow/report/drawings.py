@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 
 from merflow.evaluation.published import STAGES
 from merflow.report.figures import FIRST, INK, LETTER, MUTED, RULE, SECOND, STYLE, drawing, standalone
-from merflow.storage.files import whole
+from merflow.storage.files import atomic_write
 from merflow.storage.tables import COMPARISON, FLOW_STATISTICS, read_table
 
 WIDTH = 5.6
@@ -38,7 +38,7 @@ def draw_file(table: Path, output: Path, settings: Mapping[str, Any]) -> None:
         output: SVG, written whole or not at all.
         settings: ``kind, title``, ``synthetic`` (whether demo data take part), ``published``.
     """
-    with matplotlib.rc_context(STYLE), whole(output) as temporary:
+    with matplotlib.rc_context(STYLE), atomic_write(output) as temporary:
         temporary.write_text(standalone(*draw(table, settings, alone=True)), encoding="utf-8")
 
 

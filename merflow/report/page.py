@@ -23,7 +23,7 @@ from merflow.report.saved import Figures
 from merflow.report.sheets import BUDGET, contact_sheets
 from merflow.report.subjects import by_subject
 from merflow.runtime.summary import SYNTHETIC_MARK
-from merflow.storage.files import whole
+from merflow.storage.files import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +165,7 @@ def write_report(study: Mapping[str, Any], output: Path, drawings: Path | None =
     page["style"], page["script"] = ((here / name).read_text(encoding="utf-8") for name in (STYLE, SCRIPT))
     drawn = Figures(page["style"], "(synthetic)" if study["synthetic"] else "")
     environment.globals["keep"] = drawn.keep
-    with whole(output) as temporary:
+    with atomic_write(output) as temporary:
         temporary.write_text(environment.get_template(TEMPLATE).render(page) + "\n", encoding="utf-8")
         if drawings:
             drawn.write(drawings)

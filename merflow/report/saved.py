@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from merflow.report.figures import FONTS
-from merflow.storage.files import key
+from merflow.storage.files import safe_filename
 
 LETTER = 5.6
 """Width of a letter of a title in points, on the safe side."""
@@ -39,7 +39,7 @@ class Figures:
         Raises:
             ValueError: another figure has this name.
         """
-        safe = key(name)
+        safe = safe_filename(name)
         if safe in self.found:
             raise ValueError(f"two figures of the report are named {name}")
         text = " ".join(filter(None, [caption, self.mark]))

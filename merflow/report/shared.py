@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from merflow.storage.tables import guarded
+from merflow.storage.tables import escape_formula
 
 SHARES = [0, 0.25, 0.5, 0.75, 1]
 """Ticks of an axis of shares."""
@@ -16,7 +16,7 @@ SHARE_NAMES = ["0", ".25", ".5", ".75", "1"]
 
 def as_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
     """The numbers of a drawing as CSV text, in the form of :func:`merflow.storage.tables.write_table`."""
-    table = pd.DataFrame(list(rows), columns=list(columns)).map(guarded)
+    table = pd.DataFrame(list(rows), columns=list(columns)).map(escape_formula)
     return table.to_csv(index=False, float_format="%.9g", lineterminator="\n")
 
 

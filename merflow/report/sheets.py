@@ -13,7 +13,7 @@ import pandas as pd
 from merflow.preprocessing.flow import flow_image
 from merflow.report import figures
 from merflow.report.contents import is_synthetic, sheet_id
-from merflow.storage.files import key
+from merflow.storage.files import safe_filename
 from merflow.storage.hdf5 import open_h5
 from merflow.storage.tables import CLIPS, KEYFRAMES, read_table
 
@@ -173,7 +173,7 @@ def _clip(faces: Path, keyframes: pd.DataFrame, flow: Path, clip: str, label: st
     apex_place = numbers.index(int(apex)) if apex != "" and int(apex) in numbers else None
     frames, flows = [], []
     with open_h5(faces) as file:
-        group = file[key(clip)]
+        group = file[safe_filename(clip)]
         subject = str(group.attrs["subject"])
         there = group["frame_numbers"][()].tolist()
         for place, (index, number) in enumerate(zip(table["index"].astype(int), numbers, strict=True)):
@@ -184,7 +184,7 @@ def _clip(faces: Path, keyframes: pd.DataFrame, flow: Path, clip: str, label: st
             picture = figures.picture(group["frames"][there.index(number)], SIDE, QUALITY)
             frames.append({"title": title, "apex": marked, "number": number, "alt": alt, "source": picture})
     with open_h5(flow) as file:
-        group = file[key(clip)]
+        group = file[safe_filename(clip)]
         fields = group["flow"][()].astype(np.float32)
         reference = json.loads(str(file.attrs.get("settings", "{}"))).get("reference", "onset")
     length = np.hypot(fields[:, 0], fields[:, 1]) if len(fields) else np.zeros((0, 1))

@@ -12,7 +12,7 @@ from typing import Any
 from merflow.errors import MerflowError, advice
 from merflow.runtime.claims import claim
 from merflow.runtime.runs import FOLDER, watch_drivers
-from merflow.storage.files import digest, sweep
+from merflow.storage.files import digest, remove_stale_temporaries
 
 THREADS = {
     # One thread a job: jobs run side by side, and results do not depend on the number of cores.
@@ -57,7 +57,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
             sys.exit(0)
         for output in snakemake.output:
             with suppress(OSError):
-                sweep(output)
+                remove_stale_temporaries(output)
         with _logged(snakemake) as log:
             yield log
 

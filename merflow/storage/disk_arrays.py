@@ -19,12 +19,12 @@ BLOCK = 64
 """Clips that are read at a time to go through all of them."""
 
 
-def portions(count: int, most: int) -> list[np.ndarray]:
+def index_chunks(count: int, most: int) -> list[np.ndarray]:
     """Places of ``count`` things in parts of about the same size, at most so many in each; at least one part."""
     return np.array_split(np.arange(count), max(1, -(-count // max(1, most))))
 
 
-class Stored:
+class DiskArray:
     """An array of clips, float32 ``[clips, rows, pixels]``, in a file without a name, which is gone with the process.
 
     It lies in the folder for temporary files (``TMPDIR``). Clips are read one by one, not mapped: pages of a mapped
@@ -82,10 +82,10 @@ class Stored:
         return f"{self.shape} {self.digest}"
 
 
-class Some:
+class DiskArrayView:
     """Some of the stored clips, in an order of their own, which stay on the disk until they are asked for."""
 
-    def __init__(self, clips: Stored, places: np.ndarray) -> None:
+    def __init__(self, clips: DiskArray, places: np.ndarray) -> None:
         """Those at ``places``."""
         self._clips, self._places = clips, np.asarray(places)
         self.shape = (len(self._places), *clips.shape[1:])
@@ -100,7 +100,7 @@ class Some:
         return self._clips[self._places[places]]
 
     def rows(self, places: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """As :meth:`Stored.rows`."""
+        """As :meth:`DiskArray.rows`."""
         return self._clips.rows(self._places[places], rows)
 
 
@@ -111,7 +111,7 @@ class Centred:
     divisor of its own, so that the shape of a picture stays.
     """
 
-    def __init__(self, clips: "Stored | np.ndarray", train: np.ndarray) -> None:
+    def __init__(self, clips: "DiskArray | np.ndarray", train: np.ndarray) -> None:
         """See ``clips``, ``[clips, rows, pixels]``, by what those at the places ``train`` have in common."""
         self._clips, self.shape = clips, clips.shape
         parts = [train[first : first + BLOCK] for first in range(0, len(train), BLOCK)]
@@ -146,7 +146,7 @@ class Batches:
 
     def __init__(
         self,
-        clips: Stored | Centred | np.ndarray,
+        clips: DiskArray | Centred | np.ndarray,
         places: np.ndarray,
         shape: tuple[int, ...],
         device: torch.device,
@@ -186,7 +186,7 @@ class Batches:
 
 
 @dataclass(frozen=True)
-class StoredArray:
+class ArrayInFile:
     """An array that waits in an open file, beside others of other shapes; read anew each time that it is asked for.
 
     Attributes:
@@ -201,7 +201,7 @@ class StoredArray:
     dtype: np.dtype
 
     @classmethod
-    def of(cls, array: np.ndarray, file: BinaryIO) -> "StoredArray":
+    def of(cls, array: np.ndarray, file: BinaryIO) -> "ArrayInFile":
         """Write an array at the end of ``file``.
 
         Raises:
@@ -228,7 +228,7 @@ class StoredArray:
 
 
 @dataclass(frozen=True)
-class StoredRows:
+class RowsInFile:
     """Rows of a table that wait in an open file, which processes that are forked share; read each time anew.
 
     Attributes:
@@ -241,7 +241,7 @@ class StoredRows:
     size: int
 
     @classmethod
-    def of(cls, rows: Sequence[Mapping[str, Any]], file: int) -> "StoredRows":
+    def of(cls, rows: Sequence[Mapping[str, Any]], file: int) -> "RowsInFile":
         """Write rows of texts and numbers at the end of a file; of one process at a time."""
         data = json.dumps(list(rows)).encode()
         try:
@@ -262,6 +262,6 @@ def _full(error: OSError, when: str) -> InputError:
     return InputError(text)
 
 
-def joined(one: Tensor | Batches, other: Tensor | Batches) -> Tensor | Batches:
+def concatenate_batches(one: Tensor | Batches, other: Tensor | Batches) -> Tensor | Batches:
     """What training takes, one after the other; both are of one kind."""
     return torch.cat([one, other]) if isinstance(one, Tensor) else one.followed_by(other)

@@ -14,11 +14,12 @@ from urllib.parse import quote
 from merflow.errors import InputError
 
 LONGEST = 150
-"""Letters of a :func:`key`: file systems allow 255 bytes, with suffixes and what a temporary name adds."""
+"""Longest name that :func:`safe_filename` returns. File systems allow 255 bytes; suffixes and temporary names need
+some of them."""
 
 
 @contextmanager
-def whole(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` if the block succeeds, else remove it.
 
     The temporary name keeps the suffix (``.name.pid.tmp.h5``), since some writers choose the format by it.
@@ -35,10 +36,11 @@ def whole(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def scratch(path: str | Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``path`` that is gone afterwards; :func:`sweep` of ``path`` takes what a kill left.
+def scratch_folder(path: str | Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``path`` and remove it afterwards.
 
-    It has the name that :func:`whole` would give, so ``path`` itself is written after the block.
+    It has the temporary name of :func:`atomic_write`, so that :func:`remove_stale_temporaries` removes what a killed
+    process left, and ``path`` itself must be written after the block.
     """
     folder = _temporary(Path(path))
     folder.mkdir(parents=True)
@@ -62,8 +64,8 @@ def _on_disk(file: Path) -> None:
                 raise
 
 
-def sweep(path: str | Path) -> None:
-    """Remove what processes that were killed have left of :func:`whole` for ``path``; nobody may be writing it."""
+def remove_stale_temporaries(path: str | Path) -> None:
+    """Remove temporary files that killed processes left beside ``path``; no process may be writing ``path``."""
     path = Path(path)
     # The number stands in between, and nothing else: what is left of ``a.h5`` is not what is being made of ``a.b.h5``.
     own = re.compile(rf"\.{re.escape(path.stem)}\.\d+\.tmp{re.escape(path.suffix)}")
@@ -87,7 +89,7 @@ def check_writable(folder: str | Path) -> None:
         raise InputError(f"results: folder {there} cannot be written (read-only, or not yours); name another one")
 
 
-def key(name: str) -> str:
+def safe_filename(name: str) -> str:
     """``name`` as one safe path component: everything but letters, digits and ``_.-`` is percent-encoded.
 
     Names that get too long for a file end in ``~`` and a digest instead.

@@ -26,16 +26,16 @@ def open_h5(path: str | Path) -> Iterator[h5py.File]:
     Raises:
         InputError: the file is missing, cut short, no HDF5, or lacks what the block reads of it.
     """
-    with opened(path) as file:
+    with open_h5_raw(path) as file:
         try:
             yield file
         except (OSError, KeyError, RuntimeError) as error:  # Of h5py, and of this file: others write in such a block.
             if not _READING.match(str(error.args[0] if error.args else "")):
                 raise
-            raise damaged(path, error) from error
+            raise damaged_file_error(path, error) from error
 
 
-def opened(path: str | Path) -> h5py.File:
+def open_h5_raw(path: str | Path) -> h5py.File:
     """The file, open for reading, where many are open at once: what its block cannot read is not told of it.
 
     Raises:
@@ -52,10 +52,10 @@ def opened(path: str | Path) -> h5py.File:
             raise
         if "unable to lock file" in str(error):
             raise InputError(f"{path} is open for writing in another program; close it there and run again") from error
-        raise damaged(path, error) from error
+        raise damaged_file_error(path, error) from error
 
 
-def read_through(path: str | Path) -> None:
+def check_readable(path: str | Path) -> None:
     """Read everything of a file, to find whether it is the damaged one of several.
 
     Raises:
@@ -72,7 +72,7 @@ def read_through(path: str | Path) -> None:
         file.visititems(read)
 
 
-def damaged(path: str | Path, error: Exception) -> InputError:
+def damaged_file_error(path: str | Path, error: Exception) -> InputError:
     """The error for a file of the workflow that cannot be read."""
     cut = " (it was cut short)" if "truncated file" in str(error) else ""
     return InputError(f"{path} is damaged{cut}; remove it and run again: it is made anew ({_short(error)})")

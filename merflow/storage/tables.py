@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from merflow.errors import InputError
-from merflow.storage.files import whole
+from merflow.storage.files import atomic_write
 
 CLIPS = ["clip", "subject", "label", "kind", "frames", "onset", "apex", "offset", "fps", "align", "problem"]
 PROBLEMS = ["dataset", "file", "row", "clip", "field", "problem", "effect"]
@@ -68,7 +68,7 @@ EXPORT_CHECK = ["output", "clips", "greatest_difference", "limit"]
 COVERAGE = ["experiment", "threshold", "answered", "accuracy", "n_clips"]
 
 
-OF_CLASS = "/class:"
+CLASS_SCOPE = "/class:"
 """Stands between a dataset and a class in the column ``scope`` of the metrics."""
 
 
@@ -77,18 +77,18 @@ _NO_FORMULA = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?|[+-]", re.IGNORE
 """Numbers, and a sign alone, which annotations use for nothing."""
 
 
-def guarded(cell: Any) -> Any:
+def escape_formula(cell: Any) -> Any:
     """A cell's text, with an apostrophe before what a spreadsheet takes for a formula: ``=``, ``+``, ``-`` or ``@``.
 
-    Numbers stay as they are, and so does everything that is no text. :func:`unguarded` gives the text back.
+    Numbers stay as they are, and so does everything that is no text. :func:`unescape_formula` gives the text back.
     """
     if isinstance(cell, str) and _FORMULA.match(cell) and not _NO_FORMULA.fullmatch(cell):
         return f"'{cell}"
     return cell
 
 
-def unguarded(cell: Any) -> Any:
-    """The text that :func:`guarded` was given."""
+def unescape_formula(cell: Any) -> Any:
+    """The text that :func:`escape_formula` was given."""
     return cell[1:] if isinstance(cell, str) and cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
@@ -101,21 +101,21 @@ def write_table(rows: pd.DataFrame | Iterable[Mapping[str, Any]], path: str | Pa
 
     Floats are written with nine significant digits: enough for float32, and the same text on every run.
     """
-    write_in_parts([rows], path, columns)
+    write_table_in_parts([rows], path, columns)
 
 
-def write_in_parts(
+def write_table_in_parts(
     parts: Iterable[pd.DataFrame | Iterable[Mapping[str, Any]]], path: str | Path, columns: list[str]
 ) -> None:
     """:func:`write_table` of rows that are not in memory together: part after part, all with the same columns."""
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         for number, rows in enumerate(parts):
             table = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
             for name in columns:
                 if name not in table:
                     table[name] = pd.Series(dtype=object)
-            table = table[columns + [name for name in table if name not in columns]].rename(columns=guarded)
-            table = table.apply(lambda column: column if _is_number(column) else column.map(guarded))
+            table = table[columns + [name for name in table if name not in columns]].rename(columns=escape_formula)
+            table = table.apply(lambda column: column if _is_number(column) else column.map(escape_formula))
             # Names of files need not be UTF-8.
             how = {"float_format": "%.9g", "lineterminator": "\n", "errors": "backslashreplace"}
             table.to_csv(temporary, mode="a" if number else "w", header=not number, index=False, **how)
@@ -129,10 +129,10 @@ def read_table(path: str | Path, columns: list[str], *, own: bool = True) -> pd.
     Raises:
         InputError: the file is missing, cut short, no CSV, or lacks a column; the message names it.
     """
-    return pd.concat(read_in_parts(path, columns, own=own)).apply(numbers)
+    return pd.concat(read_table_in_parts(path, columns, own=own)).apply(parse_numbers)
 
 
-def read_in_parts(
+def read_table_in_parts(
     path: str | Path, columns: list[str], rows: int | None = None, *, own: bool = True
 ) -> Iterator[pd.DataFrame]:
     """:func:`read_table` with ``rows`` in memory at a time (None: all), every column as text; at least one part.
@@ -142,7 +142,7 @@ def read_in_parts(
     """
     try:
         if own:
-            check_end(path)
+            check_complete(path)
         checked = False
         text = {"keep_default_na": False, "na_values": {}, "dtype": str, "index_col": False}
         with pd.read_csv(path, **text, iterator=True, chunksize=rows) as parts:
@@ -151,7 +151,7 @@ def read_in_parts(
                 if own and not checked and table.iloc[:, -1].eq("").any():
                     _check_rows(path)
                     checked = True
-                table = table.rename(columns=unguarded).map(unguarded)
+                table = table.rename(columns=unescape_formula).map(unescape_formula)
                 missing = [name for name in columns if name not in table.columns]
                 if missing:
                     found = ", ".join(table.columns)
@@ -174,18 +174,18 @@ def _next(parts: Iterator[pd.DataFrame]) -> pd.DataFrame | None:
         return next(parts, None)
 
 
-def check_end(path: str | Path) -> None:
+def check_complete(path: str | Path) -> None:
     """Raise InputError if a table of merflow does not end with the end of a line; OSError if it cannot be read."""
     with open(path, "rb") as file:
         if not file.seek(0, os.SEEK_END):
-            raise cut_short(path, "it is empty")
+            raise cut_short_error(path, "it is empty")
         file.seek(-1, os.SEEK_END)
         if file.read(1) != b"\n":
-            raise cut_short(path, "its last line has no end")
+            raise cut_short_error(path, "its last line has no end")
         file.seek(0)
         while block := file.read(1 << 14):
             if b"\0" in block:  # What a disk without power leaves of a block.
-                raise cut_short(path, "it has zero bytes")
+                raise cut_short_error(path, "it has zero bytes")
 
 
 def _check_rows(path: str | Path) -> None:
@@ -195,15 +195,15 @@ def _check_rows(path: str | Path) -> None:
         count = len(next(rows, []))
         for number, row in enumerate(rows, 2):
             if len(row) < count:
-                raise cut_short(path, f"row {number} has fewer cells than the header")
+                raise cut_short_error(path, f"row {number} has fewer cells than the header")
 
 
-def cut_short(path: str | Path, why: str) -> InputError:
+def cut_short_error(path: str | Path, why: str) -> InputError:
     """The error for a table of merflow that is not whole."""
     return InputError(f"{path} is damaged (it was cut short); remove it and run again: it is made anew ({why})")
 
 
-def numbers(column: pd.Series) -> pd.Series:
+def parse_numbers(column: pd.Series) -> pd.Series:
     """A column of numbers as numbers (empty: NaN); any other, and names such as ``007``, as text."""
     if column.name in {
         "clip",

@@ -9,7 +9,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from merflow.errors import InputError
-from merflow.storage.files import whole
+from merflow.storage.files import atomic_write
 
 
 def read_weights(path: str | Path, arrays: bool = True) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -41,5 +41,5 @@ def write_weights(tensors: Mapping[str, Tensor], path: str | Path, metadata: Map
     # The library orders its metadata at random; a sorted header gives the same bits on every run.
     header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(len(header).to_bytes(8, "little") + header + content[8 + length :])

@@ -14,7 +14,7 @@ from merflow.errors import ConfigError, InputError
 from merflow.footage.clip import Clip
 from merflow.footage.fingerprints import source_token
 from merflow.footage.frames import FPS_OF_IMAGES, IMAGES, VIDEOS, image_paths, is_video
-from merflow.storage.files import digest, key
+from merflow.storage.files import digest, safe_filename
 from merflow.study.config import LEARNED
 from merflow.study.study import Study
 from merflow.systems.registry import NETWORKS
@@ -43,7 +43,7 @@ class Prediction:
 
     def _name(self) -> str:
         """Name of the folder: that of what was given; where another thing of this name was there before, with more."""
-        name = key(self.given.resolve().name)
+        name = safe_filename(self.given.resolve().name)
         told = Path(self.study.results, self.study.name, "predict", name, "answers.json")
         try:
             other = json.loads(told.read_text(encoding="utf-8"))["input"] != self.path
@@ -191,7 +191,7 @@ def _listed(path: Path) -> dict[str, dict[str, Any]]:
         )
     rules = Rules("manifest", whole=True, strict=True, foreign=True, unlabelled=True)
     index = assemble("clips", {"root": str(path)}, rules, entries, ClassSet("", ()))
-    sources = {key(clip.clip): _row(clip) for clip in index.clips}
+    sources = {safe_filename(clip.clip): _row(clip) for clip in index.clips}
     if all(row["problem"] for row in sources.values()):
         told = "\n".join(f"  - {row['clip']}: {row['problem']}" for row in sources.values())
         raise InputError(f"clips: nothing of {path} can be looked at:\n{told}")

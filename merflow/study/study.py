@@ -19,7 +19,7 @@ from merflow.errors import ConfigError, InputError, MerflowError
 from merflow.footage.clip import database
 from merflow.footage.fingerprints import source_token
 from merflow.protocols.folds import fold_names
-from merflow.storage.files import digest, key
+from merflow.storage.files import digest, safe_filename
 from merflow.study.config import LEARNED, NO_MACRO, micro_datasets, named_experiments, table_cells
 from merflow.study.dag import stages
 from merflow.systems.registry import NETWORKS, own_settings, plan, reads
@@ -488,7 +488,7 @@ class Study:
             if labels.get(dataset, {}).get(clip.clip, clip.label) in classes and not clip.problem
         }
         e = self.experiments[experiment]
-        return {key(name): name for name in fold_names(e["protocol"], people, e)}
+        return {safe_filename(name): name for name in fold_names(e["protocol"], people, e)}
 
     def fold_settings(self, experiment: str, seed: str) -> dict[str, Any]:
         """Everything beside its files that decides the training of a fold."""
@@ -924,7 +924,7 @@ def _choice(experiment: Mapping[str, Any]) -> dict[str, Any]:
 
 def subject_key(subject: str) -> str:
     """File key of a subject id: ``samm/006`` gives ``006``."""
-    return key(subject.split("/", 1)[1])
+    return safe_filename(subject.split("/", 1)[1])
 
 
 def _configuration(experiment: Mapping[str, Any]) -> str:

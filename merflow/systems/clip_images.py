@@ -10,7 +10,7 @@ import numpy as np
 from merflow.errors import InputError
 from merflow.footage.clip import database
 from merflow.preprocessing.resize import area_resize
-from merflow.storage.disk_arrays import Stored
+from merflow.storage.disk_arrays import DiskArray
 from merflow.storage.hdf5 import open_h5
 from merflow.systems.tsdgcn.signals import grey_signal
 
@@ -40,7 +40,7 @@ class ClipImages:
     subject: list[str]
     clip: list[str]
     label: np.ndarray
-    images: np.ndarray | Stored | None
+    images: np.ndarray | DiskArray | None
 
     @property
     def clips(self) -> list[dict[str, str]]:
@@ -61,7 +61,7 @@ def read_clip_images(
     """Labelled clips of some caches; clips with another or no label are left out.
 
     ``labels`` ({dataset: {clip: label}}) stand in place of those of the caches; ``reads``: one of :data:`READS`;
-    ``stored``: whether the images wait on the disk (:class:`merflow.storage.disk_arrays.Stored`), one clip in memory
+    ``stored``: whether the images wait on the disk (:class:`merflow.storage.disk_arrays.DiskArray`), one clip in memory
     at a time.
 
     Raises:
@@ -91,7 +91,7 @@ def read_clip_images(
     if images:
         pictures = _images(places, reads, side)
         try:
-            gathered = Stored(pictures) if stored else np.stack(list(pictures))
+            gathered = DiskArray(pictures) if stored else np.stack(list(pictures))
         except ValueError as error:
             raise InputError(
                 "the caches differ in their numbers of key-frames; prepare all datasets in the same way"

@@ -19,7 +19,7 @@ from sklearn.svm import LinearSVC
 from merflow.errors import ConfigError
 from merflow.protocols.folds import Fold, folds
 from merflow.protocols.splits import read_folds
-from merflow.storage.disk_arrays import Some, Stored, portions
+from merflow.storage.disk_arrays import DiskArray, DiskArrayView, index_chunks
 from merflow.storage.tables import ACCURACY_TRAIN, PREDICTIONS, write_table
 from merflow.systems import streaming
 from merflow.systems.clip_images import read_clip_images
@@ -106,20 +106,20 @@ def run(
     write_table(accuracies, accuracy_train, ACCURACY_TRAIN)
 
 
-def _some(images: Stored | None, places: np.ndarray) -> Some | np.ndarray:
+def _some(images: DiskArray | None, places: np.ndarray) -> DiskArrayView | np.ndarray:
     """Some of the clips; without a number where nothing is read of them."""
-    return np.zeros((len(places), 0), np.float32) if images is None else Some(images, places)
+    return np.zeros((len(places), 0), np.float32) if images is None else DiskArrayView(images, places)
 
 
-def _flat(images: Some | np.ndarray, places: np.ndarray | slice = slice(None)) -> np.ndarray:
+def _flat(images: DiskArrayView | np.ndarray, places: np.ndarray | slice = slice(None)) -> np.ndarray:
     """The clips at some places, float32 ``[places, d]``."""
     found = images[places]
     return found.reshape(len(found), -1)
 
 
-def answer(model: "Model", images: Some | np.ndarray) -> np.ndarray:
+def answer(model: "Model", images: DiskArrayView | np.ndarray) -> np.ndarray:
     """Probabilities of each class, float64 ``[n, C]``; clips on the disk are read in portions."""
-    parts = portions(len(images), WHOLE // (8 * max(1, math.prod(images.shape[1:]))))
+    parts = index_chunks(len(images), WHOLE // (8 * max(1, math.prod(images.shape[1:]))))
     return np.concatenate([model(_flat(images, part)) for part in parts])
 
 
@@ -160,7 +160,7 @@ class Model:
         return result
 
 
-def fit(system: str, images: np.ndarray | Some, label: np.ndarray, number: int) -> Model:
+def fit(system: str, images: np.ndarray | DiskArrayView, label: np.ndarray, number: int) -> Model:
     """Train a baseline on the clips of one fold. No seed has a say.
 
     ``majority``: probabilities are the shares of the classes in training; equal shares go to the class that comes
@@ -185,12 +185,14 @@ def fit(system: str, images: np.ndarray | Some, label: np.ndarray, number: int) 
         model = Model(seen, number)
         model.prior[seen] = counts / counts.sum()
         return model
-    if isinstance(images, Some) and 8 * math.prod(images.shape) > WHOLE:
+    if isinstance(images, DiskArrayView) and 8 * math.prod(images.shape) > WHOLE:
         scaler = StandardScaler()
-        for part in portions(len(images), CLIPS_AT_ONCE):
+        for part in index_chunks(len(images), CLIPS_AT_ONCE):
             scaler.partial_fit(_flat(images, part))
-        standardised = Stored(
-            row[None] for part in portions(len(images), CLIPS_AT_ONCE) for row in scaler.transform(_flat(images, part))
+        standardised = DiskArray(
+            row[None]
+            for part in index_chunks(len(images), CLIPS_AT_ONCE)
+            for row in scaler.transform(_flat(images, part))
         )
         return Model(seen, number, scaler, streaming.fit(system, standardised, np.searchsorted(seen, label), C))
     images = _flat(images)

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from merflow.learning.checkpoints import Checkpoints
 from merflow.learning.fit import Rows, Schedule, Training, fit
-from merflow.storage.disk_arrays import Batches, joined
+from merflow.storage.disk_arrays import Batches, concatenate_batches
 
 LAYERS = 4
 EMBEDDING = 128
@@ -173,7 +173,7 @@ class MERSiamC3D(nn.Module):
         if not len(learnt.y):
             return None
         if held is not None and len(held.y):  # Pairs of validation clips lie behind those that train.
-            clips, held = joined(training.x, validation.x), Rows(held.x + len(training.y), held.y)
+            clips, held = concatenate_batches(training.x, validation.x), Rows(held.x + len(training.y), held.y)
         else:
             clips, held = training.x, None
         frozen, self.frozen = self.frozen, 0

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit, logsumexp, softmax
 
-from merflow.storage.disk_arrays import Stored, portions
+from merflow.storage.disk_arrays import DiskArray, index_chunks
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Logistic(Linear):
         return np.stack([expit(-scores), expit(scores)], axis=1) if scores.ndim == 1 else softmax(scores, axis=1)
 
 
-def fit(system: str, inputs: Stored, label: np.ndarray, inverse: float) -> Linear:
+def fit(system: str, inputs: DiskArray, label: np.ndarray, inverse: float) -> Linear:
     """What ``LinearSVC`` or ``LogisticRegression``, with balanced class weights, make of standardised clips.
 
     Args:
@@ -83,9 +83,9 @@ def fit(system: str, inputs: Stored, label: np.ndarray, inverse: float) -> Linea
     return (Linear if hinge else Logistic)(weights[:, :-1], weights[:, -1])
 
 
-def _blocks(inputs: Stored) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _blocks(inputs: DiskArray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Places and clips, float64 ``[places, d]``, portion by portion."""
-    for part in portions(len(inputs), CLIPS_AT_ONCE):
+    for part in index_chunks(len(inputs), CLIPS_AT_ONCE):
         yield part, inputs[part][:, 0].astype(np.float64)
 
 

@@ -13,7 +13,7 @@ from merflow.datasets.synthetic.plan import Performance, complete, plan_subject,
 from merflow.datasets.synthetic.render import base_picture, film, stage, still_clip
 from merflow.datasets.synthetic.truth import crop_flow, expression_flow
 from merflow.preprocessing.faces import crop_transform, find_face, warp
-from merflow.storage.files import key
+from merflow.storage.files import safe_filename
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def subject_file(path, clips: dict, size: int = 128) -> None:
         file.attrs["size"] = size
         file.attrs["settings"] = json.dumps({"crop": 2.6, "eye_height": 0.36})
         for name, content in clips.items():
-            group = file.create_group(key(name))
+            group = file.create_group(safe_filename(name))
             group.attrs.update({"clip": name, "subject": "demo/s01", "kind": "micro", "status": "ok"})
             if isinstance(content, str):
                 group.attrs["status"] = content

@@ -33,7 +33,7 @@ from merflow.learning.checkpoints import Checkpoints
 from merflow.preprocessing.frame_scorer.network import FrameScorer
 from merflow.preprocessing.frame_scorer.scorer import _NETWORK, load_scorer
 from merflow.protocols.splits import read_splits
-from merflow.storage.files import key
+from merflow.storage.files import safe_filename
 from merflow.storage.tables import CLIPS, read_table
 from merflow.storage.weights import write_weights
 from merflow.study.config import load_config
@@ -81,7 +81,7 @@ def _index(root: Path, layout: str, **settings):
     write_index(index, root / "out" / "clips.csv", root / "out" / "problems.csv", root / "out" / "classes.csv")
     read_table(root / "out" / "clips.csv", CLIPS)
     for clip in index.clips:
-        key(clip.clip).encode(), key(clip.subject).encode()
+        safe_filename(clip.clip).encode(), safe_filename(clip.subject).encode()
 
 
 def _file(folder: Path, name: str, parse: Callable[[Path], object]) -> Callable[[bytes], None]:

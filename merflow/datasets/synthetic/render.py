@@ -15,7 +15,7 @@ from merflow.datasets.synthetic.draw import MARGIN, OVERSAMPLING, BasePicture, d
 from merflow.datasets.synthetic.expressions import unit_field
 from merflow.datasets.synthetic.plan import Performance, complete, person_number, plan_subject
 from merflow.datasets.synthetic.truth import Motion, pose_matrix
-from merflow.storage.files import key
+from merflow.storage.files import safe_filename
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def make_subject(dataset: str, subject: str, settings: Mapping[str, Any], folder
                 motion = stage(base, performance, full)
                 frames = film(base, motion, performance, noise=full["noise"], light=full["light"])
                 _write_frames(frames, temporary / performance.clip)
-                _write_truth(file.create_group(key(performance.clip)), performance, motion, full["noise"])
+                _write_truth(file.create_group(safe_filename(performance.clip)), performance, motion, full["noise"])
                 log.info("%s/%s: clip %d of %d, %s", dataset, subject, number, len(performances), performance.clip)
         if folder.exists():
             shutil.rmtree(folder)

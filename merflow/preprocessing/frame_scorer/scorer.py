@@ -26,7 +26,7 @@ from merflow.errors import InputError
 from merflow.learning.fit import repeatable
 from merflow.preprocessing.frame_scorer.network import PLACE, SIDE, FrameScorer, eyes_left_out, head_and_light
 from merflow.protocols.folds import hold_out
-from merflow.storage.disk_arrays import StoredArray
+from merflow.storage.disk_arrays import ArrayInFile
 from merflow.storage.hdf5 import open_h5
 from merflow.storage.tables import FRAME_SCORES, write_table
 from merflow.storage.weights import read_weights, write_weights
@@ -77,7 +77,7 @@ class Material:
     """
 
     subject: str
-    frames: np.ndarray | StoredArray
+    frames: np.ndarray | ArrayInFile
     apex: int
 
 
@@ -163,7 +163,7 @@ def read_material(faces: Sequence[str | Path], dataset: str) -> list[Material]:
                     continue
                 places = np.linspace(0, len(frames) - 1, min(len(frames), LONGEST)).round().astype(int)
                 places = np.union1d(places, apex)
-                own = StoredArray.of(frames[places].astype(np.float16), waiting)
+                own = ArrayInFile.of(frames[places].astype(np.float16), waiting)
                 found.append(Material(str(group.attrs["subject"]), own, int(np.searchsorted(places, apex[0]))))
     people = sorted({clip.subject for clip in found})
     if len(people) < 2:
@@ -290,16 +290,16 @@ def _ranked(scores: Tensor, places: Tensor, apexes: Tensor) -> tuple[Tensor, Ten
     return functional.softplus(-steps).mean(), (steps > 0).float().mean()
 
 
-def _asked(clip: Material, waiting: BinaryIO) -> tuple[StoredArray, Tensor, Tensor]:
+def _asked(clip: Material, waiting: BinaryIO) -> tuple[ArrayInFile, Tensor, Tensor]:
     """Some frames of a validation clip, changed once like those that train, with their places and the apex."""
     places = np.unique(np.append(np.linspace(0, len(clip.frames) - 1, _JUDGED).round().astype(int), clip.apex))
     pictures = torch.from_numpy(clip.frames[np.append(0, places)].astype(np.float32))
-    stored = StoredArray.of(augmented(pictures[None]).numpy(), waiting)
+    stored = ArrayInFile.of(augmented(pictures[None]).numpy(), waiting)
     return stored, torch.from_numpy(places)[None], torch.tensor([clip.apex])
 
 
 @torch.no_grad()
-def _judged(model: FrameScorer, clips: Sequence[tuple[StoredArray, Tensor, Tensor]]) -> dict[str, float]:
+def _judged(model: FrameScorer, clips: Sequence[tuple[ArrayInFile, Tensor, Tensor]]) -> dict[str, float]:
     """``loss`` and ``accuracy`` on the clips of :func:`_asked`; each counts the same."""
     model.eval()
     found = []

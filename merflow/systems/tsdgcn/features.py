@@ -12,7 +12,7 @@ import torch
 from merflow.errors import ConfigError, InputError
 from merflow.learning.fit import repeatable
 from merflow.runtime.devices import device
-from merflow.storage.files import whole
+from merflow.storage.files import atomic_write
 from merflow.storage.hdf5 import open_h5
 from merflow.systems.tsdgcn.graph import Graph
 from merflow.systems.tsdgcn.pretrain import load_network
@@ -46,7 +46,7 @@ def extract(cache: Path, weights: Path, graph: Path, output: Path, settings: Map
     plan = Graph.load(graph)
     model, digest = load_network(weights, plan)
     model.to(device())
-    with repeatable(0), open_h5(cache) as source, whole(output) as temporary, h5py.File(temporary, "w") as file:
+    with repeatable(0), open_h5(cache) as source, atomic_write(output) as temporary, h5py.File(temporary, "w") as file:
         clips = len(source["clip"])
         if not clips:
             raise InputError(f"{cache} holds no clips")

@@ -25,12 +25,12 @@ from merflow.protocols.folds import Fold, folds
 from merflow.protocols.selection import candidates, choose, trained_parts
 from merflow.protocols.splits import read_folds
 from merflow.protocols.variants import label, varied
-from merflow.storage.disk_arrays import Some, Stored, StoredRows
+from merflow.storage.disk_arrays import DiskArray, DiskArrayView, RowsInFile
 from merflow.storage.hdf5 import open_h5
-from merflow.storage.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, write_in_parts, write_table
+from merflow.storage.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, write_table, write_table_in_parts
 from merflow.systems.tsdgcn.heads import (
-    Course,
-    Lesson,
+    FoldData,
+    RepeatData,
     SavedHead,
     TrainedHead,
     frame_of,
@@ -61,7 +61,7 @@ class Samples:
     """
 
     clips: list[dict[str, str]]
-    rows: np.ndarray | Stored
+    rows: np.ndarray | DiskArray
     branch: np.ndarray
     labels: np.ndarray
     classes: list[str]
@@ -163,7 +163,7 @@ def write_answers(
     write_table(rows.accuracy_train, accuracy_train, ACCURACY_TRAIN)
     write_table(rows.curves, curves, CURVES)
     if validation:
-        write_in_parts(rows.validation or [[]], validation, PREDICTIONS)
+        write_table_in_parts(rows.validation or [[]], validation, PREDICTIONS)
 
 
 def _repeats(features: Mapping[int, Sequence[Sequence[Path]]], settings: Mapping[str, Any], waiting: int) -> Answers:
@@ -175,7 +175,7 @@ def _repeats(features: Mapping[int, Sequence[Sequence[Path]]], settings: Mapping
 class Task(NamedTuple):
     """An experiment, or several that differ in their loss only; ``features, settings`` as of :func:`finetune`.
 
-    ``keep``: an open file for what the heads say of the clips that chose the epoch (:class:`StoredRows`); with None the
+    ``keep``: an open file for what the heads say of the clips that chose the epoch (:class:`RowsInFile`); with None the
     answers hold neither that nor the heads.
     """
 
@@ -244,7 +244,7 @@ class _Trained(NamedTuple):
     """A fold of a repeat with its heads, one per loss, and what was chosen inside it."""
 
     fold: Fold
-    lesson: Lesson
+    lesson: FoldData
     heads: Sequence[TrainedHead]
     chosen: Mapping[str, Any]
 
@@ -281,7 +281,7 @@ def _answered(repeat: _Repeat, trained: _Trained) -> list[Answers]:
         learnt, asked = (known[place], own.labels), (fold.validation, held[place]) if held else None
         found.append(fold_answers(samples, fold, chances[place], learnt, head.training.curve, names, chosen, asked))
         if keep is not None:
-            found[-1].validation[:] = [StoredRows.of(rows, keep) for rows in found[-1].validation]
+            found[-1].validation[:] = [RowsInFile.of(rows, keep) for rows in found[-1].validation]
             found[-1].heads.append(SavedHead.of(head, samples.branch, repeat.seed, fold.name))
         log.info(
             "repeat %d: fold %s, epoch %d kept, training accuracy %.1f %%",
@@ -300,8 +300,8 @@ def _given(repeats: Sequence[_Repeat]) -> Iterator[tuple[_Repeat, list[_Trained]
             yield repeat, trained
         return
     courses = [
-        Course(
-            [lesson(repeat.samples, fold, (repeat.seed, place)) for place, fold in enumerate(repeat.folds)],
+        RepeatData(
+            [fold_data(repeat.samples, fold, (repeat.seed, place)) for place, fold in enumerate(repeat.folds)],
             repeat.samples.branch,
             repeat.task.losses,
         )
@@ -328,11 +328,13 @@ def _in_groups(
             size = repeat.size_of(fold)
         groups[-1].append(place)
     # A head has the same bits in every group, as its sizes are those of all folds.
-    every = (lesson(samples, fold, seed) for fold, seed in zip(folds, seeds, strict=True))
+    every = (fold_data(samples, fold, seed) for fold, seed in zip(folds, seeds, strict=True))
     frame = frame_of(every, samples.branch, head_settings) if len(groups) > 1 else None
     for group in groups:
-        lessons = [lesson(samples, folds[place], seeds[place]) for place in group]
-        (found,) = train_heads([Course(lessons, samples.branch, losses, frame)], len(samples.classes), head_settings)
+        lessons = [fold_data(samples, folds[place], seeds[place]) for place in group]
+        (found,) = train_heads(
+            [RepeatData(lessons, samples.branch, losses, frame)], len(samples.classes), head_settings
+        )
         yield [_Trained(*one, {}) for one in zip([folds[place] for place in group], lessons, found, strict=True)]
 
 
@@ -361,14 +363,14 @@ def _chosen(repeat: _Repeat) -> list[list[Answers]]:
     return [found[place] for place in range(len(repeat.folds))]
 
 
-def lesson(samples: Samples, fold: Fold, seed: tuple[int, ...]) -> Lesson:
+def fold_data(samples: Samples, fold: Fold, seed: tuple[int, ...]) -> FoldData:
     """What the heads of a fold learn from: neither rows nor labels of its test clips."""
     labels, held_labels = fold.training_labels(samples.labels)
 
-    def rows(places: np.ndarray) -> np.ndarray | Some:
-        return Some(samples.rows, places) if isinstance(samples.rows, Stored) else samples.rows[places]
+    def rows(places: np.ndarray) -> np.ndarray | DiskArrayView:
+        return DiskArrayView(samples.rows, places) if isinstance(samples.rows, DiskArray) else samples.rows[places]
 
-    return Lesson(rows(fold.train), labels, rows(fold.validation), held_labels, seed, fold.name)
+    return FoldData(rows(fold.train), labels, rows(fold.validation), held_labels, seed, fold.name)
 
 
 def folds_of(samples: Samples, settings: Mapping[str, Any], seed: int) -> list[Fold]:
@@ -467,7 +469,7 @@ def load_samples(datasets: Sequence[Sequence[Path]], settings: Mapping[str, Any]
             )
     return Samples(
         clips=[clip for samples in loaded for clip in samples.clips],
-        rows=Stored(itertools.chain.from_iterable(features)),
+        rows=DiskArray(itertools.chain.from_iterable(features)),
         branch=loaded[0].branch,
         labels=np.concatenate([samples.labels for samples in loaded]),
         classes=classes,

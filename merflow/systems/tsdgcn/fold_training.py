@@ -28,12 +28,12 @@ from merflow.learning.losses import make_loss
 from merflow.protocols.folds import Fold, hold_out
 from merflow.protocols.selection import settled
 from merflow.runtime.devices import device
-from merflow.storage.disk_arrays import Batches, Centred, Stored, centre_arrays
+from merflow.storage.disk_arrays import Batches, Centred, DiskArray, centre_arrays
 from merflow.storage.hdf5 import open_h5
 from merflow.storage.weights import write_weights
-from merflow.systems.tsdgcn.finetune import Samples, fold_answers, fold_of, fuse, lesson, write_answers
+from merflow.systems.tsdgcn.finetune import Samples, fold_answers, fold_data, fold_of, fuse, write_answers
 from merflow.systems.tsdgcn.graph import Graph
-from merflow.systems.tsdgcn.heads import WEIGHTS, Course, Head, SavedHead, train_heads
+from merflow.systems.tsdgcn.heads import WEIGHTS, Head, RepeatData, SavedHead, train_heads
 from merflow.systems.tsdgcn.pretrain import load_network, macro_images
 from merflow.systems.tsdgcn.sgcn import HIDDEN, SGCN
 from merflow.systems.tsdgcn.signals import ROWS_PER_FLOW, flow_signal, grey_signal
@@ -203,9 +203,9 @@ def _train(
     images = samples.rows.shape[2] // networks[0].order.numel()
     if settings["transfer"] == "frozen":
         samples = replace(samples, rows=_features(networks, samples.rows, images))
-        own = lesson(samples, part, seed)
+        own = fold_data(samples, part, seed)
         classes = len(samples.classes)
-        course = Course([own], samples.branch, [settings["loss"]])
+        course = RepeatData([own], samples.branch, [settings["loss"]])
         (((head,),),) = train_heads([course], classes, settings["head"])
         test, known, held = map(head.probabilities, (samples.rows[part.test], own.rows, own.held_rows))
         saved = SavedHead.of(head, samples.branch, seed[0], part.name)
@@ -242,7 +242,7 @@ def _train(
 
 
 @torch.no_grad()
-def _features(networks: Sequence[nn.Module], rows: Stored | Centred, images: int) -> Stored:
+def _features(networks: Sequence[nn.Module], rows: DiskArray | Centred, images: int) -> DiskArray:
     """Outputs of the fully connected layers (X^fc of Eq. 4), float32 ``[clips, rows, features]``, on the disk."""
     flat = Batches(rows, np.arange(len(rows)), rows.shape[2:], device(), rows=True)
     for one in networks:
@@ -258,7 +258,7 @@ def _features(networks: Sequence[nn.Module], rows: Stored | Centred, images: int
             yield from waiting[: whole * rows.shape[1]].reshape(whole, rows.shape[1], -1)
             waiting = waiting[whole * rows.shape[1] :]
 
-    return Stored(clips())
+    return DiskArray(clips())
 
 
 def pretrain_without(
@@ -336,7 +336,7 @@ def load_signals(caches: Sequence[Path], side: int, settings: Mapping[str, Any])
         raise InputError(f"no clip of {', '.join(map(str, caches))} has one of the labels {', '.join(classes)}")
     branches: list[np.ndarray] = []
     try:
-        rows = Stored(_signals(places, side, settings, branches))
+        rows = DiskArray(_signals(places, side, settings, branches))
     except ValueError as error:
         raise InputError(
             "the caches differ in their numbers of key-frames; prepare all datasets in the same way"

@@ -18,7 +18,7 @@ from scipy.sparse import csr_array, diags_array, eye_array
 from scipy.sparse.linalg import eigsh
 
 from merflow.errors import ConfigError, InputError
-from merflow.storage.files import whole
+from merflow.storage.files import atomic_write
 from merflow.storage.hdf5 import open_h5
 
 COARSENINGS = (2, 2, 1, 1, 1, 1)
@@ -90,7 +90,7 @@ class Graph:
 
     def save(self, path: str | Path) -> None:
         """Write the graph as HDF5; equal graphs give equal bytes."""
-        with whole(path) as temporary, h5py.File(temporary, "w") as file:
+        with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
             file.attrs.update(
                 side=self.side, p=self.p, q=self.q, threshold=self.threshold, sigma=self.sigma, seed=self.seed
             )

@@ -24,7 +24,7 @@ from torch.optim.adam import adam
 from merflow.errors import ConfigError, InputError
 from merflow.learning.fit import Schedule, Training, repeatable
 from merflow.learning.losses import StackedLoss
-from merflow.storage.disk_arrays import Some, portions
+from merflow.storage.disk_arrays import DiskArrayView, index_chunks
 from merflow.storage.weights import read_weights, write_weights
 
 LEAST_SCALE = 0.2
@@ -89,7 +89,7 @@ class Standard:
     speaks: np.ndarray
 
     @classmethod
-    def of(cls, rows: np.ndarray | Some, branch: np.ndarray) -> "Standard":
+    def of(cls, rows: np.ndarray | DiskArrayView, branch: np.ndarray) -> "Standard":
         """Of training rows ``[clips, rows, features]``; rows with the same number in ``branch`` share it."""
         mean, scale = np.empty(rows.shape[1:], np.float32), np.empty(rows.shape[1:], np.float32)
         speaks = np.zeros(rows.shape[2], bool)
@@ -106,7 +106,7 @@ class Standard:
         return (rows[..., features] - self.mean[:, features]) / self.scale[:, features]
 
 
-def _moments(rows: np.ndarray | Some, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _moments(rows: np.ndarray | DiskArrayView, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation of each feature, float32 ``[features]``, over the chosen rows of all clips."""
     if isinstance(rows, np.ndarray):
         own = rows[:, chosen]
@@ -117,7 +117,7 @@ def _moments(rows: np.ndarray | Some, chosen: np.ndarray) -> tuple[np.ndarray, n
     def summed(term: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         total = np.zeros((0, rows.shape[2]), np.float32)
         for row in np.flatnonzero(chosen):
-            for part in portions(len(rows), ROWS_AT_ONCE):
+            for part in index_chunks(len(rows), ROWS_AT_ONCE):
                 own = rows.rows(part, np.full(len(part), row))
                 total = np.add.reduce(np.concatenate([total, term(own)]), axis=0, keepdims=True)
         return (total[0] / count).astype(np.float32)
@@ -126,7 +126,7 @@ def _moments(rows: np.ndarray | Some, chosen: np.ndarray) -> tuple[np.ndarray, n
     return mean, np.sqrt(summed(lambda own: np.square(own - mean)))
 
 
-class Lesson(NamedTuple):
+class FoldData(NamedTuple):
     """What the heads of one fold learn from.
 
     Attributes:
@@ -139,9 +139,9 @@ class Lesson(NamedTuple):
         fold: its name, for messages.
     """
 
-    rows: np.ndarray | Some
+    rows: np.ndarray | DiskArrayView
     labels: np.ndarray
-    held_rows: np.ndarray | Some
+    held_rows: np.ndarray | DiskArrayView
     held_labels: np.ndarray
     seed: tuple[int, ...]
     fold: str = ""
@@ -149,10 +149,10 @@ class Lesson(NamedTuple):
     @property
     def stays(self) -> bool:
         """Whether its rows stay on the disk while heads learn from them."""
-        return isinstance(self.rows, Some) and self.rows.nbytes + self.held_rows.nbytes > IN_MEMORY
+        return isinstance(self.rows, DiskArrayView) and self.rows.nbytes + self.held_rows.nbytes > IN_MEMORY
 
 
-class Course(NamedTuple):
+class RepeatData(NamedTuple):
     """The folds of one repeat of an experiment, or of several that differ in their loss only.
 
     Attributes:
@@ -162,7 +162,7 @@ class Course(NamedTuple):
         frame: of a course that is taught in parts, what :func:`frame_of` says of all of its lessons.
     """
 
-    lessons: Sequence[Lesson]
+    lessons: Sequence[FoldData]
     branch: np.ndarray
     losses: Sequence[Mapping[str, Any]]
     frame: "Frame | None" = None
@@ -182,17 +182,17 @@ class TrainedHead:
     standard: Standard
     training: Training
 
-    def probabilities(self, rows: np.ndarray | Some) -> np.ndarray:
+    def probabilities(self, rows: np.ndarray | DiskArrayView) -> np.ndarray:
         """A clip's answer: the mean probability over its rows, float64 ``[clips, classes]``."""
         return probabilities([self], rows)[0]
 
 
 @torch.no_grad()
-def probabilities(heads: Sequence[TrainedHead], rows: np.ndarray | Some) -> list[np.ndarray]:
+def probabilities(heads: Sequence[TrainedHead], rows: np.ndarray | DiskArrayView) -> list[np.ndarray]:
     """:meth:`TrainedHead.probabilities` of heads of one fold, which share their standardisation."""
     found: list[list[np.ndarray]] = [[] for _ in heads]
     with repeatable(0):
-        for part in portions(len(rows), ROWS_AT_ONCE // rows.shape[1]):
+        for part in index_chunks(len(rows), ROWS_AT_ONCE // rows.shape[1]):
             x = _flat(heads[0].standard.of_some(rows[part]))
             for one, own in zip(heads, found, strict=True):
                 scores = one.head.eval()(x).double().softmax(dim=1)
@@ -206,7 +206,7 @@ class SavedHead(NamedTuple):
     Attributes:
         seed: the repeat.
         fold: name of the fold.
-        branch: int64 ``[rows]``, as of :class:`Course`.
+        branch: int64 ``[rows]``, as of :class:`RepeatData`.
         arrays: :data:`WEIGHTS` of :class:`Head`; ``mean, scale`` ``[branches, features]``.
     """
 
@@ -313,7 +313,9 @@ def _fits(head: SavedHead) -> bool:
     )
 
 
-def train_heads(courses: Sequence[Course], classes: int, settings: Mapping[str, Any]) -> list[list[list[TrainedHead]]]:
+def train_heads(
+    courses: Sequence[RepeatData], classes: int, settings: Mapping[str, Any]
+) -> list[list[list[TrainedHead]]]:
     """Train a head for every lesson and loss.
 
     Args:
@@ -355,19 +357,19 @@ def train_heads(courses: Sequence[Course], classes: int, settings: Mapping[str, 
     ]
 
 
-def frame_of(lessons: Iterable[Lesson], branch: np.ndarray, settings: Mapping[str, Any]) -> "Frame":
+def frame_of(lessons: Iterable[FoldData], branch: np.ndarray, settings: Mapping[str, Any]) -> "Frame":
     """The sizes of a course, for one that is taught in parts; its lessons are gone through one by one."""
     known = [(_standard(one, branch).speaks, len(one.labels), len(one.held_labels)) for one in lessons]
     return Frame.of(len(branch), *zip(*known, strict=True), settings)
 
 
-def _standard(lesson: Lesson, branch: np.ndarray) -> Standard:
+def _standard(lesson: FoldData, branch: np.ndarray) -> Standard:
     """The standardisation that a lesson's rows set."""
     return Standard.of(lesson.rows[:] if lesson.rows.nbytes <= READ_WHOLE else lesson.rows, branch)
 
 
 def _companies(
-    courses: Sequence[Course], frames: Sequence["Frame"], classes: int, settings: Mapping[str, Any]
+    courses: Sequence[RepeatData], frames: Sequence["Frame"], classes: int, settings: Mapping[str, Any]
 ) -> Iterator[list[tuple[int, int, int]]]:
     """Heads that march together, as (course, lesson, loss): of one lesson, or of many of equal sizes.
 
@@ -440,7 +442,7 @@ def _whole(size: int, unit: int = VECTOR) -> int:
 class _Pupil(NamedTuple):
     """A lesson on its way: with its standardisation, and the sizes of its course."""
 
-    lesson: Lesson
+    lesson: FoldData
     standard: Standard
     frame: Frame
 
@@ -448,7 +450,7 @@ class _Pupil(NamedTuple):
 class _OnDisk:
     """The rows of a lesson on the disk, standardised when they are read."""
 
-    def __init__(self, rows: Some, standard: Standard, features: np.ndarray) -> None:
+    def __init__(self, rows: DiskArrayView, standard: Standard, features: np.ndarray) -> None:
         """``features``: places of those that are wanted."""
         self._rows, self._standard, self._features = rows, standard, features
 
@@ -486,7 +488,7 @@ class _Stacked(NamedTuple):
         x = torch.zeros(*size, len(first.frame.spoken))
         for place, (pupil, (rows, _)) in enumerate(zip(pupils, lessons, strict=True)):
             own = x[place, : rows.shape[0] * rows.shape[1]].view(*rows.shape[:2], x.shape[2])
-            for part in portions(len(rows), ROWS_AT_ONCE // rows.shape[1]):
+            for part in index_chunks(len(rows), ROWS_AT_ONCE // rows.shape[1]):
                 own[part] = torch.from_numpy(pupil.standard.of_some(rows[part], pupil.frame.spoken))
         return cls(x, y, present)
 
@@ -528,7 +530,7 @@ class _March:
                 self.silent = _OnDisk(lesson.held_rows, standard, frame.silent), silent
             else:
                 end = 0
-                for part in portions(len(lesson.held_rows), ROWS_AT_ONCE // lesson.rows.shape[1]):
+                for part in index_chunks(len(lesson.held_rows), ROWS_AT_ONCE // lesson.rows.shape[1]):
                     still = _flat(standard.of_some(lesson.held_rows[part], frame.silent)) @ silent
                     self.unmoved[n, :, end : end + len(still)] = still.T
                     end += len(still)

@@ -17,7 +17,7 @@ from merflow.learning.checkpoints import Checkpoints
 from merflow.learning.fit import Rows, Schedule, class_numbers, evaluate, fit, repeatable
 from merflow.protocols.folds import hold_out
 from merflow.runtime.devices import device
-from merflow.storage.disk_arrays import Batches, Stored
+from merflow.storage.disk_arrays import Batches, DiskArray
 from merflow.storage.hdf5 import open_h5
 from merflow.storage.tables import ACCURACY_TRAIN, CURVES, read_table, write_table
 from merflow.storage.weights import read_weights, write_weights
@@ -100,11 +100,11 @@ def _terms(model: SGCN, images: Batches) -> Batches:
     """What :meth:`SGCN.terms` gives for images, made once, on the disk."""
     if not len(images):
         return images
-    terms = Stored(one for part in images.split(IMAGES) for one in model.terms(part).cpu().numpy())
+    terms = DiskArray(one for part in images.split(IMAGES) for one in model.terms(part).cpu().numpy())
     return Batches(terms, np.arange(len(terms)), terms.shape[1:], images.device)
 
 
-def macro_images(cache: Path, side: int, frames: str) -> tuple[Stored, np.ndarray, np.ndarray, list[str]]:
+def macro_images(cache: Path, side: int, frames: str) -> tuple[DiskArray, np.ndarray, np.ndarray, list[str]]:
     """Labelled images of a cache as signals on a graph.
 
     Args:
@@ -138,7 +138,7 @@ def macro_images(cache: Path, side: int, frames: str) -> tuple[Stored, np.ndarra
                     rows.append(clip)
                     yield small.reshape(1, -1)
 
-        images = Stored(pictures())
+        images = DiskArray(pictures())
     return images, class_numbers(labels[rows], classes, cache), subjects[rows], classes
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from merflow.evaluation.evaluate import evaluate, merge
 from merflow.protocols.variants import published
-from merflow.storage.files import digest, scratch
+from merflow.storage.files import digest, scratch_folder
 from merflow.storage.tables import GRID, METRICS, PREDICTIONS, read_table, write_table
 from merflow.systems.tsdgcn.finetune import Task, answer
 from merflow.systems.tsdgcn.pretrain import outcome
@@ -35,7 +35,7 @@ def run_table(cells: Sequence[Mapping[str, Any]], output: Path, predictions: Pat
         paper: table of the published numbers, such as ``tsdgcn-mmew-focal``.
     """
     rows: dict[int, list[dict[str, Any]]] = {}
-    with scratch(output) as folder:
+    with scratch_folder(output) as folder:
         answers = [Path(folder, f"{number}.csv") for number in range(len(cells))]
         groups = _alike(cells)
         tasks = [

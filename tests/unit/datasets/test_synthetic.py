@@ -23,7 +23,7 @@ from merflow.datasets.synthetic.expressions import ACTION_UNITS, EMOTIONS, unit_
 from merflow.datasets.synthetic.plan import DEFAULTS, complete, envelope, person_number, plan_clips, plan_subject
 from merflow.datasets.synthetic.truth import Motion, crop_flow, expression_flow, pose_matrix, true_flow
 from merflow.errors import ConfigError, InputError
-from merflow.storage.files import key
+from merflow.storage.files import safe_filename
 
 MICRO = {"root": "somewhere", "kind": "micro", "subjects": 12, "first_subject": 12}
 MACRO = {"root": "somewhere", "kind": "macro", "subjects": 12, "first_subject": 0}
@@ -385,7 +385,7 @@ def test_clips_and_truth_lie_on_disk(filmed):
             files = sorted((filmed / performance.clip).iterdir())
             assert [path.name for path in files] == [f"{number:04d}.jpg" for number in range(20)]
             assert cv2.imread(str(files[0])).shape == (480, 480, 3)
-            group = file[key(performance.clip)]
+            group = file[safe_filename(performance.clip)]
             assert (group["field"].shape, group["field"].dtype) == ((480, 480, 2), np.float32)
             assert np.array_equal(group["envelope"], performance.envelope)
             assert (group["rigid"].shape, group["rigid"].dtype) == ((20, 4), np.float64)

@@ -331,7 +331,7 @@ def test_the_number_of_fitted_clips_is_that_of_the_rows_handed_over(tmp_path, mo
         return [row["n"] for row in found.accuracy_train]
 
     assert reported() == [3, 3, 3]
-    honest = finetuning.lesson
+    honest = finetuning.fold_data
 
     def greedy(samples, fold, seed):
         own = honest(samples, fold, seed)
@@ -340,7 +340,7 @@ def test_the_number_of_fitted_clips_is_that_of_the_rows_handed_over(tmp_path, mo
             labels=np.concatenate([own.labels, samples.labels[fold.test]]),
         )
 
-    monkeypatch.setattr(finetuning, "lesson", greedy)
+    monkeypatch.setattr(finetuning, "fold_data", greedy)
     assert reported() == [6, 6, 6]
 
 

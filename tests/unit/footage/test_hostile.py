@@ -30,7 +30,7 @@ from merflow.footage.frames import grey_frames, read_grey
 from merflow.footage.images import picture_size
 from merflow.preprocessing.faces import align_clip
 from merflow.report import figures
-from merflow.storage.tables import CLIPS, guarded, read_table, unguarded, write_table
+from merflow.storage.tables import CLIPS, escape_formula, read_table, unescape_formula, write_table
 from merflow.storage.weights import read_weights
 
 # --- Pictures ---------------------------------------------------------------------------------------------------------
@@ -307,8 +307,8 @@ CELLS = st.text(st.sampled_from("=+-@'\t\r1.eE ax"), max_size=6)
 
 @given(CELLS)
 def test_no_cell_of_ours_is_a_formula_and_each_is_read_back_as_it_was(text):
-    written = guarded(text)
-    assert unguarded(written) == text
+    written = escape_formula(text)
+    assert unescape_formula(written) == text
     number = re.fullmatch(r"[+-]?[\d.eE+-]*", written) is not None
     assert not written.startswith(("=", "@", "\t", "\r")) and (number or not written.startswith(("+", "-")))
 
@@ -337,8 +337,8 @@ def test_numbers_and_names_of_real_datasets_stay_as_they_are():
         "'90s",
         "",
     ):
-        assert guarded(text) == text
-    assert guarded("=1+1") == "'=1+1" and guarded("-cmd") == "'-cmd" and guarded(-1) == -1
+        assert escape_formula(text) == text
+    assert escape_formula("=1+1") == "'=1+1" and escape_formula("-cmd") == "'-cmd" and escape_formula(-1) == -1
 
 
 # --- The report -------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from merflow.preprocessing.faces import (
 )
 from merflow.preprocessing.flow import face_weights, subject_flow
 from merflow.preprocessing.keyframes import select_subject
-from merflow.storage.files import key
+from merflow.storage.files import safe_filename
 from merflow.storage.tables import KEYFRAMES, QUALITY, read_table, write_table
 
 SQUARE = (-1.15, 1.15, -0.62, 1.68)
@@ -312,7 +312,7 @@ def test_the_table_of_quality_shows_the_decision(picture, tight, tmp_path):
         assert set(table.index[table[name].notna()]) == {"wide", "tight", "usual"}
     with h5py.File(tmp_path / "cache.h5") as cache, h5py.File(paths["faces.h5"]) as source:
         assert cache["clip"].asstr()[()].tolist() == ["wide", "tight", "whole", "usual", "photo"]
-        np.testing.assert_array_equal(cache["spatial"][4, 0], source[key("photo")]["frames"][0])
+        np.testing.assert_array_equal(cache["spatial"][4, 0], source[safe_filename("photo")]["frames"][0])
 
 
 # ---------------------------------------------------------------- real faces

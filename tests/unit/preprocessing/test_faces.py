@@ -23,7 +23,7 @@ from merflow.preprocessing.faces import (
     map_points,
     warp,
 )
-from merflow.storage.files import key
+from merflow.storage.files import safe_filename
 
 
 def place_of_eyes(size, crop=2.6, eye_height=0.36):
@@ -120,7 +120,7 @@ def test_align_subject_keeps_its_contract(clip, tmp_path):
     align_subject([clip, replace(clip, clip="s1/b", apex=None)], tmp_path / "faces.h5", {"size": 128})
     with h5py.File(tmp_path / "faces.h5") as file:
         assert file.attrs["size"] == 128 and json.loads(file.attrs["settings"])["crop"] == 2.6
-        group = file[key("s1/a clip")]
+        group = file[safe_filename("s1/a clip")]
         found = group.attrs
         assert (found["clip"], found["subject"], found["kind"]) == ("s1/a clip", "demo/s1", "micro")
         assert found["status"] == "ok" and found["detector"] == "dlib-hog/5" and found["detected_frame"] == 3
@@ -134,7 +134,7 @@ def test_align_subject_keeps_its_contract(clip, tmp_path):
         np.testing.assert_allclose(eye_centres(found["landmarks"]), place_of_eyes(128), atol=1e-6)
         assert found["interocular_px"] == pytest.approx(120, abs=6)
         assert 150 < found["face_width_px"] < 400
-        assert file[key("s1/b")].attrs["apex"] == -1
+        assert file[safe_filename("s1/b")].attrs["apex"] == -1
 
 
 def test_a_face_that_holds_still_does_not_move_after_alignment(clip):
@@ -147,7 +147,7 @@ def test_a_face_that_holds_still_does_not_move_after_alignment(clip):
 def test_size_and_landmarks_can_be_chosen(clip, tmp_path, landmarks, size):
     align_subject([clip], tmp_path / "faces.h5", {"size": size, "landmarks": landmarks})
     with h5py.File(tmp_path / "faces.h5") as file:
-        group = file[key(clip.clip)]
+        group = file[safe_filename(clip.clip)]
         assert group["frames"].shape[1:] == (size, size) and group.attrs["detector"] == f"dlib-hog/{landmarks}"
         assert group.attrs["landmarks"].shape == (landmarks, 2)
 
@@ -186,9 +186,9 @@ def test_every_bad_clip_has_its_reason_and_harms_no_other(clip, picture, tmp_pat
     align_subject([clip, *clips, replace(clip, clip="last")], tmp_path / "faces.h5", {})
     with h5py.File(tmp_path / "faces.h5") as file:
         assert len(file) == len(bad) + 2
-        assert file[key(clip.clip)].attrs["status"] == file["last"].attrs["status"] == "ok"
+        assert file[safe_filename(clip.clip)].attrs["status"] == file["last"].attrs["status"] == "ok"
         for name, (_, reason) in bad.items():
-            group = file[key(name)]
+            group = file[safe_filename(name)]
             assert reason in group.attrs["status"], name
             assert len(group) == 0 and group.attrs["subject"] == "demo/s1" and group.attrs["kind"] == "micro"
 

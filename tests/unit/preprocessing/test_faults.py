@@ -28,9 +28,9 @@ from merflow.learning.fit import Rows, Schedule, fit
 from merflow.learning.losses import make_loss
 from merflow.preprocessing.frame_scorer.scorer import SIDE, Material, _fit
 from merflow.runtime.script_context import job
-from merflow.storage.files import check_writable, whole
+from merflow.storage.files import atomic_write, check_writable
 from merflow.storage.hdf5 import open_h5
-from merflow.storage.tables import PREDICTIONS, read_in_parts, read_table, write_in_parts
+from merflow.storage.tables import PREDICTIONS, read_table, read_table_in_parts, write_table_in_parts
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def draw_frames(file):
 @pytest.mark.parametrize("write", [write_hdf5, write_table, write_safetensors, draw_frames])
 def test_a_full_disk_is_one_message_and_leaves_no_half_file(small_disk, tmp_path, capsys, write):
     (small_disk / "good").write_text("good")
-    with pytest.raises(SystemExit), job(rule(tmp_path)), whole(small_disk / "new.h5") as temporary:
+    with pytest.raises(SystemExit), job(rule(tmp_path)), atomic_write(small_disk / "new.h5") as temporary:
         write(temporary)
     text = capsys.readouterr().err
     assert "no space left" in text and "run again" in text and "Traceback" not in text
@@ -172,7 +172,7 @@ def test_an_hdf5_file_cut_short_is_named_with_what_to_do(tmp_path, share):
 
 def write_answers(file):
     row = dict.fromkeys(PREDICTIONS, "a") | {"clip": 'one, "two"\nthree', "p_a": 0.123456789, "p_b": 0.8765}
-    write_in_parts([[row, row | {"clip": "naïve"}, row | {"clip": "=1"}]], file, PREDICTIONS)
+    write_table_in_parts([[row, row | {"clip": "naïve"}, row | {"clip": "=1"}]], file, PREDICTIONS)
 
 
 def test_a_table_cut_short_is_named_wherever_it_ends_but_between_rows(tmp_path):
@@ -187,7 +187,7 @@ def test_a_table_cut_short_is_named_wherever_it_ends_but_between_rows(tmp_path):
         if end in rows:
             read_table(file, PREDICTIONS)
             continue
-        for read in (lambda: read_table(file, PREDICTIONS), lambda: list(read_in_parts(file, PREDICTIONS, 1))):
+        for read in (lambda: read_table(file, PREDICTIONS), lambda: list(read_table_in_parts(file, PREDICTIONS, 1))):
             with pytest.raises(InputError, match=r"validation\.csv .*; remove it and run again"):
                 read()
         with pytest.raises(
@@ -253,7 +253,7 @@ def test_no_cell_of_a_table_is_dropped_in_silence(tmp_path, rows):
     """pandas cuts the cells beyond the header off, with a warning, where the first row has them."""
     file = tmp_path / "predictions.csv"
     file.write_text(f"clip,truth\n{rows}")
-    for read in (lambda: read_table(file, []), lambda: list(read_in_parts(file, [], 1))):
+    for read in (lambda: read_table(file, []), lambda: list(read_table_in_parts(file, [], 1))):
         with pytest.raises(InputError, match=r"predictions\.csv.*; remove it and run again"):
             read()
 
@@ -263,7 +263,7 @@ def test_a_row_with_too_few_cells_is_named(tmp_path):
     write_answers(file)
     file.write_bytes(file.read_bytes() + b"a,0,a,a\n")
     with pytest.raises(InputError, match=r"validation\.csv is damaged .* \(row 5 has fewer cells than the header\)"):
-        list(read_in_parts(file, PREDICTIONS, 2))
+        list(read_table_in_parts(file, PREDICTIONS, 2))
     with pytest.raises(InputError, match=r"validation\.csv is damaged .* \(a row has fewer cells than the header\)"):
         merge([file], tmp_path / "all.csv")
 

@@ -24,7 +24,7 @@ from merflow.preprocessing.faces import align_clip, align_subject, crop_transfor
 from merflow.preprocessing.frame_scorer import scorer
 from merflow.preprocessing.frame_scorer.network import SIDE, FrameScorer, eyes_left_out
 from merflow.preprocessing.keyframes import choose, choose_uniform, select_subject, smoothed, spot_apex
-from merflow.storage.files import key
+from merflow.storage.files import safe_filename
 from merflow.storage.tables import FRAME_SCORES, KEYFRAMES, read_table
 
 STANDARD = (2.6, 0.36, 0.5)
@@ -72,7 +72,7 @@ def clips_with_truth(files):
         with h5py.File(path) as faces, h5py.File(path.with_suffix("") / "truth.h5") as truth:
             for group in faces.values():
                 numbers = group["frame_numbers"][:]
-                curve = truth[key(group.attrs["clip"])]["envelope"][:][numbers]
+                curve = truth[safe_filename(group.attrs["clip"])]["envelope"][:][numbers]
                 small = scorer.small_frames(group["frames"][:], STANDARD)
                 found.append((small, curve, int(np.flatnonzero(numbers == group.attrs["apex"])[0])))
     return found

@@ -31,7 +31,7 @@ from merflow.report import page as report
 from merflow.report.page import duration, memory, study_files, write_report
 from merflow.report.saved import Figures
 from merflow.runtime.summary import headline
-from merflow.storage.files import key
+from merflow.storage.files import safe_filename
 from merflow.storage.tables import (
     ACCURACY_TRAIN,
     AUDIT,
@@ -85,7 +85,7 @@ def make_dataset(
                 status = bad if bad and number == 2 and label == classes[0] else "ok"
                 onset, apex, offset = 3, 9, 15
                 clips.append(Clip(clip, subject, label, kind, f"frames/{clip}", onset, apex, offset, 200).row())
-                group, fields = faces.create_group(key(clip)), flow.create_group(key(clip))
+                group, fields = faces.create_group(safe_filename(clip)), flow.create_group(safe_filename(clip))
                 for each in (group, fields):
                     each.attrs.update(clip=clip, subject=subject, status=status)
                 quality.append({"clip": clip, "subject": subject, "label": label,
@@ -151,7 +151,7 @@ def make_predictions(
                 accuracy = 1 - 0.8 * np.exp(-epoch / 10) - gap / 2
                 curves.append(common | {"stage": "finetune", "name": fold, "epoch": epoch, "split": split,
                                         "loss": loss, "accuracy": accuracy})  # fmt: skip
-    out = folder / "experiments" / key(experiment)
+    out = folder / "experiments" / safe_filename(experiment)
     write_table(rows, out / "predictions.csv", PREDICTIONS)
     write_table(accuracies, out / "accuracy_train.csv", ACCURACY_TRAIN)
     write_table(curves, out / "curves.csv", CURVES)
@@ -626,7 +626,7 @@ def test_the_lists_behind_the_cells_hold_every_prediction_once(study, page):
     for system in data["systems"]:
         for place, repeat, truth, predicted, *shares in system["rows"]:
             clip, subject, dataset, sheet = data["clips"][place]
-            assert sheet == f"sheet-{key(dataset)}-{key(subject)}"
+            assert sheet == f"sheet-{safe_filename(dataset)}-{safe_filename(subject)}"
             named = {"experiment": system["name"], "repeat": repeat, "clip": clip, "subject": subject}
             named |= {"truth": system["classes"][truth], "predicted": system["classes"][predicted]}
             rows.append(named | {f"p_{c}": n / 1000 for c, n in zip(system["classes"], shares, strict=True)})

@@ -6,39 +6,39 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from merflow.storage.files import digest, key, scratch, sweep, whole
+from merflow.storage.files import atomic_write, digest, remove_stale_temporaries, safe_filename, scratch_folder
 
 
 @given(st.text(min_size=1, max_size=12).filter(lambda s: not any(0xD800 <= ord(c) < 0xE000 for c in s)))
 def test_a_key_is_one_safe_path_component_and_reversible(name):
-    encoded = key(name)
+    encoded = safe_filename(name)
     assert unquote(encoded) == name
     assert not set(encoded) & set("/\\\0 '\"\n") and not encoded.startswith(".")
 
 
 @given(st.lists(st.text("ab/%._~", min_size=1, max_size=4), unique=True))
 def test_two_names_never_share_a_key(names):
-    assert len({key(name) for name in names}) == len(names)
+    assert len({safe_filename(name) for name in names}) == len(names)
 
 
 @given(st.text("aé/%", min_size=140, max_size=400), st.text("aé/%", min_size=140, max_size=400))
 def test_long_names_have_keys_that_fit_a_file_system_and_differ(one, other):
-    assert len(key(one)) <= 150
-    assert (key(one) == key(other)) == (one == other)
+    assert len(safe_filename(one)) <= 150
+    assert (safe_filename(one) == safe_filename(other)) == (one == other)
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
     target = tmp_path / "folder" / "file.txt"
-    with pytest.raises(RuntimeError), whole(target) as temporary:
+    with pytest.raises(RuntimeError), atomic_write(target) as temporary:
         temporary.write_text("half")
         raise RuntimeError
     assert not target.exists() and not list(target.parent.iterdir())
     target.write_text("old")
-    with pytest.raises(RuntimeError), whole(target) as temporary:
+    with pytest.raises(RuntimeError), atomic_write(target) as temporary:
         temporary.write_text("half")
         raise RuntimeError
     assert target.read_text() == "old"
-    with whole(target) as temporary:
+    with atomic_write(target) as temporary:
         temporary.write_text("new")
         assert target.read_text() == "old"
     assert target.read_text() == "new" and list(target.parent.iterdir()) == [target]
@@ -48,9 +48,9 @@ def test_what_killed_processes_left_is_swept_and_nothing_of_files_with_longer_na
     (tmp_path / ".S1.123.tmp.h5").write_text("left by process 123")
     (tmp_path / ".S1.124.tmp.h5").mkdir()  # Some outputs are folders.
     (tmp_path / ".S1.124.tmp.h5" / "1.png").touch()
-    with whole(tmp_path / "S1.1.h5") as temporary:
+    with atomic_write(tmp_path / "S1.1.h5") as temporary:
         temporary.write_text("at work")
-        sweep(tmp_path / "S1.h5")
+        remove_stale_temporaries(tmp_path / "S1.h5")
     assert [file.name for file in tmp_path.iterdir()] == ["S1.1.h5"]
 
 
@@ -64,24 +64,24 @@ def test_what_the_disk_refuses_late_is_no_file(tmp_path, monkeypatch):
         raise OSError(late, os.strerror(late))
 
     monkeypatch.setattr(os, "fsync", refuse)
-    with pytest.raises(OSError, match="quota"), whole(target) as temporary:
+    with pytest.raises(OSError, match="quota"), atomic_write(target) as temporary:
         temporary.write_text("new")
     assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
     late = errno.EINVAL  # A file system that cannot be asked.
-    with whole(target) as temporary:
+    with atomic_write(target) as temporary:
         temporary.write_text("new")
     assert target.read_text() == "new"
 
 
 def test_a_folder_to_work_in_is_gone_afterwards_and_swept_after_a_kill(tmp_path):
     target = tmp_path / "tables" / "table.csv"
-    with pytest.raises(RuntimeError), scratch(target) as folder:
+    with pytest.raises(RuntimeError), scratch_folder(target) as folder:
         (folder / "part.csv").touch()
         raise RuntimeError
     assert not list(target.parent.iterdir())
-    with scratch(target) as folder:
+    with scratch_folder(target) as folder:
         (folder / "part.csv").touch()
-        sweep(target)  # As the job that comes after a killed one does.
+        remove_stale_temporaries(target)  # As the job that comes after a killed one does.
         assert not folder.exists()
 
 

@@ -18,11 +18,11 @@ from merflow.evaluation.metrics import score
 from merflow.learning.fit import Rows, Schedule, evaluate, fit, repeatable
 from merflow.preprocessing.resize import area_resize
 from merflow.protocols.folds import loso
-from merflow.storage.disk_arrays import StoredRows
+from merflow.storage.disk_arrays import RowsInFile
 from merflow.storage.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, read_table
 from merflow.systems.tsdgcn import finetune as finetuning
 from merflow.systems.tsdgcn.features import extract
-from merflow.systems.tsdgcn.finetune import Samples, Task, answer, finetune, fuse, lesson, load_samples
+from merflow.systems.tsdgcn.finetune import Samples, Task, answer, finetune, fold_data, fuse, load_samples
 from merflow.systems.tsdgcn.graph import build_graph
 from merflow.systems.tsdgcn.pretrain import load_network, macro_images, outcome, pretrain
 from merflow.systems.tsdgcn.signals import UNIT, flow_signal, grey_signal
@@ -491,7 +491,7 @@ def test_test_features_change_no_training(made):
     rows = samples.rows[:]
     rows[fold.test] += 100
     one, other = (
-        lesson(Samples(samples.clips, x, samples.branch, samples.labels, CLASSES), fold, (0, 0))
+        fold_data(Samples(samples.clips, x, samples.branch, samples.labels, CLASSES), fold, (0, 0))
         for x in (samples.rows[:], rows)
     )
     for mine, theirs in zip(one, other, strict=True):
@@ -544,7 +544,7 @@ def test_weights_tell_where_they_come_from(made):
 @given(st.lists(st.dictionaries(st.text(), st.one_of(st.text(), st.integers(), st.floats(allow_nan=False)))))
 def test_rows_that_waited_on_the_disk_are_what_they_were(rows):
     with tempfile.TemporaryFile() as file:
-        one, two = StoredRows.of(rows, file.fileno()), StoredRows.of([{"a": 0.1 + 0.2}], file.fileno())
+        one, two = RowsInFile.of(rows, file.fileno()), RowsInFile.of([{"a": 0.1 + 0.2}], file.fileno())
         for _ in range(2):
             assert list(one) == rows and list(two) == [{"a": 0.1 + 0.2}]
 
@@ -564,7 +564,7 @@ def test_answers_of_validation_clips_wait_on_the_disk(made, tmp_path, monkeypatc
     features = {seed: [made["features"]] for seed in (0, 1)}
     own = SETTINGS | {"head": HEAD | {"epochs": 1, "patience": 1}}
     finetune(features, *tables, own, processes, validation=tmp_path / "v.csv")
-    assert len(kept) == 2 * 5 and all(isinstance(part, StoredRows) for part in kept)
+    assert len(kept) == 2 * 5 and all(isinstance(part, RowsInFile) for part in kept)
     table = read_table(tmp_path / "v.csv", PREDICTIONS)
     assert table.groupby(["repeat", "fold"], sort=False).ngroups == 10
     assert not table.duplicated(["repeat", "fold", "clip"]).any()
@@ -576,7 +576,7 @@ def test_memory_does_not_grow_with_folds_when_their_answers_are_written(tmp_path
             {name: f"{name} {n}" for name in PREDICTIONS} | {"p_a": n / 300, "p_b": 1 - n / 300} for n in range(300)
         ]
         with tempfile.TemporaryFile() as file:
-            parts = [StoredRows.of(rows, file.fileno()) for _ in range(folds)]
+            parts = [RowsInFile.of(rows, file.fileno()) for _ in range(folds)]
             tracemalloc.start()
             answers = finetuning.Answers([], [], [], parts, [])
             finetuning.write_answers([answers], *(tmp_path / f"{name}.csv" for name in "pacv"))

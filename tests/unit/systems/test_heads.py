@@ -13,13 +13,13 @@ from torch import nn
 from merflow.errors import ConfigError, InputError
 from merflow.learning.fit import Rows, Schedule, fit, repeatable
 from merflow.learning.losses import StackedLoss, make_loss
-from merflow.storage.disk_arrays import Some, Stored
+from merflow.storage.disk_arrays import DiskArray, DiskArrayView
 from merflow.systems.tsdgcn import heads as marching
 from merflow.systems.tsdgcn.heads import (
-    Course,
     Dropout,
+    FoldData,
     Head,
-    Lesson,
+    RepeatData,
     SavedHead,
     Standard,
     frame_of,
@@ -58,12 +58,12 @@ def make_lesson(seed, clips=40, held=12, features=50):
     rows = (centres[labels][:, None] + rng.normal(0, 1.5, (clips + held, 3, features))).clip(0).astype(np.float32)
     rows[..., ::3] = 0
     rows[clips:, :, [0, 3]] = 1.5
-    return Lesson(rows[:clips], labels[:clips], rows[clips:], labels[clips:], (seed, 7))
+    return FoldData(rows[:clips], labels[:clips], rows[clips:], labels[clips:], (seed, 7))
 
 
 def train_heads(lessons, branch, classes, losses, settings):
     """The heads of one course."""
-    (trained,) = train_courses([Course(lessons, branch, losses)], classes, settings)
+    (trained,) = train_courses([RepeatData(lessons, branch, losses)], classes, settings)
     return trained
 
 
@@ -149,9 +149,9 @@ def test_a_heads_bits_do_not_depend_on_who_marches_beside_it(monkeypatch):
 def test_courses_of_unlike_features_march_together_and_change_nothing(monkeypatch):
     """Two experiments with other features, one of them wider: the bits of each are those of a call of its own."""
     courses = [
-        Course([make_lesson(seed) for seed in range(3)], BRANCH, LOSSES[1:2]),
-        Course([make_lesson(seed + 5, features=80) for seed in range(3)], BRANCH, LOSSES[2:3]),
-        Course([make_lesson(8)], BRANCH, LOSSES),
+        RepeatData([make_lesson(seed) for seed in range(3)], BRANCH, LOSSES[1:2]),
+        RepeatData([make_lesson(seed + 5, features=80) for seed in range(3)], BRANCH, LOSSES[2:3]),
+        RepeatData([make_lesson(8)], BRANCH, LOSSES),
     ]
     together = train_courses(courses, CLASSES, SETTINGS)
     monkeypatch.setattr(marching, "ENOUGH", 2)  # The four heads of the last course march by themselves.
@@ -194,7 +194,7 @@ def test_answer_is_the_mean_probability_over_rows():
 def test_class_weights_move_the_answers():
     rng = np.random.default_rng(0)
     rows, labels = rng.normal(size=(60, 2, 4)).astype(np.float32), np.arange(60) % 3
-    lesson = Lesson(rows[:40], labels[:40], rows[40:], labels[40:], (0,))
+    lesson = FoldData(rows[:40], labels[:40], rows[40:], labels[40:], (0,))
     losses = [{"name": "focal", "alpha": alpha, "gamma": 0.0} for alpha in (1.0, [0.01, 0.01, 1.0])]
     (trained,) = train_heads([lesson], np.zeros(2, int), 3, losses, SETTINGS)
     shares = [head.probabilities(rows)[:, 2].mean() for head in trained]
@@ -291,9 +291,9 @@ def test_dropout_is_torchs_in_law():
 def on_disk(lesson):
     """The same lesson, its rows on the disk in another order of clips."""
     rows = np.concatenate([lesson.held_rows, lesson.rows])
-    stored, held = Stored(iter(rows)), len(lesson.held_rows)
+    stored, held = DiskArray(iter(rows)), len(lesson.held_rows)
     places = np.arange(len(rows))
-    return lesson._replace(rows=Some(stored, places[held:]), held_rows=Some(stored, places[:held]))
+    return lesson._replace(rows=DiskArrayView(stored, places[held:]), held_rows=DiskArrayView(stored, places[:held]))
 
 
 @pytest.mark.parametrize("changes", [{}, {"weight_decay": 0.05}, {"dropout": 0.0}])
@@ -329,7 +329,7 @@ def test_a_course_in_parts_is_the_course(monkeypatch):
     assert frame.held > smaller.held
     monkeypatch.setattr(marching, "Frame", None)  # No part has sizes of its own.
     for lesson, (theirs,) in zip(lessons, whole, strict=True):
-        (((mine,),),) = train_courses([Course([lesson], BRANCH, LOSSES[:1], frame)], CLASSES, SETTINGS)
+        (((mine,),),) = train_courses([RepeatData([lesson], BRANCH, LOSSES[:1], frame)], CLASSES, SETTINGS)
         assert mine.training.curve == theirs.training.curve
         for one, other in zip(mine.head.parameters(), theirs.head.parameters(), strict=True):
             assert torch.equal(one, other)
@@ -340,15 +340,15 @@ def test_memory_of_a_lesson_on_the_disk_does_not_grow_with_its_clips():
     code = (
         "import resource, numpy as np\n"
         "from merflow.systems.tsdgcn.heads import *\n"
-        "from merflow.storage.disk_arrays import Stored\n"
+        "from merflow.storage.disk_arrays import DiskArray, DiskArrayView\n"
         "settings = {'hidden': 16, 'dropout': 0.5, 'learning_rate': 1e-3, 'decay': 0.0, 'epochs': 1, 'patience': 1,\n"
         "            'batch': 64, 'weight_decay': 0.0}\n"
         "one = np.random.default_rng(0).normal(size=(5, 1000)).astype(np.float32)\n"
         "def peak(clips):\n"
-        "    rows, places = Stored(one + n % 3 for n in range(clips)), np.arange(clips)\n"
+        "    rows, places = DiskArray(one + n % 3 for n in range(clips)), np.arange(clips)\n"
         "    taught, held = places[: 3 * clips // 4], places[3 * clips // 4 :]\n"
-        "    lesson = Lesson(Some(rows, taught), taught % 3, Some(rows, held), held % 3, (0,))\n"
-        "    course = Course([lesson], np.zeros(5, int), [{'name': 'cross-entropy'}])\n"
+        "    lesson = FoldData(DiskArrayView(rows, taught), taught % 3, DiskArrayView(rows, held), held % 3, (0,))\n"
+        "    course = RepeatData([lesson], np.zeros(5, int), [{'name': 'cross-entropy'}])\n"
         "    (((head,),),) = train_heads([course], 3, settings)\n"
         "    head.probabilities(lesson.rows)\n"
         "    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"

@@ -20,7 +20,7 @@ from sklearn.svm import SVC, LinearSVC
 from merflow.errors import ConfigError, InputError
 from merflow.evaluation.metrics import bootstrap_subjects, score
 from merflow.preprocessing.resize import area_resize
-from merflow.storage.disk_arrays import Some, Stored
+from merflow.storage.disk_arrays import DiskArray, DiskArrayView
 from merflow.storage.tables import ACCURACY_TRAIN, PREDICTIONS, read_table
 from merflow.systems import linear as baselines
 from merflow.systems import streaming
@@ -217,7 +217,7 @@ def test_clips_that_stay_on_the_disk_have_scikit_learns_optimum(monkeypatch, sys
     images = (rng.normal(0, 1, (classes, 40))[label] + rng.normal(5, 3, (300, 40))).astype(np.float32)
     monkeypatch.setattr(baselines, "WHOLE", 4000)
     monkeypatch.setattr(streaming, "CLIPS_AT_ONCE", 70)
-    stored = Some(Stored(row.reshape(4, 10) for row in images), np.arange(300))
+    stored = DiskArrayView(DiskArray(row.reshape(4, 10) for row in images), np.arange(300))
     found = answer(fit(system, stored, label + 1, classes + 1), stored)
     scaled = StandardScaler().fit_transform(images.astype(float))
     if system == "linear-svm":
@@ -243,7 +243,7 @@ def test_what_a_floor_learns_from_waits_on_the_disk(monkeypatch, tmp_path):
 
     monkeypatch.setattr(baselines, "read_clip_images", read)
     outcome([make_cache(tmp_path / "cache.h5", *balanced(people=2))], "softmax", tmp_path)
-    assert isinstance(made[0].images, Stored) and {type(x) for x in handed} == {Some}
+    assert isinstance(made[0].images, DiskArray) and {type(x) for x in handed} == {DiskArrayView}
 
 
 def test_memory_of_a_floor_does_not_grow_with_its_clips():
@@ -254,7 +254,7 @@ def test_memory_of_a_floor_does_not_grow_with_its_clips():
         "one = np.random.default_rng(0).normal(size=(1, 2352)).astype(np.float32)\n"
         "def peak(system, clips):\n"
         "    label = np.arange(clips) % 2\n"
-        "    images = Some(Stored((one + n % 7) * (1 + n % 2) for n in range(clips)), np.arange(clips))\n"
+        "    images = DiskArrayView(DiskArray((one + n % 7) * (1 + n % 2) for n in range(clips)), np.arange(clips))\n"
         "    answer(fit(system, images, label, 2), images)\n"
         "    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "first = max(peak(system, 100) for system in ('linear-svm', 'softmax'))\n"
