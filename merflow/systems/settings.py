@@ -1,0 +1,214 @@
+"""Settings of graphs, networks and training jobs, as scripts receive them.
+
+A class holds only what its job reads, so that a key that a job ignores does not rerun it. Defaults are those of the
+configuration (:mod:`merflow.study.config`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from merflow.learning.settings import LossSettings, Schedule
+from merflow.protocols.settings import ClipSettings, SelectionSettings
+
+
+@dataclass(frozen=True)
+class GraphSettings:
+    """A p+q stochastic pixel graph (Algorithm 1; :func:`merflow.systems.tsdgcn.graph.build_graph`).
+
+    Attributes:
+        side: side of the image in pixels.
+        p: neighbours that are the nearest candidates.
+        q: neighbours that are drawn from the other candidates.
+        threshold: T, largest distance of a candidate in pixels.
+        sigma: width of the Gaussian of Eq. 1: ``neighbours``, ``image`` or a number of pixels.
+        seed: seed of the draw.
+    """
+
+    side: int
+    p: int
+    q: int
+    threshold: float
+    sigma: str | float
+    seed: int
+
+
+@dataclass(frozen=True)
+class PretrainSettings:
+    """Pre-training of one SGCN on macro images (:func:`merflow.systems.tsdgcn.pretrain.pretrain`).
+
+    Attributes:
+        epochs, patience, learning_rate, decay, batch: see :class:`merflow.learning.settings.Schedule`.
+        dropout: share of the inputs of the classifier that dropout silences.
+        frames: ``peak`` (the frames near the apex) or ``all`` key-frames of a macro clip.
+        validation: share of the macro subjects that chooses the epoch.
+    """
+
+    epochs: int
+    patience: int
+    learning_rate: float
+    decay: float
+    batch: int
+    dropout: float
+    frames: str
+    validation: float
+
+    @property
+    def schedule(self) -> Schedule:
+        """How long and how fast the network trains."""
+        return Schedule(self.epochs, self.patience, self.learning_rate, self.decay, self.batch, 0.0)
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """The head after fusion: one hidden layer and a classifier (:class:`merflow.systems.tsdgcn.heads.Head`).
+
+    Attributes:
+        hidden: width of the hidden layer.
+        dropout: share of its outputs that dropout silences.
+        epochs, patience, learning_rate, decay, batch, weight_decay: see
+            :class:`merflow.learning.settings.Schedule`.
+    """
+
+    hidden: int
+    dropout: float
+    epochs: int
+    patience: int
+    learning_rate: float
+    decay: float
+    batch: int
+    weight_decay: float
+
+    @property
+    def schedule(self) -> Schedule:
+        """How long and how fast the head trains."""
+        rate = self.learning_rate
+        return Schedule(self.epochs, self.patience, rate, self.decay, self.batch, self.weight_decay)
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """A network that reads clips, and its training (:mod:`merflow.systems.registry`).
+
+    Attributes:
+        model: its module and class, such as ``ststnet:STSTNet``.
+        input_kind: what it reads of a clip, a key of :data:`merflow.systems.clip_images.INPUT_KINDS`.
+        side: side of the images in pixels.
+        epochs, patience, learning_rate, batch, weight_decay: see :class:`merflow.learning.settings.Schedule`.
+        dropout: share of the inputs of the classifier that dropout silences.
+        refit: whether the validation clips train too, for the chosen number of epochs.
+        options: the network's own options, passed to its constructor.
+    """
+
+    model: str
+    input_kind: str
+    side: int
+    epochs: int
+    patience: int
+    learning_rate: float
+    batch: int
+    weight_decay: float
+    dropout: float
+    refit: bool
+    options: Mapping[str, Any]
+
+    @property
+    def schedule(self) -> Schedule:
+        """How long and how fast the network trains."""
+        return Schedule(self.epochs, self.patience, self.learning_rate, 0.0, self.batch, self.weight_decay)
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """The ``finetune`` job: a head per fold on features that all folds share.
+
+    Attributes:
+        experiment: name of the experiment.
+        clips: clips and classes.
+        branches: ``spatial`` and/or ``temporal``.
+        fusion: ``stack`` or ``concat`` (Eq. 5).
+        loss, head, selection: see their classes.
+        splits: table of splits of each seed.
+    """
+
+    experiment: str
+    clips: ClipSettings
+    branches: Sequence[str]
+    fusion: str
+    loss: LossSettings
+    head: HeadSettings
+    selection: SelectionSettings
+    splits: Mapping[int, str]
+
+
+@dataclass(frozen=True)
+class FoldTrainingSettings(FinetuneSettings):
+    """The ``train_fold`` job: TSDGCN where its SGCNs depend on the fold.
+
+    Attributes:
+        transfer: ``frozen`` (a head on the features of the SGCNs) or ``end-to-end``.
+        signal: scalar at each pixel of a flow image: ``magnitude``, ``u+v`` or ``strain``.
+        pretrain: pre-training without the test subjects; None where the fold does not pre-train.
+        network_seeds: seed of each SGCN.
+    """
+
+    transfer: str
+    signal: str
+    pretrain: PretrainSettings | None
+    network_seeds: Sequence[int]
+
+
+@dataclass(frozen=True)
+class ClipNetworkSettings:
+    """The ``train_clip_network`` job: a network that reads clips, trained in each fold.
+
+    Attributes:
+        experiment: name of the experiment.
+        clips: clips and classes.
+        network, loss, selection: see their classes.
+        splits: table of splits of each seed.
+    """
+
+    experiment: str
+    clips: ClipSettings
+    network: NetworkSettings
+    loss: LossSettings
+    selection: SelectionSettings
+    splits: Mapping[int, str]
+
+
+@dataclass(frozen=True)
+class LinearSettings:
+    """The ``run_floor`` job: a baseline without a network (:mod:`merflow.systems.linear`).
+
+    Attributes:
+        experiment: name of the experiment.
+        system: ``majority``, ``linear-svm`` or ``softmax``.
+        clips: clips and classes.
+        splits: table of splits of each seed.
+    """
+
+    experiment: str
+    system: str
+    clips: ClipSettings
+    splits: Mapping[int, str]
+
+
+@dataclass(frozen=True)
+class CellSettings:
+    """One cell of a table of variants (:func:`merflow.systems.tsdgcn.variant_tables.run_table`).
+
+    Attributes:
+        row, column: names of the cell; ``column`` may be empty.
+        protocol: protocol of the cell, for its metrics.
+        finetune: the training of its heads.
+        features: for each seed and micro dataset the feature files of the one or two networks.
+        weights: weights of the pre-trained networks.
+    """
+
+    row: str
+    column: str
+    protocol: str
+    finetune: FinetuneSettings
+    features: Mapping[int, Sequence[Sequence[str]]]
+    weights: Sequence[str]
