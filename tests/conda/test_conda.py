@@ -33,8 +33,8 @@ from environments import (
     pins,
     scripts,
 )
+from repository import REPO, copy_repository, snakemake
 
-from conftest import REPO, copy_repository, snakemake
 from merflow.runtime.code_hash import needed
 
 pytestmark = pytest.mark.slow

@@ -83,3 +83,15 @@ def subject_file(path, clips: dict, size: int = 128) -> None:
             group["frames"], group["frame_numbers"] = frames, numbers
             group.attrs.update({"onset": numbers[0], "apex": -1, "offset": numbers[-1], "landmarks": landmarks})
             group.attrs.update(attributes)
+
+
+def pushed(face, centre, pixels, width=8.0):
+    """The face with the skin around ``centre`` (x, y) moved down by ``pixels`` at most."""
+    import cv2
+
+    y, x = np.mgrid[: face.shape[0], : face.shape[1]].astype(np.float32)
+    bump = np.exp(-((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / (2 * width**2)).astype(np.float32)
+    return cv2.remap(face, x, y - np.float32(pixels) * bump, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+
+MOUTH, EYE = (64, 108), (40, 46)

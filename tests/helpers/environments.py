@@ -10,8 +10,8 @@ from pathlib import Path
 
 import yaml
 from packaging.requirements import Requirement
+from repository import REPO
 
-from conftest import REPO
 from merflow.runtime.code_hash import imported, needed
 
 LINUX = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "platform_machine": "x86_64"}
@@ -119,3 +119,9 @@ def packages(names: Iterable[str]) -> set[str]:
 
 
 distributions = cache(packages_distributions)
+
+
+RULES = "\n".join(file.read_text() for file in sorted((REPO / "workflow" / "rules").glob("*.smk")))
+
+
+SECTIONS = re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", RULES, re.DOTALL | re.MULTILINE)

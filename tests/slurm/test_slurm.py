@@ -11,8 +11,7 @@ import people
 import pytest
 import yaml
 from cluster import Cluster, Unavailable, cluster
-
-from conftest import REPO, copy_repository, snakemake
+from repository import REPO, copy_repository, snakemake
 
 PROFILE = yaml.safe_load((REPO / "profiles/slurm/config.yaml").read_text())
 PATIENCE = {"slurm-init-seconds-before-status-checks": 1, "latency-wait": 10}

@@ -6,8 +6,8 @@ import h5py
 import pandas as pd
 import people
 import pytest
+from repository import copy_repository, planned, snakemake
 
-from conftest import copy_repository, planned, snakemake
 from merflow.datasets.synthetic import scorer_people as strangers
 
 PREPARATIONS = {"default": {"keyframes": {"count": 3}}, "learned": {"keyframes": "adaptive"}}

@@ -5,9 +5,8 @@ import re
 import pandas as pd
 import pytest
 import trees
-from test_distributed import MEGC, takes
-
-from conftest import REPO, copy_repository, planned, snakemake
+from people import MEGC, takes
+from repository import REPO, copy_repository, planned, snakemake
 
 pytestmark = pytest.mark.slow
 PAGE = REPO / "docs" / "add-a-model.md"

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 import trees
 import yaml
-from test_distributed import MEGC, takes
+from people import MEGC, takes
+from repository import REPO, copy_repository, planned, snakemake
 
-from conftest import REPO, copy_repository, planned, snakemake
 from merflow.study.config import load_config
 from merflow.study.study import Study
 from merflow.systems.registry import NETWORKS

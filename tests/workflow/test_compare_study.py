@@ -5,8 +5,7 @@ import sys
 
 import pandas as pd
 import pytest
-
-from conftest import REPO
+from repository import REPO
 
 pytestmark = pytest.mark.slow  # Half an hour on two cores.
 SYSTEMS = {"tsdgcn", "msjfn", "mersiamc3d", "ststnet", "off-apexnet", "majority", "linear-svm", "softmax"}

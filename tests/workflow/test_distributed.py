@@ -6,24 +6,12 @@ import pandas as pd
 import people
 import pytest
 import trees
-
-from conftest import copy_repository, planned, snakemake
+from people import MEGC, takes
+from repository import copy_repository, planned, snakemake
 
 pytestmark = pytest.mark.slow
-THREE = ("disgust", "happiness", "surprise")
-MEGC = {"disgust": "negative", "happiness": "positive", "surprise": "surprise"}
 WHOLE = trees.Faces(size=240, interocular=60, grey=True)
 CROP = trees.Faces(size=240, interocular=60, crop=140, wide=2.0)
-
-
-def takes(subjects, name, **changes):
-    """A take of each emotion and subject, 13 frames from onset to offset."""
-    times = {"onset": 21, "apex": 27, "offset": 33} | changes
-    return [
-        trees.Take(subject, name(subject, emotion, n), emotion, objective=n, **times)
-        for subject in subjects
-        for n, emotion in enumerate(THREE, 1)
-    ]
 
 
 def build(root):

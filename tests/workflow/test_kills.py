@@ -14,8 +14,7 @@ from pathlib import Path
 import people
 import pytest
 import yaml
-
-from conftest import copy_repository, snakemake
+from repository import copy_repository, snakemake
 
 pytestmark = pytest.mark.slow
 MOMENTS = 20

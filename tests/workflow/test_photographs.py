@@ -5,8 +5,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-
-from conftest import REPO, copy_repository, snakemake
+from repository import REPO, copy_repository, snakemake
 
 PEOPLE = 8
 """Of the thirty: enough to see what fails, before all are taken."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import people
 import pytest
+from repository import REPO, copy_repository, planned, snakemake
 
-from conftest import REPO, copy_repository, planned, snakemake
 from merflow.runtime.code_hash import needed
 
 MESSAGE = {

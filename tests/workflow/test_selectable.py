@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import people
 import pytest
+from repository import copy_repository, snakemake
 
-from conftest import copy_repository, snakemake
 from merflow.protocols.variants import label
 
 PLAIN = {

@@ -9,8 +9,7 @@ import subprocess
 import pandas as pd
 import people
 import pytest
-
-from conftest import copy_repository, snakemake
+from repository import copy_repository, snakemake
 
 pytestmark = pytest.mark.slow
 

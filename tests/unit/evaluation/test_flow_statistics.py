@@ -3,7 +3,7 @@
 import h5py
 import numpy as np
 import pytest
-from test_finetune import CLASSES, make_cache
+from graph_caches import CLASSES, make_cache
 
 from merflow.errors import InputError
 from merflow.evaluation.flow_statistics import flow_statistics

@@ -6,9 +6,9 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from repository import REPO
 from safetensors.numpy import save_file
 
-from conftest import REPO
 from merflow.errors import InputError
 from merflow.evaluation.leakage import CHECKS, Clip, audit, check_fold, content
 from merflow.protocols.splits import make_splits

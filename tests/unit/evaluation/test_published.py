@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 import trees
 import yaml
+from repository import REPO
 from sklearn.metrics import confusion_matrix, f1_score, recall_score
 
-from conftest import REPO
 from merflow.errors import ConfigError
 from merflow.evaluation.evaluate import evaluate
 from merflow.evaluation.published import confusion, differs, entries, ledger, methods, of_variants, stages

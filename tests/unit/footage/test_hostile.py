@@ -20,8 +20,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from repository import REPO
 
-from conftest import REPO
 from merflow.datasets.registry import index_dataset, write_index
 from merflow.datasets.workbook import read_workbook
 from merflow.errors import ClipError, InputError

@@ -6,155 +6,24 @@ import math
 import h5py
 import numpy as np
 import pytest
-from test_clip_networks import FAST as NETWORK_SETTINGS
-from test_finetune import CLASSES, HEAD, PRETRAIN, SETTINGS, make_cache
+from small_ensembles import (
+    FOLDS,
+    SUBJECTS,
+    SYSTEMS,
+    about,
+    chances,
+    clip_settings,
+    outputs,
+    trained,
+    weights,
+)
 
 from merflow.errors import InputError
 from merflow.evaluation.calibration import temper
-from merflow.evaluation.evaluate import merge
 from merflow.inference import ensemble
 from merflow.inference.ensemble import ClipArrays, Ensemble, gather_ensemble, load_ensemble
 from merflow.storage.tables import PREDICTIONS, read_table
 from merflow.systems import clip_networks
-from merflow.systems.registry import NETWORKS, own_settings, plan
-from merflow.systems.tsdgcn import fold_training as in_fold
-from merflow.systems.tsdgcn.features import extract
-from merflow.systems.tsdgcn.finetune import finetune
-from merflow.systems.tsdgcn.graph import build_graph
-from merflow.systems.tsdgcn.pretrain import pretrain
-
-SUBJECTS, SIDE = 3, 16
-FOLDS = [f"micro/s{number}" for number in range(SUBJECTS)]
-SHORT = {"epochs": 2, "patience": 2}
-GRAPH_SYSTEMS = {
-    "frozen": {},
-    "frozen-concat": {"fusion": "concat", "signal": "u+v"},
-    "frozen-spatial": {"branches": ["spatial"]},
-    "fold-pretrained": {"transfer": "frozen"},
-    "end-to-end": {"transfer": "end-to-end"},
-    "end-to-end-concat": {"transfer": "end-to-end", "fusion": "concat"},
-    "from-nothing": {"transfer": "end-to-end", "branches": ["temporal"]},
-}
-CLIP_SYSTEMS = {
-    "ststnet": {"refit": True},
-    "off-apexnet": {},
-    "msjfn": {"fusion": "learned"},
-    "mersiamc3d": {},
-    "mersiamc3d-frames": {"reads": "key-frames"},
-}
-
-
-QUICK = ("frozen", "end-to-end-concat", "ststnet", "msjfn", "mersiamc3d-frames")
-SYSTEMS = [
-    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in (*GRAPH_SYSTEMS, *CLIP_SYSTEMS)
-]
-
-
-@pytest.fixture(scope="session")
-def results(tmp_path_factory):
-    """A results folder with two caches, a graph, and a network of each of two seeds."""
-    folder = tmp_path_factory.mktemp("ensemble") / "results"
-    folder.mkdir()
-    make_cache(folder / "micro.h5", SUBJECTS, 1, 1, "micro")
-    make_cache(folder / "macro.h5", 3, 1, 0, "macro")
-    for seed in (0, 1):
-        build_graph(SIDE, 4, 2, seed=seed).save(folder / f"graph{seed}.h5")
-        own = PRETRAIN | SHORT
-        pretrain(folder / "macro.h5", folder / f"graph{seed}.h5", weights(folder, seed), folder / "w.csv", own, seed)
-    return folder
-
-
-def weights(folder, seed):
-    return folder / f"w{seed}.safetensors"
-
-
-def settings_of(name):
-    given = {"signal": "magnitude", "classes": CLASSES, "datasets": ["micro"], "head": HEAD | SHORT}
-    return SETTINGS | given | {"pretrain": PRETRAIN | SHORT, "network_seeds": [3]} | GRAPH_SYSTEMS[name]
-
-
-def about(name, reads, networks):
-    own = {"experiment": name, "system": "any", "classes": CLASSES, "prep": "default", "micro": ["micro"]}
-    own |= {"refits": CLIP_SYSTEMS.get(name, {}).get("refit", False)}
-    return own | {"macro": "none", "protocol": "loso", "reads": reads, "networks": networks}
-
-
-def trained(results, name, seeds=(0,), **changes):
-    """Train all folds of a system; its ensemble, and the tables of predictions and of validation clips."""
-    folder = results / "study" / "experiments" / name
-    if not (folder / "ensemble.json").exists() or changes:
-        if name.startswith("frozen"):
-            reads, models, networks = frozen(results, name, folder, seeds)
-        else:
-            one = graph_folds if name in GRAPH_SYSTEMS else clip_folds
-            reads, models, networks = one(results, name, folder, **changes)
-        given = about(name, reads, networks), folder / "validation.csv", models, [results / "micro.h5"]
-        gather_ensemble(*given, folder / "ensemble.json", results)
-    tables = (read_table(folder / f"{table}.csv", PREDICTIONS) for table in ("predictions", "validation"))
-    return load_ensemble(folder / "ensemble.json"), *tables
-
-
-def reads_of(settings):
-    return {"kind": "signals", "side": SIDE} | {key: settings[key] for key in ("branches", "fusion", "signal")}
-
-
-def frozen(results, name, folder, seeds):
-    own = settings_of(name)
-    files = {}
-    for seed in seeds:
-        files[seed] = [[folder / f"f{seed}.h5"]]
-        folder.mkdir(parents=True, exist_ok=True)
-        given = results / "micro.h5", weights(results, seed), results / f"graph{seed}.h5", folder / f"f{seed}.h5"
-        extract(*given, {"signal": own["signal"]})
-    tables = [folder / f"{table}.csv" for table in ("predictions", "accuracy", "curves")]
-    more = {"validation": folder / "validation.csv", "heads": folder / "heads.safetensors"}
-    finetune(files, *tables, own, processes=len(seeds), **more)
-    networks = {seed: [{"graph": results / f"graph{seed}.h5", "weights": weights(results, seed)}] for seed in seeds}
-    return reads_of(own), [{"file": folder / "heads.safetensors"}], networks
-
-
-def outputs(folder, fold):
-    names = {"predictions": "predictions", "accuracy_train": "accuracy", "curves": "curves", "validation": "validation"}
-    own = folder / "folds" / fold.replace("/", "-")
-    own.mkdir(parents=True, exist_ok=True)
-    return {key: own / f"{name}.csv" for key, name in names.items()} | {"model": own / "model.safetensors"}
-
-
-def gathered(folder, folds):
-    for table in ("predictions", "validation"):
-        merge([outputs(folder, fold)[table] for fold in folds], folder / f"{table}.csv")
-    return [{"seed": 0, "fold": fold, "file": outputs(folder, fold)["model"]} for fold in folds]
-
-
-def graph_folds(results, name, folder, folds=tuple(FOLDS), **changes):
-    own = settings_of(name) | changes
-    macro = results / "macro.h5" if name == "fold-pretrained" else None
-    start = [] if macro or name == "from-nothing" else [weights(results, 0)]
-    for fold in folds:
-        given = [results / "micro.h5"], [results / "graph0.h5"], start, macro
-        in_fold.train_fold(*given, **outputs(folder, fold), settings=own, seed=0, fold=fold)
-    return reads_of(own), gathered(folder, folds), {0: [{"graph": results / "graph0.h5"}]}
-
-
-def clip_settings(name, **changes):
-    system = name.removesuffix("-frames")
-    network = NETWORK_SETTINGS[system] | {"refit": False, "weight_decay": 0.0, "validation": 0.4, **SHORT}
-    own = own_settings(system, network | CLIP_SYSTEMS[name] | changes)
-    given = {"experiment": name, "system": system, "protocol": "loso", "classes": CLASSES, "network": own}
-    return given | plan(system, own) | {"loss": NETWORKS[system].loss}
-
-
-def clip_folds(results, name, folder, **changes):
-    own = clip_settings(name, **changes)
-    for fold in FOLDS:
-        clip_networks.train_fold(
-            [results / "micro.h5"], **outputs(folder, fold), settings=own, seed=0, fold=fold
-        )  # fmt: skip
-    return {"kind": own["reads"], "side": own["side"]}, gathered(folder, FOLDS), {}
-
-
-def chances(table):
-    return table[[f"p_{name}" for name in CLASSES]].to_numpy(float)
 
 
 def answers(whole: Ensemble, rows, results):

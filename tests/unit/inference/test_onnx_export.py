@@ -13,7 +13,7 @@ import onnxruntime
 import pandas as pd
 import pytest
 import torch
-from test_ensemble import CLASSES, SYSTEMS, results, trained  # noqa: F401 (a fixture)
+from small_ensembles import CLASSES, SYSTEMS, trained
 
 from merflow.errors import ConfigError, MerflowError
 from merflow.inference import onnx_export as export
@@ -28,16 +28,16 @@ FEW = ["frozen", "end-to-end-concat", "off-apexnet", "msjfn", "mersiamc3d"]
 """One of each kind of group and network; translating one takes seconds."""
 
 
-def clips_of(results):  # noqa: F811
+def clips_of(results):
     return ClipArrays.of_cache(results / "micro.h5")
 
 
-def ensemble_of(results, name):  # noqa: F811
+def ensemble_of(results, name):
     return trained(results, name, (0, 1) if name == "frozen" else (0,))[0]
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_what_the_graph_reads_is_what_networks_read(results, name):  # noqa: F811
+def test_what_the_graph_reads_is_what_networks_read(results, name):
     """Resizing and signals in torch against those that training uses, in numpy."""
     whole, clips = ensemble_of(results, name), clips_of(results)
     clips = ClipArrays(clips.spatial, clips.flow, np.arange(len(clips)) % clips.flow.shape[1])
@@ -48,7 +48,7 @@ def test_what_the_graph_reads_is_what_networks_read(results, name):  # noqa: F81
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_members_in_plain_operations_answer_alike(results, name):  # noqa: F811
+def test_members_in_plain_operations_answer_alike(results, name):
     whole, clips = ensemble_of(results, name), clips_of(results)
     rows = np.stack([clip_rows(whole.about["reads"], clips, place) for place in range(len(clips))])
     with torch.no_grad():
@@ -68,7 +68,7 @@ def test_both_forms_of_a_laplacian_give_the_features_of_the_sparse_one(monkeypat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FEW)
-def test_onnxruntime_answers_as_torch_does(results, name):  # noqa: F811
+def test_onnxruntime_answers_as_torch_does(results, name):
     whole, clips = ensemble_of(results, name), clips_of(results)
     whole.temperature = 1.7
     model = to_onnx(whole, clips, {"classes": json.dumps(whole.classes)})
@@ -105,7 +105,7 @@ def test_what_cannot_be_translated_is_one_message():
         export._translated(Unheard(), (torch.eye(3).expand(2, 3, 3),), ["rows"], "chances")
 
 
-def settings_of(results, name, folder):  # noqa: F811
+def settings_of(results, name, folder):
     rows = [
         {"experiment": one, "protocol": "loso", "scope": "pooled", "metric": metric, "value": 0.5, "n_clips": 9}
         | {"ci_low": 0.4, "ci_high": 0.6, "n_subjects": 3, "repeats": 1}
@@ -136,7 +136,7 @@ def settings_of(results, name, folder):  # noqa: F811
     }
 
 
-def exported(results, name, folder, **changes):  # noqa: F811
+def exported(results, name, folder, **changes):
     settings = settings_of(results, name, folder) | changes
     files = {key: folder / file for key, file in (("model", "model.onnx"), ("card", "card.md"), ("check", "check.csv"))}
     ensemble_of(results, name)
@@ -145,7 +145,7 @@ def exported(results, name, folder, **changes):  # noqa: F811
     return files
 
 
-def test_an_export_has_its_check_and_a_card_whose_program_runs(results, tmp_path):  # noqa: F811
+def test_an_export_has_its_check_and_a_card_whose_program_runs(results, tmp_path):
     files = exported(results, "ststnet", tmp_path)
     check = pd.read_csv(files["check"])
     assert check["output"].tolist() == ["probabilities", "members"] and (check["clips"] == 9).all()
@@ -179,7 +179,7 @@ def test_a_card_runs_nothing_that_stands_in_a_name(tmp_path):
 
 
 @pytest.mark.slow
-def test_some_members_alone_and_the_same_bytes_again(results, tmp_path):  # noqa: F811
+def test_some_members_alone_and_the_same_bytes_again(results, tmp_path):
     contents = []
     for place in ("one", "two"):
         (tmp_path / place).mkdir()
@@ -190,7 +190,7 @@ def test_some_members_alone_and_the_same_bytes_again(results, tmp_path):  # noqa
 
 
 @pytest.mark.slow
-def test_too_large_or_too_different_is_one_message_and_no_file(results, tmp_path, monkeypatch):  # noqa: F811
+def test_too_large_or_too_different_is_one_message_and_no_file(results, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "LIMIT", 0.0)
     with pytest.raises(MerflowError, match="differ over 9 clips .*nothing was exported"):
         exported(results, "ststnet", tmp_path)

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from repository import REPO
 
-from conftest import REPO
 from merflow.datasets.synthetic.long_clips import CHOOSING, film_long, plan_long
 from merflow.errors import ConfigError, InputError
 from merflow.footage.fingerprints import EMPTY, steady

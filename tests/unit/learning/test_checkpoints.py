@@ -5,10 +5,11 @@ import logging
 
 import h5py
 import pytest
-import test_fold_training as in_fold
 import torch
-from test_clip_networks import train
-from test_linear import balanced, make_cache
+from clip_network_training import train
+from flow_caches import balanced, make_cache
+from graph_caches import FAST, OWN
+from graph_caches import make_cache as make_graph_cache
 from torch import nn
 from torch.nn import functional
 
@@ -16,7 +17,9 @@ from merflow.errors import ConfigError
 from merflow.learning import checkpoints
 from merflow.learning.checkpoints import Checkpoints
 from merflow.learning.fit import Rows, Schedule, fit, repeatable
+from merflow.systems.tsdgcn import fold_training
 from merflow.systems.tsdgcn.graph import build_graph
+from merflow.systems.tsdgcn.pretrain import pretrain
 
 SCHEDULE = Schedule(epochs=20, patience=4, learning_rate=3e-2, decay=1e-3, batch=8, weight_decay=1e-4)
 
@@ -260,7 +263,7 @@ def test_a_killed_fold_of_other_clips_code_or_settings_begins_anew(tmp_path, dyi
 
 
 def test_a_killed_fold_of_tsdgcn_goes_on_and_on_another_graph_begins_anew(tmp_path, dying, caplog):
-    in_fold.make_cache(tmp_path / "micro.h5", 3, 1, 1, "micro")
+    make_graph_cache(tmp_path / "micro.h5", 3, 1, 1, "micro")
     for seed in (0, 1):
         build_graph(16, 4, 2, seed=seed).save(tmp_path / f"graph{seed}.h5")
 
@@ -268,9 +271,11 @@ def test_a_killed_fold_of_tsdgcn_goes_on_and_on_another_graph_begins_anew(tmp_pa
         (tmp_path / folder).mkdir(exist_ok=True)
         files = {"predictions": "p.csv", "accuracy_train": "a.csv", "curves": "c.csv"}
         files = {name: tmp_path / folder / file for name, file in files.items()}
-        settings = in_fold.OWN | {"head": in_fold.OWN["head"] | {"epochs": 4}}
+        settings = OWN | {"head": OWN["head"] | {"epochs": 4}}
         plan = [tmp_path / f"graph{graph}.h5"]
-        in_fold.train_fold([tmp_path / "micro.h5"], plan, [], None, **files, settings=settings, seed=0, fold="micro/s1")
+        fold_training.train_fold(
+            [tmp_path / "micro.h5"], plan, [], None, **files, settings=settings, seed=0, fold="micro/s1"
+        )
 
     for graph in (0, 1):
         job(f"whole{graph}", graph)
@@ -284,15 +289,13 @@ def test_a_killed_fold_of_tsdgcn_goes_on_and_on_another_graph_begins_anew(tmp_pa
 
 
 def test_a_killed_pre_training_goes_on_and_under_other_settings_begins_anew(tmp_path, dying, caplog):
-    macro = in_fold.make_cache(tmp_path / "macro.h5", 4, 1, 0, "macro")
+    macro = make_graph_cache(tmp_path / "macro.h5", 4, 1, 0, "macro")
     build_graph(16, 4, 2).save(tmp_path / "graph.h5")
 
     def job(folder, **settings):
         (tmp_path / folder).mkdir(exist_ok=True)
-        own = in_fold.FAST | {"epochs": 4} | settings
-        in_fold.pretrain(
-            macro, tmp_path / "graph.h5", tmp_path / folder / "w.safetensors", tmp_path / folder / "w.csv", own, 3
-        )
+        own = FAST | {"epochs": 4} | settings
+        pretrain(macro, tmp_path / "graph.h5", tmp_path / folder / "w.safetensors", tmp_path / folder / "w.csv", own, 3)
 
     for name, settings in (("same", {}), ("other", {"dropout": 0.0})):
         job(f"whole-{name}", **settings)

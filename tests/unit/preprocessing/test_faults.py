@@ -15,8 +15,8 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from repository import REPO
 
-from conftest import REPO
 from merflow.datasets.synthetic.render import _write_frames
 from merflow.errors import ClipError, ConfigError, InputError, advice
 from merflow.evaluation.evaluate import merge

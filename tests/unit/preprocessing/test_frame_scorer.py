@@ -9,11 +9,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from demo_clips import film_still_face, subject_file
+from demo_clips import EYE, MOUTH, film_still_face, pushed, subject_file
 from safetensors import safe_open
 from safetensors.torch import save_file
 from scipy.stats import spearmanr
-from test_keyframes import EYE, MOUTH, pushed
 
 from merflow.datasets.synthetic import scorer_people as strangers
 from merflow.datasets.synthetic.expressions import EMOTIONS

@@ -6,11 +6,11 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from demo_clips import film_micro_clips, film_still_face, subject_file
+from demo_clips import EYE, MOUTH, film_micro_clips, film_still_face, pushed, subject_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from repository import REPO
 
-from conftest import REPO
 from merflow.errors import ConfigError
 from merflow.preprocessing.cache import _keyframes
 from merflow.preprocessing.keyframes import (
@@ -29,18 +29,6 @@ from merflow.storage.tables import KEYFRAMES, read_table
 @pytest.fixture(scope="module")
 def face():
     return film_still_face(0, 8, noise=0.0, drift=0.0, light=False)[0]
-
-
-def pushed(face, centre, pixels, width=8.0):
-    """The face with the skin around ``centre`` (x, y) moved down by ``pixels`` at most."""
-    import cv2
-
-    y, x = np.mgrid[: face.shape[0], : face.shape[1]].astype(np.float32)
-    bump = np.exp(-((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / (2 * width**2)).astype(np.float32)
-    return cv2.remap(face, x, y - np.float32(pixels) * bump, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-
-
-MOUTH, EYE = (64, 108), (40, 46)
 
 
 # ---------------------------------------------------------------- the curve

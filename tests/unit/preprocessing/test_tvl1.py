@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 import pytest
 from demo_clips import film_micro_clips, subject_file
+from repository import REPO
 
-from conftest import REPO
 from merflow.datasets.synthetic.plan import complete, plan_subject, subject_names
 from merflow.datasets.synthetic.render import base_picture, film, stage
 from merflow.footage.frames import read_grey

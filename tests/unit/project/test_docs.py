@@ -10,8 +10,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
+from repository import REPO
 
-from conftest import REPO
 from merflow.study.config import STUDY_BLOCKS, load_config
 from merflow.systems.registry import NETWORKS
 

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from environments import (
     JOBS_ONLY,
+    SECTIONS,
     WORK,
     closure,
     direct,
@@ -20,11 +21,8 @@ from environments import (
     pins,
     scripts,
 )
+from repository import REPO
 
-from conftest import REPO
-
-RULES = "\n".join(file.read_text() for file in sorted((REPO / "workflow" / "rules").glob("*.smk")))
-SECTIONS = re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", RULES, re.DOTALL | re.MULTILINE)
 ENVIRONMENTS = (*WORK, "driver")
 
 

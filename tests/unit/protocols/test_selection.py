@@ -3,12 +3,12 @@
 import h5py
 import numpy as np
 import pytest
+from clip_network_training import train
+from configurations import BASE, experiment
+from flow_caches import balanced, make_cache
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import recall_score
-from test_clip_networks import train
-from test_config import BASE, experiment
-from test_linear import balanced, make_cache
 
 import merflow.systems.tsdgcn.finetune as finetuning
 from merflow.errors import ConfigError, InputError

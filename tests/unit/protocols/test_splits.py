@@ -4,9 +4,9 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from graph_caches import HEAD, SETTINGS
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_finetune import HEAD, SETTINGS
 
 from merflow.errors import InputError
 from merflow.protocols import splits

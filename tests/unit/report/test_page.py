@@ -7,7 +7,6 @@ import io
 import json
 import re
 import tempfile
-from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,6 +15,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from report_study import CLASSES, SIZE, Page, make_study, written
 from sklearn.metrics import accuracy_score, f1_score
 
 from merflow.datasets.labels import CLASS_SETS
@@ -23,8 +23,6 @@ from merflow.errors import InputError
 from merflow.evaluation.evaluate import evaluate, merge
 from merflow.evaluation.figure_tables import tabulate_figure
 from merflow.evaluation.leakage import CHECKS
-from merflow.evaluation.significance import compare
-from merflow.footage.clip import Clip
 from merflow.protocols.variants import published
 from merflow.report import contents, figures, in_print
 from merflow.report import page as report
@@ -33,239 +31,14 @@ from merflow.report.saved import Figures
 from merflow.runtime.summary import headline
 from merflow.storage.files import safe_filename
 from merflow.storage.tables import (
-    ACCURACY_TRAIN,
     AUDIT,
-    CLIPS,
-    CURVES,
     FLOW_STATISTICS,
     GRID,
     KEYFRAMES,
     METRICS,
     PREDICTIONS,
-    QUALITY,
     write_table,
 )
-from merflow.storage.tables import CLASSES as TABLE_OF_CLASSES
-
-CLASSES = ["happiness", "surprise", "disgust", "fear", "sadness"]
-SIZE = 48
-
-
-def drawn_face(size: int, smile: float) -> np.ndarray:
-    """A grey face of a few ellipses."""
-    y, x = np.mgrid[0:size, 0:size] / size - 0.5
-    face = np.full((size, size), 60.0)
-    face[(x / 0.36) ** 2 + (y / 0.46) ** 2 < 1] = 180
-    for side in (-1, 1):
-        face[((x - side * 0.15) / 0.06) ** 2 + ((y + 0.12) / 0.03) ** 2 < 1] = 40
-    face[(np.abs(x) < 0.15) & (np.abs(y - 0.22 + smile * x**2 * 8) < 0.02)] = 70
-    return face.astype(np.uint8)
-
-
-def make_dataset(
-    folder: Path, name: str, kind: str, subjects: int, classes: list[str], bad: str | None, seed: int
-) -> dict:
-    """Tables and HDF5 files of a made-up dataset; the first clip of the second subject fails for reason ``bad``."""
-    rng = np.random.default_rng(seed)
-    clips, quality = [], []
-    files: dict[str, list[Path]] = {"faces": [], "keyframes": [], "flow": []}
-    prepared = folder / "data" / name / "default"
-    for number in range(1, subjects + 1):
-        subject = f"{name}/s{number:02d}"
-        paths = {stage: prepared / stage / f"s{number:02d}{end}" for stage, end in
-                 (("faces", ".h5"), ("keyframes", ".csv"), ("flow", ".h5"))}  # fmt: skip
-        for stage, path in paths.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            files[stage].append(path)
-        rows = []
-        with h5py.File(paths["faces"], "w") as faces, h5py.File(paths["flow"], "w") as flow:
-            flow.attrs["settings"] = '{"reference": "onset"}'
-            for label in classes:
-                clip = f"s{number:02d}_{label}"
-                status = bad if bad and number == 2 and label == classes[0] else "ok"
-                onset, apex, offset = 3, 9, 15
-                clips.append(Clip(clip, subject, label, kind, f"frames/{clip}", onset, apex, offset, 200).row())
-                group, fields = faces.create_group(safe_filename(clip)), flow.create_group(safe_filename(clip))
-                for each in (group, fields):
-                    each.attrs.update(clip=clip, subject=subject, status=status)
-                quality.append({"clip": clip, "subject": subject, "label": label,
-                                "status": "ok" if status == "ok" else "failed",
-                                "reason": "" if status == "ok" else status})  # fmt: skip
-                if status != "ok":
-                    continue
-                quality[-1] |= {"face_width_px": 200 + rng.integers(40), "interocular_px": 118 + rng.integers(5),
-                                "head_motion_px": rng.random(), "frames": 13}  # fmt: skip
-                numbers = np.arange(onset, offset + 1)
-                group["frames"] = np.stack([drawn_face(SIZE, 0.04 * (n - onset)) for n in numbers])
-                group["frame_numbers"] = numbers
-                chosen = [3, 5, 7, 9, 11, 13]
-                y, x = np.mgrid[0:SIZE, 0:SIZE] / SIZE - 0.5
-                spot = np.exp(-((x**2 + (y - 0.2) ** 2) / 0.02))
-                field = np.stack([x, y]) * 20 * spot
-                fields["flow"] = np.stack([field * m / 3 for m in (1, 2, 3, 2, 1)]).astype(np.float16)
-                for index, frame in enumerate(chosen):
-                    rows.append({"clip": clip, "index": index, "frame": frame, "magnitude_px": 3 - abs(3 - index),
-                                 "apex_annotated": apex, "apex_spotted": apex, "apex_source": "annotated"})  # fmt: skip
-        write_table(rows, paths["keyframes"], KEYFRAMES)
-    base = folder / "data" / name
-    write_table(clips, base / "clips.csv", CLIPS)
-    write_table(quality, prepared / "quality.csv", QUALITY)
-    columns = ["dataset", "file", "row", "clip", "field", "problem", "effect"]
-    problems = [{"dataset": name, "file": "manifest.csv", "row": 7, "clip": "x", "field": "onset",
-                 "problem": "onset 9 lies after apex 3", "effect": "left out"}] if bad else []  # fmt: skip
-    if kind == "micro":
-        problems.append({"dataset": name, "file": "fixes.csv", "row": 2, "clip": "S01-b", "field": "offset",
-                         "problem": "5 -> 15: a slip in the release", "effect": "corrected"})  # fmt: skip
-    write_table(problems, base / "problems.csv", columns)
-    number = sum(clip["label"] == classes[0] for clip in clips)
-    counts = [{"class_set": "made-up-3", "label": classes[0], "expected": number + 7, "found": number, "usable": number,
-               "source": "Nobody et al."}]  # fmt: skip
-    write_table(counts if kind == "micro" else [], base / "classes.csv", TABLE_OF_CLASSES)
-    return {
-        "clips": base / "clips.csv",
-        "quality": prepared / "quality.csv",
-        "problems": base / "problems.csv",
-        "classes": base / "classes.csv",
-        **files,
-    }
-
-
-def make_predictions(
-    folder: Path, experiment: str, clips: pd.DataFrame, quality: pd.DataFrame, skill: float, classes: list[str]
-) -> Path:
-    """Tables of an experiment that is right with probability ``skill``."""
-    rng = np.random.default_rng(len(experiment))
-    good = clips[clips["clip"].isin(quality.loc[quality["status"] == "ok", "clip"])]
-    rows, accuracies, curves = [], [], []
-    for clip in good.to_dict("records"):
-        predicted = clip["label"] if rng.random() < skill else str(rng.choice(classes))
-        rows.append({"experiment": experiment, "repeat": 0, "fold": clip["subject"], "dataset": "people-micro",
-                     "subject": clip["subject"], "clip": clip["clip"], "truth": clip["label"], "predicted": predicted}
-                    | {f"p_{name}": 0.6 if name == predicted else 0.1 for name in classes})  # fmt: skip
-    for fold in sorted(set(good["subject"])):
-        common = {"experiment": experiment, "repeat": 0}
-        accuracies.append(common | {"fold": fold, "stage": "finetune", "accuracy": 0.9, "n": 50})
-        for epoch in range(1, 30 + int(rng.integers(20))):
-            for split, gap in (("train", 0.0), ("validation", 0.3)):
-                loss = 1.6 * np.exp(-epoch / 12) + gap + 0.05 * rng.random()
-                accuracy = 1 - 0.8 * np.exp(-epoch / 10) - gap / 2
-                curves.append(common | {"stage": "finetune", "name": fold, "epoch": epoch, "split": split,
-                                        "loss": loss, "accuracy": accuracy})  # fmt: skip
-    out = folder / "experiments" / safe_filename(experiment)
-    write_table(rows, out / "predictions.csv", PREDICTIONS)
-    write_table(accuracies, out / "accuracy_train.csv", ACCURACY_TRAIN)
-    write_table(curves, out / "curves.csv", CURVES)
-    evaluate(out / "predictions.csv", out / "metrics.csv",
-             {"experiment": experiment, "protocol": "loso", "classes": classes})  # fmt: skip
-    return out
-
-
-def make_study(
-    folder: Path, *, synthetic: bool = True, title: str = "A made-up study", bad: str | None = "no face found",
-    skills: dict[str, float] | None = None, classes: list[str] = CLASSES,
-) -> dict:  # fmt: skip
-    """A whole study of made-up files, as :func:`merflow.report.page.write_report` takes it."""
-    data = {
-        "people-macro": make_dataset(folder, "people-macro", "macro", 4, classes, None, 1),
-        "people-micro": make_dataset(folder, "people-micro", "micro", 8, classes, bad, 2),
-    }
-    clips = pd.read_csv(data["people-micro"]["clips"])
-    quality = pd.read_csv(data["people-micro"]["quality"])
-    skills = skills or {"tsdgcn": 0.7, "majority": 0.0, "linear-svm": 0.3, "softmax": 0.25}
-    outs = [make_predictions(folder, name, clips, quality, skill, classes) for name, skill in skills.items()]
-    for table in ("predictions", "accuracy_train", "metrics"):
-        merge([out / f"{table}.csv" for out in outs], folder / f"{table}.csv")
-    compare(folder / "predictions.csv", folder / "differences.csv", dict.fromkeys(skills, classes))
-    audited = [{"experiment": name, "repeat": 0, "fold": f"people-micro/s{fold:02d}", "check": check, "size": 0,
-                "allowed": "no", "note": ""}
-               for name in skills for fold in range(1, 9) for check in CHECKS]  # fmt: skip
-    write_table(audited, folder / "audit.csv", AUDIT)
-    pretrain = []
-    for graph in ("8+2-64px-seed0", "4+0-64px-seed0"):
-        for epoch in range(1, 41):
-            for split, gap in (("train", 0), ("validation", 0.2)):
-                pretrain.append({"experiment": "", "repeat": 0, "stage": "pretrain", "name": graph, "epoch": epoch,
-                                 "split": split, "loss": 1.6 * np.exp(-epoch / 9) + gap,
-                                 "accuracy": 1 - 0.8 * np.exp(-epoch / 9) - gap})  # fmt: skip
-    write_table(pretrain, folder / "pretrain.csv", CURVES)
-    learned = [out / "curves.csv" for out in outs if not contents.is_floor(out.name, {"config": {}})]
-    merge([folder / "pretrain.csv", *learned], folder / "curves.csv")
-    for place, path in enumerate(["align/people-micro/default/s01", "align/people-micro/default/s02",
-                                  "align/other-dataset/default/s01", "finetune/made/tsdgcn", "finetune/other/tsdgcn",
-                                  "gather/made", "graph/8+2"]):  # fmt: skip
-        file = folder / "benchmarks" / f"{path}.tsv"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(
-            f"s\th:m:s\tmax_rss\tcpu_time\n{10.0 + place}\t0:00:10\t{'NA' if place == 6 else 200 + place}\t9\n"
-        )
-    layout = "demo" if synthetic else "manifest"
-    return {
-        "name": "made",
-        "title": title,
-        "synthetic": synthetic,
-        "config": {"study": "made", "datasets": {name: {"layout": layout} for name in data},
-                   "experiments": {"tsdgcn": {"system": "tsdgcn", "seeds": (0,)}}},  # fmt: skip
-        "versions": {"Python": "3.11", "numpy": "2"},
-        "clips": {name: files["clips"] for name, files in data.items()},
-        "quality": {name: files["quality"] for name, files in data.items()},
-        "problems": {name: files["problems"] for name, files in data.items()},
-        "classes": {name: files["classes"] for name, files in data.items()},
-        "faces": {name: files["faces"] for name, files in data.items()},
-        "keyframes": {name: files["keyframes"] for name, files in data.items()},
-        "flows": {name: files["flow"] for name, files in data.items()},
-        "predictions": folder / "predictions.csv",
-        "metrics": folder / "metrics.csv",
-        "curves": folder / "curves.csv",
-        "accuracy_train": folder / "accuracy_train.csv",
-        "differences": folder / "differences.csv",
-        "audit": folder / "audit.csv",
-        "benchmarks": folder / "benchmarks",
-    }  # fmt: skip
-
-
-class Page(HTMLParser):
-    """What a browser would make of a page: tags, attributes, text; fails where tags do not match."""
-
-    VOID = {"meta", "img", "br", "use", "path"}
-
-    def __init__(self, html: str):
-        super().__init__()
-        html = html.replace("\N{NO-BREAK SPACE}", " ")
-        self.html, self.tags, self.open, self.words = html, [], [], []
-        self.section, self.of_section = "", {}
-        self.feed(html)
-        self.close()
-        assert not self.open, self.open
-        self.text = " ".join("".join(self.words).split())
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        if tag == "section":
-            self.section = dict(attributes)["id"]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag):
-        if tag not in self.VOID:
-            assert self.open.pop() == tag
-        if tag == "section":
-            self.section = ""
-
-    def handle_data(self, data):
-        if self.open and not {"style", "script", "template"} & set(self.open):
-            self.words.append(data)
-            self.of_section[self.section] = self.of_section.get(self.section, "") + data
-
-    def values(self, *names: str) -> list[str]:
-        return [value for _, attributes in self.tags for name, value in attributes.items() if name in names]
-
-
-def written(study: dict, folder: Path) -> Page:
-    write_report(study, folder / "report.html")
-    return Page((folder / "report.html").read_text())
 
 
 @pytest.fixture(scope="module")

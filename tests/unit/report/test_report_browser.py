@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
-from test_page import CLASSES, make_study
+from report_study import CLASSES, make_study
 
 from merflow.evaluation.evaluate import evaluate, merge
 from merflow.report.contents import sheet_id

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from test_page import CLASSES, Page, make_study, written
+from report_study import CLASSES, Page, make_study, written
 
 from merflow.errors import InputError
 from merflow.report import certainty, compared, contents, neighbours, sheets, subjects

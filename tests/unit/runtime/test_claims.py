@@ -10,8 +10,8 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from repository import REPO
 
-from conftest import REPO
 from merflow.runtime.claims import claim
 from merflow.runtime.script_context import job
 

@@ -4,8 +4,8 @@ import subprocess
 import sys
 
 import pytest
+from repository import REPO
 
-from conftest import REPO
 from merflow.runtime import code_hash as codehash
 
 SCRIPTS = sorted((REPO / "workflow" / "scripts").glob("*.py"))

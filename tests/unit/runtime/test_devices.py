@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from test_environments import SECTIONS
+from environments import SECTIONS
+from repository import REPO
 
-from conftest import REPO
 from merflow.errors import ConfigError
 from merflow.learning.fit import Rows, Schedule, fit, repeatable, scores_of
 from merflow.preprocessing.tvl1 import torch_backend

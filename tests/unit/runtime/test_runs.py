@@ -10,9 +10,9 @@ from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
+from repository import REPO
 from snakemake.common import NOTHING_TO_BE_DONE_MSG
 
-from conftest import REPO
 from merflow.runtime import resume
 from merflow.runtime.runs import BEFORE_LOCK, Run, Watcher, explain_lock, how_to_resume, record_run, runs, watch_drivers
 

@@ -4,8 +4,7 @@ import re
 
 import pytest
 import yaml
-
-from conftest import REPO
+from repository import REPO
 
 PROFILE, DEFAULT = (
     yaml.safe_load((REPO / "profiles" / name / "config.yaml").read_text()) for name in ("slurm", "default")

@@ -9,8 +9,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from repository import REPO
 
-from conftest import REPO
 from merflow.errors import InputError
 from merflow.learning.fit import repeatable
 from merflow.storage.disk_arrays import BLOCK, Batches, Centred, DiskArray

@@ -4,27 +4,18 @@ from importlib import import_module
 
 import pytest
 import yaml
+from configurations import BASE, experiment
 
-from conftest import REPO
 from merflow.datasets.synthetic import scorer_people as strangers
 from merflow.errors import ConfigError
 from merflow.study.config import SCHEMA, load_config
 from merflow.study.study import Study
-
-BASE = REPO / "config.yaml"
 
 
 def problems(overlay) -> str:
     with pytest.raises(ConfigError) as caught:
         load_config(BASE, overlay)
     return str(caught.value)
-
-
-def experiment(**changes):
-    return {
-        "experiments": {"mine": {"system": "tsdgcn", "macro": "demo-macro", "micro": "demo-micro"} | changes},
-        "datasets": {"demo-macro": {"layout": "demo", "kind": "macro"}, "demo-micro": {"layout": "demo"}},
-    }
 
 
 def keyframes(block, **changes):

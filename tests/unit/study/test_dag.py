@@ -4,8 +4,8 @@ import re
 from collections import Counter
 
 import pytest
+from repository import copy_repository, snakemake
 
-from conftest import copy_repository, snakemake
 from merflow.report.pipeline import needed, pipeline
 from merflow.study.config import load_config
 from merflow.study.dag import stages

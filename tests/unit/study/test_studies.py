@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import trees
 import yaml
+from repository import REPO
 
-from conftest import REPO
 from merflow.study.config import load_config
 from merflow.study.study import Study
 

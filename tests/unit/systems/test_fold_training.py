@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from test_finetune import HEAD, PRETRAIN, SETTINGS, make_cache
+from graph_caches import FAST, OWN, make_cache
 
 from merflow.errors import InputError
 from merflow.learning.fit import repeatable
@@ -17,17 +17,6 @@ from merflow.systems.tsdgcn.fold_training import pretrain_without, train_fold
 from merflow.systems.tsdgcn.graph import build_graph
 from merflow.systems.tsdgcn.pretrain import pretrain
 from merflow.systems.tsdgcn.sgcn import SGCN
-
-FAST = PRETRAIN | {"epochs": 6}
-OWN = SETTINGS | {
-    "transfer": "end-to-end",
-    "signal": "magnitude",
-    "classes": ["up", "down", "left"],
-    "datasets": ["micro"],
-    "pretrain": FAST,
-    "network_seeds": [3],
-    "head": HEAD | {"epochs": 12, "batch": 16},
-}
 
 
 @pytest.fixture(scope="module")

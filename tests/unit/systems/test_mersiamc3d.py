@@ -4,10 +4,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from clip_network_training import chances, train
+from flow_caches import balanced, make_cache
 from hypothesis import given
 from hypothesis import strategies as st
-from test_clip_networks import chances, train
-from test_linear import balanced, make_cache
 from torch.nn import functional
 
 from merflow.learning.fit import Rows, Schedule, fit, repeatable

@@ -4,8 +4,8 @@ import json
 
 import pytest
 import torch
+from graph_caches import CLASSES, PRETRAIN, make_cache
 from safetensors import safe_open
-from test_finetune import CLASSES, PRETRAIN, make_cache
 
 from merflow.errors import InputError
 from merflow.storage.disk_arrays import Batches

@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 import yaml
-from test_finetune import HEAD, PRETRAIN, SETTINGS, make_cache
+from graph_caches import HEAD, PRETRAIN, SETTINGS, make_cache
+from repository import REPO
 
-from conftest import REPO
 from merflow.errors import ConfigError
 from merflow.evaluation.metrics import score
 from merflow.protocols.variants import label, published, variants, varied

@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+import trees
+
 from merflow.datasets.synthetic.plan import plan_clips
 from merflow.datasets.synthetic.render import make_subject
 
@@ -67,3 +69,19 @@ def config(folder: Path, **changes) -> dict:
 def copy_clip(source: Path, target: Path) -> None:
     """A copy of a clip's frames."""
     shutil.copytree(source, target)
+
+
+THREE = ("disgust", "happiness", "surprise")
+
+
+MEGC = {"disgust": "negative", "happiness": "positive", "surprise": "surprise"}
+
+
+def takes(subjects, name, **changes):
+    """A take of each emotion and subject, 13 frames from onset to offset."""
+    times = {"onset": 21, "apex": 27, "offset": 33} | changes
+    return [
+        trees.Take(subject, name(subject, emotion, n), emotion, objective=n, **times)
+        for subject in subjects
+        for n, emotion in enumerate(THREE, 1)
+    ]
