@@ -2,15 +2,17 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 BIN := .venv/bin
+RUN = --cores $(CORES) --quiet host reason --no-hooks
 
 .PHONY: run resume test test-all lint docs clean
 run: .venv/installed
-	@$(BIN)/snakemake --cores $(CORES) --quiet host reason --no-hooks
+	@$(BIN)/snakemake $(RUN)
 	@$(BIN)/python -m merflow.runtime.summary
 
-# Go on with a run that was killed, whatever command began it; with GONE=1 with one of a machine that is gone.
+# Continue a killed run: make resume ARGS='--cores 8 --configfile mine.yaml', as it was given to snakemake.
+resume: ARGS ?= $(RUN)
 resume: .venv/installed
-	@$(BIN)/python -m merflow.runtime.resume $(if $(GONE),--gone)
+	@$(BIN)/python -m merflow.runtime.resume $(ARGS)
 
 test: .venv/installed lint
 	$(BIN)/pytest -q -n $(CORES) --dist loadfile --no-loadscope-reorder

@@ -1,4 +1,4 @@
-"""What a finished run says: where the report is, and the numbers that matter.
+"""The summary of a finished study: the path of its report and its main metrics.
 
 ``python -m merflow.runtime.summary FOLDER`` prints it again.
 """
@@ -15,7 +15,7 @@ SYNTHETIC_MARK = '<meta name="merflow:data" content="synthetic">'
 METRICS = {"accuracy": "accuracy", "uf1": "UF1", "uar": "UAR"}
 
 
-def headline(study_folder: Path) -> str:
+def summary(study_folder: Path) -> str:
     """The path of a study's report, and its pooled accuracy, UF1 and UAR with 95 % intervals over subjects.
 
     Args:
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
         print("usage: python -m merflow.runtime.summary [results/STUDY]", file=sys.stderr)
         return 2
     try:
-        print(headline(Path(arguments[0]) if arguments else own_study(Path("config.yaml"))))
+        print(summary(Path(arguments[0]) if arguments else own_study(Path("config.yaml"))))
     except MerflowError as error:
         print(f"merflow.runtime.summary: {error}", file=sys.stderr)
         return 1

@@ -108,12 +108,12 @@ def test_footage_that_goes_away_in_the_middle_is_told_and_nothing_good_is_lost(f
     """Alignment of the second person finds the dataset gone: its disk was unplugged, say."""
     script = folder / "workflow/scripts/align_faces.py"
     text = script.read_text()
-    assert "with job(snakemake):\n" in text
+    assert "with script_context(snakemake):\n" in text
     unplugged = (
-        'with job(snakemake):\n    if snakemake.wildcards.subject == "s02":\n'
+        'with script_context(snakemake):\n    if snakemake.wildcards.subject == "s02":\n'
         '        Path(snakemake.params.clips[0]["frames"]).parents[1].rename(Path("away"))\n'
     )
-    script.write_text(text.replace("with job(snakemake):\n", unplugged))
+    script.write_text(text.replace("with script_context(snakemake):\n", unplugged))
     status, told = run(folder, "--cores", "1", "--until", "align_faces")
     assert status and re.search(r"merflow: align_faces .*subject=s02: dataset people: \S*/people is gone since", told)
     faces = {file.name for file in (folder / "results/data/people/default/faces").glob("*.h5")}
@@ -133,10 +133,10 @@ def test_a_job_that_the_system_kills_is_named_and_the_others_go_on(folder):
     script = folder / "workflow/scripts/align_faces.py"
     text = script.read_text()
     killed = (
-        'with job(snakemake):\n    if snakemake.wildcards.subject == "s02":\n'
+        'with script_context(snakemake):\n    if snakemake.wildcards.subject == "s02":\n'
         "        import os\n\n        os.kill(os.getpid(), 9)\n"
     )
-    script.write_text(text.replace("with job(snakemake):\n", killed))
+    script.write_text(text.replace("with script_context(snakemake):\n", killed))
     status, told = run(folder)
     assert status and "Error in rule align_faces" in told and "align/people/default/s02.log" in told
     faces = folder / "results/data/people/default/faces"

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from merflow.inference.search import align_candidates
-from merflow.runtime.script_context import job
+from merflow.runtime.script_context import script_context
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake):
+with script_context(snakemake):
     source, settings = snakemake.params.source, snakemake.params.settings
     align_candidates(source, snakemake.input.intervals, Path(snakemake.output.faces), settings)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 from merflow.footage.clip import Clip
 from merflow.footage.fingerprints import record_source, steady
 from merflow.preprocessing.faces import align_subject
-from merflow.runtime.script_context import job
+from merflow.runtime.script_context import script_context
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake):
+with script_context(snakemake):
     clips = [Clip.from_row({"label": "", **row}) for row in snakemake.params.clips]
     with steady(snakemake.params.clips, snakemake.wildcards.dataset):
         align_subject(clips, Path(snakemake.output.faces), snakemake.params.settings)

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 from merflow.inference.answers import answer_clips
 from merflow.inference.ensemble import load_ensemble
-from merflow.runtime.script_context import job
+from merflow.runtime.script_context import script_context
 from merflow.storage.tables import read_table
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake):
+with script_context(snakemake):
     tables = [read_table(file, ["clip", "fps"]) for file in snakemake.input.intervals]
     answer_clips(
         load_ensemble(snakemake.input.ensemble[0]),

@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING
 
 from merflow.preprocessing.cache import build_cache
-from merflow.runtime.script_context import job
+from merflow.runtime.script_context import script_context
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake):
+with script_context(snakemake):
     build_cache(
         snakemake.params.clips,
         snakemake.input.faces,

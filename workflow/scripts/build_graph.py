@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merflow.runtime.script_context import job
+from merflow.runtime.script_context import script_context
 from merflow.systems.tsdgcn.graph import build_graph
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake):
+with script_context(snakemake):
     build_graph(**snakemake.params.settings).save(Path(snakemake.output[0]))

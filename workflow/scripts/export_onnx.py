@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from merflow.inference.onnx_export import export_onnx
-from merflow.runtime.script_context import job
+from merflow.runtime.script_context import script_context
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake):
+with script_context(snakemake):
     tables = {name: Path(snakemake.input.get(name)) for name in ("metrics", "calibration")}
     export_onnx(
         Path(snakemake.input.ensemble),

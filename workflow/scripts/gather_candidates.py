@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from merflow.inference.candidates import gather_candidates
-from merflow.runtime.script_context import job
+from merflow.runtime.script_context import script_context
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake):
+with script_context(snakemake):
     gather_candidates(
         *(snakemake.input[name] for name in ("looked", "intervals", "faces", "keyframes", "flow")),
         cache=Path(snakemake.output.cache),

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 from merflow.footage.fingerprints import record_source
 from merflow.preprocessing.ready_made_flow import import_flow_images
-from merflow.runtime.script_context import job
+from merflow.runtime.script_context import script_context
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake):
+with script_context(snakemake):
     import_flow_images(
         snakemake.params.clips,
         snakemake.output.cache,

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from merflow.datasets.registry import index_dataset, report_problems, write_index
-from merflow.runtime.script_context import job
+from merflow.runtime.script_context import script_context
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake):
+with script_context(snakemake):
     index = index_dataset(snakemake.wildcards.dataset, snakemake.params.settings)
     write_index(index, *(Path(snakemake.output[name]) for name in ("clips", "problems", "classes")))
     report_problems(snakemake.wildcards.dataset, index, snakemake.output.problems)

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from merflow.datasets.synthetic.render import make_subject
-from merflow.runtime.script_context import job
+from merflow.runtime.script_context import script_context
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake):
+with script_context(snakemake):
     make_subject(
         snakemake.wildcards.dataset, snakemake.wildcards.subject, snakemake.params.settings, Path(snakemake.output[0])
     )

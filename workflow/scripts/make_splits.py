@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from merflow.protocols.splits import make_splits
-from merflow.runtime.script_context import job
+from merflow.runtime.script_context import script_context
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake):
+with script_context(snakemake):
     make_splits(
         [Path(cache) for cache in snakemake.input],
         Path(snakemake.output[0]),

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merflow.runtime.script_context import job
+from merflow.runtime.script_context import script_context
 from merflow.systems.linear import run
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake):
+with script_context(snakemake):
     run(
         [Path(cache) for cache in snakemake.input.caches],
         snakemake.params.settings["system"],

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from merflow.preprocessing.keyframes import select_subject
-from merflow.runtime.script_context import job
+from merflow.runtime.script_context import script_context
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake):
+with script_context(snakemake):
     select_subject(
         Path(snakemake.input.faces),
         Path(snakemake.output[0]),

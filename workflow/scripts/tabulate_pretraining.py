@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merflow.runtime.script_context import job
+from merflow.runtime.script_context import script_context
 from merflow.systems.tsdgcn.pretrain import tabulate
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake):
+with script_context(snakemake):
     tabulate(
         snakemake.params.networks,
         [Path(file) for file in snakemake.input.weights],

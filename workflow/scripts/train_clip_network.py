@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merflow.runtime.script_context import job
+from merflow.runtime.script_context import script_context
 from merflow.systems.clip_networks import train_fold
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake):
+with script_context(snakemake):
     train_fold(
         [Path(cache) for cache in snakemake.input.caches],
         predictions=Path(snakemake.output.predictions),

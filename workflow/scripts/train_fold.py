@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merflow.runtime.script_context import job
+from merflow.runtime.script_context import script_context
 from merflow.systems.tsdgcn.fold_training import train_fold
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake):
+with script_context(snakemake):
     given = {name: [Path(file) for file in snakemake.input.get(name)] for name in ("caches", "graphs", "weights")}
     train_fold(
         **given,

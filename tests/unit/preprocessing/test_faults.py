@@ -27,7 +27,7 @@ from merflow.footage.images import read_picture
 from merflow.learning.fit import Rows, Schedule, fit
 from merflow.learning.losses import make_loss
 from merflow.preprocessing.frame_scorer.scorer import SIDE, Material, _fit
-from merflow.runtime.script_context import job
+from merflow.runtime.script_context import script_context
 from merflow.storage.files import atomic_write, check_writable
 from merflow.storage.hdf5 import open_h5
 from merflow.storage.tables import PREDICTIONS, read_table, read_table_in_parts, write_table_in_parts
@@ -54,7 +54,7 @@ def rule(folder):
 
 def told(folder, error, capsys):
     """What a job that fails with ``error`` says on stderr."""
-    with pytest.raises(SystemExit), job(rule(folder)):
+    with pytest.raises(SystemExit), script_context(rule(folder)):
         raise error
     return capsys.readouterr().err
 
@@ -83,7 +83,7 @@ def draw_frames(file):
 @pytest.mark.parametrize("write", [write_hdf5, write_table, write_safetensors, draw_frames])
 def test_a_full_disk_is_one_message_and_leaves_no_half_file(small_disk, tmp_path, capsys, write):
     (small_disk / "good").write_text("good")
-    with pytest.raises(SystemExit), job(rule(tmp_path)), atomic_write(small_disk / "new.h5") as temporary:
+    with pytest.raises(SystemExit), script_context(rule(tmp_path)), atomic_write(small_disk / "new.h5") as temporary:
         write(temporary)
     text = capsys.readouterr().err
     assert "no space left" in text and "run again" in text and "Traceback" not in text
@@ -93,7 +93,7 @@ def test_a_full_disk_is_one_message_and_leaves_no_half_file(small_disk, tmp_path
 def test_a_log_on_a_full_disk_breaks_nothing(small_disk, capsys):
     with pytest.raises(OSError, match="No space"):
         write_table(small_disk / "filling")
-    with pytest.raises(SystemExit), job(rule(small_disk)):
+    with pytest.raises(SystemExit), script_context(rule(small_disk)):
         raise OSError(errno.ENOSPC, "No space left on device")
     text = capsys.readouterr().err
     assert text.count("no space left") == 1 and "Logging error" not in text
@@ -125,13 +125,13 @@ def test_memory_that_truly_runs_out_is_told(tmp_path):
 import resource, sys
 from types import SimpleNamespace
 import cv2, numpy as np, torch
-from merflow.runtime.script_context import job
+from merflow.runtime.script_context import script_context
 from merflow.learning.losses import make_loss
 from merflow.footage.images import read_picture
 from merflow.evaluation.score_table import score_file
 from merflow.preprocessing.frame_scorer.scorer import SIDE, Material, _fit
 resource.setrlimit(resource.RLIMIT_AS, (6_000_000_000, 6_000_000_000))
-with job(SimpleNamespace(rule="r", log=[], wildcards={}, input=[], output=[], params={})):
+with script_context(SimpleNamespace(rule="r", log=[], wildcards={}, input=[], output=[], params={})):
     {"numpy": lambda: np.ones(2_000_000_000), "torch": lambda: torch.ones(4_000_000_000),
      "opencv": lambda: cv2.resize(np.zeros((8, 8)), (40_000, 40_000))}[sys.argv[1]]()
 """

@@ -10,7 +10,7 @@ from torch.nn import functional
 from merflow.errors import InputError
 from merflow.learning.fit import Rows, Schedule, fit
 from merflow.runtime.progress import progress
-from merflow.runtime.script_context import job
+from merflow.runtime.script_context import script_context
 
 
 class Stopped(BaseException):
@@ -23,7 +23,7 @@ def fold(folder, name, seed=0, epochs=3, ends="done", stage=""):
     log.parent.mkdir(parents=True, exist_ok=True)
     given = {"rule": "train_clip_network", "log": [str(log)], "wildcards": {"fold": name}}
     given = SimpleNamespace(**given, input=[], output=[], params={})
-    with job(given):
+    with script_context(given):
         rows = Rows(torch.zeros(4, 2), torch.tensor([0, 1, 0, 1]))
         fit(nn.Linear(2, 2), functional.cross_entropy, rows, None, Schedule(epochs, 1, 1e-3, 0.0, 4), name + stage)
         if ends == "fails":
