@@ -7,8 +7,8 @@ import pytest
 from merflow.errors import InputError
 from merflow.evaluation.evaluate import evaluate, merge
 from merflow.evaluation.metrics import bootstrap_subjects, score
-from merflow.runtime.summary import SYNTHETIC_MARK, headline
-from merflow.runtime.summary import main as headline_main
+from merflow.runtime.summary import SYNTHETIC_MARK, summary
+from merflow.runtime.summary import main as summary_main
 from merflow.storage.tables import ACCURACY_TRAIN, CURVES, METRICS, PREDICTIONS, read_table
 
 CLASSES = ["happiness", "surprise", "disgust"]
@@ -165,21 +165,21 @@ def test_merge_names_a_table_that_is_missing_or_not_of_its_kind(tmp_path):
     assert not (tmp_path / "metrics.csv").exists()
 
 
-# --- headline ---------------------------------------------------------------------------------------------------------
+# --- summary ---------------------------------------------------------------------------------------------------------
 
 
-def test_headline_gives_path_and_numbers_and_says_synthetic_only_when_so(tmp_path, capsys):
+def test_summary_has_path_metrics_and_synthetic_note(tmp_path, capsys):
     metrics = evaluated(predictions(), tmp_path)
     (tmp_path / "report.html").write_text("<!DOCTYPE html><html><head>")
-    text = headline(tmp_path)
+    text = summary(tmp_path)
     row = value(metrics, "pooled", "uf1")
     assert f"{row['value']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]" in text
     assert str(tmp_path / "report.html") in text and "mine" in text and "synthetic" not in text
     (tmp_path / "report.html").write_text(f"<!DOCTYPE html><html><head>{SYNTHETIC_MARK}")
-    assert "synthetic demo data" in headline(tmp_path)
-    assert headline_main([str(tmp_path)]) == 0 and "UF1" in capsys.readouterr().out
+    assert "synthetic demo data" in summary(tmp_path)
+    assert summary_main([str(tmp_path)]) == 0 and "UF1" in capsys.readouterr().out
 
 
-def test_headline_of_an_unfinished_study_is_one_message(tmp_path, capsys):
-    assert headline_main([str(tmp_path)]) == 1
+def test_summary_of_unfinished_study_is_one_message(tmp_path, capsys):
+    assert summary_main([str(tmp_path)]) == 1
     assert "metrics.csv does not exist; run the workflow first" in capsys.readouterr().err

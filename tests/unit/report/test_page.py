@@ -28,7 +28,7 @@ from merflow.report import contents, figures, in_print
 from merflow.report import page as report
 from merflow.report.page import duration, memory, study_files, write_report
 from merflow.report.saved import Figures
-from merflow.runtime.summary import headline
+from merflow.runtime.summary import summary
 from merflow.storage.files import safe_filename
 from merflow.storage.tables import (
     AUDIT,
@@ -544,21 +544,21 @@ def test_demo_data_are_called_synthetic_everywhere_they_show(page):
         assert "synthetic" in page.of_section[section]
     assert "no claim about people" in page.of_section["answer"]
     assert page.of_section["pictures"].count("synthetic") == 1 + 2 + 20 + 39
-    assert "synthetic demo data" in headline_of(page)
+    assert "synthetic demo data" in summary_of(page)
 
 
-def headline_of(page: Page) -> str:
-    """The headline of a study whose report is ``page``; its metrics are beside the point."""
+def summary_of(page: Page) -> str:
+    """Return the summary of a study whose report is ``page`` and whose metrics are empty."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "report.html").write_text(page.html)
         Path(folder, "metrics.csv").write_text("experiment,scope,metric,value,ci_low,ci_high\n")
-        return headline(Path(folder))
+        return summary(Path(folder))
 
 
 def test_real_data_are_not_called_synthetic(tmp_path):
     page = written(make_study(tmp_path, synthetic=False, bad=None), tmp_path)
     assert "synthetic" not in re.sub(r"base64,[\w+/=]*", "", page.html).lower()
-    assert "synthetic" not in headline_of(page)
+    assert "synthetic" not in summary_of(page)
     assert "every indexed clip was processed" in page.of_section["failed"]
 
 

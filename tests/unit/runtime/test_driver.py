@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-
 from repository import REPO
+
 from merflow.runtime import driver
 from merflow.runtime.driver import RECORDS, VARIABLE, end_with_driver, register_driver, running_driver, start_time
 
