@@ -35,7 +35,7 @@ def build(root: Path, clips: int, frames: int, people: int = 250) -> None:
 
 def index(root: str) -> dict[str, float]:
     """Figures of one indexing, in this process."""
-    from merflow.datasets.registry import index_dataset
+    from merflow.datasets.index import index_dataset
 
     start = time.perf_counter()
     found = index_dataset("samm", {"layout": "samm", "root": root})

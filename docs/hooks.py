@@ -12,6 +12,8 @@ import yaml
 REPO = Path(__file__).parents[1]
 sys.path.insert(0, str(REPO))
 
+from merflow.datasets.labels import class_sets  # noqa: E402
+from merflow.datasets.registry import LAYOUTS  # noqa: E402
 from merflow.study.config import SCHEMA  # noqa: E402
 from merflow.systems.registry import NETWORKS  # noqa: E402
 
@@ -90,8 +92,9 @@ def _rows(rows: list[list[str]]) -> str:
 def _row(key: str, schema: Mapping[str, Any], required: bool = False) -> list[str]:
     default = _code(schema["default"]) if "default" in schema else "required" if required else "left out"
     values = _values(schema)
-    if key in ("system", "floors"):  # The schema has the systems of the registry from the registry.
-        values += ", " + ", ".join(map(_code, NETWORKS))
+    # The schema has systems, layouts and class sets from the registries.
+    registered = {"system": NETWORKS, "floors": NETWORKS, "layout": LAYOUTS, "classes": class_sets()}.get(key, ())
+    values = ", ".join([*map(_code, registered), *filter(None, [values])])
     return [f"`{key}`", values, default, schema.get("description", "")]
 
 

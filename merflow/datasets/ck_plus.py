@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from merflow.datasets.entries import Entry, Rules
 from merflow.datasets.folders import named, no_such_part, parents_of, subfolders
 from merflow.datasets.index import NOTED, Index, Problem
-from merflow.datasets.layouts import ends, finish, images_root
+from merflow.datasets.layouts import finish, first_and_last, images_root
+from merflow.datasets.raw_clip import RawClip
 from merflow.footage.frames import image_paths
 
 TREE = "cohn-kanade-images/S005/001/S005_001_00000011.png and Emotion/S005/001/S005_001_00000011_emotion.txt"
@@ -37,49 +37,51 @@ def index(name: str, settings: Mapping[str, Any]) -> Index:
     if not labels:
         raise no_such_part(root, "folder Emotion with the label files", TREE)
     of_labels = parents_of(labels[0], r"S\d{3}")[0]
-    entries = []
+    raw_clips = []
     for person in subfolders(tops[0]):
         if not re.fullmatch(r"S\d{3}", person.name, re.IGNORECASE):
             continue
         for folder in subfolders(person):
             clip = f"{person.name}_{folder.name}"
-            entry = Entry(clip, person.name, str(folder), "macro", str(folder))
-            first, last = ends(image_paths(folder), entry)
-            entry.numbers = {"onset": first, "apex": last, "offset": last}
-            entry.source = {"emotion": _label(of_labels / person.name / folder.name, entry)}
-            entries.append(entry)
-    have = {entry.clip for entry in entries}
+            raw = RawClip(clip, person.name, str(folder), "macro", str(folder))
+            first, last = first_and_last(image_paths(folder), raw)
+            raw.numbers = {"onset": first, "apex": last, "offset": last}
+            raw.source = {"emotion": _label(of_labels / person.name / folder.name, raw)}
+            raw_clips.append(raw)
+    have = {raw.clip for raw in raw_clips}
     notes = [
         Problem(name, str(folder), None, clip, "frames", "a label and no sequence of this name", NOTED)
         for clip, folder in _labelled(of_labels)
         if clip not in have
     ]
-    bare = [entry for entry in entries if not entry.source["emotion"]]
+    bare = [raw for raw in raw_clips if not raw.source["emotion"]]
     if bare:
-        text = f"{len(bare)} of {len(entries)} sequences have no label (the release labels 327 of 593); not scored"
+        text = f"{len(bare)} of {len(raw_clips)} sequences have no label (the release labels 327 of 593); not scored"
         notes.append(Problem(name, str(of_labels), None, "", "label", text, NOTED))
-    return finish(name, settings, Rules("ck-plus", whole=True, unlabelled=True), entries, notes)
+    return finish(name, settings, raw_clips, notes)
 
 
-def _label(folder: Path, entry: Entry) -> str:
+def _label(folder: Path, raw: RawClip) -> str:
     """The emotion of a sequence; empty where there is no label file. A file that cannot be read is a problem."""
     files = [f for f in sorted(folder.glob("*_emotion.txt")) if f.name[0] != "." and f.is_file()]
     if not files:
         return ""
     if len(files) > 1:
-        entry.notes.append(("label", f"{folder} holds {len(files)} label files; {files[0].name} is read"))
-    peak, last = re.search(r"(\d+)_emotion$", files[0].stem), entry.numbers["offset"]
+        raw.notes.append(("label", f"{folder} holds {len(files)} label files; {files[0].name} is read"))
+    peak, last = re.search(r"(\d+)_emotion$", files[0].stem), raw.numbers["offset"]
     if peak and last and int(peak[1]) > int(last):
-        entry.found.append(("offset", f"the peak, frame {int(peak[1])} by {files[0].name}, is missing; last is {last}"))
+        raw.problems.append(
+            ("offset", f"the peak, frame {int(peak[1])} by {files[0].name}, is missing; last is {last}")
+        )
     try:
         text = files[0].read_text(encoding="ascii").strip()
         value = float(text)
-        return CODES[int(value)] if value == int(value) >= 0 else _unknown(files[0], text, entry)
+        return CODES[int(value)] if value == int(value) >= 0 else _unknown(files[0], text, raw)
     except OSError as error:
-        entry.found.append(("label", f"{files[0]} cannot be read ({error.strerror})"))
+        raw.problems.append(("label", f"{files[0]} cannot be read ({error.strerror})"))
         return ""
     except (ValueError, IndexError, OverflowError):
-        return _unknown(files[0], files[0].read_bytes()[:40].decode("ascii", "replace").strip(), entry)
+        return _unknown(files[0], files[0].read_bytes()[:40].decode("ascii", "replace").strip(), raw)
 
 
 def _labelled(labels: Path) -> Iterator[tuple[str, Path]]:
@@ -90,6 +92,6 @@ def _labelled(labels: Path) -> Iterator[tuple[str, Path]]:
                 yield f"{person.name}_{folder.name}", folder
 
 
-def _unknown(file: Path, text: str, entry: Entry) -> str:
-    entry.found.append(("label", f"{file} holds {text!r}; a number from 0 to {len(CODES) - 1} is expected"))
+def _unknown(file: Path, text: str, raw: RawClip) -> str:
+    raw.problems.append(("label", f"{file} holds {text!r}; a number from 0 to {len(CODES) - 1} is expected"))
     return ""

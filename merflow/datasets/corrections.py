@@ -2,24 +2,27 @@
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from merflow.datasets.folders import subject_number
+from merflow.datasets.index import CORRECTED, NOTED, Problem
 from merflow.datasets.labels import plain_name
+from merflow.datasets.raw_clip import RawClip
+from merflow.datasets.registry import LABEL, Layout
 from merflow.datasets.workbook import read_workbook
 from merflow.errors import InputError
 
 COLUMNS = ("dataset", "subject", "clip", "field", "value", "reason")
 NUMBERS = ("onset", "apex", "offset")
 FIELDS = (*NUMBERS, "fps", "label", "subject", "exclude")
-"""What can be corrected in every dataset, beside its own columns of labels."""
+"""Fields that can be corrected in every dataset, in addition to its columns of labels."""
 
 
 @dataclass(frozen=True)
 class Correction:
-    """One row. ``field``: onset, apex, offset, fps, label, exclude, or a column of the dataset's own table."""
+    """One row of the table. ``field``: onset, apex, offset, fps, label, exclude, or a column of the dataset's table."""
 
     file: str
     row: int
@@ -30,19 +33,20 @@ class Correction:
     reason: str
 
     def fits(self, clip: str, name: str, subject: str, row: int | None = None) -> bool:
-        """Whether a clip is meant: by its name in the index or in the dataset; the subject in any spelling.
+        """Whether this row is about a clip, named as in the index or in the dataset; the subject in any spelling.
 
-        ``NAME (row N)``, as the index calls the second of two clips of one name, means that of row N alone.
+        ``NAME (row N)``, the name in the index of the second of two clips with one name, means that of row N only.
         """
-        wanted, number = self.clip, None
+        wanted: str = self.clip
+        number: int | None = None
         if exact := re.fullmatch(r"(.+) \(row (\d+)\)", self.clip):
             wanted, number = exact[1], int(exact[2])
         if wanted.casefold() not in (clip.casefold(), (name or clip).casefold()) or number not in (None, row):
             return False
         if self.field == "subject":
             return True
-        own = self.subject.rpartition("/")[2]
-        return not own or subject_number(own) == subject_number(subject)
+        own_subject = self.subject.rpartition("/")[2]
+        return not own_subject or subject_number(own_subject) == subject_number(subject)
 
 
 def read_corrections(file: str | Path, dataset: str, datasets: Collection[str] = ()) -> list[Correction]:
@@ -51,15 +55,17 @@ def read_corrections(file: str | Path, dataset: str, datasets: Collection[str] =
     Args:
         file: CSV (or workbook) with :data:`COLUMNS`.
         dataset: name of the dataset in the configuration.
-        datasets: all names of the configuration; if given, rows of other datasets are an error (a slip of the pen would
-            else pass unseen).
+        datasets: all names of the configuration; rows of other datasets are then an error, so that no typing error
+            passes unnoticed. Empty: no check.
 
     Raises:
         InputError: the file cannot be read, or rows of it are wrong; all of them are listed.
     """
     if not os.path.isfile(file):
         raise InputError(f"corrections {file} does not exist; it should have the columns {', '.join(COLUMNS)}")
-    wrong, found, seen = [], [], {}
+    wrong: list[str] = []
+    corrections: list[Correction] = []
+    rows: dict[tuple[str, str, str, str], int] = {}
     for row in read_workbook(Path(file), {name: [name] for name in COLUMNS}):
         cells = row.cells
         field = plain_name(cells["field"]).removesuffix("_frame")
@@ -71,16 +77,67 @@ def read_corrections(file: str | Path, dataset: str, datasets: Collection[str] =
                 wrong.append(f"row {row.number}: {name} is empty")
         if field in NUMBERS and not cells["value"].isdecimal() and not (field == "apex" and not cells["value"]):
             wrong.append(f"row {row.number}: {field} {cells['value']!r} is not a frame number")
-        same = (cells["dataset"], cells["subject"], cells["clip"], field)
-        if same in seen:
-            wrong.append(f"row {row.number}: {field} of {cells['clip']} is corrected in row {seen[same]} too")
-        seen[same] = row.number
+        key = (cells["dataset"], cells["subject"], cells["clip"], field)
+        if key in rows:
+            wrong.append(f"row {row.number}: {field} of {cells['clip']} is corrected in row {rows[key]} too")
+        rows[key] = row.number
         if cells["dataset"] == dataset:
-            found.append(
-                Correction(
-                    str(file), row.number, cells["subject"], cells["clip"], field, cells["value"], cells["reason"]
-                )
-            )
+            subject, clip, value, reason = (cells[column] for column in ("subject", "clip", "value", "reason"))
+            corrections.append(Correction(str(file), row.number, subject, clip, field, value, reason))
     if wrong:
         raise InputError(f"{file} cannot be used:\n" + "\n".join(f"  - {text}" for text in wrong))
-    return found
+    return corrections
+
+
+def apply_corrections(
+    name: str, layout: Layout, raw_clips: Sequence[RawClip], corrections: Sequence[Correction], column: str
+) -> list[Problem]:
+    """Apply the corrections to the clips of dataset ``name``; returns a report of each.
+
+    Raises:
+        InputError: fields that cannot be corrected; all of them are listed.
+    """
+    allowed = [*FIELDS, *sorted({column, *layout.labels} - {LABEL})]
+    if layout.subject_in_path:
+        allowed.remove("subject")
+    wrong = [f"  - row {c.row}: {c.field!r} cannot be corrected" for c in corrections if c.field not in allowed]
+    if wrong:
+        listed = "\n".join(wrong)
+        raise InputError(f"{corrections[0].file} (dataset {name}; allowed: {', '.join(allowed)}):\n{listed}")
+    problems = []
+    for correction in corrections:
+        hits = [raw for raw in raw_clips if correction.fits(raw.clip, raw.name, raw.subject, raw.row)]
+        if len(hits) == 1:
+            text, effect = correct(hits[0], correction, column), CORRECTED
+        elif hits:
+            text, effect = f"fits {len(hits)} clips ({hits[0].clip}, {hits[1].clip}, ...); not applied", NOTED
+        else:
+            text, effect = f"dataset {name} has no such clip (subject {correction.subject!r}); not applied", NOTED
+        problems.append(Problem(name, correction.file, correction.row, correction.clip, correction.field, text, effect))
+    return problems
+
+
+def correct(raw: RawClip, correction: Correction, column: str) -> str:
+    """Apply one correction to a clip; returns the sentence that reports it."""
+    value, where = correction.value, correction.field
+    old: str | None
+    if where == "exclude":
+        raw.problems.append((where, f"excluded by {Path(correction.file).name}: {correction.reason}"))
+        raw.excluded = True
+        return f"excluded: {correction.reason}"
+    if where == "subject":
+        old, number = raw.subject, subject_number(value)
+        digits = re.search(r"\d+$", old)
+        spelled = isinstance(number, int) and digits is not None
+        raw.subject = f"{old[: digits.start()]}{number:0{len(digits[0])}d}" if spelled and digits else value
+        raw.problems = [(field, text) for field, text in raw.problems if field != "subject"]
+    elif where in raw.numbers:
+        old, raw.numbers[where] = raw.numbers[where], value
+    elif where == "fps":
+        old, raw.fps = raw.fps, value
+    elif where == "label":
+        old, raw.corrected_label = raw.source.get(column, ""), value
+        raw.source["corrected_label"] = value
+    else:
+        old, raw.source[where] = raw.source.get(where), value
+    return f"{old or '(empty)'} -> {value or '(empty)'}: {correction.reason}"

@@ -5,23 +5,22 @@ Such sets circulate with public code (28 x 28 pixels: horizontal flow, vertical 
 """
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from merflow.datasets.entries import Entry, Rules
+from merflow.datasets.assemble import count_differences
 from merflow.datasets.folders import subject_number
 from merflow.datasets.index import NOTED, Index, Problem
-from merflow.datasets.labels import CLASS_SETS
+from merflow.datasets.labels import class_sets
 from merflow.datasets.layouts import finish, root_of
 from merflow.datasets.manifest import read_table_of_clips
+from merflow.datasets.raw_clip import RawClip
+from merflow.datasets.registry import layout_of_database, plain_database
 from merflow.footage.frames import IMAGES
 
 REQUIRED = ["dataset", "subject", "clip", "label", "image"]
-DATABASES = {"casme2": "casme2", "casmeii": "casme2", "samm": "samm", "smic": "smic-hs", "smichs": "smic-hs"}
-"""Layouts of the databases that a table may name, to compare the counts of a part with the published ones."""
 
 
 def index(name: str, settings: Mapping[str, Any]) -> Index:
@@ -34,19 +33,19 @@ def index(name: str, settings: Mapping[str, Any]) -> Index:
         InputError: the table is missing, is no CSV or lacks columns.
     """
     table = root_of(settings) / (settings.get("table") or "flows.csv")
-    entries = []
+    raw_clips = []
     for number, row in read_table_of_clips(table, REQUIRED, ()).items():
         clip = "/".join(row[key] for key in ("dataset", "subject", "clip"))
         image, problem = _image(row["image"], table.parent, root_of(settings))
-        entry = Entry(clip, row["subject"], image, "micro", str(table), number, row["clip"], prefix=row["dataset"])
-        entry.source = {key: value for key, value in row.items() if key not in REQUIRED[1:3] + ["image"]}
-        entry.found += [(key, "empty") for key in ("dataset", "subject", "clip") if not row[key]]
-        entry.found += [("image", problem)] if problem else []
-        entries.append(entry)
-    notes = [Problem(name, str(table), None, "", field, text, NOTED) for field, text in _spellings(entries)]
-    found = finish(name, settings, Rules("flow-images", whole=True), entries, notes)
-    found.problems += _by_database(name, table, found)
-    return found
+        raw = RawClip(clip, row["subject"], image, "micro", str(table), number, row["clip"], prefix=row["dataset"])
+        raw.source = {key: value for key, value in row.items() if key not in REQUIRED[1:3] + ["image"]}
+        raw.problems += [(key, "empty") for key in ("dataset", "subject", "clip") if not row[key]]
+        raw.problems += [("image", problem)] if problem else []
+        raw_clips.append(raw)
+    notes = [Problem(name, str(table), None, "", field, text, NOTED) for field, text in _spellings(raw_clips)]
+    index = finish(name, settings, raw_clips, notes)
+    index.problems += _by_database(name, table, index)
+    return index
 
 
 def _image(given: str, *folders: Path) -> tuple[str, str]:
@@ -64,14 +63,14 @@ def _image(given: str, *folders: Path) -> tuple[str, str]:
     return file.as_posix(), "" if file.stat().st_size else f"{file} is empty (0 bytes)"
 
 
-def _spellings(entries: Sequence[Entry]) -> Iterator[tuple[str, str]]:
+def _spellings(raw_clips: Sequence[RawClip]) -> Iterator[tuple[str, str]]:
     """Databases and subjects that differ only in how they are spelled: one of them would be two in every fold."""
     databases: dict[str, set[str]] = {}
     people: dict[tuple[str, int | str], set[str]] = {}
-    for entry in entries:
-        plain = re.sub(r"\W|_", "", entry.prefix).lower()
-        databases.setdefault(DATABASES.get(plain, plain), set()).add(entry.prefix)
-        people.setdefault((entry.prefix, subject_number(entry.subject)), set()).add(entry.subject)
+    for raw in raw_clips:
+        database = layout_of_database(raw.prefix) or plain_database(raw.prefix)
+        databases.setdefault(database, set()).add(raw.prefix)
+        people.setdefault((raw.prefix, subject_number(raw.subject)), set()).add(raw.subject)
     for names in databases.values():
         if len(names) > 1:
             yield "dataset", f"spelled {' and '.join(sorted(names))}: counted as {len(names)} databases"
@@ -82,16 +81,15 @@ def _spellings(entries: Sequence[Entry]) -> Iterator[tuple[str, str]]:
 
 def _by_database(name: str, table: Path, index: Index) -> list[Problem]:
     """A note for each database whose clips differ from the published numbers of the class set."""
-    labels = CLASS_SETS.get(index.class_set)
-    notes = []
+    labels = class_sets().get(index.class_set)
+    notes: list[Problem] = []
     for database in dict.fromkeys(clip.subject.split("/")[0] for clip in index.clips):
-        layout = DATABASES.get(re.sub(r"\W|_", "", database).lower())
-        published = labels.counts.get(layout) if labels and layout else None
+        layout = layout_of_database(database)
+        published = labels.published(layout) if labels and layout else None
         if published is None:
             continue
         clips = [clip for clip in index.clips if clip.label and clip.subject.split("/")[0] == database]
-        found = Counter(clip.label for clip in clips)
-        wrong = [f"{c} {found[c]} instead of {n}" for c, n in published.clips.items() if found[c] != n]
+        wrong = [*count_differences(published.counts, Counter(clip.label for clip in clips))]
         people = len({clip.subject for clip in clips})
         if published.subjects not in (None, people):
             wrong.append(f"{people} subjects instead of {published.subjects}")

@@ -1,11 +1,17 @@
-"""What indexing a dataset gives: its clips, its classes, and everything that was noticed about it."""
+"""The index of a dataset: its clips, its classes, and everything that is wrong with it."""
 
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from tabulate import tabulate
 
+from merflow.datasets.registry import LAYOUTS
+from merflow.errors import InputError
 from merflow.footage.clip import Clip
 from merflow.storage.tables import CLASSES, CLIPS, PROBLEMS, write_table
 
@@ -16,16 +22,17 @@ RENUMBERED = "renumbered"
 NOTED = "noted"
 
 EFFECTS = (LEFT_OUT, SPOTTED, CORRECTED, RENUMBERED, NOTED)
-"""In the order of their weight."""
-ROWS_SHOWN = 2000
+"""The gravest first."""
+MAX_ROWS = 2000
+"""Problems that a message lists."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something noticed about a dataset: the file and row (as a spreadsheet counts them), what, and its effect.
+    """Something about a dataset that the user should know, with its file and row (as a spreadsheet counts).
 
-    ``effect``: ``left out`` (the clip cannot be used), ``apex spotted`` (no apex, or one that cannot be right),
-    ``corrected`` (by the user's corrections), ``renumbered`` (absolute frame numbers were rebased) or ``noted``.
+    ``effect``: ``left out`` (the clip cannot be used), ``apex spotted`` (the apex is missing or cannot be right),
+    ``corrected`` (by the user's corrections), ``renumbered`` (absolute frame numbers were moved) or ``noted``.
     """
 
     dataset: str
@@ -39,7 +46,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class ClassCount:
-    """Clips of a class: published (None where nothing was), found in the dataset, and usable."""
+    """Number of clips of a class: published (None if it was not), found in the dataset, and usable."""
 
     label: str
     expected: int | None
@@ -52,8 +59,9 @@ class ClassCount:
 class Index:
     """All clips of a dataset, further columns of each (``source_*``), its class names and its problems.
 
-    ``class_set`` and ``counts`` say which classes were asked for and how many clips each has; ``grave`` counts what
-    ``on_problem: stop`` stops at: clips that are left out, and annotated apexes that cannot be right.
+    ``class_set`` names the set of classes and ``counts`` holds the clips of each; ``grave`` is the number of problems
+    at which ``on_problem: stop`` stops: clips that are left out, annotated apexes that cannot be right, and
+    corrections that fit no clip.
     """
 
     clips: list[Clip]
@@ -65,22 +73,64 @@ class Index:
     grave: int = 0
 
 
-def listing(problems: list[Problem], rows: int | None = ROWS_SHOWN) -> str:
-    """The problems as a table, the gravest first; at most ``rows`` of them. The long column is the last."""
+class DatasetError(InputError):
+    """A dataset cannot be used; ``index`` holds all its problems."""
+
+    def __init__(self, message: str, index: Index) -> None:
+        """Keep the index, so that its problems can be written."""
+        super().__init__(message)
+        self.index = index
+
+
+def index_dataset(name: str, settings: Mapping[str, Any]) -> Index:
+    """Index dataset ``name`` with the function of its layout. It lists folders and reads tables; it opens no frame.
+
+    Args:
+        name: the dataset.
+        settings: its block of the configuration; only ``layout`` and ``root`` are required.
+
+    Raises:
+        DatasetError: no clip can be used, or one cannot be used and ``on_problem`` is ``stop``; the message lists
+            everything that is wrong.
+        InputError: the folder or its table cannot be read.
+        ConfigError: the settings do not fit the dataset.
+    """
+    module, function = LAYOUTS[settings["layout"]].index.split(":")
+    index: Index = getattr(import_module(f"{__package__}.{module}"), function)(name, settings)
+    if settings.get("on_problem") == "stop" and index.grave:
+        raise DatasetError(f"dataset {name} has problems and `on_problem: stop`:\n{listing(index.problems)}", index)
+    if not any(clip.problem == "" for clip in index.clips):
+        message = f"dataset {name} has no clip that can be used\n{listing(index.problems)}".rstrip()
+        raise DatasetError(message, index)
+    return index
+
+
+def report_problems(name: str, index: Index, table: str) -> None:
+    """Print the problems of a dataset to stderr; ``table`` is the file that holds them too."""
+    if index.problems:
+        bad = sum(clip.problem != "" for clip in index.clips)
+        print(
+            f"merflow: dataset {name}: {bad} of {len(index.clips)} clips cannot be used and are left out; "
+            f"all problems (also in {table}):\n{listing(index.problems)}",
+            file=sys.stderr,
+        )
+
+
+def listing(problems: Sequence[Problem], rows: int | None = MAX_ROWS) -> str:
+    """The problems as a table, the gravest first; at most ``rows`` of them."""
     ordered = sorted(problems, key=lambda p: EFFECTS.index(p.effect))
     shown = [
-        [f"{_place(p.file)}{f', row {p.row}' if p.row else ''}", p.clip, p.field, p.effect, p.problem]
+        [f"{_short_place(p.file)}{f', row {p.row}' if p.row else ''}", p.clip, p.field, p.effect, p.problem]
         for p in ordered[:rows]
     ]
-    table = tabulate(
-        shown, headers=["where", "clip", "field", "effect", "problem"], tablefmt="plain", disable_numparse=True
-    )
+    headers = ["where", "clip", "field", "effect", "problem"]
+    table: str = tabulate(shown, headers=headers, tablefmt="plain", disable_numparse=True)
     more = len(problems) - len(shown)
     return table + (f"\n... and {more} more" if more else "")
 
 
-def _place(file: str) -> str:
-    """A table by its name; a folder by its last two parts."""
+def _short_place(file: str) -> str:
+    """File name of a table; last two parts of a folder."""
     path = Path(file)
     return path.name if path.suffix else "/".join(path.parts[-2:])
 
@@ -99,7 +149,7 @@ def write_index(index: Index, clips: Path, problems: Path, classes: Path | None 
         write_table(counts.astype({"expected": "Int64"}), classes, CLASSES)
 
 
-def write_problems(problems: list[Problem], path: Path) -> None:
+def write_problems(problems: Sequence[Problem], path: Path) -> None:
     """Write ``problems.csv``."""
     rows = pd.DataFrame([vars(p) for p in problems], columns=PROBLEMS).astype({"row": "Int64"})
     write_table(rows, path, PROBLEMS)

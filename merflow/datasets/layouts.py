@@ -1,17 +1,18 @@
-"""What the layouts of distributed datasets share: settings, workbook, class set and corrections, read in one way."""
+"""What the layouts of distributed datasets share: their folders, workbook, class set and corrections."""
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from merflow.datasets.assemble import assemble
 from merflow.datasets.corrections import read_corrections
-from merflow.datasets.entries import Entry, Rules, assemble
 from merflow.datasets.index import NOTED, Index, Problem
 from merflow.datasets.labels import class_set
+from merflow.datasets.raw_clip import RawClip
 from merflow.datasets.workbook import Row, find_workbook, read_workbook
 from merflow.errors import InputError
-from merflow.footage.frames import own_numbers
+from merflow.footage.frames import numbers_of_names
 
 COLUMNS = {
     "subject": ("Subject", "Subject ID", "Participant"),
@@ -21,21 +22,17 @@ COLUMNS = {
     "offset": ("OffsetFrame", "Offset", "Offset F"),
     "emotion": ("Estimated Emotion", "Emotion"),
 }
-"""What every annotation workbook must hold, and the names under which it does, the usual one first."""
+"""Columns that every annotation workbook must have, with the names that the releases use, the usual one first."""
 
 
 def finish(
-    name: str,
-    settings: Mapping[str, Any],
-    rules: Rules,
-    entries: Sequence[Entry],
-    notes: Sequence[Problem] = (),
+    name: str, settings: Mapping[str, Any], raw_clips: Sequence[RawClip], notes: Sequence[Problem] = ()
 ) -> Index:
-    """The index of the entries of a layout, with the class set and the corrections of the settings."""
-    labels = class_set(settings.get("classes"), f"datasets.{name}.classes", rules.layout)
+    """The index of the clips of a layout, with the class set and the corrections of the settings."""
+    labels = class_set(settings.get("classes"), f"datasets.{name}.classes", settings["layout"])
     file = settings.get("corrections")
     corrections = read_corrections(file, name, settings.get("datasets", ())) if file else ()
-    return assemble(name, settings, rules, entries, labels, corrections, notes)
+    return assemble(name, settings, raw_clips, labels, corrections, notes)
 
 
 def root_of(settings: Mapping[str, Any]) -> Path:
@@ -51,7 +48,7 @@ def root_of(settings: Mapping[str, Any]) -> Path:
 
 
 def images_root(settings: Mapping[str, Any]) -> Path:
-    """Folder in which the frames are looked for: the root, or what ``images`` names in it.
+    """Folder in which the frames are searched: the root, or the folder that ``images`` names in it.
 
     Raises:
         InputError: it does not exist.
@@ -71,44 +68,56 @@ def workbook_rows(
     sheet: str = "",
     optional: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[Path, list[Row], list[Problem]]:
-    """The annotation workbook of a dataset: its file, its rows, and a note where it was one of several."""
+    """The annotation workbook of a dataset: its file, its rows, and a note if it was chosen among several.
+
+    Args:
+        name: the dataset.
+        settings: of the dataset; ``root`` and ``table`` are read.
+        pattern: regular expression of the file's name without suffix.
+        example: file name of the release, for messages.
+        columns: see :data:`COLUMNS`.
+        sheet: name of the sheet that is read first.
+        optional: columns that may be missing.
+    """
     file, others = find_workbook(root_of(settings), settings.get("table"), pattern, example)
-    notes = []
+    notes: list[Problem] = []
     if others:
         rest = ", ".join(other.name for other in others)
-        text = f"taken among {len(others) + 1} workbooks; the others: {rest}; `table` names one"
+        text = f"chosen among {len(others) + 1} workbooks; the others: {rest}; set `table` to read another"
         notes.append(Problem(name, str(file), None, "", "table", text, NOTED))
     return file, read_workbook(file, columns, sheet, optional), notes
 
 
-def chosen_variant(name: str, root: Path, found: Sequence[Path]) -> tuple[Path, list[Problem]]:
-    """The folder of frames among several variants: raw before selected before cropped, and a note of the choice."""
+def choose_variant(name: str, root: Path, folders: Sequence[Path]) -> tuple[Path, list[Problem]]:
+    """The folder of frames among several variants (raw, else selected, else cropped), and a note of the choice."""
 
     def rank(folder: Path) -> tuple[int, str]:
         path = str(folder.relative_to(root)).lower()
         return (2 if "crop" in path else 1 if "select" in path else 0), path
 
-    best, *others = sorted(found, key=rank)
+    best, *others = sorted(folders, key=rank)
     if not others:
         return best, []
     rest = ", ".join(str(folder.relative_to(root)) for folder in others)
-    text = f"frames are read from {best.relative_to(root)}; also there: {rest}; `images` names one"
+    text = f"frames are read from {best.relative_to(root)}; other variants: {rest}; set `images` to read another"
     return best, [Problem(name, str(root), None, "", "images", text, NOTED)]
 
 
-def unlisted(name: str, folders: Mapping[str, Path], entries: Sequence[Entry], table: Path) -> list[Problem]:
-    """A note for every folder of frames that no row of the workbook is about."""
-    known = {entry.frames for entry in entries}
+def unlisted_folders(
+    name: str, folders: Mapping[str, Path], raw_clips: Sequence[RawClip], table: Path
+) -> list[Problem]:
+    """A note for every folder of frames that has no row in the workbook."""
+    listed = {raw.frames for raw in raw_clips}
     return [
         Problem(name, str(folder), None, clip, "frames", f"{table.name} has no row for this folder", NOTED)
         for clip, folder in folders.items()
-        if str(folder) not in known
+        if str(folder) not in listed
     ]
 
 
-def ends(images: Sequence[str], entry: Entry) -> tuple[str, str]:
-    """First and last frame number of a clip without annotation, as text; empty, and noted, where names give none."""
-    numbers = own_numbers(images)
+def first_and_last(images: Sequence[str], raw: RawClip) -> tuple[str, str]:
+    """First and last frame number of a clip without annotation, as text; empty, and noted, if names hold none."""
+    numbers = numbers_of_names(images)
     if images and numbers is None:
-        entry.notes.append(("frames", "the names of the images do not give one number each; they are taken in order"))
+        raw.notes.append(("frames", "the names of the images do not hold one number each; they are read in order"))
     return (str(min(numbers)), str(max(numbers))) if numbers else ("", "")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from merflow.datasets.entries import Entry, Rules
 from merflow.datasets.index import Index
 from merflow.datasets.layouts import finish
+from merflow.datasets.raw_clip import RawClip
 from merflow.errors import InputError
 
 REQUIRED = ["clip", "subject", "label", "frames"]
@@ -32,21 +32,21 @@ def index(name: str, settings: Mapping[str, Any]) -> Index:
         InputError: the table is missing, is no CSV or lacks columns.
     """
     table = Path(settings["root"]) / (settings.get("table") or "manifest.csv")
-    entries = []
+    raw_clips = []
     for number, row in read_table_of_clips(table, REQUIRED, OPTIONAL).items():
         frames = (table.parent / row["frames"]).as_posix() if row["frames"] else ""
-        entry = Entry(
+        raw = RawClip(
             row["clip"] or f"row-{number}", row["subject"], frames, settings.get("kind", "micro"), str(table), number
         )
-        entry.numbers = {key: row[key] for key in ("onset", "apex", "offset")}
-        entry.source = {key: value for key, value in row.items() if key not in REQUIRED[:2] + ["frames"] + OPTIONAL}
-        entry.fps = row["fps"]
+        raw.numbers = {key: row[key] for key in ("onset", "apex", "offset")}
+        raw.source = {key: value for key, value in row.items() if key not in REQUIRED[:2] + ["frames"] + OPTIONAL}
+        raw.fps = row["fps"]
         if not row["clip"]:
-            entry.found.append(("clip", "empty; give every clip a name"))
+            raw.problems.append(("clip", "empty; give every clip a name"))
         if not row["subject"]:
-            entry.found.append(("subject", "empty; the subject decides what is left out together"))
-        entries.append(entry)
-    return finish(name, settings, Rules("manifest", whole=True, strict=True, foreign=True, unlabelled=True), entries)
+            raw.problems.append(("subject", "empty; the subject decides what is left out together"))
+        raw_clips.append(raw)
+    return finish(name, settings, raw_clips)
 
 
 def _beyond_header(table: Path, separator: str, columns: int) -> tuple[int, str] | None:

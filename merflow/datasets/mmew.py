@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from merflow.datasets.entries import Entry, Rules
 from merflow.datasets.folders import clip_folders, named, no_such_part, subfolders
 from merflow.datasets.index import Index, Problem
 from merflow.datasets.labels import plain_word
-from merflow.datasets.layouts import COLUMNS, finish, images_root, unlisted, workbook_rows  # fmt: skip
+from merflow.datasets.layouts import COLUMNS, finish, images_root, unlisted_folders, workbook_rows  # fmt: skip
+from merflow.datasets.raw_clip import RawClip
 from merflow.footage.frames import image_paths
 
 CODES = {1: "happiness", 2: "surprise", 3: "disgust", 4: "others", 5: "fear", 6: "sadness", 7: "anger"}
@@ -38,30 +38,30 @@ def index_micro(name: str, settings: Mapping[str, Any]) -> Index:
         (twice if folder.name.upper() in folders else folders)[folder.name.upper()] = folder
     if not folders:
         raise no_such_part(root, "folders of clips (S01-01-001, ...)", MICRO_TREE)
-    entries = []
+    raw_clips = []
     for row in rows:
         clip = row.cells["filename"]
         parts = NAME.fullmatch(clip)
         folder = folders.get(clip.upper())
         subject = _person(row.cells["subject"])
         expected = tops[0] / "..." / clip
-        entry = Entry(clip or f"row-{row.number}", subject, str(folder or expected), "micro", str(table), row.number)
-        entry.numbers = {key: row.cells[key] for key in ("onset", "apex", "offset")}
-        entry.source, entry.fps, entry.align = {**row.source, "estimated_emotion": row.cells["emotion"]}, "90", "auto"
+        raw = RawClip(clip or f"row-{row.number}", subject, str(folder or expected), "micro", str(table), row.number)
+        raw.numbers = {key: row.cells[key] for key in ("onset", "apex", "offset")}
+        raw.source, raw.align = {**row.source, "estimated_emotion": row.cells["emotion"]}, "auto"
         if clip.upper() in twice:
-            entry.found.append(("frames", f"{clip} lies twice: {folder} and {twice[clip.upper()]}"))
+            raw.problems.append(("frames", f"{clip} lies twice: {folder} and {twice[clip.upper()]}"))
         elif folder is None:
-            entry.found.append(("frames", f"no folder {clip} in {tops[0]}" if clip else "Filename is empty"))
+            raw.problems.append(("frames", f"no folder {clip} in {tops[0]}" if clip else "Filename is empty"))
         if parts is None and clip:
-            entry.found.append(("filename", f"{clip!r} is no name such as S01-01-001"))
+            raw.problems.append(("filename", f"{clip!r} is no name such as S01-01-001"))
         elif parts is not None:
             if subject != f"S{int(parts[1]):02d}":
-                entry.found.append(("subject", f"subject {row.cells['subject']!r} contradicts the file name {clip}"))
-            entry.found += _stray(subject, folder)
-            entry.notes += _contradictions(int(parts[2]), row.cells["emotion"], folder)
-        entries.append(entry)
-    notes += unlisted(name, folders, entries, table)
-    return finish(name, settings, Rules("mmew-micro", rebase=True), entries, notes)
+                raw.problems.append(("subject", f"subject {row.cells['subject']!r} contradicts the file name {clip}"))
+            raw.problems += _stray(subject, folder)
+            raw.notes += _contradictions(int(parts[2]), row.cells["emotion"], folder)
+        raw_clips.append(raw)
+    notes += unlisted_folders(name, folders, raw_clips, table)
+    return finish(name, settings, raw_clips, notes)
 
 
 def _person(text: str) -> str:
@@ -95,25 +95,25 @@ def index_macro(name: str, settings: Mapping[str, Any]) -> Index:
     """
     root = images_root(settings)
     tops = named(root, r"macro[ _-]?expressions?") or [root]
-    entries: list[Entry] = []
+    raw_clips: list[RawClip] = []
     notes: list[Problem] = []
     for image in _images(tops[0]):
         parts = NAME.fullmatch(image.stem)
         if parts is None:
             continue
         emotion = CODES.get(int(parts[2]), "")
-        entry = Entry(image.stem, f"S{int(parts[1]):02d}", str(image), "still", str(image))
-        entry.source, entry.align = {"emotion": emotion or f"number {parts[2]}"}, "auto"
+        raw = RawClip(image.stem, f"S{int(parts[1]):02d}", str(image), "still", str(image))
+        raw.source, raw.align = {"emotion": emotion or f"number {parts[2]}"}, "auto"
         words = {plain_word("mmew-micro", part) for part in image.parts[-3:-1]} & set(CODES.values())
         if words and emotion and emotion not in words:
-            entry.found.append(("label", f"folder {words.pop()} contradicts the name {image.name} ({emotion})"))
+            raw.problems.append(("label", f"folder {words.pop()} contradicts the name {image.name} ({emotion})"))
         people = {_person(part) for part in image.parts[-3:-1] if re.fullmatch(r"[sS]\d+", part)}
-        if people and entry.subject not in people:
-            entry.found.append(("subject", f"folder {people.pop()} contradicts the name {image.name}"))
-        entries.append(entry)
-    if not entries:
+        if people and raw.subject not in people:
+            raw.problems.append(("subject", f"folder {people.pop()} contradicts the name {image.name}"))
+        raw_clips.append(raw)
+    if not raw_clips:
         raise no_such_part(root, "images such as S01-01-001.jpg", MACRO_TREE)
-    return finish(name, settings, Rules("mmew-macro", whole=True), entries, notes)
+    return finish(name, settings, raw_clips, notes)
 
 
 def _images(folder: Path, depth: int = 3) -> Iterator[Path]:

@@ -1,77 +1,311 @@
-"""Datasets as they lie on disk: every clip in one table, everything wrong with the folder in another.
+"""The layouts of datasets: one entry each, from which the configuration, the documentation and the report follow.
 
-A layout is a function ``index(name, settings) -> Index``. It lists folders and reads tables; it opens no frame.
+To add a dataset, write one file with a function ``index`` and one entry here; docs/add-a-dataset.md shows both. This
+module is read while the workflow is planned: it holds plain data and imports no layout.
 """
 
-import sys
+import re
 from collections.abc import Mapping
-from importlib import import_module
-from typing import Any
-
-from merflow.datasets.index import Index, Problem, listing, write_index, write_problems
-from merflow.errors import InputError
-
-__all__ = [
-    "LAYOUTS",
-    "DatasetError",
-    "Index",
-    "Problem",
-    "index_dataset",
-    "report_problems",
-    "write_index",
-    "write_problems",
-]
-
-LAYOUTS = {
-    "ck-plus": "merflow.datasets.ck_plus:index",
-    "casme2": "merflow.datasets.casme2:index",
-    "demo": "merflow.datasets.demo:index",
-    "flow-images": "merflow.datasets.flow_images:index",
-    "manifest": "merflow.datasets.manifest:index",
-    "mmew-macro": "merflow.datasets.mmew:index_macro",
-    "mmew-micro": "merflow.datasets.mmew:index_micro",
-    "samm": "merflow.datasets.samm:index",
-    "smic-hs": "merflow.datasets.smic:index",
-}
+from dataclasses import dataclass, field
+from pathlib import Path
 
 
-class DatasetError(InputError):
-    """A dataset cannot be used; ``index`` holds all that was noticed."""
+@dataclass(frozen=True)
+class ClassSetPart:
+    """How one layout takes part in a named class set.
 
-    def __init__(self, message: str, index: Index) -> None:
-        """Keep the index, so that its problems can be written."""
-        super().__init__(message)
-        self.index = index
-
-
-def index_dataset(name: str, settings: Mapping[str, Any]) -> Index:
-    """Index dataset ``name`` as its layout says.
-
-    Args:
-        name: the dataset.
-        settings: its block of the configuration; only ``layout`` and ``root`` must be there.
-
-    Raises:
-        InputError: the dataset as a whole cannot be used, or a clip cannot and ``on_problem`` is ``stop``; the message
-            lists everything that is wrong.
-        ConfigError: its settings do not fit it.
+    Attributes:
+        column: column of the labels, as in ``source_{column}``.
+        classes: class of each label word; an empty class leaves the clip out.
+        counts: published number of clips of each class, in the order of the classes; empty if none was published.
+        subjects: published number of subjects.
+        source: publication of the counts.
+        excluded: (subject number, file name) of the clips that the publication leaves out.
+        published_as: ``dataset`` of the rows of protocols/published.csv that report results on these clips.
     """
-    module, function = LAYOUTS[settings["layout"]].split(":")
-    index: Index = getattr(import_module(module), function)(name, settings)
-    if settings.get("on_problem") == "stop" and index.grave:
-        raise DatasetError(f"dataset {name} has problems and `on_problem: stop`:\n{listing(index.problems)}", index)
-    if not any(clip.problem == "" for clip in index.clips):
-        message = f"dataset {name} has no clip that can be used\n{listing(index.problems)}".rstrip()
-        raise DatasetError(message, index)
-    return index
+
+    column: str
+    classes: Mapping[str, str]
+    counts: Mapping[str, int] = field(default_factory=dict)
+    subjects: int | None = None
+    source: str = ""
+    excluded: frozenset[tuple[int, str]] = frozenset()
+    published_as: str = ""
 
 
-def report_problems(name: str, index: Index, table: str) -> None:
-    """Say on stderr, once, what was noticed about a dataset whose bad clips are left out."""
-    if index.problems:
-        bad = sum(clip.problem != "" for clip in index.clips)
-        print(
-            f"merflow: dataset {name}: {bad} of {len(index.clips)} clips cannot be used and are left out; "
-            f"all that was noticed (also in {table}):\n{listing(index.problems)}",
-            file=sys.stderr,
-        )
+@dataclass(frozen=True)
+class Layout:
+    """A dataset as it is distributed.
+
+    Attributes:
+        index: ``file:function`` in this folder; the function maps (name, settings) to an ``Index``.
+        title: name of the dataset in papers.
+        looks_for: files and folders that it expects, for the documentation.
+        clip_names: examples of clip and subject ids, for the documentation.
+        kind: ``micro`` or ``macro``; empty: the user says it.
+        fps: frames per second, if all clips have the same.
+        table: file name of the table if the configuration names none; empty: the layout finds its own.
+        licence: the makers' condition, for model cards; empty: the data are the user's own or synthetic.
+        makers: from whom the dataset is obtained, for the documentation.
+        people: layouts with the same value name the same people alike; empty: the name of the layout.
+        databases: names by which tables of flow images call the dataset, as of :func:`plain_database`.
+        labels: words of each label column, the default column first; empty: the user's own words in ``label``.
+        spellings: further spellings of label words.
+        class_sets: its part in each named class set.
+        has_frames: False for ready-made flow images, which start at the cache.
+        bounds_optional: onset and offset may be missing; the first and last frame are used.
+        absolute_numbers: annotated frame numbers may be absolute and are then moved to those of the files.
+        labels_optional: clips without a label are not reported as problems.
+        user_annotated: the table is the user's own. An apex that contradicts onset or offset then leaves the clip out
+            (otherwise the apex is spotted), and a label outside the classes is noted (otherwise the clip is left out).
+        subject_in_path: the subject is part of a clip's name and folder, so that it cannot be corrected.
+    """
+
+    index: str
+    title: str
+    looks_for: str
+    clip_names: str
+    kind: str = "micro"
+    fps: int | None = None
+    table: str = ""
+    licence: str = ""
+    makers: str = ""
+    people: str = ""
+    databases: tuple[str, ...] = ()
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    spellings: Mapping[str, str] = field(default_factory=dict)
+    class_sets: Mapping[str, ClassSetPart] = field(default_factory=dict)
+    has_frames: bool = True
+    bounds_optional: bool = False
+    absolute_numbers: bool = False
+    labels_optional: bool = False
+    user_annotated: bool = False
+    subject_in_path: bool = False
+
+
+def layout_source(layout: str) -> Path:
+    """File that indexes a layout; its content decides whether datasets of this layout are listed again."""
+    return Path(__file__).with_name(LAYOUTS[layout].index.split(":")[0] + ".py")
+
+
+def plain_database(name: str) -> str:
+    """Name of a database with letters and digits only, in lower case: ``SMIC-HS`` becomes ``smichs``."""
+    return re.sub(r"[\W_]", "", name).lower()
+
+
+def layout_of_database(name: str) -> str | None:
+    """The layout of the database that a table of flow images calls ``name``."""
+    plain = plain_database(name)
+    return next((layout for layout, entry in LAYOUTS.items() if plain in entry.databases), None)
+
+
+def database_names(title: str) -> tuple[str, ...]:
+    """The plain names of the dataset with this title; for an unknown title, the title in plain form."""
+    names = (entry.databases for entry in LAYOUTS.values() if entry.title == title and entry.databases)
+    return next(names, (plain_database(title),))
+
+
+def _keep(
+    column: str, counts: Mapping[str, int], source: str, subjects: int | None = None, published_as: str = ""
+) -> ClassSetPart:
+    """The part of a class set whose classes are label words of the column."""
+    classes = {word: word for word in counts}
+    return ClassSetPart(column, classes, counts, subjects, source, published_as=published_as)
+
+
+def _some(counts: Mapping[str, int], *words: str) -> dict[str, int]:
+    return {word: counts[word] for word in words}
+
+
+EMOTION = "estimated_emotion"
+OBJECTIVE = "objective_classes"
+TREE = "emotion"
+LABEL = "label"
+
+_MEGC = "See, Yap, Li, Hong, Wang: MEGC 2019"
+_NEGATIVE = ("disgust", "repression", "anger", "contempt", "fear", "sadness")
+_THREE = {word: "negative" for word in _NEGATIVE} | {"happiness": "positive", "surprise": "surprise"}
+_THREE_NAMES = {word: word for word in ("negative", "positive", "surprise")}
+_FIVE = ("happiness", "surprise", "disgust", "fear", "sadness")
+"""The five classes of the TSDGCN paper on MMEW."""
+
+_MMEW = "Ben et al., TPAMI 2021 (release of MMEW)"
+_MMEW_COUNTS = {"happiness": 36, "surprise": 89, "disgust": 72, "others": 66, "fear": 16, "sadness": 13, "anger": 8}
+_SAMM = "SAMM, release 2 of the annotation"
+_SAMM_COUNTS = {
+    "anger": 57, "happiness": 26, "other": 26, "surprise": 15, "contempt": 12, "disgust": 9, "fear": 8, "sadness": 6,
+}  # fmt: skip
+_SMIC_COUNTS = {"negative": 70, "positive": 51, "surprise": 43}
+_CK = "Lucey et al., CVPR workshops 2010"
+_CK_COUNTS = {
+    "anger": 45, "contempt": 18, "disgust": 59, "fear": 25, "happiness": 69, "sadness": 28, "surprise": 83,
+}  # fmt: skip
+
+COMPOSITES = {"megc2019": "MEGC2019 composite"}
+"""Class sets that join datasets, and the ``dataset`` of their rows in protocols/published.csv."""
+
+LAYOUTS: dict[str, Layout] = {
+    "mmew-micro": Layout(
+        index="mmew:index_micro",
+        title="MMEW",
+        looks_for="`Micro_Expression/{emotion}/S01-01-001/1.jpg` or `Micro_Expression/S01/{emotion}/S01-01-001/1.jpg`; "
+        "workbook `MMEW_Micro_Exp`",
+        clip_names="`S01-01-001`, `S01`",
+        fps=90,
+        licence="MMEW (licence agreement)",
+        makers="its authors at Shandong University (Ben et al., TPAMI 2021), by signed agreement",
+        people="mmew",
+        labels={EMOTION: tuple(_MMEW_COUNTS)},
+        spellings={"repression": "others", "other": "others"},
+        class_sets={
+            "mmew-5": _keep(EMOTION, _some(_MMEW_COUNTS, *_FIVE), _MMEW, published_as="MMEW"),
+            "mmew-6": _keep(EMOTION, _some(_MMEW_COUNTS, *_FIVE, "anger"), _MMEW),
+            "mmew-4": _keep(EMOTION, _some(_MMEW_COUNTS, "happiness", "surprise", "disgust", "others"), _MMEW),
+        },
+        absolute_numbers=True,
+    ),
+    "mmew-macro": Layout(
+        index="mmew:index_macro",
+        title="MMEW (macro)",
+        looks_for="`Macro_Expression/S01/{emotion}/S01-01-001.jpg`, single images",
+        clip_names="`S01-01-001`, `S01`",
+        kind="macro",
+        licence="MMEW (licence agreement)",
+        people="mmew",
+        labels={TREE: ("happiness", "surprise", "disgust", "fear", "sadness", "anger")},
+        class_sets={"mmew-macro-5": ClassSetPart(TREE, {word: word for word in _FIVE})},
+        bounds_optional=True,
+    ),
+    "samm": Layout(
+        index="samm:index",
+        title="SAMM",
+        looks_for="`006/006_1_2/006_05562.jpg`; workbook `SAMM_Micro_FACS_Codes`",
+        clip_names="`006_1_2`, `006`",
+        fps=200,
+        licence="SAMM (licence agreement)",
+        makers="Manchester Metropolitan University (Davison et al., IEEE TAC 2018), by signed agreement",
+        databases=("samm",),
+        labels={EMOTION: tuple(_SAMM_COUNTS), OBJECTIVE: ("1", "2", "3", "4", "5", "6", "7")},
+        spellings={"others": "other"},
+        class_sets={
+            "samm-5-objective": ClassSetPart(
+                OBJECTIVE,
+                {"1": "happiness", "2": "surprise", "3": "anger", "4": "disgust", "6": "fear"},
+                {"happiness": 24, "surprise": 13, "anger": 20, "disgust": 8, "fear": 7},
+                21,
+                "Tang, Chai, Lu, arXiv 2203.05208; Objective Classes 1, 2, 3, 4, 6",
+                published_as="SAMM",
+            ),
+            # The emotions with ten clips or more: what most papers since 2017 call SAMM with five classes.
+            "samm-5-estimated": _keep(EMOTION, _some(_SAMM_COUNTS, *tuple(_SAMM_COUNTS)[:5]), _SAMM),
+            "samm-estimated": _keep(EMOTION, _SAMM_COUNTS, _SAMM, 29),
+            "megc2019": ClassSetPart(
+                EMOTION,
+                {word: name for word, name in _THREE.items() if word != "repression"},
+                {"negative": 92, "positive": 26, "surprise": 15},
+                28,
+                _MEGC,
+                published_as="SAMM, three classes",
+            ),
+        },
+    ),
+    "casme2": Layout(
+        index="casme2:index",
+        title="CASME II",
+        looks_for="`CASME2-RAW/sub01/EP02_01f/img46.jpg`, or the selected or cropped frames; workbook `CASME2-coding`",
+        clip_names="`sub01/EP02_01f`, `sub01`",
+        fps=200,
+        licence="CASME II (licence agreement)",
+        makers="Institute of Psychology, Chinese Academy of Sciences (Yan et al., PLoS ONE 2014), by signed agreement",
+        databases=("casme2", "casmeii"),
+        labels={EMOTION: ("happiness", "disgust", "repression", "surprise", "others", "sadness", "fear")},
+        spellings={"other": "others"},
+        class_sets={
+            "casme2-5": _keep(
+                EMOTION,
+                {"happiness": 32, "disgust": 63, "repression": 27, "surprise": 25, "others": 99},
+                "Yan et al., PLoS ONE 2014 (CASME II, coding of 2014-05-08)",
+            ),
+            "megc2019": ClassSetPart(
+                EMOTION,
+                {word: _THREE[word] for word in ("happiness", "surprise", "disgust", "repression")},
+                {"negative": 88, "positive": 32, "surprise": 25},
+                24,
+                _MEGC,
+                frozenset({(4, "EP12_01f"), (5, "EP09_05f")}),
+            ),
+        },
+        subject_in_path=True,
+    ),
+    "smic-hs": Layout(
+        index="smic:index",
+        title="SMIC-HS",
+        looks_for="`HS/s1/micro/negative/s1_ne_01/image090823.jpg`, or `reg_image090823.bmp`; no workbook",
+        clip_names="`s1_ne_01`, `s01`",
+        fps=100,
+        licence="SMIC (licence agreement)",
+        makers="University of Oulu, CMVS (Li et al., FG 2013), by signed agreement",
+        databases=("smic", "smichs"),
+        labels={TREE: tuple(_SMIC_COUNTS)},
+        class_sets={
+            "smic-3": _keep(TREE, _SMIC_COUNTS, "Li et al., FG 2013 (SMIC-HS)", 16),
+            "megc2019": _keep(TREE, _SMIC_COUNTS, _MEGC, 16),
+        },
+        bounds_optional=True,
+    ),
+    "ck-plus": Layout(
+        index="ck_plus:index",
+        title="CK+",
+        looks_for="`cohn-kanade-images/S005/001/*.png` and `Emotion/S005/001/*_emotion.txt`",
+        clip_names="`S005_001`, `S005`",
+        kind="macro",
+        licence="CK+ (agreement with its makers)",
+        makers="University of Pittsburgh (Lucey et al., 2010), by signed agreement",
+        labels={TREE: ("neutral", *_CK_COUNTS)},
+        spellings={"happy": "happiness"},
+        class_sets={
+            # The TSDGCN paper pre-trains on CK+ for SAMM and does not name the classes: these are its SAMM classes.
+            "ck-plus-5": _keep(TREE, _some(_CK_COUNTS, "happiness", "surprise", "anger", "disgust", "fear"), _CK),
+            "ck-plus-7": _keep(TREE, _CK_COUNTS, _CK),
+        },
+        bounds_optional=True,
+        labels_optional=True,
+    ),
+    "flow-images": Layout(
+        index="flow_images:index",
+        title="ready-made flow images",
+        looks_for="`flows.csv`: `dataset, subject, clip, label, image`; see [flow images](#flow-images)",
+        clip_names="`samm/006/006_1_2`, `samm/006`",
+        table="flows.csv",
+        class_sets={
+            "megc2019": ClassSetPart(
+                LABEL,
+                _THREE | _THREE_NAMES | dict(zip("012", _THREE_NAMES, strict=True)) | {"others": "", "other": ""},
+                {"negative": 250, "positive": 109, "surprise": 83},
+                68,
+                _MEGC,
+                published_as=COMPOSITES["megc2019"],
+            )
+        },
+        has_frames=False,
+        bounds_optional=True,
+    ),
+    "manifest": Layout(
+        index="manifest:index",
+        title="your own clips",
+        looks_for="`manifest.csv`: `clip, subject, label, frames`; see [your own clips](own-clips.md)",
+        clip_names="as you name them",
+        kind="",
+        table="manifest.csv",
+        bounds_optional=True,
+        labels_optional=True,
+        user_annotated=True,
+    ),
+    "demo": Layout(
+        index="demo:index",
+        title="synthetic people",
+        looks_for="nothing: the workflow renders the clips of the block `demo`",
+        clip_names="`s01_happiness_1`, `s01`",
+        kind="",
+    ),
+}

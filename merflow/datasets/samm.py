@@ -7,18 +7,18 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from merflow.datasets.entries import Entry, Rules
 from merflow.datasets.folders import no_such_part, parents_of, subfolders, subject_number
 from merflow.datasets.index import Index
 from merflow.datasets.layouts import (  # fmt: skip
     COLUMNS,
-    chosen_variant,
+    choose_variant,
     finish,
     images_root,
     root_of,
-    unlisted,
+    unlisted_folders,
     workbook_rows,
 )
+from merflow.datasets.raw_clip import RawClip
 
 OPTIONAL = {"objective": ("Objective Classes", "Objective Class")}
 """Older workbooks lack it; only a class set that reads it needs it."""
@@ -38,11 +38,11 @@ def index(name: str, settings: Mapping[str, Any]) -> Index:
     found = parents_of(root, r"\d{1,3}")
     if not found:
         raise no_such_part(root, "folders of subjects (006, 007, ...)", TREE)
-    frames, of_choice = chosen_variant(name, root_of(settings), found)
+    frames, of_choice = choose_variant(name, root_of(settings), found)
     people = {int(f.name): f for f in subfolders(frames) if f.name.isdecimal()}
     named = {(int(f.parent.name), f.name.casefold()): f for person in people.values() for f in subfolders(person)}
     folders = {f"{person.name}/{clip.name}": clip for person in people.values() for clip in subfolders(person)}
-    entries = []
+    raw_clips = []
     for row in rows:
         clip, subject = row.cells["filename"], re.sub(r"\.0+$", "", row.cells["subject"])
         owner = clip.split("_")[0]
@@ -50,16 +50,16 @@ def index(name: str, settings: Mapping[str, Any]) -> Index:
         person = f"{number:03d}" if isinstance(number, int) else subject
         place = int(owner) if owner.isdecimal() else -1
         folder = named.get((place, clip.casefold()), people.get(place, frames / owner) / clip)
-        entry = Entry(clip or f"row-{row.number}", person, str(folder), "micro", str(table), row.number)
-        entry.numbers = {key: row.cells[key] for key in ("onset", "apex", "offset")}
-        entry.source, entry.fps = {**row.source, **_labels(row.cells)}, "200"
+        raw = RawClip(clip or f"row-{row.number}", person, str(folder), "micro", str(table), row.number)
+        raw.numbers = {key: row.cells[key] for key in ("onset", "apex", "offset")}
+        raw.source = {**row.source, **_labels(row.cells)}
         if not clip:
-            entry.found.append(("frames", "Filename is empty"))
+            raw.problems.append(("frames", "Filename is empty"))
         elif not owner.isdecimal() or int(owner) != number:
-            entry.found.append(("subject", f"subject {subject!r} contradicts the file name {clip}"))
-        entries.append(entry)
+            raw.problems.append(("subject", f"subject {subject!r} contradicts the file name {clip}"))
+        raw_clips.append(raw)
     return finish(
-        name, settings, Rules("samm"), entries, notes + of_choice + unlisted(name, folders, entries, table)
+        name, settings, raw_clips, notes + of_choice + unlisted_folders(name, folders, raw_clips, table)
     )  # fmt: skip
 
 

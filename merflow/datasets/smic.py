@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from merflow.datasets.entries import Entry, Rules
 from merflow.datasets.folders import clip_folders, no_such_part, parents_of, subfolders, subject_number
 from merflow.datasets.index import Index
-from merflow.datasets.layouts import chosen_variant, ends, finish, images_root, root_of
+from merflow.datasets.layouts import choose_variant, finish, first_and_last, images_root, root_of
+from merflow.datasets.raw_clip import RawClip
 from merflow.footage.frames import image_paths
 
 TREE = "HS/s1/micro/negative/s1_ne_01/image090823.jpg"
@@ -32,25 +32,25 @@ def index(name: str, settings: Mapping[str, Any]) -> Index:
     found = [folder for folder in found if any((person / "micro").is_dir() for person in subfolders(folder))]
     if not found:
         raise no_such_part(root, "folders of subjects (s1, s2, ...) with a folder micro", TREE)
-    frames, notes = chosen_variant(name, root_of(settings), found)
-    entries = []
+    frames, notes = choose_variant(name, root_of(settings), found)
+    raw_clips = []
     for person in sorted(subfolders(frames), key=lambda f: (str(subject_number(f.name)).zfill(4), f.name)):
         if not re.fullmatch(PERSON, person.name, re.IGNORECASE) or not (person / "micro").is_dir():
             continue
         for folder in clip_folders(person / "micro", CLIP):
             number, code = subject_number(person.name), re.split("[_-]", folder.name)[1].lower()
-            entry = Entry(folder.name, f"s{number:02d}", str(folder), "micro", str(folder))
-            entry.source, entry.fps = {"emotion": folder.parent.name.lower()}, "100"
+            raw = RawClip(folder.name, f"s{number:02d}", str(folder), "micro", str(folder))
+            raw.source = {"emotion": folder.parent.name.lower()}
             images = image_paths(folder)
-            entry.align = "auto" if images and images[0].rpartition("/")[2].lower().startswith("reg") else "detect"
-            first, last = ends(images, entry)
-            entry.numbers = {"onset": first, "apex": None, "offset": last}
-            if CODES.get(code) != entry.source["emotion"]:
-                entry.found.append(("label", f"folder {folder.parent.name} contradicts the name {folder.name}"))
+            raw.align = "auto" if images and images[0].rpartition("/")[2].lower().startswith("reg") else "detect"
+            first, last = first_and_last(images, raw)
+            raw.numbers = {"onset": first, "apex": None, "offset": last}
+            if CODES.get(code) != raw.source["emotion"]:
+                raw.problems.append(("label", f"folder {folder.parent.name} contradicts the name {folder.name}"))
             if subject_number(re.split("[_-]", folder.name)[0]) != number:
-                entry.found.append(("subject", f"folder {person.name} contradicts the name {folder.name}"))
-            entries.append(entry)
-    return finish(name, settings, Rules("smic-hs", whole=True), entries, notes)
+                raw.problems.append(("subject", f"folder {person.name} contradicts the name {folder.name}"))
+            raw_clips.append(raw)
+    return finish(name, settings, raw_clips, notes)
 
 
 def _is_fast(path: str) -> bool:

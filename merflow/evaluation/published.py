@@ -7,7 +7,6 @@ The tables made here (:data:`merflow.storage.tables.COMPARISON`) stand behind th
 import csv
 import logging
 import math
-import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from merflow.datasets.registry import database_names, plain_database
 from merflow.evaluation.metrics import OVERALL, subject_counts
 from merflow.protocols.variants import published
 from merflow.storage.tables import CLASS_SCOPE
@@ -24,8 +24,6 @@ LEDGER = Path(__file__).parent / "ledger.csv"
 """The entries of docs/fidelity.md in a few words each: ``number, about``."""
 ROUNDING = 0.0005
 """Half of the last digit that the paper prints, as a share."""
-PARTS = {"SMIC-HS": ("smic", "smichs"), "CASME II": ("casme2", "casmeii"), "SAMM": ("samm",)}
-"""Databases of a composite as papers name them, and as a study may (letters and digits alone, in lower case)."""
 STAGES = {"accuracy_pretrain": "Pre-training", "accuracy_finetune": "Fine-tuning", "accuracy": "Testing"}
 log = logging.getLogger(__name__)
 
@@ -164,15 +162,11 @@ def _scope(metrics: pd.DataFrame, experiment: str, part: str) -> str | None:
     """The scope of an experiment's metrics that a published column is about; None where it has no such clips."""
     if not part:
         return "pooled"
-    names = PARTS.get(part, (_plain(part),))
+    names = database_names(part)
     scopes = dict.fromkeys(metrics.loc[metrics["experiment"] == experiment, "scope"].astype(str))
     own = (scope for scope in scopes if scope.startswith("dataset:") and CLASS_SCOPE not in scope)
-    of = {scope: _plain(scope.removeprefix("dataset:")) for scope in own}
+    of = {scope: plain_database(scope.removeprefix("dataset:")) for scope in own}
     return next((scope for scope, name in of.items() if name in names), None)
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]", "", name).lower()
 
 
 def _tested(metrics: pd.DataFrame, experiment: str, metric: str = "accuracy", scope: str = "pooled") -> dict[str, Any]:

@@ -49,7 +49,7 @@ def _is_image_name(name: str) -> bool:
     return name[0] != "." and os.path.splitext(name)[1].lower() in IMAGES
 
 
-def own_numbers(files: Iterable[str | Path]) -> dict[int, str | Path] | None:
+def numbers_of_names(files: Iterable[str | Path]) -> dict[int, str | Path] | None:
     """Files by the last run of digits in their names, unordered; None where that is not one number each."""
     numbers: dict[int, str | Path] = {}
     for file in files:
@@ -65,7 +65,7 @@ def numbered(files: list[Path]) -> dict[int, Path]:
 
     Where a name has no digits or two names give one number, files are counted from 0 in order of their names.
     """
-    numbers = own_numbers(files)
+    numbers = numbers_of_names(files)
     return dict(enumerate(sorted(files, key=lambda f: f.name)) if numbers is None else sorted(numbers.items()))
 
 
@@ -81,7 +81,7 @@ class FrameList:
     def __init__(self, source: str | Path) -> None:
         """List ``source``: a folder, a glob or one image."""
         paths = image_paths(source)
-        numbers = own_numbers(paths)
+        numbers = numbers_of_names(paths)
         self.numbered = numbers is not None
         self._files = dict(enumerate(sorted(paths, key=os.path.basename))) if numbers is None else numbers
         self.first, self.last = min(self._files, default=0), max(self._files, default=0)

@@ -19,15 +19,6 @@ from merflow.storage.tables import CALIBRATION, METRICS, read_table
 TEMPLATE = "model_card.md.j2"
 VERSIONS = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 """Packages that an export depends on."""
-GATED = {
-    "mmew-micro": "MMEW (licence agreement)",
-    "mmew-macro": "MMEW (licence agreement)",
-    "samm": "SAMM (licence agreement)",
-    "casme2": "CASME II (licence agreement)",
-    "smic-hs": "SMIC (licence agreement)",
-    "ck-plus": "CK+ (agreement with its makers)",
-}
-"""Datasets that their makers give to persons under an agreement, by layout."""
 
 
 def write_card(
@@ -39,10 +30,9 @@ def write_card(
         ensemble: what was exported.
         model: content of ``model.onnx``.
         check: rows of ``check.csv``.
-        settings: ``datasets`` (``name, layout`` of each that trained a part), ``counts`` (rows ``label, found``),
-            ``preparation``, ``floors`` (experiments to stand beside), ``photographs`` (whether the demo animates
-            some), ``all_members``, and the tables ``metrics`` and
-            ``calibration`` of the study.
+        settings: ``datasets`` (``name, layout, licence`` of each that trained a part), ``counts`` (rows ``label,
+            found``), ``preparation``, ``floors`` (experiments to stand beside), ``photographs`` (whether the demo
+            animates some), ``all_members``, and the tables ``metrics`` and ``calibration`` of the study.
         card: output.
     """
     about = ensemble.about
@@ -58,15 +48,14 @@ def write_card(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["figure"] = _figure
-    layouts = {one["layout"] for one in settings["datasets"]}
     text = environment.get_template(TEMPLATE).render(
         about=about,
         classes=ensemble.classes,
         temperature=ensemble.temperature,
         datasets=settings["datasets"],
         counts=settings["counts"],
-        gated=sorted({GATED[layout] for layout in layouts if layout in GATED}),
-        unknown=sorted({one["name"] for one in settings["datasets"] if one["layout"] in ("manifest", "flow-images")}),
+        gated=sorted({one["licence"] for one in settings["datasets"]} - {""}),
+        unknown=sorted({d["name"] for d in settings["datasets"] if not d["licence"] and d["layout"] != "demo"}),
         photographs=settings["photographs"],
         synthetic=all(one["layout"] == "demo" for one in settings["datasets"]),
         preparation=settings["preparation"],

@@ -3,26 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+from merflow.datasets.labels import published_as
 from merflow.evaluation.metrics import OVERALL
 from merflow.evaluation.published import differs
 from merflow.protocols.variants import published
 
-COMPOSITE = "MEGC2019 composite"
-THREE = frozenset({"negative", "positive", "surprise"})
-FITS: dict[tuple[frozenset[str], frozenset[str]], str] = {
-    (frozenset({"mmew-micro"}), frozenset({"happiness", "surprise", "disgust", "fear", "sadness"})): "MMEW",
-    (frozenset({"samm"}), frozenset({"happiness", "surprise", "anger", "disgust", "fear"})): "SAMM",
-    (frozenset({"samm"}), THREE): "SAMM, three classes",
-    (frozenset({"casme2", "samm", "smic-hs"}), THREE): COMPOSITE,
-    (frozenset({"flow-images"}), THREE): COMPOSITE,
-}
-"""What clips are called in ``published.csv``, by the layouts of an experiment's datasets and its classes: those of the
-class sets mmew-5, samm-5-objective and megc2019."""
-
 
 def named_in_print(main: Mapping[str, Any], study: Mapping[str, Any]) -> str | None:
     """The name that published tables have for the clips and classes of an experiment; None where they have none."""
-    return FITS.get((_layouts(main, study), frozenset(row["name"] for row in main["classes"])))
+    return published_as(_layouts(main, study), {row["name"] for row in main["classes"]})
 
 
 def beside(main: Mapping[str, Any], study: Mapping[str, Any]) -> dict[str, Any] | None:

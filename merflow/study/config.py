@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator
 
+from merflow.datasets.labels import class_sets
+from merflow.datasets.registry import LAYOUTS
 from merflow.errors import ConfigError
 from merflow.protocols.variants import label, published, variants, varied
 from merflow.systems.registry import NETWORKS, option_schemas, own_settings
@@ -21,10 +23,6 @@ STUDY_BLOCKS = ("graph", "pretrain", "temporal", "head", "network")
 """Blocks that an experiment takes from the study and may override key by key."""
 RATES = {"paper": 1e-5, "untrained": 5e-4}
 """Adam's learning rate where none is given: the paper's, with which a network that has learnt nothing stays there."""
-KINDS = {"ck-plus": "macro", "mmew-macro": "macro", "manifest": None, "demo": None}
-"""What the clips of a layout show; None: the user says it (else micro). Layouts that are not here hold micro clips."""
-TABLES = {"manifest": "manifest.csv", "flow-images": "flows.csv"}
-"""Name of the table where none is given; the other layouts look for theirs."""
 FLOW_IMAGE_KEYS = ("channels", "scaling")
 NO_MACRO = "none"
 """Value of ``macro`` where nothing is pre-trained."""
@@ -98,7 +96,7 @@ def settle(settings: Mapping[str, Any]) -> dict[str, Any]:
         experiments[name] = merge(experiment, merge(study, own))
     settings = _filled(settings, schema)
     for dataset in settings["datasets"].values():
-        dataset.setdefault("kind", KINDS.get(dataset["layout"], "micro") or "micro")
+        dataset.setdefault("kind", LAYOUTS[dataset["layout"]].kind or "micro")
     for experiment in settings["experiments"].values():
         untrained = experiment.get("macro") == NO_MACRO
         if untrained:  # Nothing is there to be frozen.
@@ -120,8 +118,11 @@ def settle(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _schema() -> dict[str, Any]:
-    """The schema, with the systems of the registry among those that it allows."""
+    """The schema, with the layouts, class sets and systems of the registries among the values that it allows."""
     schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    dataset = schema["properties"]["datasets"]["additionalProperties"]["properties"]
+    dataset["layout"]["enum"] += LAYOUTS
+    dataset["classes"]["anyOf"][0]["enum"] += class_sets()  # Experiments refer to the same block.
     experiment = schema["properties"]["experiments"]["additionalProperties"]["properties"]
     for place in (experiment["system"], schema["properties"]["floors"]["items"]):
         place["enum"] += NETWORKS
@@ -264,7 +265,7 @@ def candidates(threshold: float) -> int:
 def _folder_problems(where: str, dataset: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with the places that a dataset names."""
     root = Path(dataset["root"])
-    table = dataset.get("table") or TABLES.get(dataset["layout"])
+    table = dataset.get("table") or LAYOUTS[dataset["layout"]].table
     if not root.is_dir():
         yield f"{where}.root: folder {root} does not exist" + (f"; it should hold {table}" if table else "")
     elif table and not (root / table).is_file():
@@ -420,7 +421,7 @@ def _cross_problems(settings: Mapping[str, Any]) -> Iterator[str]:
             yield f"datasets.{name}.classes: layout demo takes its classes from demo.emotions"
         if layout != "demo":
             yield from _folder_problems(f"datasets.{name}", dataset)
-        if (kind := KINDS.get(layout, "micro")) is not None and dataset["kind"] != kind:
+        if (kind := LAYOUTS[layout].kind) and dataset["kind"] != kind:
             yield f"datasets.{name}.kind: layout {layout} holds {kind} clips"
         for key in FLOW_IMAGE_KEYS:
             if key in dataset and layout != "flow-images":

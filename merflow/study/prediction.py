@@ -6,10 +6,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from merflow.datasets.entries import Entry, Rules, assemble, shown
+from merflow.datasets.assemble import assemble
 from merflow.datasets.folders import subfolders
 from merflow.datasets.labels import ClassSet
 from merflow.datasets.manifest import read_table_of_clips
+from merflow.datasets.raw_clip import RawClip, escape_controls
 from merflow.errors import ConfigError, InputError
 from merflow.footage.clip import Clip
 from merflow.footage.fingerprints import source_token
@@ -189,8 +190,7 @@ def _listed(path: Path) -> dict[str, dict[str, Any]]:
         raise InputError(
             f"clips: {path} is no video by its name (known: {', '.join(sorted(VIDEOS))}), no folder and no table (.csv)"
         )
-    rules = Rules("manifest", whole=True, strict=True, foreign=True, unlabelled=True)
-    index = assemble("clips", {"root": str(path)}, rules, entries, ClassSet("", ()))
+    index = assemble("clips", {"layout": "manifest", "root": str(path)}, entries, ClassSet("", ()))
     sources = {safe_filename(clip.clip): _row(clip) for clip in index.clips}
     if all(row["problem"] for row in sources.values()):
         told = "\n".join(f"  - {row['clip']}: {row['problem']}" for row in sources.values())
@@ -203,21 +203,21 @@ def _row(clip: Clip) -> dict[str, Any]:
     return {name: getattr(clip, name) for name in names}
 
 
-def _entry(name: str, frames: Path) -> Entry:
-    entry = Entry(shown(name), "somebody", frames.as_posix(), "micro", str(frames))
+def _entry(name: str, frames: Path) -> RawClip:
+    entry = RawClip(escape_controls(name), "somebody", frames.as_posix(), "micro", str(frames))
     entry.source = {"label": ""}
     entry.numbers = dict.fromkeys(("onset", "apex", "offset"), "")
     return entry
 
 
-def _of_folder(folder: Path) -> list[Entry]:
+def _of_folder(folder: Path) -> list[RawClip]:
     videos = sorted(file for file in folder.iterdir() if is_video(file) and file.name[0] != "." and file.is_file())
     if images := image_paths(folder):
         if videos:
+            video, image = escape_controls(videos[0].name), escape_controls(Path(min(images)).name)
             raise InputError(
-                f"clips: folder {folder} holds videos (such as {shown(videos[0].name)}) and images (such as "
-                f"{shown(Path(min(images)).name)}): take the images away to have every video looked at, or the videos "
-                "if the images are the frames of a clip"
+                f"clips: folder {folder} holds videos (such as {video}) and images (such as {image}): take the images "
+                "away to have every video looked at, or the videos if the images are the frames of a clip"
             )
         return [_entry(folder.resolve().name, folder)]
     entries = [_entry(file.name, file) for file in videos]
@@ -226,14 +226,14 @@ def _of_folder(folder: Path) -> list[Entry]:
             entries += [_entry(inside.name, inside)] if image_paths(inside) else []
         except OSError as error:
             entries.append(_entry(inside.name, inside))
-            entries[-1].found.append(("frames", f"folder {inside} cannot be looked at: {error.strerror}"))
+            entries[-1].problems.append(("frames", f"folder {inside} cannot be looked at: {error.strerror}"))
     if not entries:
         kinds = f"video ({', '.join(sorted(VIDEOS))})"
         raise InputError(f"clips: folder {folder} holds no {kinds}, no image, and no folder of images")
     return entries
 
 
-def _of_table(table: Path) -> list[Entry]:
+def _of_table(table: Path) -> list[RawClip]:
     rows = read_table_of_clips(table, ["frames"], [name for name in COLUMNS if name != "frames"])
     for column in next(iter(rows.values())):
         near = difflib.get_close_matches(column, COLUMNS, 1, 0.8)
@@ -244,7 +244,9 @@ def _of_table(table: Path) -> list[Entry]:
     entries = []
     for number, row in rows.items():
         frames = (table.parent / row["frames"]).as_posix() if row["frames"] else ""
-        entry = Entry(row["clip"] or f"row-{number}", row["subject"] or "somebody", frames, "micro", str(table), number)
+        entry = RawClip(
+            row["clip"] or f"row-{number}", row["subject"] or "somebody", frames, "micro", str(table), number
+        )
         entry.numbers = {name: row[name] for name in ("onset", "apex", "offset")}
         entry.source, entry.fps = {"label": row["label"]}, row["fps"]
         entries.append(entry)

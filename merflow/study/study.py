@@ -11,9 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from merflow.datasets.entries import relabel, unknown_words
+from merflow.datasets.assemble import relabel, unknown_words
+from merflow.datasets.index import DatasetError, Index, index_dataset, write_problems
 from merflow.datasets.labels import class_set
-from merflow.datasets.registry import DatasetError, Index, index_dataset, write_problems
+from merflow.datasets.registry import LAYOUTS, layout_source
 from merflow.datasets.synthetic import scorer_people as strangers
 from merflow.errors import ConfigError, InputError, MerflowError
 from merflow.footage.clip import database
@@ -85,6 +86,10 @@ class Study:
                 raise InputError(f"{error}\n(the same as a table: {table})") from error
         return self._indexes[name]
 
+    def layout_source(self, name: str) -> Path:
+        """File that reads a dataset of this layout."""
+        return layout_source(self.dataset(name)["layout"])
+
     def index_settings(self, name: str) -> dict[str, Any]:
         """What the job that lists a dataset needs; what was checked before and changes no row is left out."""
         left_out = ("datasets", "on_problem")
@@ -137,7 +142,7 @@ class Study:
 
     def has_frames(self, dataset: str) -> bool:
         """Whether a dataset goes through alignment, key-frames and flow; flow images enter at the cache."""
-        return self.config["datasets"][dataset]["layout"] != "flow-images"
+        return LAYOUTS[self.config["datasets"][dataset]["layout"]].has_frames
 
     @property
     def flow_images(self) -> list[str]:
@@ -368,16 +373,16 @@ class Study:
         for dataset in self.micro(experiment):
             settings, own = self.config["datasets"][dataset], self.experiments[experiment].get("classes")
             asked = own if labels else settings.get("classes")
-            published = class_set(asked, dataset, settings["layout"]).counts.get(settings["layout"])
+            published = class_set(asked, dataset, settings["layout"]).published(settings["layout"])
             for clip in self.index(dataset).clips:
                 label = labels[dataset][clip.clip] if labels else clip.label
                 if label in found:
                     found[label] += 1
-            if expected is None or published is None or not set(classes) <= set(published.clips):
+            if expected is None or published is None or not set(classes) <= set(published.counts):
                 expected = None
                 continue
             for name in classes:
-                expected[name] += published.clips[name]
+                expected[name] += published.counts[name]
         return [{"label": c, "expected": expected[c] if expected else None, "found": found[c]} for c in classes]
 
     def check(self) -> None:
@@ -586,7 +591,10 @@ class Study:
         return {
             "members": self.config["export"]["members"],
             "preparation": self.config["preparations"][e["prep"]],
-            "datasets": [{"name": name, "layout": layouts[name], "role": role} for name, role in roles.items()],
+            "datasets": [
+                {"name": name, "layout": layouts[name], "role": role, "licence": LAYOUTS[layouts[name]].licence}
+                for name, role in roles.items()
+            ],
             "counts": self.class_counts(experiment),
             "photographs": bool(self.config["demo"]["portraits"]),
             "floors": [n for n in beside if self._comparison(self.experiments[n]) == self._comparison(e)],
@@ -716,7 +724,7 @@ class Study:
         one each, and draw different faces for them.
         """
         layout = self.config["datasets"][dataset]["layout"]
-        return dataset if self.is_demo(dataset) else layout.removesuffix("-macro").removesuffix("-micro")
+        return dataset if self.is_demo(dataset) else LAYOUTS[layout].people or layout
 
     # --- tables of variants -------------------------------------------------------------------------------------------
 

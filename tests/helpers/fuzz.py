@@ -22,7 +22,7 @@ import yaml
 from torch import nn
 
 from merflow.datasets.corrections import read_corrections
-from merflow.datasets.registry import index_dataset, write_index
+from merflow.datasets.index import index_dataset, write_index
 from merflow.datasets.workbook import read_workbook
 from merflow.errors import MerflowError
 from merflow.evaluation.score_table import score_file

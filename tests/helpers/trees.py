@@ -20,7 +20,7 @@ import numpy as np
 import openpyxl
 import xlwt
 
-from merflow.datasets.registry import Index, Problem, index_dataset
+from merflow.datasets.index import Index, Problem, index_dataset
 from merflow.datasets.synthetic.draw import BasePicture, draw_face
 from merflow.datasets.synthetic.expressions import EMOTIONS
 from merflow.datasets.synthetic.plan import Performance

@@ -13,6 +13,7 @@ rule index_clips:
         "../../envs/vision.yaml"
     params:
         code=code_hash("index_clips"),
+        layout=lambda wildcards: hash_of(study.layout_source(wildcards.dataset)),
         settings=lambda wildcards: study.index_settings(wildcards.dataset),
         content=lambda wildcards: study.index_digest(wildcards.dataset),
     message:

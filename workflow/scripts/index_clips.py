@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merflow.datasets.registry import index_dataset, report_problems, write_index
+from merflow.datasets.index import index_dataset, report_problems, write_index
 from merflow.runtime.script_context import script_context
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import pytest
 import trees
 from trees import Take, by_name, told, usable
 
-from merflow.datasets.registry import write_index
+from merflow.datasets.index import write_index
 from merflow.errors import ConfigError, InputError, MerflowError
 from merflow.storage.tables import CLASSES, read_table
 

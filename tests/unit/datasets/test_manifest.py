@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from merflow.datasets.registry import index_dataset, write_index
+from merflow.datasets.index import index_dataset, write_index
 from merflow.errors import InputError
 from merflow.footage.frames import grey_frames, image_files, numbered
 from merflow.storage.tables import CLIPS, read_table
@@ -48,14 +48,14 @@ def test_a_good_manifest_gives_every_clip_as_written(root):
         ("c1,s1,happiness,a,4,3,5,", "onset", "onset 4 comes after apex 3"),
         ("c1,s1,happiness,a,1,5,3,", "apex", "apex 5 comes after offset 3"),
         ("c1,s1,happiness,a,5,,3,", "onset", "onset 5 comes after offset 3"),
-        ("c1,s1,happiness,a,1,3,9,", "offset", "frame 9 is not there"),
+        ("c1,s1,happiness,a,1,3,9,", "offset", "frame 9 does not exist"),
         ("c1,s1,happiness,a,1,/,5,", "apex", "'/' is not a frame number"),
-        ("c1,s1,happiness,a,1,3,5,fast", "fps", "'fast' is not a number above 0"),
-        ("c1,s1,happiness,a,1,3,5,1e999", "fps", "'1e999' is not a number above 0, from 0.001 to 100000 per second"),
-        ("c1,s1,happiness,a,1,3,5,inf", "fps", "'inf' is not a number above 0"),
-        ("c1,s1,happiness,a,1,3,5,nan", "fps", "'nan' is not a number above 0"),
-        ("c1,s1,happiness,a,1,3,5,1e300", "fps", "'1e300' is not a number above 0"),
-        ("c1,s1,happiness,a,1,3,5,1e-300", "fps", "'1e-300' is not a number above 0"),
+        ("c1,s1,happiness,a,1,3,5,fast", "fps", "'fast' is not a number from"),
+        ("c1,s1,happiness,a,1,3,5,1e999", "fps", "'1e999' is not a number from 0.001 to 100000 per second"),
+        ("c1,s1,happiness,a,1,3,5,inf", "fps", "'inf' is not a number from"),
+        ("c1,s1,happiness,a,1,3,5,nan", "fps", "'nan' is not a number from"),
+        ("c1,s1,happiness,a,1,3,5,1e300", "fps", "'1e300' is not a number from"),
+        ("c1,s1,happiness,a,1,3,5,1e-300", "fps", "'1e-300' is not a number from"),
         ("c1,s1,happiness,gone,,,,", "frames", "gone does not exist"),
         ("c1,s1,happiness,gone.mp4,,,,", "frames", "gone.mp4 does not exist"),
         ("c1,s1,happiness,x*/*.png,,,,", "frames", "matches no image"),
@@ -64,10 +64,10 @@ def test_a_good_manifest_gives_every_clip_as_written(root):
         ("c1,,happiness,a,,,,", "subject", "empty; the subject decides"),
         (",s1,happiness,a,,,,", "clip", "empty; give every clip a name"),
         ("c1,s1,happiness,zero,,,,", "frames", "2.png is empty (0 bytes)"),
-        ("good,s1,happiness,a,,,,", "clip", "'good' stands in row 2 too"),
-        ("c1,s1,happiness,b with spaces,,,,", "frames", "is given for several subjects: s1, s9"),
+        ("good,s1,happiness,a,,,,", "clip", "'good' is used in row 2 too"),
+        ("c1,s1,happiness,b with spaces,,,,", "frames", "is used for several subjects: s1, s9"),
         ("c1,s1,happiness,a,12345678901234567890123,,,", "onset", "is not a frame number"),
-        ("c1,s1,happiness,same,1,,,", "frames", "do not give one number each, so onset has no meaning"),
+        ("c1,s1,happiness,same,1,,,", "frames", "do not hold one number each, so onset has no meaning"),
     ],
 )
 def test_a_bad_row_is_named_and_the_good_one_stays(root, row, field, message):

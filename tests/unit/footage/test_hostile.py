@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from repository import REPO
 
-from merflow.datasets.registry import index_dataset, write_index
+from merflow.datasets.index import index_dataset, write_index
 from merflow.datasets.workbook import read_workbook
 from merflow.errors import ClipError, InputError
 from merflow.footage.clip import Clip

@@ -127,7 +127,7 @@ def settings_of(results, name, folder):
     return {
         "members": None,
         "preparation": preparation,
-        "datasets": [{"name": "micro", "layout": "samm", "role": "recognised"}],
+        "datasets": [{"name": "micro", "layout": "samm", "role": "recognised", "licence": "SAMM (licence agreement)"}],
         "counts": [{"label": label, "found": 3} for label in CLASSES],
         "floors": ["majority"],
         "photographs": False,
@@ -171,8 +171,8 @@ def test_a_card_runs_nothing_that_stands_in_a_name(tmp_path):
     ensemble = SimpleNamespace(about=about, classes=[evil, "joy"], temperature=1.0)
     check = [{"output": "members", "clips": 3, "greatest_difference": 0.0, "limit": 1e-4}]
     settings = settings_of(None, "e", tmp_path) | {"counts": [{"label": evil, "found": 3}], "all_members": 1}
-    for layout in ("samm", "manifest"):
-        settings["datasets"] = [{"name": evil, "layout": layout, "role": "recognised"}]
+    for layout, licence in (("samm", "SAMM (licence agreement)"), ("manifest", "")):
+        settings["datasets"] = [{"name": evil, "layout": layout, "role": "recognised", "licence": licence}]
         write_card(ensemble, b"", check, settings, tmp_path / "card.md")
         card = (tmp_path / "card.md").read_text()
         assert "<script" not in card and card.count("&lt;script&gt;") >= 3

@@ -18,7 +18,7 @@ import pytest
 from report_study import CLASSES, SIZE, Page, make_study, written
 from sklearn.metrics import accuracy_score, f1_score
 
-from merflow.datasets.labels import CLASS_SETS
+from merflow.datasets.labels import class_sets, published_as
 from merflow.errors import InputError
 from merflow.evaluation.evaluate import evaluate, merge
 from merflow.evaluation.figure_tables import tabulate_figure
@@ -447,7 +447,7 @@ def test_figures_of_one_name_are_refused():
 def of_published(layouts: dict[str, str], class_set: str, system: str, values: dict[str, float]) -> tuple[dict, dict]:
     """An experiment and its study, on datasets of the given layouts."""
     ours = {metric: {"value": value, "low": value - 0.1, "high": value + 0.1} for metric, value in values.items()}
-    main = {"name": "mine", "classes": [{"name": c} for c in CLASS_SETS[class_set].classes], "metrics": ours}
+    main = {"name": "mine", "classes": [{"name": c} for c in class_sets()[class_set].classes], "metrics": ours}
     config = {"datasets": {name: {"layout": layout} for name, layout in layouts.items()},
               "experiments": {"mine": {"system": system, "micro": list(layouts)}}}  # fmt: skip
     return main, {"config": config, "synthetic": False}
@@ -474,9 +474,11 @@ def test_published_numbers_stand_beside_the_answer_for_the_same_clips_and_classe
 
 
 def test_the_classes_that_have_published_numbers_are_those_of_the_class_sets():
-    sets = {frozenset(CLASS_SETS[name].classes) for name in ("mmew-5", "samm-5-objective", "megc2019")}
-    assert {classes for _, classes in in_print.FITS} == sets
-    assert set(in_print.FITS.values()) <= {row["dataset"] for row in published().values()}
+    layouts = {"mmew-5": ["mmew-micro"], "samm-5-objective": ["samm"], "megc2019": ["casme2", "samm", "smic-hs"]}
+    names = {published_as(of, class_sets()[name].classes) for name, of in layouts.items()}
+    assert names == {"MMEW", "SAMM", "MEGC2019 composite"}
+    assert names <= {row["dataset"] for row in published().values()}
+    assert published_as(["casme2", "samm"], class_sets()["megc2019"].classes) is None
 
 
 @pytest.mark.usefixtures("without_drawings")

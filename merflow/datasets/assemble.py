@@ -1,0 +1,229 @@
+"""From the clips that a layout reads to the index: corrections, labels, and everything that is wrong, reported once."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from merflow.datasets.checks import GAP, Finding, check_clip, parse_fps
+from merflow.datasets.corrections import Correction, apply_corrections
+from merflow.datasets.folders import subject_number
+from merflow.datasets.index import LEFT_OUT, NOTED, ClassCount, Index, Problem
+from merflow.datasets.labels import ClassSet, plain_name
+from merflow.datasets.raw_clip import RawClip, escape_controls
+from merflow.datasets.registry import LAYOUTS
+from merflow.errors import ConfigError
+from merflow.footage.clip import Clip
+from merflow.footage.frames import is_video
+
+MAX_GAP_ROWS = 20
+"""Clips with missing frames inside that are reported one by one; more of them become one note."""
+
+
+def assemble(
+    name: str,
+    settings: Mapping[str, Any],
+    raw_clips: Sequence[RawClip],
+    labels: ClassSet,
+    corrections: Sequence[Correction] = (),
+    notes: Sequence[Problem] = (),
+) -> Index:
+    """The index of a dataset.
+
+    Args:
+        name: the dataset.
+        settings: of the dataset; ``layout`` and, if present, ``root`` and ``align`` are read.
+        raw_clips: the clips, in the order of the dataset.
+        labels: class set.
+        corrections: rows of the user's corrections for this dataset.
+        notes: what the layout reports of the dataset as a whole.
+
+    Raises:
+        ConfigError: the class set reads a column that the dataset does not have.
+        InputError: a correction of a field that cannot be corrected.
+    """
+    layout_name, root = settings["layout"], str(settings.get("root", ""))
+    layout = LAYOUTS[layout_name]
+    column = labels.column(layout_name)
+    if raw_clips and not any(column in raw.source for raw in raw_clips):
+        columns = ", ".join(raw_clips[0].source)
+        raise ConfigError(f"datasets.{name}.classes: the dataset has no column {column!r}; its columns: {columns}")
+    for raw in raw_clips:
+        raw.fps = raw.fps or str(layout.fps or "")
+    problems = apply_corrections(name, layout, raw_clips, corrections, column)
+    grave = sum(problem.effect == NOTED for problem in problems)  # Corrections that fit no clip.
+    problems = [*notes, *problems]
+    for raw in raw_clips:
+        _escape(raw, column)
+    owners = _owners(raw_clips)
+    clips: list[Clip] = []
+    seen: dict[str, str] = {}
+    for raw in raw_clips:
+        findings: list[Finding] = [(where, text, LEFT_OUT) for where, text in raw.problems]
+        findings += [(where, text, NOTED) for where, text in raw.notes]
+        place = f"row {raw.row}" if raw.row else raw.frames
+        if raw.clip in seen:
+            text = f"the name {raw.clip!r} is used in {seen[raw.clip]} too; names must be unique"
+            findings.append(("clip", text, LEFT_OUT))
+        # One video may show several people one after the other; the frames of a folder show one person.
+        if raw.frames and not is_video(raw.frames) and len(owners.get(raw.frames, ())) > 1:
+            people = ", ".join(sorted(owners[raw.frames]))
+            findings.append(("frames", f"{raw.frames} is used for several subjects: {people}", LEFT_OUT))
+        numbers, kind, of_frames, bad_apex = check_clip(raw, layout)
+        label, of_label = _label(raw, labels, column, layout_name)
+        findings += of_frames + of_label
+        clip = Clip(
+            clip=raw.clip if raw.clip not in seen else f"{raw.clip} ({place})",
+            subject=f"{raw.prefix or name}/{raw.subject or '(none)'}",
+            label=label,
+            kind=kind,
+            frames=raw.frames,
+            **numbers,
+            fps=parse_fps(raw.fps),
+            align=settings.get("align") or raw.align,
+            problem="; ".join(text for _, text, effect in findings if effect == LEFT_OUT),
+        )
+        seen.setdefault(raw.clip, place)
+        grave += not raw.excluded if clip.problem else bad_apex
+        problems += [Problem(name, raw.file, raw.row, clip.clip, *finding) for finding in findings]
+        clips.append(clip)
+    problems = _collapse_gaps(name, root, problems, len(clips))
+    classes, counts = _count_classes(layout_name, clips, labels)
+    if text := _count_note(layout_name, clips, labels, counts):
+        table = raw_clips[0].file if raw_clips and raw_clips[0].row else root
+        problems.append(Problem(name, table, None, "", "classes", text, NOTED))
+    source = [{f"source_{plain_name(key)}": value for key, value in raw.source.items()} for raw in raw_clips]
+    return Index(clips, classes, problems, source, labels.name, counts, grave)
+
+
+def _escape(raw: RawClip, column: str) -> None:
+    """Leave out a clip whose name, subject or label holds control characters, and escape them."""
+    texts = {"clip": raw.clip, "subject": raw.prefix + raw.subject, "label": raw.source.get(column) or ""}
+    for where, text in texts.items():
+        if text != escape_controls(text):
+            message = f"{escape_controls(text)} holds a control character; names and labels must be plain text"
+            raw.problems.append((where, message))
+    raw.clip, raw.subject, raw.prefix = map(escape_controls, (raw.clip, raw.subject, raw.prefix))
+    if texts["label"]:
+        raw.source[column] = escape_controls(texts["label"])
+
+
+def _owners(raw_clips: Sequence[RawClip]) -> dict[str, set[str]]:
+    """Subjects of each folder of frames."""
+    owners: dict[str, set[str]] = {}
+    for raw in raw_clips:
+        if raw.subject:
+            owners.setdefault(raw.frames, set()).add(f"{raw.prefix}/{raw.subject}" if raw.prefix else raw.subject)
+    return owners
+
+
+def _collapse_gaps(name: str, root: str, problems: list[Problem], clips: int) -> list[Problem]:
+    """The problems, with one note for many clips that miss frames inside: the copy was thinned, as a rule."""
+    gaps = [problem for problem in problems if problem.field == "frames" and GAP in problem.problem]
+    if len(gaps) <= MAX_GAP_ROWS:
+        return problems
+    text = f"{len(gaps)} of {clips} clips have frames missing between onset and offset, such as {gaps[0].clip}: "
+    note = Problem(name, root, None, "", "frames", text + gaps[0].problem, NOTED)
+    return [problem for problem in problems if problem not in gaps] + [note]
+
+
+# --- Labels -----------------------------------------------------------------------------------------------------------
+
+
+def relabel(index: Index, layout: str, labels: ClassSet, where: str) -> dict[str, str]:
+    """The class of every clip of an index under another class set; empty for a clip that the set leaves out.
+
+    Args:
+        index: of the dataset.
+        layout: its layout.
+        labels: the class set.
+        where: key of the configuration, for the message.
+
+    Raises:
+        ConfigError: the class set reads a column that the dataset does not have.
+    """
+    column = labels.column(layout)
+    if not any(f"source_{column}" in row for row in index.source):
+        columns = ", ".join(key.removeprefix("source_") for key in index.source[0]) if index.source else "none"
+        raise ConfigError(f"{where}: the dataset has no column {column!r}; its columns: {columns}")
+    classes = {}
+    for clip, row in zip(index.clips, index.source, strict=True):
+        corrected, word = row.get("source_corrected_label", ""), row.get(f"source_{column}", "")
+        if _excluded(clip.subject, clip.clip.rpartition("/")[2], labels, layout):
+            classes[clip.clip] = ""
+        else:
+            label = labels.classify(layout, corrected or word) if corrected or word else ""
+            classes[clip.clip] = label or (corrected if corrected in labels.classes else "")
+    return classes
+
+
+def unknown_words(index: Index, layout: str, labels: ClassSet) -> Counter[str]:
+    """Label words of an index that a class set neither keeps nor leaves out, and the number of clips with each."""
+    column = f"source_{labels.column(layout)}"
+    words = Counter(row.get(column, "").strip() for row in index.source)
+    return Counter({word: n for word, n in words.items() if word and labels.classify(layout, word) is None})
+
+
+def _excluded(subject: str, name: str, labels: ClassSet, layout: str) -> bool:
+    """Whether a class set leaves a clip out by name."""
+    part = labels.part(layout)
+    return part is not None and (subject_number(subject), name) in part.excluded
+
+
+def _label(raw: RawClip, labels: ClassSet, column: str, layout: str) -> tuple[str, list[Finding]]:
+    """The class of a clip (empty: not scored), and what is wrong with its label."""
+    word = raw.corrected_label if raw.corrected_label is not None else raw.source.get(column, "")
+    if not word.strip():
+        text = f"{column} is empty; the clip is not scored"
+        return "", [] if LAYOUTS[layout].labels_optional else [("label", text, NOTED)]
+    if _excluded(raw.subject, raw.name or raw.clip, labels, layout):
+        return "", [("label", f"left out by the definition of {labels.name}; the clip is not scored", NOTED)]
+    label = labels.classify(layout, word)
+    if not label and raw.corrected_label in labels.classes:
+        label = raw.corrected_label
+    if label is not None:
+        return label, []
+    words = ", ".join(labels.words(layout))
+    if LAYOUTS[layout].user_annotated or not (labels.part(layout) or LAYOUTS[layout].labels):
+        text = f"{word!r} is not among the classes {words}; the clip is processed and not scored"
+        return "", [("label", text, NOTED)]
+    return "", [("label", f"{column} {word!r} is unknown; known: {words}", LEFT_OUT)]
+
+
+def _count_classes(layout: str, clips: Sequence[Clip], labels: ClassSet) -> tuple[list[str], list[ClassCount]]:
+    """Class names in order, and how many clips of each were published, found and can be used."""
+    found = Counter(clip.label for clip in clips if clip.label)
+    usable = Counter(clip.label for clip in clips if clip.label and not clip.problem)
+    classes = list(labels.classes)
+    if not classes:
+        classes = [word for word in labels.words(layout) if word in found]
+        classes += sorted(set(found) - set(classes))
+    published = labels.published(layout)
+    expected, source = (published.counts, published.source) if published else ({}, "")
+    return classes, [ClassCount(c, expected.get(c), found[c], usable[c], source) for c in classes]
+
+
+def _count_note(layout: str, clips: Sequence[Clip], labels: ClassSet, counts: Sequence[ClassCount]) -> str:
+    """A note if the classes are not as expected; else empty."""
+    published = labels.published(layout)
+    if published is None:
+        empty = [] if labels.name not in ("", "own") else [count.label for count in counts if not count.found]
+        return f"no clip is labelled {', '.join(empty)}" if empty else ""
+    found, usable = sum(count.found for count in counts), sum(count.usable for count in counts)
+    wrong = [*count_differences(published.counts, {c.label: c.found for c in counts})]
+    people = len({clip.subject for clip in clips if clip.label})
+    if published.subjects not in (None, people):
+        wrong.append(f"{people} subjects instead of {published.subjects}")
+    if wrong:
+        expected = f"{labels.name} has {sum(published.counts.values())} clips ({published.source})"
+        return f"{expected}, here are {found}, of which {usable} can be used: {', '.join(wrong)}"
+    missing = [f"{c.label} {c.usable} of {c.found}" for c in counts if c.usable != c.found]
+    if missing:
+        return f"all {found} clips of {labels.name} are listed, {usable} can be used: {', '.join(missing)}"
+    return ""
+
+
+def count_differences(expected: Mapping[str, int], found: Mapping[str, int]) -> Iterator[str]:
+    """``happiness 30 instead of 36`` for each class whose number of clips is not the published one."""
+    for label, number in expected.items():
+        if found[label] != number:
+            yield f"{label} {found[label]} instead of {number}"

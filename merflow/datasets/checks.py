@@ -1,0 +1,170 @@
+"""Frame numbers of a clip against its files: what is missing, contradictory or empty. No frame is opened."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from merflow.datasets.index import LEFT_OUT, NOTED, RENUMBERED, SPOTTED
+from merflow.datasets.raw_clip import RawClip
+from merflow.datasets.registry import Layout
+from merflow.footage.frames import FrameList, is_video
+
+Finding = tuple[str, str, str]
+"""Field of the annotation, text and effect."""
+Numbers = dict[str, int | None]
+"""``onset, apex, offset``."""
+
+GAP = "missing between"
+NO_APEX = ("", "/", "-", "nan", "none", "n/a")
+"""How tables say that a clip has no annotated apex."""
+FPS_RANGE = (0.001, 100_000.0)
+"""Least and most frames per second that a table may give."""
+FRAME_NUMBER = re.compile(r"\d{1,9}(\.0*)?")
+
+
+def check_clip(clip: RawClip, layout: Layout) -> tuple[Numbers, str, list[Finding], bool]:
+    """Check the frame numbers of a clip against its files.
+
+    Returns:
+        Onset, apex and offset; the kind (a macro clip of one image is a ``still``); the findings; and whether the
+        annotated apex cannot be right.
+    """
+    numbers, findings, bad_apex = _parse_numbers(clip, layout)
+    findings += _order_problems(numbers, layout)
+    frames, more = _list_frames(clip)
+    findings += more
+    kind = clip.kind
+    if frames is not None:
+        if kind == "macro" and len(frames) == 1:
+            kind = "still"
+        if layout.absolute_numbers and not _left_out(findings) and (rebased := _rebase(numbers, frames)):
+            text = f"frame {numbers['onset']} does not exist; numbers are read as absolute and start at {frames.first}"
+            findings.append(("onset", text, RENUMBERED))
+            numbers = rebased
+        findings += _frame_problems(clip.frames, numbers, frames, layout, kind)
+    if not layout.user_annotated and not _left_out(findings) and (reason := _apex_problem(clip, numbers, frames)):
+        findings.append(("apex", f"apex {numbers['apex']} is {reason}; it is spotted", SPOTTED))
+        numbers["apex"] = None
+        bad_apex = True
+    return numbers, kind, findings, bad_apex
+
+
+def _left_out(findings: list[Finding]) -> bool:
+    return any(effect == LEFT_OUT for *_, effect in findings)
+
+
+def _parse_numbers(clip: RawClip, layout: Layout) -> tuple[Numbers, list[Finding], bool]:
+    """Onset, apex and offset as integers, what is wrong with their texts, and whether the apex is not a number."""
+    texts = {name: (text or "").strip() for name, text in clip.numbers.items()}
+    numbers = {name: parse_frame_number(text) for name, text in texts.items()}
+    findings: list[Finding] = []
+    for name in ("onset", "offset"):
+        if numbers[name] is None and (texts[name] or not layout.bounds_optional):
+            findings.append((name, f"{texts[name]!r} is not a frame number" if texts[name] else "empty", LEFT_OUT))
+    bad_apex = False
+    if clip.numbers["apex"] is not None and numbers["apex"] is None and (texts["apex"] or not layout.bounds_optional):
+        if layout.user_annotated:
+            findings.append(("apex", f"{texts['apex']!r} is not a frame number", LEFT_OUT))
+        elif texts["apex"].lower() in NO_APEX:
+            findings.append(("apex", f"not annotated ({texts['apex'] or 'empty'}); it is spotted", SPOTTED))
+        else:
+            findings.append(("apex", f"{texts['apex']!r} is not a frame number; the apex is spotted", SPOTTED))
+            bad_apex = True
+    if clip.fps and parse_fps(clip.fps) is None:
+        low, high = FPS_RANGE
+        findings.append(("fps", f"{clip.fps[:50]!r} is not a number from {low:g} to {high:g} per second", LEFT_OUT))
+    return numbers, findings, bad_apex
+
+
+def _order_problems(numbers: Numbers, layout: Layout) -> Iterator[Finding]:
+    ordered = ("onset", "apex", "offset") if layout.user_annotated else ("onset", "offset")
+    present = [(name, number) for name in ordered if (number := numbers[name]) is not None]
+    for (before, low), (after, high) in zip(present, present[1:], strict=False):
+        if low > high:
+            yield before, f"{before} {low} comes after {after} {high}", LEFT_OUT
+
+
+def _list_frames(clip: RawClip) -> tuple[FrameList | None, list[Finding]]:
+    """The images of a clip (None: a video, or no image), and what is wrong with its place."""
+    if any(field in ("frames", "image") for field, _ in clip.problems):
+        return None, []
+    if not clip.frames:
+        return None, [("frames", "empty; give a folder of images, a glob or a video file", LEFT_OUT)]
+    try:
+        if is_video(clip.frames):
+            return None, [("frames", text, LEFT_OUT) for text in _video_problems(Path(clip.frames))]
+        frames = FrameList(clip.frames)
+        if len(frames):
+            return frames, []
+        missing = "matches no image" if set(clip.frames) & set("*?[") else "does not exist"
+        reason = "holds no image" if Path(clip.frames).is_dir() else missing
+        return None, [("frames", f"{clip.frames} {reason}", LEFT_OUT)]
+    except OSError as error:
+        return None, [("frames", f"{clip.frames[:200]} cannot be listed: {error.strerror}", LEFT_OUT)]
+
+
+def _video_problems(video: Path) -> Iterator[str]:
+    if not video.is_file():
+        yield f"video {video} does not exist"
+    elif not video.stat().st_size:
+        yield f"video {video} is empty (0 bytes)"
+
+
+def _rebase(numbers: Numbers, frames: FrameList) -> Numbers | None:
+    """The numbers moved so that onset is the first file, if onset lies outside the files and offset then fits."""
+    onset, offset = numbers["onset"], numbers["offset"]
+    if onset is None or offset is None or frames.first <= onset <= frames.last:
+        return None
+    if frames.first + offset - onset not in frames:
+        return None
+    return {name: None if n is None else n - onset + frames.first for name, n in numbers.items()}
+
+
+def _frame_problems(folder: str, numbers: Numbers, frames: FrameList, layout: Layout, kind: str) -> Iterator[Finding]:
+    """What is wrong with the images of a clip, from their names and sizes."""
+    annotated = {name: n for name, n in numbers.items() if n is not None and (name != "apex" or layout.user_annotated)}
+    if annotated and not frames.numbered:
+        first_name = next(iter(annotated))
+        text = f"{folder}: the names of the images do not hold one number each, so {first_name} has no meaning"
+        yield "frames", text, LEFT_OUT
+        return
+    for name, number in annotated.items():
+        if number not in frames:
+            text = f"frame {number} does not exist; frames of {folder} run from {frames.first} to {frames.last}"
+            yield name, text, LEFT_OUT
+    first = annotated.get("onset", frames.first)
+    last = annotated.get("offset", frames.last)
+    if empty := frames.empty(first, last):
+        more = f", and {len(empty) - 1} more" if len(empty) > 1 else ""
+        yield "frames", f"{empty[0]} is empty (0 bytes){more}", LEFT_OUT
+    if kind == "micro" and layout.has_frames and frames.numbered and frames.count(first, last) == 1:
+        yield "offset", f"one frame between onset {first} and offset {last}; motion needs two", LEFT_OUT
+    if layout.user_annotated or not frames.numbered or first not in frames or last not in frames:
+        return
+    if gaps := [number for number in frames.gaps(first, last) if number != numbers["apex"]]:
+        listed = ", ".join(map(str, gaps[:5])) + (f" and {len(gaps) - 5} more" if len(gaps) > 5 else "")
+        yield "frames", f"frame {listed} {GAP} {first} and {last} of {folder}; the others are used", NOTED
+
+
+def _apex_problem(clip: RawClip, numbers: Numbers, frames: FrameList | None) -> str:
+    """Why the annotated apex cannot be right; empty if it can."""
+    onset, apex, offset = (numbers[name] for name in ("onset", "apex", "offset"))
+    if apex is None:
+        return ""
+    if (onset is not None and apex < onset) or (offset is not None and apex > offset):
+        return f"outside onset {onset}..offset {offset}"
+    return f"not among the frames of {clip.frames}" if frames is not None and apex not in frames else ""
+
+
+def parse_frame_number(text: str) -> int | None:
+    """``12`` and ``12.0`` (as spreadsheets write it) as 12; None for anything that is not a frame number."""
+    return int(float(text)) if FRAME_NUMBER.fullmatch(text) else None
+
+
+def parse_fps(text: str) -> float | None:
+    """Frames per second; None for anything that is not a number within :data:`FPS_RANGE`."""
+    try:
+        fps = float(text)
+    except ValueError:
+        return None
+    return fps if FPS_RANGE[0] <= fps <= FPS_RANGE[1] else None

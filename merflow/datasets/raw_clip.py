@@ -1,0 +1,50 @@
+"""A clip as a layout reads it from its table and folders, before anything is checked."""
+
+from dataclasses import dataclass, field
+from unicodedata import category
+
+
+@dataclass
+class RawClip:
+    """A clip as a layout reads it; the annotation is still text.
+
+    Attributes:
+        clip: unique name.
+        subject: subject without the dataset.
+        frames: folder, glob, image or video; empty if there is none.
+        kind: ``micro``, ``macro`` or ``still``.
+        file: table with the clip's row (or the clip's folder, if the layout has no table).
+        row: its row, as a spreadsheet counts.
+        name: the dataset's name of the clip, if ``clip`` holds more than that.
+        numbers: ``onset, apex, offset`` as text; None if the layout has no such annotation.
+        source: everything that the dataset says of the clip, by column name (without ``source_``).
+        align: see :class:`merflow.footage.clip.Clip`.
+        fps: frames per second as text.
+        problems: (field, text) of each reason for which the clip is left out.
+        notes: (field, text) of whatever else is worth reporting.
+        prefix: replaces the dataset's name before the subject.
+        corrected_label: class given by a correction, in place of the class set's.
+        excluded: whether a correction leaves the clip out. The user wants that, so ``on_problem: stop`` goes on.
+    """
+
+    clip: str
+    subject: str
+    frames: str
+    kind: str
+    file: str
+    row: int | None = None
+    name: str = ""
+    numbers: dict[str, str | None] = field(default_factory=lambda: dict.fromkeys(("onset", "apex", "offset")))
+    source: dict[str, str] = field(default_factory=dict)
+    align: str = "detect"
+    fps: str = ""
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    prefix: str = ""
+    corrected_label: str | None = None
+    excluded: bool = False
+
+
+def escape_controls(text: str) -> str:
+    """``text`` with control characters and bytes that are not UTF-8 as escapes (a line end becomes two letters)."""
+    return "".join(repr(letter)[1:-1] if category(letter) in ("Cc", "Cs") else letter for letter in text)
