@@ -6,7 +6,8 @@ from functools import cache
 
 def code_hash(script):
     """Hash of a script and of the library modules that it needs."""
-    return hash_of(HERE / "workflow" / "scripts" / f"{script}.py")
+    file = f"scripts/{script}.py"
+    return hash_of(HERE / "workflow" / file if CLONED else workflow.source_path(f"../{file}"))
 
 
 @cache
