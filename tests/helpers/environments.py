@@ -12,6 +12,7 @@ import yaml
 from packaging.requirements import Requirement
 from repository import REPO
 
+from merflow.datasets.registry import LAYOUTS, layout_source
 from merflow.runtime.code_hash import imported, needed
 
 LINUX = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "platform_machine": "x86_64"}
@@ -94,9 +95,14 @@ def scripts() -> dict[str, list[Path]]:
     return found
 
 
+def sources(script: Path) -> list[Path]:
+    """The script, and the layouts that it imports by the names of their registry."""
+    return [script, *map(layout_source, LAYOUTS)] if script.stem == "index_clips" else [script]
+
+
 def modules(script: Path) -> set[str]:
     """Modules of other packages that a script and the library behind it import, wherever the import stands."""
-    return imported(script) - set(sys.stdlib_module_names) - {"snakemake"}
+    return set().union(*map(imported, sources(script))) - set(sys.stdlib_module_names) - {"snakemake"}
 
 
 def opens_faces(script: Path) -> bool:

