@@ -1,8 +1,8 @@
-"""Alias: ``python -m merflow.score predictions.csv`` runs :mod:`merflow.evaluation.score_table`."""
+"""Command ``python -m merflow.score``: see :mod:`merflow.evaluation.score_table`."""
+
+import sys
 
 from merflow.evaluation.score_table import main
 
-__all__ = ["main"]
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -21,7 +21,7 @@ class ClassSetPart:
         subjects: published number of subjects.
         source: publication of the counts.
         excluded: (subject number, file name) of the clips that the publication leaves out.
-        published_as: ``dataset`` of the rows of protocols/published.csv that report results on these clips.
+        published_as: ``dataset`` of the rows of evaluation/published.csv that report results on these clips.
     """
 
     column: str
@@ -142,7 +142,7 @@ _CK_COUNTS = {
 }  # fmt: skip
 
 COMPOSITES = {"megc2019": "MEGC2019 composite"}
-"""Class sets that join datasets, and the ``dataset`` of their rows in protocols/published.csv."""
+"""Class sets that join datasets, and the ``dataset`` of their rows in evaluation/published.csv."""
 
 LAYOUTS: dict[str, Layout] = {
     "mmew-micro": Layout(

@@ -1,4 +1,4 @@
-"""From one row per clip to the tables of metrics, per experiment and for the whole study."""
+"""Score the predictions of an experiment, and merge the tables of all experiments into those of the study."""
 
 import csv
 import logging
@@ -10,6 +10,7 @@ import pandas as pd
 
 from merflow.errors import InputError
 from merflow.evaluation.metrics import OVERALL, PER_CLASS, bootstrap_subjects, mean_rates
+from merflow.evaluation.settings import EvaluationSettings
 from merflow.storage.files import atomic_write
 from merflow.storage.tables import (
     ACCURACY_TRAIN,
@@ -35,32 +36,32 @@ COLUMNS = {
 """Columns of the study's tables, by the stem of their file."""
 
 
-def evaluate(predictions: Path, metrics: Path, settings: Mapping[str, Any]) -> None:
+def evaluate(predictions: Path, metrics: Path, settings: EvaluationSettings) -> None:
     """Score one experiment and write its ``metrics.csv``.
 
-    Scopes: ``pooled`` (all clips), ``dataset:<name>`` (the clips of one dataset), each with accuracy, UF1 and UAR; and
-    ``class:<name>`` with F1, recall and precision, where ``n_clips`` counts the true clips of the class; of several
-    datasets also each one's, ``dataset:<name>/class:<name>``. With several repeats a value is the mean over repeats of
-    the pooled value; the interval is over subjects in every case.
-    A value that is undefined (no true clip; never predicted) is an empty cell.
+    Scopes: ``pooled`` (all clips) and ``dataset:<name>`` (the clips of one dataset), each with accuracy, UF1 and UAR;
+    ``class:<name>`` with F1, recall and precision, where ``n_clips`` counts the true clips of the class; if there are
+    several datasets, also ``dataset:<name>/class:<name>``. With several repeats a value is the mean over repeats of the
+    pooled value; the interval is always over subjects. An undefined value (no true clip; never predicted) is an empty
+    cell.
 
     Args:
         predictions: table ``predictions.csv`` of the experiment.
         metrics: output.
-        settings: ``experiment`` and ``protocol`` (names), ``classes`` (names, in order).
+        settings: experiment, protocol and classes.
 
     Raises:
-        InputError: the predictions are not one row per clip and repeat, or hold a label that is no class.
+        InputError: the predictions are not one row per clip and repeat, or hold a label that is not a class.
     """
+    classes = list(settings.classes)
     table = read_table(predictions, PREDICTIONS)
-    check_predictions(table, predictions, settings["classes"])
-    classes = list(settings["classes"])
-    rows = []
+    check_predictions(table, predictions, classes)
+    rows: list[dict[str, Any]] = []
 
     def add(scope: str, part: pd.DataFrame, values: Mapping[str, Any], intervals: Mapping[str, Any]) -> None:
         common = {
-            "experiment": settings["experiment"],
-            "protocol": settings["protocol"],
+            "experiment": settings.experiment,
+            "protocol": settings.protocol,
             "scope": scope,
             "n_clips": part.groupby(["dataset", "clip"]).ngroups,
             "n_subjects": part.groupby(["dataset", "subject"]).ngroups,
@@ -71,31 +72,37 @@ def evaluate(predictions: Path, metrics: Path, settings: Mapping[str, Any]) -> N
             rows.append(common | {"metric": name, "value": float(value), "ci_low": low, "ci_high": high})
 
     parts = {"pooled": table} | {f"dataset:{name}": part for name, part in table.groupby("dataset", sort=False)}
-    found = {}
-    for scope, part in parts.items():
-        values, intervals = mean_rates(part, classes), bootstrap_subjects(part, classes)
+    scored = {
+        scope: (part, mean_rates(part, classes), bootstrap_subjects(part, classes)) for scope, part in parts.items()
+    }
+    for scope, (part, values, intervals) in scored.items():
         add(scope, part, {name: values[name] for name in OVERALL}, intervals)
-        found[scope] = part, values, intervals
-    log.info("%s", ", ".join(f"{name} {found['pooled'][1][name]:.3f}" for name in OVERALL))
-    for scope, (part, values, intervals) in found.items() if len(parts) > 2 else [("pooled", found["pooled"])]:
+    log.info("%s", ", ".join(f"{name} {scored['pooled'][1][name]:.3f}" for name in OVERALL))
+    if len(scored) == 2:  # A single dataset: its classes are those of all clips.
+        scored = {"pooled": scored["pooled"]}
+    for scope, (part, values, intervals) in scored.items():
         for place, label in enumerate(classes):
-            own = {name: intervals[name][label] for name in PER_CLASS}
-            of_class = {name: values[name][place] for name in PER_CLASS}
-            where = f"class:{label}" if scope == "pooled" else f"{scope}{CLASS_SCOPE}{label}"
-            add(where, part[part["truth"] == label], of_class, own)
+            class_scope = f"class:{label}" if scope == "pooled" else f"{scope}{CLASS_SCOPE}{label}"
+            class_values = {name: values[name][place] for name in PER_CLASS}
+            class_intervals = {name: intervals[name][label] for name in PER_CLASS}
+            add(class_scope, part[part["truth"] == label], class_values, class_intervals)
     write_table(rows, metrics, METRICS)
 
 
 def check_predictions(table: pd.DataFrame, path: Path | str, classes: Sequence[str]) -> None:
-    """Raise InputError unless there are clips, one row per repeat and clip, one truth per clip, and known labels."""
+    """Check that there is one row per repeat and clip, one true label per clip, and no unknown label.
+
+    Raises:
+        InputError: the table is empty or one of the checks fails.
+    """
     if table.empty:
         raise InputError(f"{path} has no prediction; every clip failed, or none has a label of the class set")
     for name in ("truth", "predicted"):
-        strange = table.index[~table[name].isin(list(classes))]
-        if len(strange):
-            row = table.loc[strange[0]]
+        unknown = table.index[~table[name].isin(list(classes))]
+        if len(unknown):
+            row = table.loc[unknown[0]]
             raise InputError(
-                f"{path}, row {strange[0] + 2} (clip {row['clip']}): {name} is {row[name]!r}; "
+                f"{path}, row {unknown[0] + 2} (clip {row['clip']}): {name} is {row[name]!r}; "
                 f"expected one of {', '.join(classes)}"
             )
     clip = table[["repeat", "dataset", "clip"]]
@@ -111,18 +118,17 @@ def check_predictions(table: pd.DataFrame, path: Path | str, classes: Sequence[s
 
 
 def merge(paths: Sequence[Path], output: Path) -> None:
-    """Write the rows of several tables into one, cell for cell; a column that a table lacks is left empty.
+    """Concatenate tables, cell for cell; a column that a table lacks is left empty.
 
     Args:
-        paths: tables of the experiments, in the order that the rows shall have; may be empty.
-        output: the study's table. ``predictions.csv``, ``metrics.csv``, ``accuracy_train.csv`` and ``curves.csv`` have
-            at least their contract's columns.
+        paths: tables of the experiments, in order; may be empty.
+        output: table of the study; its file name decides which columns it must have (:data:`COLUMNS`).
 
     Raises:
         InputError: a table is missing, cut short, or lacks a column of the contract.
     """
     columns = dict.fromkeys(COLUMNS.get(Path(output).stem, []))
-    needed = list(columns)
+    required = list(columns)
     for path in paths:
         try:
             check_complete(path)
@@ -130,7 +136,7 @@ def merge(paths: Sequence[Path], output: Path) -> None:
                 header = next(csv.reader(file), [])
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror}") from error
-        missing = [name for name in needed if name not in header]
+        missing = [name for name in required if name not in header]
         if missing:
             raise InputError(f"{path}: column {', '.join(missing)} missing; found: {', '.join(header) or 'nothing'}")
         columns |= dict.fromkeys(header)

@@ -188,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         results = score_file(options.predictions, classes, options.resamples, options.seed)
     except MerflowError as error:
-        print(f"merflow.evaluation.score_table: {error}", file=sys.stderr)
+        print(f"merflow.score: {error}", file=sys.stderr)
         return 1
     print(json.dumps(plain(results), indent=2, allow_nan=False) if options.json else text(results))
     return 0

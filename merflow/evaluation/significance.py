@@ -1,9 +1,10 @@
-"""Which differences between systems are real: every pair on the same clips, with a correction for their number."""
+"""Test every pair of systems for a difference, with a correction for the number of pairs."""
 
 import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -15,52 +16,52 @@ log = logging.getLogger(__name__)
 
 RESAMPLES = 10_000
 RESAMPLES_PER_PAIR = 400
-"""Holm multiplies the least p value by the number of pairs: resamples grow with it, or nothing could be found real."""
+"""Holm multiplies the smallest p value by the number of pairs, so more pairs need more resamples to reach a low p."""
 
 
 def compare(predictions: Path, output: Path, classes: Mapping[str, Sequence[str]]) -> None:
-    """Compare all pairs of a study's systems that answered for the same clips, and write ``differences.csv``.
+    """Compare all pairs of systems that predicted the same clips, and write ``differences.csv``.
 
-    The correction (Holm, at a level of 0.05) is over all pairs of the table, for each metric by itself.
+    The correction (Holm, at a level of 0.05) is over all pairs of the table, separately for each metric.
 
     Args:
         predictions: table of the study.
-        output: table: see :data:`merflow.storage.tables.DIFFERENCES`; a row per pair and metric. ``verdict`` names the
-            better system by ``first`` or ``second``, or says ``unclear``.
-        classes: classes of each experiment, in the order that the pairs shall have.
+        output: table with the columns :data:`merflow.storage.tables.DIFFERENCES`, a row per pair and metric.
+            ``verdict`` is ``first`` or ``second`` (the better system) or ``unclear``.
+        classes: classes of each experiment; its order is that of the pairs.
 
     Raises:
         InputError: the predictions are not one row per clip and repeat.
     """
     table = read_table(predictions, PREDICTIONS)
-    groups: dict[tuple, dict[str, pd.DataFrame]] = {}
-    for name, own in classes.items():
-        rows = table[table["experiment"] == name]
-        check_predictions(rows, predictions, own)
-        groups.setdefault((tuple(own), _tested(rows)), {})[name] = rows
+    groups: dict[tuple[tuple[str, ...], frozenset[Any]], dict[str, pd.DataFrame]] = {}
+    for name, names in classes.items():
+        experiment = table[table["experiment"] == name]
+        check_predictions(experiment, predictions, names)
+        groups.setdefault((tuple(names), _tested_clips(experiment)), {})[name] = experiment
     pairs = sum(math.comb(len(group), 2) for group in groups.values())
     resamples = max(RESAMPLES, RESAMPLES_PER_PAIR * pairs)
-    found = []
-    for (own, _), group in groups.items():
+    rows: list[dict[str, Any]] = []
+    for (names, _), group in groups.items():
         if len(group) < 2:
             continue
         subjects = next(iter(group.values())).groupby(["dataset", "subject"]).ngroups
-        for (first, second), differences in paired_differences(group, own, resamples).items():
+        for (first, second), differences in paired_differences(group, names, resamples).items():
             for metric, difference in differences.items():
-                value = {"difference": difference.value, "ci_low": difference.low, "ci_high": difference.high}
-                names = {"first": first, "second": second, "metric": metric, "n_subjects": subjects}
-                found.append(names | value | {"p": difference.p})
+                row = {"first": first, "second": second, "metric": metric, "difference": difference.value}
+                row |= {"ci_low": difference.low, "ci_high": difference.high, "p": difference.p}
+                rows.append(row | {"n_subjects": subjects})
     for metric in OVERALL:
-        mine = [row for row in found if row["metric"] == metric]
-        for row, p in zip(mine, holm([row["p"] for row in mine]), strict=True):
+        metric_rows = [row for row in rows if row["metric"] == metric]
+        for row, p in zip(metric_rows, holm([row["p"] for row in metric_rows]), strict=True):
             better = "first" if row["difference"] > 0 else "second"
             row |= {"p_holm": p, "verdict": better if p < 1 - LEVEL else "unclear"}
-    write_table(found, output, DIFFERENCES)
+    write_table(rows, output, DIFFERENCES)
     log.info("%d pairs, %d resamples of the subjects", pairs, resamples)
 
 
-def _tested(rows: pd.DataFrame) -> frozenset:
-    """What was answered for: clips with their truth; where repeats test different ones, those of each repeat."""
+def _tested_clips(rows: pd.DataFrame) -> frozenset[Any]:
+    """The tested clips with their true labels; for each repeat, if repeats test different clips."""
     clips = set(rows[["dataset", "subject", "clip", "truth"]].itertuples(index=False, name=None))
     if len(rows) == len(clips) * rows["repeat"].nunique():
         return frozenset(clips)

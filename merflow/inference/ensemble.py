@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from merflow.errors import InputError
-from merflow.evaluation.calibration import Held, fit_temperature, temper
+from merflow.evaluation.calibration import ValidationProbs, fit_temperature, temper
 from merflow.learning.fit import repeatable
 from merflow.runtime.devices import device
 from merflow.storage.files import atomic_write
@@ -399,7 +399,7 @@ def gather_ensemble(
             members.append({"seed": model["seed"], "fold": model["fold"], "file": file})
     if not members:
         raise InputError(f"experiment {settings['experiment']}: no fold has a clip that came through, hence no network")
-    held = Held.read(validation, settings["classes"])
+    val_probs = ValidationProbs.read(validation, settings["classes"])
     reads = settings["reads"]
     with open_h5(caches[0]) as file:
         clip = {"size": int(file["flow"].shape[-1])}
@@ -412,9 +412,9 @@ def gather_ensemble(
             str(seed): [{name: _relative(Path(file), results) for name, file in one.items()} for one in networks]
             for seed, networks in settings["networks"].items()
         },
-        "temperature": fit_temperature(held.chances, held.labels),
-        "calibrated": bool(len(held.labels)),
-        "validation_clips": held.clips,
+        "temperature": fit_temperature(val_probs.probs, val_probs.labels),
+        "calibrated": bool(len(val_probs.labels)),
+        "validation_clips": val_probs.clips,
         "clip": clip,
         "members": members,
     }

@@ -1,15 +1,8 @@
-"""Variants of an experiment: how a table names and makes its cells, and what a paper printed in them."""
+"""Variants of an experiment: how a table names and makes its cells."""
 
-import csv
 from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-PUBLISHED = Path(__file__).parent / "published.csv"
-"""Published numbers, a row each: ``table, row, column, metric`` name it as our tables do; ``value`` is in per cent;
-``system, dataset, protocol`` say whose it is (``not stated``: the paper does not say); ``source, caveat`` in words;
-``ledger``: entries of docs/fidelity.md that could explain a difference, empty where we rebuild nothing of it."""
 NAMES = {"loss.alpha": "alpha {}", "loss.gamma": "gamma {}", "seeds": "seeds {}"}
 """How a varied setting is named in a table; others are named by their value alone."""
 
@@ -49,13 +42,3 @@ def varied(experiment: Mapping[str, Any], variant: Mapping[str, Any]) -> dict[st
         block = changed.get(first)
         changed[first] = varied(block if isinstance(block, Mapping) else {}, {rest: value}) if rest else value
     return changed
-
-
-@cache
-def published() -> dict[tuple[str, str, str, str], dict[str, str]]:
-    """Published numbers by (table, row, column, metric); values are shares, not per cent."""
-    with open(PUBLISHED, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return {
-        (r["table"], r["row"], r["column"], r["metric"]): r | {"value": round(float(r["value"]) / 100, 6)} for r in rows
-    }

@@ -15,9 +15,10 @@ from merflow.datasets.synthetic import scorer_people as strangers
 from merflow.errors import InputError
 from merflow.evaluation.leakage import CHECKS
 from merflow.evaluation.metrics import OVERALL, fold_mean_f1, paired_difference, spread, subject_counts
-from merflow.evaluation.published import STAGES as RATES
-from merflow.evaluation.published import entries, ledger
+from merflow.evaluation.published import ledger
+from merflow.evaluation.settings import FigureSettings
 from merflow.report import figures
+from merflow.report.drawings import STAGES as RATES
 from merflow.report.drawings import as_number, draw_in_page
 from merflow.storage.files import safe_filename
 from merflow.storage.tables import (
@@ -368,7 +369,11 @@ def variants(study: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "caveat": next((c for c in table["caveat"].astype(str) if c and c != "nan"), ""),
                 "tried": len(rows) * len(columns),
                 "parts": parts,
-                "svg": draw_in_page(compared, study["figures"][name], f"variants{len(found)}") if compared else "",
+                "svg": draw_in_page(
+                    compared, FigureSettings.from_params(study["figures"][name]), f"variants{len(found)}"
+                )
+                if compared
+                else "",
                 "csv": Path(compared) if compared else "",
                 "apart": _apart(read_table(compared, COMPARISON)) if compared else None,
             }
@@ -394,7 +399,10 @@ def drawn_figures(study: Mapping[str, Any]) -> list[dict[str, Any]]:
         own = {key: settings[key] for key in ("kind", "title", "note", "published", "tried", "synthetic")}
         own |= {"name": name, "rows": [], "several": False, "spread": [], "apart": None}
         own["note"] = " ".join(filter(None, [own["note"], settings.get("reading")]))
-        own |= {"svg": draw_in_page(path, settings, f"figure{len(found)}"), "csv": Path(path)}
+        own |= {
+            "svg": draw_in_page(path, FigureSettings.from_params(settings), f"figure{len(found)}"),
+            "csv": Path(path),
+        }
         if settings["kind"] == "flow-statistics":
             table = read_table(path, FLOW_STATISTICS)
             own["spread"] = [_spread(label, rows["mean"]) for label, rows in table.groupby("label", sort=False)]
@@ -413,7 +421,7 @@ def _apart(table: pd.DataFrame) -> dict[str, Any]:
     """How many published numbers differ from ours, and what could explain it."""
     beside = table[table["differs"].isin(["yes", "no"])]
     differ = beside[beside["differs"] == "yes"]
-    counts = Counter(number for text in differ["ledger"].astype(str) for number in entries(text))
+    counts = Counter(number for text in differ["ledger"].astype(str) for number in map(int, text.split()))
     order = sorted(counts, key=lambda number: (-counts[number], number))
     named = [{"number": number, "about": ledger()[number], "count": counts[number]} for number in order]
     return {"of": len(beside), "number": len(differ), "entries": named, "caveats": _caveats(table)}

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from merflow.evaluation.published import STAGES
+from merflow.evaluation.settings import FigureSettings
 from merflow.report.figures import FIRST, INK, LETTER, MUTED, RULE, SECOND, STYLE, drawing, standalone
 from merflow.storage.files import atomic_write
 from merflow.storage.tables import COMPARISON, FLOW_STATISTICS, read_table
@@ -25,12 +25,13 @@ WIDTH = 5.6
 """Width of a drawing in inches."""
 LINE = 0.2
 """Height of a bar with its gap, in inches."""
+STAGES = {"accuracy_pretrain": "Pre-training", "accuracy_finetune": "Fine-tuning", "accuracy": "Testing"}
 METRICS = {"accuracy": "Accuracy", "uf1": "UF1", "uar": "UAR"}
 HEAT = 3
 """A table of at least so many rows and columns is a heat map."""
 
 
-def draw_file(table: Path, output: Path, settings: Mapping[str, Any]) -> None:
+def draw_file(table: Path, output: Path, settings: FigureSettings) -> None:
     """Draw a table into an SVG file that needs nothing else.
 
     Args:
@@ -42,39 +43,39 @@ def draw_file(table: Path, output: Path, settings: Mapping[str, Any]) -> None:
         temporary.write_text(standalone(*draw(table, settings, alone=True)), encoding="utf-8")
 
 
-def draw_in_page(table: Path, settings: Mapping[str, Any], prefix: str) -> str:
+def draw_in_page(table: Path, settings: FigureSettings, prefix: str) -> str:
     """Draw a table as SVG for the report; ``prefix`` makes its ids unique in the page."""
     with matplotlib.rc_context(STYLE):
         return drawing(*draw(table, settings, alone=False), prefix)
 
 
-def draw(table: Path, settings: Mapping[str, Any], *, alone: bool) -> tuple[Figure, str]:
+def draw(table: Path, settings: FigureSettings, *, alone: bool) -> tuple[Figure, str]:
     """A figure and its description in words; ``alone``: with its title and what a reader must know beside it."""
-    if settings["kind"] == "flow-statistics":
+    if settings.kind == "flow-statistics":
         return _flow(read_table(table, FLOW_STATISTICS), _Words(settings, alone))
     kinds = {"methods": _methods, "stages": _stages, "confusion": _confusion, "variants": _variants}
     rows = read_table(table, COMPARISON)
-    return kinds[settings["kind"]](rows, _Words(settings, alone, rows))
+    return kinds[settings.kind](rows, _Words(settings, alone, rows))
 
 
 class _Words:
     """Title and notes of a figure, and the room that they take."""
 
-    def __init__(self, settings: Mapping[str, Any], alone: bool, rows: pd.DataFrame | None = None):
+    def __init__(self, settings: FigureSettings, alone: bool, rows: pd.DataFrame | None = None):
         """Collect what is said beside a figure that stands alone."""
-        self.title: str = settings["title"]
+        self.title: str = settings.title
         self.alone, self.notes = alone, []
         if not alone:
             return
-        if settings["synthetic"]:
+        if settings.synthetic:
             self.notes.append("Synthetic demo data: a check of the machinery, no claim about people.")
-        if settings.get("reading"):
-            self.notes.append(settings["reading"])
+        if settings.reading:
+            self.notes.append(settings.reading)
         if rows is not None:
             tried = int(_floats(rows["tried"]).max())
-            where = "" if settings["kind"] == "variants" else " in the study"
+            where = "" if settings.kind == "variants" else " in the study"
             self.notes.append(f"{tried} configuration{'s' if tried > 1 else ''} tried{where}.")
-            if not settings["published"]:
+            if not settings.published:
                 self.notes.append("No published numbers stand beside ours: none are given for these data.")
 
     def frame(self, body: float, left: float, *, top: float = 0.05, bottom: float = 0.05, legend: str = "") -> Figure:

@@ -5,8 +5,7 @@ from typing import Any
 
 from merflow.datasets.labels import published_as
 from merflow.evaluation.metrics import OVERALL
-from merflow.evaluation.published import differs
-from merflow.protocols.variants import published
+from merflow.evaluation.published import differs, published
 
 
 def named_in_print(main: Mapping[str, Any], study: Mapping[str, Any]) -> str | None:

@@ -13,7 +13,8 @@ from jsonschema import Draft202012Validator
 from merflow.datasets.labels import class_sets
 from merflow.datasets.registry import LAYOUTS
 from merflow.errors import ConfigError
-from merflow.protocols.variants import label, published, variants, varied
+from merflow.evaluation.published import published
+from merflow.protocols.variants import label, variants, varied
 from merflow.systems.registry import NETWORKS, option_schemas, own_settings
 
 SCHEMA = Path(__file__).parents[2] / "workflow" / "schemas" / "config.schema.yaml"

@@ -171,7 +171,7 @@ def _study(study: "Study") -> Iterator[Job]:
     yield Job("compare_systems", (tables[0],), (f"{folder}/differences.csv",))
     read = [tables[0], tables[2]]
     for entry in study.audit_plan():
-        read += [*entry["splits"].values(), *entry["caches"].values(), *_files([entry["macro"], entry["scorer"]])]
+        read += [*entry.splits.values(), *entry.caches.values(), *_files([entry.macro, entry.scorer])]
     yield Job("audit_leakage", tuple(read), (f"{folder}/audit.csv",))
     answers = tuple(f"{of[name]}/{table}.csv" for name in study.trained for table in ("predictions", "validation"))
     calibrated = tuple(f"{folder}/{table}.csv" for table in CALIBRATED)

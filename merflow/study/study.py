@@ -7,6 +7,7 @@ opens no frame.
 import json
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from merflow.datasets.labels import class_set
 from merflow.datasets.registry import LAYOUTS, layout_source
 from merflow.datasets.synthetic import scorer_people as strangers
 from merflow.errors import ConfigError, InputError, MerflowError
+from merflow.evaluation.settings import AuditSettings, ClipLabels, FigureExperiment, FigureSettings
 from merflow.footage.clip import database
 from merflow.footage.fingerprints import source_token
 from merflow.protocols.folds import fold_names
@@ -632,7 +634,7 @@ class Study:
             "experiments": self.experiments,
             "readings": {name: read for name in self.experiments if (read := self._reading(name))},
             "tables": {name: table["title"] or name for name, table in self.config["tables"].items()},
-            "figures": {name: self.figure_settings(name) for name in self.figures},
+            "figures": {name: asdict(self.figure_settings(name)) for name in self.figures},
             "counts": {name: self.class_counts(name) for name in self.experiments},
             "graphs": self.shown_graphs,
             "dag": stages(self),
@@ -687,7 +689,7 @@ class Study:
 
     # --- leakage audit ------------------------------------------------------------------------------------------------
 
-    def audit_plan(self) -> list[dict[str, Any]]:
+    def audit_plan(self) -> list[AuditSettings]:
         """What the leakage audit checks: every experiment, and the cells of a table once for each split."""
         plan = [self._audited(name) | {"experiment": name, "scored": True} for name in self.experiments]
         for table, inner in self._tables.items():
@@ -697,7 +699,7 @@ class Study:
                 entries.setdefault(digest(entry), entry | {"experiment": f"table {table}: {cell}", "scored": False})
             alone = {"experiment": f"table {table}"} if len(entries) == 1 else {}
             plan += [entry | alone for entry in entries.values()]
-        return plan
+        return [AuditSettings(**entry) for entry in plan]
 
     def _audited(self, experiment: str) -> dict[str, Any]:
         e, data = self.experiments[experiment], f"{self.results}/data"
@@ -710,11 +712,11 @@ class Study:
             "caches": {dataset: f"{data}/{dataset}/{e['prep']}/cache.h5" for dataset in self.micro(experiment)},
             "macro": f"{data}/{macro}/{e['prep']}/cache.h5" if pretrains else "",
             "same_people": [d for d in self.micro(experiment) if pretrains and self._source(d) == self._source(macro)],
-            "excluded": pretrains and self._excludes(e),
+            "excludes_test_people": pretrains and self._excludes(e),
             "scorer": "" if self.teacher(e["prep"]) == strangers.NAME else self.scorer_file(e["prep"]),
             "scorer_people": self._taught(experiment),
-            "divides": e["protocol"] == "paper-holdout",
-            "fitted": ["train"] if chooses and not refits else ["train", "validation"],
+            "divides_subjects": e["protocol"] == "paper-holdout",
+            "fitted_parts": ["train"] if chooses and not refits else ["train", "validation"],
         }
 
     def _source(self, dataset: str) -> str:
@@ -796,22 +798,31 @@ class Study:
         files = {"metrics": "metrics", "accuracy": "accuracy_train", "predictions": "predictions"}
         return {table: f"{folder}/{files[table]}.csv" for table in needs[figure["kind"]]}
 
-    def figure_settings(self, name: str) -> dict[str, Any]:
+    def figure_settings(self, name: str) -> FigureSettings:
         """Everything beside its files that decides a figure."""
         figure = self.figures[name]
-        named = {key: figure[key] for key in ("kind", "title", "note", "published")}
-        readings: dict[str, list[str]] = {}
+        systems_of: dict[str, list[str]] = {}
         for e in figure["of"]:
             if self._reading(e):
-                readings.setdefault(self._reading(e), []).append(e)
-        told = [f"{', '.join(names)}: {reading} (docs/fidelity.md)." for reading, names in readings.items()]
-        named["reading"] = " ".join(told)
-        named["synthetic"] = any(self.is_demo(dataset) for e in figure["of"] for dataset in self.micro(e))
-        if figure["kind"] == "flow-statistics":
-            return named | {"recognised": self._recognised(*figure["of"]), "tried": 0}
-        if figure["kind"] == "variants":
-            return named | {"tried": len(table_cells(self.config, name))}
-        return named | {"tried": self.tried, "experiments": {e: self._shown(e) for e in figure["of"]}}
+                systems_of.setdefault(self._reading(e), []).append(e)
+        kind = figure["kind"]
+        flow_labels = None
+        if kind == "flow-statistics":
+            (experiment,) = figure["of"]
+            labels = self.labels(experiment) or None
+            flow_labels = ClipLabels(self.micro(experiment), self.classes(experiment), labels)
+        tried = {"flow-statistics": 0, "variants": len(table_cells(self.config, name)) if kind == "variants" else 0}
+        return FigureSettings(
+            kind=kind,
+            title=figure["title"],
+            note=figure["note"],
+            published=figure["published"],
+            reading=" ".join(f"{', '.join(names)}: {r} (docs/fidelity.md)." for r, names in systems_of.items()),
+            synthetic=any(self.is_demo(dataset) for e in figure["of"] for dataset in self.micro(e)),
+            tried=tried.get(kind, self.tried),
+            experiments={} if kind in tried else {e: self._shown(e) for e in figure["of"]},
+            flow_labels=flow_labels,
+        )
 
     @cached_property
     def tried(self) -> int:
@@ -820,10 +831,9 @@ class Study:
         trained = [name for name in (*self.learned, *self.clip_networks) if name in self.config["experiments"]]
         return len({_configuration(e) for e in [*(self.experiments[name] for name in trained), *cells]})
 
-    def _shown(self, experiment: str) -> dict[str, Any]:
+    def _shown(self, experiment: str) -> FigureExperiment:
         e = self.experiments[experiment]
-        own = {"system": e["system"], "macro": e.get("macro", NO_MACRO), "micro": self.micro(experiment)}
-        return own | {"classes": self.classes(experiment)}
+        return FigureExperiment(e["system"], e.get("macro", NO_MACRO), self.micro(experiment), self.classes(experiment))
 
     # --- graphs, weights, features ------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ rule audit_leakage:
         "../../envs/learn.yaml"
     params:
         code=code_hash("audit_leakage"),
-        plan=study.audit_plan(),
+        plan=[asdict(entry) for entry in study.audit_plan()],
     message:
         "Audit the study for leakage"
     script:

@@ -87,10 +87,10 @@ def audited(what):
     """Files that the leakage audit reads, each once: `splits`, `scorers`, or `caches` of clips that train or are tested."""
     plan = study.audit_plan()
     if what == "scorers":
-        return list(dict.fromkeys(entry["scorer"] for entry in plan if entry["scorer"]))
+        return list(dict.fromkeys(entry.scorer for entry in plan if entry.scorer))
     if what == "splits":
-        return list(dict.fromkeys(file for entry in plan for file in entry["splits"].values()))
-    return list(dict.fromkeys(file for entry in plan for file in [*entry["caches"].values(), entry["macro"]] if file))
+        return list(dict.fromkeys(file for entry in plan for file in entry.splits.values()))
+    return list(dict.fromkeys(file for entry in plan for file in [*entry.caches.values(), entry.macro] if file))
 
 
 def graphs_of_experiment(experiment, seed):

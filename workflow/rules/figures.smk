@@ -16,7 +16,7 @@ rule draw_figure:
         "../../envs/report.yaml"
     params:
         code=code_hash("draw_figure"),
-        settings=lambda wildcards: study.figure_settings(wildcards.figure),
+        settings=lambda wildcards: asdict(study.figure_settings(wildcards.figure)),
     message:
         "Draw the figure {wildcards.figure}"
     script:

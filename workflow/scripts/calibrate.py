@@ -1,4 +1,4 @@
-"""Judge the probabilities of every trained system, as they are and calibrated."""
+"""Measure the calibration of every trained system, before and after temperature scaling."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Ask of each pair of systems whether their difference is real."""
+"""Test every pair of systems for a difference."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,9 +1,10 @@
-"""Make a figure of the study: its table, and its drawing."""
+"""Make a figure of the study: its table and its drawing."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from merflow.evaluation.figure_tables import tabulate_figure
+from merflow.evaluation.settings import FigureSettings
 from merflow.report.drawings import draw_file
 from merflow.runtime.script_context import script_context
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
+    settings = FigureSettings.from_params(snakemake.params.settings)
     table, drawing = Path(snakemake.output.table), Path(snakemake.output.drawing)
-    tabulate_figure(snakemake.input, table, snakemake.params.settings)
-    draw_file(table, drawing, snakemake.params.settings)
+    tabulate_figure(snakemake.input, table, settings)
+    draw_file(table, drawing, settings)

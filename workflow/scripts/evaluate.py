@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from merflow.evaluation.evaluate import evaluate
+from merflow.evaluation.settings import EvaluationSettings
 from merflow.runtime.script_context import script_context
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
-    evaluate(Path(snakemake.input[0]), Path(snakemake.output[0]), snakemake.params.settings)
+    settings = EvaluationSettings(**snakemake.params.settings)
+    evaluate(Path(snakemake.input[0]), Path(snakemake.output[0]), settings)

@@ -1,4 +1,4 @@
-"""Gather the tables of all experiments in those of the study."""
+"""Merge the tables of all experiments into those of the study."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from merflow.evaluation.evaluate import evaluate, merge
-from merflow.protocols.variants import published
+from merflow.evaluation.published import published
+from merflow.evaluation.settings import EvaluationSettings
 from merflow.storage.files import digest, scratch_folder
 from merflow.storage.tables import GRID, METRICS, PREDICTIONS, read_table, write_table
 from merflow.systems.tsdgcn.finetune import Task, answer
@@ -48,7 +49,7 @@ def run_table(cells: Sequence[Mapping[str, Any]], output: Path, predictions: Pat
                 name = " | ".join(filter(None, (cell["row"], cell["column"])))
                 write_table([row | {"experiment": name} for row in own.predictions], answers[number], PREDICTIONS)
                 settings = {key: cell["settings"][key] for key in ("protocol", "classes")}
-                evaluate(answers[number], metrics, {"experiment": name} | settings)
+                evaluate(answers[number], metrics, EvaluationSettings(name, **settings))
                 figures = _figures(metrics, own.accuracy_train, cell["weights"])
                 rows[number] = [_row(cell, metric, value, paper) for metric, value in figures.items()]
                 log.info("cell %d of %d: %s", len(rows), len(cells), name)

@@ -14,15 +14,15 @@ from merflow.evaluation import calibration
 from merflow.evaluation.calibration import (
     LEAST,
     MOST,
-    Held,
+    ValidationProbs,
     brier,
     calibrate,
-    calibrated,
-    chances_of,
+    calibrated_probs,
     coverage,
     expected_calibration_error,
     fit_temperature,
     negative_log_likelihood,
+    read_probs,
     reliability,
     temper,
 )
@@ -35,8 +35,8 @@ FILES = ("calibration", "reliability", "coverage")
 def drawn(seed: int, count: int = 60, classes: int = 3, spread: float = 2.0):
     """Probabilities, and classes drawn by them: perfectly calibrated."""
     rng = np.random.default_rng(seed)
-    chances = temper(rng.dirichlet(np.full(classes, 1.0), count), 1 / spread)
-    return chances, np.array([rng.choice(classes, p=one) for one in chances])
+    probs = temper(rng.dirichlet(np.full(classes, 1.0), count), 1 / spread)
+    return probs, np.array([rng.choice(classes, p=one) for one in probs])
 
 
 cases = st.tuples(st.integers(0, 10**6), st.integers(1, 40), st.integers(2, 5))
@@ -45,43 +45,43 @@ temperatures = st.floats(LEAST, MOST)
 
 @given(cases, temperatures)
 def test_a_temperature_never_changes_the_order_of_the_classes(case, temperature):
-    chances, _ = drawn(*case)
-    found = temper(chances, temperature)
-    assert (found.argmax(axis=1) == chances.argmax(axis=1)).all()
+    probs, _ = drawn(*case)
+    found = temper(probs, temperature)
+    assert (found.argmax(axis=1) == probs.argmax(axis=1)).all()
     np.testing.assert_allclose(found.sum(axis=1), 1)
-    np.testing.assert_array_equal(temper(chances, 1), chances)
+    np.testing.assert_array_equal(temper(probs, 1), probs)
 
 
 @given(cases, temperatures, temperatures)
 def test_temperatures_multiply(case, one, two):
-    chances, _ = drawn(*case)
-    chances = 0.98 * chances + 0.02 / chances.shape[1]  # Away from what no logarithm is taken of.
+    probs, _ = drawn(*case)
+    probs = 0.98 * probs + 0.02 / probs.shape[1]  # Away from what no logarithm is taken of.
     if 0.3 < one < 3 and 0.3 < two < 3:
-        np.testing.assert_allclose(temper(temper(chances, one), two), temper(chances, one * two), atol=1e-9)
+        np.testing.assert_allclose(temper(temper(probs, one), two), temper(probs, one * two), atol=1e-9)
 
 
 @given(cases)
 def test_a_fitted_temperature_never_raises_the_loss_it_was_fitted_on(case):
-    chances, labels = drawn(*case)
-    found = fit_temperature(chances, labels)
-    before = negative_log_likelihood(chances, labels)
+    probs, labels = drawn(*case)
+    found = fit_temperature(probs, labels)
+    before = negative_log_likelihood(probs, labels)
     assert LEAST <= found <= MOST
-    assert negative_log_likelihood(temper(chances, found), labels) <= before + 1e-12
+    assert negative_log_likelihood(temper(probs, found), labels) <= before + 1e-12
 
 
 @given(cases)
 def test_no_temperature_of_a_grid_is_better(case):
-    chances, labels = drawn(*case)
-    best = negative_log_likelihood(temper(chances, fit_temperature(chances, labels)), labels)
+    probs, labels = drawn(*case)
+    best = negative_log_likelihood(temper(probs, fit_temperature(probs, labels)), labels)
     for temperature in np.geomspace(LEAST, MOST, 60):
-        assert best <= negative_log_likelihood(temper(chances, temperature), labels) + 1e-4
+        assert best <= negative_log_likelihood(temper(probs, temperature), labels) + 1e-4
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
 def test_the_temperature_that_was_put_in_is_found(factor):
     """Of calibrated answers it is 1, of overconfident ones above 1, of timid ones below."""
-    chances, labels = drawn(0, 20_000)
-    assert fit_temperature(temper(chances, 1 / factor), labels) == pytest.approx(factor, rel=0.03)
+    probs, labels = drawn(0, 20_000)
+    assert fit_temperature(temper(probs, 1 / factor), labels) == pytest.approx(factor, rel=0.03)
 
 
 def test_without_clips_the_temperature_is_one():
@@ -89,10 +89,10 @@ def test_without_clips_the_temperature_is_one():
     assert fit_temperature(np.full((4, 3), 1 / 3), np.zeros(4, int)) == 1
 
 
-def reference_ece(chances, labels, bins):
+def reference_ece(probs, labels, bins):
     """By the definition, clip by clip."""
     groups = {}
-    for chance, label in zip(chances, labels, strict=True):
+    for chance, label in zip(probs, labels, strict=True):
         top = max(chance)
         number = next(n for n in range(bins) if top <= (n + 1) / bins + 1e-15)
         groups.setdefault(number, []).append((top, float(np.argmax(chance) == label)))
@@ -102,29 +102,29 @@ def reference_ece(chances, labels, bins):
 
 @given(cases, st.integers(1, 15))
 def test_calibration_error_and_losses_equal_their_definitions(case, bins):
-    chances, labels = drawn(*case)
-    assert expected_calibration_error(chances, labels, bins) == pytest.approx(reference_ece(chances, labels, bins))
-    rows = reliability(chances, labels, bins)
+    probs, labels = drawn(*case)
+    assert expected_calibration_error(probs, labels, bins) == pytest.approx(reference_ece(probs, labels, bins))
+    rows = reliability(probs, labels, bins)
     assert sum(row["n"] for row in rows) == len(labels)
     assert sum(row["n"] * row["accuracy"] for row in rows if row["n"]) == pytest.approx(
-        (chances.argmax(axis=1) == labels).sum()
+        (probs.argmax(axis=1) == labels).sum()
     )
-    floored = np.maximum(chances, 1e-12)
-    told = log_loss(labels, floored / floored.sum(axis=1, keepdims=True), labels=range(chances.shape[1]))
-    assert negative_log_likelihood(chances, labels) == pytest.approx(told, abs=1e-6)
-    squares = [sum((p - (n == y)) ** 2 for n, p in enumerate(c)) for c, y in zip(chances, labels, strict=True)]
-    assert brier(chances, labels) == pytest.approx(np.mean(squares))
+    floored = np.maximum(probs, 1e-12)
+    told = log_loss(labels, floored / floored.sum(axis=1, keepdims=True), labels=range(probs.shape[1]))
+    assert negative_log_likelihood(probs, labels) == pytest.approx(told, abs=1e-6)
+    squares = [sum((p - (n == y)) ** 2 for n, p in enumerate(c)) for c, y in zip(probs, labels, strict=True)]
+    assert brier(probs, labels) == pytest.approx(np.mean(squares))
 
 
 @given(cases)
 def test_fewer_clips_are_answered_as_the_threshold_rises(case):
-    chances, labels = drawn(*case)
-    rows = coverage(chances, labels)
+    probs, labels = drawn(*case)
+    rows = coverage(probs, labels)
     answered = [row["answered"] for row in rows]
     assert answered[0] == 1 and answered == sorted(answered, reverse=True) and len(rows) == 101
-    assert rows[0]["accuracy"] == pytest.approx((chances.argmax(axis=1) == labels).mean())
+    assert rows[0]["accuracy"] == pytest.approx((probs.argmax(axis=1) == labels).mean())
     row = rows[50]
-    kept = chances.max(axis=1) >= 0.5
+    kept = probs.max(axis=1) >= 0.5
     assert row["threshold"] == 0.5 and row["answered"] == pytest.approx(kept.mean())
 
 
@@ -132,8 +132,8 @@ def table(seed, folds=4, clips=6, fold_clips=6):
     """Predictions of several folds, each fold a subject."""
     rows = []
     for fold in range(folds):
-        chances, labels = drawn(seed + fold, clips)
-        for number, (chance, label) in enumerate(zip(chances, labels, strict=True)):
+        probs, labels = drawn(seed + fold, clips)
+        for number, (chance, label) in enumerate(zip(probs, labels, strict=True)):
             row = {"experiment": "net", "repeat": 0, "fold": f"s{fold}", "dataset": "d", "subject": f"s{fold}"}
             row |= {"clip": f"c{fold}-{number}", "truth": CLASSES[label], "predicted": CLASSES[chance.argmax()]}
             rows.append(row | {f"p_{name}": share for name, share in zip(CLASSES, chance, strict=True)})
@@ -143,8 +143,8 @@ def table(seed, folds=4, clips=6, fold_clips=6):
 def test_each_fold_has_its_own_temperature_and_no_test_label_a_say(tmp_path):
     tests, held = table(0), table(100)
     held = held[held["fold"] != "s3"]
-    known_rows = Held.of([held], len(held), CLASSES, tmp_path)
-    found = calibrated(tests, known_rows, CLASSES, tmp_path)
+    known_rows = ValidationProbs.collect([held], len(held), CLASSES, tmp_path)
+    found = calibrated_probs(tests, known_rows, CLASSES, tmp_path)
     columns = [f"p_{name}" for name in CLASSES]
     for fold in ("s0", "s1", "s2"):
         own, known = tests[tests["fold"] == fold], held[held["fold"] == fold]
@@ -153,7 +153,7 @@ def test_each_fold_has_its_own_temperature_and_no_test_label_a_say(tmp_path):
         np.testing.assert_allclose(found[tests["fold"] == fold], temper(own[columns].to_numpy(), temperature))
     np.testing.assert_array_equal(found[tests["fold"] == "s3"], tests.loc[tests["fold"] == "s3", columns].to_numpy())
     poisoned = tests.assign(truth=np.roll(tests["truth"], 1))
-    np.testing.assert_array_equal(calibrated(poisoned, known_rows, CLASSES, tmp_path), found)
+    np.testing.assert_array_equal(calibrated_probs(poisoned, known_rows, CLASSES, tmp_path), found)
 
 
 def run(folder, tests, held):
@@ -171,9 +171,9 @@ def test_the_tables_of_a_study(tmp_path):
     rows = figures.set_index("metric")
     columns = [f"p_{name}" for name in CLASSES]
     labels = tests["truth"].map(CLASSES.index).to_numpy()
-    chances = tests[columns].to_numpy()
-    assert rows.loc["nll_raw", "value"] == pytest.approx(negative_log_likelihood(chances, labels), rel=1e-6)
-    own = calibrated(tests, Held.of([held], len(held), CLASSES, tmp_path), CLASSES, tmp_path)
+    probs = tests[columns].to_numpy()
+    assert rows.loc["nll_raw", "value"] == pytest.approx(negative_log_likelihood(probs, labels), rel=1e-6)
+    own = calibrated_probs(tests, ValidationProbs.collect([held], len(held), CLASSES, tmp_path), CLASSES, tmp_path)
     assert rows.loc["ece", "value"] == pytest.approx(reference_ece(own, labels, 10), rel=1e-6)
     assert rows.loc["brier", "value"] == pytest.approx(brier(own, labels), rel=1e-6)
     known = held["truth"].map(CLASSES.index).to_numpy()
@@ -208,23 +208,23 @@ def test_a_table_that_is_read_in_parts_is_the_one_that_is_read_whole(tmp_path, m
     held = pd.concat([table(seed, clips=9).assign(repeat=seed, clip=lambda t: t["clip"] + ' "=,') for seed in (0, 1)])
     write_table(held, tmp_path / "v.csv", PREDICTIONS)
     whole = read_table(tmp_path / "v.csv", PREDICTIONS)
-    temperature = fit_temperature(*chances_of(whole, CLASSES, tmp_path))
+    temperature = fit_temperature(*read_probs(whole, CLASSES, tmp_path))
     monkeypatch.setattr(calibration, "ROWS_AT_ONCE", rows)
-    found = Held.read(tmp_path / "v.csv", CLASSES)
-    for mine, theirs in zip(found[:2], chances_of(whole, CLASSES, tmp_path), strict=True):
+    found = ValidationProbs.read(tmp_path / "v.csv", CLASSES)
+    for mine, theirs in zip(found[:2], read_probs(whole, CLASSES, tmp_path), strict=True):
         np.testing.assert_array_equal(mine, theirs)
-    assert fit_temperature(found.chances, found.labels) == temperature and found.clips == whole["clip"].nunique()
+    assert fit_temperature(found.probs, found.labels) == temperature and found.clips == whole["clip"].nunique()
     groups = dict(list(whole.groupby(["repeat", "fold"])))
     assert set(found.folds) == set(groups) and len(groups) == 8
     for name, own in groups.items():
-        for mine, theirs in zip(found.of_fold(name), chances_of(own, CLASSES, tmp_path), strict=True):
+        for mine, theirs in zip(found.of_fold(name), read_probs(own, CLASSES, tmp_path), strict=True):
             np.testing.assert_array_equal(mine, theirs)
 
 
 @pytest.mark.parametrize("classes", [3, 9])
 def test_a_temperature_has_the_same_bits_however_many_rows_are_tempered_together(monkeypatch, classes):
-    chances, labels = drawn(0, 500, classes)
-    for given_ in (chances, np.asfortranarray(chances)):
+    probs, labels = drawn(0, 500, classes)
+    for given_ in (probs, np.asfortranarray(probs)):
         found = set()
         for rows in (2, 33, 500):
             monkeypatch.setattr(calibration, "ROWS_AT_ONCE", rows)
@@ -239,8 +239,8 @@ def test_a_row_of_a_validation_clip_takes_its_probabilities_in_memory_and_little
     for count in (2, 2, 42):  # The first one warms up.
         write_table(pd.concat([part] * count), tmp_path / "v.csv", PREDICTIONS)
         tracemalloc.start()
-        held = Held.read(tmp_path / "v.csv", CLASSES)
-        fit_temperature(held.chances, held.labels)
+        held = ValidationProbs.read(tmp_path / "v.csv", CLASSES)
+        fit_temperature(held.probs, held.labels)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert len(held.labels) == 42 * len(part)
@@ -253,7 +253,9 @@ def test_a_probability_that_is_no_number_is_refused(tmp_path, cell):
     good, bad = table(0), table(1).astype({"p_b": object})
     bad.loc[7, "p_b"] = cell
     for name, tables in (("p.csv", (bad, good)), ("v.csv", (good, bad))):
-        with pytest.raises(InputError, match=f"{name} is damaged .a probability of clip c1-1 is no number.; remove it"):
+        with pytest.raises(
+            InputError, match=f"{name} is damaged .a probability of clip c1-1 is not a number.; remove it"
+        ):
             run(tmp_path, *tables)
 
 
@@ -262,4 +264,4 @@ def test_validation_clips_that_were_cut_short_give_no_temperature(tmp_path):
     file = tmp_path / "v.csv"
     file.write_bytes(file.read_bytes()[:-40])
     with pytest.raises(InputError, match=r"v\.csv is damaged \(it was cut short\); remove it and run again"):
-        Held.read(file, CLASSES)
+        ValidationProbs.read(file, CLASSES)

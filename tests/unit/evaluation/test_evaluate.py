@@ -7,6 +7,7 @@ import pytest
 from merflow.errors import InputError
 from merflow.evaluation.evaluate import evaluate, merge
 from merflow.evaluation.metrics import bootstrap_subjects, score
+from merflow.evaluation.settings import EvaluationSettings
 from merflow.runtime.summary import SYNTHETIC_MARK, summary
 from merflow.runtime.summary import main as summary_main
 from merflow.storage.tables import ACCURACY_TRAIN, CURVES, METRICS, PREDICTIONS, read_table
@@ -40,7 +41,7 @@ def predictions(repeats: int = 1, seed: int = 0) -> pd.DataFrame:
 
 def evaluated(table: pd.DataFrame, folder, **settings) -> pd.DataFrame:
     table.to_csv(folder / "predictions.csv", index=False)
-    evaluate(folder / "predictions.csv", folder / "metrics.csv", SETTINGS | settings)
+    evaluate(folder / "predictions.csv", folder / "metrics.csv", EvaluationSettings(**SETTINGS | settings))
     return read_table(folder / "metrics.csv", METRICS)
 
 

@@ -7,6 +7,7 @@ from graph_caches import CLASSES, make_cache
 
 from merflow.errors import InputError
 from merflow.evaluation.flow_statistics import flow_statistics
+from merflow.evaluation.settings import ClipLabels
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +16,7 @@ def cache(tmp_path_factory):
 
 
 def test_mean_and_variance_are_those_of_numpy(cache):
-    rows = flow_statistics([cache], {"datasets": ["micro"], "classes": CLASSES})
+    rows = flow_statistics([cache], ClipLabels(["micro"], CLASSES, None))
     with h5py.File(cache) as file:
         flow, clips = file["flow"][:].astype(np.float64), file["clip"].asstr()[:].tolist()
         labels = file["label"].asstr()[:]
@@ -30,10 +31,10 @@ def test_mean_and_variance_are_those_of_numpy(cache):
 
 
 def test_clips_of_no_class_are_left_out_and_an_experiments_own_labels_count(cache):
-    rows = flow_statistics([cache], {"datasets": ["micro"], "classes": ["left"]})
+    rows = flow_statistics([cache], ClipLabels(["micro"], ["left"], None))
     assert {row["label"] for row in rows} == {"left"} and len(rows) == 6
     own = {"micro": {"s0-up-0": "positive", "s1-down-1": "negative"}}
-    rows = flow_statistics([cache], {"datasets": ["micro"], "classes": ["negative", "positive"], "labels": own})
+    rows = flow_statistics([cache], ClipLabels(["micro"], ["negative", "positive"], own))
     assert [(row["clip"], row["label"]) for row in rows] == [("s1-down-1", "negative"), ("s0-up-0", "positive")]
 
 
@@ -47,10 +48,10 @@ def test_one_clip_is_in_memory_at_a_time(cache, monkeypatch):
         return read(self, place, *rest)
 
     monkeypatch.setattr(h5py.Dataset, "__getitem__", noting)
-    flow_statistics([cache], {"datasets": ["micro"], "classes": CLASSES})
+    flow_statistics([cache], ClipLabels(["micro"], CLASSES, None))
     assert len(asked) == 18 and all(isinstance(place[0], int) for place in asked)
 
 
 def test_a_set_without_flow_is_named(cache):
     with pytest.raises(InputError, match="no clip of micro has a class and optical flow"):
-        flow_statistics([cache], {"datasets": ["micro"], "classes": ["nothing"]})
+        flow_statistics([cache], ClipLabels(["micro"], ["nothing"], None))

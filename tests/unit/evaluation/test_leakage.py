@@ -1,6 +1,7 @@
 """The leakage audit: nothing is found where nothing is, and every kind of leak is found where it was planted."""
 
 import json
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -10,7 +11,8 @@ from repository import REPO
 from safetensors.numpy import save_file
 
 from merflow.errors import InputError
-from merflow.evaluation.leakage import CHECKS, Clip, audit, check_fold, content
+from merflow.evaluation.leakage import CHECKS, Clip, audit, check_fold, content_digest
+from merflow.evaluation.settings import AuditSettings
 from merflow.protocols.splits import make_splits
 from merflow.storage.tables import ACCURACY_TRAIN, AUDIT, PREDICTIONS, read_table, write_table
 from merflow.study.config import load_config
@@ -33,6 +35,11 @@ def write_cache(path, dataset, people, seed, classes=CLASSES):
     return str(path)
 
 
+def audit_settings(same_people):
+    """Settings of an audit without files, for one fold."""
+    return AuditSettings("mine", {}, {}, "", same_people, False, "", [], False, ["train"], False)
+
+
 class Study:
     """A study of made-up files; a test plants a leak in them and asks for the audit."""
 
@@ -49,17 +56,17 @@ class Study:
             "caches": {"faces": self.micro},
             "macro": "" if floor else self.macro,
             "same_people": [] if floor else ["faces"],
-            "excluded": False,
+            "excludes_test_people": False,
             "scorer": "",
             "scorer_people": [],
-            "divides": protocol == "paper-holdout",
-            "fitted": ["train", "validation"] if floor else ["train"],
+            "divides_subjects": protocol == "paper-holdout",
+            "fitted_parts": ["train", "validation"] if floor else ["train"],
             "scored": True,
         } | changes
         table = read_table(self.split, ["part"])
         tested = table[table["part"] == "test"].assign(experiment="mine", repeat=4, truth="up", predicted="up")
         self.predictions = tested.drop(columns=["protocol", "seed", "part"])
-        fitted = table[table["part"].isin(self.entry["fitted"])].groupby("fold", sort=False).size()
+        fitted = table[table["part"].isin(self.entry["fitted_parts"])].groupby("fold", sort=False).size()
         common = {"experiment": "mine", "repeat": 4, "stage": "finetune", "accuracy": 1.0}
         self.trained = pd.DataFrame([common | {"fold": fold, "n": n} for fold, n in fitted.items()])
 
@@ -75,7 +82,7 @@ class Study:
         files = [self.folder / name for name in ("predictions.csv", "accuracy_train.csv", "audit.csv")]
         write_table(self.predictions, files[0], PREDICTIONS)
         write_table(self.trained, files[1], ACCURACY_TRAIN)
-        audit([self.entry], *files)
+        audit([AuditSettings(**self.entry)], *files)
         return read_table(files[2], AUDIT)
 
 
@@ -189,8 +196,8 @@ def test_one_content_in_two_parts_is_found_whatever_the_parts(parts):
     shown = {
         ("d", row.clip): Clip(row.subject, "same" if row.part in parts else row.clip) for row in split.itertuples()
     }
-    entry = {"divides": False, "same_people": [], "excluded": False, "scored": False}
-    found = {row["check"]: row["size"] for row in check_fold(split, entry, shown, {})}
+    settings = audit_settings(same_people=[])
+    found = {row["check"]: row["size"] for row in check_fold(split, settings, shown, {})}
     assert found.pop("contents: train, validation and test") == 1 and not any(found.values())
 
 
@@ -209,14 +216,14 @@ def test_a_copied_clip_is_named_with_both_its_names(tmp_path):
 
 def test_content_is_every_byte_of_what_training_gets():
     spatial, flow = np.zeros((2, 4, 4), np.uint8), np.zeros((2, 3, 4, 4), np.float16)
-    base = content(spatial, flow, ("d", "a"))
-    assert base == content(spatial.copy(), flow.copy(), ("d", "b"))
+    base = content_digest(spatial, flow, ("d", "a"))
+    assert base == content_digest(spatial.copy(), flow.copy(), ("d", "b"))
     for array in (spatial, flow):
         array[-1, -1, -1] = 1
-        assert content(spatial, flow, ("d", "a")) != base
+        assert content_digest(spatial, flow, ("d", "a")) != base
         array[-1, -1, -1] = 0
     nothing = np.zeros((0, 4, 4), np.uint8), np.zeros((0, 3, 4, 4), np.float16)
-    assert content(*nothing, ("d", "a")) != content(*nothing, ("d", "b")), "empty clips are not one clip"
+    assert content_digest(*nothing, ("d", "a")) != content_digest(*nothing, ("d", "b")), "empty clips are not one clip"
 
 
 # --- Leaks that the configuration asks for ----------------------------------------------------------------------------
@@ -229,16 +236,16 @@ def test_pretraining_on_the_people_of_the_test_is_counted_and_allowed(tmp_path):
 
 
 def test_pretraining_without_the_people_of_the_test_and_of_another_source_is_clean(tmp_path):
-    for name, changes in {"excluded": {"excluded": True}, "other source": {"same_people": []}}.items():
+    for name, changes in {"excluded": {"excludes_test_people": True}, "other source": {"same_people": []}}.items():
         (tmp_path / name).mkdir()
         assert (Study(tmp_path / name, macro_people=("s1", "s4"), **changes).audit()["size"] == 0).all()
 
 
 def test_a_dataset_whose_name_begins_like_another_has_people_of_its_own():
     split = pd.DataFrame({"dataset": "faces2", "subject": ["faces2/1"], "clip": ["c"], "part": ["test"]})
-    entry = {"divides": False, "same_people": ["faces"], "excluded": False, "scored": False}
+    settings = audit_settings(same_people=["faces"])
     clips, macro = {("faces2", "c"): Clip("faces2/1", "one")}, {("posed", "m"): Clip("posed/1", "other")}
-    assert not any(row["size"] for row in check_fold(split, entry, clips, macro))
+    assert not any(row["size"] for row in check_fold(split, settings, clips, macro))
 
 
 def test_macro_clips_without_a_label_pretrain_nothing_and_are_not_counted(tmp_path):
@@ -265,7 +272,7 @@ def test_people_whom_a_holdout_divides_are_counted_and_allowed(tmp_path):
 
 def test_the_same_division_without_the_protocol_is_an_error(tmp_path):
     with pytest.raises(InputError, match="subjects: train and test"):
-        Study(tmp_path, "paper-holdout", divides=False).audit()
+        Study(tmp_path, "paper-holdout", divides_subjects=False).audit()
 
 
 def test_cells_of_a_table_are_checked_without_rows_of_their_own(tmp_path):
@@ -307,7 +314,7 @@ def test_people_who_taught_the_scorer_of_key_frames_are_never_tested(tmp_path, p
 
 def test_a_scorer_that_cannot_be_read_stops_the_audit(tmp_path):
     (tmp_path / "scorer.safetensors").write_bytes(b"nothing")
-    with pytest.raises(InputError, match="scorer.safetensors cannot be read as a scorer"):
+    with pytest.raises(InputError, match="scorer.safetensors cannot be read as a key-frame scorer"):
         Study(tmp_path, scorer=str(tmp_path / "scorer.safetensors")).audit()
 
 
@@ -361,7 +368,7 @@ def planned(tmp_path, layouts, tables=None, floors=("majority",), **experiment):
     base = {"system": "tsdgcn", "macro": "one", "micro": "two"} | experiment
     overlay = {"datasets": {"one": macro, "two": micro}, "experiments": {"mine": base}, "floors": list(floors)}
     plans = Plan(load_config(REPO / "config.yaml", overlay | {"tables": tables or {}})).audit_plan()
-    return {entry["experiment"]: entry for entry in plans}
+    return {entry.experiment: entry for entry in plans}
 
 
 @pytest.mark.parametrize(
@@ -374,7 +381,7 @@ def planned(tmp_path, layouts, tables=None, floors=("majority",), **experiment):
 )
 def test_a_network_fits_its_validation_clips_where_it_is_trained_anew_or_nobody_chooses(tmp_path, changes, fitted):
     found = planned(tmp_path, ("manifest", "manifest"), system="msjfn", **changes)
-    assert found["mine"]["fitted"] == fitted
+    assert found["mine"].fitted_parts == fitted
 
 
 @pytest.mark.parametrize(
@@ -389,32 +396,32 @@ def test_a_network_fits_its_validation_clips_where_it_is_trained_anew_or_nobody_
 )
 def test_a_name_is_one_person_only_within_one_source(tmp_path, layouts, same):
     found = planned(tmp_path, layouts)
-    assert found["mine"]["same_people"] == (["two"] if same else [])
-    assert found["mine"]["macro"].endswith("/one/default/cache.h5") and not found["mine"]["excluded"]
-    assert found["majority"] | {"splits": 0, "caches": 0} == {
-        "experiment": "majority", "splits": 0, "caches": 0, "macro": "", "same_people": [], "excluded": False,
-        "scorer": "", "scorer_people": [], "divides": False, "fitted": ["train", "validation"], "scored": True,
-    }  # fmt: skip
+    assert found["mine"].same_people == (["two"] if same else [])
+    assert found["mine"].macro.endswith("/one/default/cache.h5") and not found["mine"].excludes_test_people
+    assert replace(found["majority"], splits={}, caches={}) == AuditSettings(
+        "majority", splits={}, caches={}, macro="", same_people=[], excludes_test_people=False,
+        scorer="", scorer_people=[], divides_subjects=False, fitted_parts=["train", "validation"], scored=True,
+    )  # fmt: skip
 
 
 def test_the_plan_follows_the_settings(tmp_path):
     layouts = ("mmew-macro", "mmew-micro")
-    assert planned(tmp_path, layouts, pretrain={"exclude_test_subjects": True})["mine"]["excluded"]
+    assert planned(tmp_path, layouts, pretrain={"exclude_test_subjects": True})["mine"].excludes_test_people
     found = planned(tmp_path, layouts, macro="none")["mine"]
-    assert (found["macro"], found["same_people"], found["fitted"]) == ("", [], ["train"])
+    assert (found.macro, found.same_people, found.fitted_parts) == ("", [], ["train"])
     found = planned(tmp_path, layouts, protocol="paper-holdout", seeds=[3, 5])
-    assert found["mine"]["divides"] and list(found["mine"]["splits"]) == [3, 5]
-    assert found["majority"]["splits"] == found["mine"]["splits"], "the floor has the split of the experiment"
+    assert found["mine"].divides_subjects and list(found["mine"].splits) == [3, 5]
+    assert found["majority"].splits == found["mine"].splits, "the floor has the split of the experiment"
 
 
 def test_cells_of_a_table_are_in_the_plan_once_for_each_split(tmp_path):
     layouts = ("mmew-macro", "mmew-micro")
     table = {"of": "mine", "rows": {"loss.gamma": [1, 2]}}
     found = planned(tmp_path, layouts, {"t": table})
-    assert list(found) == ["mine", "majority", "table t"] and not found["table t"]["scored"]
-    assert found["table t"]["splits"] == found["mine"]["splits"]
+    assert list(found) == ["mine", "majority", "table t"] and not found["table t"].scored
+    assert found["table t"].splits == found["mine"].splits
     found = planned(tmp_path, layouts, {"t": table | {"columns": {"protocol": ["loso", "paper-holdout"]}}})
-    assert [entry["divides"] for name, entry in found.items() if name.startswith("table t: ")] == [False, True]
+    assert [entry.divides_subjects for name, entry in found.items() if name.startswith("table t: ")] == [False, True]
     assert len(found) == 4
 
 
@@ -430,5 +437,5 @@ def test_cells_of_a_table_are_in_the_plan_once_for_each_split(tmp_path):
     ids=["loss", "rate", "validation", "protocol", "classes"],
 )
 def test_experiments_share_a_split_where_it_is_the_same_draw(tmp_path, changes, shared):
-    plain = planned(tmp_path, ("demo", "demo"))["mine"]["splits"]
-    assert (planned(tmp_path, ("demo", "demo"), **changes)["mine"]["splits"] == plain) is shared
+    plain = planned(tmp_path, ("demo", "demo"))["mine"].splits
+    assert (planned(tmp_path, ("demo", "demo"), **changes)["mine"].splits == plain) is shared

@@ -15,14 +15,24 @@ from sklearn.metrics import confusion_matrix, f1_score, recall_score
 
 from merflow.errors import ConfigError
 from merflow.evaluation.evaluate import evaluate
-from merflow.evaluation.published import confusion, differs, entries, ledger, methods, of_variants, stages
-from merflow.protocols.variants import published
+from merflow.evaluation.figure_tables import compare_confusion, compare_methods, compare_stages, compare_variants
+from merflow.evaluation.published import differs, ledger, published
+from merflow.evaluation.settings import EvaluationSettings, FigureExperiment
 from merflow.storage.tables import ACCURACY_TRAIN, GRID, METRICS, PREDICTIONS, read_table, write_table
 from merflow.study.config import load_config
 from merflow.study.study import Study
 
 BASE = REPO / "config.yaml"
 CLASSES = ["happiness", "surprise", "anger"]
+
+
+def entries(text):
+    """Entries of the ledger that a table names: ``18 11 10``."""
+    return [int(number) for number in text.split()]
+
+
+def ours(system):
+    return FigureExperiment(system, "none", ["d"], CLASSES)
 
 
 def table_of(name: str) -> dict[tuple[str, str, str], float]:
@@ -198,11 +208,11 @@ def test_a_table_of_variants_says_what_differs_and_why_it_may(tmp_path):
         base | {"metric": "uf1", "value": 0.3},
     ]
     write_table(rows, tmp_path / "t.csv", GRID)
-    accuracy, pretrained, uf1 = of_variants(read_table(tmp_path / "t.csv", GRID), "tsdgcn-mmew-graphs", 20)
+    accuracy, pretrained, uf1 = compare_variants(read_table(tmp_path / "t.csv", GRID), "tsdgcn-mmew-graphs")
     assert accuracy["differs"] == "no" and accuracy["ledger"] == "" and accuracy["published"] == pytest.approx(0.423)
     assert pretrained["differs"] == "yes" and {11, 12} <= set(entries(pretrained["ledger"]))
-    assert "published" not in uf1 and {row["tried"] for row in (accuracy, pretrained, uf1)} == {20}
-    assert all("published" not in row for row in of_variants(read_table(tmp_path / "t.csv", GRID), None, 20))
+    assert "published" not in uf1
+    assert all("published" not in row for row in compare_variants(read_table(tmp_path / "t.csv", GRID), None))
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +229,7 @@ def answers(tmp_path_factory):
     evaluate(
         folder / "predictions.csv",
         folder / "metrics.csv",
-        {"experiment": "mine", "protocol": "loso", "classes": CLASSES},
+        EvaluationSettings("mine", "loso", CLASSES),
     )
     name = {"experiment": "mine", "repeat": 0}
     trained = [
@@ -236,13 +246,13 @@ def answers(tmp_path_factory):
 def test_our_accuracy_stands_beside_the_published_methods(answers):
     metrics = read_table(answers / "metrics.csv", METRICS)
     table = read_table(answers / "predictions.csv", PREDICTIONS)
-    rows = methods(metrics, {"mine": {"system": "tsdgcn"}}, "tsdgcn-samm-methods", 7)
+    rows = compare_methods(metrics, {"mine": ours("tsdgcn")}, "tsdgcn-samm-methods")
     own, others = rows[0], rows[1:]
-    assert own["row"] == "mine" and own["protocol"] == "loso" and own["tried"] == 7
+    assert own["row"] == "mine" and own["protocol"] == "loso"
     assert own["value"] == pytest.approx((table["truth"] == table["predicted"]).mean(), abs=1e-8)
     assert own["ci_low"] < own["value"] < own["ci_high"] and own["published"] == 0.75
     assert len(others) == 23 and all("value" not in row and row["source"] and row["caveat"] for row in others)
-    alone = methods(metrics, {"mine": {"system": "tsdgcn"}}, None, 7)
+    alone = compare_methods(metrics, {"mine": ours("tsdgcn")}, None)
     assert [row["metric"] for row in alone] == ["accuracy", "uf1", "uar"]
     assert not any("published" in row for row in alone)
 
@@ -260,7 +270,7 @@ def composite(tmp_path_factory):
     for name in ("mine", "net"):
         own = [row | {"experiment": name, "predicted": str(rng.choice([row["truth"], *CLASSES]))} for row in rows]
         write_table(own, folder / f"{name}.csv", PREDICTIONS)
-        settings = {"experiment": name, "protocol": "composite-loso", "classes": CLASSES}
+        settings = EvaluationSettings(name, "composite-loso", CLASSES)
         evaluate(folder / f"{name}.csv", folder / "own.csv", settings)
         tables.append(read_table(folder / "own.csv", METRICS))
     return pd.concat(tables), pd.DataFrame(own)
@@ -277,7 +287,7 @@ def composite(tmp_path_factory):
 )
 def test_uf1_and_uar_of_a_database_stand_beside_the_published_ones(composite, table, column, data):
     metrics, predictions = composite
-    rows = methods(metrics, {"mine": {"system": "tsdgcn"}, "net": {"system": "ststnet"}}, table, 7)
+    rows = compare_methods(metrics, {"mine": ours("tsdgcn"), "net": ours("ststnet")}, table)
     own = {(row["row"], row["metric"]): row for row in rows if "value" in row}
     assert list(own) == [("mine", "uf1"), ("net", "uf1"), ("mine", "uar"), ("net", "uar")]
     of = predictions if data is None else predictions[predictions["dataset"] == data]
@@ -292,12 +302,12 @@ def test_uf1_and_uar_of_a_database_stand_beside_the_published_ones(composite, ta
         assert row["published"] == known["STSTNet", column, metric] and row["differs"] in ("yes", "no")
         assert row["ledger"] == "" and "published" not in own["mine", metric]
     others = [row for row in rows if "value" not in row]
-    assert len(others) == len(known) and all(row["caveat"] and row["tried"] == 7 for row in others)
+    assert len(others) == len(known) and all(row["caveat"] for row in others)
 
 
 def test_a_database_that_a_study_lacks_has_no_row_of_ours(composite, caplog):
     metrics = composite[0][composite[0]["scope"] != "dataset:SAMM"]
-    rows = methods(metrics, {"mine": {"system": "tsdgcn"}}, "megc2019-samm-methods", 7)
+    rows = compare_methods(metrics, {"mine": ours("tsdgcn")}, "megc2019-samm-methods")
     assert rows and not any("value" in row for row in rows)
     assert "mine has no clips of SAMM" in caplog.text
 
@@ -307,8 +317,8 @@ def test_stages_are_those_of_the_experiment(answers):
         read_table(answers / "metrics.csv", METRICS),
         read_table(answers / "accuracy.csv", ACCURACY_TRAIN),
     )
-    mine = {"mine": {"system": "tsdgcn", "macro": "ck", "micro": ["a", "b"]}}
-    rows = stages(metrics, accuracy, mine, "tsdgcn-samm-stages", 7)
+    mine = {"mine": FigureExperiment("tsdgcn", "ck", ["a", "b"], CLASSES)}
+    rows = compare_stages(metrics, accuracy, mine, "tsdgcn-samm-stages")
     own = [row for row in rows if row["row"] == "mine"]
     assert [(row["metric"], row["column"]) for row in own] == [
         ("accuracy_pretrain", "ck"), ("accuracy_finetune", "a + b"), ("accuracy", "a + b")
@@ -316,13 +326,13 @@ def test_stages_are_those_of_the_experiment(answers):
     assert [row["value"] for row in own[:2]] == pytest.approx([0.85, 0.875])
     assert [row["published"] for row in own] == pytest.approx([0.997, 0.975, 0.75])
     assert [row["differs"] for row in own[:2]] == ["yes", "yes"] and len(rows) == 3 + 6
-    without = stages(metrics, accuracy[accuracy["stage"] != "pretrain"], mine, None, 7)
+    without = compare_stages(metrics, accuracy[accuracy["stage"] != "pretrain"], mine, None)
     assert [row["metric"] for row in without] == ["accuracy_finetune", "accuracy"]
 
 
 def test_confusion_is_that_of_scikit_learn(answers):
     table, metrics = read_table(answers / "predictions.csv", PREDICTIONS), read_table(answers / "metrics.csv", METRICS)
-    rows = pd.DataFrame(confusion(table, metrics, {"mine": {"classes": CLASSES}}, "tsdgcn-samm-confusion", 7))
+    rows = pd.DataFrame(compare_confusion(table, metrics, {"mine": ours("tsdgcn")}, "tsdgcn-samm-confusion"))
     reference = confusion_matrix(table["truth"], table["predicted"], labels=CLASSES)
     shares = confusion_matrix(table["truth"], table["predicted"], labels=CLASSES, normalize="true")
     counts = rows.pivot(index="row", columns="column", values="count").loc[CLASSES, CLASSES]
@@ -363,15 +373,15 @@ def test_the_papers_studies_are_planned_on_datasets_as_distributed(tmp_path):
         study.check()
         assert study.tried == 49 + 2, "the two other systems"
         settings = {figure: study.figure_settings(figure) for figure in study.figures}
-        assert not any(one["synthetic"] for one in settings.values())
+        assert not any(one.synthetic for one in settings.values())
         assert study.figure_inputs("figure-8") == {"caches": [f"results/data/{name}/default/cache.h5"]}
-        assert settings["figure-8"]["recognised"]["classes"] == study.classes("tsdgcn")
-        shown = settings[f"figure-{number}"]["experiments"]
+        assert settings["figure-8"].flow_labels.classes == study.classes("tsdgcn")
+        shown = settings[f"figure-{number}"].experiments
         assert list(shown) == ["tsdgcn", "tsdgcn-loso"]
         if name == "samm":
             named = {row for row, *_ in table_of("tsdgcn-samm-confusion")}
-            assert named < set(shown["tsdgcn"]["classes"]), "named as the classes of the study"
-            assert settings["table-III"]["experiments"]["tsdgcn"]["macro"] == "ck"
+            assert named < set(shown["tsdgcn"].classes), "named as the classes of the study"
+            assert settings["table-III"].experiments["tsdgcn"].macro == "ck"
 
 
 def test_a_study_counts_every_different_configuration_once():
@@ -385,7 +395,7 @@ def test_a_study_counts_every_different_configuration_once():
     unused = {name: one | {"loss": {"name": "cross-entropy", "gamma": gamma}} for name, gamma in (("a", 1), ("b", 2))}
     used = {name: one | {"loss": {"name": "focal", "gamma": gamma}} for name, gamma in (("a", 1), ("b", 2))}
     assert [Study(load_config(BASE, {"experiments": e})).tried for e in (unused, used)] == [1, 2]
-    assert study.figure_settings("focal")["tried"] == 25 and study.figure_settings("table-II")["tried"] == 50
+    assert study.figure_settings("focal").tried == 25 and study.figure_settings("table-II").tried == 50
 
 
 @pytest.mark.parametrize(
@@ -420,7 +430,7 @@ def test_the_study_of_the_composite_shows_every_published_table_of_it(tmp_path):
     shown = {figure["published"]: study.figure_settings(name) for name, figure in study.figures.items()}
     assert set(shown) == {key[0] for key in published() if key[0].startswith("megc2019")} and len(shown) == 4
     for settings in shown.values():
-        systems = [experiment["system"] for experiment in settings["experiments"].values()]
+        systems = [experiment.system for experiment in settings.experiments.values()]
         assert systems == ["tsdgcn", "msjfn", "mersiamc3d", "ststnet", "off-apexnet"], "floors among them"
 
 

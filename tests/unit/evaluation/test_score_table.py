@@ -65,7 +65,7 @@ def test_command_prints_json(table):
 def test_command_fails_with_one_message(tmp_path):
     done = command(tmp_path / "absent.csv")
     assert done.returncode == 1 and not done.stdout
-    assert done.stderr.splitlines() == [f"merflow.evaluation.score_table: {tmp_path / 'absent.csv'} does not exist"]
+    assert done.stderr.splitlines() == [f"merflow.score: {tmp_path / 'absent.csv'} does not exist"]
 
 
 @pytest.mark.parametrize(

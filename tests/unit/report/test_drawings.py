@@ -7,7 +7,8 @@ import pytest
 
 from merflow.errors import InputError
 from merflow.evaluation.figure_tables import tabulate_figure
-from merflow.protocols.variants import published
+from merflow.evaluation.published import published
+from merflow.evaluation.settings import FigureSettings
 from merflow.report.drawings import draw_file, draw_in_page
 from merflow.storage.tables import COMPARISON, FLOW_STATISTICS, GRID, read_table, write_table
 
@@ -28,7 +29,8 @@ def of_paper(folder, name: str, shift: float = 0.0):
 
 
 def settings(kind: str, **changes):
-    return {"kind": kind, "title": "A <title> & more", "synthetic": False, "published": None, "tried": 25} | changes
+    values = {"kind": kind, "title": "A <title> & more", "note": "", "published": None, "reading": "", "tried": 25}
+    return FigureSettings(**values | {"synthetic": False, "experiments": {}, "flow_labels": None} | changes)
 
 
 def texts(svg: str) -> list[str]:

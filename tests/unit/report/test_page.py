@@ -23,7 +23,7 @@ from merflow.errors import InputError
 from merflow.evaluation.evaluate import evaluate, merge
 from merflow.evaluation.figure_tables import tabulate_figure
 from merflow.evaluation.leakage import CHECKS
-from merflow.protocols.variants import published
+from merflow.evaluation.published import published
 from merflow.report import contents, figures, in_print
 from merflow.report import page as report
 from merflow.report.page import duration, memory, study_files, write_report

@@ -180,7 +180,7 @@ def test_drawn_teachers_depend_on_no_setting_of_the_demo():
     assert [clip.subject for clip in first.index(strangers.NAME).clips][0] == "_drawn/s01"
     assert strangers.NAME not in dict(first.prepared())
     first.check()
-    assert all(entry["scorer"] == "" and not entry["scorer_people"] for entry in first.audit_plan())
+    assert all(entry.scorer == "" and not entry.scorer_people for entry in first.audit_plan())
     assert Study(load_config(BASE, {})).teacher("default") == ""
 
 
@@ -211,8 +211,8 @@ def test_the_scorer_learns_from_people_whom_nobody_tests(taught):
     study = taught("teachers")
     study.check()
     assert study.scorer_file("own") == "results/scorers/teachers/own.safetensors"
-    plan = {entry["experiment"]: entry for entry in study.audit_plan()}
-    assert plan["mine"]["scorer"] == study.scorer_file("own") and plan["mine"]["scorer_people"] == []
+    plan = {entry.experiment: entry for entry in study.audit_plan()}
+    assert plan["mine"].scorer == study.scorer_file("own") and plan["mine"].scorer_people == []
     taught("demo-macro").check()
     key = "preparations.own.keyframes.learn_from: "
     for learn_from, micro, message in (
@@ -228,7 +228,7 @@ def test_the_scorer_learns_from_people_whom_nobody_tests(taught):
         study = taught(learn_from, micro=micro)
         with pytest.raises(ConfigError, match=f"^{re.escape(key + message)}"):
             study.check()
-        assert study.audit_plan()[0]["scorer_people"], "and the audit would count them"
+        assert study.audit_plan()[0].scorer_people, "and the audit would count them"
 
 
 def test_neither_does_a_cell_of_a_table_test_people_who_taught(taught):

@@ -51,7 +51,7 @@ def test_compare_has_all_systems_on_the_same_splits():
     assert preparations.pop("mersiamc3d") == "adaptive" and set(preparations.values()) == {"default"}
     shown = study.figure_settings("systems")
     assert set(study.figures["systems"]["of"]) == set(study.experiments)
-    assert f"msjfn, mersiamc3d: {READING}" in shown["reading"]
+    assert f"msjfn, mersiamc3d: {READING}" in shown.reading
     assert study.report_settings()["readings"] == {"msjfn": READING, "mersiamc3d": READING}
 
 

@@ -10,7 +10,8 @@ from repository import REPO
 
 from merflow.errors import ConfigError
 from merflow.evaluation.metrics import score
-from merflow.protocols.variants import label, published, variants, varied
+from merflow.evaluation.published import published
+from merflow.protocols.variants import label, variants, varied
 from merflow.storage.tables import GRID, PREDICTIONS, read_table
 from merflow.study.config import load_config
 from merflow.study.study import Study
