@@ -9,6 +9,7 @@ import pandas as pd
 
 from merflow.evaluation.evaluate import evaluate, merge
 from merflow.evaluation.leakage import CHECKS
+from merflow.evaluation.settings import EvaluationSettings
 from merflow.evaluation.significance import compare
 from merflow.footage.clip import Clip
 from merflow.report import contents
@@ -137,7 +138,7 @@ def make_predictions(
     write_table(accuracies, out / "accuracy_train.csv", ACCURACY_TRAIN)
     write_table(curves, out / "curves.csv", CURVES)
     evaluate(out / "predictions.csv", out / "metrics.csv",
-             {"experiment": experiment, "protocol": "loso", "classes": classes})  # fmt: skip
+             EvaluationSettings(experiment, "loso", classes))  # fmt: skip
     return out
 
 

@@ -24,6 +24,7 @@ from merflow.evaluation.evaluate import evaluate, merge
 from merflow.evaluation.figure_tables import tabulate_figure
 from merflow.evaluation.leakage import CHECKS
 from merflow.evaluation.published import published
+from merflow.evaluation.settings import EvaluationSettings, FigureSettings
 from merflow.report import contents, figures, in_print
 from merflow.report import page as report
 from merflow.report.page import duration, memory, study_files, write_report
@@ -234,7 +235,7 @@ def test_each_database_of_a_composite_has_its_classes_and_its_confusion_matrix(s
     for name, table in predictions.groupby("experiment", sort=False):
         table.to_csv(tmp_path / "own.csv", index=False)
         parts.append(tmp_path / f"{name}.csv")
-        evaluate(tmp_path / "own.csv", parts[-1], {"experiment": name, "protocol": "loso", "classes": CLASSES})
+        evaluate(tmp_path / "own.csv", parts[-1], EvaluationSettings(name, "loso", CLASSES))
     merge(parts, tmp_path / "metrics.csv")
     changed = study | {name: tmp_path / f"{name}.csv" for name in ("predictions", "metrics")}
     result = next(r for r in contents.results(changed) if r["name"] == "tsdgcn")
@@ -271,6 +272,7 @@ def with_figures(study, tmp_path_factory):
     """The study with a figure of each kind, and its table of variants drawn too."""
     folder = tmp_path_factory.mktemp("figures")
     plain = {"note": "", "synthetic": False, "tried": 48, "published": None}
+    plain |= {"reading": "", "experiments": {}, "flow_labels": None}
     experiments = {
         "tsdgcn": {"system": "tsdgcn", "macro": "people-macro", "micro": ["people-micro"], "classes": CLASSES}
     }
@@ -294,7 +296,7 @@ def with_figures(study, tmp_path_factory):
               "table": folder / "grid.csv"}  # fmt: skip
     for name, settings in figures_.items():
         if name != "8":
-            tabulate_figure(inputs, folder / f"{name}.csv", settings)
+            tabulate_figure(inputs, folder / f"{name}.csv", FigureSettings.from_params(settings))
     flow = [
         {"clip": f"c{n}", "subject": "p", "label": CLASSES[n % 2], "mean": 1.0 + n, "variance": 1} for n in range(4)
     ]
@@ -334,7 +336,7 @@ def test_caveats_of_published_numbers_are_told_with_the_systems_that_they_are_ab
     own = with_figures["figures"]["II"] | {"published": "megc2019-methods", "experiments": {"tsdgcn": net}}
     metrics = pd.read_csv(with_figures["metrics"])
     write_table(metrics.assign(ci_low=metrics["value"], ci_high=metrics["value"]), tmp_path / "metrics.csv", METRICS)
-    tabulate_figure({"metrics": tmp_path / "metrics.csv"}, tmp_path / "c.csv", own)
+    tabulate_figure({"metrics": tmp_path / "metrics.csv"}, tmp_path / "c.csv", FigureSettings.from_params(own))
     changed = with_figures | {"figures": {"c": own}, "figure_tables": {"c": tmp_path / "c.csv"}, "variants": {}}
     text = " ".join(written(changed, tmp_path).of_section["figures"].split())
     assert "STSTNet [UAR as printed]: the UAR printed is macro precision" in text

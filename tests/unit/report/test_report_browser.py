@@ -10,6 +10,7 @@ import pytest
 from report_study import CLASSES, make_study
 
 from merflow.evaluation.evaluate import evaluate, merge
+from merflow.evaluation.settings import EvaluationSettings
 from merflow.report.contents import sheet_id
 from merflow.report.page import write_report
 
@@ -191,7 +192,7 @@ def test_parts_of_a_row_stay_below_it(browser, study, tmp_path):
     for name, own in predictions.groupby("experiment", sort=False):
         own.to_csv(tmp_path / "own.csv", index=False)
         tables.append(tmp_path / f"{name}.csv")
-        settings = {"experiment": name, "protocol": "loso", "classes": [*CLASSES[:4], ODD]}
+        settings = EvaluationSettings(name, "loso", [*CLASSES[:4], ODD])
         evaluate(tmp_path / "own.csv", tables[-1], settings)
     merge(tables, tmp_path / "metrics.csv")
     changed = {name: tmp_path / f"{name}.csv" for name in ("predictions", "metrics")}
