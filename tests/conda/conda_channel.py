@@ -1,6 +1,6 @@
-"""A conda channel in a folder, for tests: this interpreter and a wheel as packages, beside versions to avoid.
+"""A conda channel in a folder: this Python interpreter and a pip wheel as packages, and versions that must not be used.
 
-The interpreter's package is a link to it, so that an environment takes no more room than what pip puts there.
+The package of the interpreter links to it, so that an environment holds little more than what pip installs.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ SITE = f"lib/python{SERIES}/site-packages"
 
 
 def build_channel(folder: Path, pip_wheel: Path) -> None:
-    """Make the channel: `python` in three series, of which one runs; `pip` in two versions, the newer one a trap."""
+    """Create the channel: `python` in three series and `pip` in two versions, of which one each works."""
     (folder / "noarch").mkdir(parents=True)
     platform = folder / str(Subdir.current())
     interpreter = Path(sys.base_prefix) / "bin" / f"python{SERIES}"
@@ -30,15 +30,15 @@ def build_channel(folder: Path, pip_wheel: Path) -> None:
     links = {f"bin/{interpreter.name}": str(interpreter), "bin/python3": interpreter.name, "bin/python": "python3"}
     write_package(platform, "python", VERSION, {"pyvenv.cfg": settings.encode(), f"{SITE}/README.txt": b""}, links)
     for version in ("3.10.99", "3.99.0"):
-        write_package(platform, "python", version, {"README.txt": b"never to be installed"})
+        write_package(platform, "python", version, {"README.txt": b"must not be installed"})
     name, version = pip_wheel.name.split("-")[:2]
     write_package(platform, name, version, wheel_files(pip_wheel), depends=[f"python {SERIES}.*"])
-    write_package(platform, name, "99.0", {"README.txt": b"never to be installed"})
+    write_package(platform, name, "99.0", {"README.txt": b"must not be installed"})
     asyncio.run(index_fs(folder))
 
 
 def wheel_files(wheel: Path) -> dict[str, bytes]:
-    """Files of a pure wheel, where an environment has them."""
+    """Return the files of a pure wheel by their place in an environment."""
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if name[-1] != "/"]
         assert not [name for name in names if re.match(r"[^/]+\.data/", name)], f"{wheel} is not a plain wheel"
@@ -53,7 +53,7 @@ def write_package(
     links: dict[str, str] | None = None,
     depends: list[str] | None = None,
 ) -> None:
-    """Write one conda package: ``files`` by their place in the environment, ``links`` with their targets."""
+    """Write a conda package with ``files`` by their place in the environment, and ``links`` by their targets."""
     links = links or {}
     paths = [_path(place, data, "hardlink") for place, data in files.items()]
     paths += [_path(place, b"", "softlink") for place in links]
@@ -65,14 +65,14 @@ def write_package(
         "depends": depends or [],
         "subdir": folder.name,
     }
-    told = {
+    metadata = {
         "info/index.json": json.dumps(index).encode(),
         "info/paths.json": json.dumps({"paths": paths, "paths_version": 1}).encode(),
         "info/files": "\n".join([*files, *links]).encode(),
     }
     folder.mkdir(parents=True, exist_ok=True)
     with tarfile.open(folder / f"{name}-{version}-0.tar.bz2", "w:bz2", compresslevel=1) as archive:
-        for place, data in {**told, **files}.items():
+        for place, data in {**metadata, **files}.items():
             entry = tarfile.TarInfo(place)
             entry.size = len(data)
             archive.addfile(entry, io.BytesIO(data))

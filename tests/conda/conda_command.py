@@ -1,6 +1,6 @@
-"""A `conda` for tests: the calls that Snakemake 9 makes, answered with py-rattler. Solve and environment are real.
+"""A `conda` for tests, on py-rattler: it answers the calls of Snakemake 9. Solve and environments are real.
 
-usage: python conda_command.py ROOT ARGUMENTS...; ROOT has bin/ (what the shell sees) and channels/ (by their names).
+usage: python conda_command.py ROOT ARGUMENTS...; ROOT has bin/ (for the PATH) and channels/.
 """
 
 import argparse
@@ -25,7 +25,7 @@ ACTIVATE = """# source activate PREFIX
 
 
 def install_command(root: Path) -> None:
-    """Put `conda` and `activate` into ``root / bin``."""
+    """Write `conda` and `activate` to ``root / bin``."""
     (root / "bin").mkdir(parents=True)
     conda = root / "bin" / "conda"
     conda.write_text(COMMAND.format(python=sys.executable, file=Path(__file__).resolve(), root=root))
@@ -34,31 +34,31 @@ def install_command(root: Path) -> None:
 
 
 async def create(root: Path, file: Path, prefix: Path) -> None:
-    """Make the environment of ``file`` in ``prefix``: solve, link, then pip, as conda does it."""
-    told = yaml.safe_load(file.read_text())
-    names = [name for name in told["channels"] if name != "nodefaults"]
+    """Create the environment of ``file`` in ``prefix``: solve, link, then pip, as conda does."""
+    definition = yaml.safe_load(file.read_text())
+    names = [name for name in definition["channels"] if name != "nodefaults"]
     config = ChannelConfig(channel_alias=f"{(root / 'channels').as_uri()}/")
     records = await solve(
         sources=[Channel(name, config) for name in names],
-        specs=[MatchSpec(entry) for entry in told["dependencies"] if isinstance(entry, str)],
+        specs=[MatchSpec(entry) for entry in definition["dependencies"] if isinstance(entry, str)],
         platforms=[Subdir.current(), Subdir("noarch")],
         virtual_packages=VirtualPackage.detect(),
         channel_priority=ChannelPriority.Strict,
     )
     await install(records, target_prefix=prefix, cache_dir=root / "pkgs", show_progress=False)
-    # The script adds what it is given to the PATH of the shell that reads it, and this process's own if given nothing.
+    # Without an entry, the script would contain the PATH of this process.
     path = ActivationVariables(None, [prefix / "bin"], PathModificationBehavior.Prepend)
     (prefix / "conda-meta" / "activate.sh").write_text(activate(prefix, path, Shell.bash).script)
-    if pins := [pin for entry in told["dependencies"] if isinstance(entry, dict) for pin in entry["pip"]]:
-        wanted = file.with_suffix(".requirements.txt")
-        wanted.write_text("\n".join(pins))
-        pip = [prefix / "bin" / "python", "-m", "pip", "install", "--quiet", "-U", "-r", wanted, "--exists-action=b"]
+    if pins := [pin for entry in definition["dependencies"] if isinstance(entry, dict) for pin in entry["pip"]]:
+        pinned = file.with_suffix(".requirements.txt")
+        pinned.write_text("\n".join(pins))
+        pip = [prefix / "bin" / "python", "-m", "pip", "install", "--quiet", "-U", "-r", pinned, "--exists-action=b"]
         clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
         sys.exit(subprocess.run(pip, env=clean | {"PIP_ROOT_USER_ACTION": "ignore"}).returncode)
 
 
 def main(root: Path, arguments: list[str]) -> None:
-    """Answer one call; an unknown one is an error, so that nothing is answered by chance."""
+    """Answer one call; an unknown call is an error."""
     match arguments:
         case ["--version"]:
             print("conda 26.7.0")
@@ -75,13 +75,13 @@ def main(root: Path, arguments: list[str]) -> None:
             parser.add_argument("--prefix", type=Path, required=True)
             for flag in ("--quiet", "--no-default-packages"):
                 parser.add_argument(flag, action="store_true")
-            given = parser.parse_args(rest)
+            options = parser.parse_args(rest)
             try:
-                asyncio.run(create(root, given.file, given.prefix))
+                asyncio.run(create(root, options.file, options.prefix))
             except SolverError as error:
                 sys.exit(f"conda: {error}")
         case _:
-            sys.exit(f"conda for tests: it does not know {arguments}")
+            sys.exit(f"conda for tests: unknown call {arguments}")
 
 
 if __name__ == "__main__":

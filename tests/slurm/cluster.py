@@ -1,6 +1,6 @@
-"""A real SLURM of two nodes on loopback: munged, slurmctld and two slurmd, in a folder and on ports of its own.
+"""A real SLURM with two nodes on the loopback interface: munged, slurmctld and two slurmd in a temporary folder.
 
-It needs no slurm.conf in /etc, no systemd and no database, and disturbs neither another one nor the machine's own.
+It needs no /etc/slurm.conf, no systemd and no database, and does not disturb another SLURM on the machine.
 """
 
 import fcntl
@@ -39,24 +39,24 @@ SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd-%n.log
 MpiDefault=none
-# Two nodes of one machine, which promise more cores and memory than it may have.
+# Two nodes on one machine, with more cores and memory than it may have.
 SlurmdParameters=config_overrides
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 {nodes}
 PartitionName=main Nodes=ALL Default=YES MaxTime=600 State=UP
-# Memory is measured every second, and who has more than was asked for is killed.
+# Measure memory every second and kill jobs that use more than they requested.
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill
 KillWait=2
-# Ended jobs are remembered, so that a test can look back over all of its run (300 s by default).
+# Remember ended jobs for the whole test (default: 300 s).
 MinJobAge=7200
 AccountingStorageType=accounting_storage/none
 SchedulerParameters=sched_interval=1,bf_interval=1
-# A dead node is noticed after so many seconds; one that is back serves again, one that was set down waits for `resume`.
+# Seconds until a dead node is noticed. A node that returns serves again; one that was set down waits for `resume`.
 SlurmdTimeout=6
 ReturnToService=1
 """
@@ -64,13 +64,13 @@ ReturnToService=1
 WRAPPERS = {
     "srun": """\
 #!/bin/sh
-# The executor forgets SLURM_CONF before it calls srun.
+# The executor removes SLURM_CONF before it calls srun.
 SLURM_CONF={folder}/slurm.conf exec {command} "$@"
 """,
     "squeue": """\
 #!/bin/sh
-# The executor asks again 10 s later each time. Here its question waits until one more job of the run has ended, but not
-# long, by the clock: where no answer comes in time, the executor forgets the jobs that it asked for.
+# The executor waits 10 s longer before each question. Here the answer waits until one more job of the run has ended,
+# but at most 40 s: the executor forgets jobs if squeue takes longer than a minute.
 case "$*" in *--name*) ;; *) exec {command} "$@" ;; esac
 for run; do :; done
 seen="{folder}/ended-$run"
@@ -85,18 +85,18 @@ echo "$ended" >"$seen"
 echo "$answer"
 """,
 }
-"""Commands that go before SLURM's own on the PATH of a run."""
+"""Wrappers that precede SLURM's commands on the PATH of a run."""
 
 
 class Unavailable(Exception):
-    """There is no SLURM here and none can be installed; the message says why."""
+    """SLURM is not installed and cannot be; the message says why."""
 
 
 def install() -> None:
     """Install the Debian packages if they are absent.
 
     Raises:
-        Unavailable: they are absent, and this is no Debian, or we are not root, or apt-get failed.
+        Unavailable: they are absent and cannot be installed (no Debian, not root, or apt-get failed).
     """
     missing = [command for command in COMMANDS if not find(command)]
     if not missing:
@@ -113,12 +113,12 @@ def install() -> None:
 
 
 def find(command: str) -> str | None:
-    """Path of a command; the daemons lie where an ordinary user's PATH does not look."""
+    """Return the path of a command; daemons are in folders that a user's PATH may lack."""
     return shutil.which(command) or shutil.which(command, path="/usr/sbin:/usr/local/sbin")
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
+    """Return unused ports."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [each.getsockname()[1] for each in sockets]
     for each in sockets:
@@ -131,7 +131,7 @@ class Cluster:
 
     Attributes:
         folder: its configuration, logs, pid files and state.
-        environment: what a process needs in its environment to use it.
+        environment: environment variables for processes that use it.
     """
 
     def __init__(self, folder: Path):
@@ -140,14 +140,14 @@ class Cluster:
         for name, text in WRAPPERS.items():
             (folder / "bin" / name).write_text(text.format(folder=folder, command=find(name)))
             (folder / "bin" / name).chmod(0o755)
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "SLURM"))}
-        self.environment = own | {
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "SLURM"))}
+        self.environment = inherited | {
             "SLURM_CONF": str(folder / "slurm.conf"),
             "PATH": f"{folder}/bin:{os.environ['PATH']}",
         }
 
     def call(self, command: str, *arguments: str) -> str:
-        """Run a command of SLURM's own; returns what it prints."""
+        """Run a SLURM command without the wrappers; returns its output."""
         done = subprocess.run([find(command), *arguments], env=self.environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -180,45 +180,47 @@ class Cluster:
         self.call("slurmd", "-N", node)
 
     def pid(self, node: str) -> int:
-        """Process id of a node's daemon."""
+        """Return the process id of a node's daemon."""
         return int((self.folder / f"slurmd-{node}.pid").read_text())
 
     def states(self) -> dict[str, str]:
-        """State of each node."""
+        """Return the state of each node."""
         return dict(line.split() for line in self.call("sinfo", "-h", "-N", "-o", "%N %t").splitlines())
 
     def jobs(self) -> list[dict[str, str]]:
-        """All jobs that SLURM remembers, oldest first: ``id``, ``state``, ``node``, ``what`` (the executor's words)."""
+        """Return all jobs, oldest first: ``id``, ``state``, ``node``, ``comment`` (of the executor)."""
         lines = self.call("squeue", "-h", "-t", "all", "-S", "i", "-o", "%i|%T|%N|%k").splitlines()
-        return [dict(zip(("id", "state", "node", "what"), line.split("|"), strict=True)) for line in lines]
+        return [dict(zip(("id", "state", "node", "comment"), line.split("|"), strict=True)) for line in lines]
 
     def job(self, number: str) -> dict[str, str]:
-        """All that SLURM says of a job, such as ``MinMemoryNode``."""
+        """Return all properties of a job, such as ``MinMemoryNode``."""
         words = self.call("scontrol", "-o", "show", "job", number).split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 
     def wait(self, condition, seconds: float) -> None:
-        """Wait until a condition holds; fails with the logs after so many seconds."""
+        """Wait until a condition holds; fails with the logs after ``seconds``."""
         end = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > end:
                 logs = "\n".join(log.read_text()[-2000:] for log in self.folder.glob("*.log"))
-                raise AssertionError(f"the cluster did not get there in {seconds} s\n{logs}")
+                raise AssertionError(f"the condition does not hold after {seconds} s\n{logs}")
             time.sleep(0.1)
 
     def processes(self, node: str) -> list[psutil.Process]:
-        """What runs in the jobs of a node, its keepers (slurmstepd) first."""
-        found = []
+        """Return the processes of a node's jobs, after their slurmstepd."""
+        processes = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
-                own = process.environ()
-                if own.get("SLURMD_NODENAME") == node and own.get("SLURM_CONF") == str(self.folder / "slurm.conf"):
-                    found.append(process)
-        keepers = {parent for process in found for parent in process.parents() if "slurmstepd" in parent.name()}
-        return [*keepers, *found]
+                variables = process.environ()
+                if variables.get("SLURMD_NODENAME") == node and variables.get("SLURM_CONF") == str(
+                    self.folder / "slurm.conf"
+                ):
+                    processes.append(process)
+        daemons = {parent for process in processes for parent in process.parents() if "slurmstepd" in parent.name()}
+        return [*daemons, *processes]
 
     def kill_node(self, node: str) -> None:
-        """As if a node lost its power: its daemon and all that runs under it are killed."""
+        """Kill a node's daemon and its jobs, as if the node lost power."""
         os.kill(self.pid(node), signal.SIGKILL)
         for process in self.processes(node):
             with suppress(psutil.NoSuchProcess):
@@ -241,13 +243,13 @@ class Cluster:
 
 @contextmanager
 def cluster() -> Iterator[Cluster]:
-    """A cluster, stopped in the end.
+    """Yield a running cluster and stop it afterwards.
 
     Raises:
         Unavailable: SLURM is absent and cannot be installed.
     """
     install()
-    # Short, since the path of a socket may have some hundred letters only.
+    # A short path, since a socket's path is limited to about 100 characters.
     folder = Path(tempfile.mkdtemp(prefix="merflow-slurm-"))
     running = Cluster(folder)
     try:
