@@ -1,11 +1,10 @@
-"""Content hash of a script and of every module of this package that it needs, so that library changes rerun rules.
+"""Content hash of a script and of every file of this package that it needs, so that library changes rerun rules.
 
-Snakemake's own code trigger sees the script file only. The hash goes into each rule's ``params``; nothing is listed by
-hand. It follows ``import`` and ``from`` statements wherever they stand (relative ones too), the ``__init__`` files of
-the packages on the way, modules that a registry names as text (``"merflow.systems.tsdgcn.sgcn:SGCN"``), and data files
-beside a module that are named as text (``"template.html.j2"``), with the templates that those take in. Contents count,
-not
-times: touching a file changes nothing.
+Snakemake's own code trigger compares the script file only. Each rule has this hash among its ``params``; no list is
+kept by hand. The hash covers modules in ``import`` and ``from`` statements (also inside functions, also relative), the
+``__init__`` files of their packages, modules that a registry names as text (``"merflow.systems.tsdgcn.sgcn:SGCN"``),
+and data files beside a module that it names as text (``"template.html.j2"``), with the templates that those include. It
+depends on contents, not on modification times.
 """
 
 import ast
@@ -17,12 +16,12 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
 TEMPLATE = ".j2"
-TAKES = re.compile(r"{%-?\s*(?:include|import|from|extends)\s+[\"']([^\"']+)")
+INCLUDES = re.compile(r"{%-?\s*(?:include|import|from|extends)\s+[\"']([^\"']+)")
 REGISTERED = re.compile(r"merflow(\.\w+)+(:\w+)?")
 
 
 def code_hash(script: str | Path) -> str:
-    """Twelve hexadecimal digits of the contents of ``script`` and of all that it needs from the package."""
+    """Return twelve hexadecimal digits of the contents of ``script`` and of all files that it needs."""
     digest = sha256()
     for file in [Path(script), *needed(script)]:
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
@@ -30,20 +29,20 @@ def code_hash(script: str | Path) -> str:
 
 
 def needed(script: str | Path) -> list[Path]:
-    """Files of the package that ``script`` needs, directly or not, sorted."""
-    found: set[Path] = set()
+    """Return the files of the package that ``script`` needs, directly or indirectly, sorted."""
+    files: set[Path] = set()
     waiting = [Path(script)]
     while waiting:
-        for file in _direct(waiting.pop().resolve()):
-            if file not in found:
-                found.add(file)
+        for file in _directly_needed(waiting.pop().resolve()):
+            if file not in files:
+                files.add(file)
                 if file.suffix in (".py", TEMPLATE):
                     waiting.append(file)
-    return sorted(found)
+    return sorted(files)
 
 
 def imported(script: str | Path) -> set[str]:
-    """Top-level names of everything outside the package that ``script`` or a needed module imports."""
+    """Return the top-level names of all modules outside the package that ``script`` or a needed module imports."""
     names: set[str] = set()
     for file in [Path(script), *(f for f in needed(script) if f.suffix == ".py")]:
         for node in ast.walk(_tree(file.resolve())):
@@ -60,40 +59,40 @@ def _tree(file: Path) -> ast.AST:
 
 
 @cache
-def _direct(file: Path) -> frozenset[Path]:
-    """Files that ``file`` needs itself."""
+def _directly_needed(file: Path) -> frozenset[Path]:
+    """Return the files of the package that ``file`` names itself."""
     if file.suffix == TEMPLATE:
-        return frozenset(_parts(file))
-    inside = PACKAGE in file.parents
-    found: set[Path] = set()
+        return frozenset(_included(file))
+    in_package = PACKAGE in file.parents
+    files: set[Path] = set()
     for node in ast.walk(_tree(file)):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                found.update(_module(alias.name))
+                files.update(_module(alias.name))
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
-            if node.level and inside:
+            if node.level and in_package:
                 parts = file.relative_to(PACKAGE.parent).with_suffix("").parts[: -node.level]
                 base = ".".join(filter(None, [*parts, node.module]))
             for name in [base, *(f"{base}.{alias.name}" for alias in node.names)]:
-                found.update(_module(name))
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and inside:
+                files.update(_module(name))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and in_package:
             if REGISTERED.fullmatch(node.value):
-                found.update(_module(node.value.split(":")[0]))
+                files.update(_module(node.value.split(":")[0]))
             elif re.fullmatch(r"[\w-]+(\.\w+)+", node.value) and (file.parent / node.value).is_file():
-                found.add(file.parent / node.value)
-    return frozenset(found - {file})
+                files.add(file.parent / node.value)
+    return frozenset(files - {file})
 
 
-def _parts(template: Path) -> Iterator[Path]:
-    """What a template takes in, by names that are relative to the folder of the first one."""
+def _included(template: Path) -> Iterator[Path]:
+    """Yield the templates that a template includes; their names are relative to one of its parent folders."""
     folders = [folder for folder in template.parents if PACKAGE in (folder, *folder.parents)]
-    for name in TAKES.findall(template.read_text(encoding="utf-8")):
+    for name in INCLUDES.findall(template.read_text(encoding="utf-8")):
         yield from (folder / name for folder in folders if (folder / name).is_file())
 
 
 def _module(name: str) -> Iterator[Path]:
-    """File of module ``name`` and the ``__init__`` files of its packages, if it is one of ours."""
+    """Yield the file of module ``name`` and the ``__init__`` files of its packages, if it is in this package."""
     parts = name.split(".")
     if parts[0] != PACKAGE.name:
         return

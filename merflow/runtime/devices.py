@@ -1,7 +1,7 @@
-"""Where a job computes: the CPU, or one GPU for itself.
+"""The device that a job computes on: the CPU, or one GPU per job.
 
-`device:` of the configuration says what may be used; a job reads it from :data:`VARIABLE`, since a device is no setting
-of the study: what a GPU makes and what a CPU makes agree within rounding, and changing it reruns nothing.
+A job reads `device:` of the configuration from the environment variable :data:`VARIABLE` and not from its parameters:
+results of a CPU and a GPU agree within rounding, so a change of device reruns nothing.
 """
 
 import fcntl
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 VARIABLE = "MERFLOW_DEVICE"
-"""Environment variable that hands `device:` (auto, cpu or cuda) to the jobs; not set means auto."""
+"""Environment variable with the value of `device:` (auto, cpu or cuda) for the jobs; unset means auto."""
 
-_held: list[TextIO] = []
-"""The lock on this process's GPU: open, and so held, for as long as the process lives."""
+_gpu_locks: list[TextIO] = []
+"""The locked file of this process's GPU; it stays open, and so locked, until the process ends."""
 
 
 def installed_gpus() -> int:
-    """Number of NVIDIA GPUs of this machine, as its driver lists them, that the installed torch can use.
+    """Return the number of NVIDIA GPUs of this machine that the installed torch can use.
 
-    Torch is not loaded for it: the driver of a run may be in an environment without it.
+    Does not import torch, which the environment of the Snakemake process may lack.
     """
     with suppress(PackageNotFoundError):
         if version("torch").endswith("+cpu"):
@@ -39,21 +39,21 @@ def installed_gpus() -> int:
     return sum(1 for _ in Path("/proc/driver/nvidia/gpus").glob("*"))
 
 
-def gpus_of_a_job(setting: str) -> int:
-    """GPUs that a job which can use one asks for: 1 or 0.
+def gpus_per_job(setting: str) -> int:
+    """Return how many GPUs (1 or 0) a job requests that can use one.
 
     Args:
-        setting: `device`: cuda always asks for one, cpu never; auto where the machine that plans the run has one.
+        setting: `device`; cuda requests one, cpu none, and auto one if the machine that plans the run has a GPU.
     """
     return int(setting == "cuda" or (setting == "auto" and installed_gpus() > 0))
 
 
 @cache
 def device() -> "torch.device":
-    """The device of this process, chosen once: the first GPU that no other merflow job of this user holds, or the CPU.
+    """Return the device of this process, chosen once: the first GPU that no job of this user has locked, or the CPU.
 
     Raises:
-        ConfigError: `device: cuda`, and torch finds no GPU.
+        ConfigError: the setting is cuda and torch finds no GPU.
     """
     import torch
 
@@ -66,17 +66,17 @@ def device() -> "torch.device":
         )
     if not count:
         return torch.device("cpu")
-    # Without TF32 (ten bits of fraction) and with the same algorithms each time, a GPU is as exact as the CPU.
+    # Disable TF32 (a fraction of ten bits) and fix the algorithms, so that a GPU is as exact as the CPU.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    place = torch.device("cuda", _own_gpu([str(torch.cuda.get_device_properties(n).uuid) for n in range(count)]))
-    torch.cuda.set_device(place)
-    log.info("device: %s (%s)", place, torch.cuda.get_device_name(place))
-    return place
+    gpu = torch.device("cuda", _lock_gpu([str(torch.cuda.get_device_properties(n).uuid) for n in range(count)]))
+    torch.cuda.set_device(gpu)
+    log.info("device: %s (%s)", gpu, torch.cuda.get_device_name(gpu))
+    return gpu
 
 
-def _own_gpu(names: list[str]) -> int:
-    """Place of the first GPU that is free, which is locked from now on; where none is, one is shared."""
+def _lock_gpu(names: list[str]) -> int:
+    """Lock the first free GPU and return its index; share one if none is free."""
     for number, name in enumerate(names):
         file = open(Path(tempfile.gettempdir()) / f"merflow-{os.getuid()}-gpu-{name}.lock", "w")  # noqa: SIM115
         try:
@@ -84,8 +84,8 @@ def _own_gpu(names: list[str]) -> int:
         except OSError:
             file.close()
         else:
-            _held.append(file)
+            _gpu_locks.append(file)
             return number
     shared = os.getpid() % len(names)
-    log.warning("every GPU is taken by a job; this one shares GPU %d. --resources gpu=%d avoids it", shared, len(names))
+    log.warning("all GPUs are in use; this job shares GPU %d. --resources gpu=%d avoids this", shared, len(names))
     return shared

@@ -11,12 +11,12 @@ from pathlib import Path
 from merflow.errors import InputError, MerflowError
 
 SYNTHETIC_MARK = '<meta name="merflow:data" content="synthetic">'
-"""Stands in the head of a report on demo data."""
+"""Element in the head of a report on synthetic data."""
 METRICS = {"accuracy": "accuracy", "uf1": "UF1", "uar": "UAR"}
 
 
 def summary(study_folder: Path) -> str:
-    """The path of a study's report, and its pooled accuracy, UF1 and UAR with 95 % intervals over subjects.
+    """Return the path of a study's report, and its pooled accuracy, UF1 and UAR with 95 % intervals over subjects.
 
     Args:
         study_folder: ``results/{study}``, with ``metrics.csv`` and ``report.html``.
@@ -34,7 +34,7 @@ def summary(study_folder: Path) -> str:
     except OSError as error:
         raise InputError(f"{error.filename} does not exist; run the workflow first") from error
     except KeyError as error:
-        raise InputError(f"{metrics}: column {error} missing; make it anew") from error
+        raise InputError(f"{metrics}: column {error} is missing; remove the file and run again") from error
     values = {(row["experiment"], row["metric"]): row for row in rows}
     table = [["experiment", *METRICS.values()]]
     for experiment in dict.fromkeys(row["experiment"] for row in rows):
@@ -55,11 +55,11 @@ def _cell(row: dict[str, str] | None) -> str:
     return f"{float(row['value']):.3f} [{float(row['ci_low']):.3f}, {float(row['ci_high']):.3f}]"
 
 
-def own_study(config: Path) -> Path:
-    """Folder of the study that a configuration file names.
+def study_folder_of(config: Path) -> Path:
+    """Return the results folder of the study that a configuration file describes.
 
     Raises:
-        InputError: the file cannot be read, or names none.
+        InputError: the file cannot be read, or has no study.
     """
     import yaml
 
@@ -67,16 +67,16 @@ def own_study(config: Path) -> Path:
         settings = yaml.safe_load(config.read_text(encoding="utf-8"))
         return Path(settings.get("results", "results"), settings["study"])
     except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
-        raise InputError(f"{config} names no study: {error}; give the folder of one") from error
+        raise InputError(f"{config} has no study: {error}; give the study's folder as argument") from error
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Command line; returns the exit status. Without an argument: the study of ``config.yaml`` in this folder."""
+    """Print the summary of a study, by default that of ``config.yaml`` in this folder; returns the exit status."""
     if len(arguments) > 1:
         print("usage: python -m merflow.runtime.summary [results/STUDY]", file=sys.stderr)
         return 2
     try:
-        print(summary(Path(arguments[0]) if arguments else own_study(Path("config.yaml"))))
+        print(summary(Path(arguments[0]) if arguments else study_folder_of(Path("config.yaml"))))
     except MerflowError as error:
         print(f"merflow.runtime.summary: {error}", file=sys.stderr)
         return 1

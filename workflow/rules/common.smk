@@ -18,7 +18,7 @@ def network_code(experiment):
 
 def gpus(wildcards):
     """GPUs of a job that trains or applies a network."""
-    return gpus_of_a_job(config["device"])
+    return gpus_per_job(config["device"])
 
 
 def gpus_of_flow(wildcards):

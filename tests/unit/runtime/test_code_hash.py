@@ -13,7 +13,7 @@ SCRIPTS = sorted((REPO / "workflow" / "scripts").glob("*.py"))
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A small package with every way of needing a module."""
+    """Write a small package with every way to need a module."""
     root = tmp_path / "merflow"
     files = {
         "__init__.py": "",
@@ -26,7 +26,7 @@ def package(tmp_path, monkeypatch):
         "page.html.j2": '<p>{% import "parts/one.html.j2" as one %}{%- include "parts/gone.html.j2" %}',
         "parts/one.html.j2": "{% include 'parts/two.html.j2' %}",
         "parts/two.html.j2": "two",
-        "parts/three.html.j2": "nobody takes it",
+        "parts/three.html.j2": "not included",
         "lonely.py": "",
     }
     for name, text in files.items():
@@ -35,21 +35,21 @@ def package(tmp_path, monkeypatch):
     (tmp_path / "script.py").write_text("import json\nfrom merflow import a\n")
     monkeypatch.setattr(codehash, "PACKAGE", root)
     codehash._tree.cache_clear()
-    codehash._direct.cache_clear()
+    codehash._directly_needed.cache_clear()
     yield tmp_path
     codehash._tree.cache_clear()
-    codehash._direct.cache_clear()
+    codehash._directly_needed.cache_clear()
 
 
-def test_every_way_of_needing_a_module_is_seen(package):
-    found = {str(f.relative_to(package / "merflow")) for f in codehash.needed(package / "script.py")}
-    assert found == {"__init__.py", "a.py", "b.py", "sub/__init__.py", "sub/c.py", "d.py", "sub/net.py", "page.html.j2",
+def test_needed_covers_every_kind_of_reference(package):
+    files = {str(f.relative_to(package / "merflow")) for f in codehash.needed(package / "script.py")}
+    assert files == {"__init__.py", "a.py", "b.py", "sub/__init__.py", "sub/c.py", "d.py", "sub/net.py", "page.html.j2",
                      "parts/one.html.j2", "parts/two.html.j2"}  # fmt: skip
 
 
 def fresh_hash(script):
     codehash._tree.cache_clear()
-    codehash._direct.cache_clear()
+    codehash._directly_needed.cache_clear()
     return codehash.code_hash(script)
 
 
@@ -57,7 +57,7 @@ def fresh_hash(script):
     "name",
     ["script.py", "merflow/__init__.py", "merflow/sub/net.py", "merflow/page.html.j2", "merflow/parts/two.html.j2"],
 )
-def test_a_changed_file_changes_the_hash_and_a_touched_one_does_not(package, name):
+def test_hash_depends_on_contents_not_on_times(package, name):
     before = fresh_hash(package / "script.py")
     os.utime(package / name, (1, 1))
     assert fresh_hash(package / "script.py") == before
@@ -65,7 +65,7 @@ def test_a_changed_file_changes_the_hash_and_a_touched_one_does_not(package, nam
     assert fresh_hash(package / "script.py") != before
 
 
-def test_a_module_that_is_not_needed_changes_nothing(package):
+def test_hash_ignores_modules_that_are_not_needed(package):
     before = fresh_hash(package / "script.py")
     (package / "merflow" / "lonely.py").write_text("x = 2\n")
     assert fresh_hash(package / "script.py") == before
@@ -75,23 +75,23 @@ LOADED = """
 import json, os, sys
 import cv2, h5py, jinja2, matplotlib.pyplot, pandas, scipy.stats, sklearn.svm, torch
 
-def ours():
+def loaded():
     return [m.__file__ for name, m in sys.modules.items() if name.split(".")[0] == "merflow"]
 
-assert not ours()
+assert not loaded()
 for script, imports in json.load(sys.stdin).items():
     if not os.fork():
         exec(imports, {})
-        print(json.dumps([script, ours()]), flush=True)
+        print(json.dumps([script, loaded()]), flush=True)
         os._exit(0)
     os.wait()
 """
-"""Imports the large packages once; a child of its own then loads what a script loads."""
+"""Imports the large packages once, then the imports of each script in a forked child."""
 
 
 @pytest.fixture(scope="module")
 def loaded():
-    """Modules of ours that Python loads for each script."""
+    """Return the modules of merflow that Python loads for each script, and the errors."""
     imports = {
         script.stem: "\n".join(
             line for line in script.read_text().splitlines() if line.startswith(("from merflow", "import merflow"))
@@ -104,8 +104,8 @@ def loaded():
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: s.stem)
-def test_what_a_script_loads_at_run_time_is_in_its_hash(script, loaded):
-    """Independent reference: Python itself says which modules the imports of a script load."""
+def test_hash_covers_modules_that_a_script_loads(script, loaded):
+    """Compares with the modules that Python itself loads for the imports of a script."""
     modules, errors = loaded
     assert modules.get(script.stem), errors
     assert set(modules[script.stem]) <= {str(f) for f in codehash.needed(script)}

@@ -1,4 +1,4 @@
-"""The device of a job: what `device:` allows, one GPU for each job, and what a GPU may change."""
+"""The device of a job: the setting, one GPU per job, and agreement of CPU and GPU."""
 
 import re
 import subprocess
@@ -25,33 +25,33 @@ from merflow.systems.tsdgcn.sgcn import SGCN
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
 PROBABILITY, AFTER_TRAINING, FLOW_PX = 1e-4, 1e-2, 0.01
-"""How far CPU and GPU may be apart (docs/install.md): probabilities of the same weights, of weights that each trained
-for some epochs without dropout, and flow."""
+"""Tolerances between CPU and GPU (docs/install.md): probabilities of the same weights, of weights trained on each for
+some epochs without dropout, and flow."""
 
 
 @pytest.fixture
 def gpus(monkeypatch):
-    """Pretend that torch finds so many GPUs; devices are chosen anew, and locks let go at the end."""
+    """Return a function that makes torch report a number of GPUs; locks are released at the end."""
 
     def pretend(count):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda n: SimpleNamespace(uuid=f"made-up-{n}"))
-        monkeypatch.setattr(torch.cuda, "get_device_name", lambda place: "made up")
-        monkeypatch.setattr(torch.cuda, "set_device", lambda place: None)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda gpu: "made up")
+        monkeypatch.setattr(torch.cuda, "set_device", lambda gpu: None)
         devices.device.cache_clear()
 
     yield pretend
     devices.device.cache_clear()
-    while devices._held:
-        devices._held.pop().close()
+    while devices._gpu_locks:
+        devices._gpu_locks.pop().close()
 
 
 @pytest.mark.parametrize(
     ("setting", "count", "expected"),
     [("auto", 0, "cpu"), ("auto", 2, "cuda:0"), ("cpu", 2, "cpu"), ("cuda", 1, "cuda:0"), (None, 1, "cuda:0")],
 )
-def test_the_setting_decides(monkeypatch, tmp_path, gpus, setting, count, expected):
+def test_device_follows_setting(monkeypatch, tmp_path, gpus, setting, count, expected):
     monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: tmp_path)
     monkeypatch.delenv(devices.VARIABLE, raising=False)
     if setting:
@@ -60,19 +60,19 @@ def test_the_setting_decides(monkeypatch, tmp_path, gpus, setting, count, expect
     assert str(devices.device()) == expected
 
 
-def test_cuda_without_a_gpu_is_an_error_not_a_slow_run(monkeypatch, gpus):
+def test_cuda_without_gpu_is_an_error(monkeypatch, gpus):
     monkeypatch.setenv(devices.VARIABLE, "cuda")
     gpus(0)
     with pytest.raises(ConfigError, match="device: cuda, but torch .* finds no GPU here; .* or set device: auto"):
         devices.device()
 
 
-def test_jobs_take_a_gpu_each_and_give_it_back_when_they_die(tmp_path):
-    """Real processes: two GPUs for two jobs, a third job shares; the GPU of a killed job is free again."""
+def test_each_job_locks_a_gpu_until_it_ends(tmp_path):
+    """Two jobs lock two GPUs, a third job shares one, and the GPU of a killed job is free again."""
     code = (
-        "import sys, tempfile, time, logging; from merflow import devices\n"
+        "import sys, tempfile, time, logging; from merflow.runtime import devices\n"
         f"tempfile.tempdir = {str(tmp_path)!r}; logging.basicConfig(stream=sys.stdout)\n"
-        "print(devices._own_gpu(['a', 'b']), flush=True); time.sleep(60)"
+        "print(devices._lock_gpu(['a', 'b']), flush=True); time.sleep(60)"
     )
 
     def start():
@@ -82,7 +82,7 @@ def test_jobs_take_a_gpu_each_and_give_it_back_when_they_die(tmp_path):
     jobs = [start() for _ in range(3)]
     try:
         assert [taken for _, taken in jobs[:2]] == ["0", "1"]
-        assert "every GPU is taken by a job" in jobs[2][1] and jobs[2][0].stdout.readline().strip() in ("0", "1")
+        assert "all GPUs are in use" in jobs[2][1] and jobs[2][0].stdout.readline().strip() in ("0", "1")
         jobs[0][0].kill()
         jobs[0][0].wait()
         jobs.append(start())
@@ -96,44 +96,42 @@ def test_jobs_take_a_gpu_each_and_give_it_back_when_they_die(tmp_path):
 @pytest.mark.parametrize(
     ("setting", "installed", "expected"), [("auto", 0, 0), ("auto", 3, 1), ("cuda", 0, 1), ("cpu", 3, 0)]
 )
-def test_a_job_asks_for_one_gpu_or_none(monkeypatch, setting, installed, expected):
+def test_gpus_per_job_follow_setting(monkeypatch, setting, installed, expected):
     monkeypatch.setattr(devices, "installed_gpus", lambda: installed)
-    assert devices.gpus_of_a_job(setting) == expected
+    assert devices.gpus_per_job(setting) == expected
 
 
-def test_rules_whose_work_asks_for_the_device_ask_for_a_gpu_and_no_others():
-    """By the sources: which modules call `device()`, which scripts need them, which rules run those scripts."""
+def test_exactly_the_rules_that_use_the_device_request_a_gpu():
+    """From the sources: modules that call `device()`, scripts that need them, rules that run those scripts."""
     modules = {
         file
         for file in (REPO / "merflow").rglob("*.py")
         if file.stem not in ("devices", "checkpoints") and re.search(r"\bdevice\(\)", file.read_text())
     }
-    expected, found = set(), set()
+    expected, requesting = set(), set()
     for rule, text in SECTIONS:
         script = REPO / "workflow" / re.search(r"scripts/\w+\.py", text)[0]
         if modules & set(needed(script)):
             expected.add(rule)
         if re.search(r"^        gpu=gpus", text, re.MULTILINE):
-            found.add(rule)
-    assert found == expected - {"tabulate_pretraining", "gather_ensemble", "run_table"}, (
-        "which only read what training wrote"
-    )
-    assert len(found) == 7
+            requesting.add(rule)
+    assert requesting == expected - {"tabulate_pretraining", "gather_ensemble", "run_table"}, "these read results only"
+    assert len(requesting) == 7
 
 
-def test_another_device_changes_no_setting_of_a_job():
-    """So a study that began on a laptop goes on where there is a GPU, and nothing is made twice."""
+def test_device_is_not_among_the_settings_of_a_job():
+    """A study that began on a laptop continues on a machine with a GPU without reruns."""
     rules = "\n".join(text for _, text in SECTIONS)
     assert not re.search(r"params:(?:(?!message:).)*\bdevice\b", rules, re.DOTALL)
     settings = load_config(REPO / "config.yaml", overlay={})
     plans = [Study({**settings, "device": device}) for device in ("cpu", "cuda")]
     for name in plans[0].clip_networks:
-        one, other = (plan.network_settings(name, 0) for plan in plans)
-        assert one == other
+        on_cpu, on_gpu = (plan.network_settings(name, 0) for plan in plans)
+        assert on_cpu == on_gpu
 
 
 def trained(place, system="ststnet"):
-    """Probabilities of a network that trained on ``place`` for some epochs, without dropout (masks are drawn there)."""
+    """Return probabilities of a network before and after some epochs on a device, without dropout."""
     options = {"dropout": 0.0, **({"side": 28} if "side" in NETWORKS[system].settings else {})}
     own = own_settings(system, options)
     generator = torch.Generator().manual_seed(0)
@@ -149,8 +147,8 @@ def trained(place, system="ststnet"):
 
 
 @pytest.mark.parametrize("system", NETWORKS)
-def test_a_training_moves_a_network_further_than_the_tolerance(system):
-    """Without it, the tests below could pass with a network that never trained."""
+def test_training_changes_more_than_the_tolerance(system):
+    """Otherwise the tests below would pass with a network that does not train."""
     before, after = trained("cpu", system)
     assert (before - after).abs().max() > 2 * AFTER_TRAINING
 
@@ -164,13 +162,13 @@ def test_networks_on_cpu_and_gpu_agree(system):
 
 
 @needs_gpu
-def test_the_graph_network_on_cpu_and_gpu_agrees():
+def test_graph_networks_on_cpu_and_gpu_agree():
     graph = build_graph(32, 8, 2)
     with repeatable(0):
         model, x = SGCN(graph, 5, dropout=0.0).eval(), torch.rand(6, 32 * 32)
         expected = model(x).softmax(1)
-        found = model.to(devices.device())(x.to(devices.device())).softmax(1).cpu()
-    assert (expected - found).abs().max() < PROBABILITY
+        probs = model.to(devices.device())(x.to(devices.device())).softmax(1).cpu()
+    assert (expected - probs).abs().max() < PROBABILITY
 
 
 @needs_gpu
@@ -180,6 +178,6 @@ def test_flow_on_cpu_and_gpu_agrees(monkeypatch):
     rng = np.random.default_rng(0)
     first = rng.random((2, 64, 64), np.float32)
     second, start = np.roll(first, 1, axis=2), np.zeros((2, 2, 64, 64), np.float32)
-    found = torch_backend.solve(first, second, start, DEFAULTS)
+    flow = torch_backend.solve(first, second, start, DEFAULTS)
     monkeypatch.setattr(torch_backend, "device", lambda: torch.device("cpu"))
-    assert np.abs(found - torch_backend.solve(first, second, start, DEFAULTS)).mean() < FLOW_PX
+    assert np.abs(flow - torch_backend.solve(first, second, start, DEFAULTS)).mean() < FLOW_PX
