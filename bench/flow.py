@@ -32,15 +32,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
 os.environ.update(THREADS)
-sys.path.insert(0, str(Path(__file__).parents[1]))
+REPO = Path(__file__).parents[1]
+sys.path.insert(0, str(REPO))
 
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
+import yaml  # noqa: E402
+
+from merflow.preprocessing.settings import FlowSettings, PreparationSettings  # noqa: E402
 
 OURS = ("opencv", "numba", "torch")
 PEERS = ("opencv_defaults", "skimage")
@@ -54,13 +59,19 @@ TARGETS = {
 """What must be reached, with no larger error than `opencv_defaults` in any column."""
 
 
+def settings_of(backend: str) -> FlowSettings:
+    """Default settings of the stage with another backend."""
+    config = yaml.safe_load((REPO / "config.yaml").read_text(encoding="utf-8"))
+    return replace(PreparationSettings.from_block(config["preparations"]["default"]).flow, backend=backend)
+
+
 def pairs(size: int, people: int) -> list[dict]:
     """Clip by clip, onset and apex by condition, uint8 [size, size], and the true flow, float32 [2, size, size]."""
     from merflow.datasets.synthetic import render
     from merflow.datasets.synthetic.draw import eye_midpoint
     from merflow.datasets.synthetic.plan import complete, plan_subject, subject_names
     from merflow.datasets.synthetic.truth import crop_flow, true_flow
-    from merflow.preprocessing.faces import crop_transform, warp
+    from merflow.preprocessing.geometry import crop_transform, warp
 
     shading = render._SHADING
     settings = {"root": "", "kind": "micro", "subjects": people, "clips_per_emotion": 1, "emotions": list(EMOTIONS)}
@@ -109,13 +120,13 @@ def methods() -> dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
     def skimage(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         return optical_flow_tvl1(first, second, dtype=np.float32)[::-1]
 
-    ours = {name: lambda first, second, name=name: tvl1(first, second, {"backend": name}) for name in OURS}
+    ours = {name: lambda first, second, name=name: tvl1(first, second, settings_of(name)) for name in OURS}
     return {"opencv_defaults": defaults, **ours, "skimage": skimage}
 
 
 def measure(size: int, people: int) -> dict[str, float]:
     """Milliseconds and errors of every method at one size."""
-    from merflow.preprocessing.flow import face_weights
+    from merflow.preprocessing.geometry import face_weights
 
     made, found = pairs(size, people), methods()
     face = face_weights(size) > 0
@@ -159,7 +170,7 @@ def cuda(sizes: list[int], count: int = 60) -> dict[str, float]:
         made = pairs(size, 1)
         frames = np.stack([frame for pair in made for condition in CONDITIONS for frame in pair[condition]])
         asked = [(first, second) for first in range(len(frames)) for second in range(len(frames)) if first != second]
-        settings = {"backend": "torch", "rigid": False}
+        settings = replace(settings_of("torch"), rigid=False)
         clip_flow(frames, asked[:count], settings)
         walls = []
         for _ in range(5):
@@ -175,14 +186,15 @@ def work(begin: float, seconds: float) -> dict[str, float]:
     from merflow.preprocessing.flow import tvl1
 
     first, second = pairs(231, 1)[0]["hard"]
-    tvl1(first, second, {"backend": "numba"})
+    settings = settings_of("numba")
+    tvl1(first, second, settings)
     late = time.time() - begin
     if late > 0:
         raise SystemExit(f"warmed up {late:.1f} s too late; give the workers more time")
     time.sleep(-late)
     done, wall, cpu = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - wall < seconds:
-        tvl1(first, second, {"backend": "numba"})
+        tvl1(first, second, settings)
         done += 1
     return {"rate": done / (time.perf_counter() - wall), "cpu_ms": 1000 * (time.process_time() - cpu) / done}
 

@@ -149,7 +149,7 @@ def write_subject(folder: Path, rows: list[dict[str, str]], frames: int = 13) ->
     table = []
     with h5py.File(faces, "w") as one, h5py.File(flow, "w") as two:
         one.attrs["size"] = SIZE
-        one.attrs["settings"] = json.dumps({"size": SIZE, "crop": 2.6, "eye_height": 0.36})
+        one.attrs["settings"] = json.dumps({"crop": 2.6, "eye_height": 0.36})
         for row in rows:
             group = one.create_group(safe_filename(row["clip"]))
             group["frames"] = rng.integers(0, 256, (frames, SIZE, SIZE), np.uint8)
@@ -185,11 +185,17 @@ def settings(system: str) -> dict[str, Any]:
 
 def stages(folder: Path, clips: int) -> dict[str, Callable[[], Any]]:
     """Each stage as a call, in order."""
+    from merflow.preprocessing.settings import PreparationSettings
+
     rows, cache, graph = people(clips), folder / "cache.h5", folder / "graph.h5"
     names = sorted({row["subject"].split("/")[1] for row in rows})
     out = {name: folder / name for name in ("p.csv", "a.csv", "c.csv", "w.safetensors", "f.h5", "s.csv", "q.csv")}
     tables = {"predictions": out["p.csv"], "accuracy_train": out["a.csv"], "curves": out["c.csv"]}
-    preparation = {"align": {"size": SIZE}, "keyframes": {"count": KEYFRAMES}, "flow": {"backend": "opencv"}}
+    config = yaml.safe_load((REPO / "config.yaml").read_text(encoding="utf-8"))
+    block = config["preparations"]["default"]
+    block["align"] |= {"size": SIZE}
+    block["keyframes"] |= {"count": KEYFRAMES}
+    preparation = PreparationSettings.from_block(block)
     pretraining = {
         "epochs": 1, "patience": 1, "learning_rate": 1e-3, "decay": 0.0, "batch": 32, "dropout": 0.5, "frames": "all",
         "validation": 0.2,
@@ -202,12 +208,13 @@ def stages(folder: Path, clips: int) -> dict[str, Callable[[], Any]]:
     def select() -> None:
         from merflow.preprocessing.keyframes import select_subject
 
-        select_subject(folder / f"{names[0]}.faces.h5", folder / "again.csv")
+        select_subject(folder / f"{names[0]}.faces.h5", folder / "again.csv", preparation.keyframes)
 
     def flow() -> None:
         from merflow.preprocessing.flow import subject_flow
 
-        subject_flow(folder / f"{names[0]}.faces.h5", folder / f"{names[0]}.csv", folder / "again.h5")
+        faces, keyframes = folder / f"{names[0]}.faces.h5", folder / f"{names[0]}.csv"
+        subject_flow(faces, keyframes, folder / "again.h5", preparation.flow)
 
     def cached() -> None:
         from merflow.preprocessing.cache import build_cache

@@ -1,16 +1,11 @@
 """The cache of all candidates, as a study's own clips have one."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import h5py
-import numpy as np
 
 from merflow.errors import InputError
-from merflow.preprocessing.cache import build_cache
-from merflow.storage.files import atomic_write, digest
+from merflow.preprocessing.cache import build_cache, cache_attributes, new_cache
+from merflow.preprocessing.settings import PreparationSettings
 from merflow.storage.hdf5 import open_h5
 from merflow.storage.tables import QUALITY, read_table, write_table
 
@@ -25,7 +20,7 @@ def gather_candidates(
     cache: Path,
     quality: Path,
     preparation: str,
-    settings: Mapping[str, Any],
+    settings: PreparationSettings,
     code: str,
 ) -> None:
     """Build ``cache.h5`` and ``quality.csv`` of the candidates of all sources
@@ -68,12 +63,6 @@ def gather_candidates(
         )  # fmt: skip
         return
     write_table([], quality, QUALITY)
-    size, count = settings["align"]["size"], settings["keyframes"]["count"]
-    with atomic_write(cache) as temporary, h5py.File(temporary, "w") as file:
-        for name in ("clip", "subject", "label", "kind"):
-            file.create_dataset(name, (0,), h5py.string_dtype())
-        file["spatial"] = np.zeros((0, count, size, size), np.uint8)
-        file["flow"] = np.zeros((0, count, 3, size, size), np.float16)
-        file["apex_index"] = np.zeros(0, np.int64)
-        file.attrs.update(dataset="clips", preparation=preparation, classes=[], size=size, code_version=code)
-        file.attrs["config_digest"] = digest(json.dumps(settings, sort_keys=True))
+    attributes = cache_attributes("clips", preparation, settings, [], code)
+    with new_cache(cache, [], settings.keyframes.count, settings.keyframes.count, attributes):
+        pass

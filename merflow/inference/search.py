@@ -16,7 +16,9 @@ from merflow.footage.fingerprints import steady
 from merflow.footage.frames import FPS_OF_IMAGES, grey_frames, is_video, open_video
 from merflow.inference.outcomes import GIVEN, SEARCHED, WHOLE
 from merflow.inference.spotting import LONGEST, Spotted, smooth, spot, threshold, watch, windows
-from merflow.preprocessing.faces import align_subject, map_points
+from merflow.preprocessing.faces import align_subject
+from merflow.preprocessing.geometry import map_points
+from merflow.preprocessing.settings import AlignSettings
 from merflow.storage.files import atomic_write, safe_filename
 from merflow.storage.tables import INTERVALS, read_table, write_table
 
@@ -187,9 +189,7 @@ def _number(value: Any) -> int | None:
     return None if value == "" or value != value else int(value)
 
 
-def align_candidates(
-    source: Mapping[str, Any], intervals: str | Path, output: Path, settings: Mapping[str, Any]
-) -> None:
+def align_candidates(source: Mapping[str, Any], intervals: str | Path, output: Path, settings: AlignSettings) -> None:
     """``faces.h5`` of a source's candidates: what :func:`merflow.preprocessing.faces.align_subject` makes of clips of
     a study.
 

@@ -23,9 +23,10 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
-from merflow.preprocessing.faces import Face, crop_transform, find_face, map_points, warp
-from merflow.preprocessing.flow import face_weights, fit_similarity, similarity_field
-from merflow.preprocessing.keyframes import region_mask
+from merflow.preprocessing.faces import Face, find_face
+from merflow.preprocessing.flow import fit_similarity, similarity_field
+from merflow.preprocessing.geometry import crop_transform, face_weights, map_points, region_mask, warp
+from merflow.preprocessing.settings import STANDARD_GEOMETRY
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ SHORTEST, LONGEST = 1 / 25, 1 / 2
 """Least and most length of a micro-expression in seconds."""
 
 _SIDE = 160  # Side of the crop on which motion is measured, as in merflow.preprocessing.keyframes.
-_CROP, _EYES = 2.6, 0.36
+_CROP = STANDARD_GEOMETRY.crop
 _INTEROCULAR = _SIDE / _CROP
 _BLOCKS = 6  # Of frames in k: what a slow camera sees anyway is enough to find where to look.
 _LOOK_EVERY = 1.0  # Seconds after which the face is looked for again.
@@ -154,7 +155,7 @@ def watch(frames: Iterable[tuple[int, np.ndarray]], fps: float, settings: Mappin
                 if current is None or _has_moved(seen.places[current], face):
                     if current is not None:
                         active[current] = done + 2 * reach
-                    seen.places.append(Place(number, crop_transform(face.eyes, _SIDE, _CROP, _EYES), face))
+                    seen.places.append(Place(number, crop_transform(face.eyes, _SIDE), face))
                     current = len(seen.places) - 1
         wanted = ([] if current is None else [current]) + [one for one, until in active.items() if done <= until]
         for one in wanted:
@@ -189,8 +190,8 @@ class _Comparison:
     """Motion there and back, of three crops."""
 
     def __init__(self, refined: bool = False) -> None:
-        self.mask, self.weights = region_mask(_SIDE, _CROP, _EYES), face_weights(_SIDE, _CROP, _EYES)
-        self.eyes = _box(_EYE_REGION)
+        self.mask, self.weights = region_mask(_SIDE), face_weights(_SIDE)
+        self.eyes = region_mask(_SIDE, boxes=[_EYE_REGION])
         self.solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
         self.solver.setFinestScale(0)
         if not refined:
@@ -220,14 +221,6 @@ class _Comparison:
         agreed = np.minimum((back * way).sum(axis=0), (on * way).sum(axis=0))
         agreed = np.maximum(agreed, 0)
         return self.top(agreed), self.top(agreed, self.eyes)
-
-
-def _box(region: tuple[float, float, float, float]) -> np.ndarray:
-    """A region of the square, bool [S, S]."""
-    axis = (np.arange(_SIDE) + 0.5) / _SIDE
-    x, y = (axis - 0.5) * _CROP, (axis - _EYES) * _CROP
-    left, right, top, bottom = region
-    return ((y >= top) & (y <= bottom))[:, None] & ((x >= left) & (x <= right))[None, :]
 
 
 class _Thumbnails:

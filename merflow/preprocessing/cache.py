@@ -1,10 +1,11 @@
-"""One HDF5 file per prepared dataset, which training streams from, and the table of how each clip fared."""
+"""``cache.h5``, the arrays of one prepared dataset that training reads, and the quality table of its clips."""
 
 import json
 import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,16 @@ import pandas as pd
 
 from merflow.errors import InputError
 from merflow.preprocessing.flow import optical_strain
+from merflow.preprocessing.settings import PreparationSettings
 from merflow.storage.files import atomic_write, digest, safe_filename
 from merflow.storage.hdf5 import check_readable, open_h5_raw
 from merflow.storage.tables import KEYFRAMES, QUALITY, read_table, write_table
 
 log = logging.getLogger(__name__)
+
+CHANNELS = ["u", "v", "strain"]
+"""Channels of ``flow``, in order."""
+FilePair = tuple[str | Path, str | Path]
 
 
 def build_cache(
@@ -31,16 +37,16 @@ def build_cache(
     quality: str | Path,
     dataset: str,
     preparation: str,
-    settings: Mapping[str, Any],
+    settings: PreparationSettings,
     classes: Sequence[str],
     code: str,
     stop: bool = False,
 ) -> None:
-    """Gather the key-frames and flows of all subjects of a dataset.
+    """Write the key-frames and flows of all subjects of a dataset into one file.
 
-    Clips keep the order of ``clips.csv``; one clip is in memory at a time. Where all clips are stills the cache holds
-    one image and no flow per clip; a still among moving clips has its image in every place and a flow of zero (``kind``
-    tells which clips those are).
+    Clips keep the order of ``clips.csv``; one clip is in memory at a time. If all clips are stills, the cache holds one
+    image and no flow per clip; a still among moving clips has its image in every place and zero flow (``kind`` tells
+    which clips are stills).
 
     Args:
         clips: rows of the index, in its order: ``clip, subject, label, kind``.
@@ -48,7 +54,7 @@ def build_cache(
         keyframes: ``keyframes/{subject}.csv``, in the same order.
         flow: ``flow/{subject}.h5``, in the same order.
         cache: output. Datasets ``clip, subject, label, kind`` (text [n]), ``spatial`` uint8 [n, Ms, S, S], ``flow``
-            float16 [n, Mt, 3 (u, v, strain), S, S] in pixels of the crop, ``apex_index`` int64 [n] (place of the apex
+            float16 [n, Mt, 3 (u, v, strain), S, S] in pixels of the crop, ``apex_index`` int64 [n] (index of the apex
             among the key-frames); attributes ``dataset, preparation, classes, size, config_digest, code_version``.
         quality: output, a row for every indexed clip.
         dataset: name of the dataset.
@@ -56,72 +62,98 @@ def build_cache(
         settings: the preparation.
         classes: class names of the dataset, in order.
         code: digest of the code that made the file.
-        stop: whether a clip that failed is an error (``on_problem: stop``).
+        stop: whether a failed clip is an error (``on_problem: stop``).
 
     Raises:
-        InputError: no clip of the dataset came through, or one did not and ``stop``.
+        InputError: all clips of the dataset failed, or one failed and ``stop`` is set.
     """
-    table = pd.DataFrame(clips)
-    chosen = pd.concat([read_table(file, KEYFRAMES) for file in keyframes])
-    chosen = {name: rows for name, rows in chosen.groupby("clip", sort=False)}
-    rows = {row["clip"]: row for row in table.to_dict("records")}
-    found = {}
-    for pair in zip(faces, flow, strict=True):  # Two files open at a time, however many subjects there are.
+    rows = {str(row["clip"]): row for row in clips}
+    by_clip: dict[str, dict[str, Any]] = {}
+    for pair in zip(faces, flow, strict=True):  # Only two files are open at a time.
         with _opened(pair) as files:
             for group in files[0].values():
                 if row := rows.get(group.attrs["clip"]):
-                    found[row["clip"]] = _report(row, files), str(group.attrs["kind"])
-    reports = [found[clip][0] for clip in rows]
+                    by_clip[str(row["clip"])] = _report(row, files)
+    reports = [by_clip[clip] for clip in rows]
     write_table(pd.DataFrame(reports, columns=QUALITY), quality, QUALITY)
-    tell_failures(dataset, reports, quality, stop)
-    good = {clip: place for place, clip in enumerate(r["clip"] for r in reports if r["status"] == "ok")}
-    if not good:
+    report_failures(dataset, reports, quality, stop)
+    places = {clip: place for place, clip in enumerate(r["clip"] for r in reports if r["status"] == "ok")}
+    if not places:
         reasons = "\n".join(f"  - {report['clip']}: {report['reason']}" for report in reports)
         raise InputError(f"no clip of dataset {dataset} could be processed:\n{reasons}")
-    size, count = settings["align"]["size"], settings["keyframes"]["count"]
-    kinds = [found[clip][1] for clip in good]
-    images, flows = (1, 0) if all(kind == "still" for kind in kinds) else (count, count)
-    with atomic_write(cache) as temporary, h5py.File(temporary, "w") as file:
-        text = h5py.string_dtype()
-        file.create_dataset("clip", data=list(good), dtype=text)
-        for column in ("subject", "label"):
-            file.create_dataset(column, data=[rows[clip][column] for clip in good], dtype=text)
-        file.create_dataset("kind", data=kinds, dtype=text)
-        spatial = _by_clip(file, "spatial", (len(good), images, size, size), np.uint8)
-        motion = _by_clip(file, "flow", (len(good), flows, 3, size, size), np.float16)
-        apex = np.zeros(len(good), np.int64)
+    count = settings.keyframes.count
+    stills = all(rows[clip]["kind"] == "still" for clip in places)
+    attributes = cache_attributes(dataset, preparation, settings, classes, code)
+    table = pd.concat([read_table(file, KEYFRAMES) for file in keyframes])
+    keyframe_rows = {str(name): part for name, part in table.groupby("clip", sort=False)}
+    kept = [rows[clip] for clip in places]
+    with new_cache(cache, kept, 1 if stills else count, 0 if stills else count, attributes) as file:
+        apex = np.zeros(len(places), np.int64)
         done = 0
         for pair in zip(faces, flow, strict=True):
             with _opened(pair) as files:
                 for face in files[0].values():
                     clip = face.attrs["clip"]
-                    if clip not in good:
+                    if clip not in places:
                         continue
-                    n, field = good[clip], files[1][safe_filename(clip)]
-                    spatial[n], apex[n] = _keyframes(face, chosen[clip])
-                    if flows and len(field["flow"]):
+                    place, field = places[clip], files[1][safe_filename(clip)]
+                    file["spatial"][place], apex[place] = read_keyframes(face, keyframe_rows[clip])
+                    if not stills and len(field["flow"]):
                         uv = field["flow"][:].astype(np.float32)
-                        motion[n] = np.concatenate([uv, optical_strain(uv)[:, None]], 1)
+                        file["flow"][place] = np.concatenate([uv, optical_strain(uv)[:, None]], 1)
                     done += 1
-                    if done % 50 == 0 or done == len(good):
-                        log.info("%d of %d clips", done, len(good))
-        file["apex_index"] = apex
-        file.attrs.update(
-            dataset=dataset,
-            preparation=preparation,
-            classes=list(classes),
-            size=size,
-            flow_backend=settings["flow"]["backend"],
-            flow_channels=["u", "v", "strain"],
-            flow_unit="pixels of the crop",
-            config_digest=digest(json.dumps(settings, sort_keys=True)),
-            code_version=code,
-        )
+                    if done % 50 == 0 or done == len(places):
+                        log.info("%d of %d clips", done, len(places))
+        file["apex_index"][:] = apex
+
+
+def cache_attributes(
+    dataset: str, preparation: str, settings: PreparationSettings, classes: Sequence[str], code: str
+) -> dict[str, Any]:
+    """Return the attributes of a cache that was made from frames; arguments as of :func:`build_cache`."""
+    return {
+        "dataset": dataset,
+        "preparation": preparation,
+        "classes": list(classes),
+        "size": settings.align.size,
+        "flow_backend": settings.flow.backend,
+        "flow_channels": CHANNELS,
+        "flow_unit": "pixels of the crop",
+        "config_digest": digest(json.dumps(asdict(settings), sort_keys=True)),
+        "code_version": code,
+    }
 
 
 @contextmanager
-def _opened(pair: tuple[str | Path, str | Path]) -> Iterator[tuple[h5py.File, h5py.File]]:
-    """Faces and flow of one subject; the error of a damaged one names that one."""
+def new_cache(
+    path: str | Path, rows: Sequence[Mapping[str, Any]], images: int, flows: int, attributes: Mapping[str, Any]
+) -> Iterator[h5py.File]:
+    """Write a cache atomically, with its text columns and attributes; the arrays contain zeros for the caller to set.
+
+    Args:
+        path: output, as described at :func:`build_cache`.
+        rows: ``clip, subject, label, kind`` of each clip.
+        images: number of images of each clip (Ms).
+        flows: number of flows of each clip (Mt).
+        attributes: attributes of the file, ``size`` among them.
+    """
+    count, size = len(rows), attributes["size"]
+    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
+        for name in ("clip", "subject", "label", "kind"):
+            file.create_dataset(name, data=[row[name] for row in rows], dtype=h5py.string_dtype())
+        shapes = {"spatial": (count, images, size, size), "flow": (count, flows, 3, size, size)}
+        for name, dtype in (("spatial", np.uint8), ("flow", np.float16)):
+            shape = shapes[name]
+            # Chunked by clip; HDF5 cannot chunk a dataset without elements.
+            file.create_dataset(name, shape, dtype, chunks=(1, *shape[1:]) if all(shape) else None)
+        file["apex_index"] = np.zeros(count, np.int64)
+        file.attrs.update(attributes)
+        yield file
+
+
+@contextmanager
+def _opened(pair: FilePair) -> Iterator[tuple[h5py.File, h5py.File]]:
+    """Open the faces and the flow of one subject; if one is damaged, the error names it."""
     try:
         with open_h5_raw(pair[0]) as faces, open_h5_raw(pair[1]) as flow:
             yield faces, flow
@@ -131,8 +163,10 @@ def _opened(pair: tuple[str | Path, str | Path]) -> Iterator[tuple[h5py.File, h5
         raise
 
 
-def tell_failures(dataset: str, reports: Sequence[Mapping[str, Any]], quality: str | Path, stop: bool = False) -> None:
-    """Say on stderr which clips were left out on the way, and why.
+def report_failures(
+    dataset: str, reports: Sequence[Mapping[str, Any]], quality: str | Path, stop: bool = False
+) -> None:
+    """Print on stderr which clips failed, and why.
 
     Raises:
         InputError: the same, if ``stop``.
@@ -148,14 +182,8 @@ def tell_failures(dataset: str, reports: Sequence[Mapping[str, Any]], quality: s
         )
 
 
-def _by_clip(file: h5py.File, name: str, shape: tuple[int, ...], dtype: type) -> h5py.Dataset:
-    """A dataset chunked by clip; one without elements (stills have no flow) cannot be chunked."""
-    chunks = (1, *shape[1:]) if all(shape) else None
-    return file.create_dataset(name, shape, dtype, chunks=chunks)
-
-
 def _report(row: Mapping[str, Any], pair: tuple[h5py.File, h5py.File]) -> dict[str, Any]:
-    """The row of ``quality.csv`` of one clip: the first stage that failed gives the reason."""
+    """Return the row of ``quality.csv`` of one clip; the first stage that failed gives the reason."""
     groups = [file[safe_filename(row["clip"])] for file in pair]
     reasons = [group.attrs["status"] for group in groups if group.attrs["status"] != "ok"]
     face, motion = (group.attrs for group in groups)
@@ -171,16 +199,21 @@ def _report(row: Mapping[str, Any], pair: tuple[h5py.File, h5py.File]) -> dict[s
     }
 
 
-def _keyframes(face: h5py.Group, rows: pd.DataFrame) -> tuple[np.ndarray, int]:
-    """Key-frames 1..M of a clip, uint8 [M, S, S], and the place of the apex among them."""
+def read_keyframes(face: h5py.Group, rows: pd.DataFrame) -> tuple[np.ndarray, int]:
+    """Return key-frames 1..M of a clip, uint8 [M, S, S], and the index of the apex among them.
+
+    Args:
+        face: group of the clip in ``faces/{subject}.h5``.
+        rows: rows of the clip in ``keyframes/{subject}.csv``.
+    """
     rows = rows[rows["index"] > 0].sort_values("index")
     numbers = face["frame_numbers"][:]
-    wanted = rows["frame"].astype(int).to_numpy()
-    frames = np.stack([face["frames"][place] for place in np.searchsorted(numbers, wanted)])
+    chosen = rows["frame"].astype(int).to_numpy()
+    frames = np.stack([face["frames"][place] for place in np.searchsorted(numbers, chosen)])
     source = rows["apex_source"].iloc[0]
     if source == "still":
         return frames, 0
     apex = int(rows[f"apex_{source}"].iloc[0])
-    if apex <= numbers[0]:  # An apex annotated at the onset, which is no key-frame: where the most has happened.
+    if apex <= numbers[0]:  # The apex is annotated at the onset, which is no key-frame: take the largest motion.
         return frames, int(rows["magnitude_px"].astype(float).to_numpy().argmax())
-    return frames, int(np.abs(wanted - apex).argmin())  # Steps of time may pass the apex by; the nearest shows it.
+    return frames, int(np.abs(chosen - apex).argmin())  # Uniform key-frames may skip the apex; take the nearest.

@@ -1,4 +1,4 @@
-"""A cache from flow images that somebody else computed: one picture per clip, three channels, no frames."""
+"""A cache made from flow images that others computed: one image of three channels per clip, no frames."""
 
 import logging
 from collections import Counter
@@ -7,32 +7,30 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import h5py
 import numpy as np
 import pandas as pd
 
 from merflow.errors import ClipError, InputError
 from merflow.footage.images import read_picture
-from merflow.preprocessing.cache import tell_failures
-from merflow.storage.files import atomic_write, digest
+from merflow.preprocessing.cache import CHANNELS, new_cache, report_failures
+from merflow.storage.files import digest
 from merflow.storage.tables import QUALITY, write_table
 
 log = logging.getLogger(__name__)
 
-CHANNELS = ["u", "v", "strain"]
-"""What red, green and blue hold in the sets that circulate with public code, and the order of the cache."""
 SCALING = "each channel scaled to 0..255 by its maker, zero flow not known; the cache holds value / 255"
+"""Unit of flow images if the dataset's key ``scaling`` does not say."""
 
 
 def read_flow_image(file: str | Path, channels: Sequence[str] = CHANNELS) -> np.ndarray:
-    """A flow image as float32 [3 (u, v, strain), S, S], 0 to 1.
+    """Return a flow image as float32 [3 (u, v, strain), S, S], 0 to 1.
 
     Args:
-        file: picture of 8 bits and three channels (a fourth, alpha, is ignored).
-        channels: what red, green and blue hold.
+        file: image of 8 bits and three channels (a fourth, alpha, is ignored).
+        channels: contents of red, green and blue; the default is that of the sets published with code.
 
     Raises:
-        ClipError: it cannot be decoded, or is no square of three channels of 8 bits.
+        ClipError: the image cannot be decoded, or is not square with three channels of 8 bits.
     """
     image = read_picture(file, cv2.IMREAD_UNCHANGED, "image")
     if image.ndim != 3 or image.dtype != np.uint8:
@@ -52,76 +50,72 @@ def import_flow_images(
     *,
     dataset: str,
     preparation: str,
-    settings: Mapping[str, Any],
+    channels: Sequence[str] | None,
+    scaling: str | None,
     classes: Sequence[str],
     code: str,
     stop: bool = False,
 ) -> None:
     """Write the cache and the quality table of a dataset of flow images; one image is in memory at a time.
 
-    Images whose size is not that of most are left out, with the reason.
+    Images that do not have the most frequent size are left out, with the reason.
 
     Args:
         clips: rows of the index: ``clip, subject, label, kind, frames`` (the image) and ``problem``.
         cache: output, as of :func:`merflow.preprocessing.cache.build_cache` with Ms = 0, Mt = 1, and attributes
-            ``flow_channels`` (in the order of the cache), ``flow_unit`` and ``flow_source_channels`` (what red, green
-            and blue held).
+            ``flow_channels`` (in the order of the cache), ``flow_unit`` and ``flow_source_channels`` (contents of red,
+            green and blue).
         quality: output, a row for every indexed clip.
         dataset: name of the dataset.
         preparation: name of the preparation.
-        settings: ``channels`` (of red, green and blue) and ``scaling`` (in words); either may be left out.
+        channels: contents of red, green and blue; None for the default of :func:`read_flow_image`.
+        scaling: how the values were scaled, in words; None if unknown.
         classes: class names of the dataset, in order.
         code: digest of the code that made the file.
-        stop: whether an image that cannot be used is an error (``on_problem: stop``).
+        stop: whether an unusable image is an error (``on_problem: stop``).
 
     Raises:
-        InputError: no image can be used, or one cannot and ``stop``.
+        InputError: no image can be used, or one cannot and ``stop`` is set.
     """
-    channels = list(settings.get("channels") or CHANNELS)
-    rows = list(clips)
-    reasons = {row["clip"]: row["problem"] for row in rows}
+    source_channels = list(channels or CHANNELS)
+    reasons: dict[str, str] = {row["clip"]: row["problem"] for row in clips}
     sizes: dict[str, int] = {}
-    for row in rows:
+    for row in clips:
         if not row["problem"]:
             try:
-                sizes[row["clip"]] = read_flow_image(row["frames"], channels).shape[-1]
+                sizes[row["clip"]] = read_flow_image(row["frames"], source_channels).shape[-1]
             except ClipError as error:
                 reasons[row["clip"]] = str(error)
     size = Counter(sizes.values()).most_common(1)[0][0] if sizes else 0
-    for clip, own in sizes.items():
-        if own != size:
-            reasons[clip] = f"the image is {own}x{own}, most of the dataset are {size}x{size}"
-    reports = [_report(row, reasons[row["clip"]]) for row in rows]
+    for clip, side in sizes.items():
+        if side != size:
+            reasons[clip] = f"the image is {side}x{side}, most of the dataset are {size}x{size}"
+    reports = [_report(row, reasons[row["clip"]]) for row in clips]
     write_table(pd.DataFrame(reports), quality, QUALITY)
-    tell_failures(dataset, reports, quality, stop)
-    good = [row for row in rows if not reasons[row["clip"]]]
-    if not good:
+    report_failures(dataset, reports, quality, stop)
+    usable = [row for row in clips if not reasons[row["clip"]]]
+    if not usable:
         listed = "\n".join(f"  - {clip}: {reason}" for clip, reason in reasons.items())
         raise InputError(f"no image of dataset {dataset} could be used:\n{listed}")
-    with atomic_write(cache) as temporary, h5py.File(temporary, "w") as file:
-        for name in ("clip", "subject", "label", "kind"):
-            file.create_dataset(name, data=[row[name] for row in good], dtype=h5py.string_dtype())
-        file.create_dataset("spatial", (len(good), 0, size, size), np.uint8)
-        flow = file.create_dataset("flow", (len(good), 1, 3, size, size), np.float16, chunks=(1, 1, 3, size, size))
-        for n, row in enumerate(good):
-            flow[n, 0] = read_flow_image(row["frames"], channels)
-        file["apex_index"] = np.zeros(len(good), np.int64)
-        file.attrs.update(
-            dataset=dataset,
-            preparation=preparation,
-            classes=list(classes),
-            size=size,
-            flow_backend="flow images",
-            flow_channels=CHANNELS,
-            flow_source_channels=channels,
-            flow_unit=settings.get("scaling") or SCALING,
-            config_digest=digest(sorted((str(k), str(v)) for k, v in settings.items())),
-            code_version=code,
-        )
-    log.info("%d of %d images of %dx%d", len(good), len(rows), size, size)
+    attributes = {
+        "dataset": dataset,
+        "preparation": preparation,
+        "classes": list(classes),
+        "size": size,
+        "flow_backend": "flow images",
+        "flow_channels": CHANNELS,
+        "flow_source_channels": source_channels,
+        "flow_unit": scaling or SCALING,
+        "config_digest": digest(channels, scaling),
+        "code_version": code,
+    }
+    with new_cache(cache, usable, 0, 1, attributes) as file:
+        for place, row in enumerate(usable):
+            file["flow"][place, 0] = read_flow_image(row["frames"], source_channels)
+    log.info("%d of %d images of %dx%d", len(usable), len(clips), size, size)
 
 
 def _report(row: Mapping[str, Any], reason: str) -> dict[str, Any]:
-    """The row of ``quality.csv`` of one image: there is no face to measure."""
-    own = {name: row[name] for name in ("clip", "subject", "label")}
-    return own | {"status": "failed" if reason else "ok", "reason": reason, "frames": 0}
+    """Return the row of ``quality.csv`` of one image, which has no face measurements."""
+    identity = {name: row[name] for name in ("clip", "subject", "label")}
+    return identity | {"status": "failed" if reason else "ok", "reason": reason, "frames": 0}

@@ -4,15 +4,16 @@ import numpy as np
 
 
 def area_weights(size: int, side: int) -> np.ndarray:
-    """Share of each of ``size`` pixels in each of ``side`` pixels over the same length, float32 ``[side, size]``."""
+    """Return the weight of each of ``size`` old pixels in each of ``side`` new ones, float32 ``[side, size]``."""
     edges = np.arange(side + 1) * (size / side)
     pixels = np.arange(size)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    return (np.clip(overlap, 0, None) * (side / size)).astype(np.float32)
+    weights: np.ndarray = (np.clip(overlap, 0, None) * (side / size)).astype(np.float32)
+    return weights
 
 
 def area_resize(images: np.ndarray, side: int) -> np.ndarray:
-    """Square images at another size: each new pixel is the mean over the area that it covers.
+    """Resize square images: each new pixel is the mean over the area that it covers.
 
     Args:
         images: ``[..., S, S]``, any number type.
@@ -25,4 +26,5 @@ def area_resize(images: np.ndarray, side: int) -> np.ndarray:
     if images.shape[-1] == side:
         return images
     weights = area_weights(images.shape[-1], side)
-    return weights @ images @ weights.T
+    resized: np.ndarray = weights @ images @ weights.T
+    return resized

@@ -2,16 +2,25 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-STANDARD_CROP = 2.6
-"""Default width of an aligned crop in inter-ocular distances; 2.3 cuts the chin."""
-STANDARD_EYE_HEIGHT = 0.36
-"""Default distance of the eyes from the top of an aligned crop, as a fraction of its side."""
-STANDARD_GEOMETRY = (STANDARD_CROP, STANDARD_EYE_HEIGHT, 0.5)
-"""Default position of the eyes in a crop: its side in inter-ocular distances and, as fractions of the side, the height
-of the eyes and the horizontal position of the point between them."""
 
+class Geometry(NamedTuple):
+    """Position of the eyes in a square crop of a face.
+
+    Attributes:
+        crop: side of the crop in inter-ocular distances.
+        eye_height: distance of the eyes from the top, as a fraction of the side.
+        eye_across: distance of the point between the eyes from the left, as a fraction of the side.
+    """
+
+    crop: float
+    eye_height: float
+    eye_across: float = 0.5
+
+
+STANDARD_GEOMETRY = Geometry(crop=2.6, eye_height=0.36)
+"""The default of alignment; a width of 2.3 cuts the chin."""
 KEYFRAME_METHODS = ("motion", "adaptive", "uniform")
 FLOW_BACKENDS = ("opencv", "numba", "torch")
 
@@ -35,6 +44,11 @@ class AlignSettings:
     eye_height: float
     upsample: int
     search: int
+
+    @property
+    def geometry(self) -> Geometry:
+        """Position of the eyes in the aligned crop."""
+        return Geometry(self.crop, self.eye_height)
 
 
 @dataclass(frozen=True)

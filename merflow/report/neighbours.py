@@ -1,6 +1,5 @@
 """The pixel graphs on a face: what a node is linked to, as in Fig. 3 of the paper."""
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from merflow.errors import InputError
+from merflow.preprocessing.geometry import stored_geometry
 from merflow.preprocessing.resize import area_resize
 from merflow.report.figures import FIRST, INK, MUTED, SECOND, STYLE, drawing
 from merflow.report.shared import as_csv
@@ -66,7 +66,7 @@ def graphs_on_a_face(study: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _face(study: Mapping[str, Any]) -> dict[str, Any] | None:
     """The first onset that was aligned, of a dataset that is recognised if there is one.
 
-    ``image`` uint8 [S, S], ``geometry`` (where the eyes are, as ``FACE_CROP`` of :mod:`merflow.preprocessing.faces`),
+    ``image`` uint8 [S, S], ``geometry`` (where the eyes are: :class:`merflow.preprocessing.settings.Geometry`),
     ``dataset, subject, clip``.
     """
     entries = study.get("graphs", {}).values()
@@ -77,12 +77,9 @@ def _face(study: Mapping[str, Any]) -> dict[str, Any] | None:
                 for group in faces.values():
                     if group.attrs["status"] != "ok" or not len(group["frames"]):
                         continue
-                    settings = json.loads(str(faces.attrs.get("settings", "{}")))
-                    geometry = (float(settings.get("crop", 2.6)), float(settings.get("eye_height", 0.36)), 0.5)
-                    if group.attrs.get("alignment") == "crop":
-                        geometry = tuple(map(float, group.attrs.get("geometry", geometry)))
                     about = {"subject": str(group.attrs["subject"]), "clip": str(group.attrs["clip"])}
-                    return {"dataset": dataset, "image": group["frames"][0], "geometry": geometry} | about
+                    about |= {"dataset": dataset, "image": group["frames"][0]}
+                    return about | {"geometry": stored_geometry(faces, group)}
     return None
 
 

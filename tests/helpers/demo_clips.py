@@ -12,7 +12,9 @@ import numpy as np
 from merflow.datasets.synthetic.plan import Performance, complete, plan_subject, subject_names
 from merflow.datasets.synthetic.render import base_picture, film, stage, still_clip
 from merflow.datasets.synthetic.truth import crop_flow, expression_flow
-from merflow.preprocessing.faces import crop_transform, find_face, warp
+from merflow.preprocessing.faces import find_face
+from merflow.preprocessing.geometry import crop_transform, warp
+from merflow.preprocessing.settings import STANDARD_GEOMETRY
 from merflow.storage.files import safe_filename
 
 
@@ -71,7 +73,7 @@ def subject_file(path, clips: dict, size: int = 128) -> None:
     landmarks = np.array([[95, 48], [82, 48], [33, 48], [46, 48], [64, 80]], float) * size / 128
     with h5py.File(path, "w") as file:
         file.attrs["size"] = size
-        file.attrs["settings"] = json.dumps({"crop": 2.6, "eye_height": 0.36})
+        file.attrs["settings"] = json.dumps(STANDARD_GEOMETRY._asdict())
         for name, content in clips.items():
             group = file.create_group(safe_filename(name))
             group.attrs.update({"clip": name, "subject": "demo/s01", "kind": "micro", "status": "ok"})

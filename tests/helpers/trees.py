@@ -27,7 +27,8 @@ from merflow.datasets.synthetic.plan import Performance
 from merflow.datasets.synthetic.render import film, stage
 from merflow.datasets.synthetic.truth import crop_flow, expression_flow
 from merflow.footage.clip import Clip
-from merflow.preprocessing.faces import crop_transform
+from merflow.preprocessing.geometry import crop_transform
+from merflow.preprocessing.settings import STANDARD_GEOMETRY
 
 Cell = str | int | float | None
 LITTER = (".DS_Store", "Thumbs.db", "desktop.ini", "._.DS_Store", "._1.jpg", "._0001.jpg")
@@ -152,7 +153,7 @@ class Faces:
     size: int = 480
     interocular: float = 120
     crop: int | None = None
-    wide: float = 2.6
+    wide: float = STANDARD_GEOMETRY.crop
     grey: bool = False
     first_person: int = 0
     amplitude: float = 2.5
@@ -172,7 +173,9 @@ class Faces:
         motion = stage(base, performance, {"kind": "micro", "frame_size": self.size})
         frames = list(islice(film(base, motion, performance, noise=self.noise), len(take.numbers)))
         if self.crop:
-            transform = crop_transform(base.anchors.paired["pupil"], self.crop, self.wide)
+            transform = crop_transform(
+                base.anchors.paired["pupil"], self.crop, STANDARD_GEOMETRY._replace(crop=self.wide)
+            )
             frames = [cv2.warpAffine(frame, transform, (self.crop, self.crop)) for frame in frames]
         return [cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in frames] if self.grey else frames
 

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from merflow.inference.search import align_candidates
+from merflow.preprocessing.settings import AlignSettings
 from merflow.runtime.script_context import script_context
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
-    source, settings = snakemake.params.source, snakemake.params.settings
-    align_candidates(source, snakemake.input.intervals, Path(snakemake.output.faces), settings)
+    settings = AlignSettings(**snakemake.params.settings)
+    align_candidates(snakemake.params.source, snakemake.input.intervals, Path(snakemake.output.faces), settings)

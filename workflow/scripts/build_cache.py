@@ -1,8 +1,9 @@
-"""Gather one dataset's key-frames and flows in one file, and say how each clip fared."""
+"""Write one dataset's key-frames and flows into a cache, and the quality table of its clips."""
 
 from typing import TYPE_CHECKING
 
 from merflow.preprocessing.cache import build_cache
+from merflow.preprocessing.settings import PreparationSettings
 from merflow.runtime.script_context import script_context
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ with script_context(snakemake):
         quality=snakemake.output.quality,
         dataset=snakemake.wildcards.dataset,
         preparation=snakemake.wildcards.prep,
-        settings=snakemake.params.settings,
+        settings=PreparationSettings.from_block(snakemake.params.settings),
         classes=snakemake.params.classes,
         stop=snakemake.params.stop,
         code=snakemake.params.code,

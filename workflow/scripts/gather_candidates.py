@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from merflow.inference.candidates import gather_candidates
+from merflow.preprocessing.settings import PreparationSettings
 from merflow.runtime.script_context import script_context
 
 if TYPE_CHECKING:
@@ -15,6 +16,6 @@ with script_context(snakemake):
         cache=Path(snakemake.output.cache),
         quality=Path(snakemake.output.quality),
         preparation=snakemake.wildcards.prep,
-        settings=snakemake.params.settings,
+        settings=PreparationSettings.from_block(snakemake.params.settings),
         code=snakemake.params.code,
     )

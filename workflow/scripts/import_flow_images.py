@@ -1,4 +1,4 @@
-"""Gather one dataset's ready-made flow images in a cache, and say which of them cannot be used."""
+"""Write one dataset's ready-made flow images into a cache, and the quality table of its images."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ with script_context(snakemake):
         snakemake.output.quality,
         dataset=snakemake.wildcards.dataset,
         preparation=snakemake.wildcards.prep,
-        settings=snakemake.params.settings,
+        **snakemake.params.settings,
         classes=snakemake.params.classes,
         stop=snakemake.params.stop,
         code=snakemake.params.code,

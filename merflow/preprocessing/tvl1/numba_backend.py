@@ -1,87 +1,97 @@
-"""TV-L1 compiled for the CPU: OpenCV resizes, warps and takes medians; the steps between are compiled loops.
+"""TV-L1 compiled for the CPU: OpenCV resizes, warps and filters by medians; the iterations are compiled loops.
 
 It follows OpenCV's scheme step by step and differs from it by rounding. Four things make the loops fast:
 
-- Arrays are padded. Pixels beyond the edge repeat the last one, so that no derivative needs a branch and no row ends
-  in a remainder that is worked off one by one; rows begin where vectors begin.
+- Arrays are padded. Pixels beyond the edge repeat the last one, so that derivatives need no branch and rows have no
+  remainder that is processed pixel by pixel; rows are aligned to vectors.
 - ``error_model="numpy"``: a division that may raise cannot be vectorised.
-- The dual variables of a row follow its flow at once, in one pass over the arrays, which together fill more than the
+- The dual variables of a row are updated right after its flow, in one pass over the arrays, which together exceed the
   second-level cache.
-- The beginnings of the arrays are spread over the lines of the first-level cache, which they would all share otherwise.
+- The beginnings of the arrays are spread over the lines of the first-level cache; otherwise they would share them.
 
-Every sum has a fixed order, so results are the same bits from run to run, and one thread does the work.
+Every sum has a fixed order, so results are bit-identical between runs. One thread does the work.
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cv2
+import numba
 import numpy as np
-from numba import njit
 
+from merflow.preprocessing.settings import FlowSettings
 from merflow.preprocessing.tvl1.backends import INNER, MEDIAN, OUTER, SMALLEST
 
 _VECTOR = 16  # float32 in the widest vector register
 _PAGE = 1024  # float32 in the 4 KiB after which cache lines are shared again
 _SPREAD = 80  # float32 between the beginnings of two arrays, modulo the page: five cache lines
 
+CACHE = Path(".snakemake", "numba")
+"""Folder of the compiled loops if neither the folder of this file nor the user's cache folder is writable: in the
+working directory, where Snakemake itself writes."""
+
 _kept = threading.local()
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function``, compiled at its first call, which takes seconds; kept on disk where there is a place for it."""
-    # Fused multiply-add only: nothing that lets the compiler reorder a sum.
-    options = {"error_model": "numpy", "fastmath": {"contract"}, "boundscheck": False}
+def _compiled(function: Callable[..., Any]) -> Any:
+    """Compile ``function`` at its first call, which takes seconds, and store the result on disk for all later jobs.
+
+    Numba identifies the stored code by the source and the processor and replaces files atomically, so parallel jobs and
+    different machines can share the folder.
+    """
+    # Only fused multiply-add is allowed, because it does not reorder sums.
+    options: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}, "boundscheck": False}
     try:
-        # Beside this file or, where that is read-only, in the user's cache folder. Numba keys it by the source and the
-        # processor and replaces files whole, so neither jobs side by side nor unlike machines disturb each other.
-        return njit(cache=True, **options)(function)
-    except RuntimeError:  # No such folder either (a container without a home): compiled anew in every job.
-        return njit(**options)(function)
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # Neither folder is writable, as in a container without a home.
+        numba.config.CACHE_DIR = str(CACHE.absolute())  # type: ignore[attr-defined]
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except (RuntimeError, OSError):
+        return numba.njit(**options)(function)
 
 
-def solve(first: np.ndarray, second: np.ndarray, start: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
-    """TV-L1 of N pairs, as :mod:`merflow.preprocessing.tvl1` defines it."""
+def solve(first: np.ndarray, second: np.ndarray, start: np.ndarray, settings: FlowSettings) -> np.ndarray:
+    """Compute the TV-L1 flow of N pairs, as defined in :mod:`merflow.preprocessing.tvl1.backends`."""
     flows = np.empty_like(start)
-    for flow, *pair in zip(flows, first, second, start, strict=True):
-        flow[:] = _pair(*pair, options)
+    for flow, before, after, guess in zip(flows, first, second, start, strict=True):
+        flow[:] = _pair(before, after, guess, settings)
     return flows
 
 
-def _pair(first: np.ndarray, second: np.ndarray, start: np.ndarray, options: Mapping[str, Any]) -> list[np.ndarray]:
-    """Coarse to fine for one pair: float32 [H, W], [H, W], [2, H, W] to the two parts of the flow, [H, W] each."""
-    step = float(options["step"])
-    levels = [(first * np.float32(255), second * np.float32(255))]
+def _pair(first: np.ndarray, second: np.ndarray, start: np.ndarray, settings: FlowSettings) -> list[np.ndarray]:
+    """Solve one pair from coarse to fine: float32 [H, W], [H, W], [2, H, W] to u and v, [H, W] each."""
+    step = settings.step
+    levels: list[tuple[Any, Any]] = [(first * np.float32(255), second * np.float32(255))]
     flow = list(start)
-    for _ in range(1, int(options["scales"])):
-        level = tuple(cv2.resize(image, None, fx=step, fy=step) for image in levels[-1])
-        if min(level[0].shape) < SMALLEST:
+    for _ in range(1, settings.scales):
+        before, after = (cv2.resize(image, None, fx=step, fy=step) for image in levels[-1])
+        if min(before.shape) < SMALLEST:
             break
-        levels.append(level)
+        levels.append((before, after))
         flow = [cv2.resize(part, None, fx=step, fy=step) * np.float32(step) for part in flow]
     for number, (before, after) in enumerate(reversed(levels)):
         if number:
             flow = [cv2.resize(part, before.shape[::-1]) * np.float32(1 / step) for part in flow]
-        flow = _level(before, after, flow, options)
+        flow = _level(before, after, flow, settings)
     return flow
 
 
-def _level(
-    first: np.ndarray, second: np.ndarray, flow: list[np.ndarray], options: Mapping[str, Any]
-) -> list[np.ndarray]:
-    """All warpings of one level of the pyramid; float32 [H, W] everywhere, grey levels 0 to 255."""
+def _level(first: np.ndarray, second: np.ndarray, flow: list[np.ndarray], settings: FlowSettings) -> list[np.ndarray]:
+    """Run all warpings of one level of the pyramid; all arrays float32 [H, W], grey levels 0 to 255."""
     height, width = first.shape
-    theta = np.float32(options["theta"])
-    reach = np.float32(float(options["lambda"]) * float(options["theta"]))
-    rate = np.float32(float(options["tau"]) / float(options["theta"]))
-    enough = np.float32(float(options["epsilon"]) ** 2 * height * width)
+    theta = np.float32(settings.theta)
+    reach = np.float32(settings.lambda_ * settings.theta)
+    rate = np.float32(settings.tau / settings.theta)
+    enough = np.float32(settings.epsilon**2 * height * width)
     u, v, *dual, slope_x, slope_y, constant, inverse, sums = _padded(11, height, width)
     inside = np.s_[:height, :width]
     parts = [u[inside], v[inside]]
     columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
-    for part, given in zip(parts, flow, strict=True):
-        part[:] = given
+    for part, initial in zip(parts, flow, strict=True):
+        part[:] = initial
     for array in (u, v, slope_x, slope_y, constant, inverse):
         array[:, width:] = 0
     for array in dual:
@@ -90,12 +100,12 @@ def _level(
         cv2.Sobel(second, cv2.CV_32F, 1 - axis, axis, ksize=1, scale=0.5, borderType=cv2.BORDER_REPLICATE)
         for axis in (0, 1)
     ]
-    for _ in range(int(options["warps"])):
-        # In OpenCV's own fixed point, to which it would else turn them for each of the three arrays anew.
-        places = cv2.convertMaps(columns + parts[0], rows + parts[1], cv2.CV_16SC2)
-        warped = cv2.remap(second, *places, cv2.INTER_CUBIC)
+    for _ in range(settings.warps):
+        # Converted once to OpenCV's fixed point; otherwise remap would convert it for each of the three arrays.
+        places, fractions = cv2.convertMaps(columns + parts[0], rows + parts[1], cv2.CV_16SC2)
+        warped = cv2.remap(second, places, fractions, cv2.INTER_CUBIC)
         for slope, gradient in zip((slope_x, slope_y), gradients, strict=True):
-            cv2.remap(gradient, *places, cv2.INTER_CUBIC, dst=slope[inside])
+            cv2.remap(gradient, places, fractions, cv2.INTER_CUBIC, dst=slope[inside])
         _linearise(first, warped, slope_x, slope_y, u, v, constant, inverse)
         error, rounds = np.inf, 0
         while error > enough and rounds < OUTER:
@@ -110,10 +120,10 @@ def _level(
 
 
 def _padded(count: int, height: int, width: int) -> list[np.ndarray]:
-    """``count`` arrays, float32 [height + 1, W + a vector], W = width rounded up to whole vectors.
+    """Return ``count`` arrays, float32 [height + 1, W + a vector], W = width rounded up to whole vectors.
 
-    They lie in memory that the thread keeps, as a new one would be mapped page by page at every level of every pair. So
-    they are good until the next call, and what is in them is left from the one before.
+    The thread reuses their memory, because mapping new memory for each level of each pair costs time. They are valid
+    until the next call and contain old values.
     """
     shape = height + 1, _whole_vectors(width) + _VECTOR
     size = shape[0] * shape[1]
@@ -131,13 +141,16 @@ def _whole_vectors(width: int) -> int:
 
 
 @_compiled
-def _linearise(first, warped, slope_x, slope_y, u, v, constant, inverse):
-    """``constant`` = I1w - <grad I1w, u0> - I0 and ``inverse`` = 1 / |grad I1w|^2; nothing is written beyond the edge.
+def _linearise(
+    first: np.ndarray, warped: np.ndarray, slope_x: np.ndarray, slope_y: np.ndarray, u: np.ndarray, v: np.ndarray,
+    constant: np.ndarray, inverse: np.ndarray,
+) -> None:  # fmt: skip
+    """Set ``constant`` = I1w - <grad I1w, u0> - I0 and ``inverse`` = 1 / |grad I1w|^2.
 
-    ``first`` and ``warped`` are [H, W]; all others are padded.
+    ``first`` and ``warped`` are [H, W]; all others are padded, and nothing is written beyond the edge.
     """
     height, width = first.shape
-    # Where the warped frame is flat, or ends, it says nothing: any small number does for its square.
+    # Avoids division by zero where the warped frame is flat or ends.
     least = np.float32(1.1920929e-07)
     for y in range(height):
         for x in range(width):
@@ -148,20 +161,21 @@ def _linearise(first, warped, slope_x, slope_y, u, v, constant, inverse):
 
 @_compiled
 def _iterate(  # noqa: D417
-    u, v, p1, p2, q1, q2, slope_x, slope_y, constant, inverse, sums,
-    height, width, wide, reach, theta, rate, enough, most,
-):  # fmt: skip
-    """At most ``most`` steps of the flow u, v and of its dual variables p (of u) and q (of v).
+    u: np.ndarray, v: np.ndarray, p1: np.ndarray, p2: np.ndarray, q1: np.ndarray, q2: np.ndarray, slope_x: np.ndarray,
+    slope_y: np.ndarray, constant: np.ndarray, inverse: np.ndarray, sums: np.ndarray, height: int, width: int,
+    wide: int, reach: np.float32, theta: np.float32, rate: np.float32, enough: np.float32, most: int,
+) -> float:  # fmt: skip
+    """Do at most ``most`` steps of the flow u, v and of its dual variables p (of u) and q (of v).
 
-    The dual arrays are shifted by a row and a vector: ``p1[y + 1, x + _VECTOR]`` belongs to ``u[y, x]``, and the row
-    above and the column to the left are the zeros that the divergence meets at the edge.
+    The dual arrays are shifted by a row and a vector: ``p1[y + 1, x + _VECTOR]`` belongs to ``u[y, x]``; the row
+    above and the column to the left are the zeros that the divergence reads at the edge.
 
     Args:
         u, v, p1, p2, q1, q2, slope_x, slope_y, constant, inverse: padded arrays; the first six are changed.
-        sums: room for the sum of squared steps of each column.
+        sums: buffer for the sum of squared steps of each column.
         height: rows.
         width: columns.
-        wide: columns with those beyond the edge: whole vectors.
+        wide: columns rounded up to whole vectors.
         reach: lambda * theta.
         theta: tightness.
         rate: tau / theta.
@@ -169,7 +183,7 @@ def _iterate(  # noqa: D417
         most: steps.
 
     Returns:
-        Sum of squared steps of the last iteration, float64.
+        Sum of the squared steps of the last iteration, float64.
     """
     one = np.float32(1)
     error = np.inf
@@ -177,8 +191,8 @@ def _iterate(  # noqa: D417
     while error > enough and count < most:
         count += 1
         sums[:] = 0
-        # Of the old dual variables, a row of flow takes its own and those above. So those of a row may change as soon
-        # as the next row of flow is there, which they take themselves.
+        # A row of flow reads the old dual variables of its own row and of the row above. The dual variables of a row
+        # read the flow of the next row, so they are updated as soon as it is computed.
         for y in range(height + 1):
             if y < height:
                 for x in range(wide):
@@ -204,7 +218,7 @@ def _iterate(  # noqa: D417
                 vx, vy = v[y - 1, x + 1] - v[y - 1, x], v[y, x] - v[y - 1, x]
                 m = one + rate * np.sqrt(ux * ux + uy * uy)
                 n = one + rate * np.sqrt(vx * vx + vy * vy)
-                both = one / (m * n)  # One division for two: it is the slowest of all.
+                both = one / (m * n)  # One division instead of two, the slowest operation here.
                 p1[y, x + _VECTOR] = (p1[y, x + _VECTOR] + rate * ux) * (both * n)
                 p2[y, x + _VECTOR] = (p2[y, x + _VECTOR] + rate * uy) * (both * n)
                 q1[y, x + _VECTOR] = (q1[y, x + _VECTOR] + rate * vx) * (both * m)

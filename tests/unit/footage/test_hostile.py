@@ -21,6 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from repository import REPO
+from stage_settings import align_settings
 
 from merflow.datasets.index import index_dataset, write_index
 from merflow.datasets.workbook import read_workbook
@@ -126,7 +127,7 @@ def test_frames_of_one_pixel_are_a_reason(tmp_path, align):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((1, 1), np.uint8))
     clip = Clip("c", "d/s", "", "micro", str(tmp_path), align=align)
     with pytest.raises(ClipError, match="are 1x1; a face needs 16 px"):
-        align_clip(clip)
+        align_clip(clip, align_settings())
 
 
 def test_a_video_of_huge_frames_is_refused_by_its_header(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from repository import REPO
+from stage_settings import align_settings, preparation
 
 from merflow.datasets.synthetic.long_clips import CHOOSING, film_long, plan_long
 from merflow.errors import ConfigError, InputError
@@ -267,7 +268,7 @@ def test_a_long_video_is_searched_and_the_frames_of_its_candidates_are_kept(vide
     (found,) = look.candidates(source(path), tmp_path / "intervals.csv")
     kept = sorted(int(file.stem) for file in tmp_path.glob("_frames/*/*.png"))
     assert kept == list(range(onset, offset + 1)) and found.apex is None and found.onset == onset
-    look.align_candidates(source(path), tmp_path / "intervals.csv", tmp_path / "faces.h5", {"size": 64})
+    look.align_candidates(source(path), tmp_path / "intervals.csv", tmp_path / "faces.h5", align_settings(size=64))
     with h5py.File(tmp_path / "faces.h5") as file:
         (group,) = file.values()
         assert group.attrs["status"] == "ok" and len(group["frames"]) == len(kept)
@@ -300,7 +301,7 @@ def test_names_that_are_no_utf8_are_looked_through_aligned_and_told(video, tmp_p
     assert (row["frames"], row["clip"], row["problem"]) == (path, r"m\udce9.mp4", "")
     ends = {"onset": 10, "offset": 30} if whole else {}
     look.look_through(row | ends, LOOKING, tmp_path / "out")
-    look.align_candidates(row | ends, tmp_path / "out/intervals.csv", tmp_path / "faces.h5", {"size": 32})
+    look.align_candidates(row | ends, tmp_path / "out/intervals.csv", tmp_path / "faces.h5", align_settings(size=32))
     with h5py.File(tmp_path / "faces.h5") as file:
         (group,) = file.values()
         assert group.attrs["status"] == "ok" and group.attrs["clip"].startswith(r"m\udce9.mp4")
@@ -322,11 +323,11 @@ def test_footage_that_is_gone_once_it_was_looked_through_stops_the_job_and_is_no
     rows = [{"clip": "it", "source": "it", "found": "whole", "frames": str(frames), "onset": 0, "offset": 2, "fps": 9}]
     write_table(rows, tmp_path / "intervals.csv", INTERVALS)
     files = tmp_path / "intervals.csv", tmp_path / "faces.h5"
-    look.align_candidates(source(frames), *files, {})
+    look.align_candidates(source(frames), *files, align_settings())
     (tmp_path / "faces.h5").unlink()
     (tmp_path / "disk").rename(tmp_path / "away")
     with pytest.raises(InputError, match=r"clips: \S*/disk is gone"):
-        look.align_candidates(source(frames), *files, {})
+        look.align_candidates(source(frames), *files, align_settings())
     assert not (tmp_path / "faces.h5").exists()
 
 
@@ -340,7 +341,8 @@ def looked(folder, status):
 
 def test_a_video_in_which_nothing_happens_is_no_error_and_only_failures_are_one(tmp_path):
     good, bad = looked(tmp_path / "good", "ok"), looked(tmp_path / "bad", "no face found in it")
-    about = {"preparation": "default", "settings": {"align": {"size": 32}, "keyframes": {"count": 3}}, "code": "x"}
+    prepared = preparation(align={"size": 32}, keyframes={"count": 3})
+    about = {"preparation": "default", "settings": prepared, "code": "x"}
     files = {"cache": tmp_path / "cache.h5", "quality": tmp_path / "quality.csv"}
     gather_candidates(good[0] + bad[0], good[1] + bad[1], [], [], [], **files, **about)
     assert len(ClipArrays.of_cache(tmp_path / "cache.h5")) == 0

@@ -9,6 +9,7 @@ import pytest
 from demo_clips import film_micro_clips
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stage_settings import align_settings, flow_settings, keyframe_settings, preparation
 
 from merflow.datasets.synthetic.render import still_clip
 from merflow.errors import ClipError
@@ -16,16 +17,9 @@ from merflow.footage.clip import Clip
 from merflow.footage.frames import read_grey
 from merflow.preprocessing import faces
 from merflow.preprocessing.cache import build_cache
-from merflow.preprocessing.faces import (
-    FACE_CROP,
-    align_clip,
-    align_subject,
-    crop_transform,
-    find_face,
-    map_points,
-    whole_transform,
-)
-from merflow.preprocessing.flow import face_weights, subject_flow
+from merflow.preprocessing.faces import FACE_CROP, align_subject, find_face
+from merflow.preprocessing.flow import subject_flow
+from merflow.preprocessing.geometry import crop_transform, eye_centres, face_weights, map_points, whole_image_transform
 from merflow.preprocessing.keyframes import select_subject
 from merflow.storage.files import safe_filename
 from merflow.storage.tables import KEYFRAMES, QUALITY, read_table, write_table
@@ -52,6 +46,10 @@ def written(folder, frames, **more):
     return Clip(
         **{"clip": folder.name, "subject": "demo/s1", "label": "joy", "kind": kind, "frames": str(folder)} | more
     )
+
+
+def align_clip(clip, **changes):
+    return faces.align_clip(clip, align_settings(**changes))
 
 
 def squared(frame):
@@ -83,7 +81,7 @@ def tight(picture, eyes):
 @given(st.integers(20, 1500), st.integers(20, 1500), st.integers(32, 512))
 @settings(max_examples=100, deadline=None)
 def test_a_whole_picture_fills_the_crop_by_its_longer_side(width, height, size):
-    transform = whole_transform(width, height, size)
+    transform = whole_image_transform(width, height, size)
     scale = size / max(width, height)
     np.testing.assert_allclose(transform[:, :2], scale * np.eye(2), rtol=1e-12)
     # The outer edges of the pixels, which are half a pixel beyond their centres.
@@ -99,7 +97,7 @@ def test_frames_taken_whole_are_the_picture_resized(picture, eyes, tmp_path, box
     """Against OpenCV's mean over areas, of the picture squared by hand."""
     crop = cut([picture], eyes, box)[0][0]
     crop = crop[:, : crop.shape[1] - (crop.shape[0] - crop.shape[1]) % 2]  # The same border on both sides.
-    done = align_clip(written(tmp_path / "c", [crop, crop], align="none"), {"size": size})
+    done = align_clip(written(tmp_path / "c", [crop, crop], align="none"), size=size)
     expected = cv2.resize(squared(crop), (size, size), interpolation=cv2.INTER_AREA).astype(float)
     assert done.frames.shape == (2, size, size) and (done.frames[0] == done.frames[1]).all()
     frame = done.frames[0].astype(float)
@@ -136,15 +134,17 @@ def test_crops_of_two_sizes_are_refused(tight, tmp_path):
 
 
 def same(one, other):
-    return np.array_equal(one.frames, other.frames) and np.array_equal(one.transform, other.transform)
+    return np.array_equal(one.frames, other.frames) and np.array_equal(
+        one.placement.transform, other.placement.transform
+    )
 
 
 def test_auto_aligns_a_wide_picture_as_detect_does(picture, tmp_path):
     clip = written(tmp_path / "c", [picture, picture])
-    detect, auto = (align_clip(replace(clip, align=how), {"size": 96}) for how in ("detect", "auto"))
-    assert same(detect, auto) and detect.alignment == auto.alignment == "detected"
-    assert auto.reason == "100% of the aligned square is picture"
-    assert not same(detect, align_clip(replace(clip, align="none"), {"size": 96}))
+    detect, auto = (align_clip(replace(clip, align=how), size=96) for how in ("detect", "auto"))
+    assert same(detect, auto) and detect.placement.alignment == auto.placement.alignment == "detected"
+    assert auto.placement.reason == "100% of the aligned square lies inside the image"
+    assert not same(detect, align_clip(replace(clip, align="none"), size=96))
 
 
 @pytest.mark.parametrize("box", [SQUARE, TALL])
@@ -152,14 +152,17 @@ def test_auto_takes_a_tight_crop_whole_and_keeps_its_landmarks(picture, eyes, tm
     crops, corner = cut([picture] * 2, eyes, box)
     clip = written(tmp_path / "c", crops)
     none, auto = (align_clip(replace(clip, align=how)) for how in ("none", "auto"))
-    assert same(none, auto) and none.alignment == auto.alignment == "crop"
-    assert none.face is None and none.detected_frame is None and auto.detected_frame == 0
-    assert "of the aligned square is picture" in auto.reason and none.reason == "align: none"
-    align_subject([replace(clip, align="auto")], tmp_path / "faces.h5")
+    assert same(none, auto) and none.placement.alignment == auto.placement.alignment == "crop"
+    assert none.placement.face is None and none.placement.detected_frame is None and auto.placement.detected_frame == 0
+    assert (
+        "of the aligned square lies inside the image" in auto.placement.reason
+        and none.placement.reason == "align: none"
+    )
+    align_subject([replace(clip, align="auto")], tmp_path / "faces.h5", align_settings())
     with h5py.File(tmp_path / "faces.h5") as file:
         found = dict(file["c"].attrs)
-    place = map_points(auto.transform, eyes - corner)
-    np.testing.assert_allclose(faces.eye_centres(found["landmarks"]), place, atol=2)
+    place = map_points(auto.placement.transform, eyes - corner)
+    np.testing.assert_allclose(eye_centres(found["landmarks"]), place, atol=2)
     assert found["alignment"] == "crop" and found["detector"] == "dlib-hog/5" and found["detected_frame"] == 0
     assert found["interocular_px"] == pytest.approx(120, abs=6)
     width, height, across = found["geometry"]
@@ -171,7 +174,11 @@ def test_auto_aligns_a_loose_crop_that_holds_nearly_the_whole_square(picture, ey
     crops, _ = cut([picture] * 2, eyes, (-1.23, 1.23, -1.0, 1.8))
     clip = written(tmp_path / "c", crops)
     detect, auto = (align_clip(replace(clip, align=how)) for how in ("detect", "auto"))
-    assert same(detect, auto) and auto.alignment == "detected" and 0.9 < float(auto.reason.split("%")[0]) / 100 < 0.98
+    assert (
+        same(detect, auto)
+        and auto.placement.alignment == "detected"
+        and 0.9 < float(auto.placement.reason.split("%")[0]) / 100 < 0.98
+    )
 
 
 def test_a_face_at_the_edge_of_a_large_picture_is_no_crop(picture, eyes, tmp_path):
@@ -181,7 +188,11 @@ def test_a_face_at_the_edge_of_a_large_picture_is_no_crop(picture, eyes, tmp_pat
     scene[:, : part.shape[1]] = part
     clip = written(tmp_path / "c", [scene, scene])
     detect, auto = (align_clip(replace(clip, align=how)) for how in ("detect", "auto"))
-    assert same(detect, auto) and auto.alignment == "detected" and auto.reason != detect.reason
+    assert (
+        same(detect, auto)
+        and auto.placement.alignment == "detected"
+        and auto.placement.reason != detect.placement.reason
+    )
 
 
 @pytest.mark.parametrize(
@@ -193,12 +204,16 @@ def test_without_a_face_auto_takes_only_what_has_the_format_of_a_crop(tmp_path, 
     clip = written(tmp_path / "c", [np.full((height, width), 90, np.uint8)] * 2, align="auto")
     if taken:
         done = align_clip(clip)
-        assert done.alignment == "crop" and done.face is None and "no face found" in done.reason
+        assert (
+            done.placement.alignment == "crop"
+            and done.placement.face is None
+            and "no face found" in done.placement.reason
+        )
     else:
         with pytest.raises(ClipError, match=rf"no face found in frames 0\.\.1 of .*{width}x{height}.*`align: none`"):
             align_clip(clip)
     # The decision is auto's alone.
-    assert align_clip(replace(clip, align="none")).alignment == "crop"
+    assert align_clip(replace(clip, align="none")).placement.alignment == "crop"
     with pytest.raises(ClipError, match="no face found in frames 0..1 of"):
         align_clip(replace(clip, align="detect"))
 
@@ -206,7 +221,7 @@ def test_without_a_face_auto_takes_only_what_has_the_format_of_a_crop(tmp_path, 
 def test_without_a_face_there_are_no_landmarks_but_a_geometry(tmp_path):
     blank = [np.full((170, 139), 90, np.uint8)] * 2
     clips = [written(tmp_path / how, blank, align=how) for how in ("none", "auto")]
-    align_subject(clips, tmp_path / "faces.h5")
+    align_subject(clips, tmp_path / "faces.h5", align_settings())
     with h5py.File(tmp_path / "faces.h5") as file:
         for clip in clips:
             found = file[clip.clip].attrs
@@ -219,7 +234,9 @@ def test_without_a_face_there_are_no_landmarks_but_a_geometry(tmp_path):
 def test_eyes_beyond_the_crop_place_nothing(tight, tmp_path, monkeypatch):
     beyond = faces.Face((0, 0, 200, 200), 0.1, np.array([[250, 40], [200, 40], [-40, 40], [10, 40], [105, 90]], float))
     monkeypatch.setattr(faces, "find_face", lambda *_: (0, beyond))
-    align_subject([written(tmp_path / "c", [tight[:100, :110]] * 2, align="auto")], tmp_path / "faces.h5")
+    align_subject(
+        [written(tmp_path / "c", [tight[:100, :110]] * 2, align="auto")], tmp_path / "faces.h5", align_settings()
+    )
     with h5py.File(tmp_path / "faces.h5") as file:
         assert file["c"].attrs["alignment"] == "crop" and file["c"].attrs["geometry"].tolist() == list(FACE_CROP)
 
@@ -227,7 +244,7 @@ def test_eyes_beyond_the_crop_place_nothing(tight, tmp_path, monkeypatch):
 def test_crops_need_no_landmark_model(tight, tmp_path, monkeypatch):
     monkeypatch.setattr(faces, "find_spec", lambda name: None)
     faces._landmark_model.cache_clear()
-    align_subject([written(tmp_path / "c", [tight], align="none")], tmp_path / "faces.h5")
+    align_subject([written(tmp_path / "c", [tight], align="none")], tmp_path / "faces.h5", align_settings())
     with h5py.File(tmp_path / "faces.h5") as file:
         assert file["c"]["frames"].shape == (1, 128, 128)
 
@@ -247,8 +264,8 @@ def test_gate_the_apex_of_a_cropped_micro_clip_is_spotted(tmp_path, box):
     clips = [
         written(tmp_path / f"c{n}", cut(film.frames, film.eyes, box)[0], align="none") for n, film in enumerate(filmed)
     ]
-    align_subject(clips, tmp_path / "faces.h5")
-    select_subject(tmp_path / "faces.h5", tmp_path / "keyframes.csv", {"apex": "spotted"})
+    align_subject(clips, tmp_path / "faces.h5", align_settings())
+    select_subject(tmp_path / "faces.h5", tmp_path / "keyframes.csv", keyframe_settings(apex="spotted"))
     table = read_table(tmp_path / "keyframes.csv", KEYFRAMES).drop_duplicates("clip").set_index("clip")
     apexes = {clip.clip: film.apex for clip, film in zip(clips, filmed, strict=True)}
     assert len(table) == 5
@@ -263,13 +280,13 @@ def test_gate_a_still_face_in_a_shaking_crop_shows_no_facial_motion(tmp_path, pe
     frames = still_clip(person, 20)
     place = find_face(frames[:1])[1].eyes
     clip = written(tmp_path / "c", cut(frames, place, TALL)[0], align="none")
-    align_subject([clip], tmp_path / "faces.h5")
+    align_subject([clip], tmp_path / "faces.h5", align_settings())
     rows = [{"clip": "c", "index": i, "frame": n} for i, n in enumerate((0, 5, 10, 14, 19))]
     write_table(rows, tmp_path / "keyframes.csv", KEYFRAMES)
-    on_face = face_weights(128, *FACE_CROP) > 0
+    on_face = face_weights(128, FACE_CROP) > 0
 
     def motion(**options):
-        subject_flow(tmp_path / "faces.h5", tmp_path / "keyframes.csv", tmp_path / "flow.h5", options)
+        subject_flow(tmp_path / "faces.h5", tmp_path / "keyframes.csv", tmp_path / "flow.h5", flow_settings(**options))
         with h5py.File(tmp_path / "flow.h5") as file:
             return [np.hypot(*field.astype(float))[on_face].mean() for field in file["c"]["flow"][()]]
 
@@ -287,14 +304,14 @@ def test_the_table_of_quality_shows_the_decision(picture, tight, tmp_path):
         written(tmp_path / "blank", [np.full((240, 320), 90, np.uint8)] * 3, align="auto"),
     ]
     paths = {name: tmp_path / name for name in ("faces.h5", "keyframes.csv", "flow.h5", "quality.csv")}
-    align_subject(clips, paths["faces.h5"], {"size": 64})
-    select_subject(paths["faces.h5"], paths["keyframes.csv"], {"count": 2})
-    subject_flow(paths["faces.h5"], paths["keyframes.csv"], paths["flow.h5"])
+    settings = preparation(align={"size": 64}, keyframes={"count": 2})
+    align_subject(clips, paths["faces.h5"], settings.align)
+    select_subject(paths["faces.h5"], paths["keyframes.csv"], settings.keyframes)
+    subject_flow(paths["faces.h5"], paths["keyframes.csv"], paths["flow.h5"], settings.flow)
     build_cache(
         [clip.row() for clip in clips], [paths["faces.h5"]], [paths["keyframes.csv"]], [paths["flow.h5"]],
         cache=tmp_path / "cache.h5", quality=paths["quality.csv"], dataset="mixed", preparation="default",
-        settings={"align": {"size": 64}, "keyframes": {"count": 2}, "flow": {"backend": "opencv"}},
-        classes=["joy"], code="",
+        settings=settings, classes=["joy"], code="",
     )  # fmt: skip
     table = read_table(paths["quality.csv"], QUALITY).set_index("clip")
     assert list(table.columns)[3:5] == ["reason", "alignment"]
@@ -334,15 +351,17 @@ def test_real_photographs_cropped_tightly_are_taken_whole(faces_folder, tmp_path
         small = cv2.resize(crop[0], (231, 231), interpolation=cv2.INTER_AREA)
         clip = written(tmp_path / file.stem, [small])
         none, auto = (align_clip(replace(clip, align=how)) for how in ("none", "auto"))
-        assert auto.alignment == "crop" and same(none, auto)
+        assert auto.placement.alignment == "crop" and same(none, auto)
         expected = cv2.resize(small, (128, 128), interpolation=cv2.INTER_AREA).astype(float)
         assert np.abs(none.frames[0] - expected).mean() < 2.5
         true = (marked - corner + 0.5) * 128 / np.array(crop[0].shape[::-1]) - 0.5
-        np.testing.assert_allclose(faces.eye_centres(map_points(auto.transform, auto.face.landmarks)), true, atol=3)
+        np.testing.assert_allclose(
+            eye_centres(map_points(auto.placement.transform, auto.placement.face.landmarks)), true, atol=3
+        )
         wide = Clip(file.stem, "p", "", "still", str(file))
         detect, auto = align_clip(wide), align_clip(replace(wide, align="auto"))
-        assert same(detect, auto) and auto.alignment == "detected"
-        np.testing.assert_array_equal(auto.transform, crop_transform(auto.face.eyes, 128))
+        assert same(detect, auto) and auto.placement.alignment == "detected"
+        np.testing.assert_array_equal(auto.placement.transform, crop_transform(auto.placement.face.eyes, 128))
 
 
 def test_a_real_video_without_a_face_fails_under_auto(faces_folder):

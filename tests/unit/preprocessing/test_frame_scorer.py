@@ -1,8 +1,6 @@
 """The scorer of frames: what it has learnt, against the drawn truth; what it may not know; the same bits twice."""
 
 import shutil
-import tracemalloc
-from tempfile import TemporaryFile
 
 import cv2
 import h5py
@@ -13,20 +11,21 @@ from demo_clips import EYE, MOUTH, film_still_face, pushed, subject_file
 from safetensors import safe_open
 from safetensors.torch import save_file
 from scipy.stats import spearmanr
+from stage_settings import align_settings, keyframe_settings
 
 from merflow.datasets.synthetic import scorer_people as strangers
 from merflow.datasets.synthetic.expressions import EMOTIONS
 from merflow.datasets.synthetic.plan import plan_clips
 from merflow.datasets.synthetic.render import make_subject
 from merflow.errors import InputError
-from merflow.preprocessing.faces import align_clip, align_subject, crop_transform, find_face, warp
+from merflow.preprocessing.faces import align_clip, align_subject, find_face
 from merflow.preprocessing.frame_scorer import scorer
-from merflow.preprocessing.frame_scorer.network import SIDE, FrameScorer, eyes_left_out
+from merflow.preprocessing.frame_scorer.network import SIDE, FrameScorer, eye_mask
+from merflow.preprocessing.geometry import crop_transform, warp
 from merflow.preprocessing.keyframes import choose, choose_uniform, select_subject, smoothed, spot_apex
+from merflow.preprocessing.settings import STANDARD_GEOMETRY, Geometry
 from merflow.storage.files import safe_filename
 from merflow.storage.tables import FRAME_SCORES, KEYFRAMES, read_table
-
-STANDARD = (2.6, 0.36, 0.5)
 
 
 def aligned_people(folder, name, **settings):
@@ -37,7 +36,7 @@ def aligned_people(folder, name, **settings):
         person = subject.split("/")[1]
         make_subject(name, person, settings, folder / name / person)
         files.append(folder / name / f"{person}.h5")
-        align_subject([clip for clip in clips if clip.subject == subject], files[-1])
+        align_subject([clip for clip in clips if clip.subject == subject], files[-1], align_settings())
     return files
 
 
@@ -72,7 +71,7 @@ def clips_with_truth(files):
             for group in faces.values():
                 numbers = group["frame_numbers"][:]
                 curve = truth[safe_filename(group.attrs["clip"])]["envelope"][:][numbers]
-                small = scorer.small_frames(group["frames"][:], STANDARD)
+                small = scorer.small_frames(group["frames"][:], STANDARD_GEOMETRY)
                 found.append((small, curve, int(np.flatnonzero(numbers == group.attrs["apex"])[0])))
     return found
 
@@ -144,7 +143,7 @@ def test_a_still_face_before_a_shaking_camera_and_a_blink_have_low_scores(model)
     blink, smile = pushed(face, EYE, 3, width=3), pushed(face, MOUTH, 2)
 
     def highest(frames):
-        return np.abs(scorer.score_clip(model, scorer.small_frames(np.stack(frames), STANDARD))).max()
+        return np.abs(scorer.score_clip(model, scorer.small_frames(np.stack(frames), STANDARD_GEOMETRY))).max()
 
     assert highest([face, smile]) > 4 * highest([face, blink])
     assert highest([face, smile]) > 4 * highest(shaking)
@@ -155,7 +154,7 @@ def test_the_head_is_held_as_it_is_at_onset():
     turn = cv2.getRotationMatrix2D((60, 70), 1.5, 1.02)
     turn[:, 2] += (2.5, -1.5)
     moved = cv2.warpAffine(face, turn, (128, 128), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    small = scorer.small_frames(np.stack([face, moved]), STANDARD)
+    small = scorer.small_frames(np.stack([face, moved]), STANDARD_GEOMETRY)
     inner = np.s_[6:-6, 6:-6]
     plain = cv2.resize(moved, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(float)
     assert np.abs(small[1] - small[0])[inner].mean() < 0.15 * np.abs(plain - small[0])[inner].mean()
@@ -166,15 +165,15 @@ def test_eyes_are_looked_at_wherever_they_are_said_to_be():
     frame = film_source()
     _, face = find_face([frame])
     usual = warp(frame, crop_transform(face.eyes, 128), 128)
-    wide = warp(frame, crop_transform(face.eyes, 231, 3.4, 0.42), 231)
-    first = scorer.small_frames(usual[None], STANDARD)[0]
+    wide = warp(frame, crop_transform(face.eyes, 231, Geometry(3.4, 0.42)), 231)
+    first = scorer.small_frames(usual[None], STANDARD_GEOMETRY)[0]
     inner = np.s_[4:-4, 4:-4]
 
     def off(geometry):
         return np.abs(scorer.small_frames(wide[None], geometry)[0] - first)[inner].mean()
 
-    assert off((3.4, 0.42, 0.5)) < 1 < 5 < off(STANDARD)
-    seen = eyes_left_out()
+    assert off(Geometry(3.4, 0.42)) < 1 < 5 < off(STANDARD_GEOMETRY)
+    seen = eye_mask()
     assert not seen[23, 20] and not seen[23, 43] and seen[17, 20] and seen[40, 32] and seen[54, 32]
 
 
@@ -285,42 +284,25 @@ def test_clips_without_an_apex_and_stills_teach_nothing_and_long_ones_are_thinne
         "other": (moving[:6], 0, {"apex": 2, "subject": "demo/s02"}),
     }
     subject_file(tmp_path / "faces.h5", clips)
-    long, other = scorer.read_material([tmp_path / "faces.h5"], "people")
+    long, other = scorer.read_training_clips([tmp_path / "faces.h5"], "people")
     assert (long.subject, other.subject) == ("demo/s01", "demo/s02") and len(other.frames) == 6 and other.apex == 2
-    assert scorer.LONGEST <= len(long.frames) <= scorer.LONGEST + 1 and long.frames.dtype == np.float16
-    np.testing.assert_allclose(long.frames[long.apex], scorer.small_frames(moving, STANDARD)[33], atol=0.1)
+    assert scorer.MAX_FRAMES <= len(long.frames) <= scorer.MAX_FRAMES + 1 and long.frames.dtype == np.float16
+    np.testing.assert_allclose(long.frames[long.apex], scorer.small_frames(moving, STANDARD_GEOMETRY)[33], atol=0.1)
     del clips["other"]
     subject_file(tmp_path / "faces.h5", clips)
-    with pytest.raises(InputError, match="of dataset people 1 came through alignment, of demo/s01; name another"):
+    with pytest.raises(InputError, match="dataset people has 1 aligned ones, of demo/s01; name another"):
         scorer.train_scorer([tmp_path / "faces.h5"], tmp_path / "w.safetensors", "people")
     assert not (tmp_path / "w.safetensors").exists()
-
-
-def test_what_it_learns_from_waits_on_the_disk(tmp_path):
-    """A clip of 41 small frames is 336 KB, one of the validation people 213 KB: 10,000 were 3.4 GB."""
-    moving = np.random.default_rng(0).integers(0, 255, (41, 64, 64), dtype=np.uint8)
-    subject_file(
-        tmp_path / "faces.h5",
-        {f"{n}": (moving, 0, {"apex": 20, "subject": f"demo/s{n}"}) for n in range(12)},
-    )
-    tracemalloc.start()
-    before = tracemalloc.get_traced_memory()[0]
-    clips = scorer.read_material([tmp_path / "faces.h5"], "people")
-    with TemporaryFile() as file:
-        judges = [scorer._asked(clip, file) for clip in clips]
-        held = tracemalloc.get_traced_memory()[0] - before
-    tracemalloc.stop()
-    assert len(judges) == 12 and held < 300_000 < sum(clip.frames[:].nbytes for clip in clips)
 
 
 def test_pairs_are_ranked_by_their_side_of_the_apex():
     places, apex = torch.tensor([[0, 2, 4, 6, 8]]), torch.tensor([4])
     right = torch.tensor([[0.0, 5, 9, 5, 0]])
-    assert scorer._ranked(right, places, apex)[1] == 1
-    assert scorer._ranked(-right, places, apex)[1] == 0
+    assert scorer._ranking_loss(right, places, apex)[1] == 1
+    assert scorer._ranking_loss(-right, places, apex)[1] == 0
     # Frames on different sides make no pair: whatever stands there, the order within a side is all that counts.
-    assert scorer._ranked(torch.tensor([[0.0, 1, 9, 8, 7]]), places, apex)[1] == 1
-    ramp = scorer._ranked(torch.tensor([[0.0, 1, 2, 3, 4]]), places, apex)[1]
+    assert scorer._ranking_loss(torch.tensor([[0.0, 1, 9, 8, 7]]), places, apex)[1] == 1
+    ramp = scorer._ranking_loss(torch.tensor([[0.0, 1, 2, 3, 4]]), places, apex)[1]
     assert ramp == 0.5
 
 
@@ -341,7 +323,7 @@ def test_what_is_no_scorer_is_refused(tmp_path, content):
 def test_adaptive_key_frames_follow_the_scores_and_keep_the_contract(taught, tmp_path):
     weights, (file, *_) = taught
     scorer.score_subject(file, weights, tmp_path / "scores.csv")
-    select_subject(file, tmp_path / "out.csv", {"method": "adaptive"}, tmp_path / "scores.csv")
+    select_subject(file, tmp_path / "out.csv", keyframe_settings(method="adaptive"), tmp_path / "scores.csv")
     table, scores = read_table(tmp_path / "out.csv", KEYFRAMES), read_table(tmp_path / "scores.csv", FRAME_SCORES)
     assert list(table.columns) == KEYFRAMES and table["clip"].nunique() == scores["clip"].nunique() == 4
     for clip, rows in table.groupby("clip"):
@@ -354,7 +336,7 @@ def test_adaptive_key_frames_follow_the_scores_and_keep_the_contract(taught, tmp
         np.testing.assert_allclose(rows["magnitude_px"], curve[[0, *choose(curve, apex, 5)]], rtol=1e-6, atol=1e-6)
         assert set(rows["apex_spotted"]) == {numbers[spot_apex(curve)]} and set(rows["apex_source"]) == {"annotated"}
     motion = tmp_path / "motion.csv"
-    select_subject(file, motion, {})
+    select_subject(file, motion, keyframe_settings())
     assert not read_table(motion, KEYFRAMES)["frame"].equals(table["frame"])
 
 
@@ -365,7 +347,9 @@ def test_a_still_has_no_scores_and_needs_none(taught, tmp_path):
     scorer.score_subject(tmp_path / "faces.h5", taught[0], tmp_path / "scores.csv")
     scores = read_table(tmp_path / "scores.csv", FRAME_SCORES)
     assert scores["clip"].tolist() == ["moving"] * 4 and scores["frame"].tolist() == [0, 1, 2, 3]
-    select_subject(tmp_path / "faces.h5", tmp_path / "out.csv", {"method": "adaptive"}, tmp_path / "scores.csv")
+    select_subject(
+        tmp_path / "faces.h5", tmp_path / "out.csv", keyframe_settings(method="adaptive"), tmp_path / "scores.csv"
+    )
     table = read_table(tmp_path / "out.csv", KEYFRAMES)
     assert table["clip"].tolist() == ["moving"] * 6 + ["photo"] and table["apex_source"].iloc[-1] == "still"
 
@@ -373,8 +357,8 @@ def test_a_still_has_no_scores_and_needs_none(taught, tmp_path):
 def test_scores_of_other_faces_are_refused(taught, tmp_path):
     weights, (file, other, *_) = taught
     scorer.score_subject(other, weights, tmp_path / "scores.csv")
-    with pytest.raises(InputError, match="scores.csv: the frames of clip s01_.* are not those of .*s01.h5; make it"):
-        select_subject(file, tmp_path / "out.csv", {"method": "adaptive"}, tmp_path / "scores.csv")
+    with pytest.raises(InputError, match="scores.csv: the frames of clip s01_.* are not those of .*s01.h5; delete it"):
+        select_subject(file, tmp_path / "out.csv", keyframe_settings(method="adaptive"), tmp_path / "scores.csv")
     assert not (tmp_path / "out.csv").exists()
 
 
@@ -404,12 +388,12 @@ def test_real_smiles_are_scored_above_the_same_neutral_face_taken_again(model, f
     for path in sorted((faces_folder / "neutral").glob("*.jpg"))[:12]:
         pictures = []
         for file in (path, faces_folder / "smiling" / path.name.replace("_03", "_08")):
-            pictures.append(align_clip(Clip("c", "x/s", "", "still", str(file))).frames[0])
+            pictures.append(align_clip(Clip("c", "x/s", "", "still", str(file)), align_settings()).frames[0])
         neutral, smile = pictures
         pose = cv2.getRotationMatrix2D((64, 64), chance.uniform(-1.5, 1.5), chance.uniform(0.99, 1.01))
         pose[:, 2] += chance.uniform(-1.5, 1.5, 2)
         again = cv2.warpAffine(neutral, pose, (128, 128), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         again = np.clip(again * 0.95 + chance.normal(0, 2, again.shape), 0, 255).astype(np.uint8)
-        scores = scorer.score_clip(model, scorer.small_frames(np.stack([neutral, again, smile]), STANDARD))
+        scores = scorer.score_clip(model, scorer.small_frames(np.stack([neutral, again, smile]), STANDARD_GEOMETRY))
         higher.append(scores[2] > scores[1])
     assert np.mean(higher) == 1 and len(higher) == 12, higher

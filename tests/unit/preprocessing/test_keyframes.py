@@ -10,18 +10,21 @@ from demo_clips import EYE, MOUTH, film_micro_clips, film_still_face, pushed, su
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from repository import REPO
+from stage_settings import keyframe_settings
 
 from merflow.errors import ConfigError
-from merflow.preprocessing.cache import _keyframes
+from merflow.preprocessing.cache import read_keyframes
+from merflow.preprocessing.geometry import region_mask
 from merflow.preprocessing.keyframes import (
     _nearest_ascending,
     choose,
     choose_uniform,
+    clip_geometry,
     motion_curve,
-    region_mask,
     select_subject,
     spot_apex,
 )
+from merflow.preprocessing.settings import STANDARD_GEOMETRY, Geometry
 from merflow.runtime.code_hash import imported, needed
 from merflow.storage.tables import KEYFRAMES, read_table
 
@@ -39,7 +42,9 @@ def test_regions_hold_brows_nose_and_mouth_but_not_the_eyes():
     assert mask[34, 40] and mask[34, 88] and mask[80, 64] and mask[108, 64]
     assert not mask[46, 40] and not mask[46, 88] and not mask[5, 64] and not mask[90, 5]
     assert region_mask(256).mean() == pytest.approx(mask.mean(), rel=0.05)
-    np.testing.assert_array_equal(region_mask(128, eye_across=0.5 + 16 / 128)[:, 16:], mask[:, :-16])
+    np.testing.assert_array_equal(
+        region_mask(128, STANDARD_GEOMETRY._replace(eye_across=0.5 + 16 / 128))[:, 16:], mask[:, :-16]
+    )
 
 
 def test_curve_of_a_clip_without_motion_is_zero(face):
@@ -67,20 +72,24 @@ def test_a_blink_does_not_count(face):
     assert curve[1] < 0.5 * curve[2]
 
 
-def test_landmarks_say_where_the_regions_are(face):
-    moved = np.stack([face, pushed(face, MOUTH, 2)])
-    usual = np.array([[95, 48], [82, 48], [33, 48], [46, 48], [64, 80]])
-    assert motion_curve(moved, usual)[1] == pytest.approx(motion_curve(moved)[1], rel=0.2)
-    elsewhere = usual - [0, 45]  # Eyes said to be at the hairline: the push is below all regions.
-    assert motion_curve(moved, elsewhere)[1] < 0.5 * motion_curve(moved)[1]
+def test_motion_regions_follow_the_landmarks(face, tmp_path):
+    frames = np.stack([face, pushed(face, MOUTH, 2)])
+    subject_file(tmp_path / "faces.h5", {"clip": (frames, 0, {})})
+    with h5py.File(tmp_path / "faces.h5", "r+") as file:
+        usual = motion_curve(frames, clip_geometry(file["clip"]))[1]
+        file["clip"].attrs["landmarks"] -= np.array([0, 45])  # Eyes at the hairline: the push is below all regions.
+        assert motion_curve(frames, clip_geometry(file["clip"]))[1] < 0.5 * usual
+    assert usual == pytest.approx(motion_curve(frames)[1], rel=0.2)
 
 
-def test_geometry_of_a_face_crop_says_where_the_regions_are(face):
-    moved = np.stack([face, pushed(face, MOUTH, 2)])
-    usual = np.array([[95, 48], [82, 48], [33, 48], [46, 48], [64, 80]])
-    assert motion_curve(moved, usual, (2.6, 0.36, 0.5))[1] == pytest.approx(motion_curve(moved, usual)[1], rel=0.2)
-    for elsewhere in ((2.6, 0.01, 0.5), (2.6, 0.36, 0.0)):  # The push is below, and to the right of, all regions.
-        assert motion_curve(moved, usual, elsewhere)[1] < 0.5 * motion_curve(moved)[1]
+@pytest.mark.parametrize("geometry", [(2.6, 0.01, 0.5), (2.6, 0.36, 0.0)])
+def test_motion_regions_follow_the_geometry_of_a_face_crop(face, tmp_path, geometry):
+    """The push is below, or to the right of, all regions."""
+    frames = np.stack([face, pushed(face, MOUTH, 2)])
+    subject_file(tmp_path / "faces.h5", {"clip": (frames, 0, {"geometry": geometry})})
+    with h5py.File(tmp_path / "faces.h5") as file:
+        assert clip_geometry(file["clip"]) == Geometry(*geometry)
+    assert motion_curve(frames, Geometry(*geometry))[1] < 0.5 * motion_curve(frames)[1]
 
 
 def test_gate_the_spotted_apex_is_within_two_frames_of_the_true_one():
@@ -185,7 +194,7 @@ def rows_of(table, clip):
 
 
 def test_select_subject_keeps_its_contract(subject):
-    select_subject(subject / "faces.h5", subject / "out.csv", {})
+    select_subject(subject / "faces.h5", subject / "out.csv", keyframe_settings())
     table = read_table(subject / "out.csv", KEYFRAMES)
     assert list(table.columns) == KEYFRAMES
     assert set(table["clip"]) == {"annotated", "s1/free", "photo", "single"}
@@ -210,14 +219,14 @@ def test_select_subject_keeps_its_contract(subject):
 
 
 def test_spotting_may_be_preferred_to_the_annotation(subject):
-    select_subject(subject / "faces.h5", subject / "spotted.csv", {"apex": "spotted", "count": 3})
+    select_subject(subject / "faces.h5", subject / "spotted.csv", keyframe_settings(apex="spotted", count=3))
     told = rows_of(read_table(subject / "spotted.csv", KEYFRAMES), "annotated")
     assert len(told) == 4 and told["frame"].iloc[2] == 103 and set(told["apex_source"]) == {"spotted"}
 
 
 def test_same_table_twice(subject):
     for name in ("one.csv", "two.csv"):
-        select_subject(subject / "faces.h5", subject / name, {})
+        select_subject(subject / "faces.h5", subject / name, keyframe_settings())
     assert (subject / "one.csv").read_bytes() == (subject / "two.csv").read_bytes()
 
 
@@ -228,14 +237,14 @@ def test_a_face_crop_may_have_no_landmarks(face, tmp_path):
         for name, height in (("seen", 0.36), ("elsewhere", 0.01)):
             del file[name].attrs["landmarks"]
             file[name].attrs["geometry"] = (2.6, height, 0.5)
-    select_subject(tmp_path / "faces.h5", tmp_path / "out.csv", {"count": 1})
+    select_subject(tmp_path / "faces.h5", tmp_path / "out.csv", keyframe_settings(count=1))
     table = read_table(tmp_path / "out.csv", KEYFRAMES).set_index(["clip", "index"])["magnitude_px"]
     assert table["elsewhere", 1] < 0.5 * table["seen", 1]
 
 
 def test_uniform_key_frames_are_equal_steps_of_time(subject):
-    select_subject(subject / "faces.h5", subject / "uniform.csv", {"method": "uniform", "count": 3})
-    select_subject(subject / "faces.h5", subject / "three.csv", {"count": 3})
+    select_subject(subject / "faces.h5", subject / "uniform.csv", keyframe_settings(method="uniform", count=3))
+    select_subject(subject / "faces.h5", subject / "three.csv", keyframe_settings(count=3))
     uniform, motion = (read_table(subject / f"{name}.csv", KEYFRAMES) for name in ("uniform", "three"))
     told = rows_of(uniform, "annotated")
     assert told["frame"].tolist() == [100, 102, 104, 106]
@@ -262,8 +271,8 @@ def test_laws_of_equal_steps(frames, count):
 def test_scores_are_for_adaptive_and_adaptive_needs_them(subject):
     (subject / "scores.csv").write_text("clip,frame,score\n")
     for options, scores in (({"method": "adaptive"}, None), ({}, subject / "scores.csv")):
-        with pytest.raises(ConfigError, match="keyframes.method: .* scores of frames are for adaptive"):
-            select_subject(subject / "faces.h5", subject / "no.csv", options, scores)
+        with pytest.raises(ConfigError, match="keyframes.method: .* only adaptive uses scores"):
+            select_subject(subject / "faces.h5", subject / "no.csv", keyframe_settings(**options), scores)
 
 
 def test_neither_torch_nor_the_scorer_is_needed_to_choose():
@@ -294,12 +303,5 @@ def test_the_cache_finds_the_apex_among_the_key_frames(tmp_path, face, frames, a
     table["magnitude_px"] = [0, 1, 2, 3, 4, 1]
     table["apex_annotated"], table["apex_spotted"] = (apex, 9) if source == "annotated" else (9, apex)
     with h5py.File(tmp_path / "faces.h5") as file:
-        found, place = _keyframes(file["clip"], table)
+        found, place = read_keyframes(file["clip"], table)
     assert place == expected and found.shape == (5, 128, 128)
-
-
-@pytest.mark.parametrize("options", [{"count": 0}, {"apex": "guessed"}, {"number": 3}, {"method": "middle"}])
-def test_unknown_settings_are_refused(subject, options):
-    with pytest.raises(ConfigError, match=next(iter(options))):
-        select_subject(subject / "faces.h5", subject / "no.csv", options)
-    assert not (subject / "no.csv").exists()

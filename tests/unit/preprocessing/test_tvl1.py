@@ -1,5 +1,6 @@
 """The backends of TV-L1: one meaning, the same bits every time, and nothing loaded that is not used."""
 
+import shutil
 import subprocess
 import sys
 from functools import lru_cache
@@ -10,14 +11,17 @@ import numpy as np
 import pytest
 from demo_clips import film_micro_clips, subject_file
 from repository import REPO
+from stage_settings import flow_settings, preparation
 
 from merflow.datasets.synthetic.plan import complete, plan_subject, subject_names
 from merflow.datasets.synthetic.render import base_picture, film, stage
 from merflow.footage.frames import read_grey
 from merflow.preprocessing import flow as flow_module
 from merflow.preprocessing.cache import build_cache
-from merflow.preprocessing.faces import crop_transform, find_face, warp
-from merflow.preprocessing.flow import CHOICES, DEFAULTS, clip_flow, subject_flow, tvl1
+from merflow.preprocessing.faces import find_face
+from merflow.preprocessing.flow import subject_flow
+from merflow.preprocessing.geometry import crop_transform, warp
+from merflow.preprocessing.settings import FLOW_BACKENDS
 from merflow.preprocessing.tvl1 import numba_backend, torch_backend
 from merflow.preprocessing.tvl1.backends import BACKENDS, backend
 from merflow.runtime.code_hash import needed
@@ -25,6 +29,14 @@ from merflow.storage.tables import KEYFRAMES, write_table
 
 OTHERS = [name for name in BACKENDS if name != "opencv"]
 AGREEMENT_PX = 0.05
+
+
+def tvl1(first, second, **changes):
+    return flow_module.tvl1(first, second, flow_settings(**{"backend": "opencv"} | changes))
+
+
+def clip_flow(frames, pairs, **changes):
+    return flow_module.clip_flow(frames, pairs, flow_settings(**changes))
 
 
 def apart(one: np.ndarray, other: np.ndarray) -> float:
@@ -67,7 +79,7 @@ def test_gate_the_backends_agree_on_the_demos_fields(name, condition, size):
     for number in range(2):
         pair = demo_pair(condition, number, size)
         reference = tvl1(*pair)
-        assert apart(tvl1(*pair, {"backend": name}), reference) <= AGREEMENT_PX
+        assert apart(tvl1(*pair, backend=name), reference) <= AGREEMENT_PX
         assert apart(np.zeros_like(reference), reference) > AGREEMENT_PX  # No motion is no answer.
 
 
@@ -77,13 +89,13 @@ def test_gate_the_backends_agree_on_real_faces(name, faces_folder):
     for person in ("001", "002", "004"):
         pair = real_pair(faces_folder, person, 231)
         reference = tvl1(*pair)
-        assert apart(tvl1(*pair, {"backend": name}), reference) <= AGREEMENT_PX
+        assert apart(tvl1(*pair, backend=name), reference) <= AGREEMENT_PX
         assert apart(np.zeros_like(reference), reference) > AGREEMENT_PX
 
 
 CHANGES = [
     {"tau": 0.1},
-    {"lambda": 0.3},
+    {"lambda_": 0.3},
     {"theta": 0.15},
     {"scales": 1},
     {"scales": 5, "step": 0.8},
@@ -100,10 +112,8 @@ CHANGES = [
 @pytest.mark.parametrize("name", OTHERS)
 def test_every_setting_means_the_same_to_every_backend(name, change):
     pairs = [demo_pair("noise", number, 128) for number in range(3)]
-    plain, changed = ([tvl1(*pair, chosen) for pair in pairs] for chosen in ({}, change))
-    differences = [
-        apart(tvl1(*pair, change | {"backend": name}), same) for pair, same in zip(pairs, changed, strict=True)
-    ]
+    plain, changed = ([tvl1(*pair, **chosen) for pair in pairs] for chosen in ({}, change))
+    differences = [apart(tvl1(*pair, **change, backend=name), same) for pair, same in zip(pairs, changed, strict=True)]
     # When to stop is all or nothing: where rounding turns it, that field differs by hundredths of a pixel.
     assert max(differences) <= AGREEMENT_PX and np.median(differences) < 0.003
     # The setting does something, and a backend that ignored it would fail.
@@ -115,9 +125,9 @@ def test_pictures_need_not_be_square_and_may_be_small(name):
     """A pyramid of five levels of 37 x 50 pixels ends where a side would be under 16."""
     pair = demo_pair("noise", 1, 128)[:, 40:77, 30:80]
     chosen = {"scales": 5, "step": 0.7}
-    reference = tvl1(*pair, chosen)
+    reference = tvl1(*pair, **chosen)
     assert reference.shape == (2, 37, 50)
-    assert apart(tvl1(*pair, chosen | {"backend": name}), reference) < 0.01
+    assert apart(tvl1(*pair, **chosen, backend=name), reference) < 0.01
 
 
 def test_the_median_of_torch_is_opencvs():
@@ -136,7 +146,7 @@ def test_runs_threads_and_neighbours_do_not_change_a_bit(name):
     if name == "torch" and torch_backend.torch.cuda.is_available():
         pytest.skip("on a GPU the pairs of a batch share their sums")
     frames = np.concatenate([demo_pair("noise", number, 128) for number in (0, 1)])
-    together = clip_flow(frames, [(0, 1), (2, 3), (0, 1), (3, 3)], {"backend": name})[0]
+    together = clip_flow(frames, [(0, 1), (2, 3), (0, 1), (3, 3)], backend=name)[0]
     np.testing.assert_array_equal(together[0], together[2])
     assert together[0].any() and not together[3].any()
     threads, torch_threads = cv2.getNumThreads(), torch_backend.torch.get_num_threads()
@@ -144,7 +154,7 @@ def test_runs_threads_and_neighbours_do_not_change_a_bit(name):
         for count in (1, 2):
             cv2.setNumThreads(count)
             torch_backend.torch.set_num_threads(count)
-            alone = clip_flow(frames[2:], [(0, 1)], {"backend": name})[0]
+            alone = clip_flow(frames[2:], [(0, 1)], backend=name)[0]
             np.testing.assert_array_equal(alone[0], together[1])
             assert torch_backend.torch.get_num_threads() == count
     finally:
@@ -152,8 +162,43 @@ def test_runs_threads_and_neighbours_do_not_change_a_bit(name):
         torch_backend.torch.set_num_threads(torch_threads)
 
 
-def test_without_a_folder_for_compiled_code_it_is_compiled_all_the_same(monkeypatch):
-    """Numba raises where neither the package nor the user's cache folder can be written."""
+@pytest.fixture
+def package_copy(tmp_path):
+    """The package, and the home of its user, in folders that nobody can write to."""
+    shutil.copytree(REPO / "merflow", tmp_path / "code" / "merflow", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "work").mkdir()
+    return tmp_path
+
+
+SOLVE = """
+import sys, time, numpy as np
+sys.path.insert(0, sys.argv[1])
+import numba.core.caching as caching
+for locator in caching.CacheImpl._locator_classes[1:]:
+    locator.ensure_cache_path = lambda self: (_ for _ in ()).throw(OSError("read-only"))
+from merflow.preprocessing.settings import FlowSettings
+from merflow.preprocessing.tvl1 import numba_backend
+image = np.random.default_rng(0).random((1, 32, 32), np.float32)
+start = time.perf_counter()
+settings = FlowSettings("numba", "onset", 0.25, 0.05, 0.4, 2, 0.5, 2, 0.055, True, 0.02, True)
+numba_backend.solve(image, image, np.zeros((1, 2, 32, 32), np.float32), settings)
+print(time.perf_counter() - start, sum(numba_backend._iterate.stats.cache_hits.values()))
+"""
+
+
+def test_compiled_code_is_kept_where_only_the_work_folder_is_writable(package_copy):
+    """The second job loads what the first one compiled."""
+    command = [sys.executable, "-c", SOLVE, package_copy / "code"]
+    outputs = [
+        subprocess.run(command, cwd=package_copy / "work", capture_output=True, text=True, check=True).stdout.split()
+        for _ in range(2)
+    ]
+    assert [int(hits) for _, hits in outputs] == [0, 1]
+    assert float(outputs[1][0]) < 0.5 * float(outputs[0][0])
+    assert list((package_copy / "work" / ".snakemake" / "numba").rglob("*.nbi"))
+
+
+def test_numba_compiles_without_any_writable_folder(monkeypatch):
     asked = []
 
     def njit(cache=False, **options):
@@ -162,8 +207,9 @@ def test_without_a_folder_for_compiled_code_it_is_compiled_all_the_same(monkeypa
             raise RuntimeError("cannot cache function: no locator available")
         return lambda function: function
 
-    monkeypatch.setattr(numba_backend, "njit", njit)
-    assert numba_backend._compiled(len) is len and asked == [True, False]
+    monkeypatch.setattr(numba_backend.numba, "njit", njit)
+    monkeypatch.setattr(numba_backend.numba.config, "CACHE_DIR", "")
+    assert numba_backend._compiled(len) is len and asked == [True, True, False]
 
 
 # ---------------------------------------------------------------- only what is used, and on record
@@ -173,8 +219,10 @@ def test_without_a_folder_for_compiled_code_it_is_compiled_all_the_same(monkeypa
 def test_a_backend_brings_only_what_it_needs(name):
     program = (
         "import sys, numpy as np\nfrom merflow.preprocessing.flow import tvl1\n"
+        "from merflow.preprocessing.settings import FlowSettings\n"
+        f"settings = FlowSettings({name!r}, 'onset', 0.25, 0.05, 0.4, 2, 0.5, 2, 0.055, True, 0.02, True)\n"
         "assert not {'numba', 'torch'} & set(sys.modules)\n"
-        f"tvl1(*np.zeros((2, 32, 32), np.uint8), {{'backend': {name!r}}})\n"
+        "tvl1(*np.zeros((2, 32, 32), np.uint8), settings)\n"
         "print(*({'numba', 'torch'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=REPO, check=True)
@@ -183,15 +231,15 @@ def test_a_backend_brings_only_what_it_needs(name):
 
 def test_the_code_hash_of_the_job_that_solves_follows_all_backends_and_no_other_does():
     scripts = REPO / "workflow" / "scripts"
-    ours = set((REPO / "merflow" / "tvl1").glob("*.py"))
-    assert len(ours) == 4 and ours <= set(needed(scripts / "compute_flow.py"))
+    ours = set((REPO / "merflow" / "preprocessing" / "tvl1").glob("*.py"))
+    assert len(ours) == 5 and ours <= set(needed(scripts / "compute_flow.py"))
     for other in ("select_keyframes", "build_cache", "write_report"):
         found = set(needed(scripts / f"{other}.py"))
-        assert REPO / "merflow" / "flow.py" in found and not ours & found
+        assert REPO / "merflow" / "preprocessing" / "flow.py" in found and not ours & found
 
 
 def test_the_settings_name_the_backends_that_there_are():
-    assert tuple(BACKENDS) == CHOICES["backend"] and DEFAULTS["backend"] == "opencv"
+    assert tuple(BACKENDS) == FLOW_BACKENDS
     assert all(callable(backend(name)) for name in BACKENDS)
 
 
@@ -212,8 +260,8 @@ def subject(tmp_path):
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_the_backend_is_on_record_in_the_flow_and_in_the_cache(subject, name):
-    settings = {"backend": name, "rigid": False}
-    subject_flow(subject / "faces.h5", subject / "keyframes.csv", subject / "flow.h5", settings)
+    settings = preparation(align={"size": 64}, keyframes={"count": 2}, flow={"backend": name, "rigid": False})
+    subject_flow(subject / "faces.h5", subject / "keyframes.csv", subject / "flow.h5", settings.flow)
     clips = [{"clip": clip, "subject": "demo/s01", "label": "x", "kind": "micro"} for clip in "ab"]
     build_cache(
         clips,
@@ -224,7 +272,7 @@ def test_the_backend_is_on_record_in_the_flow_and_in_the_cache(subject, name):
         quality=subject / "quality.csv",
         dataset="demo",
         preparation="default",
-        settings={"align": {"size": 64}, "keyframes": {"count": 2}, "flow": settings},
+        settings=settings,
         classes=["x"],
         code="0",
     )
@@ -236,9 +284,9 @@ def test_the_backend_is_on_record_in_the_flow_and_in_the_cache(subject, name):
 
 
 def test_clips_that_are_solved_together_are_as_alone(subject, monkeypatch):
-    subject_flow(subject / "faces.h5", subject / "keyframes.csv", subject / "together.h5")
-    monkeypatch.setattr(flow_module, "_PAIRS_AT_ONCE", 1)
-    subject_flow(subject / "faces.h5", subject / "keyframes.csv", subject / "alone.h5")
+    subject_flow(subject / "faces.h5", subject / "keyframes.csv", subject / "together.h5", flow_settings())
+    monkeypatch.setattr(flow_module, "_MAX_PAIRS", 1)
+    subject_flow(subject / "faces.h5", subject / "keyframes.csv", subject / "alone.h5", flow_settings())
     with h5py.File(subject / "together.h5") as together, h5py.File(subject / "alone.h5") as alone:
         assert list(together) == list(alone) == ["a", "b"]
         for clip in together:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from environments import SECTIONS
 from repository import REPO
+from stage_settings import flow_settings
 
 from merflow.errors import ConfigError
 from merflow.learning.fit import Rows, Schedule, fit, repeatable, scores_of
@@ -173,11 +174,9 @@ def test_graph_networks_on_cpu_and_gpu_agree():
 
 @needs_gpu
 def test_flow_on_cpu_and_gpu_agrees(monkeypatch):
-    from merflow.preprocessing.flow import DEFAULTS
-
     rng = np.random.default_rng(0)
     first = rng.random((2, 64, 64), np.float32)
     second, start = np.roll(first, 1, axis=2), np.zeros((2, 2, 64, 64), np.float32)
-    flow = torch_backend.solve(first, second, start, DEFAULTS)
+    flow = torch_backend.solve(first, second, start, flow_settings())
     monkeypatch.setattr(torch_backend, "device", lambda: torch.device("cpu"))
-    assert np.abs(flow - torch_backend.solve(first, second, start, DEFAULTS)).mean() < FLOW_PX
+    assert np.abs(flow - torch_backend.solve(first, second, start, flow_settings())).mean() < FLOW_PX

@@ -1,6 +1,5 @@
 import re
 from copy import deepcopy
-from importlib import import_module
 
 import pytest
 import yaml
@@ -334,14 +333,6 @@ def test_two_networks_of_one_specification_have_seeds_and_names_of_their_own():
     networks = study.networks("mine")
     assert [n["name"] for n in networks] == ["8+2", "8+2 (second)"] * 2
     assert len({study.weights(n["weights"])["seed"] for n in networks}) == 4
-
-
-@pytest.mark.parametrize("stage", ["faces", "keyframes", "flow"])
-def test_the_stages_own_defaults_equal_the_schemas(stage):
-    stages = yaml.safe_load(SCHEMA.read_text())["properties"]["preparations"]["additionalProperties"]["properties"]
-    own = import_module(f"merflow.preprocessing.{stage}").DEFAULTS
-    shown = stages["align" if stage == "faces" else stage]["properties"]
-    assert own == {name: inner["default"] for name, inner in shown.items()}
 
 
 def keys_of(schema: dict, prefix: str = ""):
