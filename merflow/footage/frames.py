@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from merflow.errors import ClipError
-from merflow.footage.images import check_size, read_picture
+from merflow.footage.images import check_size, read_image
 from merflow.footage.video import missing_bytes
 
 IMAGES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -115,11 +115,11 @@ def read_grey(file: Path) -> np.ndarray:
     """One image as grey, uint8 [H, W].
 
     Raises:
-        ClipError: as :func:`merflow.footage.images.read_picture`.
+        ClipError: as :func:`merflow.footage.images.read_image`.
     """
     import cv2
 
-    return read_picture(file, cv2.IMREAD_GRAYSCALE)
+    return read_image(file, cv2.IMREAD_GRAYSCALE)
 
 
 @contextmanager

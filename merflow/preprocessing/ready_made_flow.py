@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from merflow.errors import ClipError, InputError
-from merflow.footage.images import read_picture
+from merflow.footage.images import read_image
 from merflow.preprocessing.cache import CHANNELS, new_cache, report_failures
 from merflow.storage.files import digest
 from merflow.storage.tables import QUALITY, write_table
@@ -32,7 +32,7 @@ def read_flow_image(file: str | Path, channels: Sequence[str] = CHANNELS) -> np.
     Raises:
         ClipError: the image cannot be decoded, or is not square with three channels of 8 bits.
     """
-    image = read_picture(file, cv2.IMREAD_UNCHANGED, "image")
+    image = read_image(file, cv2.IMREAD_UNCHANGED, "image")
     if image.ndim != 3 or image.dtype != np.uint8:
         kind = f"{image.dtype}, {1 if image.ndim == 2 else image.shape[2]} channels"
         raise ClipError(f"image {file} is {kind}; a flow image has three channels of 8 bits")

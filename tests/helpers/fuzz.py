@@ -17,7 +17,6 @@ import cv2
 import numpy as np
 import openpyxl
 import torch
-import xlwt
 import yaml
 from torch import nn
 
@@ -26,7 +25,7 @@ from merflow.datasets.index import index_dataset, write_index
 from merflow.datasets.workbook import read_workbook
 from merflow.errors import MerflowError
 from merflow.evaluation.score_table import score_file
-from merflow.footage.images import picture_size, read_picture
+from merflow.footage.images import image_size, read_image
 from merflow.footage.video import missing_bytes
 from merflow.inference.ensemble import ClipArrays, load_ensemble
 from merflow.learning.checkpoints import Checkpoints
@@ -202,12 +201,6 @@ def targets(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], None
     for row in WORKBOOK:
         book.active.append(row)
     book.save(folder / "seed.xlsx")
-    old = xlwt.Workbook()
-    sheet = old.add_sheet("s")
-    for number, row in enumerate(WORKBOOK):
-        for place, cell in enumerate(row):
-            sheet.write(number, place, cell)
-    old.save(str(folder / "seed.xls"))
     as_csv = "\n".join(",".join(map(str, row)) for row in WORKBOOK).encode()
     columns = {name: [name] for name in ("Subject", "Filename", "OnsetFrame")}
     graph = build_graph(16, 4, 0)
@@ -241,8 +234,8 @@ def targets(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], None
     clips = ClipArrays(np.zeros((1, 2, 8, 8), np.uint8), np.zeros((1, 2, 3, 8, 8), np.float16), np.ones(1, np.int64))
 
     def header(data: bytes) -> None:
-        assert picture_size(data) == picture_size(memoryview(data))
-        _told(picture_size(data), "no header that is known")
+        assert image_size(data) == image_size(data)
+        _told(image_size(data), "no header that is known")
 
     # The workbooks of these are CSV in the tree; 1E stands for a line end there.
     table = as_csv.replace(b"\n", b"\x1e").decode()
@@ -264,7 +257,6 @@ def targets(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], None
         "corrections": ([CORRECTIONS], _file(folder, "fixes.csv", lambda f: read_corrections(f, "d", ["d"]))),
         "workbook csv": ([as_csv], workbook("w.csv")),
         "workbook xlsx": ([(folder / "seed.xlsx").read_bytes()], workbook("w.xlsx")),
-        "workbook xls": ([(folder / "seed.xls").read_bytes()], workbook("w.xls")),
         "flow images": (
             [b"dataset,subject,clip,label,image\nsamm,6,c1,joy,a/1.png\nsmic,7,c2,fear,b/2.png\n"],
             _file(folder, "flows.csv", lambda f: _index(f.parent, "flow-images")),
@@ -277,7 +269,7 @@ def targets(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], None
         "casme2 names": ([_paths(*casme2)], _tree(folder, "casme2")),
         "configuration": ([yaml.safe_dump(OVERLAY, sort_keys=False).encode()], _config),
         "picture headers": (pictures, header),
-        "pictures": (pictures, _file(folder, "p.png", lambda f: read_picture(f, cv2.IMREAD_GRAYSCALE))),
+        "pictures": (pictures, _file(folder, "p.png", lambda f: read_image(f, cv2.IMREAD_GRAYSCALE))),
         "video containers": (CONTAINERS, _file(folder, "v", lambda f: _told(missing_bytes(f) or None, "whole"))),
         "scores": ([PREDICTIONS], _file(folder, "predictions.csv", lambda f: score_file(f, resamples=5))),
         "splits": ([SPLITS], _file(folder, "splits.csv", lambda f: list(read_splits(f)))),

@@ -22,7 +22,7 @@ from merflow.datasets.synthetic.expressions import Anchors
 from merflow.datasets.synthetic.plan import complete, person_number, subject_names
 from merflow.errors import ClipError, InputError
 from merflow.footage.frames import image_files
-from merflow.footage.images import read_picture
+from merflow.footage.images import read_image
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ def read_photograph(file: Path, interocular_px: float) -> Photograph | str:
         The photograph, or why it cannot be used.
     """
     try:
-        picture = read_picture(file, cv2.IMREAD_COLOR, "photograph")
+        picture = read_image(file, cv2.IMREAD_COLOR, "photograph")
     except ClipError as error:
         return str(error).removeprefix(f"photograph {file} ")
     small, scale = _shrunk(picture, _DETECTION_SIDE / max(picture.shape[:2]))

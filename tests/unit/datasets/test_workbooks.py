@@ -2,6 +2,7 @@
 
 import csv
 import io
+import struct
 import zipfile
 
 import openpyxl
@@ -9,6 +10,7 @@ import pytest
 import trees
 from trees import Take, by_name, told, usable
 
+from merflow.datasets.workbook import read_workbook
 from merflow.errors import InputError
 
 TAKES = [
@@ -245,3 +247,39 @@ def test_cells_that_spreadsheets_make_on_their_own_are_told_by_row(tree):
         (3, "onset", "left out"),
         (4, "offset", "left out"),
     }
+
+
+def test_workbook_that_unpacks_to_too_much_is_refused(tree):
+    with zipfile.ZipFile(tree.table, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/padding.xml", bytes(60_000_000))
+    with pytest.raises(InputError, match=r"MMEW_Micro_Exp\.xlsx unpacks to more than 50 MB"):
+        tree.index()
+
+
+def test_workbook_larger_than_the_limit_is_not_opened(tree):
+    with tree.table.open("ab") as file:
+        file.truncate(10_000_000_000)  # Sparse: takes no space on the disk.
+    with pytest.raises(InputError, match=r"MMEW_Micro_Exp\.xlsx has 10000 MB"):
+        tree.index()
+
+
+@pytest.mark.parametrize("size", [2**42, 2**63 + 5])
+def test_a_workbook_whose_directory_lies_about_its_size_is_one_message(tmp_path, size):
+    """The 64-bit size of an entry in the directory of an archive; so much is never asked for."""
+    file = tmp_path / "codes.xlsx"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("xl/worksheets/sheet1.xml", "<worksheet/>" * 50)
+    data = bytearray(file.read_bytes())
+    place, end = data.index(b"PK\x01\x02"), data.index(b"PK\x05\x06")
+    data[place + 20 : place + 24] = b"\xff" * 4  # the packed size stands in the extra field
+    extra = struct.pack("<HHQ", 1, 8, size)
+    name = struct.unpack("<H", data[place + 28 : place + 30])[0]
+    data[place + 30 : place + 32] = struct.pack("<H", len(extra))
+    data[place + 46 + name : place + 46 + name] = extra
+    end += len(extra)
+    data[end + 12 : end + 16] = struct.pack("<I", end - place)
+    file.write_bytes(data)
+    with zipfile.ZipFile(file) as archive:
+        assert archive.infolist()[0].compress_size == size
+    with pytest.raises(InputError, match="codes.xlsx"):
+        read_workbook(file, {"clip": ["clip"]})

@@ -2,20 +2,15 @@
 
 import ast
 import csv
-import io
 import os
 import pickle
 import re
 import struct
-import subprocess
-import sys
-import zipfile
 import zlib
 from html.parser import HTMLParser
 
 import cv2
 import numpy as np
-import openpyxl
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -24,11 +19,10 @@ from repository import REPO
 from stage_settings import align_settings
 
 from merflow.datasets.index import index_dataset, write_index
-from merflow.datasets.workbook import read_workbook
 from merflow.errors import ClipError, InputError
 from merflow.footage.clip import Clip
 from merflow.footage.frames import grey_frames, read_grey
-from merflow.footage.images import picture_size
+from merflow.footage.images import image_size
 from merflow.preprocessing.faces import align_clip
 from merflow.report import figures
 from merflow.storage.tables import CLIPS, escape_formula, read_table, unescape_formula, write_table
@@ -49,23 +43,19 @@ PROGRESSIVE = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 2
 @pytest.mark.parametrize("shape", [(1, 1), (31, 47), (700, 3)])
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".ppm", ".pgm", ".tif", ".webp", ".gif"])
 def test_the_size_in_the_header_is_that_of_the_picture(suffix, shape):
-    assert picture_size(encoded(suffix, shape)) == shape[::-1]
+    assert image_size(encoded(suffix, shape)) == shape[::-1]
 
 
 def test_the_size_is_found_in_other_flavours_too():
-    assert picture_size(encoded(".webp", parameters=LOSSLESS)) == (47, 31)
-    assert picture_size(encoded(".jpg", parameters=PROGRESSIVE)) == (47, 31)
+    assert image_size(encoded(".webp", parameters=LOSSLESS)) == (47, 31)
+    assert image_size(encoded(".jpg", parameters=PROGRESSIVE)) == (47, 31)
     jpeg = encoded(".jpg")
     late = jpeg[:2] + (b"\xff\xe1" + struct.pack(">H", 60_002) + bytes(60_000)) * 3 + jpeg[2:]
-    assert picture_size(late) == (47, 31)
-    assert picture_size(b"P5\n# made by hand\n 47\n# and\n31\n255\n") == (47, 31)
-    assert picture_size(b"P4\n#\r9000 9000\n10 10\n") == (9000, 9000), "as OpenCV ends a comment"
-    tiff = b"MM\0*\0\0\0\x08\0\x02\x01\0\0\x03\0\0\0\x01\0\x2f\0\0\x01\x01\0\x03\0\0\0\x01\0\x1f\0\0"
-    assert picture_size(tiff) == (47, 31)
-    wide = b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + (46).to_bytes(3, "little") + (30).to_bytes(3, "little")
-    assert picture_size(wide) == (47, 31)
-    assert picture_size(encoded(".png") + b"made by a camera, 2026") == (47, 31), "its end is IEND"
-    assert picture_size(b"\0" * 600) is None and picture_size(b"") is None
+    assert image_size(late) == (47, 31)
+    assert image_size(b"P5\n# made by hand\n 47\n# and\n31\n255\n") == (47, 31)
+    assert image_size(b"P4\n#\r9000 9000\n10 10\n") == (9000, 9000), "as OpenCV ends a comment"
+    assert image_size(encoded(".png") + b"made by a camera, 2026") == (47, 31), "its end is IEND"
+    assert image_size(b"\0" * 600) is None and image_size(b"") is None
 
 
 def png(width, height, rows):
@@ -107,7 +97,7 @@ def test_a_chunk_that_claims_gigabytes_is_refused_before_it_is_decoded(tmp_path,
 def test_a_file_too_large_for_any_picture_is_not_read(tmp_path):
     with (tmp_path / "1.png").open("wb") as file:
         file.truncate(10_000_000_000)  # Without a block on the disk.
-    with pytest.raises(ClipError, match=r"1\.png has 10000 MB; a picture has at most 537 MB"):
+    with pytest.raises(ClipError, match=r"1\.png has 10000 MB; an image has at most 537 MB"):
         read_grey(tmp_path / "1.png")
 
 
@@ -147,89 +137,6 @@ def test_a_video_of_huge_frames_is_refused_by_its_header(tmp_path, monkeypatch):
     monkeypatch.setattr(cv2, "VideoCapture", lambda _: Huge())
     with pytest.raises(ClipError, match=r"video x\.avi is 20000x100; at most"):
         list(grey_frames("x.avi"))
-
-
-# --- Workbooks --------------------------------------------------------------------------------------------------------
-
-SHEET = "xl/worksheets/sheet1.xml"
-SPACE = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
-
-
-def sheet(rows):
-    return f'<?xml version="1.0"?><worksheet {SPACE}><sheetData>{rows}</sheetData></worksheet>'
-
-
-SHARED = '<c t="s"><v>0</v></c>'
-ENTITIES = '<!DOCTYPE x [<!ENTITY a "xxxxxxxxxx"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
-BOMBS = {
-    "far cells": {
-        SHEET: sheet('<row r="1"><c r="A1"><v>1</v></c></row><row r="1048576"><c r="XFD1048576"><v>1</v></c></row>')
-    },
-    "unpacks": {SHEET: sheet(" " * 60_000_000)},
-    "shared text": {
-        SHEET: sheet(f"<row>{SHARED * 30_000}</row>"),
-        "xl/sharedStrings.xml": f"<sst {SPACE}><si><t>{'x' * 1_000_000}</t></si></sst>",
-    },
-    "entities": {SHEET: sheet('<row><c t="str"><v>&b;&b;</v></c></row>').replace("?>", f"?>{ENTITIES}", 1)},
-}
-
-
-def workbook(file, parts=()):
-    book = openpyxl.Workbook()
-    book.active.append(["clip", "label"])
-    book.active.append(["c1", "joy"])
-    plain = io.BytesIO()
-    book.save(plain)
-    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as target:
-        for name in source.namelist():
-            target.writestr(name, dict(parts).get(name, source.read(name)))
-    return file
-
-
-def read_within_limits(file, memory=2_500_000_000):
-    """What reading says, in a process that may have so much memory, and its children so much each."""
-    script = f"""
-import resource, sys
-from pathlib import Path
-from merflow.datasets.workbook import read_workbook
-from merflow.errors import MerflowError
-resource.setrlimit(resource.RLIMIT_AS, ({memory}, {memory}))
-try:
-    print(len(read_workbook(Path(sys.argv[1]), {{"clip": ["clip"]}})), "rows")
-except MerflowError as error:
-    print(type(error).__name__, error)
-"""
-    return subprocess.run([sys.executable, "-c", script, str(file)], cwd=REPO, capture_output=True, text=True).stdout
-
-
-@pytest.mark.parametrize("kind", ["far cells", *(pytest.param(k, marks=pytest.mark.slow) for k in list(BOMBS)[1:])])
-def test_a_workbook_bomb_is_one_message_within_bounded_memory(tmp_path, kind):
-    text = read_within_limits(workbook(tmp_path / "bomb.xlsx", BOMBS[kind]))
-    assert text.startswith(f"InputError {tmp_path / 'bomb.xlsx'} ") and text.count("\n") == 1
-    assert ".csv" in text
-
-
-def test_sizes_in_the_directory_of_a_workbook_are_not_believed(tmp_path):
-    file = workbook(tmp_path / "lies.xlsx", BOMBS["unpacks"])
-    data = bytearray(file.read_bytes())
-    size = struct.pack("<I", len(BOMBS["unpacks"][SHEET]))
-    assert data.count(size) == 2
-    file.write_bytes(bytes(data).replace(size, struct.pack("<I", 100)))
-    assert "unpacks to more than 50 MB" in read_within_limits(file)
-
-
-def test_a_declared_dimension_costs_nothing(tmp_path):
-    rows = '<row r="1"><c r="A1" t="str"><v>clip</v></c></row><row r="2"><c r="A2" t="str"><v>c1</v></c></row>'
-    text = sheet(rows).replace("<sheetData>", '<dimension ref="A1:XFD1048576"/><sheetData>')
-    (row,) = read_workbook(workbook(tmp_path / "wide.xlsx", {SHEET: text}), {"clip": ["clip"]})
-    assert row.cells == {"clip": "c1"} and row.number == 2
-
-
-def test_what_is_read_apart_is_the_same(tmp_path, monkeypatch):
-    file = workbook(tmp_path / "good.xlsx")
-    here = read_workbook(file, {"clip": ["clip"]})
-    monkeypatch.setattr("merflow.datasets.workbook._is_harmless", lambda _: False)
-    assert read_workbook(file, {"clip": ["clip"]}) == here and len(here) == 1
 
 
 # --- Names and labels -------------------------------------------------------------------------------------------------
@@ -438,25 +345,3 @@ def test_a_pickle_for_weights_is_one_message_and_is_not_run(tmp_path):
     with pytest.raises(InputError, match=r"w\.safetensors is no whole safetensors file"):
         read_weights(file)
     assert not (tmp_path / "was run").exists()
-
-
-@pytest.mark.parametrize("size", [2**42, 2**63 + 5])
-def test_a_workbook_whose_directory_lies_about_its_size_is_one_message(tmp_path, size):
-    """The 64-bit size of an entry in the directory of an archive; so much is never asked for."""
-    file = tmp_path / "codes.xlsx"
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("xl/worksheets/sheet1.xml", "<worksheet/>" * 50)
-    data = bytearray(file.read_bytes())
-    place, end = data.index(b"PK\x01\x02"), data.index(b"PK\x05\x06")
-    data[place + 20 : place + 24] = b"\xff" * 4  # the packed size stands in the extra field
-    extra = struct.pack("<HHQ", 1, 8, size)
-    name = struct.unpack("<H", data[place + 28 : place + 30])[0]
-    data[place + 30 : place + 32] = struct.pack("<H", len(extra))
-    data[place + 46 + name : place + 46 + name] = extra
-    end += len(extra)
-    data[end + 12 : end + 16] = struct.pack("<I", end - place)
-    file.write_bytes(data)
-    with zipfile.ZipFile(file) as archive:
-        assert archive.infolist()[0].compress_size == size
-    with pytest.raises(InputError, match="codes.xlsx"):
-        read_workbook(file, {"clip": ["clip"]})

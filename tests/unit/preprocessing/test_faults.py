@@ -23,7 +23,7 @@ from merflow.evaluation.evaluate import merge
 from merflow.evaluation.score_table import score_file
 from merflow.footage.fingerprints import steady
 from merflow.footage.frames import grey_frames
-from merflow.footage.images import read_picture
+from merflow.footage.images import read_image
 from merflow.learning.fit import Rows, Schedule, fit
 from merflow.learning.losses import make_loss
 from merflow.preprocessing.frame_scorer.scorer import SIDE, TrainingClip, _fit
@@ -127,7 +127,7 @@ from types import SimpleNamespace
 import cv2, numpy as np, torch
 from merflow.runtime.script_context import script_context
 from merflow.learning.losses import make_loss
-from merflow.footage.images import read_picture
+from merflow.footage.images import read_image
 from merflow.evaluation.score_table import score_file
 from merflow.preprocessing.frame_scorer.scorer import SIDE, TrainingClip, _fit
 resource.setrlimit(resource.RLIMIT_AS, (6_000_000_000, 6_000_000_000))
@@ -214,20 +214,20 @@ def test_a_frame_that_the_disk_does_not_give_is_no_fault_of_the_clip(tmp_path, m
     def broken(*_):
         raise OSError(number, os.strerror(number), str(frame))
 
-    assert read_picture(frame, cv2.IMREAD_GRAYSCALE).shape == (30, 40)
+    assert read_image(frame, cv2.IMREAD_GRAYSCALE).shape == (30, 40)
     monkeypatch.setattr("merflow.footage.images.np.fromfile", broken)
     with pytest.raises(OSError, match=os.strerror(number)) as found:
-        read_picture(frame, cv2.IMREAD_GRAYSCALE)
+        read_image(frame, cv2.IMREAD_GRAYSCALE)
     assert number == errno.EMFILE or str(frame) in advice(found.value)
 
 
 def test_a_frame_for_which_there_is_no_memory_is_no_fault_of_the_clip(tmp_path):
     cv2.imwrite(str(tmp_path / "1.png"), np.zeros((8000, 8000, 3), np.uint8))
     code = (
-        "import resource, sys; from merflow.footage.images import read_picture; import cv2\n"
+        "import resource, sys; from merflow.footage.images import read_image; import cv2\n"
         "now = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (now + 60_000_000,) * 2)\n"
-        "try: read_picture(sys.argv[1], cv2.IMREAD_COLOR)\n"
+        "try: read_image(sys.argv[1], cv2.IMREAD_COLOR)\n"
         "except MemoryError: print('memory')"
     )
     found = subprocess.run([sys.executable, "-c", code, tmp_path / "1.png"], capture_output=True, text=True, cwd=REPO)

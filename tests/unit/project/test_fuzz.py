@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from merflow.errors import MerflowError
 
 NAMES = [
-    "manifest", "corrections", "workbook csv", "workbook xlsx", "workbook xls", "flow images", "mmew names",
+    "manifest", "corrections", "workbook csv", "workbook xlsx", "flow images", "mmew names",
     "mmew macro names", "smic names", "ck-plus names", "samm names", "casme2 names", "configuration", "picture headers",
     "pictures", "video containers", "scores", "splits", "tables", "weights", "outcome", "scorer", "checkpoint",
     "table of clips", "ensemble", "heads",
