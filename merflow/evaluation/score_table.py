@@ -81,7 +81,7 @@ def _read(path: Path) -> pd.DataFrame:
     Raises:
         InputError: it is no table of predictions.
     """
-    table = read_table(path, [], own=False)
+    table = read_table(path, [], made_by_merflow=False)
     table.columns = table.columns.str.strip()
     missing = [name for name in ("truth", "predicted") if name not in table]
     if missing:

@@ -1,1 +1,1 @@
-"""Files on disk: whole or not at all; HDF5, CSV tables, weights, and arrays that wait on the disk."""
+"""Reading and writing of files: atomic writes, HDF5, CSV tables, safetensors weights and arrays on disk."""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and names that are safe as a file or HDF5 group."""
+"""Atomic writes, temporary files, and names that are safe as a file or HDF5 group."""
 
 import os
 import re
@@ -13,23 +13,23 @@ from urllib.parse import quote
 
 from merflow.errors import InputError
 
-LONGEST = 150
+MAX_FILENAME = 150
 """Longest name that :func:`safe_filename` returns. File systems allow 255 bytes; suffixes and temporary names need
 some of them."""
 
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; rename it to ``path`` if the block succeeds, else remove it.
+    """Yield a temporary path beside ``path``; rename it to ``path`` if the block succeeds, otherwise remove it.
 
-    The temporary name keeps the suffix (``.name.pid.tmp.h5``), since some writers choose the format by it.
+    The temporary name keeps the suffix (``.name.pid.tmp.h5``), because some writers choose the format by it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     try:
         yield temporary
-        _on_disk(temporary)
+        _flush_to_disk(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -54,51 +54,53 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
 
 
-def _on_disk(file: Path) -> None:
-    """Wait until the content is on the disk: a server or a quota may refuse it as late as that, and power may fail."""
-    with open(file, "rb") as written:
+def _flush_to_disk(path: Path) -> None:
+    """Wait until the content is on the disk: a server or a quota may reject it only then, and power may fail."""
+    with open(path, "rb") as file:
         try:
-            os.fsync(written.fileno())
+            os.fsync(file.fileno())
         except OSError as error:
-            if error.errno not in (EINVAL, ENOTSUP):  # Some file systems have nothing to wait for.
+            if error.errno not in (EINVAL, ENOTSUP):  # Some file systems do not support fsync.
                 raise
 
 
 def remove_stale_temporaries(path: str | Path) -> None:
     """Remove temporary files that killed processes left beside ``path``; no process may be writing ``path``."""
     path = Path(path)
-    # The number stands in between, and nothing else: what is left of ``a.h5`` is not what is being made of ``a.b.h5``.
-    own = re.compile(rf"\.{re.escape(path.stem)}\.\d+\.tmp{re.escape(path.suffix)}")
-    for left in path.parent.glob(f".{escape(path.stem)}.*.tmp{escape(path.suffix)}"):
-        if own.fullmatch(left.name):
-            with suppress(OSError):  # Another one is none the worse for it.
-                shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+    # Only digits may stand between the names, so that temporary files of ``a.b.h5`` do not match those of ``a.h5``.
+    pattern = re.compile(rf"\.{re.escape(path.stem)}\.\d+\.tmp{re.escape(path.suffix)}")
+    for stale in path.parent.glob(f".{escape(path.stem)}.*.tmp{escape(path.suffix)}"):
+        if pattern.fullmatch(stale.name):
+            with suppress(OSError):  # A stale file that cannot be removed does no harm.
+                shutil.rmtree(stale) if stale.is_dir() and not stale.is_symlink() else stale.unlink()
 
 
 def check_writable(folder: str | Path) -> None:
-    """Ask, without writing, whether files can be made in a folder that may not exist yet.
+    """Check, without writing, that files can be created in a folder that may not exist yet.
 
     Raises:
         InputError: they cannot.
     """
     folder = Path(folder).absolute()
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    if not there.is_dir():
-        raise InputError(f"results: {there} is no folder; name another one, or move that file away")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"results: folder {there} cannot be written (read-only, or not yours); name another one")
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir():
+        raise InputError(f"results: {existing} is not a folder; choose another folder, or move that file away")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(
+            f"results: folder {existing} is not writable (read-only, or owned by someone else); choose another folder"
+        )
 
 
 def safe_filename(name: str) -> str:
-    """``name`` as one safe path component: everything but letters, digits and ``_.-`` is percent-encoded.
+    """Return ``name`` as one safe path component: everything but letters, digits and ``_.-`` is percent-encoded.
 
-    Names that get too long for a file end in ``~`` and a digest instead.
+    The end of a name that is too long for a file is replaced by ``~`` and a digest.
     """
     encoded = quote(name, safe="", errors="surrogateescape").replace("~", "%7E")
     encoded = "%2E" + encoded[1:] if encoded.startswith(".") else encoded
-    return encoded if len(encoded) <= LONGEST else f"{encoded[: LONGEST - 13]}~{digest(encoded)}"
+    return encoded if len(encoded) <= MAX_FILENAME else f"{encoded[: MAX_FILENAME - 13]}~{digest(encoded)}"
 
 
 def digest(*parts: object) -> str:
-    """Twelve hexadecimal digits that identify the parts' text; equal parts give equal digests."""
+    """Return twelve hexadecimal digits that identify the text of the parts."""
     return sha256("\x1f".join(map(str, parts)).encode(errors="surrogatepass")).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""HDF5 files that a job before this one made: a damaged one is a message that names it, not a traceback of h5py."""
+"""Reading of HDF5 files of the workflow; a damaged file gives a message that names it, not a traceback of h5py."""
 
 import errno
 import re
@@ -11,40 +11,37 @@ import h5py
 from merflow.errors import InputError
 
 _READING = re.compile(r"(Unable to|Can't) (?!.*\b(writ|creat|flush|extend|truncat))", re.DOTALL)
-"""How h5py begins what it says of a file that it cannot read."""
+"""Start of the messages of h5py about a file that it cannot read."""
 _NOT_THE_FILE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE}
-"""Faults of the machine, which say nothing of what is in the file."""
+"""Faults of the machine, which say nothing about the content of the file."""
 
 
 @contextmanager
 def open_h5(path: str | Path) -> Iterator[h5py.File]:
     """Open a file of the workflow for reading.
 
-    Args:
-        path: the file.
-
     Raises:
-        InputError: the file is missing, cut short, no HDF5, or lacks what the block reads of it.
+        InputError: the file is missing, cut short, not HDF5, or lacks what the block reads from it.
     """
     with open_h5_raw(path) as file:
         try:
             yield file
-        except (OSError, KeyError, RuntimeError) as error:  # Of h5py, and of this file: others write in such a block.
+        except (OSError, KeyError, RuntimeError) as error:  # The block may also write to other files.
             if not _READING.match(str(error.args[0] if error.args else "")):
                 raise
             raise damaged_file_error(path, error) from error
 
 
 def open_h5_raw(path: str | Path) -> h5py.File:
-    """The file, open for reading, where many are open at once: what its block cannot read is not told of it.
+    """Open a file of the workflow for reading, without converting errors of later reads; for many files at once.
 
     Raises:
-        InputError: the file is missing, cut short or no HDF5.
+        InputError: the file is missing, cut short or not HDF5.
     """
     try:
         return h5py.File(path)
     except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist; run again to have it made") from error
+        raise InputError(f"{path} does not exist; run again to create it") from error
     except PermissionError:
         raise
     except OSError as error:
@@ -56,10 +53,10 @@ def open_h5_raw(path: str | Path) -> h5py.File:
 
 
 def check_readable(path: str | Path) -> None:
-    """Read everything of a file, to find whether it is the damaged one of several.
+    """Read the whole file, to find out which of several files is damaged.
 
     Raises:
-        InputError: it is.
+        InputError: this file is damaged.
     """
 
     def read(_: str, item: h5py.HLObject) -> None:
@@ -73,9 +70,9 @@ def check_readable(path: str | Path) -> None:
 
 
 def damaged_file_error(path: str | Path, error: Exception) -> InputError:
-    """The error for a file of the workflow that cannot be read."""
+    """Return the error for a file of the workflow that cannot be read."""
     cut = " (it was cut short)" if "truncated file" in str(error) else ""
-    return InputError(f"{path} is damaged{cut}; remove it and run again: it is made anew ({_short(error)})")
+    return InputError(f"{path} is damaged{cut}; remove it and run again to recreate it ({_short(error)})")
 
 
 def _short(error: Exception) -> str:

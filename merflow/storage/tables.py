@@ -1,4 +1,4 @@
-"""CSV tables: the columns of each contract, read and written in one way."""
+"""CSV tables: the columns of each table of the workflow, and functions that read and write them."""
 
 import csv
 import os
@@ -19,17 +19,9 @@ CLASSES = ["class_set", "label", "expected", "found", "usable", "source"]
 KEYFRAMES = ["clip", "index", "frame", "magnitude_px", "apex_annotated", "apex_spotted", "apex_source"]
 FRAME_SCORES = ["clip", "frame", "score"]
 QUALITY = [
-    "clip",
-    "subject",
-    "label",
-    "status",
-    "reason",
-    "alignment",
-    "face_width_px",
-    "interocular_px",
-    "head_motion_px",
+    "clip", "subject", "label", "status", "reason", "alignment", "face_width_px", "interocular_px", "head_motion_px",
     "frames",
-]
+]  # fmt: skip
 PREDICTIONS = ["experiment", "repeat", "fold", "dataset", "subject", "clip", "truth", "predicted"]
 ACCURACY_TRAIN = ["experiment", "repeat", "fold", "stage", "accuracy", "n", "chosen"]
 CURVES = ["experiment", "repeat", "stage", "name", "epoch", "split", "loss", "accuracy"]
@@ -68,19 +60,24 @@ EXPORT_CHECK = ["output", "clips", "greatest_difference", "limit"]
 COVERAGE = ["experiment", "threshold", "answered", "accuracy", "n_clips"]
 
 
+TEXT_COLUMNS = {
+    "clip", "subject", "label", "truth", "predicted", "fold", "dataset", "experiment", "reason", "problem", "frames",
+    "row", "column", "metric", "ledger", "chosen", "source", "flags", "answer", "top",
+}  # fmt: skip
+"""Columns that stay text even if all their cells look like numbers."""
 CLASS_SCOPE = "/class:"
-"""Stands between a dataset and a class in the column ``scope`` of the metrics."""
+"""Separates a dataset from a class in the column ``scope`` of the metrics."""
 
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 _NO_FORMULA = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?|[+-]", re.IGNORECASE)
-"""Numbers, and a sign alone, which annotations use for nothing."""
+"""Numbers, and a single sign, which annotations use for "none"."""
 
 
 def escape_formula(cell: Any) -> Any:
-    """A cell's text, with an apostrophe before what a spreadsheet takes for a formula: ``=``, ``+``, ``-`` or ``@``.
+    """Return a cell with an apostrophe before text that a spreadsheet would read as a formula.
 
-    Numbers stay as they are, and so does everything that is no text. :func:`unescape_formula` gives the text back.
+    Numbers and everything that is not text are returned unchanged. :func:`unescape_formula` is the inverse.
     """
     if isinstance(cell, str) and _FORMULA.match(cell) and not _NO_FORMULA.fullmatch(cell):
         return f"'{cell}"
@@ -88,7 +85,7 @@ def escape_formula(cell: Any) -> Any:
 
 
 def unescape_formula(cell: Any) -> Any:
-    """The text that :func:`escape_formula` was given."""
+    """Return the cell before :func:`escape_formula`."""
     return cell[1:] if isinstance(cell, str) and cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
@@ -97,7 +94,7 @@ def _is_number(column: pd.Series) -> bool:
 
 
 def write_table(rows: pd.DataFrame | Iterable[Mapping[str, Any]], path: str | Path, columns: list[str]) -> None:
-    """Write rows as CSV with ``columns`` first (further columns of the rows follow), whole or not at all.
+    """Write rows as CSV, atomically, with ``columns`` first and all other columns of the rows after them.
 
     Floats are written with nine significant digits: enough for float32, and the same text on every run.
     """
@@ -107,8 +104,9 @@ def write_table(rows: pd.DataFrame | Iterable[Mapping[str, Any]], path: str | Pa
 def write_table_in_parts(
     parts: Iterable[pd.DataFrame | Iterable[Mapping[str, Any]]], path: str | Path, columns: list[str]
 ) -> None:
-    """:func:`write_table` of rows that are not in memory together: part after part, all with the same columns."""
-    with atomic_write(path) as temporary:
+    """Write a table as :func:`write_table` does, one part in memory at a time; all parts have the same columns."""
+    # Without "python", pandas stores text by pyarrow if it is installed, which rejects file names that are not UTF-8.
+    with atomic_write(path) as temporary, pd.option_context("mode.string_storage", "python"):
         for number, rows in enumerate(parts):
             table = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
             for name in columns:
@@ -116,80 +114,89 @@ def write_table_in_parts(
                     table[name] = pd.Series(dtype=object)
             table = table[columns + [name for name in table if name not in columns]].rename(columns=escape_formula)
             table = table.apply(lambda column: column if _is_number(column) else column.map(escape_formula))
-            # Names of files need not be UTF-8.
-            how = {"float_format": "%.9g", "lineterminator": "\n", "errors": "backslashreplace"}
-            table.to_csv(temporary, mode="a" if number else "w", header=not number, index=False, **how)
+            table.to_csv(
+                temporary,
+                mode="a" if number else "w",
+                header=not number,
+                index=False,
+                float_format="%.9g",
+                lineterminator="\n",
+                errors="backslashreplace",  # File names need not be UTF-8.
+            )
 
 
-def read_table(path: str | Path, columns: list[str], *, own: bool = True) -> pd.DataFrame:
-    """Read a CSV that has at least ``columns``; text columns keep empty strings empty.
+def read_table(path: str | Path, columns: list[str], *, made_by_merflow: bool = True) -> pd.DataFrame:
+    """Read a CSV file; empty cells of text columns are empty strings.
 
-    ``own``: merflow has written it, so that it must be whole; a user's table may lack the end of its last line.
+    Args:
+        path: the file.
+        columns: columns that it must have; it may have more.
+        made_by_merflow: whether the file must be complete; the last line of a user's table may lack its line end.
 
     Raises:
-        InputError: the file is missing, cut short, no CSV, or lacks a column; the message names it.
+        InputError: the file is missing, cut short, not CSV, or lacks a column; the message names it.
     """
-    return pd.concat(read_table_in_parts(path, columns, own=own)).apply(parse_numbers)
+    return pd.concat(read_table_in_parts(path, columns, made_by_merflow=made_by_merflow)).apply(parse_numbers)
 
 
 def read_table_in_parts(
-    path: str | Path, columns: list[str], rows: int | None = None, *, own: bool = True
+    path: str | Path, columns: list[str], rows: int | None = None, *, made_by_merflow: bool = True
 ) -> Iterator[pd.DataFrame]:
-    """:func:`read_table` with ``rows`` in memory at a time (None: all), every column as text; at least one part.
+    """Read a CSV file as :func:`read_table` does, ``rows`` at a time (None: all at once), with all columns as text.
 
     Raises:
         InputError: as :func:`read_table`.
     """
     try:
-        if own:
+        if made_by_merflow:
             check_complete(path)
         checked = False
-        text = {"keep_default_na": False, "na_values": {}, "dtype": str, "index_col": False}
-        with pd.read_csv(path, **text, iterator=True, chunksize=rows) as parts:
-            while (table := _next(parts)) is not None:
-                # A cell that is not there is read as empty: a row may be short only where its last cell is empty.
-                if own and not checked and table.iloc[:, -1].eq("").any():
+        with pd.read_csv(
+            path, keep_default_na=False, na_values={}, dtype=str, index_col=False, iterator=True, chunksize=rows
+        ) as parts:
+            while (table := _next_part(parts)) is not None:
+                # pandas reads missing cells as empty, so a row can be short only if its last cell is empty.
+                if made_by_merflow and not checked and table.iloc[:, -1].eq("").any():
                     _check_rows(path)
                     checked = True
                 table = table.rename(columns=unescape_formula).map(unescape_formula)
                 missing = [name for name in columns if name not in table.columns]
                 if missing:
-                    found = ", ".join(table.columns)
-                    raise InputError(f"{path}: column {', '.join(missing)} missing; found: {found}")
+                    raise InputError(f"{path}: column {', '.join(missing)} missing; found: {', '.join(table.columns)}")
                 yield table
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
     except pd.errors.ParserWarning as error:
-        remedy = "it is damaged; remove it and run again" if own else "give every column a name"
+        remedy = "it is damaged; remove it and run again" if made_by_merflow else "give every column a name"
         raise InputError(f"{path}: its rows have more cells than its header; {remedy}") from error
     except (OSError, UnicodeDecodeError, csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        remedy = "; remove it and run again" if own else ""
+        remedy = "; remove it and run again" if made_by_merflow else ""
         raise InputError(f"{path} cannot be read as CSV: {str(error).strip()}{remedy}") from error
 
 
-def _next(parts: Iterator[pd.DataFrame]) -> pd.DataFrame | None:
-    """The next part, None after the last; pandas' ParserWarning is raised where it would cut cells off."""
+def _next_part(parts: Iterator[pd.DataFrame]) -> pd.DataFrame | None:
+    """Return the next part, or None after the last one; raise pandas' ParserWarning if cells would be dropped."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         return next(parts, None)
 
 
 def check_complete(path: str | Path) -> None:
-    """Raise InputError if a table of merflow does not end with the end of a line; OSError if it cannot be read."""
+    """Raise InputError if a table of merflow is incomplete, OSError if it cannot be read."""
     with open(path, "rb") as file:
         if not file.seek(0, os.SEEK_END):
             raise cut_short_error(path, "it is empty")
         file.seek(-1, os.SEEK_END)
         if file.read(1) != b"\n":
-            raise cut_short_error(path, "its last line has no end")
+            raise cut_short_error(path, "its last line has no line end")
         file.seek(0)
         while block := file.read(1 << 14):
-            if b"\0" in block:  # What a disk without power leaves of a block.
+            if b"\0" in block:  # A power failure can leave blocks of zeros.
                 raise cut_short_error(path, "it has zero bytes")
 
 
 def _check_rows(path: str | Path) -> None:
-    """Raise InputError if a row has fewer cells than the header; blank lines are none."""
+    """Raise InputError if a row has fewer cells than the header; blank lines are ignored."""
     with open(path, newline="", encoding="utf-8") as file:
         rows = filter(None, csv.reader(file))
         count = len(next(rows, []))
@@ -199,34 +206,13 @@ def _check_rows(path: str | Path) -> None:
 
 
 def cut_short_error(path: str | Path, why: str) -> InputError:
-    """The error for a table of merflow that is not whole."""
-    return InputError(f"{path} is damaged (it was cut short); remove it and run again: it is made anew ({why})")
+    """Return the error for a table of merflow that is incomplete."""
+    return InputError(f"{path} is damaged (it was cut short); remove it and run again to recreate it ({why})")
 
 
 def parse_numbers(column: pd.Series) -> pd.Series:
-    """A column of numbers as numbers (empty: NaN); any other, and names such as ``007``, as text."""
-    if column.name in {
-        "clip",
-        "subject",
-        "label",
-        "truth",
-        "predicted",
-        "fold",
-        "dataset",
-        "experiment",
-        "reason",
-        "problem",
-        "frames",
-        "row",
-        "column",
-        "metric",
-        "ledger",
-        "chosen",
-        "source",
-        "flags",
-        "answer",
-        "top",
-    }:
+    """Return a column with numbers parsed (empty cells become NaN), unless it holds text or names such as ``007``."""
+    if column.name in TEXT_COLUMNS:
         return column
-    found = pd.to_numeric(column.replace("", None), errors="coerce")
-    return found if found.notna().eq(column.ne("")).all() and found.notna().any() else column
+    parsed = pd.to_numeric(column.replace("", None), errors="coerce")
+    return parsed if parsed.notna().eq(column.ne("")).all() and parsed.notna().any() else column

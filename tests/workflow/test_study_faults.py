@@ -87,7 +87,7 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on_once_there_is_space(fo
 def test_read_only_results_are_one_message_before_any_job(folder, disk):
     disk("size=1m,ro")
     status, text = run(folder)
-    assert status and "results cannot be written (read-only, or not yours)" in text
+    assert status and "results is not writable (read-only, or owned by someone else)" in text
     assert "rule " not in text and "Traceback" not in text
 
 

@@ -342,6 +342,6 @@ def test_a_pickle_for_weights_is_one_message_and_is_not_run(tmp_path):
             with pytest.raises(InputError, match=r"w\.safetensors .*run again"):
                 read(file)
     torch.save({"x": torch.zeros(3)}, file)
-    with pytest.raises(InputError, match=r"w\.safetensors is no whole safetensors file"):
+    with pytest.raises(InputError, match=r"w\.safetensors is not a complete safetensors file"):
         read_weights(file)
     assert not (tmp_path / "was run").exists()

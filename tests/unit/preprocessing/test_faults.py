@@ -150,10 +150,10 @@ def test_results_that_cannot_be_written_are_told_before_any_job(small_disk, tmp_
     check_writable(tmp_path / "deep" / "below")
     assert not (tmp_path / "deep").exists()
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    with pytest.raises(InputError, match=r"disk cannot be written"):
+    with pytest.raises(InputError, match=r"disk is not writable"):
         check_writable(small_disk / "results")
     (tmp_path / "file").write_text("x")
-    with pytest.raises(InputError, match=r"file is no folder"):
+    with pytest.raises(InputError, match=r"file is not a folder"):
         check_writable(tmp_path / "file" / "results")
 
 

@@ -10,24 +10,24 @@ from merflow.storage.files import atomic_write, digest, remove_stale_temporaries
 
 
 @given(st.text(min_size=1, max_size=12).filter(lambda s: not any(0xD800 <= ord(c) < 0xE000 for c in s)))
-def test_a_key_is_one_safe_path_component_and_reversible(name):
+def test_safe_filename_is_one_reversible_path_component(name):
     encoded = safe_filename(name)
     assert unquote(encoded) == name
     assert not set(encoded) & set("/\\\0 '\"\n") and not encoded.startswith(".")
 
 
 @given(st.lists(st.text("ab/%._~", min_size=1, max_size=4), unique=True))
-def test_two_names_never_share_a_key(names):
+def test_safe_filename_is_unique_per_name(names):
     assert len({safe_filename(name) for name in names}) == len(names)
 
 
 @given(st.text("aé/%", min_size=140, max_size=400), st.text("aé/%", min_size=140, max_size=400))
-def test_long_names_have_keys_that_fit_a_file_system_and_differ(one, other):
+def test_safe_filename_of_long_names_is_short_and_unique(one, other):
     assert len(safe_filename(one)) <= 150
     assert (safe_filename(one) == safe_filename(other)) == (one == other)
 
 
-def test_a_file_appears_whole_or_not_at_all(tmp_path):
+def test_atomic_write_replaces_the_file_or_leaves_it(tmp_path):
     target = tmp_path / "folder" / "file.txt"
     with pytest.raises(RuntimeError), atomic_write(target) as temporary:
         temporary.write_text("half")
@@ -44,7 +44,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     assert target.read_text() == "new" and list(target.parent.iterdir()) == [target]
 
 
-def test_what_killed_processes_left_is_swept_and_nothing_of_files_with_longer_names(tmp_path):
+def test_stale_temporaries_of_one_path_are_removed(tmp_path):
     (tmp_path / ".S1.123.tmp.h5").write_text("left by process 123")
     (tmp_path / ".S1.124.tmp.h5").mkdir()  # Some outputs are folders.
     (tmp_path / ".S1.124.tmp.h5" / "1.png").touch()
@@ -54,8 +54,8 @@ def test_what_killed_processes_left_is_swept_and_nothing_of_files_with_longer_na
     assert [file.name for file in tmp_path.iterdir()] == ["S1.1.h5"]
 
 
-def test_what_the_disk_refuses_late_is_no_file(tmp_path, monkeypatch):
-    """A server or a quota may take what is written and refuse it only when it must be on the disk."""
+def test_atomic_write_fails_if_fsync_fails(tmp_path, monkeypatch):
+    """A server or a quota may accept a write and reject it only when the content must be on the disk."""
     target, late = tmp_path / "file.txt", errno.EDQUOT
     target.write_text("old")
 
@@ -67,13 +67,13 @@ def test_what_the_disk_refuses_late_is_no_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="quota"), atomic_write(target) as temporary:
         temporary.write_text("new")
     assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
-    late = errno.EINVAL  # A file system that cannot be asked.
+    late = errno.EINVAL  # A file system without fsync.
     with atomic_write(target) as temporary:
         temporary.write_text("new")
     assert target.read_text() == "new"
 
 
-def test_a_folder_to_work_in_is_gone_afterwards_and_swept_after_a_kill(tmp_path):
+def test_scratch_folder_is_removed_also_after_a_kill(tmp_path):
     target = tmp_path / "tables" / "table.csv"
     with pytest.raises(RuntimeError), scratch_folder(target) as folder:
         (folder / "part.csv").touch()
@@ -81,9 +81,9 @@ def test_a_folder_to_work_in_is_gone_afterwards_and_swept_after_a_kill(tmp_path)
     assert not list(target.parent.iterdir())
     with scratch_folder(target) as folder:
         (folder / "part.csv").touch()
-        remove_stale_temporaries(target)  # As the job that comes after a killed one does.
+        remove_stale_temporaries(target)  # As the next job after a killed one does.
         assert not folder.exists()
 
 
-def test_digest_tells_texts_apart():
+def test_digest_differs_between_texts():
     assert digest("a", "b") == digest("a", "b") != digest("ab") != digest("b", "a")
