@@ -22,12 +22,11 @@ def slurm_jobs(folder: Path) -> list[str]:
     try:
         command = ["squeue", "--me", "--noheader", "-o", "%i %Z"]
         lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    except FileNotFoundError:  # A machine without SLURM.
-        return []
-    except subprocess.CalledProcessError as error:
-        sys.exit(
-            f"merflow: squeue failed: {error.stderr.strip()}; resume when it works again, since jobs may be running"
-        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        if not (folder / ".snakemake" / "slurm_logs").exists():  # No run here has sent jobs to SLURM.
+            return []
+        reason = (getattr(error, "stderr", "") or str(error)).strip()
+        sys.exit(f"merflow: squeue failed: {reason}; resume where it works, since SLURM jobs may still be running")
     jobs = dict(line.split(maxsplit=1) for line in lines)
     own = os.environ.get("SLURM_JOB_ID")
     return [number for number, place in jobs.items() if number != own and Path(place).resolve() == folder.resolve()]
