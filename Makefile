@@ -1,10 +1,12 @@
-# Two commands: `make run` (the demo study, from nothing to its report) and `make test`.
+# Two commands: `make run` (the demo study up to its report) and `make test`.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 BIN := .venv/bin
 RUN = --cores $(CORES) --quiet host reason --no-hooks
+PYTEST = $(BIN)/pytest -q -n $(CORES) --dist loadfile --no-loadscope-reorder
 
-.PHONY: run resume test test-all lint docs clean
+.PHONY: run resume test test-unit test-workflow test-all lint docs clean
+.NOTPARALLEL:
 run: .venv/installed
 	@$(BIN)/snakemake $(RUN)
 	@$(BIN)/python -m merflow.runtime.summary
@@ -14,13 +16,19 @@ resume: ARGS ?= $(RUN)
 resume: .venv/installed
 	@$(BIN)/python -m merflow.runtime.resume $(ARGS)
 
-test: .venv/installed lint
-	$(BIN)/pytest -q -n $(CORES) --dist loadfile --no-loadscope-reorder
+# Fast checks first: lint, types, unit tests; then the tests that run workflows.
+test: test-unit test-workflow
+
+test-unit: .venv/installed lint
+	$(PYTEST) tests/unit
+
+test-workflow: .venv/installed
+	$(PYTEST) tests/workflow tests/slurm tests/conda
 
 test-all: .venv/installed lint
-	$(BIN)/pytest -q -n $(CORES) --dist loadfile --no-loadscope-reorder --slow
+	$(PYTEST) --slow
 
-# The pages of docs/ as a site, site/index.html: it opens from the disk and needs no network.
+# Build the pages of docs/ as a site, site/index.html, which needs no server and no network.
 docs: .venv/installed
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "Documentation: site/index.html"
