@@ -2,11 +2,12 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 BIN := .venv/bin
-RUN = --cores $(CORES) --quiet host reason --no-hooks
+RUN = --cores $(CORES) --no-hooks --logger merflow
 PYTEST = $(BIN)/pytest -q -n $(CORES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: run resume test test-unit test-workflow test-all lint docs clean
 .NOTPARALLEL:
+run resume: export PYTHONPATH = workflow/logger
 run: .venv/installed
 	@$(BIN)/snakemake $(RUN)
 	@$(BIN)/python -m merflow.runtime.summary
