@@ -1,1 +1,1 @@
-"""A trained study looks at other clips, and leaves as ONNX."""
+"""Trained systems applied to other clips, or exported as ONNX."""

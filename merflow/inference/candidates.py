@@ -1,4 +1,4 @@
-"""The cache of all candidates, as a study's own clips have one."""
+"""The cache of all candidates, in the form of a dataset's cache."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,34 +23,32 @@ def gather_candidates(
     settings: PreparationSettings,
     code: str,
 ) -> None:
-    """Build ``cache.h5`` and ``quality.csv`` of the candidates of all sources
-    (:func:`merflow.preprocessing.cache.build_cache`).
+    """Write ``cache.h5`` and ``quality.csv`` of the candidates of all sources.
 
-    A video in which nothing was found to happen has no candidate; where no source has one the cache is empty.
+    A long video without a peak of motion has no candidate; if no source has one, the cache is empty.
 
     Args:
         looked: ``looked.h5`` of every source.
-        intervals: ``intervals.csv``, in the same order, as all that follow.
+        intervals: ``intervals.csv``, in the same order, like the next three.
         faces: aligned candidates.
         keyframes: their key-frames.
         flow: their flow.
         cache: output.
         quality: output.
-        preparation: its name.
+        preparation: name of the preparation.
         settings: the preparation.
         code: digest of the code.
 
     Raises:
-        InputError: no source could be looked through, or no candidate came through.
+        InputError: all sources failed, or all candidates failed.
     """
-    failed, good = [], 0
+    failed = []
     for file in looked:
         with open_h5(file) as source:
-            status, clip = str(source.attrs["status"]), str(source.attrs["clip"])
-        good += status == "ok"
-        failed += [] if status == "ok" else [f"  - {clip}: {status}"]
-    if not good:
-        raise InputError("nothing of what `clips` names can be answered:\n" + "\n".join(failed))
+            if source.attrs["status"] != "ok":
+                failed.append(f"  - {source.attrs['clip']}: {source.attrs['status']}")
+    if len(failed) == len(looked):
+        raise InputError("no clip of `clips` can be answered:\n" + "\n".join(failed))
     rows = [
         {"clip": str(clip), "subject": f"clips/{source}", "label": "", "kind": "micro"}
         for file in intervals

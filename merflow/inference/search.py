@@ -1,8 +1,9 @@
-"""Look through one source: where the face is, how it moves, and which of its intervals are candidates."""
+"""Search of one source: face positions, motion, and the intervals that are candidates for a micro-expression."""
 
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,17 @@ from merflow.footage.clip import Clip
 from merflow.footage.fingerprints import steady
 from merflow.footage.frames import FPS_OF_IMAGES, grey_frames, is_video, open_video
 from merflow.inference.outcomes import GIVEN, SEARCHED, WHOLE
-from merflow.inference.spotting import LONGEST, Spotted, smooth, spot, threshold, watch, windows
+from merflow.inference.settings import Source, SpottingSettings
+from merflow.inference.spotting import (
+    LONGEST,
+    Frame,
+    SpottingResult,
+    smooth,
+    spot,
+    threshold,
+    track_motion,
+    windows,
+)
 from merflow.preprocessing.faces import align_subject
 from merflow.preprocessing.geometry import map_points
 from merflow.preprocessing.settings import AlignSettings
@@ -25,108 +36,109 @@ from merflow.storage.tables import INTERVALS, read_table, write_table
 log = logging.getLogger(__name__)
 
 
-def look_through(source: Mapping[str, Any], settings: Mapping[str, Any], folder: Path, alone: bool = False) -> None:
+def search_source(
+    source: Source, fps: float | None, settings: SpottingSettings, folder: Path, alone: bool = False
+) -> None:
     """Write ``intervals.csv``, ``looked.h5`` and ``_frames/`` of a source into a folder.
 
-    A source whose onset and offset are given, or that lasts no longer than ``spotting.whole``, is one candidate.
-    Another one is searched, and if it is a video the frames of its candidates are kept as images, so that it is not
-    decoded anew for each.
+    A source is one candidate if its onset and offset are given, or if it is not longer than
+    ``max_unsearched_seconds``. Other sources are searched; the frames of a video's candidates are stored as images, so
+    that the video is not decoded again for each.
 
-    ``intervals.csv`` has a row for each candidate: ``found`` is ``whole``, ``given`` or ``searched``; ``apex`` only
-    where it was given, as the key-frames spot it; ``strength`` is the height of the peak.
+    ``intervals.csv`` has a row for each candidate: ``found`` is ``whole``, ``given`` or ``searched``; ``apex`` is empty
+    unless it was given, because key-frame selection spots it; ``strength`` is the height of the peak.
 
-    ``looked.h5`` has attributes ``status`` (``ok`` or the reason why nothing can be done), ``fps, fps_from, frames,
-    first, last, width, height, threshold, seconds`` and datasets ``centres, motion, lids`` (the curve), ``places`` (a
-    group for each place of the face: ``frame, box, eyes, transform``), ``lost`` [n, 2], ``blinks`` and ``thumbnails``.
+    ``looked.h5`` has attributes ``status`` (``ok`` or the reason of a failure), ``fps, fps_from, frames, first, last,
+    width, height, threshold, seconds`` and datasets ``centres, motion, lids`` (the curves), ``places`` (a group for
+    each position of the face: ``frame, box, eyes, transform``), ``lost`` [n, 2], ``blinks`` and ``thumbnails``.
 
     Args:
-        source: a row of :func:`merflow.study.prediction.list_sources`.
-        settings: ``fps`` (or None) and ``spotting``.
-        folder: where to write.
-        alone: whether there is no other source: what makes it useless is then an error.
+        source: the source.
+        fps: frames per second, if the configuration sets them.
+        settings: settings of the search.
+        folder: output folder.
+        alone: whether there is no other source; a failure of this one is then an error.
 
     Raises:
-        InputError: the source is useless, and alone.
+        InputError: the source failed, and ``alone`` is set.
     """
     frames_folder = folder / "_frames"
     shutil.rmtree(frames_folder, ignore_errors=True)
     frames_folder.mkdir(parents=True)
     rows: list[dict[str, Any]] = []
-    found: Spotted | None = None
-    fps, told = 0.0, ""
+    result: SpottingResult | None = None
+    rate, rate_reason, status = 0.0, "", "ok"
     try:
-        if source["problem"]:
-            raise ClipError(source["problem"])
-        fps, told = frames_per_second(source, settings["fps"])
-        found, rows = _candidates(source, fps, settings["spotting"])
-        status = "ok"
-        if is_video(source["frames"]):
-            _keep_frames(source["frames"], rows, frames_folder)
+        if source.problem:
+            raise ClipError(source.problem)
+        rate, rate_reason = frames_per_second(source, fps)
+        result, rows = _candidate_rows(source, rate, settings)
+        if is_video(source.frames):
+            _store_frames(source.frames, rows, frames_folder)
     except ClipError as error:
         status = str(error)
-        log.warning("%s: %s", source["clip"], status)
+        log.warning("%s: %s", source.clip, status)
     if status != "ok" and alone:
         raise InputError(f"clips: {status}")
     write_table(rows, folder / "intervals.csv", INTERVALS)
     with atomic_write(folder / "looked.h5") as temporary, h5py.File(temporary, "w") as file:
-        file.attrs.update(clip=source["clip"], status=status, fps=fps, fps_from=told)
-        if found is not None:
-            _write_looked(file, found, fps, settings["spotting"])
-    log.info("%s: %s, %d candidates", source["clip"], status, len(rows))
+        file.attrs.update(clip=source.clip, status=status, fps=rate, fps_from=rate_reason)
+        if result is not None:
+            write_track(file, result, rate, settings)
+    log.info("%s: %s, %d candidates", source.clip, status, len(rows))
 
 
-def frames_per_second(source: Mapping[str, Any], given: float | None) -> tuple[float, str]:
-    """Frames per second of a source, and why."""
-    if given:
-        return float(given), "as predict.fps says"
-    if source["fps"]:
-        return float(source["fps"]), "as the table says"
-    if is_video(source["frames"]):
-        with open_video(source["frames"]) as capture:
-            told = float(capture.get(cv2.CAP_PROP_FPS)) if capture.isOpened() else 0.0
-        if 1 <= told <= 10_000:
-            return told, "as the video says"
-        return 25.0, "assumed, since the video does not say"
-    return FPS_OF_IMAGES, "assumed, since images do not say"
+def frames_per_second(source: Source, configured: float | None) -> tuple[float, str]:
+    """Return the frames per second of a source, and where the number comes from."""
+    if configured:
+        return float(configured), "from predict.fps"
+    if source.fps:
+        return float(source.fps), "from the table"
+    if is_video(source.frames):
+        with open_video(source.frames) as capture:
+            rate = float(capture.get(cv2.CAP_PROP_FPS)) if capture.isOpened() else 0.0
+        if 1 <= rate <= 10_000:
+            return rate, "from the video"
+        return 25.0, "assumed, because the video does not say"
+    return FPS_OF_IMAGES, "assumed, because images do not say"
 
 
-def _candidates(
-    source: Mapping[str, Any], fps: float, settings: Mapping[str, Any]
-) -> tuple[Spotted, list[dict[str, Any]]]:
-    """What was found in a source, and the rows of its candidates."""
+def _candidate_rows(
+    source: Source, fps: float, settings: SpottingSettings
+) -> tuple[SpottingResult, list[dict[str, Any]]]:
+    """Return the search result of a source and the rows of its candidates."""
 
-    def read() -> Iterator[tuple[int, np.ndarray]]:
-        return grey_frames(source["frames"], source["onset"], source["offset"])
+    def read() -> Iterator[Frame]:
+        return grey_frames(source.frames, source.onset, source.offset)
 
-    seen = watch(read(), fps, settings)
-    if not seen.places:
-        raise ClipError(f"no face found in frames {seen.first}..{seen.last} of {source['frames']}")
-    if seen.frames < 2:
-        raise ClipError(f"{source['frames']} has one frame; motion needs two")
-    name = source["clip"]
-    row = {"source": name, "frames": source["frames"], "fps": fps, "apex": source["apex"], "strength": np.nan}
-    blinks = [window.peak for window in windows(seen, fps, settings) if window.blink]
-    if source["onset"] is not None and source["offset"] is not None:
-        ends, found = (source["onset"], source["offset"]), GIVEN
-    elif seen.frames <= settings["whole"] * fps + 1:
-        ends, found = (seen.first, seen.last), WHOLE
-    elif source["apex"] is not None:
+    track = track_motion(read(), fps, settings)
+    if not track.positions:
+        raise ClipError(f"no face found in frames {track.first}..{track.last} of {source.frames}")
+    if track.frames < 2:
+        raise ClipError(f"{source.frames} has one frame; motion needs two")
+    row = {"source": source.clip, "frames": source.frames, "fps": fps, "apex": source.apex, "strength": np.nan}
+    if source.onset is not None and source.offset is not None:
+        ends, found = (source.onset, source.offset), GIVEN
+    elif track.frames <= settings.max_unsearched_seconds * fps + 1:
+        ends, found = (track.first, track.last), WHOLE
+    elif source.apex is not None:
         half = round(LONGEST / 2 * fps)
-        ends, found = (max(seen.first, source["apex"] - half), min(seen.last, source["apex"] + half)), GIVEN
+        ends, found = (max(track.first, source.apex - half), min(track.last, source.apex + half)), GIVEN
     else:
-        spotted = spot(read, fps, settings, seen)
-        return spotted, [
+        result = spot(read, fps, settings, track)
+        return result, [
             row
-            | {"clip": f"{name}@{one.onset}-{one.offset}", "found": SEARCHED, "strength": one.strength}
-            | {"onset": one.onset, "offset": one.offset}
-            for one in spotted.intervals
+            | {"clip": f"{source.clip}@{interval.onset}-{interval.offset}", "found": SEARCHED}
+            | {"strength": interval.strength, "onset": interval.onset, "offset": interval.offset}
+            for interval in result.intervals
         ]
-    rows = [row | {"clip": name, "found": found, "onset": ends[0], "offset": ends[1]}]
-    return Spotted(seen, [], blinks), rows
+    rows = [row | {"clip": source.clip, "found": found, "onset": ends[0], "offset": ends[1]}]
+    blinks = [window.peak for window in windows(track, fps, settings) if window.blink]
+    return SpottingResult(track, [], blinks), rows
 
 
-def _keep_frames(video: str, rows: Sequence[dict[str, Any]], folder: Path) -> None:
-    """Write the frames of searched candidates as images, and name these in their rows."""
+def _store_frames(video: str, rows: Sequence[dict[str, Any]], folder: Path) -> None:
+    """Write the frames of searched candidates as images, and set ``frames`` of their rows to the folders."""
     searched = [row for row in rows if row["found"] == SEARCHED]
     for row in searched:
         row["frames"] = (folder / safe_filename(row["clip"])).as_posix()
@@ -137,48 +149,50 @@ def _keep_frames(video: str, rows: Sequence[dict[str, Any]], folder: Path) -> No
         for row in searched:
             if row["onset"] <= number <= row["offset"]:
                 code = cv2.imencode(".png", frame, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
-                Path(row["frames"], f"{number}.png").write_bytes(code)
+                Path(row["frames"], f"{number}.png").write_bytes(code.tobytes())
 
 
-def _write_looked(file: h5py.File, found: Spotted, fps: float, settings: Mapping[str, Any]) -> None:
-    seen = found.seen
-    spacing = seen.centres[1] - seen.centres[0] if len(seen.centres) > 1 else 1
-    curve = smooth(seen.motion, max(1, round(settings["reference"] * fps / spacing)))
+def write_track(file: h5py.File, result: SpottingResult, fps: float, settings: SpottingSettings) -> None:
+    """Write face positions, curves, blinks and thumbnails into ``looked.h5`` (:func:`search_source`)."""
+    track = result.track
+    spacing = track.centres[1] - track.centres[0] if len(track.centres) > 1 else 1
+    curve = smooth(track.motion, max(1, round(settings.reference * fps / spacing)))
     file.attrs.update(
-        frames=seen.frames, first=seen.first, last=seen.last, width=seen.width, height=seen.height,
-        seconds=seen.frames / fps, threshold=threshold(curve, settings),
+        frames=track.frames, first=track.first, last=track.last, width=track.width, height=track.height,
+        seconds=track.frames / fps, threshold=threshold(curve, settings),
     )  # fmt: skip
-    file["centres"], file["motion"] = np.array(seen.centres, np.int64), curve
-    file["lids"] = np.array(seen.lids, np.float64)
-    file["lost"] = np.array(seen.lost, np.int64).reshape(-1, 2)
-    file["blinks"] = np.array(found.blinks, np.int64)
-    for number, place in enumerate(seen.places):
-        group = file.create_group(f"places/{number:05d}")
-        group.attrs.update(frame=place.frame, box=place.face.box, eyes=place.face.eyes, transform=place.transform)
-        group.attrs["landmarks"] = map_points(np.eye(2, 3), place.face.landmarks)
+    file["centres"], file["motion"] = np.array(track.centres, np.int64), curve
+    file["lids"] = np.array(track.lids, np.float64)
+    file["lost"] = np.array(track.lost, np.int64).reshape(-1, 2)
+    file["blinks"] = np.array(result.blinks, np.int64)
+    for number, position in enumerate(track.positions):
+        group, face = file.create_group(f"places/{number:05d}"), position.face
+        group.attrs.update(frame=position.frame, box=face.box, eyes=face.eyes, transform=position.transform)
+        group.attrs["landmarks"] = map_points(np.eye(2, 3), face.landmarks)
     group = file.create_group("thumbnails")
-    for number, picture in seen.thumbnails:
-        group.create_dataset(f"{number:09d}", data=picture)
+    for number, image in track.thumbnails:
+        group.create_dataset(f"{number:09d}", data=image)
 
 
-def candidates(source: Mapping[str, Any], intervals: str | Path) -> list[Clip]:
-    """The candidates of a source as clips for the stages of the library.
+def candidate_clips(source: Source, intervals: str | Path) -> list[Clip]:
+    """Return the candidates of a source as clips for the stages of the library.
 
-    Where their frames lie is told by the source, and not by the table, which has only the names that are UTF-8.
+    The location of their frames comes from the source, not from the table, which cannot hold names that are not UTF-8.
     """
     rows = read_table(intervals, INTERVALS).to_dict("records")
-    kept = Path(intervals).parent / "_frames"
-    for row in rows:
-        own = row["found"] == SEARCHED and is_video(source["frames"])
-        row["frames"] = (kept / safe_filename(str(row["clip"]))).as_posix() if own else source["frames"]
+    stored = Path(intervals).parent / "_frames"
     return [
         Clip(
             clip=str(row["clip"]),
             subject=f"clips/{row['source']}",
             label="",
             kind="micro",
-            frames=row["frames"],
-            **{name: _number(row[name]) for name in ("onset", "apex", "offset")},
+            frames=(stored / safe_filename(str(row["clip"]))).as_posix()
+            if row["found"] == SEARCHED and is_video(source.frames)
+            else source.frames,
+            onset=_number(row["onset"]),
+            apex=_number(row["apex"]),
+            offset=_number(row["offset"]),
             fps=float(row["fps"]),
         )
         for row in rows
@@ -189,14 +203,13 @@ def _number(value: Any) -> int | None:
     return None if value == "" or value != value else int(value)
 
 
-def align_candidates(source: Mapping[str, Any], intervals: str | Path, output: Path, settings: AlignSettings) -> None:
-    """``faces.h5`` of a source's candidates: what :func:`merflow.preprocessing.faces.align_subject` makes of clips of
-    a study.
+def align_candidates(source: Source, intervals: str | Path, output: Path, settings: AlignSettings) -> None:
+    """Write ``faces.h5`` of a source's candidates, as :func:`merflow.preprocessing.faces.align_subject` does.
 
     Raises:
-        InputError: the source is read again, and went away or was changed.
+        InputError: the source's files were removed or changed while they were read.
     """
-    clips = candidates(source, intervals)
-    again = [clip.row() for clip in clips if clip.frames == source["frames"]]
-    with steady(again, "clips"):
+    clips = candidate_clips(source, intervals)
+    user_files = [asdict(clip) for clip in clips if clip.frames == source.frames]
+    with steady(user_files, "clips"):
         align_subject(clips, output, settings)

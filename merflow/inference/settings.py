@@ -32,6 +32,31 @@ class SpottingSettings:
 
 
 @dataclass(frozen=True)
+class Source:
+    """A video, a folder of images or a row of a table that the user gave; missing numbers are None.
+
+    Attributes:
+        clip: its name.
+        label: its label, which is shown and never used.
+        frames: video, folder or glob.
+        onset: frame number, like ``apex`` and ``offset``.
+        apex: frame number.
+        offset: frame number.
+        fps: frames per second.
+        problem: why it cannot be used; empty if it can.
+    """
+
+    clip: str
+    label: str
+    frames: str
+    onset: int | None
+    apex: int | None
+    offset: int | None
+    fps: float | None
+    problem: str
+
+
+@dataclass(frozen=True)
 class AnswerSettings:
     """Settings of the job that applies one experiment's ensemble to candidates.
 

@@ -1,72 +1,69 @@
-"""Micro-expressions in long videos: where the face leaves its position and returns to it within half a second.
+"""Micro-expressions in long videos: search for times at which the face leaves its position and soon returns to it.
 
-The video is read once, frame by frame, and memory does not grow with its length. At each time t the dense flow from t
-back by k and on by k is compared, k being 0.2 s, less than half of the longest micro-expression. Where both lead the
-same way the face was somewhere else before, and is again after: an expression that came and went. A drifting head, a
-change of posture and an expression that stays lead opposite ways and cancel. This is the reference to frames on both
-sides of Moilanen, Zhao, Pietikäinen: Spotting rapid facial movements from videos using appearance-based feature
-difference analysis (ICPR 2014), on flow instead of appearance, with the direction of motion as in Wang, Wu, Fu: Main
-directional maximal difference analysis for spotting facial movements from long-term videos (Neurocomputing 2017).
+The video is read once, frame by frame, in constant memory. At each time t, the dense flow from t to k earlier and to k
+later is compared; k is 0.2 s, less than half of the longest micro-expression. If both point the same way, the face was
+elsewhere before and is elsewhere after: an expression came and went. A drifting head, a change of posture and a lasting
+expression point opposite ways and cancel. This is the reference to frames on both sides of Moilanen, Zhao, Pietikäinen:
+Spotting rapid facial movements from videos using appearance-based feature difference analysis (ICPR 2014), computed on
+flow instead of appearance, with the direction of motion as in Wang, Wu, Fu: Main directional maximal difference
+analysis for spotting facial movements from long-term videos (Neurocomputing 2017).
 
 A micro-expression lasts 1/25 to 1/2 s (Yan et al.: How fast are the leaked facial expressions, Journal of Nonverbal
-Behavior 2013; Ekman: Telling lies). Eyes are left out: a blink comes and goes as fast.
+Behavior 2013; Ekman: Telling lies). The eyes are left out, because a blink is as short.
 """
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
+from merflow.inference.settings import SpottingSettings
 from merflow.preprocessing.faces import Face, find_face
-from merflow.preprocessing.flow import fit_similarity, similarity_field
-from merflow.preprocessing.geometry import crop_transform, face_weights, map_points, region_mask, warp
+from merflow.preprocessing.flow import dis_flow, dis_solver, fit_similarity, similarity_field
+from merflow.preprocessing.geometry import Box, crop_transform, face_weights, map_points, region_mask, warp
+from merflow.preprocessing.keyframes import MOTION_SIDE
 from merflow.preprocessing.settings import STANDARD_GEOMETRY
 
 log = logging.getLogger(__name__)
 
-DEFAULTS: dict[str, Any] = {"whole": 1.0, "reference": 0.2, "least_motion": 0.28, "deviations": 4.0, "blink": 2.0}
-"""Settings: ``whole``: seconds up to which a clip is taken as one candidate; ``reference``: seconds between the frames
-that are compared; ``least_motion``: of a peak, per cent of the distance between the eyes; ``deviations``: of a peak
-above the median of the video, in robust standard deviations; ``blink``: how much more than the rest of the face the
-lids move in a blink, which is no candidate."""
+Frame = tuple[int, np.ndarray]
+"""Frame number and grey pixels, uint8 [H, W]."""
 
 SHORTEST, LONGEST = 1 / 25, 1 / 2
-"""Least and most length of a micro-expression in seconds."""
+"""Shortest and longest duration of a micro-expression in seconds."""
 
-_SIDE = 160  # Side of the crop on which motion is measured, as in merflow.preprocessing.keyframes.
-_CROP = STANDARD_GEOMETRY.crop
-_INTEROCULAR = _SIDE / _CROP
-_BLOCKS = 6  # Of frames in k: what a slow camera sees anyway is enough to find where to look.
-_LOOK_EVERY = 1.0  # Seconds after which the face is looked for again.
-_MOVED = 0.12  # Distances between the eyes: so far a face moves before it is cut out anew.
+_INTEROCULAR_PX = MOTION_SIDE / STANDARD_GEOMETRY.crop
+_BLOCKS = 6  # Number of blocks of frames in k; the frames of a block are averaged.
+_DETECTION_INTERVAL = 1.0  # Seconds after which the face is detected again.
+_MAX_SHIFT = 0.12  # Inter-ocular distances that a face may move before it is cropped with a new transform.
 _TOP = 0.1
-_SMOOTH = 4.0  # Pixels of the square.
-_EYE_REGION = (-0.85, 0.85, -0.15, 0.2)  # As merflow.preprocessing.keyframes.REGIONS.
-_CLOSER = 60  # Frames a second that are looked at closer.
-_NEUTRAL = 0.25  # Part of the greatest distance to the apex that onset and offset may be short of.
-_COSINE = 2 / 3  # Part of its time in which a raised cosine goes the rest of the way.
+_SMOOTH_PX = 4.0
+_EYES: Box = (-0.85, 0.85, -0.15, 0.2)
+_REFINED_FPS = 60  # Frames per second at which onset and offset are searched.
+_NEUTRAL = 0.25  # Onset and offset may fall short of the greatest distance to the apex by this fraction.
+_COSINE = 2 / 3  # Fraction of its duration in which a raised cosine covers the rest of the way.
 _THUMBNAILS = 12
+_THUMBNAIL_PX = 160
 
 
 @dataclass
-class Place:
-    """Where the face is from a frame on."""
+class FacePosition:
+    """Position of the face from a frame on."""
 
     frame: int
     transform: np.ndarray
-    """float64 [2, 3], pixels of the video to those of a square of 160."""
+    """float64 [2, 3], pixels of the video to those of the crop on which motion is measured."""
     face: Face
 
 
 @dataclass
-class Watched:
-    """What one look through a video gives."""
+class MotionTrack:
+    """Face positions and motion of a video."""
 
     frames: int = 0
     first: int = 0
@@ -74,15 +71,15 @@ class Watched:
     width: int = 0
     height: int = 0
     centres: list[int] = field(default_factory=list)
-    """Frame numbers of the curve."""
+    """Frame numbers of the curves."""
     motion: list[float] = field(default_factory=list)
-    """Motion there and back, per cent of the distance between the eyes; NaN where no face is."""
+    """Motion of the face there and back, in per cent of the inter-ocular distance; NaN if there is no face."""
     lids: list[float] = field(default_factory=list)
-    """The same between brows and cheeks, where lids move."""
-    places: list[Place] = field(default_factory=list)
+    """The same between brows and cheeks, where eyelids move."""
+    positions: list[FacePosition] = field(default_factory=list)
     lost: list[tuple[int, int]] = field(default_factory=list)
     """First and last frame of stretches without a face."""
-    thumbnails: list[tuple[int, np.ndarray]] = field(default_factory=list)
+    thumbnails: list[Frame] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -97,7 +94,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Window:
-    """Where to look closer: first frame, time of the peak, last frame; its height; whether it is a blink."""
+    """A part of the video around a peak of the motion curve, in frame numbers."""
 
     first: int
     peak: int
@@ -107,132 +104,129 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Spotted:
-    """What a search gives: what was seen, the candidates, and the times of blinks."""
+class SpottingResult:
+    """The motion of a video, its candidates, and the times of blinks."""
 
-    seen: Watched
+    track: MotionTrack
     intervals: list[Interval]
     blinks: list[int]
 
 
-def watch(frames: Iterable[tuple[int, np.ndarray]], fps: float, settings: Mapping[str, Any] | None = None) -> Watched:
-    """Look through a video: where the face is, and how far it moves there and back at each time.
+def track_motion(frames: Iterable[Frame], fps: float, settings: SpottingSettings) -> MotionTrack:
+    """Return where the face is in a video, and how far it moves there and back at each time.
 
     Args:
-        frames: number and uint8 [H, W], as :func:`merflow.footage.frames.grey_frames` gives them.
+        frames: frame numbers and grey frames, as of :func:`merflow.footage.frames.grey_frames`.
         fps: frames per second.
-        settings: see :data:`DEFAULTS`.
+        settings: settings of the search.
     """
-    options = DEFAULTS | dict(settings or {})
     cv2.setNumThreads(1)
-    reach = max(1, round(float(options["reference"]) * fps))
-    step = max(1, reach // _BLOCKS)
-    reach = max(1, round(reach / step))
-    compare = _Comparison()
-    seen = Watched()
+    reach = max(1, round(settings.reference * fps))
+    block_size = max(1, reach // _BLOCKS)
+    reach = max(1, round(reach / block_size))
+    compare = _MotionComparison()
+    track = MotionTrack()
     thumbnails = _Thumbnails()
     blocks: deque[tuple[int, dict[int, np.ndarray]]] = deque(maxlen=2 * reach + 1)
     sums: dict[int, np.ndarray] = {}
     members: list[int] = []
-    active: dict[int, int] = {}  # Place, and the block after which it is needed no more.
-    current, next_look, number = None, 0.0, -1
-    done = 0
+    active: dict[int, int] = {}  # Earlier positions, and the block after which each is no longer needed.
+    current: int | None = None
+    next_detection, number, blocks_done = 0.0, -1, 0
     for count, (number, frame) in enumerate(frames):
         if not count:
-            seen.first, (seen.height, seen.width) = number, frame.shape
+            track.first, (track.height, track.width) = number, frame.shape
         thumbnails.offer(number, frame)
-        if count >= next_look:
-            found = find_face([frame], 5, 1 if current is None and not seen.places else 0)
-            next_look = count + max(1.0, fps * (_LOOK_EVERY if found else 0.25))
-            if found is None:
-                if not seen.lost or seen.lost[-1][1] >= 0:
-                    seen.lost.append((number, -1))
+        if count >= next_detection:
+            detection = find_face([frame], 5, 1 if current is None and not track.positions else 0)
+            next_detection = count + max(1.0, fps * (_DETECTION_INTERVAL if detection else 0.25))
+            if detection is None:
+                if not track.lost or track.lost[-1][1] >= 0:
+                    track.lost.append((number, -1))
                 current = None
             else:
-                if seen.lost and seen.lost[-1][1] < 0:
-                    seen.lost[-1] = (seen.lost[-1][0], number)
-                face = found[1]
-                if current is None or _has_moved(seen.places[current], face):
+                if track.lost and track.lost[-1][1] < 0:
+                    track.lost[-1] = (track.lost[-1][0], number)
+                face = detection[1]
+                if current is None or _has_moved(track.positions[current], face):
                     if current is not None:
-                        active[current] = done + 2 * reach
-                    seen.places.append(Place(number, crop_transform(face.eyes, _SIDE), face))
-                    current = len(seen.places) - 1
-        wanted = ([] if current is None else [current]) + [one for one, until in active.items() if done <= until]
-        for one in wanted:
-            crop = warp(frame, seen.places[one].transform, _SIDE)
+                        active[current] = blocks_done + 2 * reach
+                    track.positions.append(FacePosition(number, crop_transform(face.eyes, MOTION_SIDE), face))
+                    current = len(track.positions) - 1
+        needed = ([] if current is None else [current]) + [p for p, until in active.items() if blocks_done <= until]
+        for position in needed:
+            crop = warp(frame, track.positions[position].transform, MOTION_SIDE)
             if not members:
-                sums[one] = crop.astype(np.float32)
-            elif one in sums:  # A face that was found amid a block begins with the next.
-                cv2.accumulate(crop, sums[one])
+                sums[position] = crop.astype(np.float32)
+            elif position in sums:  # A face that is found within a block starts with the next block.
+                cv2.accumulate(crop, sums[position])
         members.append(number)
-        if len(members) == step:
-            means = {one: np.round(total / step).astype(np.uint8) for one, total in sums.items() if one in wanted}
+        if len(members) == block_size:
+            means = {p: np.round(total / block_size).astype(np.uint8) for p, total in sums.items() if p in needed}
             blocks.append((members[len(members) // 2], means))
-            sums, members, done = {}, [], done + 1
-            active = {one: until for one, until in active.items() if done <= until}
+            sums, members, blocks_done = {}, [], blocks_done + 1
+            active = {position: until for position, until in active.items() if blocks_done <= until}
             if len(blocks) == 2 * reach + 1:
                 shared = set(blocks[0][1]) & set(blocks[reach][1]) & set(blocks[-1][1])
-                best = max(shared, default=None)
-                crops = None if best is None else [blocks[place][1][best] for place in (0, reach, -1)]
-                face, lids = (np.nan, np.nan) if crops is None else compare(*crops)
-                seen.centres.append(blocks[reach][0])
-                seen.motion.append(face)
-                seen.lids.append(lids)
-        seen.frames = count + 1
-    seen.last = max(number, 0)
-    if seen.lost and seen.lost[-1][1] < 0:
-        seen.lost[-1] = (seen.lost[-1][0], seen.last)
-    seen.thumbnails = thumbnails.kept
-    return seen
+                motion = lids = np.nan
+                if shared:
+                    before, now, after = (blocks[place][1][max(shared)] for place in (0, reach, -1))
+                    motion, lids = compare(before, now, after)
+                track.centres.append(blocks[reach][0])
+                track.motion.append(motion)
+                track.lids.append(lids)
+        track.frames = count + 1
+    track.last = max(number, 0)
+    if track.lost and track.lost[-1][1] < 0:
+        track.lost[-1] = (track.lost[-1][0], track.last)
+    track.thumbnails = thumbnails.kept
+    return track
 
 
-class _Comparison:
-    """Motion there and back, of three crops."""
+class _MotionComparison:
+    """Measures motion between crops of one face position."""
 
     def __init__(self, refined: bool = False) -> None:
-        self.mask, self.weights = region_mask(_SIDE), face_weights(_SIDE)
-        self.eyes = region_mask(_SIDE, boxes=[_EYE_REGION])
-        self.solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-        self.solver.setFinestScale(0)
-        if not refined:
-            self.solver.setVariationalRefinementIterations(0)  # Half of the time, for a little more noise.
+        self.mask, self.weights = region_mask(MOTION_SIDE), face_weights(MOTION_SIDE)
+        self.eyes = region_mask(MOTION_SIDE, boxes=[_EYES])
+        self.solver = dis_solver(full_resolution=True, refine=refined)
 
     def flow(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """Flow less the head's, float32 [2, S, S]."""
-        found = np.moveaxis(self.solver.calc(first, second, None), 2, 0)
-        found = found - similarity_field(fit_similarity(found, self.weights), _SIDE)
-        # Skin drags its surroundings along; the noise of a compressed video is finer than that.
-        return np.stack([cv2.GaussianBlur(part, (0, 0), _SMOOTH) for part in found])
+        """Return the flow with head motion subtracted, float32 [2, S, S]."""
+        flow = dis_flow(self.solver, first, second)
+        flow = flow - similarity_field(fit_similarity(flow, self.weights), MOTION_SIDE)
+        # Skin moves together with its surroundings; the noise of a compressed video is finer.
+        return np.stack([cv2.GaussianBlur(part, (0, 0), _SMOOTH_PX) for part in flow])
 
     def top(self, lengths: np.ndarray, mask: np.ndarray | None = None) -> float:
-        """Mean of the top tenth inside the regions, per cent of the distance between the eyes."""
+        """Return the mean of the top tenth inside a mask, in per cent of the inter-ocular distance."""
         inside = lengths[self.mask if mask is None else mask]
-        top = max(1, int(len(inside) * _TOP))
-        return float(np.partition(inside, -top)[-top:].mean()) * 100 / _INTEROCULAR
+        count = max(1, int(len(inside) * _TOP))
+        return float(np.partition(inside, -count)[-count:].mean()) * 100 / _INTEROCULAR_PX
 
     def __call__(self, before: np.ndarray, now: np.ndarray, after: np.ndarray) -> tuple[float, float]:
-        """How far the face, and how far the lids, are from where they were before and will be after.
+        """Return how far the face and the eyelids are from their positions before and after.
 
-        In the way that both agree on.
+        The distance is measured along the direction that both flows share.
         """
         back, on = self.flow(now, before), self.flow(now, after)
-        way = back + on
-        way /= np.maximum(np.hypot(*way), 1e-6)
-        agreed = np.minimum((back * way).sum(axis=0), (on * way).sum(axis=0))
-        agreed = np.maximum(agreed, 0)
-        return self.top(agreed), self.top(agreed, self.eyes)
+        direction = back + on
+        direction /= np.maximum(np.hypot(*direction), 1e-6)
+        shared = np.minimum((back * direction).sum(axis=0), (on * direction).sum(axis=0))
+        shared = np.maximum(shared, 0)
+        return self.top(shared), self.top(shared, self.eyes)
 
 
 class _Thumbnails:
-    """A few frames at equal steps of a video whose length is not known before its end."""
+    """A few equally spaced frames of a video of unknown length."""
 
     def __init__(self) -> None:
-        self.kept: list[tuple[int, np.ndarray]] = []
+        self.kept: list[Frame] = []
         self.every, self.count = 1, 0
 
     def offer(self, number: int, frame: np.ndarray) -> None:
         if self.count % self.every == 0:
-            scale = min(1.0, 160 / max(frame.shape))
+            scale = min(1.0, _THUMBNAIL_PX / max(frame.shape))
             size = [max(1, round(side * scale)) for side in frame.shape[::-1]]
             self.kept.append((number, cv2.resize(frame, size, interpolation=cv2.INTER_AREA)))
             if len(self.kept) == 2 * _THUMBNAILS:
@@ -240,118 +234,116 @@ class _Thumbnails:
         self.count += 1
 
 
-def _has_moved(place: Place, face: Face) -> bool:
-    """Whether a face lies elsewhere in the square, or has another size, than when it was cut out."""
-    before, now = (map_points(place.transform, one.eyes) for one in (place.face, face))
-    return bool(np.hypot(*(now - before).T).max() > _MOVED * _INTEROCULAR)
+def _has_moved(position: FacePosition, face: Face) -> bool:
+    """Return whether a face has moved or changed its size since the position's transform was estimated."""
+    before, now = (map_points(position.transform, eyes) for eyes in (position.face.eyes, face.eyes))
+    return bool(np.hypot(*(now - before).T).max() > _MAX_SHIFT * _INTEROCULAR_PX)
 
 
 def smooth(motion: Sequence[float], reach: int) -> np.ndarray:
-    """The curve less the noise of single times; where there is no face it stays NaN."""
+    """Return a curve without the noise of single times, float64 [n]; it stays NaN where there is no face."""
     values = np.asarray(motion, np.float64)
-    known = np.isfinite(values)
+    valid = np.isfinite(values)
     sigma = max(0.5, reach / 6)
-    weights = gaussian_filter1d(known.astype(float), sigma, mode="nearest")
-    filled = gaussian_filter1d(np.where(known, values, 0.0), sigma, mode="nearest")
-    return np.where(known, filled / np.maximum(weights, 1e-9), np.nan)
+    weights = gaussian_filter1d(valid.astype(float), sigma, mode="nearest")
+    filled = gaussian_filter1d(np.where(valid, values, 0.0), sigma, mode="nearest")
+    return np.where(valid, filled / np.maximum(weights, 1e-9), np.nan)
 
 
-def threshold(curve: np.ndarray, settings: Mapping[str, Any] | None = None) -> float:
-    """What a peak must exceed: the least motion that counts, or more where the video is restless.
+def threshold(curve: np.ndarray, settings: SpottingSettings) -> float:
+    """Return the least height of a peak: ``least_motion``, or more if the video is restless.
 
     Args:
         curve: [n], of :func:`smooth`.
-        settings: see :data:`DEFAULTS`.
+        settings: settings of the search.
     """
-    options = DEFAULTS | dict(settings or {})
-    known = curve[np.isfinite(curve)]
-    if not len(known):
-        return float(options["least_motion"])
-    middle = float(np.median(known))
-    # Of the lower half alone: expressions, which are above, have no say in what rest is.
-    deviation = 1.4826 * float(np.median(middle - known[known <= middle]))
-    return max(float(options["least_motion"]), middle + float(options["deviations"]) * deviation)
+    valid = curve[np.isfinite(curve)]
+    if not len(valid):
+        return settings.least_motion
+    middle = float(np.median(valid))
+    # From the lower half only, which contains no expressions.
+    deviation = 1.4826 * float(np.median(middle - valid[valid <= middle]))
+    return max(settings.least_motion, middle + settings.deviations * deviation)
 
 
 def peaks(curve: np.ndarray, least: float, apart: int) -> list[int]:
-    """Places of the peaks of a curve [n] that reach ``least`` and lie ``apart`` or more from a higher one."""
+    """Return the indices of peaks of a curve [n] that reach ``least`` and are ``apart`` or more from a higher one."""
     values = np.where(np.isfinite(curve), curve, 0.0)
-    found, _ = find_peaks(np.concatenate([[0.0], values, [0.0]]), height=least, distance=max(1, apart))
-    return [int(place) - 1 for place in found]
+    indices, _ = find_peaks(np.concatenate([[0.0], values, [0.0]]), height=least, distance=max(1, apart))
+    return [int(index) - 1 for index in indices]
 
 
-def windows(seen: Watched, fps: float, settings: Mapping[str, Any] | None = None) -> list[Window]:
-    """Where to look closer, in order of time; blinks are among them, and told apart."""
-    options = DEFAULTS | dict(settings or {})
-    if not seen.motion:
+def windows(track: MotionTrack, fps: float, settings: SpottingSettings) -> list[Window]:
+    """Return the windows around all peaks in order of time, blinks included."""
+    if not track.motion:
         return []
-    spacing = max(1, seen.centres[1] - seen.centres[0]) if len(seen.centres) > 1 else 1
-    reach = max(1, round(float(options["reference"]) * fps / spacing))
-    curve, lids = smooth(seen.motion, reach), smooth(seen.lids, reach)
+    spacing = max(1, track.centres[1] - track.centres[0]) if len(track.centres) > 1 else 1
+    reach = max(1, round(settings.reference * fps / spacing))
+    curve, lids = smooth(track.motion, reach), smooth(track.lids, reach)
     around = round(LONGEST * 0.75 * fps)
     found = []
-    for place in peaks(curve, threshold(curve, options), reach):
-        peak = seen.centres[place]
-        blink = bool(lids[place] >= float(options["blink"]) * curve[place])
-        ends = max(seen.first, peak - around), min(seen.last, peak + around)
-        found.append(Window(ends[0], peak, ends[1], float(curve[place]), blink))
+    for index in peaks(curve, threshold(curve, settings), reach):
+        peak = track.centres[index]
+        blink = bool(lids[index] >= settings.blink * curve[index])
+        ends = max(track.first, peak - around), min(track.last, peak + around)
+        found.append(Window(ends[0], peak, ends[1], float(curve[index]), blink))
     return found
 
 
 def refine(numbers: Sequence[int], crops: np.ndarray, peak: int, fps: float) -> tuple[int, int]:
-    """Onset and offset of a candidate, frame numbers.
+    """Return onset and offset of a candidate, frame numbers.
 
-    On either side of the peak the nearest frame from which the face is as far from its apex as it gets, but for a
-    quarter, and on from there as far as the rest takes at the speed of a raised cosine.
+    On either side of the peak, find the nearest frame whose distance to the apex is 75 % of the greatest, and
+    extrapolate from there at the speed of a raised cosine.
 
     Args:
         numbers: frame numbers [n], ascending, the peak among them.
         crops: uint8 [n, 160, 160].
-        peak: time of the peak.
+        peak: frame number of the peak.
         fps: frames per second.
     """
-    compare = _Comparison(refined=True)
+    compare = _MotionComparison(refined=True)
     middle = int(np.argmin(np.abs(np.asarray(numbers) - peak)))
-    every = max(1, round(fps / _CLOSER))
+    every = max(1, round(fps / _REFINED_FPS))
     chosen = sorted({*range(middle % every, len(crops), every), 0, len(crops) - 1})
-    found = [0.0 if n == middle else compare.top(np.hypot(*compare.flow(crops[middle], crops[n]))) for n in chosen]
-    away = np.interp(np.arange(len(crops)), chosen, gaussian_filter1d(found, 0.8, mode="nearest"))
-    onset, offset = _ends(away, middle, max(1, round(LONGEST * fps)) // 2 + 1)
+    distances = [0.0 if n == middle else compare.top(np.hypot(*compare.flow(crops[middle], crops[n]))) for n in chosen]
+    distance = np.interp(np.arange(len(crops)), chosen, gaussian_filter1d(distances, 0.8, mode="nearest"))
+    onset, offset = _resting_ends(distance, middle, max(1, round(LONGEST * fps)) // 2 + 1)
     return int(numbers[onset]), int(numbers[offset])
 
 
-def _ends(away: np.ndarray, middle: int, most: int) -> tuple[int, int]:
-    """Places on both sides of ``middle``, at most so many from it, where the face is at rest (:func:`refine`)."""
-    ends = []
-    for side in (away[max(0, middle - most) : middle + 1][::-1], away[middle : middle + most + 1]):
+def _resting_ends(distance: np.ndarray, middle: int, reach: int) -> tuple[int, int]:
+    """Return indices on both sides of ``middle``, up to ``reach`` from it, where the face rests (:func:`refine`)."""
+    steps = []
+    for side in (distance[max(0, middle - reach) : middle + 1][::-1], distance[middle : middle + reach + 1]):
         near = int(np.argmax(side >= (1 - _NEUTRAL) * side.max())) if len(side) > 1 else 0
-        ends.append(min(round(near / _COSINE), len(side) - 1))
-    return middle - ends[0], middle + ends[1]
+        steps.append(min(round(near / _COSINE), len(side) - 1))
+    return middle - steps[0], middle + steps[1]
 
 
-def closer(
-    frames: Iterable[tuple[int, np.ndarray]], seen: Watched, wanted: Sequence[Window], fps: float
+def refine_windows(
+    frames: Iterable[Frame], track: MotionTrack, candidates: Sequence[Window], fps: float
 ) -> Iterator[Interval]:
-    """The candidates that the windows hold, in their order; the frames of one window or two are held at a time."""
-    waiting = deque(wanted)
-    at_work: deque[tuple[Window, list[int], list[np.ndarray]]] = deque()
+    """Yield the candidate of each window, in order; only the frames of overlapping windows are in memory."""
+    waiting = deque(candidates)
+    open_windows: deque[tuple[Window, list[int], list[np.ndarray]]] = deque()
     for number, frame in frames:
         while waiting and waiting[0].first <= number:
-            at_work.append((waiting.popleft(), [], []))
-        for window, numbers, crops in at_work:
+            open_windows.append((waiting.popleft(), [], []))
+        for window, numbers, crops in open_windows:
             numbers.append(number)
-            crops.append(warp(frame, place_at(seen, window.peak).transform, _SIDE))
-        while at_work and at_work[0][0].last <= number:
-            yield _interval(*at_work.popleft(), fps)
-        if not waiting and not at_work:
+            crops.append(warp(frame, position_at(track, window.peak).transform, MOTION_SIDE))
+        while open_windows and open_windows[0][0].last <= number:
+            yield _interval(*open_windows.popleft(), fps)
+        if not waiting and not open_windows:
             return
-    for window, numbers, crops in at_work:
+    for window, numbers, crops in open_windows:
         yield _interval(window, numbers, crops, fps)
 
 
-def place_at(seen: Watched, number: int) -> Place:
-    """Where the face is at a frame."""
-    return next((place for place in reversed(seen.places) if place.frame <= number), seen.places[0])
+def position_at(track: MotionTrack, number: int) -> FacePosition:
+    """Return the face position at a frame."""
+    return next((position for position in reversed(track.positions) if position.frame <= number), track.positions[0])
 
 
 def _interval(window: Window, numbers: list[int], crops: list[np.ndarray], fps: float) -> Interval:
@@ -360,39 +352,36 @@ def _interval(window: Window, numbers: list[int], crops: list[np.ndarray], fps: 
 
 
 def distinct(intervals: Iterable[Interval], fps: float) -> list[Interval]:
-    """The intervals that can be micro-expressions, each once: of two that overlap by half, the stronger."""
+    """Return the intervals that are long enough; of two that overlap by half, only the stronger one."""
     kept: list[Interval] = []
-    for one in sorted(intervals, key=lambda interval: -interval.strength):
-        if one.offset - one.onset < max(2.0, SHORTEST * fps):
+    for interval in sorted(intervals, key=lambda interval: -interval.strength):
+        if interval.offset - interval.onset < max(2.0, SHORTEST * fps):
             continue
-        if all(overlap((one.onset, one.offset), (other.onset, other.offset)) < 0.5 for other in kept):
-            kept.append(one)
+        if all(overlap((interval.onset, interval.offset), (other.onset, other.offset)) < 0.5 for other in kept):
+            kept.append(interval)
     return sorted(kept, key=lambda interval: interval.onset)
 
 
 def overlap(first: tuple[int, int], second: tuple[int, int]) -> float:
-    """Intersection over union of two intervals of frames, both ends in them."""
+    """Return the intersection over union of two intervals of frames, ends included."""
     shared = min(first[1], second[1]) - max(first[0], second[0]) + 1
     union = max(first[1], second[1]) - min(first[0], second[0]) + 1
     return max(0, shared) / union
 
 
 def spot(
-    read: Callable[[], Iterable[tuple[int, np.ndarray]]],
-    fps: float,
-    settings: Mapping[str, Any] | None = None,
-    seen: Watched | None = None,
-) -> Spotted:
-    """Everything that is found in a long video, which is read twice, the second time as far as is needed.
+    read: Callable[[], Iterable[Frame]], fps: float, settings: SpottingSettings, track: MotionTrack | None = None
+) -> SpottingResult:
+    """Return the candidates of a long video, which is read twice, the second time as far as needed.
 
     Args:
-        read: gives its frames anew each time, as :func:`merflow.footage.frames.grey_frames`.
+        read: starts reading the frames, as of :func:`merflow.footage.frames.grey_frames`.
         fps: frames per second.
-        settings: see :data:`DEFAULTS`.
-        seen: what :func:`watch` gave, if it was looked through already.
+        settings: settings of the search.
+        track: result of :func:`track_motion`, if it was called before.
     """
-    seen = watch(read(), fps, settings) if seen is None else seen
-    found = windows(seen, fps, settings)
-    wanted = [window for window in found if not window.blink]
-    intervals = distinct(closer(read(), seen, wanted, fps), fps) if wanted else []
-    return Spotted(seen, intervals, [window.peak for window in found if window.blink])
+    track = track_motion(read(), fps, settings) if track is None else track
+    found = windows(track, fps, settings)
+    candidates = [window for window in found if not window.blink]
+    intervals = distinct(refine_windows(read(), track, candidates, fps), fps) if candidates else []
+    return SpottingResult(track, intervals, [window.peak for window in found if window.blink])

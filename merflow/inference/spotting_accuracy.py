@@ -1,8 +1,9 @@
-"""How well spotting does on long clips of drawn people, where everything that happens is known."""
+"""Accuracy of spotting on long synthetic clips, whose expressions are known."""
 
 import errno
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,22 +13,56 @@ import numpy as np
 
 from merflow.datasets.synthetic.long_clips import MEASURING, LongClip, film_long, plan_long
 from merflow.footage.frames import grey_frames
+from merflow.inference.settings import SpottingSettings
 from merflow.inference.spotting import overlap, spot
 from merflow.storage.tables import SPOTTING, write_table
 
 log = logging.getLogger(__name__)
 
-CLIPS = {"people": 4, "seconds": 12.0, "fps": 100}
-"""The fixed set: as long as the rule may take. Nobody in it had a say in the default thresholds."""
+PEOPLE, SECONDS, FPS = 4, 12.0, 100
+"""The fixed test set. The default thresholds were chosen on other people."""
 LEAST_OVERLAP = 0.5
-"""Intersection over union from which an interval counts as found, as in the spotting challenges of MEGC (Li, Yap, See,
-Hong, Wang: MEGC 2022)."""
+"""Least intersection over union of a hit, as in the spotting challenges of MEGC (Li, Yap, See, Hong, Wang: MEGC
+2022)."""
+
+
+@dataclass(frozen=True)
+class SpottingCounts:
+    """Counts of one person, or of all (scope ``all``); ``apex_errors_ms`` of the hits."""
+
+    scope: str
+    seconds: float
+    expressions: int
+    spotted: int
+    hits: int
+    apex_errors_ms: list[float]
+
+    def row(self) -> dict[str, Any]:
+        """Return the row of ``spotting.csv``."""
+        minutes, false_alarms = self.seconds / 60, self.spotted - self.hits
+        low, high = rate_interval(false_alarms, minutes)
+        return {
+            "scope": self.scope,
+            "seconds": self.seconds,
+            "expressions": self.expressions,
+            "spotted": self.spotted,
+            "hits": self.hits,
+            "misses": self.expressions - self.hits,
+            "false_alarms": false_alarms,
+            "false_alarms_per_minute": false_alarms / minutes,
+            "false_alarms_low": low,
+            "false_alarms_high": high,
+            "precision": self.hits / self.spotted if self.spotted else np.nan,
+            "recall": self.hits / self.expressions if self.expressions else np.nan,
+            "f1": 2 * self.hits / max(1, self.spotted + self.expressions),
+            "apex_error_ms": float(np.mean(self.apex_errors_ms)) if self.apex_errors_ms else np.nan,
+        }
 
 
 def matches(truth: Sequence[tuple[int, int]], found: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Which true interval each found one hits: pairs (truth, found), the best overlaps first, each interval once."""
+    """Match true and found intervals, best overlaps first, each at most once; return pairs of indices."""
     pairs = sorted(
-        ((overlap(one, other), i, j) for i, one in enumerate(truth) for j, other in enumerate(found)),
+        ((overlap(true, candidate), i, j) for i, true in enumerate(truth) for j, candidate in enumerate(found)),
         key=lambda pair: (-pair[0], pair[1:]),
     )
     hits: list[tuple[int, int]] = []
@@ -38,33 +73,37 @@ def matches(truth: Sequence[tuple[int, int]], found: Sequence[tuple[int, int]]) 
 
 
 def rate_interval(count: int, minutes: float) -> tuple[float, float]:
-    """Exact 95 % interval of the rate of a Poisson count per minute."""
+    """Return the exact 95 % interval of the rate of a Poisson count per minute (Garwood 1936)."""
     from scipy.stats import chi2
 
     low = chi2.ppf(0.025, 2 * count) / 2 if count else 0.0
     return float(low / minutes), float(chi2.ppf(0.975, 2 * count + 2) / 2 / minutes)
 
 
-def measure_spotting(settings: Mapping[str, Any], output: Path, first: int = MEASURING, people: int = 0) -> None:
-    """Spot the drawn expressions of some people and write ``spotting.csv`` (:data:`merflow.storage.tables.SPOTTING`).
+def measure_spotting(settings: SpottingSettings, output: Path) -> None:
+    """Spot the synthetic expressions of the test set and write ``spotting.csv``.
 
-    A row for each person, and one for all (scope ``all``). The bounds of the rate of false alarms are the exact 95 %
-    interval of a Poisson count (Garwood 1936).
+    A row per person and one for all, with the columns :data:`merflow.storage.tables.SPOTTING`.
 
     Args:
-        settings: of :mod:`merflow.inference.spotting`.
-        output: CSV.
-        first: number of the first person.
-        people: how many; 0: those of :data:`CLIPS`.
+        settings: settings of the search.
+        output: CSV file, written atomically.
     """
-    rows = [_measured(person, settings) for person in range(first, first + (people or CLIPS["people"]))]
-    together = {name: sum(row[name] for row in rows) for name in rows[0] if name not in ("scope", "apex_errors")}
-    together |= {"scope": "all", "apex_errors": [error for row in rows for error in row["apex_errors"]]}
-    write_table([_rates(row) for row in [*rows, together]], output, SPOTTING)
+    people = [measure_person(person, settings) for person in range(MEASURING, MEASURING + PEOPLE)]
+    together = SpottingCounts(
+        "all",
+        sum(counts.seconds for counts in people),
+        sum(counts.expressions for counts in people),
+        sum(counts.spotted for counts in people),
+        sum(counts.hits for counts in people),
+        [error for counts in people for error in counts.apex_errors_ms],
+    )
+    write_table([counts.row() for counts in [*people, together]], output, SPOTTING)
 
 
-def _measured(person: int, settings: Mapping[str, Any]) -> dict[str, Any]:
-    clip = plan_long(person, {"seconds": CLIPS["seconds"], "fps": CLIPS["fps"]})
+def measure_person(person: int, settings: SpottingSettings) -> SpottingCounts:
+    """Spot the expressions of one synthetic person in a compressed video."""
+    clip = plan_long(person, {"seconds": SECONDS, "fps": FPS})
     with TemporaryDirectory() as folder:
         video = f"{folder}/video.mp4"
         _compress(clip, video)
@@ -72,35 +111,18 @@ def _measured(person: int, settings: Mapping[str, Any]) -> dict[str, Any]:
     truth = clip.expressions
     hits = matches([(one.onset, one.offset) for one in truth], [(one.onset, one.offset) for one in found])
     errors = [1000 * abs(truth[i].apex - found[j].apex) / clip.fps for i, j in hits]
-    row = {"scope": f"person {person - MEASURING + 1}", "seconds": clip.frames / clip.fps, "expressions": len(truth)}
-    row |= {"spotted": len(found), "hits": len(hits), "misses": len(truth) - len(hits)}
-    log.info("%s: %d of %d, %d false alarms", row["scope"], len(hits), len(truth), len(found) - len(hits))
-    return row | {"false_alarms": len(found) - len(hits), "apex_errors": errors}
+    scope = f"person {person - MEASURING + 1}"
+    log.info("%s: %d of %d, %d false alarms", scope, len(hits), len(truth), len(found) - len(hits))
+    return SpottingCounts(scope, clip.frames / clip.fps, len(truth), len(found), len(hits), errors)
 
 
 def _compress(clip: LongClip, video: str) -> None:
-    """Write a clip as most videos come: compressed with loss (MPEG-4), which hides small motions."""
-    size = (clip.settings["frame_size"],) * 2
-    writer = cv2.VideoWriter(video, cv2.VideoWriter_fourcc(*"mp4v"), clip.fps, size)
+    """Write a clip as MPEG-4, whose lossy compression hides small motions, as in most videos."""
+    size = clip.settings["frame_size"]
+    writer = cv2.VideoWriter(video, cv2.VideoWriter_fourcc(*"mp4v"), clip.fps, (size, size))
     for frame in film_long(clip):
         writer.write(frame)
     writer.release()
     if cv2.VideoCapture(video).get(cv2.CAP_PROP_FRAME_COUNT) != clip.frames:
-        # OpenCV says nothing of it, and what it has closed it cannot write again.
-        raise OSError(errno.ENOSPC, "a video could not be written whole", video)
-
-
-def _rates(row: Mapping[str, Any]) -> dict[str, Any]:
-    minutes = row["seconds"] / 60
-    low, high = rate_interval(row["false_alarms"], minutes)
-    precision = row["hits"] / row["spotted"] if row["spotted"] else np.nan
-    recall = row["hits"] / row["expressions"] if row["expressions"] else np.nan
-    return {name: value for name, value in row.items() if name != "apex_errors"} | {
-        "false_alarms_per_minute": row["false_alarms"] / minutes,
-        "false_alarms_low": low,
-        "false_alarms_high": high,
-        "precision": precision,
-        "recall": recall,
-        "f1": 2 * row["hits"] / max(1, row["spotted"] + row["expressions"]),
-        "apex_error_ms": float(np.mean(row["apex_errors"])) if row["apex_errors"] else np.nan,
-    }
+        # OpenCV reports no error itself.
+        raise OSError(errno.ENOSPC, "a video could not be written completely", video)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from merflow.inference.search import align_candidates
+from merflow.inference.settings import Source
 from merflow.preprocessing.settings import AlignSettings
 from merflow.runtime.script_context import script_context
 
@@ -12,4 +13,5 @@ if TYPE_CHECKING:
 
 with script_context(snakemake):
     settings = AlignSettings(**snakemake.params.settings)
-    align_candidates(snakemake.params.source, snakemake.input.intervals, Path(snakemake.output.faces), settings)
+    source = Source(**snakemake.params.source)
+    align_candidates(source, snakemake.input.intervals, Path(snakemake.output.faces), settings)

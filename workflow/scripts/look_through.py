@@ -1,17 +1,20 @@
-"""Look through one source: face, motion, candidate intervals."""
+"""Search one source: face, motion, candidate intervals."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from merflow.footage.fingerprints import record_source, steady
-from merflow.inference.search import look_through
+from merflow.inference.search import search_source
+from merflow.inference.settings import Source, SpottingSettings
 from merflow.runtime.script_context import script_context
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
-    source = snakemake.params.source
-    with steady([source], "clips"):
-        look_through(source, snakemake.params.settings, Path(snakemake.output.looked).parent, snakemake.params.alone)
-    record_source([source], snakemake.params.token, Path(snakemake.output.source))
+    row, settings = snakemake.params.source, snakemake.params.settings
+    spotting = SpottingSettings.from_block(settings["spotting"])
+    folder = Path(snakemake.output.looked).parent
+    with steady([row], "clips"):
+        search_source(Source(**row), settings["fps"], spotting, folder, snakemake.params.alone)
+    record_source([row], snakemake.params.token, Path(snakemake.output.source))

@@ -1,8 +1,9 @@
-"""Measure the search of long videos on drawn people."""
+"""Measure the search of long videos on synthetic people."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from merflow.inference.settings import SpottingSettings
 from merflow.inference.spotting_accuracy import measure_spotting
 from merflow.runtime.script_context import script_context
 
@@ -10,4 +11,5 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
-    measure_spotting(snakemake.params.settings, Path(snakemake.output[0]))
+    settings = SpottingSettings.from_block(snakemake.params.settings)
+    measure_spotting(settings, Path(snakemake.output[0]))

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import asdict
 
 import cv2
 import h5py
@@ -13,18 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from repository import REPO
-from stage_settings import align_settings, preparation
+from stage_settings import align_settings, preparation, spotting_settings
 
 from merflow.datasets.synthetic.long_clips import CHOOSING, film_long, plan_long
 from merflow.errors import ConfigError, InputError
 from merflow.footage.fingerprints import EMPTY, steady
-from merflow.inference import answers
-from merflow.inference import search as look
+from merflow.inference import answers, search
 from merflow.inference.answers import covered, falls, flags_of, grid_masks, rate_flags, region_masks, summed_up, usual
 from merflow.inference.candidates import gather_candidates
 from merflow.inference.ensemble import ClipArrays
 from merflow.inference.page import _coverage, _pictures, heat_picture, points, write_prediction
-from merflow.inference.spotting import DEFAULTS, Place, Spotted, Watched
+from merflow.inference.settings import Source
+from merflow.inference.spotting import FacePosition, MotionTrack, SpottingResult
 from merflow.preprocessing.faces import Face
 from merflow.storage.tables import ANSWERS, COVERAGE, INTERVALS, read_table, write_table
 from merflow.study.config import load_config
@@ -32,7 +33,6 @@ from merflow.study.prediction import Prediction, list_sources
 from merflow.study.study import Study
 
 CLASSES = ["happiness", "surprise", "disgust"]
-LOOKING = {"fps": None, "spotting": DEFAULTS}
 
 
 def picture(path, number=0):
@@ -227,21 +227,25 @@ def test_another_content_is_another_token_and_another_time_is_none(tmp_path):
 
 def source(frames, **changes):
     row = {"clip": "it", "label": "", "frames": str(frames), "onset": None, "apex": None, "offset": None, "fps": None}
-    return row | {"problem": ""} | changes
+    return Source(**row | {"problem": ""} | changes)
+
+
+def search_source(source, folder, alone=False):
+    search.search_source(source, None, spotting_settings(), folder, alone)
 
 
 def test_a_clip_without_a_face_says_so_and_stops_only_where_it_is_alone(tmp_path):
     for number in range(4):
         picture(tmp_path / "frames" / f"{number}.png", number)
     with pytest.raises(InputError, match=r"no face found in frames 0\.\.3"):
-        look.look_through(source(tmp_path / "frames"), LOOKING, tmp_path / "out", alone=True)
-    look.look_through(source(tmp_path / "frames"), LOOKING, tmp_path / "out")
+        search_source(source(tmp_path / "frames"), tmp_path / "out", alone=True)
+    search_source(source(tmp_path / "frames"), tmp_path / "out")
     with h5py.File(tmp_path / "out/looked.h5") as file:
         assert "no face found" in file.attrs["status"]
     assert read_table(tmp_path / "out/intervals.csv", INTERVALS).empty
     (tmp_path / "bad.mp4").write_bytes(b"this is no video" * 100)
     with pytest.raises(InputError, match=r"bad\.mp4 cannot be opened"):
-        look.look_through(source(tmp_path / "bad.mp4"), LOOKING, tmp_path / "out", alone=True)
+        search_source(source(tmp_path / "bad.mp4"), tmp_path / "out", alone=True)
 
 
 @pytest.fixture(scope="module")
@@ -259,16 +263,16 @@ def video(tmp_path_factory):
 
 def test_a_long_video_is_searched_and_the_frames_of_its_candidates_are_kept(video, tmp_path):
     path, clip = video
-    look.look_through(source(path), LOOKING, tmp_path)
+    search_source(source(path), tmp_path)
     rows = read_table(tmp_path / "intervals.csv", INTERVALS)
     (true,) = clip.expressions
-    assert list(rows["found"]) == [look.SEARCHED] and rows["fps"].iloc[0] == 25
+    assert list(rows["found"]) == [search.SEARCHED] and rows["fps"].iloc[0] == 25
     onset, offset = int(rows["onset"].iloc[0]), int(rows["offset"].iloc[0])
     assert onset <= true.apex <= offset and abs(onset - true.onset) <= 3 and abs(offset - true.offset) <= 3
-    (found,) = look.candidates(source(path), tmp_path / "intervals.csv")
+    (found,) = search.candidate_clips(source(path), tmp_path / "intervals.csv")
     kept = sorted(int(file.stem) for file in tmp_path.glob("_frames/*/*.png"))
     assert kept == list(range(onset, offset + 1)) and found.apex is None and found.onset == onset
-    look.align_candidates(source(path), tmp_path / "intervals.csv", tmp_path / "faces.h5", align_settings(size=64))
+    search.align_candidates(source(path), tmp_path / "intervals.csv", tmp_path / "faces.h5", align_settings(size=64))
     with h5py.File(tmp_path / "faces.h5") as file:
         (group,) = file.values()
         assert group.attrs["status"] == "ok" and len(group["frames"]) == len(kept)
@@ -283,12 +287,12 @@ def test_a_long_video_is_searched_and_the_frames_of_its_candidates_are_kept(vide
     ],
 )
 def test_what_is_short_or_given_is_one_candidate(video, tmp_path, monkeypatch, given_, found, ends):
-    monkeypatch.setattr(look, "spot", None)
-    monkeypatch.setattr("merflow.inference.spotting._Comparison.__call__", lambda *_: (0.1, 0.1))
-    look.look_through(source(video[0], **given_), LOOKING, tmp_path)
+    monkeypatch.setattr(search, "spot", None)
+    monkeypatch.setattr("merflow.inference.spotting._MotionComparison.__call__", lambda *_: (0.1, 0.1))
+    search_source(source(video[0], **given_), tmp_path)
     (row,) = read_table(tmp_path / "intervals.csv", INTERVALS).to_dict("records")
     assert (row["found"], row["onset"], row["offset"]) == (found, *ends) and row["frames"] == str(video[0])
-    (clip,) = look.candidates(source(video[0]), tmp_path / "intervals.csv")
+    (clip,) = search.candidate_clips(source(video[0]), tmp_path / "intervals.csv")
     assert clip.apex == given_.get("apex")
 
 
@@ -300,8 +304,10 @@ def test_names_that_are_no_utf8_are_looked_through_aligned_and_told(video, tmp_p
     (row,) = list_sources(path).values()
     assert (row["frames"], row["clip"], row["problem"]) == (path, r"m\udce9.mp4", "")
     ends = {"onset": 10, "offset": 30} if whole else {}
-    look.look_through(row | ends, LOOKING, tmp_path / "out")
-    look.align_candidates(row | ends, tmp_path / "out/intervals.csv", tmp_path / "faces.h5", align_settings(size=32))
+    search_source(Source(**row | ends), tmp_path / "out")
+    search.align_candidates(
+        Source(**row | ends), tmp_path / "out/intervals.csv", tmp_path / "faces.h5", align_settings(size=32)
+    )
     with h5py.File(tmp_path / "faces.h5") as file:
         (group,) = file.values()
         assert group.attrs["status"] == "ok" and group.attrs["clip"].startswith(r"m\udce9.mp4")
@@ -311,7 +317,7 @@ def test_a_reason_that_names_such_a_file_is_told(tmp_path):
     path = os.fsdecode(os.fsencode(tmp_path) + b"/m\xe9.mp4")
     with open(path, "wb") as file:
         file.write(b"this is no video" * 100)
-    look.look_through(source(path), LOOKING, tmp_path / "out")
+    search_source(source(path), tmp_path / "out")
     with h5py.File(tmp_path / "out/looked.h5") as file:
         assert r"m\udce9.mp4 cannot be opened" in file.attrs["status"]
 
@@ -323,11 +329,11 @@ def test_footage_that_is_gone_once_it_was_looked_through_stops_the_job_and_is_no
     rows = [{"clip": "it", "source": "it", "found": "whole", "frames": str(frames), "onset": 0, "offset": 2, "fps": 9}]
     write_table(rows, tmp_path / "intervals.csv", INTERVALS)
     files = tmp_path / "intervals.csv", tmp_path / "faces.h5"
-    look.align_candidates(source(frames), *files, align_settings())
+    search.align_candidates(source(frames), *files, align_settings())
     (tmp_path / "faces.h5").unlink()
     (tmp_path / "disk").rename(tmp_path / "away")
     with pytest.raises(InputError, match=r"clips: \S*/disk is gone"):
-        look.align_candidates(source(frames), *files, align_settings())
+        search.align_candidates(source(frames), *files, align_settings())
     assert not (tmp_path / "faces.h5").exists()
 
 
@@ -494,9 +500,9 @@ def written(folder, rows, given="clips"):
         looked, intervals = seen(folder / str(number), row)
         files["looked"].append(looked)
         files["intervals"].append(intervals)
-    asked = {"uncertain_below": 0.5, "spotting": DEFAULTS}
+    asked = {"uncertain_below": 0.5, "spotting": {"whole": 1.0}}
     plan = {"name": "clips", "input": given, "study": "s", "settings": asked, "synthetic": [], "experiments": {}}
-    plan |= {"sources": {row["clip"]: row for row in rows}, "preparations": {}}
+    plan |= {"sources": {row.clip: asdict(row) for row in rows}, "preparations": {}}
     write_prediction(plan, files, folder / "out")
     return folder / "out"
 
@@ -506,12 +512,12 @@ def seen(folder, row):
     folder.mkdir()
     chance = np.random.default_rng(0)
     face = Face((20, 20, 40, 40), 1.0, np.array([[55, 30], [47, 30], [25, 30], [33, 30], [40, 45.0]]))
-    found = Watched(50, 0, 49, 80, 80, list(range(50)), list(chance.random(50)), [0.0] * 50)
-    found.places = [Place(0, np.eye(2, 3), face)]
+    found = MotionTrack(50, 0, 49, 80, 80, list(range(50)), list(chance.random(50)), [0.0] * 50)
+    found.positions = [FacePosition(0, np.eye(2, 3), face)]
     found.thumbnails = [(number, chance.integers(0, 255, (80, 80), np.uint8)) for number in range(0, 48, 4)]
     with h5py.File(folder / "looked.h5", "w") as file:
-        file.attrs.update(clip=row["clip"], status=row["problem"] or "ok", fps=25.0, fps_from="as the video says")
-        look._write_looked(file, Spotted(found, [], []), 25.0, DEFAULTS)
+        file.attrs.update(clip=row.clip, status=row.problem or "ok", fps=25.0, fps_from="as the video says")
+        search.write_track(file, SpottingResult(found, [], []), 25.0, spotting_settings())
     write_table([], folder / "intervals.csv", INTERVALS)
     return folder / "looked.h5", folder / "intervals.csv"
 

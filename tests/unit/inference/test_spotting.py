@@ -7,26 +7,37 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stage_settings import spotting_settings
 
 from merflow.datasets.synthetic.long_clips import CHOOSING, MEASURING, grey_long, plan_long
 from merflow.inference import spotting
 from merflow.inference.spotting import (
     Interval,
-    Watched,
+    MotionTrack,
     Window,
     distinct,
     overlap,
     peaks,
     refine,
     smooth,
-    spot,
-    threshold,
-    watch,
 )
-from merflow.inference.spotting_accuracy import _measured, matches, rate_interval
+from merflow.inference.spotting_accuracy import matches, measure_person, rate_interval
 from merflow.preprocessing.faces import Face
 
 SHORT = {"seconds": 3.2, "fps": 25, "expressions": 1, "blinks": 0.0, "postures": 1, "duration": [0.4, 0.5]}
+
+
+def threshold(curve):
+    return spotting.threshold(curve, spotting_settings())
+
+
+def spot(read, fps):
+    return spotting.spot(read, fps, spotting_settings())
+
+
+def track_motion(frames, fps):
+    return spotting.track_motion(frames, fps, spotting_settings())
+
 
 frames = st.integers(0, 400)
 spans = st.tuples(frames, st.integers(2, 120)).map(lambda pair: (pair[0], pair[0] + pair[1]))
@@ -34,8 +45,8 @@ spans = st.tuples(frames, st.integers(2, 120)).map(lambda pair: (pair[0], pair[0
 
 @pytest.mark.parametrize("shape", [(4, 2000), (2000, 4), (1, 1)])
 def test_frames_of_any_shape_have_a_small_picture(shape):
-    seen = watch([(number, np.zeros(shape, np.uint8)) for number in range(2)], 25)
-    assert not seen.places and [max(picture.shape) for _, picture in seen.thumbnails] == [min(160, max(shape))] * 2
+    track = track_motion([(number, np.zeros(shape, np.uint8)) for number in range(2)], 25)
+    assert not track.positions and [max(picture.shape) for _, picture in track.thumbnails] == [min(160, max(shape))] * 2
 
 
 # --- curves -----------------------------------------------------------------------------------------------------------
@@ -51,7 +62,7 @@ def test_a_bump_above_the_rest_is_a_peak_and_one_below_is_none():
 def test_a_restless_video_asks_more_of_a_peak():
     chance = np.random.default_rng(0)
     calm, restless = 0.1 + 0.01 * chance.random(500), 0.5 + 0.3 * chance.random(500)
-    assert threshold(calm) == spotting.DEFAULTS["least_motion"]
+    assert threshold(calm) == spotting_settings().least_motion
     assert threshold(restless) > restless.max()
 
 
@@ -62,7 +73,7 @@ def test_a_peak_at_the_first_time_and_one_at_the_last_are_found():
 def test_where_there_is_no_face_there_is_no_curve_and_no_peak():
     curve = smooth([0.1] * 20 + [np.nan] * 20 + [0.1] * 20, 6)
     assert np.isnan(curve[20:40]).all() and np.allclose(curve[:20], 0.1) and np.allclose(curve[40:], 0.1)
-    assert peaks(curve, 0.05, 100) and threshold(np.full(5, np.nan)) == spotting.DEFAULTS["least_motion"]
+    assert peaks(curve, 0.05, 100) and threshold(np.full(5, np.nan)) == spotting_settings().least_motion
 
 
 # --- intervals --------------------------------------------------------------------------------------------------------
@@ -123,7 +134,7 @@ def test_onset_and_offset_are_where_the_face_comes_to_rest(rise, fall):
         np.cos(np.pi * np.clip((50 - place) / rise, 0, 1)),
         np.cos(np.pi * np.clip((place - 50) / fall, 0, 1)),
     )
-    onset, offset = spotting._ends(0.5 - 0.5 * course, 50, 30)
+    onset, offset = spotting._resting_ends(0.5 - 0.5 * course, 50, 30)
     assert abs(onset - (50 - rise)) <= 2 and abs(offset - (50 + fall)) <= 2
 
 
@@ -138,7 +149,7 @@ def test_an_expression_is_found_between_a_change_of_posture_and_rest():
     one = found.intervals[0]
     assert overlap((one.onset, one.offset), (true.onset, true.offset)) >= 0.5
     assert abs(one.apex - true.apex) <= 2 and one.onset < one.apex < one.offset
-    assert len(found.seen.places) == 1 and not found.seen.lost and found.seen.frames == clip.frames
+    assert len(found.track.positions) == 1 and not found.track.lost and found.track.frames == clip.frames
 
 
 def test_a_face_that_only_moves_its_head_and_blinks_has_no_candidate():
@@ -152,15 +163,15 @@ def test_a_face_that_only_moves_its_head_and_blinks_has_no_candidate():
 def test_memory_does_not_grow_with_the_length_of_a_video(monkeypatch):
     face = Face((40, 40, 80, 80), 1.0, np.array([[110, 60], [95, 60], [50, 60], [65, 60], [80, 90.0]]))
     monkeypatch.setattr(spotting, "find_face", lambda *_: (0, face))
-    monkeypatch.setattr(spotting._Comparison, "__call__", lambda *_: (0.0, 0.0))
+    monkeypatch.setattr(spotting._MotionComparison, "__call__", lambda *_: (0.0, 0.0))
     picture = np.random.default_rng(0).integers(0, 255, (160, 160), np.uint8)
 
     def peak(count):
         tracemalloc.start()
-        seen = watch(((number, picture) for number in range(count)), 50)
+        track = track_motion(((number, picture) for number in range(count)), 50)
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert seen.frames == count and seen.last == count - 1 and 12 <= len(seen.thumbnails) <= 24
+        assert track.frames == count and track.last == count - 1 and 12 <= len(track.thumbnails) <= 24
         return most
 
     assert peak(700) < 1.3 * peak(200)
@@ -176,12 +187,12 @@ def test_a_face_that_goes_away_and_comes_back_elsewhere_is_followed(monkeypatch)
         return (0, here) if asked[-1] < 60 else None if asked[-1] < 120 else (0, there)
 
     monkeypatch.setattr(spotting, "find_face", find)
-    monkeypatch.setattr(spotting._Comparison, "__call__", lambda *_: (0.0, 0.0))
-    seen = watch(((number, np.full((160, 200), number, np.uint8)) for number in range(200)), 50)
-    assert len(seen.places) == 2 and [place.frame for place in seen.places][0] == 0
-    (gap,) = seen.lost
+    monkeypatch.setattr(spotting._MotionComparison, "__call__", lambda *_: (0.0, 0.0))
+    track = track_motion(((number, np.full((160, 200), number, np.uint8)) for number in range(200)), 50)
+    assert len(track.positions) == 2 and [place.frame for place in track.positions][0] == 0
+    (gap,) = track.lost
     assert 60 <= gap[0] <= 110 and 120 <= gap[1] <= 135
-    known = np.isfinite(seen.motion)
+    known = np.isfinite(track.motion)
     assert known[0] and known[-1] and not known[len(known) // 2 - 2 : len(known) // 2 + 2].all()
 
 
@@ -190,10 +201,10 @@ def test_a_face_is_cut_out_anew_where_it_moved_and_not_where_its_landmarks_jitte
     here = Face((40, 40, 80, 80), 1.0, np.array([[110, 60], [95, 60], [50, 60], [65, 60], [80, 90.0]]))
     there = Face((40 + right, 40, 80, 80), 1.0, here.landmarks + [right, 0])
     monkeypatch.setattr(spotting, "find_face", lambda frames, *_: (0, here if frames[0][0, 0] < 60 else there))
-    monkeypatch.setattr(spotting._Comparison, "__call__", lambda *_: (0.0, 0.0))
-    seen = watch(((number, np.full((160, 200), number, np.uint8)) for number in range(160)), 50)
-    assert len(seen.places) == places and not seen.lost
-    assert np.isfinite(seen.motion).all(), "times on both sides of the move are compared in the place before it"
+    monkeypatch.setattr(spotting._MotionComparison, "__call__", lambda *_: (0.0, 0.0))
+    track = track_motion(((number, np.full((160, 200), number, np.uint8)) for number in range(160)), 50)
+    assert len(track.positions) == places and not track.lost
+    assert np.isfinite(track.motion).all(), "times on both sides of the move are compared in the place before it"
 
 
 def test_a_window_is_cut_out_where_the_face_was_at_its_peak():
@@ -207,19 +218,20 @@ def test_a_window_is_cut_out_where_the_face_was_at_its_peak():
 
 
 def test_windows_stay_inside_the_video():
-    seen = Watched(frames=40, first=5, last=44, centres=list(range(8, 43)))
+    track = MotionTrack(frames=40, first=5, last=44, centres=list(range(8, 43)))
     place = np.arange(35)
     bumps = [np.exp(-(((place - at) / 3) ** 2)) for at in (3, 31)]
-    seen.motion, seen.lids = list(0.05 + sum(bumps)), list(0.05 + 0.2 * bumps[0] + 4 * bumps[1])
-    found = spotting.windows(seen, 50, {"reference": 0.06})
+    track.motion, track.lids = list(0.05 + sum(bumps)), list(0.05 + 0.2 * bumps[0] + 4 * bumps[1])
+    found = spotting.windows(track, 50, spotting_settings(reference=0.06))
     assert all(isinstance(one, Window) and 5 <= one.first <= one.peak <= one.last <= 44 for one in found)
     assert [one.blink for one in found] == [False, True]
 
 
 @pytest.mark.slow
 def test_the_fixed_set_is_searched_well_and_alike_each_time():
-    row = _measured(MEASURING, spotting.DEFAULTS)
-    assert row["hits"] >= 3 and row["false_alarms"] <= 2 and row == _measured(MEASURING, spotting.DEFAULTS)
+    counts = measure_person(MEASURING, spotting_settings())
+    assert counts.hits >= 3 and counts.spotted - counts.hits <= 2
+    assert counts == measure_person(MEASURING, spotting_settings())
 
 
 def test_people_who_chose_and_people_who_measure_are_not_the_same():
