@@ -1,9 +1,9 @@
 """The p+q stochastic pixel graph, its coarsening and its rescaled Laplacians.
 
-From a side length to everything that a graph network needs: Algorithm 1 and Eq. 1 (:func:`pq_adjacency`), Graclus
-coarsening (:func:`coarsen`), Eq. 2 and the rescaling below Eq. 3 (:func:`scaled_laplacian`), all of it in one
-:class:`Graph`. Equations are those of Tang, Chai, Lu: Transferring Dual Stochastic Graph Convolutional Network for
-Facial Micro-expression Recognition (arXiv 2203.05208).
+:func:`build_graph` returns all that a graph network needs as one :class:`Graph`: Algorithm 1 and Eq. 1
+(:func:`pq_adjacency`), Graclus coarsening (:func:`coarsen`), Eq. 2 and the rescaling below Eq. 3
+(:func:`scaled_laplacian`). Equations are those of Tang, Chai, Lu: Transferring Dual Stochastic Graph Convolutional
+Network for Facial Micro-expression Recognition (arXiv 2203.05208).
 """
 
 from dataclasses import dataclass
@@ -22,37 +22,37 @@ from merflow.storage.files import atomic_write
 from merflow.storage.hdf5 import open_h5
 
 COARSENINGS = (2, 2, 1, 1, 1, 1)
-"""How often each convolution layer's output is coarsened (s_l of Table I); each time halves the nodes at best."""
+"""Number of coarsenings after each convolution layer (s_l of Table I); each one at best halves the nodes."""
 VISITING_SEED = 0
-"""Seed of the order in which the first matching visits the nodes; the same for every graph, so that a graph without
-drawn neighbours does not depend on any seed."""
+"""Seed of the order in which the first matching visits the nodes. It is the same for every graph, so that a graph
+without drawn neighbours does not depend on a seed."""
 TOLERANCE = 1e-9
-"""Slack of comparisons between distances, which come from square roots."""
+"""Tolerance of comparisons between distances, which are square roots."""
 EIGENVALUE_TOLERANCE = 1e-5
-"""Relative accuracy of the largest eigenvalue; it is rounded up by as much, so that no eigenvalue passes 1."""
+"""Relative accuracy of the largest eigenvalue. It is rounded up by as much, so that no scaled eigenvalue exceeds 1."""
 DENSE_NODES = 128
-"""Up to so many nodes all eigenvalues are computed."""
+"""Largest number of nodes for which all eigenvalues are computed."""
 
 
 @dataclass(frozen=True)
 class Graph:
-    """One pixel graph, ready for a network with the layers of Table I.
+    """A pixel graph for a network with the layers of Table I.
 
-    Nodes are kept in an order in which the children of a coarse node are neighbours; there are no fake nodes.
+    Nodes are ordered so that the children of a coarse node are adjacent. No fake nodes are added.
 
     Attributes:
-        side: image side in pixels; the graph has ``side**2`` nodes.
-        p: nearest neighbours per node.
-        q: drawn neighbours per node.
-        threshold: T, pixels.
-        sigma: ``neighbours``, ``image`` or a number.
+        side: side of the image in pixels; the graph has ``side**2`` nodes.
+        p: number of nearest neighbours per node.
+        q: number of drawn neighbours per node.
+        threshold: T in pixels.
+        sigma: ``neighbours``, ``image`` or a number of pixels.
         seed: seed of the draw.
         adjacency: A of Eq. 1, float64 ``[side**2, side**2]``, node = row * side + column.
         order: int64 ``[side**2]``; node i of the first layer is pixel ``order[i]``.
         laplacians: the rescaled Laplacian of each layer, float64, symmetric, spectrum inside [-1, 1].
-        lambda_max: the largest eigenvalue by which each was rescaled.
+        lambda_max: the largest eigenvalue of each layer's Laplacian before rescaling.
         pools: per layer int64 ``[next nodes, children]``: the nodes that each node of the next layer unites; rows
-            with fewer children repeat the first.
+            with fewer children repeat the first one.
     """
 
     side: int
@@ -69,17 +69,17 @@ class Graph:
 
     @property
     def name(self) -> str:
-        """Name in configurations and tables, such as ``8+2``."""
+        """Name of the graph in configurations and tables, such as ``8+2``."""
         return f"{self.p}+{self.q}"
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Nodes of each layer's input, and of the last layer's output."""
+        """Number of nodes of each layer's input, and of the last layer's output."""
         return (*(matrix.shape[0] for matrix in self.laplacians), len(self.pools[-1]))
 
     @cached_property
     def digest(self) -> str:
-        """Twelve hexadecimal digits of all that a network sees: equal digests give equal networks."""
+        """Twelve hexadecimal digits that identify everything a network uses of the graph."""
         total = sha256(str(self.sizes).encode())
         for matrix in self.laplacians:
             for part in (matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64), matrix.data):
@@ -110,7 +110,7 @@ class Graph:
         """Read a graph written by :meth:`save`.
 
         Raises:
-            InputError: the file is missing or is no graph.
+            InputError: the file is missing or is not a graph.
         """
         try:
             with open_h5(path) as file:
@@ -141,7 +141,10 @@ def build_graph(
     sigma: str | float = "neighbours",
     seed: int = 0,
 ) -> Graph:
-    """Build the p+q graph of a square image with its coarser graphs and Laplacians; arguments as in :class:`Graph`."""
+    """Return the p+q graph of a square image, its coarser graphs and their Laplacians.
+
+    Arguments and errors are those of :func:`pq_adjacency`.
+    """
     adjacency = pq_adjacency(side, p, q, threshold=threshold, sigma=sigma, seed=seed)
     levels, parents = coarsen(adjacency, sum(COARSENINGS))
     orders = _tree_orders(parents)
@@ -169,11 +172,11 @@ def build_graph(
 
 
 def candidate_offsets(threshold: float) -> np.ndarray:
-    """Lattice steps to a node's potential neighbours (Step 1 of Algorithm 1).
+    """Return the offsets from a node to its candidate neighbours (Step 1 of Algorithm 1).
 
     Returns:
-        int64 ``[candidates, 2]``, (rows, columns), the nearest first; of equally near ones the upper first, then the
-        left one. ``2 sqrt(2)`` gives 24, ``2 sqrt(5)`` gives 68.
+        int64 ``[candidates, 2]``, (rows, columns), sorted by distance, then by row, then by column. A threshold of
+        ``2 sqrt(2)`` gives 24 candidates, ``2 sqrt(5)`` gives 68.
     """
     reach = np.arange(-floor(threshold + TOLERANCE), floor(threshold + TOLERANCE) + 1)
     rows, columns = (axis.ravel() for axis in np.meshgrid(reach, reach, indexing="ij"))
@@ -192,34 +195,35 @@ def pq_adjacency(
     sigma: str | float = "neighbours",
     seed: int = 0,
 ) -> csr_array:
-    """Adjacency matrix of the p+q stochastic graph of a square image (Algorithm 1, Eq. 1).
+    """Return the adjacency matrix of the p+q stochastic graph of a square image (Algorithm 1, Eq. 1).
 
-    Each node is linked to its p nearest candidates and to q drawn without replacement from its other candidates; the
-    candidates are the nodes at most ``threshold`` away. The links of the algorithm have a direction, the paper's graph
-    has none: A <- max(A, A^T). Near the border there are fewer candidates, and all are taken if p+q is more.
+    Each node is linked to its p nearest candidates and to q of its other candidates, drawn without replacement. The
+    candidates are the nodes at a distance of at most ``threshold``. The algorithm gives a directed graph, but the paper
+    uses an undirected one: A <- max(A, A^T). Near the border a node has fewer candidates; if there are fewer than p+q,
+    all of them are linked.
 
     Args:
-        side: image side in pixels.
-        p: nearest neighbours; ties are broken as in :func:`candidate_offsets`, the same way on every run.
-        q: drawn neighbours.
-        threshold: T in pixels, at least 1, so that no node is left alone.
+        side: side of the image in pixels.
+        p: number of nearest neighbours; ties are broken in the order of :func:`candidate_offsets`.
+        q: number of drawn neighbours.
+        threshold: T in pixels, at least 1, so that every node has a neighbour.
         sigma: width of the Gaussian in Eq. 1. ``neighbours``: the mean over nodes of the distance to the farthest of
             the p+q neighbours that the node chose. ``image``: the mean distance to the farthest pixel of the image. A
-            number: that many pixels.
-        seed: seed of the draw; without effect if q is 0.
+            number: pixels.
+        seed: seed of the draw; unused if q is 0.
 
     Returns:
         float64 ``[side**2, side**2]``, symmetric, zero diagonal, node = row * side + column.
 
     Raises:
-        ConfigError: no graph can be built from these numbers.
+        ConfigError: an argument is out of range.
     """
-    _check(side, p, q, threshold, sigma)
-    offsets, _, near, drawn = chosen_neighbours(side, p, q, threshold, seed)
+    _check_arguments(side, p, q, threshold, sigma)
+    offsets, _, nearest, drawn = chosen_neighbours(side, p, q, threshold, seed)
     row, column = np.divmod(np.arange(side * side), side)
     rows = row[:, None] + offsets[:, 0]
     columns = column[:, None] + offsets[:, 1]
-    chosen = near | drawn
+    chosen = nearest | drawn
     source, step = np.nonzero(chosen)
     squared = (offsets**2).sum(axis=1)
     if sigma == "neighbours":
@@ -239,11 +243,11 @@ def pq_adjacency(
 def chosen_neighbours(
     side: int, p: int, q: int, threshold: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """What each node of :func:`pq_adjacency` chooses (Algorithm 1), before the links lose their direction.
+    """Return the neighbours that each node chooses (Algorithm 1), before the graph is made undirected.
 
     Returns:
-        ``offsets`` of :func:`candidate_offsets`, and three masks, bool ``[side**2, candidates]``: the ``candidates``
-        inside the image, the p ``near`` ones, and the q ``drawn`` ones.
+        ``offsets`` of :func:`candidate_offsets`, and three masks, bool ``[side**2, candidates]``: candidates inside the
+        image, the p nearest ones, and the q drawn ones.
     """
     offsets = candidate_offsets(threshold)
     row, column = np.divmod(np.arange(side * side), side)
@@ -251,30 +255,23 @@ def chosen_neighbours(
     columns = column[:, None] + offsets[:, 1]
     candidate = (rows >= 0) & (rows < side) & (columns >= 0) & (columns < side)
     # Offsets are sorted by distance, so the p nearest are the first p that lie inside the image.
-    near = candidate & (np.cumsum(candidate, axis=1) <= p)
-    drawn = np.zeros_like(near)
+    nearest = candidate & (np.cumsum(candidate, axis=1) <= p)
+    drawn = np.zeros_like(nearest)
     if q:
-        left = candidate & ~near
-        lots = np.where(left, np.random.default_rng(seed).random(left.shape), np.inf)
-        first = np.argsort(lots, axis=1, kind="stable")[:, :q]
-        drawn = left & _mask(first, left.shape)
-    return offsets, candidate, near, drawn
+        others = candidate & ~nearest
+        lots = np.where(others, np.random.default_rng(seed).random(others.shape), np.inf)
+        np.put_along_axis(drawn, np.argsort(lots, axis=1, kind="stable")[:, :q], True, axis=1)
+        drawn &= others
+    return offsets, candidate, nearest, drawn
 
 
-def _mask(positions: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Boolean array that is true at the given columns of each row."""
-    mask = np.zeros(shape, dtype=bool)
-    np.put_along_axis(mask, positions, True, axis=1)
-    return mask
-
-
-def _check(side: int, p: int, q: int, threshold: float, sigma: str | float) -> None:
+def _check_arguments(side: int, p: int, q: int, threshold: float, sigma: str | float) -> None:
     if side < 2:
         raise ConfigError(f"graph side {side}: expected at least 2 pixels")
     if p < 0 or q < 0 or p + q < 1:
         raise ConfigError(f"graph {p}+{q}: expected p and q of at least 0, and p + q of at least 1")
     if not threshold >= 1 - TOLERANCE:
-        raise ConfigError(f"graph threshold {threshold}: expected at least 1 pixel, or nodes have no neighbour")
+        raise ConfigError(f"graph threshold {threshold}: expected at least 1 pixel, otherwise nodes have no neighbour")
     if isinstance(sigma, str) and sigma not in ("neighbours", "image"):
         raise ConfigError(f"graph sigma {sigma!r}: expected neighbours, image or a number")
     if not isinstance(sigma, str) and not sigma > 0:
@@ -284,17 +281,18 @@ def _check(side: int, p: int, q: int, threshold: float, sigma: str | float) -> N
 def coarsen(adjacency: csr_array, levels: int) -> tuple[list[csr_array], list[np.ndarray]]:
     """Coarsen a graph by heavy-edge matching (Graclus), as the ChebNet reference code does.
 
-    At each level every node is united with the unmatched neighbour j that maximises a_ij (1/d_i + 1/d_j), or stays
-    alone. The first level visits the nodes in a fixed random order, the others by rising degree. Links inside a
-    united node count in later degrees, but are not part of the returned matrices.
+    At each level every node is united with the unmatched neighbour j that maximises a_ij (1/d_i + 1/d_j); a node
+    without an unmatched neighbour becomes a coarse node by itself. The first level visits the nodes in a fixed random
+    order, the other levels by increasing degree. Links inside a united node count in later degrees, but are not part of
+    the returned matrices.
 
     Args:
         adjacency: symmetric ``[n, n]``.
-        levels: how often to coarsen.
+        levels: number of coarsenings.
 
     Returns:
-        ``levels + 1`` adjacency matrices with zero diagonals, the finest first, and for each level but the last the
-        parents: int64, the coarse node of each node.
+        ``levels + 1`` adjacency matrices with zero diagonals, the finest first, and for each level except the last one
+        the parents: int64, the coarse node of each node.
     """
     matrix = csr_array(adjacency)
     degree = matrix.sum(axis=1) - matrix.diagonal()
@@ -314,8 +312,8 @@ def coarsen(adjacency: csr_array, levels: int) -> tuple[list[csr_array], list[np
 
 
 def _match(matrix: csr_array, degree: np.ndarray, visits: np.ndarray) -> np.ndarray:
-    """One level of the matching: the coarse node of each node, numbered in the order of the visits."""
-    # Lists, not arrays: each node's choice depends on all earlier ones, and Python reads lists far faster.
+    """Match one level: return the coarse node of each node, numbered in the order of the visits."""
+    # Each choice depends on all earlier ones, hence a Python loop, in which lists are much faster than arrays.
     inverse = 1 / np.maximum(degree, np.finfo(float).tiny)
     source = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
     gain = (matrix.data * (inverse[source] + inverse[matrix.indices])).tolist()
@@ -343,7 +341,7 @@ def _without_diagonal(matrix: csr_array) -> csr_array:
 
 
 def _tree_orders(parents: list[np.ndarray]) -> list[np.ndarray]:
-    """Order of the nodes at each level in which the children of one parent stand together.
+    """Return an order of the nodes of each level in which the children of a parent are adjacent.
 
     The coarsest nodes are sorted by the first pixel that they cover.
     """
@@ -358,35 +356,37 @@ def _tree_orders(parents: list[np.ndarray]) -> list[np.ndarray]:
     return orders[::-1]
 
 
-def _children(parents: list[np.ndarray], order: np.ndarray, following: np.ndarray) -> np.ndarray:
-    """Pooling lists from nodes in ``order`` to nodes in the order ``following``, several levels above."""
+def _children(parents: list[np.ndarray], order: np.ndarray, coarse_order: np.ndarray) -> np.ndarray:
+    """Return the children (:attr:`Graph.pools`) of the nodes of a coarser level, which are sorted by ``coarse_order``.
+
+    ``parents`` are those of the levels in between; ``order`` sorts the nodes of the finer level.
+    """
     ancestor = np.arange(len(order))
     for parent in parents:
         ancestor = parent[ancestor]
-    owner = np.argsort(following)[ancestor[order]]
-    # Owners ascend, since children stand together in the tree order.
-    counts = np.bincount(owner, minlength=len(following))
+    # The children of a node are adjacent, so they are described by the place of the first one and their number.
+    counts = np.bincount(np.argsort(coarse_order)[ancestor[order]], minlength=len(coarse_order))
     starts = np.cumsum(counts) - counts
     slots = np.arange(counts.max())
     return starts[:, None] + np.where(slots < counts[:, None], slots, 0)
 
 
 def scaled_laplacian(adjacency: csr_array) -> tuple[csr_array, float]:
-    """The rescaled Laplacian 2 L / lambda_max - I of L = I - D^(-1/2) A D^(-1/2) (Eq. 2 and below Eq. 3).
+    """Return the rescaled Laplacian 2 L / lambda_max - I of L = I - D^(-1/2) A D^(-1/2) (Eq. 2 and below Eq. 3).
 
-    A node without links keeps the row of the identity in L.
+    The row of a node without links is that of the identity in L.
 
     Args:
         adjacency: symmetric ``[n, n]``.
 
     Returns:
-        The matrix, float64 with a spectrum inside [-1, 1], and lambda_max.
+        The matrix, float64, with a spectrum inside [-1, 1], and lambda_max.
     """
     degree = np.asarray(adjacency.sum(axis=1))
     root = np.divide(1, np.sqrt(degree), out=np.zeros(len(degree)), where=degree > 0)
     identity = eye_array(len(degree), format="csr")
     laplacian = csr_array(identity - diags_array(root) @ adjacency @ diags_array(root))
-    # Rounding may differ between a_ij and a_ji; the network's backward pass relies on exact symmetry.
+    # Rounding may differ between a_ij and a_ji, but the backward pass of the network needs exact symmetry.
     laplacian = csr_array((laplacian + laplacian.T) / 2)
     largest = largest_eigenvalue(laplacian)
     scaled = csr_array(laplacian * (2 / largest) - identity)
@@ -396,7 +396,7 @@ def scaled_laplacian(adjacency: csr_array) -> tuple[csr_array, float]:
 
 
 def largest_eigenvalue(laplacian: csr_array) -> float:
-    """Largest eigenvalue of a normalised Laplacian, rounded up by its accuracy and at most 2."""
+    """Return the largest eigenvalue of a normalised Laplacian, rounded up by its accuracy, and at most 2."""
     nodes = laplacian.shape[0]
     if nodes <= DENSE_NODES:
         value = np.linalg.eigvalsh(laplacian.toarray())[-1]

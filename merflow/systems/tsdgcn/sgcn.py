@@ -4,43 +4,43 @@ Source: Tang, Chai, Lu: Transferring Dual Stochastic Graph Convolutional Network
 (arXiv 2203.05208); the filters are those of Defferrard, Bresson, Vandergheynst: Convolutional Neural Networks on Graphs
 with Fast Localized Spectral Filtering (2016).
 
-Activations are kept as ``[nodes, images, channels]``: one product with the sparse Laplacian then serves many images (a
-row per node), and the same memory read as ``[nodes * images, channels]`` is what the dense products need. On a CPU a
-layer takes a few images at a time, so that the Chebyshev recurrence, the dense products and the pooling find their
-operands in the cache and no large array is ever made.
+Activations are stored as ``[nodes, images, channels]``: one product with the sparse Laplacian (one row per node) then
+serves many images, and the dense products read the same memory as ``[nodes * images, channels]``. On a CPU a layer
+processes a few images at a time, so that the operands of the Chebyshev recurrence, the dense products and the pooling
+stay in the cache and no large array is allocated.
 """
 
 from collections.abc import Iterator
 from math import ceil, sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from scipy.sparse import csr_array
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from merflow.systems.tsdgcn.graph import Graph
 
 ORDERS = (9, 9, 6, 6, 4, 4)
-"""K of each layer (Table I): terms of the Chebyshev sum in Eq. 3."""
+"""K of each layer (Table I): number of terms of the Chebyshev sum in Eq. 3."""
 WIDTHS = (32, 32, 64, 64, 128, 128)
-"""d of each layer (Table I): output channels."""
+"""d of each layer (Table I): number of output channels."""
 IMAGES = 64
-"""Images whose Chebyshev terms are made at a time."""
+"""Number of images whose Chebyshev terms are computed at a time."""
 HIDDEN = 512
 """Width of the fully connected layer (Table I)."""
 CACHED = 320 * 1024
-"""Floats of the largest array that a layer works on at a time on a CPU, 1.25 MB: with fewer, calls cost more than the
-cache gains. The number is fixed, not asked from the machine: results depend on it in their last bits."""
+"""Floats (1.25 MB) of the largest array that a layer processes at a time on a CPU. With fewer, call overhead exceeds
+the gain from the cache. The number does not depend on the machine, because the last bits of results depend on it."""
 
 
 class SparseMatrix(NamedTuple):
-    """A sparse matrix as ``embedding_bag`` reads it.
+    """A sparse matrix in the format of ``embedding_bag``.
 
     Attributes:
-        starts: int32 ``[rows]``, where each row begins in the other two.
+        starts: int32 ``[rows]``, place of the first entry of each row in the other two.
         columns: int32 ``[entries]``.
         values: float ``[entries]``.
     """
@@ -51,7 +51,7 @@ class SparseMatrix(NamedTuple):
 
     @classmethod
     def of(cls, matrix: csr_array) -> "SparseMatrix":
-        """The float32 copy of a SciPy matrix."""
+        """Return a float32 copy of a SciPy matrix."""
         return cls(
             torch.from_numpy(matrix.indptr[:-1].astype(np.int32)),
             torch.from_numpy(matrix.indices.astype(np.int32)),
@@ -59,51 +59,52 @@ class SparseMatrix(NamedTuple):
         )
 
     def times(self, x: Tensor) -> Tensor:
-        """The product with ``x [rows, images, channels]``; a sum over weighted rows, as in an embedding bag."""
+        """Return the product with ``x [rows, images, channels]``, computed as the weighted sum of an embedding bag."""
         flat = x.reshape(len(x), -1)
         product = functional.embedding_bag(self.columns, flat, self.starts, mode="sum", per_sample_weights=self.values)
         return product.view(x.shape)
 
 
 def chebyshev_terms(laplacian: SparseMatrix, x: Tensor, order: int) -> Iterator[Tensor]:
-    """T_0(L) x, T_1(L) x, ..., ``order`` terms, by T_k = 2 L T_(k-1) - T_(k-2).
+    """Yield the terms T_0(L) x, T_1(L) x, ... of Eq. 3, by T_k = 2 L T_(k-1) - T_(k-2).
 
     Args:
         laplacian: the rescaled Laplacian, ``[nodes, nodes]``.
         x: ``[nodes, images, channels]``.
-        order: K of Eq. 3.
+        order: K of Eq. 3, the number of terms.
     """
     yield x
     if order == 1:
         return
     doubled = laplacian._replace(values=2 * laplacian.values)
-    before, last = x, laplacian.times(x)
-    yield last
+    previous, term = x, laplacian.times(x)
+    yield term
     for _ in range(2, order):
-        before, last = last, doubled.times(last).sub_(before)
-        yield last
+        previous, term = term, doubled.times(term).sub_(previous)
+        yield term
 
 
 class TableRow(torch.autograd.Function):
     """One row of Table I: Eq. 3, y = sum over k of T_k(L) x W_k, max pooling over clusters, bias, ReLU.
 
-    Max pooling commutes with adding a bias per channel and with ReLU, so it goes first: less is left to do. L is
-    symmetric, hence so is T_k(L), and the backward pass of Eq. 3 is its forward pass on the gradient g of y:
-    dx = sum over k of T_k(L) g W_k^T and dW_k = x^T T_k(L) g. So x is kept, and neither the K terms nor y.
+    Max pooling commutes with adding a bias per channel and with ReLU, so pooling comes first, which leaves less work
+    for the others. L is symmetric, hence T_k(L) is too, and the backward pass of Eq. 3 is its forward pass on the
+    gradient g of y: dx = sum over k of T_k(L) g W_k^T and dW_k = x^T T_k(L) g. So only x is saved, neither the K terms
+    nor y.
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor, *fixed: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, *fixed: Tensor) -> Tensor:
         """Filter and pool.
 
         Args:
-            ctx: what is kept for the backward pass.
+            ctx: context for the backward pass.
             x: ``[nodes, images, inputs]``.
             weight: ``[K, inputs, outputs]``.
             bias: ``[outputs]``.
             fixed: the three tensors of the rescaled Laplacian (:class:`SparseMatrix`); ``pool``, int64 ``[coarse nodes,
-                children]``, rows with fewer children repeat the first; ``place``, int64 ``[nodes]``, the first place of
-                each node in ``pool``, read row by row.
+                children]``, whose rows with fewer children repeat the first one; ``place``, int64 ``[nodes]``, the
+                first place of each node in the flattened ``pool``.
 
         Returns:
             ``[coarse nodes, images, outputs]``.
@@ -126,8 +127,8 @@ class TableRow(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of x, weight and bias."""
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of x, weight and bias."""
         x, weight, result, *laplacian, pool, place = ctx.saved_tensors[:8]
         x_gradient, weight_gradient = torch.empty_like(x), torch.zeros_like(weight)
         bias_gradient = weight.new_zeros(weight.shape[2])
@@ -136,7 +137,7 @@ class TableRow(torch.autograd.Function):
         ):
             active = through_relu(gradient[:, images], result[:, images])
             bias_gradient += active.sum(dim=(0, 1))
-            # A node that fills two places of its cluster has its gradient in the first of them.
+            # If a node fills two places of its cluster, its gradient is in the first one.
             children = to_winners(active.view(len(pool), -1), winner, pool.shape[1])
             g = children.flatten(0, 1).index_select(0, place).view(len(x), -1, weight.shape[2])
             transposed = _rows(x[:, images].contiguous()).T
@@ -150,24 +151,24 @@ class TableRow(torch.autograd.Function):
 
 
 class FirstRow(torch.autograd.Function):
-    """:class:`TableRow` of images whose Chebyshev terms are known (:meth:`SGCN.terms`)."""
+    """:class:`TableRow` for images whose Chebyshev terms were computed before (:meth:`SGCN.terms`)."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, terms: Tensor, weight: Tensor, bias: Tensor, children: int) -> Tensor:
+    def forward(ctx: Any, terms: Tensor, weight: Tensor, bias: Tensor, children: int) -> Tensor:
         """Filter and pool.
 
         Args:
-            ctx: what is kept for the backward pass.
+            ctx: context for the backward pass.
             terms: ``[images, K, coarse nodes * children]``.
             weight: ``[K, 1, outputs]``.
             bias: ``[outputs]``.
-            children: places of a cluster.
+            children: number of places of a cluster.
 
         Returns:
             ``[coarse nodes, images, outputs]``.
         """
         outputs = weight.shape[2]
-        # Image by image in memory: this is how it is made here, and how the next layer's gradient comes back.
+        # Images are the first axis in memory: they are computed in this order, and the gradient arrives in it.
         result, winners = terms.new_empty(len(terms), terms.shape[2] // children, outputs), []
         for images in parts(terms, len(terms), terms.shape[2] * outputs):
             y = terms[images].transpose(1, 2) @ weight[:, 0]
@@ -180,8 +181,8 @@ class FirstRow(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of weight and bias; the terms are inputs of the network, they have none."""
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of weight and bias; the terms are inputs of the network and have none."""
         terms, weight, result, *winners = ctx.saved_tensors
         outputs, gradient = weight.shape[2], gradient.transpose(0, 1)
         weight_gradient, bias_gradient = torch.zeros_like(weight[:, 0]), weight.new_zeros(outputs)
@@ -194,12 +195,12 @@ class FirstRow(torch.autograd.Function):
 
 
 def parts(x: Tensor, images: int, floats: int) -> Iterator[slice]:
-    """The images that a layer works on at a time: all on a GPU, else as many as :data:`CACHED` allows.
+    """Return the slices of images that a layer processes at a time: all on a GPU, as many as :data:`CACHED` on a CPU.
 
     Args:
         x: a tensor on the device.
-        images: how many there are.
-        floats: numbers per image in the largest array.
+        images: number of images.
+        floats: floats per image in the largest array.
     """
     count = 1 if x.is_cuda else ceil(images / max(1, CACHED // floats))
     step = ceil(images / count)
@@ -207,69 +208,73 @@ def parts(x: Tensor, images: int, floats: int) -> Iterator[slice]:
 
 
 def through_relu(gradient: Tensor, result: Tensor) -> Tensor:
-    """Backward pass of ReLU: the gradient where the result is above 0, elsewhere 0; contiguous."""
-    return torch.ops.aten.threshold_backward(gradient.contiguous(), result.contiguous(), 0)
+    """Return the backward pass of ReLU, contiguous: the gradient where the result is above 0, and 0 elsewhere."""
+    active: Tensor = torch.ops.aten.threshold_backward(gradient.contiguous(), result.contiguous(), 0)
+    return active
 
 
 def _rows(x: Tensor) -> Tensor:
     return x.view(-1, x.shape[-1])
 
 
-def _pictures(x: Tensor) -> Tensor:
-    """``[coarse nodes, children, width]`` as pictures of one column with ``width`` channels, which stand together.
-
-    This is what torch pools fastest.
-    """
+def _as_images(x: Tensor) -> Tensor:
+    """View ``[coarse nodes, children, width]`` as images of one column, channels last, which torch pools fastest."""
     return x.unsqueeze(2).permute(0, 3, 1, 2)
 
 
 def largest_child(x: Tensor, winners: bool) -> tuple[Tensor, Tensor | None]:
-    """Largest value among the children of each coarse node.
+    """Return the largest value among the children of each coarse node.
 
     Args:
         x: ``[coarse nodes, children, width]``.
-        winners: whether to tell which child it was, the first of equal ones; it takes longer.
+        winners: whether to return which child it was, which takes longer.
 
     Returns:
-        ``[coarse nodes, width]``, and the number of the child, uint8, or None.
+        ``[coarse nodes, width]``, and the number of the child (the first of equal ones), uint8, or None.
     """
     if not winners:
         return x.amax(dim=1), None
-    largest, winner = functional.max_pool2d(_pictures(x), (x.shape[1], 1), return_indices=True)
+    largest, winner = functional.max_pool2d(_as_images(x), (x.shape[1], 1), return_indices=True)
     return largest.flatten(1), winner.flatten(1).to(torch.uint8)
 
 
 def to_winners(gradient: Tensor, winner: Tensor, children: int) -> Tensor:
-    """Backward pass of :func:`largest_child`: the gradient of each value at the child it came from, elsewhere 0.
+    """Return the backward pass of :func:`largest_child`: the gradient at the child with the largest value, 0 elsewhere.
 
     Args:
         gradient: ``[coarse nodes, width]``.
-        winner: from the forward pass.
-        children: of each coarse node.
+        winner: number of that child, from the forward pass.
+        children: number of children of a coarse node.
 
     Returns:
         ``[coarse nodes, children, width]``.
     """
     like = gradient.new_empty(len(gradient), children, gradient.shape[1])
-    kernel, winner = (children, 1), _pictures(winner.to(torch.int64).unsqueeze(1))
-    found = torch.ops.aten.max_pool2d_with_indices_backward(
-        _pictures(gradient.unsqueeze(1)), _pictures(like), kernel, kernel, (0, 0), (1, 1), False, winner
+    kernel, winner = (children, 1), _as_images(winner.to(torch.int64).unsqueeze(1))
+    spread: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
+        _as_images(gradient.unsqueeze(1)), _as_images(like), kernel, kernel, (0, 0), (1, 1), False, winner
     )
-    return found.squeeze(3).transpose(1, 2)
+    return spread.squeeze(3).transpose(1, 2)
 
 
 class ChebyshevLayer(nn.Module):
-    """One row of Table I: Chebyshev filters, max pooling over clusters, bias and ReLU."""
+    """One row of Table I: Chebyshev filters (Eq. 3), max pooling over clusters, bias and ReLU."""
 
-    def __init__(self, laplacian: csr_array, pool: np.ndarray, order: int, inputs: int, outputs: int):
+    starts: Tensor
+    columns: Tensor
+    values: Tensor
+    pool: Tensor
+    place: Tensor
+
+    def __init__(self, laplacian: csr_array, pool: np.ndarray, order: int, inputs: int, outputs: int) -> None:
         """Make a layer.
 
         Args:
-            laplacian: rescaled Laplacian of the layer's input nodes, symmetric.
+            laplacian: rescaled Laplacian of the input nodes, symmetric.
             pool: children of each output node, as in :class:`merflow.systems.tsdgcn.graph.Graph`.
-            order: K.
-            inputs: input channels.
-            outputs: output channels.
+            order: K of Eq. 3.
+            inputs: number of input channels.
+            outputs: number of output channels.
         """
         super().__init__()
         self.weight = nn.Parameter(torch.randn(order, inputs, outputs) * sqrt(2 / (order * inputs)))
@@ -286,7 +291,7 @@ class ChebyshevLayer(nn.Module):
         return SparseMatrix(self.starts, self.columns, self.values)
 
     def terms(self, x: Tensor) -> Tensor:
-        """The K terms of Eq. 3 for inputs of one channel, ready to be pooled: ``[images, K, coarse nodes * children]``.
+        """Return the K terms of Eq. 3 for inputs of one channel, in pooling order: ``[images, K, nodes * children]``.
 
         Args:
             x: ``[nodes, images]``.
@@ -297,22 +302,26 @@ class ChebyshevLayer(nn.Module):
         return terms
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[nodes, images, inputs]`` to ``[coarse nodes, images, outputs]``."""
-        return TableRow.apply(x, self.weight, self.bias, *self.laplacian, self.pool, self.place)
+        """Map ``[nodes, images, inputs]`` to ``[coarse nodes, images, outputs]``."""
+        result: Tensor = TableRow.apply(x, self.weight, self.bias, *self.laplacian, self.pool, self.place)  # type: ignore[no-untyped-call]
+        return result
 
     def forward_terms(self, terms: Tensor) -> Tensor:
-        """The same from :meth:`terms`."""
-        return FirstRow.apply(terms, self.weight, self.bias, self.pool.shape[1])
+        """Map :meth:`terms` to ``[coarse nodes, images, outputs]``."""
+        result: Tensor = FirstRow.apply(terms, self.weight, self.bias, self.pool.shape[1])  # type: ignore[no-untyped-call]
+        return result
 
 
 class SGCN(nn.Module):
     """The network of Table I on one graph.
 
-    Six Chebyshev layers with pooling, a fully connected layer with ReLU and dropout, and a linear classifier. The state
-    dictionary holds trained tensors only; the graph comes from its own file.
+    It has six Chebyshev layers with pooling, a fully connected layer with ReLU and dropout, and a linear classifier.
+    Its state dictionary holds trained tensors only; the graph has its own file.
     """
 
-    def __init__(self, graph: Graph, classes: int, hidden: int = HIDDEN, dropout: float = 0.5):
+    order: Tensor
+
+    def __init__(self, graph: Graph, classes: int, hidden: int = HIDDEN, dropout: float = 0.5) -> None:
         """Make a network with random weights from torch's generator.
 
         Args:
@@ -324,7 +333,7 @@ class SGCN(nn.Module):
         super().__init__()
         inputs = (1, *WIDTHS[:-1])
         self.layers = nn.ModuleList(
-            ChebyshevLayer(*parts) for parts in zip(graph.laplacians, graph.pools, ORDERS, inputs, WIDTHS, strict=True)
+            ChebyshevLayer(*row) for row in zip(graph.laplacians, graph.pools, ORDERS, inputs, WIDTHS, strict=True)
         )
         self.connected = nn.Linear(graph.sizes[-1] * WIDTHS[-1], hidden)
         self.dropout = nn.Dropout(dropout)
@@ -332,27 +341,33 @@ class SGCN(nn.Module):
         self.register_buffer("order", torch.from_numpy(graph.order), persistent=False)
 
     @property
+    def first_layer(self) -> ChebyshevLayer:
+        """The first row of Table I."""
+        return cast(ChebyshevLayer, self.layers[0])
+
+    @property
     def terms_per_image(self) -> int:
-        """Floats of an image's :meth:`terms`, a little more than 9 per pixel."""
-        return len(self.layers[0].weight) * self.layers[0].pool.numel()
+        """Number of floats of :meth:`terms` of one image, slightly more than 9 per pixel."""
+        return len(self.first_layer.weight) * self.first_layer.pool.numel()
 
     def terms(self, x: Tensor) -> Tensor:
-        """The first layer's Chebyshev terms of images: they hold no trained number, and do for every epoch.
+        """Return the first layer's Chebyshev terms of images. They contain no trained number, so they serve all epochs.
 
         Args:
             x: ``[images, pixels]``, a scalar per pixel, pixel = row * side + column.
 
         Returns:
-            ``[images, K, places]``; :meth:`features` takes it in place of ``x``.
+            ``[images, K, places]``, which :meth:`features` accepts instead of ``x``.
         """
-        first = self.layers[0]
+        first = self.first_layer
         terms = x.new_empty(len(x), len(first.weight), first.pool.numel())
-        for images, part in zip(terms.split(IMAGES), x.split(IMAGES), strict=True):
-            images.copy_(first.terms(part.index_select(1, self.order).T.contiguous()))
+        for start in range(0, len(x), IMAGES):
+            part = slice(start, start + IMAGES)
+            terms[part] = first.terms(x[part].index_select(1, self.order).T.contiguous())
         return terms
 
     def features(self, x: Tensor) -> Tensor:
-        """Outputs of the fully connected layer after ReLU, X^fc of Eq. 4.
+        """Return the outputs of the fully connected layer after ReLU, X^fc of Eq. 4.
 
         Args:
             x: ``[images, pixels]``, a scalar per pixel, pixel = row * side + column; or :meth:`terms` of it.
@@ -360,12 +375,12 @@ class SGCN(nn.Module):
         Returns:
             ``[images, hidden]``.
         """
-        first, *others = self.layers
-        signal = first.forward_terms(x if x.dim() == 3 else self.terms(x))
-        for layer in others:
+        signal = self.first_layer.forward_terms(x if x.dim() == 3 else self.terms(x))
+        for layer in list(self.layers)[1:]:
             signal = layer(signal)
         return functional.relu(self.connected(signal.transpose(0, 1).reshape(len(x), -1)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Class scores before softmax, ``[images, classes]``; ``x`` as in :meth:`features`."""
-        return self.classifier(self.dropout(self.features(x)))
+        """Return class scores before softmax, ``[images, classes]``; ``x`` is as in :meth:`features`."""
+        scores: Tensor = self.classifier(self.dropout(self.features(x)))
+        return scores

@@ -1,4 +1,4 @@
-"""What stands at each node of a pixel graph: grey images and optical flow as scalar signals."""
+"""Signals on a pixel graph: grey images and optical flow as one scalar per node."""
 
 import numpy as np
 
@@ -6,19 +6,19 @@ from merflow.errors import ConfigError
 from merflow.preprocessing.resize import area_resize
 
 UNIT = 0.01
-"""Flow of so many widths of the crop enters a network as 1.0, and so does a strain of this value. A constant, not
-fitted to anything: features are extracted once per network and dataset, before there are folds."""
+"""Flow in widths of the crop, or strain, that enters a network as 1.0. It is a constant, not fitted to data, because
+features are extracted once per network and dataset, before there are folds."""
 ROWS_PER_FLOW = {"magnitude": 1, "u+v": 2, "strain": 1}
-"""Signals that each flow image gives."""
+"""Number of signals per flow image."""
 FLAT = 1e-3
-"""Least deviation of an image, a quarter of a grey level: an image without contrast becomes zero, not noise."""
+"""Lower bound of an image's standard deviation, a quarter of a grey level: an image without contrast becomes zero."""
 
 
 def grey_signal(images: np.ndarray, side: int) -> np.ndarray:
-    """Grey images at the size of a graph, each scaled to [0, 1] and then to mean 0 and deviation 1.
+    """Return grey images at the size of a graph, each scaled to [0, 1] and then to mean 0 and standard deviation 1.
 
-    The paper normalises its images without saying how. With [0, 1] alone the brightness of the skin outweighs the
-    expression in every layer, and training rests on a plateau.
+    The paper does not say how it normalises images. With [0, 1] alone, the brightness of the skin outweighs the
+    expression in every layer, and training stays on a plateau.
 
     Args:
         images: uint8 ``[..., S, S]``.
@@ -29,14 +29,14 @@ def grey_signal(images: np.ndarray, side: int) -> np.ndarray:
     """
     small = area_resize(images, side) / 255
     small -= small.mean(axis=(-2, -1), keepdims=True)
-    return small / np.maximum(small.std(axis=(-2, -1), keepdims=True), FLAT)
+    return np.asarray(small / np.maximum(small.std(axis=(-2, -1), keepdims=True), FLAT))
 
 
 def flow_signal(flow: np.ndarray, side: int, signal: str) -> np.ndarray:
-    """Optical flow as scalar images at the size of a graph.
+    """Return optical flow as scalar images at the size of a graph.
 
-    The vectors are averaged over the area of a pixel before their length is taken, so that noise averages out. Nothing
-    is normalised per image: how far the skin moved is information.
+    The vectors are averaged over the area of a pixel before their length is computed, so that noise averages out.
+    Images are not normalised one by one, because the amount of motion is information.
 
     Args:
         flow: ``[n, M, 3 (u, v, strain), S, S]``; u and v in pixels of the crop.
@@ -44,8 +44,8 @@ def flow_signal(flow: np.ndarray, side: int, signal: str) -> np.ndarray:
         signal: ``magnitude``, ``u+v`` or ``strain``.
 
     Returns:
-        float32 ``[n, M * rows per flow, side, side]``, for ``u+v`` u and v in turn; 1.0 is a motion of 1 % of the
-        crop's width, or a strain of 1 %.
+        float32 ``[n, M * rows per flow, side, side]``, for ``u+v`` u and v alternate; 1.0 is a motion of 1 % of the
+        width of the crop, or a strain of 1 %.
 
     Raises:
         ConfigError: unknown signal.
@@ -55,8 +55,8 @@ def flow_signal(flow: np.ndarray, side: int, signal: str) -> np.ndarray:
     clips, count, _, size, _ = flow.shape
     small = area_resize(flow, side)
     if signal == "strain":
-        return small[:, :, 2] / UNIT
+        return np.asarray(small[:, :, 2] / UNIT)
     motion = small[:, :, :2] / (UNIT * size)
     if signal == "magnitude":
-        return np.hypot(motion[:, :, 0], motion[:, :, 1])
-    return motion.reshape(clips, 2 * count, side, side)
+        return np.asarray(np.hypot(motion[:, :, 0], motion[:, :, 1]))
+    return np.asarray(motion.reshape(clips, 2 * count, side, side))

@@ -1,4 +1,4 @@
-"""Algorithm 1, Eq. 1 and 2, coarsening: against plain re-implementations, and gates that trivial graphs fail."""
+"""Algorithm 1, Eq. 1 and 2, coarsening: against plain re-implementations, and checks that trivial graphs fail."""
 
 from math import exp, hypot, sqrt
 
@@ -45,8 +45,8 @@ def algorithm_1(side, p, threshold, sigma):
     return dense
 
 
-def passes_gates(adjacency, side, p, q, threshold):
-    """Whether a matrix has what a p+q graph must have."""
+def is_pq_graph(adjacency, side, p, q, threshold):
+    """Return whether a matrix has all properties of a p+q graph."""
     dense = adjacency.toarray()
     row, column = np.divmod(np.arange(side * side), side)
     distance = np.hypot(row[:, None] - row, column[:, None] - column)
@@ -67,13 +67,13 @@ def passes_gates(adjacency, side, p, q, threshold):
 
 @pytest.mark.parametrize("sigma", ["neighbours", "image", 1.7])
 @pytest.mark.parametrize(("p", "threshold"), [(4, 2 * sqrt(2)), (12, 2 * sqrt(2)), (3, 1.0), (6, 2.0), (30, WIDE)])
-def test_without_draws_it_is_algorithm_1(p, threshold, sigma):
+def test_adjacency_without_draws_is_algorithm_1(p, threshold, sigma):
     found = pq_adjacency(9, p, 0, threshold=threshold, sigma=sigma)
     np.testing.assert_allclose(found.toarray(), algorithm_1(9, p, threshold, sigma), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize(("threshold", "count"), [(2 * sqrt(2), 24), (WIDE, 68), (1, 4), (sqrt(2), 8), (2, 12)])
-def test_number_of_candidates(threshold, count):
+def test_candidate_offsets_count(threshold, count):
     assert len(candidate_offsets(threshold)) == count
     middle = 12 * 25 + 12
     everyone = pq_adjacency(25, count, 0, threshold=threshold)
@@ -89,13 +89,13 @@ def test_number_of_candidates(threshold, count):
     threshold=st.sampled_from([1.0, 1.5, 2.0, 2 * sqrt(2), WIDE]),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_laws(side, p, q, threshold, seed):
+def test_pq_adjacency_is_symmetric_with_p_to_pq_links(side, p, q, threshold, seed):
     if p + q == 0:
         p = 1
     found = pq_adjacency(side, p, q, threshold=threshold, seed=seed)
     assert found.shape == (side**2, side**2)
     assert found.dtype == np.float64
-    assert passes_gates(found, side, p, q, threshold)
+    assert is_pq_graph(found, side, p, q, threshold)
     again = pq_adjacency(side, p, q, threshold=threshold, seed=seed)
     assert (found != again).nnz == 0
     for matrix in (found, *coarsen(found, 3)[0]):
@@ -104,19 +104,19 @@ def test_laws(side, p, q, threshold, seed):
         assert spectrum[-1] <= 1 + 1e-12
 
 
-def test_trivial_graphs_fail_the_gates():
+def test_trivial_graphs_fail_the_checks():
     good = pq_adjacency(8, 8, 2)
-    assert passes_gates(good, 8, 8, 2, 2 * sqrt(2))
-    assert not passes_gates(csr_array(eye_array(64)), 8, 8, 2, 2 * sqrt(2))
-    assert not passes_gates(csr_array((64, 64)), 8, 8, 2, 2 * sqrt(2))
-    assert not passes_gates(csr_array(np.ones((64, 64)) - np.eye(64)), 8, 8, 2, 2 * sqrt(2))
-    assert not passes_gates(pq_adjacency(8, 4, 0), 8, 8, 2, 2 * sqrt(2))
+    assert is_pq_graph(good, 8, 8, 2, 2 * sqrt(2))
+    assert not is_pq_graph(csr_array(eye_array(64)), 8, 8, 2, 2 * sqrt(2))
+    assert not is_pq_graph(csr_array((64, 64)), 8, 8, 2, 2 * sqrt(2))
+    assert not is_pq_graph(csr_array(np.ones((64, 64)) - np.eye(64)), 8, 8, 2, 2 * sqrt(2))
+    assert not is_pq_graph(pq_adjacency(8, 4, 0), 8, 8, 2, 2 * sqrt(2))
     lopsided = good.copy()
     lopsided[0, 1] = 0.5
-    assert not passes_gates(lopsided, 8, 8, 2, 2 * sqrt(2))
+    assert not is_pq_graph(lopsided, 8, 8, 2, 2 * sqrt(2))
 
 
-def test_seed_draws_only_the_q_neighbours():
+def test_seed_changes_only_drawn_neighbours():
     assert (pq_adjacency(16, 12, 0, seed=0) != pq_adjacency(16, 12, 0, seed=9)).nnz == 0
     first, second = pq_adjacency(16, 8, 2, seed=0), pq_adjacency(16, 8, 2, seed=9)
     assert ((first > 0) != (second > 0)).nnz > 100
@@ -125,7 +125,7 @@ def test_seed_draws_only_the_q_neighbours():
         assert ((found > 0).multiply(nearest) != nearest).nnz == 0
 
 
-def test_draws_are_uniform_over_the_other_candidates():
+def test_drawn_neighbours_are_uniform():
     side, middle, repeats = 9, 4 * 9 + 4, 400
     counts = np.zeros((side, side))
     for seed in range(repeats):
@@ -152,7 +152,7 @@ def test_draws_are_uniform_over_the_other_candidates():
         (8, 4, 0, {"sigma": "pixels"}),
     ],
 )
-def test_impossible_graphs_are_refused(side, p, q, extra):
+def test_graph_arguments_out_of_range_are_rejected(side, p, q, extra):
     with pytest.raises(ConfigError, match="expected"):
         pq_adjacency(side, p, q, **extra)
 
@@ -167,7 +167,7 @@ def laplacian_by_definition(dense):
 
 
 @pytest.mark.parametrize(("p", "q"), [(4, 0), (8, 2)])
-def test_laplacian_is_eq_2(p, q):
+def test_scaled_laplacian_is_eq_2(p, q):
     adjacency = pq_adjacency(13, p, q)
     found, largest = scaled_laplacian(adjacency)
     expected, exact = laplacian_by_definition(adjacency.toarray())
@@ -176,7 +176,7 @@ def test_laplacian_is_eq_2(p, q):
     assert (found != found.T).nnz == 0
 
 
-def test_an_identity_graph_has_no_spread_spectrum():
+def test_identity_graph_has_no_spread_spectrum():
     spectrum = np.linalg.eigvalsh(scaled_laplacian(pq_adjacency(10, 8, 2))[0].toarray())
     assert spectrum[0] < -0.999
     assert spectrum[-1] > 0.999
@@ -217,7 +217,7 @@ def matched_by_definition(dense, visits):
     return partner
 
 
-def test_coarsening_visits_by_rising_degree():
+def test_coarsening_visits_by_increasing_degree():
     matrices, parents = coarsen(pq_adjacency(12, 8, 2), 4)
     dense = matrices[0].toarray()
     for level, parent in enumerate(parents):
@@ -232,7 +232,7 @@ def test_coarsening_visits_by_rising_degree():
 
 @pytest.mark.parametrize("side", [16, 28, 37, 48])
 @pytest.mark.parametrize(("p", "q"), [(4, 0), (8, 2)])
-def test_whole_graph(side, p, q):
+def test_layers_of_a_graph_fit_together(side, p, q):
     graph = build_graph(side, p, q)
     assert sorted(graph.order) == list(range(side**2))
     assert graph.sizes[0] == side**2
@@ -263,7 +263,7 @@ def test_clusters_are_connected_patches():
         assert connected_components(graph.adjacency[pixels][:, pixels])[0] == 1
 
 
-def test_saved_graph_is_the_same(tmp_path):
+def test_saved_graph_loads_unchanged(tmp_path):
     graph = build_graph(20, 8, 2, sigma=1.5, seed=3)
     graph.save(tmp_path / "graph.h5")
     loaded = Graph.load(tmp_path / "graph.h5")
@@ -276,13 +276,13 @@ def test_saved_graph_is_the_same(tmp_path):
     assert (tmp_path / "again.h5").read_bytes() == (tmp_path / "graph.h5").read_bytes()
 
 
-def test_digest_tells_networks_apart():
+def test_graph_digest_differs_between_graphs():
     assert build_graph(20, 8, 2, seed=0).digest != build_graph(20, 8, 2, seed=1).digest
     assert build_graph(20, 4, 0, seed=0).digest == build_graph(20, 4, 0, seed=1).digest
     assert build_graph(20, 4, 0).digest != build_graph(20, 4, 0, sigma="image").digest
 
 
-def test_other_files_are_refused(tmp_path):
+def test_load_rejects_other_files(tmp_path):
     (tmp_path / "graph.h5").write_text("no graph")
     for name in ("graph.h5", "missing.h5"):
         with pytest.raises(InputError, match=name):

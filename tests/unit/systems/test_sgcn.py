@@ -30,7 +30,7 @@ def graph():
 
 
 def dense_terms(laplacian, order):
-    """T_k of the dense matrix by the cosine of its eigenvalues' angles, not by the recurrence."""
+    """T_k of the dense matrix from its eigenvalues: T_k(cos a) = cos(k a), without the recurrence."""
     values, vectors = np.linalg.eigh(laplacian.toarray())
     angles = np.arccos(np.clip(values, -1, 1))
     return [torch.from_numpy(vectors @ np.diag(np.cos(k * angles)) @ vectors.T) for k in range(order)]
@@ -41,7 +41,7 @@ def dense_filter(x, weight, terms):
 
 
 def dense_layer(x, layer, terms, pool):
-    """A row of Table I as the paper has it: filter, bias, ReLU, then the largest of each cluster."""
+    """A row of Table I in the order of the paper: filter, bias, ReLU, then the maximum of each cluster."""
     y = functional.relu(dense_filter(x, layer.weight, terms) + layer.bias)
     return torch.stack([y[sorted(set(row))].amax(dim=0) for row in pool.tolist()])
 
@@ -62,7 +62,7 @@ def gradients(y, goal, *inputs):
 
 
 @pytest.mark.parametrize("order", [1, 2, 4, 9])
-def test_terms_are_those_of_eq_3(graph, order):
+def test_chebyshev_terms_are_those_of_eq_3(graph, order):
     laplacian = graph.laplacians[1]
     matrix = SparseMatrix.of(laplacian)._replace(values=torch.from_numpy(laplacian.data))
     x = torch.randn(laplacian.shape[0], 3, 5, dtype=torch.float64)
@@ -71,7 +71,7 @@ def test_terms_are_those_of_eq_3(graph, order):
     assert len(found) == order
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
-    # The reference tells a graph from none.
+    # Without the graph, the terms would equal x.
     assert order == 1 or not torch.allclose(found[1], x, rtol=0.1, atol=0.1)
 
 
@@ -79,7 +79,7 @@ def test_terms_are_those_of_eq_3(graph, order):
 @pytest.mark.parametrize("number", [1, 3])
 @pytest.mark.parametrize("inputs", [1, 3, 12])
 @pytest.mark.parametrize("order", [1, 2, 9])
-def test_layer_is_eq_3_and_pooling(graph, monkeypatch, order, inputs, number, cached):
+def test_layer_is_eq_3_then_pooling(graph, monkeypatch, order, inputs, number, cached):
     monkeypatch.setattr(sgcn, "CACHED", cached)
     torch.manual_seed(order)
     layer, pool = make_layer(graph, number, order, inputs, 5), graph.pools[number]
@@ -95,7 +95,7 @@ def test_layer_is_eq_3_and_pooling(graph, monkeypatch, order, inputs, number, ca
 
 
 @pytest.mark.parametrize("cached", [1, 3000, 10**6])
-def test_first_layer_from_its_terms(graph, monkeypatch, cached):
+def test_first_layer_from_terms_is_that_from_images(graph, monkeypatch, cached):
     monkeypatch.setattr(sgcn, "CACHED", cached)
     torch.manual_seed(0)
     layer = make_layer(graph, 0, 9, 1, 6)
@@ -110,7 +110,7 @@ def test_first_layer_from_its_terms(graph, monkeypatch, cached):
         torch.testing.assert_close(layer.forward_terms(layer.terms(x)), expected, rtol=1e-9, atol=1e-9)
 
 
-def test_gradcheck():
+def test_layer_passes_gradcheck():
     graph = build_graph(4, 4, 0)
     torch.manual_seed(0)
     layer = make_layer(graph, 0, 3, 2, 2)
@@ -122,7 +122,7 @@ def test_gradcheck():
     assert torch.autograd.gradcheck(run, (x, layer.weight, layer.bias))
 
 
-def test_float32_is_close_to_float64(graph):
+def test_layer_in_float32_is_close_to_float64(graph):
     torch.manual_seed(0)
     layer = make_layer(graph, 0, 9, 8, 32)
     x = torch.rand(256, 4, 8, dtype=torch.float64)
@@ -131,7 +131,7 @@ def test_float32_is_close_to_float64(graph):
 
 
 @pytest.mark.parametrize("children", [2, 4])
-def test_the_first_of_equal_children_has_the_gradient(children):
+def test_first_of_equal_children_gets_the_gradient(children):
     torch.manual_seed(0)
     x = torch.randint(0, 3, (50, children, 12)).double()
     largest, winner = largest_child(x, True)
@@ -144,7 +144,7 @@ def test_the_first_of_equal_children_has_the_gradient(children):
     assert largest_child(x, False)[1] is None
 
 
-def test_equal_children_share_no_gradient_twice(graph):
+def test_equal_children_get_the_gradient_once(graph):
     layer = make_layer(graph, 0, 1, 1, 1)
     x = torch.ones(graph.sizes[0], 1, 1, dtype=torch.float64, requires_grad=True)
     with torch.no_grad():
@@ -166,7 +166,7 @@ def dense_network(net, graph, x):
     return hidden, hidden @ net.classifier.weight.double().T + net.classifier.bias.double()
 
 
-def test_network_is_table_1(graph):
+def test_network_has_the_layers_of_table_1(graph):
     torch.manual_seed(0)
     net = SGCN(graph, 5).eval()
     assert [tuple(layer.weight.shape) for layer in net.layers] == list(
@@ -181,7 +181,7 @@ def test_network_is_table_1(graph):
     assert (net.features(x) >= 0).all()
 
 
-def test_gradients_of_the_network(graph):
+def test_network_gradients_match_the_dense_formula(graph):
     torch.manual_seed(1)
     net = SGCN(graph, 4, hidden=32, dropout=0.0)
     x, y = torch.rand(5, 256), torch.arange(5) % 4
@@ -196,7 +196,7 @@ def test_gradients_of_the_network(graph):
         assert (one - parameter.grad).abs().max() < 1e-4 * scale
 
 
-def test_an_answer_does_not_depend_on_the_batch(graph):
+def test_scores_do_not_depend_on_the_batch(graph):
     torch.manual_seed(0)
     net = SGCN(graph, 5).eval()
     x = torch.rand(7, 256)
@@ -204,7 +204,7 @@ def test_an_answer_does_not_depend_on_the_batch(graph):
     torch.testing.assert_close(net(x), alone, rtol=1e-4, atol=1e-5)
 
 
-def test_terms_stand_for_their_images(graph, monkeypatch):
+def test_features_from_terms_are_those_from_images(graph, monkeypatch):
     torch.manual_seed(0)
     net, x = SGCN(graph, 5).eval(), torch.rand(7, 256)
     monkeypatch.setattr(sgcn, "IMAGES", 3)
@@ -234,7 +234,7 @@ print(b"".join(p.detach().numpy().tobytes() for p in net.parameters()).hex()[::9
 
 
 @pytest.mark.slow
-def test_a_training_has_the_same_bits_again_and_on_two_threads():
+def test_training_has_the_same_bits_on_two_threads():
     """In the environment of a job, and, for two threads, with the setting that `THREADS` names."""
 
     def step(threads, **changes):
@@ -249,7 +249,7 @@ def test_a_training_has_the_same_bits_again_and_on_two_threads():
     assert step("1", MKL_CBWR="AVX2,STRICT") == step("2", MKL_CBWR="AVX2,STRICT")
 
 
-def test_dropout_only_in_training(graph):
+def test_dropout_acts_in_training_only(graph):
     torch.manual_seed(0)
     net, x = SGCN(graph, 5), torch.rand(2, 256)
     assert not torch.equal(net(x), net(x))
@@ -257,6 +257,6 @@ def test_dropout_only_in_training(graph):
     assert torch.equal(net(x), net(x))
 
 
-def test_state_holds_trained_tensors_only(graph):
+def test_state_dict_holds_trained_tensors_only(graph):
     net = SGCN(graph, 5)
     assert set(net.state_dict()) == {name for name, _ in net.named_parameters()}
