@@ -5,7 +5,7 @@ BIN := .venv/bin
 RUN = --cores $(CORES) --no-hooks --logger merflow
 PYTEST = $(BIN)/pytest -q -n $(CORES) --dist loadfile --no-loadscope-reorder
 
-.PHONY: run resume test test-unit test-workflow test-all lint docs clean
+.PHONY: run resume test test-unit test-workflow test-all lint docs bench clean
 .NOTPARALLEL:
 run resume: export PYTHONPATH = workflow/logger
 run: .venv/installed
@@ -33,6 +33,10 @@ test-all: .venv/installed lint
 docs: .venv/installed
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "Documentation: site/index.html"
+
+# One table of all benchmarks; their peers are in bench/requirements*.txt.
+bench: .venv/installed
+	@$(BIN)/python bench/table.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .

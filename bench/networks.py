@@ -1,25 +1,20 @@
-"""Time and numbers of the networks on flow images, on a composite as large as that of MEGC2019: 442 clips, 68 people.
+"""Time of leave-one-subject-out of a network on flow images: a composite as large as MEGC2019, 442 clips, 68 people.
 
-    python bench/networks.py --json            # the whole leave-one-subject-out of STSTNet through the workflow
+    python bench/networks.py [--system ststnet] [--cores 2] [--json]
 
-The images are synthetic (a class has a place and a direction of motion, a person a strength, the rest is noise), so UF1
-says only that the networks learn; the time is that of real images of 28 x 28 pixels.
+The images are synthetic: a class has a place and a direction of motion, a person has a strength, the rest is noise. So
+UF1 shows only that the networks learn; the time is that of real images of 28 x 28 pixels.
 """
 
-import argparse
 import csv
-import json
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-import yaml
+from common import parser, show, snakemake, write_study
 
-REPO = Path(__file__).parents[1]
 DATABASES = {
     "smic": (16, {"negative": 70, "positive": 51, "surprise": 43}),
     "casme2": (24, {"negative": 88, "positive": 32, "surprise": 25}),
@@ -64,43 +59,31 @@ def draw(folder: Path, noise: float = 0.7, seed: int = 0) -> None:
         csv.writer(file).writerows([["dataset", "subject", "clip", "label", "image"], *rows])
 
 
-def run(folder: Path, system: str, cores: int) -> dict:
-    """Seconds of a study of one system from the images to the report, and its UF1 in full."""
+def measure(folder: Path, system: str, cores: int) -> dict[str, Any]:
+    """Return the seconds of a study of one system from the images to the report, and its UF1."""
     draw(folder / "flows")
-    experiment = {"system": system, "micro": "flows", "protocol": "composite-loso"}
-    study = {
+    overlay = {
         "study": "bench",
-        "results": str(folder / "results"),
         "floors": ["majority"],
         "datasets": {"flows": {"layout": "flow-images", "root": str(folder / "flows"), "classes": "megc2019"}},
-        "experiments": {"network": experiment},
+        "experiments": {"network": {"system": system, "micro": "flows", "protocol": "composite-loso"}},
     }
-    (folder / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
-    command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--no-hooks", "--quiet", "all"]
-    start = time.monotonic()
-    subprocess.run([*command, "--configfile", str(folder / "study.yaml")], cwd=REPO, check=True)
-    seconds = time.monotonic() - start
+    write_study(folder, overlay)
+    run = snakemake(folder, "--quiet", "all", cores=cores)
     with open(folder / "results" / "bench" / "metrics.csv", newline="", encoding="utf-8") as file:
-        found = {
-            row["experiment"]: float(row["value"])
-            for row in csv.DictReader(file)
-            if row["scope"] == "pooled" and row["metric"] == "uf1"
-        }
-    return {"system": system, "cores": cores, "seconds": round(seconds, 1), "uf1": found}
+        rows = [row for row in csv.DictReader(file) if row["scope"] == "pooled" and row["metric"] == "uf1"]
+    uf1 = {f"uf1_{row['experiment']}": float(row["value"]) for row in rows}
+    return {"system": system, "cores": cores, "seconds": round(run.seconds, 1)} | uf1
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--system", default="ststnet", help="ststnet or off-apexnet")
-    parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--system", default="ststnet", help="ststnet or off-apexnet")
+    options.add_argument("--cores", type=int, default=2)
+    arguments = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = run(Path(folder), arguments.system, arguments.cores)
-    if not arguments.json:
-        print(f"{found['system']}: 68 folds of 442 clips in {found['seconds']} s on {found['cores']} cores")
-    print(json.dumps(found))
+        show(measure(Path(folder), arguments.system, arguments.cores), arguments.json)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,8 @@ The demo's clips, graphs and weights are made first by the workflow (minutes, no
 FOLDER, where the next run finds them.
 """
 
-import argparse
-import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -28,8 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from common import REPO, parser, show, snakemake, write_study
 
 from merflow.runtime.script_context import THREADS  # noqa: E402
 
@@ -55,14 +50,11 @@ TARGETS = {"naive_over_ours": 20, "one_by_one_over_ours": 5}
 
 
 def prepare(work: Path) -> Study:
-    """The demo's caches, graphs and weights, made by the workflow."""
-    overlay = yaml.safe_load((ROOT / "studies" / "tsdgcn_demo.yaml").read_text()) | {"results": str(work / "results")}
-    (work / "study.yaml").write_text(yaml.safe_dump(overlay, sort_keys=False))
-    command = [sys.executable, "-m", "snakemake", "--cores", str(os.cpu_count()), "--quiet", "all", "--nolock"]
-    command += ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(ROOT), "--rerun-triggers", "mtime"]
-    command += ["--configfile", str(work / "study.yaml"), "--until", "extract_features"]
-    subprocess.run(command, check=True, stdout=sys.stderr)
-    return Study(load_config(ROOT / "config.yaml", overlay))
+    """Make the demo's caches, graphs and weights by the workflow, and return the study."""
+    overlay = yaml.safe_load((REPO / "studies" / "tsdgcn_demo.yaml").read_text()) | {"results": str(work / "results")}
+    write_study(work, overlay)
+    snakemake(work, "--quiet", "all", "--until", "extract_features")
+    return Study(load_config(REPO / "config.yaml", overlay))
 
 
 def seconds(action: Callable[[], Any]) -> float:
@@ -182,31 +174,16 @@ def _extraction(cell: dict[str, Any], each: float) -> float:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--work", type=Path, help="folder for the demo's clips and weights; kept")
-    parser.add_argument("--folds", type=int, default=3, help="folds of each sampled cell that are trained one by one")
-    parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--work", type=Path, help="folder for the demo's clips and weights; kept")
+    options.add_argument("--folds", type=int, default=3, help="folds of each sampled cell that are trained one by one")
+    arguments = options.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        work = (arguments.work or Path(temporary)).resolve()
-        work.mkdir(parents=True, exist_ok=True)
-        figures = measure(work, arguments.folds)
-    print("table   heads   ours s   one by one s   ratio")
-    for table in TABLES:
-        row = [figures[f"table_{table}_{name}"] for name in ("heads", "ours_s", "one_by_one_s", "one_by_one_over_ours")]
-        print(f"{table:5} {row[0]:7d} {row[1]:8.1f} {row[2]:14.1f} {row[3]:7.1f}")
-    print(
-        f"\nfeatures of all networks, once: {figures['extraction_s']} s\n"
-        f"the study: ours {figures['ours_s']} s, naive {figures['naive_s']} s: {figures['naive_over_ours']} x\n"
-        f"its {figures['heads']} heads: ours {figures['heads_ours_s']} s, one by one {figures['one_by_one_s']} s: "
-        f"{figures['one_by_one_over_ours']} x"
-    )
+        figures = measure((arguments.work or Path(temporary)).resolve(), arguments.folds)
     figures["missed"] = [
         f"{name} {figures[name]} < {least}" for name, least in TARGETS.items() if figures[name] < least
     ]
-    print("missed: " + (", ".join(figures["missed"]) or "nothing"))
-    if arguments.json:
-        print(json.dumps(figures))
+    show(figures, arguments.json)
 
 
 if __name__ == "__main__":
