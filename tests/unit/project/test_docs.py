@@ -16,7 +16,10 @@ from merflow.study.config import STUDY_BLOCKS, load_config
 from merflow.systems.registry import NETWORKS
 
 DOCS = REPO / "docs"
-PAGES = [REPO / "README.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [
+    *(REPO / name for name in ("README.md", "CONTRIBUTING.md", "config/README.md", "profiles/README.md")),
+    *sorted(DOCS.glob("*.md")),
+]
 LOADS = {
     "script": ("src",),
     "img": ("src", "srcset"),
@@ -32,13 +35,13 @@ LOADS = {
 }
 """Attributes that a browser follows by itself."""
 NAMED = {"datasets", "preparations", "experiments", "tables", "figures"}
-"""Blocks whose keys stand under names of the reader's."""
+"""Blocks whose keys are below names that the user chooses."""
 INVENTED = {"merflow/systems/two_layers.py"}
 """Files that a page tells the reader to write."""
 
 
 class Page(HTMLParser):
-    """What a page of the site names, follows and loads, and the cells of its tables."""
+    """Anchors, links, loaded files and table cells of a page of the site."""
 
     def __init__(self, file: Path):
         super().__init__()
@@ -88,8 +91,8 @@ def css_loads(text: str) -> list[str]:
 def site(tmp_path_factory):
     target = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(target)]
-    nowhere = {f"{scheme}_proxy": "http://127.0.0.1:9" for scheme in ("http", "https")}  # Whoever asks fails.
-    environment = os.environ | nowhere | {"NO_MKDOCS_2_WARNING": "1"}
+    proxies = {f"{scheme}_proxy": "http://127.0.0.1:9" for scheme in ("http", "https")}  # No network.
+    environment = os.environ | proxies | {"NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return target
@@ -97,12 +100,12 @@ def site(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pages(site):
-    found = {file.relative_to(site).as_posix(): Page(file) for file in site.rglob("*.html")}
-    assert {f"{file.stem}.html" for file in DOCS.glob("*.md")} <= set(found)
-    return found
+    pages = {file.relative_to(site).as_posix(): Page(file) for file in site.rglob("*.html")}
+    assert {f"{file.stem}.html" for file in DOCS.glob("*.md")} <= set(pages)
+    return pages
 
 
-def test_nothing_on_the_site_is_loaded_from_elsewhere(site, pages):
+def test_site_loads_nothing_from_elsewhere(site, pages):
     loads = {name: page.loads for name, page in pages.items()}
     for file in site.rglob("*.css"):
         loads[file.relative_to(site).as_posix()] = css_loads(file.read_text(encoding="utf-8"))
@@ -119,7 +122,7 @@ def test_nothing_on_the_site_is_loaded_from_elsewhere(site, pages):
             assert not pages[name].classes & {"mermaid", "md-source"}, name
 
 
-def test_every_link_of_the_site_leads_somewhere(site, pages):
+def test_links_of_the_site_resolve(site, pages):
     count = 0
     for name, page in pages.items():
         for link in page.links:
@@ -131,26 +134,26 @@ def test_every_link_of_the_site_leads_somewhere(site, pages):
             target = target / "index.html" if target.is_dir() else target
             assert target.is_file(), f"{name}: {link} leads nowhere"
             if parts.fragment and target.suffix == ".html":
-                known = pages[target.relative_to(site.resolve()).as_posix()].ids
-                assert unquote(parts.fragment) in known, f"{name}: {link} has no such heading"
+                anchors = pages[target.relative_to(site.resolve()).as_posix()].ids
+                assert unquote(parts.fragment) in anchors, f"{name}: {link} has no such heading"
             count += 1
     assert count > 20 * len(pages)
 
 
-def test_the_site_can_be_searched_from_a_file(site):
+def test_site_search_works_from_a_file(site):
     index = (site / "search" / "search_index.js").read_text(encoding="utf-8")
     assert '"title":"Leakage audit"' in index and '"location":"quick-start.html"' in index
     assert '<script src="iframe-worker.js">' in (site / "index.html").read_text(encoding="utf-8")
 
 
-def told(page: Page) -> dict[str, tuple[str, str]]:
-    """Values and default of every key of the reference, by its dotted path."""
-    found = {}
+def reference_keys(page: Page) -> dict[str, tuple[str, str]]:
+    """Return values and default of every key of the reference, by its dotted path."""
+    keys = {}
     for heading, row in page.rows:
         if len(row) == 4 and row[0] != "key":
             path = [] if heading == "The study" else [heading, *["NAME"] * (heading in NAMED)]
-            found[".".join([*path, row[0]])] = (row[1], row[2])
-    return found
+            keys[".".join([*path, row[0]])] = (row[1], row[2])
+    return keys
 
 
 def leaves(settings, path=()):
@@ -161,34 +164,34 @@ def leaves(settings, path=()):
             yield ".".join((*path, key)), value
 
 
-def test_the_reference_has_every_key_with_its_default(pages):
-    """Seen from the other side: from what a configuration that says nothing is settled to."""
+def test_reference_has_every_key_with_its_default(pages):
+    """The defaults are those of a configuration that sets nothing."""
     study = {"study": "x", "datasets": {"NAME": {"layout": "demo"}}}
     study["experiments"] = {"NAME": {"system": "tsdgcn", "macro": "none", "micro": "NAME"}}
     settled = load_config(REPO / "config.yaml", study)
     settled["preparations"]["NAME"] = settled["preparations"].pop("default")
     settled["experiments"]["NAME"] = {k: v for k, v in settled["experiments"]["NAME"].items() if k not in STUDY_BLOCKS}
-    reference, known = told(pages["configuration.html"]), dict(leaves(settled))
+    reference, defaults = reference_keys(pages["configuration.html"]), dict(leaves(settled))
     depends = {
         "datasets.NAME.kind",
         "experiments.NAME.transfer",
         "experiments.NAME.macro",
     }
-    assert len(known) > 90
-    for path, value in known.items():
-        if path.startswith("network.") and path not in reference:  # A key that only some network has: its own value.
+    assert len(defaults) > 90
+    for path, value in defaults.items():
+        if path.startswith("network.") and path not in reference:  # A key that only some networks have.
             assert [name for name in NETWORKS if f"{name}.{path.split('.')[1]}" in reference], path
             continue
         default = reference[path][1]
         if default != "required" and path not in depends:
-            assert yaml.safe_load(default) == value, f"{path}: {default}, and it is {value}"
+            assert yaml.safe_load(default) == value, f"{path}: {default} is written, {value} is used"
     for name, system in NETWORKS.items():
         for key, value in system.settings.items():
             assert float(reference[f"{name}.{key}"][1]) == value
 
 
-def test_the_reference_names_the_values_of_a_key(pages):
-    reference = told(pages["configuration.html"])
+def test_reference_names_the_values_of_a_key(pages):
+    reference = reference_keys(pages["configuration.html"])
     assert reference["device"][0] == "auto, cpu, cuda"
     assert reference["demo.subjects"][0] == "whole number at least 4"
     assert reference["experiments.NAME.test_clips"][0] == "whole number at least 1 or null"
@@ -201,7 +204,7 @@ def slug(heading: str) -> str:
 
 
 @pytest.mark.parametrize("file", PAGES, ids=lambda file: file.name)
-def test_links_between_the_files_resolve(file):
+def test_links_between_files_resolve(file):
     text = re.sub(r"```.*?```", "", file.read_text(encoding="utf-8"), flags=re.DOTALL)
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
         parts = urlsplit(link)
@@ -215,7 +218,7 @@ def test_links_between_the_files_resolve(file):
 
 
 @pytest.mark.parametrize("file", PAGES, ids=lambda file: file.name)
-def test_files_modules_and_targets_that_a_page_names_are_there(file):
+def test_files_modules_and_targets_on_pages_exist(file):
     text = file.read_text(encoding="utf-8")
     roots = "bench|docs|envs|merflow|profiles|studies|tests|workflow"
     for name in re.findall(rf"(?<![\w/.])((?:{roots})/[\w./-]+\.(?:py|ya?ml|md|csv|txt))", text):
@@ -228,18 +231,18 @@ def test_files_modules_and_targets_that_a_page_names_are_there(file):
 
 
 def config_blocks():
-    found = []
+    blocks = [pytest.param(yaml.safe_load((REPO / "config" / "config.yaml").read_text()), id="config.yaml")]
     for file in PAGES:
         for n, block in enumerate(re.findall(r"```yaml\n(.*?)```", file.read_text(encoding="utf-8"), re.DOTALL)):
             settings = yaml.safe_load(block)
             if {"datasets", "experiments"} <= set(settings):
-                found.append(pytest.param(settings, id=f"{file.name}-{n}"))
-    return found
+                blocks.append(pytest.param(settings, id=f"{file.name}-{n}"))
+    return blocks
 
 
 @pytest.mark.parametrize("settings", config_blocks())
-def test_configurations_on_the_pages_are_accepted(settings, tmp_path):
-    """But for the data, which are the reader's."""
+def test_configurations_on_pages_are_accepted(settings, tmp_path):
+    """With folders that exist in place of the user's."""
     for dataset in settings["datasets"].values():
         dataset["root"] = str(tmp_path)
         dataset.pop("table", None)
