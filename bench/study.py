@@ -20,6 +20,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,12 +35,17 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import yaml  # noqa: E402
 
-from merflow.learning.fit import Rows, Schedule, fit, repeatable  # noqa: E402
+from merflow.learning.fit import Rows, fit, repeatable  # noqa: E402
 from merflow.learning.losses import make_loss  # noqa: E402
+from merflow.protocols.folds import Fold  # noqa: E402
+from merflow.protocols.splits import read_folds  # noqa: E402
+from merflow.runtime.params import from_params  # noqa: E402
 from merflow.study.config import load_config  # noqa: E402
 from merflow.study.study import Study  # noqa: E402
+from merflow.systems.samples import FoldData, Samples  # noqa: E402
+from merflow.systems.settings import CellSettings, FinetuneSettings  # noqa: E402
 from merflow.systems.tsdgcn.features import extract  # noqa: E402
-from merflow.systems.tsdgcn.finetune import fold_data, folds_of, load_samples  # noqa: E402
+from merflow.systems.tsdgcn.fusion import load_features  # noqa: E402
 from merflow.systems.tsdgcn.heads import Head, Standard, TrainedHead  # noqa: E402
 from merflow.systems.tsdgcn.variant_tables import run_table  # noqa: E402
 
@@ -53,7 +59,7 @@ def prepare(work: Path) -> Study:
     """Make the demo's caches, graphs and weights by the workflow, and return the study."""
     overlay = yaml.safe_load((REPO / "studies" / "tsdgcn_demo.yaml").read_text()) | {"results": str(work / "results")}
     write_study(work, overlay)
-    snakemake(work, "--quiet", "all", "--until", "extract_features")
+    snakemake(work, "--quiet", "all", "--until", "extract_features", "make_splits")
     return Study(load_config(REPO / "config.yaml", overlay))
 
 
@@ -74,34 +80,29 @@ def extractions(study: Study, features: dict[str, Path]) -> Iterator[Callable[[]
         yield partial(extract, cache, weights, graph, output, {"signal": "magnitude"})
 
 
-def head_alone(samples: Any, fold: Any, number: int, settings: dict[str, Any]) -> None:
-    """One head of one fold, trained and tested by itself."""
-    own = fold_data(samples, fold, (0, number))
-    standard = Standard.of(own.rows, samples.branch)
+def head_alone(samples: Samples, branch: np.ndarray, fold: Fold, settings: FinetuneSettings) -> None:
+    """Train and test one head of one fold by itself."""
+    data, own = FoldData.of(fold, samples.labels, (0, fold.number)), settings.head
+    standard, each = Standard.of(samples.rows[data.train], branch), samples.rows.shape[1]
 
-    def rows(x: np.ndarray, y: np.ndarray) -> Rows:
-        return Rows(
-            torch.from_numpy(standard.of_some(x).reshape(-1, x.shape[2])), torch.from_numpy(np.repeat(y, x.shape[1]))
-        )
+    def rows(places: np.ndarray, labels: np.ndarray) -> Rows:
+        x = standard.of_some(samples.rows[places])
+        return Rows(torch.from_numpy(x.reshape(-1, x.shape[2])), torch.from_numpy(np.repeat(labels, each)))
 
-    with repeatable(0, number):
-        head = Head(own.rows.shape[2], settings["head"]["hidden"], len(samples.classes), settings["head"]["dropout"])
-        training = fit(
-            head,
-            make_loss(settings["loss"], len(samples.classes)),
-            rows(own.rows, own.labels),
-            rows(own.held_rows, own.held_labels),
-            Schedule.of(settings["head"]),
-        )
+    with repeatable(*data.seed):
+        head = Head(samples.rows.shape[2], own.hidden, len(samples.classes), own.dropout)
+        loss = make_loss(settings.loss, len(samples.classes))
+        validation = rows(data.validation, data.validation_labels)
+        training = fit(head, loss, rows(data.train, data.train_labels), validation, own.schedule)
     trained = TrainedHead(head, standard, training)
     trained.probabilities(samples.rows[fold.test])
-    trained.probabilities(own.rows)
+    trained.probabilities(samples.rows[data.train])
 
 
 def measure(work: Path, folds: int) -> dict[str, Any]:
     """All figures."""
     study = prepare(work)
-    cells = {table: study.cells(name) for table, name in TABLES.items()}
+    cells = {table: [from_params(CellSettings, cell) for cell in study.cells(name)] for table, name in TABLES.items()}
     torch.set_num_threads(1)
     figures: dict[str, Any] = {}
     heads, batched, alone, anew = 0, 0.0, 0.0, 0.0
@@ -111,17 +112,15 @@ def measure(work: Path, folds: int) -> dict[str, Any]:
         extract_all = list(extractions(study, features))
         extract_all[0]()  # Imported, warm.
         costs = [seconds(one) for one in extract_all]
-        for cell in (cell for own in cells.values() for cell in own):
-            del cell["settings"]["splits"]  # Drawn here, as the files would be.
-            cell["features"] = {
-                seed: [[features[file] for file in files] for files in datasets]
-                for seed, datasets in cell["features"].items()
-            }
+        cells = {
+            table: [replace(cell, features=_moved(cell.features, features)) for cell in own]
+            for table, own in cells.items()
+        }
         for table, own in cells.items():
             samples, half = [own[place] for place in SAMPLED[table]], len(SAMPLED[table]) // 2
             # Interleaved: heads by themselves before and after those side by side.
             single = [head for cell in samples[:half] for head in _heads_alone(cell, folds)]
-            together = seconds(lambda own=own: run_table(own, scratch / "t.csv", scratch / "t" / "p.csv"))
+            together = seconds(lambda own=own: run_table(own, scratch / "t.csv", scratch / "t" / "p.csv", None))
             single += [head for cell in samples[half:] for head in _heads_alone(cell, folds)]
             count = sum(_count(cell) for cell in own)
             each = statistics.mean(single) * count
@@ -146,30 +145,39 @@ def measure(work: Path, folds: int) -> dict[str, Any]:
     }
 
 
-def _files(cells: dict[str, list[dict[str, Any]]]) -> list[str]:
+def _files(cells: dict[str, list[CellSettings]]) -> list[str]:
     """Feature files of all cells, each once."""
     found = [cell for own in cells.values() for cell in own]
-    return list(dict.fromkeys(f for c in found for d in c["features"].values() for files in d for f in files))
+    return list(dict.fromkeys(f for c in found for d in c.features.values() for files in d for f in files))
 
 
-def _count(cell: dict[str, Any]) -> int:
-    """Heads of a cell: a fold of a repeat each."""
-    settings = cell["settings"]
-    return sum(len(folds_of(load_samples(f, settings), settings, seed)) for seed, f in cell["features"].items())
+def _moved(features: Any, files: dict[str, Path]) -> dict[int, list[list[Path]]]:
+    """Feature files of a cell in the folder of this run."""
+    return {seed: [[files[f] for f in group] for group in datasets] for seed, datasets in features.items()}
 
 
-def _heads_alone(cell: dict[str, Any], folds: int) -> list[float]:
+def _count(cell: CellSettings) -> int:
+    """Heads of a cell: one per fold of a repeat."""
+    return sum(len(_folds(cell, seed)[2]) for seed in cell.features)
+
+
+def _folds(cell: CellSettings, seed: int) -> tuple[Samples, np.ndarray, list[Fold]]:
+    own = cell.finetune
+    samples, branch = load_features(cell.features[seed], own.clips, own.branches, own.fusion)
+    return samples, branch, list(read_folds(own.splits[seed], samples.clips))
+
+
+def _heads_alone(cell: CellSettings, folds: int) -> list[float]:
     """CPU seconds of single heads of a cell; the folds are spread over all."""
-    samples = load_samples(cell["features"][0], cell["settings"])
-    parts = folds_of(samples, cell["settings"], 0)
+    samples, branch, parts = _folds(cell, 0)
     chosen = np.linspace(0, len(parts) - 1, folds).round().astype(int)
-    return [seconds(lambda n=n: head_alone(samples, parts[n], n, cell["settings"])) for n in chosen]
+    return [seconds(lambda n=n: head_alone(samples, branch, parts[n], cell.finetune)) for n in chosen]
 
 
-def _extraction(cell: dict[str, Any], each: float) -> float:
+def _extraction(cell: CellSettings, each: float) -> float:
     """CPU seconds of extracting what one cell needs, anew: its networks, the images of its branches."""
-    networks = len(cell["features"][0][0])
-    return each * networks * len(cell["settings"]["branches"]) / 2
+    networks = len(cell.features[0][0])
+    return each * networks * len(cell.finetune.branches) / 2
 
 
 def main() -> None:

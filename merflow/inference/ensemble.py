@@ -22,9 +22,10 @@ from merflow.runtime.devices import device
 from merflow.storage.files import atomic_write
 from merflow.storage.hdf5 import open_h5
 from merflow.storage.weights import read_weights
-from merflow.systems.clip_images import READS, clip_image
-from merflow.systems.clip_networks import network
-from merflow.systems.tsdgcn.fold_training import EndToEnd, clip_signals
+from merflow.systems.clip_images import INPUT_KINDS, clip_image
+from merflow.systems.clip_networks import make_network
+from merflow.systems.tsdgcn.fold_training import EndToEnd
+from merflow.systems.tsdgcn.fusion import clip_signals
 from merflow.systems.tsdgcn.graph import Graph
 from merflow.systems.tsdgcn.heads import SavedHead, heads_in, load_heads
 from merflow.systems.tsdgcn.pretrain import load_network
@@ -32,7 +33,7 @@ from merflow.systems.tsdgcn.sgcn import SGCN
 from merflow.systems.tsdgcn.signals import ROWS_PER_FLOW
 
 SIGNALS = "signals"
-"""What systems with graphs read; the others read one of :data:`merflow.systems.clip_images.READS`."""
+"""What systems with graphs read; the others read one of :data:`merflow.systems.clip_images.INPUT_KINDS`."""
 READ_AT_ONCE = 2**27
 """Bytes of what members read that are in memory together."""
 IMAGES_AT_ONCE = 16
@@ -266,7 +267,7 @@ class Ensemble:
         side, channels = self.about["reads"]["side"], centre["mean"].shape[0]
         frames = centre["mean"].shape[1] // side**2
         with repeatable(0):
-            model = network(metadata["network"], len(self.classes), json.loads(metadata["settings"]))
+            model = make_network(metadata["network"], len(self.classes), json.loads(metadata["settings"]))
         model.load_state_dict(_below(tensors, "network"))
         flat = self.about["reads"]["kind"] == "flow-image"
         return ClipGroup(model, centre, (channels, side, side) if flat else (channels, frames, side, side))
@@ -301,7 +302,7 @@ def clip_rows(reads: Mapping[str, Any], clips: ClipArrays, place: int) -> np.nda
     """What the members read of one clip, float32 ``[rows, pixels]``; ``reads`` as in ``ensemble.json``."""
     source = {"spatial": clips.spatial, "flow": clips.flow}
     if reads["kind"] == SIGNALS:
-        return clip_signals(source, place, reads["side"], reads)[0]
+        return clip_signals(source, place, *(reads[key] for key in ("side", "branches", "fusion", "signal")))[0]
     return clip_image(source, place, int(clips.apex_index[place]), reads["kind"], reads["side"])
 
 
@@ -356,7 +357,7 @@ def _parts(about: Any) -> dict[str, bool]:
             and reads["signal"] in ROWS_PER_FLOW
             and 0 < len(set(reads["branches"]) & {"spatial", "temporal"}) == len(reads["branches"])
             if signals
-            else reads["kind"] in READS
+            else reads["kind"] in INPUT_KINDS
         ),
         "clip": all(isinstance(number, int) for number in clip.values()) and "size" in clip,
     }

@@ -117,7 +117,7 @@ class Reader(nn.Module):
         return self.small((given["flow"].float() * chosen).sum(dim=1)).flatten(2)
 
     def signals(self, given: Mapping[str, Tensor]) -> Tensor:
-        """:func:`merflow.systems.tsdgcn.fold_training.clip_signals`."""
+        """:func:`merflow.systems.tsdgcn.fusion.clip_signals`."""
         parts = {}
         if "spatial" in given:
             parts["spatial"] = self.grey(given["spatial"]).flatten(2)

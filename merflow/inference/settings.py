@@ -82,7 +82,7 @@ class InputSettings:
     """What the networks of an experiment read of a clip.
 
     Attributes:
-        kind: ``signals`` (systems with graphs) or one of :data:`merflow.systems.clip_images.READS`.
+        kind: ``signals`` (systems with graphs) or one of :data:`merflow.systems.clip_images.INPUT_KINDS`.
         side: side of the images in pixels.
         branches: ``spatial``, ``temporal`` or both; empty unless ``kind`` is ``signals``, like the next two.
         fusion: ``stack`` or ``concat``.

@@ -1,39 +1,39 @@
-"""Losses: focal loss (Eq. 6 and 7) for several classes, and cross entropy as its special case."""
+"""Focal loss (Eq. 6 and 7) for several classes; cross entropy is a special case of it."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from merflow.errors import ConfigError
+from merflow.learning.settings import LossSettings
 
 SMALLEST = 1e-7
-"""Least value of 1 - p_t; below it the power of a gamma under 1 has no usable gradient."""
+"""Lower bound of 1 - p_t; below it, the power with a gamma under 1 has no usable gradient."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""From class scores ``[rows, classes]`` and classes ``[rows]`` to a number, the mean over rows."""
+"""Maps class scores ``[rows, classes]`` and classes ``[rows]`` to the mean loss over rows."""
 
 
 def focal_loss(
     logits: Tensor, target: Tensor, alpha: float | Sequence[float] | Tensor = 1.0, gamma: float = 1.0
 ) -> Tensor:
-    """Mean focal loss: -alpha (1 - p_t)^gamma log p_t (Eq. 6).
+    """Return the mean focal loss, -alpha (1 - p_t)^gamma log p_t (Eq. 6).
 
-    With several classes p_t is the softmax probability of the true class; for two, that is Eq. 7. With ``alpha`` 1 and
-    ``gamma`` 0 it is cross entropy. A single ``alpha`` only scales the gradient, which Adam undoes.
+    With several classes p_t is the softmax probability of the true class; for two classes that is Eq. 7. With ``alpha``
+    1 and ``gamma`` 0 it is cross entropy. A single ``alpha`` only scales the gradient, which Adam undoes.
 
     Args:
         logits: scores before softmax, ``[rows, classes]``.
         target: true class of each row, int64 ``[rows]``.
-        alpha: one weight, or one per class.
+        alpha: one weight, or one weight per class.
         gamma: focusing parameter, at least 0.
 
     Returns:
-        The mean over rows, not divided by the sum of the weights.
+        The mean over rows; it is not divided by the sum of the weights.
     """
     log_p = functional.log_softmax(logits, dim=1).gather(1, target[:, None]).squeeze(1)
     weights = torch.as_tensor(alpha, dtype=logits.dtype, device=logits.device)
@@ -43,30 +43,30 @@ def focal_loss(
 
 
 def _focal(log_p: Tensor, alpha: Tensor, gamma: float | Tensor) -> Tensor:
-    """Eq. 6 of each row, from the logarithm of p_t."""
-    # 1 - p_t without cancellation where p_t is close to 1.
+    """Return Eq. 6 for each row, from the logarithm of p_t."""
+    # 1 - p_t, without cancellation if p_t is close to 1.
     wrong = (-torch.expm1(log_p)).clamp_min(SMALLEST)
     return -(alpha * wrong**gamma * log_p)
 
 
-def make_loss(settings: Mapping[str, Any], classes: int) -> Loss:
-    """The loss that a configuration names.
+def make_loss(settings: LossSettings, classes: int) -> Loss:
+    """Return the loss that a configuration names.
 
     Args:
-        settings: ``name`` (focal or cross-entropy); for focal loss ``alpha`` and ``gamma``.
+        settings: name, and for focal loss ``alpha`` and ``gamma``.
         classes: number of classes.
 
     Raises:
-        ConfigError: unknown name, or not one alpha per class.
+        ConfigError: unknown name, or the number of alphas is not the number of classes.
     """
-    if settings["name"] == "cross-entropy":
+    if settings.name == "cross-entropy":
         return functional.cross_entropy
-    if settings["name"] != "focal":
-        raise ConfigError(f"loss.name: {settings['name']!r} is not allowed; allowed: focal, cross-entropy")
-    alpha = settings.get("alpha", 1.0)
+    if settings.name != "focal":
+        raise ConfigError(f"loss.name: {settings.name!r} is not allowed; allowed: focal, cross-entropy")
+    alpha = settings.alpha
     if not isinstance(alpha, int | float) and len(alpha) != classes:
         raise ConfigError(f"loss.alpha: {len(alpha)} values for {classes} classes; give one per class, or one number")
-    return partial(focal_loss, alpha=alpha, gamma=settings.get("gamma", 1.0))
+    return partial(focal_loss, alpha=alpha, gamma=settings.gamma)
 
 
 class StackedLoss:
@@ -77,7 +77,7 @@ class StackedLoss:
         classes: number of classes.
     """
 
-    def __init__(self, settings: Sequence[Mapping[str, Any]], classes: int):
+    def __init__(self, settings: Sequence[LossSettings], classes: int):
         """Take the settings of each head's loss, as of :func:`make_loss`.
 
         Raises:
@@ -87,9 +87,9 @@ class StackedLoss:
         alphas, gammas = [], []
         for own in settings:
             make_loss(own, classes)
-            focal = own if own["name"] == "focal" else {"gamma": 0.0}  # Cross entropy is focal loss without focus.
-            alphas.append(torch.as_tensor(focal.get("alpha", 1.0), dtype=torch.float32).expand(classes))
-            gammas.append([float(focal.get("gamma", 1.0))])
+            focal = own.name == "focal"  # Cross entropy is focal loss with gamma 0.
+            alphas.append(torch.as_tensor(own.alpha if focal else 1.0, dtype=torch.float32).expand(classes))
+            gammas.append([own.gamma if focal else 0.0])
         self._alpha, self._gamma = torch.stack(alphas), torch.tensor(gammas)
 
     def of(self, heads: Tensor) -> "StackedLoss":

@@ -1,1 +1,1 @@
-"""Who trains, who chooses and who is tested: folds, splits, selection, variants of an experiment."""
+"""Protocols: labelled clips, folds, splits as files, selection of settings, variants of an experiment."""

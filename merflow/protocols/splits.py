@@ -1,87 +1,70 @@
-"""Splits as files: drawn once per protocol and seed, then read by every system that is compared.
+"""Splits as files: drawn once per protocol and seed, and read by every system that is compared.
 
-A file names the part of each clip in each fold, and no class: who reads it learns which clips train, and nothing of
-those that are tested.
+A file names the part of each clip in each fold, and no class: whoever reads it learns which clips train, and nothing
+about the labels of test clips.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from merflow.errors import InputError
-from merflow.footage.clip import database
-from merflow.protocols.folds import Fold, folds
-from merflow.storage.hdf5 import open_h5
+from merflow.protocols.clips import read_labelled_clips
+from merflow.protocols.folds import Fold, draw_folds
+from merflow.protocols.settings import SplitSettings
 from merflow.storage.tables import SPLITS, read_table_in_parts, write_table_in_parts
 
 log = logging.getLogger(__name__)
 
 PARTS = ("train", "validation", "test")
-ROWS_AT_ONCE = 100_000
+CHUNK_ROWS = 100_000
 """Rows of a table of splits that are read together."""
 
 
-def make_splits(caches: Sequence[Path], output: Path, settings: Mapping[str, Any], seed: int) -> None:
-    """Draw the folds of a protocol once, and write which clip is in which part.
+def make_splits(caches: Sequence[Path], output: Path, settings: SplitSettings, seed: int) -> None:
+    """Draw the folds of a protocol, and write the part of each clip in each fold.
 
     Args:
-        caches: micro datasets.
-        output: table, a row per fold and clip.
-        settings: ``protocol, validation``, the protocol's own (:func:`merflow.protocols.folds`), ``datasets`` (names,
-            in the order of the caches), ``classes`` (in order) and, where they are not those of the caches, ``labels``.
-        seed: of every draw.
+        caches: cache of each micro dataset.
+        output: table, one row per fold and clip.
+        settings: protocol and clips.
+        seed: seed of every draw.
 
     Raises:
         InputError: a cache cannot be read, or its clips are too few for the protocol.
     """
-    clips, labels = usable_clips(caches, settings)
-    subjects = [clip["subject"] for clip in clips]
-    protocol, share = settings["protocol"], settings["validation"]
-    parts = folds(protocol, subjects, labels, validation=share, seed=seed, settings=settings)
+    files = read_labelled_clips(caches, settings.clips)
+    clips = list(chain.from_iterable(file.clips for file in files))
+    labels = np.concatenate([file.labels for file in files])
+    folds = draw_folds(
+        settings.protocol,
+        [clip["subject"] for clip in clips],
+        labels,
+        validation=settings.validation,
+        seed=seed,
+        folds=settings.folds,
+        test_clips=settings.test_clips,
+    )
 
-    def rows(fold: Fold) -> list[dict[str, Any]]:
+    def rows(fold: Fold) -> Iterable[dict[str, object]]:
         part_of = {int(place): part for part in PARTS for place in getattr(fold, part)}
-        common = {"protocol": protocol, "seed": seed, "fold": fold.name}
+        common = {"protocol": settings.protocol, "seed": seed, "fold": fold.name}
         return [common | clips[place] | {"part": part_of[place]} for place in sorted(part_of)]
 
-    # Fold by fold: a row per fold and clip is millions where people are many.
-    write_table_in_parts(map(rows, parts), output, SPLITS)
-    log.info("%s, seed %d: %d folds of %d clips", protocol, seed, len(parts), len(clips))
-
-
-def usable_clips(caches: Sequence[Path], settings: Mapping[str, Any]) -> tuple[list[dict[str, str]], np.ndarray]:
-    """The clips that came through and have a class: ``dataset, subject, clip`` of each, and the number of its class.
-
-    Raises:
-        InputError: a cache cannot be read, or no clip is left.
-    """
-    classes, clips, labels = list(settings["classes"]), [], []
-    for path, name in zip(caches, settings["datasets"], strict=True):
-        try:
-            with open_h5(path) as file:
-                ids, people, own = (file[column].asstr()[:] for column in ("clip", "subject", "label"))
-        except (OSError, KeyError) as error:
-            raise InputError(f"{path} cannot be read as a cache: {error}; make it anew") from error
-        relabelled = settings.get("labels", {}).get(name)
-        for clip, subject, label in zip(ids, people, own, strict=True):
-            label = label if relabelled is None else relabelled.get(clip, "")
-            if label in classes:
-                clips.append({"dataset": database(subject, name), "subject": str(subject), "clip": str(clip)})
-                labels.append(classes.index(label))
-    if not clips:
-        raise InputError(f"no clip of {', '.join(map(str, caches))} has one of the labels {', '.join(classes)}")
-    return clips, np.array(labels, np.int64)
+    # Written fold by fold: one row per fold and clip is millions of rows for many subjects.
+    write_table_in_parts(map(rows, folds), output, SPLITS)
+    log.info("%s, seed %d: %d folds of %d clips", settings.protocol, seed, len(folds), len(clips))
 
 
 def read_splits(path: Path) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The folds of a table of splits and their rows, one in memory at a time, in the order of the file.
+    """Yield each fold of a table of splits with its rows, one fold in memory at a time, in the order of the file.
 
     Raises:
-        InputError: it is none, names a part that there is not, or a fold's rows are not together.
+        InputError: the file is not such a table, names an unknown part, or the rows of a fold are not contiguous.
     """
     waiting: list[pd.DataFrame] = []
     seen: set[str] = set()
@@ -91,14 +74,14 @@ def read_splits(path: Path) -> Iterator[tuple[str, pd.DataFrame]]:
         waiting.clear()
         name = str(rows["fold"].iloc[0])
         if name in seen:
-            raise InputError(f"{path}: the rows of fold {name} are not together; delete the file and run again")
+            raise InputError(f"{path}: the rows of fold {name} are not contiguous; delete the file and run again")
         seen.add(name)
         return name, rows
 
-    for table in read_table_in_parts(path, SPLITS, ROWS_AT_ONCE):
-        strange = table[~table["part"].isin(PARTS)]
-        if len(strange):
-            place = strange.index[0]
+    for table in read_table_in_parts(path, SPLITS, CHUNK_ROWS):
+        unknown = table[~table["part"].isin(PARTS)]
+        if len(unknown):
+            place = unknown.index[0]
             raise InputError(
                 f"{path}, row {place + 2}: part is {table['part'][place]!r}; expected one of {', '.join(PARTS)}"
             )
@@ -110,23 +93,24 @@ def read_splits(path: Path) -> Iterator[tuple[str, pd.DataFrame]]:
         yield fold()
 
 
-def read_folds(path: Path, clips: Sequence[Mapping[str, str]]) -> Iterator[Fold]:
-    """The folds of a file, one at a time, in its order, as places among ``clips``.
+def read_folds(path: str | Path, clips: Sequence[Mapping[str, str]]) -> Iterator[Fold]:
+    """Yield the folds of a table of splits, in its order, as places among ``clips``.
 
     Args:
         path: table of splits.
-        clips: ``dataset, subject, clip`` of each clip that a system has; the same ones as in every fold of the file.
+        clips: ``dataset, subject, clip`` of each clip of a system; every fold of the file must have the same clips.
 
     Raises:
-        InputError: the file holds other clips than ``clips`` in a fold, or one of them twice.
+        InputError: a fold of the file has other clips than ``clips``, or one of them twice.
     """
     place_of = {(clip["dataset"], clip["subject"], clip["clip"]): place for place, clip in enumerate(clips)}
-    for name, rows in read_splits(path):
+    for number, (name, rows) in enumerate(read_splits(Path(path))):
         keys = list(zip(rows["dataset"], rows["subject"], rows["clip"], strict=True))
-        other = set(keys) ^ set(place_of)
-        if other or len(keys) != len(place_of):
-            shown = " ".join(min(other)[::2]) if other else next(key[2] for key in keys if keys.count(key) > 1)
-            what = "is not both in the file and among the clips" if other else "is there twice"
-            raise InputError(f"{path}, fold {name}: clip {shown} {what}; delete the file and run again")
+        different = set(keys) ^ set(place_of)
+        if different or len(keys) != len(place_of):
+            clip = " ".join(min(different)[::2]) if different else next(key[2] for key in keys if keys.count(key) > 1)
+            problem = "is not both in the file and among the clips" if different else "is in it twice"
+            raise InputError(f"{path}, fold {name}: clip {clip} {problem}; delete the file and run again")
         places = np.array([place_of[key] for key in keys], np.int64)
-        yield Fold(name, *(np.sort(places[(rows["part"] == part).to_numpy()]) for part in PARTS))
+        train, validation, test = (np.sort(places[(rows["part"] == part).to_numpy()]) for part in PARTS)
+        yield Fold(name, train, validation, test, number)

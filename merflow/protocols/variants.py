@@ -1,44 +1,56 @@
-"""Variants of an experiment: how a table names and makes its cells."""
+"""Variants of an experiment: the cells of a table of variants, their names, and settings with other values."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
-NAMES = {"loss.alpha": "alpha {}", "loss.gamma": "gamma {}", "seeds": "seeds {}"}
-"""How a varied setting is named in a table; others are named by their value alone."""
+T = TypeVar("T")
+
+LABELS = {"loss.alpha": "alpha {}", "loss.gamma": "gamma {}", "seeds": "seeds {}"}
+"""How a table names a varied setting; all other settings are named by their value alone."""
 
 
-def variants(given: Any) -> list[dict[str, Any]]:
-    """The variants of a table's rows or columns, as dictionaries of dotted keys.
+def variants(declared: Any) -> list[dict[str, Any]]:
+    """Return the variants of the rows or columns of a table, as dictionaries of dotted keys.
 
     Args:
-        given: a list of such dictionaries, or one key with the list of its values.
+        declared: a list of such dictionaries, or one key with the list of its values.
     """
-    if not given:
+    if not declared:
         return [{}]
-    if isinstance(given, Mapping):
-        ((name, values),) = given.items()
+    if isinstance(declared, Mapping):
+        ((name, values),) = declared.items()
         return [{name: value} for value in values]
-    return [dict(one) for one in given]
+    return [dict(variant) for variant in declared]
 
 
-def label(variant: Mapping[str, Any]) -> str:
-    """Name of a variant: ``alpha 0.5``, ``8+2 and 4+0``, ``spatial, cross-entropy``."""
-    return ", ".join(NAMES.get(name, "{}").format(_shown(value)) for name, value in variant.items())
+def variant_label(variant: Mapping[str, Any]) -> str:
+    """Return the name of a variant: ``alpha 0.5``, ``8+2 and 4+0``, ``spatial, cross-entropy``."""
+    return ", ".join(LABELS.get(name, "{}").format(_text(value)) for name, value in variant.items())
 
 
-def _shown(value: Any) -> str:
-    return " and ".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if _number(value) else str(value)
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return " and ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def with_overrides(settings: T, overrides: Mapping[str, Any]) -> T:
+    """Return settings with other values at some dotted keys.
 
-
-def varied(experiment: Mapping[str, Any], variant: Mapping[str, Any]) -> dict[str, Any]:
-    """An experiment with the settings of a variant (dotted keys) in place of its own."""
-    changed = dict(experiment)
-    for name, value in variant.items():
-        first, _, rest = name.partition(".")
-        block = changed.get(first)
-        changed[first] = varied(block if isinstance(block, Mapping) else {}, {rest: value}) if rest else value
-    return changed
+    Args:
+        settings: a mapping, or a settings class; a key that a settings class lacks is one of its ``options``.
+        overrides: values by dotted key, such as ``loss.gamma``.
+    """
+    result: Any = settings
+    for key, value in overrides.items():
+        name, _, rest = key.partition(".")
+        if isinstance(result, Mapping):
+            block = result.get(name)
+            block = block if isinstance(block, Mapping) else {}
+            result = {**result, name: with_overrides(block, {rest: value}) if rest else value}
+        elif hasattr(result, name):
+            result = replace(result, **{name: with_overrides(getattr(result, name), {rest: value}) if rest else value})
+        else:
+            result = replace(result, options={**result.options, name: value})
+    return result

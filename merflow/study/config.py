@@ -14,8 +14,8 @@ from merflow.datasets.labels import class_sets
 from merflow.datasets.registry import LAYOUTS
 from merflow.errors import ConfigError
 from merflow.evaluation.published import published
-from merflow.protocols.variants import label, variants, varied
-from merflow.systems.registry import NETWORKS, option_schemas, own_settings
+from merflow.protocols.variants import variant_label, variants, with_overrides
+from merflow.systems.registry import NETWORKS, complete_block, option_schemas
 
 SCHEMA = Path(__file__).parents[2] / "workflow" / "schemas" / "config.schema.yaml"
 REPLACED = ("datasets", "experiments")
@@ -33,7 +33,7 @@ GIVEN = {
     "validation": "decides the split, which is drawn before anything is chosen",
     "refit": "decides who trains, which has to be the same in every fold",
     "side": "decides what is read of a clip, once for all candidates",
-    "reads": "decides what is read of a clip, once for all candidates",
+    "input_kind": "decides what is read of a clip, once for all candidates",
 }
 """Keys that no grid may vary, and why."""
 LEARNED = {"tsdgcn"}
@@ -106,7 +106,7 @@ def settle(settings: Mapping[str, Any]) -> dict[str, Any]:
             experiment["head"]["learning_rate"] = RATES["untrained" if untrained else "paper"]
         block = experiment.pop("network")
         if experiment["system"] in NETWORKS:
-            experiment["network"] = own_settings(experiment["system"], block)
+            experiment["network"] = complete_block(experiment["system"], block)
     problems = list(_network_problems(settings, blocks)) + list(_loss_problems(settings, unnamed))
     problems += _selection_problems(settings, schema)
     if not problems:
@@ -288,9 +288,9 @@ def _corrections(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def table_cells(settings: Mapping[str, Any], table: str) -> list[tuple[str, str, dict[str, Any]]]:
     """Row, column and experiment of every cell of a table of variants."""
     own = settings["tables"][table]
-    base = varied(settings["experiments"][own["of"]], own["set"])
+    base = with_overrides(settings["experiments"][own["of"]], own["set"])
     return [
-        (label(row), label(column), varied(varied(base, row), column))
+        (variant_label(row), variant_label(column), with_overrides(with_overrides(base, row), column))
         for row in variants(own["rows"])
         for column in variants(own.get("columns"))
     ]
@@ -354,7 +354,10 @@ def _selection_problems(settings: Mapping[str, Any], schema: Mapping[str, Any]) 
                 yield f"{here}.grid: {experiment['system']} has no {key}; its own: {', '.join(own) or 'none'}"
                 continue
             for value in values:
-                changed = dict(settings) | {"experiments": {name: varied(experiment, {key: value})}, "tables": {}}
+                changed = dict(settings) | {
+                    "experiments": {name: with_overrides(experiment, {key: value})},
+                    "tables": {},
+                }
                 found = list(_schema_problems(changed, schema))
                 found += [f"{here}.{key}: null stands for a default; give the value"] if value is None else []
                 yield from (f"{here}.grid, {key}: {problem}" for problem in found)

@@ -122,7 +122,9 @@ def _experiments(study: "Study") -> Iterator[Job]:
     splits += [file for table in study.config["tables"] for file in study.table_files(table, "splits")]
     for file in dict.fromkeys(splits):
         split = study.splits[file.rpartition("/")[2].rpartition("-seed")[0]]
-        read = tuple(f"{study.results}/data/{dataset}/{split['prep']}/cache.h5" for dataset in split["datasets"])
+        read = tuple(
+            f"{study.results}/data/{dataset}/{split['prep']}/cache.h5" for dataset in split["settings"].clips.datasets
+        )
         yield Job("make_splits", read, (file,))
     for name in study.experiments:
         folder, own = f"{study.results}/{study.name}/experiments/{name}", tuple(study.split_files(name).values())

@@ -21,11 +21,21 @@ from merflow.errors import ConfigError, InputError, MerflowError
 from merflow.evaluation.settings import AuditSettings, ClipLabels, FigureExperiment, FigureSettings
 from merflow.footage.clip import database
 from merflow.footage.fingerprints import source_token
+from merflow.learning.settings import LossSettings
 from merflow.protocols.folds import fold_names
+from merflow.protocols.settings import ClipSettings, SelectionSettings, SplitSettings
 from merflow.storage.files import digest, safe_filename
 from merflow.study.config import LEARNED, NO_MACRO, micro_datasets, named_experiments, table_cells
 from merflow.study.dag import stages
-from merflow.systems.registry import NETWORKS, own_settings, plan, reads
+from merflow.systems.registry import NETWORKS, complete_block, input_kind, network_settings
+from merflow.systems.settings import (
+    ClipNetworkSettings,
+    FinetuneSettings,
+    FoldTrainingSettings,
+    HeadSettings,
+    LinearSettings,
+    PretrainSettings,
+)
 
 FOOTAGE = ("clip", "subject", "kind", "frames", "onset", "apex", "offset", "align", "problem")
 """What alignment needs of a clip. A corrected label is not among it, so it reruns nothing before the cache."""
@@ -217,7 +227,7 @@ class Study:
                 own = {k: experiment[k] for k in ("micro", "prep", "protocol", *SPLIT, "classes") if k in experiment}
                 held = {"validation": _held(experiment)}
                 if system in NETWORKS:
-                    own["network"] = own_settings(system, self.config["network"]) | held
+                    own["network"] = complete_block(system, self.config["network"]) | held
                     own["loss"] = dict(NETWORKS[system].loss)
                 # Where a seed draws the split or weights, the floors repeat it; else they draw nothing that matters.
                 drawn = system in NETWORKS or "seeds" in SPLIT_OF.get(experiment["protocol"], ())
@@ -438,10 +448,10 @@ class Study:
             if experiment["system"] not in LEARNED and experiment["system"] not in NETWORKS:
                 continue
             without = [dataset for dataset in self.micro(name) if not self.has_frames(dataset)]
-            if without and reads(experiment["system"], experiment.get("network", {})) == "key-frames":
+            if without and input_kind(experiment["system"], experiment.get("network", {})) == "key-frames":
                 raise ConfigError(
                     f"experiments.{name}.micro: {without[0]!r} holds flow images and no frames; give network: "
-                    "{reads: flows}"
+                    "{input_kind: flows}"
                 )
             searched = [("grid.loss", alpha) for alpha in experiment.get("grid", {}).get("loss.alpha", [])]
             for block, alpha in [("loss", experiment["loss"].get("alpha")), *searched]:
@@ -474,11 +484,19 @@ class Study:
                 used[dataset, experiment["prep"]] = None
         return list(used | dict.fromkeys(pair for inner in self._tables.values() for pair in inner.prepared()))
 
-    def finetune_settings(self, experiment: str) -> dict[str, Any]:
-        """Everything beside the features that decides the training of the head."""
+    def finetune_settings(self, experiment: str) -> FinetuneSettings:
+        """Settings of the heads of an experiment."""
         e = self.experiments[experiment]
-        own = {name: e[name] for name in ("branches", "fusion", "loss", "head", "protocol", "seeds", *SPLIT)}
-        return own | _choice(e) | self._recognised(experiment) | {"splits": self.split_files(experiment)}
+        return FinetuneSettings(
+            experiment,
+            self._clip_settings(experiment),
+            e["branches"],
+            e["fusion"],
+            _loss(e),
+            _head(e),
+            _selection(e),
+            self.split_files(experiment),
+        )
 
     def folds(self, experiment: str) -> dict[str, str]:
         """Name of each fold by its file key, of the subjects with a labelled clip that can be used."""
@@ -495,26 +513,38 @@ class Study:
             if labels.get(dataset, {}).get(clip.clip, clip.label) in classes and not clip.problem
         }
         e = self.experiments[experiment]
-        return {safe_filename(name): name for name in fold_names(e["protocol"], people, e)}
+        return {safe_filename(name): name for name in fold_names(e["protocol"], people, e.get("folds"))}
 
-    def fold_settings(self, experiment: str, seed: str) -> dict[str, Any]:
-        """Everything beside its files that decides the training of a fold."""
+    def fold_settings(self, experiment: str, seed: str) -> FoldTrainingSettings:
+        """Settings of one fold of an experiment whose SGCNs depend on the fold."""
         e = self.experiments[experiment]
-        own = {
-            name: e[name] for name in ("branches", "fusion", "loss", "head", "protocol", "transfer", "pretrain", *SPLIT)
-        }
-        seeds = [network["seed"] for network in self._networks(e, int(seed)).values()]
-        own |= {"signal": e["temporal"]["signal"], "network_seeds": seeds}
-        own["splits"] = {int(seed): self.split_files(experiment)[int(seed)]}
-        return own | _choice(e) | self._recognised(experiment)
+        pretrain = {key: value for key, value in e["pretrain"].items() if key != "exclude_test_subjects"}
+        return FoldTrainingSettings(
+            experiment,
+            self._clip_settings(experiment),
+            e["branches"],
+            e["fusion"],
+            _loss(e),
+            _head(e),
+            _selection(e),
+            {int(seed): self.split_files(experiment)[int(seed)]},
+            e["transfer"],
+            e["temporal"]["signal"],
+            PretrainSettings(**pretrain) if self._excludes(e) else None,
+            [network["seed"] for network in self._networks(e, int(seed)).values()],
+        )
 
-    def network_settings(self, experiment: str, seed: str) -> dict[str, Any]:
-        """Everything beside the caches that decides the training of a network that reads clips."""
+    def network_settings(self, experiment: str, seed: str) -> ClipNetworkSettings:
+        """Settings of one fold of a network that reads clips."""
         e = self.experiments[experiment]
-        own = {name: e[name] for name in ("system", "network", "loss", "protocol", *SPLIT)}
-        own |= plan(e["system"], e["network"])
-        own["splits"] = {int(seed): self.split_files(experiment)[int(seed)]}
-        return own | _choice(e) | self._recognised(experiment)
+        return ClipNetworkSettings(
+            experiment,
+            self._clip_settings(experiment),
+            network_settings(e["system"], e["network"]),
+            _loss(e),
+            _selection(e),
+            {int(seed): self.split_files(experiment)[int(seed)]},
+        )
 
     def fold_graphs(self, experiment: str, seed: int) -> list[str]:
         """Graph of each network of one repeat, in the order of ``graphs``."""
@@ -552,8 +582,8 @@ class Study:
         own["selection"] = _choice(e)["selection"]
         own["refits"] = bool(e.get("network", {}).get("refit", False)) and experiment in self.clip_networks
         if experiment in self.clip_networks:
-            given = plan(e["system"], e["network"])
-            return own | {"macro": NO_MACRO, "networks": {}, "reads": {"kind": given["reads"], "side": given["side"]}}
+            given = network_settings(e["system"], e["network"])
+            return own | {"macro": NO_MACRO, "networks": {}, "reads": {"kind": given.input_kind, "side": given.side}}
         reads = {"kind": SIGNALS, "side": e["graph"]["side"], "branches": e["branches"], "fusion": e["fusion"]}
         networks = {}
         for seed in e["seeds"]:
@@ -612,11 +642,13 @@ class Study:
         e = self.experiments[experiment]
         return [f"{self.results}/data/{e['macro']}/{e['prep']}/cache.h5"] if self._excludes(e) else []
 
-    def floor_settings(self, experiment: str) -> dict[str, Any]:
+    def floor_settings(self, experiment: str) -> LinearSettings:
         """Settings of a baseline."""
         e = self.experiments[experiment]
-        own = {name: e[name] for name in ("system", "protocol", "seeds", *SPLIT)}
-        return own | self._recognised(experiment) | {"splits": self.split_files(experiment)}
+        return LinearSettings(experiment, e["system"], self._clip_settings(experiment), self.split_files(experiment))
+
+    def _clip_settings(self, experiment: str) -> ClipSettings:
+        return ClipSettings(self.micro(experiment), self.classes(experiment), self.labels(experiment))
 
     def _recognised(self, experiment: str) -> dict[str, Any]:
         """What an experiment recognises; ``labels`` only where they are not those of the caches."""
@@ -668,11 +700,12 @@ class Study:
         """
         found = {}
         for experiment, e in self.experiments.items():
-            recognised = self._recognised(experiment)
-            del recognised["experiment"]
-            own = {name: e[name] for name in ("protocol", *SPLIT)}
-            own |= {"prep": self._aligned(e), "validation": _held(e)}
-            found[self.split_name(experiment)] = recognised | own
+            found[self.split_name(experiment)] = {
+                "prep": self._aligned(e),
+                "settings": SplitSettings(
+                    e["protocol"], e["folds"], e["test_clips"], _held(e), self._clip_settings(experiment)
+                ),
+            }
         return found | {name: split for inner in self._tables.values() for name, split in inner.splits.items()}
 
     def split_name(self, experiment: str) -> str:
@@ -747,7 +780,8 @@ class Study:
             {
                 "row": row,
                 "column": column,
-                "settings": inner.finetune_settings(f"{row} | {column}"),
+                "protocol": inner.experiments[f"{row} | {column}"]["protocol"],
+                "finetune": asdict(inner.finetune_settings(f"{row} | {column}")),
                 "features": inner.feature_plan(f"{row} | {column}"),
                 "weights": inner.weight_files(f"{row} | {column}"),
             }
@@ -938,6 +972,24 @@ def _choice(experiment: Mapping[str, Any]) -> dict[str, Any]:
     if selection == "nested":
         return {name: experiment[name] for name in ("selection", "grid", "inner_folds")}
     return {"selection": "none" if selection == "none" else "validation"}
+
+
+def _selection(experiment: Mapping[str, Any]) -> SelectionSettings:
+    choice = _choice(experiment)
+    if choice["selection"] == "nested":
+        return SelectionSettings("nested", choice["grid"], choice["inner_folds"], _held(experiment))
+    return SelectionSettings(choice["selection"], {}, 0, 0.0)
+
+
+def _loss(experiment: Mapping[str, Any]) -> LossSettings:
+    loss = experiment["loss"]
+    if loss["name"] == "cross-entropy":
+        return LossSettings("cross-entropy", 1.0, 0.0)
+    return LossSettings(loss["name"], loss["alpha"], loss["gamma"])
+
+
+def _head(experiment: Mapping[str, Any]) -> HeadSettings:
+    return HeadSettings(**{key: value for key, value in experiment["head"].items() if key != "validation"})
 
 
 def subject_key(subject: str) -> str:

@@ -1,209 +1,152 @@
-"""Floors: what simple methods reach on the same clips and folds, below which a network has learnt nothing.
+"""Baselines without a network: what simple methods reach on the same clips and folds.
 
-``majority`` answers the most frequent class of the training clips. ``linear-svm`` and ``softmax`` see one flow image
+``majority`` predicts the most frequent class of the training clips. ``linear-svm`` and ``softmax`` read one flow image
 per clip: u, v and optical strain between onset and apex, averaged down to 28 x 28 pixels as in the shallow networks of
 the field (Liong et al.: Shallow triple stream three-dimensional CNN, FG 2019).
 """
 
 import logging
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from merflow.errors import ConfigError
-from merflow.protocols.folds import Fold, folds
 from merflow.protocols.splits import read_folds
-from merflow.storage.disk_arrays import DiskArray, DiskArrayView, index_chunks
-from merflow.storage.tables import ACCURACY_TRAIN, PREDICTIONS, write_table
-from merflow.systems import streaming
 from merflow.systems.clip_images import read_clip_images
+from merflow.systems.fold_runner import ClipRows, System, TrainedFold, run_folds
+from merflow.systems.predictions import ResultFiles, write_results
+from merflow.systems.samples import FoldData, read_samples
+from merflow.systems.settings import LinearSettings
 
 log = logging.getLogger(__name__)
 
-WHOLE = 2**23
-"""Bytes of training clips in float64 that are held in memory: some 440 clips, more than any published set has."""
-CLIPS_AT_ONCE = 256
-"""Clips that are standardised together where they stay on the disk."""
 C = 1e-3
-"""Inverse strength of the penalty: weak enough to learn, strong for 2352 inputs and some hundred clips. Never tuned."""
+"""Inverse strength of the penalty: strong enough for 2352 inputs and a few hundred clips. It was never tuned."""
 SYSTEMS = ("majority", "linear-svm", "softmax")
 
 
-def run(
-    caches: Sequence[Path], system: str, predictions: Path, accuracy_train: Path, settings: Mapping[str, Any]
-) -> None:
-    """Train and test a baseline on every fold; write its predictions and training accuracies.
-
-    Nothing is chosen on data (no epoch, no hyper-parameter), so a fold's validation clips train too.
+def run_linear(caches: Sequence[Path], files: ResultFiles, settings: LinearSettings) -> None:
+    """Train and test a baseline on every fold of every seed.
 
     Args:
-        caches: ``cache.h5`` of each dataset.
-        system: one of :data:`SYSTEMS`.
-        predictions: output, one row per labelled clip and seed.
-        accuracy_train: output, one row per fold and seed.
-        settings: ``experiment`` (name), ``protocol``, ``classes`` (names, in order), ``seeds``; ``labels`` as in
-            :func:`read_clip_images`; ``splits`` ({seed: table of splits}) as of
-            :func:`merflow.systems.tsdgcn.finetune.folds_of`.
+        caches: cache of each dataset.
+        files: output tables.
+        settings: settings of the job. Nothing is selected, so that a fold's validation clips train too.
 
     Raises:
-        ConfigError: unknown system or protocol.
+        ConfigError: unknown system.
         InputError: the caches cannot be used.
     """
-    if system not in SYSTEMS:
-        raise ConfigError(f"system: {system!r} is no baseline; allowed: {', '.join(SYSTEMS)}")
-    classes = list(settings["classes"])
-    data = read_clip_images(caches, classes, images=system != "majority", labels=settings.get("labels"), stored=True)
-    label = np.array([classes.index(name) for name in data.label])
-    images = data.images
-    seeds = list(settings.get("seeds", [0]))
-    parts: list[tuple[int, Fold]] = []
-    for seed in seeds:
-        if "splits" in settings:
-            own = list(read_folds(Path(settings["splits"][seed]), data.clips))
-        else:
-            own = folds(settings["protocol"], data.subject, label, seed=seed, settings=settings)
-        parts += [(seed, fold) for fold in own]
-    # Seeds that draw other validation clips only train on the same ones: what is the same is done once.
-    alike: dict[bytes, list[int]] = {}
-    for place, (_, fold) in enumerate(parts):
-        alike.setdefault(np.union1d(fold.train, fold.validation).tobytes(), []).append(place)
-    answers: dict[int, tuple[np.ndarray, float, int]] = {}
-    for places in alike.values():
-        first = parts[places[0]][1]
-        rows_known, known = first.without_test(np.arange(len(label)), label)
-        model = fit(system, _some(images, rows_known), known, len(classes))
-        accuracy = float((answer(model, _some(images, rows_known)).argmax(1) == known).mean())
-        chances = answer(model, _some(images, first.test))
-        for place in places:
-            seed, fold = parts[place]
-            again = fold.test.tobytes() == first.test.tobytes()
-            answers[place] = chances if again else answer(model, _some(images, fold.test)), accuracy, len(known)
-            log.info("seed %d, fold %s: %d clips train, %d are predicted", seed, fold.name, len(known), len(fold.test))
-    rows, accuracies = [], []
-    for number, (seed, fold) in enumerate(parts):
-        probabilities, accuracy, count = answers[number]
-        common = {"experiment": settings["experiment"], "repeat": seed, "fold": fold.name}
-        for place, own in zip(fold.test, probabilities, strict=True):
-            rows.append(
-                common
-                | {
-                    "dataset": data.dataset[place],
-                    "subject": data.subject[place],
-                    "clip": data.clip[place],
-                    "truth": data.label[place],
-                    "predicted": classes[int(own.argmax())],
-                }
-                | {f"p_{name}": float(p) for name, p in zip(classes, own, strict=True)}
-            )
-        accuracies.append(common | {"stage": "finetune", "accuracy": accuracy, "n": count})
-    write_table(rows, predictions, PREDICTIONS)
-    write_table(accuracies, accuracy_train, ACCURACY_TRAIN)
+    if settings.system not in SYSTEMS:
+        raise ConfigError(f"system: {settings.system!r} is not a baseline; allowed: {', '.join(SYSTEMS)}")
+    if settings.system == "majority":
+        samples = read_samples([[path] for path in caches], settings.clips, _no_image, in_memory=True)
+    else:
+        samples = read_clip_images(caches, settings.clips, in_memory=True)
+    results = []
+    for seed, table in settings.splits.items():
+        results += run_folds(Baseline(), samples, list(read_folds(table, samples.clips)), seed, settings)
+    write_results(results, settings.experiment, files)
 
 
-def _some(images: DiskArray | None, places: np.ndarray) -> DiskArrayView | np.ndarray:
-    """Some of the clips; without a number where nothing is read of them."""
-    return np.zeros((len(places), 0), np.float32) if images is None else DiskArrayView(images, places)
+def _no_image(files: Sequence[h5py.File], place: int) -> np.ndarray:
+    return np.zeros((1, 0), np.float32)
 
 
-def _flat(images: DiskArrayView | np.ndarray, places: np.ndarray | slice = slice(None)) -> np.ndarray:
-    """The clips at some places, float32 ``[places, d]``."""
-    found = images[places]
-    return found.reshape(len(found), -1)
+class Baseline(System[LinearSettings]):
+    """A baseline; no seed has an influence."""
 
+    def train(
+        self, rows: ClipRows, classes: int, folds: Sequence[FoldData], settings: LinearSettings
+    ) -> Iterator[TrainedFold]:
+        """See :meth:`merflow.systems.fold_runner.System.train`."""
+        for fold in folds:
+            model = fit(settings.system, rows[fold.train].reshape(len(fold.train), -1), fold.train_labels, classes)
+            yield TrainedFold(lambda places, model=model: model(rows[places].reshape(len(places), -1)), None, (), {})
 
-def answer(model: "Model", images: DiskArrayView | np.ndarray) -> np.ndarray:
-    """Probabilities of each class, float64 ``[n, C]``; clips on the disk are read in portions."""
-    parts = index_chunks(len(images), WHOLE // (8 * max(1, math.prod(images.shape[1:]))))
-    return np.concatenate([model(_flat(images, part)) for part in parts])
+    def save(self, models: Sequence[Any], path: Path, settings: LinearSettings) -> None:
+        """Baselines are not saved."""
 
 
 class Model:
-    """A trained baseline: call it with images [n, d] for class probabilities, float64 [n, C]."""
+    """A trained baseline: call it with images ``[n, d]`` for class probabilities, float64 ``[n, classes]``."""
 
     def __init__(
         self,
-        classes: np.ndarray,
-        number: int,
+        seen: np.ndarray,
+        classes: int,
         scaler: StandardScaler | None = None,
-        inner: Any = None,
+        estimator: LogisticRegression | LinearSVC | None = None,
         basis: np.ndarray | None = None,
     ) -> None:
-        """Keep the classes that training saw, the number of all classes and the trained parts.
+        """Keep the trained parts.
 
-        ``basis`` [d, n] has orthonormal columns, along which ``inner`` sees its inputs; None: as they are.
+        Args:
+            seen: classes of the training clips.
+            classes: number of all classes.
+            scaler: standardisation of the inputs.
+            estimator: the linear model; None: it always predicts ``prior``.
+            basis: ``[d, n]``, orthonormal columns along which the estimator gets its inputs; None: unchanged inputs.
         """
-        self.classes, self.number, self.scaler, self.inner, self.basis = classes, number, scaler, inner, basis
-        self.prior = np.zeros(number)
+        self.seen, self.classes, self.scaler, self.estimator, self.basis = seen, classes, scaler, estimator, basis
+        self.prior = np.zeros(classes)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Probabilities of each class. A class without training clip has 0."""
-        if self.inner is None:
+        """Return the probability of each class; 0 for a class without training clips."""
+        if self.estimator is None or self.scaler is None:
             return np.tile(self.prior, (len(images), 1))
-        result = np.zeros((len(images), self.number))
+        probs = np.zeros((len(images), self.classes))
         inputs = self.scaler.transform(images)
         if self.basis is not None:
             inputs = inputs @ self.basis
-        if hasattr(self.inner, "predict_proba"):
-            result[:, self.classes] = self.inner.predict_proba(inputs)
-            return result
-        margin = self.inner.decision_function(inputs)
-        if margin.ndim == 1:  # two classes: one hyperplane, positive for the second class
+        if isinstance(self.estimator, LogisticRegression):
+            probs[:, self.seen] = self.estimator.predict_proba(inputs)
+            return probs
+        margin = self.estimator.decision_function(inputs)
+        if margin.ndim == 1:  # Two classes: one hyperplane, positive for the second class.
             margin = np.stack([-margin, margin], axis=1)
         exponent = np.exp(margin - margin.max(1, keepdims=True))
-        result[:, self.classes] = exponent / exponent.sum(1, keepdims=True)
-        return result
+        probs[:, self.seen] = exponent / exponent.sum(1, keepdims=True)
+        return probs
 
 
-def fit(system: str, images: np.ndarray | DiskArrayView, label: np.ndarray, number: int) -> Model:
-    """Train a baseline on the clips of one fold. No seed has a say.
+def fit(system: str, images: np.ndarray, labels: np.ndarray, classes: int) -> Model:
+    """Train a baseline on the clips of one fold.
 
-    ``majority``: probabilities are the shares of the classes in training; equal shares go to the class that comes
-    first. ``linear-svm``: one-against-rest, balanced class weights; its probabilities are the softmax of the decision
-    values, good for ranking and not calibrated. ``softmax``: multinomial logistic regression, balanced class weights.
-    Both see each input standardised by the mean and deviation of the training clips. Where training holds one class
-    only, they answer that class.
+    ``majority``: the probabilities are the shares of the classes in training; of equal shares, the first class is
+    predicted. ``linear-svm``: one against the rest, balanced class weights; its probabilities are the softmax of the
+    decision values, which are useful for ranking and not calibrated. ``softmax``: multinomial logistic regression,
+    balanced class weights. Both standardise each input by the training clips. If training has one class only, they
+    predict it.
 
-    The hyperplanes of a linear SVM lie in the span of its training clips. Where these are fewer than the inputs, the
-    solver sees them along an orthonormal basis of that span: the same steps to rounding, a tenth of the time. More
-    clips than :data:`WHOLE` allows stay on the disk: :mod:`merflow.systems.streaming` finds the same optimum, to the
-    solvers' tolerance.
+    The hyperplanes of a linear SVM lie in the span of its training clips. If there are fewer clips than inputs, the
+    solver gets them along an orthonormal basis of that span: the same steps up to rounding, in a tenth of the time.
 
     Args:
         system: one of :data:`SYSTEMS`.
-        images: float32 [n, d] or [n, ...] on the disk, training clips.
-        label: int [n], their classes.
-        number: number of all classes.
+        images: float32 ``[n, d]``, training clips.
+        labels: int64 ``[n]``, their classes.
+        classes: number of all classes.
     """
-    seen, counts = np.unique(label, return_counts=True)
+    seen, counts = np.unique(labels, return_counts=True)
     if system == "majority" or len(seen) == 1:
-        model = Model(seen, number)
+        model = Model(seen, classes)
         model.prior[seen] = counts / counts.sum()
         return model
-    if isinstance(images, DiskArrayView) and 8 * math.prod(images.shape) > WHOLE:
-        scaler = StandardScaler()
-        for part in index_chunks(len(images), CLIPS_AT_ONCE):
-            scaler.partial_fit(_flat(images, part))
-        standardised = DiskArray(
-            row[None]
-            for part in index_chunks(len(images), CLIPS_AT_ONCE)
-            for row in scaler.transform(_flat(images, part))
-        )
-        return Model(seen, number, scaler, streaming.fit(system, standardised, np.searchsorted(seen, label), C))
-    images = _flat(images)
     scaler = StandardScaler().fit(images)
     inputs, basis = scaler.transform(images), None
     if system == "softmax":
-        inner = LogisticRegression(C=C, class_weight="balanced", max_iter=1000)
-        return Model(seen, number, scaler, inner.fit(inputs, label))
+        regression = LogisticRegression(C=C, class_weight="balanced", max_iter=1000)
+        return Model(seen, classes, scaler, regression.fit(inputs, labels))
     if len(inputs) < inputs.shape[1]:
         basis, triangle = np.linalg.qr(inputs.T.astype(np.float64))
         inputs = np.ascontiguousarray(triangle.T)
-    # The order in which the solver sees the clips is drawn; it moves the optimum by less than the solver's tolerance.
-    inner = LinearSVC(C=C, class_weight="balanced", dual=True, max_iter=10_000, random_state=0)
-    return Model(seen, number, scaler, inner.fit(inputs, label), basis)
+    # The solver visits the clips in a random order, which moves the optimum by less than its tolerance.
+    svm = LinearSVC(C=C, class_weight="balanced", dual=True, max_iter=10_000, random_state=0)
+    return Model(seen, classes, scaler, svm.fit(inputs, labels), basis)

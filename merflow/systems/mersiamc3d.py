@@ -2,31 +2,31 @@
 
 Source: Zhao et al.: A two-stage 3D CNN based learning method for spontaneous micro-expression recognition
 (Neurocomputing 448, 2021). The abstract gives prior learning with a siamese 3D CNN, target learning with an adjusted
-structure and focal loss, and adaptive key-frames as input; all else is ours (docs/fidelity.md).
+structure and focal loss, and adaptive key-frames as input; everything else is ours (docs/fidelity.md).
 """
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from merflow.learning.checkpoints import Checkpoints
-from merflow.learning.fit import Rows, Schedule, Training, fit
+from merflow.learning.fit import Rows, Training, fit
+from merflow.learning.settings import Schedule
 from merflow.storage.disk_arrays import Batches, concatenate_batches
 
 LAYERS = 4
 EMBEDDING = 128
-"""Numbers that stand for a clip."""
+"""Length of the vector that represents a clip."""
 GRID = 4
 """Side of the last maps."""
 
 
 class Branch(nn.Module):
-    """A small C3D (Tran, Bourdev, Fergus, Torresani, Paluri, ICCV 2015): 3 x 3 x 3 convolutions, a clip as a vector.
+    """A small C3D (Tran, Bourdev, Fergus, Torresani, Paluri, ICCV 2015): 3 x 3 x 3 convolutions, one vector per clip.
 
-    The first pooling leaves time alone, as in C3D.
+    The first pooling does not pool over time, as in C3D.
     """
 
     def __init__(self, channels: int, width: int, dropout: float) -> None:
@@ -34,15 +34,15 @@ class Branch(nn.Module):
         super().__init__()
         widths = [min(width * 2**layer, 4 * width) for layer in range(LAYERS)]
         self.layers = nn.ModuleList(
-            nn.Sequential(nn.Conv3d(given, own, 3, padding=1, bias=False), nn.BatchNorm3d(own), nn.ReLU())
-            for given, own in zip([channels, *widths], widths, strict=False)
+            nn.Sequential(nn.Conv3d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm3d(outputs), nn.ReLU())
+            for inputs, outputs in zip([channels, *widths], widths, strict=False)
         )
         self.embed = nn.Sequential(
             *(nn.Flatten(), nn.Dropout(dropout), nn.Linear(widths[-1] * GRID**2, EMBEDDING), nn.ReLU())
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Clips ``[clips, channels, frames, side, side]`` to vectors ``[clips, EMBEDDING]``."""
+        """Map clips ``[clips, channels, frames, side, side]`` to vectors ``[clips, EMBEDDING]``."""
         x = x.contiguous(memory_format=torch.channels_last_3d)  # Faster on a CPU.
         for place, layer in enumerate(self.layers):
             x = layer(x)
@@ -54,65 +54,64 @@ class Branch(nn.Module):
 
 
 class Siamese(nn.Module):
-    """Two branches with the same weights, and from the distance of their vectors whether two clips show one class.
+    """Two branches with the same weights; the distance of their vectors predicts whether two clips have one class.
 
-    The distance is weighted number by number (Koch, Zemel, Salakhutdinov, ICML workshop on deep learning 2015).
+    The distance is weighted element by element (Koch, Zemel, Salakhutdinov, ICML workshop on deep learning 2015).
     """
 
     def __init__(self, branch: nn.Module, clips: Tensor | Batches) -> None:
-        """Join a branch with the clips that pairs are made of, ``[clips, channels, frames, side, side]`` by index."""
+        """Join a branch with the clips of the pairs, ``[clips, channels, frames, side, side]`` when indexed."""
         super().__init__()
         self.branch, self.compare = branch, nn.Linear(EMBEDDING, 2)
-        self.clips = [clips]  # In a list, so that it is no part of the state.
+        self.clips = [clips]  # In a list, so that it is not part of the state.
 
     def forward(self, pairs: Tensor) -> Tensor:
-        """Pairs as places among the clips, int64 ``[pairs, 2]``, to scores ``[pairs, 2 (other class, same)]``."""
+        """Map places of clips, int64 ``[pairs, 2]``, to scores ``[pairs, 2 (other class, same class)]``."""
         places, back = pairs.unique(return_inverse=True)
-        one, two = self.branch(self.clips[0][places])[back].unbind(dim=1)
-        return self.compare((one - two).abs())
+        first, second = self.branch(self.clips[0][places])[back].unbind(dim=1)
+        return self.compare((first - second).abs())
 
 
-FIRST_AT_ONCE = 256
-"""Clips whose partners are drawn together: a table of all clips by all clips would not fit into memory for many."""
+CHUNK_CLIPS = 256
+"""Clips whose partners are drawn together: for many clips, a matrix of all pairs would not fit into memory."""
 
 
 def draw_pairs(labels: Tensor, count: int) -> Rows:
-    """Pairs of clips: for each clip ``count`` of its own class and as many of another, drawn anew from all.
+    """Draw pairs of clips: for each clip ``count`` partners of its class and as many of another class.
 
-    They are drawn among the clips that are handed in, which are the training part of one fold or its validation part,
-    and never of both. Random numbers come from torch's generator.
+    Both clips of a pair are among the given ones, which are the training part or the validation part of a fold, never
+    both. Random numbers come from torch's generator.
 
     Args:
         labels: int64 ``[clips]``.
         count: pairs of each kind for each clip.
 
     Returns:
-        Places ``[pairs, 2]``, and 1 where both show one class.
+        Places ``[pairs, 2]``, and 1 if both have the same class, else 0.
     """
-    own = labels.cpu()
-    found, answers = [], []
+    classes = labels.cpu()
+    places, targets = [torch.zeros((0, 2), dtype=torch.int64)], [torch.zeros(0, dtype=torch.int64)]
     for same in (True, False):
-        for first in torch.arange(len(own)).split(FIRST_AT_ONCE):
-            allowed = ((own[first, None] == own) == same) & (first[:, None] != torch.arange(len(own)))
-            first, allowed = first[allowed.any(dim=1)], allowed[allowed.any(dim=1)]  # A class may have one clip alone.
+        for first in torch.arange(len(classes)).split(CHUNK_CLIPS):
+            allowed = ((classes[first, None] == classes) == same) & (first[:, None] != torch.arange(len(classes)))
+            has_partner = allowed.any(dim=1)  # A class may have a single clip.
+            first, allowed = first[has_partner], allowed[has_partner]
             if len(first):
                 second = torch.multinomial(allowed.double(), count, replacement=True)
-                found.append(torch.stack([first[:, None].expand(-1, count), second], dim=2).reshape(-1, 2))
-                answers.append(torch.full((len(first) * count,), int(same)))
-    pairs = torch.cat(found) if found else torch.zeros((0, 2), dtype=torch.int64)
-    same = torch.cat(answers) if answers else torch.zeros(0, dtype=torch.int64)
-    return Rows(pairs.to(labels.device), same.to(labels.device))
+                places.append(torch.stack([first[:, None].expand(-1, count), second], dim=2).reshape(-1, 2))
+                targets.append(torch.full((len(first) * count,), int(same)))
+    return Rows(torch.cat(places).to(labels.device), torch.cat(targets).to(labels.device))
 
 
 class MERSiamC3D(nn.Module):
-    """The branch with a classifier: what target learning trains, and what answers."""
+    """The branch with a classifier: what target learning trains, and what predicts."""
 
     def __init__(
         self,
         classes: int,
         dropout: float = 0.5,
         width: int = 16,
-        reads: str = "flows",
+        input_kind: str = "flows",
         prior: bool = True,
         prior_epochs: int = 15,
         pairs: int = 2,
@@ -124,23 +123,24 @@ class MERSiamC3D(nn.Module):
             classes: number of classes.
             dropout: before the vector and before the classifier.
             width: filters of the first layer; the next has twice, the last two have four times as many.
-            reads: ``flows`` (three channels) or ``key-frames`` (one).
+            input_kind: ``flows`` (three channels) or ``key-frames`` (one).
             prior: whether :meth:`prior` learns from pairs first.
-            prior_epochs: at most so many epochs of it.
-            pairs: pairs of each kind for each clip.
-            frozen: first layers that target learning leaves as they are; only after prior learning.
+            prior_epochs: maximum number of its epochs.
+            pairs: pairs of each kind per clip.
+            frozen: number of first layers that target learning does not change; only after prior learning.
         """
         super().__init__()
-        self.branch = Branch(3 if reads == "flows" else 1, width, dropout)
+        self.branch = Branch(3 if input_kind == "flows" else 1, width, dropout)
         self.classify = nn.Sequential(nn.Dropout(dropout), nn.Linear(EMBEDDING, classes))
-        self.pairs, self.frozen = pairs if prior else 0, frozen if prior else 0
+        self.prior_epochs, self.pairs, self.frozen = prior_epochs, pairs if prior else 0, frozen if prior else 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Clips ``[clips, channels, frames, side, side]`` to class scores ``[clips, classes]``."""
-        return self.classify(self.branch(x))
+        """Map clips ``[clips, channels, frames, side, side]`` to class scores ``[clips, classes]``."""
+        scores: Tensor = self.classify(self.branch(x))
+        return scores
 
     def train(self, mode: bool = True) -> "MERSiamC3D":
-        """As of every module; frozen layers keep their normalisation too."""
+        """Set training mode; frozen layers keep their normalisation too."""
         super().train(mode)
         for layer in self.branch.layers[: self.frozen]:
             layer.eval()
@@ -150,37 +150,40 @@ class MERSiamC3D(nn.Module):
         self,
         training: Rows,
         validation: Rows | None,
-        settings: Mapping[str, Any],
+        schedule: Schedule,
         name: str,
         checkpoints: Checkpoints | None = None,
     ) -> Training | None:
-        """Prior learning: what clips of one class have in common, from pairs; then the comparison is taken off.
+        """Prior learning: learn from pairs what clips of one class have in common, then drop the comparison.
 
         Args:
-            training: clips that train, and their classes.
+            training: training clips with their classes.
             validation: clips that choose the epoch, or None.
-            settings: the block ``network``: ``learning_rate, patience, batch, weight_decay, prior_epochs``.
-            name: of the fold, for the log.
-            checkpoints: as of :func:`merflow.learning.fit.fit`.
+            schedule: schedule of target learning; only the number of epochs differs.
+            name: name of the fold, for the log.
+            checkpoints: as in :func:`merflow.learning.fit.fit`.
 
         Returns:
-            How it went; None where it is left out, or where no two clips can be compared.
+            Epoch and curve; None if there is no prior learning, or if no two clips can be compared.
         """
         if not self.pairs:
             return None
-        learnt = draw_pairs(training.y, self.pairs)
-        held = draw_pairs(validation.y, self.pairs) if validation is not None else None
-        if not len(learnt.y):
+        train_pairs = draw_pairs(training.y, self.pairs)
+        val_pairs = draw_pairs(validation.y, self.pairs) if validation is not None else None
+        if not len(train_pairs.y):
             return None
-        if held is not None and len(held.y):  # Pairs of validation clips lie behind those that train.
-            clips, held = concatenate_batches(training.x, validation.x), Rows(held.x + len(training.y), held.y)
+        clips = training.x
+        if validation is not None and val_pairs is not None and len(val_pairs.y):
+            # Validation clips follow the training clips.
+            clips = concatenate_batches(training.x, validation.x)
+            val_pairs = Rows(val_pairs.x + len(training.y), val_pairs.y)
         else:
-            clips, held = training.x, None
+            val_pairs = None
         frozen, self.frozen = self.frozen, 0
         siamese = Siamese(self.branch, clips).to(clips.device)
-        own = Schedule.of({"decay": 0.0, **settings, "epochs": settings["prior_epochs"]})
-        course = fit(siamese, functional.cross_entropy, learnt, held, own, name, checkpoints)
+        prior_schedule = replace(schedule, epochs=self.prior_epochs)
+        result = fit(siamese, functional.cross_entropy, train_pairs, val_pairs, prior_schedule, name, checkpoints)
         self.frozen = frozen
         for layer in self.branch.layers[:frozen]:
             layer.requires_grad_(False)
-        return course
+        return result

@@ -1,16 +1,16 @@
-"""Networks that read clips and are trained anew in each fold, by the name of their system.
+"""Networks that read clips and are trained in each fold, by the name of their system.
 
-A new system is one file in this package and one entry here (docs/add-a-model.md). The network is an ``nn.Module`` that
-is made from the number of classes, a share of dropout and its own options, and maps clips to class scores
-``[clips, classes]``. It may have two methods more:
+To add a system, write one file in this package and one entry here (docs/add-a-model.md). The network is an
+``nn.Module`` that is made from the number of classes, a share of dropout and its own options, and maps clips to class
+scores ``[clips, classes]``. It may have two more methods:
 
 ``supervise(x, y, loss) -> (value, scores)``
-    what a training step minimises, where that is not the loss of the scores (deep supervision);
-``prior(training, validation, settings, name, checkpoints) -> Training | None``
-    what is learnt before the classes (siamese pairs), from the same clips that train the network.
+    what a training step minimises, if that is not the loss of the scores (deep supervision);
+``prior(training, validation, schedule, name, checkpoints) -> Training | None``
+    what is learned before the classes (siamese pairs), from the clips that train the network.
 
-Training does not import this module, and a job's code hash has the file of its own network only: neither an entry nor
-a change in one network reruns another one.
+Training does not import this module, and the code hash of a job has the file of its own network only: neither a new
+entry nor a change in one network reruns another one.
 """
 
 from collections.abc import Mapping
@@ -18,27 +18,28 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from merflow.errors import ConfigError
+from merflow.systems.settings import NetworkSettings
 
 
-class System(NamedTuple):
+class NetworkSystem(NamedTuple):
     """An entry of :data:`NETWORKS`.
 
     Attributes:
         model: module of this package and class in it.
-        settings: what stands for ``null`` in the block ``network`` of the configuration.
-        options: the network's own keys of that block, each as a JSON schema with a ``default``.
-        reads: what a clip is to it: ``flow-image`` (``[3 (u, v, strain), side, side]`` at the apex), ``flows`` (``[3,
-            M, side, side]``: one per key-frame) or ``key-frames`` (grey, ``[1, M, side, side]``); an option ``reads``
-            goes before it.
-        side: of the images; an option ``side`` goes before it.
-        loss: what stands for a block ``loss`` that is not given.
-        reading: what it was rebuilt from, in words, where the paper itself was not at hand.
+        settings: values that replace ``null`` in the block ``network`` of the configuration.
+        options: the network's own keys of that block, each a JSON schema with a ``default``.
+        input_kind: what the network reads of a clip: ``flow-image`` (``[3 (u, v, strain), side, side]`` at the apex),
+            ``flows`` (``[3, M, side, side]``, one per key-frame) or ``key-frames`` (grey, ``[1, M, side, side]``); an
+            option ``input_kind`` overrides it.
+        side: side of the images in pixels; an option ``side`` overrides it.
+        loss: default of the block ``loss``.
+        reading: what the system was rebuilt from, if the paper itself was not available.
     """
 
     model: str
     settings: Mapping[str, Any]
     options: Mapping[str, Mapping[str, Any]] = {}
-    reads: str = "flow-image"
+    input_kind: str = "flow-image"
     side: int = 28
     loss: Mapping[str, Any] = {"name": "cross-entropy"}
     reading: str = ""
@@ -47,15 +48,15 @@ class System(NamedTuple):
 _SIDE = {"type": "integer", "minimum": 20, "maximum": 256, "description": "side of the images in pixels, 20 to 256"}
 
 NETWORKS = {
-    "ststnet": System(
+    "ststnet": NetworkSystem(
         "ststnet:STSTNet",
         {"epochs": 200, "patience": 40, "learning_rate": 5e-4, "batch": 256, "dropout": 0.5},
     ),
-    "off-apexnet": System(
+    "off-apexnet": NetworkSystem(
         "off_apexnet:OFFApexNet",
         {"epochs": 3000, "patience": 40, "learning_rate": 1e-4, "batch": 256, "dropout": 0.0},
     ),
-    "msjfn": System(
+    "msjfn": NetworkSystem(
         "msjfn:MSJFN",
         {"epochs": 60, "patience": 15, "learning_rate": 1e-3, "batch": 32, "dropout": 0.5},
         options={
@@ -64,23 +65,23 @@ NETWORKS = {
             "modules": {
                 "enum": [0, 1, 2, 3],
                 "default": 3,
-                "description": "joint feature modules; 0: the backbone alone",
+                "description": "number of joint feature modules; 0: the backbone alone",
             },
             "fusion": {
                 "enum": ["uniform", "learned", "none"],
                 "default": "uniform",
-                "description": "how the predictions of modules and backbone are fused; none: the backbone's alone",
+                "description": "fusion of the predictions of modules and backbone; none: the backbone alone predicts",
             },
         },
         reading="our reading of the abstract",
     ),
-    "mersiamc3d": System(
+    "mersiamc3d": NetworkSystem(
         "mersiamc3d:MERSiamC3D",
         {"epochs": 60, "patience": 15, "learning_rate": 1e-3, "batch": 16, "dropout": 0.5},
         options={
             "side": _SIDE | {"default": 56},
             "width": {"type": "integer", "minimum": 4, "default": 16, "description": "filters of the first layer"},
-            "reads": {
+            "input_kind": {
                 "enum": ["flows", "key-frames"],
                 "default": "flows",
                 "description": "the flow to each key-frame, or the grey key-frames",
@@ -88,29 +89,29 @@ NETWORKS = {
             "prior": {
                 "type": "boolean",
                 "default": True,
-                "description": "whether pairs of clips are learnt before classes",
+                "description": "whether the network learns from pairs of clips before it learns the classes",
             },
             "prior_epochs": {
                 "type": "integer",
                 "minimum": 1,
                 "default": 15,
-                "description": "at most so many epochs over pairs",
+                "description": "maximum number of epochs over pairs",
             },
             "pairs": {
                 "type": "integer",
                 "minimum": 1,
                 "default": 2,
-                "description": "pairs of each kind, same and other class, for each training clip",
+                "description": "pairs of each kind (same class, other class) per training clip",
             },
             "frozen": {
                 "type": "integer",
                 "minimum": 0,
                 "maximum": 4,
                 "default": 0,
-                "description": "first layers that target learning leaves as prior learning made them",
+                "description": "number of first layers that target learning does not change",
             },
         },
-        reads="flows",
+        input_kind="flows",
         loss={"name": "focal", "alpha": 1.0, "gamma": 2.0},
         reading="our reading of the abstract",
     ),
@@ -118,61 +119,64 @@ NETWORKS = {
 
 
 def source(name: str) -> Path:
-    """File of the network called ``name``."""
+    """Return the file of a network."""
     return Path(__file__).with_name(NETWORKS[name].model.split(":")[0] + ".py")
 
 
-def own_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The block ``network`` of a configuration as the system reads it.
+def complete_block(name: str, block: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the block ``network`` of a configuration for one system.
 
-    The system's own values stand where it says null or nothing; options of other systems are left out.
+    The system's own values replace null and missing keys; options of other systems are left out.
     """
     system = NETWORKS[name]
     others = {option for other in NETWORKS.values() for option in other.options} - set(system.options)
-    own = {key: value for key, value in settings.items() if key not in others}
-    given = dict(system.settings) | {option: schema["default"] for option, schema in system.options.items()}
-    return own | {key: value for key, value in given.items() if own.get(key) is None}
+    complete = {key: value for key, value in block.items() if key not in others}
+    defaults = dict(system.settings) | {option: schema["default"] for option, schema in system.options.items()}
+    return complete | {key: value for key, value in defaults.items() if complete.get(key) is None}
 
 
-def reads(name: str, settings: Mapping[str, Any]) -> str:
-    """What a clip is to a system with these settings of its block ``network``; empty for one that is not here."""
-    return settings.get("reads") or (NETWORKS[name].reads if name in NETWORKS else "")
+def input_kind(name: str, block: Mapping[str, Any]) -> str:
+    """Return what a system reads of a clip, given its block ``network``; empty for a system that is not here."""
+    return block.get("input_kind") or (NETWORKS[name].input_kind if name in NETWORKS else "")
 
 
-def plan(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """``model, reads, side``: what :func:`merflow.systems.clip_networks.train_fold` is told of a system.
-
-    Args:
-        name: of the system.
-        settings: its block ``network`` (:func:`own_settings`).
-    """
+def network_settings(name: str, block: Mapping[str, Any]) -> NetworkSettings:
+    """Return the settings of a system, given its block ``network`` (:func:`complete_block`)."""
     system = NETWORKS[name]
-    return {"model": system.model, "reads": reads(name, settings), "side": settings.get("side") or system.side}
+    return NetworkSettings(
+        model=system.model,
+        input_kind=input_kind(name, block),
+        side=block.get("side") or system.side,
+        options={option: block[option] for option in system.options if option != "side"},
+        **{
+            key: block[key]
+            for key in ("epochs", "patience", "learning_rate", "batch", "weight_decay", "dropout", "refit")
+        },
+    )
 
 
 def option_schemas() -> dict[str, dict[str, Any]]:
-    """JSON schemas of all options, for the block ``network``; null, the default of each, is the system's own value.
+    """Return the JSON schemas of all options, for the block ``network``; null, their default, is the system's value.
 
     Raises:
-        ConfigError: two systems give one option two meanings.
+        ConfigError: two systems define one option differently.
     """
-    found: dict[str, dict[str, Any]] = {}
+    schemas: dict[str, dict[str, Any]] = {}
     for name, system in NETWORKS.items():
         for option, schema in system.options.items():
-            own = {key: value for key, value in schema.items() if key != "default"}
-            known = found.setdefault(option, own)
-            if known != own:
+            nullable = _nullable(schema)
+            if schemas.setdefault(option, nullable) != nullable:
                 raise ConfigError(
-                    f"merflow/systems/registry.py: option {option} of {name} has another schema elsewhere"
+                    f"merflow/systems/registry.py: another system defines the option {option} of {name} differently"
                 )
-    return {option: _nullable(own) for option, own in found.items()}
+    return schemas
 
 
 def _nullable(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema that allows null as well, which is its default."""
-    own = dict(schema) | {"default": None}
-    if "enum" in own:
-        own["enum"] = [*own["enum"], None]
+    """Return a schema that also allows null, with null as its default."""
+    nullable = dict(schema) | {"default": None}
+    if "enum" in nullable:
+        nullable["enum"] = [*nullable["enum"], None]
     else:
-        own["type"] = [own["type"], "null"]
-    return own
+        nullable["type"] = [nullable["type"], "null"]
+    return nullable

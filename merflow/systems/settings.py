@@ -193,6 +193,11 @@ class LinearSettings:
     clips: ClipSettings
     splits: Mapping[int, str]
 
+    @property
+    def selection(self) -> SelectionSettings:
+        """Nothing is selected: validation clips train too."""
+        return SelectionSettings("none", {}, 0, 0.0)
+
 
 @dataclass(frozen=True)
 class CellSettings:

@@ -1,10 +1,9 @@
 """One fold of a network on clips, trained in seconds."""
 
 from flow_caches import CLASSES
+from training_jobs import train_clip_network
 
 from merflow.storage.tables import PREDICTIONS, read_table
-from merflow.systems.clip_networks import train_fold
-from merflow.systems.registry import NETWORKS, own_settings, plan
 
 NETWORK = {"refit": False, "weight_decay": 0.0, "validation": 0.2}
 
@@ -21,15 +20,10 @@ def train(caches, system, folder, fold, seed=0, changes=None, code="", **setting
     folder.mkdir(parents=True, exist_ok=True)
     files = {"predictions": folder / "p.csv", "accuracy_train": folder / "a.csv", "curves": folder / "c.csv"}
     own = {"experiment": "net", "system": system, "protocol": "loso", "classes": CLASSES, **settings}
-    own["network"] = own_settings(system, NETWORK | FAST[system] | (changes or {}))
-    own |= (
-        plan(system, own["network"])
-        | {"loss": NETWORKS[system].loss}
-        | {k: v for k, v in settings.items() if k == "loss"}
-    )
-    train_fold(caches, **files, settings=own, seed=seed, fold=fold, code=code)
+    own["network"] = NETWORK | FAST[system] | (changes or {})
+    train_clip_network(caches, **files, settings=own, seed=seed, fold=fold, code=code)
     return read_table(files["predictions"], PREDICTIONS), files
 
 
-def chances(table):
+def probs_of(table):
     return table[[f"p_{name}" for name in CLASSES]].to_numpy(float)

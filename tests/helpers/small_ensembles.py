@@ -3,15 +3,13 @@
 import pytest
 from clip_network_training import FAST as NETWORK_SETTINGS
 from graph_caches import CLASSES, HEAD, PRETRAIN, SETTINGS
+from training_jobs import finetune, train_clip_network, train_graph_fold
 
 from merflow.evaluation.evaluate import merge
 from merflow.inference.ensemble import gather_ensemble, load_ensemble
 from merflow.storage.tables import PREDICTIONS, read_table
-from merflow.systems import clip_networks
-from merflow.systems.registry import NETWORKS, own_settings, plan
-from merflow.systems.tsdgcn import fold_training as in_fold
+from merflow.systems.registry import input_kind
 from merflow.systems.tsdgcn.features import extract
-from merflow.systems.tsdgcn.finetune import finetune
 
 SUBJECTS, SIDE = 3, 16
 
@@ -38,7 +36,7 @@ CLIP_SYSTEMS = {
     "off-apexnet": {},
     "msjfn": {"fusion": "learned"},
     "mersiamc3d": {},
-    "mersiamc3d-frames": {"reads": "key-frames"},
+    "mersiamc3d-frames": {"input_kind": "key-frames"},
 }
 
 
@@ -118,25 +116,25 @@ def graph_folds(results, name, folder, folds=tuple(FOLDS), **changes):
     start = [] if macro or name == "from-nothing" else [weights(results, 0)]
     for fold in folds:
         given = [results / "micro.h5"], [results / "graph0.h5"], start, macro
-        in_fold.train_fold(*given, **outputs(folder, fold), settings=own, seed=0, fold=fold)
+        train_graph_fold(*given, **outputs(folder, fold), settings=own, seed=0, fold=fold)
     return reads_of(own), gathered(folder, folds), {0: [{"graph": results / "graph0.h5"}]}
 
 
 def clip_settings(name, **changes):
     system = name.removesuffix("-frames")
     network = NETWORK_SETTINGS[system] | {"refit": False, "weight_decay": 0.0, "validation": 0.4, **SHORT}
-    own = own_settings(system, network | CLIP_SYSTEMS[name] | changes)
-    given = {"experiment": name, "system": system, "protocol": "loso", "classes": CLASSES, "network": own}
-    return given | plan(system, own) | {"loss": NETWORKS[system].loss}
+    network |= CLIP_SYSTEMS[name] | changes
+    return {"experiment": name, "system": system, "protocol": "loso", "classes": CLASSES, "network": network}
 
 
 def clip_folds(results, name, folder, **changes):
     own = clip_settings(name, **changes)
     for fold in FOLDS:
-        clip_networks.train_fold(
+        train_clip_network(
             [results / "micro.h5"], **outputs(folder, fold), settings=own, seed=0, fold=fold
         )  # fmt: skip
-    return {"kind": own["reads"], "side": own["side"]}, gathered(folder, FOLDS), {}
+    side = own["network"].get("side", 28)
+    return {"kind": input_kind(own["system"], own["network"]), "side": side}, gathered(folder, FOLDS), {}
 
 
 def chances(table):

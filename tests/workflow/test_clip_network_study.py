@@ -123,7 +123,7 @@ def test_a_killed_run_goes_on_from_its_checkpoints_with_the_same_bits(study, tmp
     snakemake(folder, "--unlock", config=config | {"study": "killed"})
     snakemake(folder, "--rerun-incomplete", config=config | {"study": "killed"})
     logs = [log.read_text() for log in (folder / "results/logs/fold/killed/mine").rglob("*/*.log")]
-    assert len(logs) == 2 and sum("pairs: goes on after epoch 2" in log for log in logs) == 1
+    assert len(logs) == 2 and sum("pairs: resumed after epoch 2" in log for log in logs) == 1
     assert not list(folds.rglob("checkpoints"))
     snakemake(folder, config=config | {"study": "whole"})
     for name in ("predictions.csv", "curves.csv", "accuracy_train.csv", "metrics.csv"):

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import cv2
 import h5py
@@ -21,16 +22,14 @@ from sklearn.model_selection import LeaveOneGroupOut
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from training_jobs import run_linear, split_files, train_clip_network
 
 from merflow.evaluation.metrics import bootstrap_subjects, mean_rates, score
-from merflow.protocols.folds import Fold
+from merflow.protocols.settings import ClipSettings
 from merflow.study.config import load_config
 from merflow.study.study import Study
 from merflow.systems.clip_images import SIDE, read_clip_images
-from merflow.systems.clip_networks import train_fold
-from merflow.systems.linear import run
-from merflow.systems.registry import plan
-from merflow.systems.tsdgcn import finetune
+from merflow.systems.tsdgcn import finetune as finetuning
 
 SUBJECTS = 12
 SYSTEMS = ("tsdgcn", "msjfn", "mersiamc3d")
@@ -334,27 +333,31 @@ def permuted(folder, count: int = PERMUTATIONS) -> list[dict[str, dict[str, str]
     return [{MICRO: dict(zip(clips, rng.permutation(labels), strict=True))} for _ in range(count)]
 
 
-def heads_answer(folder, labels: list[dict]) -> list[pd.DataFrame]:
-    """Answers of the study's head, trained on its features once for each set of labels."""
+def head_predictions(folder, labels: list[dict], work) -> list[pd.DataFrame]:
+    """Predictions of the study's heads, trained on its features once for each set of labels."""
     study = Study(load_config(REPO / "config.yaml", overlay=shorter() | {"results": str(folder / "results")}))
-    settings = study.finetune_settings("tsdgcn")
-    del settings["splits"]  # They suit the true labels: validation people are drawn so that training lacks no class.
-    tasks = [
-        finetune.Task(study.feature_plan("tsdgcn"), settings | {"labels": own}, [settings["loss"]]) for own in labels
-    ]
-    return [pd.DataFrame(answers.predictions) for (answers,) in finetune.answer(tasks)]
+    settings, features = study.finetune_settings("tsdgcn"), study.feature_plan("tsdgcn")
+    files, tables = [group[0] for group in next(iter(features.values()))], []
+    for relabelled in labels:
+        # New splits: validation subjects are drawn so that training lacks no class.
+        clips = replace(settings.clips, labels=relabelled)
+        splits = split_files(files, clips, {"protocol": "loso"}, list(features), work)
+        results = finetuning.train_repeats(features, replace(settings, clips=clips, splits=splits))
+        tables.append(pd.DataFrame([row for result in results for row in result.prediction_rows("tsdgcn")]))
+    return tables
 
 
 @pytest.fixture(scope="module")
 def images(demo, tmp_path_factory):
     """A cache with the flow images of the demo and nothing else of it, as it is read some thousand times."""
-    found = read_clip_images([cache_of(demo[0])], CLASSES)
+    samples = read_clip_images([cache_of(demo[0])], ClipSettings([MICRO], CLASSES, {}), in_memory=True)
+    clips = samples.clips_with_truth
     path = tmp_path_factory.mktemp("images") / "cache.h5"
     with h5py.File(path, "w") as file:
-        for name in ("clip", "subject", "label"):
-            file.create_dataset(name, data=list(getattr(found, name)), dtype=h5py.string_dtype())
-        file["flow"] = found.images.reshape(-1, 1, 3, SIDE, SIDE)
-        file["apex_index"] = np.zeros(len(found.clip), int)
+        for name, column in (("clip", "clip"), ("subject", "subject"), ("label", "truth")):
+            file.create_dataset(name, data=[clip[column] for clip in clips], dtype=h5py.string_dtype())
+        file["flow"] = samples.rows.reshape(-1, 1, 3, SIDE, SIDE)
+        file["apex_index"] = np.zeros(len(clips), int)
         file.attrs.update(dataset=MICRO, classes=CLASSES)
     return path
 
@@ -364,49 +367,48 @@ def floor_answers(cache, system: str, work, labels: dict | None = None) -> pd.Da
     settings = {"experiment": system, "system": system, "protocol": "loso", "classes": CLASSES}
     settings |= {"labels": labels} if labels else {}
     if system not in NETWORKS:
-        run([cache], system, work / "p.csv", work / "a.csv", settings)
+        run_linear([cache], system, work / "p.csv", work / "a.csv", settings)
         return pd.read_csv(work / "p.csv")
     files = {"predictions": work / "p.csv", "accuracy_train": work / "a.csv", "curves": work / "c.csv"}
-    settings["network"], parts = NETWORKS[system], []
-    settings |= plan(system, NETWORKS[system]) | {"loss": {"name": "cross-entropy"}}
+    settings |= {"network": NETWORKS[system], "loss": {"name": "cross-entropy"}}
+    parts = []
     with h5py.File(cache) as file:
         people = sorted(set(file["subject"].asstr()[:]))
     for fold in people:
-        train_fold([cache], **files, settings=settings, seed=0, fold=fold)
+        train_clip_network([cache], **files, settings=settings, seed=0, fold=fold)
         parts.append(pd.read_csv(work / "p.csv"))
     return pd.concat(parts)
 
 
 @pytest.mark.slow  # Made-up data stand in for the demo in test_finetune.py and test_baselines.py.
-def test_heads_on_permuted_labels_are_at_chance_and_on_the_true_ones_above(demo):
+def test_heads_on_permuted_labels_are_at_chance(demo, tmp_path):
     folder, *_ = demo
-    found = heads_answer(folder, permuted(folder))
+    found = head_predictions(folder, permuted(folder), tmp_path)
     assert len(found) == PERMUTATIONS and all(len(table) == SUBJECTS // 2 * 10 for table in found)
     assert at_chance([uar_of(table) for table in found])
     copied = [table.assign(predicted=table["truth"]) for table in found]
     assert not at_chance([uar_of(table) for table in copied]), "an answer that is the permuted truth fails the gate"
-    honest = heads_answer(folder, [{}])[0]
+    honest = head_predictions(folder, [{}], tmp_path)[0]
     assert above_chance(honest), "the same settings, so they do learn"
     told = pd.read_csv(folder / "results/demo/predictions.csv").query("experiment == 'tsdgcn'")
     assert above_chance(told)
 
 
 @pytest.mark.slow
-def test_the_gate_of_chance_rejects_a_head_that_is_given_its_test_labels(demo, monkeypatch):
+def test_chance_bound_rejects_heads_that_train_on_test_clips(demo, tmp_path, monkeypatch):
     folder, *_ = demo
-    divide = finetune.folds_of
+    honest = finetuning.read_folds
 
-    def leaking(*given):
-        parts = divide(*given)
-        return [Fold(part.name, np.union1d(part.train, part.test), part.validation, part.test) for part in parts]
+    def leaking(*arguments):
+        return (replace(fold, train=np.union1d(fold.train, fold.test)) for fold in honest(*arguments))
 
-    monkeypatch.setattr(finetune, "folds_of", leaking)
-    assert not at_chance([uar_of(table) for table in heads_answer(folder, permuted(folder, 3))])
+    monkeypatch.setattr(finetuning, "read_folds", leaking)
+    assert not at_chance([uar_of(table) for table in head_predictions(folder, permuted(folder, 3), tmp_path)])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("system", ["majority", "linear-svm", "softmax"])
-def test_floors_on_permuted_labels_are_at_chance_and_on_the_true_ones_above(demo, images, tmp_path, system):
+def test_baselines_on_permuted_labels_are_at_chance(demo, images, tmp_path, system):
     folder, *_ = demo
     found = [floor_answers(images, system, tmp_path, labels) for labels in permuted(folder)]
     assert len({tuple(table["truth"]) for table in found}) == PERMUTATIONS
@@ -417,7 +419,7 @@ def test_floors_on_permuted_labels_are_at_chance_and_on_the_true_ones_above(demo
 
 @pytest.mark.slow  # Each system trains 357 networks: some three minutes.
 @pytest.mark.parametrize("system", NETWORKS)
-def test_networks_on_permuted_labels_are_at_chance_and_on_the_true_ones_above(demo, images, tmp_path, system):
+def test_networks_on_permuted_labels_are_at_chance(demo, images, tmp_path, system):
     assert above_chance(floor_answers(images, system, tmp_path)), "so many epochs are enough to learn"
     assert at_chance([uar_of(floor_answers(images, system, tmp_path, labels)) for labels in permuted(demo[0])])
 

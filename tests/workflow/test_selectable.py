@@ -7,7 +7,7 @@ import people
 import pytest
 from repository import copy_repository, snakemake
 
-from merflow.protocols.variants import label
+from merflow.protocols.variants import variant_label
 
 PLAIN = {
     "system": "tsdgcn",
@@ -73,7 +73,7 @@ def study(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*OTHERS, *map(label, FROZEN)])
+@pytest.mark.parametrize("name", [*OTHERS, *map(variant_label, FROZEN)])
 def test_every_choice_answers_for_every_clip_in_its_own_way(study, name):
     plain, chosen = (study[1].loc[one].sort_values("clip").filter(like="p_").to_numpy() for one in ("plain", name))
     assert plain.shape == chosen.shape == (9, 3)

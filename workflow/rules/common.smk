@@ -1,6 +1,7 @@
 """Input functions and helpers of the rules."""
 
 import re
+from dataclasses import asdict
 from functools import cache
 
 
@@ -75,7 +76,7 @@ def caches_of_experiment(experiment):
 def caches_of_split(wildcards):
     """Caches of the datasets whose clips a split divides."""
     split = study.splits[wildcards.split]
-    return [f"<results>/data/{dataset}/{split['prep']}/cache.h5" for dataset in split["datasets"]]
+    return [f"<results>/data/{dataset}/{split['prep']}/cache.h5" for dataset in split["settings"].clips.datasets]
 
 
 def splits_of(experiment):

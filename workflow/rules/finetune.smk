@@ -26,7 +26,7 @@ rule finetune:
     threads: lambda wildcards: len(study.experiments[wildcards.frozen]["seeds"])
     params:
         code=code_hash("finetune"),
-        settings=lambda wildcards: study.finetune_settings(wildcards.frozen),
+        settings=lambda wildcards: asdict(study.finetune_settings(wildcards.frozen)),
         features=lambda wildcards: study.feature_plan(wildcards.frozen),
     message:
         "Fine-tune experiment {wildcards.frozen}"
@@ -71,7 +71,7 @@ rule run_floor:
         "../../envs/learn.yaml"
     params:
         code=code_hash("run_floor"),
-        settings=lambda wildcards: study.floor_settings(wildcards.floor),
+        settings=lambda wildcards: asdict(study.floor_settings(wildcards.floor)),
     message:
         "Run the floor {wildcards.floor}"
     script:

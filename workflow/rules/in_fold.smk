@@ -23,7 +23,7 @@ rule train_fold:
         gpu=gpus,
     params:
         code=code_hash("train_fold"),
-        settings=lambda wildcards: study.fold_settings(wildcards.in_fold, wildcards.seed),
+        settings=lambda wildcards: asdict(study.fold_settings(wildcards.in_fold, wildcards.seed)),
         fold=lambda wildcards: study.folds(wildcards.in_fold)[wildcards.fold],
     message:
         "Train the fold {wildcards.fold} of experiment {wildcards.in_fold}, seed {wildcards.seed}"
@@ -54,7 +54,7 @@ rule train_clip_network:
     params:
         code=code_hash("train_clip_network"),
         network=lambda wildcards: network_code(wildcards.in_fold),
-        settings=lambda wildcards: study.network_settings(wildcards.in_fold, wildcards.seed),
+        settings=lambda wildcards: asdict(study.network_settings(wildcards.in_fold, wildcards.seed)),
         fold=lambda wildcards: study.folds(wildcards.in_fold)[wildcards.fold],
     message:
         "Train the fold {wildcards.fold} of experiment {wildcards.in_fold}, seed {wildcards.seed}"

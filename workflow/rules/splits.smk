@@ -14,7 +14,7 @@ rule make_splits:
         "../../envs/learn.yaml"
     params:
         code=code_hash("make_splits"),
-        settings=lambda wildcards: study.splits[wildcards.split],
+        settings=lambda wildcards: asdict(study.splits[wildcards.split]["settings"]),
     message:
         "Split the clips: {wildcards.split}, seed {wildcards.seed}"
     script:

@@ -1,9 +1,12 @@
-"""Train the fused head of one experiment in each fold, and predict the clips that the fold leaves out."""
+"""Train a head per fold of one experiment on shared features, and predict the test clips."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from merflow.runtime.params import from_params
 from merflow.runtime.script_context import script_context
+from merflow.systems.predictions import ResultFiles
+from merflow.systems.settings import FinetuneSettings
 from merflow.systems.tsdgcn.finetune import finetune
 
 if TYPE_CHECKING:
@@ -12,11 +15,13 @@ if TYPE_CHECKING:
 with script_context(snakemake):
     finetune(
         snakemake.params.features,
-        Path(snakemake.output.predictions),
-        Path(snakemake.output.accuracy),
-        Path(snakemake.output.curves),
-        snakemake.params.settings,
+        ResultFiles(
+            Path(snakemake.output.predictions),
+            Path(snakemake.output.accuracy),
+            Path(snakemake.output.curves),
+            Path(snakemake.output.validation),
+        ),
+        Path(snakemake.output.heads),
+        from_params(FinetuneSettings, snakemake.params.settings),
         processes=snakemake.threads,
-        validation=Path(snakemake.output.validation),
-        heads=Path(snakemake.output.heads),
     )

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from merflow.protocols.settings import SplitSettings
 from merflow.protocols.splits import make_splits
+from merflow.runtime.params import from_params
 from merflow.runtime.script_context import script_context
 
 if TYPE_CHECKING:
@@ -13,6 +15,6 @@ with script_context(snakemake):
     make_splits(
         [Path(cache) for cache in snakemake.input],
         Path(snakemake.output[0]),
-        snakemake.params.settings,
+        from_params(SplitSettings, snakemake.params.settings),
         int(snakemake.wildcards.seed),
     )

@@ -3,17 +3,18 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from merflow.runtime.params import from_params
 from merflow.runtime.script_context import script_context
-from merflow.systems.linear import run
+from merflow.systems.linear import run_linear
+from merflow.systems.predictions import ResultFiles
+from merflow.systems.settings import LinearSettings
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
-    run(
+    run_linear(
         [Path(cache) for cache in snakemake.input.caches],
-        snakemake.params.settings["system"],
-        Path(snakemake.output.predictions),
-        Path(snakemake.output.accuracy),
-        snakemake.params.settings,
+        ResultFiles(Path(snakemake.output.predictions), Path(snakemake.output.accuracy)),
+        from_params(LinearSettings, snakemake.params.settings),
     )

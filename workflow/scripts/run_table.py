@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from merflow.runtime.params import from_params
 from merflow.runtime.script_context import script_context
+from merflow.systems.settings import CellSettings
 from merflow.systems.tsdgcn.variant_tables import run_table
 
 if TYPE_CHECKING:
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 
 with script_context(snakemake):
     run_table(
-        snakemake.params.cells,
+        [from_params(CellSettings, cell) for cell in snakemake.params.cells],
         Path(snakemake.output.table),
         Path(snakemake.output.predictions),
         paper=snakemake.params.paper,

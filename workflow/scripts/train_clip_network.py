@@ -1,23 +1,28 @@
-"""Train the network of one fold on clips, and predict the clips that the fold leaves out."""
+"""Train the network of one fold on clips, and predict its test clips."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from merflow.runtime.params import from_params
 from merflow.runtime.script_context import script_context
-from merflow.systems.clip_networks import train_fold
+from merflow.systems.clip_networks import train_clip_network
+from merflow.systems.predictions import ResultFiles
+from merflow.systems.settings import ClipNetworkSettings
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
-    train_fold(
+    train_clip_network(
         [Path(cache) for cache in snakemake.input.caches],
-        predictions=Path(snakemake.output.predictions),
-        accuracy_train=Path(snakemake.output.accuracy),
-        curves=Path(snakemake.output.curves),
-        validation=Path(snakemake.output.validation),
-        model=Path(snakemake.output.model),
-        settings=snakemake.params.settings,
+        ResultFiles(
+            Path(snakemake.output.predictions),
+            Path(snakemake.output.accuracy),
+            Path(snakemake.output.curves),
+            Path(snakemake.output.validation),
+        ),
+        Path(snakemake.output.model),
+        from_params(ClipNetworkSettings, snakemake.params.settings),
         seed=int(snakemake.wildcards.seed),
         fold=snakemake.params.fold,
         code=f"{snakemake.params.code} {snakemake.params.network}",

@@ -1,25 +1,34 @@
-"""Train the networks of one fold, and predict the clips that it leaves out."""
+"""Train the networks of one fold of TSDGCN, and predict its test clips."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from merflow.runtime.params import from_params
 from merflow.runtime.script_context import script_context
-from merflow.systems.tsdgcn.fold_training import train_fold
+from merflow.systems.predictions import ResultFiles
+from merflow.systems.settings import FoldTrainingSettings
+from merflow.systems.tsdgcn.fold_training import train_graph_fold
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
-    given = {name: [Path(file) for file in snakemake.input.get(name)] for name in ("caches", "graphs", "weights")}
-    train_fold(
-        **given,
-        macro=next(map(Path, snakemake.input.macro), None),
-        predictions=Path(snakemake.output.predictions),
-        accuracy_train=Path(snakemake.output.accuracy),
-        curves=Path(snakemake.output.curves),
-        validation=Path(snakemake.output.validation),
-        model=Path(snakemake.output.model),
-        settings=snakemake.params.settings,
+    caches, graphs, weights, macro = (
+        [Path(file) for file in snakemake.input.get(name)] for name in ("caches", "graphs", "weights", "macro")
+    )
+    train_graph_fold(
+        caches,
+        graphs,
+        weights,
+        macro[0] if macro else None,
+        ResultFiles(
+            Path(snakemake.output.predictions),
+            Path(snakemake.output.accuracy),
+            Path(snakemake.output.curves),
+            Path(snakemake.output.validation),
+        ),
+        Path(snakemake.output.model),
+        from_params(FoldTrainingSettings, snakemake.params.settings),
         seed=int(snakemake.wildcards.seed),
         fold=snakemake.params.fold,
         code=snakemake.params.code,

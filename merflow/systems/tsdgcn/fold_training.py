@@ -1,19 +1,17 @@
-"""TSDGCN trained inside each fold: end to end, without a macro set, or pre-trained without the people of the test.
+"""TSDGCN trained inside each fold: end to end, without a macro set, or pre-trained without the test subjects.
 
-:mod:`merflow.systems.tsdgcn.finetune` trains a head on features that are extracted once. That is not possible where
-the networks
-themselves depend on the fold: where they go on learning on micro clips (``transfer: end-to-end``), where there is no
-macro set to learn from before (``macro: none``), and where the macro set shows the people of the test, who must then
-be left out (``pretrain.exclude_test_subjects``). One fold is one job.
+:mod:`merflow.systems.tsdgcn.finetune` trains heads on features that are extracted once. That is not possible if the
+SGCNs depend on the fold: if they continue to learn on micro clips (``transfer: end-to-end``), if there is no macro set
+to learn from before (``macro: none``), and if the macro set shows the test subjects, who must be left out
+(``pretrain.exclude_test_subjects``).
 """
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,22 +19,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from merflow.errors import InputError
-from merflow.footage.clip import database
 from merflow.learning.checkpoints import Checkpoints
-from merflow.learning.fit import Rows, Schedule, class_numbers, fit, repeatable, scores_of
-from merflow.learning.losses import make_loss
+from merflow.learning.fit import Rows, fit, repeatable
 from merflow.protocols.folds import Fold, hold_out
-from merflow.protocols.selection import settled
 from merflow.runtime.devices import device
-from merflow.storage.disk_arrays import Batches, Centred, DiskArray, centre_arrays
-from merflow.storage.hdf5 import open_h5
+from merflow.storage.disk_arrays import Batches, Centred, centre_arrays
 from merflow.storage.weights import write_weights
-from merflow.systems.tsdgcn.finetune import Samples, fold_answers, fold_data, fold_of, fuse, write_answers
+from merflow.systems.fold_runner import ClipRows, System, TrainedFold
+from merflow.systems.network_training import Images, network_probs, train_fold, train_network
+from merflow.systems.predictions import ResultFiles
+from merflow.systems.samples import FoldData, Samples
+from merflow.systems.settings import FoldTrainingSettings, PretrainSettings
+from merflow.systems.tsdgcn.finetune import HeadSystem
+from merflow.systems.tsdgcn.fusion import load_signals
 from merflow.systems.tsdgcn.graph import Graph
-from merflow.systems.tsdgcn.heads import WEIGHTS, Head, RepeatData, SavedHead, train_heads
+from merflow.systems.tsdgcn.heads import WEIGHTS, Head, SavedHead
 from merflow.systems.tsdgcn.pretrain import load_network, macro_images
 from merflow.systems.tsdgcn.sgcn import HIDDEN, SGCN
-from merflow.systems.tsdgcn.signals import ROWS_PER_FLOW, flow_signal, grey_signal
 
 log = logging.getLogger(__name__)
 
@@ -44,337 +43,228 @@ log = logging.getLogger(__name__)
 class EndToEnd(nn.Module):
     """One or two SGCNs and the fused head (Eq. 4 and 5) as one network."""
 
-    def __init__(self, networks: Sequence[nn.Module], head: nn.Module, images: int):
-        """Join trained or untrained parts; ``images``: pictures side by side in a row (2 for ``fusion: concat``)."""
+    def __init__(self, networks: Sequence[nn.Module], head: nn.Module, images: int) -> None:
+        """Join the parts; ``images``: number of images side by side in a row (2 for ``fusion: concat``)."""
         super().__init__()
         self.networks, self.head, self.images = nn.ModuleList(networks), head, images
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[rows, images * pixels]`` to class scores ``[rows, classes]``."""
-        features = [one.features(part) for part in x.chunk(self.images, dim=1) for one in self.networks]
+        """Map ``[rows, images * pixels]`` to class scores ``[rows, classes]``."""
+        features = [network.features(part) for part in x.chunk(self.images, dim=1) for network in self.networks]
         return self.head(torch.cat(features, dim=1))
 
 
-def train_fold(
-    caches: Sequence[Path],
-    graphs: Sequence[Path],
-    weights: Sequence[Path],
-    macro: Path | None,
-    *,
-    predictions: Path,
-    accuracy_train: Path,
-    curves: Path,
-    settings: Mapping[str, Any],
-    seed: int,
-    fold: str,
-    code: str = "",
-    validation: Path | None = None,
-    model: Path | None = None,
-) -> None:
-    """Train and test the networks of one fold of one repeat.
-
-    Its checkpoints lie in ``checkpoints`` beside ``predictions`` until the tables are there.
-
-    Args:
-        caches: micro datasets.
-        graphs: graph of each network.
-        weights: pre-trained networks, in the order of ``graphs``; empty where the fold pre-trains or nothing does.
-        macro: cache of the macro set, if the fold pre-trains its own networks.
-        predictions: output, a row per test clip; empty if no clip of the fold came through.
-        accuracy_train: output.
-        curves: output.
-        settings: as of :func:`merflow.systems.tsdgcn.finetune.finetune`, with ``transfer`` (frozen or end-to-end),
-            ``signal``, ``pretrain`` and ``network_seeds`` (of each network).
-        seed: the repeat.
-        fold: name of the fold.
-        code: digest of the code; a checkpoint of another one is not taken up.
-        validation: if given, output: as ``predictions``, of the clips that chose the epoch.
-        model: if given, output: what the fold has learnt (:func:`save_fold`).
-
-    Raises:
-        InputError: caches, graphs and weights do not belong together, or pre-training is left without people.
-    """
-    plans = [Graph.load(graph) for graph in graphs]
-    samples = load_signals(caches, plans[0].side, settings)
-    found = fold_of(samples, settings, seed, fold)
-    about = json.dumps({**settings, "code": code, "seed": seed, "fold": fold}, sort_keys=True)
-    made_of = samples.rows.digest, samples.labels, found[1].parts if found else None, [plan.digest for plan in plans]
-    checkpoints = Checkpoints(predictions.parent / "checkpoints", about, device().type, *made_of)
-    answers, learnt = [], None
-    if found is None:
-        log.warning("no clip of %s came through; the fold is empty", fold)
-    else:
-        number, part = found
-        names = {"experiment": settings["experiment"], "repeat": seed}
-        blind = samples.without_answers(part)
-        networks = []
-        for place, plan in enumerate(plans):
-            own = settings["network_seeds"][place]
-            if weights:
-                networks.append(load_network(weights[place], plan)[0])
-            elif macro is not None:
-                tested = {subject.split("/", 1)[1] for subject in np.asarray(samples.subjects)[part.test]}
-                networks.append(pretrain_without(macro, plan, tested, settings["pretrain"], (own, number), checkpoints))
-            else:
-                with repeatable(own, number):
-                    networks.append(SGCN(plan, len(samples.classes)))
-        centre = not weights and macro is None
-
-        def inner(fold: Fold, seed: tuple[int, ...], varied: Mapping[str, Any]) -> np.ndarray:
-            return _train(blind, fold, deepcopy(networks), varied, seed, centre, checkpoints).test
-
-        given = samples.subjects, blind.labels, settings, settings["head"]["validation"]
-        part, settings, chosen = settled(part, (seed, number), *given, inner)
-        learnt = _train(blind, part, networks, settings, (seed, number), centre, checkpoints)
-        known = learnt.known, part.training_labels(samples.labels)[0]
-        held = part.validation, learnt.held
-        answers.append(fold_answers(samples, part, learnt.test, known, learnt.curve, names, chosen, held))
-    if model:
-        save_fold(learnt, model)
-    write_answers(answers, predictions, accuracy_train, curves, validation)
-    checkpoints.remove()
-
-
-class Learnt(NamedTuple):
-    """What one fold has learnt.
+class FoldModel(NamedTuple):
+    """What a fold learned.
 
     Attributes:
-        test: probabilities of the test clips, ``[clips, classes]``.
-        known: of the clips that trained.
-        held: of the clips that chose the epoch.
-        curve: rows ``epoch, split, loss, accuracy``.
         networks: the SGCNs.
         head: a head on their features, with its standardisation; or the head that was trained with them.
-        centred: mean picture and divisor of the images, where they were centred.
+        centred: mean image and divisor of the inputs, if they were centred.
     """
 
-    test: np.ndarray
-    known: np.ndarray
-    held: np.ndarray
-    curve: list[dict[str, Any]]
     networks: Sequence[nn.Module]
     head: SavedHead | Head
     centred: Centred | None
 
 
-def save_fold(learnt: Learnt | None, path: Path) -> None:
-    """Write what a fold has learnt as safetensors; a file without arrays for a fold without clips.
+class FoldSGCN(System[FoldTrainingSettings]):
+    """SGCNs that are loaded, pre-trained or made for each fold, with a head on their features or trained with them."""
 
-    Arrays: ``networks.{place}.*`` of each SGCN (its graph lies in its own file), ``head.*`` as of
-    :class:`merflow.systems.tsdgcn.heads.SavedHead` (without ``mean`` and ``scale`` where the SGCNs were trained with
-    it), and ``centre.mean, centre.divisor`` (:class:`merflow.storage.disk_arrays.Centred`). Metadata: ``network,
-    branch``.
-    """
-    if learnt is None:
-        write_weights({}, path, {"network": "none"})
-        return
-    found = {
-        f"networks.{place}.{name}": tensor
-        for place, one in enumerate(learnt.networks)
-        for name, tensor in one.state_dict().items()
-    }
-    metadata = {"network": "end-to-end"}
-    if isinstance(learnt.head, SavedHead):
-        found |= {f"head.{name}": torch.from_numpy(array) for name, array in learnt.head.arrays.items()}
-        metadata = {"network": "sgcn-heads", "branch": json.dumps(learnt.head.branch.tolist())}
-    else:
-        found |= {f"head.{name}": weight for name, weight in zip(WEIGHTS, learnt.head.parameters(), strict=True)}
-    found |= centre_arrays(learnt.centred)
-    write_weights({name: tensor.detach().cpu() for name, tensor in found.items()}, path, metadata)
+    def __init__(
+        self,
+        graphs: Sequence[Graph],
+        weights: Sequence[Path],
+        macro: Path | None,
+        branch: np.ndarray,
+        settings: FoldTrainingSettings,
+    ) -> None:
+        """Keep what the networks of a fold are made of.
 
+        Args:
+            graphs: graph of each SGCN.
+            weights: pre-trained weights of each; empty if the fold pre-trains them, or if they are not pre-trained.
+            macro: cache of the macro set, if the fold pre-trains.
+            branch: branch of each row of a clip.
+            settings: settings of the job.
+        """
+        self.graphs, self.weights, self.macro, self.settings = graphs, weights, macro, settings
+        self.heads = HeadSystem[FoldTrainingSettings](branch)
+        self.networks: list[nn.Module] = []
 
-def _train(
-    samples: Samples,
-    part: Fold,
-    networks: Sequence[nn.Module],
-    settings: Mapping[str, Any],
-    seed: tuple[int, ...],
-    centre: bool,
-    checkpoints: Checkpoints | None = None,
-) -> Learnt:
-    """Train on a fold; networks may be changed.
+    def prepare(self, fold: Fold, samples: Samples, repeat: int) -> None:
+        """Load the SGCNs, pre-train them without the test subjects, or make them."""
+        self.networks = []
+        tested = {samples.subjects[place].split("/", 1)[1] for place in fold.test}
+        for place, graph in enumerate(self.graphs):
+            seed = self.settings.network_seeds[place], fold.number
+            if self.weights:
+                self.networks.append(load_network(self.weights[place], graph)[0])
+            elif self.macro is not None and self.settings.pretrain is not None:
+                self.networks.append(
+                    pretrain_without(self.macro, graph, tested, self.settings.pretrain, seed, self.checkpoints)
+                )
+            else:
+                with repeatable(*seed):
+                    self.networks.append(SGCN(graph, len(samples.classes)))
 
-    ``centre``: the images are centred by those that train, as no pre-training has set their scale.
-    """
-    train_labels, validation_labels = part.training_labels(samples.labels)
-    centred = Centred(samples.rows, part.train) if centre else None
-    if centred:
-        samples = replace(samples, rows=centred)
-    images = samples.rows.shape[2] // networks[0].order.numel()
-    if settings["transfer"] == "frozen":
-        samples = replace(samples, rows=_features(networks, samples.rows, images))
-        own = fold_data(samples, part, seed)
-        classes = len(samples.classes)
-        course = RepeatData([own], samples.branch, [settings["loss"]])
-        (((head,),),) = train_heads([course], classes, settings["head"])
-        test, known, held = map(head.probabilities, (samples.rows[part.test], own.rows, own.held_rows))
-        saved = SavedHead.of(head, samples.branch, seed[0], part.name)
-        return Learnt(test, known, held, head.training.curve, networks, saved, centred)
-    own, count = settings["head"], samples.rows.shape[1]
-    place = device()
+    def train(
+        self, rows: ClipRows, classes: int, folds: Sequence[FoldData], settings: FoldTrainingSettings
+    ) -> Iterator[TrainedFold]:
+        """See :meth:`merflow.systems.fold_runner.System.train`; the model is a :class:`FoldModel`."""
+        images = rows.shape[2] // self.graphs[0].side ** 2
+        for fold in folds:
+            # Without pre-training nothing has set the scale of the inputs: they are centred by the training clips.
+            centred = None if self.weights or self.macro else Centred(rows, fold.train)
+            networks = deepcopy(self.networks)
+            if settings.transfer == "frozen":
+                features = _features(networks, rows if centred is None else centred, images)
+                (trained,) = self.heads.train(features, classes, [fold], settings)
+                yield TrainedFold(
+                    trained.predict, FoldModel(networks, trained.model, centred), trained.curve, trained.epochs
+                )
+            else:
+                inputs = Images(rows if centred is None else centred, rows.shape[2:], by_row=True)
+                yield self._train_end_to_end(networks, inputs, classes, fold, settings, centred)
 
-    def signals(chosen: np.ndarray) -> Batches:
-        return Batches(samples.rows, chosen, samples.rows.shape[2:], place, rows=True)
+    def _train_end_to_end(
+        self,
+        networks: Sequence[nn.Module],
+        inputs: Images,
+        classes: int,
+        fold: FoldData,
+        settings: FoldTrainingSettings,
+        centred: Centred | None,
+    ) -> TrainedFold:
+        images, head = inputs.shape[0] // self.graphs[0].side ** 2, settings.head
 
-    def as_rows(chosen: np.ndarray, labels: np.ndarray) -> Rows:
-        return Rows(signals(chosen), torch.from_numpy(np.repeat(labels, count)).to(place))
+        def make_network() -> EndToEnd:
+            inputs_of_head = HIDDEN * len(networks) * images
+            return EndToEnd(networks, Head(inputs_of_head, head.hidden, classes, head.dropout), images)
 
-    with repeatable(*seed):
-        head = Head(HIDDEN * len(networks) * images, own["hidden"], len(samples.classes), own["dropout"])
-        model = EndToEnd(networks, head, images).to(place)
-        course = fit(
-            model,
-            make_loss(settings["loss"], len(samples.classes)),
-            as_rows(part.train, train_labels),
-            as_rows(part.validation, validation_labels) if len(validation_labels) else None,
-            Schedule.of(own),
-            part.name,
-            checkpoints,
+        trained = train_network(make_network, inputs, fold, settings.loss, classes, head.schedule, self.checkpoints)
+        return TrainedFold(
+            predict=lambda places: network_probs(trained.network, inputs, places, head.batch),
+            model=FoldModel(networks, trained.network.head, centred),
+            curve=trained.curve,
+            epochs={},
         )
 
-        def chances(chosen: np.ndarray) -> np.ndarray:
-            scores = scores_of(model, signals(chosen), own["batch"]).double().softmax(dim=1)
-            return scores.reshape(len(chosen), count, -1).mean(dim=1).cpu().numpy()
+    def save(self, models: Sequence[FoldModel], path: Path, settings: FoldTrainingSettings) -> None:
+        """Write the model of the fold as safetensors.
 
-        test, known = chances(part.test), chances(part.train)
-        held = chances(part.validation) if len(part.validation) else np.zeros((0, len(samples.classes)))
-        return Learnt(test, known, held, course.curve, networks, head, centred)
+        Arrays: ``networks.{place}.*`` of each SGCN (its graph is in its own file), ``head.*`` as in
+        :class:`merflow.systems.tsdgcn.heads.SavedHead` (without ``mean`` and ``scale`` if the SGCNs were trained with
+        it), and ``centre.mean, centre.divisor`` (:class:`merflow.storage.disk_arrays.Centred`). Metadata: ``network,
+        branch``.
+        """
+        if not models:
+            write_weights({}, path, {"network": "none"})
+            return
+        ((networks, head, centred),) = models
+        tensors = {
+            f"networks.{place}.{name}": tensor
+            for place, network in enumerate(networks)
+            for name, tensor in network.state_dict().items()
+        }
+        metadata = {"network": "end-to-end"}
+        if isinstance(head, SavedHead):
+            tensors |= {f"head.{name}": torch.from_numpy(array) for name, array in head.arrays.items()}
+            metadata = {"network": "sgcn-heads", "branch": json.dumps(head.branch.tolist())}
+        else:
+            tensors |= {f"head.{name}": weight for name, weight in zip(WEIGHTS, head.parameters(), strict=True)}
+        tensors |= centre_arrays(centred)
+        write_weights({name: tensor.detach().cpu() for name, tensor in tensors.items()}, path, metadata)
 
 
 @torch.no_grad()
-def _features(networks: Sequence[nn.Module], rows: DiskArray | Centred, images: int) -> DiskArray:
-    """Outputs of the fully connected layers (X^fc of Eq. 4), float32 ``[clips, rows, features]``, on the disk."""
-    flat = Batches(rows, np.arange(len(rows)), rows.shape[2:], device(), rows=True)
-    for one in networks:
-        one.to(device()).eval()
-
-    def clips() -> Iterator[np.ndarray]:
-        waiting = np.zeros((0, 0), np.float32)
-        for part in flat.split(64):
-            pictures = part.chunk(images, dim=1)
-            found = torch.cat([one.features(x) for x in pictures for one in networks], dim=1).cpu().numpy()
-            waiting = np.concatenate([waiting, found]) if len(waiting) else found
-            whole = len(waiting) // rows.shape[1]
-            yield from waiting[: whole * rows.shape[1]].reshape(whole, rows.shape[1], -1)
-            waiting = waiting[whole * rows.shape[1] :]
-
-    return DiskArray(clips())
+def _features(networks: Sequence[nn.Module], rows: ClipRows | Centred, images: int) -> np.ndarray:
+    """Return the outputs of the fully connected layers (X^fc of Eq. 4), float32 ``[clips, rows, features]``."""
+    inputs = Batches(rows, np.arange(len(rows)), rows.shape[2:], device(), rows=True)
+    for network in networks:
+        network.to(device()).eval()
+    parts = [
+        torch.cat([network.features(x) for x in part.chunk(images, dim=1) for network in networks], dim=1).cpu()
+        for part in inputs.split(64)
+    ]
+    return torch.cat(parts).reshape(len(rows), rows.shape[1], -1).numpy()
 
 
 def pretrain_without(
     macro: Path,
-    plan: Graph,
+    graph: Graph,
     tested: set[str],
-    settings: Mapping[str, Any],
+    settings: PretrainSettings,
     seed: tuple[int, int],
     checkpoints: Checkpoints | None = None,
 ) -> nn.Module:
-    """An SGCN pre-trained on the macro images of all people but some (``exclude_test_subjects``).
+    """Pre-train an SGCN on the macro images of all subjects except the tested ones (``exclude_test_subjects``).
 
     Args:
         macro: cache of the macro set.
-        plan: graph.
+        graph: graph of the SGCN.
         tested: subjects without their dataset; a macro subject of the same name is the same person.
-        settings: the block ``pretrain``.
+        settings: settings of the pre-training.
         seed: seed of weights, batches, dropout and of the validation subjects.
-        checkpoints: as of :func:`merflow.learning.fit.fit`.
+        checkpoints: as in :func:`merflow.learning.fit.fit`.
 
     Raises:
-        InputError: nobody or one class is left.
+        InputError: fewer than two classes are left.
     """
-    images, labels, subjects, classes = macro_images(macro, plan.side, settings["frames"])
+    images, labels, subjects, classes = macro_images(macro, graph.side, settings.frames)
     kept = np.array([subject.split("/", 1)[1] not in tested for subject in subjects])
+    names = ", ".join(sorted(tested))
     if len(set(labels[kept])) < 2:
         raise InputError(
-            f"{macro}: without {', '.join(sorted(tested))} fewer than 2 classes are left to pre-train on; "
-            "give more macro subjects, or set pretrain.exclude_test_subjects: false"
+            f"{macro}: without {names} fewer than 2 classes are left to pre-train on; give more macro subjects, or set "
+            "pretrain.exclude_test_subjects: false"
         )
-    log.info("%d of %d macro images are not of %s", kept.sum(), len(kept), ", ".join(sorted(tested)))
+    log.info("pre-training on %d of %d macro images, without %s", kept.sum(), len(kept), names)
     places, y = np.flatnonzero(kept), torch.from_numpy(labels[kept]).to(device())
-    train, held = hold_out(subjects[kept], labels[kept], share=settings["validation"], seed=seed)
+    train, held_out = hold_out(subjects[kept], labels[kept], share=settings.validation, seed=seed)
 
     def rows(chosen: np.ndarray) -> Rows:
         return Rows(Batches(images, places[chosen], images.shape[2:], device()), y[chosen])
 
     with repeatable(*seed):
-        model = SGCN(plan, len(classes), dropout=settings["dropout"]).to(device())
-        validation = rows(held) if len(held) else None
-        training, schedule = rows(train), Schedule.of(settings)
-        fit(model, functional.cross_entropy, training, validation, schedule, plan.name, checkpoints)
-    return model
+        network = SGCN(graph, len(classes), dropout=settings.dropout).to(device())
+        validation = rows(held_out) if len(held_out) else None
+        fit(network, functional.cross_entropy, rows(train), validation, settings.schedule, graph.name, checkpoints)
+    return network
 
 
-def load_signals(caches: Sequence[Path], side: int, settings: Mapping[str, Any]) -> Samples:
-    """Read labelled clips as signals on a graph; ``rows`` are ``[clips, rows, pixels]`` (side by side for ``concat``).
+def train_graph_fold(
+    caches: Sequence[Path],
+    graphs: Sequence[Path],
+    weights: Sequence[Path],
+    macro: Path | None,
+    files: ResultFiles,
+    model: Path,
+    settings: FoldTrainingSettings,
+    seed: int,
+    fold: str,
+    code: str,
+) -> None:
+    """Train and test the networks of one fold (:func:`merflow.systems.network_training.train_fold`).
 
     Args:
-        caches: micro datasets.
-        side: side of the graph.
-        settings: ``datasets, classes, branches, fusion, signal`` and, where they are not those of the caches,
-            ``labels``.
+        caches: cache of each micro dataset.
+        graphs: graph of each SGCN.
+        weights: pre-trained SGCNs, in the order of ``graphs``; empty if the fold pre-trains or nothing does.
+        macro: cache of the macro set, if the fold pre-trains its own SGCNs.
+        files: output tables.
+        model: output, the trained model.
+        settings: settings of the job.
+        seed: seed of the repeat.
+        fold: name of the fold.
+        code: digest of the code.
 
     Raises:
-        InputError: a cache lacks what a branch needs, or the caches differ in their numbers of key-frames.
+        InputError: caches, graphs and weights do not belong together, or no people are left to pre-train on.
     """
-    classes, clips, labels, places = list(settings["classes"]), [], [], {}
-    for path, name in zip(caches, settings["datasets"], strict=True):
-        with open_h5(path) as file:
-            ids, people, own = (file[column].asstr()[:] for column in ("clip", "subject", "label"))
-            if relabelled := settings.get("labels", {}).get(name):
-                own = np.array([relabelled.get(clip, "") for clip in ids], dtype=object)
-            kept = np.flatnonzero(np.isin(own, classes))
-            for key, source in (("spatial", "spatial"), ("temporal", "flow")):
-                if key in settings["branches"] and not file[source].shape[1]:
-                    raise InputError(f"{path} holds nothing for the {key} branch; leave {key} out of `branches`")
-            places[path] = kept
-            clips += [
-                {"dataset": database(people[n], name), "subject": people[n], "clip": ids[n], "truth": str(own[n])}
-                for n in kept
-            ]
-            labels.append(class_numbers(own[kept], classes, path))
-    if not clips:
-        raise InputError(f"no clip of {', '.join(map(str, caches))} has one of the labels {', '.join(classes)}")
-    branches: list[np.ndarray] = []
-    try:
-        rows = DiskArray(_signals(places, side, settings, branches))
-    except ValueError as error:
-        raise InputError(
-            "the caches differ in their numbers of key-frames; prepare all datasets in the same way"
-        ) from error
-    return Samples(clips, rows, branches[0], np.concatenate(labels), classes)
-
-
-def _signals(
-    places: Mapping[Path, np.ndarray], side: int, settings: Mapping[str, Any], branches: list[np.ndarray]
-) -> Iterator[np.ndarray]:
-    """Signals of the clips at some places of some caches, fused, ``[rows, pixels]``; the branch of each row is kept."""
-    for path, kept in places.items():
-        with open_h5(path) as file:
-            for place in kept:
-                fused, branch = clip_signals(file, place, side, settings)
-                branches[:] = [branch]
-                yield fused
-
-
-def clip_signals(
-    source: Mapping[str, Any], place: int, side: int, settings: Mapping[str, Any]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Signals of one clip on a graph, fused.
-
-    Args:
-        source: ``spatial, flow`` by name: an open cache, or arrays.
-        place: of the clip.
-        side: of the graph.
-        settings: ``branches, fusion, signal``.
-
-    Returns:
-        float32 ``[rows, pixels]``, side by side for ``concat``, and the branch of each row.
-    """
-    signals = {}
-    if "spatial" in settings["branches"]:
-        signals["spatial"] = grey_signal(source["spatial"][place], side)
-    if "temporal" in settings["branches"]:
-        signals["temporal"] = flow_signal(source["flow"][place][None], side, settings["signal"])[0]
-    flat = {key: signals[key].reshape(1, len(signals[key]), -1) for key in settings["branches"]}
-    fused, branch = fuse(flat, settings["fusion"], ROWS_PER_FLOW[settings["signal"]])
-    return fused[0], branch
+    loaded = [Graph.load(graph) for graph in graphs]
+    samples, branch = load_signals(
+        caches, settings.clips, settings.branches, settings.fusion, settings.signal, loaded[0].side
+    )
+    system = FoldSGCN(loaded, weights, macro, branch, settings)
+    train_fold(system, samples, settings, seed, fold, files, model, code, [graph.digest for graph in loaded])

@@ -22,10 +22,11 @@ from torch.nn import functional
 from torch.optim.adam import adam
 
 from merflow.errors import ConfigError, InputError
-from merflow.learning.fit import Schedule, Training, repeatable
+from merflow.learning.fit import Training, repeatable
 from merflow.learning.losses import StackedLoss
 from merflow.storage.disk_arrays import DiskArrayView, index_chunks
 from merflow.storage.weights import read_weights, write_weights
+from merflow.systems.settings import HeadSettings
 
 LEAST_SCALE = 0.2
 """Least divisor of a feature, as a share of its branch's root mean square deviation. A feature that is silent (after
@@ -511,7 +512,8 @@ class _March:
 
     def __init__(self, pupils: Sequence[_Pupil], owner: Sequence[int], loss: StackedLoss, settings: Mapping[str, Any]):
         """``owner`` is the lesson of each head. The lessons have equal sizes, and equally many steps in an epoch."""
-        self.schedule, self.hidden, self.dropout = Schedule.of(settings), settings["hidden"], settings["dropout"]
+        self.schedule = HeadSettings(**settings).schedule
+        self.hidden, self.dropout = settings["hidden"], settings["dropout"]
         self.frames, self.loss, self.owner = [pupil.frame for pupil in pupils], loss, torch.tensor(owner)
         self.folds = [f"fold {pupil.lesson.fold}: " if pupil.lesson.fold else "" for pupil in pupils]
         self.lone, batch, held = len(pupils) == 1, pupils[0].frame.batch, pupils[0].frame.held

@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from merflow.errors import InputError
 from merflow.learning.checkpoints import Checkpoints
-from merflow.learning.fit import Rows, Schedule, class_numbers, evaluate, fit, repeatable
+from merflow.learning.fit import Rows, class_numbers, evaluate, fit, repeatable
+from merflow.learning.settings import Schedule
 from merflow.protocols.folds import hold_out
 from merflow.runtime.devices import device
 from merflow.storage.disk_arrays import Batches, DiskArray
@@ -71,7 +72,8 @@ def pretrain(
             train_x, held_x = (_terms(model, x) for x in (train_x, held_x))
         training = Rows(train_x, y[train])
         validation = Rows(held_x, y[held]) if len(held) else None
-        schedule = Schedule.of(settings)
+        names = ("epochs", "patience", "learning_rate", "decay", "batch")
+        schedule = Schedule(*(settings[name] for name in names), weight_decay=0.0)
         course = fit(model, functional.cross_entropy, training, validation, schedule, plan.name, checkpoints)
         result = {"epoch": course.epoch, "n_train": len(train), "n_validation": len(held)}
         for split, rows in (("train", training), ("validation", validation)):

@@ -13,11 +13,16 @@ from safetensors.numpy import save_file
 from merflow.errors import InputError
 from merflow.evaluation.leakage import CHECKS, Clip, audit, check_fold, content_digest
 from merflow.evaluation.settings import AuditSettings
+from merflow.protocols.folds import loso
+from merflow.protocols.settings import ClipSettings, SplitSettings
 from merflow.protocols.splits import make_splits
 from merflow.storage.tables import ACCURACY_TRAIN, AUDIT, PREDICTIONS, read_table, write_table
 from merflow.study.config import load_config
 from merflow.study.study import Study as Plan
-from merflow.systems.tsdgcn import finetune as finetuning
+from merflow.systems.fold_runner import run_folds
+from merflow.systems.linear import Baseline
+from merflow.systems.samples import FoldData, Samples
+from merflow.systems.settings import LinearSettings
 
 CLASSES = ["up", "down"]
 
@@ -48,8 +53,8 @@ class Study:
         self.micro = write_cache(folder / "micro.h5", "faces", [f"s{n}" for n in range(5)], 0)
         self.macro = write_cache(folder / "macro.h5", "posed", macro_people, 1)
         self.split = folder / "splits.csv"
-        asked = {"datasets": ["faces"], "classes": CLASSES, "validation": 0.25, "protocol": protocol, "test_clips": 8}
-        make_splits([self.micro], self.split, asked, 4)
+        settings = SplitSettings(protocol, None, 8, 0.25, ClipSettings(["faces"], CLASSES, {}))
+        make_splits([self.micro], self.split, settings, 4)
         self.entry = {
             "experiment": "mine",
             "splits": {4: str(self.split)},
@@ -321,34 +326,25 @@ def test_a_scorer_that_cannot_be_read_stops_the_audit(tmp_path):
 # --- What training reports is what it was given -----------------------------------------------------------------------
 
 
-def test_the_number_of_fitted_clips_is_that_of_the_rows_handed_over(tmp_path, monkeypatch):
-    """A training that takes its scale from test clips too says so, as the number counts the rows that it was given."""
-    samples = finetuning.Samples(
-        [{"dataset": "d", "subject": f"d/{n // 3}", "clip": str(n), "truth": "up"} for n in range(9)],
-        np.random.default_rng(0).normal(0, 1, (9, 1, 6)).astype(np.float32),
-        np.zeros(1, np.int64), np.arange(9) % 2, CLASSES,
-    )  # fmt: skip
-    head = {"hidden": 4, "dropout": 0.0, "learning_rate": 1e-3, "decay": 0.0, "epochs": 1, "patience": 1, "batch": 8}
-    head |= {"weight_decay": 0.0, "validation": 0.25}
-    settings = {"experiment": "e", "protocol": "loso", "head": head}
-    monkeypatch.setattr(finetuning, "load_samples", lambda *_: samples)
+def test_reported_number_of_training_clips_is_what_training_got(monkeypatch):
+    """A training that also fits test clips reports them."""
+    labels, rng = np.arange(9) % 2, np.random.default_rng(0)
+    clips = [{"dataset": "d", "subject": f"d/{n // 3}", "clip": str(n)} for n in range(9)]
+    samples = Samples(clips, labels, CLASSES, rng.normal(0, 1, (9, 1, 6)).astype(np.float32))
+    settings = LinearSettings("e", "softmax", ClipSettings(["d"], CLASSES, {}), {})
 
     def reported():
-        ((found,),) = finetuning.answer([finetuning.Task({0: []}, settings, [{"name": "cross-entropy"}])])
-        return [row["n"] for row in found.accuracy_train]
+        results = run_folds(Baseline(), samples, loso(samples.subjects, labels), 0, settings)
+        return [result.accuracy_row("e")["n"] for result in results]
 
-    assert reported() == [3, 3, 3]
-    honest = finetuning.fold_data
-
-    def greedy(samples, fold, seed):
-        own = honest(samples, fold, seed)
-        return own._replace(
-            rows=np.concatenate([own.rows, samples.rows[fold.test]]),
-            labels=np.concatenate([own.labels, samples.labels[fold.test]]),
-        )
-
-    monkeypatch.setattr(finetuning, "fold_data", greedy)
     assert reported() == [6, 6, 6]
+    honest = FoldData.of
+
+    def greedy(fold, labels, seed):
+        return honest(replace(fold, train=np.union1d(fold.train, fold.test)), labels, seed)
+
+    monkeypatch.setattr(FoldData, "of", greedy)
+    assert reported() == [9, 9, 9]
 
 
 # --- What a configuration asks for ------------------------------------------------------------------------------------

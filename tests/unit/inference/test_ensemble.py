@@ -17,13 +17,13 @@ from small_ensembles import (
     trained,
     weights,
 )
+from training_jobs import train_clip_network
 
 from merflow.errors import InputError
 from merflow.evaluation.calibration import temper
 from merflow.inference import ensemble
 from merflow.inference.ensemble import ClipArrays, Ensemble, gather_ensemble, load_ensemble
 from merflow.storage.tables import PREDICTIONS, read_table
-from merflow.systems import clip_networks
 
 
 def answers(whole: Ensemble, rows, results):
@@ -125,7 +125,7 @@ def test_without_validation_clips_the_temperature_is_one(results):
 def test_a_fold_without_clips_is_no_member(results, tmp_path):
     own = outputs(tmp_path / "study/experiments/x", "micro/nobody")
     given = {"settings": clip_settings("msjfn"), "seed": 0, "fold": "micro/nobody"}
-    clip_networks.train_fold([results / "micro.h5"], **own, **given)
+    train_clip_network([results / "micro.h5"], **own, **given)
     assert len(read_table(own["validation"], PREDICTIONS)) == 0
     models = [{"seed": 0, "fold": "micro/nobody", "file": own["model"]}]
     with pytest.raises(InputError, match="no fold has a clip"):
@@ -206,6 +206,6 @@ def test_the_files_hold_no_label_and_the_same_bytes_each_time(results, tmp_path)
     files = []
     for name, cache in (("one", results / "micro.h5"), ("two", other)):
         own = outputs(tmp_path / name, FOLDS[1])
-        clip_networks.train_fold([cache], **own, settings=clip_settings("msjfn"), seed=0, fold=FOLDS[1])
+        train_clip_network([cache], **own, settings=clip_settings("msjfn"), seed=0, fold=FOLDS[1])
         files.append(own["model"].read_bytes())
     assert files[0] == files[1]

@@ -12,12 +12,13 @@ from graph_caches import FAST, OWN
 from graph_caches import make_cache as make_graph_cache
 from torch import nn
 from torch.nn import functional
+from training_jobs import train_graph_fold
 
 from merflow.errors import ConfigError
 from merflow.learning import checkpoints
 from merflow.learning.checkpoints import Checkpoints
-from merflow.learning.fit import Rows, Schedule, fit, repeatable
-from merflow.systems.tsdgcn import fold_training
+from merflow.learning.fit import Rows, fit, repeatable
+from merflow.learning.settings import Schedule
 from merflow.systems.tsdgcn.graph import build_graph
 from merflow.systems.tsdgcn.pretrain import pretrain
 
@@ -76,7 +77,7 @@ def same(one, two):
 
 @pytest.mark.parametrize("held", [True, False])
 @pytest.mark.parametrize("dies_in", [1, 5, 14, 25])  # The best epoch is the third of seven, of 4 steps each.
-def test_a_killed_training_ends_with_the_same_bits(tmp_path, dies_in, held):
+def test_killed_training_resumes_with_same_bits(tmp_path, dies_in, held):
     whole = learn(held=held)
     assert (whole[1].epoch, whole[0].steps) == ((3, 7 * 4) if held else (20, 20 * 4))
     with pytest.raises(Killed):
@@ -86,12 +87,12 @@ def test_a_killed_training_ends_with_the_same_bits(tmp_path, dies_in, held):
     assert again[0].steps == whole[0].steps - (dies_in - 1) // 4 * 4, "finished epochs of 4 steps are not done again"
 
 
-def test_a_finished_training_is_not_done_again(tmp_path):
+def test_finished_training_is_not_repeated(tmp_path):
     whole, again = learn(tmp_path), learn(tmp_path)
     assert same(whole, again) and again[0].steps == 0
 
 
-def test_trainings_of_one_job_have_states_of_their_own(tmp_path):
+def test_each_training_of_a_job_has_its_checkpoint(tmp_path):
     def job(dies_in=None):
         states = Checkpoints(tmp_path, every=0.0)
         training, validation = data()
@@ -120,17 +121,17 @@ def test_trainings_of_one_job_have_states_of_their_own(tmp_path):
         {"held": False},
         {"draws": 8},
         {"weights": 8},
-        {"schedule": Schedule(20, 4, 3e-2, 1e-3, 8)},
+        {"schedule": Schedule(20, 4, 3e-2, 1e-3, 8, 0.0)},
     ],
 )
-def test_a_state_of_another_training_is_not_taken_up(tmp_path, changes):
+def test_checkpoint_of_another_training_is_ignored(tmp_path, changes):
     with pytest.raises(Killed):
         learn(tmp_path, dies_in=14)
     assert same(learn(**changes), learn(tmp_path, **changes))
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", None])
-def test_a_broken_state_is_left(tmp_path, content, caplog):
+def test_broken_checkpoint_is_ignored(tmp_path, content, caplog):
     with pytest.raises(Killed):
         learn(tmp_path, dies_in=14)
     (file,) = tmp_path.iterdir()
@@ -140,7 +141,7 @@ def test_a_broken_state_is_left(tmp_path, content, caplog):
 
 
 @pytest.mark.parametrize("name", ["network/layers.0.weight", "generator/cpu", "optimiser/0/exp_avg"])
-def test_a_state_whose_bytes_are_others_is_left(tmp_path, name, caplog):
+def test_damaged_checkpoint_is_ignored(tmp_path, name, caplog):
     """A flipped bit in a weight would else go on unseen, and one in the generator's state be a crash."""
     with pytest.raises(Killed):
         learn(tmp_path, dies_in=14)
@@ -154,19 +155,19 @@ def test_a_state_whose_bytes_are_others_is_left(tmp_path, name, caplog):
     assert "is damaged; training starts anew" in caplog.text
 
 
-def test_a_state_that_cannot_be_written_stops_nothing(tmp_path, caplog):
+def test_unwritable_checkpoint_does_not_stop_training(tmp_path, caplog):
     (tmp_path / "file").write_text("no folder")
     assert same(learn(), learn(tmp_path / "file"))
     assert "training goes on without" in caplog.text
 
 
-def test_states_are_written_no_more_often_than_asked(tmp_path):
+def test_checkpoints_are_not_written_too_often(tmp_path):
     times = iter(range(0, 1000, 10))
     states = Checkpoints(tmp_path, every=35, clock=lambda: next(times))
     assert [states.due() for _ in range(9)] == [False, False, False, True] * 2 + [False]
 
 
-def test_the_file_is_safetensors_and_json(tmp_path):
+def test_checkpoint_is_safetensors_with_json(tmp_path):
     from safetensors import safe_open
 
     with pytest.raises(Killed):
@@ -226,7 +227,7 @@ CLIP_JOBS = {
 
 @pytest.mark.parametrize("after", [1, 4, 6])
 @pytest.mark.parametrize("kind", CLIP_JOBS)
-def test_a_killed_fold_of_a_network_ends_with_the_same_bits(tmp_path, dying, kind, after, caplog):
+def test_killed_clip_network_fold_resumes_with_same_bits(tmp_path, dying, kind, after, caplog):
     system, network, settings = CLIP_JOBS[kind]
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=4, each=1))
 
@@ -238,13 +239,13 @@ def test_a_killed_fold_of_a_network_ends_with_the_same_bits(tmp_path, dying, kin
     assert not outputs(tmp_path / "killed") and (tmp_path / "killed/checkpoints").is_dir()
     with caplog.at_level(logging.INFO):
         job("killed")
-    assert caplog.text.count("goes on after epoch") >= 1
+    assert caplog.text.count("resumed after epoch") >= 1
     assert outputs(tmp_path / "killed") == outputs(tmp_path / "whole")
     assert not (tmp_path / "killed/checkpoints").exists()
 
 
 @pytest.mark.parametrize("change", ["clips", "code", "settings"])
-def test_a_killed_fold_of_other_clips_code_or_settings_begins_anew(tmp_path, dying, change, caplog):
+def test_fold_with_other_inputs_ignores_checkpoint(tmp_path, dying, change, caplog):
     """Pairs of clips are places among them: their pixels, too, belong to what a state was made of."""
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=4, each=1))
 
@@ -257,12 +258,12 @@ def test_a_killed_fold_of_other_clips_code_or_settings_begins_anew(tmp_path, dyi
     other = {"code": {"code": "new"}, "settings": {"network": NETWORK | {"frozen": 2}}}.get(change, {})
     with caplog.at_level(logging.INFO):
         job("killed", **other)
-    assert "goes on after epoch" not in caplog.text
+    assert "resumed after epoch" not in caplog.text
     job("whole", **other)
     assert outputs(tmp_path / "killed") == outputs(tmp_path / "whole")
 
 
-def test_a_killed_fold_of_tsdgcn_goes_on_and_on_another_graph_begins_anew(tmp_path, dying, caplog):
+def test_killed_tsdgcn_fold_resumes_unless_graph_differs(tmp_path, dying, caplog):
     make_graph_cache(tmp_path / "micro.h5", 3, 1, 1, "micro")
     for seed in (0, 1):
         build_graph(16, 4, 2, seed=seed).save(tmp_path / f"graph{seed}.h5")
@@ -273,9 +274,7 @@ def test_a_killed_fold_of_tsdgcn_goes_on_and_on_another_graph_begins_anew(tmp_pa
         files = {name: tmp_path / folder / file for name, file in files.items()}
         settings = OWN | {"head": OWN["head"] | {"epochs": 4}}
         plan = [tmp_path / f"graph{graph}.h5"]
-        fold_training.train_fold(
-            [tmp_path / "micro.h5"], plan, [], None, **files, settings=settings, seed=0, fold="micro/s1"
-        )
+        train_graph_fold([tmp_path / "micro.h5"], plan, [], None, **files, settings=settings, seed=0, fold="micro/s1")
 
     for graph in (0, 1):
         job(f"whole{graph}", graph)
@@ -283,12 +282,12 @@ def test_a_killed_fold_of_tsdgcn_goes_on_and_on_another_graph_begins_anew(tmp_pa
         caplog.clear()
         with caplog.at_level(logging.INFO):
             job(f"killed{graph}", graph)
-        assert ("goes on after epoch" in caplog.text) == (graph == 0)
+        assert ("resumed after epoch" in caplog.text) == (graph == 0)
         assert outputs(tmp_path / f"killed{graph}") == outputs(tmp_path / f"whole{graph}")
         assert not (tmp_path / f"killed{graph}/checkpoints").exists()
 
 
-def test_a_killed_pre_training_goes_on_and_under_other_settings_begins_anew(tmp_path, dying, caplog):
+def test_killed_pretraining_resumes_unless_settings_differ(tmp_path, dying, caplog):
     macro = make_graph_cache(tmp_path / "macro.h5", 4, 1, 0, "macro")
     build_graph(16, 4, 2).save(tmp_path / "graph.h5")
 
@@ -303,14 +302,14 @@ def test_a_killed_pre_training_goes_on_and_under_other_settings_begins_anew(tmp_
         caplog.clear()
         with caplog.at_level(logging.INFO):
             job(f"killed-{name}", **settings)
-        assert ("goes on after epoch" in caplog.text) == (name == "same")
+        assert ("resumed after epoch" in caplog.text) == (name == "same")
         assert outputs(tmp_path / f"killed-{name}") == outputs(tmp_path / f"whole-{name}")
         assert not list((tmp_path / f"killed-{name}").glob("*.checkpoints"))
 
 
-def test_a_training_whose_validation_loss_is_never_a_number_ends_with_an_error():
+def test_validation_loss_that_is_never_a_number_is_an_error():
     training, validation = data()
-    with repeatable(0), pytest.raises(ConfigError, match="no loss of the validation clips was a number in 2 epochs"):
+    with repeatable(0), pytest.raises(ConfigError, match="was not a number in any of 2 epochs"):
         model, loss = Net(), functional.cross_entropy
         fit(model, lambda x, y: loss(x, y) if model.training else loss(x, y) * float("nan"), training, validation,
-            Schedule(2, 5, 1e-3, 0.0, 8))  # fmt: skip
+            Schedule(2, 5, 1e-3, 0.0, 8, 0.0))  # fmt: skip

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from merflow.errors import ConfigError
 from merflow.learning.losses import focal_loss, make_loss
+from merflow.learning.settings import LossSettings
 
 
 def by_formula(logits, target, alpha, gamma):
@@ -29,14 +30,14 @@ def by_formula(logits, target, alpha, gamma):
     alpha=st.one_of(st.floats(0.1, 3), st.lists(st.floats(0.1, 3), min_size=4, max_size=4)),
     gamma=st.sampled_from([0, 0.1, 0.5, 1, 1.5, 2]),
 )
-def test_is_eq_6(seed, alpha, gamma):
+def test_focal_loss_is_eq_6(seed, alpha, gamma):
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(7, 4, generator=generator, dtype=torch.float64) * 2
     target = torch.randint(4, (7,), generator=generator)
     assert float(focal_loss(logits, target, alpha, gamma)) == pytest.approx(by_formula(logits, target, alpha, gamma))
 
 
-def test_gamma_0_alpha_1_is_cross_entropy():
+def test_focal_loss_without_focus_is_cross_entropy():
     logits, target = torch.randn(50, 5), torch.arange(50) % 5
     for x in (logits, logits * 40):
         one, other = x.clone().requires_grad_(), x.clone().requires_grad_()
@@ -47,7 +48,7 @@ def test_gamma_0_alpha_1_is_cross_entropy():
     assert float(focal_loss(logits, target, 1.0, 1.0)) < 0.95 * float(functional.cross_entropy(logits, target))
 
 
-def test_two_classes_are_eq_7():
+def test_focal_loss_of_two_classes_is_eq_7():
     p, alpha, gamma = 0.3, 0.7, 1.5
     logits = torch.tensor([[math.log(1 - p), math.log(p)]], dtype=torch.float64)
     for y, p_t in ((1, p), (0, 1 - p)):
@@ -56,7 +57,7 @@ def test_two_classes_are_eq_7():
 
 
 @pytest.mark.parametrize("gamma", [0.1, 0.5, 1.0, 2.0])
-def test_gradients_are_right_and_finite(gamma):
+def test_focal_loss_gradients_are_finite(gamma):
     logits = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
     target = torch.arange(6) % 3
     assert torch.autograd.gradcheck(lambda x: focal_loss(x, target, [0.5, 1.0, 2.0], gamma), logits)
@@ -67,7 +68,7 @@ def test_gradients_are_right_and_finite(gamma):
     assert sure.grad[1].abs().max() > 0.1
 
 
-def test_focusing_turns_to_hard_rows():
+def test_focal_loss_gamma_favours_hard_rows():
     logits = torch.tensor([[4.0, 0.0], [0.0, 1.0]], dtype=torch.float64, requires_grad=True)
     pulls = []
     for gamma in (0.0, 1.0, 2.0):
@@ -76,12 +77,13 @@ def test_focusing_turns_to_hard_rows():
     assert pulls[0] > pulls[1] > pulls[2]
 
 
-def test_loss_by_name():
+def test_make_loss_by_name():
     logits, target = torch.randn(9, 3), torch.arange(9) % 3
-    assert make_loss({"name": "cross-entropy"}, 3)(logits, target) == functional.cross_entropy(logits, target)
-    settings = {"name": "focal", "alpha": [1.0, 2.0, 3.0], "gamma": 0.5}
+    cross_entropy = make_loss(LossSettings("cross-entropy", 1.0, 0.0), 3)
+    assert cross_entropy(logits, target) == functional.cross_entropy(logits, target)
+    settings = LossSettings("focal", [1.0, 2.0, 3.0], 0.5)
     np.testing.assert_allclose(make_loss(settings, 3)(logits, target), focal_loss(logits, target, [1.0, 2.0, 3.0], 0.5))
     with pytest.raises(ConfigError, match="3 values for 4 classes"):
         make_loss(settings, 4)
     with pytest.raises(ConfigError, match="hinge"):
-        make_loss({"name": "hinge"}, 3)
+        make_loss(LossSettings("hinge", 1.0, 0.0), 3)

@@ -24,8 +24,9 @@ from merflow.evaluation.score_table import score_file
 from merflow.footage.fingerprints import steady
 from merflow.footage.frames import grey_frames
 from merflow.footage.images import read_image
-from merflow.learning.fit import Rows, Schedule, fit
+from merflow.learning.fit import Rows, fit
 from merflow.learning.losses import make_loss
+from merflow.learning.settings import LossSettings, Schedule
 from merflow.preprocessing.frame_scorer.scorer import SIDE, TrainingClip, _fit
 from merflow.runtime.script_context import script_context
 from merflow.storage.files import atomic_write, check_writable
@@ -127,6 +128,7 @@ from types import SimpleNamespace
 import cv2, numpy as np, torch
 from merflow.runtime.script_context import script_context
 from merflow.learning.losses import make_loss
+from merflow.learning.settings import LossSettings, Schedule
 from merflow.footage.images import read_image
 from merflow.evaluation.score_table import score_file
 from merflow.preprocessing.frame_scorer.scorer import SIDE, TrainingClip, _fit
@@ -349,9 +351,9 @@ def test_a_loss_that_is_no_number_stops_a_training_with_its_name_and_epoch():
     """Heads that march side by side: tests/test_heads.py."""
     x, y = torch.randn(16, 4), torch.arange(16) % 2
     network = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
-    schedule = Schedule(epochs=3, patience=3, learning_rate=1e30, decay=0.0, batch=4)
+    schedule = Schedule(epochs=3, patience=3, learning_rate=1e30, decay=0.0, batch=4, weight_decay=0.0)
     with pytest.raises(ConfigError, match=r"graph 8\+2: training diverged in epoch \d .*smaller learning_rate"):
-        fit(network, make_loss({"name": "cross-entropy"}, 2), Rows(x, y), None, schedule, "graph 8+2")
+        fit(network, make_loss(LossSettings("cross-entropy", 1.0, 0.0), 2), Rows(x, y), None, schedule, "graph 8+2")
 
 
 def test_a_loss_that_is_no_number_stops_the_scorer():

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merflow.errors import ConfigError, InputError
-from merflow.protocols.folds import Fold, fold_names, folds, hold_out, largest_remainder, loso
+from merflow.protocols.folds import Fold, draw_folds, fold_names, hold_out, largest_remainder, loso
+from merflow.systems.samples import FoldData
 
 PEOPLE = st.lists(st.sampled_from([f"demo/s{n:02d}" for n in range(9)]), min_size=2, max_size=60).filter(
     lambda subjects: len(set(subjects)) > 1
@@ -40,7 +41,7 @@ def test_subjects_stay_apart(subjects, share, seed, labelled):
         assert held == (min(max(1, round(share * people)), people - 1) if people > 1 else 0)
 
 
-def test_the_gate_sees_a_leak():
+def test_disjointness_check_detects_a_leak():
     subjects = ["a", "a", "b", "b", "c", "c"]
     leaky = [
         Fold(name, np.flatnonzero(np.arange(6) % 2 == 0), np.array([1]), np.flatnonzero(np.array(subjects) == name))
@@ -51,7 +52,7 @@ def test_the_gate_sees_a_leak():
 
 @settings(max_examples=30, deadline=None)
 @given(subjects=PEOPLE, seed=st.integers(0, 100))
-def test_test_labels_do_not_shape_the_split(subjects, seed):
+def test_test_labels_do_not_change_the_split(subjects, seed):
     labels = np.arange(len(subjects)) % 3
     for number, fold in enumerate(loso(subjects, labels, seed=seed)):
         poisoned = labels.copy()
@@ -61,12 +62,13 @@ def test_test_labels_do_not_shape_the_split(subjects, seed):
         np.testing.assert_array_equal(again.validation, fold.validation)
 
 
-def test_training_hands_get_no_test_label():
+def test_fold_data_has_no_test_label():
     labels = np.array([10, 11, 20, 21, 30, 31])
     for fold in loso(["a", "a", "b", "b", "c", "c"], labels):
-        train, validation = fold.training_labels(labels)
-        assert not {*train, *validation} & set(labels[fold.test])
-        assert {*train, *validation} | set(labels[fold.test]) == set(labels)
+        data = FoldData.of(fold, labels, (0,))
+        seen = {*data.train_labels, *data.validation_labels}
+        assert not seen & set(labels[fold.test])
+        assert seen | set(labels[fold.test]) == set(labels)
 
 
 def test_seed_chooses_the_validation_subjects():
@@ -89,18 +91,18 @@ def test_classes_are_covered_where_possible():
     assert {2} in blind
 
 
-def test_too_few_people():
+def test_loso_needs_two_subjects():
     with pytest.raises(InputError, match="at least 2 subjects"):
         loso(["a", "a"])
     train, held = hold_out(["a", "a"])
     assert (list(train), list(held)) == ([0, 1], [])
 
 
-def test_protocol_by_name():
+def test_draw_folds_names_unknown_protocol():
     subjects, labels = ["a", "b", "c"], [0, 1, 0]
-    assert [fold.name for fold in folds("loso", subjects, labels)] == ["a", "b", "c"]
+    assert [fold.name for fold in draw_folds("loso", subjects, labels)] == ["a", "b", "c"]
     with pytest.raises(ConfigError, match="hold-out"):
-        folds("hold-out", subjects, labels)
+        draw_folds("hold-out", subjects, labels)
 
 
 # --- Further protocols ------------------------------------------------------------------------------------------------
@@ -115,8 +117,8 @@ def sides(fold, subjects):
 
 
 @pytest.mark.parametrize("protocol", ["loso", "composite-loso", "subject-kfold", "cross-dataset"])
-def test_no_honest_protocol_divides_a_subject_and_each_clip_is_tested_once(protocol):
-    parts = folds(protocol, COMPOSITE, CLASSES_OF, seed=3)
+def test_protocols_keep_subjects_apart(protocol):
+    parts = draw_folds(protocol, COMPOSITE, CLASSES_OF, seed=3)
     assert sorted(np.concatenate([fold.test for fold in parts])) == list(range(len(COMPOSITE)))
     for fold in parts:
         train, validation, test = sides(fold, COMPOSITE)
@@ -125,24 +127,24 @@ def test_no_honest_protocol_divides_a_subject_and_each_clip_is_tested_once(proto
     assert [fold.name for fold in parts] == fold_names(protocol, COMPOSITE)
 
 
-def test_groups_of_subjects_are_as_many_as_asked_and_drawn_by_the_seed():
-    three = folds("subject-kfold", COMPOSITE, CLASSES_OF, settings={"folds": 3})
-    assert len(three) == 3 and [f.name for f in three] == fold_names("subject-kfold", COMPOSITE, {"folds": 3})
-    other = folds("subject-kfold", COMPOSITE, CLASSES_OF, settings={"folds": 3}, seed=1)
+def test_subject_kfold_draws_groups_by_seed():
+    three = draw_folds("subject-kfold", COMPOSITE, CLASSES_OF, folds=3)
+    assert len(three) == 3 and [f.name for f in three] == fold_names("subject-kfold", COMPOSITE, 3)
+    other = draw_folds("subject-kfold", COMPOSITE, CLASSES_OF, folds=3, seed=1)
     assert [f.test.tolist() for f in three] != [f.test.tolist() for f in other]
-    with pytest.raises(InputError, match="as many subjects with labelled clips, found 18"):
-        folds("subject-kfold", COMPOSITE, CLASSES_OF, settings={"folds": 19})
-    with pytest.raises(InputError, match="as many clips of one class, found 2"):
-        folds("subject-kfold", ["a", "b", "c", "d"], [0, 0, 1, 1], settings={"folds": 3})
+    with pytest.raises(InputError, match="19 subjects with labelled clips, found 18"):
+        draw_folds("subject-kfold", COMPOSITE, CLASSES_OF, folds=19)
+    with pytest.raises(InputError, match="3 clips of one class, found 2"):
+        draw_folds("subject-kfold", ["a", "b", "c", "d"], [0, 0, 1, 1], folds=3)
 
 
-def test_a_database_is_tested_by_what_the_others_teach():
-    parts = {fold.name: fold for fold in folds("cross-dataset", COMPOSITE, CLASSES_OF)}
+def test_cross_dataset_tests_one_database():
+    parts = {fold.name: fold for fold in draw_folds("cross-dataset", COMPOSITE, CLASSES_OF)}
     assert set(parts) == {"casme2", "samm", "smic"}
     assert {s.split("/")[0] for s in sides(parts["samm"], COMPOSITE)[2]} == {"samm"}
     assert {s.split("/")[0] for s in sides(parts["samm"], COMPOSITE)[0]} == {"casme2", "smic"}
     with pytest.raises(InputError, match="at least 2 databases, found samm"):
-        folds("cross-dataset", ["samm/1", "samm/2"], ["a", "b"])
+        draw_folds("cross-dataset", ["samm/1", "samm/2"], ["a", "b"])
 
 
 @pytest.mark.parametrize(
@@ -150,12 +152,12 @@ def test_a_database_is_tested_by_what_the_others_teach():
     [([36, 89, 72, 16, 13], 44, [7, 17, 14, 3, 3]), ([24, 13, 20, 8, 7], 16, [5, 3, 4, 2, 2])],
     ids=["MMEW", "SAMM"],
 )
-def test_the_papers_holdout_spreads_its_stated_total_over_the_classes(counts, total, seats):
+def test_paper_holdout_spreads_test_clips_over_classes(counts, total, seats):
     """44 = 7/17/14/3/3 and 16 = 5/3/4/2/2: three recognised classes of SAMM are then the paper's 75.0 %."""
     assert largest_remainder(counts, total) == seats
     labels = np.repeat([f"c{n}" for n in range(5)], counts)
     subjects = [f"d/{n % 20}" for n in range(len(labels))]
-    draws = [folds("paper-holdout", subjects, labels, seed=s, settings={"test_clips": total})[0] for s in range(10)]
+    draws = [draw_folds("paper-holdout", subjects, labels, seed=s, test_clips=total)[0] for s in range(10)]
     for fold in draws:
         assert [int((labels[fold.test] == f"c{n}").sum()) for n in range(5)] == seats
         assert not sides(fold, subjects)[0] & sides(fold, subjects)[1], "validation subjects train nothing"
@@ -164,13 +166,13 @@ def test_the_papers_holdout_spreads_its_stated_total_over_the_classes(counts, to
     assert sides(draws[0], subjects)[0] & sides(draws[0], subjects)[2], "it does divide subjects: the report says so"
 
 
-def test_a_holdout_of_everything_leaves_nothing_to_train():
+def test_paper_holdout_of_all_clips_is_refused():
     with pytest.raises(InputError, match="needs more clips than that, found 4"):
-        folds("paper-holdout", ["d/1", "d/2"] * 2, ["a", "b"] * 2, settings={"test_clips": 4})
+        draw_folds("paper-holdout", ["d/1", "d/2"] * 2, ["a", "b"] * 2, test_clips=4)
 
 
 @given(st.lists(st.integers(1, 90), min_size=1, max_size=8), st.integers(0, 60))
-def test_seats_are_all_given_and_within_one_of_their_share(counts, total):
+def test_largest_remainder_is_within_one_of_each_share(counts, total):
     seats = largest_remainder(counts, total)
     assert sum(seats) == total
     assert all(abs(seat - total * count / sum(counts)) < 1 for seat, count in zip(seats, counts, strict=True))

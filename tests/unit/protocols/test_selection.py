@@ -1,5 +1,7 @@
 """Settings chosen inside a fold: by whom, of what, and never on what the fold tests."""
 
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
@@ -9,15 +11,16 @@ from flow_caches import balanced, make_cache
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import recall_score
+from training_jobs import finetune
 
-import merflow.systems.tsdgcn.finetune as finetuning
 from merflow.errors import ConfigError, InputError
 from merflow.protocols.folds import loso
-from merflow.protocols.selection import candidates, choose, inner_folds, trained_parts
+from merflow.protocols.selection import candidates, inner_folds, select_settings, without_validation
+from merflow.protocols.settings import SelectionSettings
 from merflow.storage.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, read_table
 from merflow.study.config import load_config, table_cells
 from merflow.study.study import Study
-from merflow.systems.tsdgcn.finetune import Samples, finetune
+from merflow.systems.tsdgcn import finetune as finetuning
 
 CLASSES = ["up", "down", "left"]
 HEAD = {
@@ -56,7 +59,7 @@ def run(features, folder, **changes):
     return [read_table(file, columns) for file, columns in tables]
 
 
-def right(table):
+def accuracy_of(table):
     return (table["truth"] == table["predicted"]).mean()
 
 
@@ -65,7 +68,7 @@ def right(table):
 
 @settings(max_examples=25, deadline=None)
 @given(people=st.integers(3, 9), each=st.integers(1, 3), count=st.integers(2, 5), seed=st.integers(0, 99))
-def test_inner_folds_divide_the_training_part_by_subject_and_nothing_else(people, each, count, seed):
+def test_inner_folds_divide_training_part_by_subject(people, each, count, seed):
     subjects = np.repeat([f"s{number}" for number in range(people)], 3 * each)
     labels = np.tile(np.repeat(np.arange(3), each), people)
     for fold in loso(subjects, labels, seed=seed):
@@ -80,13 +83,13 @@ def test_inner_folds_divide_the_training_part_by_subject_and_nothing_else(people
             assert np.sort(clips).tolist() == known.tolist()
 
 
-def test_one_person_cannot_choose():
+def test_inner_folds_need_two_subjects():
     subjects, labels = np.repeat(["s1", "s2"], 4), np.tile([0, 1], 4)
     with pytest.raises(InputError, match="1 subjects; choose selection: validation or none"):
         inner_folds(loso(subjects, labels)[0], subjects, labels, 3, validation=0.2, seed=(0,))
 
 
-def test_the_candidate_with_the_best_pooled_recall_is_taken_and_the_first_of_equals():
+def test_select_settings_takes_first_best_pooled_recall():
     """Answers are made up: what is chosen follows from scikit-learn's recall over all inner folds."""
     rng = np.random.default_rng(3)
     subjects, labels = np.repeat([f"s{n}" for n in range(5)], 12), rng.choice(3, 60, p=[0.7, 0.15, 0.15])
@@ -94,13 +97,13 @@ def test_the_candidate_with_the_best_pooled_recall_is_taken_and_the_first_of_equ
     answers = {value: rng.random((60, 3)) + np.eye(3)[labels] * 0.2 for value in (1, 2, 3)}
     answers |= {4: answers[1], 5: np.tile([1.0, 0, 0], (60, 1))}
     assert (labels == 0).mean() > max((answers[value].argmax(1) == labels).mean() for value in (1, 2, 3))
-    own = {"grid": {"x": list(answers)}, "inner_folds": 3}
+    selection = SelectionSettings("nested", {"x": list(answers)}, 3, 0.2)
 
-    def answer(inner, seeds, varied):
+    def predict(inner, seeds, overrides):
         assert len(set(seeds)) == len(seeds) == len(inner)
-        return [answers[varied["x"]][one.test] for one in inner]
+        return [answers[overrides["x"]][fold.test] for fold in inner]
 
-    chosen = choose(folds, [(0, n) for n in range(5)], subjects, labels, own, 0.2, answer)
+    chosen = select_settings(folds, [(0, n) for n in range(5)], subjects, labels, selection, predict)
     for fold, taken in zip(folds, chosen, strict=True):
         known = np.union1d(fold.train, fold.validation)
         reached = {
@@ -111,7 +114,7 @@ def test_the_candidate_with_the_best_pooled_recall_is_taken_and_the_first_of_equ
     assert len({taken["x"] for taken in chosen} | {0}) > 1
 
 
-def test_a_grid_is_every_combination_in_the_order_declared():
+def test_candidates_are_all_combinations_in_order():
     found = candidates({"loss.alpha": [1, 2], "head.batch": [8, 16]})
     assert [tuple(one.values()) for one in found] == [(1, 8), (1, 16), (2, 8), (2, 16)]
     assert candidates({}) == [{}]
@@ -120,15 +123,15 @@ def test_a_grid_is_every_combination_in_the_order_declared():
 # --- heads ------------------------------------------------------------------------------------------------------------
 
 
-def test_nested_finds_the_setting_that_learns(features, tmp_path):
+def test_nested_selects_the_setting_that_learns(features, tmp_path):
     predictions, trained, _ = run(features, tmp_path / "nested", **NESTED)
-    assert right(predictions) > 0.8
+    assert accuracy_of(predictions) > 0.8
     assert set(trained["chosen"]) == {f"{USEFUL:g}"} and len(trained) == 6
     useless, *_ = run(features, tmp_path / "useless", head=HEAD | {"learning_rate": USELESS})
-    assert right(useless) < 0.7, "the first candidate, which no search would leave"
+    assert accuracy_of(useless) < 0.7, "the first candidate, which no search would leave"
 
 
-def test_one_candidate_is_the_same_bits_as_the_setting_given(features, tmp_path):
+def test_nested_with_one_candidate_equals_fixed_settings(features, tmp_path):
     grid = {"loss.name": ["focal"], "loss.alpha": [0.5], "loss.gamma": [2]}
     nested = run(features, tmp_path / "nested", **NESTED | {"grid": grid})
     given = run(features, tmp_path / "given", loss={"name": "focal", "alpha": 0.5, "gamma": 2})
@@ -137,44 +140,45 @@ def test_one_candidate_is_the_same_bits_as_the_setting_given(features, tmp_path)
     assert set(given[1]["chosen"]) == {""} and set(nested[1]["chosen"]) == {"focal, alpha 0.5, gamma 2"}
 
 
-def test_poisoned_test_labels_change_no_choice_and_no_answer(features, tmp_path, monkeypatch):
+def test_poisoned_test_labels_change_no_selection(features, tmp_path, monkeypatch):
     honest, trained, _ = run(features, tmp_path / "honest", **NESTED)
-    load = finetuning.load_samples
+    load = finetuning.load_features
 
     def poisoned(*given):
-        samples = load(*given)
+        samples, branch = load(*given)
         wrong = (samples.labels + np.isin(samples.subjects, ["micro/s1"])) % 3
-        return Samples(samples.clips, samples.rows, samples.branch, wrong, samples.classes)
+        return replace(samples, labels=wrong), branch
 
-    monkeypatch.setattr(finetuning, "load_samples", poisoned)
+    monkeypatch.setattr(finetuning, "load_features", poisoned)
     changed, changed_trained, _ = run(features, tmp_path / "poisoned", **NESTED)
     mine = honest["fold"] == "micro/s1"
     columns = ["predicted", *(f"p_{name}" for name in CLASSES)]
     assert honest.loc[mine, columns].equals(changed.loc[mine, columns])
-    assert not honest.loc[~mine, columns].equals(changed.loc[~mine, columns]), "others drank the poison"
+    assert not honest.loc[~mine, columns].equals(changed.loc[~mine, columns]), (
+        "the other folds train on the poisoned labels"
+    )
     row = trained["fold"] == "micro/s1"
     assert trained[row].equals(changed_trained[row])
 
 
-def test_with_none_nobody_chooses_and_everybody_trains(features, tmp_path):
+def test_selection_none_trains_all_clips_for_all_epochs(features, tmp_path):
     _, held, _ = run(features, tmp_path / "held")
     _, trained, curves = run(features, tmp_path / "none", selection="none")
     assert set(curves["split"]) == {"train"} and (curves.groupby("name")["epoch"].max() == HEAD["epochs"]).all()
     assert (trained["n"] == 60).all() and (held["n"] < 60).all()
 
 
-def test_none_moves_the_validation_clips_and_no_others():
+def test_without_validation_moves_validation_clips_only():
     folds = loso(np.repeat(["a", "b", "c"], 2), np.tile([0, 1], 3))
-    for before, after in zip(folds, trained_parts(folds, {"selection": "none"}), strict=True):
+    for before, after in zip(folds, map(without_validation, folds), strict=True):
         assert not len(after.validation) and after.test is before.test
         assert after.train.tolist() == np.union1d(before.train, before.validation).tolist()
-    assert trained_parts(folds, {"selection": "validation"}) == folds
 
 
 # --- networks of which a fold is a job --------------------------------------------------------------------------------
 
 
-def test_a_network_on_flow_images_chooses_inside_its_fold(tmp_path):
+def test_nested_selection_of_a_clip_network(tmp_path):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=5))
     grid = {"network.learning_rate": [USELESS, 2e-3]}
     own = {"selection": "nested", "inner_folds": 2, "grid": grid}
@@ -209,20 +213,20 @@ def test_a_network_on_flow_images_chooses_inside_its_fold(tmp_path):
         ),
     ],
 )
-def test_what_cannot_be_chosen_is_named(changes, message):
+def test_settings_that_cannot_be_selected_are_named(changes, message):
     with pytest.raises(ConfigError) as error:
         load_config(BASE, experiment(**changes))
     assert message in str(error.value)
 
 
-def test_each_alpha_of_a_grid_has_one_value_per_class():
+def test_alpha_of_grid_has_one_value_per_class():
     grid = {"loss.alpha": [1, [1, 2, 3]]}
     study = Study(load_config(BASE, experiment(selection="nested", grid=grid)))
     with pytest.raises(ConfigError, match=r"grid\.loss\.alpha: 3 values for 5 classes"):
         study.check()
 
 
-def test_floors_choose_nothing_and_tables_search_nothing():
+def test_baselines_and_tables_select_nothing():
     floor = {"experiments": {"svm": {"system": "linear-svm", "micro": "demo-micro", "selection": "nested"}}}
     with pytest.raises(ConfigError, match="nothing of linear-svm is chosen"):
         load_config(BASE, floor)
@@ -231,7 +235,7 @@ def test_floors_choose_nothing_and_tables_search_nothing():
         load_config(BASE, experiment(selection="nested", grid={"loss.gamma": [1, 2]}) | table)
 
 
-def test_paper_tuning_shows_the_whole_grid_and_keeps_the_settings_given():
+def test_paper_tuning_shows_grid_and_keeps_settings():
     grid = {"loss.alpha": [0.5, 1], "loss.gamma": [0.5, 1, 2]}
     plain, shown = (
         load_config(BASE, experiment(**changes)) for changes in ({}, {"selection": "paper-tuning", "grid": grid})

@@ -4,20 +4,23 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from graph_caches import HEAD, SETTINGS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from training_jobs import run_linear
 
 from merflow.errors import InputError
 from merflow.protocols import splits
-from merflow.protocols.folds import PROTOCOLS, folds
+from merflow.protocols.folds import PROTOCOLS, draw_folds
+from merflow.protocols.settings import ClipSettings, SplitSettings
 from merflow.protocols.splits import PARTS, make_splits, read_folds
 from merflow.storage.tables import ACCURACY_TRAIN, PREDICTIONS, SPLITS, read_table
-from merflow.systems.linear import run as run_floor
-from merflow.systems.tsdgcn.finetune import Samples, folds_of
 
 CLASSES = ["up", "down", "left"]
-ASKED = {"datasets": ["one", "two"], "classes": CLASSES, "validation": 0.25, "folds": 3, "test_clips": 7}
+CLIPS = ClipSettings(["one", "two"], CLASSES, {})
+
+
+def split_settings(protocol="loso", clips=CLIPS, test_clips=7):
+    return SplitSettings(protocol, 3, test_clips, 0.25, clips)
 
 
 def write_cache(path, dataset, people, labels):
@@ -59,17 +62,15 @@ def equal(one, other):
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_file_holds_the_draw_that_a_system_would_make_alone(caches, tmp_path, protocol):
-    asked = ASKED | {"protocol": protocol}
-    make_splits(caches, tmp_path / "s.csv", asked, 3)
+def test_read_folds_returns_the_drawn_folds(caches, tmp_path, protocol):
+    make_splits(caches, tmp_path / "s.csv", split_settings(protocol), 3)
     clips = labelled(caches)
     labels = np.array([CLASSES.index(clip["truth"]) for clip in clips])
-    alone = folds(protocol, [c["subject"] for c in clips], labels, validation=0.25, seed=3, settings=asked)
-    equal(list(read_folds(tmp_path / "s.csv", clips)), alone)
-    samples = Samples(clips, np.zeros((len(clips), 1, 1), np.float32), np.zeros(1, np.int64), labels, CLASSES)
-    own = {"protocol": protocol, "folds": 3, "test_clips": 7, "head": {"validation": 0.25}}
-    equal(folds_of(samples, own, 3), alone)
-    equal(folds_of(samples, own | {"splits": {3: str(tmp_path / "s.csv")}}, 3), alone)
+    subjects, share = [clip["subject"] for clip in clips], 0.25
+    alone = draw_folds(protocol, subjects, labels, validation=share, seed=3, folds=3, test_clips=7)
+    read = list(read_folds(tmp_path / "s.csv", clips))
+    equal(read, alone)
+    assert [fold.number for fold in read] == list(range(len(read)))
     backwards = list(read_folds(tmp_path / "s.csv", clips[::-1]))
     last = len(clips) - 1
     for mine, theirs in zip(backwards, alone, strict=True):
@@ -77,9 +78,9 @@ def test_a_file_holds_the_draw_that_a_system_would_make_alone(caches, tmp_path, 
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_the_same_seed_writes_the_same_bytes_and_another_one_others(caches, tmp_path, protocol):
+def test_make_splits_is_repeatable_and_depends_on_its_seed(caches, tmp_path, protocol):
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        make_splits(caches, tmp_path / f"{name}.csv", ASKED | {"protocol": protocol}, seed)
+        make_splits(caches, tmp_path / f"{name}.csv", split_settings(protocol), seed)
     texts = [(tmp_path / f"{name}.csv").read_text() for name in "abc"]
     assert texts[0] == texts[1] and texts[0].replace(",3,", ",4,") != texts[2]
     table = read_table(tmp_path / "a.csv", SPLITS)
@@ -93,12 +94,12 @@ def test_the_same_seed_writes_the_same_bytes_and_another_one_others(caches, tmp_
     protocol=st.sampled_from(["loso", "subject-kfold", "paper-holdout"]),
     seed=st.integers(0, 99),
 )
-def test_parts_are_disjoint_and_every_labelled_clip_is_tested_once(tmp_path_factory, people, protocol, seed):
+def test_parts_are_disjoint_and_each_clip_is_tested_once(tmp_path_factory, people, protocol, seed):
     folder = tmp_path_factory.mktemp("law")
     labels = [CLASSES[place % 3] for place in range(len(people))]
     cache = write_cache(folder / "c.h5", "one", people, labels)
-    asked = ASKED | {"protocol": protocol, "datasets": ["one"], "test_clips": 2}
-    make_splits([cache], folder / "s.csv", asked, seed)
+    settings = split_settings(protocol, ClipSettings(["one"], CLASSES, {}), test_clips=2)
+    make_splits([cache], folder / "s.csv", settings, seed)
     table = read_table(folder / "s.csv", SPLITS)
     assert not table.duplicated(["fold", "dataset", "clip"]).any()
     assert table.groupby("fold")["clip"].nunique().eq(len(people)).all()
@@ -114,45 +115,42 @@ def test_parts_are_disjoint_and_every_labelled_clip_is_tested_once(tmp_path_fact
         (lambda t: t.iloc[1:], "is not both in the file and among the clips"),
         (lambda t: t.replace({"clip": {"003": "903"}}), "is not both in the file and among the clips"),
         (lambda t: t.replace({"subject": {"one/00": "one/77"}}), "is not both in the file and among the clips"),
-        (lambda t: pd.concat([t.iloc[:1].assign(part="test"), t]), "is there twice"),
+        (lambda t: pd.concat([t.iloc[:1].assign(part="test"), t]), "is in it twice"),
         (lambda t: t.replace({"part": {"validation": "held"}}), "part is 'held'; expected one of train, validation"),
     ],
     ids=["a clip missing", "another clip", "another person", "a clip in two parts", "another part"],
 )
-def test_a_file_that_does_not_fit_is_refused(caches, tmp_path, change, words):
-    make_splits(caches, tmp_path / "s.csv", ASKED | {"protocol": "loso"}, 0)
+def test_read_folds_refuses_a_file_of_other_clips(caches, tmp_path, change, words):
+    make_splits(caches, tmp_path / "s.csv", split_settings(), 0)
     change(pd.read_csv(tmp_path / "s.csv", dtype=str)).to_csv(tmp_path / "s.csv", index=False)
     with pytest.raises(InputError, match=words):
         list(read_folds(tmp_path / "s.csv", labelled(caches)))
 
 
-def test_labels_of_an_experiment_stand_in_place_of_those_of_the_cache(caches, tmp_path):
+def test_labels_of_the_experiment_replace_those_of_the_cache(caches, tmp_path):
     clips = labelled(caches)
-    asked = {"one": {clip["clip"]: "up" for clip in clips[::2] if clip["dataset"] == "one"}}
-    make_splits(caches, tmp_path / "s.csv", ASKED | {"protocol": "loso", "labels": asked}, 0)
+    relabelled = {"one": {clip["clip"]: "up" for clip in clips[::2] if clip["dataset"] == "one"}}
+    make_splits(caches, tmp_path / "s.csv", split_settings(clips=ClipSettings(["one", "two"], CLASSES, relabelled)), 0)
     table = read_table(tmp_path / "s.csv", SPLITS)
-    assert set(table.loc[table["dataset"] == "one", "clip"]) == set(asked["one"])
+    assert set(table.loc[table["dataset"] == "one", "clip"]) == set(relabelled["one"])
     with pytest.raises(InputError, match="no clip of"):
-        make_splits(caches, tmp_path / "s.csv", ASKED | {"protocol": "loso", "classes": ["none"]}, 0)
+        make_splits(caches, tmp_path / "s.csv", split_settings(clips=ClipSettings(["one", "two"], ["none"], {})), 0)
     (tmp_path / "bad.h5").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"bad\.h5 is damaged"):
-        make_splits([tmp_path / "bad.h5"] * 2, tmp_path / "s.csv", ASKED | {"protocol": "loso"}, 0)
+        make_splits([tmp_path / "bad.h5"] * 2, tmp_path / "s.csv", split_settings(), 0)
 
 
-def test_systems_follow_the_file_and_not_a_draw_of_their_own(caches, tmp_path):
-    """A file in which one person fewer is tested: no draw would give that."""
-    make_splits(caches, tmp_path / "s.csv", ASKED | {"protocol": "loso"}, 0)
+def test_systems_use_the_folds_of_the_file(caches, tmp_path):
+    """In the file one subject is not tested, which no draw would give."""
+    make_splits(caches, tmp_path / "s.csv", split_settings(), 0)
     table = pd.read_csv(tmp_path / "s.csv", dtype=str)
     table[table["fold"] != "one/00"].to_csv(tmp_path / "s.csv", index=False)
     clips = labelled(caches)
-    samples = Samples(clips, np.zeros((len(clips), 1, 1)), np.zeros(1), np.zeros(len(clips)), CLASSES)
-    own = {"protocol": "loso", "head": HEAD, "splits": {0: str(tmp_path / "s.csv")}}
-    assert "one/00" not in {fold.name for fold in folds_of(samples, SETTINGS | own, 0)}
     asked = {"experiment": "floor", "protocol": "loso", "classes": CLASSES, "seeds": [0]}
     answers = {}
     for name, more in (("own", {}), ("file", {"splits": {0: str(tmp_path / "s.csv")}})):
         files = [tmp_path / f"{name}-{end}.csv" for end in ("p", "a")]
-        run_floor(caches, "linear-svm", *files, asked | more)
+        run_linear(caches, "linear-svm", *files, asked | more)
         answers[name] = read_table(files[0], PREDICTIONS)
         trained = read_table(files[1], ACCURACY_TRAIN)
     assert "one/00" in set(answers["own"]["fold"])
@@ -162,18 +160,18 @@ def test_systems_follow_the_file_and_not_a_draw_of_their_own(caches, tmp_path):
     assert trained["n"].tolist() == [len(clips) - people[fold] for fold in trained["fold"]]
 
 
-def test_a_file_of_many_parts_is_read_as_one(tmp_path, caches, monkeypatch):
-    """Folds that lie in two parts of the reading are whole, and one that comes twice is an error."""
-    make_splits(caches, tmp_path / "s.csv", ASKED | {"protocol": "loso"}, 0)
+def test_read_splits_in_chunks_equals_reading_at_once(tmp_path, caches, monkeypatch):
+    """A fold in two chunks is complete; a fold that comes twice is an error."""
+    make_splits(caches, tmp_path / "s.csv", split_settings(), 0)
     whole = dict(splits.read_splits(tmp_path / "s.csv"))
     assert len(whole) > 2
     for rows in (1, 3, 7):
-        monkeypatch.setattr(splits, "ROWS_AT_ONCE", rows)
+        monkeypatch.setattr(splits, "CHUNK_ROWS", rows)
         found = dict(splits.read_splits(tmp_path / "s.csv"))
         assert list(found) == list(whole)
         for name, table in found.items():
             assert table["clip"].tolist() == whole[name]["clip"].tolist()
     lines = (tmp_path / "s.csv").read_text().splitlines(keepends=True)
     (tmp_path / "s.csv").write_text("".join([*lines, lines[1]]))
-    with pytest.raises(InputError, match="rows of fold .* are not together"):
+    with pytest.raises(InputError, match="rows of fold .* are not contiguous"):
         list(splits.read_splits(tmp_path / "s.csv"))

@@ -13,14 +13,15 @@ from repository import REPO
 from stage_settings import flow_settings
 
 from merflow.errors import ConfigError
-from merflow.learning.fit import Rows, Schedule, fit, repeatable, scores_of
+from merflow.learning.fit import Rows, fit, repeatable, scores_of
+from merflow.learning.settings import Schedule
 from merflow.preprocessing.tvl1 import torch_backend
 from merflow.runtime import devices
 from merflow.runtime.code_hash import needed
 from merflow.study.config import load_config
 from merflow.study.study import Study
-from merflow.systems.clip_networks import network
-from merflow.systems.registry import NETWORKS, own_settings
+from merflow.systems.clip_networks import make_network
+from merflow.systems.registry import NETWORKS, complete_block, network_settings
 from merflow.systems.tsdgcn.graph import build_graph
 from merflow.systems.tsdgcn.sgcn import SGCN
 
@@ -133,13 +134,13 @@ def test_device_is_not_among_the_settings_of_a_job():
 
 def trained(place, system="ststnet"):
     """Return probabilities of a network before and after some epochs on a device, without dropout."""
-    options = {"dropout": 0.0, **({"side": 28} if "side" in NETWORKS[system].settings else {})}
-    own = own_settings(system, options)
+    block = {"weight_decay": 0.0, "refit": False}
+    settings = network_settings(system, complete_block(system, block))
     generator = torch.Generator().manual_seed(0)
-    shape = (24, 3, 28, 28) if NETWORKS[system].reads == "flow-image" else (24, 3, 4, 28, 28)
+    shape = (24, 3, 28, 28) if settings.input_kind == "flow-image" else (24, 3, 4, 28, 28)
     x, y = torch.randn(shape, generator=generator), torch.arange(24) % 3
     with repeatable(0):
-        model = network(NETWORKS[system].model, 3, own)
+        model = make_network(settings.model, 3, {"dropout": 0.0, **settings.options})
         model = model.to(place)
         before = scores_of(model, x.to(place), 8).softmax(1).cpu()
         schedule = Schedule(epochs=3, patience=3, learning_rate=1e-3, batch=8, decay=0.0, weight_decay=0.0)

@@ -14,7 +14,7 @@ from repository import REPO
 from merflow.errors import InputError
 from merflow.learning.fit import repeatable
 from merflow.storage.disk_arrays import BLOCK, Batches, Centred, DiskArray
-from merflow.systems.mersiamc3d import FIRST_AT_ONCE, draw_pairs
+from merflow.systems.mersiamc3d import CHUNK_CLIPS, draw_pairs
 
 CPU = torch.device("cpu")
 
@@ -89,13 +89,13 @@ def test_batches_are_the_tensors_that_training_would_have_indexed():
 
 def test_pairs_drawn_in_parts_are_of_all_clips(monkeypatch):
     """Partners come from everywhere, not from the part that a clip was drawn with."""
-    labels = torch.arange(3 * FIRST_AT_ONCE) % 3
+    labels = torch.arange(3 * CHUNK_CLIPS) % 3
     with repeatable(0):
         places, same = draw_pairs(labels, 2)
     assert len(places) == 4 * len(labels)
     assert ((labels[places[:, 0]] == labels[places[:, 1]]).long() == same).all()
     assert (places[:, 0] != places[:, 1]).all()
-    apart = (places[:, 0] // FIRST_AT_ONCE != places[:, 1] // FIRST_AT_ONCE).float().mean()
+    apart = (places[:, 0] // CHUNK_CLIPS != places[:, 1] // CHUNK_CLIPS).float().mean()
     assert 0.6 < apart < 0.73, "two of three parts are others"
 
 

@@ -430,9 +430,9 @@ def test_key_frames_are_asked_of_frames_by_floors_too(tmp_path):
     Study(load_config(BASE, overlay)).check()
     overlay["floors"] = ["mersiamc3d"]
     overlay["experiments"] = {"mine": {"system": "msjfn", "micro": "flows"}}
-    overlay["network"] = {"reads": "key-frames"}
+    overlay["network"] = {"input_kind": "key-frames"}
     with pytest.raises(
-        ConfigError, match="mersiamc3d.micro: 'flows' holds flow images and no frames; give network: {r"
+        ConfigError, match="mersiamc3d.micro: 'flows' holds flow images and no frames; give network: {i"
     ):
         Study(load_config(BASE, overlay)).check()
 
@@ -448,7 +448,7 @@ def test_a_dataset_is_not_prepared_for_the_splits_of_another():
     overlay["datasets"] = {"demo-micro": {"layout": "demo"}, "two": {"layout": "demo"}}
     overlay["experiments"]["second"] = {"system": "msjfn", "micro": "two", "prep": "other"}
     study = Study(load_config(BASE, overlay))
-    assert {(tuple(s["datasets"]), s["prep"]) for s in study.splits.values()} == {
+    assert {(tuple(s["settings"].clips.datasets), s["prep"]) for s in study.splits.values()} == {
         (("demo-micro",), "default"),
         (("two",), "other"),
     }

@@ -1,5 +1,6 @@
 """The studies of MSJFN, MERSiamC3D and of all systems: what they plan, on datasets as distributed and on the demo."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import trees
 import yaml
 from repository import REPO
 
+from merflow.learning.settings import LossSettings
 from merflow.study.config import load_config
 from merflow.study.study import Study
 
@@ -35,11 +37,25 @@ def three(tmp_path_factory):
 
 def different(study, one, two, key):
     """Whether two experiments differ in one setting, a dotted key, and in nothing else."""
-    first, second = study.network_settings(one, "0"), study.network_settings(two, "0")
-    block, _, inner = key.partition(".")
-    changed = {name for name in first if first[name] != second[name]} - {"experiment"}
-    inside = {name for name in first[block] if first[block][name] != second[block].get(name)} if inner else {""}
-    return changed == {block} and inside == {inner}
+    return changed_settings(study, one, two) == {key}
+
+
+def changed_settings(study, one, two):
+    """Dotted keys of the settings in which two experiments differ, options of the network included."""
+    first, second = (flat(asdict(study.network_settings(name, "0"))) for name in (one, two))
+    return {key for key in first.keys() | second.keys() if first.get(key) != second.get(key)} - {"experiment"}
+
+
+def flat(settings):
+    """Settings by dotted key; the options of a network count as keys of the network."""
+    keys = {}
+    for name, value in settings.items():
+        if isinstance(value, dict) and name != "splits":
+            prefix = "" if name == "options" else f"{name}."
+            keys |= {f"{prefix}{inner}": leaf for inner, leaf in flat(value).items()}
+        else:
+            keys[name] = value
+    return keys
 
 
 def test_compare_has_all_systems_on_the_same_splits():
@@ -84,12 +100,11 @@ def test_mersiamc3d_is_shown_on_each_dataset_with_its_ablations(three):
     clips = {name: sum(row["found"] for row in study.class_counts(name)) for name in study.experiments}
     assert (clips["mersiamc3d"], clips["mersiamc3d-samm-5"], clips["mersiamc3d-casme2"]) == (133, 136, 246)
     plain = study.network_settings("mersiamc3d", "0")
-    assert plain["loss"] == {"name": "focal", "alpha": 1.0, "gamma": 2.0} and plain["reads"] == "flows"
+    assert plain.loss == LossSettings("focal", 1.0, 2.0) and plain.network.input_kind == "flows"
     assert different(study, "mersiamc3d", "mersiamc3d-no-prior", "network.prior")
-    grey = study.network_settings("mersiamc3d-key-frames", "0")
-    assert {name for name in plain if plain[name] != grey[name]} == {"experiment", "network", "reads"}
-    entropy = study.network_settings("mersiamc3d-cross-entropy", "0")
-    assert {name for name in plain if plain[name] != entropy[name]} == {"experiment", "loss"}
+    assert different(study, "mersiamc3d", "mersiamc3d-key-frames", "network.input_kind")
+    entropy = changed_settings(study, "mersiamc3d", "mersiamc3d-cross-entropy")
+    assert entropy == {"loss.name", "loss.gamma"}
     ways = {name: study.experiments[name]["prep"] for name in ("mersiamc3d", "mersiamc3d-uniform")}
     kinds = {prep: study.config["preparations"][prep]["keyframes"]["method"] for prep in ways.values()}
     assert kinds == {"adaptive": "adaptive", "uniform": "uniform"}

@@ -8,33 +8,36 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from clip_network_training import FAST, chances, train
+from clip_network_training import FAST, NETWORK, probs_of, train
 from flow_caches import CLASSES, accuracy, balanced, make_cache
 from repository import REPO
 from torch.nn import functional
 
 from merflow.errors import ConfigError, InputError
 from merflow.evaluation.metrics import bootstrap_subjects
-from merflow.learning.fit import Rows, Schedule, fit, repeatable
+from merflow.learning.fit import Rows, fit, repeatable
+from merflow.learning.settings import Schedule
+from merflow.protocols.settings import ClipSettings
 from merflow.runtime.code_hash import needed
 from merflow.storage.tables import ACCURACY_TRAIN, CURVES, read_table
-from merflow.systems import clip_networks
+from merflow.systems import clip_networks, network_training
 from merflow.systems.clip_images import read_clip_images
-from merflow.systems.clip_networks import load_clips, network
-from merflow.systems.registry import NETWORKS, option_schemas, own_settings, source
+from merflow.systems.clip_networks import ClipNetwork, make_network
+from merflow.systems.registry import NETWORKS, complete_block, network_settings, option_schemas, source
 
+CLIPS = ClipSettings(["people"], CLASSES, {})
 SHAPES = {"flow-image": (3, 28, 28), "flows": (3, 4, 16, 16)}
 
 
 def made(system, classes=3, seed=0, **options):
-    own = own_settings(system, FAST[system] | {"dropout": 0.0} | options)
+    settings = network_settings(system, complete_block(system, NETWORK | FAST[system] | {"dropout": 0.0} | options))
     with repeatable(seed):
-        return network(NETWORKS[system].model, classes, own)
+        return make_network(settings.model, classes, {"dropout": 0.0, **settings.options})
 
 
 def clips(system, count, dtype=torch.float32):
     """Random input of a network."""
-    shape = SHAPES[NETWORKS[system].reads]
+    shape = SHAPES[NETWORKS[system].input_kind]
     return torch.randn(count, *shape, dtype=dtype, generator=torch.Generator().manual_seed(0))
 
 
@@ -76,7 +79,7 @@ def test_shapes_and_parameters(system, classes):
     assert sum(p.numel() for p in model.parameters()) == COUNTS[system](classes)
 
 
-def test_ststnet_is_three_streams_side_by_side():
+def test_ststnet_equals_three_separate_streams():
     """The other path: three convolutions, each with its normalisation and pooling, then one block of maps."""
     model, x = made("ststnet", dropout=0.5).double(), torch.randn(6, 3, 28, 28, dtype=torch.float64)
     x.requires_grad_()
@@ -112,7 +115,7 @@ def test_off_apexnet_does_not_read_strain():
 
 
 @pytest.mark.parametrize("system", NETWORKS)
-def test_gradients_are_those_of_finite_differences(system):
+def test_gradients_equal_finite_differences(system):
     model, x = made(system).double(), clips(system, 5, torch.float64)
     y, reach = torch.tensor([0, 1, 2, 1, 0]), 1e-7  # So near that hardly a unit passes its kink on the way.
     functional.cross_entropy(model(x), y).backward()
@@ -130,16 +133,16 @@ def test_gradients_are_those_of_finite_differences(system):
 
 
 @pytest.mark.parametrize("system", NETWORKS)
-def test_ten_clips_are_learnt_by_heart(system):
+def test_network_fits_ten_clips(system):
     x, y = clips(system, 10), torch.arange(10) % 3
     model = made(system)
     with repeatable(0):
-        fit(model, functional.cross_entropy, Rows(x, y), None, Schedule(60, 1, 3e-3, 0.0, 256))
+        fit(model, functional.cross_entropy, Rows(x, y), None, Schedule(60, 1, 3e-3, 0.0, 256, 0.0))
     assert (model(x).argmax(1) == y).all()
 
 
 @pytest.mark.parametrize(("system", "selection"), [(name, "validation") for name in NETWORKS] + [("ststnet", "none")])
-def test_people_that_it_has_not_seen_are_clearly_above_the_majority_floor(tmp_path, system, selection):
+def test_accuracy_on_unseen_people_is_above_majority(tmp_path, system, selection):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=6))
     found = [train([cache], system, tmp_path, f"people/s{n}", selection=selection)[0] for n in range(6)]
     table = pd.concat(found)
@@ -162,30 +165,30 @@ def test_poisoned_test_labels_change_no_prediction(tmp_path, system):
     one, _ = train([clean], system, tmp_path / "one", "people/s1", changes={"epochs": 5})
     two, _ = train([poisoned], system, tmp_path / "two", "people/s1", changes={"epochs": 5})
     assert one["truth"].tolist() != two["truth"].tolist()
-    assert chances(one).tolist() == chances(two).tolist()
+    assert probs_of(one).tolist() == probs_of(two).tolist()
 
 
 @pytest.mark.parametrize("selection", ["validation", "nested"])
-def test_training_is_handed_no_class_of_a_test_clip(tmp_path, monkeypatch, selection):
+def test_training_gets_no_test_clip(tmp_path, monkeypatch, selection):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=4))
-    handed, honest = [], clip_networks._train
+    folds, honest = [], ClipNetwork.train
 
-    def watched(samples, *given):
-        handed.append(samples)
-        return honest(samples, *given)
+    def watched(system, rows, classes, data, settings):
+        folds.extend(data)
+        yield from honest(system, rows, classes, data, settings)
 
-    monkeypatch.setattr(clip_networks, "_train", watched)
-    own = {"selection": selection, "inner_folds": 2, "grid": {"network.learning_rate": [1e-3, 2e-3]}}
-    table, _ = train([cache], "ststnet", tmp_path / "a", "people/s1", changes={"epochs": 2}, **own)
-    assert len(handed) == (1 if selection == "validation" else 5) and set(table["truth"]) == set(CLASSES)
-    for samples in handed:
-        mine = np.array(samples.subjects) == "people/s1"
-        assert (samples.labels[mine] == -1).all() and (samples.labels[~mine] >= 0).all()
-        assert {clip["truth"] for clip in samples.clips if clip["subject"] == "people/s1"} == {""}
+    monkeypatch.setattr(ClipNetwork, "train", watched)
+    nested = {"selection": selection, "inner_folds": 2, "grid": {"network.learning_rate": [1e-3, 2e-3]}}
+    table, _ = train([cache], "ststnet", tmp_path / "a", "people/s1", changes={"epochs": 2}, **nested)
+    assert len(folds) == (1 if selection == "validation" else 5) and set(table["truth"]) == set(CLASSES)
+    tested = set(range(6, 12))  # The clips of people/s1.
+    for fold in folds:
+        assert not tested & {*fold.train.tolist(), *fold.validation.tolist()}
+        assert len(fold.train_labels) == len(fold.train) and len(fold.validation_labels) == len(fold.validation)
 
 
 @pytest.mark.parametrize("system", NETWORKS)
-def test_a_test_clip_changes_no_other_answer(tmp_path, system):
+def test_changed_test_clip_changes_no_other_prediction(tmp_path, system):
     """Inputs are standardised by training clips, so what a fold tests reaches nothing but its own answer."""
     clean = make_cache(tmp_path / "clean.h5", *balanced())
     changed = tmp_path / "changed.h5"
@@ -195,12 +198,12 @@ def test_a_test_clip_changes_no_other_answer(tmp_path, system):
         file["flow"][first] = 30 + file["flow"][first]
     one, _ = train([clean], system, tmp_path / "one", "people/s1", changes={"epochs": 3})
     two, _ = train([changed], system, tmp_path / "two", "people/s1", changes={"epochs": 3})
-    assert chances(one)[0].tolist() != chances(two)[0].tolist()
-    np.testing.assert_allclose(chances(one)[1:], chances(two)[1:], atol=1e-6)
+    assert probs_of(one)[0].tolist() != probs_of(two)[0].tolist()
+    np.testing.assert_allclose(probs_of(one)[1:], probs_of(two)[1:], atol=1e-6)
 
 
 @pytest.mark.parametrize("system", NETWORKS)
-def test_a_fold_is_the_same_bits_again_and_another_seed_is_another_network(tmp_path, system):
+def test_fold_is_repeatable_and_depends_on_its_seed(tmp_path, system):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=3))
     one, two, other = (
         train([cache], system, tmp_path / name, "people/s1", seed, {"epochs": 4})[1]
@@ -211,7 +214,7 @@ def test_a_fold_is_the_same_bits_again_and_another_seed_is_another_network(tmp_p
     assert one["curves"].read_bytes() != other["curves"].read_bytes()
 
 
-def test_validation_subjects_choose_the_epoch_or_nobody_does(tmp_path):
+def test_selection_none_trains_on_validation_clips(tmp_path):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=6))
     _, files = train([cache], "ststnet", tmp_path, "people/s1", changes={"epochs": 8})
     curve = read_table(files["curves"], CURVES)
@@ -223,7 +226,7 @@ def test_validation_subjects_choose_the_epoch_or_nobody_does(tmp_path):
     assert held < read_table(files["accuracy_train"], ACCURACY_TRAIN)["n"].item() == 30
 
 
-def test_with_refit_the_validation_subjects_train_for_the_epochs_that_they_chose(tmp_path):
+def test_refit_trains_all_clips_for_the_chosen_epochs(tmp_path):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=6))
     table, files = train([cache], "ststnet", tmp_path / "refit", "people/s1", changes={"epochs": 12, "refit": True})
     curve = read_table(files["curves"], CURVES).query("split == 'validation'")
@@ -237,23 +240,24 @@ def test_with_refit_the_validation_subjects_train_for_the_epochs_that_they_chose
     assert not table.equals(held)
 
 
-def test_a_fold_whose_clips_all_failed_is_empty(tmp_path):
+def test_fold_without_clips_has_empty_tables(tmp_path):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=3))
     table, files = train([cache], "ststnet", tmp_path, "people/s9")
     assert table.empty and read_table(files["curves"], CURVES).empty
 
 
-def test_images_are_those_of_the_floors(tmp_path):
+def test_clip_images_on_disk_equal_those_in_memory(tmp_path):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=2))
     relabelled = {"people": {"c000": "disgust", "c003": "happiness"}}
-    samples = load_clips([cache], {"classes": CLASSES, "labels": relabelled, "reads": "flow-image", "side": 28})
-    assert [(c["clip"], c["truth"]) for c in samples.clips] == [("c000", "disgust"), ("c003", "happiness")]
+    samples = read_clip_images([cache], ClipSettings(["people"], CLASSES, relabelled))
+    truth = [(clip["clip"], clip["truth"]) for clip in samples.clips_with_truth]
+    assert truth == [("c000", "disgust"), ("c003", "happiness")]
     assert samples.labels.tolist() == [2, 0] and samples.rows.shape == (2, 3, 784)
-    images = read_clip_images([cache], CLASSES).images
+    images = read_clip_images([cache], CLIPS, in_memory=True).rows
     np.testing.assert_array_equal(samples.rows[:], images[[0, 3]])
 
 
-def test_what_is_read_of_a_clip(tmp_path):
+def test_clip_images_of_each_input_kind(tmp_path):
     """Channels, then key-frames, then pixels; grey frames each scaled, less what stays the same in a clip."""
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=2))
     frames = np.random.default_rng(0).integers(0, 255, (12, 3, 32, 32), dtype=np.uint8)
@@ -262,34 +266,34 @@ def test_what_is_read_of_a_clip(tmp_path):
         flow, apex = file["flow"][()].astype(np.float32), file["apex_index"][()]
     small = {side: flow.reshape(*flow.shape[:3], side, 32 // side, side, 32 // side).mean((4, 6)) for side in (16, 32)}
     for side, expected in small.items():
-        flows = read_clip_images([cache], CLASSES, reads="flows", side=side).images.reshape(12, 3, 3, side, side)
-        image = read_clip_images([cache], CLASSES, side=side).images.reshape(12, 3, side, side)
+        flows = read_clip_images([cache], CLIPS, "flows", side).rows[:].reshape(12, 3, 3, side, side)
+        image = read_clip_images([cache], CLIPS, side=side).rows[:].reshape(12, 3, side, side)
         for clip in range(12):
             np.testing.assert_allclose(image[clip], expected[clip, apex[clip]], atol=1e-5)
             for channel in range(3):
                 for frame in range(3):
                     np.testing.assert_allclose(flows[clip, channel, frame], expected[clip, frame, channel], atol=1e-5)
-    grey = read_clip_images([cache], CLASSES, reads="key-frames", side=32).images.reshape(12, 3, 32, 32)
+    grey = read_clip_images([cache], CLIPS, "key-frames", 32).rows[:].reshape(12, 3, 32, 32)
     own = (frames - frames.mean((2, 3), keepdims=True)) / frames.std((2, 3), keepdims=True)
     np.testing.assert_allclose(grey, own - own.mean(axis=1, keepdims=True), atol=1e-4)
     with h5py.File(cache, "r+") as file:
         del file["spatial"]
         file["spatial"] = frames[:, :1]
-    alone = read_clip_images([cache], CLASSES, reads="key-frames", side=32).images.reshape(12, 32, 32)
+    alone = read_clip_images([cache], CLIPS, "key-frames", 32).rows[:].reshape(12, 32, 32)
     np.testing.assert_allclose(alone, own[:, 0], atol=1e-4)
 
 
-def test_caches_with_other_numbers_of_key_frames_do_not_fit_together(tmp_path):
+def test_caches_with_different_key_frames_are_refused(tmp_path):
     one, two = (make_cache(tmp_path / f"{n}.h5", *balanced(people=2)) for n in range(2))
     with h5py.File(two, "r+") as file:
         flow = file["flow"][:, :2]
         del file["flow"]
         file["flow"] = flow
-    with pytest.raises(InputError, match="the caches differ in their numbers of key-frames"):
-        read_clip_images([one, two], CLASSES, reads="flows")
+    with pytest.raises(InputError, match="the datasets differ in their numbers of key-frames"):
+        read_clip_images([one, two], ClipSettings(["one", "two"], CLASSES, {}), "flows")
 
 
-def test_a_network_that_supervises_itself_is_asked_for_its_loss():
+def test_fit_uses_supervise_of_the_network():
     class Own(torch.nn.Linear):
         asked = 0
 
@@ -301,12 +305,12 @@ def test_a_network_that_supervises_itself_is_asked_for_its_loss():
     rows, model = Rows(torch.randn(8, 4), torch.arange(8) % 3), Own(4, 3)
     before = model.weight.clone()
     with repeatable(0):
-        fit(model, functional.cross_entropy, rows, None, Schedule(5, 1, 1e-2, 0.0, 4))
+        fit(model, functional.cross_entropy, rows, None, Schedule(5, 1, 1e-2, 0.0, 4, 0.0))
     assert model.asked == 10 and torch.equal(model.weight, before), "the loss of the scores would move the weights"
 
 
 @pytest.mark.parametrize("refit", [False, True])
-def test_inputs_are_standardised_by_the_clips_that_train_and_by_no_others(tmp_path, monkeypatch, refit):
+def test_inputs_are_standardised_by_training_clips_only(tmp_path, monkeypatch, refit):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=5))
     seen, honest = [], clip_networks.Centred
 
@@ -330,7 +334,7 @@ def test_refit_trains_for_the_epochs_of_both_stages(tmp_path, monkeypatch):
         asked.append((schedule.epochs, course.epoch, validation is None))
         return course
 
-    monkeypatch.setattr(clip_networks, "fit", watched)
+    monkeypatch.setattr(network_training, "fit", watched)
     monkeypatch.setattr(mersiamc3d, "fit", watched)
     changes = {"epochs": 6, "prior_epochs": 4, "patience": 1, "learning_rate": 0.02, "refit": True}
     train([cache], "mersiamc3d", tmp_path, "people/s1", changes=changes)
@@ -341,43 +345,46 @@ def test_refit_trains_for_the_epochs_of_both_stages(tmp_path, monkeypatch):
 
 def test_registry():
     for name, system in NETWORKS.items():
-        given = own_settings(name, {"epochs": 7, "learning_rate": None, "batch": 3, "modules": None})
-        assert (given["epochs"], given["batch"]) == (7, 3)
-        assert given["learning_rate"] == system.settings["learning_rate"]
-        assert ("modules" in given) == (name == "msjfn"), "options of others are left out, null is the own value"
-        assert isinstance(network(system.model, 3, given), torch.nn.Module)
+        block = complete_block(name, NETWORK | {"epochs": 7, "learning_rate": None, "batch": 3, "modules": None})
+        assert (block["epochs"], block["batch"]) == (7, 3)
+        assert block["learning_rate"] == system.settings["learning_rate"]
+        assert ("modules" in block) == (name == "msjfn"), "options of other systems are left out"
+        options = network_settings(name, block).options
+        assert isinstance(make_network(system.model, 3, {"dropout": 0.1, **options}), torch.nn.Module)
     loaded = "import sys, merflow.systems.registry; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True).stdout.strip() == "False"
 
 
-def test_an_option_has_one_meaning(monkeypatch):
+def test_option_with_two_definitions_is_refused(monkeypatch):
     other = NETWORKS["ststnet"]._replace(options={"modules": {"type": "integer", "default": 1}})
     monkeypatch.setitem(NETWORKS, "other", other)
-    with pytest.raises(ConfigError, match="option modules of other has another schema elsewhere"):
+    with pytest.raises(ConfigError, match="another system defines the option modules of other differently"):
         option_schemas()
 
 
-def test_no_training_needs_another_network_or_the_registry():
+def test_scripts_need_neither_networks_nor_registry():
     """A change in one network, or another entry, then reruns no other network; the rule adds the file of its own."""
-    scripts = {script.stem: {f.stem for f in needed(script)} for script in (REPO / "workflow/scripts").glob("*.py")}
-    own = {source(name).stem for name in NETWORKS}
-    assert {"ststnet", "off_apexnet", "msjfn", "mersiamc3d"} <= own and all(source(name).is_file() for name in NETWORKS)
-    assert not any(own & files or "registry" in files for files in scripts.values())
+    networks = {source(name) for name in NETWORKS}
+    assert {"ststnet", "off_apexnet", "msjfn", "mersiamc3d"} <= {file.stem for file in networks}
+    assert all(file.is_file() for file in networks)
+    for script in (REPO / "workflow/scripts").glob("*.py"):
+        files = set(needed(script))
+        assert not files & networks and REPO / "merflow/systems/registry.py" not in files, script
 
 
 HEAP = """
 import torch
 from torch.nn.functional import cross_entropy
-from merflow.systems.clip_networks import network
-from merflow.systems.registry import NETWORKS, own_settings
+from merflow.systems.clip_networks import make_network
+from merflow.systems.registry import NETWORKS, complete_block, network_settings
 torch.set_num_threads(1)
 for name, system in NETWORKS.items():
-    own = own_settings(name, {})
-    side = own.get("side", 28)
-    shape = (3, side, side) if system.reads == "flow-image" else (3, 5, side, side)
-    model = network(system.model, 5, own)
+    block = {"weight_decay": 0.0, "refit": False}
+    own = network_settings(name, complete_block(name, block))
+    shape = (3, own.side, own.side) if own.input_kind == "flow-image" else (3, 5, own.side, own.side)
+    model = make_network(own.model, 5, {"dropout": own.dropout, **own.options})
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    for batch in (own["batch"], 15):
+    for batch in (own.batch, 15):
         for _ in range(3):
             x, y = torch.randn(batch, *shape), torch.arange(batch) % 5
             learns = hasattr(model, "supervise")
@@ -388,7 +395,7 @@ for name, system in NETWORKS.items():
 """
 
 
-def test_a_training_at_its_own_size_leaves_the_memory_whole():
+def test_training_at_default_size_does_not_corrupt_memory():
     """Some convolutions of some builds write beyond their memory: the process dies, or worse, goes on."""
     done = subprocess.run([sys.executable, "-c", HEAP], cwd=REPO, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-500:]

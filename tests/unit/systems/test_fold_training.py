@@ -5,22 +5,22 @@ import numpy as np
 import pytest
 import torch
 from graph_caches import FAST, OWN, make_cache
+from training_jobs import finetune, train_graph_fold
 
 from merflow.errors import InputError
 from merflow.learning.fit import repeatable
 from merflow.storage.disk_arrays import Centred
 from merflow.storage.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, read_table
-from merflow.systems.tsdgcn import fold_training as in_fold
+from merflow.systems.settings import PretrainSettings
 from merflow.systems.tsdgcn.features import extract
-from merflow.systems.tsdgcn.finetune import finetune
-from merflow.systems.tsdgcn.fold_training import pretrain_without, train_fold
+from merflow.systems.tsdgcn.fold_training import FoldSGCN, pretrain_without
 from merflow.systems.tsdgcn.graph import build_graph
 from merflow.systems.tsdgcn.pretrain import pretrain
 from merflow.systems.tsdgcn.sgcn import SGCN
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("in-fold")
     build_graph(16, 4, 2).save(folder / "graph.h5")
     macro = make_cache(folder / "macro.h5", 4, 2, 0, "macro")
@@ -29,16 +29,16 @@ def made(tmp_path_factory):
     return folder
 
 
-def train(made, where, weights=True, macro=None, micro=None, fold="micro/s1", **changes):
+def train(folder, where, weights=True, macro=None, micro=None, fold="micro/s1", **changes):
     where.mkdir(parents=True, exist_ok=True)
     files = {"predictions": where / "p.csv", "accuracy_train": where / "a.csv", "curves": where / "c.csv"}
-    weights = [made / "w.safetensors"] if weights else []
-    caches = [micro or made / "micro.h5"]
-    train_fold(caches, [made / "graph.h5"], weights, macro, **files, settings=OWN | changes, seed=0, fold=fold)
+    weights = [folder / "w.safetensors"] if weights else []
+    caches = [micro or folder / "micro.h5"]
+    train_graph_fold(caches, [folder / "graph.h5"], weights, macro, **files, settings=OWN | changes, seed=0, fold=fold)
     return read_table(files["predictions"], PREDICTIONS), files
 
 
-def chances(table):
+def probs_of(table):
     return table[["p_up", "p_down", "p_left"]].to_numpy(float)
 
 
@@ -50,11 +50,11 @@ def changed_copy(source, target, change):
 
 
 @pytest.mark.parametrize("fusion", ["stack", "concat"])
-def test_with_frozen_networks_a_fold_equals_the_way_over_extracted_features(made, tmp_path, fusion):
+def test_frozen_fold_equals_head_on_extracted_features(folder, tmp_path, fusion):
     """The other path: features extracted once, heads trained by `finetune`."""
-    table, files = train(made, tmp_path / "fold", transfer="frozen", fusion=fusion)
+    table, files = train(folder, tmp_path / "fold", transfer="frozen", fusion=fusion)
     extract(
-        made / "micro.h5", made / "w.safetensors", made / "graph.h5", tmp_path / "f.h5", {"signal": "magnitude"}
+        folder / "micro.h5", folder / "w.safetensors", folder / "graph.h5", tmp_path / "f.h5", {"signal": "magnitude"}
     )  # fmt: skip
     outputs = [tmp_path / name for name in ("p.csv", "a.csv", "c.csv")]
     finetune({0: [[tmp_path / "f.h5"]]}, *outputs, OWN | {"fusion": fusion})
@@ -63,43 +63,43 @@ def test_with_frozen_networks_a_fold_equals_the_way_over_extracted_features(made
         table[["clip", "truth", "predicted"]].values.tolist()
         == reference[["clip", "truth", "predicted"]].values.tolist()
     )
-    np.testing.assert_allclose(chances(table), chances(reference), atol=1e-4)
+    np.testing.assert_allclose(probs_of(table), probs_of(reference), atol=1e-4)
     accuracy = read_table(files["accuracy_train"], ACCURACY_TRAIN)
     assert accuracy["n"].tolist() == read_table(outputs[1], ACCURACY_TRAIN).query("fold == 'micro/s1'")["n"].tolist()
 
 
 @pytest.mark.parametrize("weights", [True, False], ids=["from macro weights", "from nothing"])
-def test_networks_learn_inside_the_fold(made, tmp_path, weights):
-    found = [train(made, tmp_path / f"{n}", weights, fold=f"micro/s{n}")[0] for n in range(2)]
+def test_fold_networks_learn(folder, tmp_path, weights):
+    found = [train(folder, tmp_path / f"{n}", weights, fold=f"micro/s{n}")[0] for n in range(2)]
     right = np.concatenate([(table["truth"] == table["predicted"]).to_numpy() for table in found])
     assert len(right) == 12 and right.mean() >= 0.75, "majority would reach a third"
 
 
-def test_end_to_end_moves_the_networks_and_frozen_does_not(made, tmp_path):
-    frozen, _ = train(made, tmp_path / "frozen", transfer="frozen")
-    moved, files = train(made, tmp_path / "moved")
-    assert np.abs(chances(frozen) - chances(moved)).max() > 1e-3
+def test_end_to_end_differs_from_frozen(folder, tmp_path):
+    frozen, _ = train(folder, tmp_path / "frozen", transfer="frozen")
+    moved, files = train(folder, tmp_path / "moved")
+    assert np.abs(probs_of(frozen) - probs_of(moved)).max() > 1e-3
     curve = read_table(files["curves"], CURVES)
     assert set(curve["split"]) == {"train", "validation"} and set(curve["name"]) == {"micro/s1"}
 
 
 @pytest.mark.parametrize("changes", [{}, {"transfer": "frozen"}], ids=["end to end", "frozen"])
-def test_labels_of_the_test_clips_change_no_prediction(made, tmp_path, changes):
+def test_poisoned_test_labels_change_no_prediction(folder, tmp_path, changes):
     def poison(file):
         labels = file["label"].asstr()[:]
         mine = file["subject"].asstr()[:] == "micro/s1"
         labels[mine] = np.roll(labels[mine], 2)
         file["label"][:] = labels.tolist()
 
-    other = changed_copy(made / "micro.h5", tmp_path / "poisoned.h5", poison)
-    one, _ = train(made, tmp_path / "one", **changes)
-    two, _ = train(made, tmp_path / "two", micro=other, **changes)
+    other = changed_copy(folder / "micro.h5", tmp_path / "poisoned.h5", poison)
+    one, _ = train(folder, tmp_path / "one", **changes)
+    two, _ = train(folder, tmp_path / "two", micro=other, **changes)
     assert one["truth"].tolist() != two["truth"].tolist()
-    assert chances(one).tolist() == chances(two).tolist()
+    assert probs_of(one).tolist() == probs_of(two).tolist()
 
 
 @pytest.mark.parametrize("weights", [True, False], ids=["from macro weights", "from nothing"])
-def test_a_test_clip_changes_no_other_answer(made, tmp_path, weights):
+def test_changed_test_clip_changes_no_other_prediction(folder, tmp_path, weights):
     """Images are centred by training clips, so what a fold tests reaches nothing but its own answer."""
 
     def brighten(file):
@@ -107,37 +107,37 @@ def test_a_test_clip_changes_no_other_answer(made, tmp_path, weights):
         file["spatial"][first] = 255 - file["spatial"][first]
         file["flow"][first] = 30 + file["flow"][first]
 
-    other = changed_copy(made / "micro.h5", tmp_path / "changed.h5", brighten)
+    other = changed_copy(folder / "micro.h5", tmp_path / "changed.h5", brighten)
     short = {"head": OWN["head"] | {"epochs": 3}}
-    one, _ = train(made, tmp_path / "one", weights, **short)
-    two, _ = train(made, tmp_path / "two", weights, micro=other, **short)
-    assert np.abs(chances(one)[0] - chances(two)[0]).max() > 1e-4
-    np.testing.assert_allclose(chances(one)[1:], chances(two)[1:], atol=1e-6)
+    one, _ = train(folder, tmp_path / "one", weights, **short)
+    two, _ = train(folder, tmp_path / "two", weights, micro=other, **short)
+    assert np.abs(probs_of(one)[0] - probs_of(two)[0]).max() > 1e-4
+    np.testing.assert_allclose(probs_of(one)[1:], probs_of(two)[1:], atol=1e-6)
 
 
-def test_training_is_handed_no_class_of_a_test_clip(made, tmp_path, monkeypatch):
-    handed, honest = [], in_fold._train
+def test_training_gets_no_test_clip(folder, tmp_path, monkeypatch):
+    folds, honest = [], FoldSGCN.train
 
-    def watched(samples, *given):
-        handed.append(samples)
-        return honest(samples, *given)
+    def watched(system, rows, classes, data, settings):
+        folds.extend(data)
+        yield from honest(system, rows, classes, data, settings)
 
-    monkeypatch.setattr(in_fold, "_train", watched)
-    own = {"selection": "nested", "inner_folds": 2, "grid": {"head.learning_rate": [1e-3, 2e-3]}, "transfer": "frozen"}
-    table, _ = train(made, tmp_path, **own)
-    assert len(handed) == 5 and set(table["truth"]) == {"up", "down", "left"}
-    for samples in handed:
-        mine = np.array(samples.subjects) == "micro/s1"
-        assert (samples.labels[mine] == -1).all() and (samples.labels[~mine] >= 0).all()
-        assert {clip["truth"] for clip in samples.clips if clip["subject"] == "micro/s1"} == {""}
+    monkeypatch.setattr(FoldSGCN, "train", watched)
+    nested = {"selection": "nested", "inner_folds": 2, "grid": {"head.learning_rate": [1e-3, 2e-3]}}
+    table, _ = train(folder, tmp_path, **nested, transfer="frozen")
+    assert len(folds) == 5 and set(table["truth"]) == {"up", "down", "left"}
+    tested = set(range(6, 12))  # The clips of micro/s1.
+    for fold in folds:
+        assert not tested & {*fold.train.tolist(), *fold.validation.tolist()}
+        assert len(fold.train_labels) == len(fold.train) and len(fold.validation_labels) == len(fold.validation)
 
 
-def test_a_fold_is_the_same_bits_again(made, tmp_path):
-    first, second = (train(made, tmp_path / name, weights=False)[0] for name in ("one", "two"))
+def test_fold_gives_same_bits_on_second_run(folder, tmp_path):
+    first, second = (train(folder, tmp_path / name, weights=False)[0] for name in ("one", "two"))
     assert first.equals(second)
 
 
-def test_macro_images_of_the_people_of_the_test_train_nothing(made, tmp_path):
+def test_macro_images_of_test_subjects_do_not_train(folder, tmp_path):
     def blank(person):
         def change(file):
             mine = file["subject"].asstr()[:] == f"macro/{person}"
@@ -145,42 +145,48 @@ def test_macro_images_of_the_people_of_the_test_train_nothing(made, tmp_path):
             spatial[mine] = 255 - spatial[mine]
             file["spatial"][:] = spatial
 
-        return changed_copy(made / "macro.h5", tmp_path / f"without {person}.h5", change)
+        return changed_copy(folder / "macro.h5", tmp_path / f"without {person}.h5", change)
 
-    base, _ = train(made, tmp_path / "base", False, made / "macro.h5", transfer="frozen")
-    same, _ = train(made, tmp_path / "same", False, blank("s1"), transfer="frozen")
-    other, _ = train(made, tmp_path / "other", False, blank("s2"), transfer="frozen")
-    assert chances(base).tolist() == chances(same).tolist(), "s1 is tested, and is in the macro set by the same name"
-    assert chances(base).tolist() != chances(other).tolist()
+    base, _ = train(folder, tmp_path / "base", False, folder / "macro.h5", transfer="frozen")
+    same, _ = train(folder, tmp_path / "same", False, blank("s1"), transfer="frozen")
+    other, _ = train(folder, tmp_path / "other", False, blank("s2"), transfer="frozen")
+    assert probs_of(base).tolist() == probs_of(same).tolist(), "s1 is tested, and is in the macro set by the same name"
+    assert probs_of(base).tolist() != probs_of(other).tolist()
     with pytest.raises(InputError, match="fewer than 2 classes are left"):
-        pretrain_without(made / "macro.h5", plan(made), {f"s{n}" for n in range(4)}, FAST, (0, 0))
+        pretrain_without(
+            folder / "macro.h5",
+            plan(folder),
+            {f"s{n}" for n in range(4)},
+            PretrainSettings(**FAST),
+            (0, 0),
+        )
 
 
-def plan(made):
+def plan(folder):
     from merflow.systems.tsdgcn.graph import Graph
 
-    return Graph.load(made / "graph.h5")
+    return Graph.load(folder / "graph.h5")
 
 
-def test_a_fold_whose_clips_all_failed_is_empty(made, tmp_path):
-    table, files = train(made, tmp_path, fold="micro/s9")
+def test_fold_without_clips_has_empty_tables(folder, tmp_path):
+    table, files = train(folder, tmp_path, fold="micro/s9")
     assert table.empty and read_table(files["curves"], CURVES).empty
 
 
-def test_a_branch_that_the_cache_does_not_have_is_named(made, tmp_path):
+def test_missing_branch_of_cache_is_named(folder, tmp_path):
     def without_frames(file):
         spatial = file["spatial"][:, :0]
         del file["spatial"]
         file["spatial"] = spatial
 
-    images = changed_copy(made / "micro.h5", tmp_path / "images.h5", without_frames)
-    with pytest.raises(InputError, match="holds nothing for the spatial branch"):
-        train(made, tmp_path, micro=images)
-    table, _ = train(made, tmp_path, weights=False, micro=images, branches=["temporal"])
+    images = changed_copy(folder / "micro.h5", tmp_path / "images.h5", without_frames)
+    with pytest.raises(InputError, match="has nothing for the spatial branch"):
+        train(folder, tmp_path, micro=images)
+    table, _ = train(folder, tmp_path, weights=False, micro=images, branches=["temporal"])
     assert len(table) == 6
 
 
-def test_pictures_are_centred_on_the_training_clips_alone():
+def test_centred_uses_training_clips_only():
     rows = np.random.default_rng(0).normal(7, 3, (9, 2, 25)).astype(np.float32)
     train_places = np.arange(6)
     found = Centred(rows, train_places)[:]
@@ -192,9 +198,9 @@ def test_pictures_are_centred_on_the_training_clips_alone():
     )
 
 
-def test_untrained_networks_differ_by_their_seeds(made):
+def test_untrained_networks_differ_by_seed(folder):
     weights = []
     for seed in (0, 1):
         with repeatable(seed, 0):
-            weights.append(SGCN(plan(made), 3).layers[0].weight.detach())
+            weights.append(SGCN(plan(folder), 3).layers[0].weight.detach())
     assert not torch.equal(*weights)

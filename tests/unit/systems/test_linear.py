@@ -1,7 +1,5 @@
 """Floors: what they answer, that they learn, and that they never see a test label."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -17,28 +15,25 @@ from sklearn.model_selection import LeaveOneGroupOut
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
+from training_jobs import run_linear
 
 from merflow.errors import ConfigError, InputError
 from merflow.evaluation.metrics import bootstrap_subjects, score
 from merflow.preprocessing.resize import area_resize
-from merflow.storage.disk_arrays import DiskArray, DiskArrayView
+from merflow.protocols.settings import ClipSettings
 from merflow.storage.tables import ACCURACY_TRAIN, PREDICTIONS, read_table
-from merflow.systems import linear as baselines
-from merflow.systems import streaming
 from merflow.systems.clip_images import SIDE, read_clip_images
-from merflow.systems.linear import SYSTEMS, answer, fit, run
-
-REPO = Path(__file__).parents[3]
+from merflow.systems.linear import SYSTEMS, fit
 
 
 def outcome(caches: list[Path], system: str, folder: Path, **settings) -> pd.DataFrame:
     settings = {"experiment": "floor", "protocol": "loso", "classes": CLASSES, "seeds": [0]} | settings
-    run(caches, system, folder / "predictions.csv", folder / "accuracy_train.csv", settings)
+    run_linear(caches, system, folder / "predictions.csv", folder / "accuracy_train.csv", settings)
     return read_table(folder / "predictions.csv", PREDICTIONS)
 
 
 @pytest.mark.parametrize("system", ["linear-svm", "softmax"])
-def test_learns_what_the_apex_shows_and_nothing_from_noise(tmp_path, system):
+def test_baseline_learns_from_the_apex_flow_only(tmp_path, system):
     easy = outcome([make_cache(tmp_path / "easy.h5", *balanced())], system, tmp_path)
     floor = outcome([tmp_path / "easy.h5"], "majority", tmp_path)
     assert accuracy(easy) > 0.9 > accuracy(floor) + 0.3
@@ -46,7 +41,7 @@ def test_learns_what_the_apex_shows_and_nothing_from_noise(tmp_path, system):
     assert accuracy(noise) < 0.7
 
 
-def test_majority_answers_the_most_frequent_class_of_training(tmp_path):
+def test_majority_predicts_most_frequent_training_class(tmp_path):
     # Over all clips surprise leads by one; where the subject with three of them is left out, happiness leads.
     labels = ["happiness"] * 3 + ["surprise"] * 3 + ["surprise", "disgust"]
     subjects = ["people/a"] * 3 + ["people/b"] * 3 + ["people/c"] * 2
@@ -58,7 +53,7 @@ def test_majority_answers_the_most_frequent_class_of_training(tmp_path):
 
 
 @pytest.mark.parametrize("system", ["majority", "linear-svm", pytest.param("softmax", marks=pytest.mark.slow)])
-def test_permuted_labels_leave_chance_and_no_more(tmp_path, system):
+def test_permuted_labels_leave_chance_accuracy(tmp_path, system):
     """On 50 permutations the mean UAR is within two standard errors of chance, or below it: nothing leaks."""
     labels, subjects = balanced(people=5)
     cache, rng = make_cache(tmp_path / "cache.h5", labels, subjects), np.random.default_rng(0)
@@ -95,7 +90,7 @@ def test_poisoned_test_labels_change_no_prediction(tmp_path, system):
 
 
 @pytest.mark.parametrize("system", ["linear-svm", "softmax"])
-def test_a_test_clip_changes_no_other_answer(tmp_path, system):
+def test_changed_test_clip_changes_no_other_prediction(tmp_path, system):
     """Inputs are standardised by training clips, so what a fold tests reaches nothing but its own answer."""
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=3))
     columns = [f"p_{name}" for name in CLASSES]
@@ -109,7 +104,7 @@ def test_a_test_clip_changes_no_other_answer(tmp_path, system):
 
 
 @pytest.mark.parametrize("system", ["majority", "linear-svm", "softmax"])
-def test_tables_follow_their_contract(tmp_path, system):
+def test_run_linear_writes_tables_of_the_contract(tmp_path, system):
     labels, subjects = balanced(people=3)
     labels[0] = ""
     table = outcome([make_cache(tmp_path / "cache.h5", labels, subjects)], system, tmp_path)
@@ -124,7 +119,7 @@ def test_tables_follow_their_contract(tmp_path, system):
     assert set(train["stage"]) == {"finetune"} and train["accuracy"].between(0, 1).all()
 
 
-def test_two_datasets_and_several_seeds(tmp_path):
+def test_run_linear_of_two_datasets_and_seeds(tmp_path):
     labels, subjects = balanced(people=2)
     caches = [
         make_cache(tmp_path / "a.h5", labels, subjects),
@@ -137,18 +132,18 @@ def test_two_datasets_and_several_seeds(tmp_path):
     }
 
 
-def test_features_are_u_v_strain_at_the_apex_averaged_by_area(tmp_path):
+def test_clip_images_are_flow_at_the_apex(tmp_path):
     labels, subjects = balanced(people=2, each=1)
     cache = make_cache(tmp_path / "cache.h5", labels, subjects)
-    data = read_clip_images([cache], CLASSES)
+    images = read_clip_images([cache], ClipSettings(["people"], CLASSES, {})).rows[:]
     with h5py.File(cache) as file:
         expected = file["flow"][4, file["apex_index"][4]].astype(np.float32)
-    assert data.images.shape == (6, 3, SIDE * SIDE)
-    np.testing.assert_array_equal(data.images[4], area_resize(expected, SIDE).reshape(3, -1))
-    assert data.images[4].mean(1) == pytest.approx(expected.reshape(3, -1).mean(1), abs=1e-4)
+    assert images.shape == (6, 3, SIDE * SIDE)
+    np.testing.assert_array_equal(images[4], area_resize(expected, SIDE).reshape(3, -1))
+    assert images[4].mean(1) == pytest.approx(expected.reshape(3, -1).mean(1), abs=1e-4)
 
 
-def test_linear_svm_is_scikit_learns_on_inputs_standardised_by_training(tmp_path):
+def test_linear_svm_equals_scikit_learn(tmp_path):
     rng = np.random.default_rng(0)
     images, label = rng.normal(5, 3, (40, 20)).astype(np.float32), rng.integers(0, 3, 40)
     test = rng.normal(5, 3, (10, 20)).astype(np.float32)
@@ -161,7 +156,7 @@ def test_linear_svm_is_scikit_learns_on_inputs_standardised_by_training(tmp_path
 
 
 @pytest.mark.parametrize("clips", [15, 40])
-def test_a_span_of_few_clips_changes_no_hyperplane(clips):
+def test_basis_of_few_clips_changes_no_hyperplane(clips):
     rng = np.random.default_rng(2)
     images, label = rng.normal(5, 3, (clips, 30)).astype(np.float32), np.arange(clips) % 3
     test = rng.normal(5, 3, (10, 30)).astype(np.float32)
@@ -175,66 +170,9 @@ def test_a_span_of_few_clips_changes_no_hyperplane(clips):
     np.testing.assert_allclose(margins, other, atol=1e-3)  # Which is why no seed has a say.
 
 
-@pytest.mark.parametrize("classes", [2, 4])
-@pytest.mark.parametrize("system", ["linear-svm", "softmax"])
-def test_clips_that_stay_on_the_disk_have_scikit_learns_optimum(monkeypatch, system, classes):
-    """Unequal classes, which overlap; the reference is solved far beyond its default tolerance."""
-    rng = np.random.default_rng(3)
-    label = rng.choice(classes, 300, p=np.arange(1, classes + 1) / sum(range(1, classes + 1)))
-    images = (rng.normal(0, 1, (classes, 40))[label] + rng.normal(5, 3, (300, 40))).astype(np.float32)
-    monkeypatch.setattr(baselines, "WHOLE", 4000)
-    monkeypatch.setattr(streaming, "CLIPS_AT_ONCE", 70)
-    stored = DiskArrayView(DiskArray(row.reshape(4, 10) for row in images), np.arange(300))
-    found = answer(fit(system, stored, label + 1, classes + 1), stored)
-    scaled = StandardScaler().fit_transform(images.astype(float))
-    if system == "linear-svm":
-        reference = LinearSVC(C=1e-3, class_weight="balanced", dual=True, max_iter=100_000, random_state=0, tol=1e-9)
-        margins = reference.fit(scaled, label).decision_function(scaled)
-        margins = np.stack([-margins, margins], axis=1) if margins.ndim == 1 else margins
-        expected = np.exp(margins) / np.exp(margins).sum(1, keepdims=True)
-    else:
-        reference = LogisticRegression(C=1e-3, class_weight="balanced", max_iter=10_000, tol=1e-10)
-        expected = reference.fit(scaled, label).predict_proba(scaled)
-    assert not found[:, 0].any(), "a class that nobody shows"
-    np.testing.assert_allclose(found[:, 1:], expected, atol=1e-5)
-
-
-def test_what_a_floor_learns_from_waits_on_the_disk(monkeypatch, tmp_path):
-    handed, made = [], []
-    honest, images = baselines.fit, baselines.read_clip_images
-    monkeypatch.setattr(baselines, "fit", lambda system, x, *others: handed.append(x) or honest(system, x, *others))
-
-    def read(*given, **named):
-        made.append(images(*given, **named))
-        return made[-1]
-
-    monkeypatch.setattr(baselines, "read_clip_images", read)
-    outcome([make_cache(tmp_path / "cache.h5", *balanced(people=2))], "softmax", tmp_path)
-    assert isinstance(made[0].images, DiskArray) and {type(x) for x in handed} == {DiskArrayView}
-
-
-def test_memory_of_a_floor_does_not_grow_with_its_clips():
-    """28 MB of images, of which scikit-learn would hold several copies."""
-    code = (
-        "import resource, numpy as np\n"
-        "from merflow.systems.linear import *\n"
-        "one = np.random.default_rng(0).normal(size=(1, 2352)).astype(np.float32)\n"
-        "def peak(system, clips):\n"
-        "    label = np.arange(clips) % 2\n"
-        "    images = DiskArrayView(DiskArray((one + n % 7) * (1 + n % 2) for n in range(clips)), np.arange(clips))\n"
-        "    answer(fit(system, images, label, 2), images)\n"
-        "    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "first = max(peak(system, 100) for system in ('linear-svm', 'softmax'))\n"
-        "print(max(peak(system, 3000) for system in ('linear-svm', 'softmax')) - first)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO, check=True)
-    assert int(done.stdout) < 25_000, "KiB"
-
-
 @pytest.mark.parametrize("protocol", ["loso", "subject-kfold"])
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_seeds_together_answer_as_each_alone(tmp_path, system, protocol):
-    """Folds that train on the same clips share what does not depend on the seed; k folds differ between seeds."""
+def test_seeds_together_predict_as_each_alone(tmp_path, system, protocol):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=4), strength=0.1)
     settings = {"protocol": protocol, "folds": 2}
     together = outcome([cache], system, tmp_path, seeds=[0, 3], **settings)
@@ -254,7 +192,7 @@ INDEPENDENT = {
 
 
 @pytest.mark.parametrize("system", INDEPENDENT)
-def test_the_interval_holds_the_value_of_an_independent_run(tmp_path, system):
+def test_interval_contains_value_of_another_solver(tmp_path, system):
     """On clips that are hard enough for a wide interval; the demo's are in test_demo_study."""
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=10), strength=0.06)
     low, high = bootstrap_subjects(outcome([cache], system, tmp_path), CLASSES)["uf1"]
@@ -274,7 +212,7 @@ def test_the_interval_holds_the_value_of_an_independent_run(tmp_path, system):
 
 
 @pytest.mark.parametrize("system", ["linear-svm", "softmax"])
-def test_two_classes_or_one_in_training_work_too(system):
+def test_fit_with_two_classes_or_one(system):
     rng = np.random.default_rng(1)
     images = rng.normal(0, 1, (30, 8)).astype(np.float32)
     label = np.where(images[:, 0] > 0, 3, 1)
@@ -284,7 +222,7 @@ def test_two_classes_or_one_in_training_work_too(system):
     assert (fit(system, images, np.full(30, 2), 4)(images).argmax(1) == 2).all()
 
 
-def test_same_bytes_twice(tmp_path):
+def test_run_linear_gives_same_bytes_on_second_run(tmp_path):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=3))
     files = []
     for _ in range(2):
@@ -293,7 +231,7 @@ def test_same_bytes_twice(tmp_path):
     assert files[0] == files[1]
 
 
-def test_what_cannot_be_used_is_named(tmp_path):
+def test_run_linear_names_unusable_inputs(tmp_path):
     labels, subjects = balanced(people=2)
     cache = make_cache(tmp_path / "cache.h5", labels, subjects)
     with pytest.raises(ConfigError, match="allowed: majority, linear-svm, softmax"):

@@ -4,23 +4,24 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from clip_network_training import chances, train
+from clip_network_training import probs_of, train
 from flow_caches import balanced, make_cache
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from merflow.learning.fit import Rows, Schedule, fit, repeatable
+from merflow.learning.fit import Rows, fit, repeatable
+from merflow.learning.settings import Schedule
 from merflow.storage.tables import ACCURACY_TRAIN, CURVES, read_table
 from merflow.systems import mersiamc3d
 from merflow.systems.mersiamc3d import MERSiamC3D, Siamese, draw_pairs
 
-SETTINGS = {"learning_rate": 3e-3, "patience": 5, "batch": 16, "weight_decay": 0.0, "prior_epochs": 2}
+SCHEDULE = Schedule(epochs=9, patience=5, learning_rate=3e-3, decay=0.0, batch=16, weight_decay=0.0)
 
 
 def made(**options):
     with repeatable(0):
-        return MERSiamC3D(3, dropout=0.0, width=4, **options)
+        return MERSiamC3D(3, dropout=0.0, width=4, prior_epochs=2, **options)
 
 
 def rows(count, strength=0.0, seed=0):
@@ -34,7 +35,7 @@ def rows(count, strength=0.0, seed=0):
 
 
 @given(labels=st.lists(st.integers(0, 3), max_size=25), count=st.integers(1, 4), seed=st.integers(0, 99))
-def test_pairs_are_of_one_class_or_of_two_and_never_a_clip_with_itself(labels, count, seed):
+def test_draw_pairs_never_pairs_a_clip_with_itself(labels, count, seed):
     labels = torch.tensor(labels, dtype=torch.int64)
     with repeatable(seed):
         pairs = draw_pairs(labels, count)
@@ -46,7 +47,7 @@ def test_pairs_are_of_one_class_or_of_two_and_never_a_clip_with_itself(labels, c
     assert (pairs.y == 0).sum() == count * (len(labels) if (sizes > 0).sum() > 1 else 0)
 
 
-def test_every_partner_is_drawn():
+def test_draw_pairs_draws_every_partner():
     labels = torch.tensor([0, 0, 0, 1, 1])
     with repeatable(0):
         pairs = draw_pairs(labels, 200)
@@ -54,7 +55,7 @@ def test_every_partner_is_drawn():
     assert found == {(a, b) for a in range(5) for b in range(5) if a != b}
 
 
-def test_the_siamese_network_is_symmetric_and_shares_its_branch():
+def test_siamese_is_symmetric_and_shares_its_branch():
     model, clips = made().eval(), rows(6).x
     siamese = Siamese(model.branch, clips).eval()
     pairs = torch.tensor([[0, 1], [1, 0], [2, 2]])
@@ -65,18 +66,18 @@ def test_the_siamese_network_is_symmetric_and_shares_its_branch():
     torch.testing.assert_close(scores[:1], siamese.compare((one - two).abs()))
 
 
-def test_pairs_tell_classes_apart_on_clips_that_no_pair_was_made_of():
+def test_siamese_separates_classes_of_unseen_clips():
     learnt, other = rows(36, 1.0), rows(30, 1.0, seed=1)
     with repeatable(0):
         siamese = Siamese(made().branch, learnt.x)
-        fit(siamese, functional.cross_entropy, draw_pairs(learnt.y, 2), None, Schedule(12, 1, 3e-3, 0.0, 32))
+        fit(siamese, functional.cross_entropy, draw_pairs(learnt.y, 2), None, Schedule(12, 1, 3e-3, 0.0, 32, 0.0))
         pairs = draw_pairs(other.y, 4)
         siamese.clips = [other.x]
         right = (siamese(pairs.x).argmax(dim=1) == pairs.y).double().mean()
     assert right > 0.8, "half of the pairs are of one class: one answer to all has .5"
 
 
-def test_pairs_of_training_and_validation_clips_are_kept_apart(monkeypatch):
+def test_prior_keeps_training_and_validation_pairs_apart(monkeypatch):
     seen, honest = {}, mersiamc3d.fit
 
     def watched(network, loss, training, validation, *rest):
@@ -86,7 +87,7 @@ def test_pairs_of_training_and_validation_clips_are_kept_apart(monkeypatch):
     monkeypatch.setattr(mersiamc3d, "fit", watched)
     training, validation = rows(12), rows(9, seed=5)
     with repeatable(0):
-        made().prior(training, validation, SETTINGS, "fold")
+        made().prior(training, validation, SCHEDULE, "fold")
     for part, clips in (("training", training), ("validation", validation)):
         of = seen["clips"][seen[part].x]
         known = {one.numpy().tobytes() for one in clips.x}
@@ -94,7 +95,7 @@ def test_pairs_of_training_and_validation_clips_are_kept_apart(monkeypatch):
     assert len(seen["validation"].y) == 2 * 2 * 9
 
 
-def test_siamese_pairs_never_cross_folds(tmp_path, monkeypatch):
+def test_siamese_pairs_have_no_test_clip(tmp_path, monkeypatch):
     """Through a fold: what pairs are made of are its training and its validation clips, none of its test clips."""
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=5))
     seen, honest = [], mersiamc3d.Siamese
@@ -114,42 +115,42 @@ def test_siamese_pairs_never_cross_folds(tmp_path, monkeypatch):
     assert torch.equal(*seen), "another face of the test changes nothing in them"
 
 
-def test_prior_learning_changes_the_branch_that_target_learning_starts_from():
+def test_prior_learning_changes_the_branch_only():
     training, validation = rows(12), rows(9, seed=5)
     models = [made(), made(), made(prior=False)]
     before = [weight.clone() for weight in models[0].parameters()]
     with repeatable(0):
-        assert models[0].prior(training, validation, SETTINGS, "fold").epoch in (1, 2)
-        assert models[2].prior(training, validation, SETTINGS, "fold") is None, "the ablation"
+        assert models[0].prior(training, validation, SCHEDULE, "fold").epoch in (1, 2)
+        assert models[2].prior(training, validation, SCHEDULE, "fold") is None, "the ablation"
     moved = [not torch.equal(one, two) for one, two in zip(before, models[0].parameters(), strict=True)]
     assert all(moved[:-2]) and not any(moved[-2:]), "all of the branch, none of the classifier"
     for one, two in zip(before, models[2].parameters(), strict=True):
         assert torch.equal(one, two)
 
 
-def test_one_class_or_one_clip_has_nothing_to_compare():
+def test_prior_of_one_clip_does_nothing():
     alone = Rows(rows(4).x, torch.zeros(4, dtype=torch.int64))
     with repeatable(0):
         assert len(draw_pairs(alone.y, 2).y) == 8 and draw_pairs(alone.y, 2).y.all()
         single = Rows(alone.x[:1], alone.y[:1])
-        assert made().prior(single, None, SETTINGS, "fold") is None
-        assert made().prior(rows(12), single, SETTINGS, "fold").epoch == 2, "nobody chooses the epoch: the last"
+        assert made().prior(single, None, SCHEDULE, "fold") is None
+        assert made().prior(rows(12), single, SCHEDULE, "fold").epoch == 2, "nobody chooses the epoch: the last"
 
 
 @pytest.mark.parametrize("frozen", [0, 2])
-def test_frozen_layers_stay_as_the_pairs_made_them(frozen):
+def test_frozen_layers_do_not_change(frozen):
     training = rows(12)
     model = made(frozen=frozen)
     with repeatable(0):
-        model.prior(training, None, SETTINGS, "fold")
+        model.prior(training, None, SCHEDULE, "fold")
         before = [{k: v.clone() for k, v in layer.state_dict().items()} for layer in model.branch.layers]
-        fit(model, functional.cross_entropy, training, None, Schedule(2, 1, 3e-3, 0.0, 8))
+        fit(model, functional.cross_entropy, training, None, Schedule(2, 1, 3e-3, 0.0, 8, 0.0))
     for place, (layer, old) in enumerate(zip(model.branch.layers, before, strict=True)):
         same = all(torch.equal(value, old[name]) for name, value in layer.state_dict().items())
         assert same == (place < frozen), "weights and running averages"
 
 
-def test_the_curve_has_both_stages_and_the_table_the_last(tmp_path):
+def test_curve_has_both_stages(tmp_path):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=4))
     _, files = train([cache], "mersiamc3d", tmp_path, "people/s1", changes={"epochs": 3, "refit": True})
     curve = read_table(files["curves"], CURVES)
@@ -159,7 +160,7 @@ def test_the_curve_has_both_stages_and_the_table_the_last(tmp_path):
     assert row["stage"] == "finetune" and row["n"] == 18, "validation clips train in the end"
 
 
-def test_ablations_answer_differently(tmp_path):
+def test_ablations_predict_differently(tmp_path):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=4))
     with h5py.File(cache, "r+") as file:
         file["spatial"] = np.random.default_rng(0).integers(0, 255, (24, 3, 32, 32), dtype=np.uint8)
@@ -167,21 +168,21 @@ def test_ablations_answer_differently(tmp_path):
         "all": {},
         "no prior": {"changes": {"prior": False}},
         "cross-entropy": {"loss": {"name": "cross-entropy"}},
-        "key-frames": {"changes": {"reads": "key-frames"}},
+        "key-frames": {"changes": {"input_kind": "key-frames"}},
     }
     found = {}
     for name, way in ways.items():
         changes = {"epochs": 2} | way.get("changes", {})
         rest = {key: value for key, value in way.items() if key != "changes"}
         table, _ = train([cache], "mersiamc3d", tmp_path / name.replace(" ", "-"), "people/s1", changes=changes, **rest)
-        found[name] = chances(table).tobytes()
+        found[name] = probs_of(table).tobytes()
     assert len(set(found.values())) == 4
 
 
-@pytest.mark.parametrize("reads, channels", [("flows", 3), ("key-frames", 1)])
+@pytest.mark.parametrize("input_kind, channels", [("flows", 3), ("key-frames", 1)])
 @pytest.mark.parametrize("frames", [1, 3, 10])
-def test_clips_of_any_length(reads, channels, frames):
-    assert made(reads=reads)(torch.zeros(2, channels, frames, 20, 20)).shape == (2, 3)
+def test_clips_of_any_length_are_classified(input_kind, channels, frames):
+    assert made(input_kind=input_kind)(torch.zeros(2, channels, frames, 20, 20)).shape == (2, 3)
 
 
 def test_time_is_read():
@@ -203,4 +204,4 @@ def test_flow_images_have_no_key_frames(tmp_path):
     with h5py.File(cache, "r+") as file:
         file["spatial"] = np.zeros((18, 0, 32, 32), np.uint8)
     with pytest.raises(Exception, match="holds flow images and no frames; choose a system that reads flow"):
-        train([cache], "mersiamc3d", tmp_path, "people/s1", changes={"reads": "key-frames"})
+        train([cache], "mersiamc3d", tmp_path, "people/s1", changes={"input_kind": "key-frames"})

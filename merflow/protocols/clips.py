@@ -1,0 +1,54 @@
+"""Labelled clips of caches and feature files: what a protocol divides and a system learns from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from merflow.errors import InputError
+from merflow.footage.clip import database
+from merflow.protocols.settings import ClipSettings
+from merflow.storage.hdf5 import open_h5
+
+
+class LabelledClips(NamedTuple):
+    """The clips of one file that have a class.
+
+    Attributes:
+        places: int64, their places in the file, ascending.
+        clips: ``dataset, subject, clip`` of each.
+        labels: int64, number of the class of each.
+    """
+
+    places: np.ndarray
+    clips: list[dict[str, str]]
+    labels: np.ndarray
+
+
+def read_labelled_clips(files: Sequence[Path], settings: ClipSettings) -> list[LabelledClips]:
+    """Read the labelled clips of each file (a cache or a feature file of each dataset of ``settings``).
+
+    Raises:
+        InputError: a file cannot be read, or no file has a clip of one of the classes.
+    """
+    classes = list(settings.classes)
+    result = []
+    for path, dataset in zip(files, settings.datasets, strict=True):
+        try:
+            with open_h5(path) as file:
+                ids, subjects, labels = (file[column].asstr()[:] for column in ("clip", "subject", "label"))
+        except (OSError, KeyError) as error:
+            raise InputError(f"{path} cannot be read: {error}; delete it and run again") from error
+        if (relabelled := settings.labels.get(dataset)) is not None:
+            labels = np.array([relabelled.get(clip, "") for clip in ids], dtype=object)
+        places = np.flatnonzero(np.isin(labels, classes))
+        clips = [
+            {"dataset": database(subjects[n], dataset), "subject": str(subjects[n]), "clip": str(ids[n])}
+            for n in places
+        ]
+        numbers = np.array([classes.index(label) for label in labels[places]], np.int64)
+        result.append(LabelledClips(places, clips, numbers))
+    if not any(len(part.clips) for part in result):
+        raise InputError(f"no clip of {', '.join(map(str, files))} has one of the labels {', '.join(classes)}")
+    return result

@@ -1,0 +1,194 @@
+"""The one way to train and test the folds of an experiment, for every system.
+
+A :class:`System` says how its model is made and trained. :func:`run_folds` does everything else: it selects settings
+inside the training part, lets validation subjects choose the epoch, trains on them too if the system refits, and
+predicts the test clips, whose labels no training gets.
+"""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+import numpy as np
+
+from merflow.protocols.folds import Fold
+from merflow.protocols.selection import select_settings, without_validation
+from merflow.protocols.settings import SelectionSettings
+from merflow.protocols.variants import with_overrides
+from merflow.storage.disk_arrays import DiskArray
+from merflow.systems.predictions import FoldPredictions, FoldResult
+from merflow.systems.samples import FoldData, Samples
+
+if TYPE_CHECKING:
+    from merflow.learning.checkpoints import Checkpoints
+
+log = logging.getLogger(__name__)
+
+Seed = tuple[int, ...]
+
+
+class JobSettings(Protocol):
+    """What :func:`run_folds` reads of the settings of a training job."""
+
+    @property
+    def experiment(self) -> str:
+        """Name of the experiment."""
+
+    @property
+    def selection(self) -> SelectionSettings:
+        """How epochs and hyper-parameters are chosen."""
+
+    @property
+    def splits(self) -> Mapping[int, str]:
+        """Table of splits of each seed."""
+
+
+S = TypeVar("S", bound=JobSettings)
+ClipRows = np.ndarray | DiskArray
+"""float32 ``[clips, rows, features or pixels]``."""
+
+
+@dataclass(frozen=True)
+class TrainedFold:
+    """A model after its training on one fold.
+
+    Attributes:
+        predict: maps places of clips to their class probabilities, float64 ``[n, classes]``.
+        model: what :meth:`System.save` writes.
+        curve: rows ``stage, epoch, split, loss, accuracy``.
+        epochs: the epoch that the validation clips chose, by the dotted key that sets the number of epochs.
+    """
+
+    predict: Callable[[np.ndarray], np.ndarray]
+    model: Any
+    curve: Sequence[Mapping[str, Any]]
+    epochs: Mapping[str, int]
+
+
+class System(ABC, Generic[S]):
+    """How the model of a system is made and trained.
+
+    Attributes:
+        trains_together: whether one call of :meth:`train` gets all folds, as heads do; otherwise it gets one.
+        refits: whether the validation clips train too, for the number of epochs that they chose.
+        checkpoints: where the trainings of a job save their states; None: nowhere.
+    """
+
+    trains_together = False
+    refits = False
+    checkpoints: "Checkpoints | None" = None
+
+    def prepare(self, fold: Fold, samples: Samples, repeat: int) -> None:  # noqa: B027
+        """Learn what all trainings of a fold start from, such as pre-trained networks; not if `trains_together`."""
+
+    @abstractmethod
+    def train(self, rows: ClipRows, classes: int, folds: Sequence[FoldData], settings: S) -> Iterable[TrainedFold]:
+        """Train a model on each fold, with its seed, and yield them in the order of the folds.
+
+        Args:
+            rows: inputs of all clips.
+            classes: number of classes.
+            folds: training and validation clips; without validation clips the last epoch is kept.
+            settings: settings of the job, with selected values in place.
+        """
+
+    @abstractmethod
+    def save(self, models: Sequence[Any], path: Path, settings: S) -> None:
+        """Write the models of all folds (none if no clip of a fold could be used)."""
+
+
+def run_folds(system: System[S], samples: Samples, folds: Sequence[Fold], repeat: int, settings: S) -> list[FoldResult]:
+    """Train and test a system on folds of one repeat.
+
+    Args:
+        system: how the model is made and trained.
+        samples: labelled clips.
+        folds: folds as they were drawn.
+        repeat: seed of the repeat.
+        settings: settings of the job.
+
+    Returns:
+        The result of each fold, in their order.
+
+    Raises:
+        ConfigError: a training diverged.
+        InputError: no settings can be selected inside a fold, or it cannot be prepared.
+    """
+    groups = [list(folds)] if system.trains_together else [[fold] for fold in folds]
+    return [result for group in groups if group for result in _run_together(system, samples, group, repeat, settings)]
+
+
+def _run_together(system: System[S], samples: Samples, folds: list[Fold], repeat: int, settings: S) -> list[FoldResult]:
+    """Train and test the folds of one call of :meth:`System.train`."""
+    if not system.trains_together:
+        system.prepare(folds[0], samples, repeat)
+    seeds = [(repeat, fold.number) for fold in folds]
+
+    def predict_inner(
+        inner: Sequence[Fold], inner_seeds: Sequence[Seed], overrides: Mapping[str, Any]
+    ) -> Iterator[np.ndarray]:
+        trained_folds = _train(system, samples, inner, inner_seeds, with_overrides(settings, overrides))
+        for fold, (_, final, _) in zip(inner, trained_folds, strict=True):
+            yield final.predict(fold.test)
+
+    selected = select_settings(folds, seeds, samples.subjects, samples.labels, settings.selection, predict_inner)
+    if settings.selection.method == "none":
+        folds = [without_validation(fold) for fold in folds]
+    results: dict[int, FoldResult] = {}
+    for overrides in [option for place, option in enumerate(selected) if option not in selected[:place]]:
+        places = [place for place, option in enumerate(selected) if option == overrides]
+        some, some_seeds = [folds[place] for place in places], [seeds[place] for place in places]
+        trained_folds = _train(system, samples, some, some_seeds, with_overrides(settings, overrides))
+        for place, (chosen, final, data) in zip(places, trained_folds, strict=True):
+            results[place] = _result(samples, folds[place], repeat, chosen, final, data, overrides)
+    return [results[place] for place in range(len(folds))]
+
+
+def _train(
+    system: System[S], samples: Samples, folds: Sequence[Fold], seeds: Sequence[Seed], settings: S
+) -> Iterator[tuple[TrainedFold, TrainedFold, FoldData]]:
+    """Yield for each fold the model of which the validation clips chose the epoch, and the one that predicts.
+
+    They differ only if the system refits: the second one trains on the validation clips too. The third item is what the
+    second one was trained on.
+    """
+    rows, labels, classes = samples.rows, samples.labels, len(samples.classes)
+    data = [FoldData.of(fold, labels, seed) for fold, seed in zip(folds, seeds, strict=True)]
+    trained_folds = system.train(rows, classes, data, settings)
+    for fold, seed, trained_on, chosen in zip(folds, seeds, data, trained_folds, strict=True):
+        final = chosen
+        if system.refits and len(fold.validation):
+            trained_on = FoldData.of(without_validation(fold), labels, seed)
+            (final,) = system.train(rows, classes, [trained_on], with_overrides(settings, chosen.epochs))
+        yield chosen, final, trained_on
+
+
+def _result(
+    samples: Samples,
+    fold: Fold,
+    repeat: int,
+    chosen: TrainedFold,
+    final: TrainedFold,
+    trained_on: FoldData,
+    overrides: Mapping[str, Any],
+) -> FoldResult:
+    """Predict the clips of a trained fold."""
+    validation_probs = np.zeros((0, len(samples.classes)))
+    if len(fold.validation):
+        validation_probs = chosen.predict(fold.validation)
+    accuracy = float((final.predict(trained_on.train).argmax(axis=1) == trained_on.train_labels).mean())
+    log.info("repeat %d, fold %s: training accuracy %.1f %%", repeat, fold.name, 100 * accuracy)
+    return FoldResult(
+        repeat=repeat,
+        fold=fold.name,
+        test=FoldPredictions.of(samples, fold.test, final.predict(fold.test)),
+        validation=FoldPredictions.of(samples, fold.validation, validation_probs),
+        train_accuracy=accuracy,
+        train_clips=len(trained_on.train),
+        curve=chosen.curve,
+        overrides=overrides,
+        model=final.model,
+    )

@@ -1,0 +1,111 @@
+"""Results of trained folds, and the tables that they become: predictions, training accuracy, learning curves."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from merflow.protocols.variants import variant_label
+from merflow.storage.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, write_table, write_table_in_parts
+from merflow.systems.samples import Samples
+
+Row = dict[str, Any]
+
+
+class FoldPredictions(NamedTuple):
+    """Predictions for some clips of a fold.
+
+    Attributes:
+        clips: ``dataset, subject, clip, truth`` of each.
+        probs: float64 ``[clips, classes]``, class probabilities.
+        classes: class names.
+    """
+
+    clips: Sequence[Mapping[str, str]]
+    probs: np.ndarray
+    classes: Sequence[str]
+
+    @classmethod
+    def of(cls, samples: Samples, places: np.ndarray, probs: np.ndarray) -> "FoldPredictions":
+        """Return the predictions for the clips at some places."""
+        return cls([samples.clips_with_truth[place] for place in places], probs, samples.classes)
+
+    def rows(self, names: Mapping[str, Any]) -> Iterator[Row]:
+        """Yield a row of a table of predictions per clip; ``names`` are its first columns."""
+        for clip, probs in zip(self.clips, self.probs, strict=True):
+            columns = {f"p_{name}": float(value) for name, value in zip(self.classes, probs, strict=True)}
+            yield {**names, **clip, "predicted": self.classes[int(probs.argmax())], **columns}
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """A trained and tested fold.
+
+    Attributes:
+        repeat: seed of the repeat.
+        fold: name of the fold.
+        test: predictions for the test clips.
+        validation: predictions for the clips that chose the epoch, by a model that did not train on them.
+        train_accuracy: accuracy over the training clips.
+        train_clips: their number.
+        curve: rows ``stage, epoch, split, loss, accuracy``.
+        overrides: settings that were selected inside the fold, by dotted key.
+        model: the trained model, as the system saves it.
+    """
+
+    repeat: int
+    fold: str
+    test: FoldPredictions
+    validation: FoldPredictions
+    train_accuracy: float
+    train_clips: int
+    curve: Sequence[Mapping[str, Any]]
+    overrides: Mapping[str, Any]
+    model: Any
+
+    def prediction_rows(self, experiment: str) -> Iterator[Row]:
+        """Rows of ``predictions.csv``."""
+        return self.test.rows(self._names(experiment))
+
+    def validation_rows(self, experiment: str) -> Iterator[Row]:
+        """Rows of ``validation.csv``."""
+        return self.validation.rows(self._names(experiment))
+
+    def accuracy_row(self, experiment: str) -> Row:
+        """The row of ``accuracy_train.csv``."""
+        figures = {"stage": "finetune", "accuracy": self.train_accuracy, "n": self.train_clips}
+        return self._names(experiment) | figures | {"chosen": variant_label(self.overrides)}
+
+    def curve_rows(self, experiment: str) -> list[Row]:
+        """Rows of ``curves.csv``."""
+        return [{"experiment": experiment, "repeat": self.repeat, "name": self.fold, **row} for row in self.curve]
+
+    def _names(self, experiment: str) -> Row:
+        return {"experiment": experiment, "repeat": self.repeat, "fold": self.fold}
+
+
+class ResultFiles(NamedTuple):
+    """Output files of a training job; a baseline has no curves and no validation clips."""
+
+    predictions: Path
+    accuracy_train: Path
+    curves: Path | None = None
+    validation: Path | None = None
+
+
+def write_results(results: Sequence[FoldResult], experiment: str, files: ResultFiles) -> None:
+    """Write the tables of some folds of an experiment; without folds they have a header only."""
+    write_table(_chain(result.prediction_rows(experiment) for result in results), files.predictions, PREDICTIONS)
+    write_table([result.accuracy_row(experiment) for result in results], files.accuracy_train, ACCURACY_TRAIN)
+    if files.curves:
+        write_table(_chain(result.curve_rows(experiment) for result in results), files.curves, CURVES)
+    if files.validation:
+        # Fold by fold: one row per fold and clip is millions of rows for many clips and subjects.
+        parts = [result.validation_rows(experiment) for result in results if result.validation.clips]
+        write_table_in_parts(parts or [[]], files.validation, PREDICTIONS)
+
+
+def _chain(parts: Iterable[Iterable[Row]]) -> list[Row]:
+    return [row for part in parts for row in part]

@@ -1,0 +1,117 @@
+"""Samples: the labelled clips of an experiment, and the part of them that a training gets."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from merflow.errors import InputError
+from merflow.protocols.clips import LabelledClips, read_labelled_clips
+from merflow.protocols.folds import Fold
+from merflow.protocols.settings import ClipSettings
+from merflow.storage.disk_arrays import DiskArray
+from merflow.storage.hdf5 import open_h5
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Labelled clips with their inputs.
+
+    Attributes:
+        clips: ``dataset, subject, clip`` of each.
+        labels: int64 ``[clips]``, number of the class of each clip.
+        classes: class names.
+        rows: float32 ``[clips, rows, features or pixels]``: X^in of Eq. 5, signals on a graph, or the images of a clip.
+    """
+
+    clips: list[dict[str, str]]
+    labels: np.ndarray
+    classes: Sequence[str]
+    rows: np.ndarray | DiskArray
+
+    @property
+    def subjects(self) -> list[str]:
+        """Subject of each clip."""
+        return [clip["subject"] for clip in self.clips]
+
+    @cached_property
+    def clips_with_truth(self) -> list[dict[str, str]]:
+        """``dataset, subject, clip, truth`` of each clip, for tables of predictions."""
+        labels = zip(self.clips, self.labels, strict=True)
+        return [clip | {"truth": self.classes[label]} for clip, label in labels]
+
+
+@dataclass(frozen=True)
+class FoldData:
+    """A fold as its training gets it: neither the places nor the labels of its test clips.
+
+    Attributes:
+        train: int64, places of the training clips; they alone set the standardisation.
+        train_labels: int64, their classes.
+        validation: int64, places of the clips that choose the epoch; may be empty.
+        validation_labels: int64, their classes.
+        seed: seed of weights, batches and dropout.
+        name: name of the fold, for messages.
+    """
+
+    train: np.ndarray
+    train_labels: np.ndarray
+    validation: np.ndarray
+    validation_labels: np.ndarray
+    seed: tuple[int, ...]
+    name: str = ""
+
+    @classmethod
+    def of(cls, fold: Fold, labels: np.ndarray, seed: tuple[int, ...]) -> "FoldData":
+        """Return the training data of a fold; ``labels`` are those of all clips."""
+        return cls(fold.train, labels[fold.train], fold.validation, labels[fold.validation], seed, fold.name)
+
+
+ReadClip = Callable[[Sequence[h5py.File], int], np.ndarray]
+"""Reads the clip at a place of the open files of a dataset: float32 ``[rows, features or pixels]``."""
+
+
+def read_samples(
+    files: Sequence[Sequence[Path]], settings: ClipSettings, read_clip: ReadClip, *, in_memory: bool = False
+) -> Samples:
+    """Read the labelled clips of some datasets.
+
+    Args:
+        files: for each dataset its cache, or the feature files of its networks, which hold the same clips.
+        settings: datasets and classes.
+        read_clip: reads one clip.
+        in_memory: whether the rows are an array; otherwise they are a disk array, one clip in memory at a time.
+
+    Raises:
+        InputError: a file cannot be read, or the clips differ in shape.
+    """
+    labelled = read_labelled_clips([group[0] for group in files], settings)
+    try:
+        clips = _read_clips(files, labelled, read_clip)
+        rows = np.stack(list(clips)) if in_memory else DiskArray(clips)
+    except ValueError as error:
+        names = ", ".join(str(group[0]) for group in files)
+        raise InputError(
+            f"{names}: the datasets differ in their numbers of key-frames ({error}); prepare all in the same way"
+        ) from error
+    return Samples(
+        clips=list(chain.from_iterable(part.clips for part in labelled)),
+        labels=np.concatenate([part.labels for part in labelled]),
+        classes=list(settings.classes),
+        rows=rows,
+    )
+
+
+def _read_clips(
+    files: Sequence[Sequence[Path]], labelled: Sequence[LabelledClips], read_clip: ReadClip
+) -> Iterator[np.ndarray]:
+    for group, part in zip(files, labelled, strict=True):
+        with ExitStack() as stack:
+            opened = [stack.enter_context(open_h5(path)) for path in group]
+            for place in part.places:
+                yield read_clip(opened, int(place))

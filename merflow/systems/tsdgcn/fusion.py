@@ -1,0 +1,174 @@
+"""Inputs of TSDGCN: features or signals of both branches, fused (Eq. 4 and 5)."""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from merflow.errors import ConfigError, InputError
+from merflow.protocols.clips import read_labelled_clips
+from merflow.protocols.settings import ClipSettings
+from merflow.storage.hdf5 import open_h5
+from merflow.systems.samples import Samples, read_samples
+from merflow.systems.tsdgcn.signals import ROWS_PER_FLOW, flow_signal, grey_signal
+
+
+def fuse(branches: Mapping[str, np.ndarray], fusion: str, rows_per_flow: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Fuse the branches of clips (Eq. 5).
+
+    ``stack`` is Eq. 5 as printed, Ms + Mt rows of the same width: each row of either branch is a sample of the head.
+    ``concat`` is what the text calls integrated: row m of both branches side by side.
+
+    Args:
+        branches: ``spatial`` ``[clips, Ms, d]`` and/or ``temporal`` ``[clips, Mt * rows_per_flow, d]``.
+        fusion: ``stack`` or ``concat``.
+        rows_per_flow: rows of each flow image; for ``concat`` the spatial row is repeated beside each of them.
+
+    Returns:
+        float32 ``[clips, rows, features]``, and the branch of each row, int64 ``[rows]``: rows with the same number
+        share their standardisation.
+
+    Raises:
+        ConfigError: unknown fusion.
+        InputError: ``concat`` of different numbers of key-frames and flow images.
+    """
+    parts = list(branches.values())
+    if fusion == "stack":
+        branch = np.repeat(np.arange(len(parts)), [part.shape[1] for part in parts])
+        return np.concatenate(parts, axis=1), branch
+    if fusion != "concat":
+        raise ConfigError(f"fusion: {fusion!r} is not allowed; allowed: stack, concat")
+    if len(parts) == 2:
+        parts = [
+            np.repeat(part, rows_per_flow, axis=1) if name == "spatial" else part for name, part in branches.items()
+        ]
+        if parts[0].shape[1] != parts[1].shape[1]:
+            raise InputError(
+                f"fusion: concat needs as many key-frames as flow images, found {branches['spatial'].shape[1]} and "
+                f"{branches['temporal'].shape[1] // rows_per_flow}; choose fusion: stack"
+            )
+    return np.concatenate(parts, axis=2), np.zeros(parts[0].shape[1], np.int64)
+
+
+def load_features(
+    files: Sequence[Sequence[Path]], clips: ClipSettings, branches: Sequence[str], fusion: str
+) -> tuple[Samples, np.ndarray]:
+    """Read and fuse the features of all labelled clips.
+
+    Args:
+        files: for each micro dataset the feature files of its one or two networks, whose features are concatenated
+            (Eq. 4).
+        clips: datasets and classes.
+        branches: ``spatial`` and/or ``temporal``.
+        fusion: as in :func:`fuse`.
+
+    Returns:
+        Samples with rows in memory, and the branch of each row.
+
+    Raises:
+        InputError: files do not belong together, or lack what the branches need.
+    """
+    labelled = read_labelled_clips([Path(group[0]) for group in files], clips)
+    datasets = []
+    branch = np.zeros(0, np.int64)
+    for group, part in zip(files, labelled, strict=True):
+        features, rows_per_flow = _read_features(group, part.places, branches)
+        rows, branch = fuse(features, fusion, rows_per_flow)
+        datasets.append(rows)
+        if rows.shape[1:] != datasets[0].shape[1:]:
+            raise InputError(
+                f"{group[0]}: {rows.shape[1:]} rows and features per clip, but {datasets[0].shape[1:]} in "
+                f"{files[0][0]}; prepare both datasets in the same way"
+            )
+    samples = Samples(
+        clips=list(chain.from_iterable(part.clips for part in labelled)),
+        labels=np.concatenate([part.labels for part in labelled]),
+        classes=list(clips.classes),
+        rows=np.concatenate(datasets),
+    )
+    return samples, branch
+
+
+def _read_features(
+    files: Sequence[Path], places: np.ndarray, branches: Sequence[str]
+) -> tuple[dict[str, np.ndarray], int]:
+    """Return the features of each branch at some places, those of the networks side by side, and the rows per flow."""
+    parts: dict[str, list[np.ndarray]] = {branch: [] for branch in branches}
+    clips: list[tuple[str, str]] = []
+    rows_per_flow = 1
+    for path in files:
+        try:
+            with open_h5(path) as file:
+                table = list(zip(file["clip"].asstr(), file["subject"].asstr(), strict=True))
+                if clips and table != clips:
+                    raise InputError(f"{path} has other clips than {files[0]}; delete both and run again")
+                clips, rows_per_flow = table, int(file.attrs["rows_per_flow"])
+                for branch in branches:
+                    if not file[branch].shape[1]:
+                        raise InputError(f"{path} has no {branch} features; leave {branch} out of `branches`")
+                    parts[branch].append(file[branch][:][places])
+        except (OSError, KeyError) as error:
+            raise InputError(f"{path} is not a feature file of merflow: {error}; delete it and run again") from error
+    return {branch: np.concatenate(networks, axis=2) for branch, networks in parts.items()}, rows_per_flow
+
+
+def load_signals(
+    caches: Sequence[Path], clips: ClipSettings, branches: Sequence[str], fusion: str, signal: str, side: int
+) -> tuple[Samples, np.ndarray]:
+    """Read labelled clips as signals on a graph.
+
+    Args:
+        caches: cache of each micro dataset.
+        clips: datasets and classes.
+        branches: ``spatial`` and/or ``temporal``.
+        fusion: as in :func:`fuse`.
+        signal: as in :func:`merflow.systems.tsdgcn.signals.flow_signal`.
+        side: side of the graph.
+
+    Returns:
+        Samples with rows ``[clips, rows, pixels]`` (images side by side for ``concat``) on the disk, and the branch of
+        each row.
+
+    Raises:
+        InputError: a cache lacks what a branch needs, or the caches differ in their numbers of key-frames.
+    """
+    branch = np.zeros(0, np.int64)
+
+    def read_clip(files: Sequence[h5py.File], place: int) -> np.ndarray:
+        nonlocal branch
+        for key, source in (("spatial", "spatial"), ("temporal", "flow")):
+            if key in branches and not files[0][source].shape[1]:
+                raise InputError(f"{files[0].filename} has nothing for the {key} branch; leave {key} out of `branches`")
+        rows, branch = clip_signals(files[0], place, side, branches, fusion, signal)
+        return rows
+
+    return read_samples([[path] for path in caches], clips, read_clip), branch
+
+
+def clip_signals(
+    source: Mapping[str, Any], place: int, side: int, branches: Sequence[str], fusion: str, signal: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the fused signals of one clip on a graph.
+
+    Args:
+        source: ``spatial, flow`` by name: an open cache, or arrays.
+        place: place of the clip.
+        side: side of the graph.
+        branches: ``spatial`` and/or ``temporal``.
+        fusion: as in :func:`fuse`.
+        signal: as in :func:`merflow.systems.tsdgcn.signals.flow_signal`.
+
+    Returns:
+        float32 ``[rows, pixels]``, images side by side for ``concat``, and the branch of each row.
+    """
+    signals = {}
+    if "spatial" in branches:
+        signals["spatial"] = grey_signal(source["spatial"][place], side)
+    if "temporal" in branches:
+        signals["temporal"] = flow_signal(source["flow"][place][None], side, signal)[0]
+    flat = {key: signals[key].reshape(1, len(signals[key]), -1) for key in branches}
+    rows, branch = fuse(flat, fusion, ROWS_PER_FLOW[signal])
+    return rows[0], branch

@@ -1,0 +1,65 @@
+"""The training loop: decay, best epoch, divergence, repeatability."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from merflow.errors import ConfigError
+from merflow.learning.fit import Rows, evaluate, fit, repeatable
+from merflow.learning.settings import Schedule
+
+
+def test_fit_equals_hand_written_loop():
+    """Against a loop written out by hand with torch's own Adam."""
+    x, y = torch.randn(40, 6), torch.arange(40) % 3
+    rows, validation = Rows(x[:28], y[:28]), Rows(x[28:], y[28:])
+    schedule = Schedule(epochs=40, patience=4, learning_rate=0.03, decay=0.05, batch=10, weight_decay=0.01)
+    with repeatable(5):
+        net = torch.nn.Linear(6, 3)
+        training = fit(net, functional.cross_entropy, rows, validation, schedule)
+    with repeatable(5):
+        other = torch.nn.Linear(6, 3)
+        optimiser = torch.optim.Adam(other.parameters(), lr=0.03, weight_decay=0.01)
+        losses, states, step = [], [], 0
+        while len(losses) - 1 - int(np.argmin(losses or [0])) < 4 and len(losses) < 40:
+            for rows in torch.randperm(28).split(10):
+                optimiser.param_groups[0]["lr"] = 0.03 / (1 + 0.05 * step)
+                optimiser.zero_grad()
+                functional.cross_entropy(other(x[rows]), y[rows]).backward()
+                optimiser.step()
+                step += 1
+            losses.append(functional.cross_entropy(other(x[28:]), y[28:]).item())
+            states.append(other.weight.detach().clone())
+    assert training.epoch == int(np.argmin(losses)) + 1
+    assert len(training.curve) == 2 * len(losses) < 80
+    np.testing.assert_allclose([r["loss"] for r in training.curve if r["split"] == "validation"], losses, rtol=1e-4)
+    torch.testing.assert_close(net.weight, states[training.epoch - 1], rtol=1e-4, atol=1e-5)
+    assert evaluate(net, functional.cross_entropy, validation, 5)["loss"] == pytest.approx(min(losses), rel=1e-4)
+
+
+def test_fit_runs_all_epochs_without_validation():
+    rows = Rows(torch.randn(9, 2), torch.arange(9) % 2)
+    net = torch.nn.Linear(2, 2)
+    training = fit(net, functional.cross_entropy, rows, None, Schedule(5, 1, 0.01, 0.0, 4, 0.0))
+    assert training.epoch == 5
+    assert [row["split"] for row in training.curve] == ["train"] * 5
+
+
+def test_fit_names_learning_rate_on_divergence():
+    rows = Rows(torch.full((4, 2), 1e30), torch.arange(4) % 2)
+    with pytest.raises(ConfigError, match="learning_rate"):
+        fit(torch.nn.Linear(2, 2), functional.cross_entropy, rows, rows, Schedule(9, 9, 1e30, 0.0, 4, 0.0))
+
+
+def test_repeatable_restores_generator():
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    with repeatable(7, 8):
+        inside = torch.rand(3)
+    assert torch.equal(torch.rand(3), expected)
+    with repeatable(7, 8):
+        assert torch.equal(torch.rand(3), inside)
+    with repeatable(7, 9):
+        assert not torch.equal(torch.rand(3), inside)
