@@ -38,7 +38,7 @@ def write_index(folder: Path, clips: int, subjects: int) -> None:
 
 def pretend_finished(folder: Path) -> int:
     """Make every output of the study, empty except for what a plan reads, and return their number."""
-    from merflow.footage.fingerprints import footage, stat_digest
+    from merflow.footage.fingerprints import footage_files, stat_digest
     from merflow.study.config import load_config
     from merflow.study.study import Study
 
@@ -51,7 +51,7 @@ def pretend_finished(folder: Path) -> int:
         file.touch() if file.suffix else file.mkdir(exist_ok=True)
         if name.endswith(".source.json"):
             dataset, subject = name.split("/")[2], file.name.removesuffix(".source.json")
-            now = stat_digest(footage(study.clips(dataset, subject)))
+            now = stat_digest(footage_files(study.clips(dataset, subject)))
             file.write_text(json.dumps({"token": now, "stat": now, "content": ""}))
     snakemake(folder, "--touch")
     return len(names)

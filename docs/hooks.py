@@ -1,8 +1,8 @@
-"""What the site has beyond the pages: the tables of every key of the configuration, from its schema."""
+"""What the site has beyond the pages: the tables of the configuration's keys and of the datasets."""
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,34 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Put the tables in their place, and let links to config.yaml lead to where it stands on the site."""
     here = page.file.src_uri == PAGE
     markdown = markdown.replace(f"]({FILE})", "](#the-file)" if here else f"]({PAGE}#the-file)")
+    for mark, table in dataset_tables().items() if page.file.src_uri == "datasets.md" else ():
+        markdown = markdown.replace(mark, table)
     return markdown.replace(MARK, reference()) if here else markdown
+
+
+def dataset_tables() -> dict[str, str]:
+    """Return the tables of datasets.md by their marks: layouts, class sets, and where to get the datasets."""
+    layouts = [
+        [_code(name), entry.title, ", ".join([entry.kind or "yours", *map(str, filter(None, [entry.fps]))])]
+        + [entry.looks_for, entry.clip_names]
+        for name, entry in LAYOUTS.items()
+    ]
+    sets = []
+    for name, labels in class_sets().items():
+        parts = [part for layout, part in labels.parts.items() if LAYOUTS[layout].has_frames]
+        counts = {label: sum(part.counts.get(label, 0) for part in parts) for label in labels.classes}
+        text = ", ".join(f"{label} {count or ''}".strip() for label, count in counts.items())
+        text += f" = {sum(counts.values())}" if any(counts.values()) else " (not published)"
+        if all(part.subjects for part in parts):
+            text += f", of {sum(part.subjects for part in parts)} subjects"
+        columns = dict.fromkeys(part.column for part in parts)
+        sets.append([_code(name), ", ".join(labels.parts), ", ".join(columns), text])
+    makers = [[entry.title, entry.makers] for entry in LAYOUTS.values() if entry.makers]
+    return {
+        "<!-- layouts -->": _rows(layouts, ("layout", "dataset", "kind, fps", "looks for", "clip, subject")),
+        "<!-- class sets -->": _rows(sets, ("set", "for", "column", "classes (clips published)")),
+        "<!-- makers -->": _rows(makers, ("dataset", "from")),
+    }
 
 
 def reference() -> str:
@@ -84,8 +111,8 @@ def _table(properties: Mapping[str, Any], required: Any = (), shared: Mapping[in
     return _rows(rows)
 
 
-def _rows(rows: list[list[str]]) -> str:
-    lines = ["| key | values | default | meaning |", "|---|---|---|---|"]
+def _rows(rows: list[list[str]], header: Sequence[str] = ("key", "values", "default", "meaning")) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
     return "\n".join(lines + ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows])
 
 

@@ -1,1 +1,1 @@
-"""Clips and their frames: images and videos as they lie on disk, and whether they have changed."""
+"""Clips and their frames: images and videos on disk, and fingerprints that show whether they changed."""

@@ -1,4 +1,4 @@
-"""What a clip is: the row of ``clips.csv`` that every stage starts from."""
+"""The clip: the row of ``clips.csv`` from which every stage starts."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,12 +9,16 @@ from typing import Any
 class Clip:
     """One indexed clip.
 
-    ``clip`` is unique in its dataset; ``subject`` carries the dataset (``samm/006``); ``label`` is empty where the
-    class set leaves the clip out; ``kind`` is ``micro``, ``macro`` or ``still``; ``frames`` is a folder of images, a
-    glob or a video file. Frame numbers are the dataset's own integers; ``None`` means that the dataset does not say.
-    ``align`` says whether the face must be found: ``detect`` (yes), ``none`` (the frames are face crops), ``auto``
-    (told from the frames). ``problem`` is the reason why the clip cannot be processed, found while indexing; empty if
-    there is none.
+    Attributes:
+        clip: name, unique in its dataset.
+        subject: with the dataset before it, as ``samm/006``.
+        label: class; empty if the class set leaves the clip out.
+        kind: ``micro``, ``macro`` or ``still``.
+        frames: folder of images, glob or video file.
+        onset: frame number of the dataset, as ``apex`` and ``offset``; None if the dataset has none.
+        fps: frames per second; None if unknown.
+        align: ``detect`` (find the face), ``none`` (the frames are face crops) or ``auto`` (decide by the frames).
+        problem: why the clip cannot be processed, as found while indexing; empty if it can.
     """
 
     clip: str
@@ -30,15 +34,15 @@ class Clip:
     problem: str = ""
 
     def row(self) -> dict[str, Any]:
-        """The clip as a plain dictionary, for tables and job parameters."""
+        """Return the clip as a dictionary, for tables and job parameters."""
         return asdict(self)
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Clip":
-        """The clip of a dictionary made by :meth:`row`; other keys (``source_*``) are ignored."""
+        """Make the clip from a dictionary of :meth:`row`; other keys (``source_*``) are ignored."""
         return cls(**{name: row[name] for name in cls.__dataclass_fields__ if name in row})
 
 
 def database(subject: str, default: str = "") -> str:
-    """What stands before the subject: the dataset, or the database that a table of flow images names."""
+    """Return the part before the subject: the dataset, or the database that a table of flow images names."""
     return subject.split("/", 1)[0] if "/" in subject else default

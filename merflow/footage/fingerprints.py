@@ -1,9 +1,9 @@
-"""Has a subject's footage changed? Answered from file sizes and times, and from contents only where those differ.
+"""Whether a subject's footage changed, by file sizes and times, and by contents only if those differ.
 
-Snakemake sees neither a frame that is overwritten in place nor a frame that is added to a folder, and lists of a
-million frames as inputs would drown it. So each align job carries a token in its parameters. The token is the digest
-of (path, size, time) of the subject's files at the time when their contents last changed: a file that is only touched,
-or copied back from a backup, gives the same token, and nothing runs again.
+Snakemake does not see a frame that is overwritten in place or added to a folder, and a million frames as inputs would
+be too many for it. So each align job has a token in its parameters: the digest of (path, size, time) of the subject's
+files when their contents last changed. A file that is only touched or copied back has the same contents, so the token
+stays and nothing runs again.
 """
 
 import json
@@ -19,11 +19,11 @@ from merflow.footage.frames import image_paths, is_video
 from merflow.storage.files import atomic_write
 
 EMPTY = "no-files"
-"""Token of footage that does not exist yet (a demo that is still to be drawn)."""
+"""Token of footage that does not exist yet (synthetic clips before they are rendered)."""
 
 
-def footage(clips: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Files of the clips' frames, sorted; those that do not exist, or may not be listed, are left out."""
+def footage_files(clips: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the files of the clips' frames, sorted, without those that do not exist or may not be listed."""
     files: set[str] = set()
     for clip in clips:
         source = clip["frames"]
@@ -36,7 +36,7 @@ def footage(clips: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def stat_digest(files: Iterable[str]) -> str:
-    """Digest of (path, size, modification time) of the files."""
+    """Return the digest of (path, size, modification time) of the files."""
     digest = blake2b(digest_size=10)
     count = 0
     for file in files:
@@ -47,7 +47,7 @@ def stat_digest(files: Iterable[str]) -> str:
 
 
 def content_digest(files: Iterable[str]) -> str:
-    """Digest of path and content of the files."""
+    """Return the digest of path and content of the files."""
     digest = blake2b(digest_size=10)
     for file in files:
         digest.update(os.fsencode(file) + b"\0")
@@ -58,24 +58,24 @@ def content_digest(files: Iterable[str]) -> str:
 
 
 def source_token(clips: Iterable[Mapping[str, Any]], record: Path) -> str:
-    """Token of the subject's footage as it lies on disk.
+    """Return the token of a subject's footage as it is on disk.
 
     Args:
         clips: rows with ``frames``.
-        record: file written by :func:`record_source` when the footage was last processed; it may be missing.
+        record: file that :func:`record_source` wrote when the footage was last processed; it may be missing.
     """
-    files = footage(clips)
+    files = footage_files(clips)
     now = stat_digest(files)
     try:
-        known = json.loads(record.read_text())
-        stat, content, token = (known[name] for name in ("stat", "content", "token"))
+        recorded = json.loads(record.read_text())
+        stat, content, token = (str(recorded[name]) for name in ("stat", "content", "token"))
     except (OSError, ValueError, KeyError, TypeError):
         return now
     seen = record.with_suffix(".seen")
     if now == stat or (seen.is_file() and seen.read_text() == f"{now} {content}"):
         return token
     if files and content_digest(files) == content:
-        # Remembered, so that a dataset that was copied to another disk is read through once and not in every run.
+        # Recorded, so that the contents of a dataset that was copied to another disk are read once, not in every run.
         with suppress(OSError), atomic_write(seen) as temporary:
             temporary.write_text(f"{now} {content}")
         return token
@@ -83,45 +83,49 @@ def source_token(clips: Iterable[Mapping[str, Any]], record: Path) -> str:
 
 
 @contextmanager
-def steady(clips: Iterable[Mapping[str, Any]], dataset: str) -> Iterator[None]:
-    """Watch the footage of some clips while it is read, so that no fault of a disk becomes the reason of a clip.
+def check_unchanged(clips: Iterable[Mapping[str, Any]], dataset: str) -> Iterator[None]:
+    """Check that the footage of clips is complete and does not change while the body of ``with`` reads it.
+
+    Otherwise an unmounted disk would look like damaged clips.
 
     Args:
         clips: rows with ``frames`` and ``problem``.
         dataset: its name, for the message.
 
     Raises:
-        InputError: files that were listed are gone, before or after, or were changed on the way.
+        InputError: files that were indexed are missing before or after the body, or changed in between.
     """
     clips = list(clips)
     before = _present(clips, dataset)
     yield
     if _present(clips, dataset) != before:
-        raise InputError(f"dataset {dataset}: its files changed while they were read; run again once they are at rest")
+        raise InputError(
+            f"dataset {dataset}: its files changed while they were read; run again when nothing changes them any more"
+        )
 
 
 def _present(clips: Iterable[Mapping[str, Any]], dataset: str) -> str:
-    """Digest of the footage, which must be there for every clip without a problem."""
+    """Return the digest of the footage, which must exist for every clip without a problem."""
     for clip in clips:
-        if not clip["problem"] and not footage([clip]):
+        if not clip["problem"] and not footage_files([clip]):
             raise InputError(
-                f"dataset {dataset}: {_gone(Path(clip['frames']))} is gone since the dataset was listed; bring it back "
-                "(is its disk mounted?) and run again: finished work is kept"
+                f"dataset {dataset}: {_missing(Path(clip['frames']))} is gone since the dataset was indexed; restore "
+                "it (is its disk mounted?) and run again: finished work is kept"
             )
     try:
-        return stat_digest(footage(clips))
+        return stat_digest(footage_files(clips))
     except FileNotFoundError as error:
-        raise InputError(f"dataset {dataset}: {error.filename} went away while it was read; run again") from error
+        raise InputError(f"dataset {dataset}: {error.filename} disappeared while it was read; run again") from error
 
 
-def _gone(path: Path) -> Path:
-    """The highest folder of a path that does not exist; the path itself where all exist."""
-    return next((one for one in [*reversed(path.parents), path] if not os.path.exists(one)), path)
+def _missing(path: Path) -> Path:
+    """Return the highest folder of a path that does not exist; the path itself if all exist."""
+    return next((part for part in [*reversed(path.parents), path] if not os.path.exists(part)), path)
 
 
 def record_source(clips: Iterable[Mapping[str, Any]], token: str, record: Path) -> None:
-    """Write what was processed under ``token``, for the next :func:`source_token`."""
-    files = footage(clips)
-    known = {"token": token, "stat": stat_digest(files), "content": content_digest(files), "files": len(files)}
+    """Write the fingerprint of the footage that was processed under ``token``, for the next :func:`source_token`."""
+    files = footage_files(clips)
+    recorded = {"token": token, "stat": stat_digest(files), "content": content_digest(files), "files": len(files)}
     with atomic_write(record) as temporary:
-        temporary.write_text(json.dumps(known) + "\n")
+        temporary.write_text(json.dumps(recorded) + "\n")

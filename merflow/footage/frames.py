@@ -1,4 +1,4 @@
-"""The frames of a clip: which there are, and their grey pixels, one frame in memory at a time."""
+"""The frames of a clip: their numbers, and their grey pixels with one frame in memory at a time."""
 
 import glob as globbing
 import os
@@ -18,26 +18,26 @@ from merflow.footage.video import missing_bytes
 IMAGES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 FPS_OF_IMAGES = 200.0
-"""Frames per second of images where nobody says them: high-speed cameras leave images."""
+"""Frames per second assumed for images without a stated rate: high-speed cameras write images."""
 VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
 
 
 def is_video(source: str | Path) -> bool:
-    """Whether ``source`` names a video file, by its suffix."""
+    """Return whether ``source`` is a video file, by its suffix."""
     return Path(source).suffix.lower() in VIDEOS and not os.path.isdir(source)
 
 
 def image_paths(source: str | Path) -> list[str]:
-    """Image files of a folder, of a glob or of one image, in no particular order; nothing is opened.
+    """List the image files of a folder, of a glob or of one image, in no particular order; nothing is opened.
 
-    Hidden files and the litter of file managers (``.DS_Store``, ``Thumbs.db``, ``._*``) are passed over.
+    Hidden files and those of file managers (``.DS_Store``, ``Thumbs.db``, ``._*``) are skipped.
     """
     source = str(source)
     if os.path.isdir(source):
         with os.scandir(source) as entries:
             return [entry.path for entry in entries if _is_image_name(entry.name) and entry.is_file()]
-    found = [source] if os.path.isfile(source) else [name for name in globbing.glob(source) if os.path.isfile(name)]
-    return [name for name in found if _is_image_name(os.path.basename(name))]
+    files = [source] if os.path.isfile(source) else filter(os.path.isfile, globbing.glob(source))
+    return [name for name in files if _is_image_name(os.path.basename(name))]
 
 
 def image_files(source: str | Path) -> list[Path]:
@@ -50,7 +50,7 @@ def _is_image_name(name: str) -> bool:
 
 
 def numbers_of_names(files: Iterable[str | Path]) -> dict[int, str | Path] | None:
-    """Files by the last run of digits in their names, unordered; None where that is not one number each."""
+    """Return files by the last run of digits in their names, unordered; None if that is not one number each."""
     numbers: dict[int, str | Path] = {}
     for file in files:
         digits = _LAST_NUMBER.search(os.path.splitext(os.path.basename(file))[0])
@@ -61,21 +61,21 @@ def numbers_of_names(files: Iterable[str | Path]) -> dict[int, str | Path] | Non
 
 
 def numbered(files: list[Path]) -> dict[int, Path]:
-    """Files by frame number, ascending: the last run of digits in the name, as an integer (padding varies).
+    """Return files by frame number, ascending: the last run of digits in the name, as an integer.
 
-    Where a name has no digits or two names give one number, files are counted from 0 in order of their names.
+    If a name has no digits or two names have the same number, files are counted from 0 in the order of their names.
     """
     numbers = numbers_of_names(files)
     return dict(enumerate(sorted(files, key=lambda f: f.name)) if numbers is None else sorted(numbers.items()))
 
 
 class FrameList:
-    """The images of a clip by frame number, for a look at what is there; nothing is opened.
+    """The images of a clip by frame number; nothing is opened.
 
     Attributes:
-        numbered: whether the names give one number each; if not, images are counted from 0 in order of their names.
-        first: lowest number; 0 where there is no image.
-        last: highest number.
+        numbered: whether the names hold one number each; if not, images are counted from 0 in the order of their names.
+        first: lowest number; 0 if there is no image.
+        last: highest number; 0 if there is no image.
     """
 
     def __init__(self, source: str | Path) -> None:
@@ -91,20 +91,20 @@ class FrameList:
         return len(self._files)
 
     def __contains__(self, number: int) -> bool:
-        """Whether there is a frame of this number."""
+        """Return whether a frame has this number."""
         return number in self._files
 
     def count(self, first: int, last: int) -> int:
-        """Number of frames ``first..last``."""
+        """Return the number of frames ``first..last``."""
         return sum(first <= n <= last for n in self._files)
 
     def empty(self, first: int, last: int) -> list[str]:
-        """Files of no bytes among the frames ``first..last``, in order."""
+        """Return the files of 0 bytes among the frames ``first..last``, in order."""
         sizes = ((n, file) for n, file in self._files.items() if first <= n <= last and not os.path.getsize(file))
         return [file for _, file in sorted(sizes)]
 
     def gaps(self, first: int, last: int) -> list[int]:
-        """Numbers from ``first`` to ``last`` that have no file, both ends left out."""
+        """Return the numbers between ``first`` and ``last`` (both excluded) that have no file."""
         inside = sum(first < n < last for n in self._files)
         if inside >= last - first - 1 or last - first > 100 * len(self._files):
             return []
@@ -112,7 +112,7 @@ class FrameList:
 
 
 def read_grey(file: Path) -> np.ndarray:
-    """One image as grey, uint8 [H, W].
+    """Read one image as grey, uint8 [H, W].
 
     Raises:
         ClipError: as :func:`merflow.footage.images.read_image`.
@@ -124,13 +124,13 @@ def read_grey(file: Path) -> np.ndarray:
 
 @contextmanager
 def open_video(source: str | Path) -> Iterator[Any]:
-    """A video as ``cv2.VideoCapture``, which may be closed where the file is none.
+    """Open a video as ``cv2.VideoCapture``, which is not opened if the file is not a video.
 
-    OpenCV knows names in UTF-8 alone, and crashes at others: such a file is opened by another name.
+    OpenCV crashes at names that are not UTF-8, so such a file is opened through a symbolic link.
     """
     import cv2
 
-    with TemporaryDirectory() if not_utf8(source) else nullcontext() as folder:
+    with TemporaryDirectory() if has_invalid_utf8(source) else nullcontext() as folder:
         name = str(source)
         if folder is not None:
             name = os.path.join(folder, "video" + Path(source).suffix.lower())
@@ -142,8 +142,8 @@ def open_video(source: str | Path) -> Iterator[Any]:
             capture.release()
 
 
-def not_utf8(name: str | Path) -> bool:
-    """Whether the name of a file holds bytes that are no UTF-8."""
+def has_invalid_utf8(name: str | Path) -> bool:
+    """Return whether the name of a file holds bytes that are not UTF-8."""
     return any("\ud800" <= letter <= "\udfff" for letter in str(name))
 
 
@@ -163,21 +163,21 @@ def _video_frames(source: str) -> Iterator[tuple[int, np.ndarray]]:
             yield number, cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) if frame.ndim == 3 else frame
             number += 1
     if not number:
-        raise ClipError(f"video {source} holds no frame that can be decoded: it is damaged, or its codec not supported")
+        raise ClipError(f"video {source} has no frame that can be decoded: it is damaged or its codec is not supported")
     if missing := missing_bytes(source):
         raise ClipError(
-            f"video {source} is cut off after frame {number - 1}: its file lacks {missing} bytes of what it says it "
-            "holds; copy it anew"
+            f"video {source} is cut off after frame {number - 1}: {missing} of the bytes that its header states are "
+            "missing; copy it again"
         )
 
 
 def grey_frames(source: str, first: int | None = None, last: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
-    """Frames ``first..last`` (inclusive; ``None``: no bound) of a clip as (frame number, uint8 [H, W]), ascending.
+    """Yield frames ``first..last`` (inclusive; None: no bound) of a clip as (frame number, uint8 [H, W]), ascending.
 
     Frames of a video are counted from 0.
 
     Raises:
-        ClipError: nothing there, an unreadable frame, or frames of two sizes; the message names the file.
+        ClipError: there is no frame, one cannot be read, or two have different sizes; the message names the file.
     """
     if is_video(source):
         frames = _video_frames(source)
@@ -188,7 +188,7 @@ def grey_frames(source: str, first: int | None = None, last: int | None = None) 
             raise ClipError(f"{source} does not exist" if missing else f"{source} holds no image")
         wanted = {n: f for n, f in files.items() if (first is None or n >= first) and (last is None or n <= last)}
         frames = ((number, read_grey(file)) for number, file in wanted.items())
-    shape = None
+    shape: tuple[int, ...] | None = None
     for number, frame in frames:
         if last is not None and number > last:
             break

@@ -1,4 +1,4 @@
-"""Files of videos that end too early: decoders take what is there, and say nothing of the rest."""
+"""Video files that are cut off: decoders read what is there and do not report the rest."""
 
 import os
 import struct
@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 SLACK = 4096
-"""Bytes that may be missing: some writers count their own headers wrongly, and no frame is that small a loss."""
-MOST_PARTS = 100_000
-"""Outermost parts that are looked at; a recording in fragments has one for some seconds of it."""
+"""Bytes that may be missing: some programs count their headers wrongly, and a frame has more bytes than this."""
+MAX_PARTS = 100_000
+"""Top-level parts that are read; a fragmented recording has one for every few seconds."""
 
 
 def missing_bytes(video: str | Path) -> int:
-    """How many bytes the outermost parts of an AVI, MP4, MOV or Matroska file claim beyond its end; 0 where none.
+    """Return how many bytes the top-level parts of an AVI, MP4, MOV or Matroska file claim beyond its end.
 
-    Sizes that are not told (a recording that was never closed), and files of other kinds, count as whole.
+    It is 0 for complete files, for parts without a stated size (a recording that was never closed) and for other
+    formats.
 
     Raises:
         OSError: the file cannot be read.
@@ -30,14 +31,14 @@ def missing_bytes(video: str | Path) -> int:
 
 
 def _end(file: BinaryIO, size: int, part: Callable[[bytes], int | None]) -> int:
-    """Where the last of the outermost parts claims to end; ``part`` tells a part's bytes by its first sixteen."""
+    """Return where the last top-level part claims to end; ``part`` returns a part's length from its first 16 bytes."""
     place = 0
-    for _ in range(MOST_PARTS):
+    for _ in range(MAX_PARTS):
         if place >= size:
             break
         file.seek(place)
         length = part(file.read(16))
-        if not length:  # Up to the end of the file, or nothing that is known.
+        if not length:  # It extends to the end of the file, or its kind is unknown.
             return place
         place += length
     return place
@@ -60,7 +61,7 @@ def _box(head: bytes) -> int | None:
 
 
 def _element(head: bytes) -> int | None:
-    """An element of Matroska: its kind and its size are numbers that tell by their leading zeros how long they are."""
+    """Length of a Matroska element: the leading zeros of its kind and of its size give the length of each number."""
     kind = 9 - head[0].bit_length() if head and head[0] else 0
     if not 0 < kind <= 4 or len(head) <= kind or not head[kind]:
         return None

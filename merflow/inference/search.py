@@ -13,7 +13,7 @@ import numpy as np
 
 from merflow.errors import ClipError, InputError
 from merflow.footage.clip import Clip
-from merflow.footage.fingerprints import steady
+from merflow.footage.fingerprints import check_unchanged
 from merflow.footage.frames import FPS_OF_IMAGES, grey_frames, is_video, open_video
 from merflow.inference.outcomes import GIVEN, SEARCHED, WHOLE
 from merflow.inference.settings import Source, SpottingSettings
@@ -211,5 +211,5 @@ def align_candidates(source: Source, intervals: str | Path, output: Path, settin
     """
     clips = candidate_clips(source, intervals)
     user_files = [asdict(clip) for clip in clips if clip.frames == source.frames]
-    with steady(user_files, "clips"):
+    with check_unchanged(user_files, "clips"):
         align_subject(clips, output, settings)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from merflow.footage.clip import Clip
-from merflow.footage.fingerprints import record_source, steady
+from merflow.footage.fingerprints import check_unchanged, record_source
 from merflow.preprocessing.faces import align_subject
 from merflow.preprocessing.settings import AlignSettings
 from merflow.runtime.script_context import script_context
@@ -15,6 +15,6 @@ if TYPE_CHECKING:
 with script_context(snakemake):
     settings = AlignSettings(**snakemake.params.settings)
     clips = [Clip.from_row({"label": "", **row}) for row in snakemake.params.clips]
-    with steady(snakemake.params.clips, snakemake.wildcards.dataset):
+    with check_unchanged(snakemake.params.clips, snakemake.wildcards.dataset):
         align_subject(clips, Path(snakemake.output.faces), settings)
     record_source(snakemake.params.clips, snakemake.params.source, Path(snakemake.output.source))

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merflow.footage.fingerprints import record_source, steady
+from merflow.footage.fingerprints import check_unchanged, record_source
 from merflow.inference.search import search_source
 from merflow.inference.settings import Source, SpottingSettings
 from merflow.runtime.script_context import script_context
@@ -15,6 +15,6 @@ with script_context(snakemake):
     row, settings = snakemake.params.source, snakemake.params.settings
     spotting = SpottingSettings.from_block(settings["spotting"])
     folder = Path(snakemake.output.looked).parent
-    with steady([row], "clips"):
+    with check_unchanged([row], "clips"):
         search_source(Source(**row), settings["fps"], spotting, folder, snakemake.params.alone)
     record_source([row], snakemake.params.token, Path(snakemake.output.source))

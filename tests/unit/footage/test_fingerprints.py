@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from merflow.footage.fingerprints import EMPTY, footage, record_source, source_token
+from merflow.footage.fingerprints import EMPTY, footage_files, record_source, source_token
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_touching_or_copying_back_keeps_the_token(clips, tmp_path):
     record = tmp_path / "record.json"
     token = source_token(clips, record)
     record_source(clips, token, record)
-    for file in footage(clips):
+    for file in footage_files(clips):
         os.utime(file, (1, 1))
     assert source_token(clips, tmp_path / "none.json") != token, "the times did change"
     assert source_token(clips, record) == token

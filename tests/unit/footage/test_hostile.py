@@ -199,9 +199,9 @@ def test_names_of_files_that_are_no_utf8_are_read(tmp_path):
     for name in (b"\xff1.png", b"\xff2.png"):
         with open(folder + b"/" + name, "wb") as file:
             file.write(encoded(".png"))
-    from merflow.footage.fingerprints import content_digest, footage, stat_digest
+    from merflow.footage.fingerprints import content_digest, footage_files, stat_digest
 
-    files = footage([{"frames": str(tmp_path / "a")}])
+    files = footage_files([{"frames": str(tmp_path / "a")}])
     assert len(files) == 2 and stat_digest(files) and content_digest(files)
     assert len(list(grey_frames(str(tmp_path / "a")))) == 2
     write_table([{"clip": files[0]}], tmp_path / "t.csv", ["clip"])

@@ -30,7 +30,7 @@ def test_a_video_that_is_cut_off_is_no_shorter_clip(tmp_path, suffix, codec):
     data = video.read_bytes()
     video.write_bytes(data[: len(data) // 2])
     assert missing_bytes(video) > SLACK
-    with pytest.raises(ClipError, match=rf"v\.{suffix} (is cut off after frame \d+: .*copy it anew|cannot be opened)"):
+    with pytest.raises(ClipError, match=rf"v\.{suffix} (is cut off after frame \d+: .*copy it again|cannot be opened)"):
         list(grey_frames(str(video)))
     if suffix not in ("mp4", "mov"):
         assert len(list(grey_frames(str(video), 0, 2))) == 3, "what is wanted is there"

@@ -18,7 +18,7 @@ from stage_settings import align_settings, preparation, spotting_settings
 
 from merflow.datasets.synthetic.long_clips import CHOOSING, film_long, plan_long
 from merflow.errors import ConfigError, InputError
-from merflow.footage.fingerprints import EMPTY, steady
+from merflow.footage.fingerprints import EMPTY, check_unchanged
 from merflow.inference import answers, search
 from merflow.inference.answers import covered, falls, flags_of, grid_masks, rate_flags, region_masks, summed_up, usual
 from merflow.inference.candidates import gather_candidates
@@ -150,7 +150,7 @@ def test_a_folder_that_may_not_be_listed_is_a_problem_and_the_others_go_on(tmp_p
     assert found.sources["good"]["problem"] == ""
     assert "room cannot be looked at: Permission denied" in found.sources["room"]["problem"]
     assert found.token("good") != found.token("room") == EMPTY and found.looks_long is False
-    with steady(found.sources.values(), "clips"):
+    with check_unchanged(found.sources.values(), "clips"):
         pass
 
 

@@ -21,7 +21,7 @@ from merflow.datasets.synthetic.render import _write_frames
 from merflow.errors import ClipError, ConfigError, InputError, advice
 from merflow.evaluation.evaluate import merge
 from merflow.evaluation.score_table import score_file
-from merflow.footage.fingerprints import steady
+from merflow.footage.fingerprints import check_unchanged
 from merflow.footage.frames import grey_frames
 from merflow.footage.images import read_image
 from merflow.learning.fit import Rows, fit
@@ -311,24 +311,26 @@ def clips(tmp_path):
 
 
 def test_footage_at_rest_is_read(clips, tmp_path):
-    with steady([*clips, {"clip": "c", "frames": str(tmp_path / "gone"), "problem": "gone does not exist"}], "people"):
+    with check_unchanged(
+        [*clips, {"clip": "c", "frames": str(tmp_path / "gone"), "problem": "gone does not exist"}], "people"
+    ):
         pass
 
 
 def test_footage_that_is_gone_stops_the_job_and_names_the_folder(clips, tmp_path):
     (tmp_path / "people").rename(tmp_path / "away")
-    told = r"dataset people: \S*/people is gone since .* was listed"
-    with pytest.raises(InputError, match=told), steady(clips, "people"):
+    told = r"dataset people: \S*/people is gone since .* was indexed"
+    with pytest.raises(InputError, match=told), check_unchanged(clips, "people"):
         pytest.fail("nothing is read")
 
 
 def test_footage_that_goes_away_while_it_is_read_stops_the_job(clips, tmp_path):
-    with pytest.raises(InputError, match=r"\S*/people is gone"), steady(clips, "people"):
+    with pytest.raises(InputError, match=r"\S*/people is gone"), check_unchanged(clips, "people"):
         (tmp_path / "people").rename(tmp_path / "away")
 
 
 def test_footage_that_changes_while_it_is_read_stops_the_job(clips, tmp_path):
-    with pytest.raises(InputError, match="dataset people: its files changed"), steady(clips, "people"):
+    with pytest.raises(InputError, match="dataset people: its files changed"), check_unchanged(clips, "people"):
         (tmp_path / "people" / "a" / "3.png").write_bytes(b"x")
 
 

@@ -36,7 +36,7 @@ LOADS = {
 """Attributes that a browser follows by itself."""
 NAMED = {"datasets", "preparations", "experiments", "tables", "figures"}
 """Blocks whose keys are below names that the user chooses."""
-INVENTED = {"merflow/systems/two_layers.py"}
+INVENTED = {"merflow/systems/two_layers.py", "merflow/datasets/casme3.py"}
 """Files that a page tells the reader to write."""
 
 
