@@ -1,6 +1,5 @@
-"""Small studies for the workflow tests: drawn people as a user's own clips, listed in manifests."""
+"""Small studies for the workflow tests: synthetic people as clips of a user, listed in manifests."""
 
-import shutil
 from pathlib import Path
 
 import trees
@@ -10,7 +9,7 @@ from merflow.datasets.synthetic.render import make_subject
 
 EMOTIONS = ["happiness", "surprise", "disgust"]
 SMALL = {
-    # Small enough for seconds, large enough for every stage to do its real work.
+    # Small enough to run in seconds, large enough for every stage to do its work.
     "graph": {"side": 32},
     "pretrain": {"epochs": 2, "patience": 2},
     "head": {"epochs": 5, "hidden": 32},
@@ -20,7 +19,7 @@ SMALL = {
 
 
 def draw(folder: Path, kind: str, subjects: int, first: int, **changes) -> list:
-    """Draw ``subjects`` people into ``folder`` and write their manifest; returns the clips."""
+    """Render ``subjects`` people into ``folder`` and write their manifest; returns the clips."""
     settings = {
         "root": str(folder),
         "kind": kind,
@@ -40,7 +39,7 @@ def draw(folder: Path, kind: str, subjects: int, first: int, **changes) -> list:
 
 
 def row_of(clip, folder: Path) -> list:
-    """The manifest row of a drawn clip."""
+    """Return the manifest row of a synthetic clip."""
     frames = Path(clip.frames).relative_to(folder) if Path(clip.frames).is_absolute() else clip.frames
     return [clip.clip, clip.subject.split("/")[1], clip.label, frames, clip.onset, clip.apex, clip.offset, clip.fps]
 
@@ -53,7 +52,7 @@ def write_manifest(folder: Path, rows: list[list]) -> None:
 
 
 def config(folder: Path, **changes) -> dict:
-    """A study of the people in ``folder / people`` with macro clips in ``folder / posed``."""
+    """Return a study of the people in ``folder / people`` with macro clips in ``folder / posed``."""
     return {
         "study": "mine",
         "datasets": {
@@ -66,11 +65,6 @@ def config(folder: Path, **changes) -> dict:
     }
 
 
-def copy_clip(source: Path, target: Path) -> None:
-    """A copy of a clip's frames."""
-    shutil.copytree(source, target)
-
-
 THREE = ("disgust", "happiness", "surprise")
 
 
@@ -78,10 +72,21 @@ MEGC = {"disgust": "negative", "happiness": "positive", "surprise": "surprise"}
 
 
 def takes(subjects, name, **changes):
-    """A take of each emotion and subject, 13 frames from onset to offset."""
+    """Return a take of each emotion and subject, 13 frames from onset to offset."""
     times = {"onset": 21, "apex": 27, "offset": 33} | changes
     return [
         trees.Take(subject, name(subject, emotion, n), emotion, objective=n, **times)
         for subject in subjects
         for n, emotion in enumerate(THREE, 1)
     ]
+
+
+def flow_images(folder: Path, databases: dict[str, tuple[int, ...]]) -> trees.Tree:
+    """Write ready-made flow images of the subjects of each database, one per MEGC2019 class, and their table."""
+    images = [
+        trees.FlowImage(database, f"s {take.subject}", f"clip {take.name}", MEGC[take.emotion], take)
+        for database, subjects in databases.items()
+        for take in takes(subjects, lambda subject, emotion, n: f"{subject}{n}")
+    ]
+    faces = trees.Faces(size=240, interocular=60)
+    return trees.flow_images(folder, images, write=lambda path, image: trees.save(path, faces.flow_picture(image.take)))

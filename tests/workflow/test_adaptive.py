@@ -1,4 +1,4 @@
-"""`keyframes: adaptive` beside the default: planned without a job too many, run for real, rerun where it must be."""
+"""`keyframes: adaptive`: which jobs are planned, a whole run, and what reruns after changes."""
 
 import re
 
@@ -13,7 +13,7 @@ from merflow.datasets.synthetic import scorer_people as strangers
 PREPARATIONS = {"default": {"keyframes": {"count": 3}}, "learned": {"keyframes": "adaptive"}}
 
 
-def test_the_scorer_is_planned_only_where_it_is_asked_for(tmp_path):
+def test_scorer_is_planned_only_for_adaptive_keyframes(tmp_path):
     folder = copy_repository(tmp_path)
     floor = {"system": "softmax", "micro": "demo-micro"}
     config = {"demo": {"subjects": 4, "emotions": ["fear", "anger"]}, "floors": []}
@@ -23,11 +23,13 @@ def test_the_scorer_is_planned_only_where_it_is_asked_for(tmp_path):
     without = planned(folder, config | {"experiments": {"plain": floor}})
     experiments = {prep: floor | {"prep": prep} for prep in config["preparations"]}
     jobs = planned(folder, config | {"experiments": experiments})
-    own = {f"Train the scorer of frames of {name}" for name in ("learned on _drawn", "taught on demo-macro")}
-    own |= {f"Score the frames of demo-micro/s{n:02d}" for n in (1, 2)} | {"Align the faces of demo-macro/s01"}
+    added = {f"Train the scorer of frames of {name}" for name in ("learned on _drawn", "taught on demo-macro")}
+    added |= {f"Score the frames of demo-micro/s{n:02d}" for n in (1, 2)} | {"Align the faces of demo-macro/s01"}
     drawn = [f"_drawn/s{n:02d}" for n in range(1, strangers.SETTINGS["subjects"] + 1)]
-    own |= {f"Draw the synthetic clips of {name}" for name in drawn} | {f"Align the faces of {name}" for name in drawn}
-    assert own <= jobs and not own & without and not any("_drawn" in job for job in without)
+    added |= {f"Draw the synthetic clips of {name}" for name in drawn} | {
+        f"Align the faces of {name}" for name in drawn
+    }
+    assert added <= jobs and not added & without and not any("_drawn" in job for job in without)
     assert "Score the frames of demo-macro/s01" not in jobs and "Score the frames of _drawn/s01" not in jobs
 
 
@@ -49,7 +51,7 @@ def study(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_every_system_answers_for_every_clip_and_nothing_is_left_to_do(study):
+def test_systems_predict_every_clip_on_adaptive_keyframes(study):
     folder, config = study
     results = folder / "results"
     answers = pd.read_csv(results / "mine" / "predictions.csv").groupby("experiment")["clip"].nunique()
@@ -65,14 +67,14 @@ def test_every_system_answers_for_every_clip_and_nothing_is_left_to_do(study):
     assert (frames["learned"]["apex_spotted"] - frames["learned"]["apex_annotated"]).abs().mean() < 1
     assert (results / "scorers" / "_drawn" / "learned.safetensors").stat().st_size < 100_000
     audit = pd.read_csv(results / "mine" / "audit.csv")
-    assert not audit["check"].str.contains("scorer").any(), "drawn people are nobody"
+    assert not audit["check"].str.contains("scorer").any(), "synthetic people are no subjects of the study"
     assert "Learn to score frames" in (results / "mine" / "report.html").read_text()
 
 
 @pytest.mark.slow
-def test_a_change_of_the_scorer_reruns_nothing_of_those_who_do_not_use_it(study):
+def test_changed_scorer_reruns_only_its_preparation(study):
     folder, config = study
-    library = folder / "merflow" / "scorer.py"
+    library = folder / "merflow/preprocessing/frame_scorer/scorer.py"
     kept = library.read_text()
     library.write_text(kept + "\n# changed\n")
     try:
@@ -87,7 +89,7 @@ def test_a_change_of_the_scorer_reruns_nothing_of_those_who_do_not_use_it(study)
 
 
 @pytest.mark.slow
-def test_frames_of_a_test_subject_change_nothing_of_the_others(study):
+def test_frames_of_a_test_subject_change_no_other_subject(study):
     """The last test: it changes the study."""
     folder, config = study
 
@@ -100,8 +102,8 @@ def test_frames_of_a_test_subject_change_nothing_of_the_others(study):
     assert len(before) == 4
     for clip in (folder / "people").glob("s02/*"):
         frames = sorted(clip.glob("*.jpg"))
-        for one, another in zip(frames[: len(frames) // 2], reversed(frames), strict=False):
-            one.write_bytes(another.read_bytes())
+        for early, late in zip(frames[: len(frames) // 2], reversed(frames), strict=False):
+            early.write_bytes(late.read_bytes())
     jobs = planned(folder, config)
     assert "Score the frames of people/s02" in jobs and "Select the key-frames of people/s02" in jobs
     assert not {"Score the frames of people/s01", "Select the key-frames of people/s01"} & jobs

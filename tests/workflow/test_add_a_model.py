@@ -1,11 +1,10 @@
-"""docs/add-a-model.md, taken at its word: its two blocks of code go where it says, and the system is compared."""
+"""The two code blocks of docs/add-a-model.md are written where the page says; the new system runs beside others."""
 
 import re
 
 import pandas as pd
+import people
 import pytest
-import trees
-from people import MEGC, takes
 from repository import REPO, copy_repository, planned, snakemake
 
 pytestmark = pytest.mark.slow
@@ -17,7 +16,7 @@ def blocks():
 
 
 def add(folder, name="two"):
-    """Add the page's model to a copy of the repository; under another ``name`` it is another model."""
+    """Add the page's model to a copy of the repository, under ``name``."""
     model, entry = (block.replace("two", name) for block in blocks())
     (folder / model.split("\n", 1)[0].removeprefix("# ")).write_text(model)
     registry = folder / "merflow/systems/registry.py"
@@ -29,14 +28,7 @@ def add(folder, name="two"):
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     folder = copy_repository(tmp_path_factory.mktemp("model"))
-    images = [
-        trees.FlowImage("samm", f"s {take.subject}", f"clip {take.name}", MEGC[take.emotion], take)
-        for take in takes((1, 2, 3), lambda s, e, n: f"{s}{n}")
-    ]
-    writer = trees.Faces(size=240, interocular=60)
-    tree = trees.flow_images(
-        folder / "flows", images, write=lambda path, image: trees.save(path, writer.flow_picture(image.take))
-    )
+    tree = people.flow_images(folder / "flows", {"samm": (1, 2, 3)})
     config = {
         "study": "toy",
         "datasets": {"flows": tree.settings | {"classes": "megc2019"}},
@@ -54,11 +46,11 @@ def study(tmp_path_factory):
 HALVES = {"protocol": "subject-kfold", "folds": 2}
 
 
-def test_the_page_has_forty_lines():
+def test_page_has_at_most_40_lines():
     assert len(PAGE.read_text().splitlines()) <= 40
 
 
-def test_the_model_is_compared_with_the_others(study):
+def test_added_model_is_compared_with_other_systems(study):
     folder, *_ = study
     rows = pd.read_csv(folder / "results/toy/predictions.csv").query("experiment == 'mine'")
     assert len(rows) == rows["clip"].nunique() == 9 and rows["fold"].nunique() == 2
@@ -70,7 +62,7 @@ def test_the_model_is_compared_with_the_others(study):
     assert "mine" in set(pd.read_csv(folder / "results/toy/audit.csv")["experiment"])
 
 
-def test_another_entry_reruns_nothing_and_a_changed_file_its_own_folds_alone(study):
+def test_changed_model_reruns_only_its_folds(study):
     folder, config = study
     add(folder, name="other")
     assert planned(folder, config) == set()
@@ -80,7 +72,7 @@ def test_another_entry_reruns_nothing_and_a_changed_file_its_own_folds_alone(stu
     assert len(trained) == 2 and all("of experiment mine" in job for job in trained)
 
 
-def test_its_options_are_checked_as_others_are(study):
+def test_options_of_added_model_are_checked(study):
     folder, config = study
     config = config | {"experiments": {"mine": config["experiments"]["mine"] | {"network": {"filters": 0}}}}
     done = snakemake(folder, "-n", config=config, ok=False)

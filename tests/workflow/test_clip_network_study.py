@@ -7,10 +7,10 @@ import sys
 import time
 
 import pandas as pd
+import people
 import pytest
 import trees
 import yaml
-from people import MEGC, takes
 from repository import REPO, copy_repository, planned, snakemake
 
 from merflow.study.config import load_config
@@ -18,22 +18,14 @@ from merflow.study.study import Study
 from merflow.systems.registry import NETWORKS
 
 SYSTEMS = ("ststnet", "off-apexnet")
-pytestmark = pytest.mark.slow  # The demo study of `make test` trains one of them, too.
+pytestmark = pytest.mark.slow  # The demo study trains one of these networks in `make test`.
 SHORT = {"epochs": 15, "patience": 5, "learning_rate": 0.002}
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     folder = copy_repository(tmp_path_factory.mktemp("networks"))
-    images = [
-        trees.FlowImage(database, f"s {take.subject}", f"clip {take.name}", MEGC[take.emotion], take)
-        for database, subjects in (("casme2", (1, 2)), ("samm", (6,)))
-        for take in takes(subjects, lambda s, e, n: str(n))
-    ]
-    writer = trees.Faces(size=240, interocular=60)
-    tree = trees.flow_images(
-        folder / "flows", images, write=lambda path, image: trees.save(path, writer.flow_picture(image.take))
-    )
+    tree = people.flow_images(folder / "flows", {"casme2": (1, 2), "samm": (6,)})
     config = {
         "study": "nets",
         "datasets": {"flows": tree.settings | {"classes": "megc2019"}},
@@ -50,20 +42,20 @@ def table(folder, name):
     return pd.read_csv(folder / "results/nets" / f"{name}.csv")
 
 
-def test_every_clip_is_answered_once_per_repeat_in_a_fold_without_its_person(study):
+def test_every_clip_is_predicted_once_per_repeat(study):
     folder, *_ = study
     rows = table(folder, "predictions")
     assert set(rows["experiment"]) == {"shallow", "off-apexnet", "majority"}
-    for _, own in rows.query("experiment != 'majority'").groupby(["experiment", "repeat"]):
-        assert len(own) == own["clip"].nunique() == 9 and (own["fold"] == own["subject"]).all()
+    for _, group in rows.query("experiment != 'majority'").groupby(["experiment", "repeat"]):
+        assert len(group) == group["clip"].nunique() == 9 and (group["fold"] == group["subject"]).all()
     assert rows.groupby("experiment")["repeat"].unique().map(list).to_dict() == {
         "shallow": [3],
         "off-apexnet": [3],
         "majority": [0],
-    }, "a network among the floors draws its weights as the experiment does"
+    }, "a network among the floors uses the seeds of the experiment"
 
 
-def test_a_fold_is_a_job_with_a_log_of_its_epochs_and_its_curve_is_kept(study):
+def test_folds_write_logs_and_curves(study):
     folder, *_ = study
     logs = sorted((folder / "results/logs/fold/nets/shallow").rglob("*.log"))
     assert len(logs) == 3, "a job per person"
@@ -73,13 +65,13 @@ def test_a_fold_is_a_job_with_a_log_of_its_epochs_and_its_curve_is_kept(study):
     assert set(curves["split"]) == {"train", "validation"}
 
 
-def test_a_network_among_the_floors_is_a_floor_and_one_among_the_experiments_is_not(study):
+def test_report_labels_floors_among_networks(study):
     folder, *_ = study
     page = (folder / "results/nets/report.html").read_text()
     assert "off-apexnet (floor)" in page and "shallow (floor)" not in page
 
 
-def test_a_setting_of_the_networks_reruns_them_alone(study):
+def test_changed_network_setting_reruns_only_networks(study):
     folder, _, config = study
     assert planned(folder, config) == set()
     jobs = planned(folder, config | {"network": SHORT | {"batch": 4}})
@@ -87,7 +79,7 @@ def test_a_setting_of_the_networks_reruns_them_alone(study):
     assert not any("majority" in job for job in jobs)
 
 
-def test_a_changed_network_reruns_its_folds_and_no_other_training(study):
+def test_changed_network_file_reruns_only_its_folds(study):
     folder, _, config = study
     file = folder / "merflow/systems/ststnet.py"
     text = file.read_text()
@@ -98,8 +90,8 @@ def test_a_changed_network_reruns_its_folds_and_no_other_training(study):
     assert not any(job.startswith(("Run the floor", "List", "Gather the flow")) for job in jobs)
 
 
-def test_a_killed_run_goes_on_from_its_checkpoints_with_the_same_bits(study, tmp_path):
-    """SIGKILL of the whole run once the pairs of a fold are learnt; the same command, after --unlock, does the rest."""
+def test_killed_run_continues_from_checkpoints(study, tmp_path):
+    """SIGKILL of the run after the pairs of a fold were learnt; the same command continues after --unlock."""
     folder, _, config = study
     network = {"side": 28, "width": 4, "epochs": 150, "patience": 150, "prior_epochs": 2, "refit": False}
     mine = {"system": "mersiamc3d", "micro": "flows", "network": network, "protocol": "subject-kfold", "folds": 2}
@@ -114,7 +106,7 @@ def test_a_killed_run_goes_on_from_its_checkpoints_with_the_same_bits(study, tmp
             if list(folds.rglob("checkpoints/1.safetensors")) or run.poll() is not None:
                 break
             time.sleep(0.2)
-        assert run.poll() is None, "it is at work on the classes"
+        assert run.poll() is None, "training on the classes has started"
     finally:
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
@@ -130,7 +122,7 @@ def test_a_killed_run_goes_on_from_its_checkpoints_with_the_same_bits(study, tmp
         assert (folder / "results/killed" / name).read_bytes() == (folder / "results/whole" / name).read_bytes(), name
 
 
-def test_the_study_of_megc2019_names_what_its_comments_promise(tmp_path):
+def test_megc2019_study_has_the_systems_it_promises(tmp_path):
     settings = yaml.safe_load((REPO / "studies/megc2019.yaml").read_text())
     images = [
         trees.FlowImage(f"base{n % 3}", f"{n % 5}", f"{n}", ("negative", "positive", "surprise")[n % 3])

@@ -1,4 +1,4 @@
-"""Datasets as they are distributed, through the whole workflow: drawn frames, invented annotation."""
+"""Datasets as they are distributed, through the whole workflow: synthetic frames, invented annotation."""
 
 import h5py
 import numpy as np
@@ -15,7 +15,7 @@ CROP = trees.Faces(size=240, interocular=60, crop=140, wide=2.0)
 
 
 def build(root):
-    """Five datasets, each with something wrong that must not stop the study."""
+    """Five datasets, each with an error that must not stop the study."""
     casme2 = takes((1, 2), lambda s, e, n: f"EP0{n}_01f", first=18, last=36)
     casme2[0] = trees.Take(1, "EP01_01f", "disgust", 21, "/", 33, first=18, last=36)
     casme2[4] = trees.Take(2, "EP02_01f", "happiness", 21, 27, 41, first=18, last=36)  # offset corrected below
@@ -77,7 +77,7 @@ def table(folder, name):
     return pd.read_csv(folder / "results" / name, keep_default_na=False)
 
 
-def test_a_composite_of_three_databases_is_scored_in_full_and_by_database(study):
+def test_composite_is_scored_pooled_and_by_database(study):
     folder, *_ = study
     predictions = table(folder, "composite/predictions.csv").query("experiment == 'composite'")
     assert predictions.groupby("dataset")["subject"].nunique().to_dict() == {"casme2": 2, "samm": 2, "smic": 2}
@@ -88,7 +88,7 @@ def test_a_composite_of_three_databases_is_scored_in_full_and_by_database(study)
     assert set(metrics["protocol"]) == {"composite-loso"}
 
 
-def test_the_class_set_of_an_experiment_goes_before_that_of_its_datasets(study):
+def test_class_set_of_experiment_overrides_datasets(study):
     folder, *_ = study
     labels = table(folder, "data/samm/clips.csv")
     assert labels["label"].tolist() == ["happiness", "surprise", "anger"] * 2, "Objective Classes, as the dataset asks"
@@ -96,7 +96,7 @@ def test_the_class_set_of_an_experiment_goes_before_that_of_its_datasets(study):
     assert of_samm["truth"].tolist() == ["negative", "positive", "surprise"] * 2, "Estimated Emotion, as MEGC2019 asks"
 
 
-def test_annotation_that_cannot_be_right_is_spotted_or_corrected_and_said(study):
+def test_impossible_annotation_is_spotted_or_corrected(study):
     folder, done, *_ = study
     chosen = {
         clip: rows.iloc[0]
@@ -114,10 +114,10 @@ def test_annotation_that_cannot_be_right_is_spotted_or_corrected_and_said(study)
     assert "apex 99 is outside onset 21..offset 33" in done.stderr
     page = (folder / "results/composite/report.html").read_text()
     assert "Corrections to casme2" in page and "41 -&gt; 33: the last frame is 36" in page
-    assert "250" in page and "109" in page, "the composite's published counts stand beside those found"
+    assert "250" in page and "109" in page, "published counts beside those of the data"
 
 
-def test_crops_are_taken_whole_and_whole_frames_are_aligned(study):
+def test_crops_are_used_whole_and_full_frames_are_aligned(study):
     folder, *_ = study
     for name, way in {"smic": "crop", "mmew": "crop", "samm": "detected", "casme2": "detected"}.items():
         quality = table(folder, f"data/{name}/default/quality.csv")
@@ -125,25 +125,25 @@ def test_crops_are_taken_whole_and_whole_frames_are_aligned(study):
         assert set(quality["alignment"]) == {way}, name
 
 
-def test_unlabelled_sequences_of_ck_plus_train_nothing(study):
+def test_unlabelled_ck_plus_sequences_are_not_trained_on(study):
     folder, *_ = study
     clips = table(folder, "data/ck/clips.csv").set_index("clip")
     assert clips.loc["S003_004", "label"] == "" and clips["label"].ne("").sum() == 9
     assert clips.loc["S001_001", ["onset", "apex", "offset"]].tolist() == [1, 9, 9]
 
 
-def test_a_map_of_the_users_own_names_the_classes(study):
+def test_user_defined_map_names_the_classes(study):
     folder, *_ = study
     truths = table(folder, "composite/predictions.csv").query("experiment == 'mmew'")["truth"]
     assert truths.value_counts().to_dict() == {"up": 4, "down": 2}
 
 
-def test_the_datasets_are_as_they_were(study):
+def test_dataset_folders_are_unchanged(study):
     folder, *_, before = study
     assert before == {file: file.read_bytes() for file in (folder / "data").rglob("*") if file.is_file()}
 
 
-def test_nothing_runs_again_and_a_new_correction_runs_its_subject_alone(study):
+def test_new_correction_reruns_only_its_subject(study):
     folder, _, config, _ = study
     assert "Nothing to be done" in snakemake(folder, "-n", config=config).stdout
     fixes = folder / "fixes.csv"
@@ -155,7 +155,7 @@ def test_nothing_runs_again_and_a_new_correction_runs_its_subject_alone(study):
     assert len(aligned) == 1 and aligned[0].endswith("samm/007")
 
 
-def test_another_dataset_runs_nothing_of_those_that_are_there(study):
+def test_added_dataset_reruns_no_other_dataset(study):
     folder, _, config, _ = study
     more = config["datasets"] | {"twin": config["datasets"]["mmew"]}
     experiments = config["experiments"] | {"twin": {"system": "majority", "micro": "twin"}}
@@ -166,7 +166,7 @@ def test_another_dataset_runs_nothing_of_those_that_are_there(study):
         assert f"List the clips of {name}" not in text and f"Gather the cache of {name}" not in text
 
 
-def test_a_reworded_reason_reaches_the_report_and_nothing_else(study):
+def test_changed_reason_reruns_only_index_and_report(study):
     folder, _, config, _ = study
     fixes = folder / "fixes.csv"
     text = fixes.read_text()
@@ -183,15 +183,7 @@ def test_a_reworded_reason_reaches_the_report_and_nothing_else(study):
 def flows(tmp_path_factory):
     """Flow images of three databases, one of them damaged, and a macro set for the weights."""
     folder = copy_repository(tmp_path_factory.mktemp("flows"))
-    images = [
-        trees.FlowImage(database, f"s {take.subject}", f"clip {take.name}", MEGC[take.emotion], take)
-        for database, subjects in (("casme2", (1, 2)), ("samm", (6, 7)))
-        for take in takes(subjects, lambda s, e, n: str(n))
-    ]
-    writer = trees.Faces(size=240, interocular=60)
-    tree = trees.flow_images(
-        folder / "flows", images, write=lambda path, image: trees.save(path, writer.flow_picture(image.take))
-    )
+    tree = people.flow_images(folder / "flows", {"casme2": (1, 2), "samm": (6, 7)})
     damaged = next(iter(tree.folders.values()))
     damaged.write_bytes(damaged.read_bytes()[:60])
     posed = takes((11, 12), lambda s, e, n: f"00{n}", onset=1, apex=7, offset=7)
@@ -227,7 +219,7 @@ def flows(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_flow_images_enter_at_the_cache(flows):
+def test_flow_images_start_at_the_cache(flows):
     folder, done, *_ = flows
     assert not any((folder / "results/data/flows/default").glob("faces*"))
     with h5py.File(folder / "results/data/flows/default/cache.h5") as file:
@@ -236,14 +228,14 @@ def test_flow_images_enter_at_the_cache(flows):
         assert 0.5 < np.abs(file["flow"][:]).max() <= 1
     predictions = table(folder, "flows/predictions.csv")
     assert set(predictions["experiment"]) >= {"svm", "tsdgcn", "alone", "majority", "softmax"}
-    assert predictions.query("experiment == 'alone'")["fold"].nunique() == 4, "trained inside each fold, a job each"
+    assert predictions.query("experiment == 'alone'")["fold"].nunique() == 4, "one job per fold"
     assert predictions.query("experiment == 'tsdgcn'").groupby("dataset").size().to_dict() == {"casme2": 5, "samm": 6}
     page = (folder / "results/flows/report.html").read_text()
     assert "Flow images as they were given" in page and "negative 4 instead of 250" in page
 
 
 @pytest.mark.slow
-def test_a_damaged_flow_image_is_named_and_the_others_go_on(flows):
+def test_damaged_flow_image_is_named_and_left_out(flows):
     folder, done, _, tree = flows
     (failed,) = table(folder, "data/flows/default/quality.csv").query("status == 'failed'").to_dict("records")
     damaged = next(iter(tree.folders.values()))
@@ -252,7 +244,7 @@ def test_a_damaged_flow_image_is_named_and_the_others_go_on(flows):
 
 
 @pytest.mark.slow
-def test_a_strict_study_stops_at_what_only_opening_shows(flows):
+def test_strict_study_stops_at_damaged_flow_image(flows):
     folder, _, config, tree = flows
     strict = {"flows": config["datasets"]["flows"] | {"on_problem": "stop"}}
     changed = config | {"results": "strict", "datasets": config["datasets"] | strict}
@@ -263,7 +255,7 @@ def test_a_strict_study_stops_at_what_only_opening_shows(flows):
 
 
 @pytest.mark.slow
-def test_an_overwritten_flow_image_runs_from_the_cache_on(flows):
+def test_overwritten_flow_image_reruns_from_the_cache(flows):
     folder, _, config, tree = flows
     assert "Nothing to be done" in snakemake(folder, "-n", config=config).stdout
     image = list(tree.folders.values())[3]
@@ -276,7 +268,7 @@ def test_an_overwritten_flow_image_runs_from_the_cache_on(flows):
 
 
 @pytest.mark.slow
-def test_flow_images_have_no_frames_for_the_spatial_branch(flows):
+def test_spatial_branch_is_refused_for_flow_images(flows):
     folder, _, config, _ = flows
     experiment = config["experiments"]["tsdgcn"] | {"branches": ["spatial", "temporal"]}
     done = snakemake(folder, "-n", config=config | {"experiments": {"tsdgcn": experiment}}, ok=False)

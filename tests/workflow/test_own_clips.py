@@ -1,4 +1,4 @@
-"""Clips of one's own, good and bad, through a manifest: what is wrong is named, what is right is processed."""
+"""A manifest with good and bad clips: bad ones are named with a reason, good ones are processed."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ from repository import copy_repository, snakemake
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """Nine drawn clips of three people and six bad ones."""
+    """Nine synthetic clips of three people and six bad ones."""
     folder = copy_repository(tmp_path_factory.mktemp("own"))
     clips = people.draw(folder / "people", "micro", 3, 3)
     people.draw(folder / "posed", "macro", 2, 0)
@@ -58,7 +58,7 @@ REASONS = {
 }
 
 
-def test_every_bad_clip_has_its_reason_and_every_good_one_is_processed(study):
+def test_bad_clips_have_reasons_and_good_ones_are_processed(study):
     folder, _, good, _ = study
     quality = pd.read_csv(folder / "results/data/people/default/quality.csv").set_index("clip")
     assert set(quality.index) == set(good) | set(REASONS)
@@ -70,25 +70,25 @@ def test_every_bad_clip_has_its_reason_and_every_good_one_is_processed(study):
         assert (np.abs(cache["flow"][:]).max(axis=(1, 2, 3, 4)) > 0).all()
 
 
-def test_what_the_table_shows_is_told_before_with_its_row(study):
+def test_problems_of_the_table_are_reported_with_row(study):
     folder, done, good, _ = study
     problems = pd.read_csv(folder / "results/data/people/problems.csv").set_index("clip")
     assert problems["row"].to_dict() == {"bad-empty": len(good) + 5, "bad-onset": len(good) + 7}
-    told = rf"row {len(good) + 7} +bad-onset +onset +left out +onset 15 comes after apex 8"
-    assert re.search(told, done.stdout + done.stderr)
+    line = rf"row {len(good) + 7} +bad-onset +onset +left out +onset 15 comes after apex 8"
+    assert re.search(line, done.stdout + done.stderr)
 
 
-def test_the_report_names_every_failure(study):
+def test_report_names_every_failed_clip(study):
     folder, _, good, _ = study
     page = (folder / "results/mine/report.html").read_text()
     for clip in REASONS:
         assert clip in page
-    assert "synthetic" not in page.lower(), "these are a user's clips as far as the workflow knows"
+    assert "synthetic" not in page.lower(), "the clips are those of a user"
     predictions = pd.read_csv(folder / "results/mine/predictions.csv")
     assert set(predictions["clip"]) == set(good)
 
 
-def test_the_users_folder_is_untouched(study):
+def test_folder_of_the_user_is_unchanged(study):
     folder, _, _, before = study
     assert {file: file.read_bytes() for file in (folder / "people").rglob("*") if file.is_file()} == before
 
@@ -101,7 +101,7 @@ def test_the_users_folder_is_untouched(study):
         ({"datasets": {"people": {"layout": "manifest", "root": "gone"}}}, "folder gone does not exist"),
     ],
 )
-def test_a_bad_configuration_is_one_message_before_any_job(study, changes, message):
+def test_bad_configuration_is_one_message_before_any_job(study, changes, message):
     folder, *_ = study
     done = snakemake(folder, config=people.config(folder, **changes), ok=False)
     text = done.stdout + done.stderr
@@ -109,7 +109,7 @@ def test_a_bad_configuration_is_one_message_before_any_job(study, changes, messa
     assert "Traceback" not in text and "rule " not in text
 
 
-def test_stopping_at_problems_lists_them_all(study):
+def test_on_problem_stop_lists_all_problems(study):
     folder, *_ = study
     settings = people.config(folder)
     settings["datasets"]["people"]["on_problem"] = "stop"
@@ -119,7 +119,7 @@ def test_stopping_at_problems_lists_them_all(study):
 
 
 @pytest.mark.slow
-def test_floors_alone_need_no_macro_clips(study):
+def test_floors_need_no_macro_clips(study):
     folder, *_ = study
     settings = people.config(folder, study="floors") | {
         "experiments": {

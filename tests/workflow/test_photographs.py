@@ -1,10 +1,14 @@
 """Real photographs and videos of people, from index to flow, through a manifest."""
 
+import subprocess
+import sys
+
 import cv2
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from repository import REPO, copy_repository, snakemake
 
 PEOPLE = 8
@@ -44,7 +48,7 @@ def study(request, tmp_path_factory, faces_folder):
     return folder / "results/data/pairs/default", names
 
 
-def test_every_photograph_has_a_face_and_the_empty_video_says_so(study):
+def test_faces_are_found_in_photographs_but_not_in_empty_video(study):
     folder, names = study
     quality = pd.read_csv(folder / "quality.csv").set_index("clip")
     assert (quality.loc[[f"smile-{name}" for name in names], "status"] == "ok").all()
@@ -52,7 +56,7 @@ def test_every_photograph_has_a_face_and_the_empty_video_says_so(study):
     assert quality.loc["no_face", "status"] == "failed" and "no face" in quality.loc["no_face", "reason"]
 
 
-def test_pupils_after_alignment_lie_within_3_px_of_where_the_crop_puts_eyes(study, faces_folder):
+def test_aligned_pupils_are_within_3_px_of_their_position(study, faces_folder):
     folder, names = study
     size = 128
     half = size / 2.6 / 2
@@ -70,7 +74,7 @@ def test_pupils_after_alignment_lie_within_3_px_of_where_the_crop_puts_eyes(stud
     assert unaligned > 3, "the photograph as it is, made smaller, would not do"
 
 
-def test_a_smile_moves_the_corners_of_the_mouth_outward(study, faces_folder):
+def test_smile_moves_mouth_corners_outward(study, faces_folder):
     folder, names = study
     outward = []
     for name in names:
@@ -84,7 +88,7 @@ def test_a_smile_moves_the_corners_of_the_mouth_outward(study, faces_folder):
     assert (outward <= 0).sum() <= 1 and np.median(outward) > 1.5, outward
 
 
-def test_a_picture_of_the_smile_is_kept(study):
+def test_picture_of_smiles_is_written(study):
     from merflow.preprocessing.flow import flow_image
 
     folder, names = study
@@ -98,3 +102,17 @@ def test_a_picture_of_the_smile_is_kept(study):
     target.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(target), cv2.cvtColor(np.hstack(pictures), cv2.COLOR_RGB2BGR))
     assert target.stat().st_size > 10_000
+
+
+def test_demo_animates_photographs(tmp_path, faces_folder):
+    overlay = tmp_path / "portraits.yaml"
+    settings = {
+        "demo": {"subjects": 6, "clips_per_emotion": 1, "frames": 20, "portraits": str(faces_folder / "composite")}
+    }
+    overlay.write_text(yaml.safe_dump(settings | {"pretrain": {"epochs": 2}, "graph": {"side": 32}}))
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--snakefile", str(REPO / "Snakefile")]
+    command += ["--directory", str(tmp_path), "--configfile", str(overlay)]
+    subprocess.run(command, check=True, capture_output=True)
+    quality = pd.read_csv(tmp_path / "results/data/demo-micro/default/quality.csv")
+    assert len(quality) == 15 and (quality["status"] == "ok").all()
+    assert "synthetic" in (tmp_path / "results/demo/report.html").read_text()

@@ -1,4 +1,4 @@
-"""A study of one's own clips: run once for real, then ask `snakemake -n` what each change would rerun."""
+"""A finished study: what `snakemake -n` plans after each change."""
 
 import csv
 import os
@@ -35,11 +35,16 @@ AFTER_FLOW = AFTER_HEAD | {"build_cache", "make_splits", "extract_features", "ru
 
 
 IMPORTERS = {
-    # By hand, from reading: what the hash of the code must find out by itself.
-    "losses": {"finetune", "pretrain_sgcn", "extract_features"},  # the last two through `training`
-    "graph": {"build_graph", "pretrain_sgcn", "extract_features", "write_report"},  # the last draws graphs on a face
+    # Written by hand; the code hash must find the same.
+    "learning/losses": {"finetune", "pretrain_sgcn", "extract_features"},  # the last two through `training`
+    "systems/tsdgcn/graph": {
+        "build_graph",
+        "pretrain_sgcn",
+        "extract_features",
+        "write_report",
+    },  # the last draws graphs on a face
     "report/figures": {"write_report"},
-    "keyframes": {"select_keyframes"},
+    "preprocessing/keyframes": {"select_keyframes"},
 }
 
 
@@ -49,7 +54,7 @@ def rules(jobs: set[str]) -> set[str]:
 
 
 def subjects(jobs: set[str]) -> set[str]:
-    """Whose faces, key-frames or flow would be made."""
+    """Subjects whose faces, key-frames or flow would be made."""
     return {job.split(" of ")[1] for job in jobs if re.match("Align|Select|Compute", job)}
 
 
@@ -78,14 +83,14 @@ def restored(study):
     shutil.rmtree(kept)
 
 
-def test_a_finished_study_has_nothing_to_do(study):
+def test_finished_study_has_nothing_to_do(study):
     folder, settings = study
     assert planned(folder, settings) == set()
     for name in ("report.html", "metrics.csv", "predictions.csv", "accuracy_train.csv", "curves.csv"):
         assert (folder / "results" / "mine" / name).stat().st_size
 
 
-def test_touching_files_reruns_nothing(restored):
+def test_touched_files_rerun_nothing(restored):
     folder, settings = restored
     for pattern in (
         "people/**/*",
@@ -102,7 +107,7 @@ def test_touching_files_reruns_nothing(restored):
     assert planned(folder, settings) == set()
 
 
-def test_overwriting_a_frame_in_place_reruns_that_subject_and_what_follows(restored):
+def test_overwritten_frame_reruns_its_subject(restored):
     folder, settings = restored
     clip = next((folder / "people" / "s02").glob("s02_happiness*"))
     frames = sorted(clip.glob("*.jpg"))
@@ -113,7 +118,7 @@ def test_overwriting_a_frame_in_place_reruns_that_subject_and_what_follows(resto
     assert "Gather the cache of posed" not in jobs
 
 
-def test_adding_a_clip_reruns_that_subject_and_what_follows(restored):
+def test_added_clip_reruns_its_subject(restored):
     folder, settings = restored
     source = next((folder / "people" / "s01").glob("s01_happiness*"))
     shutil.copytree(source, folder / "people" / "extra")
@@ -125,7 +130,7 @@ def test_adding_a_clip_reruns_that_subject_and_what_follows(restored):
     assert "List the clips of posed" not in jobs
 
 
-def test_correcting_a_label_reruns_nothing_before_the_cache(restored):
+def test_corrected_label_reruns_nothing_before_the_cache(restored):
     folder, settings = restored
     table = folder / "people" / "manifest.csv"
     rows = list(csv.reader(table.open()))
@@ -134,7 +139,7 @@ def test_correcting_a_label_reruns_nothing_before_the_cache(restored):
     assert rules(planned(folder, settings)) == AFTER_FLOW | {"index_clips"}
 
 
-def test_a_focal_loss_parameter_reruns_fine_tuning_and_after(study):
+def test_changed_loss_reruns_from_fine_tuning(study):
     folder, settings = study
     changed = settings | {
         "experiments": {"tsdgcn": settings["experiments"]["tsdgcn"] | {"loss": {"name": "focal", "gamma": 2.0}}}
@@ -144,7 +149,7 @@ def test_a_focal_loss_parameter_reruns_fine_tuning_and_after(study):
     assert "Run the floor majority" not in jobs and "Evaluate majority" not in jobs
 
 
-def test_a_flow_parameter_reruns_flow_and_after_and_no_alignment(study):
+def test_changed_flow_reruns_from_flow(study):
     folder, settings = study
     changed = settings | {"preparations": {"default": {"keyframes": {"count": 3}, "flow": {"lambda": 0.1}}}}
     jobs = planned(folder, changed)
@@ -152,17 +157,17 @@ def test_a_flow_parameter_reruns_flow_and_after_and_no_alignment(study):
     assert {"people/s01", "people/s02", "people/s03"} < subjects(jobs)
 
 
-# The others show the same of another file; that hashes follow imports is in test_codehash.py.
-AND_SLOWLY = [pytest.param(name, marks=pytest.mark.slow) for name in ("flow", "metrics", "keyframes", "cache")]
+# The slow ones repeat this for other files; tests/unit/runtime/test_code_hash.py shows that hashes follow imports.
+SLOW_MODULES = ("preprocessing/flow", "evaluation/metrics", "preprocessing/keyframes", "preprocessing/cache")
+AND_SLOWLY = [pytest.param(name, marks=pytest.mark.slow) for name in SLOW_MODULES]
 
 
-@pytest.mark.parametrize("module", ["graph", "losses", "report/figures", *AND_SLOWLY])
-def test_changing_a_library_module_reruns_the_rules_that_import_it(restored, module):
-    """Rules whose scripts need the module start the reruns; what depends on those follows; nothing else."""
+@pytest.mark.parametrize("module", ["systems/tsdgcn/graph", "learning/losses", "report/figures", *AND_SLOWLY])
+def test_changed_module_reruns_rules_that_import_it(restored, module):
+    """Rules whose scripts import the module rerun, and what depends on them; nothing else."""
     folder, settings = restored
-    with (folder / "merflow" / f"{module}.py").open("a") as file:
-        file.write("\n# changed\n")
     changed = REPO / "merflow" / f"{module}.py"
+    (folder / "merflow" / f"{module}.py").write_text(changed.read_text() + "\n# changed\n")
     scripts = {s.stem for s in (REPO / "workflow" / "scripts").glob("*.py") if changed in needed(s)}
     done = snakemake(folder, "-n", config=settings)
     text = done.stdout + done.stderr
@@ -170,15 +175,15 @@ def test_changing_a_library_module_reruns_the_rules_that_import_it(restored, mod
     for message, reason in re.findall(r"^Job \d+: (.*)\nReason: (.*)$", text, re.MULTILINE):
         if "Params have changed" in reason or "Code has changed" in reason:
             began |= rules({message})
-    # A rule that follows from another one that changed too is planned for that reason; it still must be there.
+    # A rule may be planned because its input changes; it must be among all planned rules.
     all_rules = rules(set(re.findall(r"^Job \d+: (.*)$", text, re.MULTILINE)))
     mine = {rule for rule in scripts if rule in MESSAGE}
     assert mine and began <= mine <= all_rules
     assert mine == IMPORTERS.get(module, mine)
-    assert began, "something starts the rerun"
+    assert began, "at least one rule reruns because its code changed"
 
 
-@pytest.mark.slow  # Two minutes; the proofs of every part are in its own tests.
+@pytest.mark.slow  # Two minutes; unit tests show the same for each part.
 def test_one_core_and_two_give_the_same_bytes(study, tmp_path):
     folder, settings = study
     other = copy_repository(tmp_path / "one-core")
@@ -187,7 +192,7 @@ def test_one_core_and_two_give_the_same_bytes(study, tmp_path):
         assert (other / "results" / "mine" / name).read_bytes() == (folder / "results" / "mine" / name).read_bytes()
 
 
-def test_snakemakes_own_report_is_written(study):
+def test_snakemake_report_is_written(study):
     folder, settings = study
     target = Path(folder / "snakemake-report.html")
     snakemake(folder, "--report", str(target), config=settings)

@@ -1,4 +1,4 @@
-"""Every choice of docs/fidelity.md by its key, through the whole workflow: it runs, and it changes the answers."""
+"""Every choice of docs/fidelity.md runs through the whole workflow and changes the predictions."""
 
 import h5py
 import numpy as np
@@ -41,14 +41,14 @@ FROZEN = [
     {"temporal.signal": "strain"},
     {"head.hidden": 24},
 ]
-"""Choices of networks that are trained once: rows of a table of variants."""
+"""Choices of shared networks: rows of a table of variants."""
 OTHERS = {
     "end-to-end": {"transfer": "end-to-end"},
     "untrained": {"macro": "none"},
     "without-test-subjects": {"pretrain": PLAIN["pretrain"] | {"exclude_test_subjects": True}},
     "two-consecutive": {"prep": "two-consecutive"},
 }
-"""Choices that train in each fold, or prepare the clips in another way: experiments."""
+"""Choices that train in each fold or use another preparation: experiments."""
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def study(tmp_path_factory):
     )
     config["datasets"]["others"] = {"layout": "manifest", "root": str(folder / "others"), "kind": "macro"}
     steps = {"keyframes": {"count": 2}, "flow": {"reference": "consecutive"}}
-    # Four key-frames, of which the macro peak (the apex and its neighbours) is not all.
+    # Four key-frames, so that the macro peak (apex and neighbours) is only a part of them.
     config["preparations"] = {"default": {"keyframes": {"count": 4}}, "two-consecutive": steps}
     snakemake(folder, config=config)
     tables = [
@@ -74,15 +74,15 @@ def study(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*OTHERS, *map(variant_label, FROZEN)])
-def test_every_choice_answers_for_every_clip_in_its_own_way(study, name):
+def test_every_choice_changes_predictions(study, name):
     plain, chosen = (study[1].loc[one].sort_values("clip").filter(like="p_").to_numpy() for one in ("plain", name))
     assert plain.shape == chosen.shape == (9, 3)
     np.testing.assert_allclose(chosen.sum(axis=1), 1, atol=1e-6)
-    assert np.abs(plain - chosen).max() > 1e-4, "the key reaches nothing"
+    assert np.abs(plain - chosen).max() > 1e-4, "the key has no effect"
 
 
 @pytest.mark.slow
-def test_numbers_of_key_frames_and_flow_images_are_selectable(study):
+def test_number_of_keyframes_is_selectable(study):
     for prep, count in (("default", 4), ("two-consecutive", 2)):
         with h5py.File(study[0] / "data" / "people" / prep / "cache.h5") as cache:
             assert cache["spatial"].shape[1] == cache["flow"].shape[1] == count

@@ -1,4 +1,4 @@
-"""Whole runs on a small disk, on results cut short, without their footage, with jobs that are killed; nasty names."""
+"""Whole runs with a full disk, truncated results, missing footage, killed jobs and special characters in names."""
 
 import csv
 import os
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory):
-    """Three drawn people."""
+    """Three synthetic people."""
     folder = tmp_path_factory.mktemp("footage")
     people.draw(folder / "people", "micro", 3, 0, frames=10)
     return folder / "people"
@@ -31,7 +31,7 @@ def folder(tmp_path, footage):
 
 
 def config(folder, **changes):
-    """The cheapest study that has every stage up to the report: a floor alone."""
+    """The cheapest study with every stage up to the report: one floor."""
     return {
         "study": "mine",
         "datasets": {"people": {"layout": "manifest", "root": str(folder / "people"), "kind": "micro"}},
@@ -42,7 +42,7 @@ def config(folder, **changes):
 
 
 def run(folder, *arguments, **changes):
-    """Run the study; its exit status and all that it said."""
+    """Run the study; returns exit status and output."""
     done = snakemake(folder, *arguments, config=config(folder, **changes), ok=False)
     return done.returncode, done.stdout + done.stderr
 
@@ -70,11 +70,11 @@ def disk(folder):
     subprocess.run(["umount", folder / "results"])
 
 
-def test_a_full_disk_is_told_and_the_same_command_goes_on_once_there_is_space(folder, disk):
+def test_run_continues_after_full_disk(folder, disk):
     disk("size=600k")
     status, text = run(folder)
     assert status and "no space left on the disk of the results" in text
-    # Whatever has its final name is whole.
+    # Files with their final name are complete.
     good = {file: file.read_bytes() for file in (folder / "results").rglob("*.h5")}
     subprocess.run(["mount", "-o", "remount,size=200m", folder / "results"], check=True)
     status, text = run(folder)
@@ -91,7 +91,7 @@ def test_read_only_results_are_one_message_before_any_job(folder, disk):
     assert "rule " not in text and "Traceback" not in text
 
 
-def test_files_cut_short_between_runs_are_named_and_made_anew(folder):
+def test_truncated_files_are_named_and_made_again(folder):
     assert run(folder)[0] == 0
     for name in ("data/people/default/cache.h5", "data/people/default/flow/s01.h5"):
         file = folder / "results" / name
@@ -104,7 +104,7 @@ def test_files_cut_short_between_runs_are_named_and_made_anew(folder):
         assert status == 0, text
 
 
-def test_footage_that_goes_away_in_the_middle_is_told_and_nothing_good_is_lost(folder):
+def test_missing_footage_is_named_and_results_are_kept(folder):
     """Alignment of the second person finds the dataset gone: its disk was unplugged, say."""
     script = folder / "workflow/scripts/align_faces.py"
     text = script.read_text()
@@ -125,10 +125,10 @@ def test_footage_that_goes_away_in_the_middle_is_told_and_nothing_good_is_lost(f
     (folder / "away").rename(folder / "people")
     assert run(folder)[0] == 0
     quality = pd.read_csv(folder / "results/data/people/default/quality.csv")
-    assert set(quality["status"]) == {"ok"}, "no clip is marked bad for what was no fault of its own"
+    assert set(quality["status"]) == {"ok"}, "no clip is marked as failed because the folder was missing"
 
 
-def test_a_job_that_the_system_kills_is_named_and_the_others_go_on(folder):
+def test_killed_job_is_named_and_other_jobs_finish(folder):
     """What the kernel does when memory runs out."""
     script = folder / "workflow/scripts/align_faces.py"
     text = script.read_text()
@@ -146,8 +146,8 @@ def test_a_job_that_the_system_kills_is_named_and_the_others_go_on(folder):
     assert status == 0, told
 
 
-def test_nasty_names_go_through_the_whole_workflow(folder):
-    """Subjects, clips, labels and folders with what shells, patterns, tables, HTML and formulas take for their own."""
+def test_names_with_special_characters_pass_the_workflow(folder):
+    """Subjects, clips, labels and folders with characters that shells, patterns, tables, HTML or formulas interpret."""
     names = [
         "../../e vil",
         "{subject} %s `id` 'q' \"d\" é\u0301 \u202e <script>alert(1)</script>",
@@ -178,7 +178,7 @@ def test_nasty_names_go_through_the_whole_workflow(folder):
     assert set(folder.parent.iterdir()) == above
     for page in [folder / "results/mine/report.html", *(folder / "results/mine").rglob("*.svg")]:
         content = page.read_text()
-        own = 2 if page.suffix == ".html" else 0  # Of the page: its data, and what draws them.
+        own = 2 if page.suffix == ".html" else 0  # The data and the script of the page.
         assert content.count("<script") == content.count("</script") == own and "<script>alert" not in content, page
         assert page.suffix != ".html" or "&lt;script&gt;alert" in content
     predictions = pd.read_csv(folder / "results/mine/predictions.csv", dtype=str)

@@ -1,4 +1,4 @@
-"""A few of the broken inputs of tests/fuzz.py for every parser; `python tests/fuzz.py 20000` tries many."""
+"""A few broken inputs for every parser; `python tests/helpers/fuzz.py 20000` tries many."""
 
 import random
 
@@ -22,20 +22,20 @@ def targets(tmp_path_factory):
     return fuzz.targets(tmp_path_factory.mktemp("fuzz"))
 
 
-def test_every_parser_is_tried(targets):
+def test_targets_are_all_parsers(targets):
     assert list(targets) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_good_input_is_read(targets, name):
+def test_parsers_read_valid_input(targets, name):
     seeds, parse = targets[name]
     for data in seeds:
         parse(data)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_some_broken_input_is_refused(targets, name):
-    """A target that never looks at its input, say a generator that nobody asks for its first item, refuses nothing."""
+def test_parsers_refuse_some_broken_input(targets, name):
+    """A target that does not read its input (a generator that is never started) refuses nothing."""
     seeds, parse = targets[name]
 
     def refused(seed: int) -> bool:
@@ -51,7 +51,7 @@ def test_some_broken_input_is_refused(targets, name):
 @pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32))
-def test_broken_input_is_read_or_refused_in_words(targets, name, seed):
+def test_parsers_read_or_refuse_broken_input(targets, name, seed):
     seeds, parse = targets[name]
     try:
         parse(fuzz.broken(seeds, random.Random(seed)))
@@ -60,8 +60,8 @@ def test_broken_input_is_read_or_refused_in_words(targets, name, seed):
 
 
 @pytest.mark.parametrize(("name", "seed"), [("ck-plus names", 1295), ("samm names", 790), ("samm names", 1027)])
-def test_what_once_crashed_is_read_or_refused(targets, name, seed):
-    """A folder in the place of a label file; a digit that is no decimal one in a person's number."""
+def test_input_that_once_crashed_is_refused(targets, name, seed):
+    """A folder in place of a label file; a digit that is not decimal in a subject number."""
     seeds, parse = targets[name]
     try:
         parse(fuzz.broken(seeds, random.Random(f"{name} {seed}")))
