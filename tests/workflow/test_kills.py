@@ -4,7 +4,6 @@ import base64
 import os
 import random
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import people
+import psutil
 import pytest
 from repository import copy_repository, snakemake
 
@@ -77,19 +77,25 @@ def finished(folder: Path) -> dict[Path, tuple[int, int]]:
     return states
 
 
-def processes(folder: Path) -> dict[int, str]:
-    """Return the command lines of the processes that work in the folder, by process id."""
-    commands = {}
-    for entry in Path("/proc").iterdir():
-        with suppress(OSError):  # It may have ended, or is another user's.
-            if entry.name.isdigit() and Path(os.readlink(entry / "cwd")) == folder and int(entry.name) != os.getpid():
-                commands[int(entry.name)] = (entry / "cmdline").read_text()
-    return {process: command for process, command in commands.items() if command}  # A zombie has none.
+def processes(folder: Path) -> list[psutil.Process]:
+    """Return the processes that work in the folder."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # It may have ended, or is another user's.
+            if process.cwd() == str(folder) and process.pid != os.getpid():
+                found.append(process)
+    return found
 
 
-def jobs(folder: Path) -> set[int]:
-    """Return the processes that run the script of a rule, or are its workers."""
-    return {process for process, command in processes(folder).items() if ".snakemake/scripts/" in command}
+def jobs(folder: Path, run: subprocess.Popen) -> tuple[set[int], set[int]]:
+    """Return the jobs of a run and those of other runs; jobs are processes that have their log open."""
+    of_run, others = set(), set()
+    for process in processes(folder):
+        with suppress(psutil.Error):
+            if any(file.path.startswith(f"{folder}/results/logs/") for file in process.open_files()):
+                ancestors = {parent.pid for parent in process.parents()}
+                (of_run if run.pid in ancestors else others).add(process.pid)
+    return of_run, others
 
 
 def begin(folder: Path, log, *command: str) -> subprocess.Popen:
@@ -99,20 +105,21 @@ def begin(folder: Path, log, *command: str) -> subprocess.Popen:
 
 def kill(run: subprocess.Popen, folder: Path, everything: bool) -> None:
     """Send SIGKILL to the driver, or to all processes that work in the folder."""
-    for process in processes(folder) if everything else [run.pid]:
-        with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
+    for process in processes(folder) if everything else [psutil.Process(run.pid)]:
+        with suppress(psutil.Error):
+            process.kill()
     run.wait()
 
 
-def seconds_until_ended(old: set[int], folder: Path) -> float:
-    """Wait until the jobs of the killed run have ended; no job of the next run may start before."""
+def seconds_until_ended(run: subprocess.Popen, folder: Path) -> float:
+    """Wait until no job of an earlier run is left; no job of ``run`` may start before."""
     begun = time.monotonic()
-    while (running := jobs(folder)) & old:
-        assert running <= old, "jobs of two runs work at once"
+    while True:
+        of_run, others = jobs(folder, run)
+        if not others:
+            return time.monotonic() - begun
+        assert not of_run, "jobs of two runs work at once"
         assert time.monotonic() < begun + 10
-        time.sleep(0.01)
-    return time.monotonic() - begun
 
 
 def test_results_after_twenty_kills_are_those_of_an_undisturbed_run(tmp_path, footage):
@@ -128,19 +135,18 @@ def test_results_after_twenty_kills_are_those_of_an_undisturbed_run(tmp_path, fo
         rounds += 1
         folder = repository(tmp_path / f"killed {rounds}")
         (folder / "overlay.yaml").write_bytes((undisturbed / "overlay.yaml").read_bytes())
-        module, known, old = "snakemake", {}, set()
+        module, known = "snakemake", {}
         with open(folder / "log", "w") as log:
             while True:
                 run = begin(folder, log, sys.executable, "-m", module, *arguments)
-                longest = max(longest, seconds_until_ended(old, folder))
+                longest = max(longest, seconds_until_ended(run, folder))
                 try:
                     run.wait(random_moments.uniform(0.1, 0.4) * duration if kills < MOMENTS else None)
                     break
                 except subprocess.TimeoutExpired:
                     driver_alone = kills % 2
-                    old = jobs(folder)
+                    met += bool(driver_alone and jobs(folder, run)[0])
                     kill(run, folder, everything=not driver_alone)
-                    met += bool(driver_alone and old)
                     kills += 1
                 module, now = "merflow.runtime.resume", finished(folder)
                 assert not [file for file, state in known.items() if now.get(file) != state], f"again: kill {kills}"
