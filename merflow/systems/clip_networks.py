@@ -50,19 +50,19 @@ class ClipNetwork(System[ClipNetworkSettings]):
             yield self._train(rows, classes, fold, settings)
 
     def _train(self, rows: ClipRows, classes: int, fold: FoldData, settings: ClipNetworkSettings) -> TrainedFold:
-        own = settings.network
+        network = settings.network
         # Inputs are standardised by the training clips; the key-frames of a clip share one mean image and divisor.
         centred = Centred(rows, fold.train)
-        frames = () if own.input_kind == "flow-image" else (rows.shape[2] // own.side**2,)
-        images = Images(centred, (rows.shape[1], *frames, own.side, own.side), by_row=False)
+        frames = () if network.input_kind == "flow-image" else (rows.shape[2] // network.side**2,)
+        images = Images(centred, (rows.shape[1], *frames, network.side, network.side), by_row=False)
         trained = train_network(
-            lambda: make_network(own.model, classes, {"dropout": own.dropout, **own.options}),
-            *(images, fold, settings.loss, classes, own.schedule, self.checkpoints),
+            lambda: make_network(network.model, classes, {"dropout": network.dropout, **network.options}),
+            *(images, fold, settings.loss, classes, network.schedule, self.checkpoints),
         )
         epochs = {EPOCHS[stage]: training.epoch for stage, training in trained.trainings.items()}
         log.info("%s: kept %s", fold.name, ", ".join(f"{key}: {epoch}" for key, epoch in epochs.items()))
         return TrainedFold(
-            predict=lambda places: network_probs(trained.network, images, places, own.batch),
+            predict=lambda places: network_probs(trained.network, images, places, network.batch),
             model=ClipModel(trained.network, centred),
             curve=trained.curve,
             epochs=epochs,

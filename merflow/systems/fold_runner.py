@@ -72,7 +72,8 @@ class System(ABC, Generic[S]):
     """How the model of a system is made and trained.
 
     Attributes:
-        trains_together: whether one call of :meth:`train` gets all folds, as heads do; otherwise it gets one.
+        trains_together: whether one call of :meth:`train` gets all folds, as heads do; otherwise one fold after the
+            other is prepared and trained.
         refits: whether the validation clips train too, for the number of epochs that they chose.
         checkpoints: where the trainings of a job save their states; None: nowhere.
     """
@@ -81,8 +82,15 @@ class System(ABC, Generic[S]):
     refits = False
     checkpoints: "Checkpoints | None" = None
 
-    def prepare(self, fold: Fold, samples: Samples, repeat: int) -> None:  # noqa: B027
-        """Learn what all trainings of a fold start from, such as pre-trained networks; not if `trains_together`."""
+    def prepare(self, fold: Fold, subjects: Sequence[str], classes: int, repeat: int) -> None:  # noqa: B027
+        """Learn what all trainings of a fold start from, such as pre-trained networks; not if it `trains_together`.
+
+        Args:
+            fold: the fold.
+            subjects: subject of each clip.
+            classes: number of classes.
+            repeat: seed of the repeat.
+        """
 
     @abstractmethod
     def train(self, rows: ClipRows, classes: int, folds: Sequence[FoldData], settings: S) -> Iterable[TrainedFold]:
@@ -124,7 +132,7 @@ def run_folds(system: System[S], samples: Samples, folds: Sequence[Fold], repeat
 def _run_together(system: System[S], samples: Samples, folds: list[Fold], repeat: int, settings: S) -> list[FoldResult]:
     """Train and test the folds of one call of :meth:`System.train`."""
     if not system.trains_together:
-        system.prepare(folds[0], samples, repeat)
+        system.prepare(folds[0], samples.subjects, len(samples.classes), repeat)
     seeds = [(repeat, fold.number) for fold in folds]
 
     def predict_inner(

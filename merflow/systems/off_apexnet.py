@@ -1,4 +1,4 @@
-"""OFF-ApexNet: two streams, one over the horizontal and one over the vertical flow.
+"""OFF-ApexNet: two streams, one for the horizontal and one for the vertical flow.
 
 Source: Gan, Liong, Yau, Huang, Tan: OFF-ApexNet on Micro-expression Recognition System (Signal Processing: Image
 Communication 74, 2019). What the paper leaves open is in docs/fidelity.md.
@@ -12,7 +12,7 @@ HIDDEN = 1024
 
 
 class Stream(nn.Sequential):
-    """Two convolutions of 5 x 5 with 6 and 16 filters, each halved by max pooling: ``[clips, 1, 28, 28]`` to 784."""
+    """Two convolutions of 5 x 5 with 6 and 16 filters, each with max pooling: ``[clips, 1, 28, 28]`` to 784."""
 
     def __init__(self) -> None:
         """Make a stream with random weights from torch's generator."""
@@ -24,10 +24,10 @@ class Stream(nn.Sequential):
 
 
 class OFFApexNet(nn.Module):
-    """Both streams side by side, two fully connected layers, a linear classifier."""
+    """Both streams, two fully connected layers on their features, a linear classifier."""
 
-    def __init__(self, classes: int, dropout: float = 0.0):
-        """Make a network with random weights from torch's generator; ``dropout`` stands before the classifier."""
+    def __init__(self, classes: int, dropout: float = 0.0) -> None:
+        """Make a network with random weights from torch's generator; ``dropout`` comes before the classifier."""
         super().__init__()
         self.horizontal, self.vertical = Stream(), Stream()
         self.classify = nn.Sequential(
@@ -38,5 +38,5 @@ class OFFApexNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Flow images ``[clips, 3 (u, v, strain), 28, 28]``, of which strain is not read, to ``[clips, classes]``."""
+        """Map flow images ``[clips, 3 (u, v, strain), 28, 28]`` to ``[clips, classes]``; strain is not used."""
         return self.classify(torch.cat([self.horizontal(x[:, :1]), self.vertical(x[:, 1:2])], dim=1))

@@ -1,4 +1,4 @@
-"""STSTNet: three shallow streams over one flow image.
+"""STSTNet: three shallow streams on one flow image.
 
 Source: Liong, Gan, See, Khor, Huang: Shallow Triple Stream Three-dimensional CNN (STSTNet) for Micro-expression
 Recognition (FG 2019). What the paper leaves open is in docs/fidelity.md.
@@ -17,13 +17,13 @@ FILTERS = (3, 5, 8)
 class STSTNet(nn.Module):
     """A convolution per stream, ReLU, batch normalisation, pooling, one linear layer.
 
-    The streams read the same image with kernels of one size and meet in one block of maps, so their convolutions are
-    one convolution with 3 + 5 + 8 filters, and what follows works on each map by itself: the same numbers in half the
+    The streams have the same input, kernels of the same size and a common output, and all later layers treat each map
+    separately. Their convolutions are therefore one convolution with 3 + 5 + 8 filters: the same numbers in half the
     time.
     """
 
-    def __init__(self, classes: int, dropout: float = 0.5):
-        """Make a network with random weights from torch's generator; ``dropout`` is that of the streams' outputs."""
+    def __init__(self, classes: int, dropout: float = 0.5) -> None:
+        """Make a network with random weights from torch's generator; ``dropout`` follows the streams."""
         super().__init__()
         maps = sum(FILTERS)
         self.streams = nn.Conv2d(3, maps, 3, padding=1)
@@ -32,7 +32,7 @@ class STSTNet(nn.Module):
         self.classify = nn.Linear(maps * 5 * 5, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Flow images ``[clips, 3 (u, v, strain), 28, 28]`` to class scores ``[clips, classes]``."""
+        """Map flow images ``[clips, 3 (u, v, strain), 28, 28]`` to class scores ``[clips, classes]``."""
         x = x.contiguous(memory_format=torch.channels_last)  # Faster on a CPU.
         maps = self.normalise(functional.relu(self.streams(x), inplace=True))
         maps = self.dropout(functional.max_pool2d(maps, 3, 3, padding=1))

@@ -216,7 +216,7 @@ def targets(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], None
     def checkpoint(data: bytes) -> None:
         (folder / "kept" / "1.safetensors").write_bytes(data)
         found = Checkpoints(folder / "kept", "about").next("x").load(network, torch.optim.Adam(network.parameters()))
-        _told(found, "training starts anew")
+        _told(found, "training starts from the beginning")
 
     arrays = {"weight_1": (3, 4), "bias_1": (3,), "weight_2": (2, 3), "bias_2": (2,), "mean": (2, 4), "scale": (2, 4)}
     ones = [{name: np.ones(shape, np.float32) for name, shape in arrays.items()} for _ in range(2)]

@@ -28,7 +28,7 @@ from merflow.storage.weights import write_weights
 from merflow.systems.fold_runner import ClipRows, System, TrainedFold
 from merflow.systems.network_training import Images, network_probs, train_fold, train_network
 from merflow.systems.predictions import ResultFiles
-from merflow.systems.samples import FoldData, Samples
+from merflow.systems.samples import FoldData
 from merflow.systems.settings import FoldTrainingSettings, PretrainSettings
 from merflow.systems.tsdgcn.finetune import HeadSystem
 from merflow.systems.tsdgcn.fusion import load_signals
@@ -92,10 +92,10 @@ class FoldSGCN(System[FoldTrainingSettings]):
         self.heads = HeadSystem[FoldTrainingSettings](branch)
         self.networks: list[nn.Module] = []
 
-    def prepare(self, fold: Fold, samples: Samples, repeat: int) -> None:
+    def prepare(self, fold: Fold, subjects: Sequence[str], classes: int, repeat: int) -> None:
         """Load the SGCNs, pre-train them without the test subjects, or make them."""
         self.networks = []
-        tested = {samples.subjects[place].split("/", 1)[1] for place in fold.test}
+        tested = {subjects[place].split("/", 1)[1] for place in fold.test}
         for place, graph in enumerate(self.graphs):
             seed = self.settings.network_seeds[place], fold.number
             if self.weights:
@@ -106,7 +106,7 @@ class FoldSGCN(System[FoldTrainingSettings]):
                 )
             else:
                 with repeatable(*seed):
-                    self.networks.append(SGCN(graph, len(samples.classes)))
+                    self.networks.append(SGCN(graph, classes))
 
     def train(
         self, rows: ClipRows, classes: int, folds: Sequence[FoldData], settings: FoldTrainingSettings

@@ -52,13 +52,13 @@ class Net(nn.Module):
 
 
 def learn(folder=None, dies_in=None, about="", shift=0.0, held=True, every=0.0, schedule=SCHEDULE, draws=7, weights=7):
-    """One training; its network, course, and numbers drawn right after it."""
+    """One training; its network, result, and numbers drawn right after it."""
     training, validation = data(shift)
     with repeatable(weights):
         model = Net(dies_in)
     with repeatable(draws):
         states = Checkpoints(folder, about, every=every) if folder else None
-        course = fit(
+        result = fit(
             model,
             functional.cross_entropy,
             training,
@@ -67,7 +67,7 @@ def learn(folder=None, dies_in=None, about="", shift=0.0, held=True, every=0.0, 
             "fold",
             states,
         )
-        return model, course, torch.rand(3).tolist()
+        return model, result, torch.rand(3).tolist()
 
 
 def same(one, two):
@@ -137,7 +137,7 @@ def test_broken_checkpoint_is_ignored(tmp_path, content, caplog):
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:-7] if content is None else content)
     assert same(learn(), learn(tmp_path))
-    assert "training starts anew" in caplog.text
+    assert "training starts from the beginning" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["network/layers.0.weight", "generator/cpu", "optimiser/0/exp_avg"])
@@ -152,13 +152,13 @@ def test_damaged_checkpoint_is_ignored(tmp_path, name, caplog):
     data[place + 2] ^= 1
     file.write_bytes(data)
     assert same(learn(), learn(tmp_path))
-    assert "is damaged; training starts anew" in caplog.text
+    assert "is damaged; training starts from the beginning" in caplog.text
 
 
 def test_unwritable_checkpoint_does_not_stop_training(tmp_path, caplog):
     (tmp_path / "file").write_text("no folder")
     assert same(learn(), learn(tmp_path / "file"))
-    assert "training goes on without" in caplog.text
+    assert "training continues without" in caplog.text
 
 
 def test_checkpoints_are_not_written_too_often(tmp_path):
@@ -174,7 +174,7 @@ def test_checkpoint_is_safetensors_with_json(tmp_path):
         learn(tmp_path, dies_in=14)
     (file,) = tmp_path.iterdir()
     with safe_open(file, framework="pt") as content:
-        assert json.loads(content.metadata()["course"])["epoch"] == 3
+        assert json.loads(content.metadata()["progress"])["epoch"] == 3
         assert "generator/cpu" in content.keys()  # noqa: SIM118
 
 
@@ -185,7 +185,7 @@ def test_checkpoint_is_safetensors_with_json(tmp_path):
 def dying(monkeypatch):
     """Makes a job die right after so many states were written; every epoch writes one."""
     honest = checkpoints.Checkpoint.save
-    monkeypatch.setattr(checkpoints, "EVERY", 0.0)
+    monkeypatch.setattr(checkpoints, "INTERVAL", 0.0)
 
     def run(after, job):
         written = []

@@ -1,0 +1,138 @@
+"""The fold runner, with a system that records what it is given."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from merflow.protocols.folds import loso
+from merflow.protocols.settings import SelectionSettings
+from merflow.storage.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, read_table
+from merflow.systems.fold_runner import System, TrainedFold, run_folds
+from merflow.systems.predictions import ResultFiles, write_results
+from merflow.systems.samples import Samples
+
+CLASSES = ["left", "right"]
+SELECTIONS = {
+    "validation": SelectionSettings("validation", {}, 0, 0.0),
+    "none": SelectionSettings("none", {}, 0, 0.0),
+    "nested": SelectionSettings("nested", {"network.bias": [9.0, 0.0]}, 2, 0.25),
+}
+
+
+@dataclass(frozen=True)
+class NetworkBlock:
+    bias: float
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    experiment: str
+    network: NetworkBlock
+    selection: SelectionSettings
+    splits: dict
+
+
+class Threshold(System):
+    """Predicts by the sign of the only feature; it counts its trainings."""
+
+    def __init__(self, refits=False, together=False):
+        self.refits, self.trains_together, self.prepared, self.trained = refits, together, [], []
+
+    def prepare(self, fold, subjects, classes, repeat):
+        self.prepared.append((fold.name, repeat))
+
+    def train(self, rows, classes, folds, settings):
+        self.trained.append((folds, settings.network))
+
+        def predict(places):
+            right = (rows[places, 0, 0] > settings.network.bias).astype(float)
+            return np.stack([1 - right, right], axis=1)
+
+        curve = [{"stage": "finetune", "epoch": 1, "split": "train", "loss": 0.0, "accuracy": 1.0}]
+        return [TrainedFold(predict, len(self.trained), curve, {"network.epochs": 3}) for _ in folds]
+
+    def save(self, models, path, settings):
+        raise AssertionError("run_folds saves nothing")
+
+
+@pytest.fixture
+def samples():
+    labels = np.tile([0, 1], 10)
+    clips = [{"dataset": "d", "subject": f"d/s{n // 4}", "clip": f"c{n}"} for n in range(20)]
+    return Samples(clips, labels, CLASSES, (2.0 * labels - 1).astype(np.float32)[:, None, None])
+
+
+def run(system, samples, selection="validation", bias=0.0):
+    folds = loso(samples.subjects, samples.labels, seed=1)
+    settings = Settings("mine", NetworkBlock(bias, 10), SELECTIONS[selection], {})
+    return folds, run_folds(system, samples, folds, 7, settings)
+
+
+def test_run_folds_predicts_test_and_validation_clips(samples):
+    folds, results = run(Threshold(), samples)
+    for fold, result in zip(folds, results, strict=True):
+        assert [clip["clip"] for clip in result.test.clips] == [f"c{n}" for n in fold.test]
+        assert [clip["clip"] for clip in result.validation.clips] == [f"c{n}" for n in fold.validation]
+        assert (result.repeat, result.fold) == (7, fold.name)
+        assert (result.train_accuracy, result.train_clips) == (1.0, len(fold.train))
+        assert {clip["truth"] for clip in result.test.clips} == set(CLASSES)
+
+
+def test_run_folds_gives_training_no_test_clip(samples):
+    for selection in SELECTIONS:
+        system = Threshold()
+        folds, _ = run(system, samples, selection)
+        tests = {fold.name: set(fold.test.tolist()) for fold in folds}
+        for data in (data for folds, _ in system.trained for data in folds):
+            seen = set(data.train.tolist()) | set(data.validation.tolist())
+            assert not seen & tests[data.name.split(",")[0]]
+            np.testing.assert_array_equal(data.train_labels, samples.labels[data.train])
+
+
+def test_run_folds_trains_together_or_one_after_the_other(samples):
+    alone, together = Threshold(), Threshold(together=True)
+    folds, _ = run(alone, samples)
+    run(together, samples)
+    assert [len(data) for data, _ in alone.trained] == [1] * len(folds)
+    assert [len(data) for data, _ in together.trained] == [len(folds)]
+    assert alone.prepared == [(fold.name, 7) for fold in folds] and not together.prepared
+
+
+def test_run_folds_refits_on_validation_clips_for_chosen_epochs(samples):
+    system = Threshold(refits=True)
+    folds, results = run(system, samples)
+    (first,), network = system.trained[0]
+    (refit,), refit_network = system.trained[1]
+    assert (network.epochs, refit_network.epochs) == (10, 3)
+    assert refit.train.tolist() == sorted([*first.train.tolist(), *first.validation.tolist()])
+    assert not len(refit.validation) and refit.seed == first.seed
+    assert results[0].model == 2 and results[0].train_clips == 16
+    assert len(results[0].validation.clips) == len(folds[0].validation), "predicted by the first model"
+
+
+def test_run_folds_with_selection_none_trains_all_clips(samples):
+    system = Threshold(refits=True)
+    _, results = run(system, samples, "none")
+    assert len(system.trained) == len(results) and all(not len(data.validation) for (data,), _ in system.trained)
+    assert all(result.train_clips == 16 and not len(result.validation.clips) for result in results)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_run_folds_selects_settings_inside_the_fold(samples, together):
+    system = Threshold(together=together)
+    _, results = run(system, samples, "nested", bias=5.0)
+    assert all(result.overrides == {"network.bias": 0.0} and result.train_accuracy == 1.0 for result in results)
+    assert results[0].accuracy_row("mine")["chosen"] == "0"
+
+
+def test_write_results_writes_every_table(samples, tmp_path):
+    _, results = run(Threshold(), samples)
+    files = ResultFiles(*(tmp_path / f"{name}.csv" for name in ("p", "a", "c", "v")))
+    write_results(results, "mine", files)
+    predictions = read_table(files.predictions, PREDICTIONS)
+    assert len(predictions) == 20 and (predictions["truth"] == predictions["predicted"]).all()
+    assert len(read_table(files.accuracy_train, ACCURACY_TRAIN)) == len(read_table(files.curves, CURVES)) == 5
+    write_results([], "mine", files)
+    assert all(read_table(*pair).empty for pair in ((files.predictions, PREDICTIONS), (files.validation, PREDICTIONS)))
