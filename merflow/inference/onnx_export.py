@@ -42,7 +42,7 @@ from merflow.preprocessing.resize import area_weights
 from merflow.storage.files import atomic_write
 from merflow.storage.hdf5 import open_h5
 from merflow.storage.tables import EXPORT_CHECK, write_table
-from merflow.systems.tsdgcn.heads import StandardHead
+from merflow.systems.tsdgcn.heads import StandardizedHead
 from merflow.systems.tsdgcn.sgcn import SGCN, ChebyshevLayer
 from merflow.systems.tsdgcn.signals import FLAT, UNIT
 
@@ -200,7 +200,7 @@ class PlainSGCN(nn.Module):
 class PlainHeads(nn.Module):
     """The heads of one seed side by side: one product for all of them."""
 
-    def __init__(self, heads: Sequence[StandardHead]) -> None:
+    def __init__(self, heads: Sequence[StandardizedHead]) -> None:
         """Stack heads of one shape."""
         super().__init__()
         arrays = [[head.mean, head.scale, *head.head.parameters()] for head in heads]

@@ -1,7 +1,7 @@
 """The training loop of all networks but the heads: Adam, Keras' decay, the epoch with the smallest validation loss.
 
 Heads follow the same rules in a loop of their own, because thousands of them train batched
-(:mod:`merflow.systems.tsdgcn.heads`); the scorer of key-frames has no epochs to choose
+(:mod:`merflow.systems.tsdgcn.head_training`); the scorer of key-frames has no epochs to choose
 (:mod:`merflow.preprocessing.frame_scorer.scorer`).
 """
 

@@ -1,6 +1,5 @@
 """Focal loss (Eq. 6 and 7) for several classes; cross entropy is a special case of it."""
 
-import copy
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -69,37 +68,16 @@ def make_loss(settings: LossSettings, classes: int) -> Loss:
     return partial(focal_loss, alpha=alpha, gamma=settings.gamma)
 
 
-class StackedLoss:
-    """The losses of heads that train side by side (:mod:`merflow.systems.tsdgcn.heads`), each with its own alpha and
-    gamma.
+def row_losses(scores: Tensor, target: Tensor, settings: LossSettings) -> Tensor:
+    """Return the loss of each row, of any leading shape ``[...]``, instead of their mean.
 
-    Attributes:
-        classes: number of classes.
+    Args:
+        scores: class scores before softmax, ``[..., classes]``.
+        target: true class of each row, int64 ``[...]``.
+        settings: settings that :func:`make_loss` accepts.
     """
-
-    def __init__(self, settings: Sequence[LossSettings], classes: int):
-        """Take the settings of each head's loss, as of :func:`make_loss`.
-
-        Raises:
-            ConfigError: see :func:`make_loss`.
-        """
-        self.classes = classes
-        alphas, gammas = [], []
-        for own in settings:
-            make_loss(own, classes)
-            focal = own.name == "focal"  # Cross entropy is focal loss with gamma 0.
-            alphas.append(torch.as_tensor(own.alpha if focal else 1.0, dtype=torch.float32).expand(classes))
-            gammas.append([own.gamma if focal else 0.0])
-        self._alpha, self._gamma = torch.stack(alphas), torch.tensor(gammas)
-
-    def of(self, heads: Tensor) -> "StackedLoss":
-        """The losses of some of the heads, by their places."""
-        chosen = copy.copy(self)
-        chosen._alpha, chosen._gamma = self._alpha[heads], self._gamma[heads]
-        return chosen
-
-    def __call__(self, scores: Tensor, target: Tensor) -> Tensor:
-        """Loss of each row, ``[heads, rows]``, from ``[heads, classes, rows]`` and classes ``[1 or heads, rows]``."""
-        target = target.expand(len(scores), -1)
-        log_p = functional.log_softmax(scores, dim=1).gather(1, target[:, None]).squeeze(1)
-        return _focal(log_p, self._alpha.gather(1, target), self._gamma)
+    log_p = functional.log_softmax(scores, dim=-1).gather(-1, target[..., None]).squeeze(-1)
+    if settings.name == "cross-entropy":
+        return -log_p
+    alpha = torch.tensor(settings.alpha, dtype=scores.dtype)
+    return _focal(log_p, alpha[target] if alpha.ndim else alpha, settings.gamma)

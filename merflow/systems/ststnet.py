@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from merflow.systems.tsdgcn.heads import Dropout
+from merflow.learning.layers import Dropout
 
 FILTERS = (3, 5, 8)
 """Filters of the three streams."""

@@ -20,8 +20,8 @@ from merflow.systems.predictions import FoldResult, ResultFiles, write_results
 from merflow.systems.samples import FoldData
 from merflow.systems.settings import FinetuneSettings
 from merflow.systems.tsdgcn.fusion import load_features
-from merflow.systems.tsdgcn.heads import FoldData as _HeadData
-from merflow.systems.tsdgcn.heads import RepeatData, SavedHead, save_heads, train_heads
+from merflow.systems.tsdgcn.head_training import train_heads
+from merflow.systems.tsdgcn.heads import SavedHead, save_heads
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +41,8 @@ class HeadSystem(System[S]):
 
     def train(self, rows: ClipRows, classes: int, folds: Sequence[FoldData], settings: S) -> Iterator[TrainedFold]:
         """See :meth:`merflow.systems.fold_runner.System.train`; the model is a :class:`SavedHead`."""
-        lessons = [
-            _HeadData(rows[f.train], f.train_labels, rows[f.validation], f.validation_labels, f.seed, f.name)
-            for f in folds
-        ]
-        (trained,) = train_heads([RepeatData(lessons, self.branch, [settings.loss])], classes, asdict(settings.head))
-        for fold, (head,) in zip(folds, trained, strict=True):
+        trained = train_heads(rows[:], self.branch, folds, settings.loss, classes, settings.head)
+        for fold, head in zip(folds, trained, strict=True):
             yield TrainedFold(
                 predict=lambda places, head=head: head.probabilities(rows[places]),
                 model=SavedHead.of(head, self.branch, fold.seed[0], fold.name),

@@ -1,9 +1,6 @@
-"""Heads that are trained side by side: each is what it would be alone, by the plain training loop."""
+"""Heads that train together: each is what the training loop of all other networks makes of it alone."""
 
-import copy
-import subprocess
-import sys
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,197 +8,253 @@ import torch
 from torch import nn
 
 from merflow.errors import ConfigError, InputError
-from merflow.learning.fit import Rows, Schedule, fit, repeatable
-from merflow.learning.losses import StackedLoss, make_loss
-from merflow.storage.disk_arrays import DiskArray, DiskArrayView
-from merflow.systems.tsdgcn import heads as marching
-from merflow.systems.tsdgcn.heads import (
-    Dropout,
-    FoldData,
-    Head,
-    RepeatData,
-    SavedHead,
-    Standard,
-    frame_of,
-    load_heads,
-    probabilities,
-    save_heads,
-)
-from merflow.systems.tsdgcn.heads import train_heads as train_courses
+from merflow.learning.fit import Rows, fit, repeatable
+from merflow.learning.layers import Dropout
+from merflow.learning.losses import make_loss, row_losses
+from merflow.learning.settings import LossSettings
+from merflow.systems.samples import FoldData
+from merflow.systems.settings import HeadSettings
+from merflow.systems.tsdgcn import head_training
+from merflow.systems.tsdgcn.heads import Head, SavedHead, Standardizer, load_heads, save_heads
 
-REPO = Path(__file__).parents[3]
 CLASSES = 3
-SETTINGS = {
-    "hidden": 24,
-    "dropout": 0.3,
-    "learning_rate": 3e-3,
-    "decay": 1e-3,
-    "epochs": 25,
-    "patience": 4,
-    "batch": 32,
-    "weight_decay": 0.0,
-}
 BRANCH = np.array([0, 0, 1])
+SETTINGS = HeadSettings(
+    hidden=24, dropout=0.3, epochs=25, patience=4, learning_rate=3e-3, decay=1e-3, batch=32, weight_decay=0.0
+)
 LOSSES = [
-    {"name": "cross-entropy"},
-    {"name": "focal", "alpha": 0.1, "gamma": 0.5},
-    {"name": "focal", "alpha": [0.2, 1.0, 3.0], "gamma": 2.0},
-    {"name": "focal", "alpha": 1.0, "gamma": 0.0},
+    LossSettings("cross-entropy", 1.0, 0.0),
+    LossSettings("focal", 0.1, 0.5),
+    LossSettings("focal", [0.2, 1.0, 3.0], 2.0),
 ]
 
 
-def make_lesson(seed, clips=40, held=12, features=50):
-    """Clips of three classes that overlap; a third of the features is silent, two of them in training only."""
+def make_data(clips=40, held_out=12, seed=0):
+    """Clips of overlapping classes; a third of the features is constant, two of them on the training clips only."""
     rng = np.random.default_rng(seed)
-    labels = rng.integers(0, CLASSES, clips + held)
-    centres = np.random.default_rng(99).normal(0, 0.6, (CLASSES, features))
-    rows = (centres[labels][:, None] + rng.normal(0, 1.5, (clips + held, 3, features))).clip(0).astype(np.float32)
+    labels = rng.integers(0, CLASSES, clips + held_out)
+    centres = np.random.default_rng(99).normal(0, 0.6, (CLASSES, 50))
+    rows = (centres[labels][:, None] + rng.normal(0, 1.5, (clips + held_out, 3, 50))).clip(0).astype(np.float32)
     rows[..., ::3] = 0
     rows[clips:, :, [0, 3]] = 1.5
-    return FoldData(rows[:clips], labels[:clips], rows[clips:], labels[clips:], (seed, 7))
+    return rows, labels
 
 
-def train_heads(lessons, branch, classes, losses, settings):
-    """The heads of one course."""
-    (trained,) = train_courses([RepeatData(lessons, branch, losses)], classes, settings)
-    return trained
+ROWS, LABELS = make_data()
 
 
-def alone(lesson, loss, settings=SETTINGS):
-    """The same head by :func:`merflow.learning.fit.fit`."""
-    standard = Standard.of(lesson.rows, BRANCH)
-
-    def rows(x, y):
-        x = ((x - standard.mean) / standard.scale).reshape(-1, x.shape[2])
-        return Rows(torch.from_numpy(x), torch.from_numpy(np.repeat(y, 3)))
-
-    with repeatable(*lesson.seed):
-        head = Head(lesson.rows.shape[2], settings["hidden"], CLASSES, settings["dropout"])
-        held = rows(lesson.held_rows, lesson.held_labels) if len(lesson.held_labels) else None
-        training = fit(head, make_loss(loss, CLASSES), rows(lesson.rows, lesson.labels), held, Schedule.of(settings))
-    return head, training
+def make_fold(train=40, validation=12, seed=0, labels=LABELS, name=""):
+    """The first clips train, the last ones validate."""
+    train, validation = np.arange(train), np.arange(len(labels) - validation, len(labels))
+    return FoldData(train, labels[train], validation, labels[validation], (seed, 7), name)
 
 
-def assert_same(trained, lesson, loss, settings=SETTINGS):
-    head, training = alone(lesson, loss, settings)
-    assert trained.training.epoch == training.epoch
-    assert len(trained.training.curve) == len(training.curve)
-    for mine, theirs in zip(trained.training.curve, training.curve, strict=True):
-        assert (mine["epoch"], mine["split"]) == (theirs["epoch"], theirs["split"])
-        assert mine["loss"] == pytest.approx(theirs["loss"], rel=2e-4)
-        assert mine["accuracy"] == pytest.approx(theirs["accuracy"], abs=0.02)
-    for mine, theirs in zip(trained.head.parameters(), head.parameters(), strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=2e-3, atol=2e-4)
+def train_heads(folds, loss=LOSSES[1], settings=SETTINGS, rows=ROWS):
+    return head_training.train_heads(rows, BRANCH, folds, loss, CLASSES, settings)
 
 
-def test_heads_of_one_lesson_are_what_fit_makes_of_each():
-    lesson = make_lesson(0)
-    (trained,) = train_heads([lesson], BRANCH, CLASSES, LOSSES, SETTINGS)
-    for head, loss in zip(trained, LOSSES, strict=True):
-        assert_same(head, lesson, loss)
-    ends = {len(head.training.curve) for head in trained}
-    assert len(ends) > 1, "heads that end in one epoch would not show that one can leave before the others"
+def assert_trained_as_alone(trained, fold, loss, settings=SETTINGS):
+    """Compare with the same head by :func:`merflow.learning.fit.fit`."""
+    standardizer = Standardizer.fit(ROWS, fold.train, BRANCH)
+
+    def rows(places, labels):
+        x = standardizer.transform(ROWS[places]).reshape(-1, ROWS.shape[2])
+        return Rows(torch.from_numpy(x), torch.from_numpy(np.repeat(labels, 3)))
+
+    with repeatable(*fold.seed):
+        head = Head(ROWS.shape[2], settings.hidden, CLASSES, settings.dropout)
+        validation = rows(fold.validation, fold.validation_labels) if len(fold.validation) else None
+        training = rows(fold.train, fold.train_labels)
+        expected = fit(head, make_loss(loss, CLASSES), training, validation, settings.schedule)
+    assert trained.training.epoch == expected.epoch
+    for row, other in zip(trained.training.curve, expected.curve, strict=True):
+        assert (row["epoch"], row["split"]) == (other["epoch"], other["split"])
+        assert row["loss"] == pytest.approx(other["loss"], rel=2e-4)
+        assert row["accuracy"] == pytest.approx(other["accuracy"], abs=0.02)
+    for weight, other in zip(trained.head.parameters(), head.parameters(), strict=True):
+        torch.testing.assert_close(weight, other, rtol=2e-3, atol=2e-4)
 
 
-def test_heads_of_many_lessons_are_what_fit_makes_of_each():
-    """Lessons of unequal length, some with a step less."""
-    lessons = [make_lesson(seed, clips) for seed, clips in enumerate((40, 38, 30, 40, 21))]
-    trained = train_heads(lessons, BRANCH, CLASSES, LOSSES[2:3], SETTINGS)
-    for (head,), lesson in zip(trained, lessons, strict=True):
-        assert_same(head, lesson, LOSSES[2])
-    assert len({len(head.training.curve) for (head,) in trained}) > 1
+def assert_same_bits(heads, others):
+    for head, other in zip(heads, others, strict=True):
+        assert head.training == other.training
+        for weight, other_weight in zip(head.head.parameters(), other.head.parameters(), strict=True):
+            assert torch.equal(weight, other_weight)
+
+
+# --- Training ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=["cross-entropy", "focal", "class-weights"])
+def test_heads_of_unequal_folds_train_as_each_alone(loss):
+    """Some folds have fewer clips, some a step less per epoch, and some stop early."""
+    sizes = ((40, 12), (38, 9), (30, 12), (40, 3), (21, 12))
+    folds = [make_fold(*size, seed) for seed, size in enumerate(sizes)]
+    trained = train_heads(folds, loss)
+    for head, fold in zip(trained, folds, strict=True):
+        assert_trained_as_alone(head, fold, loss)
+    assert len({len(head.training.curve) for head in trained}) > 1
 
 
 @pytest.mark.parametrize("changes", [{"weight_decay": 0.05}, {"dropout": 0.0}, {"batch": 1000, "epochs": 6}])
-def test_settings_reach_the_heads(changes):
-    lesson, settings = make_lesson(1), SETTINGS | changes
-    ((plain,),) = train_heads([lesson], BRANCH, CLASSES, LOSSES[:1], SETTINGS)
-    ((changed,),) = train_heads([lesson], BRANCH, CLASSES, LOSSES[:1], settings)
-    assert_same(changed, lesson, LOSSES[0], settings)
+def test_head_settings_change_the_training(changes):
+    fold, settings = make_fold(seed=1), replace(SETTINGS, **changes)
+    (plain,), (changed,) = train_heads([fold]), train_heads([fold], settings=settings)
+    assert_trained_as_alone(changed, fold, LOSSES[1], settings)
     assert plain.training.curve != changed.training.curve
 
 
 def test_without_validation_the_last_epoch_is_kept():
-    lesson = make_lesson(2, held=0)
-    ((head,),) = train_heads([lesson], BRANCH, CLASSES, LOSSES[:1], SETTINGS)
-    assert head.training.epoch == SETTINGS["epochs"]
-    assert_same(head, lesson, LOSSES[0])
+    fold = make_fold(validation=0, seed=2)
+    (head,) = train_heads([fold])
+    assert head.training.epoch == SETTINGS.epochs
+    assert_trained_as_alone(head, fold, LOSSES[1])
 
 
-def test_a_heads_bits_do_not_depend_on_who_marches_beside_it(monkeypatch):
-    lessons = [make_lesson(seed, 40 - seed // 2) for seed in range(4)]
-    settings = SETTINGS | {"epochs": 9}
-    together = train_heads(lessons, BRANCH, CLASSES, LOSSES, settings)
-    monkeypatch.setattr(marching, "TOGETHER", 1)
-    one_by_one = train_heads(lessons, BRANCH, CLASSES, LOSSES, settings)
-    by_loss = [train_heads(lessons, BRANCH, CLASSES, [loss], settings) for loss in LOSSES]
-    monkeypatch.undo()
-    many = [train_heads(lessons, BRANCH, CLASSES, [loss], settings) for loss in LOSSES]
-    for number in range(len(lessons)):
-        for which in range(len(LOSSES)):
-            first = together[number][which]
-            for other in (one_by_one[number][which], by_loss[which][number][0], many[which][number][0]):
-                assert first.training.curve == other.training.curve
-                for mine, theirs in zip(first.head.parameters(), other.head.parameters(), strict=True):
-                    assert torch.equal(mine, theirs)
+def test_heads_have_the_same_bits_on_a_second_run():
+    folds = [make_fold(seed=seed) for seed in range(3)]
+    first = train_heads(folds)
+    train_heads([make_fold(seed=5)], LOSSES[2])  # Another experiment, which leaves no trace.
+    assert_same_bits(first, train_heads(folds))
 
 
-def test_courses_of_unlike_features_march_together_and_change_nothing(monkeypatch):
-    """Two experiments with other features, one of them wider: the bits of each are those of a call of its own."""
-    courses = [
-        RepeatData([make_lesson(seed) for seed in range(3)], BRANCH, LOSSES[1:2]),
-        RepeatData([make_lesson(seed + 5, features=80) for seed in range(3)], BRANCH, LOSSES[2:3]),
-        RepeatData([make_lesson(8)], BRANCH, LOSSES),
-    ]
-    together = train_courses(courses, CLASSES, SETTINGS)
-    monkeypatch.setattr(marching, "ENOUGH", 2)  # The four heads of the last course march by themselves.
-    for course, trained in zip(courses, together, strict=True):
-        (alone,) = train_courses([course], CLASSES, SETTINGS)
-        for mine, theirs in zip(sum(trained, []), sum(alone, []), strict=True):
-            assert mine.training.curve == theirs.training.curve
-            for one, other in zip(mine.head.parameters(), theirs.head.parameters(), strict=True):
-                assert torch.equal(one, other)
-    for (head,), lesson in zip(together[1], courses[1].lessons, strict=True):
-        assert_same(head, lesson, LOSSES[2])
+def test_rows_of_other_clips_change_no_bit_of_a_head():
+    fold = make_fold(30, 12)
+    poisoned = ROWS.copy()
+    poisoned[30:40] += 100
+    assert_same_bits(train_heads([fold]), train_heads([fold], rows=poisoned))
 
 
-def test_a_silent_feature_keeps_its_first_weights():
-    """It has no gradient; on validation and test people it may speak, and its weights then count."""
-    lesson = make_lesson(3)
-    ((head,),) = train_heads([lesson], BRANCH, CLASSES, LOSSES[:1], SETTINGS)
-    with repeatable(*lesson.seed):
-        start = Head(50, SETTINGS["hidden"], CLASSES, 0.3)[0].weight
-    silent = np.arange(0, 50, 3)
-    assert torch.equal(head.head[0].weight[:, silent], start[:, silent])
-    spoken = np.setdiff1d(np.arange(50), silent)
-    assert not torch.isclose(head.head[0].weight[:, spoken], start[:, spoken]).all(dim=0).any()
+def test_heads_train_the_same_in_smaller_batches(monkeypatch):
+    folds = [make_fold(seed=seed) for seed in range(3)]
+    together = train_heads(folds)
+    monkeypatch.setattr(head_training, "BATCH_BYTES", 0)
+    for head, other in zip(together, train_heads(folds), strict=True):
+        np.testing.assert_allclose(head.probabilities(ROWS), other.probabilities(ROWS), atol=1e-5)
 
 
-def test_answer_is_the_mean_probability_over_rows():
-    lesson = make_lesson(4)
-    ((head, other),) = train_heads([lesson], BRANCH, CLASSES, LOSSES[:2], SETTINGS)
-    clip = lesson.held_rows[0]
-    rows = torch.from_numpy((clip - head.standard.mean) / head.standard.scale)
-    with torch.no_grad():
-        expected = head.head(rows).double().softmax(dim=1).mean(dim=0)
-    np.testing.assert_allclose(head.probabilities(clip[None])[0], expected, atol=1e-6)
-    both = probabilities([head, other], lesson.held_rows)
-    np.testing.assert_array_equal(both[0], head.probabilities(lesson.held_rows))
-    np.testing.assert_array_equal(both[1], other.probabilities(lesson.held_rows))
-    assert not np.array_equal(*both)
+def test_weights_of_constant_features_stay_as_drawn():
+    """They have no gradient; on validation and test clips the features may vary, and the weights then count."""
+    fold = make_fold(seed=3)
+    (head,) = train_heads([fold])
+    with repeatable(*fold.seed):
+        start = Head(50, SETTINGS.hidden, CLASSES, 0.3)[0].weight
+    constant = np.arange(0, 50, 3)
+    assert torch.equal(head.head[0].weight[:, constant], start[:, constant])
+    others = np.setdiff1d(np.arange(50), constant)
+    assert not torch.isclose(head.head[0].weight[:, others], start[:, others]).all(dim=0).any()
 
 
-def test_class_weights_move_the_answers():
+def test_class_weights_shift_the_predictions():
     rng = np.random.default_rng(0)
-    rows, labels = rng.normal(size=(60, 2, 4)).astype(np.float32), np.arange(60) % 3
-    lesson = FoldData(rows[:40], labels[:40], rows[40:], labels[40:], (0,))
-    losses = [{"name": "focal", "alpha": alpha, "gamma": 0.0} for alpha in (1.0, [0.01, 0.01, 1.0])]
-    (trained,) = train_heads([lesson], np.zeros(2, int), 3, losses, SETTINGS)
-    shares = [head.probabilities(rows)[:, 2].mean() for head in trained]
+    rows, labels = rng.normal(size=(60, 3, 4)).astype(np.float32), np.arange(60) % 3
+    fold = make_fold(40, 20, labels=labels)
+    shares = [
+        train_heads([fold], LossSettings("focal", alpha, 0.0), rows=rows)[0].probabilities(rows)[:, 2].mean()
+        for alpha in (1.0, [0.01, 0.01, 1.0])
+    ]
     assert shares[0] < 0.45 and shares[1] > 0.6
 
 
+def test_class_weights_of_another_number_are_rejected():
+    with pytest.raises(ConfigError, match="2 values for 3 classes"):
+        train_heads([make_fold()], LossSettings("focal", [1.0, 2.0], 0.0))
+
+
+def test_diverging_training_names_its_fold():
+    rows = ROWS.copy()
+    rows[35, 0, 1] = np.inf
+    folds = [make_fold(30, name="sub01"), make_fold(36, name="sub07")]
+    message = "^fold sub07: training diverged in epoch 1 .*smaller learning_rate"
+    with np.errstate(invalid="ignore"), pytest.raises(ConfigError, match=message):
+        train_heads(folds, rows=rows)
+
+
+def test_validation_loss_that_is_no_number_names_its_fold():
+    rows = ROWS.copy()
+    rows[40] = np.nan
+    folds = [make_fold(40, 11, name="sub01"), make_fold(40, 12, name="sub07")]
+    message = "^fold sub07: training diverged: the loss of the validation clips .*smaller learning_rate"
+    with pytest.raises(ConfigError, match=message):
+        train_heads(folds, rows=rows)
+
+
+def test_row_losses_average_to_the_loss():
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(2, 20, CLASSES, generator=generator)
+    target = torch.randint(0, CLASSES, (2, 20), generator=generator)
+    for loss in LOSSES:
+        for place in range(2):
+            mean = make_loss(loss, CLASSES)(scores[place], target[place])
+            torch.testing.assert_close(row_losses(scores, target, loss)[place].mean(), mean)
+
+
+def test_dropout_has_the_law_of_torch():
+    x = torch.ones(400, 500)
+    dropout = Dropout(0.3)
+    with repeatable(0):
+        dropped, expected = dropout(x), nn.Dropout(0.3)(x)
+    assert set(dropped.unique().tolist()) == set(expected.unique().tolist())
+    assert dropped.mean() == pytest.approx(1, abs=0.01)
+    assert torch.equal(dropout.eval()(x), x)
+    assert torch.equal(Dropout(0.0)(x), x)
+
+
+# --- Standardisation and probabilities --------------------------------------------------------------------------------
+
+
+def test_standardizer_scales_each_branch_by_its_rows():
+    rng = np.random.default_rng(0)
+    rows = rng.normal([[[5.0, 1.0]], [[50.0, 1.0]]], [[[2.0, 0.0]], [[20.0, 0.0]]], (2, 40, 2)).transpose(1, 0, 2)
+    standardizer = Standardizer.fit(rows.astype(np.float32), np.arange(40), np.array([0, 1]))
+    scaled = standardizer.transform(rows.astype(np.float32))
+    np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(scaled.std(axis=0), [[1, 0], [1, 0]], atol=1e-4)
+    np.testing.assert_array_equal(standardizer.varies, [True, False])
+
+
+def test_standardizer_is_that_of_numpy_over_rows_of_a_branch():
+    clips = np.array([0, 5, 9, 30])
+    standardizer = Standardizer.fit(ROWS, clips, BRANCH)
+    both = ROWS[clips][:, :2].reshape(-1, 50)
+    np.testing.assert_allclose(standardizer.mean[0], both.mean(axis=0), rtol=1e-5)
+    deviation = both.std(axis=0)
+    floor = 0.2 * np.sqrt(np.mean(deviation**2))
+    np.testing.assert_allclose(standardizer.scale[1], np.maximum(deviation, floor), rtol=1e-5)
+
+
+def test_almost_constant_feature_does_not_dominate():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(0, 1, (40, 1, 3)).astype(np.float32)
+    rows[:, 0, 2] = 1e-4 * rng.random(40)
+    other = np.array([[[0.0, 0.0, 1.0]]], np.float32)
+    assert np.abs(Standardizer.fit(rows, np.arange(40), np.array([0])).transform(other)).max() < 10
+    assert np.abs(other / rows.std(axis=0)).max() > 1000
+
+
+def test_probabilities_are_the_mean_over_rows():
+    (head,) = train_heads([make_fold(seed=4)])
+    standardizer, clip = head.standardizer, ROWS[45]
+    rows = torch.from_numpy((clip - standardizer.mean) / standardizer.scale)
+    with torch.no_grad():
+        expected = head.head(rows).double().softmax(dim=1).mean(dim=0)
+    np.testing.assert_allclose(head.probabilities(clip[None])[0], expected, atol=1e-6)
+    assert head.probabilities(ROWS[:0]).shape == (0, CLASSES)
+
+
+# --- Files ------------------------------------------------------------------------------------------------------------
+
 SHAPES = {"weight_1": (3, 4), "bias_1": (3,), "weight_2": (2, 3), "bias_2": (2,), "mean": (2, 4), "scale": (2, 4)}
+
+
+def test_saved_head_scores_as_the_trained_one(tmp_path):
+    (head,) = train_heads([make_fold(seed=4)])
+    save_heads([SavedHead.of(head, BRANCH, 3, "s1")], tmp_path / "h.safetensors", {})
+    (loaded,) = load_heads(tmp_path / "h.safetensors")
+    assert (loaded.seed, loaded.fold, loaded.branch.tolist()) == (3, "s1", BRANCH.tolist())
+    with torch.no_grad():
+        probs = loaded.network()(torch.from_numpy(ROWS)).double().softmax(dim=2).mean(dim=1)
+    np.testing.assert_allclose(probs, head.probabilities(ROWS), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -217,142 +270,13 @@ SHAPES = {"weight_1": (3, 4), "bias_1": (3,), "weight_2": (2, 3), "bias_2": (2,)
         {"fold": 1},
     ],
 )
-def test_heads_that_do_not_fit_together_are_refused_when_they_are_loaded(tmp_path, changes):
+def test_heads_of_wrong_shapes_are_rejected(tmp_path, changes):
     arrays = {name: np.ones(shape, np.float32) for name, shape in SHAPES.items()}
     good = SavedHead(0, "s1", np.array([0, 1, 1]), arrays)
     save_heads([good], tmp_path / "h.safetensors", {})
     assert load_heads(tmp_path / "h.safetensors")[0].network()(torch.ones(1, 3, 4)).shape == (1, 3, 2)
-    own = {name: changes[name] for name in changes if name in ("branch", "seed", "fold")}
-    bad = good._replace(arrays=arrays | {name: changes[name] for name in changes if name in arrays}, **own)
+    fields = {name: value for name, value in changes.items() if name in ("branch", "seed", "fold")}
+    bad = good._replace(arrays=arrays | {name: changes[name] for name in changes if name in arrays}, **fields)
     save_heads([bad], tmp_path / "h.safetensors", {})
     with pytest.raises(InputError, match="holds no heads of merflow"):
         load_heads(tmp_path / "h.safetensors")
-
-
-def test_a_training_that_diverges_is_named():
-    lesson, good = make_lesson(5)._replace(fold="sub07"), make_lesson(6)._replace(fold="sub01")
-    lesson.rows[3, 0, 1] = np.inf
-    told = "^fold sub07: training diverged in epoch 1 .*smaller learning_rate"
-    with np.errstate(invalid="ignore"), pytest.raises(ConfigError, match=told):
-        train_heads([good, lesson], BRANCH, CLASSES, LOSSES[:2], SETTINGS)
-
-
-def test_validation_clips_without_a_loss_are_named():
-    lesson, good = make_lesson(5)._replace(fold="sub07"), make_lesson(6)._replace(fold="sub01")
-    lesson.held_rows[:] = np.nan
-    told = "^fold sub07: training diverged: no loss of the validation clips .*smaller learning_rate"
-    with pytest.raises(ConfigError, match=told):
-        train_heads([good, lesson], BRANCH, CLASSES, LOSSES[:2], SETTINGS)
-
-
-def test_standardised_by_the_training_rows_of_each_branch():
-    rng = np.random.default_rng(0)
-    rows = rng.normal([[[5.0, 1.0]], [[50.0, 1.0]]], [[[2.0, 0.0]], [[20.0, 0.0]]], (2, 40, 2)).transpose(1, 0, 2)
-    standard = Standard.of(rows.astype(np.float32), np.array([0, 1]))
-    scaled = standard.of_some(rows.astype(np.float32))
-    np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-4)
-    np.testing.assert_allclose(scaled.std(axis=0), [[1, 0], [1, 0]], atol=1e-4)
-    np.testing.assert_array_equal(standard.speaks, [True, False])
-    np.testing.assert_array_equal(standard.of_some(rows, np.array([1])), scaled[..., 1:])
-
-
-def test_a_feature_that_is_silent_in_training_does_not_drown_the_others():
-    rng = np.random.default_rng(0)
-    rows = rng.normal(0, 1, (40, 1, 3)).astype(np.float32)
-    rows[:, 0, 2] = 1e-4 * rng.random(40)
-    spoken = np.array([[[0.0, 0.0, 1.0]]], np.float32)
-    assert np.abs(Standard.of(rows, np.array([0])).of_some(spoken)).max() < 10, "over its own deviation: thousands"
-    assert np.abs(spoken / rows.std(axis=0)).max() > 1000
-
-
-@pytest.mark.parametrize("which", range(len(LOSSES)))
-def test_stacked_losses_are_the_single_ones(which):
-    generator = torch.Generator().manual_seed(0)
-    scores = torch.randn(len(LOSSES), CLASSES, 20, generator=generator)
-    target = torch.randint(0, CLASSES, (1, 20), generator=generator)
-    stacked = StackedLoss(LOSSES, CLASSES)
-    single = make_loss(LOSSES[which], CLASSES)(scores[which].T, target[0])
-    torch.testing.assert_close(stacked(scores, target)[which].mean(), single)
-    some = stacked.of(torch.tensor([which]))(scores[[which]], target)
-    assert torch.equal(some[0], stacked(scores, target)[which])
-
-
-def test_dropout_is_torchs_in_law():
-    x = torch.ones(400, 500)
-    ours, theirs = Dropout(0.3), nn.Dropout(0.3)
-    with repeatable(0):
-        made, expected = ours(x), theirs(x)
-    assert set(made.unique().tolist()) == set(expected.unique().tolist())
-    assert made.mean() == pytest.approx(1, abs=0.01)
-    assert torch.equal(copy.deepcopy(ours).eval()(x), x)
-    assert torch.equal(Dropout(0.0)(x), x)
-
-
-def on_disk(lesson):
-    """The same lesson, its rows on the disk in another order of clips."""
-    rows = np.concatenate([lesson.held_rows, lesson.rows])
-    stored, held = DiskArray(iter(rows)), len(lesson.held_rows)
-    places = np.arange(len(rows))
-    return lesson._replace(rows=DiskArrayView(stored, places[held:]), held_rows=DiskArrayView(stored, places[:held]))
-
-
-@pytest.mark.parametrize("changes", [{}, {"weight_decay": 0.05}, {"dropout": 0.0}])
-@pytest.mark.parametrize("held", [12, 0])
-def test_rows_on_the_disk_give_the_same_bits(monkeypatch, changes, held):
-    """Read whole, batch by batch, and with dropout and validation in small parts."""
-    lessons = [make_lesson(seed, 40 - seed, held, features=300) for seed in range(3)]
-    for lesson in lessons:
-        lesson.held_rows[..., ::3] = 1.5  # So many are silent in training that some are kept apart.
-    settings = SETTINGS | {"epochs": 4} | changes
-    assert len(frame_of(lessons, BRANCH, SETTINGS).silent) > 40
-    expected = train_heads(lessons, BRANCH, CLASSES, LOSSES[:2], settings)
-    stored = [on_disk(lesson) for lesson in lessons]
-    for name, value in (("TOGETHER", marching.TOGETHER), ("IN_MEMORY", 0), ("READ_WHOLE", 0), ("DRAWN", 1)):
-        monkeypatch.setattr(marching, name, value)
-        assert stored[0].stays == (marching.IN_MEMORY == 0)
-        found = train_heads(stored, BRANCH, CLASSES, LOSSES[:2], settings)
-        for mine, theirs, lesson in zip(sum(found, []), sum(expected, []), np.repeat(np.arange(3), 2), strict=True):
-            assert mine.training.curve == theirs.training.curve
-            for one, other in zip(mine.head.parameters(), theirs.head.parameters(), strict=True):
-                assert torch.equal(one, other)
-            rows = mine.probabilities(stored[lesson].rows)
-            np.testing.assert_array_equal(rows, theirs.probabilities(lessons[lesson].rows))
-
-
-def test_a_course_in_parts_is_the_course(monkeypatch):
-    """Another lesson makes other features speak and has a longer validation: the sizes are those of all."""
-    lessons = [make_lesson(0), make_lesson(1, 30, 20)]
-    lessons[1].rows[:, :, 3] = np.arange(30)[:, None]
-    whole = train_heads(lessons, BRANCH, CLASSES, LOSSES[:1], SETTINGS)
-    frame = frame_of(iter(lessons), BRANCH, SETTINGS)
-    smaller = frame_of(lessons[:1], BRANCH, SETTINGS)
-    assert frame.held > smaller.held
-    monkeypatch.setattr(marching, "Frame", None)  # No part has sizes of its own.
-    for lesson, (theirs,) in zip(lessons, whole, strict=True):
-        (((mine,),),) = train_courses([RepeatData([lesson], BRANCH, LOSSES[:1], frame)], CLASSES, SETTINGS)
-        assert mine.training.curve == theirs.training.curve
-        for one, other in zip(mine.head.parameters(), theirs.head.parameters(), strict=True):
-            assert torch.equal(one, other)
-
-
-def test_memory_of_a_lesson_on_the_disk_does_not_grow_with_its_clips():
-    """90 MB of rows, more than are held: a head learns from them and answers them in a fraction of that."""
-    code = (
-        "import resource, numpy as np\n"
-        "from merflow.systems.tsdgcn.heads import *\n"
-        "from merflow.storage.disk_arrays import DiskArray, DiskArrayView\n"
-        "settings = {'hidden': 16, 'dropout': 0.5, 'learning_rate': 1e-3, 'decay': 0.0, 'epochs': 1, 'patience': 1,\n"
-        "            'batch': 64, 'weight_decay': 0.0}\n"
-        "one = np.random.default_rng(0).normal(size=(5, 1000)).astype(np.float32)\n"
-        "def peak(clips):\n"
-        "    rows, places = DiskArray(one + n % 3 for n in range(clips)), np.arange(clips)\n"
-        "    taught, held = places[: 3 * clips // 4], places[3 * clips // 4 :]\n"
-        "    lesson = FoldData(DiskArrayView(rows, taught), taught % 3, DiskArrayView(rows, held), held % 3, (0,))\n"
-        "    course = RepeatData([lesson], np.zeros(5, int), [{'name': 'cross-entropy'}])\n"
-        "    (((head,),),) = train_heads([course], 3, settings)\n"
-        "    head.probabilities(lesson.rows)\n"
-        "    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "print(-peak(100) + peak(4500))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO, check=True)
-    assert int(done.stdout) < 40_000, "KiB"

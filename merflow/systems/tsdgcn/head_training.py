@@ -1,0 +1,247 @@
+"""Training of the heads of all folds of a repeat.
+
+Training one head at a time is dominated by call overhead: the matrices are small, and a study trains thousands of
+heads. The heads of several folds therefore train as one network whose weights have a leading axis of heads.
+"""
+
+import logging
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.adam import adam
+
+from merflow.errors import ConfigError
+from merflow.learning.fit import Training, repeatable
+from merflow.learning.losses import make_loss, row_losses
+from merflow.learning.settings import LossSettings
+from merflow.systems.samples import FoldData
+from merflow.systems.settings import HeadSettings
+from merflow.systems.tsdgcn.heads import Head, Standardizer, TrainedHead
+
+log = logging.getLogger(__name__)
+
+BATCH_BYTES = 2**28
+"""Limit of the standardised rows in memory; one fold may exceed it."""
+
+
+def train_heads(
+    rows: np.ndarray,
+    branch: np.ndarray,
+    folds: Sequence[FoldData],
+    loss: LossSettings,
+    classes: int,
+    settings: HeadSettings,
+) -> list[TrainedHead]:
+    """Train a head for each fold of one repeat.
+
+    A head has the same bits whatever else a study trains: only the folds of this call train together.
+
+    Args:
+        rows: float32 ``[clips, rows, features]``; each row of a clip is a sample with the class of its clip.
+        branch: int64 ``[rows]``: rows with the same number share their standardisation.
+        folds: training and validation clips, and the seed of each head.
+        loss: the loss.
+        classes: number of classes.
+        settings: settings of the heads.
+
+    Raises:
+        ConfigError: the loss does not fit the classes, or a training diverged; the message names the fold.
+    """
+    make_loss(loss, classes)
+    batches: dict[int, list[int]] = {}
+    for place, fold in enumerate(folds):
+        steps = math.ceil(len(fold.train) * rows.shape[1] / settings.batch)
+        batches.setdefault(steps, []).append(place)
+    trained: dict[int, TrainedHead] = {}
+    for steps, places in batches.items():
+        most = max(1, BATCH_BYTES // (4 * steps * settings.batch * rows.shape[2]))
+        for start in range(0, len(places), most):
+            together = places[start : start + most]
+            with repeatable(0):
+                trainer = HeadBatchTrainer(rows, branch, [folds[place] for place in together], loss, classes, settings)
+                trained |= zip(together, trainer.train(), strict=True)
+            log.info("%d of %d heads are trained", len(trained), len(folds))
+    return [trained[place] for place in range(len(folds))]
+
+
+class HeadBatchTrainer:
+    """Trains one head per fold, all at once: every weight has a leading axis of heads.
+
+    The total loss is the sum of the losses of the heads. The gradient of a head depends on its own loss only, and Adam
+    works element by element, so each head trains as :func:`merflow.learning.fit.fit` would train it alone: with its own
+    weights, batches and dropout from its own seed, and its own best epoch. Heads whose patience is exhausted leave the
+    batch. The folds must have the same number of steps per epoch; their last batches are padded to one length.
+    """
+
+    def __init__(
+        self,
+        rows: np.ndarray,
+        branch: np.ndarray,
+        folds: Sequence[FoldData],
+        loss: LossSettings,
+        classes: int,
+        settings: HeadSettings,
+    ) -> None:
+        """Standardise the rows of each fold and draw the initial weights of its head; see :func:`train_heads`."""
+        self.folds, self.loss, self.settings = folds, loss, settings
+        self.standardizers = [Standardizer.fit(rows, fold.train, branch) for fold in folds]
+        # A feature that does not vary in training (half of them do not, after ReLU) has no gradient without weight
+        # decay: its weights stay as drawn, and it matters for validation clips only.
+        varies = np.any([standardizer.varies for standardizer in self.standardizers], axis=0)
+        self.trained = np.flatnonzero(varies | (settings.weight_decay > 0))
+        untrained = np.setdiff1d(np.arange(rows.shape[2]), self.trained)
+        self.heads: list[Head] = []
+        self.generators: list[torch.Generator] = []
+        for fold in folds:
+            with repeatable(*fold.seed):
+                self.heads.append(Head(rows.shape[2], settings.hidden, classes, settings.dropout))
+                self.generators.append(torch.Generator().set_state(torch.get_rng_state()))
+
+        parameters = zip(*(head.parameters() for head in self.heads), strict=True)
+        weight_1, *others = (torch.stack(list(weights)).detach() for weights in parameters)
+        self.weights = [weight.requires_grad_() for weight in (weight_1[..., self.trained].contiguous(), *others)]
+        self.averages, self.squares = ([torch.zeros_like(weight) for weight in self.weights] for _ in range(2))
+        self.steps = [torch.zeros(()) for _ in self.weights]
+
+        train, validation = [fold.train for fold in folds], [fold.validation for fold in folds]
+        self.x = self._stack_rows(rows, train, self.trained)
+        self.y, self.lengths = _stack_labels([fold.train_labels for fold in folds], rows.shape[1])
+        self.val_x = self._stack_rows(rows, validation, self.trained)
+        self.val_y, self.val_lengths = _stack_labels([fold.validation_labels for fold in folds], rows.shape[1])
+        self.val_untrained = weight_1[..., untrained] @ self._stack_rows(rows, validation, untrained).mT
+
+        self.active = torch.arange(len(folds))
+        self.best_epoch = torch.zeros(len(folds), dtype=torch.int64)
+        self.smallest_loss = torch.full((len(folds),), math.inf)
+        self.curves: list[list[dict[str, Any]]] = [[] for _ in folds]
+
+    def _stack_rows(self, rows: np.ndarray, clips: Sequence[np.ndarray], features: np.ndarray) -> Tensor:
+        """Return standardised rows of some clips of each fold, padded with 0, ``[folds, rows, features]``."""
+        each = rows.shape[1]
+        stacked = torch.zeros(len(clips), max(map(len, clips)), each, len(features))
+        for x, places, standardizer in zip(stacked, clips, self.standardizers, strict=True):
+            for row in range(each):
+                mean, scale = standardizer.mean[row, features], standardizer.scale[row, features]
+                x[: len(places), row] = torch.from_numpy((rows[places, row][:, features] - mean) / scale)
+        return stacked.flatten(1, 2)
+
+    def train(self) -> list[TrainedHead]:
+        """Train until every head has had its last epoch; return the heads with the weights of their best epochs."""
+        for epoch in range(1, self.settings.epochs + 1):
+            self._train_epoch(epoch)
+            with torch.no_grad():
+                self._keep_best(epoch)
+                self._remove(epoch - self.best_epoch[self.active] >= self.settings.patience)
+            if not len(self.active):
+                break
+        best = self.best_epoch.tolist()
+        if 0 in best:
+            raise _diverged(self.folds[best.index(0)], ": the loss of the validation clips was not a number")
+        parts = zip(self.heads, self.standardizers, best, self.curves, strict=True)
+        return [TrainedHead(head.eval(), scaling, Training(epoch, curve)) for head, scaling, epoch, curve in parts]
+
+    def _train_epoch(self, epoch: int) -> None:
+        order, dropout = self._draw_epoch()
+        lengths = self.lengths[self.active]
+        present = (torch.arange(order.shape[1]) < lengths[:, None]).float()
+        y = self.y[self.active].gather(1, order)
+        order += self.active[:, None] * order.shape[1]
+        total, correct = torch.zeros(2, len(self.active))
+        for start in range(0, order.shape[1], self.settings.batch):
+            batch = slice(start, start + self.settings.batch)
+            places, counted = order[:, batch], present[:, batch]
+            x = self.x.flatten(0, 1).index_select(0, places.flatten()).view(*places.shape, -1)
+            scores = self._scores(x, dropout=dropout[:, batch].mT)
+            losses = row_losses(scores, y[:, batch], self.loss) * counted
+            self._step((losses.sum(dim=1) / counted.sum(dim=1)).sum())
+            total += losses.detach().sum(dim=1)
+            correct += ((scores.argmax(dim=2) == y[:, batch]) * counted).sum(dim=1)
+        self._add_to_curves(epoch, "train", total / lengths, correct / lengths)
+
+    def _draw_epoch(self) -> tuple[Tensor, Tensor]:
+        """Draw the order of each head's rows, ``[heads, rows]``, and its dropout factors, ``[heads, rows, hidden]``."""
+        order = torch.zeros(len(self.active), self.y.shape[1], dtype=torch.int64)
+        uniform = torch.ones(*order.shape, self.settings.hidden)
+        for place, head in enumerate(self.active.tolist()):
+            length, generator = int(self.lengths[head]), self.generators[head]
+            order[place, :length] = torch.randperm(length, generator=generator)
+            if self.settings.dropout:
+                uniform[place, :length] = torch.rand(length, self.settings.hidden, generator=generator)
+        return order, uniform.ge_(self.settings.dropout).div_(1 - self.settings.dropout)
+
+    def _scores(self, x: Tensor, untrained: Tensor | float = 0.0, dropout: Tensor | float = 1.0) -> Tensor:
+        """Map ``x [heads, rows, features]`` to class scores ``[heads, rows, classes]``.
+
+        Args:
+            x: values of the trained features.
+            untrained: what the other features add to the hidden layer, ``[heads, hidden, rows]``.
+            dropout: factors of the hidden layer, ``[heads, hidden, rows]``.
+        """
+        weight_1, bias_1, weight_2, bias_2 = self.weights
+        hidden = torch.baddbmm(bias_1[..., None] + untrained, weight_1, x.mT).relu() * dropout
+        return torch.baddbmm(bias_2[..., None], weight_2, hidden).mT
+
+    def _step(self, loss: Tensor) -> None:
+        """Update the weights by one step of Adam."""
+        # Fused Adam expects gradients in the memory layout of the weights.
+        gradients = [gradient.contiguous() for gradient in torch.autograd.grad(loss, self.weights)]
+        with torch.no_grad():
+            adam(  # What torch.optim.Adam calls; here its state must shrink when heads leave.
+                *(self.weights, gradients, self.averages, self.squares, [], self.steps),
+                lr=self.settings.learning_rate / (1 + self.settings.decay * self.steps[0].item()),
+                weight_decay=self.settings.weight_decay,
+                beta1=0.9,
+                beta2=0.999,
+                eps=1e-8,
+                amsgrad=False,
+                maximize=False,
+                fused=True,
+            )
+
+    def _keep_best(self, epoch: int) -> None:
+        """Copy the weights of heads whose validation loss is the smallest so far; of all without validation clips."""
+        better = torch.ones(len(self.active), dtype=torch.bool)
+        if self.val_y.shape[1]:
+            y, lengths = self.val_y[self.active], self.val_lengths[self.active]
+            present = torch.arange(y.shape[1]) < lengths[:, None]
+            scores = self._scores(self.val_x[self.active], self.val_untrained[self.active])
+            losses = (row_losses(scores, y, self.loss) * present).sum(dim=1) / lengths
+            correct = ((scores.argmax(dim=2) == y) * present).sum(dim=1)
+            self._add_to_curves(epoch, "validation", losses, correct / lengths)
+            better = losses < self.smallest_loss[self.active]
+            self.smallest_loss[self.active[better]] = losses[better]
+        self.best_epoch[self.active[better]] = epoch
+        for place in better.nonzero()[:, 0].tolist():
+            weight_1, *others = self.heads[self.active[place]].parameters()
+            weight_1[:, self.trained] = self.weights[0][place]
+            for best, weight in zip(others, self.weights[1:], strict=True):
+                best.copy_(weight[place])
+
+    def _remove(self, finished: Tensor) -> None:
+        """Remove finished heads from the batch."""
+        if finished.any():
+            self.active = self.active[~finished]
+            self.weights = [weight[~finished].requires_grad_() for weight in self.weights]
+            self.averages = [average[~finished] for average in self.averages]
+            self.squares = [square[~finished] for square in self.squares]
+
+    def _add_to_curves(self, epoch: int, split: str, losses: Tensor, accuracies: Tensor) -> None:
+        for head, loss, accuracy in zip(self.active.tolist(), losses.tolist(), accuracies.tolist(), strict=True):
+            if split == "train" and not math.isfinite(loss):
+                raise _diverged(self.folds[head], f" in epoch {epoch} (loss {loss})")
+            self.curves[head].append({"epoch": epoch, "split": split, "loss": loss, "accuracy": accuracy})
+
+
+def _stack_labels(labels: Sequence[np.ndarray], each: int) -> tuple[Tensor, Tensor]:
+    """Return the classes of the rows of each fold, padded, and their number; a clip has ``each`` rows."""
+    rows = [torch.from_numpy(classes).repeat_interleave(each) for classes in labels]
+    return nn.utils.rnn.pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows])
+
+
+def _diverged(fold: FoldData, how: str) -> ConfigError:
+    name = f"fold {fold.name}: " if fold.name else ""
+    return ConfigError(f"{name}training diverged{how}; choose a smaller learning_rate")
