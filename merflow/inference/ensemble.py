@@ -121,7 +121,7 @@ class EndToEndGroup(Group):
     members = 1
 
     def __init__(self, model: EndToEnd, centre: Mapping[str, Tensor]) -> None:
-        """Join a network with its centring (:func:`merflow.storage.disk_arrays.centre_arrays`; may be empty)."""
+        """Join a network with its centring (:func:`merflow.learning.batches.centre_arrays`; may be empty)."""
         super().__init__()
         self.model = model
         self.register_buffer("mean", centre.get("mean"))

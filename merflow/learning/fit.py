@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from merflow.errors import ConfigError, InputError
+from merflow.learning.batches import Batches
 from merflow.learning.checkpoints import Checkpoints
 from merflow.learning.losses import Loss
 from merflow.learning.settings import Schedule
-from merflow.storage.disk_arrays import Batches
 
 log = logging.getLogger(__name__)
 

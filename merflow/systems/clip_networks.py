@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from merflow.storage.disk_arrays import Centred, centre_arrays
+from merflow.learning.batches import Centred, centre_arrays
 from merflow.storage.weights import write_weights
 from merflow.systems.clip_images import read_clip_images
 from merflow.systems.fold_runner import ClipRows, System, TrainedFold
@@ -71,7 +71,7 @@ class ClipNetwork(System[ClipNetworkSettings]):
     def save(self, models: Sequence[ClipModel], path: Path, settings: ClipNetworkSettings) -> None:
         """Write the network of the fold as safetensors.
 
-        Arrays: ``network.*`` and ``centre.mean, centre.divisor`` (:class:`merflow.storage.disk_arrays.Centred`).
+        Arrays: ``network.*`` and ``centre.mean, centre.divisor`` (:class:`merflow.learning.batches.Centred`).
         Metadata: ``network`` (its module and class) and ``settings``, from which :func:`make_network` makes it again.
         """
         if not models:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from merflow.learning.batches import Batches, concatenate
 from merflow.learning.checkpoints import Checkpoints
 from merflow.learning.fit import Rows, Training, fit
 from merflow.learning.settings import Schedule
-from merflow.storage.disk_arrays import Batches, concatenate_batches
 
 LAYERS = 4
 EMBEDDING = 128
@@ -175,7 +175,7 @@ class MERSiamC3D(nn.Module):
         clips = training.x
         if validation is not None and val_pairs is not None and len(val_pairs.y):
             # Validation clips follow the training clips.
-            clips = concatenate_batches(training.x, validation.x)
+            clips = concatenate(training.x, validation.x)
             val_pairs = Rows(val_pairs.x + len(training.y), val_pairs.y)
         else:
             val_pairs = None

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from merflow.learning.batches import Batches, Centred
 from merflow.learning.checkpoints import Checkpoints
 from merflow.learning.fit import Rows, Training, fit, repeatable, scores_of
 from merflow.learning.losses import make_loss
 from merflow.learning.settings import LossSettings, Schedule
 from merflow.protocols.splits import read_folds
 from merflow.runtime.devices import device
-from merflow.storage.disk_arrays import Batches, Centred, DiskArray
+from merflow.storage.disk_arrays import DiskArray
 from merflow.systems.fold_runner import S, System, run_folds
 from merflow.systems.predictions import ResultFiles, write_results
 from merflow.systems.samples import FoldData, Samples

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from merflow.errors import InputError
+from merflow.learning.batches import Batches, Centred, centre_arrays
 from merflow.learning.checkpoints import Checkpoints
 from merflow.learning.fit import Rows, fit, repeatable
 from merflow.protocols.folds import Fold, hold_out
 from merflow.runtime.devices import device
-from merflow.storage.disk_arrays import Batches, Centred, centre_arrays
 from merflow.storage.weights import write_weights
 from merflow.systems.fold_runner import ClipRows, System, TrainedFold
 from merflow.systems.network_training import Images, network_probs, train_fold, train_network
@@ -155,7 +155,7 @@ class FoldSGCN(System[FoldTrainingSettings]):
 
         Arrays: ``networks.{place}.*`` of each SGCN (its graph is in its own file), ``head.*`` as in
         :class:`merflow.systems.tsdgcn.heads.SavedHead` (without ``mean`` and ``scale`` if the SGCNs were trained with
-        it), and ``centre.mean, centre.divisor`` (:class:`merflow.storage.disk_arrays.Centred`). Metadata: ``network,
+        it), and ``centre.mean, centre.divisor`` (:class:`merflow.learning.batches.Centred`). Metadata: ``network,
         branch``.
         """
         if not models:

@@ -13,12 +13,13 @@ import torch
 from torch.nn import functional
 
 from merflow.errors import InputError
+from merflow.learning.batches import Batches
 from merflow.learning.checkpoints import Checkpoints
 from merflow.learning.fit import Rows, class_numbers, evaluate, fit, repeatable
 from merflow.learning.settings import Schedule
 from merflow.protocols.folds import hold_out
 from merflow.runtime.devices import device
-from merflow.storage.disk_arrays import Batches, DiskArray
+from merflow.storage.disk_arrays import DiskArray
 from merflow.storage.hdf5 import open_h5
 from merflow.storage.tables import ACCURACY_TRAIN, CURVES, read_table, write_table
 from merflow.storage.weights import read_weights, write_weights

@@ -8,8 +8,8 @@ from graph_caches import FAST, OWN, make_cache
 from training_jobs import finetune, train_graph_fold
 
 from merflow.errors import InputError
+from merflow.learning.batches import Centred
 from merflow.learning.fit import repeatable
-from merflow.storage.disk_arrays import Centred
 from merflow.storage.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, read_table
 from merflow.systems.settings import PretrainSettings
 from merflow.systems.tsdgcn.features import extract

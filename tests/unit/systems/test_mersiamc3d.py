@@ -14,7 +14,7 @@ from merflow.learning.fit import Rows, fit, repeatable
 from merflow.learning.settings import Schedule
 from merflow.storage.tables import ACCURACY_TRAIN, CURVES, read_table
 from merflow.systems import mersiamc3d
-from merflow.systems.mersiamc3d import MERSiamC3D, Siamese, draw_pairs
+from merflow.systems.mersiamc3d import CHUNK_CLIPS, MERSiamC3D, Siamese, draw_pairs
 
 SCHEDULE = Schedule(epochs=9, patience=5, learning_rate=3e-3, decay=0.0, batch=16, weight_decay=0.0)
 
@@ -205,3 +205,15 @@ def test_flow_images_have_no_key_frames(tmp_path):
         file["spatial"] = np.zeros((18, 0, 32, 32), np.uint8)
     with pytest.raises(Exception, match="holds flow images and no frames; choose a system that reads flow"):
         train([cache], "mersiamc3d", tmp_path, "people/s1", changes={"input_kind": "key-frames"})
+
+
+def test_pairs_drawn_in_parts_are_of_all_clips():
+    """Partners come from all clips, not only from the part that a clip was drawn with."""
+    labels = torch.arange(3 * CHUNK_CLIPS) % 3
+    with repeatable(0):
+        places, same = draw_pairs(labels, 2)
+    assert len(places) == 4 * len(labels)
+    assert ((labels[places[:, 0]] == labels[places[:, 1]]).long() == same).all()
+    assert (places[:, 0] != places[:, 1]).all()
+    apart = (places[:, 0] // CHUNK_CLIPS != places[:, 1] // CHUNK_CLIPS).float().mean()
+    assert 0.6 < apart < 0.73, "two of three parts are others"

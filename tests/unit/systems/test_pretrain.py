@@ -8,7 +8,7 @@ from graph_caches import CLASSES, PRETRAIN, make_cache
 from safetensors import safe_open
 
 from merflow.errors import InputError
-from merflow.storage.disk_arrays import Batches
+from merflow.learning.batches import Batches
 from merflow.systems.tsdgcn import pretrain as module
 from merflow.systems.tsdgcn.graph import build_graph
 from merflow.systems.tsdgcn.pretrain import load_network, pretrain

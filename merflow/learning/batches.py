@@ -1,0 +1,112 @@
+"""Batches of clips for a training, from memory or from disk."""
+
+from collections.abc import Iterator
+from hashlib import sha256
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from merflow.storage.disk_arrays import DiskArray
+
+BLOCK = 64
+"""Number of clips that are read at a time to compute statistics over all clips."""
+
+
+class Centred:
+    """Clips minus the mean image of the training clips, at standard deviation 1, for networks without pre-training.
+
+    Flow images from other sources may have any offset and scale. Each row of a clip has its own mean image, and one
+    divisor, which preserves the shape of the image.
+    """
+
+    def __init__(self, clips: DiskArray | np.ndarray, train: np.ndarray) -> None:
+        """Centre ``clips [clips, rows, pixels]`` by those at the places ``train``."""
+        self._clips = clips
+        self.shape: tuple[int, ...] = clips.shape
+        parts = [train[start : start + BLOCK] for start in range(0, len(train), BLOCK)]
+        total = sum(clips[part].sum(axis=0, dtype=np.float64) for part in parts)
+        self.mean = np.asarray(total / len(train), np.float32)
+        squares = sum(np.square(clips[part] - self.mean, dtype=np.float64).sum(axis=(0, 2)) for part in parts)
+        deviation = np.sqrt(squares / (len(train) * clips.shape[2]))
+        self.divisor = np.maximum(deviation, 1e-6).astype(np.float32)[:, None]
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return self.shape[0]
+
+    def __getitem__(self, places: np.ndarray | slice) -> np.ndarray:
+        """Return the centred clips at ``places``, float32 ``[places, rows, pixels]``."""
+        return np.asarray((self._clips[places] - self.mean) / self.divisor)
+
+    def __str__(self) -> str:
+        """Return the text that identifies the clips in a checkpoint."""
+        return f"{self._clips} {sha256(self.mean.tobytes() + self.divisor.tobytes()).hexdigest()}"
+
+
+def centre_arrays(centred: Centred | None) -> dict[str, Tensor]:
+    """Return the arrays of a weights file: ``centre.mean [rows, pixels]`` and ``centre.divisor [rows, 1]``, or none."""
+    if centred is None:
+        return {}
+    return {"centre.mean": torch.from_numpy(centred.mean), "centre.divisor": torch.from_numpy(centred.divisor)}
+
+
+class Batches:
+    """Some of the clips, as a training reads them: indexing by places returns a tensor on the device."""
+
+    def __init__(
+        self,
+        clips: DiskArray | Centred | np.ndarray,
+        places: np.ndarray,
+        shape: tuple[int, ...],
+        device: torch.device,
+        rows: bool = False,
+    ) -> None:
+        """Select the clips at ``places``.
+
+        Args:
+            clips: ``[clips, rows, pixels]``.
+            places: places of the clips.
+            shape: shape of one input of the network.
+            device: device of the tensors.
+            rows: whether each row of a clip is an input by itself.
+        """
+        self._clips, self._places, self._shape, self.device = clips, np.asarray(places), shape, device
+        self._rows = clips.shape[1] if rows else 1
+
+    def __len__(self) -> int:
+        """Return the number of inputs."""
+        return len(self._places) * self._rows
+
+    def __getitem__(self, chosen: Tensor) -> Tensor:
+        """Return the inputs at the places ``chosen``, float32 ``[chosen, *shape]``."""
+        numbers = chosen.cpu().numpy()
+        if self._rows == 1:
+            inputs = self._clips[self._places[numbers]]
+        else:
+            clips, inverse = np.unique(numbers // self._rows, return_inverse=True)
+            inputs = self._clips[self._places[clips]][inverse, numbers % self._rows]
+        return torch.from_numpy(inputs.reshape(len(numbers), *self._shape)).to(self.device)
+
+    def split(self, batch: int) -> Iterator[Tensor]:
+        """Yield all inputs in order, ``batch`` at a time."""
+        for places in torch.split(torch.arange(len(self)), batch):
+            yield self[places]
+
+    def followed_by(self, other: "Batches") -> "Batches":
+        """Return these inputs and then those of ``other``, which must be of the same clips."""
+        places = np.concatenate([self._places, other._places])
+        return Batches(self._clips, places, self._shape, self.device, self._rows > 1)
+
+    def __str__(self) -> str:
+        """Return the text that identifies the inputs in a checkpoint."""
+        return f"{self._clips} {self._places.tolist()} {self._shape} {self._rows}"
+
+
+def concatenate(first: Tensor | Batches, second: Tensor | Batches) -> Tensor | Batches:
+    """Return the inputs of ``first`` and then those of ``second``, which must be of the same kind."""
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return torch.cat([first, second])
+    if isinstance(first, Batches) and isinstance(second, Batches):
+        return first.followed_by(second)
+    raise TypeError("tensors and batches cannot be concatenated")
