@@ -956,7 +956,9 @@ class Study:
                 "graph": graph,
                 "graph_settings": settings,
                 "seed": own,
-                "settings": experiment["pretrain"],
+                "settings": {
+                    key: value for key, value in experiment["pretrain"].items() if key != "exclude_test_subjects"
+                },
             }
         return networks
 

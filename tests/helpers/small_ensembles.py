@@ -89,7 +89,7 @@ def frozen(results, name, folder, seeds):
         files[seed] = [[folder / f"f{seed}.h5"]]
         folder.mkdir(parents=True, exist_ok=True)
         given = results / "micro.h5", weights(results, seed), results / f"graph{seed}.h5", folder / f"f{seed}.h5"
-        extract(*given, {"signal": own["signal"]})
+        extract(*given, own["signal"])
     tables = [folder / f"{table}.csv" for table in ("predictions", "accuracy", "curves")]
     more = {"validation": folder / "validation.csv", "heads": folder / "heads.safetensors"}
     finetune(files, *tables, own, processes=len(seeds), **more)

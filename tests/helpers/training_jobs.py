@@ -21,6 +21,7 @@ from merflow.systems.settings import (
 )
 from merflow.systems.tsdgcn import finetune as finetuning
 from merflow.systems.tsdgcn import fold_training
+from merflow.systems.tsdgcn import pretrain as pretraining
 
 Settings = Mapping[str, Any]
 
@@ -82,6 +83,11 @@ def finetune_settings(
         selection_settings(settings),
         split_files(files, clips, settings, seeds, folder),
     )
+
+
+def pretrain(cache, graph, weights, curve, settings, seed):
+    """Pre-train an SGCN (:func:`merflow.systems.tsdgcn.pretrain.pretrain`)."""
+    pretraining.pretrain(cache, graph, weights, curve, PretrainSettings(**settings), seed)
 
 
 def finetune(features, predictions, accuracy, curves, settings, processes=1, *, validation=None, heads=None):

@@ -15,7 +15,7 @@ rule extract_features:
         gpu=gpus,
     params:
         code=code_hash("extract_features"),
-        settings=lambda wildcards: {"signal": wildcards.signal},
+        signal=lambda wildcards: wildcards.signal,
     message:
         "Extract features of {wildcards.dataset} with {wildcards.weights}"
     script:

@@ -15,5 +15,5 @@ with script_context(snakemake):
         Path(snakemake.input.weights),
         Path(snakemake.input.graph),
         Path(snakemake.output[0]),
-        snakemake.params.settings,
+        snakemake.params.signal,
     )

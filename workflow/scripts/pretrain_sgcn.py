@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from merflow.runtime.params import from_params
 from merflow.runtime.script_context import script_context
+from merflow.systems.settings import PretrainSettings
 from merflow.systems.tsdgcn.pretrain import pretrain
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ with script_context(snakemake):
         Path(snakemake.input.graph),
         Path(snakemake.output.weights),
         Path(snakemake.output.curve),
-        snakemake.params.settings,
+        from_params(PretrainSettings, snakemake.params.settings),
         snakemake.params.seed,
         snakemake.params.code,
     )

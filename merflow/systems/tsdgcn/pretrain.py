@@ -3,6 +3,8 @@
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,13 @@ from merflow.errors import InputError
 from merflow.learning.batches import Batches
 from merflow.learning.checkpoints import Checkpoints
 from merflow.learning.fit import Rows, class_numbers, evaluate, fit, repeatable
-from merflow.learning.settings import Schedule
 from merflow.protocols.folds import hold_out
 from merflow.runtime.devices import device
 from merflow.storage.disk_arrays import DiskArray
 from merflow.storage.hdf5 import open_h5
 from merflow.storage.tables import ACCURACY_TRAIN, CURVES, read_table, write_table
 from merflow.storage.weights import read_weights, write_weights
+from merflow.systems.settings import PretrainSettings
 from merflow.systems.tsdgcn.graph import Graph
 from merflow.systems.tsdgcn.sgcn import IMAGES, SGCN
 from merflow.systems.tsdgcn.signals import grey_signal
@@ -30,85 +32,96 @@ from merflow.systems.tsdgcn.signals import grey_signal
 log = logging.getLogger(__name__)
 
 TERMS_SPACE = 2**30
-"""Bytes that the Chebyshev terms of all images may take on the disk: at a side of 64, 6,700 images. With more, terms
-are made again in every step, which takes a few percent longer."""
+"""Bytes on disk that the Chebyshev terms of all images may take: 6,700 images at a side of 64. With more images, terms
+are computed in every step, which takes a few percent longer."""
 BESIDE_PEAK = 1
-"""``frames: peak`` takes the key-frame at the apex and so many on either side of it."""
+"""Number of key-frames on either side of the apex that ``frames: peak`` includes."""
 
 
 def pretrain(
-    cache: Path, graph: Path, weights: Path, curve: Path, settings: Mapping[str, Any], seed: int, code: str = ""
+    cache: Path, graph: Path, weights: Path, curve: Path, settings: PretrainSettings, seed: int, code: str = ""
 ) -> dict[str, Any]:
-    """Train an SGCN to name the expression on macro images.
+    """Train an SGCN to recognise expressions on macro images, with cross entropy.
 
-    Loss: cross entropy. A part of the subjects, drawn by the seed, trains nothing and chooses the epoch. Until the
-    weights are there, a checkpoint lies beside them.
+    Validation subjects, drawn by the seed, choose the epoch. Until the weights are written, a checkpoint lies beside
+    them.
 
     Args:
         cache: macro dataset; only ``spatial`` and the labels are used.
         graph: pixel graph.
         weights: output, safetensors; metadata ``network, graph_digest, classes, settings, seed, outcome``.
         curve: output table.
-        settings: ``epochs, patience, learning_rate, decay, batch, dropout, frames`` (peak or all), ``validation``.
+        settings: settings of the pre-training.
         seed: seed of weights, batches, dropout and of the validation subjects.
-        code: digest of the code; a checkpoint of another one is not taken up.
+        code: digest of the code; checkpoints of other code are not used.
 
     Returns:
         The outcome, as in :func:`outcome`.
 
     Raises:
-        InputError: the cache has no images or no labelled clips of two classes.
+        InputError: the cache has no images, or labelled clips of fewer than two classes.
     """
-    plan = Graph.load(graph)
-    images, labels, subjects, classes = macro_images(cache, plan.side, settings["frames"])
-    train, held = hold_out(subjects, labels, share=settings["validation"], seed=seed)
+    pixel_graph = Graph.load(graph)
+    images, labels, subjects, classes = macro_images(cache, pixel_graph.side, settings.frames)
+    train, held_out = hold_out(subjects.tolist(), labels.tolist(), share=settings.validation, seed=seed)
     y = torch.from_numpy(labels).to(device())
-    log.info("%d images train, %d choose the epoch, %d classes", len(train), len(held), len(classes))
-    about = code, plan.digest, json.dumps(dict(settings), sort_keys=True), device().type
-    checkpoints = Checkpoints(weights.with_name(f"{weights.stem}.checkpoints"), *about)
+    log.info("%d images train, %d choose the epoch, %d classes", len(train), len(held_out), len(classes))
+    settings_text = json.dumps(asdict(settings), sort_keys=True)
+    checkpoints = Checkpoints(
+        weights.with_name(f"{weights.stem}.checkpoints"), code, pixel_graph.digest, settings_text, device().type
+    )
     with repeatable(seed):
-        model = SGCN(plan, len(classes), dropout=settings["dropout"]).to(device())
-        train_x, held_x = (Batches(images, chosen, images.shape[2:], device()) for chosen in (train, held))
-        if 4 * model.terms_per_image * len(images) <= TERMS_SPACE:
-            train_x, held_x = (_terms(model, x) for x in (train_x, held_x))
-        training = Rows(train_x, y[train])
-        validation = Rows(held_x, y[held]) if len(held) else None
-        names = ("epochs", "patience", "learning_rate", "decay", "batch")
-        schedule = Schedule(*(settings[name] for name in names), weight_decay=0.0)
-        course = fit(model, functional.cross_entropy, training, validation, schedule, plan.name, checkpoints)
-        result = {"epoch": course.epoch, "n_train": len(train), "n_validation": len(held)}
-        for split, rows in (("train", training), ("validation", validation)):
-            if rows:
-                reached = evaluate(model, functional.cross_entropy, rows, settings["batch"])
-                result[f"accuracy_{split}"] = reached["accuracy"]
-    result["subjects_validation"] = sorted({str(subject) for subject in subjects[held]})
+        network = SGCN(pixel_graph, len(classes), dropout=settings.dropout).to(device())
+        train_x, held_out_x = (Batches(images, places, images.shape[2:], device()) for places in (train, held_out))
+        if 4 * network.terms_per_image * len(images) <= TERMS_SPACE:
+            train_x, held_out_x = (_terms(network, x) for x in (train_x, held_out_x))
+        parts = {"train": Rows(train_x, y[train])}
+        if len(held_out):
+            parts["validation"] = Rows(held_out_x, y[held_out])
+        loss = functional.cross_entropy
+        training = fit(
+            network, loss, parts["train"], parts.get("validation"), settings.schedule, pixel_graph.name, checkpoints
+        )
+        accuracies = {
+            f"accuracy_{part}": evaluate(network, loss, rows, settings.batch)["accuracy"]
+            for part, rows in parts.items()
+        }
+    result = {
+        "epoch": training.epoch,
+        "n_train": len(train),
+        "n_validation": len(held_out),
+        **accuracies,
+        "subjects_validation": sorted({str(subject) for subject in subjects[held_out]}),
+    }
     metadata = {
         "network": "sgcn",
-        "graph_digest": plan.digest,
+        "graph_digest": pixel_graph.digest,
         "classes": json.dumps(classes),
-        "settings": json.dumps(dict(settings), sort_keys=True),
+        "settings": settings_text,
         "seed": str(seed),
         "outcome": json.dumps(result, sort_keys=True),
     }
-    rows = [{"experiment": "", "repeat": seed, "stage": "pretrain", "name": plan.name} | row for row in course.curve]
-    write_table(rows, curve, CURVES)
-    write_weights(model.cpu().state_dict(), weights, metadata)
+    names = {"experiment": "", "repeat": seed, "stage": "pretrain", "name": pixel_graph.name}
+    write_table([names | row for row in training.curve], curve, CURVES)
+    write_weights(network.cpu().state_dict(), weights, metadata)
     checkpoints.remove()
-    log.info("kept epoch %d: %s", course.epoch, ", ".join(f"{k} {v:.1%}" for k, v in result.items() if "accuracy" in k))
+    log.info(
+        "kept epoch %d: %s", training.epoch, ", ".join(f"{name} {share:.1%}" for name, share in accuracies.items())
+    )
     return result
 
 
 @torch.no_grad()
-def _terms(model: SGCN, images: Batches) -> Batches:
-    """What :meth:`SGCN.terms` gives for images, made once, on the disk."""
+def _terms(network: SGCN, images: Batches) -> Batches:
+    """Compute :meth:`SGCN.terms` of images once, and keep them on disk."""
     if not len(images):
         return images
-    terms = DiskArray(one for part in images.split(IMAGES) for one in model.terms(part).cpu().numpy())
+    terms = DiskArray(terms for part in images.split(IMAGES) for terms in network.terms(part).cpu().numpy())
     return Batches(terms, np.arange(len(terms)), terms.shape[1:], images.device)
 
 
 def macro_images(cache: Path, side: int, frames: str) -> tuple[DiskArray, np.ndarray, np.ndarray, list[str]]:
-    """Labelled images of a cache as signals on a graph.
+    """Return the labelled images of a cache as signals on a graph.
 
     Args:
         cache: dataset with ``spatial``.
@@ -116,8 +129,11 @@ def macro_images(cache: Path, side: int, frames: str) -> tuple[DiskArray, np.nda
         frames: ``all`` key-frames, or the ``peak`` of each clip: the key-frame at the apex and its neighbours.
 
     Returns:
-        Images ``[rows, 1, side * side]`` as :func:`merflow.systems.tsdgcn.signals.grey_signal` makes them, on the
-        disk; classes int64 ``[rows]``, subjects ``[rows]``, class names.
+        Images ``[rows, 1, side * side]`` of :func:`merflow.systems.tsdgcn.signals.grey_signal`, on disk; classes int64
+        ``[rows]``; subjects ``[rows]``; class names.
+
+    Raises:
+        InputError: the cache has no images, or labelled clips of fewer than two classes.
     """
     with open_h5(cache) as file:
         classes = [str(name) for name in file.attrs["classes"]]
@@ -125,38 +141,35 @@ def macro_images(cache: Path, side: int, frames: str) -> tuple[DiskArray, np.nda
         spatial, apex = file["spatial"], file["apex_index"][:]
         if not spatial.shape[1]:
             raise InputError(f"{cache} has no images to train on (spatial is empty); choose another macro dataset")
-        found = set(labels) - {""}
-        if len(found) < 2:
+        shown = set(labels) - {""}
+        if len(shown) < 2:
             raise InputError(
-                f"{cache}: labelled clips of at least 2 classes are needed, found: {', '.join(sorted(found))}"
+                f"{cache}: labelled clips of at least 2 classes are needed, found: {', '.join(sorted(shown))}"
             )
         rows: list[int] = []
 
-        def pictures() -> Iterator[np.ndarray]:
-            for clip in np.flatnonzero(labels != ""):
+        def signals() -> Iterator[np.ndarray]:
+            for clip in np.flatnonzero(labels != "").tolist():
                 first, last = 0, spatial.shape[1]
                 if frames == "peak":
                     first, last = max(0, apex[clip] - BESIDE_PEAK), apex[clip] + BESIDE_PEAK + 1
-                for small in grey_signal(spatial[clip, first:last], side):
+                for signal in grey_signal(spatial[clip, first:last], side):
                     rows.append(clip)
-                    yield small.reshape(1, -1)
+                    yield signal.reshape(1, -1)
 
-        images = DiskArray(pictures())
+        images = DiskArray(signals())
     return images, class_numbers(labels[rows], classes, cache), subjects[rows], classes
 
 
-def load_network(weights: Path, graph: Graph) -> tuple[torch.nn.Module, str]:
-    """The network of a weights file, in evaluation mode, and the digest of the file.
+def load_network(weights: Path, graph: Graph) -> tuple[SGCN, str]:
+    """Return the network of a weights file in evaluation mode, and the digest of the file.
 
     Raises:
-        InputError: the file is no weights file, or belongs to another graph.
+        InputError: the file is not a weights file, or belongs to another graph.
     """
-    try:
+    with _weights_file(weights):
         metadata, state = read_weights(weights)
-        classes, name = json.loads(metadata["classes"]), metadata["network"]
-        trained_on = metadata["graph_digest"]
-    except (KeyError, ValueError) as error:
-        raise InputError(f"{weights} is not a weights file of merflow: {error}; delete it and run again") from error
+        classes, name, trained_on = json.loads(metadata["classes"]), metadata["network"], metadata["graph_digest"]
     if trained_on != graph.digest:
         raise InputError(
             f"{weights} was trained on graph {trained_on}, not on {graph.digest} ({graph.name}); "
@@ -164,25 +177,31 @@ def load_network(weights: Path, graph: Graph) -> tuple[torch.nn.Module, str]:
         )
     if name != "sgcn":
         raise InputError(f"{weights} holds a network {name!r}, not an SGCN; delete it and run again")
-    model = SGCN(graph, len(classes))
+    network = SGCN(graph, len(classes))
     try:
-        model.load_state_dict(state)
+        network.load_state_dict(state)
     except RuntimeError as error:
-        raise InputError(f"{weights} holds other arrays than an SGCN's ({error}); delete it and run again") from error
-    return model.eval(), sha256(Path(weights).read_bytes()).hexdigest()[:12]
+        raise InputError(f"{weights} does not hold the arrays of an SGCN ({error}); delete it and run again") from error
+    return network.eval(), sha256(Path(weights).read_bytes()).hexdigest()[:12]
 
 
 def outcome(weights: Path) -> dict[str, Any]:
-    """How a pre-training ended.
+    """Return the result of a pre-training.
 
     Returns:
-        ``epoch`` kept, ``accuracy_train``, ``n_train``, ``accuracy_validation``, ``n_validation`` (over images, without
-        dropout; the validation accuracy is missing where nobody was held out), ``subjects_validation``.
+        ``epoch`` (the chosen one), ``accuracy_train, n_train, accuracy_validation, n_validation`` (over images, without
+        dropout; no validation accuracy without validation subjects), ``subjects_validation``.
     """
+    with _weights_file(weights):
+        return dict(json.loads(read_weights(weights, arrays=False)[0]["outcome"]))
+
+
+@contextmanager
+def _weights_file(path: Path) -> Iterator[None]:
     try:
-        return json.loads(read_weights(weights, arrays=False)[0]["outcome"])
+        yield
     except (KeyError, ValueError) as error:
-        raise InputError(f"{weights} is not a weights file of merflow: {error}; delete it and run again") from error
+        raise InputError(f"{path} is not a weights file of merflow: {error}; delete it and run again") from error
 
 
 def tabulate(
@@ -192,21 +211,21 @@ def tabulate(
     accuracy_train: Path,
     curve: Path,
 ) -> None:
-    """Gather how an experiment's networks were pre-trained.
+    """Write the training accuracies and learning curves of an experiment's pre-trained networks.
 
     Args:
         networks: ``experiment, repeat, name`` of each.
-        weights: their weights.
-        curves: their curves.
-        accuracy_train: output; ``fold`` holds the name of the network, ``n`` counts training images.
+        weights: weights of each.
+        curves: learning curve of each.
+        accuracy_train: output; ``fold`` is the name of the network, ``n`` the number of training images.
         curve: output.
     """
     accuracies, tables = [], []
-    for network_, file, course in zip(networks, weights, curves, strict=True):
-        names = {name: network_[name] for name in ("experiment", "repeat")}
-        result = outcome(file)
+    for network, weights_file, curve_file in zip(networks, weights, curves, strict=True):
+        names = {name: network[name] for name in ("experiment", "repeat")}
+        result = outcome(weights_file)
         counts = {"accuracy": result["accuracy_train"], "n": result["n_train"]}
-        accuracies.append(names | {"fold": network_["name"], "stage": "pretrain"} | counts)
-        tables.append(read_table(course, CURVES).assign(**names, name=network_["name"]))
+        accuracies.append(names | {"fold": network["name"], "stage": "pretrain"} | counts)
+        tables.append(read_table(curve_file, CURVES).assign(**names, name=network["name"]))
     write_table(accuracies, accuracy_train, ACCURACY_TRAIN)
     write_table(pd.concat(tables), curve, CURVES)

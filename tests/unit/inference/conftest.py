@@ -8,9 +8,9 @@ from small_ensembles import (
     SUBJECTS,
     weights,
 )
+from training_jobs import pretrain
 
 from merflow.systems.tsdgcn.graph import build_graph
-from merflow.systems.tsdgcn.pretrain import pretrain
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from graph_caches import FAST, OWN
 from graph_caches import make_cache as make_graph_cache
 from torch import nn
 from torch.nn import functional
-from training_jobs import train_graph_fold
+from training_jobs import pretrain, train_graph_fold
 
 from merflow.errors import ConfigError
 from merflow.learning import checkpoints
@@ -20,7 +20,6 @@ from merflow.learning.checkpoints import Checkpoints
 from merflow.learning.fit import Rows, fit, repeatable
 from merflow.learning.settings import Schedule
 from merflow.systems.tsdgcn.graph import build_graph
-from merflow.systems.tsdgcn.pretrain import pretrain
 
 SCHEDULE = Schedule(epochs=20, patience=4, learning_rate=3e-2, decay=1e-3, batch=8, weight_decay=1e-4)
 

@@ -3,10 +3,10 @@
 import h5py
 import pytest
 from graph_caches import PRETRAIN, make_cache
+from training_jobs import pretrain
 
 from merflow.systems.tsdgcn.features import extract
 from merflow.systems.tsdgcn.graph import build_graph
-from merflow.systems.tsdgcn.pretrain import pretrain
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,7 @@ def pretrained(tmp_path_factory):
             folder / f"{name}.safetensors",
             folder / f"{name}.graph.h5",
             folder / f"{name}.h5",
-            {"signal": "magnitude"},
+            "magnitude",
         )
         features.append(folder / f"{name}.h5")
     return {"folder": folder, "macro": macro, "micro": micro, "features": features}

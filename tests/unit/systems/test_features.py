@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 from graph_caches import CLASSES, PRETRAIN, SIZE, make_cache
+from training_jobs import pretrain
 
 from merflow.errors import ConfigError, InputError
 from merflow.storage.tables import CURVES, read_table
 from merflow.systems.tsdgcn.features import extract
 from merflow.systems.tsdgcn.graph import build_graph
-from merflow.systems.tsdgcn.pretrain import load_network, macro_images, outcome, pretrain
+from merflow.systems.tsdgcn.pretrain import load_network, macro_images, outcome
 from merflow.systems.tsdgcn.signals import UNIT, flow_signal, grey_signal
 
 
@@ -131,13 +132,13 @@ def test_flow_signal_of_constant_motion():
 def test_extract_of_u_and_v_is_repeatable(pretrained, tmp_path):
     inputs = [pretrained["micro"], pretrained["folder"] / "two.safetensors", pretrained["folder"] / "two.graph.h5"]
     for name in ("a.h5", "b.h5"):
-        extract(*inputs, tmp_path / name, {"signal": "u+v"})
+        extract(*inputs, tmp_path / name, "u+v")
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
     with h5py.File(tmp_path / "a.h5") as file:
         assert file["temporal"].shape == (30, 6, 512)
         assert file.attrs["rows_per_flow"] == 2
     with pytest.raises(ConfigError, match="angle"):
-        extract(*inputs, tmp_path / "c.h5", {"signal": "angle"})
+        extract(*inputs, tmp_path / "c.h5", "angle")
     assert not (tmp_path / "c.h5").exists()
 
 

@@ -42,7 +42,7 @@ def probs_of(rows):
 def test_load_features_of_u_and_v_has_two_rows_per_flow(pretrained, tmp_path):
     folder = pretrained["folder"]
     files = pretrained["micro"], folder / "two.safetensors", folder / "two.graph.h5", tmp_path / "f.h5"
-    extract(*files, {"signal": "u+v"})
+    extract(*files, "u+v")
     for fusion, shape in (("stack", (29, 9, 512)), ("concat", (29, 6, 1024))):
         assert load([[tmp_path / "f.h5"]], fusion=fusion)[0].rows.shape == shape
 
@@ -53,7 +53,7 @@ def test_load_features_of_stills_has_spatial_rows_only(pretrained, tmp_path):
     with h5py.File(cache, "r+") as file:
         del file["flow"]
         file["flow"] = np.zeros((9, 0, 3, SIZE, SIZE), np.float16)
-    extract(cache, folder / "one.safetensors", folder / "one.graph.h5", tmp_path / "f.h5", {"signal": "magnitude"})
+    extract(cache, folder / "one.safetensors", folder / "one.graph.h5", tmp_path / "f.h5", "magnitude")
     assert load([[tmp_path / "f.h5"]], ["spatial"])[0].rows.shape == (9, 1, 512)
     with pytest.raises(InputError, match="no temporal features"):
         load([[tmp_path / "f.h5"]])
@@ -93,7 +93,7 @@ def test_fuse_names_what_does_not_fit():
 def test_load_features_refuses_files_that_do_not_belong_together(pretrained, tmp_path):
     other = make_cache(tmp_path / "other.h5", 3, 1, 2, "other")
     folder = pretrained["folder"]
-    extract(other, folder / "two.safetensors", folder / "two.graph.h5", tmp_path / "f.h5", {"signal": "magnitude"})
+    extract(other, folder / "two.safetensors", folder / "two.graph.h5", tmp_path / "f.h5", "magnitude")
     with pytest.raises(InputError, match="other clips"):
         load([[pretrained["features"][0], tmp_path / "f.h5"]])
     both, _ = load([pretrained["features"][1:], [tmp_path / "f.h5"]], datasets=["first", "second"])

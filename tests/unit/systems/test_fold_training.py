@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from graph_caches import FAST, OWN, make_cache
-from training_jobs import finetune, train_graph_fold
+from training_jobs import finetune, pretrain, train_graph_fold
 
 from merflow.errors import InputError
 from merflow.learning.batches import Centred
@@ -15,7 +15,6 @@ from merflow.systems.settings import PretrainSettings
 from merflow.systems.tsdgcn.features import extract
 from merflow.systems.tsdgcn.fold_training import FoldSGCN, pretrain_without
 from merflow.systems.tsdgcn.graph import build_graph
-from merflow.systems.tsdgcn.pretrain import pretrain
 from merflow.systems.tsdgcn.sgcn import SGCN
 
 
@@ -54,7 +53,7 @@ def test_frozen_fold_equals_head_on_extracted_features(folder, tmp_path, fusion)
     """The other path: features extracted once, heads trained by `finetune`."""
     table, files = train(folder, tmp_path / "fold", transfer="frozen", fusion=fusion)
     extract(
-        folder / "micro.h5", folder / "w.safetensors", folder / "graph.h5", tmp_path / "f.h5", {"signal": "magnitude"}
+        folder / "micro.h5", folder / "w.safetensors", folder / "graph.h5", tmp_path / "f.h5", "magnitude"
     )  # fmt: skip
     outputs = [tmp_path / name for name in ("p.csv", "a.csv", "c.csv")]
     finetune({0: [[tmp_path / "f.h5"]]}, *outputs, OWN | {"fusion": fusion})

@@ -6,12 +6,13 @@ import pytest
 import torch
 from graph_caches import CLASSES, PRETRAIN, make_cache
 from safetensors import safe_open
+from training_jobs import pretrain
 
 from merflow.errors import InputError
 from merflow.learning.batches import Batches
 from merflow.systems.tsdgcn import pretrain as module
 from merflow.systems.tsdgcn.graph import build_graph
-from merflow.systems.tsdgcn.pretrain import load_network, pretrain
+from merflow.systems.tsdgcn.pretrain import load_network
 from merflow.systems.tsdgcn.sgcn import SGCN
 
 EPOCHS = 3

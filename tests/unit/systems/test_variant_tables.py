@@ -7,7 +7,7 @@ import pytest
 import yaml
 from graph_caches import HEAD, PRETRAIN, SETTINGS, make_cache
 from repository import REPO
-from training_jobs import finetune, finetune_settings
+from training_jobs import finetune, finetune_settings, pretrain
 
 from merflow.errors import ConfigError
 from merflow.evaluation.metrics import score
@@ -20,7 +20,7 @@ from merflow.systems.registry import complete_block, network_settings
 from merflow.systems.settings import CellSettings
 from merflow.systems.tsdgcn.features import extract
 from merflow.systems.tsdgcn.graph import build_graph
-from merflow.systems.tsdgcn.pretrain import outcome, pretrain
+from merflow.systems.tsdgcn.pretrain import outcome
 from merflow.systems.tsdgcn.variant_tables import run_table
 
 BASE = REPO / "config.yaml"
@@ -110,7 +110,7 @@ def folder(tmp_path_factory):
     macro, micro = make_cache(folder / "macro.h5", 4, 2, 0, "macro"), make_cache(folder / "micro.h5", 4, 2, 1, "micro")
     weights = folder / "w.safetensors"
     pretrain(macro, folder / "graph.h5", weights, folder / "w.csv", PRETRAIN | {"epochs": 4}, seed=3)
-    extract(micro, weights, folder / "graph.h5", folder / "f.h5", {"signal": "magnitude"})
+    extract(micro, weights, folder / "graph.h5", folder / "f.h5", "magnitude")
     return folder
 
 
