@@ -62,8 +62,9 @@ def train_heads(
         for start in range(0, len(places), most):
             together = places[start : start + most]
             with repeatable(0):
-                trainer = HeadBatchTrainer(rows, branch, [folds[place] for place in together], loss, classes, settings)
-                trained |= zip(together, trainer.train(), strict=True)
+                some = [folds[place] for place in together]
+                heads = HeadBatchTrainer(rows, branch, some, loss, classes, settings).train()
+            trained |= zip(together, heads, strict=True)
             log.info("%d of %d heads are trained", len(trained), len(folds))
     return [trained[place] for place in range(len(folds))]
 
