@@ -16,8 +16,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from merflow.inference.outcomes import SEARCHED, UNCERTAIN
-from merflow.report import figures
-from merflow.report.page import STYLE, percent
+from merflow.report import svg
+from merflow.report.formats import percent
+from merflow.report.images import colour_wheel, flow_picture, picture
 from merflow.runtime.summary import SYNTHETIC_MARK
 from merflow.storage.files import atomic_write, safe_filename
 from merflow.storage.hdf5 import open_h5
@@ -199,8 +200,8 @@ def _page(
         "uncertain": UNCERTAIN,
         "coverage": _coverage(plan, files["coverage"][0]),
         "spotting": _spotting(files.get("spotting", [])),
-        "wheel": figures.colour_wheel(),
-        "style": (Path(figures.__file__).parent / STYLE).read_text(encoding="utf-8"),
+        "wheel": colour_wheel(),
+        "style": (Path(svg.__file__).parent / svg.STYLE_SHEET).read_text(encoding="utf-8"),
         "mark": SYNTHETIC_MARK if plan["synthetic"] else "",
     }
     environment = Environment(
@@ -310,7 +311,7 @@ def _thumbnail(number: int, picture: np.ndarray, places: Sequence[Mapping[str, A
     cv2.rectangle(image, (left, top), (left + width, top + height), (86, 180, 233), 1, cv2.LINE_AA)
     for x, y in place["eyes"] * scale:
         cv2.circle(image, (int(round(x)), int(round(y))), 2, (230, 159, 0), -1, cv2.LINE_AA)
-    return {"picture": figures.picture(image, _THUMBNAIL), "seconds": _seconds(number, about), "frame": number}
+    return {"picture": picture(image, _THUMBNAIL), "seconds": _seconds(number, about), "frame": number}
 
 
 def _curve(source: Mapping[str, Any], file: h5py.File) -> str:
@@ -319,7 +320,7 @@ def _curve(source: Mapping[str, Any], file: h5py.File) -> str:
     centres, motion = file["centres"][()], file["motion"][()]
     if len(centres) < 3 or not np.isfinite(motion).any():
         return ""
-    with matplotlib.rc_context(figures.STYLE):
+    with matplotlib.rc_context(svg.STYLE):
         figure = Figure(figsize=(6.8, 2.0))
         figure.subplots_adjust(left=0.075, right=0.99, top=0.9, bottom=0.21)
         axes = figure.subplots()
@@ -328,15 +329,15 @@ def _curve(source: Mapping[str, Any], file: h5py.File) -> str:
         said = []
         for number, candidate in enumerate(source["candidates"], start=1):
             ends = [_seconds(int(candidate[name]), about) for name in ("onset", "offset")]
-            axes.axvspan(*ends, color=figures.FIRST, alpha=0.2, linewidth=0)
-            axes.text(sum(ends) / 2, highest, str(number), ha="center", va="bottom", fontsize=7, color=figures.INK)
+            axes.axvspan(*ends, color=svg.FIRST, alpha=0.2, linewidth=0)
+            axes.text(sum(ends) / 2, highest, str(number), ha="center", va="bottom", fontsize=7, color=svg.INK)
             said.append(f"{number} from {ends[0]:.2f} to {ends[1]:.2f} s")
-        axes.plot(seconds, motion, color=figures.FIRST, linewidth=1.2)
-        axes.axhline(about["threshold"], color=figures.SECOND, linewidth=1, linestyle="--")
+        axes.plot(seconds, motion, color=svg.FIRST, linewidth=1.2)
+        axes.axhline(about["threshold"], color=svg.SECOND, linewidth=1, linestyle="--")
         blinks = (file["blinks"][()] - about["first"]) / about["fps"]
         if len(blinks):
             heights = np.interp(blinks, seconds, np.nan_to_num(motion))
-            axes.plot(blinks, heights, "x", color=figures.MUTED, markersize=5)
+            axes.plot(blinks, heights, "x", color=svg.MUTED, markersize=5)
         axes.set(xlim=(0, max(about["seconds"], 1e-3)), ylim=(0, highest), xlabel="seconds", ylabel="% of eye distance")
         axes.tick_params(length=0)
         axes.grid(axis="y")
@@ -345,7 +346,7 @@ def _curve(source: Mapping[str, Any], file: h5py.File) -> str:
             f"Motion there and back over {about['seconds']:.1f} s, threshold {about['threshold']:.2f} per cent of the "
         )
         text += f"distance between the eyes; candidates: {'; '.join(said) or 'none'}; {len(blinks)} blinks"
-        return figures.drawing(figure, text, f"curve-{source['number']}")
+        return svg.page_svg(figure, text, f"curve-{source['number']}")
 
 
 def _candidate(
@@ -404,8 +405,8 @@ def _strip(clip: str, own: Mapping[str, Any]) -> tuple[list[dict[str, Any]], np.
             {
                 "name": name,
                 "frame": frame,
-                "face": figures.picture(frames[frame], _FACE),
-                "flow": figures.flow_picture(flow[number - 1], full) if number else "",
+                "face": picture(frames[frame], _FACE),
+                "flow": flow_picture(flow[number - 1], full) if number else "",
                 "apex": number == apex,
             }
         )
@@ -418,7 +419,7 @@ def _regions(clip: str, file: str | Path, face: np.ndarray) -> tuple[str, list[d
         place = list(tables["clip"].asstr()[:]).index(clip)
         names, fall, grid = tables["region"].asstr()[:], tables["falls"][place], tables["grid"][place]
     parts = [{"name": str(name), "fall": float(value)} for name, value in zip(names, fall, strict=True)]
-    return figures.picture(heat_picture(face, grid), _FACE), sorted(parts, key=lambda part: -part["fall"])
+    return picture(heat_picture(face, grid), _FACE), sorted(parts, key=lambda part: -part["fall"])
 
 
 def heat_picture(face: np.ndarray, grid: np.ndarray) -> np.ndarray:

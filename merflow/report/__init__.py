@@ -1,1 +1,1 @@
-"""The report of a study: one HTML file that needs nothing else, the answer first."""
+"""The report of a study: the page, and a file per section in ``sections/``."""

@@ -7,7 +7,6 @@ opens no frame.
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,15 @@ from merflow.footage.fingerprints import source_token
 from merflow.learning.settings import LossSettings
 from merflow.protocols.folds import fold_names
 from merflow.protocols.settings import ClipSettings, SelectionSettings, SplitSettings
+from merflow.report.settings import (
+    ClassCount,
+    ExperimentSettings,
+    GraphSettings,
+    ReportSettings,
+    VariantTableSettings,
+)
 from merflow.storage.files import digest, safe_filename
 from merflow.study.config import LEARNED, NO_MACRO, micro_datasets, named_experiments, table_cells
-from merflow.study.dag import stages
 from merflow.systems.registry import NETWORKS, complete_block, input_kind, network_settings
 from merflow.systems.settings import (
     ClipNetworkSettings,
@@ -656,23 +661,39 @@ class Study:
         named = {"datasets": self.micro(experiment), "classes": self.classes(experiment)}
         return {"experiment": experiment, **named, **({"labels": labels} if labels else {})}
 
-    def report_settings(self) -> dict[str, Any]:
-        """What the report tells of the study beside its tables."""
-        return {
-            "name": self.name,
-            "title": self.config["title"] or self.name,
-            "synthetic": any(self.is_demo(dataset) for dataset, _ in self.prepared()),
-            "prepared": self.prepared(),
-            "experiments": self.experiments,
-            "readings": {name: read for name in self.experiments if (read := self._reading(name))},
-            "tables": {name: table["title"] or name for name, table in self.config["tables"].items()},
-            "figures": {name: asdict(self.figure_settings(name)) for name in self.figures},
-            "counts": {name: self.class_counts(name) for name in self.experiments},
-            "graphs": self.shown_graphs,
-            "dag": stages(self),
-            "config": self.config,
-            "benchmarks": f"{self.results}/benchmarks",
-        }
+    def report_settings(self) -> ReportSettings:
+        """What the report says of the study beside its tables."""
+        preparations = self.config["preparations"].values()
+        keyframes = [preparation["keyframes"] for preparation in preparations]
+        return ReportSettings(
+            name=self.name,
+            title=self.config["title"] or self.name,
+            synthetic=any(self.is_demo(dataset) for dataset, _ in self.prepared()),
+            prepared=self.prepared(),
+            layouts={name: dataset["layout"] for name, dataset in self.config["datasets"].items()},
+            demo_portraits=bool(self.config["demo"]["portraits"]),
+            head_motion_subtracted=all(preparation["flow"]["rigid"] for preparation in preparations),
+            scorer_datasets=[k["learn_from"] or strangers.NAME for k in keyframes if k["method"] == "adaptive"],
+            uncertain_below=self.config["predict"]["uncertain_below"],
+            experiments={
+                name: ExperimentSettings(
+                    system=e["system"],
+                    datasets=self.micro(name),
+                    floor=name in self.floors or name not in self.config["experiments"],
+                    reading=self._reading(name),
+                    class_counts=[ClassCount(**count) for count in self.class_counts(name)],
+                )
+                for name, e in self.experiments.items()
+            },
+            tables={
+                name: VariantTableSettings(table["title"] or name, table["of"], table["published"])
+                for name, table in self.config["tables"].items()
+            },
+            figures={name: self.figure_settings(name) for name in self.figures},
+            graphs={name: GraphSettings(**graph) for name, graph in self.shown_graphs.items()},
+            config=self.config,
+            benchmarks=f"{self.results}/benchmarks",
+        )
 
     @cached_property
     def shown_graphs(self) -> dict[str, dict[str, list[str]]]:

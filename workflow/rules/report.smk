@@ -11,7 +11,7 @@ rule write_report:
         graphs=expand("<results>/graphs/{graph}.h5", graph=study.shown_graphs),
         predictions=f"<results>/{study.name}/predictions.csv",
         metrics=f"<results>/{study.name}/metrics.csv",
-        accuracy=f"<results>/{study.name}/accuracy_train.csv",
+        accuracy_train=f"<results>/{study.name}/accuracy_train.csv",
         curves=f"<results>/{study.name}/curves.csv",
         audit=f"<results>/{study.name}/audit.csv",
         differences=f"<results>/{study.name}/differences.csv",
@@ -31,8 +31,8 @@ rule write_report:
         "../../envs/report.yaml"
     params:
         code=code_hash("write_report"),
-        study=study.report_settings(),
+        settings=asdict(study.report_settings()),
     message:
-        "Write the report of {params.study[name]}"
+        "Write the report of {params.settings[name]}"
     script:
         "../scripts/write_report.py"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from merflow.evaluation.figure_tables import tabulate_figure
 from merflow.evaluation.settings import FigureSettings
-from merflow.report.drawings import draw_file
+from merflow.report.figure_drawings import draw_file
 from merflow.runtime.script_context import script_context
 
 if TYPE_CHECKING:

@@ -1,0 +1,316 @@
+"""Drawings of the figures of a study: bars beside published numbers, heat maps, confusion matrices, flow statistics.
+
+Each is drawn from its CSV, for the page (which adds the title and the colours) or as a file that stands alone.
+"""
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from merflow.evaluation.settings import FigureSettings
+from merflow.report.section import METRIC_TITLES
+from merflow.report.svg import FIRST, INK, LETTER, MUTED, RULE, SECOND, STYLE, file_svg, page_svg, plain_axes
+from merflow.report.systems import as_number
+from merflow.storage.files import atomic_write
+from merflow.storage.tables import COMPARISON, FLOW_STATISTICS, read_table
+
+WIDTH = 5.6
+"""Width of a drawing in inches."""
+LINE = 0.2
+"""Height of a bar with its gap, in inches."""
+STAGES = {"accuracy_pretrain": "Pre-training", "accuracy_finetune": "Fine-tuning", "accuracy": "Testing"}
+HEAT_MAP = 3
+"""A table of variants with at least this many rows and columns is a heat map."""
+
+
+def draw_file(table: Path, output: Path, settings: FigureSettings) -> None:
+    """Draw a figure as an SVG file that stands alone.
+
+    Args:
+        table: CSV of :mod:`merflow.evaluation.figure_tables`.
+        output: SVG, written atomically.
+        settings: of the figure.
+    """
+    with matplotlib.rc_context(STYLE), atomic_write(output) as temporary:
+        temporary.write_text(file_svg(*draw(table, settings, alone=True)), encoding="utf-8")
+
+
+def draw_in_page(table: Path, settings: FigureSettings, prefix: str) -> str:
+    """Draw a figure for the page; ``prefix`` makes the ids of its SVG unique."""
+    with matplotlib.rc_context(STYLE):
+        return page_svg(*draw(table, settings, alone=False), prefix)
+
+
+def draw(table: Path, settings: FigureSettings, *, alone: bool) -> tuple[Figure, str]:
+    """A figure and its description; ``alone``: with its title and notes."""
+    if settings.kind == "flow-statistics":
+        return _flow(read_table(table, FLOW_STATISTICS), _Layout(settings, alone))
+    kinds = {"methods": _methods, "stages": _stages, "confusion": _confusion, "variants": _variants}
+    rows = read_table(table, COMPARISON)
+    return kinds[settings.kind](rows, _Layout(settings, alone, rows))
+
+
+class _Layout:
+    """Title and notes of a figure, and the space that they take."""
+
+    def __init__(self, settings: FigureSettings, alone: bool, rows: pd.DataFrame | None = None):
+        """Collect the notes of a figure that stands alone; the page shows them as text."""
+        self.title: str = settings.title
+        self.alone = alone
+        self.notes: list[str] = []
+        if not alone:
+            return
+        if settings.synthetic:
+            self.notes.append("Synthetic demo data: a test of the software, no claim about people.")
+        if settings.reading:
+            self.notes.append(settings.reading)
+        if rows is not None:
+            tried = int(_floats(rows["tried"]).max())
+            where = "" if settings.kind == "variants" else " in the study"
+            self.notes.append(f"{tried} configuration{'s' if tried > 1 else ''} tried{where}.")
+            if not settings.published:
+                self.notes.append("There are no published numbers for these data.")
+
+    def frame(self, body: float, left: float, *, top: float = 0.05, bottom: float = 0.05, legend: str = "") -> Figure:
+        """A figure with axes of ``body`` inches height and margins (inches) for their labels."""
+        texts = [legend, *self.notes] if legend else self.notes
+        lines = [line for text in texts for line in textwrap.wrap(text, int((WIDTH - 0.2) / LETTER * 1.12))]
+        title = textwrap.wrap(self.title, int(WIDTH / LETTER * 0.95)) if self.alone else []
+        above, below = top + 0.19 * len(title) + 0.15 * bool(title), bottom + 0.15 * len(lines) + 0.1 * bool(lines)
+        height = above + body + below
+        figure = Figure(figsize=(WIDTH, height))
+        figure.subplots_adjust(
+            left=left / WIDTH, right=1 - 0.3 / WIDTH, top=1 - above / height, bottom=below / height, hspace=0.16
+        )
+        for place, line in enumerate(title):
+            y = 1 - (0.1 + 0.19 * place) / height
+            figure.text(0.08 / WIDTH, y, line, fontsize=10, fontweight="bold", va="top", color=INK)
+        for place, line in enumerate(lines):
+            y = (0.05 + 0.15 * (len(lines) - 1 - place)) / height
+            figure.text(0.08 / WIDTH, y, line, fontsize=8, va="bottom", color=MUTED)
+        return figure
+
+
+def _variants(rows: pd.DataFrame, layout: _Layout) -> tuple[Figure, str]:
+    """A heat map if a table has many rows and columns, else bars by column."""
+    rows = rows[rows["metric"] == "accuracy"]
+    names, columns = (list(dict.fromkeys(rows[side])) for side in ("row", "column"))
+    if len(names) >= HEAT_MAP and len(columns) >= HEAT_MAP:
+        return _heat(rows, names, columns, layout)
+    groups = [(column.capitalize(), _bars_of(rows[rows["column"] == column])) for column in columns]
+    return _bars(groups, layout, "Accuracy on test clips")
+
+
+def _methods(rows: pd.DataFrame, layout: _Layout) -> tuple[Figure, str]:
+    """Published methods and our experiments, sorted together for each metric, the best at the bottom."""
+    metrics = list(dict.fromkeys(rows["metric"]))
+    groups = []
+    for metric in metrics:
+        bars = sorted(_bars_of(rows[rows["metric"] == metric], protocol=True), key=lambda bar: bar["value"])
+        groups.append((METRIC_TITLES.get(metric, metric) if len(metrics) > 1 else "", bars))
+    of = f"{METRIC_TITLES.get(metrics[0], metrics[0])} on" if len(metrics) == 1 else "On"
+    return _bars(groups, layout, f"{of} test clips")
+
+
+def _stages(rows: pd.DataFrame, layout: _Layout) -> tuple[Figure, str]:
+    """Recognition rates of pre-training, fine-tuning and testing."""
+    groups = []
+    for metric, title in STAGES.items():
+        stage = rows[rows["metric"] == metric]
+        if len(stage):
+            groups.append((title, _bars_of(stage, data=True)))
+    return _bars(groups, layout, "Recognition rate")
+
+
+def _bars_of(rows: pd.DataFrame, *, protocol: bool = False, data: bool = False) -> list[dict[str, Any]]:
+    """The bars of the rows of a table; rows without a value of ours are ``published_only``."""
+    bars = []
+    for row in rows.to_dict("records"):
+        value, low, high, published = (as_number(row[name]) for name in ("value", "ci_low", "ci_high", "published"))
+        bar = {
+            "name": row["row"],
+            "value": value,
+            "low": low,
+            "high": high,
+            "published": published,
+            "published_only": False,
+        }
+        if math.isnan(value):
+            name = row["row"] if "[" in row["row"] else f"{row['row']} (published)"
+            bar |= {"name": name, "value": published, "published": math.nan, "published_only": True}
+        elif protocol:
+            bar["name"] += f" (ours, {row['protocol']})"
+        if data:
+            bar["name"] += f": {row['column']}"
+        bars.append(bar)
+    return bars
+
+
+def _bars(groups: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], layout: _Layout, axis: str) -> tuple[Figure, str]:
+    """Bars with intervals in groups under headings; diamonds are published numbers."""
+    headed = any(heading for heading, _ in groups)
+    lines = sum(len(bars) for _, bars in groups) + len(groups) * headed
+    every = [bar for _, bars in groups for bar in bars]
+    marked = any(not math.isnan(bar["published"]) for bar in every)
+    legend = "Blue: ours; line: 95 % interval over subjects."
+    legend += " Diamond: the published number." if marked else ""
+    legend += " Grey: published by others or by the paper." if any(bar["published_only"] for bar in every) else ""
+    left = min(0.2 + LETTER * max(len(bar["name"]) for bar in every), WIDTH * 0.49)
+    wrapped = [textwrap.wrap(bar["name"], int(1.1 * (left - 0.15) / LETTER), break_on_hyphens=False) for bar in every]
+    line = LINE if max(map(len, wrapped)) == 1 else 0.145 * max(map(len, wrapped)) + 0.05
+    figure = layout.frame(line * lines + 0.05, left, bottom=0.42, legend=legend)
+    axes, place = figure.subplots(), 0
+    description, ticks = [], []
+    for heading, bars in groups:
+        if headed:
+            axes.text(-0.008, place, heading, fontweight="bold", ha="right", va="center", color=INK)
+            place += 1
+        for bar in bars:
+            colour, alpha = (MUTED, 0.3) if bar["published_only"] else (FIRST, 0.45)
+            axes.barh(place, bar["value"], height=0.62, color=colour, alpha=alpha, linewidth=0)
+            if not math.isnan(bar["low"]):
+                axes.plot([bar["low"], bar["high"]], [place, place], color=FIRST, linewidth=1.6)
+            if not math.isnan(bar["published"]):
+                axes.plot(bar["published"], place, "D", color=SECOND, markersize=4.5, clip_on=False)
+            end = bar["value"] if math.isnan(bar["high"]) else max(bar["value"], bar["high"])
+            if -0.03 < bar["published"] - end < 0.15:  # Keep the number clear of the diamond.
+                end = max(end, bar["published"] + 0.01)
+            ink = MUTED if bar["published_only"] else FIRST
+            axes.text(end + 0.015, place, _percent(bar["value"]), fontsize=7, va="center", color=ink)
+            ticks.append(place)
+            description.append(f"{heading} {bar['name']} {_percent(bar['value'])}{_beside(bar['published'])}".strip())
+            place += 1
+    axes.set(xlim=(0, 1.06), ylim=(lines - 0.4, -0.6), yticks=ticks)
+    axes.set_yticklabels(["\n".join(parts) for parts in wrapped])
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+    axes.set_xlabel(axis)
+    plain_axes(axes)
+    axes.spines["left"].set_visible(False)
+    return figure, f"{layout.title}: {'; '.join(description)}"
+
+
+def _heat(rows: pd.DataFrame, names: list[str], columns: list[str], layout: _Layout) -> tuple[Figure, str]:
+    """Accuracies as a heat map: the colour goes from the lowest to the highest value of the table."""
+    cells = {(row["row"], row["column"]): row for row in rows.to_dict("records")}
+    values = [as_number(row["value"]) for row in cells.values()]
+    lowest, highest = min(values), max(values)
+    legend = f"Accuracy on test clips, from {_percent(lowest)} (light) to {_percent(highest)} (dark)."
+    if rows["published"].notna().any() and (_floats(rows["published"]) > 0).any():
+        legend += " In brackets: the paper. Framed: the number of the paper lies outside our 95 % interval."
+    left = 0.2 + LETTER * max(map(len, names))
+    figure = layout.frame(0.42 * len(names), left, top=0.3, legend=legend)
+    axes, description = figure.subplots(), []
+    for y, name in enumerate(names):
+        for x, column in enumerate(columns):
+            row = cells[name, column]
+            value, published = as_number(row["value"]), as_number(row["published"])
+            shade = 0.05 + 0.5 * ((value - lowest) / (highest - lowest) if highest > lowest else 0.5)
+            _cell(axes, x, y, shade, framed=row["differs"] == "yes")
+            _two_lines(axes, x, y, _percent(value), "" if math.isnan(published) else f"({_percent(published)})")
+            description.append(f"{name}, {column} {_percent(value)}{_beside(published)}")
+    _label_cells(axes, names, columns)
+    return figure, f"{layout.title}: {'; '.join(description)}"
+
+
+def _confusion(rows: pd.DataFrame, layout: _Layout) -> tuple[Figure, str]:
+    """A confusion matrix per experiment: shares of the true class and numbers of clips."""
+    experiments = dict(iter(rows.groupby("experiment", sort=False)))
+    classes = [list(dict.fromkeys(matrix["row"])) for matrix in experiments.values()]
+    legend = "Rows: true class. Columns: predicted class. Share of the true class, and clips (over all repeats)."
+    if (_floats(rows["published"]) >= 0).any():
+        legend += " In brackets: the paper."
+    heights = [0.42 * len(names) for names in classes]
+    left = 0.25 + LETTER * max(len(name) for names in classes for name in names)
+    turned = any(len(name) * LETTER > (WIDTH - left) / len(names) for names in classes for name in names)
+    top = 0.6 + 0.35 * turned
+    figure = layout.frame(sum(heights) + top * (len(heights) - 1), left, top=top, legend=legend)
+    figure.subplots_adjust(hspace=top / (sum(heights) / len(heights)))
+    panels = figure.subplots(len(experiments), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+    description = []
+    for axes, names, (experiment, matrix) in zip(panels, classes, experiments.items(), strict=True):
+        for row in matrix.to_dict("records"):
+            x, y, rate = names.index(row["column"]), names.index(row["row"]), as_number(row["value"])
+            published = as_number(row["published"])
+            _cell(axes, x, y, 0 if math.isnan(rate) else 0.55 * rate, framed=row["differs"] == "yes")
+            brackets = "" if math.isnan(published) else f" ({_percent(published, 0)})"
+            _two_lines(axes, x, y, _percent(rate, 0) + brackets, str(int(row["count"])), small=bool(brackets))
+            if x == y:
+                description.append(f"{experiment} {row['row']} {_percent(rate, 0)}{_beside(published)}")
+        _label_cells(axes, names, names, 40 if turned else 0)
+        axes.annotate(
+            str(experiment), (0, 1), (0, (top - 0.13) * 72), xycoords="axes fraction", textcoords="offset points",
+            fontweight="bold", va="top", color=INK,
+        )  # fmt: skip
+    return figure, f"{layout.title}, rates of correct predictions: {'; '.join(description)}"
+
+
+def _flow(rows: pd.DataFrame, layout: _Layout) -> tuple[Figure, str]:
+    """Mean (top) and variance (bottom) of the flow of each clip, in order of class."""
+    classes = list(dict.fromkeys(rows["label"]))
+    legend = f"Length of the flow vectors of {len(rows)} clips, over all pixels and fields. Each dot is a clip."
+    turned = any(len(name) * LETTER > (WIDTH - 0.9) * (rows["label"] == name).mean() for name in classes)
+    figure = layout.frame(3.0, 0.6, bottom=0.55 if turned else 0.28, legend=legend)
+    above, below = figure.subplots(2, 1, sharex=True)
+    panels = ((above, "mean", "mean, pixels", FIRST), (below, "variance", "variance, pixels²", SECOND))
+    for axes, column, label, colour in panels:
+        values = _floats(rows[column])
+        axes.vlines(range(len(values)), 0, values, color=colour, linewidth=0.8, alpha=0.45)
+        axes.plot(range(len(values)), values, "o", color=colour, markersize=2.4, markeredgewidth=0)
+        axes.set(ylabel=label, ylim=(0, None), xlim=(-1, len(values)))
+        plain_axes(axes, grid="y")
+        axes.tick_params(labelcolor=MUTED)
+    ends = [int((rows["label"] == name).sum()) for name in classes]
+    starts = [sum(ends[:place]) for place in range(len(ends))]
+    for start in starts[1:]:
+        for axes in (above, below):
+            axes.axvline(start - 0.5, color=RULE, linewidth=0.8)
+    below.set_xticks([start + (count - 1) / 2 for start, count in zip(starts, ends, strict=True)])
+    below.set_xticklabels(classes, color=INK, **({"rotation": 30, "ha": "right"} if turned else {}))
+    figure.align_ylabels()
+    low, middle, high = _floats(rows["mean"]).quantile([0, 0.5, 1])
+    return figure, f"{layout.title}: mean flow from {low:.2f} to {high:.2f} pixels, median {middle:.2f}"
+
+
+def _cell(axes: Axes, x: int, y: int, shade: float, *, framed: bool) -> None:
+    """Draw a cell of a heat map or a confusion matrix."""
+    box = (x - 0.47, y - 0.45)
+    axes.add_patch(Rectangle(box, 0.94, 0.9, facecolor=FIRST, alpha=shade, linewidth=0))
+    if framed:
+        axes.add_patch(Rectangle(box, 0.94, 0.9, fill=False, edgecolor=SECOND, linewidth=1.4))
+
+
+def _two_lines(axes: Axes, x: int, y: int, above: str, below: str, *, small: bool = False) -> None:
+    """Write two lines into a cell."""
+    axes.text(x, y - (0.2 if below else 0), above, ha="center", va="center", fontsize=7 if small else 8, color=INK)
+    axes.text(x, y + 0.22, below, ha="center", va="center", fontsize=7, color=INK)
+
+
+def _label_cells(axes: Axes, names: Sequence[str], columns: Sequence[str], turn: int = 0) -> None:
+    """Write the names of rows at the left and those of columns at the top."""
+    axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(names) - 0.5, -0.5))
+    axes.set_yticks(range(len(names)), names)
+    side = {"ha": "left"} if turn else {}
+    axes.set_xticks(range(len(columns)), columns, rotation=turn, color=INK, **side)
+    axes.tick_params(length=0, top=False, bottom=False, labeltop=True, labelbottom=False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _beside(published: float) -> str:
+    return "" if math.isnan(published) else f" (the paper {_percent(published)})"
+
+
+def _percent(value: float, digits: int = 1) -> str:
+    return "–" if math.isnan(value) else f"{100 * value:.{digits}f} %"
+
+
+def _floats(column: pd.Series) -> pd.Series:
+    return pd.to_numeric(column, errors="coerce")

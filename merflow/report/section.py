@@ -1,0 +1,62 @@
+"""What a section of the report is, and the values that several sections share."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from merflow.report.report_data import ReportData
+from merflow.storage.files import safe_filename
+from merflow.storage.tables import escape_formula
+
+METRIC_TITLES = {"accuracy": "Accuracy", "uf1": "UF1", "uar": "UAR"}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the page.
+
+    Attributes:
+        name: its id in the page, so its address is ``report.html#name``.
+        title: its heading.
+        template: file of this folder; it gets the values of ``content``, and ``data``.
+        content: makes the values of the template; None leaves the section out.
+        badge: whether the heading is marked "synthetic" if demo data take part.
+    """
+
+    name: str
+    title: str
+    template: str
+    content: Callable[[ReportData], dict[str, Any] | None]
+    badge: bool = True
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A drawing of the page that can be saved.
+
+    Attributes:
+        name: file name without suffix, unique in the page.
+        svg: the drawing (:func:`merflow.report.svg.page_svg`).
+        csv: its numbers, as CSV text.
+        title: written above the saved file; empty if the drawing has its own title.
+        caption: shown below it.
+    """
+
+    name: str
+    svg: str
+    csv: str
+    title: str = ""
+    caption: str = ""
+
+
+def sheet_id(dataset: str, subject: str) -> str:
+    """The id of a subject's contact sheet in the page."""
+    return f"sheet-{safe_filename(dataset)}-{safe_filename(subject)}"
+
+
+def as_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Rows as CSV text, in the format of :func:`merflow.storage.tables.write_table`."""
+    table = pd.DataFrame(list(rows), columns=list(columns)).map(escape_formula)
+    return table.to_csv(index=False, float_format="%.9g", lineterminator="\n")

@@ -1,0 +1,135 @@
+"""Section "Answer": the best system, its difference from the best floor, and published numbers beside it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from merflow.datasets.labels import published_as
+from merflow.errors import InputError
+from merflow.evaluation.metrics import OVERALL, paired_difference
+from merflow.evaluation.published import differs, published
+from merflow.report.report_data import ReportData
+from merflow.report.section import Section
+from merflow.report.sections.audit import audited_experiments
+from merflow.report.systems import Estimate, SystemResult, best_uf1
+
+
+@dataclass(frozen=True)
+class FloorComparison:
+    """The best floor on the same clips as a system.
+
+    Attributes:
+        floor: the floor.
+        difference: system minus floor for each metric, by paired bootstrap over subjects.
+        verdict: ``above``, ``below``, ``unclear``, or empty if there is no interval.
+    """
+
+    floor: SystemResult
+    difference: Mapping[str, Estimate]
+    verdict: str
+
+
+@dataclass(frozen=True)
+class PublishedMethod:
+    """A published system: its results, and what a reader must know to compare them."""
+
+    system: str
+    protocol: str
+    source: str
+    values: dict[str, float]
+    caveats: list[str]
+
+
+@dataclass(frozen=True)
+class PublishedResults:
+    """Published results on the clips and classes of a system.
+
+    Attributes:
+        dataset: the name of the clips in ``published.csv``.
+        metrics: metrics that were published.
+        methods: published systems.
+        best: for each metric the system with the highest value.
+        same: the published row of our own system, or None.
+        outside: for each metric of that row whether it lies outside our interval.
+    """
+
+    dataset: str
+    metrics: Sequence[str]
+    methods: Sequence[PublishedMethod]
+    best: Mapping[str, PublishedMethod]
+    same: PublishedMethod | None
+    outside: Mapping[str, bool]
+
+
+def content(report: ReportData) -> dict[str, Any]:
+    """Values of ``answer.html.j2``."""
+    trained = [system for system in report.systems if not system.floor]
+    main = best_uf1(trained or report.systems)
+    leaks = {audited.name for audited in audited_experiments(report) if audited.leaks}
+    return {
+        "main": main,
+        "trained": len(trained),
+        "comparison": compare_with_floors(main, report),
+        "floors": [system for system in report.systems if system.floor and system is not main],
+        "seen": main.protocol == "paper-holdout" or main.name in leaks,
+        "synthetic_clips": {report.settings.layouts[name] for name in main.settings.datasets} == {"demo"},
+        "synthetic_datasets": [files.title for files in report.datasets if files.synthetic],
+        "published": published_results(main, report.settings.layouts),
+    }
+
+
+def compare_with_floors(main: SystemResult, report: ReportData) -> FloorComparison | None:
+    """The comparison with the best floor on the same clips; None if no floor can be compared."""
+    predictions = report.predictions
+    rows = predictions[predictions["experiment"] == main.name]
+    floors = [system for system in report.systems if system.floor and system is not main]
+    while floors:
+        floor = best_uf1(floors)
+        floors.remove(floor)
+        try:
+            differences = paired_difference(rows, predictions[predictions["experiment"] == floor.name], main.classes)
+        except InputError:  # Other clips or classes.
+            continue
+        difference = {name: Estimate(*values) for name, values in differences.items()}
+        gain = difference["uf1"]
+        verdict = "" if math.isnan(gain.low) else "above" if gain.low > 0 else "below" if gain.high < 0 else "unclear"
+        return FloorComparison(floor, difference, verdict)
+    return None
+
+
+def published_results(main: SystemResult, layouts: Mapping[str, str]) -> PublishedResults | None:
+    """Published test results on the clips and classes of a system; None if there are none.
+
+    Args:
+        main: the system.
+        layouts: layout of each dataset.
+    """
+    dataset = published_as({layouts[name] for name in main.settings.datasets}, main.classes)
+    methods: dict[str, PublishedMethod] = {}
+    for (table, system, column, metric), number in published().items():
+        if dataset is None or number["dataset"] != dataset or not table.endswith("-methods"):
+            continue
+        if column or metric not in OVERALL:
+            continue
+        method = methods.setdefault(system, PublishedMethod(system, number["protocol"], number["source"], {}, []))
+        method.values[metric] = number["value"]
+        if number["caveat"] and number["caveat"] not in method.caveats:
+            method.caveats.append(number["caveat"])
+    if dataset is None or not methods:
+        return None
+    metrics = [metric for metric in OVERALL if any(metric in method.values for method in methods.values())]
+    best = {}
+    for metric in metrics:
+        # A name in brackets marks a second reading of a number that another row has.
+        rows = [m for m in methods.values() if metric in m.values and "[U" not in m.system]
+        best[metric] = max(rows, key=lambda method: method.values[metric])
+    same = next((m for m in methods.values() if m.system.casefold() == main.settings.system.casefold()), None)
+    outside = {}
+    for metric, value in same.values.items() if same else ():
+        ours = main.metrics[metric]
+        outside[metric] = bool(differs(ours.value, ours.low, ours.high, value))
+    return PublishedResults(dataset, metrics, list(methods.values()), best, same, outside)
+
+
+SECTION = Section("answer", "Answer", "answer.html.j2", content, badge=False)

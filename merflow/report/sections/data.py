@@ -1,0 +1,166 @@
+"""Section "Clips": the clips of each dataset by class, indexed, processed and failed."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from merflow.report.report_data import DatasetFiles, ReportData
+from merflow.report.section import Section
+from merflow.report.settings import ClassCount
+from merflow.report.systems import as_number
+from merflow.storage.tables import CLASSES, CLIPS, PROBLEMS, QUALITY, read_table
+
+QUALITY_TITLES = {
+    "face_width_px": ("Face width in the source, pixels", 0),
+    "interocular_px": ("Distance between the eyes in the source, pixels", 0),
+    "head_motion_px": ("Subtracted head motion, pixels of the crop", 2),
+    "frames": ("Frames per clip", 0),
+}
+"""Columns of ``quality.csv``: title and decimals."""
+
+
+@dataclass(frozen=True)
+class ClassClips:
+    """Clips of a class: the published number (None if unknown), and those indexed, processed and failed."""
+
+    label: str
+    expected: int | None
+    indexed: int
+    processed: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class QualityRow:
+    """Median and range of a measure over the processed clips."""
+
+    title: str
+    digits: int
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class DatasetClips:
+    """What the page says of the clips of a dataset.
+
+    Attributes:
+        title: its name.
+        synthetic: whether the workflow drew its clips.
+        subjects: number of subjects.
+        kinds: ``micro``, ``macro``, or both.
+        class_set: name of its class set, ``own``, or empty.
+        source: publication of the numbers of clips.
+        classes: clips of each class.
+        total: clips of all classes.
+        crops: clips that were used as face crops without detecting the face.
+        quality: measures of the processed clips.
+        corrections: rows of ``problems.csv`` that are corrections.
+        failed: rows of ``quality.csv`` of failed clips.
+        problems: other rows of ``problems.csv``.
+    """
+
+    title: str
+    synthetic: bool
+    subjects: int
+    kinds: Sequence[str]
+    class_set: str
+    source: str
+    classes: Sequence[ClassClips]
+    total: ClassClips
+    crops: int
+    quality: Sequence[QualityRow]
+    corrections: Sequence[dict[str, Any]]
+    failed: Sequence[dict[str, Any]]
+    problems: Sequence[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class CompositeClips:
+    """Clips by class of experiments that recognise the same classes in the same several datasets."""
+
+    datasets: Sequence[str]
+    experiments: list[str]
+    classes: Sequence[ClassCount]
+
+    @property
+    def total(self) -> ClassCount:
+        """Clips of all classes."""
+        expected = [count.expected for count in self.classes if count.expected is not None]
+        complete = len(expected) == len(self.classes)
+        return ClassCount("all", sum(expected) if complete else None, sum(count.found for count in self.classes))
+
+
+def content(report: ReportData) -> dict[str, Any]:
+    """Values of ``data.html.j2``."""
+    return {"datasets": [dataset_clips(files) for files in report.datasets], "composites": composites(report)}
+
+
+def dataset_clips(files: DatasetFiles) -> DatasetClips:
+    """The clips of a dataset."""
+    clips, quality = read_table(files.clips, CLIPS), read_table(files.quality, QUALITY)
+    published, problems = read_table(files.classes, CLASSES), read_table(files.problems, PROBLEMS).astype(str)
+    processed = clips["clip"].map(dict(zip(quality["clip"], quality["status"], strict=True))).eq("ok")
+    expected = {
+        str(row["label"]): int(row["expected"])
+        for row in published.to_dict("records")
+        if as_number(row["expected"]) == as_number(row["expected"])
+    }
+
+    def count(label: str, number: int | None, rows: pd.Series) -> ClassClips:
+        return ClassClips(label, number, int(rows.sum()), int((rows & processed).sum()), int((rows & ~processed).sum()))
+
+    labels = dict.fromkeys([*published["label"].astype(str), *clips["label"]])
+    classes = [
+        count(label, expected.get(label), clips["label"].eq(label))
+        for label in [*(label for label in labels if label), ""]
+        if clips["label"].eq(label).any() or label in expected
+    ]
+    total = count("", sum(expected.values()) if expected else None, pd.Series(True, clips.index))
+    corrected = problems["effect"] == "corrected"
+    return DatasetClips(
+        title=files.title,
+        synthetic=files.synthetic,
+        subjects=clips["subject"].nunique(),
+        kinds=sorted(set(clips["kind"])),
+        class_set=str(published["class_set"].iloc[0]) if len(published) else "",
+        source=str(published["source"].iloc[0]) if len(published) else "",
+        classes=classes,
+        total=total,
+        crops=int((quality["alignment"] == "crop").sum()),
+        quality=_quality(quality[quality["status"] == "ok"]),
+        corrections=problems[corrected].to_dict("records"),
+        failed=quality[quality["status"] != "ok"].to_dict("records"),
+        problems=problems[~corrected].to_dict("records"),
+    )
+
+
+def _quality(table: pd.DataFrame) -> list[QualityRow]:
+    """Measures of the processed clips; none for flow images, which have no frames."""
+    rows: list[QualityRow] = []
+    if len(table) and table["frames"].astype(float).max() == 0:
+        return rows
+    for name, (title, digits) in QUALITY_TITLES.items():
+        values = pd.to_numeric(table[name], errors="coerce").dropna()
+        if len(values):
+            low, median, high = values.quantile([0, 0.5, 1])
+            rows.append(QualityRow(title, digits, median, low, high))
+    return rows
+
+
+def composites(report: ReportData) -> list[CompositeClips]:
+    """Clips of the experiments that recognise several datasets, once for each set of datasets and classes."""
+    found: dict[str, CompositeClips] = {}
+    for name, experiment in report.settings.experiments.items():
+        if len(experiment.datasets) > 1:
+            key = json.dumps([experiment.datasets, [vars(count) for count in experiment.class_counts]])
+            composite = found.setdefault(key, CompositeClips(experiment.datasets, [], experiment.class_counts))
+            composite.experiments.append(name)
+    return list(found.values())
+
+
+SECTION = Section("data", "Clips", "data.html.j2", content)

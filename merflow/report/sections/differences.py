@@ -1,0 +1,124 @@
+"""Section "Differences between systems": every pair of systems on the same clips."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from merflow.report.formats import number
+from merflow.report.report_data import ReportData
+from merflow.report.section import Drawing, Section, as_csv
+from merflow.report.svg import FIRST, INK, LETTER, MUTED, STYLE, page_svg, plain_axes, short
+from merflow.report.systems import Estimate, as_estimate, as_number
+from merflow.storage.tables import DIFFERENCES, read_table
+
+PAIRS = 40
+"""Largest number of pairs in the drawing; the table has all."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference in one metric: first minus second, the corrected p value, and whether it is real."""
+
+    estimate: Estimate
+    p: float
+    verdict: str
+
+    @property
+    def real(self) -> bool:
+        """Whether the corrected p value is below 0.05."""
+        return self.verdict != "unclear"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two systems on the same clips; ``floors``: whether both are floors."""
+
+    first: str
+    second: str
+    floors: bool
+    n_subjects: int
+    metrics: Mapping[str, Difference]
+
+
+def content(report: ReportData) -> dict[str, Any]:
+    """Values of ``differences.html.j2``."""
+    pairs = system_pairs(report)
+    return {"pairs": pairs, "drawing": difference_drawing(pairs) if pairs else None}
+
+
+def system_pairs(report: ReportData) -> list[Pair]:
+    """The pairs of ``differences.csv``; those of two floors come last."""
+    floors = {name for name, experiment in report.settings.experiments.items() if experiment.floor}
+    table = read_table(report.tables["differences"], DIFFERENCES)
+    pairs = []
+    for (first, second), rows in table.groupby(["first", "second"], sort=False):
+        metrics = {
+            row["metric"]: Difference(as_estimate(row, "difference"), as_number(row["p_holm"]), row["verdict"])
+            for row in rows.to_dict("records")
+        }
+        subjects = int(rows["n_subjects"].iloc[0])
+        pairs.append(Pair(first, second, {first, second} <= floors, subjects, metrics))
+    return sorted(pairs, key=lambda pair: pair.floors)
+
+
+def difference_drawing(pairs: Sequence[Pair]) -> Drawing:
+    """A drawing of the differences in UF1 with their intervals."""
+    rows = [
+        {"first": pair.first, "second": pair.second, "difference": uf1.estimate.value, "ci_low": uf1.estimate.low}
+        | {"ci_high": uf1.estimate.high, "p_holm": uf1.p, "verdict": uf1.verdict, "n_subjects": pair.n_subjects}
+        for pair in pairs
+        for uf1 in [pair.metrics["uf1"]]
+    ]
+    columns = ["first", "second", "difference", "ci_low", "ci_high", "p_holm", "verdict", "n_subjects"]
+    fewer = f" The first {PAIRS} of {len(pairs)} pairs are drawn." if len(pairs) > PAIRS else ""
+    return Drawing(
+        "differences-uf1",
+        _forest_svg(pairs[:PAIRS], "difference-forest"),
+        as_csv(rows, columns),
+        "Differences in UF1 between pairs of systems",
+        "UF1 of the first system minus UF1 of the second, with 95 % intervals (not corrected for the number of pairs). "
+        f"Filled diamond: a real difference, after correction. Hollow circle: not clearly different.{fewer}",
+    )
+
+
+def _forest_svg(pairs: Sequence[Pair], prefix: str) -> str:
+    """Differences in UF1 with their intervals, one line per pair."""
+    names = [f"{short(pair.first)} − {short(pair.second)}" for pair in pairs]
+    differences = [pair.metrics["uf1"] for pair in pairs]
+    with matplotlib.rc_context(STYLE):
+        left, body = 0.15 + LETTER * max(map(len, names)), 0.21 * len(pairs)
+        width, height = left + 3.0, 0.3 + body + 0.25
+        figure = Figure(figsize=(width, height))
+        axes = figure.add_axes((left / width, 0.25 / height, 2.9 / width, body / height))
+        ends = [abs(end) for one in differences for end in (one.estimate.value, one.estimate.low, one.estimate.high)]
+        reach = max([0.1, *(end for end in ends if not math.isnan(end))])
+        axes.axvline(0, color=INK, linewidth=1.0)
+        for place, one in enumerate(differences):
+            colour = FIRST if one.real else MUTED
+            ends = [one.estimate.low, one.estimate.high]
+            if not math.isnan(one.estimate.low):
+                axes.plot(ends, [place, place], color=colour, linewidth=2 if one.real else 1.3)
+            axes.plot(
+                one.estimate.value, place, "D" if one.real else "o", color=colour, markeredgewidth=1.3, zorder=3,
+                markersize=5.5 if one.real else 5, markerfacecolor=colour if one.real else "none",
+            )  # fmt: skip
+        axes.set(xlim=(-1.06 * reach, 1.06 * reach), ylim=(len(pairs) - 0.5, -0.5), yticks=range(len(pairs)))
+        axes.set_yticklabels(names)
+        axes.set_title("← second is better · first is better →", fontsize=8, color=MUTED)
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:+.2f}".rstrip("0").rstrip(".") if abs(x) > 1e-9 else "0")
+        plain_axes(axes)
+        axes.spines["left"].set_visible(False)
+        description = []
+        for pair, one in zip(pairs, differences, strict=True):
+            low, high = number(one.estimate.low, 2), number(one.estimate.high, 2)
+            between = "" if math.isnan(one.estimate.low) else f" from {low} to {high}"
+            verdict = "real" if one.real else "not clearly different"
+            description.append(f"{pair.first} minus {pair.second} {one.estimate.value:+.3f}{between}, {verdict}")
+        return page_svg(figure, f"Differences in UF1. {'; '.join(description)}", prefix)
+
+
+SECTION = Section("differences", "Differences between systems", "differences.html.j2", content)

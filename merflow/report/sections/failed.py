@@ -1,0 +1,19 @@
+"""Section "Failures": clips that could not be processed, and problems in the tables of the datasets."""
+
+from typing import Any
+
+from merflow.report.report_data import ReportData
+from merflow.report.section import Section
+from merflow.report.sections.data import dataset_clips
+
+ROWS_SHOWN = 200
+"""Largest number of rows of a table; the files beside the report have all."""
+
+
+def content(report: ReportData) -> dict[str, Any]:
+    """Values of ``failed.html.j2``."""
+    datasets = [dataset_clips(files) for files in report.datasets]
+    return {"datasets": [d for d in datasets if d.failed or d.problems], "rows_shown": ROWS_SHOWN}
+
+
+SECTION = Section("failed", "Failures", "failed.html.j2", content, badge=False)

@@ -1,0 +1,71 @@
+"""Section "Results": accuracy, UF1 and UAR of every system."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from merflow.evaluation.metrics import OVERALL
+from merflow.report.report_data import ReportData
+from merflow.report.section import METRIC_TITLES, Drawing, Section, as_csv
+from merflow.report.svg import FIRST, LETTER, SECOND, SHARE_NAMES, SHARES, STYLE, WIDTH, page_svg, plain_axes, short
+from merflow.report.systems import SystemResult
+
+
+def content(report: ReportData) -> dict[str, Any]:
+    """Values of ``results.html.j2``."""
+    return {"systems": report.systems, "drawings": metric_drawings(report.systems)}
+
+
+def metric_drawings(systems: Sequence[SystemResult]) -> list[Drawing]:
+    """A drawing per metric, with all systems."""
+    drawings = []
+    for metric in OVERALL:
+        rows = [
+            {"experiment": s.name, "value": value.value, "ci_low": value.low, "ci_high": value.high, "floor": s.floor}
+            for s in systems
+            if np.isfinite((value := s.metrics[metric]).value)
+        ]
+        drawings.append(
+            Drawing(
+                f"results-{metric}",
+                _forest_svg(METRIC_TITLES[metric], rows, f"forest-{metric}"),
+                as_csv(rows, ["experiment", "value", "ci_low", "ci_high", "floor"]),
+            )
+        )
+    return drawings
+
+
+def _forest_svg(title: str, rows: Sequence[dict[str, Any]], prefix: str) -> str:
+    """Values of one metric with their intervals, one line per system; floors are hollow."""
+    with matplotlib.rc_context(STYLE):
+        names = [short(row["experiment"]) for row in rows]
+        height = 0.55 + 0.24 * len(rows)
+        figure = Figure(figsize=(WIDTH, height))
+        figure.subplots_adjust(
+            left=(0.12 + LETTER * max(map(len, names), default=0)) / WIDTH,
+            right=1 - 0.08 / WIDTH,
+            top=1 - 0.26 / height,
+            bottom=0.22 / height,
+        )
+        axes = figure.subplots()
+        for place, row in enumerate(rows):
+            colour = SECOND if row["floor"] else FIRST
+            ends = [row["ci_low"], row["ci_high"]]
+            if np.isfinite(ends).all():
+                axes.plot(ends, [place, place], color=colour, linewidth=2, solid_capstyle="round")
+            face = {"markerfacecolor": "none"} if row["floor"] else {}
+            axes.plot(row["value"], place, "o", color=colour, markersize=5, markeredgewidth=1.4, clip_on=False, **face)
+        axes.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), yticks=range(len(rows)))
+        axes.set_yticklabels(names)
+        axes.set_xticks(SHARES, SHARE_NAMES)
+        axes.set_title(title, loc="left", fontsize=9, fontweight="bold")
+        plain_axes(axes)
+        axes.spines["left"].set_visible(False)
+        values = "; ".join(f"{row['experiment']} {row['value']:.3f}" for row in rows)
+        return page_svg(figure, f"{title} with 95 % intervals: {values}", prefix)
+
+
+SECTION = Section("results", "Results", "results.html.j2", content)

@@ -1,0 +1,235 @@
+"""Results of each system of a study, from its tables."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from merflow.errors import InputError
+from merflow.evaluation.metrics import fold_mean_f1, spread, subject_counts
+from merflow.report.settings import ExperimentSettings, ReportSettings
+from merflow.storage.tables import CLASS_SCOPE
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval; NaN where one is missing."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """Results of one class; ``clips`` counts its true clips."""
+
+    name: str
+    clips: int
+    recall: Estimate
+    precision: Estimate
+    f1: Estimate
+
+
+@dataclass(frozen=True)
+class ConfusionCell:
+    """A cell of a confusion matrix.
+
+    Attributes:
+        count: clips, summed over folds and repeats.
+        rate: share of the true class; NaN if it has no clip.
+        part: share of the largest count of the matrix, for shading.
+        published: published rate; NaN if there is none.
+        differs: whether the published rate differs from ours.
+    """
+
+    count: int
+    rate: float
+    part: float
+    published: float = math.nan
+    differs: bool = False
+
+
+@dataclass(frozen=True)
+class ConfusionRow:
+    """A true class and its cells, one per predicted class."""
+
+    name: str
+    cells: Sequence[ConfusionCell]
+
+
+@dataclass(frozen=True)
+class ClassResults:
+    """Results by class of a system: on all of its clips, or on one of its datasets (``dataset``)."""
+
+    system: str
+    dataset: str
+    repeats: int
+    classes: Sequence[ClassResult]
+    confusion: Sequence[ConfusionRow]
+
+    @property
+    def absent(self) -> list[str]:
+        """Classes without a true clip."""
+        return [row.name for row in self.classes if not row.clips]
+
+
+@dataclass(frozen=True)
+class SystemResult:
+    """Results of a system.
+
+    Attributes:
+        name: name of the experiment.
+        settings: of the experiment.
+        protocol: evaluation protocol.
+        metrics: accuracy, UF1 and UAR.
+        datasets: the same for each dataset, if there are several.
+        by_class: results by class.
+        parts: results by class on each dataset, if there are several.
+        n_clips: scored clips.
+        n_subjects: subjects.
+        repeats: repeats of the cross-validation.
+        spread: standard deviation of each metric over the repeats; NaN for one repeat.
+        fold_f1: mean over folds of the macro F1.
+        chosen: settings that nested selection chose, and the number of folds that chose them.
+        train_accuracy: accuracy on training clips; NaN if nothing was fine-tuned.
+    """
+
+    name: str
+    settings: ExperimentSettings
+    protocol: str
+    metrics: Mapping[str, Estimate]
+    datasets: Mapping[str, Mapping[str, Estimate]]
+    by_class: ClassResults
+    parts: Sequence[ClassResults]
+    n_clips: int
+    n_subjects: int
+    repeats: int
+    spread: Mapping[str, float]
+    fold_f1: float
+    chosen: Mapping[str, int]
+    train_accuracy: float
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, in order."""
+        return [row.name for row in self.by_class.classes]
+
+    @property
+    def floor(self) -> bool:
+        """Whether it is a floor, that is, a baseline."""
+        return self.settings.floor
+
+    @property
+    def expected_clips(self) -> int:
+        """Labelled clips of its datasets, processed or not."""
+        return sum(count.found for count in self.settings.class_counts)
+
+    @property
+    def zero_width(self) -> bool:
+        """Whether an interval has no width."""
+        return any(estimate.low == estimate.high for estimate in self.metrics.values())
+
+
+def system_results(
+    settings: ReportSettings, metrics: pd.DataFrame, predictions: pd.DataFrame, accuracy_train: pd.DataFrame
+) -> list[SystemResult]:
+    """Results of every system, floors last.
+
+    Raises:
+        InputError: the metrics have no pooled row.
+    """
+    results = []
+    for name, table in metrics.groupby("experiment", sort=False):
+        system = str(name)
+        scope = table["scope"].astype(str)
+        pooled = table[scope == "pooled"]
+        if not len(pooled):
+            continue
+        classes = list(dict.fromkeys(s.removeprefix("class:") for s in scope if s.startswith("class:")))
+        scopes = (s for s in scope if s.startswith("dataset:") and CLASS_SCOPE not in s)
+        datasets = list(dict.fromkeys(s.removeprefix("dataset:") for s in scopes))
+        datasets = datasets if len(datasets) > 1 else []
+        rows = predictions[predictions["experiment"] == name]
+        finetuned = accuracy_train[(accuracy_train["experiment"] == name) & (accuracy_train["stage"] == "finetune")]
+        chosen = finetuned.loc[finetuned["chosen"].astype(str).ne(""), "chosen"]
+        repeats = int(pooled["repeats"].iloc[0])
+        results.append(
+            SystemResult(
+                name=system,
+                settings=settings.experiments[system],
+                protocol=pooled["protocol"].iloc[0],
+                metrics=_estimates(pooled),
+                datasets={d: _estimates(table[scope == f"dataset:{d}"]) for d in datasets},
+                by_class=ClassResults(
+                    system, "", repeats, _class_results(table, classes, "class:"), _confusion(rows, classes)
+                ),
+                parts=[
+                    ClassResults(
+                        system, d, repeats, _class_results(table, classes, f"dataset:{d}{CLASS_SCOPE}"),
+                        _confusion(rows[rows["dataset"] == d], classes),
+                    )
+                    for d in datasets
+                ],
+                n_clips=int(pooled["n_clips"].iloc[0]),
+                n_subjects=int(pooled["n_subjects"].iloc[0]),
+                repeats=repeats,
+                spread=spread(rows, classes),
+                fold_f1=fold_mean_f1(rows),
+                chosen=chosen.value_counts().to_dict(),
+                train_accuracy=(
+                    float(np.average(finetuned["accuracy"], weights=finetuned["n"])) if len(finetuned) else math.nan
+                ),
+            )
+        )  # fmt: skip
+    if not results:
+        raise InputError("the study's metrics have no pooled row; nothing can be reported")
+    return sorted(results, key=lambda result: result.floor)
+
+
+def as_number(cell: Any) -> float:
+    """A cell of a table as a number; NaN if it is empty."""
+    return math.nan if cell is None or cell == "" else float(cell)
+
+
+def as_estimate(row: Mapping[str, Any], value: str = "value") -> Estimate:
+    """The column ``value`` of a row with its interval in ``ci_low`` and ``ci_high``."""
+    return Estimate(as_number(row[value]), as_number(row["ci_low"]), as_number(row["ci_high"]))
+
+
+def confusion_rows(counts: np.ndarray, classes: Sequence[str]) -> list[ConfusionRow]:
+    """Rows of a confusion matrix, from counts ``[classes, classes]`` (row: truth)."""
+    largest = max(1, int(counts.max()))
+    return [
+        ConfusionRow(
+            name, [ConfusionCell(int(n), float(n / row.sum()) if row.sum() else math.nan, n / largest) for n in row]
+        )
+        for name, row in zip(classes, counts, strict=True)
+    ]
+
+
+def _confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> list[ConfusionRow]:
+    return confusion_rows(subject_counts(predictions, classes).sum((0, 1)), classes)
+
+
+def _estimates(rows: pd.DataFrame) -> dict[str, Estimate]:
+    return {row["metric"]: as_estimate(row) for row in rows.to_dict("records")}
+
+
+def _class_results(metrics: pd.DataFrame, classes: Sequence[str], scope: str) -> list[ClassResult]:
+    """Results by class from the rows whose scope is ``scope`` followed by the class."""
+    results = []
+    for name in classes:
+        rows = metrics[metrics["scope"].astype(str) == scope + name]
+        values = _estimates(rows)
+        clips = int(rows["n_clips"].iloc[0])
+        results.append(ClassResult(name, clips, values["recall"], values["precision"], values["f1"]))
+    return results
+
+
+def best_uf1(systems: Sequence[SystemResult]) -> SystemResult:
+    """The system with the highest UF1."""
+    return max(systems, key=lambda system: np.nan_to_num(system.metrics["uf1"].value, nan=-1))
