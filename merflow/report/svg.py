@@ -39,7 +39,7 @@ WIDTH = 3.4
 """Width of a small drawing in inches; its text then has about the size of the page's text."""
 LETTER = 0.066
 """Upper estimate of a letter's width in inches; measuring every text would double the drawing time."""
-_LONGEST = 20
+LONGEST = 20
 """Longest name in a drawing; tables show it in full."""
 SHARES = [0, 0.25, 0.5, 0.75, 1]
 """Ticks of an axis from 0 to 1."""
@@ -110,4 +110,4 @@ def plain_axes(axes: Axes, *, grid: Literal["x", "y", "both"] = "x") -> None:
 
 def short(name: str) -> str:
     """A name, cut to the longest length that fits into a drawing."""
-    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
+    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"

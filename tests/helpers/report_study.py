@@ -1,7 +1,10 @@
 """A small study of made-up files, and a reader of the page that is written of it."""
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import h5py
 import numpy as np
@@ -12,21 +15,27 @@ from merflow.evaluation.leakage import CHECKS
 from merflow.evaluation.settings import EvaluationSettings
 from merflow.evaluation.significance import compare
 from merflow.footage.clip import Clip
-from merflow.report import contents
+from merflow.report import page as page_module
 from merflow.report.page import write_report
+from merflow.report.report_data import TABLES, DatasetFiles, ReportData
+from merflow.report.settings import ClassCount, ExperimentSettings, ReportSettings
 from merflow.storage.files import safe_filename
 from merflow.storage.tables import (
     ACCURACY_TRAIN,
     AUDIT,
+    CALIBRATION,
     CLIPS,
+    COVERAGE,
     CURVES,
     KEYFRAMES,
     PREDICTIONS,
     QUALITY,
+    RELIABILITY,
     write_table,
 )
 from merflow.storage.tables import CLASSES as TABLE_OF_CLASSES
 
+FLOORS = ("majority", "linear-svm", "softmax")
 CLASSES = ["happiness", "surprise", "disgust", "fear", "sadness"]
 
 
@@ -45,8 +54,8 @@ def drawn_face(size: int, smile: float) -> np.ndarray:
 
 
 def make_dataset(
-    folder: Path, name: str, kind: str, subjects: int, classes: list[str], bad: str | None, seed: int
-) -> dict:
+    folder: Path, name: str, kind: str, subjects: int, classes: list[str], bad: str | None, seed: int, synthetic: bool
+) -> DatasetFiles:
     """Tables and HDF5 files of a made-up dataset; the first clip of the second subject fails for reason ``bad``."""
     rng = np.random.default_rng(seed)
     clips, quality = [], []
@@ -61,6 +70,7 @@ def make_dataset(
             files[stage].append(path)
         rows = []
         with h5py.File(paths["faces"], "w") as faces, h5py.File(paths["flow"], "w") as flow:
+            faces.attrs["settings"] = '{"crop": 2.6, "eye_height": 0.36}'
             flow.attrs["settings"] = '{"reference": "onset"}'
             for label in classes:
                 clip = f"s{number:02d}_{label}"
@@ -103,13 +113,10 @@ def make_dataset(
     counts = [{"class_set": "made-up-3", "label": classes[0], "expected": number + 7, "found": number, "usable": number,
                "source": "Nobody et al."}]  # fmt: skip
     write_table(counts if kind == "micro" else [], base / "classes.csv", TABLE_OF_CLASSES)
-    return {
-        "clips": base / "clips.csv",
-        "quality": prepared / "quality.csv",
-        "problems": base / "problems.csv",
-        "classes": base / "classes.csv",
-        **files,
-    }
+    return DatasetFiles(
+        title=name, dataset=name, synthetic=synthetic, clips=base / "clips.csv", quality=prepared / "quality.csv",
+        problems=base / "problems.csv", classes=base / "classes.csv", **files,
+    )  # fmt: skip
 
 
 def make_predictions(
@@ -145,14 +152,11 @@ def make_predictions(
 def make_study(
     folder: Path, *, synthetic: bool = True, title: str = "A made-up study", bad: str | None = "no face found",
     skills: dict[str, float] | None = None, classes: list[str] = CLASSES,
-) -> dict:  # fmt: skip
-    """A whole study of made-up files, as :func:`merflow.report.page.write_report` takes it."""
-    data = {
-        "people-macro": make_dataset(folder, "people-macro", "macro", 4, classes, None, 1),
-        "people-micro": make_dataset(folder, "people-micro", "micro", 8, classes, bad, 2),
-    }
-    clips = pd.read_csv(data["people-micro"]["clips"])
-    quality = pd.read_csv(data["people-micro"]["quality"])
+) -> ReportData:  # fmt: skip
+    """A whole study of made-up files."""
+    macro = make_dataset(folder, "people-macro", "macro", 4, classes, None, 1, synthetic)
+    micro = make_dataset(folder, "people-micro", "micro", 8, classes, bad, 2, synthetic)
+    clips, quality = pd.read_csv(micro.clips), pd.read_csv(micro.quality)
     skills = skills or {"tsdgcn": 0.7, "majority": 0.0, "linear-svm": 0.3, "softmax": 0.25}
     outs = [make_predictions(folder, name, clips, quality, skill, classes) for name, skill in skills.items()]
     for table in ("predictions", "accuracy_train", "metrics"):
@@ -170,7 +174,7 @@ def make_study(
                                  "split": split, "loss": 1.6 * np.exp(-epoch / 9) + gap,
                                  "accuracy": 1 - 0.8 * np.exp(-epoch / 9) - gap})  # fmt: skip
     write_table(pretrain, folder / "pretrain.csv", CURVES)
-    learned = [out / "curves.csv" for out in outs if not contents.is_floor(out.name, {"config": {}})]
+    learned = [out / "curves.csv" for name, out in zip(skills, outs, strict=True) if name not in FLOORS]
     merge([folder / "pretrain.csv", *learned], folder / "curves.csv")
     for place, path in enumerate(["align/people-micro/default/s01", "align/people-micro/default/s02",
                                   "align/other-dataset/default/s01", "finetune/made/tsdgcn", "finetune/other/tsdgcn",
@@ -180,29 +184,46 @@ def make_study(
         file.write_text(
             f"s\th:m:s\tmax_rss\tcpu_time\n{10.0 + place}\t0:00:10\t{'NA' if place == 6 else 200 + place}\t9\n"
         )
+    for name, columns in (("calibration", CALIBRATION), ("reliability", RELIABILITY), ("coverage", COVERAGE)):
+        write_table([], folder / f"{name}.csv", columns)
+    counts = [ClassCount(name, None, int(clips["label"].eq(name).sum())) for name in classes]
     layout = "demo" if synthetic else "manifest"
-    return {
-        "name": "made",
-        "title": title,
-        "synthetic": synthetic,
-        "config": {"study": "made", "datasets": {name: {"layout": layout} for name in data},
-                   "experiments": {"tsdgcn": {"system": "tsdgcn", "seeds": (0,)}}},  # fmt: skip
-        "versions": {"Python": "3.11", "numpy": "2"},
-        "clips": {name: files["clips"] for name, files in data.items()},
-        "quality": {name: files["quality"] for name, files in data.items()},
-        "problems": {name: files["problems"] for name, files in data.items()},
-        "classes": {name: files["classes"] for name, files in data.items()},
-        "faces": {name: files["faces"] for name, files in data.items()},
-        "keyframes": {name: files["keyframes"] for name, files in data.items()},
-        "flows": {name: files["flow"] for name, files in data.items()},
-        "predictions": folder / "predictions.csv",
-        "metrics": folder / "metrics.csv",
-        "curves": folder / "curves.csv",
-        "accuracy_train": folder / "accuracy_train.csv",
-        "differences": folder / "differences.csv",
-        "audit": folder / "audit.csv",
-        "benchmarks": folder / "benchmarks",
-    }  # fmt: skip
+    settings = ReportSettings(
+        name="made",
+        title=title,
+        synthetic=synthetic,
+        prepared=[("people-macro", "default"), ("people-micro", "default")],
+        layouts={"people-macro": layout, "people-micro": layout},
+        demo_portraits=False,
+        head_motion_subtracted=True,
+        scorer_datasets=[],
+        uncertain_below=0.5,
+        experiments={
+            name: ExperimentSettings(name, ["people-micro"], name in FLOORS, "", counts) for name in skills
+        },
+        tables={},
+        figures={},
+        graphs={},
+        config={"study": "made"},
+        benchmarks=str(folder / "benchmarks"),
+    )  # fmt: skip
+    return ReportData(settings, [macro, micro], {name: folder / f"{name}.csv" for name in TABLES}, {}, {}, {})
+
+
+def with_settings(study: ReportData, **changes: Any) -> ReportData:
+    """The study with other settings."""
+    return replace(study, settings=replace(study.settings, **changes))
+
+
+def with_tables(study: ReportData, **changes: Path) -> ReportData:
+    """The study with other tables."""
+    return replace(study, tables=study.tables | changes)
+
+
+def with_dataset(study: ReportData, name: str, **changes: Any) -> ReportData:
+    """The study with other files of a dataset."""
+    datasets = [replace(files, **changes) if files.dataset == name else files for files in study.datasets]
+    return replace(study, datasets=datasets)
 
 
 class Page(HTMLParser):
@@ -245,6 +266,9 @@ class Page(HTMLParser):
         return [value for _, attributes in self.tags for name, value in attributes.items() if name in names]
 
 
-def written(study: dict, folder: Path) -> Page:
-    write_report(study, folder / "report.html")
+def written(study: ReportData, folder: Path, *sections: str) -> Page:
+    """The page of a study, with all sections or the given ones."""
+    chosen = [section for section in page_module.SECTIONS if not sections or section.name in sections]
+    with patch.object(page_module, "SECTIONS", chosen):
+        write_report(study, folder / "report.html")
     return Page((folder / "report.html").read_text())

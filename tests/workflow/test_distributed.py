@@ -231,7 +231,7 @@ def test_flow_images_start_at_the_cache(flows):
     assert predictions.query("experiment == 'alone'")["fold"].nunique() == 4, "one job per fold"
     assert predictions.query("experiment == 'tsdgcn'").groupby("dataset").size().to_dict() == {"casme2": 5, "samm": 6}
     page = (folder / "results/flows/report.html").read_text()
-    assert "Flow images as they were given" in page and "negative 4 instead of 250" in page
+    assert "Ready-made flow images" in page and "negative 4 instead of 250" in page
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ IMPORTERS = {
         "extract_features",
         "write_report",
     },  # the last draws graphs on a face
-    "report/figures": {"write_report"},
+    "report/images": {"write_report"},
     "preprocessing/keyframes": {"select_keyframes"},
 }
 
@@ -162,7 +162,7 @@ SLOW_MODULES = ("preprocessing/flow", "evaluation/metrics", "preprocessing/keyfr
 AND_SLOWLY = [pytest.param(name, marks=pytest.mark.slow) for name in SLOW_MODULES]
 
 
-@pytest.mark.parametrize("module", ["systems/tsdgcn/graph", "learning/losses", "report/figures", *AND_SLOWLY])
+@pytest.mark.parametrize("module", ["systems/tsdgcn/graph", "learning/losses", "report/images", *AND_SLOWLY])
 def test_changed_module_reruns_rules_that_import_it(restored, module):
     """Rules whose scripts import the module rerun, and what depends on them; nothing else."""
     folder, settings = restored

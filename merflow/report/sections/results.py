@@ -31,14 +31,14 @@ def metric_drawings(systems: Sequence[SystemResult]) -> list[Drawing]:
         drawings.append(
             Drawing(
                 f"results-{metric}",
-                _forest_svg(METRIC_TITLES[metric], rows, f"forest-{metric}"),
+                forest_svg(METRIC_TITLES[metric], rows, f"forest-{metric}"),
                 as_csv(rows, ["experiment", "value", "ci_low", "ci_high", "floor"]),
             )
         )
     return drawings
 
 
-def _forest_svg(title: str, rows: Sequence[dict[str, Any]], prefix: str) -> str:
+def forest_svg(title: str, rows: Sequence[dict[str, Any]], prefix: str) -> str:
     """Values of one metric with their intervals, one line per system; floors are hollow."""
     with matplotlib.rc_context(STYLE):
         names = [short(row["experiment"]) for row in rows]

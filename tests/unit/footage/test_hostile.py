@@ -24,7 +24,9 @@ from merflow.footage.clip import Clip
 from merflow.footage.frames import grey_frames, read_grey
 from merflow.footage.images import image_size
 from merflow.preprocessing.faces import align_clip
-from merflow.report import figures
+from merflow.report.sections.curves import curves_svg
+from merflow.report.sections.results import forest_svg
+from merflow.report.svg import LONGEST
 from merflow.storage.tables import CLIPS, escape_formula, read_table, unescape_formula, write_table
 from merflow.storage.weights import read_weights
 
@@ -268,14 +270,14 @@ class Tags(HTMLParser):
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_names_are_text_in_every_drawing(name):
-    rows = [{"name": name, "value": 0.5, "low": 0.4, "high": 0.6, "floor": False}]
+    rows = [{"experiment": name, "value": 0.5, "ci_low": 0.4, "ci_high": 0.6, "floor": False}]
     course = pd.DataFrame({"epoch": [1, 2], "split": "train", "loss": 1.0, "accuracy": 0.5, "run": 1})
-    for svg in (figures.forest(name, rows, "a"), figures.curves(name, course, "b")):
+    for svg in (forest_svg(name, rows, "a"), curves_svg(name, course, "b")):
         tags = Tags()
         tags.feed(svg)
         assert not tags.seen & {"script", "img"} and "onerror" not in tags.attributes
         assert svg.count("</svg>") == 1 and svg.endswith("</svg>\n") or svg.rstrip().endswith("</svg>")
-        assert name[: figures._LONGEST - 1].split("<")[0].split('"')[0].split(">")[0] in svg
+        assert name[: LONGEST - 1].split("<")[0].split('"')[0].split(">")[0] in svg
 
 
 # --- Code in data -----------------------------------------------------------------------------------------------------

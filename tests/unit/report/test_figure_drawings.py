@@ -9,7 +9,7 @@ from merflow.errors import InputError
 from merflow.evaluation.figure_tables import tabulate_figure
 from merflow.evaluation.published import published
 from merflow.evaluation.settings import FigureSettings
-from merflow.report.drawings import draw_file, draw_in_page
+from merflow.report.figure_drawings import draw_file, draw_in_page
 from merflow.storage.tables import COMPARISON, FLOW_STATISTICS, GRID, read_table, write_table
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -73,7 +73,7 @@ def test_a_file_stands_alone(tmp_path):
     assert "var(--" not in svg and not re.search(r"#0[1-5]0[1-5]0[1-5]\b", svg), "real colours"
     assert "#ffffff" in svg and "#0072b2" in svg and "sans-serif" in svg and "DejaVu" not in svg
     assert not re.search(r"(href|src)=\"(?!#)|url\((?!#)|<script|<image", svg), "nothing is loaded"
-    assert "Synthetic demo data: a check of the machinery, no claim about people." in texts(svg)
+    assert "Synthetic demo data: a test of the software, no claim about people." in texts(svg)
     assert "the paper 72.7 %" in root.get("aria-label") and root.find(f"{SVG}desc").text == root.get("aria-label")
     again = (tmp_path / "f.svg").read_bytes()
     draw_file(tmp_path / "f.csv", tmp_path / "f.svg", plan)
@@ -132,7 +132,7 @@ def test_a_study_without_published_numbers_says_so(tmp_path):
     write_table(rows, tmp_path / "m.csv", COMPARISON)
     draw_file(tmp_path / "m.csv", tmp_path / "m.svg", settings("methods"))
     said = texts((tmp_path / "m.svg").read_text())
-    assert "No published numbers stand beside ours: none are given for these data." in said
+    assert "There are no published numbers for these data." in said
     assert "1 configuration tried in the study." in said and not any("Diamond" in text for text in said)
 
 

@@ -7,12 +7,12 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
-from report_study import CLASSES, make_study
+from report_study import CLASSES, make_study, with_tables
 
 from merflow.evaluation.evaluate import evaluate, merge
 from merflow.evaluation.settings import EvaluationSettings
-from merflow.report.contents import sheet_id
 from merflow.report.page import write_report
+from merflow.report.section import sheet_id
 
 CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
 pytestmark = [
@@ -185,7 +185,7 @@ def test_tables_sort_by_number_and_return_to_their_order(reader, key):
 
 
 def test_parts_of_a_row_stay_below_it(browser, study, tmp_path):
-    predictions = pd.read_csv(study["predictions"])
+    predictions = pd.read_csv(study.tables["predictions"])
     predictions.loc[predictions["subject"].isin(sorted(set(predictions["subject"]))[:3]), "dataset"] = "other"
     predictions.to_csv(tmp_path / "predictions.csv", index=False)
     tables = []
@@ -196,7 +196,7 @@ def test_parts_of_a_row_stay_below_it(browser, study, tmp_path):
         evaluate(tmp_path / "own.csv", tables[-1], settings)
     merge(tables, tmp_path / "metrics.csv")
     changed = {name: tmp_path / f"{name}.csv" for name in ("predictions", "metrics")}
-    write_report(study | changed, tmp_path / "report.html")
+    write_report(with_tables(study, **changed), tmp_path / "report.html")
     metrics = pd.read_csv(tmp_path / "metrics.csv").query("scope == 'pooled' and metric == 'uf1'")
     reader = browser.open(tmp_path / "report.html")
     table = reader.find("#results table")[0]
@@ -231,7 +231,7 @@ def test_matrices_switch_between_rates_and_counts(reader):
 
 @pytest.mark.parametrize("key", [None, "ENTER", "SPACE"])
 def test_a_cell_lists_its_clips_with_their_probabilities(reader, study, key):
-    predictions = pd.read_csv(study["predictions"]).query("experiment == 'tsdgcn'")
+    predictions = pd.read_csv(study.tables["predictions"]).query("experiment == 'tsdgcn'")
     counts = predictions.groupby(["truth", "predicted"]).size()
     classes = [*CLASSES[:4], ODD]
     gone = predictions["subject"].iloc[-1]
@@ -306,13 +306,13 @@ def test_drawings_are_saved_as_files_of_their_own_with_their_numbers(browser, re
 def test_tables_are_saved_with_exact_numbers(reader, study):
     reader.click(reader.find("#results .of-table button")[0])
     table = pd.read_csv(io.StringIO(reader.saved("results.csv")))
-    pooled = pd.read_csv(study["metrics"]).query("scope == 'pooled' and metric == 'uf1'").set_index("experiment")
+    pooled = pd.read_csv(study.tables["metrics"]).query("scope == 'pooled' and metric == 'uf1'").set_index("experiment")
     assert [name.split()[0] for name in table["experiment"]] == NAMES
     for column_, own in (("UF1", "value"), ("UF1 low", "ci_low"), ("UF1 high", "ci_high")):
         assert table[column_].tolist() == pytest.approx(pooled.loc[NAMES, own].tolist(), rel=1e-5)
     reader.click(reader.find("#classes .of-table button")[0])
     counts = pd.read_csv(io.StringIO(reader.saved("confusion-tsdgcn.csv")), index_col=0)
-    own = pd.read_csv(study["predictions"]).query("experiment == 'tsdgcn'")
+    own = pd.read_csv(study.tables["predictions"]).query("experiment == 'tsdgcn'")
     assert counts.to_numpy().sum() == len(own) and list(counts) == [*CLASSES[:4], ODD]
 
 

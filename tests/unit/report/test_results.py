@@ -1,0 +1,221 @@
+"""The sections with results: answer, results, differences, leakage audit, and published numbers."""
+
+import io
+import re
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from report_study import CLASSES, make_study, with_settings, with_tables, written
+from sklearn.metrics import accuracy_score, f1_score
+
+from merflow.datasets.labels import class_sets, published_as
+from merflow.evaluation.leakage import CHECKS
+from merflow.evaluation.published import published
+from merflow.report.sections.answer import compare_with_floors, published_results
+from merflow.report.sections.differences import difference_drawing, system_pairs
+from merflow.report.systems import Estimate, best_uf1
+from merflow.storage.tables import AUDIT, PREDICTIONS, write_table
+
+
+def test_answer_names_the_best_floor(study, page):
+    metrics = pd.read_csv(study.tables["metrics"])
+    pooled = metrics[metrics["scope"] == "pooled"].set_index(["experiment", "metric"])
+    text = page.of_section["answer"]
+    for metric in ("accuracy", "uf1", "uar"):
+        row = pooled.loc["tsdgcn", metric]
+        assert f"{row['value']:.3f}" in text and f"[{row['ci_low']:.2f}, {row['ci_high']:.2f}]" in text
+    assert f"{100 * pooled.loc[('tsdgcn', 'accuracy'), 'value']:.1f} % of 39 clips" in text
+    floors = {name: pooled.loc[(name, "uf1"), "value"] for name in ("majority", "linear-svm", "softmax")}
+    assert f"the best floor, {max(floors, key=floors.get)}" in text
+    assert f"UF1 of the floors: {', '.join(f'{name} {floor:.3f}' for name, floor in floors.items())}." in text
+    assert page.html.index('id="answer"') < page.html.index('id="results"')
+
+
+def test_results_count_expected_clips(page):
+    text = page.of_section["results"]
+    for name in ("tsdgcn", "majority (floor)", "linear-svm (floor)", "softmax (floor)"):
+        assert name in text
+    assert "39 of 40" in text
+
+
+@pytest.mark.parametrize(
+    "skills, words",
+    [
+        ({"tsdgcn": 0.95, "majority": 0.0}, "This is above the best floor, majority"),
+        ({"tsdgcn": 0.5, "linear-svm": 0.4}, "not clearly different"),  # higher, but the interval holds 0
+        ({"tsdgcn": 0.0, "linear-svm": 1.0}, "below"),
+        ({"tsdgcn": 0.5}, "No floor ran on the same clips"),
+        ({"majority": 0.0, "softmax": 0.6}, "No network was trained in this study. The best floor, softmax"),
+        ({"tsdgcn": 0.8, "another": 0.3, "majority": 0.0}, "highest UF1 of 2"),
+    ],
+)
+def test_verdict_follows_the_numbers(tmp_path, skills, words):
+    study = make_study(tmp_path, skills=skills)
+    page = written(study, tmp_path, "answer", "results")
+    assert words in page.of_section["answer"].replace("\n", " ")
+    assert ("An interval without width" in page.of_section["results"]) == any(s.zero_width for s in study.systems)
+    comparison = compare_with_floors(best_uf1([s for s in study.systems if not s.floor] or study.systems), study)
+    if comparison and comparison.verdict:
+        difference = comparison.difference["uf1"]
+        sides = {"above": difference.low > 0, "below": difference.high < 0}
+        assert sides.get(comparison.verdict, difference.low <= 0 <= difference.high)
+
+
+def test_seeds_have_a_spread_and_folds_a_mean(tmp_path):
+    study = make_study(tmp_path, skills={"tsdgcn": 0.6, "majority": 0.0})
+    once = pd.read_csv(study.tables["predictions"])
+    rng = np.random.default_rng(0)
+    again = once[once["experiment"] == "tsdgcn"].assign(repeat=1)
+    again["predicted"] = np.where(rng.random(len(again)) < 0.3, "fear", again["predicted"])
+    write_table(pd.concat([once, again]), study.tables["predictions"], PREDICTIONS)
+    metrics = pd.read_csv(study.tables["metrics"])
+    metrics.loc[metrics["experiment"] == "tsdgcn", "repeats"] = 2
+    write_table(metrics, study.tables["metrics"], list(metrics))
+    words = written(study, tmp_path, "results").of_section["results"]
+    tsdgcn = pd.concat([once[once["experiment"] == "tsdgcn"], again])
+    scores = {
+        "Accuracy": [accuracy_score(t["truth"], t["predicted"]) for _, t in tsdgcn.groupby("repeat")],
+        "UF1": [f1_score(t["truth"], t["predicted"], average="macro") for _, t in tsdgcn.groupby("repeat")],
+    }
+    for values in scores.values():
+        assert f"seeds ± {np.std(values, ddof=1):.3f}" in words
+    assert words.count("seeds ±") == 3 + 1, "three metrics of the one experiment with repeats, and the explanation"
+    folds = [f1_score(t["truth"], t["predicted"], average="macro") for _, t in tsdgcn.groupby(["repeat", "fold"])]
+    assert words.count(f"{np.mean(folds):.3f}") == 1 and "so it is not a result" in words
+
+
+def test_holdout_that_divides_subjects_is_marked(study, page, tmp_path):
+    assert "divides subjects" not in page.text
+    metrics = pd.read_csv(study.tables["metrics"]).assign(protocol="paper-holdout")
+    metrics.to_csv(tmp_path / "metrics.csv", index=False)
+    text = written(with_tables(study, metrics=tmp_path / "metrics.csv"), tmp_path, "answer", "results").text
+    assert "people in the test also have clips in training" in text
+    assert "some of whom were in its training data" in text and "who were not in its training data" not in text
+
+
+# --- Differences ------------------------------------------------------------------------------------------------------
+
+
+def test_real_differences_are_bold(study, page):
+    table = pd.read_csv(study.tables["differences"])
+    assert table.groupby(["first", "second"]).ngroups == 6
+    real = table[table["verdict"] != "unclear"]
+    assert 0 < len(real) < len(table), "a case with both"
+    section = re.search(r'<section id="differences">.*?</section>', page.html, re.DOTALL).group(0)
+    bold = sorted(re.findall(r"<b>([+-][.\d]+)</b>", section))
+    assert bold == sorted(f"{value:+.3f}" for value in real["difference"])
+    assert len(re.findall(r"<b>", section)) == len(real)
+    words = page.of_section["differences"]
+    assert f"{(real['metric'] == 'uf1').sum()} of 6 pairs differ in UF1 by more than chance" in words
+    for row in table.to_dict("records"):
+        assert f"{row['difference']:+.3f}" in words
+        assert f"[{row['ci_low']:.2f}, {row['ci_high']:.2f}]" in words
+
+
+def test_real_differences_have_their_own_marker(study):
+    pairs = system_pairs(study)
+    drawing = difference_drawing(pairs)
+    rows = pd.read_csv(io.StringIO(drawing.csv))
+    uf1 = pd.read_csv(study.tables["differences"]).query("metric == 'uf1'")
+    merged = rows.merge(uf1, on=["first", "second"], suffixes=("", "_there"))
+    assert len(rows) == len(merged) == 6
+    for name in ("difference", "ci_low", "ci_high", "p_holm"):
+        np.testing.assert_allclose(merged[name], merged[f"{name}_there"])
+    real = (merged["verdict"] != "unclear").sum()
+    assert 0 < real < 6, "a case with both"
+    assert drawing.svg.split("</title>")[0].count(", real") == 2 * real, "in the label and in the title"
+    unclear = [replace(p, metrics={"uf1": replace(p.metrics["uf1"], verdict="unclear")}) for p in pairs]
+    svgs = drawing.svg, difference_drawing(unclear).svg
+    shapes = [set(re.findall(r'<path id="[\w-]*?-m[0-9a-f]{5,}" d="([^"]+)"', svg)) for svg in svgs]
+    angular = [sum("C" not in shape for shape in paths) for paths in shapes]
+    assert angular == [1, 0] and len(shapes[0]) == 2, "a diamond beside the circles; circles alone if nothing is real"
+
+
+# --- Leakage audit ----------------------------------------------------------------------------------------------------
+
+
+def test_clean_audit_is_green(page):
+    section = re.search(r'<section id="audit">.*?</section>', page.html, re.DOTALL).group(0)
+    assert section.count('<li class="clean">') == 4 and 'class="leak"' not in section
+    assert f"tsdgcn: clean, {len(CHECKS)} checks in 8 folds" in section
+
+
+def test_allowed_leak_is_red_with_its_size(tmp_path):
+    study = make_study(tmp_path, skills={"tsdgcn": 0.8, "hold-out": 0.9, "majority": 0.0})
+    table = pd.read_csv(study.tables["audit"])
+    check = table["check"]
+    macro = (table["experiment"] == "tsdgcn") & (check == "subjects: pre-training and test")
+    table.loc[macro & table["fold"].isin(["people-micro/s03", "people-micro/s05"]), "size"] = 1
+    table.loc[table.index[macro][-1], "size"] = 4
+    table = table[(table["experiment"] != "hold-out") | (table["fold"] == "people-micro/s01")]
+    divided = (table["experiment"] == "hold-out") & (table["check"] == "subjects: train and test")
+    table.loc[divided, "size"] = 6
+    write_table(table, study.tables["audit"], AUDIT)
+    page = written(study, tmp_path, "answer", "audit")
+    red = re.findall(r'<li class="leak">(.*?)</li>', page.html)
+    assert red == [
+        "tsdgcn: people of the test are in the set that pre-trains: 1 to 4 in 3 of 8 folds",
+        "hold-out: people of the test have clips that train: 6 in the only fold",
+    ]
+    assert page.html.count('<li class="clean">') == 1
+    assert "some of whom were in its training data" in page.of_section["answer"]
+    colours = dict(re.findall(r"--(leak|clean): #(\w{6})", page.html.split("@media")[0]))
+    for name, place in (("leak", 0), ("clean", 1)):
+        channels = [int(colours[name][n : n + 2], 16) for n in (0, 2, 4)]
+        assert int(np.argmax(channels)) == place, f"{name} is not of its colour"
+        assert f".{name} {{ color: var(--{name})" in page.html
+
+
+# --- Published numbers ------------------------------------------------------------------------------------------------
+
+
+def published_beside(study, layouts: dict[str, str], class_set: str, system: str, **values: float):
+    """Published results beside a system with these values, on datasets of the given layouts."""
+    (result,) = (s for s in study.systems if s.name == "tsdgcn")
+    settings = replace(result.settings, system=system, datasets=list(layouts))
+    classes = [replace(result.by_class.classes[0], name=name) for name in class_sets()[class_set].classes]
+    metrics = {name: Estimate(value, value - 0.1, value + 0.1) for name, value in values.items()}
+    by_class = replace(result.by_class, classes=classes)
+    return published_results(replace(result, settings=settings, metrics=metrics, by_class=by_class), layouts)
+
+
+def test_published_numbers_need_the_same_clips_and_classes(study):
+    values = {"accuracy": 0.6, "uf1": 0.7, "uar": 0.7}
+    found = published_beside(study, {"m": "mmew-micro"}, "mmew-5", "tsdgcn", **values)
+    assert (found.dataset, found.metrics, len(found.methods)) == ("MMEW", ["accuracy"], 23)
+    assert found.same.values == {"accuracy": 0.727} and found.outside == {"accuracy": True}
+    assert "split not stated" in found.same.caveats[0]
+    three = {"c": "casme2", "s": "samm", "h": "smic-hs"}
+    found = published_beside(study, three, "megc2019", "ststnet", **values)
+    assert found.dataset == "MEGC2019 composite" and found.metrics == ["uf1", "uar"]
+    assert found.best["uf1"].system == found.best["uar"].system == "EMR"
+    assert found.same.values == {"uf1": 0.7353, "uar": 0.7186}
+    assert found.outside == {"uf1": False, "uar": False}
+    assert published_beside(study, {"f": "flow-images"}, "megc2019", "msjfn", **values).same is None
+    for layout, classes in (("mmew-micro", "mmew-6"), ("samm", "samm-5-estimated"), ("manifest", "mmew-5")):
+        assert published_beside(study, {"m": layout}, classes, "tsdgcn", **values) is None
+
+
+def test_answer_lists_published_systems_with_notes(study, page, tmp_path):
+    assert "There are no published numbers for these clips, because merflow made them." in page.of_section["answer"]
+    layouts = {"people-macro": "manifest", "people-micro": "mmew-micro"}
+    changed = with_settings(study, layouts=layouts, synthetic=False)
+    words = " ".join(written(changed, tmp_path, "answer").of_section["answer"].split())
+    assert published_as({"mmew-micro"}, set(CLASSES)) == "MMEW"
+    assert "Highest published values for MMEW: Accuracy 0.727 (TSDGCN; ours 0.744" in words
+    assert "The published values of TSDGCN itself: Accuracy 0.727 (inside our interval)" in words
+    assert "Our protocol is loso; protocols of the published numbers: not stated" in words
+    assert "quoted by the paper from its reference [3]" in words and "23 published systems" in words
+    changed = with_settings(changed, layouts=layouts | {"people-micro": "manifest"})
+    words = written(changed, tmp_path, "answer").of_section["answer"]
+    assert "merflow knows no published numbers for these datasets" in words
+
+
+def test_published_datasets_are_in_the_table():
+    layouts = {"mmew-5": ["mmew-micro"], "samm-5-objective": ["samm"], "megc2019": ["casme2", "samm", "smic-hs"]}
+    names = {published_as(of, class_sets()[name].classes) for name, of in layouts.items()}
+    assert names == {"MMEW", "SAMM", "MEGC2019 composite"}
+    assert names <= {row["dataset"] for row in published().values()}
+    assert published_as(["casme2", "samm"], class_sets()["megc2019"].classes) is None
