@@ -178,7 +178,7 @@ def make_study(
     merge([folder / "pretrain.csv", *learned], folder / "curves.csv")
     for place, path in enumerate(["align/people-micro/default/s01", "align/people-micro/default/s02",
                                   "align/other-dataset/default/s01", "finetune/made/tsdgcn", "finetune/other/tsdgcn",
-                                  "gather/made", "graph/8+2"]):  # fmt: skip
+                                  "gather/made", "graph/8+2", "evaluate/made/tsdgcn"]):  # fmt: skip
         file = folder / "benchmarks" / f"{path}.tsv"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(
