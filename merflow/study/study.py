@@ -7,6 +7,7 @@ opens no frame.
 import json
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
