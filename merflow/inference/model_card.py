@@ -1,4 +1,4 @@
-"""The model card of an export: what it was made of, what it reached, what it is for, and what it must not be used for.
+"""The model card of an export: data, performance, intended use, and uses that are ruled out.
 
 After Mitchell, Wu, Zaldivar, Barnes, Vasserman, Hutchinson, Spitzer, Raji, Gebru: Model Cards for Model Reporting (FAT*
 2019).
@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from merflow.inference.ensemble import Ensemble
+from merflow.inference.settings import ExportSettings
 from merflow.storage.files import atomic_write
 from merflow.storage.tables import CALIBRATION, METRICS, read_table
 
@@ -22,28 +23,36 @@ VERSIONS = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 
 
 def write_card(
-    ensemble: Ensemble, model: bytes, check: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], card: Path
+    ensemble: Ensemble,
+    model: bytes,
+    check: Sequence[Mapping[str, Any]],
+    settings: ExportSettings,
+    all_members: int,
+    metrics: Path,
+    calibration: Path,
+    card: Path,
 ) -> None:
     """Write ``model_card.md``.
 
     Args:
-        ensemble: what was exported.
+        ensemble: the exported ensemble.
         model: content of ``model.onnx``.
         check: rows of ``check.csv``.
-        settings: ``datasets`` (``name, layout, licence`` of each that trained a part), ``counts`` (rows ``label,
-            found``), ``preparation``, ``floors`` (experiments to stand beside), ``photographs`` (whether the demo
-            animates some), ``all_members``, and the tables ``metrics`` and ``calibration`` of the study.
+        settings: facts about the training.
+        all_members: number of members before some were selected.
+        metrics: ``metrics.csv`` of the study.
+        calibration: ``calibration.csv`` of the study.
         card: output.
     """
-    about = ensemble.about
-    metrics = read_table(settings["metrics"], METRICS)
-    pooled = metrics[(metrics["scope"] == "pooled") & metrics["metric"].isin(["accuracy", "uf1", "uar"])]
+    about, datasets = ensemble.about, settings.datasets
+    table = read_table(metrics, METRICS)
+    pooled = table[(table["scope"] == "pooled") & table["metric"].isin(["accuracy", "uf1", "uar"])]
     figures = {
         name: {row["metric"]: row for row in rows.to_dict("records")} for name, rows in pooled.groupby("experiment")
     }
-    calibration = read_table(settings["calibration"], CALIBRATION)
-    own = calibration[calibration["experiment"] == about["experiment"]]
-    environment = Environment(  # Escaped, since what shows Markdown may run the HTML in it.
+    table = read_table(calibration, CALIBRATION)
+    calibration_rows = table[table["experiment"] == about["experiment"]].to_dict("records")
+    environment = Environment(  # Escaped, because viewers of Markdown may render HTML in it.
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
@@ -52,17 +61,17 @@ def write_card(
         about=about,
         classes=ensemble.classes,
         temperature=ensemble.temperature,
-        datasets=settings["datasets"],
-        counts=settings["counts"],
-        gated=sorted({one["licence"] for one in settings["datasets"]} - {""}),
-        unknown=sorted({d["name"] for d in settings["datasets"] if not d["licence"] and d["layout"] != "demo"}),
-        photographs=settings["photographs"],
-        synthetic=all(one["layout"] == "demo" for one in settings["datasets"]),
-        preparation=settings["preparation"],
-        reached={name: figures[name] for name in [about["experiment"], *settings["floors"]] if name in figures},
-        calibration={row["metric"]: row for row in own.to_dict("records")},
+        datasets=datasets,
+        counts=settings.counts,
+        gated=sorted({dataset["licence"] for dataset in datasets} - {""}),
+        unknown=sorted({d["name"] for d in datasets if not d["licence"] and d["layout"] != "demo"}),
+        photographs=settings.photographs,
+        synthetic=all(dataset["layout"] == "demo" for dataset in datasets),
+        preparation=settings.preparation,
+        reached={name: figures[name] for name in [about["experiment"], *settings.floors] if name in figures},
+        calibration={row["metric"]: row for row in calibration_rows},
         members=len(about["members"]),
-        all_members=settings["all_members"],
+        all_members=all_members,
         check=check,
         inputs=_inputs(about),
         versions={name: version(name) for name in VERSIONS},
@@ -74,29 +83,28 @@ def write_card(
 
 
 def _inputs(about: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Inputs of the graph: ``name, type, meaning``, and ``sample``, a line of Python that makes one of zeros."""
+    """Return the inputs of the graph: ``name, type, shape, meaning``, and ``zeros``, an example in Python."""
     clip, size = about["clip"], about["clip"]["size"]
-    found = []
+    inputs: list[tuple[str, str, tuple[Any, ...], str]] = []
     if "key_frames" in clip:
-        found.append(
+        inputs.append(
             ("spatial", "uint8", ("n", clip["key_frames"], size, size), "aligned grey crops of the key-frames")
         )
     if "flows" in clip:
         meaning = "TV-L1 flow to each key-frame: u and v in pixels of the crop, and optical strain"
-        found.append(("flow", "float32", ("n", clip["flows"], 3, size, size), meaning))
+        inputs.append(("flow", "float32", ("n", clip["flows"], 3, size, size), meaning))
     if about["reads"]["kind"] == "flow-image":
-        found.append(("apex_index", "int64", ("n",), "place of the apex among the key-frames, from 0"))
+        inputs.append(("apex_index", "int64", ("n",), "index of the apex among the key-frames, from 0"))
     return [
         {"name": name, "type": kind, "shape": f"[{', '.join(map(str, shape))}]", "meaning": meaning}
         | {"zeros": f"np.zeros({(1, *shape[1:])}, np.{kind})"}
-        for name, kind, shape, meaning in found
+        for name, kind, shape, meaning in inputs
     ]
 
 
-def _figure(row: Mapping[str, Any] | None, digits: int = 3) -> str:
-    """A value with its interval, where it has one."""
+def _figure(row: Mapping[str, Any] | None) -> str:
+    """Return a value with its confidence interval, if there is one."""
     if row is None:
         return ""
     value, low, high = (row[name] for name in ("value", "ci_low", "ci_high"))
-    told = f"{float(value):.{digits}f}"
-    return told if low != low or low == "" else f"{told} ({float(low):.{digits}f} to {float(high):.{digits}f})"
+    return f"{float(value):.3f}" + ("" if low != low or low == "" else f" ({float(low):.3f} to {float(high):.3f})")

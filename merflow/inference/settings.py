@@ -128,6 +128,12 @@ class EnsembleSettings:
     reads: InputSettings
     networks: Mapping[int, Sequence[Mapping[str, str]]]
 
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> "EnsembleSettings":
+        """Make the settings from ``asdict`` of this class."""
+        reads = {"branches": [], "fusion": "", "signal": ""} | params["reads"]
+        return cls(**{**params, "reads": InputSettings(**reads)})
+
 
 @dataclass(frozen=True)
 class ExportSettings:
@@ -148,6 +154,11 @@ class ExportSettings:
     counts: Sequence[Mapping[str, Any]]
     photographs: bool
     floors: Sequence[str]
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> "ExportSettings":
+        """Make the settings from ``asdict`` of this class."""
+        return cls(**{**params, "preparation": PreparationSettings.from_block(params["preparation"])})
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ class Branch(nn.Module):
             nn.Sequential(nn.Conv3d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm3d(outputs), nn.ReLU())
             for inputs, outputs in zip([channels, *widths], widths, strict=False)
         )
+        self.pool = nn.AdaptiveAvgPool3d((1, GRID, GRID))
         self.embed = nn.Sequential(
             *(nn.Flatten(), nn.Dropout(dropout), nn.Linear(widths[-1] * GRID**2, EMBEDDING), nn.ReLU())
         )
@@ -50,7 +51,7 @@ class Branch(nn.Module):
                 x = functional.max_pool3d(x, (1, 2, 2))
             elif place < LAYERS - 1:
                 x = functional.max_pool3d(x, 2, ceil_mode=True)
-        return self.embed(functional.adaptive_avg_pool3d(x, (1, GRID, GRID)))
+        return self.embed(self.pool(x))
 
 
 class Siamese(nn.Module):

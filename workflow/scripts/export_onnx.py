@@ -4,17 +4,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from merflow.inference.onnx_export import export_onnx
+from merflow.inference.settings import ExportSettings
 from merflow.runtime.script_context import script_context
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
-    tables = {name: Path(snakemake.input.get(name)) for name in ("metrics", "calibration")}
     export_onnx(
         Path(snakemake.input.ensemble),
         [Path(cache) for cache in snakemake.input.caches],
-        snakemake.params.settings | tables,
+        ExportSettings.from_params(snakemake.params.settings),
+        metrics=Path(snakemake.input.metrics),
+        calibration=Path(snakemake.input.calibration),
         model=Path(snakemake.output.model),
         card=Path(snakemake.output.card),
         check=Path(snakemake.output.check),

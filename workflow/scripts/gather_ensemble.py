@@ -1,9 +1,10 @@
-"""Say what the trained networks of an experiment are, and measure their temperature on validation clips."""
+"""Write which trained networks an experiment has, and their temperature from validation clips."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from merflow.inference.ensemble import gather_ensemble
+from merflow.inference.settings import EnsembleSettings
 from merflow.runtime.script_context import script_context
 
 if TYPE_CHECKING:
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 with script_context(snakemake):
     gather_ensemble(
-        snakemake.params.settings,
+        EnsembleSettings.from_params(snakemake.params.settings),
         Path(snakemake.input.validation),
         snakemake.params.models,
         [Path(cache) for cache in snakemake.input.caches],

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 
 import h5py
 import numpy as np
@@ -21,7 +22,7 @@ from training_jobs import train_clip_network
 
 from merflow.errors import InputError
 from merflow.evaluation.calibration import temper
-from merflow.inference import ensemble
+from merflow.inference import ensemble, members
 from merflow.inference.ensemble import ClipArrays, Ensemble, gather_ensemble, load_ensemble
 from merflow.storage.tables import PREDICTIONS, read_table
 
@@ -30,10 +31,10 @@ def answers(whole: Ensemble, rows, results):
     """What the members say of rows of a table, each of its own fold and seed."""
     with h5py.File(results / "micro.h5") as file:
         place = {clip: number for number, clip in enumerate(file["clip"].asstr())}
-    members = whole.members(ClipArrays.of_cache(results / "micro.h5"), calibrated=False)
+    probs = whole.members(ClipArrays.of_cache(results / "micro.h5"), calibrated=False)
     number = {(one["seed"], one["fold"]): n for n, one in enumerate(whole.about["members"])}
     pairs = zip(rows["repeat"], rows["fold"], rows["clip"], strict=True)
-    return np.array([members[number[seed, fold], place[clip]] for seed, fold, clip in pairs])
+    return np.array([probs[number[seed, fold], place[clip]] for seed, fold, clip in pairs])
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
@@ -107,12 +108,12 @@ def test_an_ensemble_that_does_not_fit_into_memory_answers_the_same(results, mon
     whole, *_ = trained(results, "end-to-end-concat")
     clips = ClipArrays.of_cache(results / "micro.h5")
     usual = whole.members(clips)
-    monkeypatch.setattr(ensemble, "KEPT", 0)
-    monkeypatch.setattr(ensemble, "READ_AT_ONCE", 1)
-    monkeypatch.setattr(ensemble, "IMAGES_AT_ONCE", 5)
+    monkeypatch.setattr(ensemble, "CACHED_BYTES", 0)
+    monkeypatch.setattr(ensemble, "READ_BYTES", 1)
+    monkeypatch.setattr(members, "IMAGE_BATCH", 5)
     small = Ensemble(whole.about, whole.results)
     np.testing.assert_allclose(small.members(clips), usual, atol=1e-6)
-    assert not small._kept
+    assert not small._cached
 
 
 def test_without_validation_clips_the_temperature_is_one(results):
@@ -128,8 +129,15 @@ def test_a_fold_without_clips_is_no_member(results, tmp_path):
     train_clip_network([results / "micro.h5"], **own, **given)
     assert len(read_table(own["validation"], PREDICTIONS)) == 0
     models = [{"seed": 0, "fold": "micro/nobody", "file": own["model"]}]
-    with pytest.raises(InputError, match="no fold has a clip"):
-        gather_ensemble(about("x", {}, {}), own["validation"], models, [], tmp_path / "e.json", tmp_path)
+    with pytest.raises(InputError, match="no fold has a usable clip"):
+        gather_ensemble(
+            about("x", {"kind": "flow-image", "side": 28}, {}),
+            own["validation"],
+            models,
+            [],
+            tmp_path / "e.json",
+            tmp_path,
+        )
 
 
 @pytest.mark.parametrize("name", ["frozen", "msjfn"])
@@ -183,7 +191,7 @@ def test_damaged_files_are_named(results, tmp_path):
 )
 def test_a_wrong_part_of_an_ensemble_is_refused_when_it_is_loaded(tmp_path, part, value):
     reads = {"kind": "signals", "side": 4, "fusion": "stack", "signal": "magnitude", "branches": ["spatial"]}
-    good = about("e", reads, {"0": [{"graph": "g.h5"}]}) | {"temperature": 1.0, "clip": {"size": 8}}
+    good = asdict(about("e", reads, {"0": [{"graph": "g.h5"}]})) | {"temperature": 1.0, "clip": {"size": 8}}
     good |= {"members": [{"seed": 0, "fold": "x", "file": "f"}]}
     file = tmp_path / "study" / "experiments" / "e" / "ensemble.json"
     file.parent.mkdir(parents=True)

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,12 +15,15 @@ import pandas as pd
 import pytest
 import torch
 from small_ensembles import CLASSES, SYSTEMS, trained
+from stage_settings import preparation
 
 from merflow.errors import ConfigError, MerflowError
 from merflow.inference import onnx_export as export
 from merflow.inference.ensemble import ClipArrays, clip_rows
 from merflow.inference.model_card import write_card
-from merflow.inference.onnx_export import LIMIT, PlainSGCN, Reader, compare, export_onnx, given_to, to_onnx
+from merflow.inference.onnx_export import LIMIT, compare, export_module, export_onnx, model_inputs, to_onnx
+from merflow.inference.onnx_layers import ClipReader, ExportedSGCN, GridAverage, exportable
+from merflow.inference.settings import ExportSettings
 from merflow.storage.tables import CALIBRATION, METRICS, write_table
 from merflow.systems.tsdgcn.graph import build_graph
 from merflow.systems.tsdgcn.sgcn import SGCN
@@ -37,33 +41,31 @@ def ensemble_of(results, name):
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_what_the_graph_reads_is_what_networks_read(results, name):
-    """Resizing and signals in torch against those that training uses, in numpy."""
+def test_reader_equals_the_input_of_training(results, name):
+    """Resizing and signals in torch and in numpy."""
     whole, clips = ensemble_of(results, name), clips_of(results)
     clips = ClipArrays(clips.spatial, clips.flow, np.arange(len(clips)) % clips.flow.shape[1])
-    reader = Reader(whole.about["reads"], whole.about["clip"]["size"])
-    given = {key: torch.from_numpy(array) for key, array in given_to(reader.inputs, clips).items()}
-    expected = np.stack([clip_rows(whole.about["reads"], clips, place) for place in range(len(clips))])
-    np.testing.assert_allclose(reader(given).numpy(), expected, atol=2e-5)
+    reader = ClipReader(whole.reads, whole.about["clip"]["size"])
+    arrays = [torch.from_numpy(array) for array in model_inputs(reader.inputs, clips).values()]
+    expected = np.stack([clip_rows(whole.reads, clips, place) for place in range(len(clips))])
+    np.testing.assert_allclose(reader(*arrays).numpy(), expected, atol=2e-5)
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_members_in_plain_operations_answer_alike(results, name):
+def test_exportable_members_give_the_same_answers(results, name):
     whole, clips = ensemble_of(results, name), clips_of(results)
-    rows = np.stack([clip_rows(whole.about["reads"], clips, place) for place in range(len(clips))])
+    rows = np.stack([clip_rows(whole.reads, clips, place) for place in range(len(clips))])
     with torch.no_grad():
-        found = torch.cat([export.plain(group)(torch.from_numpy(rows)) for group in whole.groups()])
-    np.testing.assert_allclose(found.numpy(), whole.members(clips, calibrated=False), atol=1e-5)
+        probs = torch.cat([exportable(group)(torch.from_numpy(rows)) for group in whole.groups()])
+    np.testing.assert_allclose(probs.numpy(), whole.members(clips, calibrated=False), atol=1e-5)
 
 
-@pytest.mark.parametrize("dense", [0, 10**9], ids=["neighbours", "matrix"])
-def test_both_forms_of_a_laplacian_give_the_features_of_the_sparse_one(monkeypatch, dense):
-    monkeypatch.setattr(export, "DENSE", dense)
+def test_exported_sgcn_gives_the_features_of_the_sparse_one():
     torch.manual_seed(0)
     network = SGCN(build_graph(16, 8, 2), 3).eval()
     x = torch.randn(5, 256)
     with torch.no_grad():
-        torch.testing.assert_close(PlainSGCN(network)(x), network.features(x), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(ExportedSGCN(network).features(x), network.features(x), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.slow
@@ -83,29 +85,27 @@ def test_onnxruntime_answers_as_torch_does(results, name):
     assert compare(content, other, [clips])["members"] > LIMIT, "the check sees another temperature"
 
 
-@pytest.mark.parametrize(("shape", "size"), [((2, 3, 7), 4), ((2, 3, 9, 5), (4, None)), ((1, 2, 5, 7, 28), (1, 4, 3))])
-def test_averages_by_matrices_are_those_of_torch(shape, size):
+@pytest.mark.parametrize("shape", [(1, 2, 5, 7, 28), (2, 3, 1, 4, 5)])
+def test_grid_average_equals_adaptive_pooling(shape):
     x = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    usual = getattr(torch.nn.functional, f"adaptive_avg_pool{len(shape) - 2}d")
-    with export.translatable():
-        found = getattr(torch.nn.functional, usual.__name__)(x, size)
-    torch.testing.assert_close(found, usual(x, size))
-    assert getattr(torch.nn.functional, usual.__name__) is usual
+    torch.testing.assert_close(GridAverage(4)(x), torch.nn.AdaptiveAvgPool3d((1, 4, 4))(x))
 
 
 class Unheard(torch.nn.Module):
     """What no translation knows."""
 
-    def forward(self, x):
+    def forward(self, *arrays):
+        (x,) = arrays
         return torch.linalg.eigvals(x[:, :2, :2]).real
 
 
 def test_what_cannot_be_translated_is_one_message():
     with pytest.raises(MerflowError, match="cannot translate this system to ONNX: .*linalg_eig"):
-        export._translated(Unheard(), (torch.eye(3).expand(2, 3, 3),), ["rows"], "chances")
+        export_module(Unheard(), (torch.eye(3).expand(2, 3, 3),), ["rows"], ["probs"])
 
 
-def settings_of(results, name, folder):
+def settings_of(name, folder):
+    """Settings of an export; the tables of the study are written into the folder."""
     rows = [
         {"experiment": one, "protocol": "loso", "scope": "pooled", "metric": metric, "value": 0.5, "n_clips": 9}
         | {"ci_low": 0.4, "ci_high": 0.6, "n_subjects": 3, "repeats": 1}
@@ -119,29 +119,23 @@ def settings_of(results, name, folder):
         folder / "calibration.csv",
         CALIBRATION,
     )
-    preparation = {
-        "align": {"landmarks": 5},
-        "keyframes": {"count": 3, "method": "motion"},
-        "flow": {"reference": "onset"},
-    }
-    return {
-        "members": None,
-        "preparation": preparation,
-        "datasets": [{"name": "micro", "layout": "samm", "role": "recognised", "licence": "SAMM (licence agreement)"}],
-        "counts": [{"label": label, "found": 3} for label in CLASSES],
-        "floors": ["majority"],
-        "photographs": False,
-        "metrics": folder / "metrics.csv",
-        "calibration": folder / "calibration.csv",
-    }
+    return ExportSettings(
+        members=None,
+        preparation=preparation(keyframes={"count": 3}),
+        datasets=[{"name": "micro", "layout": "samm", "licence": "SAMM (licence agreement)", "role": "recognised"}],
+        counts=[{"label": label, "found": 3} for label in CLASSES],
+        floors=["majority"],
+        photographs=False,
+    )
 
 
 def exported(results, name, folder, **changes):
-    settings = settings_of(results, name, folder) | changes
+    settings = replace(settings_of(name, folder), **changes)
     files = {key: folder / file for key, file in (("model", "model.onnx"), ("card", "card.md"), ("check", "check.csv"))}
     ensemble_of(results, name)
     path = results / "study/experiments" / name / "ensemble.json"
-    export_onnx(path, [results / "micro.h5"], settings, **files)
+    tables = {table: folder / f"{table}.csv" for table in ("metrics", "calibration")}
+    export_onnx(path, [results / "micro.h5"], settings, **tables, **files)
     return files
 
 
@@ -170,10 +164,11 @@ def test_a_card_runs_nothing_that_stands_in_a_name(tmp_path):
     about |= {"calibrated": True, "validation_clips": 3, "reads": {"kind": "flow-image"}, "clip": {"size": 32}}
     ensemble = SimpleNamespace(about=about, classes=[evil, "joy"], temperature=1.0)
     check = [{"output": "members", "clips": 3, "greatest_difference": 0.0, "limit": 1e-4}]
-    settings = settings_of(None, "e", tmp_path) | {"counts": [{"label": evil, "found": 3}], "all_members": 1}
-    for layout, licence in (("samm", "SAMM (licence agreement)"), ("manifest", "")):
-        settings["datasets"] = [{"name": evil, "layout": layout, "role": "recognised", "licence": licence}]
-        write_card(ensemble, b"", check, settings, tmp_path / "card.md")
+    settings = replace(settings_of("e", tmp_path), counts=[{"label": evil, "found": 3}])
+    for layout, licence in (("samm", "SAMM"), ("manifest", "")):
+        datasets = [{"name": evil, "layout": layout, "licence": licence, "role": "recognised"}]
+        tables = tmp_path / "metrics.csv", tmp_path / "calibration.csv"
+        write_card(ensemble, b"", check, replace(settings, datasets=datasets), 1, *tables, tmp_path / "card.md")
         card = (tmp_path / "card.md").read_text()
         assert "<script" not in card and card.count("&lt;script&gt;") >= 3
 
@@ -195,6 +190,6 @@ def test_too_large_or_too_different_is_one_message_and_no_file(results, tmp_path
     with pytest.raises(MerflowError, match="differ over 9 clips .*nothing was exported"):
         exported(results, "ststnet", tmp_path)
     assert not (tmp_path / "model.onnx").exists()
-    monkeypatch.setattr(export, "LARGEST", 30_000)
+    monkeypatch.setattr(export, "MAX_BYTES", 30_000)
     with pytest.raises(ConfigError, match=r"larger than 2 GB.*export: \{members: [12]\}"):
         exported(results, "ststnet", tmp_path)

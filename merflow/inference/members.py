@@ -1,0 +1,90 @@
+"""The members of an ensemble as networks: from what they read of clips to probabilities."""
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from merflow.systems.tsdgcn.fold_training import EndToEnd
+from merflow.systems.tsdgcn.sgcn import SGCN
+
+IMAGE_BATCH = 16
+"""Images of a batch of graph networks; larger batches exceed a processor's cache."""
+CLIP_BATCH = 64
+"""Clips of a batch of other networks."""
+
+
+class MemberGroup(nn.Module):
+    """Members that share networks: the heads of a seed on its SGCNs, or one network alone.
+
+    ``forward`` maps rows, float32 ``[n, rows, pixels]``, to probabilities at temperature 1, float32 ``[members, n,
+    classes]``.
+    """
+
+    members = 1
+
+    def batch(self, rows: int) -> int:
+        """Return the number of clips of a batch, for clips of ``rows`` rows."""
+        return max(1, IMAGE_BATCH // rows)
+
+
+class SharedGraphs(MemberGroup):
+    """SGCNs and the heads that were trained on their features (Eq. 4 and 5)."""
+
+    def __init__(self, networks: Sequence[nn.Module], heads: Sequence[nn.Module]) -> None:
+        """Join networks with heads from features ``[n, rows, features]`` to scores ``[n, rows, classes]``."""
+        super().__init__()
+        self.networks, self.heads, self.members = nn.ModuleList(networks), nn.ModuleList(heads), len(heads)
+        self.pixels = cast("SGCN", networks[0]).order.numel()
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """See :class:`MemberGroup`."""
+        images = torch.split(rows.flatten(0, 1), self.pixels, dim=1)
+        networks = cast("list[SGCN]", list(self.networks))
+        features = torch.cat([network.features(image) for image in images for network in networks], dim=1)
+        features = features.reshape(-1, rows.shape[1], features.shape[1])
+        return torch.stack([head(features).softmax(dim=2).mean(dim=1) for head in self.heads])
+
+
+class EndToEndGraphs(MemberGroup):
+    """SGCNs that were trained inside a fold together with their head, and the centring of their input, if any."""
+
+    def __init__(self, model: EndToEnd, centre: Mapping[str, Tensor]) -> None:
+        """Join a network with its centring (:func:`merflow.learning.batches.centre_arrays`; may be empty)."""
+        super().__init__()
+        self.model = model
+        self.mean: Tensor | None
+        self.divisor: Tensor
+        self.register_buffer("mean", centre.get("mean"))
+        self.register_buffer("divisor", centre.get("divisor"))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """See :class:`MemberGroup`."""
+        if self.mean is not None:
+            rows = (rows - self.mean) / self.divisor
+        probs: Tensor = self.model(rows.flatten(0, 1)).softmax(dim=1)
+        return probs.reshape(-1, rows.shape[1], probs.shape[1]).mean(dim=1)[None]
+
+
+class ClipNetwork(MemberGroup):
+    """A network that reads clips, and the centring of its input."""
+
+    def __init__(self, model: nn.Module, centre: Mapping[str, Tensor], shape: tuple[int, ...]) -> None:
+        """Join them; ``shape`` is the network's input for one clip, ``[channels, (frames,) side, side]``."""
+        super().__init__()
+        self.model, self.shape = model, shape
+        self.mean: Tensor
+        self.divisor: Tensor
+        self.register_buffer("mean", centre["mean"])
+        self.register_buffer("divisor", centre["divisor"])
+
+    def batch(self, rows: int) -> int:
+        """See :class:`MemberGroup`."""
+        return CLIP_BATCH
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """See :class:`MemberGroup`."""
+        clips = ((rows - self.mean) / self.divisor).reshape(-1, *self.shape)
+        probs: Tensor = self.model(clips).softmax(dim=1)
+        return probs[None]
