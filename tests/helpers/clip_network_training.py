@@ -19,9 +19,9 @@ FAST = {
 def train(caches, system, folder, fold, seed=0, changes=None, code="", **settings):
     folder.mkdir(parents=True, exist_ok=True)
     files = {"predictions": folder / "p.csv", "accuracy_train": folder / "a.csv", "curves": folder / "c.csv"}
-    own = {"experiment": "net", "system": system, "protocol": "loso", "classes": CLASSES, **settings}
-    own["network"] = NETWORK | FAST[system] | (changes or {})
-    train_clip_network(caches, **files, settings=own, seed=seed, fold=fold, code=code)
+    job = {"experiment": "net", "system": system, "protocol": "loso", "classes": CLASSES, **settings}
+    job["network"] = NETWORK | FAST[system] | (changes or {})
+    train_clip_network(caches, **files, settings=job, seed=seed, fold=fold, code=code)
     return read_table(files["predictions"], PREDICTIONS), files
 
 

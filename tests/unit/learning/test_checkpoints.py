@@ -50,7 +50,9 @@ class Net(nn.Module):
         return self.layers(x)
 
 
-def learn(folder=None, dies_in=None, about="", shift=0.0, held=True, every=0.0, schedule=SCHEDULE, draws=7, weights=7):
+def learn(
+    folder=None, dies_in=None, about="", shift=0.0, validated=True, every=0.0, schedule=SCHEDULE, draws=7, weights=7
+):
     """One training; its network, result, and numbers drawn right after it."""
     training, validation = data(shift)
     with repeatable(weights):
@@ -61,7 +63,7 @@ def learn(folder=None, dies_in=None, about="", shift=0.0, held=True, every=0.0, 
             model,
             functional.cross_entropy,
             training,
-            validation if held else None,
+            validation if validated else None,
             schedule,
             "fold",
             states,
@@ -69,19 +71,19 @@ def learn(folder=None, dies_in=None, about="", shift=0.0, held=True, every=0.0, 
         return model, result, torch.rand(3).tolist()
 
 
-def same(one, two):
-    weights = zip(one[0].state_dict().values(), two[0].state_dict().values(), strict=True)
-    return all(torch.equal(*pair) for pair in weights) and one[1:] == two[1:]
+def same(first, second):
+    weights = zip(first[0].state_dict().values(), second[0].state_dict().values(), strict=True)
+    return all(torch.equal(*pair) for pair in weights) and first[1:] == second[1:]
 
 
-@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize("validated", [True, False])
 @pytest.mark.parametrize("dies_in", [1, 5, 14, 25])  # The best epoch is the third of seven, of 4 steps each.
-def test_killed_training_resumes_with_same_bits(tmp_path, dies_in, held):
-    whole = learn(held=held)
-    assert (whole[1].epoch, whole[0].steps) == ((3, 7 * 4) if held else (20, 20 * 4))
+def test_killed_training_resumes_with_same_bits(tmp_path, dies_in, validated):
+    whole = learn(validated=validated)
+    assert (whole[1].epoch, whole[0].steps) == ((3, 7 * 4) if validated else (20, 20 * 4))
     with pytest.raises(Killed):
-        learn(tmp_path, dies_in, held=held)
-    again = learn(tmp_path, held=held)
+        learn(tmp_path, dies_in, validated=validated)
+    again = learn(tmp_path, validated=validated)
     assert same(whole, again)
     assert again[0].steps == whole[0].steps - (dies_in - 1) // 4 * 4, "finished epochs of 4 steps are not done again"
 
@@ -108,8 +110,8 @@ def test_each_training_of_a_job_has_its_checkpoint(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
     again = job()
     assert [model.steps for model in again][0] == 0 and again[1].steps > 0 and not tmp_path.exists()
-    for one, two in zip(job(), again, strict=True):
-        assert torch.equal(one.layers[0].weight, two.layers[0].weight)
+    for first, second in zip(job(), again, strict=True):
+        assert torch.equal(first.layers[0].weight, second.layers[0].weight)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +119,7 @@ def test_each_training_of_a_job_has_its_checkpoint(tmp_path):
     [
         {"about": "other code or settings"},
         {"shift": 1e-6},
-        {"held": False},
+        {"validated": False},
         {"draws": 8},
         {"weights": 8},
         {"schedule": Schedule(20, 4, 3e-2, 1e-3, 8, 0.0)},
@@ -292,8 +294,10 @@ def test_killed_pretraining_resumes_unless_settings_differ(tmp_path, dying, capl
 
     def job(folder, **settings):
         (tmp_path / folder).mkdir(exist_ok=True)
-        own = FAST | {"epochs": 4} | settings
-        pretrain(macro, tmp_path / "graph.h5", tmp_path / folder / "w.safetensors", tmp_path / folder / "w.csv", own, 3)
+        block = FAST | {"epochs": 4} | settings
+        pretrain(
+            macro, tmp_path / "graph.h5", tmp_path / folder / "w.safetensors", tmp_path / folder / "w.csv", block, 3
+        )
 
     for name, settings in (("same", {}), ("other", {"dropout": 0.0})):
         job(f"whole-{name}", **settings)

@@ -40,11 +40,11 @@ def test_focal_loss_is_eq_6(seed, alpha, gamma):
 def test_focal_loss_without_focus_is_cross_entropy():
     logits, target = torch.randn(50, 5), torch.arange(50) % 5
     for x in (logits, logits * 40):
-        one, other = x.clone().requires_grad_(), x.clone().requires_grad_()
-        focal_loss(one, target, 1.0, 0.0).backward()
-        functional.cross_entropy(other, target).backward()
+        focal, entropy = x.clone().requires_grad_(), x.clone().requires_grad_()
+        focal_loss(focal, target, 1.0, 0.0).backward()
+        functional.cross_entropy(entropy, target).backward()
         torch.testing.assert_close(focal_loss(x, target, 1.0, 0.0), functional.cross_entropy(x, target))
-        torch.testing.assert_close(one.grad, other.grad)
+        torch.testing.assert_close(focal.grad, entropy.grad)
     assert float(focal_loss(logits, target, 1.0, 1.0)) < 0.95 * float(functional.cross_entropy(logits, target))
 
 

@@ -37,8 +37,8 @@ def test_subjects_stay_apart(subjects, share, seed, labelled):
     assert [fold.name for fold in parts] == sorted(set(subjects))
     people = len(set(subjects)) - 1
     for fold in parts:
-        held = len({subjects[place] for place in fold.validation})
-        assert held == (min(max(1, round(share * people)), people - 1) if people > 1 else 0)
+        held_out = len({subjects[place] for place in fold.validation})
+        assert held_out == (min(max(1, round(share * people)), people - 1) if people > 1 else 0)
 
 
 def test_disjointness_check_detects_a_leak():
@@ -84,9 +84,9 @@ def test_classes_are_covered_where_possible():
     subjects = [name for name in "abcdefgh" for _ in range(2)]
     labels = [1 if name in "ab" and place % 2 else 2 for place, name in enumerate(subjects)]
     for seed in range(20):
-        train, held = hold_out(subjects, labels, share=0.4, seed=seed)
+        train, held_out = hold_out(subjects, labels, share=0.4, seed=seed)
         assert {labels[place] for place in train} == {1, 2}
-        assert {labels[place] for place in held} == {1, 2}
+        assert {labels[place] for place in held_out} == {1, 2}
     blind = [{labels[place] for place in hold_out(subjects, share=0.4, seed=seed)[1]} for seed in range(20)]
     assert {2} in blind
 
@@ -94,8 +94,8 @@ def test_classes_are_covered_where_possible():
 def test_loso_needs_two_subjects():
     with pytest.raises(InputError, match="at least 2 subjects"):
         loso(["a", "a"])
-    train, held = hold_out(["a", "a"])
-    assert (list(train), list(held)) == ([0, 1], [])
+    train, held_out = hold_out(["a", "a"])
+    assert (list(train), list(held_out)) == ([0, 1], [])
 
 
 def test_draw_folds_names_unknown_protocol():

@@ -72,15 +72,15 @@ def test_inner_folds_divide_training_part_by_subject(people, each, count, seed):
     subjects = np.repeat([f"s{number}" for number in range(people)], 3 * each)
     labels = np.tile(np.repeat(np.arange(3), each), people)
     for fold in loso(subjects, labels, seed=seed):
-        known = np.union1d(fold.train, fold.validation)
+        inside = np.union1d(fold.train, fold.validation)
         inner = inner_folds(fold, subjects, labels, count, validation=0.2, seed=(seed, 1))
-        assert np.sort(np.concatenate([one.test for one in inner])).tolist() == known.tolist()
-        for one in inner:
-            parts = [set(subjects[part]) for part in (one.train, one.validation, one.test)]
+        assert np.sort(np.concatenate([fold_inside.test for fold_inside in inner])).tolist() == inside.tolist()
+        for fold_inside in inner:
+            parts = [set(subjects[part]) for part in (fold_inside.train, fold_inside.validation, fold_inside.test)]
             assert set().union(*parts) == set(subjects) - {fold.name}
             assert sum(map(len, parts)) == people - 1, "nobody is in two parts"
-            clips = np.concatenate([one.train, one.validation, one.test])
-            assert np.sort(clips).tolist() == known.tolist()
+            clips = np.concatenate([fold_inside.train, fold_inside.validation, fold_inside.test])
+            assert np.sort(clips).tolist() == inside.tolist()
 
 
 def test_inner_folds_need_two_subjects():
@@ -105,9 +105,9 @@ def test_select_settings_takes_first_best_pooled_recall():
 
     chosen = select_settings(folds, [(0, n) for n in range(5)], subjects, labels, selection, predict)
     for fold, taken in zip(folds, chosen, strict=True):
-        known = np.union1d(fold.train, fold.validation)
+        inside = np.union1d(fold.train, fold.validation)
         reached = {
-            value: recall_score(labels[known], found[known].argmax(1), average="macro")
+            value: recall_score(labels[inside], found[inside].argmax(1), average="macro")
             for value, found in answers.items()
         }
         assert taken == {"x": max(reached, key=reached.get)} and taken["x"] < 4
@@ -115,8 +115,8 @@ def test_select_settings_takes_first_best_pooled_recall():
 
 
 def test_candidates_are_all_combinations_in_order():
-    found = candidates({"loss.alpha": [1, 2], "head.batch": [8, 16]})
-    assert [tuple(one.values()) for one in found] == [(1, 8), (1, 16), (2, 8), (2, 16)]
+    options = candidates({"loss.alpha": [1, 2], "head.batch": [8, 16]})
+    assert [tuple(option.values()) for option in options] == [(1, 8), (1, 16), (2, 8), (2, 16)]
     assert candidates({}) == [{}]
 
 
@@ -134,10 +134,10 @@ def test_nested_selects_the_setting_that_learns(features, tmp_path):
 def test_nested_with_one_candidate_equals_fixed_settings(features, tmp_path):
     grid = {"loss.name": ["focal"], "loss.alpha": [0.5], "loss.gamma": [2]}
     nested = run(features, tmp_path / "nested", **NESTED | {"grid": grid})
-    given = run(features, tmp_path / "given", loss={"name": "focal", "alpha": 0.5, "gamma": 2})
-    for one, other in zip(nested, given, strict=True):
-        assert one.drop(columns="chosen", errors="ignore").equals(other.drop(columns="chosen", errors="ignore"))
-    assert set(given[1]["chosen"]) == {""} and set(nested[1]["chosen"]) == {"focal, alpha 0.5, gamma 2"}
+    fixed = run(features, tmp_path / "given", loss={"name": "focal", "alpha": 0.5, "gamma": 2})
+    for table, other in zip(nested, fixed, strict=True):
+        assert table.drop(columns="chosen", errors="ignore").equals(other.drop(columns="chosen", errors="ignore"))
+    assert set(fixed[1]["chosen"]) == {""} and set(nested[1]["chosen"]) == {"focal, alpha 0.5, gamma 2"}
 
 
 def test_poisoned_test_labels_change_no_selection(features, tmp_path, monkeypatch):
@@ -162,10 +162,10 @@ def test_poisoned_test_labels_change_no_selection(features, tmp_path, monkeypatc
 
 
 def test_selection_none_trains_all_clips_for_all_epochs(features, tmp_path):
-    _, held, _ = run(features, tmp_path / "held")
+    _, validated, _ = run(features, tmp_path / "held")
     _, trained, curves = run(features, tmp_path / "none", selection="none")
     assert set(curves["split"]) == {"train"} and (curves.groupby("name")["epoch"].max() == HEAD["epochs"]).all()
-    assert (trained["n"] == 60).all() and (held["n"] < 60).all()
+    assert (trained["n"] == 60).all() and (validated["n"] < 60).all()
 
 
 def test_without_validation_moves_validation_clips_only():
@@ -181,9 +181,9 @@ def test_without_validation_moves_validation_clips_only():
 def test_nested_selection_of_a_clip_network(tmp_path):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=5))
     grid = {"network.learning_rate": [USELESS, 2e-3]}
-    own = {"selection": "nested", "inner_folds": 2, "grid": grid}
+    nested = {"selection": "nested", "inner_folds": 2, "grid": grid}
     changes = {"epochs": 25, "patience": 25, "learning_rate": USELESS}
-    table, files = train([cache], "ststnet", tmp_path / "nested", "people/s1", changes=changes, **own)
+    table, files = train([cache], "ststnet", tmp_path / "nested", "people/s1", changes=changes, **nested)
     assert read_table(files["accuracy_train"], ACCURACY_TRAIN)["chosen"].tolist() == ["0.002"]
     plain, _ = train(
         [cache], "ststnet", tmp_path / "plain", "people/s1", changes=changes | {"learning_rate": 2e-3}

@@ -54,9 +54,9 @@ def labelled(caches):
     return [clip | {"dataset": clip["subject"].split("/")[0]} for clip in clips if clip["truth"] in CLASSES]
 
 
-def equal(one, other):
-    assert [fold.name for fold in one] == [fold.name for fold in other]
-    for mine, theirs in zip(one, other, strict=True):
+def equal(folds, others):
+    assert [fold.name for fold in folds] == [fold.name for fold in others]
+    for mine, theirs in zip(folds, others, strict=True):
         for part in PARTS:
             np.testing.assert_array_equal(getattr(mine, part), getattr(theirs, part))
 
@@ -167,9 +167,9 @@ def test_read_splits_in_chunks_equals_reading_at_once(tmp_path, caches, monkeypa
     assert len(whole) > 2
     for rows in (1, 3, 7):
         monkeypatch.setattr(splits, "CHUNK_ROWS", rows)
-        found = dict(splits.read_splits(tmp_path / "s.csv"))
-        assert list(found) == list(whole)
-        for name, table in found.items():
+        chunked = dict(splits.read_splits(tmp_path / "s.csv"))
+        assert list(chunked) == list(whole)
+        for name, table in chunked.items():
             assert table["clip"].tolist() == whole[name]["clip"].tolist()
     lines = (tmp_path / "s.csv").read_text().splitlines(keepends=True)
     (tmp_path / "s.csv").write_text("".join([*lines, lines[1]]))

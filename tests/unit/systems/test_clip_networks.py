@@ -41,9 +41,9 @@ def clips(system, count, dtype=torch.float32):
     return torch.randn(count, *shape, dtype=dtype, generator=torch.Generator().manual_seed(0))
 
 
-def block(given, own):
+def block(inputs, outputs):
     """Parameters of a residual block of MSJFN: 3 x 3, 3 x 3 and 1 x 1, each with a normalisation."""
-    return 9 * given * own + 9 * own * own + given * own + 3 * 2 * own
+    return 9 * inputs * outputs + 9 * outputs * outputs + inputs * outputs + 3 * 2 * outputs
 
 
 def joint(fine, coarse, classes):
@@ -89,21 +89,23 @@ def test_ststnet_equals_three_separate_streams():
     model.dropout.share = 0.0
     blocks, first = [], 0
     for filters in (3, 5, 8):
-        own = slice(first, first + filters)
+        part = slice(first, first + filters)
         first += filters
-        maps = functional.relu(functional.conv2d(x, model.streams.weight[own], model.streams.bias[own], padding=1))
+        maps = functional.relu(functional.conv2d(x, model.streams.weight[part], model.streams.bias[part], padding=1))
         mean, variance = maps.mean((0, 2, 3), keepdim=True), maps.var((0, 2, 3), unbiased=False, keepdim=True)
-        scale, shift = (p[own].view(1, -1, 1, 1) for p in (model.normalise.weight, model.normalise.bias))
+        scale, shift = (p[part].view(1, -1, 1, 1) for p in (model.normalise.weight, model.normalise.bias))
         maps = (maps - mean) / (variance + 1e-5).sqrt() * scale + shift
         maps = functional.pad(maps, (1, 1, 1, 1), value=-torch.inf).unfold(2, 3, 3).unfold(3, 3, 3).amax((-2, -1))
         blocks.append(maps)
     block = torch.cat(blocks, dim=1)
     assert block.shape == (6, 16, 10, 10)
     expected = model.classify(block.reshape(6, 16, 5, 2, 5, 2).mean((3, 5)).reshape(6, -1))
-    given = list(model.parameters())
+    parameters = list(model.parameters())
     torch.testing.assert_close(model(x), expected)
-    for one, two in zip(*(torch.autograd.grad(s.square().sum(), given) for s in (model(x), expected)), strict=True):
-        torch.testing.assert_close(one, two)
+    for ours, expected_gradient in zip(
+        *(torch.autograd.grad(s.square().sum(), parameters) for s in (model(x), expected)), strict=True
+    ):
+        torch.testing.assert_close(ours, expected_gradient)
 
 
 def test_off_apexnet_does_not_read_strain():
@@ -144,8 +146,8 @@ def test_network_fits_ten_clips(system):
 @pytest.mark.parametrize(("system", "selection"), [(name, "validation") for name in NETWORKS] + [("ststnet", "none")])
 def test_accuracy_on_unseen_people_is_above_majority(tmp_path, system, selection):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=6))
-    found = [train([cache], system, tmp_path, f"people/s{n}", selection=selection)[0] for n in range(6)]
-    table = pd.concat(found)
+    tables = [train([cache], system, tmp_path, f"people/s{n}", selection=selection)[0] for n in range(6)]
+    table = pd.concat(tables)
     assert len(table) == 36 and accuracy(table) > 0.8
     low = bootstrap_subjects(table, CLASSES)["accuracy"][0]
     assert low > 1 / 3, "majority reaches a third"
@@ -162,10 +164,10 @@ def test_poisoned_test_labels_change_no_prediction(tmp_path, system):
         other = file["label"].asstr()[:]
         other[mine] = np.roll(other[mine], 1)
         file["label"][:] = other.tolist()
-    one, _ = train([clean], system, tmp_path / "one", "people/s1", changes={"epochs": 5})
-    two, _ = train([poisoned], system, tmp_path / "two", "people/s1", changes={"epochs": 5})
-    assert one["truth"].tolist() != two["truth"].tolist()
-    assert probs_of(one).tolist() == probs_of(two).tolist()
+    first, _ = train([clean], system, tmp_path / "one", "people/s1", changes={"epochs": 5})
+    second, _ = train([poisoned], system, tmp_path / "two", "people/s1", changes={"epochs": 5})
+    assert first["truth"].tolist() != second["truth"].tolist()
+    assert probs_of(first).tolist() == probs_of(second).tolist()
 
 
 @pytest.mark.parametrize("selection", ["validation", "nested"])
@@ -196,22 +198,22 @@ def test_changed_test_clip_changes_no_other_prediction(tmp_path, system):
     with h5py.File(changed, "r+") as file:
         first = int(np.flatnonzero(file["subject"].asstr()[:] == "people/s1")[0])
         file["flow"][first] = 30 + file["flow"][first]
-    one, _ = train([clean], system, tmp_path / "one", "people/s1", changes={"epochs": 3})
-    two, _ = train([changed], system, tmp_path / "two", "people/s1", changes={"epochs": 3})
-    assert probs_of(one)[0].tolist() != probs_of(two)[0].tolist()
-    np.testing.assert_allclose(probs_of(one)[1:], probs_of(two)[1:], atol=1e-6)
+    before, _ = train([clean], system, tmp_path / "one", "people/s1", changes={"epochs": 3})
+    after, _ = train([changed], system, tmp_path / "two", "people/s1", changes={"epochs": 3})
+    assert probs_of(before)[0].tolist() != probs_of(after)[0].tolist()
+    np.testing.assert_allclose(probs_of(before)[1:], probs_of(after)[1:], atol=1e-6)
 
 
 @pytest.mark.parametrize("system", NETWORKS)
 def test_fold_is_repeatable_and_depends_on_its_seed(tmp_path, system):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=3))
-    one, two, other = (
+    first, second, other = (
         train([cache], system, tmp_path / name, "people/s1", seed, {"epochs": 4})[1]
         for name, seed in (("one", 0), ("two", 0), ("other", 1))
     )
-    for kind in one:
-        assert one[kind].read_bytes() == two[kind].read_bytes()
-    assert one["curves"].read_bytes() != other["curves"].read_bytes()
+    for kind in first:
+        assert first[kind].read_bytes() == second[kind].read_bytes()
+    assert first["curves"].read_bytes() != other["curves"].read_bytes()
 
 
 def test_selection_none_trains_on_validation_clips(tmp_path):
@@ -219,11 +221,11 @@ def test_selection_none_trains_on_validation_clips(tmp_path):
     _, files = train([cache], "ststnet", tmp_path, "people/s1", changes={"epochs": 8})
     curve = read_table(files["curves"], CURVES)
     assert set(curve["split"]) == {"train", "validation"} and set(curve["name"]) == {"people/s1"}
-    held = read_table(files["accuracy_train"], ACCURACY_TRAIN)["n"].item()
+    without_validation = read_table(files["accuracy_train"], ACCURACY_TRAIN)["n"].item()
     _, files = train([cache], "ststnet", tmp_path, "people/s1", changes={"epochs": 8}, selection="none")
     curve = read_table(files["curves"], CURVES)
     assert set(curve["split"]) == {"train"} and len(curve) == 8
-    assert held < read_table(files["accuracy_train"], ACCURACY_TRAIN)["n"].item() == 30
+    assert without_validation < read_table(files["accuracy_train"], ACCURACY_TRAIN)["n"].item() == 30
 
 
 def test_refit_trains_all_clips_for_the_chosen_epochs(tmp_path):
@@ -236,8 +238,8 @@ def test_refit_trains_all_clips_for_the_chosen_epochs(tmp_path):
         [cache], "ststnet", tmp_path / "none", "people/s1", changes={"epochs": epoch}, selection="none"
     )  # fmt: skip
     assert table.equals(again)
-    held, _ = train([cache], "ststnet", tmp_path / "held", "people/s1", changes={"epochs": 12})
-    assert not table.equals(held)
+    unrefitted, _ = train([cache], "ststnet", tmp_path / "held", "people/s1", changes={"epochs": 12})
+    assert not table.equals(unrefitted)
 
 
 def test_fold_without_clips_has_empty_tables(tmp_path):
@@ -274,23 +276,23 @@ def test_clip_images_of_each_input_kind(tmp_path):
                 for frame in range(3):
                     np.testing.assert_allclose(flows[clip, channel, frame], expected[clip, frame, channel], atol=1e-5)
     grey = read_clip_images([cache], CLIPS, "key-frames", 32).rows[:].reshape(12, 3, 32, 32)
-    own = (frames - frames.mean((2, 3), keepdims=True)) / frames.std((2, 3), keepdims=True)
-    np.testing.assert_allclose(grey, own - own.mean(axis=1, keepdims=True), atol=1e-4)
+    scaled = (frames - frames.mean((2, 3), keepdims=True)) / frames.std((2, 3), keepdims=True)
+    np.testing.assert_allclose(grey, scaled - scaled.mean(axis=1, keepdims=True), atol=1e-4)
     with h5py.File(cache, "r+") as file:
         del file["spatial"]
         file["spatial"] = frames[:, :1]
     alone = read_clip_images([cache], CLIPS, "key-frames", 32).rows[:].reshape(12, 32, 32)
-    np.testing.assert_allclose(alone, own[:, 0], atol=1e-4)
+    np.testing.assert_allclose(alone, scaled[:, 0], atol=1e-4)
 
 
 def test_caches_with_different_key_frames_are_refused(tmp_path):
-    one, two = (make_cache(tmp_path / f"{n}.h5", *balanced(people=2)) for n in range(2))
-    with h5py.File(two, "r+") as file:
+    first, second = (make_cache(tmp_path / f"{n}.h5", *balanced(people=2)) for n in range(2))
+    with h5py.File(second, "r+") as file:
         flow = file["flow"][:, :2]
         del file["flow"]
         file["flow"] = flow
     with pytest.raises(InputError, match="the datasets differ in their numbers of key-frames"):
-        read_clip_images([one, two], ClipSettings(["one", "two"], CLASSES, {}), "flows")
+        read_clip_images([first, second], ClipSettings(["one", "two"], CLASSES, {}), "flows")
 
 
 def test_fit_uses_supervise_of_the_network():
@@ -380,11 +382,12 @@ from merflow.systems.registry import NETWORKS, complete_block, network_settings
 torch.set_num_threads(1)
 for name, system in NETWORKS.items():
     block = {"weight_decay": 0.0, "refit": False}
-    own = network_settings(name, complete_block(name, block))
-    shape = (3, own.side, own.side) if own.input_kind == "flow-image" else (3, 5, own.side, own.side)
-    model = make_network(own.model, 5, {"dropout": own.dropout, **own.options})
+    settings = network_settings(name, complete_block(name, block))
+    frames = () if settings.input_kind == "flow-image" else (5,)
+    shape = (3, *frames, settings.side, settings.side)
+    model = make_network(settings.model, 5, {"dropout": settings.dropout, **settings.options})
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    for batch in (own.batch, 15):
+    for batch in (settings.batch, 15):
         for _ in range(3):
             x, y = torch.randn(batch, *shape), torch.arange(batch) % 5
             learns = hasattr(model, "supervise")

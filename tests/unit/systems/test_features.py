@@ -109,11 +109,11 @@ def test_extract_writes_outputs_of_the_network(pretrained):
 
 def test_grey_signal_ignores_brightness_and_contrast():
     image = np.random.default_rng(0).integers(40, 80, (2, 3, 48, 48), dtype=np.uint8)
-    found = grey_signal(image, 24)
-    assert found.shape == (2, 3, 24, 24)
-    np.testing.assert_allclose(found.mean(axis=(2, 3)), 0, atol=1e-5)
-    np.testing.assert_allclose(found.std(axis=(2, 3)), 1, rtol=1e-4)
-    np.testing.assert_allclose(grey_signal(2 * image + 30, 24), found, rtol=1e-3, atol=1e-4)
+    signal = grey_signal(image, 24)
+    assert signal.shape == (2, 3, 24, 24)
+    np.testing.assert_allclose(signal.mean(axis=(2, 3)), 0, atol=1e-5)
+    np.testing.assert_allclose(signal.std(axis=(2, 3)), 1, rtol=1e-4)
+    np.testing.assert_allclose(grey_signal(2 * image + 30, 24), signal, rtol=1e-3, atol=1e-4)
     assert (grey_signal(np.full((1, 1, 48, 48), 77, np.uint8), 24) == 0).all()
 
 

@@ -143,17 +143,17 @@ def test_finetune_gives_same_bytes_on_second_run(pretrained, tmp_path):
 
 def test_finetune_of_repeats_in_parallel_gives_same_bytes(pretrained, tmp_path, monkeypatch):
     features = {seed: [pretrained["features"]] for seed in (3, 1, 2)}
-    one, two = [], []
-    for processes, files in ((1, one), (2, two)):
+    serial, parallel = [], []
+    for processes, files in ((1, serial), (2, parallel)):
         folder = tmp_path / str(processes)
         folder.mkdir()
         files += [folder / name for name in ("predictions.csv", "accuracy_train.csv", "curves.csv")]
         finetune(features, *files, SETTINGS, processes=processes)
-    assert [file.read_bytes() for file in one] == [file.read_bytes() for file in two]
-    assert list(dict.fromkeys(read_table(two[0], PREDICTIONS)["repeat"])) == [3, 1, 2]
+    assert [file.read_bytes() for file in serial] == [file.read_bytes() for file in parallel]
+    assert list(dict.fromkeys(read_table(parallel[0], PREDICTIONS)["repeat"])) == [3, 1, 2]
     monkeypatch.setattr(finetuning, "load_features", None)
     with pytest.raises(TypeError):  # An error in a worker is raised here.
-        finetune(features, *two, SETTINGS, processes=2)
+        finetune(features, *parallel, SETTINGS, processes=2)
 
 
 def test_finetune_writes_validation_predictions_of_each_fold(pretrained, tmp_path):

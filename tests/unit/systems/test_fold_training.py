@@ -69,8 +69,8 @@ def test_frozen_fold_equals_head_on_extracted_features(folder, tmp_path, fusion)
 
 @pytest.mark.parametrize("weights", [True, False], ids=["from macro weights", "from nothing"])
 def test_fold_networks_learn(folder, tmp_path, weights):
-    found = [train(folder, tmp_path / f"{n}", weights, fold=f"micro/s{n}")[0] for n in range(2)]
-    right = np.concatenate([(table["truth"] == table["predicted"]).to_numpy() for table in found])
+    tables = [train(folder, tmp_path / f"{n}", weights, fold=f"micro/s{n}")[0] for n in range(2)]
+    right = np.concatenate([(table["truth"] == table["predicted"]).to_numpy() for table in tables])
     assert len(right) == 12 and right.mean() >= 0.75, "majority would reach a third"
 
 
@@ -91,10 +91,10 @@ def test_poisoned_test_labels_change_no_prediction(folder, tmp_path, changes):
         file["label"][:] = labels.tolist()
 
     other = changed_copy(folder / "micro.h5", tmp_path / "poisoned.h5", poison)
-    one, _ = train(folder, tmp_path / "one", **changes)
-    two, _ = train(folder, tmp_path / "two", micro=other, **changes)
-    assert one["truth"].tolist() != two["truth"].tolist()
-    assert probs_of(one).tolist() == probs_of(two).tolist()
+    before, _ = train(folder, tmp_path / "one", **changes)
+    after, _ = train(folder, tmp_path / "two", micro=other, **changes)
+    assert before["truth"].tolist() != after["truth"].tolist()
+    assert probs_of(before).tolist() == probs_of(after).tolist()
 
 
 @pytest.mark.parametrize("weights", [True, False], ids=["from macro weights", "from nothing"])
@@ -108,10 +108,10 @@ def test_changed_test_clip_changes_no_other_prediction(folder, tmp_path, weights
 
     other = changed_copy(folder / "micro.h5", tmp_path / "changed.h5", brighten)
     short = {"head": OWN["head"] | {"epochs": 3}}
-    one, _ = train(folder, tmp_path / "one", weights, **short)
-    two, _ = train(folder, tmp_path / "two", weights, micro=other, **short)
-    assert np.abs(probs_of(one)[0] - probs_of(two)[0]).max() > 1e-4
-    np.testing.assert_allclose(probs_of(one)[1:], probs_of(two)[1:], atol=1e-6)
+    before, _ = train(folder, tmp_path / "one", weights, **short)
+    after, _ = train(folder, tmp_path / "two", weights, micro=other, **short)
+    assert np.abs(probs_of(before)[0] - probs_of(after)[0]).max() > 1e-4
+    np.testing.assert_allclose(probs_of(before)[1:], probs_of(after)[1:], atol=1e-6)
 
 
 def test_training_gets_no_test_clip(folder, tmp_path, monkeypatch):
@@ -188,12 +188,12 @@ def test_missing_branch_of_cache_is_named(folder, tmp_path):
 def test_centred_uses_training_clips_only():
     rows = np.random.default_rng(0).normal(7, 3, (9, 2, 25)).astype(np.float32)
     train_places = np.arange(6)
-    found = Centred(rows, train_places)[:]
-    np.testing.assert_allclose(found[:6].mean(axis=0), 0, atol=1e-5)
-    np.testing.assert_allclose(found[:6].std(axis=(0, 2)), 1, rtol=1e-5)
-    assert abs(found[6:].mean(axis=0)).max() > 1e-3
+    centred = Centred(rows, train_places)[:]
+    np.testing.assert_allclose(centred[:6].mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(centred[:6].std(axis=(0, 2)), 1, rtol=1e-5)
+    assert abs(centred[6:].mean(axis=0)).max() > 1e-3
     np.testing.assert_allclose(
-        found[6], (rows[6] - rows[:6].mean(0)) / (rows[:6] - rows[:6].mean(0)).std((0, 2))[:, None], rtol=1e-4
+        centred[6], (rows[6] - rows[:6].mean(0)) / (rows[:6] - rows[:6].mean(0)).std((0, 2))[:, None], rtol=1e-4
     )
 
 

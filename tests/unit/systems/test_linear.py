@@ -83,8 +83,8 @@ def test_poisoned_test_labels_change_no_prediction(tmp_path, system):
             file["flow"][...] = flow
         other = outcome([cache], system, tmp_path)
         columns = ["clip", "predicted", *(f"p_{name}" for name in CLASSES)]
-        one, two = (table.loc[table["fold"] == fold, columns].reset_index(drop=True) for table in (clean, other))
-        pd.testing.assert_frame_equal(one, two)
+        before, after = (table.loc[table["fold"] == fold, columns].reset_index(drop=True) for table in (clean, other))
+        pd.testing.assert_frame_equal(before, after)
         truths = [table.loc[table["fold"] == fold, "truth"].tolist() for table in (clean, other)]
         assert truths[0] != truths[1]  # the poison was there
 

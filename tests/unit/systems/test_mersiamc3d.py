@@ -39,9 +39,9 @@ def test_draw_pairs_never_pairs_a_clip_with_itself(labels, count, seed):
     labels = torch.tensor(labels, dtype=torch.int64)
     with repeatable(seed):
         pairs = draw_pairs(labels, count)
-    one, two = pairs.x.unbind(dim=1)
-    assert (one != two).all() and pairs.x.dtype == pairs.y.dtype == torch.int64
-    assert (pairs.y == (labels[one] == labels[two]).long()).all()
+    first, second = pairs.x.unbind(dim=1)
+    assert (first != second).all() and pairs.x.dtype == pairs.y.dtype == torch.int64
+    assert (pairs.y == (labels[first] == labels[second]).long()).all()
     sizes = torch.bincount(labels, minlength=4)
     assert (pairs.y == 1).sum() == count * sizes[sizes > 1].sum()
     assert (pairs.y == 0).sum() == count * (len(labels) if (sizes > 0).sum() > 1 else 0)
@@ -51,8 +51,8 @@ def test_draw_pairs_draws_every_partner():
     labels = torch.tensor([0, 0, 0, 1, 1])
     with repeatable(0):
         pairs = draw_pairs(labels, 200)
-    found = {tuple(pair) for pair in pairs.x.tolist()}
-    assert found == {(a, b) for a in range(5) for b in range(5) if a != b}
+    pairs_drawn = {tuple(pair) for pair in pairs.x.tolist()}
+    assert pairs_drawn == {(a, b) for a in range(5) for b in range(5) if a != b}
 
 
 def test_siamese_is_symmetric_and_shares_its_branch():
@@ -62,8 +62,8 @@ def test_siamese_is_symmetric_and_shares_its_branch():
     scores = siamese(pairs)
     torch.testing.assert_close(scores[0], scores[1])
     torch.testing.assert_close(scores[2], siamese.compare.bias)
-    one, two = model.branch(clips[:1]), model.branch(clips[1:2])
-    torch.testing.assert_close(scores[:1], siamese.compare((one - two).abs()))
+    first, second = model.branch(clips[:1]), model.branch(clips[1:2])
+    torch.testing.assert_close(scores[:1], siamese.compare((first - second).abs()))
 
 
 def test_siamese_separates_classes_of_unseen_clips():
@@ -89,9 +89,9 @@ def test_prior_keeps_training_and_validation_pairs_apart(monkeypatch):
     with repeatable(0):
         made().prior(training, validation, SCHEDULE, "fold")
     for part, clips in (("training", training), ("validation", validation)):
-        of = seen["clips"][seen[part].x]
-        known = {one.numpy().tobytes() for one in clips.x}
-        assert {one.numpy().tobytes() for one in of.flatten(0, 1)} <= known, part
+        pair_clips = seen["clips"][seen[part].x]
+        allowed = {first.numpy().tobytes() for first in clips.x}
+        assert {first.numpy().tobytes() for first in pair_clips.flatten(0, 1)} <= allowed, part
     assert len(seen["validation"].y) == 2 * 2 * 9
 
 
@@ -122,10 +122,10 @@ def test_prior_learning_changes_the_branch_only():
     with repeatable(0):
         assert models[0].prior(training, validation, SCHEDULE, "fold").epoch in (1, 2)
         assert models[2].prior(training, validation, SCHEDULE, "fold") is None, "the ablation"
-    moved = [not torch.equal(one, two) for one, two in zip(before, models[0].parameters(), strict=True)]
+    moved = [not torch.equal(first, second) for first, second in zip(before, models[0].parameters(), strict=True)]
     assert all(moved[:-2]) and not any(moved[-2:]), "all of the branch, none of the classifier"
-    for one, two in zip(before, models[2].parameters(), strict=True):
-        assert torch.equal(one, two)
+    for first, second in zip(before, models[2].parameters(), strict=True):
+        assert torch.equal(first, second)
 
 
 def test_prior_of_one_clip_does_nothing():
@@ -170,13 +170,13 @@ def test_ablations_predict_differently(tmp_path):
         "cross-entropy": {"loss": {"name": "cross-entropy"}},
         "key-frames": {"changes": {"input_kind": "key-frames"}},
     }
-    found = {}
+    predictions = {}
     for name, way in ways.items():
         changes = {"epochs": 2} | way.get("changes", {})
         rest = {key: value for key, value in way.items() if key != "changes"}
         table, _ = train([cache], "mersiamc3d", tmp_path / name.replace(" ", "-"), "people/s1", changes=changes, **rest)
-        found[name] = probs_of(table).tobytes()
-    assert len(set(found.values())) == 4
+        predictions[name] = probs_of(table).tobytes()
+    assert len(set(predictions.values())) == 4
 
 
 @pytest.mark.parametrize("input_kind, channels", [("flows", 3), ("key-frames", 1)])

@@ -71,7 +71,7 @@ def test_learned_fusion_is_a_mean_whose_weights_are_learnt():
 def test_deep_supervision_asks_it_of_every_prediction():
     model, x, y = made(), images(), torch.tensor([0, 1, 2, 1, 0])
     value, scores = model.supervise(x, y, functional.cross_entropy)
-    each = [functional.cross_entropy(one, y) for one in model.predictions(x)]
+    each = [functional.cross_entropy(scores, y) for scores in model.predictions(x)]
     fused = functional.nll_loss(model.predictions(x).softmax(dim=2).mean(dim=0).log(), y)
     torch.testing.assert_close(value, sum(each) + fused)
     torch.testing.assert_close(scores, model(x))
@@ -87,9 +87,9 @@ def test_a_module_joins_two_neighbouring_stages_the_deepest_first(modules):
     for module, place in zip(model.joint, model.places, strict=True):
         fine = torch.randn(2, 4 * 2**place, 8, 8, dtype=torch.float64)
         coarse = torch.randn(2, 8 * 2**place, 4, 4, dtype=torch.float64)
-        given = module(fine, coarse)
-        assert not torch.allclose(given, module(fine + 1, coarse)) and not torch.allclose(
-            given, module(fine, coarse + 1)
+        expected = module(fine, coarse)
+        assert not torch.allclose(expected, module(fine + 1, coarse)) and not torch.allclose(
+            expected, module(fine, coarse + 1)
         )
 
 
