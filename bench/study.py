@@ -4,7 +4,7 @@
 
 Three ways to the same tables, pre-trained weights given, one thread, in one run:
 
-- ours: features are extracted once per network; heads train side by side (merflow.systems.tsdgcn.heads);
+- ours: features are extracted once per network; heads train together (merflow.systems.tsdgcn.head_training);
 - one by one: the same features; every head by itself, in a plain training loop (merflow.learning.fit.fit);
 - naive: features are extracted anew, and one head trained, for every cell, fold and repeat.
 
@@ -46,7 +46,7 @@ from merflow.systems.samples import FoldData, Samples  # noqa: E402
 from merflow.systems.settings import CellSettings, FinetuneSettings  # noqa: E402
 from merflow.systems.tsdgcn.features import extract  # noqa: E402
 from merflow.systems.tsdgcn.fusion import load_features  # noqa: E402
-from merflow.systems.tsdgcn.heads import Head, Standard, TrainedHead  # noqa: E402
+from merflow.systems.tsdgcn.heads import Head, Standardizer, TrainedHead  # noqa: E402
 from merflow.systems.tsdgcn.variant_tables import run_table  # noqa: E402
 
 TABLES = {"IV": "focal", "V": "focal", "VI": "graphs", "VII": "ablation"}
@@ -77,16 +77,16 @@ def extractions(study: Study, features: dict[str, Path]) -> Iterator[Callable[[]
         weights = Path(study.results, "pretrained", "demo-macro", "default", f"{name}.safetensors")
         graph = Path(study.results, "graphs", f"{study.weights(name)['graph']}.h5")
         cache = Path(study.results, "data", "demo-micro", "default", "cache.h5")
-        yield partial(extract, cache, weights, graph, output, {"signal": "magnitude"})
+        yield partial(extract, cache, weights, graph, output, "magnitude")
 
 
 def head_alone(samples: Samples, branch: np.ndarray, fold: Fold, settings: FinetuneSettings) -> None:
     """Train and test one head of one fold by itself."""
     data, own = FoldData.of(fold, samples.labels, (0, fold.number)), settings.head
-    standard, each = Standard.of(samples.rows[data.train], branch), samples.rows.shape[1]
+    standardizer, each = Standardizer.fit(samples.rows, data.train, branch), samples.rows.shape[1]
 
     def rows(places: np.ndarray, labels: np.ndarray) -> Rows:
-        x = standard.of_some(samples.rows[places])
+        x = standardizer.transform(samples.rows[places])
         return Rows(torch.from_numpy(x.reshape(-1, x.shape[2])), torch.from_numpy(np.repeat(labels, each)))
 
     with repeatable(*data.seed):
@@ -94,7 +94,7 @@ def head_alone(samples: Samples, branch: np.ndarray, fold: Fold, settings: Finet
         loss = make_loss(settings.loss, len(samples.classes))
         validation = rows(data.validation, data.validation_labels)
         training = fit(head, loss, rows(data.train, data.train_labels), validation, own.schedule)
-    trained = TrainedHead(head, standard, training)
+    trained = TrainedHead(head, standardizer, training)
     trained.probabilities(samples.rows[fold.test])
     trained.probabilities(samples.rows[data.train])
 
