@@ -4,22 +4,22 @@
 
 Three ways to the same tables, pre-trained weights given, one thread, in one run:
 
-- ours: features are extracted once per network; heads train together (merflow.systems.tsdgcn.head_training);
-- one by one: the same features; every head by itself, in a plain training loop (merflow.learning.fit.fit);
-- naive: features are extracted anew, and one head trained, for every cell, fold and repeat.
+- ours: features are extracted once per network; the heads of all folds train together (tsdgcn/head_training.py);
+- one by one: the same features; every head in a plain training loop (merflow.learning.fit.fit);
+- naive: features are extracted, and one head is trained, for every cell, fold and repeat.
 
-The second and the third are measured on a few cells of every table and a few folds, and multiplied. They profit from
-this library's network, which is ten times as fast as PyTorch Geometric's (bench/sgcn.py).
+The second and third are measured on a few cells and folds of every table and multiplied. They use this library's
+network, which is ten times as fast as PyTorch Geometric's (bench/sgcn.py).
 
-The demo's clips, graphs and weights are made first by the workflow (minutes, not counted), in a temporary folder or in
-FOLDER, where the next run finds them.
+The workflow first makes the demo's clips, graphs and weights (minutes, not counted), in a temporary folder or in
+FOLDER, where the next run reads them.
 """
 
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -63,15 +63,15 @@ def prepare(work: Path) -> Study:
     return Study(load_config(REPO / "config.yaml", overlay))
 
 
-def seconds(action: Callable[[], Any]) -> float:
-    """CPU seconds of this process."""
+def cpu_seconds(action: Callable[[], Any]) -> float:
+    """Run ``action`` and return its CPU seconds in this process."""
     start = time.process_time()
     action()
     return time.process_time() - start
 
 
 def extractions(study: Study, features: dict[str, Path]) -> Iterator[Callable[[], None]]:
-    """Extract the features of every network of the study, one call each; ``features``: where each file is to be."""
+    """Yield one call per network that extracts its features; ``features`` maps each file to where it is written."""
     for file, output in features.items():
         name = Path(file).parent.name
         weights = Path(study.results, "pretrained", "demo-macro", "default", f"{name}.safetensors")
@@ -80,104 +80,107 @@ def extractions(study: Study, features: dict[str, Path]) -> Iterator[Callable[[]
         yield partial(extract, cache, weights, graph, output, "magnitude")
 
 
-def head_alone(samples: Samples, branch: np.ndarray, fold: Fold, settings: FinetuneSettings) -> None:
-    """Train and test one head of one fold by itself."""
-    data, own = FoldData.of(fold, samples.labels, (0, fold.number)), settings.head
-    standardizer, each = Standardizer.fit(samples.rows, data.train, branch), samples.rows.shape[1]
+def feature_files(cells: Iterable[CellSettings]) -> list[str]:
+    """Return the feature files of all cells, each once."""
+    groups = (group for cell in cells for datasets in cell.features.values() for group in datasets)
+    return list(dict.fromkeys(str(file) for group in groups for file in group))
 
-    def rows(places: np.ndarray, labels: np.ndarray) -> Rows:
-        x = standardizer.transform(samples.rows[places])
-        return Rows(torch.from_numpy(x.reshape(-1, x.shape[2])), torch.from_numpy(np.repeat(labels, each)))
+
+def with_features(cell: CellSettings, files: dict[str, Path]) -> CellSettings:
+    """Return the cell with the feature files of this run."""
+    features = {
+        seed: [[files[str(file)] for file in group] for group in datasets] for seed, datasets in cell.features.items()
+    }
+    return replace(cell, features=features)
+
+
+def samples_and_folds(cell: CellSettings, seed: int) -> tuple[Samples, np.ndarray, list[Fold]]:
+    """Return the samples of a cell, the branch of each row, and the folds of a repeat."""
+    settings = cell.finetune
+    samples, branch = load_features(cell.features[seed], settings.clips, settings.branches, settings.fusion)
+    return samples, branch, list(read_folds(settings.splits[seed], samples.clips))
+
+
+def count_heads(cell: CellSettings) -> int:
+    """Return the number of heads of a cell: one per fold and repeat."""
+    return sum(len(samples_and_folds(cell, seed)[2]) for seed in cell.features)
+
+
+def train_single_head(samples: Samples, branch: np.ndarray, fold: Fold, settings: FinetuneSettings) -> None:
+    """Train and test the head of one fold in a plain training loop."""
+    data, head_settings = FoldData.of(fold, samples.labels, (0, fold.number)), settings.head
+    standardizer = Standardizer.fit(samples.rows, data.train, branch)
+
+    def rows(clips: np.ndarray, labels: np.ndarray) -> Rows:
+        inputs = standardizer.transform(samples.rows[clips])
+        targets = np.repeat(labels, inputs.shape[1])
+        return Rows(torch.from_numpy(inputs.reshape(-1, inputs.shape[2])), torch.from_numpy(targets))
 
     with repeatable(*data.seed):
-        head = Head(samples.rows.shape[2], own.hidden, len(samples.classes), own.dropout)
+        head = Head(samples.rows.shape[2], head_settings.hidden, len(samples.classes), head_settings.dropout)
         loss = make_loss(settings.loss, len(samples.classes))
         validation = rows(data.validation, data.validation_labels)
-        training = fit(head, loss, rows(data.train, data.train_labels), validation, own.schedule)
+        training = fit(head, loss, rows(data.train, data.train_labels), validation, head_settings.schedule)
     trained = TrainedHead(head, standardizer, training)
     trained.probabilities(samples.rows[fold.test])
     trained.probabilities(samples.rows[data.train])
 
 
+def single_head_seconds(cell: CellSettings, count: int) -> list[float]:
+    """Return the CPU seconds of ``count`` single heads of a cell, with folds spread over all."""
+    samples, branch, folds = samples_and_folds(cell, 0)
+    chosen = np.linspace(0, len(folds) - 1, count).round().astype(int)
+    return [cpu_seconds(partial(train_single_head, samples, branch, folds[n], cell.finetune)) for n in chosen]
+
+
+def extraction_seconds(cell: CellSettings, each: float) -> float:
+    """Return the CPU seconds to extract what one cell needs: its networks, the images of its branches."""
+    return each * len(cell.features[0][0]) * len(cell.finetune.branches) / 2
+
+
 def measure(work: Path, folds: int) -> dict[str, Any]:
-    """All figures."""
+    """Return all figures."""
     study = prepare(work)
-    cells = {table: [from_params(CellSettings, cell) for cell in study.cells(name)] for table, name in TABLES.items()}
+    tables = {table: [from_params(CellSettings, cell) for cell in study.cells(name)] for table, name in TABLES.items()}
     torch.set_num_threads(1)
     figures: dict[str, Any] = {}
-    heads, batched, alone, anew = 0, 0.0, 0.0, 0.0
+    heads, heads_ours, one_by_one, extracted_again = 0, 0.0, 0.0, 0.0
     with tempfile.TemporaryDirectory() as temporary:
-        scratch = Path(temporary)
-        features = {file: scratch / f"{number}.h5" for number, file in enumerate(_files(cells))}
-        extract_all = list(extractions(study, features))
-        extract_all[0]()  # Imported, warm.
-        costs = [seconds(one) for one in extract_all]
-        cells = {
-            table: [replace(cell, features=_moved(cell.features, features)) for cell in own]
-            for table, own in cells.items()
-        }
-        for table, own in cells.items():
-            samples, half = [own[place] for place in SAMPLED[table]], len(SAMPLED[table]) // 2
-            # Interleaved: heads by themselves before and after those side by side.
-            single = [head for cell in samples[:half] for head in _heads_alone(cell, folds)]
-            together = seconds(lambda own=own: run_table(own, scratch / "t.csv", scratch / "t" / "p.csv", None))
-            single += [head for cell in samples[half:] for head in _heads_alone(cell, folds)]
-            count = sum(_count(cell) for cell in own)
-            each = statistics.mean(single) * count
+        folder = Path(temporary)
+        names = feature_files(cell for cells in tables.values() for cell in cells)
+        files = {name: folder / f"{number}.h5" for number, name in enumerate(names)}
+        calls = list(extractions(study, files))
+        calls[0]()  # Imports and warms up.
+        extraction = [cpu_seconds(call) for call in calls]
+        for table, stored in tables.items():
+            cells = [with_features(cell, files) for cell in stored]
+            sampled, half = [cells[place] for place in SAMPLED[table]], len(SAMPLED[table]) // 2
+            # Single heads are timed before and after the table, so that a change of the machine's load affects both.
+            single = [cost for cell in sampled[:half] for cost in single_head_seconds(cell, folds)]
+            together = cpu_seconds(partial(run_table, cells, folder / "t.csv", folder / "t" / "p.csv", None))
+            single += [cost for cell in sampled[half:] for cost in single_head_seconds(cell, folds)]
+            count = sum(map(count_heads, cells))
+            alone = statistics.mean(single) * count
             figures |= {
                 f"table_{table}_heads": count,
                 f"table_{table}_ours_s": round(together, 2),
-                f"table_{table}_one_by_one_s": round(each, 1),
-                f"table_{table}_one_by_one_over_ours": round(each / together, 2),
+                f"table_{table}_one_by_one_s": round(alone, 1),
+                f"table_{table}_one_by_one_over_ours": round(alone / together, 2),
             }
-            heads, batched, alone = heads + count, batched + together, alone + each
-            anew += sum(_extraction(cell, statistics.median(costs)) * _count(cell) for cell in own)
-    ours, naive = batched + sum(costs), alone + anew
+            heads, heads_ours, one_by_one = heads + count, heads_ours + together, one_by_one + alone
+            each = statistics.median(extraction)
+            extracted_again += sum(extraction_seconds(cell, each) * count_heads(cell) for cell in cells)
+    ours, naive = heads_ours + sum(extraction), one_by_one + extracted_again
     return figures | {
         "heads": heads,
-        "extraction_s": round(sum(costs), 1),
-        "heads_ours_s": round(batched, 1),
+        "extraction_s": round(sum(extraction), 1),
+        "heads_ours_s": round(heads_ours, 1),
         "ours_s": round(ours, 1),
-        "one_by_one_s": round(alone, 1),
+        "one_by_one_s": round(one_by_one, 1),
         "naive_s": round(naive, 1),
         "naive_over_ours": round(naive / ours, 1),
-        "one_by_one_over_ours": round(alone / batched, 2),
+        "one_by_one_over_ours": round(one_by_one / heads_ours, 2),
     }
-
-
-def _files(cells: dict[str, list[CellSettings]]) -> list[str]:
-    """Feature files of all cells, each once."""
-    found = [cell for own in cells.values() for cell in own]
-    return list(dict.fromkeys(f for c in found for d in c.features.values() for files in d for f in files))
-
-
-def _moved(features: Any, files: dict[str, Path]) -> dict[int, list[list[Path]]]:
-    """Feature files of a cell in the folder of this run."""
-    return {seed: [[files[f] for f in group] for group in datasets] for seed, datasets in features.items()}
-
-
-def _count(cell: CellSettings) -> int:
-    """Heads of a cell: one per fold of a repeat."""
-    return sum(len(_folds(cell, seed)[2]) for seed in cell.features)
-
-
-def _folds(cell: CellSettings, seed: int) -> tuple[Samples, np.ndarray, list[Fold]]:
-    own = cell.finetune
-    samples, branch = load_features(cell.features[seed], own.clips, own.branches, own.fusion)
-    return samples, branch, list(read_folds(own.splits[seed], samples.clips))
-
-
-def _heads_alone(cell: CellSettings, folds: int) -> list[float]:
-    """CPU seconds of single heads of a cell; the folds are spread over all."""
-    samples, branch, parts = _folds(cell, 0)
-    chosen = np.linspace(0, len(parts) - 1, folds).round().astype(int)
-    return [seconds(lambda n=n: head_alone(samples, branch, parts[n], cell.finetune)) for n in chosen]
-
-
-def _extraction(cell: CellSettings, each: float) -> float:
-    """CPU seconds of extracting what one cell needs, anew: its networks, the images of its branches."""
-    networks = len(cell.features[0][0])
-    return each * networks * len(cell.finetune.branches) / 2
 
 
 def main() -> None:
