@@ -1,433 +1,314 @@
-"""The answers as a table, as JSON, and as a page that shows what they rest on."""
+"""The page of a prediction: answers, and the evidence that they rest on."""
 
-import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import h5py
 import matplotlib
 import numpy as np
-import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from merflow.inference.outcomes import SEARCHED, UNCERTAIN
+from merflow.inference.results import PredictionResults, PreparedClip, Row, SourceResult, write_answers
+from merflow.inference.settings import PageSettings
 from merflow.report import svg
 from merflow.report.formats import percent
 from merflow.report.images import colour_wheel, flow_picture, picture
 from merflow.runtime.summary import SYNTHETIC_MARK
 from merflow.storage.files import atomic_write, safe_filename
 from merflow.storage.hdf5 import open_h5
-from merflow.storage.tables import (
-    ANSWERS,
-    COVERAGE,
-    INTERVALS,
-    KEYFRAMES,
-    PREDICTED,
-    QUALITY,
-    SPOTTING,
-    read_table,
-    write_table,
-)
+from merflow.storage.tables import COVERAGE, SPOTTING, read_table
 
 log = logging.getLogger(__name__)
 
 TEMPLATE = "page.html.j2"
-SHOWN = 40
+MAX_CANDIDATES = 40
 """Candidates that the page shows in full, the strongest first; the tables have all."""
-BUDGET = 10_000_000
-"""Bytes of all video strips and curves together, as the page holds them; those of the shown candidates come first."""
-_THUMBNAIL = 150
-_FACE = 192
+MAX_FILM_BYTES = 10_000_000
+"""Size of all video strips and curves in the page; those of the shown candidates come first."""
+_FILM_FRAMES = 12
+_THUMBNAIL_PX = 150
+_FACE_PX = 192
+_BOX_COLOUR, _EYE_COLOUR = (86, 180, 233), (230, 159, 0)
+_DROP_COLOUR, _GAIN_COLOUR = np.array([0, 114, 178.0]), np.array([230, 159, 0.0])
 
 
-def write_prediction(plan: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path) -> None:
+def write_prediction(settings: PageSettings, inputs: Mapping[str, Any], folder: Path) -> None:
     """Write ``answers.csv``, ``answers.json`` and ``index.html`` into a folder.
 
-    ``answers.csv`` has a row for each clip and experiment (:data:`merflow.storage.tables.PREDICTED`), and of each
-    class ``p_``, ``p_low_`` and ``p_high_``. A source without an answer has one row, whose ``status`` is ``failed`` or
+    ``answers.csv`` has a row for each clip and experiment (:data:`merflow.storage.tables.PREDICTED`), and ``p_``,
+    ``p_low_`` and ``p_high_`` of each class. A source without an answer has one row, whose ``status`` is ``failed`` or
     ``nothing found``.
 
     Args:
-        plan: :meth:`merflow.study.prediction.Prediction.page_settings`.
+        settings: facts about the study and the sources.
         inputs: files: ``looked, intervals`` (of each source), ``faces, keyframes, flow`` (of each preparation of each
             source), ``quality`` (of each preparation), ``tables, regions`` (of each experiment), ``coverage``, and
-            ``spotting`` if something was searched.
-        folder: where to write.
+            ``spotting`` if a source was searched.
+        folder: output folder.
     """
-    files = {name: [value] if isinstance(value, str | Path) else list(value) for name, value in inputs.items()}
-    sources = [
-        _source(number, row, files["looked"][number], files["intervals"][number])
-        for number, row in enumerate(plan["sources"].values())
-    ]
-    tables = {
-        name: read_table(file, ANSWERS).set_index("clip")
-        for name, file in zip(plan["experiments"], files["tables"], strict=True)
+    files = {
+        name: [str(value)] if isinstance(value, str | Path) else list(map(str, value)) for name, value in inputs.items()
     }
-    apexes = _apexes(plan, files)
-    failed = {
-        prep: read_table(file, QUALITY).query("status != 'ok'").set_index("clip")["reason"].to_dict()
-        for prep, file in zip(plan["preparations"], files["quality"], strict=True)
-    }
-    rows = list(_rows(plan, sources, tables, apexes, failed))
-    write_table(rows, folder / "answers.csv", PREDICTED)
-    about = {
-        "input": plan["input"],
-        "study": plan["study"],
-        "experiments": plan["experiments"],
-        "settings": plan["settings"],
-        "answers": [{name: _plain(value) for name, value in row.items()} for row in rows],
-    }
-    with atomic_write(folder / "answers.json") as temporary:
-        # Bytes of a file's name that are no UTF-8 become the escapes that JSON has for them.
-        how = {"encoding": "utf-8", "errors": "backslashreplace"}
-        temporary.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", **how)
-    page = _page(plan, files, sources, tables, rows, apexes)
+    results = PredictionResults.read(settings, files)
+    rows = list(results.rows(settings))
+    write_answers(rows, settings, folder)
     with atomic_write(folder / "index.html") as temporary:
-        temporary.write_text(page + "\n", encoding="utf-8")
-
-
-def _source(number: int, row: Mapping[str, Any], looked: str | Path, intervals: str | Path) -> dict[str, Any]:
-    """One source: what it is, its candidates, and what ``looked.h5`` says of it."""
-    with open_h5(looked) as file:
-        about = {name: _plain(value) for name, value in file.attrs.items()}
-    candidates = read_table(intervals, INTERVALS).to_dict("records")
-    return {"number": number, "row": row, "looked": looked, "about": about, "candidates": candidates}
-
-
-def _apexes(plan: Mapping[str, Any], files: Mapping[str, list]) -> dict[tuple[str, str], dict[str, Any]]:
-    """By preparation and clip: the apex frame, and the files that the clip lies in."""
-    found = {}
-    places = [(source, prep) for source in plan["sources"] for prep in plan["preparations"]]
-    for place, (_, prep) in enumerate(places):
-        own = {name: files[name][place] for name in ("faces", "keyframes", "flow")}
-        for clip, rows in read_table(own["keyframes"], KEYFRAMES).groupby("clip", sort=False):
-            taken = rows["apex_source"].iloc[0]
-            found[prep, str(clip)] = own | {"apex": int(rows[f"apex_{taken}"].iloc[0]), "rows": rows}
-    return found
-
-
-def _rows(
-    plan: Mapping[str, Any],
-    sources: Sequence[Mapping[str, Any]],
-    tables: Mapping[str, pd.DataFrame],
-    apexes: Mapping[tuple[str, str], Mapping[str, Any]],
-    failed: Mapping[str, Mapping[str, str]],
-) -> Any:
-    for source in sources:
-        about, given = source["about"], source["row"]
-        base = {"source": given["clip"], "label": given["label"], "fps": about["fps"]}
-        if about["status"] != "ok":
-            yield base | {"clip": given["clip"], "status": "failed", "reason": about["status"], "fps": ""}
-            continue
-        if not source["candidates"]:
-            reason = "no interval moves like a micro-expression"
-            yield base | {"clip": given["clip"], "status": "nothing found", "reason": reason}
-        for candidate in source["candidates"]:
-            clip, fps = str(candidate["clip"]), float(candidate["fps"])
-            own = base | {"clip": clip, "found": candidate["found"]}
-            first = about["first"]
-            for experiment, settings in plan["experiments"].items():
-                prep = settings["prep"]
-                times = {"onset": int(candidate["onset"]), "offset": int(candidate["offset"])}
-                if (prep, clip) in apexes:
-                    times["apex"] = apexes[prep, clip]["apex"]
-                seconds = {f"{name}_s": round((frame - first) / fps, 4) for name, frame in times.items()}
-                row = own | times | seconds | {"experiment": experiment}
-                if clip in tables[experiment].index:
-                    answer = tables[experiment].loc[clip].drop("experiment").to_dict()
-                    yield row | {"status": "ok", "reason": ""} | answer
-                else:
-                    yield row | {"status": "failed", "reason": failed[prep].get(clip, "")}
-
-
-def _plain(value: Any) -> Any:
-    """A value for JSON: numbers of numpy as numbers, NaN as nothing."""
-    value = value.item() if isinstance(value, np.generic) else value
-    value = value.tolist() if isinstance(value, np.ndarray) else value
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-# --- The page ---------------------------------------------------------------------------------------------------------
+        temporary.write_text(_page(settings, files, results, rows) + "\n", encoding="utf-8")
 
 
 def _page(
-    plan: Mapping[str, Any],
-    files: Mapping[str, list],
-    sources: Sequence[Mapping[str, Any]],
-    tables: Mapping[str, pd.DataFrame],
-    rows: Sequence[Mapping[str, Any]],
-    apexes: Mapping[tuple[str, str], Mapping[str, Any]],
+    settings: PageSettings, files: Mapping[str, Sequence[str]], results: PredictionResults, rows: Sequence[Row]
 ) -> str:
-    regions = dict(zip(plan["experiments"], files["regions"], strict=True))
-    shown = _shown(sources)
-    by_clip: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        by_clip.setdefault(str(row["clip"]), []).append(row)
-    pictures = _pictures([source for source in sources if source["about"]["status"] == "ok"], shown, BUDGET)
+    regions = dict(zip(settings.experiments, files["regions"], strict=True))
+    shown = _shown_candidates(results.sources)
+    films = _films([source for source in results.sources if source.searchable], shown, MAX_FILM_BYTES)
     parts = []
-    for source in sources:
-        part = {
-            "name": source["row"]["clip"],
-            "pictures": pictures.get(source["number"]),
-            "label": source["row"]["label"],
-            "about": source["about"],
-            "anchor": f"source-{source['number']}",
-            "searched": not source["candidates"] or source["candidates"][0]["found"] == SEARCHED,
-            "candidates": [],
-        }
-        if source["about"]["status"] == "ok":
-            part |= _looked(source)
-            for place, candidate in enumerate(source["candidates"], start=1):
-                clip = str(candidate["clip"])
-                if clip not in shown:
-                    continue
-                anchor = f"clip-{source['number']}-{place}"
-                own = by_clip[clip]
-                part["candidates"].append(_candidate(anchor, place, plan, own, tables, regions, apexes))
-        part["hidden"] = len(source["candidates"]) - len(part["candidates"])
+    for source in results.sources:
+        searched = not source.candidates or source.candidates[0]["found"] == SEARCHED
+        part: dict[str, Any] = {"source": source, "searched": searched, "film": films.get(source.number)}
+        if source.searchable:
+            part |= _face_track(source)
+        part["candidates"] = [
+            _candidate(
+                f"clip-{source.number}-{place}",
+                place,
+                settings,
+                [row for row in rows if row["clip"] == candidate["clip"] and row["source"] == source.clip],
+                regions,
+                results,
+            )
+            for place, candidate in enumerate(source.candidates, start=1)
+            if str(candidate["clip"]) in shown
+        ]
+        part["hidden"] = len(source.candidates) - len(part["candidates"])
         parts.append(part)
-    page = {
-        "plan": plan,
+    content = {
+        "settings": settings,
         "parts": parts,
-        "pictured": len(pictures),
+        "films": len(films),
         "rows": [row for row in rows if row["status"] == "ok"],
         "failed": [row for row in rows if row["status"] == "failed"],
         "uncertain": UNCERTAIN,
-        "coverage": _coverage(plan, files["coverage"][0]),
-        "spotting": _spotting(files.get("spotting", [])),
+        "coverage": coverage_at_threshold(settings, files["coverage"][0]),
+        "spotting": _spotting_accuracy(files.get("spotting", [])),
         "wheel": colour_wheel(),
         "style": (Path(svg.__file__).parent / svg.STYLE_SHEET).read_text(encoding="utf-8"),
-        "mark": SYNTHETIC_MARK if plan["synthetic"] else "",
+        "mark": SYNTHETIC_MARK if settings.synthetic else "",
     }
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(percent=percent, points=points)
-    return environment.get_template(TEMPLATE).render(page)
+    return environment.get_template(TEMPLATE).render(content)
 
 
-def points(fall: float) -> str:
-    """What a fall of a probability changes it by, in per cent points; nothing is 0, without a sign."""
-    return f"{-100 * fall:+.0f}" if abs(fall) >= 0.005 else "0"
+def points(drop: float) -> str:
+    """Return the change of a probability that dropped, in per cent points; no change is 0, without a sign."""
+    return f"{-100 * drop:+.0f}" if abs(drop) >= 0.005 else "0"
 
 
-def _shown(sources: Sequence[Mapping[str, Any]]) -> set[str]:
-    """The candidates that are shown in full."""
-    every = [candidate for source in sources for candidate in source["candidates"]]
-    # What was not searched has no strength, and comes first.
-    strongest = sorted(every, key=lambda one: -float(one["strength"]) if one["found"] == SEARCHED else -math.inf)
-    return {str(candidate["clip"]) for candidate in strongest[:SHOWN]}
+def _shown_candidates(sources: Sequence[SourceResult]) -> set[str]:
+    """Return the candidates that are shown in full: those that were not searched, then the strongest."""
+    candidates = [candidate for source in sources for candidate in source.candidates]
+    candidates.sort(key=lambda row: -float(row["strength"]) if row["found"] == SEARCHED else -math.inf)
+    return {str(candidate["clip"]) for candidate in candidates[:MAX_CANDIDATES]}
 
 
-def _coverage(plan: Mapping[str, Any], file: str | Path) -> dict[str, dict[str, float]]:
-    """Of each experiment: what share of the study's test clips reaches the threshold, and which part is right."""
+def coverage_at_threshold(settings: PageSettings, file: str | Path) -> dict[str, dict[str, float]]:
+    """Return, for each experiment, the fraction of test clips that reach the threshold and their accuracy."""
     table = read_table(file, COVERAGE)
-    found = {}
-    for name in plan["experiments"]:
-        own = table[table["experiment"] == name]
-        if len(own):
-            row = own.iloc[(own["threshold"] - plan["settings"]["uncertain_below"]).abs().argmin()]
-            everything = own.iloc[own["threshold"].argmin()]
-            found[name] = {
+    coverage = {}
+    for name in settings.experiments:
+        rows = table[table["experiment"] == name]
+        if len(rows):
+            row = rows.iloc[int(np.abs(rows["threshold"].to_numpy(float) - settings.uncertain_below).argmin())]
+            lowest = rows.iloc[int(rows["threshold"].to_numpy(float).argmin())]
+            coverage[name] = {
                 "answered": float(row["answered"]), "accuracy": float(row["accuracy"]), "clips": int(row["n_clips"]),
-                "of_all": float(everything["accuracy"]),
+                "of_all": float(lowest["accuracy"]),
             }  # fmt: skip
-    return found
+    return coverage
 
 
-def _spotting(files: Sequence[str | Path]) -> dict[str, float] | None:
-    """What the search of long videos did on drawn people."""
+def _spotting_accuracy(files: Sequence[str]) -> dict[str, float] | None:
+    """Return the accuracy of the search on synthetic people, if a source was searched."""
     if not files:
         return None
-    table = read_table(files[0], SPOTTING).set_index("scope")
-    return {"people": len(table) - 1} | {name: float(value) for name, value in table.loc["all"].items()}
+    table = read_table(files[0], SPOTTING)
+    total = table[table["scope"] == "all"].iloc[0].drop("scope")
+    return {"people": len(table) - 1} | {str(name): float(value) for name, value in total.items()}
 
 
-def _pictures(sources: Sequence[Mapping[str, Any]], shown: set[str], budget: int) -> dict[int, dict[str, Any]]:
-    """Curve and video strip by number of source, until the budget is spent.
+# --- Sources ----------------------------------------------------------------------------------------------------------
 
-    Sources of shown candidates come first, then those in which nothing was found; the others have none.
+
+@dataclass(frozen=True)
+class Film:
+    """Motion curve (SVG, empty if the clip is too short) and video strip of a source."""
+
+    curve: str
+    strip: list[dict[str, Any]]
+
+
+def _films(sources: Sequence[SourceResult], shown: set[str], max_bytes: int) -> dict[int, Film]:
+    """Return the films of sources by number, up to a total size.
+
+    Sources of shown candidates come first, then those without a candidate; the others get none.
     """
-    first = [one for one in sources if any(str(candidate["clip"]) in shown for candidate in one["candidates"])]
-    found: dict[int, dict[str, Any]] = {}
-    spent = 0
-    for source in first + [one for one in sources if not one["candidates"]]:
-        with open_h5(source["looked"]) as file:
-            own = {"curve": _curve(source, file), "strip": _film(source, file)}
-        spent += len(own["curve"]) + sum(len(frame["picture"]) for frame in own["strip"])
-        if spent > budget and found:
+    first = [source for source in sources if any(str(row["clip"]) in shown for row in source.candidates)]
+    films: dict[int, Film] = {}
+    size = 0
+    for source in first + [source for source in sources if not source.candidates]:
+        with open_h5(source.looked) as file:
+            film = Film(_curve(source, file), _video_strip(source, file))
+        size += len(film.curve) + sum(len(frame["picture"]) for frame in film.strip)
+        if size > max_bytes and films:
             break
-        found[source["number"]] = own
-    return found
+        films[source.number] = film
+    return films
 
 
-def _film(source: Mapping[str, Any], file: h5py.File) -> list[dict[str, Any]]:
-    """The video strip: at most 12 frames."""
-    places, numbers = _places(file), list(file["thumbnails"])
-    every = max(1, math.ceil(len(numbers) / 12))
-    pictures = [(int(number), file["thumbnails"][number][()]) for number in numbers[::every]]
-    return [_thumbnail(number, picture, places, source["about"]) for number, picture in pictures]
+def _video_strip(source: SourceResult, file: h5py.File) -> list[dict[str, Any]]:
+    """Return thumbnails with the box of the face and its eyes."""
+    places = [group.attrs for group in file["places"].values()]
+    numbers = list(file["thumbnails"])
+    strip = []
+    for name in numbers[:: max(1, math.ceil(len(numbers) / _FILM_FRAMES))]:
+        number, thumbnail = int(name), file["thumbnails"][name][()]
+        place = next((place for place in reversed(places) if place["frame"] <= number), places[0])
+        scale = thumbnail.shape[1] / source.track["width"]
+        image = cv2.cvtColor(thumbnail, cv2.COLOR_GRAY2RGB)
+        left, top, width, height = (int(round(float(side) * scale)) for side in place["box"])
+        cv2.rectangle(image, (left, top), (left + width, top + height), _BOX_COLOUR, 1, cv2.LINE_AA)
+        for x, y in place["eyes"] * scale:
+            cv2.circle(image, (int(round(x)), int(round(y))), 2, _EYE_COLOUR, -1, cv2.LINE_AA)
+        strip.append({"picture": picture(image, _THUMBNAIL_PX), "seconds": source.seconds(number), "frame": number})
+    return strip
 
 
-def _places(file: h5py.File) -> list[dict[str, Any]]:
-    return [
-        {"frame": int(group.attrs["frame"]), "box": group.attrs["box"], "eyes": group.attrs["eyes"]}
-        for group in file["places"].values()
-    ]
+def _face_track(source: SourceResult) -> dict[str, Any]:
+    """Return the number of face positions, the width of the face, and the stretches without a face."""
+    with open_h5(source.looked) as file:
+        widths = [float(group.attrs["box"][2]) for group in file["places"].values()]
+        lost = [(source.seconds(first), source.seconds(last)) for first, last in file["lost"][()].tolist()]
+    face = f"{min(widths):.0f} to {max(widths):.0f}" if max(widths) - min(widths) >= 1 else f"{widths[0]:.0f}"
+    return {"places": len(widths), "face": face, "lost": lost}
 
 
-def _looked(source: Mapping[str, Any]) -> dict[str, Any]:
-    """Face track of a source."""
-    about = source["about"]
-    with open_h5(source["looked"]) as file:
-        places = _places(file)
-        lost = [(_seconds(first, about), _seconds(last, about)) for first, last in file["lost"][()].tolist()]
-        blinks = len(file["blinks"])
-    widths = [float(place["box"][2]) for place in places]
-    return {
-        "places": len(places),
-        "face": f"{min(widths):.0f} to {max(widths):.0f}" if max(widths) - min(widths) >= 1 else f"{widths[0]:.0f}",
-        "lost": lost,
-        "blinks": blinks,
-    }
-
-
-def _seconds(frame: int, about: Mapping[str, Any]) -> float:
-    return (frame - about["first"]) / about["fps"]
-
-
-def _thumbnail(number: int, picture: np.ndarray, places: Sequence[Mapping[str, Any]], about: Mapping) -> dict[str, Any]:
-    """A frame of the video strip, with the box of the face and its eyes."""
-    place = next((one for one in reversed(places) if one["frame"] <= number), places[0])
-    scale = picture.shape[1] / about["width"]
-    image = cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)
-    left, top, width, height = (int(round(float(side) * scale)) for side in place["box"])
-    cv2.rectangle(image, (left, top), (left + width, top + height), (86, 180, 233), 1, cv2.LINE_AA)
-    for x, y in place["eyes"] * scale:
-        cv2.circle(image, (int(round(x)), int(round(y))), 2, (230, 159, 0), -1, cv2.LINE_AA)
-    return {"picture": picture(image, _THUMBNAIL), "seconds": _seconds(number, about), "frame": number}
-
-
-def _curve(source: Mapping[str, Any], file: h5py.File) -> str:
-    """Motion there and back over time, with what was found; empty where the clip is too short for it."""
-    about = source["about"]
-    centres, motion = file["centres"][()], file["motion"][()]
+def _curve(source: SourceResult, file: h5py.File) -> str:
+    """Return the motion there and back over time, with candidates and blinks; empty if the clip is too short."""
+    centres, motion, track = file["centres"][()], file["motion"][()], source.track
     if len(centres) < 3 or not np.isfinite(motion).any():
         return ""
-    with matplotlib.rc_context(svg.STYLE):
+    with matplotlib.rc_context(cast(Any, svg.STYLE)):
         figure = Figure(figsize=(6.8, 2.0))
         figure.subplots_adjust(left=0.075, right=0.99, top=0.9, bottom=0.21)
         axes = figure.subplots()
-        seconds = (centres - about["first"]) / about["fps"]
-        highest = max(float(np.nanmax(motion)), about["threshold"]) * 1.15
-        said = []
-        for number, candidate in enumerate(source["candidates"], start=1):
-            ends = [_seconds(int(candidate[name]), about) for name in ("onset", "offset")]
-            axes.axvspan(*ends, color=svg.FIRST, alpha=0.2, linewidth=0)
-            axes.text(sum(ends) / 2, highest, str(number), ha="center", va="bottom", fontsize=7, color=svg.INK)
-            said.append(f"{number} from {ends[0]:.2f} to {ends[1]:.2f} s")
+        seconds = (centres - track["first"]) / track["fps"]
+        highest = max(float(np.nanmax(motion)), track["threshold"]) * 1.15
+        intervals = []
+        for number, candidate in enumerate(source.candidates, start=1):
+            onset, offset = (source.seconds(int(candidate[name])) for name in ("onset", "offset"))
+            axes.axvspan(onset, offset, color=svg.FIRST, alpha=0.2, linewidth=0)
+            middle = (onset + offset) / 2
+            axes.text(middle, highest, str(number), ha="center", va="bottom", fontsize=7, color=svg.INK)
+            intervals.append(f"{number} from {onset:.2f} to {offset:.2f} s")
         axes.plot(seconds, motion, color=svg.FIRST, linewidth=1.2)
-        axes.axhline(about["threshold"], color=svg.SECOND, linewidth=1, linestyle="--")
-        blinks = (file["blinks"][()] - about["first"]) / about["fps"]
+        axes.axhline(track["threshold"], color=svg.SECOND, linewidth=1, linestyle="--")
+        blinks = (file["blinks"][()] - track["first"]) / track["fps"]
         if len(blinks):
             heights = np.interp(blinks, seconds, np.nan_to_num(motion))
             axes.plot(blinks, heights, "x", color=svg.MUTED, markersize=5)
-        axes.set(xlim=(0, max(about["seconds"], 1e-3)), ylim=(0, highest), xlabel="seconds", ylabel="% of eye distance")
-        axes.tick_params(length=0)
-        axes.grid(axis="y")
-        axes.set_axisbelow(True)
-        text = (
-            f"Motion there and back over {about['seconds']:.1f} s, threshold {about['threshold']:.2f} per cent of the "
+        axes.set(xlim=(0, max(track["seconds"], 1e-3)), ylim=(0, highest), xlabel="seconds", ylabel="% of eye distance")
+        svg.plain_axes(axes, grid="y")
+        description = (
+            f"Motion there and back over {track['seconds']:.1f} s, threshold {track['threshold']:.2f} per cent of the "
+            f"distance between the eyes; candidates: {'; '.join(intervals) or 'none'}; {len(blinks)} blinks"
         )
-        text += f"distance between the eyes; candidates: {'; '.join(said) or 'none'}; {len(blinks)} blinks"
-        return svg.page_svg(figure, text, f"curve-{source['number']}")
+        return svg.page_svg(figure, description, f"curve-{source.number}")
+
+
+# --- Candidates -------------------------------------------------------------------------------------------------------
 
 
 def _candidate(
     anchor: str,
     place: int,
-    plan: Mapping[str, Any],
-    rows: Sequence[Mapping[str, Any]],
-    tables: Mapping[str, pd.DataFrame],
-    regions: Mapping[str, str | Path],
-    apexes: Mapping[tuple[str, str], Mapping[str, Any]],
+    settings: PageSettings,
+    rows: Sequence[Row],
+    regions: Mapping[str, str],
+    results: PredictionResults,
 ) -> dict[str, Any]:
-    """What the page shows of one candidate."""
-    first, clip = rows[0], str(rows[0]["clip"])
-    good = [row for row in rows if row["status"] == "ok"]
-    found = {
-        "anchor": anchor, "place": place, "clip": clip, "row": first, "answers": [], "strip": [],
-        "flags": list(dict.fromkeys(flag for row in good for flag in str(row["flags"]).split("; ") if flag)),
-    }  # fmt: skip
-    if not good:
-        return found
-    prep = plan["experiments"][good[0]["experiment"]]["prep"]
-    own = apexes[prep, clip]
-    found["strip"], face, found["full"] = _strip(clip, own)
-    found["prep"] = prep
-    for row in good:
+    """Return what the page shows of one candidate; ``rows`` has one row per experiment."""
+    clip, answered = str(rows[0]["clip"]), [row for row in rows if row["status"] == "ok"]
+    flags = dict.fromkeys(flag for row in answered for flag in str(row["flags"]).split("; ") if flag)
+    content = {"anchor": anchor, "place": place, "clip": clip, "row": rows[0], "flags": list(flags), "answers": []}
+    if not answered:
+        return content
+    prepared = results.prepared[settings.experiments[answered[0]["experiment"]].prep, clip]
+    strip, face, full = _keyframe_strip(clip, prepared)
+    answers = []
+    for row in answered:
         name = row["experiment"]
-        classes = plan["experiments"][name]["classes"]
         bars = [
-            {"name": label, **{which: float(row[f"{which}_{label}"]) for which in ("p", "p_low", "p_high")}}
-            for label in classes
+            {"name": label, **{kind: float(row[f"{kind}_{label}"]) for kind in ("p", "p_low", "p_high")}}
+            for label in settings.experiments[name].classes
         ]
-        heat, parts = _regions(clip, regions[name], face)
-        strongest = max(parts, key=lambda part: part["fall"])
-        found["answers"].append(
-            {"experiment": name, "row": row, "bars": bars, "heat": heat, "parts": parts, "strongest": strongest}
+        heat, drops = _occlusion(clip, regions[name], face)
+        strongest = max(drops, key=lambda region: region["drop"])
+        answers.append(
+            {"experiment": name, "row": row, "bars": bars, "heat": heat, "regions": drops, "strongest": strongest}
         )
-    return found
+    return content | {"strip": strip, "full": full, "answers": answers}
 
 
-def _strip(clip: str, own: Mapping[str, Any]) -> tuple[list[dict[str, Any]], np.ndarray, float]:
-    """Onset and key-frames with the flow of each, the aligned apex frame, and what is shown as full colour."""
-    rows = own["rows"].sort_values("index")
-    with open_h5(own["faces"]) as file:
+def _keyframe_strip(clip: str, prepared: PreparedClip) -> tuple[list[dict[str, Any]], np.ndarray, float]:
+    """Return onset and key-frames with their flow, the apex frame, and the motion that is shown in full colour."""
+    numbers = prepared.keyframes["frame"].astype(int).tolist()
+    with open_h5(prepared.faces) as file:
         group = file[safe_filename(clip)]
-        numbers = group["frame_numbers"][:].tolist()
-        frames = {n: group["frames"][numbers.index(n)] for n in [*rows["frame"].astype(int), own["apex"]]}
-    with open_h5(own["flow"]) as file:
+        places = {number: place for place, number in enumerate(group["frame_numbers"][:].tolist())}
+        frames = {number: group["frames"][places[number]] for number in [*numbers, prepared.apex]}
+    with open_h5(prepared.flow) as file:
         flow = file[safe_filename(clip)]["flow"][:].astype(np.float32)
     full = max(0.5, float(np.percentile(np.hypot(flow[:, 0], flow[:, 1]), 99.5)))
-    strip = []
-    chosen = rows["frame"].astype(int).tolist()
-    apex = min(range(1, len(chosen)), key=lambda n: abs(chosen[n] - own["apex"]))
-    for number, frame in enumerate(chosen):
-        name = "onset" if not number else "apex" if number == apex else f"key-frame {number}"
-        strip.append(
-            {
-                "name": name,
-                "frame": frame,
-                "face": picture(frames[frame], _FACE),
-                "flow": flow_picture(flow[number - 1], full) if number else "",
-                "apex": number == apex,
-            }
-        )
-    return strip, frames[own["apex"]], full
+    apex = min(range(1, len(numbers)), key=lambda n: abs(numbers[n] - prepared.apex))
+    strip = [
+        {
+            "name": "onset" if not n else "apex" if n == apex else f"key-frame {n}",
+            "frame": number,
+            "face": picture(frames[number], _FACE_PX),
+            "flow": flow_picture(flow[n - 1], full) if n else "",
+            "apex": n == apex,
+        }
+        for n, number in enumerate(numbers)
+    ]
+    return strip, frames[prepared.apex], full
 
 
-def _regions(clip: str, file: str | Path, face: np.ndarray) -> tuple[str, list[dict[str, Any]]]:
-    """The face with what drove the answer over it, and the same by region."""
+def _occlusion(clip: str, file: str, face: np.ndarray) -> tuple[str, list[dict[str, Any]]]:
+    """Return the face with its occlusion heat map, and the drop of each region, largest first."""
     with open_h5(file) as tables:
         place = list(tables["clip"].asstr()[:]).index(clip)
-        names, fall, grid = tables["region"].asstr()[:], tables["falls"][place], tables["grid"][place]
-    parts = [{"name": str(name), "fall": float(value)} for name, value in zip(names, fall, strict=True)]
-    return picture(heat_picture(face, grid), _FACE), sorted(parts, key=lambda part: -part["fall"])
+        names, drops, grid = tables["region"].asstr()[:], tables["falls"][place], tables["grid"][place]
+    regions = [{"name": str(name), "drop": float(drop)} for name, drop in zip(names, drops, strict=True)]
+    return picture(heat_picture(face, grid), _FACE_PX), sorted(regions, key=lambda region: -region["drop"])
 
 
 def heat_picture(face: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """A face with a grid over it: blue where covering takes probability away, orange where it adds some.
+    """Return a face with a heat map: blue where occlusion lowers the probability, orange where it raises it.
 
     Args:
         face: uint8 [S, S].
-        grid: [g, g], falls of probability; the largest is shown in full, anything below 0.02 faintly.
+        grid: [g, g], drops of the probability; the largest has full colour, values below 0.02 are faint.
 
     Returns:
         uint8 [S, S, 3], red, green, blue.
@@ -435,5 +316,5 @@ def heat_picture(face: np.ndarray, grid: np.ndarray) -> np.ndarray:
     size = face.shape[0]
     heat = cv2.resize(np.asarray(grid, np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
     strength = 0.75 * np.clip(np.abs(heat) / max(float(np.abs(grid).max()), 0.02), 0, 1)[..., None]
-    colour = np.where(heat[..., None] >= 0, np.array([0, 114, 178.0]), np.array([230, 159, 0.0]))
-    return np.round((1 - strength) * face[..., None] + strength * colour).astype(np.uint8)
+    colour = np.where(heat[..., None] >= 0, _DROP_COLOUR, _GAIN_COLOUR)
+    return np.asarray(np.round((1 - strength) * face[..., None] + strength * colour), np.uint8)

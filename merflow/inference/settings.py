@@ -197,3 +197,16 @@ class PageSettings:
     preparations: Sequence[str]
     experiments: Mapping[str, AnsweringExperiment]
     synthetic: Sequence[str]
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> "PageSettings":
+        """Make the settings from ``asdict`` of this class."""
+        values = {key: params[key] for key in ("name", "input", "study", "sources", "synthetic")}
+        values["preparations"] = list(params["preparations"])
+        values["experiments"] = {name: AnsweringExperiment(**own) for name, own in params["experiments"].items()}
+        block = params.get("settings", params)
+        values["uncertain_below"] = block["uncertain_below"]
+        values["max_unsearched_seconds"] = (
+            block["spotting"]["whole"] if "spotting" in block else block["max_unsearched_seconds"]
+        )
+        return cls(**values)

@@ -1,13 +1,15 @@
-"""Write the answers about the clips that the user named, and the page that shows them."""
+"""Write the answers for the user's clips, and the page that shows them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from merflow.inference.page import write_prediction
+from merflow.inference.settings import PageSettings
 from merflow.runtime.script_context import script_context
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
-    write_prediction(snakemake.params.plan, dict(snakemake.input.items()), Path(snakemake.output.page).parent)
+    settings = PageSettings.from_params(snakemake.params.plan)
+    write_prediction(settings, dict(snakemake.input.items()), Path(snakemake.output.page).parent)

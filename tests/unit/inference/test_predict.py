@@ -20,13 +20,24 @@ from merflow.datasets.synthetic.long_clips import CHOOSING, film_long, plan_long
 from merflow.errors import ConfigError, InputError
 from merflow.footage.fingerprints import EMPTY, check_unchanged
 from merflow.inference import answers, search
-from merflow.inference.answers import covered, falls, flags_of, grid_masks, rate_flags, region_masks, summed_up, usual
+from merflow.inference.answers import (
+    grid_masks,
+    occlude,
+    occlusion_drops,
+    range_flags,
+    rate_flags,
+    region_masks,
+    summarize_members,
+    training_ranges,
+)
 from merflow.inference.candidates import gather_candidates
 from merflow.inference.ensemble import ClipArrays
-from merflow.inference.page import _coverage, _pictures, heat_picture, points, write_prediction
-from merflow.inference.settings import Source
+from merflow.inference.page import _films, coverage_at_threshold, heat_picture, points, write_prediction
+from merflow.inference.results import SourceResult
+from merflow.inference.settings import AnsweringExperiment, PageSettings, Source
 from merflow.inference.spotting import FacePosition, MotionTrack, SpottingResult
 from merflow.preprocessing.faces import Face
+from merflow.preprocessing.settings import STANDARD_GEOMETRY, Geometry
 from merflow.storage.tables import ANSWERS, COVERAGE, INTERVALS, read_table, write_table
 from merflow.study.config import load_config
 from merflow.study.prediction import Prediction, list_sources
@@ -359,14 +370,14 @@ def test_a_video_in_which_nothing_happens_is_no_error_and_only_failures_are_one(
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 
-chances = arrays(np.float64, st.tuples(st.integers(1, 5), st.integers(1, 4), st.just(3)), elements=st.floats(0.01, 1))
+probs = arrays(np.float64, st.tuples(st.integers(1, 5), st.integers(1, 4), st.just(3)), elements=st.floats(0.01, 1))
 
 
-@given(chances, st.floats(0, 1))
+@given(probs, st.floats(0, 1))
 @settings(max_examples=60, deadline=None)
 def test_answers_and_their_doubt_keep_their_laws(members, least):
     members = members / members.sum(axis=2, keepdims=True)
-    rows = summed_up(members, CLASSES, least)
+    rows = summarize_members(members, CLASSES, least)
     mean = members.mean(axis=0)
     assert np.allclose(rows[[f"p_{name}" for name in CLASSES]], mean)
     assert np.allclose(rows["p_top"], mean.max(axis=1))
@@ -382,18 +393,18 @@ def test_answers_and_their_doubt_keep_their_laws(members, least):
 def test_doubt_that_members_share_is_not_disagreement():
     alike = np.tile([[[0.4, 0.3, 0.3]]], (4, 1, 1))
     apart = np.array([[[0.98, 0.01, 0.01]], [[0.01, 0.98, 0.01]]])
-    assert summed_up(alike, CLASSES, 0.5)["mutual_information"].iloc[0] == pytest.approx(0, abs=1e-9)
-    row = summed_up(apart, CLASSES, 0.5).iloc[0]
+    assert summarize_members(alike, CLASSES, 0.5)["mutual_information"].iloc[0] == pytest.approx(0, abs=1e-9)
+    row = summarize_members(apart, CLASSES, 0.5).iloc[0]
     assert row["mutual_information"] > 0.5 and row["members_agree"] == 0.5 and row["answer"] == "uncertain"
 
 
 def test_the_threshold_itself_is_enough():
-    rows = summed_up(np.array([[[0.5, 0.3, 0.2], [0.49, 0.31, 0.2]]]), CLASSES, 0.5)
+    rows = summarize_members(np.array([[[0.5, 0.3, 0.2], [0.49, 0.31, 0.2]]]), CLASSES, 0.5)
     assert list(rows["answer"]) == ["happiness", "uncertain"] and list(rows["top"]) == ["happiness", "happiness"]
 
 
 def test_classes_that_look_like_numbers_stay_names(tmp_path):
-    rows = summed_up(np.array([[[0.6, 0.4]], [[0.7, 0.3]]]), ["007", "1.0"], 0.5)
+    rows = summarize_members(np.array([[[0.6, 0.4]], [[0.7, 0.3]]]), ["007", "1.0"], 0.5)
     write_table(rows.assign(clip="a", experiment="e", flags=""), tmp_path / "answers.csv", ANSWERS)
     read = read_table(tmp_path / "answers.csv", ANSWERS)
     assert list(read["answer"]) == ["007"] and list(read["top"]) == ["007"] and read["p_top"].iloc[0] == 0.65
@@ -423,21 +434,21 @@ def clip_arrays(size=64):
 
 
 def test_an_answer_that_hangs_on_the_mouth_falls_with_the_mouth_alone():
-    masks = region_masks(64, 2.6, 0.36)
+    masks = region_masks(64, STANDARD_GEOMETRY)
     clips = clip_arrays()
     ensemble = OfOneRegion(masks["mouth"])
-    fall = dict(zip(masks, falls(ensemble, clips, 0, 0, list(masks.values())), strict=True))
+    fall = dict(zip(masks, occlusion_drops(ensemble, clips, 0, 0, list(masks.values())), strict=True))
     assert fall.pop("mouth") == pytest.approx(0.8, abs=1e-3)
     assert all(abs(value) < 1e-9 for value in fall.values())
-    grid = falls(ensemble, clips, 0, 0, grid_masks(64)).reshape(8, 8)
+    grid = occlusion_drops(ensemble, clips, 0, 0, grid_masks(64)).reshape(8, 8)
     rows = np.flatnonzero(grid.sum(axis=1) > 1e-6)
     assert rows.min() >= 5 and grid.sum() == pytest.approx(0.8, abs=1e-3)
-    assert falls(ensemble, clips, 0, 1, list(masks.values())).min() < -0.3, "the other classes gain"
+    assert occlusion_drops(ensemble, clips, 0, 1, list(masks.values())).min() < -0.3, "the other classes gain"
 
 
 def test_what_is_covered_neither_moves_nor_shows_and_the_rest_stays():
-    clips, mask = clip_arrays(), region_masks(64, 2.6, 0.36)["brows"]
-    (spatial,), (flow,) = (lambda one: (one.spatial, one.flow))(covered(clips, 0, [mask]))
+    clips, mask = clip_arrays(), region_masks(64, STANDARD_GEOMETRY)["brows"]
+    (spatial,), (flow,) = (lambda one: (one.spatial, one.flow))(occlude(clips, 0, [mask]))
     assert (flow[..., mask] == 0).all() and (flow[..., ~mask] == clips.flow[0][..., ~mask]).all()
     assert (spatial[..., ~mask] == clips.spatial[0][..., ~mask]).all()
     assert len(np.unique(spatial[0][mask])) == 1 and abs(int(spatial[0][mask][0]) - clips.spatial[0, 0].mean()) <= 1
@@ -447,7 +458,7 @@ def test_what_is_covered_neither_moves_nor_shows_and_the_rest_stays():
 @given(st.integers(32, 231), st.floats(2.2, 3.2), st.floats(0.2, 0.45))
 @settings(max_examples=30, deadline=None)
 def test_no_pixel_is_in_two_regions_and_a_grid_covers_all_once(size, crop, eye_height):
-    masks = np.stack(list(region_masks(size, crop, eye_height).values()))
+    masks = np.stack(list(region_masks(size, Geometry(crop, eye_height)).values()))
     assert masks.sum(axis=0).max() <= 1 and masks.any(axis=(1, 2)).sum() >= 4
     assert (np.stack(grid_masks(size)).sum(axis=0) == 1).all()
 
@@ -469,14 +480,14 @@ def test_a_fall_is_told_as_a_change_in_points():
 
 def test_a_clip_beyond_the_training_clips_is_told_and_one_among_them_is_not():
     scales = zip(answers.MEASURES, (1, 0.1, 2, 40), strict=True)
-    ranges = usual([pd.DataFrame({name: np.linspace(1, 3, 50) * scale for name, scale in scales})])
+    ranges = training_ranges([pd.DataFrame({name: np.linspace(1, 3, 50) * scale for name, scale in scales})])
     middle = {name: np.mean(ranges[name]) for name in ranges}
-    assert flags_of(middle, ranges) == []
-    (said,) = flags_of(middle | {"motion": 9.0}, ranges)
+    assert range_flags(middle, ranges) == []
+    (said,) = range_flags(middle | {"motion": 9.0}, ranges)
     assert "how far the face moves is more than in training (9, not 1.02 to 2.98)" in said
-    (said,) = flags_of(middle | {"interocular_px": 4.0}, ranges)
+    (said,) = range_flags(middle | {"interocular_px": 4.0}, ranges)
     assert "size of the face is less" in said
-    assert flags_of(middle | {"motion": np.nan}, ranges) == [], "not measured is not unlike"
+    assert range_flags(middle | {"motion": np.nan}, ranges) == [], "not measured is not unlike"
     assert rate_flags(200, [200, 200]) == [] and rate_flags(30, []) == []
     assert rate_flags(30, [200, 200]) == ["30 frames per second, in training 200"]
     assert rate_flags(30, [90, 200]) == ["30 frames per second, in training 90 to 200"]
@@ -485,9 +496,19 @@ def test_a_clip_beyond_the_training_clips_is_told_and_one_among_them_is_not():
 def test_motion_is_measured_at_the_apex_in_parts_of_the_crop():
     flow = np.zeros((2, 3, 40, 40), np.float16)
     flow[1, 0, :4] = 2.0
-    found = answers.measures(flow, 1)
+    found = answers.flow_measures(flow, 1)
     assert found["motion"] == pytest.approx(5.0) and found["spread"] == pytest.approx(0.1)
-    assert answers.measures(flow, 0)["motion"] == 0
+    assert answers.flow_measures(flow, 0)["motion"] == 0
+
+
+def page_settings(**changes):
+    empty = {"preparations": [], "experiments": {}, "synthetic": [], "sources": {}}
+    return PageSettings(
+        **{"name": "clips", "input": "clips", "study": "s", "uncertain_below": 0.5}
+        | {"max_unsearched_seconds": 1.0}
+        | empty
+        | changes
+    )
 
 
 def written(folder, rows, given="clips"):
@@ -500,10 +521,8 @@ def written(folder, rows, given="clips"):
         looked, intervals = seen(folder / str(number), row)
         files["looked"].append(looked)
         files["intervals"].append(intervals)
-    asked = {"uncertain_below": 0.5, "spotting": {"whole": 1.0}}
-    plan = {"name": "clips", "input": given, "study": "s", "settings": asked, "synthetic": [], "experiments": {}}
-    plan |= {"sources": {row.clip: asdict(row) for row in rows}, "preparations": {}}
-    write_prediction(plan, files, folder / "out")
+    settings = page_settings(input=given, sources={row.clip: asdict(row) for row in rows})
+    write_prediction(settings, files, folder / "out")
     return folder / "out"
 
 
@@ -536,7 +555,7 @@ def test_the_page_of_many_clips_stays_small_and_says_what_it_leaves_out(tmp_path
     assert page.count('aria-label="Video strip"') == page.count("Motion there and back over 2.0 s, ") / 2 == 4
     assert "clips are shown" not in page
     one = written(tmp_path / "one", rows[:1]) / "index.html"
-    monkeypatch.setattr("merflow.inference.page.BUDGET", 2 * one.stat().st_size)
+    monkeypatch.setattr("merflow.inference.page.MAX_FILM_BYTES", 2 * one.stat().st_size)
     page = (written(tmp_path / "many", rows) / "index.html").read_text()
     strips = page.count('aria-label="Video strip"')
     assert strips < 4 and f"Video strip and motion of {strips} of 4 clips are shown" in page
@@ -549,9 +568,9 @@ def test_pictures_are_of_shown_candidates_first_and_of_the_others_none(tmp_path)
         looked, _ = seen(tmp_path / str(number), source(tmp_path, clip="s"))
         about = {"first": 0, "fps": 25.0, "seconds": 2.0, "threshold": 0.3, "width": 80}
         own = [{"clip": name, "onset": 3, "offset": 9} for name in candidates]
-        found.append({"number": number, "looked": looked, "about": about, "candidates": own})
-    assert list(_pictures(found, {"b"}, 10**7)) == [2, 0, 3]
-    assert list(_pictures(found, {"b"}, 1)) == [2]
+        found.append(SourceResult(number, "s", "", str(looked), about, own))
+    assert list(_films(found, {"b"}, 10**7)) == [2, 0, 3]
+    assert list(_films(found, {"b"}, 1)) == [2]
 
 
 def test_the_page_takes_coverage_at_its_threshold(tmp_path):
@@ -560,7 +579,8 @@ def test_the_page_takes_coverage_at_its_threshold(tmp_path):
         for t in range(101)
     ]
     write_table(rows, tmp_path / "coverage.csv", list(rows[0]))
-    plan = {"experiments": {"a": {}, "b": {}}, "settings": {"uncertain_below": 0.6}}
-    assert _coverage(plan, tmp_path / "coverage.csv") == {
+    experiments = {name: AnsweringExperiment("msjfn", "default", CLASSES, ["d"], "loso") for name in "ab"}
+    settings = page_settings(uncertain_below=0.6, experiments=experiments)
+    assert coverage_at_threshold(settings, tmp_path / "coverage.csv") == {
         "a": {"answered": 0.7, "accuracy": 0.65, "clips": 60, "of_all": 0.5}
     }

@@ -1,0 +1,148 @@
+"""The results of a prediction as tables: ``answers.csv`` and ``answers.json``."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from merflow.inference.settings import PageSettings
+from merflow.storage.files import atomic_write
+from merflow.storage.hdf5 import open_h5
+from merflow.storage.tables import ANSWERS, INTERVALS, KEYFRAMES, PREDICTED, QUALITY, read_table, write_table
+
+Row = dict[str, Any]
+"""A row of ``answers.csv``."""
+
+
+@dataclass(frozen=True)
+class SourceResult:
+    """A source, the attributes of its ``looked.h5``, and the rows of its candidates."""
+
+    number: int
+    clip: str
+    label: str
+    looked: str
+    track: dict[str, Any]
+    candidates: list[dict[str, Any]]
+
+    @property
+    def searchable(self) -> bool:
+        """Whether the source could be read and shows a face."""
+        return bool(self.track["status"] == "ok")
+
+    def seconds(self, frame: int) -> float:
+        """Return the time of a frame from the first one."""
+        return float((frame - self.track["first"]) / self.track["fps"])
+
+
+@dataclass(frozen=True)
+class PreparedClip:
+    """The files of a prepared candidate, the rows of its key-frames, and its apex frame."""
+
+    faces: str
+    flow: str
+    keyframes: pd.DataFrame
+    apex: int
+
+
+@dataclass(frozen=True)
+class PredictionResults:
+    """Everything that a prediction found.
+
+    Attributes:
+        sources: the sources, in order.
+        prepared: prepared candidates by preparation and clip.
+        tables: answers of each experiment, indexed by clip.
+        failed: reasons of failed candidates, by preparation and clip.
+    """
+
+    sources: list[SourceResult]
+    prepared: dict[tuple[str, str], PreparedClip]
+    tables: dict[str, pd.DataFrame]
+    failed: dict[str, dict[str, str]]
+
+    @classmethod
+    def read(cls, settings: PageSettings, files: Mapping[str, Sequence[str]]) -> "PredictionResults":
+        """Read the files of a prediction, named as in :func:`merflow.inference.page.write_prediction`."""
+        sources = []
+        for number, (source, looked) in enumerate(zip(settings.sources.values(), files["looked"], strict=True)):
+            with open_h5(looked) as file:
+                track = {name: plain(value) for name, value in file.attrs.items()}
+            records = read_table(files["intervals"][number], INTERVALS).to_dict("records")
+            candidates = [{str(name): value for name, value in record.items()} for record in records]
+            sources.append(SourceResult(number, source["clip"], source["label"], looked, track, candidates))
+        prepared = {}
+        preps = [prep for _ in settings.sources for prep in settings.preparations]
+        for prep, faces, keyframes, flow in zip(
+            preps, *(files[n] for n in ("faces", "keyframes", "flow")), strict=True
+        ):
+            for clip, rows in read_table(keyframes, KEYFRAMES).groupby("clip", sort=False):
+                apex = int(rows[f"apex_{rows['apex_source'].iloc[0]}"].iloc[0])
+                prepared[prep, str(clip)] = PreparedClip(faces, flow, rows.sort_values("index"), apex)
+        tables = {
+            name: read_table(file, ANSWERS).set_index("clip")
+            for name, file in zip(settings.experiments, files["tables"], strict=True)
+        }
+        failed = {}
+        for prep, quality in zip(settings.preparations, files["quality"], strict=True):
+            bad = read_table(quality, QUALITY).query("status != 'ok'")
+            failed[prep] = {str(clip): str(reason) for clip, reason in zip(bad["clip"], bad["reason"], strict=True)}
+        return cls(sources, prepared, tables, failed)
+
+    def rows(self, settings: PageSettings) -> Iterator[Row]:
+        """Yield the rows of ``answers.csv``."""
+        for source in self.sources:
+            base = {"source": source.clip, "label": source.label, "fps": source.track["fps"], "clip": source.clip}
+            if not source.searchable:
+                yield base | {"status": "failed", "reason": source.track["status"], "fps": ""}
+            elif not source.candidates:
+                yield base | {"status": "nothing found", "reason": "no interval moves like a micro-expression"}
+            for candidate in source.candidates:
+                for experiment in settings.experiments:
+                    yield base | self._candidate_row(settings, source, candidate, experiment)
+
+    def _candidate_row(
+        self, settings: PageSettings, source: SourceResult, candidate: Mapping[str, Any], experiment: str
+    ) -> Row:
+        clip, prep = str(candidate["clip"]), settings.experiments[experiment].prep
+        frames = {"onset": int(candidate["onset"]), "offset": int(candidate["offset"])}
+        if (prep, clip) in self.prepared:
+            frames["apex"] = self.prepared[prep, clip].apex
+        seconds = {f"{name}_s": round(source.seconds(frame), 4) for name, frame in frames.items()}
+        row = {"clip": clip, "found": candidate["found"], **frames, **seconds, "experiment": experiment}
+        table = self.tables[experiment]
+        if clip not in table.index:
+            return row | {"status": "failed", "reason": self.failed[prep].get(clip, "")}
+        answer = {str(name): value for name, value in table.loc[clip].drop("experiment").items()}
+        return row | {"status": "ok", "reason": ""} | answer
+
+
+def write_answers(rows: Sequence[Row], settings: PageSettings, folder: Path) -> None:
+    """Write ``answers.csv`` and ``answers.json`` into a folder."""
+    write_table(rows, folder / "answers.csv", PREDICTED)
+    content = {
+        "input": settings.input,
+        "study": settings.study,
+        "experiments": {name: asdict(experiment) for name, experiment in settings.experiments.items()},
+        "settings": {
+            "uncertain_below": settings.uncertain_below,
+            "max_unsearched_seconds": settings.max_unsearched_seconds,
+        },
+        "answers": [{name: plain(value) for name, value in row.items()} for row in rows],
+    }
+    with atomic_write(folder / "answers.json") as temporary:
+        # Bytes of a file name that are not UTF-8 become escapes of JSON.
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def plain(value: Any) -> Any:
+    """Return a value for JSON: NumPy values as Python values, NaN as None."""
+    value = value.item() if isinstance(value, np.generic) else value
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    return None if isinstance(value, float) and math.isnan(value) else value
