@@ -175,8 +175,9 @@ def test_fault_loses_nothing_that_was_done(study, slurm, fault):
     jobs = slurm.jobs()[before:]
     if fault is lose_driver:
         assert f"waiting for SLURM jobs of the killed run: {first['id']} " in output
-        print([(group(job), job["state"]) for job in jobs])
-        assert all(job["state"] == "COMPLETED" for job in jobs)
+        assert [(group(job), job["state"]) for job in jobs] == [
+            (name, "COMPLETED") for name in ("faces", "flow", "caches", "folds", "tables")
+        ], "nothing is submitted twice"
         return
     assert [group(job) for job in jobs] == ["faces", "flow", "caches", "folds", "folds", "tables"]
     first, second = of_folds()
