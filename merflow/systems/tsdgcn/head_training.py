@@ -184,7 +184,7 @@ class HeadBatchTrainer:
         """
         weight_1, bias_1, weight_2, bias_2 = self.weights
         hidden = torch.baddbmm(bias_1[..., None] + untrained, weight_1, x.mT).relu() * dropout
-        return torch.baddbmm(bias_2[..., None], weight_2, hidden).mT
+        return torch.baddbmm(bias_2[..., None], weight_2, hidden).mT.contiguous()
 
     def _step(self, loss: Tensor) -> None:
         """Update the weights by one step of Adam."""
