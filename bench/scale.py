@@ -39,10 +39,10 @@ def write_index(folder: Path, clips: int, subjects: int) -> None:
 def pretend_finished(folder: Path) -> int:
     """Make every output of the study, empty except for what a plan reads, and return their number."""
     from merflow.footage.fingerprints import footage_files, stat_digest
-    from merflow.study.config import load_config
-    from merflow.study.study import Study
+    from merflow.study.load import load_config
+    from merflow.study.plan import plan_study
 
-    study = Study(load_config(REPO / "config.yaml", overlay=yaml.safe_load((folder / "study.yaml").read_text())))
+    study = plan_study(load_config(REPO / "config.yaml", overlay=yaml.safe_load((folder / "study.yaml").read_text())))
     lines = [line.split("\t") for line in snakemake(folder, "--summary").output.splitlines()]
     names = [line[0] for line in lines if line[0].startswith("results/")]
     for name in names:
@@ -51,7 +51,7 @@ def pretend_finished(folder: Path) -> int:
         file.touch() if file.suffix else file.mkdir(exist_ok=True)
         if name.endswith(".source.json"):
             dataset, subject = name.split("/")[2], file.name.removesuffix(".source.json")
-            now = stat_digest(footage_files(study.clips(dataset, subject)))
+            now = stat_digest(footage_files(study.data.clips(dataset, subject)))
             file.write_text(json.dumps({"token": now, "stat": now, "content": ""}))
     snakemake(folder, "--touch")
     return len(names)

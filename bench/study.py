@@ -39,9 +39,8 @@ from merflow.learning.fit import Rows, fit, repeatable  # noqa: E402
 from merflow.learning.losses import make_loss  # noqa: E402
 from merflow.protocols.folds import Fold  # noqa: E402
 from merflow.protocols.splits import read_folds  # noqa: E402
-from merflow.runtime.params import from_params  # noqa: E402
-from merflow.study.config import load_config  # noqa: E402
-from merflow.study.study import Study  # noqa: E402
+from merflow.study.load import load_config  # noqa: E402
+from merflow.study.plan import Plan, plan_study  # noqa: E402
 from merflow.systems.samples import FoldData, Samples  # noqa: E402
 from merflow.systems.settings import CellSettings, FinetuneSettings  # noqa: E402
 from merflow.systems.tsdgcn.features import extract  # noqa: E402
@@ -55,12 +54,12 @@ SAMPLED = {"IV": (6, 18), "V": (6, 18), "VI": (2, 5, 9, 16), "VII": (0, 1, 4, 5)
 TARGETS = {"naive_over_ours": 20, "one_by_one_over_ours": 5}
 
 
-def prepare(work: Path) -> Study:
+def prepare(work: Path) -> Plan:
     """Make the demo's caches, graphs and weights by the workflow, and return the study."""
     overlay = yaml.safe_load((REPO / "studies" / "tsdgcn_demo.yaml").read_text()) | {"results": str(work / "results")}
     write_study(work, overlay)
     snakemake(work, "--quiet", "all", "--until", "extract_features", "make_splits")
-    return Study(load_config(REPO / "config.yaml", overlay))
+    return plan_study(load_config(REPO / "config.yaml", overlay))
 
 
 def cpu_seconds(action: Callable[[], Any]) -> float:
@@ -70,13 +69,13 @@ def cpu_seconds(action: Callable[[], Any]) -> float:
     return time.process_time() - start
 
 
-def extractions(study: Study, features: dict[str, Path]) -> Iterator[Callable[[], None]]:
+def extractions(study: Plan, features: dict[str, Path]) -> Iterator[Callable[[], None]]:
     """Yield one call per network that extracts its features; ``features`` maps each file to where it is written."""
     for file, output in features.items():
         name = Path(file).parent.name
-        weights = Path(study.results, "pretrained", "demo-macro", "default", f"{name}.safetensors")
-        graph = Path(study.results, "graphs", f"{study.weights(name)['graph']}.h5")
-        cache = Path(study.results, "data", "demo-micro", "default", "cache.h5")
+        weights = Path(study.paths.results, "pretrained", "demo-macro", "default", f"{name}.safetensors")
+        graph = Path(study.paths.results, "graphs", f"{study.training.networks_by_weights[name].graph}.h5")
+        cache = Path(study.paths.results, "data", "demo-micro", "default", "cache.h5")
         yield partial(extract, cache, weights, graph, output, "magnitude")
 
 
@@ -141,7 +140,7 @@ def extraction_seconds(cell: CellSettings, each: float) -> float:
 def measure(work: Path, folds: int) -> dict[str, Any]:
     """Return all figures."""
     study = prepare(work)
-    tables = {table: [from_params(CellSettings, cell) for cell in study.cells(name)] for table, name in TABLES.items()}
+    tables = {table: study.training.cells(name) for table, name in TABLES.items()}
     torch.set_num_threads(1)
     figures: dict[str, Any] = {}
     heads, heads_ours, one_by_one, extracted_again = 0, 0.0, 0.0, 0.0

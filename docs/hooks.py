@@ -7,20 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 REPO = Path(__file__).parents[1]
 sys.path.insert(0, str(REPO))
 
 from merflow.datasets.labels import class_sets  # noqa: E402
 from merflow.datasets.registry import LAYOUTS  # noqa: E402
-from merflow.study.config import SCHEMA  # noqa: E402
+from merflow.study.config import STUDY_BLOCKS, Config  # noqa: E402
 from merflow.systems.registry import NETWORKS  # noqa: E402
 
 PAGE, MARK = "configuration.md", "<!-- every key -->"
 FILE = "../config.yaml"
 """As the pages link to it, for readers of the repository; on the site it stands whole on its page."""
-TYPES = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false", "null": "null"}
+TYPES = {
+    "integer": "whole number",
+    "number": "number",
+    "string": "text",
+    "boolean": "true or false",
+    "null": "null",
+    "object": "block",
+}
 BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
 
 
@@ -60,32 +66,51 @@ def dataset_tables() -> dict[str, str]:
 
 def reference() -> str:
     """Every key of the configuration with its values, default and meaning, and config.yaml itself, as Markdown."""
-    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
-    shared = {id(block): name for name, block in schema["properties"].items()}
-    top = {name: block for name, block in schema["properties"].items() if not _block(block)}
+    schema = Config.model_json_schema()
+    keys = _inline(schema["properties"], schema["$defs"])
+    top = {name: key for name, key in keys.items() if not _block(key)}
     parts = ["## The study", _table(top, schema["required"])]
-    for name, block in schema["properties"].items():
-        if _block(block):
-            parts += _sections(name, block, shared | {id(block): ""})
+    for name, key in keys.items():
+        if _block(key):
+            parts += _sections(name, key)
     parts += list(_networks())
     parts += ["## The file", "```yaml\n" + (REPO / "config.yaml").read_text(encoding="utf-8") + "```"]
     return "\n\n".join(parts)
 
 
-def _sections(path: str, block: Mapping[str, Any], shared: Mapping[int, str]) -> Iterator[str]:
+def _inline(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """A JSON schema with its references replaced; ``X or null`` as X with ``nullable``."""
+    if isinstance(schema, list):
+        return [_inline(item, definitions) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    if "$ref" in schema:
+        schema = {**definitions[schema["$ref"].rpartition("/")[2]], **schema}
+        del schema["$ref"]
+    options = schema.get("anyOf", [])
+    if {"type": "null"} in options:
+        options = [option for option in options if option != {"type": "null"}]
+        rest = {key: value for key, value in schema.items() if key != "anyOf"} | {"nullable": True}
+        schema = {**options[0], **rest} if len(options) == 1 else {"anyOf": options, **rest}
+        return _inline(schema, definitions)
+    return {key: _inline(value, definitions) for key, value in schema.items()}
+
+
+def _sections(path: str, block: Mapping[str, Any]) -> Iterator[str]:
     """A heading, a sentence and a table of one block, then the same of the blocks in it."""
     yield f"{'#' * (2 if '.' not in path else 3)} `{path}`"
-    text = block.get("description", "")
+    text = block.get("description", "").rstrip(".")
     yield f"{text[:1].upper()}{text[1:]}."
     if "properties" not in block:
-        path, block = f"{path}.NAME", block["additionalProperties"]
+        path, block = f"{path}.NAME", _entries(block)
         yield f"Each `{path}`:"
-    inner = {key: value for key, value in block["properties"].items() if _block(value) and not shared.get(id(value))}
+    shared = STUDY_BLOCKS if path == "experiments.NAME" else ()
+    inner = {key: value for key, value in block["properties"].items() if _block(value) and key not in shared}
     rest = {key: value for key, value in block["properties"].items() if key not in inner}
     if rest:
         yield _table(rest, block.get("required", ()), shared)
     for key, value in inner.items():
-        yield from _sections(f"{path}.{key}", value, shared)
+        yield from _sections(f"{path}.{key}", value)
 
 
 def _networks() -> Iterator[str]:
@@ -100,12 +125,11 @@ def _networks() -> Iterator[str]:
         yield _rows([*rows, ["`loss`", "", loss, "a block of the experiment"]])
 
 
-def _table(properties: Mapping[str, Any], required: Any = (), shared: Mapping[int, str] | None = None) -> str:
+def _table(properties: Mapping[str, Any], required: Sequence[str] = (), shared: Sequence[str] = ()) -> str:
     rows = []
     for key, value in properties.items():
-        block = (shared or {}).get(id(value), "")
-        if block:
-            rows.append([f"`{key}`", "block", "the study's", f"keys of [`{block}`](#{block}) with values of its own"])
+        if key in shared:
+            rows.append([f"`{key}`", "block", "the study's", f"keys of [`{key}`](#{key}) with values of its own"])
         else:
             rows.append(_row(key, value, key in required))
     return _rows(rows)
@@ -117,37 +141,38 @@ def _rows(rows: list[list[str]], header: Sequence[str] = ("key", "values", "defa
 
 
 def _row(key: str, schema: Mapping[str, Any], required: bool = False) -> list[str]:
-    default = _code(schema["default"]) if "default" in schema else "required" if required else "left out"
-    values = _values(schema)
-    # The schema has systems, layouts and class sets from the registries.
-    registered = {"system": NETWORKS, "floors": NETWORKS, "layout": LAYOUTS, "classes": class_sets()}.get(key, ())
-    values = ", ".join([*map(_code, registered), *filter(None, [values])])
-    return [f"`{key}`", values, default, schema.get("description", "")]
+    default = "required" if required else _code(schema["default"])
+    return [f"`{key}`", _values(schema), default, schema.get("description", "")]
 
 
 def _values(schema: Mapping[str, Any]) -> str:
     """What a key may be, in words."""
     if "anyOf" in schema:
-        return " or ".join(map(_values, schema["anyOf"]))
-    if "enum" in schema:
-        return ", ".join(map(_code, schema["enum"]))
-    types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-    bounds = [f"{word} {schema[bound]}" for bound, word in BOUNDS.items() if bound in schema]
-    words = [_type(kind, schema) for kind in types if kind != "null"]
-    words[:1] = [" ".join([words[0], " and ".join(bounds)]).strip()] if words else []
-    return " or ".join(words + ["null"] * ("null" in types))
+        words = list(map(_values, schema["anyOf"]))
+    elif "enum" in schema:
+        words = [", ".join(_code(value) for value in schema["enum"] if value is not None)]
+    else:
+        kinds = schema.get("type", "any value")
+        words = [_type(kind, schema) for kind in ([kinds] if isinstance(kinds, str) else kinds)]
+    return " or ".join(words + ["null"] * bool(schema.get("nullable")))
 
 
 def _type(kind: str, schema: Mapping[str, Any]) -> str:
     if kind == "array":
-        return "list of " + _values(schema["items"]) if "items" in schema else "list"
-    return "block" if kind == "object" else TYPES[kind]
+        return f"list of {_values(schema['items'])}" if schema.get("items") else "list"
+    bounds = " and ".join(f"{word} {schema[bound]:g}" for bound, word in BOUNDS.items() if bound in schema)
+    return " ".join(filter(None, [TYPES.get(kind, kind), bounds]))
+
+
+def _entries(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of each entry of a block whose keys the user names."""
+    named = next(iter(schema.get("patternProperties", {}).values()), schema.get("additionalProperties"))
+    return named if isinstance(named, Mapping) else {}
 
 
 def _block(schema: Mapping[str, Any]) -> bool:
-    """Whether a key holds keys of its own that the schema names."""
-    inner = schema.get("additionalProperties")
-    return "properties" in schema or (isinstance(inner, Mapping) and "properties" in inner)
+    """Whether a key holds keys of its own."""
+    return "properties" in schema or "properties" in _entries(schema)
 
 
 def _code(value: Any) -> str:

@@ -25,11 +25,6 @@ class SpottingSettings:
     deviations: float
     blink: float
 
-    @classmethod
-    def from_block(cls, block: Mapping[str, Any]) -> "SpottingSettings":
-        """Make the settings from the configuration's block ``predict.spotting``."""
-        return cls(**{"max_unsearched_seconds" if name == "whole" else name: value for name, value in block.items()})
-
 
 @dataclass(frozen=True)
 class Source:
@@ -128,12 +123,6 @@ class EnsembleSettings:
     reads: InputSettings
     networks: Mapping[int, Sequence[Mapping[str, str]]]
 
-    @classmethod
-    def from_params(cls, params: Mapping[str, Any]) -> "EnsembleSettings":
-        """Make the settings from ``asdict`` of this class."""
-        reads = {"branches": [], "fusion": "", "signal": ""} | params["reads"]
-        return cls(**{**params, "reads": InputSettings(**reads)})
-
 
 @dataclass(frozen=True)
 class ExportSettings:
@@ -154,11 +143,6 @@ class ExportSettings:
     counts: Sequence[Mapping[str, Any]]
     photographs: bool
     floors: Sequence[str]
-
-    @classmethod
-    def from_params(cls, params: Mapping[str, Any]) -> "ExportSettings":
-        """Make the settings from ``asdict`` of this class."""
-        return cls(**{**params, "preparation": PreparationSettings.from_block(params["preparation"])})
 
 
 @dataclass(frozen=True)
@@ -197,16 +181,3 @@ class PageSettings:
     preparations: Sequence[str]
     experiments: Mapping[str, AnsweringExperiment]
     synthetic: Sequence[str]
-
-    @classmethod
-    def from_params(cls, params: Mapping[str, Any]) -> "PageSettings":
-        """Make the settings from ``asdict`` of this class."""
-        values = {key: params[key] for key in ("name", "input", "study", "sources", "synthetic")}
-        values["preparations"] = list(params["preparations"])
-        values["experiments"] = {name: AnsweringExperiment(**own) for name, own in params["experiments"].items()}
-        block = params.get("settings", params)
-        values["uncertain_below"] = block["uncertain_below"]
-        values["max_unsearched_seconds"] = (
-            block["spotting"]["whole"] if "spotting" in block else block["max_unsearched_seconds"]
-        )
-        return cls(**values)

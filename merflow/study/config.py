@@ -1,475 +1,401 @@
-"""The configuration: read, laid over the defaults, checked as a whole before any job starts."""
+"""The configuration as pydantic models: the one source of types, ranges, defaults and descriptions of all keys.
 
-import difflib
-import itertools
-from collections.abc import Iterator, Mapping
-from copy import deepcopy
-from pathlib import Path
-from typing import Any
+The JSON schema, the tables of docs/configuration.md and the error messages are made from these models. ``config.yaml``
+is the commented manual of the same keys. :func:`merflow.study.load.load_config` reads, completes and checks a
+configuration.
+"""
 
-import yaml
-from jsonschema import Draft202012Validator
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from merflow.datasets.labels import class_sets
-from merflow.datasets.registry import LAYOUTS
-from merflow.errors import ConfigError
-from merflow.evaluation.published import published
-from merflow.protocols.variants import variant_label, variants, with_overrides
-from merflow.systems.registry import NETWORKS, complete_block, option_schemas
+from pydantic import AfterValidator, Field, StringConstraints, create_model, model_validator
+from pydantic_core import PydanticCustomError
 
-SCHEMA = Path(__file__).parents[2] / "workflow" / "schemas" / "config.schema.yaml"
-REPLACED = ("datasets", "experiments")
-"""Blocks of an overlay that replace those of the base as a whole: a user's study has no demo clips in it."""
+from merflow.study.config_data import (
+    CLASSES,
+    Block,
+    Classes,
+    Count,
+    DatasetBlock,
+    DemoBlock,
+    Dropout,
+    Name,
+    Names,
+    PreparationBlock,
+    Rate,
+    Share,
+    Unique,
+    choice,
+)
+from merflow.systems.registry import NETWORKS, option_schemas
+
+GRAPH_SYSTEMS = ("tsdgcn",)
+"""Systems with graphs and a pre-training; those of the registry read clips, the others are linear baselines."""
+LINEAR_SYSTEMS = ("majority", "linear-svm", "softmax")
+NO_MACRO = "none"
+"""Value of ``macro`` if nothing is pre-trained."""
+RESERVED = ("data", "graphs", "pretrained", "features", "scorers", "logs", "benchmarks")
+"""Folders under ``results`` that hold no study."""
 STUDY_BLOCKS = ("graph", "pretrain", "temporal", "head", "network")
 """Blocks that an experiment takes from the study and may override key by key."""
-RATES = {"paper": 1e-5, "untrained": 5e-4}
-"""Adam's learning rate where none is given: the paper's, with which a network that has learnt nothing stays there."""
-FLOW_IMAGE_KEYS = ("channels", "scaling")
-NO_MACRO = "none"
-"""Value of ``macro`` where nothing is pre-trained."""
-SEARCHED = {"tsdgcn": ("loss", "head")}
-"""Blocks of which ``grid`` may vary keys, beside ``network`` and ``loss`` of the systems of the registry."""
-GIVEN = {
-    "validation": "decides the split, which is drawn before anything is chosen",
-    "refit": "decides who trains, which has to be the same in every fold",
-    "side": "decides what is read of a clip, once for all candidates",
-    "input_kind": "decides what is read of a clip, once for all candidates",
-}
-"""Keys that no grid may vary, and why."""
-LEARNED = {"tsdgcn"}
-"""Systems with graphs and a pre-training; those of the registry read clips, the others are floors."""
+
+MOST_EPOCHS = "maximum number of epochs"
+PATIENCE = "stop after this many epochs without a better validation loss"
+DECAY = "the learning rate at a step is learning_rate / (1 + decay * step)"
+DROPOUT = "dropout, from 0 to below 1"
+PUBLISHED = "table of merflow/evaluation/published.csv whose numbers are shown beside ours"
+HELD_OUT = "share of the training subjects that chooses the epoch"
 
 
-def load_config(base: Path, overlay: Mapping[str, Any]) -> dict[str, Any]:
-    """Settle the configuration of a run.
-
-    Args:
-        base: ``config.yaml``.
-        overlay: what the user gave on the command line (``--configfile``, ``--config``), may be empty.
-
-    Returns:
-        The complete configuration: overlay over base, every default filled in, each experiment with all its blocks.
-
-    Raises:
-        ConfigError: one message with all problems, each with its key and what is allowed.
-    """
-    try:
-        settings = yaml.safe_load(base.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{base} cannot be read: {error}") from error
-    for name in REPLACED:
-        if overlay.get(name) is not None:
-            settings[name] = {}
-    return settle(merge(_methods_as_blocks(settings), _methods_as_blocks(overlay)))
+def _not_reserved(name: str) -> str:
+    if name in RESERVED:
+        raise PydanticCustomError("reserved", "a folder of the workflow has this name")
+    return name
 
 
-def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
-    """``overlay`` laid over ``base``: mappings key by key, everything else replaced."""
-    merged = deepcopy(dict(base))
-    for name, value in overlay.items():
-        old = merged.get(name)
-        merged[name] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else deepcopy(value)
-    return merged
+class GraphBlock(Block):
+    """The pixel graph of TSDGCN (Algorithm 1)."""
+
+    side: int = Field(
+        default=64, ge=16, le=128, description="side of the image that the graph covers, 16 to 128 pixels"
+    )
+    threshold: float = Field(
+        default=2.8284271247461903, ge=1, description="T: largest distance of a candidate neighbour in pixels"
+    )
+    sigma: Literal["neighbours", "image"] | Rate = Field(
+        default="neighbours", description="sigma in Eq. 1: neighbours, image or a number above 0"
+    )
 
 
-def settle(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Check ``settings`` against the schema and against itself, and fill in the defaults.
+class PretrainBlock(Block):
+    """Training of one SGCN on macro images."""
 
-    Raises:
-        ConfigError: as :func:`load_config`.
-    """
-    schema = _schema()
-    settings = _labels_as_text(settings)
-    problems = sorted(set(_schema_problems(settings, schema)))
-    if problems:
-        raise ConfigError(_listed(problems))
-    settings = deepcopy(dict(settings))
-    experiments = settings["experiments"]
-    unnamed: dict[str, set[str]] = {}
-    blocks = {name: set(experiment["network"]) for name, experiment in experiments.items() if "network" in experiment}
-    for name, experiment in experiments.items():
-        if experiment["system"] in NETWORKS:
-            loss = experiment.get("loss", {})
-            unnamed[name] = set() if "name" in loss else set(loss)
-            experiment["loss"] = merge(NETWORKS[experiment["system"]].loss, loss)
-        own = {block: experiment[block] for block in STUDY_BLOCKS if block in experiment}
-        study = {block: settings[block] for block in STUDY_BLOCKS if block in settings}
-        experiments[name] = merge(experiment, merge(study, own))
-    settings = _filled(settings, schema)
-    for dataset in settings["datasets"].values():
-        dataset.setdefault("kind", LAYOUTS[dataset["layout"]].kind or "micro")
-    for experiment in settings["experiments"].values():
-        untrained = experiment.get("macro") == NO_MACRO
-        if untrained:  # Nothing is there to be frozen.
-            experiment["transfer"] = "end-to-end"
-        if experiment["head"]["learning_rate"] is None:
-            experiment["head"]["learning_rate"] = RATES["untrained" if untrained else "paper"]
-        block = experiment.pop("network")
-        if experiment["system"] in NETWORKS:
-            experiment["network"] = complete_block(experiment["system"], block)
-    problems = list(_network_problems(settings, blocks)) + list(_loss_problems(settings, unnamed))
-    problems += _selection_problems(settings, schema)
-    if not problems:
-        _show_grids(settings, schema)
-    problems += list(_cross_problems(settings)) + list(_table_problems(settings, schema))
-    problems += _figure_problems(settings)
-    if problems:
-        raise ConfigError(_listed(problems))
-    return settings
+    epochs: Count = Field(default=100, description=MOST_EPOCHS)
+    patience: Count = Field(default=10, description=PATIENCE)
+    learning_rate: Rate = Field(default=0.00001, description="learning rate of Adam")
+    decay: float = Field(default=0.000001, ge=0, description=DECAY)
+    batch: Count = Field(default=32, description="images per step")
+    dropout: Dropout = Field(default=0.5, description="dropout before the last layer, from 0 to below 1")
+    frames: Literal["peak", "all"] = Field(
+        default="peak", description="images of a macro clip: the frames near its apex, or all key-frames"
+    )
+    validation: Share = Field(default=0.2, description="share of the macro subjects that chooses the epoch")
+    exclude_test_subjects: bool = Field(
+        default=False,
+        description="true: each fold pre-trains without the macro images of its test subjects (compared by name)",
+    )
 
 
-def _schema() -> dict[str, Any]:
-    """The schema, with the layouts, class sets and systems of the registries among the values that it allows."""
-    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
-    dataset = schema["properties"]["datasets"]["additionalProperties"]["properties"]
-    dataset["layout"]["enum"] += LAYOUTS
-    dataset["classes"]["anyOf"][0]["enum"] += class_sets()  # Experiments refer to the same block.
-    experiment = schema["properties"]["experiments"]["additionalProperties"]["properties"]
-    for place in (experiment["system"], schema["properties"]["floors"]["items"]):
-        place["enum"] += NETWORKS
-    for place in (experiment["network"], schema["properties"]["network"]):
-        place["properties"] = place["properties"] | option_schemas()
-    return schema
+class TemporalBlock(Block):
+    """How optical flow enters a network trained on grey images."""
+
+    signal: Literal["magnitude", "u+v", "strain"] = Field(default="magnitude", description="the scalar at each pixel")
 
 
-def _network_problems(settings: Mapping[str, Any], blocks: Mapping[str, set[str]]) -> Iterator[str]:
-    """What is wrong with blocks ``network`` of experiments: ``blocks`` has the keys that each was given."""
-    options = option_schemas()
-    for name, given in sorted(blocks.items()):
-        system = settings["experiments"][name]["system"]
-        if system not in NETWORKS:
-            yield f"experiments.{name}.network: only the systems {', '.join(NETWORKS)} have it"
-            continue
-        for option in sorted(given & set(options) - set(NETWORKS[system].options)):
-            owners = ", ".join(other for other, one in NETWORKS.items() if option in one.options)
-            own = ", ".join(NETWORKS[system].options) or "none"
-            yield f"experiments.{name}.network.{option}: {system} has no such key (its own: {own}); it is of {owners}"
+class HeadBlock(Block):
+    """The fused head that is trained in each fold."""
+
+    hidden: Count = Field(default=64, description="width of the fully connected layer")
+    dropout: Dropout = Field(default=0.5, description="dropout before the last layer, from 0 to below 1")
+    epochs: Count = Field(default=100, description=MOST_EPOCHS)
+    patience: Count = Field(default=10, description=PATIENCE)
+    learning_rate: Rate | None = Field(
+        default=None,
+        description="learning rate of Adam; null: 0.00001 as in the paper, or 0.0005 if nothing is pre-trained "
+        "(macro: none)",
+    )
+    decay: float = Field(default=0.000001, ge=0, description=DECAY)
+    weight_decay: float = Field(default=0.0, ge=0, description="L2 penalty")
+    batch: Count = Field(default=64, description="rows per step")
+    validation: Share = Field(default=0.2, description=HELD_OUT)
 
 
-def _loss_problems(settings: Mapping[str, Any], given: Mapping[str, set[str]]) -> Iterator[str]:
-    """What is wrong with losses: parameters of the focal loss, given or searched, where cross entropy is meant."""
-    for name, experiment in settings["experiments"].items():
-        if experiment["loss"]["name"] != "cross-entropy":
-            continue
-        unused = [f"loss.{key}" for key in sorted(given.get(name, ()))]
-        unused += [f"grid: {key}" for key in experiment["grid"] if key in ("loss.alpha", "loss.gamma")]
-        for where in unused:
-            yield f"experiments.{name}.{where}: cross-entropy has no such parameter; give loss: {{name: focal}} too"
+class CommonNetworkBlock(Block):
+    """The networks that read clips (merflow/systems/registry.py), trained in each fold; null: the network's default."""
+
+    epochs: Count | None = Field(default=None, description=f"{MOST_EPOCHS}; null: the network's default")
+    patience: Count | None = Field(default=None, description=f"{PATIENCE}; null: the network's default")
+    learning_rate: Rate | None = Field(default=None, description="learning rate of Adam; null: the network's default")
+    batch: int | None = Field(default=None, ge=2, description="clips per step, at least 2; null: the network's default")
+    dropout: Dropout | None = Field(default=None, description=f"{DROPOUT}; null: the network's default")
+    weight_decay: float = Field(default=0.0, ge=0, description="L2 penalty")
+    validation: Share = Field(default=0.2, description=HELD_OUT)
+    refit: bool = Field(
+        default=True,
+        description="true: after the validation subjects have chosen the number of epochs, retrain on all training "
+        "clips for that number",
+    )
 
 
-def _labels_as_text(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with labels such as 0 and 1, which YAML reads as numbers, as text."""
-    settings = deepcopy(dict(settings))
-    for name in REPLACED:
-        blocks = settings.get(name)
-        for block in blocks.values() if isinstance(blocks, Mapping) else ():
-            classes = block.get("classes") if isinstance(block, Mapping) else None
-            if isinstance(classes, list):
-                block["classes"] = [str(one) if type(one) is int else one for one in classes]
-            elif isinstance(classes, Mapping) and isinstance(classes.get("map"), Mapping):
-                pairs = classes["map"].items()
-                classes["map"] = {str(k): str(v) if type(v) is int else v for k, v in pairs}
-    return settings
+def _option(schema: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Type and field of an option of a network, which the registry describes by a JSON schema."""
+    values = tuple(value for value in schema.get("enum", ()) if value is not None)
+    kinds = {"integer": int, "number": float, "boolean": bool, "string": str}
+    kind = Literal[values] if values else kinds[schema["type"][0]]
+    bounds = Field(default=None, ge=schema.get("minimum"), le=schema.get("maximum"), description=schema["description"])
+    return kind | None, bounds
 
 
-def _methods_as_blocks(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with ``keyframes: adaptive``, or any other word there, as the block that it is short for."""
-    settings = deepcopy(dict(settings))
-    preparations = settings.get("preparations")
-    for block in preparations.values() if isinstance(preparations, Mapping) else ():
-        if isinstance(block, dict) and isinstance(block.get("keyframes"), str):
-            block["keyframes"] = {"method": block["keyframes"]}
-    return settings
+if TYPE_CHECKING:
+    NetworkBlock = CommonNetworkBlock
+else:
+    NetworkBlock = create_model(
+        "NetworkBlock",
+        __base__=CommonNetworkBlock,
+        __doc__=CommonNetworkBlock.__doc__,
+        **{name: _option(schema) for name, schema in option_schemas().items()},
+    )
 
 
-def _listed(problems: list[str]) -> str:
-    return "the configuration cannot be used:\n" + "\n".join(f"  - {problem}" for problem in problems)
+class LossBlock(Block):
+    """The loss of the head or network."""
+
+    name: Literal["focal", "cross-entropy"] = Field(default="focal", description="kind of loss")
+    alpha: Rate | Annotated[list[Rate], Field(min_length=2)] = Field(
+        default=1.0, description="Eq. 6: a number above 0, or one per class"
+    )
+    gamma: float = Field(default=1.0, ge=0, description="Eq. 6: focusing parameter, at least 0")
 
 
-def _schema_problems(settings: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
-    for error in Draft202012Validator(schema).iter_errors(settings):
-        where = ".".join(map(str, error.absolute_path))
-        about = error.schema.get("description") if isinstance(error.schema, Mapping) else None
-        shown = repr(error.instance) if not isinstance(error.instance, Mapping) else "this block"
-        match error.validator:
-            case "additionalProperties":
-                known = sorted(error.schema.get("properties", {}))
-                for name in sorted(set(error.instance) - set(known), key=str):
-                    near = difflib.get_close_matches(str(name), known, 1)
-                    hint = f" (did you mean `{near[0]}`?)" if near else ""
-                    full = f"{where}.{name}" if where else name
-                    yield f"{full}: unknown key{hint}; allowed: {', '.join(known)}"
-            case "required":
-                missing = [name for name in error.validator_value if name not in error.instance]
-                yield f"{where or 'the file'}: missing {', '.join(missing)}"
-            case "enum":
-                yield f"{where}: {shown} is not allowed; allowed: {', '.join(map(str, error.validator_value))}"
-            case "anyOf":
-                yield f"{where}: {shown} is not allowed; expected {about}"
-            case "pattern" | "type" if "propertyNames" in list(error.absolute_schema_path):
-                yield f"{where}: the name {shown} is not allowed; use letters, digits, `_`, `.` and `-`"
-            case "type":
-                expected = error.validator_value
-                expected = " or ".join(expected) if isinstance(expected, list) else expected
-                yield f"{where or 'the file'}: {shown} is not allowed; expected {_article(expected)}" + _about(about)
-            case "not":
-                yield f"{where}: {shown} is reserved; choose another name"
-            case _:
-                graphs = error.absolute_path and "graphs" in error.absolute_path
-                about = 'a graph such as "8+2": p nearest + q drawn neighbours, p + q at least 1' if graphs else about
-                yield f"{where}: {shown} is not allowed" + (_about(about) or f"; {error.message}")
+Graph = Annotated[
+    str,
+    StringConstraints(pattern=r"^(?!0\+0$)(0|[1-9][0-9]{0,2})\+(0|[1-9][0-9]{0,2})$"),
+    Field(description='a graph such as "8+2": p nearest + q drawn neighbours, p + q at least 1'),
+]
+GRAPHS = 'one or two graphs such as "8+2": p nearest and q drawn neighbours, p + q at least 1'
 
 
-def _article(kind: str) -> str:
-    return {
-        "integer": "a whole number",
-        "object": "a block of keys",
-        "array": "a list",
-        "boolean": "true or false",
-    }.get(kind, f"a {kind}")
+class ExperimentBlock(Block):
+    """One experiment: a system, the datasets that it recognises, and how it is evaluated."""
+
+    system: Annotated[str, *choice(lambda: (*GRAPH_SYSTEMS, *LINEAR_SYSTEMS, *NETWORKS))] = Field(
+        description="what is trained"
+    )
+    micro: str | Names = Field(description="dataset that is recognised, or a list of datasets")
+    macro: str = Field(
+        default=NO_MACRO, description="dataset of the pre-training, or none: everything is trained inside the fold"
+    )
+    transfer: Literal["frozen", "end-to-end"] = Field(
+        default="frozen",
+        description="frozen: pre-trained networks only extract features; end-to-end: each fold trains them further",
+    )
+    classes: Classes | None = Field(default=None, description=CLASSES)
+    prep: str = Field(default="default", description="a name under `preparations`")
+    protocol: Literal["loso", "composite-loso", "subject-kfold", "cross-dataset", "paper-holdout"] = Field(
+        default="loso", description="how clips are split into training and test"
+    )
+    folds: int = Field(default=5, ge=2, description="groups of subjects of subject-kfold, at least 2")
+    test_clips: Count | None = Field(default=None, description="test clips of paper-holdout; null: a fifth")
+    selection: Literal["validation", "none", "nested", "paper-tuning"] = Field(
+        default="validation",
+        description="validation: validation subjects choose the epoch; none: train for all epochs; nested: search the "
+        "grid inside each fold; paper-tuning: show the whole grid",
+    )
+    grid: dict[str, Annotated[list[Any], Field(min_length=1), Unique]] = Field(
+        default={}, description="dotted keys with a list of values each, for selection nested and paper-tuning"
+    )
+    inner_folds: int = Field(default=3, ge=2, description="groups of training subjects of selection nested, at least 2")
+    graphs: Annotated[list[Graph], Field(min_length=1, max_length=2)] = Field(
+        default=["8+2", "4+0"], description=GRAPHS
+    )
+    branches: Annotated[list[Literal["spatial", "temporal"]], Field(min_length=1), Unique] = Field(
+        default=["spatial", "temporal"], description="spatial, temporal or both"
+    )
+    fusion: Literal["stack", "concat"] = Field(
+        default="stack", description="Eq. 5: rows of both branches one under the other, or side by side"
+    )
+    loss: LossBlock = LossBlock()
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), Unique] = Field(
+        default=[0], description="one repeat per seed; a seed decides graph, pre-training and head"
+    )
+    graph: GraphBlock = GraphBlock()
+    pretrain: PretrainBlock = PretrainBlock()
+    temporal: TemporalBlock = TemporalBlock()
+    head: HeadBlock = HeadBlock()
+    network: NetworkBlock | None = Field(default=None, description="settings of a network that reads clips")
+
+    @model_validator(mode="after")
+    def _has_macro(self) -> "ExperimentBlock":
+        if self.uses_graphs and "macro" not in self.model_fields_set:
+            raise PydanticCustomError("missing_key", "macro")
+        return self
+
+    @property
+    def datasets(self) -> list[str]:
+        """The datasets that are recognised."""
+        return [self.micro] if isinstance(self.micro, str) else list(self.micro)
+
+    @property
+    def network_block(self) -> dict[str, Any]:
+        """The block ``network`` with the keys of the system alone; empty for other systems."""
+        return self.network.model_dump(exclude_none=True) if self.network else {}
+
+    @property
+    def uses_graphs(self) -> bool:
+        """Whether the system has graphs and a pre-training (TSDGCN)."""
+        return self.system in GRAPH_SYSTEMS
+
+    @property
+    def reads_clips(self) -> bool:
+        """Whether the system is a network of the registry."""
+        return self.system in NETWORKS
+
+    @property
+    def trains_network(self) -> bool:
+        """Whether the system is a network, as opposed to a linear baseline."""
+        return self.uses_graphs or self.reads_clips
+
+    @property
+    def pretrains(self) -> bool:
+        """Whether networks are pre-trained on macro clips."""
+        return self.uses_graphs and self.macro != NO_MACRO
+
+    @property
+    def shares_weights(self) -> bool:
+        """Whether all folds start from the same pre-trained weights."""
+        return self.pretrains and not self.pretrain.exclude_test_subjects
+
+    @property
+    def shares_features(self) -> bool:
+        """Whether features are extracted once for all folds."""
+        return self.shares_weights and self.transfer == "frozen"
+
+    @property
+    def validation(self) -> float:
+        """Share of the training subjects that chooses the epoch."""
+        return self.network.validation if self.network else self.head.validation
 
 
-def _about(about: str | None) -> str:
-    return f": {about}" if about else ""
+Variants = (
+    Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], Field(min_length=1, max_length=1)]
+    | Annotated[list[Annotated[dict[str, Any], Field(min_length=1)]], Field(min_length=1)]
+)
+VARIANTS = "variants: one dotted key with a list of values, or a list of blocks of dotted keys"
 
 
-def _filled(value: Any, schema: Mapping[str, Any]) -> Any:
-    """``value`` with the schema's defaults filled in, all the way down."""
-    if isinstance(value, Mapping):
-        filled = dict(value)
-        for name, inner in schema.get("properties", {}).items():
-            if name not in filled and "default" in inner:
-                filled[name] = deepcopy(inner["default"])
-            if name in filled:
-                filled[name] = _filled(filled[name], inner)
-        inner = schema.get("additionalProperties")
-        if isinstance(inner, Mapping):
-            filled |= {
-                name: _filled(v, inner) for name, v in filled.items() if name not in schema.get("properties", {})
-            }
-        return filled
-    return value
+class TableBlock(Block):
+    """One table of variants of an experiment."""
+
+    of: str = Field(description="the experiment that is varied")
+    title: str = Field(default="", description="heading of the table in the report")
+    set: dict[str, Any] = Field(default={}, description="settings of all cells, with dotted keys such as loss.name")
+    rows: Variants = Field(description=VARIANTS)
+    columns: Variants | None = Field(default=None, description=VARIANTS)
+    published: str | None = Field(default=None, description=PUBLISHED)
 
 
-def micro_datasets(experiment: Mapping[str, Any]) -> list[str]:
-    """The datasets that an experiment recognises, as a list."""
-    micro = experiment["micro"]
-    return [micro] if isinstance(micro, str) else list(micro)
+class FigureBlock(Block):
+    """One figure: a CSV and an SVG."""
+
+    kind: Literal["methods", "stages", "confusion", "flow-statistics"] = Field(description="what is shown")
+    of: str | Names = Field(description="the experiment or floor that is shown, or a list of them")
+    title: str = Field(default="", description="heading in the report and in the drawing")
+    note: str = Field(default="", description="text beside it in the report, such as what the paper says")
+    published: str | None = Field(default=None, description=PUBLISHED)
+
+    @property
+    def experiments(self) -> list[str]:
+        """The experiments, or floors, that are shown."""
+        return [self.of] if isinstance(self.of, str) else list(self.of)
 
 
-def candidates(threshold: float) -> int:
-    """How many pixels lie within ``threshold`` of an inner pixel: 24 for 2 sqrt(2)."""
-    reach = range(-int(threshold) - 1, int(threshold) + 2)
-    return sum(0 < x * x + y * y <= threshold**2 + 1e-9 for x in reach for y in reach)
+class ExportBlock(Block):
+    """What `snakemake export` writes as ONNX."""
+
+    experiments: Names | None = Field(
+        default=None, description="experiments or floors that train networks; null: all experiments that do"
+    )
+    members: Count | None = Field(
+        default=None, description="number of networks of each ensemble, at least 1; null: all"
+    )
 
 
-def _folder_problems(where: str, dataset: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with the places that a dataset names."""
-    root = Path(dataset["root"])
-    table = dataset.get("table") or LAYOUTS[dataset["layout"]].table
-    if not root.is_dir():
-        yield f"{where}.root: folder {root} does not exist" + (f"; it should hold {table}" if table else "")
-    elif table and not (root / table).is_file():
-        shown = {"manifest": "; docs/own-clips.md shows one", "flow-images": "; docs/datasets.md shows one"}
-        yield f"{where}.table: {root / table} does not exist{shown.get(dataset['layout'], '')}"
-    elif dataset.get("images") and not (root / dataset["images"]).is_dir():
-        yield f"{where}.images: folder {root / dataset['images']} does not exist"
+class SpottingBlock(Block):
+    """How a long video is searched."""
+
+    max_unsearched_seconds: float = Field(
+        default=1.0, gt=0, description="a clip up to this length is one candidate and is not searched; above 0"
+    )
+    reference: float = Field(
+        default=0.2,
+        gt=0,
+        le=1,
+        description="seconds before and after to which each time is compared; above 0, at most 1",
+    )
+    least_motion: float = Field(
+        default=0.28,
+        gt=0,
+        description="least motion of a candidate, in per cent of the distance between the eyes; above 0",
+    )
+    deviations: float = Field(
+        default=4.0,
+        ge=0,
+        description="least motion of a candidate above the rest of the clip, in robust standard deviations, at least 0",
+    )
+    blink: float = Field(
+        default=2.0,
+        gt=0,
+        description="a candidate is a blink if eyelid motion exceeds this multiple of face motion; above 0",
+    )
 
 
-def _corrections(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Every table of corrections that the settings name, with its key."""
-    if settings.get("corrections"):
-        yield "corrections", settings["corrections"]
-    for name, dataset in settings["datasets"].items():
-        if dataset.get("corrections"):
-            yield f"datasets.{name}.corrections", dataset["corrections"]
+class PredictBlock(Block):
+    """How new clips are answered."""
+
+    experiments: Names | None = Field(
+        default=None, description="experiments that answer; null: all experiments that train a network"
+    )
+    uncertain_below: float = Field(
+        default=0.5, ge=0, le=1, description="the answer is `uncertain` if the top probability is lower; from 0 to 1"
+    )
+    fps: float | None = Field(
+        default=None,
+        ge=0.001,
+        le=100000,
+        description="frames per second, from 0.001 to 100000; null: as the table or the video says",
+    )
+    spotting: SpottingBlock = SpottingBlock()
 
 
-def table_cells(settings: Mapping[str, Any], table: str) -> list[tuple[str, str, dict[str, Any]]]:
-    """Row, column and experiment of every cell of a table of variants."""
-    own = settings["tables"][table]
-    base = with_overrides(settings["experiments"][own["of"]], own["set"])
-    return [
-        (variant_label(row), variant_label(column), with_overrides(with_overrides(base, row), column))
-        for row in variants(own["rows"])
-        for column in variants(own.get("columns"))
-    ]
+Floors = Annotated[list[Annotated[str, *choice(lambda: (*LINEAR_SYSTEMS, *NETWORKS))]], Unique]
 
 
-def _table_problems(settings: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with tables of variants: the experiment, and what its variants make of it."""
-    for name, table in settings["tables"].items():
-        here, experiment = f"tables.{name}", settings["experiments"].get(table["of"])
-        if experiment is not None and experiment["system"] in NETWORKS:
-            systems = ", ".join(LEARNED)
-            yield f"{here}.of: tables are of {systems}; give variants of {table['of']!r} as experiments and a figure"
-            continue
-        if experiment is None or experiment["system"] not in LEARNED:
-            trained = [n for n, e in settings["experiments"].items() if e["system"] in LEARNED]
-            yield f"{here}.of: no experiment {table['of']!r} that trains a network; there are: {', '.join(trained)}"
-            continue
-        if table["published"] and table["published"] not in (known := {key[0] for key in published()}):
-            yield f"{here}.published: no table {table['published']!r}; there are: {', '.join(sorted(known))}"
-        cells = table_cells(settings, name)
-        if len({cell[:2] for cell in cells}) < len(cells):
-            yield f"{here}: two cells have the same name; vary something else in them"
-        for row, column, cell in cells:
-            where = " | ".join(filter(None, (row, column)))
-            changed = dict(settings) | {"experiments": {table["of"]: cell}, "tables": {}}
-            found = list(_schema_problems(changed, schema)) or list(_cross_problems(changed))
-            yield from (f"{here}, cell {where}: {problem}" for problem in found)
-            if not found and cell["selection"] == "nested":
-                yield f"{here}, cell {where}: a table shows fixed settings; selection: nested searches others"
-            elif not found and not _fixed_features(cell):
-                yield f"{here}, cell {where}: tables are for transfer: frozen, whose features are extracted once"
+class Config(Block):
+    """A complete configuration."""
 
-
-def _selection_problems(settings: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with ``selection`` and ``grid``."""
-    for name, experiment in settings["experiments"].items():
-        here, selection, grid = f"experiments.{name}", experiment["selection"], experiment["grid"]
-        networks = ("loss", "network") if experiment["system"] in NETWORKS else ()
-        blocks = SEARCHED.get(experiment["system"], networks)
-        searches = selection in ("nested", "paper-tuning")
-        if searches and not blocks:
-            yield f"{here}.selection: nothing of {experiment['system']} is chosen; leave selection out"
-        elif searches and not grid:
-            example = f"{{{blocks[-1]}.learning_rate: [0.0005, 0.001]}}"
-            yield f"{here}.grid: selection: {selection} needs one, such as {example}"
-        elif grid and not searches:
-            yield f"{here}.grid: only selection: nested and paper-tuning read it"
-        elif selection == "paper-tuning" and not _fixed_features(experiment):
-            yield f"{here}.selection: paper-tuning is for tsdgcn with transfer: frozen; choose nested"
-        for key, values in grid.items() if searches and blocks else ():
-            block, _, inner = key.partition(".")
-            if block not in blocks or not inner or "." in inner:
-                allowed = " and ".join(f"{block}.*" for block in blocks)
-                yield f"{here}.grid: {key} cannot be chosen inside a fold; allowed: {allowed}"
-                continue
-            if inner in GIVEN:
-                yield f"{here}.grid: {key} {GIVEN[inner]}; leave it out"
-                continue
-            own = NETWORKS[experiment["system"]].options if block == "network" else {}
-            if block == "network" and inner in set(option_schemas()) - set(own):
-                yield f"{here}.grid: {experiment['system']} has no {key}; its own: {', '.join(own) or 'none'}"
-                continue
-            for value in values:
-                changed = dict(settings) | {
-                    "experiments": {name: with_overrides(experiment, {key: value})},
-                    "tables": {},
-                }
-                found = list(_schema_problems(changed, schema))
-                found += [f"{here}.{key}: null stands for a default; give the value"] if value is None else []
-                yield from (f"{here}.grid, {key}: {problem}" for problem in found)
-
-
-def _fixed_features(experiment: Mapping[str, Any]) -> bool:
-    """Whether the features of an experiment are the same for all folds."""
-    trained = experiment["system"] in LEARNED and experiment["macro"] != NO_MACRO
-    return trained and experiment["transfer"] == "frozen" and not experiment["pretrain"]["exclude_test_subjects"]
-
-
-def _show_grids(settings: dict[str, Any], schema: Mapping[str, Any]) -> None:
-    """Add a table of variants of the whole grid for each experiment with ``selection: paper-tuning``."""
-    for name, experiment in settings["experiments"].items():
-        if experiment["selection"] != "paper-tuning":
-            continue
-        (row, rows), *columns = experiment["grid"].items()
-        table = {"of": name, "title": f"Grid of {name}", "rows": {row: rows}}
-        if len(columns) == 1:
-            table["columns"] = dict(columns)
-        elif columns:
-            table["columns"] = [
-                dict(zip(dict(columns), values, strict=True)) for values in itertools.product(*dict(columns).values())
-            ]
-        settings["tables"].setdefault(
-            f"{name}-grid", _filled(table, schema["properties"]["tables"]["additionalProperties"])
-        )
-
-
-def named_experiments(figure: Mapping[str, Any]) -> list[str]:
-    """The experiments, or floors, that a figure shows, as a list."""
-    return [figure["of"]] if isinstance(figure["of"], str) else list(figure["of"])
-
-
-def _figure_problems(settings: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with figures: their names, experiments and published tables."""
-    experiments = settings["experiments"]
-    for name, figure in settings["figures"].items():
-        here, of = f"figures.{name}", named_experiments(figure)
-        if name in settings["tables"]:
-            yield f"{here}: a table of variants has this name; choose another one"
-        shown = [*experiments, *(settings["floors"] if figure["kind"] != "flow-statistics" else [])]
-        if unknown := [experiment for experiment in of if experiment not in shown]:
-            yield f"{here}.of: no experiment {unknown[0]!r}; there are: {', '.join(dict.fromkeys(shown))}"
-            continue
-        if figure["published"] and figure["published"] not in (known := {key[0] for key in published()}):
-            yield f"{here}.published: no table {figure['published']!r}; there are: {', '.join(sorted(known))}"
-        if figure["kind"] != "flow-statistics":
-            continue
-        if len(of) > 1:
-            yield f"{here}.of: flow-statistics show the clips of one experiment; give one name"
-        if figure["published"]:
-            yield f"{here}.published: flow-statistics have no published numbers"
-        for dataset in micro_datasets(experiments[of[0]]):
-            if settings["datasets"].get(dataset, {}).get("layout") == "flow-images":
-                yield f"{here}.of: {dataset!r} holds flow images, whose scale in pixels is not known"
-
-
-def _cross_problems(settings: Mapping[str, Any]) -> Iterator[str]:
-    """What a schema cannot say: names that must exist, folders, values that must fit together."""
-    datasets, preparations = settings["datasets"], settings["preparations"]
-    for name, dataset in datasets.items():
-        layout = dataset["layout"]
-        if layout == "demo" and "classes" in dataset:
-            yield f"datasets.{name}.classes: layout demo takes its classes from demo.emotions"
-        if layout != "demo":
-            yield from _folder_problems(f"datasets.{name}", dataset)
-        if (kind := LAYOUTS[layout].kind) and dataset["kind"] != kind:
-            yield f"datasets.{name}.kind: layout {layout} holds {kind} clips"
-        for key in FLOW_IMAGE_KEYS:
-            if key in dataset and layout != "flow-images":
-                yield f"datasets.{name}.{key}: only flow images (layout flow-images) have {key}"
-        if "align" in dataset and layout == "flow-images":
-            yield f"datasets.{name}.align: flow images have no frames to align"
-    for where, file in _corrections(settings):
-        if not Path(file).is_file():
-            yield f"{where}: {file} does not exist; docs/datasets.md shows such a table"
-    for name, preparation in preparations.items():
-        here, own = f"preparations.{name}.keyframes.learn_from", preparation["keyframes"]
-        if (source := own["learn_from"]) is None:
-            continue
-        if own["method"] != "adaptive":
-            yield f"{here}: only method: adaptive learns; leave it out, or give method: adaptive"
-        elif source not in datasets:
-            yield f"{here}: no dataset {source!r}; there are: {', '.join(datasets)}; null: people drawn for it"
-        elif datasets[source]["layout"] == "flow-images":
-            yield f"{here}: {source!r} holds flow images; name a dataset of moving clips with annotated apexes, or null"
-    portraits = settings["demo"]["portraits"]
-    if portraits is not None and not Path(portraits).is_dir():
-        yield f"demo.portraits: folder {portraits} does not exist; give a folder of frontal photographs, or null"
-    for name, experiment in settings["experiments"].items():
-        here = f"experiments.{name}"
-        if experiment["prep"] not in preparations:
-            yield f"{here}.prep: no preparation {experiment['prep']!r}; there are: {', '.join(preparations)}"
-        for dataset in micro_datasets(experiment):
-            if dataset not in datasets:
-                yield f"{here}.micro: no dataset {dataset!r}; there are: {', '.join(datasets)}"
-            elif datasets[dataset]["kind"] != "micro":
-                yield f"{here}.micro: dataset {dataset!r} is of kind {datasets[dataset]['kind']}, expected micro"
-        if experiment["system"] not in LEARNED:
-            continue
-        images = [d for d in micro_datasets(experiment) if datasets.get(d, {}).get("layout") == "flow-images"]
-        if images and "spatial" in experiment["branches"]:
-            yield f"{here}.branches: {images[0]!r} holds flow images and no frames; give branches: [temporal]"
-        if experiment["macro"] == NO_MACRO:
-            if experiment["pretrain"]["exclude_test_subjects"]:
-                yield f"{here}.pretrain.exclude_test_subjects: there is no pre-training with macro: none"
-        elif experiment["macro"] not in datasets:
-            yield f"{here}.macro: no dataset {experiment['macro']!r}; there are: {', '.join(datasets)}"
-        elif experiment["macro"] in micro_datasets(experiment):
-            yield f"{here}.macro: {experiment['macro']!r} is also the micro dataset; pre-train on other clips"
-        threshold = experiment["graph"]["threshold"]
-        for place, graph in enumerate(experiment["graphs"]):
-            if sum(map(int, graph.split("+"))) > (most := candidates(threshold)):
-                yield f"{here}.graphs.{place}: {graph} is more than the {most} neighbours within T = {threshold:g}"
+    study: Annotated[Name, AfterValidator(_not_reserved)] = Field(
+        description="name of the study and of its folder under `results`: letters, digits, `_`, `.` and `-`"
+    )
+    title: str = Field(default="", description="heading of the report; empty: the name of the study")
+    results: str = Field(default="results", description="folder that receives everything the workflow makes")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where networks run")
+    demo: DemoBlock = DemoBlock()
+    datasets: Annotated[dict[Name, DatasetBlock], Field(min_length=1)] = Field(
+        description="one block for each dataset, under a name of your choice"
+    )
+    corrections: str | None = Field(default=None, description="table of corrections to the annotations, or null")
+    preparations: dict[Name, PreparationBlock] = Field(
+        default={"default": PreparationBlock()},
+        description="ways from frames to aligned faces, key-frames and flow, by name",
+    )
+    graph: GraphBlock = GraphBlock()
+    pretrain: PretrainBlock = PretrainBlock()
+    temporal: TemporalBlock = TemporalBlock()
+    head: HeadBlock = HeadBlock()
+    network: NetworkBlock = NetworkBlock()
+    floors: Floors = Field(
+        default=["majority", "linear-svm", "softmax", "ststnet"],
+        description="baselines that run beside the experiments on the same clips and folds",
+    )
+    experiments: Annotated[dict[Name, ExperimentBlock], Field(min_length=1)] = Field(
+        description="one block for each experiment, under a name of your choice"
+    )
+    tables: dict[Name, TableBlock] = Field(default={}, description="tables of variants of an experiment")
+    figures: dict[Name, FigureBlock] = Field(
+        default={}, description="tables and figures of the results, a CSV and an SVG each"
+    )
+    export: ExportBlock = ExportBlock()
+    clips: str | None = Field(
+        default=None, description="clips that `predict` answers: a video, a folder or a table; or null"
+    )
+    predict: PredictBlock = PredictBlock()

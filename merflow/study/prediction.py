@@ -1,7 +1,8 @@
-"""What is to be looked at, and the files that come of it. Lists folders and tables; opens no frame."""
+"""The clips that ``snakemake predict`` answers, and the files made of them. Opens no frame."""
 
 import difflib
 import json
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,144 +16,138 @@ from merflow.errors import ConfigError, InputError
 from merflow.footage.clip import Clip
 from merflow.footage.fingerprints import source_token
 from merflow.footage.frames import FPS_OF_IMAGES, IMAGES, VIDEOS, image_paths, is_video
+from merflow.inference.settings import AnsweringExperiment, AnswerSettings, PageSettings
 from merflow.storage.files import digest, safe_filename
-from merflow.study.config import LEARNED
-from merflow.study.study import Study
-from merflow.systems.registry import NETWORKS
+from merflow.study.training import Training
 
 COLUMNS = ("clip", "subject", "label", "frames", "onset", "apex", "offset", "fps")
-"""Of a table of clips; ``frames`` must be there."""
-NAMED = "clips: nothing is named; type --config clips=/path/to/video.mp4, or a folder, or a table (docs/predict.md)"
+"""Columns of a table of clips; ``frames`` is required."""
+NO_CLIPS = "clips: nothing is named; type --config clips=/path/to/video.mp4, or a folder, or a table (docs/predict.md)"
 
 
 class Prediction:
-    """What ``clips`` names, seen as files to be made by a study."""
+    """What ``clips`` names, and the files that a study makes of it."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, training: Training) -> None:
         """List the clips.
 
         Raises:
-            InputError: there is nothing that can be looked at; the message says what was expected.
+            InputError: there is nothing to search; the message says what was expected.
             ConfigError: ``predict`` names an experiment that leaves no trained network.
         """
-        self.study, self.settings = study, study.config["predict"]
-        self.sources = list_sources(study.config["clips"])
-        self.given = Path(study.config["clips"]).expanduser()
-        self.experiments = self._experiments()
+        self.training, self.experiments, self.data = training, training.experiments, training.experiments.data
+        self.config, self.paths = self.data.config, training.paths
+        self.block = self.config.predict
+        self.sources = list_sources(self.config.clips)
+        self.path = str(Path(self.config.clips or "").expanduser().resolve())
+        self.answering = self._answering()
         self.name = self._name()
-        self.folder = f"{study.results}/{study.name}/predict/{self.name}"
+        self.folder = self.paths.prediction(self.name)
 
     def _name(self) -> str:
-        """Name of the folder: that of what was given; where another thing of this name was there before, with more."""
-        name = safe_filename(self.given.resolve().name)
-        told = Path(self.study.results, self.study.name, "predict", name, "answers.json")
+        """Name of the folder: that of the input; with a digest if another input of this name was there before."""
+        name = safe_filename(Path(self.path).name)
+        answers = Path(self.paths.prediction(name), "answers.json")
         try:
-            other = json.loads(told.read_text(encoding="utf-8"))["input"] != self.path
+            taken = json.loads(answers.read_text(encoding="utf-8"))["input"] != self.path
         except (OSError, ValueError, KeyError, TypeError):
-            other = False
-        return f"{name}-{digest(self.path)[:6]}" if other else name
+            taken = False
+        return f"{name}-{digest(self.path)[:6]}" if taken else name
 
-    @property
-    def path(self) -> str:
-        """What was given, in full."""
-        return str(self.given.resolve())
-
-    def _experiments(self) -> list[str]:
-        study, named = self.study, self.settings["experiments"]
+    def _answering(self) -> list[str]:
+        """Experiments that answer."""
+        asked = self.block.experiments
         able = [
             name
-            for name, experiment in study.config["experiments"].items()
-            if experiment["system"] in LEARNED or experiment["system"] in NETWORKS
-            if all(study.has_frames(dataset) for dataset in study.micro(name))
+            for name, experiment in self.config.experiments.items()
+            if experiment.trains_network and all(self.data.has_frames(dataset) for dataset in experiment.datasets)
         ]
-        if unknown := [name for name in named or () if name not in able]:
+        if unknown := [name for name in asked or () if name not in able]:
             there = ", ".join(able) or "none"
             raise ConfigError(
                 f"predict.experiments: {unknown[0]} leaves no trained network that reads clips; there are: {there}"
             )
         if not able:
             raise ConfigError("clips: no experiment of the study trains a network that reads clips; add one, or floors")
-        return list(named or able)
+        return list(asked or able)
 
     @cached_property
     def preparations(self) -> list[str]:
-        """Preparations of the experiments, each once."""
-        return list(dict.fromkeys(self.study.experiments[name]["prep"] for name in self.experiments))
+        """Preparations of the experiments that answer, each once."""
+        return list(dict.fromkeys(self.prep(name) for name in self.answering))
 
     def prep(self, experiment: str) -> str:
         """Preparation of an experiment."""
-        return self.study.experiments[experiment]["prep"]
+        return self.experiments[experiment].prep
 
     def source(self, source: str) -> dict[str, Any]:
-        """What the job that looks through a source is told."""
+        """``clip, frames, onset, apex, offset, fps, label, problem`` of a source."""
         return self.sources[source]
 
-    def token(self, source: str) -> str:
-        """Token of a source's footage (:mod:`merflow.footage.fingerprints`)."""
+    def source_token(self, source: str) -> str:
+        """Token of the footage of a source (:mod:`merflow.footage.fingerprints`)."""
         record = Path(self.folder, "sources", source, "source.json")
         return source_token([{"frames": self.sources[source]["frames"]}], record)
 
+    def search_settings(self) -> dict[str, Any]:
+        """Frame rate and search settings of the job that looks for candidates in a source."""
+        return {"fps": self.block.fps, "spotting": self.block.spotting.model_dump()}
+
     @property
-    def looks_long(self) -> bool:
-        """Whether something may be longer than what is taken whole, so that it is searched."""
-        most = self.settings["spotting"]["whole"]
+    def searches(self) -> bool:
+        """Whether a source may be longer than what is taken as one candidate, so that it is searched."""
         return any(
-            not one["problem"]
-            and (one["onset"] is None or one["offset"] is None)
-            and (
-                is_video(one["frames"])
-                or len(image_paths(one["frames"])) > most * (self.settings["fps"] or one["fps"] or FPS_OF_IMAGES)
-            )
-            for one in self.sources.values()
+            not row["problem"]
+            and (row["onset"] is None or row["offset"] is None)
+            and (is_video(row["frames"]) or len(image_paths(row["frames"])) > self._most_frames(row))
+            for row in self.sources.values()
         )
 
-    def training(self, experiment: str) -> dict[str, Any]:
-        """Files and numbers that say what an experiment was trained on."""
-        data, prep = f"{self.study.results}/data", self.prep(experiment)
-        rates = [clip.fps for dataset in self.study.micro(experiment) for clip in self.study.index(dataset).clips]
-        known = sorted(rate for rate in rates if rate)
-        return {
-            "caches": [f"{data}/{dataset}/{prep}/cache.h5" for dataset in self.study.micro(experiment)],
-            "quality": [f"{data}/{dataset}/{prep}/quality.csv" for dataset in self.study.micro(experiment)],
-            "fps": [known[0], known[-1]] if known else [],
-        }
+    def _most_frames(self, row: Mapping[str, Any]) -> float:
+        fps = self.block.fps or row["fps"] or FPS_OF_IMAGES
+        return float(self.block.spotting.max_unsearched_seconds * fps)
 
-    def answer_settings(self, experiment: str) -> dict[str, Any]:
-        """What the job that asks an experiment is told."""
-        align = self.study.config["preparations"][self.prep(experiment)]["align"]
-        own = {name: align[name] for name in ("crop", "eye_height")}
-        return own | {"uncertain_below": self.settings["uncertain_below"]}
+    def training_files(self, experiment: str, name: str) -> list[str]:
+        """A file, such as ``cache.h5``, of each dataset that an experiment was trained on."""
+        prep = self.prep(experiment)
+        return [self.paths.prepared(dataset, prep, name) for dataset in self.experiments[experiment].datasets]
 
-    def page_settings(self) -> dict[str, Any]:
-        """What the page is told beside its tables."""
-        study = self.study
-        trained = [dataset for name in self.experiments for dataset in study.micro(name)]
-        return {
-            "name": self.name,
-            "input": self.path,
-            "study": study.name,
-            "title": study.config["title"] or study.name,
-            "settings": self.settings,
-            "sources": self.sources,
-            "folder": self.folder,
-            "preparations": {name: study.config["preparations"][name] for name in self.preparations},
-            "experiments": {
-                name: {
-                    "system": study.experiments[name]["system"],
-                    "prep": self.prep(name),
-                    "classes": study.classes(name),
-                    "micro": study.micro(name),
-                    "protocol": study.experiments[name]["protocol"],
-                }
-                for name in self.experiments
+    def answer_settings(self, experiment: str) -> AnswerSettings:
+        """Settings of the job in which an experiment answers."""
+        datasets = self.experiments[experiment].datasets
+        rates = sorted(clip.fps for dataset in datasets for clip in self.data.index(dataset).clips if clip.fps)
+        align = self.config.preparations[self.prep(experiment)].align
+        return AnswerSettings(
+            align.crop,
+            align.eye_height,
+            self.block.uncertain_below,
+            self.training_files(experiment, "cache.h5"),
+            self.training_files(experiment, "quality.csv"),
+            [rates[0], rates[-1]] if rates else [],
+        )
+
+    def page_settings(self) -> PageSettings:
+        """What the page shows beside its tables."""
+        experiments = {name: self.experiments[name] for name in self.answering}
+        trained = {dataset for experiment in experiments.values() for dataset in experiment.datasets}
+        return PageSettings(
+            self.name,
+            self.path,
+            self.paths.name,
+            self.block.uncertain_below,
+            self.block.spotting.max_unsearched_seconds,
+            self.sources,
+            self.preparations,
+            {
+                name: AnsweringExperiment(e.system, e.prep, self.experiments.classes(name), e.datasets, e.protocol)
+                for name, e in experiments.items()
             },
-            "synthetic": sorted({dataset for dataset in trained if study.is_demo(dataset)}),
-            "coverage": f"{study.results}/{study.name}/coverage.csv",
-        }
+            sorted(dataset for dataset in trained if self.data.is_synthetic(dataset)),
+        )
 
 
 def list_sources(given: str | None) -> dict[str, dict[str, Any]]:
-    """The videos, folders of images or rows of a table that are to be looked at, by a name that is safe for a file.
+    """Videos, folders of images, or rows of a table of clips, by a name that is safe for a file.
 
     Each has ``clip, frames, onset, apex, offset, fps, label, problem`` as in :class:`merflow.footage.clip.Clip`.
 
@@ -163,13 +158,13 @@ def list_sources(given: str | None) -> dict[str, dict[str, Any]]:
         InputError: there is nothing of that kind.
     """
     if not given:
-        raise InputError(NAMED)
+        raise InputError(NO_CLIPS)
     try:
         return _listed(Path(given).expanduser())
     except OSError as error:
         raise InputError(
-            f"clips: {str(error.filename or given)[:200]} cannot be looked at ({error.strerror}); "
-            "name another place, or mend its rights"
+            f"clips: {str(error.filename or given)[:200]} cannot be read ({error.strerror}); "
+            "name another file, or fix its permissions and run again"
         ) from error
     except RuntimeError as error:
         raise InputError(f"clips: {given}: {error}; give the path in full") from error
@@ -188,13 +183,13 @@ def _listed(path: Path) -> dict[str, dict[str, Any]]:
         raise InputError(f"clips: {path} is one picture; an expression is a motion: give a video or a folder of images")
     else:
         raise InputError(
-            f"clips: {path} is no video by its name (known: {', '.join(sorted(VIDEOS))}), no folder and no table (.csv)"
+            f"clips: {path} is not a video by its name (known: {', '.join(sorted(VIDEOS))}), a folder or a table (.csv)"
         )
     index = assemble("clips", {"layout": "manifest", "root": str(path)}, entries, ClassSet("", ()))
     sources = {safe_filename(clip.clip): _row(clip) for clip in index.clips}
     if all(row["problem"] for row in sources.values()):
-        told = "\n".join(f"  - {row['clip']}: {row['problem']}" for row in sources.values())
-        raise InputError(f"clips: nothing of {path} can be looked at:\n{told}")
+        problems = "\n".join(f"  - {row['clip']}: {row['problem']}" for row in sources.values())
+        raise InputError(f"clips: nothing in {path} can be used:\n{problems}")
     return sources
 
 
@@ -216,8 +211,9 @@ def _of_folder(folder: Path) -> list[RawClip]:
         if videos:
             video, image = escape_controls(videos[0].name), escape_controls(Path(min(images)).name)
             raise InputError(
-                f"clips: folder {folder} holds videos (such as {video}) and images (such as {image}): take the images "
-                "away to have every video looked at, or the videos if the images are the frames of a clip"
+                f"clips: folder {folder} holds videos (such as {video}) and images (such as "
+                f"{image}): remove the images to have every video searched, or the videos "
+                "if the images are the frames of a clip"
             )
         return [_entry(folder.resolve().name, folder)]
     entries = [_entry(file.name, file) for file in videos]
@@ -226,10 +222,10 @@ def _of_folder(folder: Path) -> list[RawClip]:
             entries += [_entry(inside.name, inside)] if image_paths(inside) else []
         except OSError as error:
             entries.append(_entry(inside.name, inside))
-            entries[-1].problems.append(("frames", f"folder {inside} cannot be looked at: {error.strerror}"))
+            entries[-1].problems.append(("frames", f"folder {inside} cannot be read: {error.strerror}"))
     if not entries:
         kinds = f"video ({', '.join(sorted(VIDEOS))})"
-        raise InputError(f"clips: folder {folder} holds no {kinds}, no image, and no folder of images")
+        raise InputError(f"clips: folder {folder} holds no {kinds}, no image and no folder of images")
     return entries
 
 

@@ -35,7 +35,7 @@ from merflow.protocols.splits import read_splits
 from merflow.storage.files import safe_filename
 from merflow.storage.tables import CLIPS, read_table
 from merflow.storage.weights import write_weights
-from merflow.study.config import load_config
+from merflow.study.load import load_config
 from merflow.study.prediction import list_sources
 from merflow.systems.tsdgcn.graph import build_graph
 from merflow.systems.tsdgcn.heads import SavedHead, load_heads, save_heads

@@ -8,6 +8,7 @@ from training_jobs import finetune, train_clip_network, train_graph_fold
 from merflow.evaluation.evaluate import merge
 from merflow.inference.ensemble import gather_ensemble, load_ensemble
 from merflow.inference.settings import EnsembleSettings
+from merflow.runtime.params import from_params
 from merflow.storage.tables import PREDICTIONS, read_table
 from merflow.systems.registry import input_kind
 from merflow.systems.tsdgcn.features import extract
@@ -62,7 +63,8 @@ def about(name, reads, networks):
     own = {"experiment": name, "system": "any", "classes": CLASSES, "prep": "default", "micro": ["micro"]}
     own |= {"refits": CLIP_SYSTEMS.get(name, {}).get("refit", False), "seeds": [0], "selection": "validation"}
     own |= {"macro": "none", "protocol": "loso", "reads": reads, "networks": networks}
-    return EnsembleSettings.from_params(own)
+    own["reads"] = {"branches": [], "fusion": "", "signal": ""} | own["reads"]
+    return from_params(EnsembleSettings, own)
 
 
 def trained(results, name, seeds=(0,), **changes):

@@ -1,6 +1,5 @@
 """Default settings of the stages, as config.yaml has them, with changes."""
 
-from dataclasses import asdict
 
 import yaml
 from configurations import BASE
@@ -30,4 +29,4 @@ def flow_settings(**changes) -> FlowSettings:
 
 
 def spotting_settings(**changes) -> SpottingSettings:
-    return SpottingSettings(**asdict(SpottingSettings.from_block(_CONFIG["predict"]["spotting"])) | changes)
+    return SpottingSettings(**_CONFIG["predict"]["spotting"] | changes)

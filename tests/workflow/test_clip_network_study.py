@@ -11,10 +11,9 @@ import people
 import pytest
 import trees
 import yaml
+from configurations import plan
 from repository import REPO, copy_repository, planned, snakemake
 
-from merflow.study.config import load_config
-from merflow.study.study import Study
 from merflow.systems.registry import NETWORKS
 
 SYSTEMS = ("ststnet", "off-apexnet")
@@ -130,9 +129,9 @@ def test_megc2019_study_has_the_systems_it_promises(tmp_path):
     ]
     tree = trees.flow_images(tmp_path, images, write=lambda path, image: path.write_bytes(b"x"))
     settings["datasets"]["flows"]["root"] = str(tree.root)
-    study = Study(load_config(REPO / "config.yaml", settings))
+    study = plan(settings)
     study.check()
-    systems = {experiment["system"] for experiment in study.experiments.values()}
+    systems = {experiment.system for experiment in study.experiments.blocks.values()}
     assert systems == {"tsdgcn", "majority", "linear-svm", "softmax", *NETWORKS}
-    networks = [study.experiments[system]["network"] for system in SYSTEMS]
-    assert [own["learning_rate"] for own in networks] == [NETWORKS[s].settings["learning_rate"] for s in SYSTEMS]
+    networks = [study.experiments[system].network for system in SYSTEMS]
+    assert [own.learning_rate for own in networks] == [NETWORKS[s].settings["learning_rate"] for s in SYSTEMS]

@@ -7,8 +7,8 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from configurations import plan
 from demo_study import CLASSES, SUBJECTS, shorter
-from repository import REPO
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
@@ -20,8 +20,6 @@ from training_jobs import run_linear, split_files, train_clip_network
 
 from merflow.evaluation.metrics import bootstrap_subjects, mean_rates
 from merflow.protocols.settings import ClipSettings
-from merflow.study.config import load_config
-from merflow.study.study import Study
 from merflow.systems.clip_images import SIDE, read_clip_images
 from merflow.systems.tsdgcn import finetune as finetuning
 
@@ -67,8 +65,8 @@ def permuted(folder, count: int = PERMUTATIONS) -> list[dict[str, dict[str, str]
 
 def head_predictions(folder, labels: list[dict], work) -> list[pd.DataFrame]:
     """Predictions of the study's heads, trained on its features once for each set of labels."""
-    study = Study(load_config(REPO / "config.yaml", overlay=shorter() | {"results": str(folder / "results")}))
-    settings, features = study.finetune_settings("tsdgcn"), study.feature_plan("tsdgcn")
+    training = plan(shorter() | {"results": str(folder / "results")}).training
+    settings, features = training.head_settings("tsdgcn"), training.features("tsdgcn")
     files, tables = [group[0] for group in next(iter(features.values()))], []
     for relabelled in labels:
         # New splits: validation subjects are drawn so that training lacks no class.

@@ -1,6 +1,6 @@
 rule align_faces:
     input:
-        drawn,
+        synthetic_source,
     output:
         faces="<results>/data/{dataset}/{prep}/faces/{subject}.h5",
         source="<results>/data/{dataset}/{prep}/faces/{subject}.source.json",
@@ -12,9 +12,10 @@ rule align_faces:
         "../../envs/vision.yaml"
     params:
         code=code_hash("align_faces"),
-        clips=lambda wildcards: study.clips(wildcards.dataset, wildcards.subject),
-        source=lambda wildcards: study.source(wildcards.dataset, wildcards.prep, wildcards.subject),
-        settings=lambda wildcards: config["preparations"][wildcards.prep]["align"],
+        # Reruns if the footage changes, or what `data.clips` gives of a clip: not its label.
+        clips=lambda w: data.clips(w.dataset, w.subject),
+        source=lambda w: data.source_token(w.dataset, w.prep, w.subject),
+        settings=lambda w: asdict(data.preparation(w.prep).align),
     message:
         "Align the faces of {wildcards.dataset}/{wildcards.subject}"
     script:

@@ -1,21 +1,19 @@
 rule audit_leakage:
     input:
-        splits=audited("splits"),
-        caches=audited("caches"),
-        scorers=audited("scorers"),
-        predictions=f"<results>/{study.name}/predictions.csv",
-        accuracy=f"<results>/{study.name}/accuracy_train.csv",
+        **audited_files(audit_plan(training)),
+        predictions="<study>/predictions.csv",
+        accuracy="<study>/accuracy_train.csv",
     output:
-        report(f"<results>/{study.name}/audit.csv", caption="../report/audit.rst", category="Tables"),
+        report("<study>/audit.csv", caption="../report/audit.rst", category="Tables"),
     log:
-        f"<logs>/audit/{study.name}.log",
+        "<logs>/audit/<name>.log",
     benchmark:
-        f"<benchmarks>/audit/{study.name}.tsv"
+        "<benchmarks>/audit/<name>.tsv"
     conda:
         "../../envs/learn.yaml"
     params:
         code=code_hash("audit_leakage"),
-        plan=[asdict(entry) for entry in study.audit_plan()],
+        plan=[asdict(entry) for entry in audit_plan(training)],
     message:
         "Audit the study for leakage"
     script:

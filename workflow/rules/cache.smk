@@ -14,10 +14,11 @@ rule build_cache:
         "../../envs/vision.yaml"
     params:
         code=code_hash("build_cache"),
-        settings=lambda wildcards: config["preparations"][wildcards.prep],
-        classes=lambda wildcards: study.index(wildcards.dataset).classes,
-        clips=lambda wildcards: study.cache_rows(wildcards.dataset),
-        stop=lambda wildcards: study.stops(wildcards.dataset),
+        # Reruns if a label or the name of a clip changes (`data.cache_rows`); other columns of clips.csv are left out.
+        settings=lambda w: asdict(data.preparation(w.prep)),
+        classes=lambda w: data.index(w.dataset).classes,
+        clips=lambda w: data.cache_rows(w.dataset),
+        stop=lambda w: data.stops_on_problem(w.dataset),
     message:
         "Gather the cache of {wildcards.dataset}"
     script:

@@ -1,8 +1,14 @@
-"""Input functions and helpers of the rules."""
+"""Input functions and helpers of the rules.
+
+The planners (merflow/study/plan.py) answer what a rule needs to know of the study: `data`, `experiments`, `training`,
+`figures`, `publishing`, `prediction`.
+"""
 
 import re
 from dataclasses import asdict
 from functools import cache
+
+from merflow.study.audit import audit_plan, audited_files
 
 
 def code_hash(script):
@@ -13,144 +19,87 @@ def code_hash(script):
 
 @cache
 def network_code(experiment):
-    """Hash of the file of an experiment's network, and of no other network's."""
-    return hash_of(network_source(study.experiments[experiment]["system"]))
+    """Hash of the file of an experiment's network, and of no other network's; empty if it is not of the registry."""
+    system = experiments[experiment].system
+    return hash_of(network_source(system)) if experiments[experiment].reads_clips else ""
 
 
 def gpus(wildcards):
     """GPUs of a job that trains or applies a network."""
-    return gpus_per_job(config["device"])
+    return gpus_per_job(settings.device)
 
 
 def gpus_of_flow(wildcards):
-    """GPUs of a job that computes flow; one of the backends can use one."""
-    return gpus(wildcards) if config["preparations"][wildcards.prep]["flow"]["backend"] == "torch" else 0
+    """GPUs of a job that computes flow: only the backend torch can use one."""
+    return gpus(wildcards) if settings.preparations[wildcards.prep].flow.backend == "torch" else 0
 
 
-def drawn(wildcards):
-    """The folder that make_demo fills, for a demo dataset; a user's own footage is watched through `source`."""
-    return f"<results>/data/{wildcards.dataset}/source/{wildcards.subject}" if study.is_demo(wildcards.dataset) else []
+def one_of(names):
+    """Regular expression that matches exactly these names; if there is none, nothing."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def synthetic_source(wildcards):
+    """The folder that make_demo fills, for a synthetic dataset; other footage is tracked by the parameter `source`."""
+    folder = "<results>/data/{dataset}/source/{subject}"
+    return folder if data.is_synthetic(wildcards.dataset) else []
 
 
 def per_subject(pattern):
     """Input function: `pattern` for each subject of the dataset."""
 
     def files(wildcards):
-        return expand(pattern, subject=study.subjects(wildcards.dataset), allow_missing=True)
+        return expand(pattern, subject=data.subjects(wildcards.dataset), allow_missing=True)
 
     return files
 
 
-def one_of(names):
-    """Regular expression of exactly these names; of nothing if there is none."""
-    return "|".join(map(re.escape, names)) or "(?!)"
+def scores_if(pattern):
+    """Input function: `pattern` if the key-frames of the preparation depend on scores."""
+
+    def files(wildcards):
+        return pattern if data.scorer_dataset(wildcards.prep) else []
+
+    return files
 
 
-def scorer_of(wildcards):
-    """The scorer of a preparation."""
-    return study.scorer_file(wildcards.prep)
-
-
-def scores_of(wildcards):
-    """The scores that adaptive key-frames are chosen by; other methods wait for none."""
-    pattern = f"<results>/data/{wildcards.dataset}/{wildcards.prep}/scores/{wildcards.subject}.csv"
-    return pattern if study.teacher(wildcards.prep) else []
-
-
-def graph_of(wildcards):
-    """The graph of some weights."""
-    return f"<results>/graphs/{study.weights(wildcards.weights)['graph']}.h5"
-
-
-def caches_of(wildcards):
-    """Caches of the datasets that a floor recognises."""
-    return caches_of_experiment(wildcards.floor)
-
-
-def caches_of_experiment(experiment):
-    """Caches of the datasets that an experiment recognises."""
-    prep = study.experiments[experiment]["prep"]
-    return [f"<results>/data/{dataset}/{prep}/cache.h5" for dataset in study.micro(experiment)]
-
-
-def caches_of_split(wildcards):
-    """Caches of the datasets whose clips a split divides."""
-    split = study.splits[wildcards.split]
-    return [f"<results>/data/{dataset}/{split['prep']}/cache.h5" for dataset in split["settings"].clips.datasets]
-
-
-def splits_of(experiment):
-    """The table of splits of each seed of an experiment."""
-    return list(study.split_files(experiment).values())
-
-
-def audited(what):
-    """Files that the leakage audit reads, each once: `splits`, `scorers`, or `caches` of clips that train or are tested."""
-    plan = study.audit_plan()
-    if what == "scorers":
-        return list(dict.fromkeys(entry.scorer for entry in plan if entry.scorer))
-    if what == "splits":
-        return list(dict.fromkeys(file for entry in plan for file in entry.splits.values()))
-    return list(dict.fromkeys(file for entry in plan for file in [*entry.caches.values(), entry.macro] if file))
-
-
-def graphs_of_experiment(experiment, seed):
-    """The graph of each network of one repeat of an experiment."""
-    return [f"<results>/graphs/{graph}.h5" for graph in study.fold_graphs(experiment, int(seed))]
+def of_experiments(names, file):
+    """`file` of each experiment of `names`."""
+    return [paths.experiment(name, file) for name in names]
 
 
 def of_folds(table):
-    """Input function: `table` of each fold and seed of an experiment."""
-
-    def files(wildcards):
-        folder = f"<results>/{study.name}/experiments/{wildcards.in_fold}/folds"
-        seeds = study.experiments[wildcards.in_fold]["seeds"]
-        return [f"{folder}/{seed}/{fold}/{table}.csv" for seed in seeds for fold in study.folds(wildcards.in_fold)]
-
-    return files
-
-
-def of_experiments(table, names):
-    """`table` of each experiment of `names`."""
-    return expand(f"<results>/{study.name}/experiments/{{experiment}}/{table}.csv", experiment=names)
-
-
-def of_figure(wildcards):
-    """What a figure is made of: the cells of a table of variants, caches, or tables of the study."""
-    return study.figure_inputs(wildcards.figure)
+    """Input function: a table of each fold and seed of an experiment."""
+    return lambda wildcards: training.fold_tables(wildcards.experiment, table)
 
 
 def of_datasets(pattern):
     """`pattern` for each dataset and preparation of the study."""
-    return [pattern.format(dataset=dataset, prep=prep) for dataset, prep in study.prepared()]
+    return [pattern.format(dataset=dataset, prep=prep) for dataset, prep in training.prepared()]
 
 
 def of_subjects(pattern):
-    """`pattern` for each subject of each dataset of the study."""
+    """`pattern` for each subject of each dataset of the study that has frames."""
     return [
         pattern.format(dataset=dataset, prep=prep, subject=subject)
-        for dataset, prep in study.prepared()
-        if study.has_frames(dataset)
-        for subject in study.subjects(dataset)
+        for dataset, prep in training.prepared()
+        if data.has_frames(dataset)
+        for subject in data.subjects(dataset)
     ]
 
 
 def of_flow_images(pattern):
     """`pattern` for each dataset of flow images of the study."""
-    return [
-        pattern.format(dataset=dataset, prep=prep)
-        for dataset, prep in study.prepared()
-        if not study.has_frames(dataset)
-    ]
+    return [pattern.format(dataset=name, prep=prep) for name, prep in training.prepared() if not data.has_frames(name)]
 
 
 # --- Predict ----------------------------------------------------------------------------------------------------------
 
 
-def predicted(wildcards):
-    """The page of what `clips` names."""
+def prediction_files(wildcards):
+    """The page and the tables about what `clips` names."""
     if prediction is None:
-        raise WorkflowError(NAMED)
+        raise WorkflowError(NO_CLIPS)
     return [f"{prediction.folder}/{name}" for name in ("index.html", "answers.csv", "answers.json")]
 
 
@@ -163,7 +112,7 @@ def of_sources(file):
     return files
 
 
-def of_preparations(file):
+def of_source_preparations(file):
     """Input function: `file` of each preparation of each source, source by source."""
 
     def files(wildcards):
@@ -173,8 +122,8 @@ def of_preparations(file):
     return files
 
 
-def of_prepared(file):
-    """Input function: `file` of all sources together, of each preparation."""
+def of_preparations(file):
+    """Input function: `file` of all sources together, for each preparation."""
 
     def files(wildcards):
         return expand(f"{prediction.folder}/prepared/{{prep}}/{file}", prep=prediction.preparations)
@@ -182,26 +131,20 @@ def of_prepared(file):
     return files
 
 
-def of_answers(end):
+def of_answers(suffix):
     """Input function: what each experiment answers."""
 
     def files(wildcards):
-        return expand(f"{prediction.folder}/experiments/{{experiment}}.{end}", experiment=prediction.experiments)
+        return expand(f"{prediction.folder}/experiments/{{name}}.{suffix}", name=prediction.answering)
 
     return files
 
 
-def prepared_as(experiment, file):
-    """`file` of the candidates, prepared as an experiment wants them."""
-    return f"{prediction.folder}/prepared/{prediction.prep(experiment)}/{file}"
+def prepared_for_experiment(file):
+    """Input function: `file` of the candidates in the preparation of an experiment."""
+    return lambda wildcards: f"{prediction.folder}/prepared/{prediction.prep(wildcards.experiment)}/{file}"
 
 
-def scores_of_candidates(wildcards):
-    """As `scores_of`."""
-    pattern = f"{prediction.folder}/sources/{wildcards.source}/{wildcards.prep}/scores.csv"
-    return pattern if study.teacher(wildcards.prep) else []
-
-
-def spotting_of(wildcards):
-    """How well the search does, where something is searched."""
-    return f"<results>/{study.name}/spotting.csv" if prediction.looks_long else []
+def spotting_accuracy_if_searched(wildcards):
+    """Accuracy of the search, if a source is searched."""
+    return "<study>/spotting.csv" if prediction.searches else []

@@ -9,8 +9,8 @@ rule make_demo:
         "../../envs/vision.yaml"
     params:
         code=code_hash("make_demo"),
-        settings=lambda wildcards: study.dataset(wildcards.dataset),
+        settings=lambda w: data.settings(w.dataset),
     message:
-        "Draw the synthetic clips of {wildcards.dataset}/{wildcards.subject}"
+        "Make the synthetic clips of {wildcards.dataset}/{wildcards.subject}"
     script:
         "../scripts/make_demo.py"

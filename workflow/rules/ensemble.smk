@@ -1,49 +1,47 @@
 rule gather_ensemble:
     input:
-        validation=f"<results>/{study.name}/experiments/{{trained}}/validation.csv",
-        models=lambda wildcards: [model["file"] for model in study.model_files(wildcards.trained)],
-        networks=lambda wildcards: study.ensemble_networks(wildcards.trained),
-        caches=lambda wildcards: caches_of_experiment(wildcards.trained),
+        validation="<study>/experiments/{experiment}/<validation>",
+        models=lambda w: [model["file"] for model in training.model_files(w.experiment)],
+        networks=lambda w: publishing.ensemble_networks(w.experiment),
+        caches=lambda w: training.caches(w.experiment),
     output:
-        f"<results>/{study.name}/experiments/{{trained}}/ensemble.json",
+        "<study>/experiments/{experiment}/ensemble.json",
     log:
-        f"<logs>/ensemble/{study.name}/{{trained}}.log",
+        "<logs>/ensemble/<name>/{experiment}.log",
     benchmark:
-        f"<benchmarks>/ensemble/{study.name}/{{trained}}.tsv"
+        "<benchmarks>/ensemble/<name>/{experiment}.tsv"
     wildcard_constraints:
-        trained=one_of(study.trained),
+        experiment=one_of(experiments.network_experiments),
     conda:
         "../../envs/learn.yaml"
     params:
         code=code_hash("gather_ensemble"),
-        settings=lambda wildcards: study.ensemble_settings(wildcards.trained),
-        models=lambda wildcards: study.model_files(wildcards.trained),
-        results=lambda wildcards: config["results"],
+        settings=lambda w: asdict(publishing.ensemble_settings(w.experiment)),
+        models=lambda w: training.model_files(w.experiment),
+        results=settings.results,
     message:
-        "Gather the trained networks of experiment {wildcards.trained}"
+        "Gather the trained networks of experiment {wildcards.experiment}"
     script:
         "../scripts/gather_ensemble.py"
 
 
 rule calibrate:
     input:
-        predictions=of_experiments("predictions", study.trained),
-        validation=of_experiments("validation", study.trained),
+        predictions=of_experiments(experiments.network_experiments, "predictions"),
+        validation=of_experiments(experiments.network_experiments, "validation"),
     output:
-        calibration=report(
-            f"<results>/{study.name}/calibration.csv", caption="../report/calibration.rst", category="Tables"
-        ),
-        reliability=f"<results>/{study.name}/reliability.csv",
-        coverage=f"<results>/{study.name}/coverage.csv",
+        calibration=report("<study>/calibration.csv", caption="../report/calibration.rst", category="Tables"),
+        reliability="<study>/reliability.csv",
+        coverage="<study>/coverage.csv",
     log:
-        f"<logs>/calibration/{study.name}.log",
+        "<logs>/calibration/<name>.log",
     benchmark:
-        f"<benchmarks>/calibration/{study.name}.tsv"
+        "<benchmarks>/calibration/<name>.tsv"
     conda:
         "../../envs/learn.yaml"
     params:
         code=code_hash("calibrate"),
-        classes={experiment: study.classes(experiment) for experiment in study.trained},
+        classes={name: experiments.classes(name) for name in experiments.network_experiments},
     message:
         "Calibrate the systems of the study"
     script:

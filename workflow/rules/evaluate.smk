@@ -1,20 +1,20 @@
 rule evaluate:
     input:
-        f"<results>/{study.name}/experiments/{{experiment}}/predictions.csv",
+        "<study>/experiments/{experiment}/<predictions>",
     output:
-        f"<results>/{study.name}/experiments/{{experiment}}/metrics.csv",
+        "<study>/experiments/{experiment}/metrics.csv",
     log:
-        f"<logs>/evaluate/{study.name}/{{experiment}}.log",
+        "<logs>/evaluate/<name>/{experiment}.log",
     benchmark:
-        f"<benchmarks>/evaluate/{study.name}/{{experiment}}.tsv"
+        "<benchmarks>/evaluate/<name>/{experiment}.tsv"
     conda:
         "../../envs/learn.yaml"
     params:
         code=code_hash("evaluate"),
-        settings=lambda wildcards: {
-            "experiment": wildcards.experiment,
-            "protocol": study.experiments[wildcards.experiment]["protocol"],
-            "classes": study.classes(wildcards.experiment),
+        settings=lambda w: {
+            "experiment": w.experiment,
+            "protocol": experiments[w.experiment].protocol,
+            "classes": experiments.classes(w.experiment),
         },
     message:
         "Evaluate {wildcards.experiment}"
@@ -24,23 +24,21 @@ rule evaluate:
 
 rule gather_tables:
     input:
-        predictions=of_experiments("predictions", study.experiments),
-        metrics=of_experiments("metrics", study.experiments),
-        accuracy=of_experiments("pretraining/accuracy_train", study.pretrained)
-        + of_experiments("accuracy_train", study.experiments),
-        curves=of_experiments("pretraining/curves", study.pretrained)
-        + of_experiments("curves", study.learned + study.clip_networks),
+        predictions=of_experiments(experiments, "predictions"),
+        metrics=of_experiments(experiments, "metrics.csv"),
+        accuracy=of_experiments(experiments.shared_weight_experiments, "pretraining/accuracy_train.csv")
+        + of_experiments(experiments, "accuracy"),
+        curves=of_experiments(experiments.shared_weight_experiments, "pretraining/curves.csv")
+        + of_experiments(experiments.network_experiments, "curves"),
     output:
-        predictions=report(
-            f"<results>/{study.name}/predictions.csv", caption="../report/predictions.rst", category="Tables"
-        ),
-        metrics=report(f"<results>/{study.name}/metrics.csv", caption="../report/metrics.rst", category="Tables"),
-        accuracy=f"<results>/{study.name}/accuracy_train.csv",
-        curves=f"<results>/{study.name}/curves.csv",
+        predictions=report("<study>/predictions.csv", caption="../report/predictions.rst", category="Tables"),
+        metrics=report("<study>/metrics.csv", caption="../report/metrics.rst", category="Tables"),
+        accuracy="<study>/accuracy_train.csv",
+        curves="<study>/curves.csv",
     log:
-        f"<logs>/gather/{study.name}.log",
+        "<logs>/gather/<name>.log",
     benchmark:
-        f"<benchmarks>/gather/{study.name}.tsv"
+        "<benchmarks>/gather/<name>.tsv"
     conda:
         "../../envs/learn.yaml"
     params:
@@ -53,18 +51,18 @@ rule gather_tables:
 
 rule compare_systems:
     input:
-        f"<results>/{study.name}/predictions.csv",
+        "<study>/predictions.csv",
     output:
-        report(f"<results>/{study.name}/differences.csv", caption="../report/differences.rst", category="Tables"),
+        report("<study>/differences.csv", caption="../report/differences.rst", category="Tables"),
     log:
-        f"<logs>/differences/{study.name}.log",
+        "<logs>/differences/<name>.log",
     benchmark:
-        f"<benchmarks>/differences/{study.name}.tsv"
+        "<benchmarks>/differences/<name>.tsv"
     conda:
         "../../envs/learn.yaml"
     params:
         code=code_hash("compare_systems"),
-        classes={experiment: study.classes(experiment) for experiment in study.experiments},
+        classes={name: experiments.classes(name) for name in experiments},
     message:
         "Compare the systems of the study"
     script:

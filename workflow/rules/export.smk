@@ -1,29 +1,29 @@
 rule export_onnx:
     input:
-        ensemble=f"<results>/{study.name}/experiments/{{trained}}/ensemble.json",
-        files=lambda wildcards: study.ensemble_files(wildcards.trained),
-        caches=lambda wildcards: caches_of_experiment(wildcards.trained),
-        metrics=f"<results>/{study.name}/metrics.csv",
-        calibration=f"<results>/{study.name}/calibration.csv",
+        ensemble="<study>/experiments/{experiment}/ensemble.json",
+        files=lambda w: publishing.ensemble_files(w.experiment),
+        caches=lambda w: training.caches(w.experiment),
+        metrics="<study>/metrics.csv",
+        calibration="<study>/calibration.csv",
     output:
-        model=f"<results>/{study.name}/export/{{trained}}/model.onnx",
-        card=f"<results>/{study.name}/export/{{trained}}/model_card.md",
-        check=f"<results>/{study.name}/export/{{trained}}/check.csv",
+        model="<study>/export/{experiment}/model.onnx",
+        card="<study>/export/{experiment}/model_card.md",
+        check="<study>/export/{experiment}/check.csv",
     log:
-        f"<logs>/export/{study.name}/{{trained}}.log",
+        "<logs>/export/<name>/{experiment}.log",
     benchmark:
-        f"<benchmarks>/export/{study.name}/{{trained}}.tsv"
+        "<benchmarks>/export/<name>/{experiment}.tsv"
     wildcard_constraints:
-        trained=one_of(study.trained),
+        experiment=one_of(experiments.network_experiments),
     conda:
         "../../envs/export.yaml"
     resources:
         gpu=gpus,
     params:
         code=code_hash("export_onnx"),
-        network=lambda wildcards: (network_code(wildcards.trained) if wildcards.trained in study.clip_networks else ""),
-        settings=lambda wildcards: study.export_settings(wildcards.trained),
+        network=lambda w: network_code(w.experiment),
+        settings=lambda w: asdict(publishing.export_settings(w.experiment)),
     message:
-        "Export experiment {wildcards.trained} as ONNX"
+        "Export experiment {wildcards.experiment} as ONNX"
     script:
         "../scripts/export_onnx.py"

@@ -1,7 +1,7 @@
 rule extract_features:
     input:
         cache="<results>/data/{dataset}/{prep}/cache.h5",
-        graph=graph_of,
+        graph=lambda w: paths.graph(training.networks_by_weights[w.weights].graph),
         weights="<results>/pretrained/{macro}/{prep}/{weights}.safetensors",
     output:
         "<results>/features/{prep}/{macro}/{weights}/{dataset}-{signal}.h5",
@@ -15,7 +15,7 @@ rule extract_features:
         gpu=gpus,
     params:
         code=code_hash("extract_features"),
-        signal=lambda wildcards: wildcards.signal,
+        signal=lambda w: w.signal,
     message:
         "Extract features of {wildcards.dataset} with {wildcards.weights}"
     script:

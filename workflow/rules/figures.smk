@@ -1,22 +1,20 @@
 rule draw_figure:
     input:
-        unpack(of_figure),
+        unpack(lambda w: figures.inputs(w.figure)),
     output:
-        table=f"<results>/{study.name}/figures/{{figure}}.csv",
-        drawing=report(
-            f"<results>/{study.name}/figures/{{figure}}.svg", caption="../report/figure.rst", category="Figures"
-        ),
+        table="<study>/figures/{figure}.csv",
+        drawing=report("<study>/figures/{figure}.svg", caption="../report/figure.rst", category="Figures"),
     log:
-        f"<logs>/figure/{study.name}/{{figure}}.log",
+        "<logs>/figure/<name>/{figure}.log",
     benchmark:
-        f"<benchmarks>/figure/{study.name}/{{figure}}.tsv"
+        "<benchmarks>/figure/<name>/{figure}.tsv"
     wildcard_constraints:
-        figure=one_of(study.figures),
+        figure=one_of(figures.blocks),
     conda:
         "../../envs/report.yaml"
     params:
         code=code_hash("draw_figure"),
-        settings=lambda wildcards: asdict(study.figure_settings(wildcards.figure)),
+        settings=lambda w: asdict(figures.settings(w.figure)),
     message:
         "Draw the figure {wildcards.figure}"
     script:

@@ -1,78 +1,76 @@
-wildcard_constraints:
-    frozen=one_of(study.frozen),
-    in_fold=one_of(study.in_fold),
-    learned=one_of(study.learned),
-    floor=one_of(study.floors),
-    seed=r"\d+",
-    fold=r"[^/]+",
-
-
 rule finetune:
     input:
-        features=lambda wildcards: study.feature_files(wildcards.frozen),
-        splits=lambda wildcards: splits_of(wildcards.frozen),
+        features=lambda w: training.feature_files(w.experiment),
+        splits=lambda w: training.splits(w.experiment).values(),
     output:
-        predictions=f"<results>/{study.name}/experiments/{{frozen}}/predictions.csv",
-        accuracy=f"<results>/{study.name}/experiments/{{frozen}}/accuracy_train.csv",
-        curves=f"<results>/{study.name}/experiments/{{frozen}}/curves.csv",
-        validation=f"<results>/{study.name}/experiments/{{frozen}}/validation.csv",
-        heads=f"<results>/{study.name}/experiments/{{frozen}}/heads.safetensors",
+        predictions="<study>/experiments/{experiment}/<predictions>",
+        accuracy="<study>/experiments/{experiment}/<accuracy>",
+        curves="<study>/experiments/{experiment}/<curves>",
+        validation="<study>/experiments/{experiment}/<validation>",
+        heads="<study>/experiments/{experiment}/heads.safetensors",
     log:
-        f"<logs>/finetune/{study.name}/{{frozen}}.log",
+        "<logs>/finetune/<name>/{experiment}.log",
     benchmark:
-        f"<benchmarks>/finetune/{study.name}/{{frozen}}.tsv"
+        "<benchmarks>/finetune/<name>/{experiment}.tsv"
+    wildcard_constraints:
+        experiment=one_of(experiments.shared_feature_experiments),
     conda:
         "../../envs/learn.yaml"
-    threads: lambda wildcards: len(study.experiments[wildcards.frozen]["seeds"])
+    threads: lambda w: len(experiments[w.experiment].seeds)
     params:
         code=code_hash("finetune"),
-        settings=lambda wildcards: asdict(study.finetune_settings(wildcards.frozen)),
-        features=lambda wildcards: study.feature_plan(wildcards.frozen),
+        # Reruns if a key changes that `training.head_settings` reads: graphs, pre-training and flow reach it as files.
+        settings=lambda w: asdict(training.head_settings(w.experiment)),
+        features=lambda w: training.features(w.experiment),
     message:
-        "Fine-tune experiment {wildcards.frozen}"
+        "Fine-tune experiment {wildcards.experiment}"
     script:
         "../scripts/finetune.py"
 
 
 rule tabulate_pretraining:
     input:
-        weights=lambda wildcards: study.weight_files(wildcards.learned),
-        curves=lambda wildcards: study.weight_files(wildcards.learned, ".csv"),
+        weights=lambda w: training.weight_files(w.experiment),
+        curves=lambda w: training.weight_files(w.experiment, ".csv"),
     output:
-        accuracy=f"<results>/{study.name}/experiments/{{learned}}/pretraining/accuracy_train.csv",
-        curves=f"<results>/{study.name}/experiments/{{learned}}/pretraining/curves.csv",
+        accuracy="<study>/experiments/{experiment}/pretraining/accuracy_train.csv",
+        curves="<study>/experiments/{experiment}/pretraining/curves.csv",
     log:
-        f"<logs>/pretraining/{study.name}/{{learned}}.log",
+        "<logs>/pretraining/<name>/{experiment}.log",
     benchmark:
-        f"<benchmarks>/pretraining/{study.name}/{{learned}}.tsv"
+        "<benchmarks>/pretraining/<name>/{experiment}.tsv"
+    wildcard_constraints:
+        experiment=one_of(experiments.shared_weight_experiments),
     conda:
         "../../envs/learn.yaml"
     params:
         code=code_hash("tabulate_pretraining"),
-        networks=lambda wildcards: study.networks(wildcards.learned),
+        networks=lambda w: training.pretraining_rows(w.experiment),
     message:
-        "Tabulate the pre-training of experiment {wildcards.learned}"
+        "Tabulate the pre-training of experiment {wildcards.experiment}"
     script:
         "../scripts/tabulate_pretraining.py"
 
 
 rule run_floor:
     input:
-        caches=caches_of,
-        splits=lambda wildcards: splits_of(wildcards.floor),
+        caches=lambda w: training.caches(w.experiment),
+        splits=lambda w: training.splits(w.experiment).values(),
     output:
-        predictions=f"<results>/{study.name}/experiments/{{floor}}/predictions.csv",
-        accuracy=f"<results>/{study.name}/experiments/{{floor}}/accuracy_train.csv",
+        predictions="<study>/experiments/{experiment}/<predictions>",
+        accuracy="<study>/experiments/{experiment}/<accuracy>",
     log:
-        f"<logs>/floor/{study.name}/{{floor}}.log",
+        "<logs>/floor/<name>/{experiment}.log",
     benchmark:
-        f"<benchmarks>/floor/{study.name}/{{floor}}.tsv"
+        "<benchmarks>/floor/<name>/{experiment}.tsv"
+    wildcard_constraints:
+        experiment=one_of(experiments.linear_experiments),
     conda:
         "../../envs/learn.yaml"
     params:
         code=code_hash("run_floor"),
-        settings=lambda wildcards: asdict(study.floor_settings(wildcards.floor)),
+        settings=lambda w: asdict(training.linear_settings(w.experiment)),
     message:
-        "Run the floor {wildcards.floor}"
+        "Run the floor {wildcards.experiment}"
     script:
         "../scripts/run_floor.py"

@@ -14,7 +14,7 @@ rule compute_flow:
         gpu=gpus_of_flow,
     params:
         code=code_hash("compute_flow"),
-        settings=lambda wildcards: config["preparations"][wildcards.prep]["flow"],
+        settings=lambda w: asdict(data.preparation(w.prep).flow),
     message:
         "Compute the flow of {wildcards.dataset}/{wildcards.subject}"
     script:

@@ -11,17 +11,17 @@ rule import_flow_images:
     benchmark:
         "<benchmarks>/cache/{dataset}/{prep}.tsv"
     wildcard_constraints:
-        dataset=one_of(study.flow_images),
+        dataset=one_of(data.flow_images),
     conda:
         "../../envs/vision.yaml"
     params:
         code=code_hash("import_flow_images"),
-        settings=lambda wildcards: {key: study.dataset(wildcards.dataset).get(key) for key in ("channels", "scaling")},
-        classes=lambda wildcards: study.index(wildcards.dataset).classes,
-        clips=lambda wildcards: study.cache_rows(wildcards.dataset),
-        stop=lambda wildcards: study.stops(wildcards.dataset),
-        images=lambda wildcards: study.image_rows(wildcards.dataset),
-        source=lambda wildcards: study.image_source(wildcards.dataset, wildcards.prep),
+        settings=lambda w: data.image_settings(w.dataset),
+        classes=lambda w: data.index(w.dataset).classes,
+        clips=lambda w: data.cache_rows(w.dataset),
+        stop=lambda w: data.stops_on_problem(w.dataset),
+        images=lambda w: data.image_rows(w.dataset),
+        source=lambda w: data.image_token(w.dataset, w.prep),
     message:
         "Gather the flow images of {wildcards.dataset}"
     script:

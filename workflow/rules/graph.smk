@@ -9,7 +9,7 @@ rule build_graph:
         "../../envs/learn.yaml"
     params:
         code=code_hash("build_graph"),
-        settings=lambda wildcards: study.graph(wildcards.graph),
+        settings=lambda w: asdict(training.graphs[w.graph]),
     message:
         "Build the graph {wildcards.graph}"
     script:

@@ -7,15 +7,16 @@ rule index_clips:
         "<logs>/index/{dataset}.log",
     benchmark:
         "<benchmarks>/index/{dataset}.tsv"
-    # First, so that what is wrong with a dataset is told before the long work starts.
+    # High priority: problems of a dataset are reported before long jobs start.
     priority: 100
     conda:
         "../../envs/vision.yaml"
     params:
         code=code_hash("index_clips"),
-        layout=lambda wildcards: hash_of(study.layout_source(wildcards.dataset)),
-        settings=lambda wildcards: study.index_settings(wildcards.dataset),
-        content=lambda wildcards: study.index_digest(wildcards.dataset),
+        layout=lambda w: hash_of(data.layout_source(w.dataset)),
+        # Reruns if a row of its tables would change; `data.index_settings` leaves out `on_problem`, which is checked earlier.
+        settings=lambda w: data.index_settings(w.dataset),
+        content=lambda w: data.index_digest(w.dataset),
     message:
         "List the clips of {wildcards.dataset}"
     script:

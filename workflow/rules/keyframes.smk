@@ -12,7 +12,7 @@ rule train_scorer:
     params:
         code=code_hash("train_scorer"),
     message:
-        "Train the scorer of frames of {wildcards.prep} on {wildcards.dataset}"
+        "Train the frame scorer of {wildcards.prep} on {wildcards.dataset}"
     script:
         "../scripts/train_scorer.py"
 
@@ -20,7 +20,7 @@ rule train_scorer:
 rule score_frames:
     input:
         faces="<results>/data/{dataset}/{prep}/faces/{subject}.h5",
-        scorer=scorer_of,
+        scorer=lambda w: data.scorer_file(w.prep),
     output:
         "<results>/data/{dataset}/{prep}/scores/{subject}.csv",
     log:
@@ -40,7 +40,7 @@ rule score_frames:
 rule select_keyframes:
     input:
         faces="<results>/data/{dataset}/{prep}/faces/{subject}.h5",
-        scores=scores_of,
+        scores=scores_if("<results>/data/{dataset}/{prep}/scores/{subject}.csv"),
     output:
         "<results>/data/{dataset}/{prep}/keyframes/{subject}.csv",
     log:
@@ -51,7 +51,7 @@ rule select_keyframes:
         "../../envs/vision.yaml"
     params:
         code=code_hash("select_keyframes"),
-        settings=lambda wildcards: config["preparations"][wildcards.prep]["keyframes"],
+        settings=lambda w: asdict(data.preparation(w.prep).keyframes),
     message:
         "Select the key-frames of {wildcards.dataset}/{wildcards.subject}"
     script:

@@ -1,69 +1,68 @@
 wildcard_constraints:
-    given=r"[^/]+",
+    prediction=r"[^/]+",
     source=r"[^/]+",
-    answering=one_of(prediction.experiments if prediction else []),
 
 
 rule measure_spotting:
     output:
-        f"<results>/{study.name}/spotting.csv",
+        "<study>/spotting.csv",
     log:
-        f"<logs>/spotting/{study.name}.log",
+        "<logs>/spotting/<name>.log",
     benchmark:
-        f"<benchmarks>/spotting/{study.name}.tsv"
+        "<benchmarks>/spotting/<name>.tsv"
     conda:
         "../../envs/vision.yaml"
     params:
         code=code_hash("measure_spotting"),
-        settings=config["predict"]["spotting"],
+        settings=settings.predict.spotting.model_dump(),
     message:
-        "Measure the search of long videos on drawn people"
+        "Measure the search of long videos on synthetic people"
     script:
         "../scripts/measure_spotting.py"
 
 
 rule look_through:
     output:
-        looked=f"<results>/{study.name}/predict/{{given}}/sources/{{source}}/looked.h5",
-        intervals=f"<results>/{study.name}/predict/{{given}}/sources/{{source}}/intervals.csv",
-        frames=directory(f"<results>/{study.name}/predict/{{given}}/sources/{{source}}/_frames"),
-        source=f"<results>/{study.name}/predict/{{given}}/sources/{{source}}/source.json",
+        looked="<study>/predict/{prediction}/sources/{source}/looked.h5",
+        intervals="<study>/predict/{prediction}/sources/{source}/intervals.csv",
+        frames=directory("<study>/predict/{prediction}/sources/{source}/_frames"),
+        source="<study>/predict/{prediction}/sources/{source}/source.json",
     log:
-        f"<logs>/look/{study.name}/{{given}}/{{source}}.log",
+        "<logs>/look/<name>/{prediction}/{source}.log",
     benchmark:
-        f"<benchmarks>/look/{study.name}/{{given}}/{{source}}.tsv"
-    # First, so that what is wrong with a clip is told before the study is trained.
+        "<benchmarks>/look/<name>/{prediction}/{source}.tsv"
+    # High priority: problems of a clip are reported before the study is trained.
     priority: 100
     conda:
         "../../envs/vision.yaml"
     params:
         code=code_hash("look_through"),
-        source=lambda wildcards: prediction.source(wildcards.source),
-        token=lambda wildcards: prediction.token(wildcards.source),
-        alone=lambda wildcards: len(prediction.sources) == 1,
-        settings={name: config["predict"][name] for name in ("fps", "spotting")},
+        source=lambda w: prediction.source(w.source),
+        token=lambda w: prediction.source_token(w.source),
+        alone=lambda w: len(prediction.sources) == 1,
+        settings=lambda w: prediction.search_settings(),
     message:
-        "Look through {wildcards.source}"
+        "Search {wildcards.source}"
     script:
         "../scripts/look_through.py"
 
 
 rule align_candidates:
     input:
-        intervals=f"<results>/{study.name}/predict/{{given}}/sources/{{source}}/intervals.csv",
-        frames=f"<results>/{study.name}/predict/{{given}}/sources/{{source}}/_frames",
+        intervals="<study>/predict/{prediction}/sources/{source}/intervals.csv",
+        frames="<study>/predict/{prediction}/sources/{source}/_frames",
     output:
-        faces=f"<results>/{study.name}/predict/{{given}}/sources/{{source}}/{{prep}}/faces.h5",
+        faces="<study>/predict/{prediction}/sources/{source}/{prep}/faces.h5",
     log:
-        f"<logs>/look/{study.name}/{{given}}/{{source}}/{{prep}}/align.log",
+        "<logs>/look/<name>/{prediction}/{source}/{prep}/align.log",
     benchmark:
-        f"<benchmarks>/look/{study.name}/{{given}}/{{source}}/{{prep}}/align.tsv"
+        "<benchmarks>/look/<name>/{prediction}/{source}/{prep}/align.tsv"
     conda:
         "../../envs/vision.yaml"
     params:
         code=code_hash("align_candidates"),
-        source=lambda wildcards: prediction.source(wildcards.source),
-        settings=lambda wildcards: config["preparations"][wildcards.prep]["align"],
+        source=lambda w: prediction.source(w.source),
+        settings=lambda w: asdict(data.preparation(w.prep).align),
     message:
         "Align the faces of the candidates of {wildcards.source}"
     script:
@@ -72,42 +71,42 @@ rule align_candidates:
 
 use rule score_frames as score_candidates with:
     input:
-        faces=f"<results>/{study.name}/predict/{{given}}/sources/{{source}}/{{prep}}/faces.h5",
-        scorer=scorer_of,
+        faces="<study>/predict/{prediction}/sources/{source}/{prep}/faces.h5",
+        scorer=lambda w: data.scorer_file(w.prep),
     output:
-        f"<results>/{study.name}/predict/{{given}}/sources/{{source}}/{{prep}}/scores.csv",
+        "<study>/predict/{prediction}/sources/{source}/{prep}/scores.csv",
     log:
-        f"<logs>/look/{study.name}/{{given}}/{{source}}/{{prep}}/scores.log",
+        "<logs>/look/<name>/{prediction}/{source}/{prep}/scores.log",
     benchmark:
-        f"<benchmarks>/look/{study.name}/{{given}}/{{source}}/{{prep}}/scores.tsv"
+        "<benchmarks>/look/<name>/{prediction}/{source}/{prep}/scores.tsv"
     message:
         "Score the frames of the candidates of {wildcards.source}"
 
 
 use rule select_keyframes as select_candidates with:
     input:
-        faces=f"<results>/{study.name}/predict/{{given}}/sources/{{source}}/{{prep}}/faces.h5",
-        scores=scores_of_candidates,
+        faces="<study>/predict/{prediction}/sources/{source}/{prep}/faces.h5",
+        scores=scores_if("<study>/predict/{prediction}/sources/{source}/{prep}/scores.csv"),
     output:
-        f"<results>/{study.name}/predict/{{given}}/sources/{{source}}/{{prep}}/keyframes.csv",
+        "<study>/predict/{prediction}/sources/{source}/{prep}/keyframes.csv",
     log:
-        f"<logs>/look/{study.name}/{{given}}/{{source}}/{{prep}}/keyframes.log",
+        "<logs>/look/<name>/{prediction}/{source}/{prep}/keyframes.log",
     benchmark:
-        f"<benchmarks>/look/{study.name}/{{given}}/{{source}}/{{prep}}/keyframes.tsv"
+        "<benchmarks>/look/<name>/{prediction}/{source}/{prep}/keyframes.tsv"
     message:
         "Select the key-frames of the candidates of {wildcards.source}"
 
 
 use rule compute_flow as compute_candidates with:
     input:
-        faces=f"<results>/{study.name}/predict/{{given}}/sources/{{source}}/{{prep}}/faces.h5",
-        keyframes=f"<results>/{study.name}/predict/{{given}}/sources/{{source}}/{{prep}}/keyframes.csv",
+        faces="<study>/predict/{prediction}/sources/{source}/{prep}/faces.h5",
+        keyframes="<study>/predict/{prediction}/sources/{source}/{prep}/keyframes.csv",
     output:
-        f"<results>/{study.name}/predict/{{given}}/sources/{{source}}/{{prep}}/flow.h5",
+        "<study>/predict/{prediction}/sources/{source}/{prep}/flow.h5",
     log:
-        f"<logs>/look/{study.name}/{{given}}/{{source}}/{{prep}}/flow.log",
+        "<logs>/look/<name>/{prediction}/{source}/{prep}/flow.log",
     benchmark:
-        f"<benchmarks>/look/{study.name}/{{given}}/{{source}}/{{prep}}/flow.tsv"
+        "<benchmarks>/look/<name>/{prediction}/{source}/{prep}/flow.tsv"
     message:
         "Compute the flow of the candidates of {wildcards.source}"
 
@@ -120,48 +119,49 @@ rule gather_candidates:
         keyframes=of_sources("{prep}/keyframes.csv"),
         flow=of_sources("{prep}/flow.h5"),
     output:
-        cache=f"<results>/{study.name}/predict/{{given}}/prepared/{{prep}}/cache.h5",
-        quality=f"<results>/{study.name}/predict/{{given}}/prepared/{{prep}}/quality.csv",
+        cache="<study>/predict/{prediction}/prepared/{prep}/cache.h5",
+        quality="<study>/predict/{prediction}/prepared/{prep}/quality.csv",
     log:
-        f"<logs>/look/{study.name}/{{given}}/{{prep}}/gather.log",
+        "<logs>/look/<name>/{prediction}/{prep}/gather.log",
     benchmark:
-        f"<benchmarks>/look/{study.name}/{{given}}/{{prep}}/cache.tsv"
+        "<benchmarks>/look/<name>/{prediction}/{prep}/cache.tsv"
     conda:
         "../../envs/vision.yaml"
     params:
         code=code_hash("gather_candidates"),
-        settings=lambda wildcards: config["preparations"][wildcards.prep],
+        settings=lambda w: asdict(data.preparation(w.prep)),
     message:
-        "Gather the candidates of {wildcards.given}"
+        "Gather the candidates of {wildcards.prediction}"
     script:
         "../scripts/gather_candidates.py"
 
 
 rule answer_clips:
     input:
-        ensemble=lambda wildcards: study.ensemble_files(wildcards.answering),
-        cache=lambda wildcards: prepared_as(wildcards.answering, "cache.h5"),
-        quality=lambda wildcards: prepared_as(wildcards.answering, "quality.csv"),
+        ensemble=lambda w: publishing.ensemble_files(w.experiment),
+        cache=prepared_for_experiment("cache.h5"),
+        quality=prepared_for_experiment("quality.csv"),
         intervals=of_sources("intervals.csv"),
-        caches=lambda wildcards: prediction.training(wildcards.answering)["caches"],
-        clips=lambda wildcards: prediction.training(wildcards.answering)["quality"],
+        caches=lambda w: prediction.training_files(w.experiment, "cache.h5"),
+        clips=lambda w: prediction.training_files(w.experiment, "quality.csv"),
     output:
-        table=f"<results>/{study.name}/predict/{{given}}/experiments/{{answering}}.csv",
-        regions=f"<results>/{study.name}/predict/{{given}}/experiments/{{answering}}.h5",
+        table="<study>/predict/{prediction}/experiments/{experiment}.csv",
+        regions="<study>/predict/{prediction}/experiments/{experiment}.h5",
     log:
-        f"<logs>/answer/{study.name}/{{given}}/{{answering}}.log",
+        "<logs>/answer/<name>/{prediction}/{experiment}.log",
     benchmark:
-        f"<benchmarks>/answer/{study.name}/{{given}}/{{answering}}.tsv"
+        "<benchmarks>/answer/<name>/{prediction}/{experiment}.tsv"
+    wildcard_constraints:
+        experiment=one_of(prediction.answering if prediction else []),
     conda:
         "../../envs/learn.yaml"
     resources:
         gpu=gpus,
     params:
         code=code_hash("answer_clips"),
-        settings=lambda wildcards: prediction.answer_settings(wildcards.answering),
-        training=lambda wildcards: prediction.training(wildcards.answering),
+        settings=lambda w: asdict(prediction.answer_settings(w.experiment)),
     message:
-        "Ask {wildcards.answering} about {wildcards.given}"
+        "Apply {wildcards.experiment} to {wildcards.prediction}"
     script:
         "../scripts/answer_clips.py"
 
@@ -170,28 +170,28 @@ rule write_prediction:
     input:
         looked=of_sources("looked.h5"),
         intervals=of_sources("intervals.csv"),
-        faces=of_preparations("faces.h5"),
-        keyframes=of_preparations("keyframes.csv"),
-        flow=of_preparations("flow.h5"),
-        quality=of_prepared("quality.csv"),
+        faces=of_source_preparations("faces.h5"),
+        keyframes=of_source_preparations("keyframes.csv"),
+        flow=of_source_preparations("flow.h5"),
+        quality=of_preparations("quality.csv"),
         tables=of_answers("csv"),
         regions=of_answers("h5"),
-        coverage=f"<results>/{study.name}/coverage.csv",
-        spotting=spotting_of,
+        coverage="<study>/coverage.csv",
+        spotting=spotting_accuracy_if_searched,
     output:
-        page=f"<results>/{study.name}/predict/{{given}}/index.html",
-        answers=f"<results>/{study.name}/predict/{{given}}/answers.csv",
-        json=f"<results>/{study.name}/predict/{{given}}/answers.json",
+        page="<study>/predict/{prediction}/index.html",
+        answers="<study>/predict/{prediction}/answers.csv",
+        json="<study>/predict/{prediction}/answers.json",
     log:
-        f"<logs>/prediction/{study.name}/{{given}}.log",
+        "<logs>/prediction/<name>/{prediction}.log",
     benchmark:
-        f"<benchmarks>/prediction/{study.name}/{{given}}.tsv"
+        "<benchmarks>/prediction/<name>/{prediction}.tsv"
     conda:
         "../../envs/report.yaml"
     params:
         code=code_hash("write_prediction"),
-        plan=lambda wildcards: prediction.page_settings(),
+        settings=lambda w: asdict(prediction.page_settings()),
     message:
-        "Write the answers about {wildcards.given}"
+        "Write the answers about {wildcards.prediction}"
     script:
         "../scripts/write_prediction.py"

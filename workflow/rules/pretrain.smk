@@ -1,7 +1,7 @@
 rule pretrain_sgcn:
     input:
         cache="<results>/data/{macro}/{prep}/cache.h5",
-        graph=graph_of,
+        graph=lambda w: paths.graph(training.networks_by_weights[w.weights].graph),
     output:
         weights="<results>/pretrained/{macro}/{prep}/{weights}.safetensors",
         curve="<results>/pretrained/{macro}/{prep}/{weights}.csv",
@@ -15,8 +15,8 @@ rule pretrain_sgcn:
         gpu=gpus,
     params:
         code=code_hash("pretrain_sgcn"),
-        settings=lambda wildcards: study.weights(wildcards.weights)["settings"],
-        seed=lambda wildcards: study.weights(wildcards.weights)["seed"],
+        settings=lambda w: asdict(training.networks_by_weights[w.weights].pretrain_settings),
+        seed=lambda w: training.networks_by_weights[w.weights].seed,
     message:
         "Pre-train SGCN {wildcards.weights} on {wildcards.macro}"
     script:

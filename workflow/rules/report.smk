@@ -8,30 +8,30 @@ rule write_report:
         keyframes=of_subjects("<results>/data/{dataset}/{prep}/keyframes/{subject}.csv"),
         flow=of_subjects("<results>/data/{dataset}/{prep}/flow/{subject}.h5"),
         flow_images=of_flow_images("<results>/data/{dataset}/{prep}/cache.h5"),
-        graphs=expand("<results>/graphs/{graph}.h5", graph=study.shown_graphs),
-        predictions=f"<results>/{study.name}/predictions.csv",
-        metrics=f"<results>/{study.name}/metrics.csv",
-        accuracy_train=f"<results>/{study.name}/accuracy_train.csv",
-        curves=f"<results>/{study.name}/curves.csv",
-        audit=f"<results>/{study.name}/audit.csv",
-        differences=f"<results>/{study.name}/differences.csv",
-        calibration=f"<results>/{study.name}/calibration.csv",
-        reliability=f"<results>/{study.name}/reliability.csv",
-        coverage=f"<results>/{study.name}/coverage.csv",
-        tables=expand(f"<results>/{study.name}/tables/{{table}}.csv", table=config["tables"]),
-        figures=expand(f"<results>/{study.name}/figures/{{figure}}.csv", figure=study.figures),
+        graphs=expand("<results>/graphs/{graph}.h5", graph=publishing.shown_graphs),
+        predictions="<study>/predictions.csv",
+        metrics="<study>/metrics.csv",
+        accuracy_train="<study>/accuracy_train.csv",
+        curves="<study>/curves.csv",
+        audit="<study>/audit.csv",
+        differences="<study>/differences.csv",
+        calibration="<study>/calibration.csv",
+        reliability="<study>/reliability.csv",
+        coverage="<study>/coverage.csv",
+        tables=expand("<study>/tables/{table}.csv", table=settings.tables),
+        figures=expand("<study>/figures/{figure}.csv", figure=figures.blocks),
     output:
-        page=report(f"<results>/{study.name}/report.html", caption="../report/study.rst", category="Report"),
-        figures=directory(f"<results>/{study.name}/report_figures"),
+        page=report("<study>/report.html", caption="../report/study.rst", category="Report"),
+        figures=directory("<study>/report_figures"),
     log:
-        f"<logs>/report/{study.name}.log",
+        "<logs>/report/<name>.log",
     benchmark:
-        f"<benchmarks>/report/{study.name}.tsv"
+        "<benchmarks>/report/<name>.tsv"
     conda:
         "../../envs/report.yaml"
     params:
         code=code_hash("write_report"),
-        settings=asdict(study.report_settings()),
+        settings=asdict(publishing.report_settings()),
     message:
         "Write the report of {params.settings[name]}"
     script:

@@ -1,20 +1,20 @@
 rule make_splits:
     input:
-        caches_of_split,
+        lambda w: training.split_caches(w.split),
     output:
-        f"<results>/{study.name}/splits/{{split}}-seed{{seed}}.csv",
+        "<study>/splits/{split}-seed{seed}.csv",
     log:
-        f"<logs>/splits/{study.name}/{{split}}-seed{{seed}}.log",
+        "<logs>/splits/<name>/{split}-seed{seed}.log",
     benchmark:
-        f"<benchmarks>/splits/{study.name}/{{split}}-seed{{seed}}.tsv"
+        "<benchmarks>/splits/<name>/{split}-seed{seed}.tsv"
     wildcard_constraints:
-        split=one_of(study.splits),
+        split=one_of(training.split_experiments),
         seed=r"\d+",
     conda:
         "../../envs/learn.yaml"
     params:
         code=code_hash("make_splits"),
-        settings=lambda wildcards: asdict(study.splits[wildcards.split]["settings"]),
+        settings=lambda w: asdict(training.split_settings(w.split)),
     message:
         "Split the clips: {wildcards.split}, seed {wildcards.seed}"
     script:

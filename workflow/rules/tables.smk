@@ -1,23 +1,23 @@
 rule run_table:
     input:
-        features=lambda wildcards: study.table_files(wildcards.table, "features"),
-        weights=lambda wildcards: study.table_files(wildcards.table, "weights"),
-        splits=lambda wildcards: study.table_files(wildcards.table, "splits"),
+        features=lambda w: training.table_files(w.table, "features"),
+        weights=lambda w: training.table_files(w.table, "weights"),
+        splits=lambda w: training.table_files(w.table, "splits"),
     output:
-        table=f"<results>/{study.name}/tables/{{table}}.csv",
-        predictions=f"<results>/{study.name}/tables/{{table}}/predictions.csv",
+        table="<study>/tables/{table}.csv",
+        predictions="<study>/tables/{table}/predictions.csv",
     log:
-        f"<logs>/table/{study.name}/{{table}}.log",
+        "<logs>/table/<name>/{table}.log",
     benchmark:
-        f"<benchmarks>/table/{study.name}/{{table}}.tsv"
+        "<benchmarks>/table/<name>/{table}.tsv"
     wildcard_constraints:
-        table=one_of(config["tables"]),
+        table=one_of(settings.tables),
     conda:
         "../../envs/learn.yaml"
     params:
         code=code_hash("run_table"),
-        cells=lambda wildcards: study.cells(wildcards.table),
-        paper=lambda wildcards: config["tables"][wildcards.table]["published"],
+        cells=lambda w: [asdict(cell) for cell in training.cells(w.table)],
+        paper=lambda w: settings.tables[w.table].published,
     message:
         "Train the cells of table {wildcards.table}"
     script:

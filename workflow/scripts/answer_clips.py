@@ -13,14 +13,13 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
-    training = {f"training_{name}": value for name, value in snakemake.params.training.items()}
     tables = [read_table(file, ["clip", "fps"]) for file in snakemake.input.intervals]
     answer_clips(
         load_ensemble(snakemake.input.ensemble[0]),
-        snakemake.wildcards.answering,
+        snakemake.wildcards.experiment,
         snakemake.input.cache,
         snakemake.input.quality,
-        AnswerSettings(**snakemake.params.settings, **training),
+        AnswerSettings(**snakemake.params.settings),
         {str(clip): float(fps) for table in tables for clip, fps in zip(table["clip"], table["fps"], strict=True)},
         Path(snakemake.output.table),
         Path(snakemake.output.regions),

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import merflow.preprocessing.tvl1.backends  # noqa: F401  For the code hash: `subject_flow` loads a backend by name.
 from merflow.preprocessing.flow import subject_flow
-from merflow.preprocessing.settings import FlowSettings, settings_from_block
+from merflow.preprocessing.settings import FlowSettings
 from merflow.runtime.script_context import script_context
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
-    settings = settings_from_block(FlowSettings, snakemake.params.settings)
+    settings = FlowSettings(**snakemake.params.settings)
     faces, keyframes = Path(snakemake.input.faces), Path(snakemake.input.keyframes)
     subject_flow(faces, keyframes, Path(snakemake.output[0]), settings)

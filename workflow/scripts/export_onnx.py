@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from merflow.inference.onnx_export import export_onnx
 from merflow.inference.settings import ExportSettings
+from merflow.runtime.params import from_params
 from merflow.runtime.script_context import script_context
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ with script_context(snakemake):
     export_onnx(
         Path(snakemake.input.ensemble),
         [Path(cache) for cache in snakemake.input.caches],
-        ExportSettings.from_params(snakemake.params.settings),
+        from_params(ExportSettings, snakemake.params.settings),
         metrics=Path(snakemake.input.metrics),
         calibration=Path(snakemake.input.calibration),
         model=Path(snakemake.output.model),

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from merflow.inference.ensemble import gather_ensemble
 from merflow.inference.settings import EnsembleSettings
+from merflow.runtime.params import from_params
 from merflow.runtime.script_context import script_context
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 with script_context(snakemake):
     gather_ensemble(
-        EnsembleSettings.from_params(snakemake.params.settings),
+        from_params(EnsembleSettings, snakemake.params.settings),
         Path(snakemake.input.validation),
         snakemake.params.models,
         [Path(cache) for cache in snakemake.input.caches],

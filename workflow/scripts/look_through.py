@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 with script_context(snakemake):
     row, settings = snakemake.params.source, snakemake.params.settings
-    spotting = SpottingSettings.from_block(settings["spotting"])
+    spotting = SpottingSettings(**settings["spotting"])
     folder = Path(snakemake.output.looked).parent
     with check_unchanged([row], "clips"):
         search_source(Source(**row), settings["fps"], spotting, folder, snakemake.params.alone)

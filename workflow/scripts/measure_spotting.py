@@ -11,5 +11,5 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
-    settings = SpottingSettings.from_block(snakemake.params.settings)
+    settings = SpottingSettings(**snakemake.params.settings)
     measure_spotting(settings, Path(snakemake.output[0]))

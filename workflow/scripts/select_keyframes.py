@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from merflow.preprocessing.keyframes import select_subject
-from merflow.preprocessing.settings import KeyframeSettings, settings_from_block
+from merflow.preprocessing.settings import KeyframeSettings
 from merflow.runtime.script_context import script_context
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
-    settings = settings_from_block(KeyframeSettings, snakemake.params.settings)
+    settings = KeyframeSettings(**snakemake.params.settings)
     scores = snakemake.input.scores or None
     select_subject(Path(snakemake.input.faces), Path(snakemake.output[0]), settings, scores)

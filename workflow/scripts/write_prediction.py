@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 
 from merflow.inference.page import write_prediction
 from merflow.inference.settings import PageSettings
+from merflow.runtime.params import from_params
 from merflow.runtime.script_context import script_context
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
-    settings = PageSettings.from_params(snakemake.params.plan)
+    settings = from_params(PageSettings, snakemake.params.settings)
     write_prediction(settings, dict(snakemake.input.items()), Path(snakemake.output.page).parent)

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from repository import REPO
+from configurations import plan
 from safetensors.numpy import save_file
 
 from merflow.errors import InputError
@@ -17,8 +17,7 @@ from merflow.protocols.folds import loso
 from merflow.protocols.settings import ClipSettings, SplitSettings
 from merflow.protocols.splits import make_splits
 from merflow.storage.tables import ACCURACY_TRAIN, AUDIT, PREDICTIONS, read_table, write_table
-from merflow.study.config import load_config
-from merflow.study.study import Study as Plan
+from merflow.study.audit import audit_plan
 from merflow.systems.fold_runner import run_folds
 from merflow.systems.linear import Baseline
 from merflow.systems.samples import FoldData, Samples
@@ -363,7 +362,7 @@ def planned(tmp_path, layouts, tables=None, floors=("majority",), **experiment):
             del dataset["root"]
     base = {"system": "tsdgcn", "macro": "one", "micro": "two"} | experiment
     overlay = {"datasets": {"one": macro, "two": micro}, "experiments": {"mine": base}, "floors": list(floors)}
-    plans = Plan(load_config(REPO / "config.yaml", overlay | {"tables": tables or {}})).audit_plan()
+    plans = audit_plan(plan(overlay | {"tables": tables or {}}).training)
     return {entry.experiment: entry for entry in plans}
 
 

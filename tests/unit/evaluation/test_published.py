@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import trees
 import yaml
+from configurations import BASE, plan
 from repository import REPO
 from sklearn.metrics import confusion_matrix, f1_score, recall_score
 
@@ -19,10 +20,8 @@ from merflow.evaluation.figure_tables import compare_confusion, compare_methods,
 from merflow.evaluation.published import differs, ledger, published
 from merflow.evaluation.settings import EvaluationSettings, FigureExperiment
 from merflow.storage.tables import ACCURACY_TRAIN, GRID, METRICS, PREDICTIONS, read_table, write_table
-from merflow.study.config import load_config
-from merflow.study.study import Study
+from merflow.study.load import load_config
 
-BASE = REPO / "config.yaml"
 CLASSES = ["happiness", "surprise", "anger"]
 
 
@@ -369,13 +368,13 @@ def test_the_papers_studies_are_planned_on_datasets_as_distributed(tmp_path):
         overlay = yaml.safe_load((REPO / "studies" / f"tsdgcn_{name}.yaml").read_text())
         for dataset in overlay["datasets"].values():
             dataset["root"] = str(tmp_path / Path(dataset["root"]).name)
-        study = Study(load_config(BASE, overlay))
+        study = plan(overlay)
         study.check()
-        assert study.tried == 49 + 2, "the two other systems"
-        settings = {figure: study.figure_settings(figure) for figure in study.figures}
+        assert study.figures.tried == 49 + 2, "the two other systems"
+        settings = {figure: study.figures.settings(figure) for figure in study.figures.blocks}
         assert not any(one.synthetic for one in settings.values())
-        assert study.figure_inputs("figure-8") == {"caches": [f"results/data/{name}/default/cache.h5"]}
-        assert settings["figure-8"].flow_labels.classes == study.classes("tsdgcn")
+        assert study.figures.inputs("figure-8") == {"caches": [f"results/data/{name}/default/cache.h5"]}
+        assert settings["figure-8"].flow_labels.classes == study.experiments.classes("tsdgcn")
         shown = settings[f"figure-{number}"].experiments
         assert list(shown) == ["tsdgcn", "tsdgcn-loso"]
         if name == "samm":
@@ -386,16 +385,16 @@ def test_the_papers_studies_are_planned_on_datasets_as_distributed(tmp_path):
 
 def test_a_study_counts_every_different_configuration_once():
     overlay = yaml.safe_load((REPO / "studies" / "tsdgcn_demo.yaml").read_text())
-    study = Study(load_config(BASE, overlay))
-    assert len(study.config["tables"]) == 3
+    study = plan(overlay)
+    assert len(study.config.tables) == 3
     # 25 + 20 + 6 cells; Table VII repeats a cell of Table V and two of Table VI; the experiment is one of Table IV.
-    assert study.tried == 25 + 20 + 6 - 3 + 2, "the two other systems"
-    assert Study(load_config(BASE, {})).tried == 3, "the three systems"
+    assert study.figures.tried == 25 + 20 + 6 - 3 + 2, "the two other systems"
+    assert plan({}).figures.tried == 3, "the three systems"
     one = yaml.safe_load(BASE.read_text())["experiments"]["tsdgcn"]
     unused = {name: one | {"loss": {"name": "cross-entropy", "gamma": gamma}} for name, gamma in (("a", 1), ("b", 2))}
     used = {name: one | {"loss": {"name": "focal", "gamma": gamma}} for name, gamma in (("a", 1), ("b", 2))}
-    assert [Study(load_config(BASE, {"experiments": e})).tried for e in (unused, used)] == [1, 2]
-    assert study.figure_settings("focal").tried == 25 and study.figure_settings("table-II").tried == 50
+    assert [plan({"experiments": e}).figures.tried for e in (unused, used)] == [1, 2]
+    assert study.figures.settings("focal").tried == 25 and study.figures.settings("table-II").tried == 50
 
 
 @pytest.mark.parametrize(
@@ -426,8 +425,8 @@ def test_the_study_of_the_composite_shows_every_published_table_of_it(tmp_path):
     images = [trees.FlowImage(f"base{n % 3}", f"{n % 5}", f"{n}", "surprise") for n in range(9)]
     tree = trees.flow_images(tmp_path, images, write=lambda path, image: path.write_bytes(b"x"))
     overlay["datasets"]["flows"]["root"] = str(tree.root)
-    study = Study(load_config(BASE, overlay))
-    shown = {figure["published"]: study.figure_settings(name) for name, figure in study.figures.items()}
+    study = plan(overlay)
+    shown = {figure["published"]: study.figures.settings(name) for name, figure in study.figures.blocks.items()}
     assert set(shown) == {key[0] for key in published() if key[0].startswith("megc2019")} and len(shown) == 4
     for settings in shown.values():
         systems = [experiment.system for experiment in settings.experiments.values()]
@@ -437,12 +436,11 @@ def test_the_study_of_the_composite_shows_every_published_table_of_it(tmp_path):
 def test_a_floor_that_is_not_there_by_this_name_is_told():
     one = yaml.safe_load(BASE.read_text())["experiments"]["tsdgcn"]
     two = {"a": one, "b": one | {"protocol": "subject-kfold"}}  # Floors of two protocols have longer names.
-    figures = {"f": {"kind": "methods", "of": ["a", "majority"]}}
-    study = Study(load_config(BASE, {"experiments": two, "figures": figures}))
+    figures = {"f": {"kind": "methods", "of": ["majority"]}}
     with pytest.raises(
         ConfigError, match=r"figures\.f\.of: no experiment or floor 'majority'; there are: a, b, majority-"
     ):
-        _ = study.figures
+        plan({"experiments": two, "figures": figures})
 
 
 def test_a_figure_may_not_take_the_name_of_a_table():

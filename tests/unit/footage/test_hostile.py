@@ -166,7 +166,7 @@ def frames(folder):
 
 @pytest.mark.parametrize("name", NASTY)
 def test_a_nasty_name_is_a_name_everywhere(tmp_path, name):
-    from merflow.study.study import subject_key
+    from merflow.study.data import subject_filename
 
     folder = tmp_path / "people" / name.replace("/", "_").replace("..", "__")
     frames(folder)
@@ -177,8 +177,8 @@ def test_a_nasty_name_is_a_name_everywhere(tmp_path, name):
     write_index(index, tmp_path / "clips.csv", tmp_path / "problems.csv")
     table = read_table(tmp_path / "clips.csv", CLIPS)
     assert table.loc[0, "clip"] == name and table.loc[0, "frames"] == clip.frames
-    assert os.sep not in subject_key(clip.subject) and subject_key(clip.subject) not in (".", "..")
-    (tmp_path / f".{subject_key(clip.subject)}.12345.tmp.source.json").touch()
+    assert os.sep not in subject_filename(clip.subject) and subject_filename(clip.subject) not in (".", "..")
+    (tmp_path / f".{subject_filename(clip.subject)}.12345.tmp.source.json").touch()
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])

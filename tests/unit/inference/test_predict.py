@@ -10,10 +10,10 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from configurations import plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from repository import REPO
 from stage_settings import align_settings, preparation, spotting_settings
 
 from merflow.datasets.synthetic.long_clips import CHOOSING, film_long, plan_long
@@ -39,9 +39,7 @@ from merflow.inference.spotting import FacePosition, MotionTrack, SpottingResult
 from merflow.preprocessing.faces import Face
 from merflow.preprocessing.settings import STANDARD_GEOMETRY, Geometry
 from merflow.storage.tables import ANSWERS, COVERAGE, INTERVALS, read_table, write_table
-from merflow.study.config import load_config
 from merflow.study.prediction import Prediction, list_sources
-from merflow.study.study import Study
 
 CLASSES = ["happiness", "surprise", "disgust"]
 
@@ -91,11 +89,11 @@ def test_a_table_needs_no_label_and_keeps_what_it_says(tmp_path):
         ("missing.mp4", "does not exist"),
         ("empty", "holds no video"),
         ("one.png", "is one picture"),
-        ("notes.txt", "is no video by its name"),
+        ("notes.txt", "is not a video by its name"),
         ("zero.mp4", "is empty"),
         ("nothing.csv", "column frames missing"),
         ("typo.csv", "did you mean 'onset'"),
-        ("gone.csv", "nothing of"),
+        ("gone.csv", "nothing in"),
     ],
 )
 def test_what_cannot_be_looked_at_is_one_clear_message(tmp_path, name, says):
@@ -142,7 +140,7 @@ def test_what_may_not_be_listed_is_one_clear_message(tmp_path, monkeypatch, name
     (tmp_path / "room" / "a.mp4").write_bytes(b"x")
     (tmp_path / "room" / "clips.csv").write_text("frames\na.mp4\n")
     locked(monkeypatch, tmp_path / "room")
-    with pytest.raises(InputError, match=f"clips: \\S*{name} cannot be looked at \\(Permission denied\\)"):
+    with pytest.raises(InputError, match=f"clips: \\S*{name} cannot be read \\(Permission denied\\)"):
         list_sources(str(tmp_path / name))
 
 
@@ -159,8 +157,8 @@ def test_a_folder_that_may_not_be_listed_is_a_problem_and_the_others_go_on(tmp_p
     locked(monkeypatch, tmp_path / "all" / "room")
     found = Prediction(study(clips=str(tmp_path / "all"), results=str(tmp_path / "results")))
     assert found.sources["good"]["problem"] == ""
-    assert "room cannot be looked at: Permission denied" in found.sources["room"]["problem"]
-    assert found.token("good") != found.token("room") == EMPTY and found.looks_long is False
+    assert "room cannot be read: Permission denied" in found.sources["room"]["problem"]
+    assert found.source_token("good") != found.source_token("room") == EMPTY and found.searches is False
     with check_unchanged(found.sources.values(), "clips"):
         pass
 
@@ -177,16 +175,16 @@ def test_nothing_given_says_what_to_type():
 
 
 def study(**changes):
-    return Study(load_config(REPO / "config.yaml", changes))
+    return plan(changes).training
 
 
 def test_all_experiments_with_a_network_answer_and_no_other_can_be_named(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"x")
     clips = str(tmp_path / "a.mp4")
     found = Prediction(study(clips=clips))
-    assert found.experiments == ["tsdgcn", "msjfn", "mersiamc3d"] and found.preparations == ["default"]
-    assert found.name == "a.mp4" and found.folder == "results/demo/predict/a.mp4" and found.looks_long
-    assert Prediction(study(clips=clips, predict={"experiments": ["msjfn"]})).experiments == ["msjfn"]
+    assert found.answering == ["tsdgcn", "msjfn", "mersiamc3d"] and found.preparations == ["default"]
+    assert found.name == "a.mp4" and found.folder == "results/demo/predict/a.mp4" and found.searches
+    assert Prediction(study(clips=clips, predict={"experiments": ["msjfn"]})).answering == ["msjfn"]
     for name in ("majority", "nobody"):
         with pytest.raises(ConfigError, match=f"{name} leaves no trained network.*tsdgcn, msjfn, mersiamc3d"):
             Prediction(study(clips=clips, predict={"experiments": [name]}))
@@ -211,7 +209,7 @@ def test_a_name_that_is_no_utf8_has_a_folder_and_is_told_from_another(tmp_path):
     with open(path, "wb") as file:
         file.write(b"x")
     found = Prediction(study(clips=path, results=str(tmp_path / "results")))
-    assert found.name == "m%E9.mp4" and found.path == path and found.token("m%5Cudce9.mp4")
+    assert found.name == "m%E9.mp4" and found.path == path and found.source_token("m%5Cudce9.mp4")
     told = tmp_path / "results/demo/predict/m%E9.mp4/answers.json"
     told.parent.mkdir(parents=True)
     told.write_text('{"input": "another"}')
@@ -225,12 +223,12 @@ def test_another_content_is_another_token_and_another_time_is_none(tmp_path):
     file.write_bytes(b"one")
     settled = {"clips": str(file), "results": str(tmp_path / "results")}
     found = Prediction(study(**settled))
-    token = found.token("a.mp4")
+    token = found.source_token("a.mp4")
     record_source([found.source("a.mp4")], token, tmp_path / "results/demo/predict/a.mp4/sources/a.mp4/source.json")
     file.touch()
-    assert Prediction(study(**settled)).token("a.mp4") == token
+    assert Prediction(study(**settled)).source_token("a.mp4") == token
     file.write_bytes(b"two")
-    assert Prediction(study(**settled)).token("a.mp4") != token
+    assert Prediction(study(**settled)).source_token("a.mp4") != token
 
 
 # --- the look ---------------------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ import pytest
 import yaml
 from repository import REPO
 
-from merflow.study.config import STUDY_BLOCKS, load_config
+from merflow.study.config import STUDY_BLOCKS
+from merflow.study.load import load_config
 from merflow.systems.registry import NETWORKS
 
 DOCS = REPO / "docs"
@@ -168,7 +169,7 @@ def test_reference_has_every_key_with_its_default(pages):
     """The defaults are those of a configuration that sets nothing."""
     study = {"study": "x", "datasets": {"NAME": {"layout": "demo"}}}
     study["experiments"] = {"NAME": {"system": "tsdgcn", "macro": "none", "micro": "NAME"}}
-    settled = load_config(REPO / "config.yaml", study)
+    settled = load_config(REPO / "config.yaml", study).model_dump(by_alias=True)
     settled["preparations"]["NAME"] = settled["preparations"].pop("default")
     settled["experiments"]["NAME"] = {k: v for k, v in settled["experiments"]["NAME"].items() if k not in STUDY_BLOCKS}
     reference, defaults = reference_keys(pages["configuration.html"]), dict(leaves(settled))
@@ -249,4 +250,4 @@ def test_configurations_on_pages_are_accepted(settings, tmp_path):
     settings.pop("corrections", None)
     for table in ("manifest.csv", "flows.csv"):
         (tmp_path / table).write_text("clip\n")
-    assert load_config(REPO / "config.yaml", settings)["experiments"]
+    assert load_config(REPO / "config.yaml", settings).experiments

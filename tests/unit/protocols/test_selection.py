@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 from clip_network_training import train
-from configurations import BASE, experiment
+from configurations import BASE, experiment, plan
 from flow_caches import balanced, make_cache
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,8 +18,9 @@ from merflow.protocols.folds import loso
 from merflow.protocols.selection import candidates, inner_folds, select_settings, without_validation
 from merflow.protocols.settings import SelectionSettings
 from merflow.storage.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, read_table
-from merflow.study.config import load_config, table_cells
-from merflow.study.study import Study
+from merflow.study.config_checks import table_cells
+from merflow.study.load import load_config
+from merflow.study.plan import plan_study
 from merflow.systems.tsdgcn import finetune as finetuning
 
 CLASSES = ["up", "down", "left"]
@@ -221,14 +222,14 @@ def test_settings_that_cannot_be_selected_are_named(changes, message):
 
 def test_alpha_of_grid_has_one_value_per_class():
     grid = {"loss.alpha": [1, [1, 2, 3]]}
-    study = Study(load_config(BASE, experiment(selection="nested", grid=grid)))
+    study = plan(experiment(selection="nested", grid=grid))
     with pytest.raises(ConfigError, match=r"grid\.loss\.alpha: 3 values for 5 classes"):
         study.check()
 
 
 def test_baselines_and_tables_select_nothing():
     floor = {"experiments": {"svm": {"system": "linear-svm", "micro": "demo-micro", "selection": "nested"}}}
-    with pytest.raises(ConfigError, match="nothing of linear-svm is chosen"):
+    with pytest.raises(ConfigError, match="linear-svm has nothing to choose"):
         load_config(BASE, floor)
     table = {"tables": {"t": {"of": "mine", "rows": {"loss.alpha": [1, 2]}}}}
     with pytest.raises(ConfigError, match="a table shows fixed settings"):
@@ -240,12 +241,13 @@ def test_paper_tuning_shows_grid_and_keeps_settings():
     plain, shown = (
         load_config(BASE, experiment(**changes)) for changes in ({}, {"selection": "paper-tuning", "grid": grid})
     )
-    (name,) = shown["experiments"]
-    assert not plain["tables"] and list(shown["tables"]) == [f"{name}-grid"]
+    (name,) = shown.experiments
+    assert not plain.tables and list(shown.tables) == [f"{name}-grid"]
     cells = table_cells(shown, f"{name}-grid")
     assert [(c["loss"]["alpha"], c["loss"]["gamma"]) for *_, c in cells] == [
         (alpha, gamma) for alpha in (0.5, 1) for gamma in (0.5, 1, 2)
     ]
-    assert Study(shown).finetune_settings(name) == Study(plain).finetune_settings(name)
+    tuned, fixed = (plan_study(config).training.head_settings(name) for config in (shown, plain))
+    assert tuned == fixed
     three = load_config(BASE, experiment(selection="paper-tuning", grid=grid | {"head.batch": [8, 16]}))
     assert len({cell[:2] for cell in table_cells(three, f"{name}-grid")}) == 12

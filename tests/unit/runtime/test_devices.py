@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from configurations import plan
 from environments import SECTIONS
 from repository import REPO
 from stage_settings import flow_settings
@@ -18,8 +19,6 @@ from merflow.learning.settings import Schedule
 from merflow.preprocessing.tvl1 import torch_backend
 from merflow.runtime import devices
 from merflow.runtime.code_hash import needed
-from merflow.study.config import load_config
-from merflow.study.study import Study
 from merflow.systems.clip_networks import make_network
 from merflow.systems.registry import NETWORKS, complete_block, network_settings
 from merflow.systems.tsdgcn.graph import build_graph
@@ -125,10 +124,9 @@ def test_device_is_not_among_the_settings_of_a_job():
     """A study that began on a laptop continues on a machine with a GPU without reruns."""
     rules = "\n".join(text for _, text in SECTIONS)
     assert not re.search(r"params:(?:(?!message:).)*\bdevice\b", rules, re.DOTALL)
-    settings = load_config(REPO / "config.yaml", overlay={})
-    plans = [Study({**settings, "device": device}) for device in ("cpu", "cuda")]
-    for name in plans[0].clip_networks:
-        on_cpu, on_gpu = (plan.network_settings(name, 0) for plan in plans)
+    plans = [plan({"device": device}) for device in ("cpu", "cuda")]
+    for name in plans[0].experiments.clip_network_experiments:
+        on_cpu, on_gpu = (study.training.clip_network_settings(name, 0) for study in plans)
         assert on_cpu == on_gpu
 
 

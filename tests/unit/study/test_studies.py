@@ -1,18 +1,14 @@
 """The studies of MSJFN, MERSiamC3D and of all systems: what they plan, on datasets as distributed and on the demo."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import trees
 import yaml
+from configurations import plan
 from repository import REPO
 
-from merflow.learning.settings import LossSettings
-from merflow.study.config import load_config
-from merflow.study.study import Study
-
-BASE = REPO / "config.yaml"
 READING = "our reading of the abstract"
 
 
@@ -20,7 +16,7 @@ def planned(name, root=None):
     overlay = yaml.safe_load((REPO / "studies" / f"{name}.yaml").read_text())
     for dataset in overlay.get("datasets", {}).values():
         dataset["root"] = str(root / Path(dataset["root"]).name)
-    study = Study(load_config(BASE, overlay))
+    study = plan(overlay)
     study.check()
     return study
 
@@ -35,85 +31,81 @@ def three(tmp_path_factory):
     return root
 
 
-def different(study, one, two, key):
-    """Whether two experiments differ in one setting, a dotted key, and in nothing else."""
-    return changed_settings(study, one, two) == {key}
-
-
-def changed_settings(study, one, two):
-    """Dotted keys of the settings in which two experiments differ, options of the network included."""
-    first, second = (flat(asdict(study.network_settings(name, "0"))) for name in (one, two))
-    return {key for key in first.keys() | second.keys() if first.get(key) != second.get(key)} - {"experiment"}
-
-
-def flat(settings):
-    """Settings by dotted key; the options of a network count as keys of the network."""
-    keys = {}
-    for name, value in settings.items():
-        if isinstance(value, dict) and name != "splits":
-            prefix = "" if name == "options" else f"{name}."
-            keys |= {f"{prefix}{inner}": leaf for inner, leaf in flat(value).items()}
-        else:
-            keys[name] = value
-    return keys
+def only_difference(study, one, two):
+    """The key in which the training settings of two experiments differ, if it is one; otherwise None."""
+    first, second = (asdict(study.training.clip_network_settings(name, 0)) for name in (one, two))
+    for settings in (first, second):
+        settings |= settings.pop("network") | settings.pop("loss")
+        settings |= settings.pop("options")
+    changed = {key for key in first if first[key] != second.get(key)} - {"experiment"}
+    return changed.pop() if len(changed) == 1 else None
 
 
 def test_compare_has_all_systems_on_the_same_splits():
     study = planned("compare")
-    systems = {e["system"] for e in study.experiments.values()}
+    experiments = study.experiments
+    systems = {e.system for e in experiments.blocks.values()}
     assert systems == {"tsdgcn", "majority", "linear-svm", "softmax", "msjfn", "mersiamc3d", "ststnet", "off-apexnet"}
-    assert len({tuple(study.split_files(name).values()) for name in study.experiments}) == 1
-    preparations = {name: e["prep"] for name, e in study.experiments.items()}
+    assert len({tuple(study.training.splits(name).values()) for name in experiments}) == 1
+    preparations = {name: e.prep for name, e in experiments.blocks.items()}
     assert preparations.pop("mersiamc3d") == "adaptive" and set(preparations.values()) == {"default"}
-    shown = study.figure_settings("systems")
-    assert set(study.figures["systems"]["of"]) == set(study.experiments)
+    shown = study.figures.settings("systems")
+    assert set(study.figures.blocks["systems"]["of"]) == set(experiments)
     assert f"msjfn, mersiamc3d: {READING}" in shown.reading
-    readings = {name: experiment.reading for name, experiment in study.report_settings().experiments.items()}
+    readings = {name: experiment.reading for name, experiment in study.publishing.report_settings().experiments.items()}
     assert {name: text for name, text in readings.items() if text} == {"msjfn": READING, "mersiamc3d": READING}
 
 
-def test_another_alignment_is_another_comparison():
+def test_other_alignment_is_another_comparison():
     overlay = yaml.safe_load((REPO / "studies" / "compare.yaml").read_text())
     overlay["preparations"]["adaptive"]["align"] = {"size": 96}
-    study = Study(load_config(BASE, overlay))
-    assert study.split_files("mersiamc3d") != study.split_files("msjfn") == study.split_files("tsdgcn")
-    assert sum(e["system"] == "majority" for e in study.experiments.values()) == 2
+    study = plan(overlay)
+    assert study.training.splits("mersiamc3d") != study.training.splits("msjfn") == study.training.splits("tsdgcn")
+    assert sum(e.system == "majority" for e in study.experiments.blocks.values()) == 2
 
 
-def test_msjfn_is_shown_on_each_dataset_and_on_all_with_its_ablations(three):
+def test_msjfn_study_has_all_datasets_and_ablations(three):
     study = planned("msjfn_3db", three)
-    clips = {name: sum(row["found"] for row in study.class_counts(name)) for name in study.experiments}
+    clips = {name: sum(row["found"] for row in study.experiments.class_counts(name)) for name in study.experiments}
     assert clips["msjfn"] == 442 and clips["msjfn-smic"] == 164
     assert (clips["msjfn-casme2"], clips["msjfn-samm"]) == (246, 136)
-    assert study.experiments["msjfn"]["network"]["modules"] == 3
+    assert study.experiments["msjfn"].network.modules == 3
     for name, key in (
-        ("msjfn-2-modules", "network.modules"),
-        ("msjfn-1-module", "network.modules"),
-        ("msjfn-0-modules", "network.modules"),
-        ("msjfn-learned-fusion", "network.fusion"),
-        ("msjfn-no-fusion", "network.fusion"),
+        ("msjfn-2-modules", "modules"),
+        ("msjfn-1-module", "modules"),
+        ("msjfn-0-modules", "modules"),
+        ("msjfn-learned-fusion", "fusion"),
+        ("msjfn-no-fusion", "fusion"),
     ):
-        assert different(study, "msjfn", name, key), name
+        assert only_difference(study, "msjfn", name) == key, name
 
 
-def test_mersiamc3d_is_shown_on_each_dataset_with_its_ablations(three):
+def test_floor_in_a_figure_is_the_one_beside_its_experiment(three):
+    shown = planned("msjfn_3db", three).figures.blocks["methods"]["of"]
+    assert shown == ["msjfn", "ststnet-casme2-samm-smic-default-composite-loso"]
+
+
+def test_mersiamc3d_study_has_all_datasets_and_ablations(three):
     study = planned("mersiamc3d", three)
-    clips = {name: sum(row["found"] for row in study.class_counts(name)) for name in study.experiments}
+    clips = {name: sum(row["found"] for row in study.experiments.class_counts(name)) for name in study.experiments}
     assert (clips["mersiamc3d"], clips["mersiamc3d-samm-5"], clips["mersiamc3d-casme2"]) == (133, 136, 246)
-    plain = study.network_settings("mersiamc3d", "0")
-    assert plain.loss == LossSettings("focal", 1.0, 2.0) and plain.network.input_kind == "flows"
-    assert different(study, "mersiamc3d", "mersiamc3d-no-prior", "network.prior")
-    assert different(study, "mersiamc3d", "mersiamc3d-key-frames", "network.input_kind")
-    entropy = changed_settings(study, "mersiamc3d", "mersiamc3d-cross-entropy")
-    assert entropy == {"loss.name", "loss.gamma"}
-    ways = {name: study.experiments[name]["prep"] for name in ("mersiamc3d", "mersiamc3d-uniform")}
-    kinds = {prep: study.config["preparations"][prep]["keyframes"]["method"] for prep in ways.values()}
-    assert kinds == {"adaptive": "adaptive", "uniform": "uniform"}
-    assert study.split_files("mersiamc3d") == study.split_files("mersiamc3d-uniform")
+    plain = study.training.clip_network_settings("mersiamc3d", 0)
+    assert asdict(plain.loss) == {"name": "focal", "alpha": 1.0, "gamma": 2.0}
+    assert plain.network.input_kind == "flows"
+    assert only_difference(study, "mersiamc3d", "mersiamc3d-no-prior") == "prior"
+    assert only_difference(study, "mersiamc3d", "mersiamc3d-key-frames") == "input_kind"
+    entropy = study.training.clip_network_settings("mersiamc3d-cross-entropy", 0)
+    assert entropy == replace(plain, experiment="mersiamc3d-cross-entropy", loss=entropy.loss)
+    methods = {
+        name: study.config.preparations[study.experiments[name].prep].keyframes.method
+        for name in ("mersiamc3d", "mersiamc3d-uniform")
+    }
+    assert methods == {"mersiamc3d": "adaptive", "mersiamc3d-uniform": "uniform"}
+    assert study.training.splits("mersiamc3d") == study.training.splits("mersiamc3d-uniform")
 
 
-def test_the_ablations_of_the_demo_are_those_of_the_real_studies(three):
-    demo = {name for name in planned("ablations_demo").config["experiments"]}
-    real = [*planned("msjfn_3db", three).config["experiments"], *planned("mersiamc3d", three).config["experiments"]]
+def test_demo_ablations_are_those_of_the_real_studies(three):
+    demo = {name for name in planned("ablations_demo").config.experiments}
+    real = [*planned("msjfn_3db", three).config.experiments, *planned("mersiamc3d", three).config.experiments]
     ablations = {name for name in real if not name.endswith(("smic", "casme2", "samm", "samm-5"))}
     assert demo == ablations

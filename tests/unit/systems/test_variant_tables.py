@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import yaml
+from configurations import BASE, plan
 from graph_caches import HEAD, PRETRAIN, SETTINGS, make_cache
 from repository import REPO
 from training_jobs import finetune, finetune_settings, pretrain
@@ -14,16 +15,13 @@ from merflow.evaluation.metrics import score
 from merflow.evaluation.published import published
 from merflow.protocols.variants import variant_label, variants, with_overrides
 from merflow.storage.tables import GRID, PREDICTIONS, read_table
-from merflow.study.config import load_config
-from merflow.study.study import Study
+from merflow.study.load import load_config
 from merflow.systems.registry import complete_block, network_settings
 from merflow.systems.settings import CellSettings
 from merflow.systems.tsdgcn.features import extract
 from merflow.systems.tsdgcn.graph import build_graph
 from merflow.systems.tsdgcn.pretrain import outcome
 from merflow.systems.tsdgcn.variant_tables import run_table
-
-BASE = REPO / "config.yaml"
 
 
 def test_variant_label_names_varied_settings():
@@ -72,14 +70,14 @@ def test_studies_have_every_published_cell(name):
 
 def test_demo_study_plans_all_cells():
     overlay = yaml.safe_load((REPO / "studies" / "tsdgcn_demo.yaml").read_text())
-    study = Study(load_config(BASE, overlay))
+    study = plan(overlay)
     study.check()
-    assert [len(study.cells(name)) for name in ("focal", "graphs", "ablation")] == [25, 20, 6]
-    assert {g["p"] * 100 + g["q"] for g in study._graphs.values()} == {400, 406, 802, 1200}
-    assert len(study._weights) == 6, "four graphs, and a second network of 8+2 and of 4+0 (Table VII)"
-    focal = study.cells("focal")
-    assert len({tuple(f) for cell in focal for d in cell["features"].values() for f in d}) == 1, "extracted once"
-    assert {(c["finetune"]["loss"]["alpha"], c["finetune"]["loss"]["gamma"]) for c in focal} == {
+    assert [len(study.training.cells(name)) for name in ("focal", "graphs", "ablation")] == [25, 20, 6]
+    assert {g.p * 100 + g.q for g in study.training.graphs.values()} == {400, 406, 802, 1200}
+    assert len(study.training.networks_by_weights) == 6, "four graphs; second networks of 8+2 and 4+0"
+    focal = study.training.cells("focal")
+    assert len({tuple(f) for cell in focal for d in cell.features.values() for f in d}) == 1, "extracted once"
+    assert {(c.finetune.loss.alpha, c.finetune.loss.gamma) for c in focal} == {
         (a, g) for a in (0.1, 0.5, 1, 1.5, 2) for g in (0.1, 0.2, 0.5, 1, 1.5)
     }
 

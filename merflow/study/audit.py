@@ -1,0 +1,56 @@
+"""What the leakage audit checks."""
+
+from dataclasses import replace
+
+from merflow.datasets.synthetic import scorer_people
+from merflow.evaluation.settings import AuditSettings
+from merflow.storage.files import digest
+from merflow.study.checks import scorer_test_datasets
+from merflow.study.training import Training
+
+
+def audit_plan(training: Training) -> list[AuditSettings]:
+    """What to check of every experiment, and of the cells of each table once for each split."""
+    plan = [_audit_settings(training, name, name, scored=True) for name in training.experiments]
+    for table, cells in training.tables.items():
+        entries: dict[str, AuditSettings] = {}
+        for cell in cells.experiments:
+            entry = _audit_settings(cells, cell, f"table {table}: {cell}", scored=False)
+            entries.setdefault(digest(replace(entry, experiment="")), entry)
+        plan += (
+            entries.values()
+            if len(entries) > 1
+            else [replace(e, experiment=f"table {table}") for e in entries.values()]
+        )
+    return plan
+
+
+def _audit_settings(training: Training, name: str, shown: str, scored: bool) -> AuditSettings:
+    experiments, data = training.experiments, training.experiments.data
+    e = experiments[name]
+    chooses_epoch = e.trains_network and e.selection != "none"
+    refits = e.network is not None and e.network.refit
+    own_scorer = data.scorer_dataset(e.prep) not in ("", scorer_people.NAME)
+    return AuditSettings(
+        experiment=shown,
+        splits=training.splits(name),
+        caches=dict(zip(e.datasets, training.caches(name), strict=True)),
+        macro=training.paths.cache(e.macro, e.prep) if e.pretrains else "",
+        same_people=[dataset for dataset in e.datasets if e.pretrains and data.same_people(dataset, e.macro)],
+        excludes_test_people=e.pretrains and e.pretrain.exclude_test_subjects,
+        scorer=data.scorer_file(e.prep) if own_scorer else "",
+        scorer_people=scorer_test_datasets(experiments, name),
+        divides_subjects=e.protocol == "paper-holdout",
+        fitted_parts=["train"] if chooses_epoch and not refits else ["train", "validation"],
+        scored=scored,
+    )
+
+
+def audited_files(plan: list[AuditSettings]) -> dict[str, list[str]]:
+    """Files that the audit reads, each once: ``splits``, ``scorers``, and ``caches`` of micro and macro clips."""
+    files = {
+        "splits": [file for entry in plan for file in entry.splits.values()],
+        "caches": [file for entry in plan for file in (*entry.caches.values(), entry.macro)],
+        "scorers": [entry.scorer for entry in plan],
+    }
+    return {kind: list(dict.fromkeys(filter(None, paths))) for kind, paths in files.items()}

@@ -1,0 +1,161 @@
+"""Checks of a study against its clips, before any job starts."""
+
+from collections import Counter
+
+from merflow.datasets.assemble import unknown_words
+from merflow.datasets.labels import class_set
+from merflow.datasets.synthetic import scorer_people
+from merflow.errors import ConfigError, InputError, MerflowError
+from merflow.footage.clip import database
+from merflow.study.config_data import ClassMap
+from merflow.study.data import Data
+from merflow.study.experiments import Experiments, plain_classes
+from merflow.study.training import Training
+from merflow.systems.registry import input_kind
+
+
+def check_study(training: Training) -> None:
+    """Check that every experiment, and every cell of a table of variants, can run on its clips.
+
+    Raises:
+        InputError: a dataset cannot be used.
+        ConfigError: an experiment cannot run on its clips; the message names the key.
+    """
+    experiments = training.experiments
+    _check_datasets(experiments.data, training.prepared())
+    for name in experiments:
+        check_experiment(experiments, name)
+    for table, cells in training.tables.items():
+        for name in cells.experiments:
+            try:
+                check_experiment(cells.experiments, name)
+            except ConfigError as error:
+                raise ConfigError(f"tables.{table}: {error}") from error
+
+
+def _check_datasets(data: Data, prepared: list[tuple[str, str]]) -> None:
+    scorers = [data.scorer_dataset(prep) for _, prep in prepared]
+    messages = []
+    for dataset in dict.fromkeys([*(dataset for dataset, _ in prepared), *filter(None, scorers)]):
+        try:
+            data.index(dataset)
+        except MerflowError as error:
+            message = str(error)
+            messages.append(message if dataset in message else f"dataset {dataset}: {message}")
+    if messages:
+        raise InputError("\n\n".join(dict.fromkeys(messages)))
+
+
+def check_experiment(experiments: Experiments, name: str) -> None:
+    """Raise ConfigError if an experiment cannot run on its clips."""
+    _check_classes(experiments, name)
+    _check_scorer(experiments, name)
+    _check_protocol(experiments, name)
+    _check_training(experiments, name)
+
+
+def _check_classes(experiments: Experiments, name: str) -> None:
+    """Raise if the classes of an experiment and the labels of its datasets do not fit together."""
+    data, datasets, own = experiments.data, experiments[name].datasets, experiments[name].classes
+    sets = {data.index(dataset).class_set for dataset in datasets} - {""}
+    if not own and len(sets) > 1:
+        raise ConfigError(
+            f"experiments.{name}.micro: its datasets have different class sets ({', '.join(sorted(sets))}); "
+            "give them one, or give the experiment `classes`"
+        )
+    if len({data.has_frames(dataset) for dataset in datasets}) > 1:
+        raise ConfigError(
+            f"experiments.{name}.micro: {', '.join(datasets)} mix flow images, whose scale is not known, with "
+            "flow in pixels"
+        )
+    if not own or isinstance(own, list):
+        return
+    where, unknown = f"experiments.{name}.classes", Counter[str]()
+    for dataset in datasets:
+        layout = data.layout(dataset)
+        unknown += unknown_words(data.index(dataset), layout, class_set(plain_classes(own), where, layout, alone=False))
+    if unknown:
+        words = ", ".join(f"{word} ({count} clips)" for word, count in unknown.most_common())
+        raise ConfigError(f"{where}: the set does not know the labels {words}; map them, or choose another set")
+    labels = {label for dataset in datasets for label in experiments.labels(name)[dataset].values()}
+    missing = [label for label in experiments.classes(name) if label not in labels]
+    if missing and isinstance(own, ClassMap):  # Of a named set, a user may hold a part.
+        raise ConfigError(f"{where}: no clip has a label for the class {', '.join(missing)}")
+
+
+def _check_scorer(experiments: Experiments, name: str) -> None:
+    """Raise if the frame scorer would learn from test subjects, or has nothing to learn from."""
+    data, prep = experiments.data, experiments[name].prep
+    dataset, where = data.scorer_dataset(prep), f"preparations.{prep}.keyframes.learn_from"
+    if dataset in ("", scorer_people.NAME):
+        return
+    if tested := scorer_test_datasets(experiments, name):
+        same = dataset in tested
+        what = "it" if same else f"{tested[0]}, which has the same subject names"
+        raise ConfigError(
+            f"{where}: {dataset}: experiments.{name} tests {what}; the scorer must not learn from test subjects: "
+            "name a dataset of other people, or null"
+        )
+    moving = [clip for clip in data.index(dataset).clips if clip.kind != "still" and not clip.problem]
+    people = {clip.subject for clip in moving if clip.apex is not None}
+    if len(people) < 2:
+        raise ConfigError(
+            f"{where}: {dataset} has {len(moving)} moving clips, and annotated apexes of {len(people)} people; at "
+            "least 2 are needed: name a dataset of moving clips with annotated apexes, or null"
+        )
+
+
+def scorer_test_datasets(experiments: Experiments, name: str) -> list[str]:
+    """Datasets of an experiment whose subjects have the same names as those of its frame scorer's dataset."""
+    data = experiments.data
+    dataset = data.scorer_dataset(experiments[name].prep)
+    if dataset in ("", scorer_people.NAME):
+        return []
+    return [tested for tested in experiments[name].datasets if data.same_people(tested, dataset)]
+
+
+def _check_protocol(experiments: Experiments, name: str) -> None:
+    e, clips = experiments[name], experiments.usable_clips(name)
+    people = sorted({clip.subject for clip in clips})
+    if len(people) < 2:
+        raise ConfigError(
+            f"experiments.{name}.micro: labelled clips of {', '.join(people) or 'nobody'} only; loso needs 2 subjects "
+            "or more"
+        )
+    databases = sorted({database(person) for person in people})
+    if e.protocol in ("composite-loso", "cross-dataset") and len(databases) < 2:
+        raise ConfigError(
+            f"experiments.{name}.protocol: {e.protocol} is for several databases; the clips are of "
+            f"{databases[0]} only: give loso, or more datasets in `micro`"
+        )
+    if e.protocol == "subject-kfold" and len(people) < e.folds:
+        raise ConfigError(f"experiments.{name}.folds: {e.folds} folds need as many subjects, found {len(people)}")
+    if e.protocol == "paper-holdout" and (e.test_clips or 1) >= len(clips):
+        raise ConfigError(f"experiments.{name}.test_clips: {e.test_clips} of {len(clips)} leave none to train")
+
+
+def _check_training(experiments: Experiments, name: str) -> None:
+    e, data = experiments[name], experiments.data
+    if not e.trains_network:
+        return
+    without_frames = [dataset for dataset in e.datasets if not data.has_frames(dataset)]
+    if without_frames and input_kind(e.system, e.network_block) == "key-frames":
+        raise ConfigError(
+            f"experiments.{name}.micro: {without_frames[0]!r} holds flow images and no frames; give network: "
+            "{input_kind: flows}"
+        )
+    classes = experiments.classes(name)
+    for block, alpha in [("loss", e.loss.alpha), *(("grid.loss", alpha) for alpha in e.grid.get("loss.alpha", []))]:
+        if isinstance(alpha, list) and len(alpha) != len(classes):
+            raise ConfigError(
+                f"experiments.{name}.{block}.alpha: {len(alpha)} values for {len(classes)} classes "
+                f"({', '.join(classes)}); give one each, or one number"
+            )
+    if not e.pretrains:
+        return
+    labels = {clip.label for clip in data.index(e.macro).clips if clip.label and not clip.problem}
+    if len(labels) < 2:
+        raise ConfigError(
+            f"experiments.{name}.macro: the clips of {e.macro} have {len(labels)} label "
+            f"({', '.join(sorted(labels)) or 'none'}); pre-training needs 2 or more"
+        )

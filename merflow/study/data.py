@@ -1,0 +1,172 @@
+"""The datasets of a study: their clips, subjects and settings. Folders are listed and no frame is opened."""
+
+from pathlib import Path
+from typing import Any
+
+from merflow.datasets.index import DatasetError, Index, index_dataset, write_problems
+from merflow.datasets.registry import LAYOUTS, layout_source
+from merflow.datasets.synthetic import scorer_people
+from merflow.errors import InputError
+from merflow.footage.fingerprints import source_token
+from merflow.preprocessing.settings import PreparationSettings
+from merflow.storage.files import digest, safe_filename
+from merflow.study.config import Config
+from merflow.study.paths import Paths
+
+FOOTAGE = ("clip", "subject", "kind", "frames", "onset", "apex", "offset", "align", "problem")
+"""What alignment reads of a clip. The label is not among it, so a corrected label reruns nothing before the cache."""
+
+
+class Data:
+    """The datasets of a configuration."""
+
+    def __init__(self, config: Config, paths: Paths) -> None:
+        """Keep the configuration; a dataset is indexed at its first use."""
+        self.config, self.paths = config, paths
+        self._indexes: dict[str, Index] = {}
+        self._clips: dict[str, dict[str, list[dict[str, Any]]]] = {}
+
+    def settings(self, name: str) -> dict[str, Any]:
+        """Settings of a dataset as its layout reads them; synthetic datasets take the rest from the block ``demo``."""
+        root = f"{self.paths.dataset(name)}/source"
+        if name == scorer_people.NAME:
+            return scorer_people.SETTINGS | {"root": root}
+        settings = self.config.datasets[name].model_dump(exclude_none=True)
+        if file := settings.get("corrections") or self.config.corrections:
+            settings |= {"corrections": file, "datasets": list(self.config.datasets)}
+        if settings["layout"] != "demo":
+            return settings
+        demo, macro = self.config.demo, settings["kind"] == "macro"
+        half = demo.subjects // 2
+        return settings | {
+            "root": root,
+            "subjects": half if macro else demo.subjects - half,
+            "first_subject": 0 if macro else half,
+            "emotions": demo.emotions,
+            "clips_per_emotion": demo.macro_clips_per_emotion if macro else demo.clips_per_emotion,
+            **({} if macro else {"frames": demo.frames}),
+            "noise": demo.noise,
+            "drift": demo.drift,
+            "portraits": demo.portraits,
+            "seed": demo.seed,
+        }
+
+    def index_settings(self, name: str) -> dict[str, Any]:
+        """Settings of the job that lists a dataset, without those that change no row of its tables."""
+        left_out = ("datasets", "on_problem")
+        return {key: value for key, value in self.settings(name).items() if key not in left_out}
+
+    def index(self, name: str) -> Index:
+        """The clips of a dataset, listed once per run.
+
+        Raises:
+            InputError: the dataset cannot be used; its problems are written to ``problems.csv``.
+        """
+        if name not in self._indexes:
+            try:
+                self._indexes[name] = index_dataset(name, self.settings(name))
+            except DatasetError as error:
+                table = Path(self.paths.dataset(name), "problems.csv")
+                write_problems(error.index.problems, table)
+                raise InputError(f"{error}\n(the same as a table: {table})") from error
+        return self._indexes[name]
+
+    def index_digest(self, name: str) -> str:
+        """A digest that changes if a row of ``clips.csv`` or ``problems.csv`` changes."""
+        index = self.index(name)
+        return digest(index.clips, index.classes, index.problems, index.source, index.counts)
+
+    def layout(self, name: str) -> str:
+        """Layout of a dataset."""
+        return "demo" if name == scorer_people.NAME else self.config.datasets[name].layout
+
+    def layout_source(self, name: str) -> Path:
+        """File that reads datasets of this layout."""
+        return layout_source(self.layout(name))
+
+    def cache_rows(self, name: str) -> list[dict[str, Any]]:
+        """What a cache takes from the index, clip by clip, so that other changes of the index do not remake it."""
+        names = ["clip", "subject", "label", "kind"] + ([] if self.has_frames(name) else ["frames", "problem"])
+        return [{key: getattr(clip, key) for key in names} for clip in self.index(name).clips]
+
+    def stops_on_problem(self, name: str) -> bool:
+        """Whether a clip of this dataset that cannot be used stops the run."""
+        return name in self.config.datasets and self.config.datasets[name].on_problem == "stop"
+
+    def subjects(self, name: str) -> list[str]:
+        """File names of the subjects of a dataset, without suffix."""
+        return sorted({subject_filename(clip.subject) for clip in self.index(name).clips})
+
+    def clips(self, name: str, subject: str) -> list[dict[str, Any]]:
+        """What alignment reads of the clips of one subject."""
+        if name not in self._clips:
+            grouped = self._clips[name] = {}
+            for clip in self.index(name).clips:
+                row = {key: getattr(clip, key) for key in FOOTAGE}
+                grouped.setdefault(subject_filename(clip.subject), []).append(row)
+        return self._clips[name][subject]
+
+    def source_token(self, name: str, prep: str, subject: str) -> str:
+        """Token of the footage of one subject (:mod:`merflow.footage.fingerprints`)."""
+        return source_token(
+            self.clips(name, subject), Path(self.paths.prepared(name, prep, f"faces/{subject}.source.json"))
+        )
+
+    def image_rows(self, name: str) -> list[dict[str, str]]:
+        """The files of a dataset of flow images."""
+        return [{"frames": clip.frames} for clip in self.index(name).clips]
+
+    def image_token(self, name: str, prep: str) -> str:
+        """Token of the files of a dataset of flow images."""
+        return source_token(self.image_rows(name), Path(self.paths.prepared(name, prep, "images.source.json")))
+
+    def image_settings(self, name: str) -> dict[str, Any]:
+        """What the channels of flow images hold."""
+        dataset = self.config.datasets[name]
+        return {"channels": dataset.channels, "scaling": dataset.scaling}
+
+    def has_frames(self, name: str) -> bool:
+        """Whether a dataset goes through alignment, key-frames and flow; flow images enter at the cache."""
+        return LAYOUTS[self.layout(name)].has_frames
+
+    @property
+    def flow_images(self) -> list[str]:
+        """Names of the datasets of flow images."""
+        return [name for name in self.config.datasets if not self.has_frames(name)]
+
+    def is_synthetic(self, name: str) -> bool:
+        """Whether the workflow makes the clips of a dataset."""
+        return self.layout(name) == "demo"
+
+    def same_people(self, first: str, second: str) -> bool:
+        """Whether one subject name means one person in both datasets.
+
+        It does in MMEW's macro and micro clips and in manifests, which one user writes. Each demo dataset counts its
+        subjects from one, and they have different faces.
+        """
+        return self._people(first) == self._people(second)
+
+    def _people(self, name: str) -> str:
+        layout = self.layout(name)
+        return name if self.is_synthetic(name) else LAYOUTS[layout].people or layout
+
+    def preparation(self, prep: str) -> PreparationSettings:
+        """Settings of all stages of a preparation."""
+        return PreparationSettings.from_block(self.config.preparations[prep].model_dump(by_alias=True))
+
+    # --- Frame scorers of adaptive key-frames -------------------------------------------------------------------------
+
+    def scorer_dataset(self, prep: str) -> str:
+        """Dataset that trains the frame scorer of a preparation; empty if its key-frames need no scorer."""
+        keyframes = self.config.preparations[prep].keyframes
+        return (keyframes.learn_from or scorer_people.NAME) if keyframes.method == "adaptive" else ""
+
+    def scorer_file(self, prep: str) -> str:
+        """Weights of the frame scorer of a preparation; empty if there is none."""
+        dataset = self.scorer_dataset(prep)
+        return self.paths.scorer(dataset, prep) if dataset else ""
+
+
+def subject_filename(subject: str) -> str:
+    """File name of a subject id, without suffix: ``samm/006`` gives ``006``."""
+    return safe_filename(subject.split("/", 1)[1])

@@ -1,0 +1,288 @@
+"""The experiments of a study and the floors beside them: classes, labels, folds, splits and groups."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from merflow.datasets.assemble import relabel
+from merflow.datasets.labels import class_set
+from merflow.errors import ConfigError
+from merflow.footage.clip import Clip
+from merflow.protocols.folds import fold_names
+from merflow.protocols.settings import ClipSettings, SplitSettings
+from merflow.storage.files import digest, safe_filename
+from merflow.study.config import Config, ExperimentBlock
+from merflow.study.data import Data
+from merflow.systems.registry import NETWORKS, complete_block
+
+SPLIT_KEYS = {"subject-kfold": ("folds", "seeds"), "paper-holdout": ("test_clips", "seeds")}
+"""Keys of an experiment that decide the split of a protocol; each seed draws another split."""
+Comparison = tuple[tuple[str, ...], str, str, str]
+"""What two experiments must share to be comparable: datasets, alignment, protocol, classes."""
+
+
+class Experiments:
+    """Experiments by name, as read from a configuration or as cells of a table of variants."""
+
+    def __init__(self, blocks: Mapping[str, ExperimentBlock], data: Data) -> None:
+        """Keep the experiments; their datasets are indexed at their first use."""
+        self.blocks, self.data = dict(blocks), data
+        self._labels: dict[str, dict[str, dict[str, str]]] = {}
+        self._folds: dict[str, dict[str, str]] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self.blocks)
+
+    def __getitem__(self, name: str) -> ExperimentBlock:
+        """Return the block of an experiment."""
+        return self.blocks[name]
+
+    # --- Groups -------------------------------------------------------------------------------------------------------
+
+    def _names(self, accepts: Callable[[ExperimentBlock], bool]) -> list[str]:
+        return [name for name, experiment in self.blocks.items() if accepts(experiment)]
+
+    @property
+    def graph_experiments(self) -> list[str]:
+        """Experiments whose networks have graphs (TSDGCN)."""
+        return self._names(lambda e: e.uses_graphs)
+
+    @property
+    def shared_feature_experiments(self) -> list[str]:
+        """Experiments whose features are extracted once, for all folds."""
+        return self._names(lambda e: e.shares_features)
+
+    @property
+    def shared_weight_experiments(self) -> list[str]:
+        """Experiments with weights that are pre-trained once, for all folds."""
+        return self._names(lambda e: e.shares_weights)
+
+    @property
+    def graph_fold_experiments(self) -> list[str]:
+        """Graph experiments that train their networks in each fold (:mod:`merflow.systems.tsdgcn.fold_training`)."""
+        return self._names(lambda e: e.uses_graphs and not e.shares_features)
+
+    @property
+    def clip_network_experiments(self) -> list[str]:
+        """Experiments and floors with a network that reads clips."""
+        return self._names(lambda e: e.reads_clips)
+
+    @property
+    def fold_experiments(self) -> list[str]:
+        """Experiments with one job for each fold."""
+        return self.graph_fold_experiments + self.clip_network_experiments
+
+    @property
+    def linear_experiments(self) -> list[str]:
+        """Baselines without a network."""
+        return self._names(lambda e: not e.trains_network)
+
+    @property
+    def network_experiments(self) -> list[str]:
+        """Experiments, floors among them, that leave trained networks."""
+        return self.graph_experiments + self.clip_network_experiments
+
+    def reading(self, name: str) -> str:
+        """What the system was rebuilt from if its paper was not available; otherwise empty."""
+        system = self[name].system
+        return NETWORKS[system].reading if system in NETWORKS else ""
+
+    # --- Classes and labels -------------------------------------------------------------------------------------------
+
+    def classes(self, name: str) -> list[str]:
+        """Classes of an experiment: its own if it names some, otherwise those of its datasets, in their order.
+
+        Raises:
+            ConfigError: there are fewer than two, or no dataset has one of them.
+        """
+        own, datasets = self[name].classes, self[name].datasets
+        if own and not isinstance(own, list):
+            layout = self.data.layout(datasets[0])
+            return list(class_set(plain_classes(own), f"experiments.{name}.classes", layout, alone=False).classes)
+        names = [label for dataset in datasets for label in self.data.index(dataset).classes]
+        classes = list(dict.fromkeys(names))
+        if own:
+            if unknown := [label for label in own if label not in classes]:
+                raise ConfigError(
+                    f"experiments.{name}.classes: no clip is labelled {', '.join(unknown)}; "
+                    f"there are: {', '.join(classes)}"
+                )
+            return list(own)
+        if len(classes) < 2:
+            labels = ", ".join(classes) or "none"
+            raise ConfigError(
+                f"experiments.{name}: its clips have {len(classes)} label ({labels}); at least 2 are needed"
+            )
+        return classes
+
+    def labels(self, name: str) -> dict[str, dict[str, str]]:
+        """Label of each clip by dataset, if the experiment has its own class set or map; otherwise empty."""
+        own = self[name].classes
+        if not own or isinstance(own, list):
+            return {}
+        if name not in self._labels:
+            where, labels = f"experiments.{name}.classes", {}
+            for dataset in self[name].datasets:
+                layout = self.data.layout(dataset)
+                asked = class_set(plain_classes(own), where, layout, alone=False)
+                labels[dataset] = relabel(self.data.index(dataset), layout, asked, where)
+            self._labels[name] = labels
+        return self._labels[name]
+
+    def clip_settings(self, name: str) -> ClipSettings:
+        """The clips and classes that an experiment recognises."""
+        return ClipSettings(self[name].datasets, self.classes(name), self.labels(name))
+
+    def usable_clips(self, name: str) -> list[Clip]:
+        """The clips of an experiment that have no problem and a label among its classes."""
+        classes, labels = self.classes(name), self.labels(name)
+        return [
+            clip
+            for dataset in self[name].datasets
+            for clip in self.data.index(dataset).clips
+            if labels.get(dataset, {}).get(clip.clip, clip.label) in classes and not clip.problem
+        ]
+
+    def class_counts(self, name: str) -> list[dict[str, Any]]:
+        """Clips of each class of an experiment: ``label, expected`` (published, or None) and ``found``."""
+        classes, labels, own = self.classes(name), self.labels(name), self[name].classes
+        expected: dict[str, int] | None = dict.fromkeys(classes, 0)
+        found = dict.fromkeys(classes, 0)
+        for dataset in self[name].datasets:
+            block = self.data.config.datasets[dataset]
+            asked = class_set(plain_classes(own if labels else block.classes), dataset, block.layout)
+            published = asked.published(block.layout)
+            for clip in self.data.index(dataset).clips:
+                label = labels[dataset][clip.clip] if labels else clip.label
+                if label in found:
+                    found[label] += 1
+            if expected is None or published is None or not set(classes) <= set(published.counts):
+                expected = None
+                continue
+            for label in classes:
+                expected[label] += published.counts[label]
+        return [{"label": c, "expected": expected[c] if expected else None, "found": found[c]} for c in classes]
+
+    # --- Splits and folds ---------------------------------------------------------------------------------------------
+
+    def folds(self, name: str) -> dict[str, str]:
+        """Name of each fold by its file name, from the subjects that have a usable clip."""
+        if name not in self._folds:
+            people = {clip.subject for clip in self.usable_clips(name)}
+            names = fold_names(self[name].protocol, people, self[name].folds)
+            self._folds[name] = {safe_filename(fold): fold for fold in names}
+        return self._folds[name]
+
+    def shared_prep(self, name: str) -> str:
+        """The first preparation of an experiment on the same datasets that aligns faces in the same way.
+
+        Systems with different key-frames or flow are so compared on the same clips and splits, beside the same floors.
+        """
+        preparations, experiment = self.data.config.preparations, self[name]
+        used = {e.prep for e in self.blocks.values() if e.datasets == experiment.datasets}
+        align = preparations[experiment.prep].align
+        return next(prep for prep in preparations if prep in used and preparations[prep].align == align)
+
+    def comparison(self, name: str) -> Comparison:
+        """The group of an experiment within which systems are compared."""
+        experiment = self[name]
+        split = "-".join(_as_name(getattr(experiment, key)) for key in SPLIT_KEYS.get(experiment.protocol, ()))
+        protocol = experiment.protocol + (f"-{split}" if split else "")
+        return tuple(experiment.datasets), self.shared_prep(name), protocol, _classes_name(experiment)
+
+    def split_name(self, name: str) -> str:
+        """Start of the names of an experiment's tables of splits; a corrected label does not change it."""
+        experiment, datasets = self[name], self[name].datasets
+        keys = [_as_name(getattr(experiment, key)) for key in SPLIT_KEYS.get(experiment.protocol, ()) if key != "seeds"]
+        own = digest(datasets, self.shared_prep(name), keys, _classes_name(experiment), float(experiment.validation))
+        return f"{experiment.protocol}-{'-'.join(datasets)[:80]}-{own[:6]}"
+
+    @property
+    def splits(self) -> dict[str, str]:
+        """The first experiment of each split, by the name of the split."""
+        splits: dict[str, str] = {}
+        for name in self:
+            splits.setdefault(self.split_name(name), name)
+        return splits
+
+    def split_settings(self, name: str) -> SplitSettings:
+        """What decides the splits of an experiment, except for the seed."""
+        e = self[name]
+        folds = e.folds if e.protocol == "subject-kfold" else None
+        test_clips = e.test_clips if e.protocol == "paper-holdout" else None
+        return SplitSettings(e.protocol, folds, test_clips, e.validation, self.clip_settings(name))
+
+    def prepared(self) -> list[tuple[str, str]]:
+        """Every (dataset, preparation) that is used, in the order of first use."""
+        pairs = {}
+        for experiment in self.blocks.values():
+            for dataset in ([experiment.macro] if experiment.pretrains else []) + experiment.datasets:
+                pairs[dataset, experiment.prep] = None
+        return list(pairs)
+
+
+def with_floors(config: Config, data: Data) -> Experiments:
+    """The experiments of a configuration, and the floors that belong beside them.
+
+    A floor has the clips and the split of the experiments that it is compared with. It repeats their seeds if a seed
+    draws the split or the floor's weights.
+    """
+    declared = Experiments(config.experiments, data)
+    groups: dict[Comparison, str] = {}
+    for name in declared:
+        if declared[name].trains_network:
+            groups.setdefault(declared.comparison(name), name)
+    present = {(declared[name].system, declared.comparison(name)) for name in declared}
+    floors: dict[str, ExperimentBlock] = {}
+    for group, name in groups.items():
+        for system in config.floors:
+            if (system, group) in present:
+                continue
+            parts = [system] if len(groups) == 1 else [system, *group[0], *group[1:]]
+            floor = "-".join(filter(None, parts))
+            floors[f"floor-{floor}" if floor in declared.blocks else floor] = _floor(system, declared[name], config)
+    return Experiments(declared.blocks | floors, data)
+
+
+def _floor(system: str, experiment: ExperimentBlock, config: Config) -> ExperimentBlock:
+    validation = {"validation": experiment.validation}
+    split = ("micro", "prep", "protocol", "folds", "test_clips", "classes")
+    settings = {key: value for key, value in experiment.model_dump(exclude_none=True).items() if key in split}
+    draws = system in NETWORKS or experiment.protocol in SPLIT_KEYS
+    settings |= {"system": system, "seeds": experiment.seeds if draws else [0], "head": validation}
+    if system in NETWORKS:
+        network = config.network.model_dump(exclude_none=True)
+        settings |= {"network": complete_block(system, network) | validation, "loss": dict(NETWORKS[system].loss)}
+    return ExperimentBlock.model_validate(settings)
+
+
+def plain_classes(classes: Any) -> Any:
+    """``classes`` of a block as :func:`merflow.datasets.labels.class_set` takes them."""
+    return classes.model_dump(exclude_none=True) if hasattr(classes, "model_dump") else classes
+
+
+def distinct_settings(experiment: ExperimentBlock) -> str:
+    """An experiment as text that is the same for equal settings."""
+    settings = experiment.model_dump()
+    if experiment.reads_clips:
+        keys = ("system", "micro", "prep", "protocol", "folds", "test_clips", "classes", "seeds", "network", "loss")
+        settings = {key: settings[key] for key in (*keys, "selection", "grid")}
+    elif experiment.loss.name == "cross-entropy":
+        settings["loss"] = {"name": "cross-entropy"}
+    return json.dumps(json.loads(json.dumps(settings), parse_int=float), sort_keys=True)
+
+
+def _classes_name(experiment: ExperimentBlock) -> str:
+    """The classes of an experiment as part of a name; empty for those of its datasets."""
+    classes = experiment.classes
+    if classes is None or isinstance(classes, str):
+        return classes or ""
+    if isinstance(classes, list):
+        return "-".join(classes)
+    return digest(sorted(classes.map.items()), classes.column)[:6]
+
+
+def _as_name(value: Any) -> str:
+    """A setting as part of a name."""
+    return ".".join(map(str, value)) if isinstance(value, list) else "default" if value is None else str(value)

@@ -1,0 +1,121 @@
+"""Read a configuration: overlay over ``config.yaml``, complete with all defaults, checked before any job starts."""
+
+import itertools
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from merflow.datasets.registry import LAYOUTS
+from merflow.errors import ConfigError
+from merflow.study.config import NO_MACRO, STUDY_BLOCKS, Config
+from merflow.study.config_checks import check_references, check_selection, check_systems, check_tables
+from merflow.study.config_errors import problems
+from merflow.systems.registry import NETWORKS, complete_block
+
+REPLACED = ("datasets", "experiments")
+"""Blocks of an overlay that replace those of the base as a whole: a user's study has no demo clips in it."""
+RATES = {"paper": 1e-5, "untrained": 5e-4}
+"""Default learning rates of the head. At the paper's rate a network without pre-training does not learn."""
+
+
+def load_config(base: Path, overlay: Mapping[str, Any]) -> Config:
+    """Return the complete configuration of a run.
+
+    Args:
+        base: ``config.yaml``.
+        overlay: what the user gave on the command line (``--configfile``, ``--config``); may be empty.
+
+    Raises:
+        ConfigError: one message with all problems, each with its key and what is allowed.
+    """
+    try:
+        settings = yaml.safe_load(base.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{base} cannot be read: {error}") from error
+    for name in REPLACED:
+        if overlay.get(name) is not None:
+            settings[name] = {}
+    return complete(merge(_methods_as_blocks(settings), _methods_as_blocks(overlay)))
+
+
+def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``overlay`` laid over ``base``: mappings key by key, everything else replaced."""
+    merged = deepcopy(dict(base))
+    for name, value in overlay.items():
+        old = merged.get(name)
+        merged[name] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else deepcopy(value)
+    return merged
+
+
+def complete(settings: Mapping[str, Any]) -> Config:
+    """Check ``settings`` key by key and as a whole, and fill in what depends on other keys.
+
+    Raises:
+        ConfigError: as :func:`load_config`.
+    """
+    _raise_if_any(problems(Config, settings))
+    given = Config.model_validate(settings)
+    config = Config.model_validate(_complete_blocks(settings, given))
+    found = [*check_systems(config, given), *check_selection(config)]
+    if not found:
+        config = _with_grid_tables(config)
+    _raise_if_any([*found, *check_references(config), *check_tables(config)])
+    return config
+
+
+def _raise_if_any(found: list[str]) -> None:
+    if found:
+        raise ConfigError("the configuration cannot be used:\n" + "\n".join(f"  - {problem}" for problem in found))
+
+
+def _methods_as_blocks(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """``settings`` with ``keyframes: adaptive`` written as ``keyframes: {method: adaptive}``."""
+    settings = deepcopy(dict(settings))
+    preparations = settings.get("preparations")
+    for block in preparations.values() if isinstance(preparations, Mapping) else ():
+        if isinstance(block, dict) and isinstance(block.get("keyframes"), str):
+            block["keyframes"] = {"method": block["keyframes"]}
+    return settings
+
+
+def _complete_blocks(settings: Mapping[str, Any], given: Config) -> dict[str, Any]:
+    """``settings`` with the study's blocks in each experiment, and with the defaults that depend on other keys."""
+    settings = deepcopy(dict(settings))
+    study = {block: settings[block] for block in STUDY_BLOCKS if block in settings}
+    for dataset in settings["datasets"].values():
+        dataset.setdefault("kind", LAYOUTS[dataset["layout"]].kind or "micro")
+    for name, experiment in settings["experiments"].items():
+        blocks = {block: experiment[block] for block in STUDY_BLOCKS if block in experiment}
+        experiment |= merge(study, blocks)
+        untrained = experiment.get("macro") == NO_MACRO
+        if untrained:  # There are no pre-trained networks to freeze.
+            experiment["transfer"] = "end-to-end"
+        head = experiment.setdefault("head", {})
+        if head.get("learning_rate") is None:
+            head["learning_rate"] = RATES["untrained" if untrained else "paper"]
+        network = experiment.pop("network", {})
+        if given.experiments[name].reads_clips:
+            system = given.experiments[name].system
+            experiment["network"] = complete_block(system, network)
+            experiment["loss"] = merge(NETWORKS[system].loss, experiment.get("loss", {}))
+    return settings
+
+
+def _with_grid_tables(config: Config) -> Config:
+    """Add a table of variants of the whole grid for each experiment with ``selection: paper-tuning``."""
+    tables = {name: table.model_dump() for name, table in config.tables.items()}
+    for name, experiment in config.experiments.items():
+        if experiment.selection != "paper-tuning":
+            continue
+        (row, rows), *columns = experiment.grid.items()
+        table: dict[str, Any] = {"of": name, "title": f"Grid of {name}", "rows": {row: rows}}
+        if len(columns) == 1:
+            table["columns"] = dict(columns)
+        elif columns:
+            names, values = zip(*columns, strict=True)
+            table["columns"] = [dict(zip(names, cell, strict=True)) for cell in itertools.product(*values)]
+        tables.setdefault(f"{name}-grid", table)
+    return Config.model_validate(config.model_dump(by_alias=True) | {"tables": tables})

@@ -1,0 +1,93 @@
+"""Paths of the files that the workflow makes.
+
+The rules spell the same paths with pathvars (:attr:`Paths.pathvars`): a file name that rules and planners share, such
+as ``<predictions>``, is written here only.
+"""
+
+from dataclasses import dataclass
+
+EXPERIMENT_TABLES = {
+    "predictions": "predictions.csv",
+    "accuracy": "accuracy_train.csv",
+    "curves": "curves.csv",
+    "validation": "validation.csv",
+}
+"""Tables of an experiment and of each of its folds, by pathvar: ``<predictions>`` is the name of the file."""
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Paths of one study.
+
+    Attributes:
+        results: folder of everything that the workflow makes.
+        name: name of the study.
+    """
+
+    results: str
+    name: str
+
+    @property
+    def pathvars(self) -> dict[str, str]:
+        """What ``<results>``, ``<study>`` and the other pathvars of the rules stand for."""
+        folders = {"results": self.results, "name": self.name, "study": self.study}
+        folders |= {"logs": f"{self.results}/logs", "benchmarks": self.benchmarks}
+        return folders | EXPERIMENT_TABLES
+
+    @property
+    def study(self) -> str:
+        """Folder of the study."""
+        return f"{self.results}/{self.name}"
+
+    @property
+    def benchmarks(self) -> str:
+        """Folder of the time and memory of all jobs."""
+        return f"{self.results}/benchmarks"
+
+    def dataset(self, dataset: str) -> str:
+        """Folder of a dataset."""
+        return f"{self.results}/data/{dataset}"
+
+    def prepared(self, dataset: str, prep: str, name: str) -> str:
+        """A file of a dataset in one preparation, such as ``cache.h5``."""
+        return f"{self.dataset(dataset)}/{prep}/{name}"
+
+    def cache(self, dataset: str, prep: str) -> str:
+        """Key-frames and flow of a dataset in one preparation."""
+        return self.prepared(dataset, prep, "cache.h5")
+
+    def scorer(self, dataset: str, prep: str) -> str:
+        """Weights of the frame scorer that a dataset trains."""
+        return f"{self.results}/scorers/{dataset}/{prep}.safetensors"
+
+    def graph(self, graph: str) -> str:
+        """A pixel graph."""
+        return f"{self.results}/graphs/{graph}.h5"
+
+    def weights(self, macro: str, prep: str, weights: str, suffix: str = ".safetensors") -> str:
+        """Pre-trained weights; with ``.csv`` their training curve."""
+        return f"{self.results}/pretrained/{macro}/{prep}/{weights}{suffix}"
+
+    def features(self, prep: str, macro: str, weights: str, dataset: str, signal: str) -> str:
+        """Features of a dataset from one pre-trained network."""
+        return f"{self.results}/features/{prep}/{macro}/{weights}/{dataset}-{signal}.h5"
+
+    def split(self, split: str, seed: int) -> str:
+        """Table of the folds of a protocol, for one seed."""
+        return f"{self.study}/splits/{split}-seed{seed}.csv"
+
+    def experiment(self, experiment: str, name: str) -> str:
+        """A file of an experiment; ``name`` may be a key of :data:`EXPERIMENT_TABLES`."""
+        return f"{self.study}/experiments/{experiment}/{EXPERIMENT_TABLES.get(name, name)}"
+
+    def fold(self, experiment: str, seed: int, fold: str, name: str) -> str:
+        """A file of one fold of an experiment; ``name`` as in :meth:`experiment`."""
+        return self.experiment(experiment, f"folds/{seed}/{fold}/{EXPERIMENT_TABLES.get(name, name)}")
+
+    def table(self, name: str) -> str:
+        """A table of the study, or one of its tables of variants or figures."""
+        return f"{self.study}/{name}.csv"
+
+    def prediction(self, name: str) -> str:
+        """Folder of the answers about clips of the user."""
+        return f"{self.study}/predict/{name}"

@@ -1,0 +1,43 @@
+"""The planners of a study, composed from its configuration."""
+
+from typing import NamedTuple
+
+from merflow.study.checks import check_study
+from merflow.study.config import Config
+from merflow.study.data import Data
+from merflow.study.experiments import Experiments, with_floors
+from merflow.study.figures import Figures
+from merflow.study.paths import Paths
+from merflow.study.publishing import Publishing
+from merflow.study.training import Training, make_training
+
+
+class Plan(NamedTuple):
+    """The planners: each answers with names, paths and settings, and none opens a frame."""
+
+    config: Config
+    paths: Paths
+    data: Data
+    experiments: Experiments
+    training: Training
+    figures: Figures
+    publishing: Publishing
+
+    def check(self) -> None:
+        """Check the study against its clips (:func:`merflow.study.checks.check_study`)."""
+        check_study(self.training)
+
+
+def plan_study(config: Config) -> Plan:
+    """Make the planners of a configuration.
+
+    Raises:
+        ConfigError: a figure shows a floor that is not there.
+        InputError: a dataset cannot be used.
+    """
+    paths = Paths(config.results, config.study)
+    data = Data(config, paths)
+    experiments = with_floors(config, data)
+    training = make_training(config, experiments, paths)
+    figures = Figures(training)
+    return Plan(config, paths, data, experiments, training, figures, Publishing(training, figures))

@@ -1,0 +1,158 @@
+"""What is made of trained networks: ensembles, ONNX exports, and the report of the study."""
+
+from merflow.datasets.registry import LAYOUTS
+from merflow.errors import ConfigError
+from merflow.inference.settings import EnsembleSettings, ExportSettings, InputSettings
+from merflow.report.settings import ClassCount, ExperimentSettings, GraphSettings, ReportSettings, VariantTableSettings
+from merflow.study.config import NO_MACRO
+from merflow.study.figures import Figures
+from merflow.study.training import Training
+from merflow.systems.registry import network_settings
+
+SIGNALS = "signals"
+"""What networks with graphs read (:data:`merflow.inference.ensemble.SIGNALS`, whose module imports torch)."""
+
+
+class Publishing:
+    """Ensembles, exports and the report of a study."""
+
+    def __init__(self, training: Training, figures: Figures) -> None:
+        """Keep the planners of the training jobs and of the figures."""
+        self.training, self.figures = training, figures
+        self.experiments, self.paths, self.data = training.experiments, training.paths, training.experiments.data
+        self.config = self.data.config
+
+    # --- Ensembles ----------------------------------------------------------------------------------------------------
+
+    def ensemble_settings(self, name: str) -> EnsembleSettings:
+        """What ``ensemble.json`` says of an experiment beside its members and its calibration."""
+        e = self.experiments[name]
+        selection = e.selection if e.selection in ("none", "nested") else "validation"
+        return EnsembleSettings(
+            name,
+            e.system,
+            self.experiments.classes(name),
+            e.datasets,
+            e.macro if e.uses_graphs else NO_MACRO,
+            e.prep,
+            e.protocol,
+            e.seeds,
+            selection,
+            e.network is not None and e.network.refit,
+            self._input_settings(name),
+            {} if e.reads_clips else {seed: self._network_files(name, seed) for seed in e.seeds},
+        )
+
+    def _input_settings(self, name: str) -> InputSettings:
+        e = self.experiments[name]
+        if e.reads_clips:
+            network = network_settings(e.system, e.network_block)
+            return InputSettings(network.input_kind, network.side, [], "", "")
+        return InputSettings(SIGNALS, e.graph.side, e.branches, e.fusion, e.temporal.signal)
+
+    def _network_files(self, name: str, seed: int) -> list[dict[str, str]]:
+        """``graph`` of each SGCN of one repeat and, if all folds share them, its ``weights``."""
+        files = [{"graph": file} for file in self.training.graph_files(name, seed)]
+        if self.experiments[name].shares_features:
+            weights = self.training.fold_weights(name, seed)
+            files = [{**one, "weights": file} for one, file in zip(files, weights, strict=True)]
+        return files
+
+    def ensemble_networks(self, name: str) -> list[str]:
+        """Graphs of an experiment, and the weights that its folds share."""
+        if self.experiments[name].reads_clips:
+            return []
+        networks = [network for seed in self.experiments[name].seeds for network in self._network_files(name, seed)]
+        return list(dict.fromkeys(file for network in networks for file in network.values()))
+
+    def ensemble_files(self, name: str) -> list[str]:
+        """``ensemble.json`` of an experiment, and every file that it points to."""
+        models = [model["file"] for model in self.training.model_files(name)]
+        return [self.paths.experiment(name, "ensemble.json"), *models, *self.ensemble_networks(name)]
+
+    # --- Export -------------------------------------------------------------------------------------------------------
+
+    @property
+    def exported(self) -> list[str]:
+        """Experiments that ``snakemake export`` writes as ONNX.
+
+        Raises:
+            ConfigError: one that is named trains no network.
+        """
+        asked, trained = self.config.export.experiments, self.experiments.network_experiments
+        if asked is None:
+            return [name for name in trained if name in self.config.experiments]
+        if unknown := [name for name in asked if name not in trained]:
+            raise ConfigError(f"export.experiments: {unknown[0]!r} trains no network; there are: {', '.join(trained)}")
+        return asked
+
+    def export_settings(self, name: str) -> ExportSettings:
+        """What the export and its model card say of an experiment."""
+        e = self.experiments[name]
+        roles = dict.fromkeys(e.datasets, "recognised")
+        if e.pretrains:
+            roles.setdefault(e.macro, "pre-training")
+        floors = [floor for floor in self.experiments if floor not in self.config.experiments]
+        comparison = self.experiments.comparison(name)
+        return ExportSettings(
+            self.config.export.members,
+            self.data.preparation(e.prep),
+            [self._trained_on(dataset, role) for dataset, role in roles.items()],
+            self.experiments.class_counts(name),
+            bool(self.config.demo.portraits),
+            [floor for floor in floors if self.experiments.comparison(floor) == comparison],
+        )
+
+    def _trained_on(self, dataset: str, role: str) -> dict[str, str]:
+        layout = self.data.layout(dataset)
+        return {"name": dataset, "layout": layout, "role": role, "licence": LAYOUTS[layout].licence}
+
+    # --- Report -------------------------------------------------------------------------------------------------------
+
+    def report_settings(self) -> ReportSettings:
+        """What the report says of the study beside its tables."""
+        config, experiments, prepared = self.config, self.experiments, self.training.prepared()
+        preparations = config.preparations
+        return ReportSettings(
+            name=self.paths.name,
+            title=config.title or self.paths.name,
+            synthetic=any(self.data.is_synthetic(dataset) for dataset, _ in prepared),
+            prepared=prepared,
+            layouts={name: dataset.layout for name, dataset in config.datasets.items()},
+            demo_portraits=bool(config.demo.portraits),
+            head_motion_subtracted=all(preparation.flow.rigid for preparation in preparations.values()),
+            scorer_datasets=[dataset for prep in preparations if (dataset := self.data.scorer_dataset(prep))],
+            uncertain_below=config.predict.uncertain_below,
+            experiments={name: self._experiment(name) for name in experiments},
+            tables={
+                name: VariantTableSettings(table.title or name, table.of, table.published)
+                for name, table in config.tables.items()
+            },
+            figures={name: self.figures.settings(name) for name in self.figures.blocks},
+            graphs=self.shown_graphs,
+            config=config.model_dump(by_alias=True, exclude_none=True),
+            benchmarks=self.paths.benchmarks,
+        )
+
+    def _experiment(self, name: str) -> ExperimentSettings:
+        e = self.experiments[name]
+        return ExperimentSettings(
+            system=e.system,
+            datasets=e.datasets,
+            floor=name not in self.config.experiments or not e.trains_network,
+            reading=self.experiments.reading(name),
+            class_counts=[ClassCount(**count) for count in self.experiments.class_counts(name)],
+        )
+
+    @property
+    def shown_graphs(self) -> dict[str, GraphSettings]:
+        """The graphs that the report draws: those of the first seed of each experiment."""
+        users: dict[str, list[str]] = {}
+        for name in self.experiments.graph_experiments:
+            for network in self.training.networks(name, self.experiments[name].seeds[0]):
+                users.setdefault(network.graph, []).append(name)
+        return {graph: self._graph(list(dict.fromkeys(names))) for graph, names in users.items()}
+
+    def _graph(self, names: list[str]) -> GraphSettings:
+        datasets = [dataset for name in names for dataset in self.experiments[name].datasets]
+        return GraphSettings(names, list(dict.fromkeys(datasets)))

@@ -1,0 +1,303 @@
+"""What trains: graphs, pre-trained weights, features, heads, networks and linear baselines, with their files."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from merflow.learning.settings import LossSettings
+from merflow.protocols.settings import SelectionSettings, SplitSettings
+from merflow.storage.files import digest
+from merflow.study.config import Config, ExperimentBlock
+from merflow.study.config_checks import table_cells
+from merflow.study.experiments import Experiments
+from merflow.study.paths import Paths
+from merflow.systems.registry import network_settings
+from merflow.systems.settings import (
+    CellSettings,
+    ClipNetworkSettings,
+    FinetuneSettings,
+    FoldTrainingSettings,
+    GraphSettings,
+    HeadSettings,
+    LinearSettings,
+    PretrainSettings,
+)
+
+
+class Network(NamedTuple):
+    """One SGCN of a repeat: the names of its weights and of its graph, its seed and the settings of both."""
+
+    weights: str
+    graph: str
+    seed: int
+    graph_settings: GraphSettings
+    pretrain_settings: PretrainSettings
+
+
+class Training:
+    """The training jobs of experiments, and of the tables of variants beside them."""
+
+    def __init__(self, experiments: Experiments, paths: Paths, tables: Mapping[str, "Training"] | None = None) -> None:
+        """Keep the experiments; ``tables`` has the training of the cells of each table."""
+        self.experiments, self.paths, self.tables = experiments, paths, tables or {}
+
+    # --- Inputs that several jobs have in common ----------------------------------------------------------------------
+
+    def caches(self, name: str) -> list[str]:
+        """Caches of the datasets that an experiment recognises."""
+        e = self.experiments[name]
+        return [self.paths.cache(dataset, e.prep) for dataset in e.datasets]
+
+    def splits(self, name: str) -> dict[int, str]:
+        """The table of splits of each seed."""
+        split = self.experiments.split_name(name)
+        return {seed: self.paths.split(split, seed) for seed in self.experiments[name].seeds}
+
+    @cached_property
+    def split_experiments(self) -> dict[str, tuple["Training", str]]:
+        """An experiment, or a cell of a table, of each split, by the name of the split."""
+        own = {split: (self, name) for split, name in self.experiments.splits.items()}
+        return {split: cell for table in self.tables.values() for split, cell in table.split_experiments.items()} | own
+
+    def split_settings(self, split: str) -> SplitSettings:
+        """What decides a split, except for the seed."""
+        training, name = self.split_experiments[split]
+        return training.experiments.split_settings(name)
+
+    def prepared(self) -> list[tuple[str, str]]:
+        """Every (dataset, preparation) of the experiments and of the tables, in the order of first use."""
+        pairs = [pair for table in self.tables.values() for pair in table.prepared()]
+        return list(dict.fromkeys([*self.experiments.prepared(), *pairs]))
+
+    def split_caches(self, split: str) -> list[str]:
+        """Caches of the datasets whose clips a split divides."""
+        training, name = self.split_experiments[split]
+        prep = training.experiments.shared_prep(name)
+        return [self.paths.cache(dataset, prep) for dataset in training.experiments[name].datasets]
+
+    # --- Graphs, pre-trained weights and features ---------------------------------------------------------------------
+
+    def networks(self, name: str, seed: int) -> list[Network]:
+        """The one or two SGCNs of one repeat of an experiment, in the order of ``graphs``."""
+        e = self.experiments[name]
+        return [_network(e, place, seed) for place in range(len(e.graphs))]
+
+    @cached_property
+    def networks_by_weights(self) -> dict[str, Network]:
+        """Every SGCN by the name of its weights, those of tables of variants included."""
+        return {network.weights: network for network in self._all_networks}
+
+    @cached_property
+    def graphs(self) -> dict[str, GraphSettings]:
+        """Settings of every graph by its name, those of tables of variants included."""
+        return {network.graph: network.graph_settings for network in self._all_networks}
+
+    @cached_property
+    def _all_networks(self) -> list[Network]:
+        names = self.experiments.graph_experiments
+        own = [n for name in names for seed in self.experiments[name].seeds for n in self.networks(name, seed)]
+        return own + [network for table in self.tables.values() for network in table._all_networks]
+
+    def graph_files(self, name: str, seed: int) -> list[str]:
+        """Graph of each SGCN of one repeat."""
+        return [self.paths.graph(network.graph) for network in self.networks(name, seed)]
+
+    def weight_files(self, name: str, suffix: str = ".safetensors") -> list[str]:
+        """Weights of the pre-trained SGCNs of all repeats; with ``.csv`` their training curves."""
+        e = self.experiments[name]
+        networks = [network for seed in e.seeds for network in self.networks(name, seed)]
+        return [self.paths.weights(e.macro, e.prep, network.weights, suffix) for network in networks]
+
+    def pretraining_rows(self, name: str) -> list[dict[str, Any]]:
+        """``experiment, repeat, name`` (such as ``8+2``) and ``weights`` of the SGCNs in :meth:`weight_files`."""
+        e = self.experiments[name]
+        return [
+            {
+                "experiment": name,
+                "repeat": seed,
+                "name": f"{graph} (second)" if graph in e.graphs[:place] else graph,
+                "weights": network.weights,
+            }
+            for seed in e.seeds
+            for place, (graph, network) in enumerate(zip(e.graphs, self.networks(name, seed), strict=True))
+        ]
+
+    def features(self, name: str) -> dict[int, list[list[str]]]:
+        """For each seed and each micro dataset the feature files of the one or two SGCNs (Eq. 4)."""
+        e = self.experiments[name]
+        return {
+            seed: [
+                [
+                    self.paths.features(e.prep, e.macro, network.weights, dataset, e.temporal.signal)
+                    for network in self.networks(name, seed)
+                ]
+                for dataset in e.datasets
+            ]
+            for seed in e.seeds
+        }
+
+    def feature_files(self, name: str) -> list[str]:
+        """The files of :meth:`features` as one list."""
+        return [file for datasets in self.features(name).values() for networks in datasets for file in networks]
+
+    def fold_weights(self, name: str, seed: int) -> list[str]:
+        """Pre-trained weights that a fold starts from; empty if there are none, or if the fold pre-trains."""
+        e = self.experiments[name]
+        if not e.shares_weights:
+            return []
+        return [self.paths.weights(e.macro, e.prep, network.weights) for network in self.networks(name, seed)]
+
+    def fold_macro_cache(self, name: str) -> list[str]:
+        """Cache of the macro dataset if each fold pre-trains without its test subjects; otherwise empty."""
+        e = self.experiments[name]
+        return [self.paths.cache(e.macro, e.prep)] if e.pretrains and e.pretrain.exclude_test_subjects else []
+
+    # --- Settings of training jobs ------------------------------------------------------------------------------------
+
+    def head_settings(self, name: str) -> FinetuneSettings:
+        """Settings of the heads of an experiment with shared features."""
+        e = self.experiments[name]
+        return FinetuneSettings(
+            name,
+            self.experiments.clip_settings(name),
+            e.branches,
+            e.fusion,
+            _loss(e),
+            _head(e),
+            _selection(e),
+            self.splits(name),
+        )
+
+    def fold_settings(self, name: str, seed: int) -> FoldTrainingSettings:
+        """Settings of one fold of an experiment whose SGCNs depend on the fold."""
+        e = self.experiments[name]
+        pretrains = bool(self.fold_macro_cache(name))
+        return FoldTrainingSettings(
+            name,
+            self.experiments.clip_settings(name),
+            e.branches,
+            e.fusion,
+            _loss(e),
+            _head(e),
+            _selection(e),
+            {seed: self.splits(name)[seed]},
+            e.transfer,
+            e.temporal.signal,
+            _pretrain(e) if pretrains else None,
+            [network.seed for network in self.networks(name, seed)],
+        )
+
+    def clip_network_settings(self, name: str, seed: int) -> ClipNetworkSettings:
+        """Settings of one fold of a network that reads clips; options of other networks are left out."""
+        e = self.experiments[name]
+        return ClipNetworkSettings(
+            name,
+            self.experiments.clip_settings(name),
+            network_settings(e.system, e.network_block),
+            _loss(e),
+            _selection(e),
+            {seed: self.splits(name)[seed]},
+        )
+
+    def linear_settings(self, name: str) -> LinearSettings:
+        """Settings of a baseline without a network."""
+        clips = self.experiments.clip_settings(name)
+        return LinearSettings(name, self.experiments[name].system, clips, self.splits(name))
+
+    # --- Trained networks ---------------------------------------------------------------------------------------------
+
+    def model_files(self, name: str) -> list[dict[str, Any]]:
+        """The files of trained networks: ``file``, and for a file of one fold its ``seed`` and ``fold``."""
+        if self.experiments[name].shares_features:
+            return [{"file": self.paths.experiment(name, "heads.safetensors")}]
+        return [
+            {"seed": seed, "fold": fold, "file": self.paths.fold(name, seed, filename, "model.safetensors")}
+            for seed in self.experiments[name].seeds
+            for filename, fold in self.experiments.folds(name).items()
+        ]
+
+    def fold_tables(self, name: str, table: str) -> list[str]:
+        """A table of each fold and seed of an experiment."""
+        seeds, folds = self.experiments[name].seeds, self.experiments.folds(name)
+        return [self.paths.fold(name, seed, fold, table) for seed in seeds for fold in folds]
+
+    # --- Tables of variants -------------------------------------------------------------------------------------------
+
+    def cells(self, table: str) -> list[CellSettings]:
+        """Settings of the cells of a table."""
+        training, config = self.tables[table], self.experiments.data.config
+        names = {cell_name(row, column): (row, column) for row, column, _ in table_cells(config, table)}
+        return [
+            CellSettings(
+                row,
+                column,
+                training.experiments[name].protocol,
+                training.head_settings(name),
+                training.features(name),
+                training.weight_files(name),
+            )
+            for name, (row, column) in names.items()
+        ]
+
+    def table_files(self, table: str, kind: str) -> list[str]:
+        """Files that the cells of a table need, each once: ``features``, ``weights`` or ``splits``."""
+        training = self.tables[table]
+        files = {
+            "features": training.feature_files,
+            "weights": training.weight_files,
+            "splits": lambda name: list(training.splits(name).values()),
+        }[kind]
+        return list(dict.fromkeys(file for name in training.experiments for file in files(name)))
+
+
+def make_training(config: Config, experiments: Experiments, paths: Paths) -> Training:
+    """The training of a configuration: its experiments, and the cells of its tables of variants."""
+    tables = {}
+    for table in config.tables:
+        cells = {
+            cell_name(row, column): ExperimentBlock.model_validate(cell)
+            for row, column, cell in table_cells(config, table)
+        }
+        tables[table] = Training(Experiments(cells, experiments.data), paths)
+    return Training(experiments, paths, tables)
+
+
+def cell_name(row: str, column: str) -> str:
+    """Name of a cell of a table among the experiments of the table."""
+    return f"{row} | {column}"
+
+
+def _network(experiment: ExperimentBlock, place: int, seed: int) -> Network:
+    """The SGCN of one repeat at one place of ``graphs``."""
+    graph_name, graph = experiment.graphs[place], experiment.graph
+    if graph_name in experiment.graphs[:place]:
+        # The second network of equal specification (Table VII: 8+2 and 8+2) has a seed of its own.
+        seed = int(digest(seed, "twin"), 16) % 2**31
+    p, q = map(int, graph_name.split("+"))
+    sigma = graph.sigma if isinstance(graph.sigma, str) else f"{graph.sigma:.10g}"
+    name = f"{graph_name}-{graph.side}px-T{graph.threshold:.10g}-sigma-{sigma}-seed{seed}"
+    pretrain = digest(sorted(experiment.pretrain.model_dump().items()))[:6]
+    settings = GraphSettings(graph.side, p, q, graph.threshold, graph.sigma, seed)
+    return Network(f"{name}-{pretrain}", name, seed, settings, _pretrain(experiment))
+
+
+def _pretrain(experiment: ExperimentBlock) -> PretrainSettings:
+    return PretrainSettings(**experiment.pretrain.model_dump(exclude={"exclude_test_subjects"}))
+
+
+def _head(experiment: ExperimentBlock) -> HeadSettings:
+    return HeadSettings(**experiment.head.model_dump(exclude={"validation"}))
+
+
+def _loss(experiment: ExperimentBlock) -> LossSettings:
+    loss = experiment.loss
+    if loss.name == "cross-entropy":  # It has no parameters.
+        return LossSettings(loss.name, 1.0, 0.0)
+    return LossSettings(loss.name, loss.alpha, loss.gamma)
+
+
+def _selection(experiment: ExperimentBlock) -> SelectionSettings:
+    """Who chooses epochs and hyper-parameters; ``paper-tuning`` shows its grid in a table and searches nothing."""
+    if experiment.selection == "nested":
+        return SelectionSettings("nested", experiment.grid, experiment.inner_folds, experiment.validation)
+    return SelectionSettings("none" if experiment.selection == "none" else "validation", {}, 0, 0.0)

@@ -1,0 +1,269 @@
+import re
+
+import pytest
+from configurations import experiment, plan
+
+from merflow.datasets.synthetic import scorer_people
+from merflow.errors import ConfigError
+from merflow.study.audit import audit_plan
+
+
+def keyframes(block, **changes):
+    return {"preparations": {"default": {"keyframes": block}}} | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loss": {"name": "focal", "alpha": [1, 2]}}, "experiments.mine.loss.alpha: 2 values for 5 classes"),
+        ({"micro": "alone"}, "experiments.mine.micro: labelled clips of alone/s1 only; loso needs 2 subjects"),
+        ({"macro": "alike"}, "experiments.mine.macro: the clips of alike have 1 label (x)"),
+    ],
+)
+def test_check_names_what_the_clips_lack(tmp_path, changes, message):
+    overlay = experiment(**changes)
+    for name, rows in (("alone", "a,s1,x,f\nb,s1,y,g\n"), ("alike", "a,s1,x,f\nb,s2,x,g\n")):
+        for folder in ("f", "g"):
+            (tmp_path / name / folder).mkdir(parents=True)
+            for n in range(2):
+                (tmp_path / name / folder / f"{n}.png").write_bytes(b"not looked into")
+        (tmp_path / name / "manifest.csv").write_text("clip,subject,label,frames\n" + rows)
+        kind = "micro" if name == "alone" else "macro"
+        overlay["datasets"][name] = {"layout": "manifest", "root": str(tmp_path / name), "kind": kind}
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        plan(overlay).check()
+
+
+def test_floors_share_the_classes_of_their_experiment():
+    overlay = experiment(classes=["surprise", "fear"])
+    overlay["experiments"]["all"] = {"system": "tsdgcn", "macro": "demo-macro", "micro": "demo-micro"}
+    study = plan(overlay)
+    study.check()
+    assert study.experiments.classes("mine") == ["surprise", "fear"] and len(study.experiments.classes("all")) == 5
+    floors = {
+        tuple(study.experiments.classes(name))
+        for name in study.experiments
+        if study.experiments[name].system == "majority"
+    }
+    assert floors == {tuple(study.experiments.classes("mine")), tuple(study.experiments.classes("all"))}
+    with pytest.raises(ConfigError, match="experiments.mine.classes: no clip is labelled joy; there are: happiness"):
+        plan(experiment(classes=["fear", "joy"])).check()
+
+
+def test_experiments_that_train_in_each_fold_have_fold_jobs():
+    overlay = experiment(macro="none")
+    for name, changes in {
+        "moved": {"transfer": "end-to-end"},
+        "apart": {"pretrain": {"exclude_test_subjects": True}},
+    }.items():
+        overlay["experiments"][name] = overlay["experiments"]["mine"] | {"macro": "demo-macro"} | changes
+    study = plan(overlay)
+    study.check()
+    experiments, training = study.experiments, study.training
+    assert experiments.fold_experiments == ["mine", "moved", "apart", "ststnet"]
+    assert experiments.shared_weight_experiments == ["moved"] and not experiments.shared_feature_experiments
+    folds = experiments.folds("mine")
+    assert len(folds) == 12 and set(folds.values()) == set(experiments.folds("apart").values())
+    assert not training.fold_weights("mine", 0) and len(training.fold_weights("moved", 0)) == 2
+    assert not training.fold_weights("apart", 0)
+    assert training.fold_macro_cache("apart") and not training.fold_macro_cache("moved")
+    assert training.fold_settings("apart", 0).pretrain and not training.fold_settings("moved", 0).pretrain
+    assert ("demo-macro", "default") in training.prepared()
+    del overlay["experiments"]["moved"], overlay["experiments"]["apart"]
+    assert plan(overlay).training.prepared() == [("demo-micro", "default")], "no macro set is prepared"
+
+
+def test_synthetic_scorer_people_do_not_depend_on_the_demo():
+    first, second = (
+        plan(keyframes("adaptive", demo={"subjects": count, "seed": seed, "noise": noise}))
+        for count, seed, noise in ((4, 0, 1.0), (24, 3, 5.0))
+    )
+    name = scorer_people.NAME
+    assert first.data.scorer_dataset("default") == name and first.data.is_synthetic(name)
+    assert first.data.settings(name) == second.data.settings(name)
+    assert first.data.scorer_file("default") == "results/scorers/_drawn/default.safetensors"
+    assert [clip.subject for clip in first.data.index(name).clips][0] == "_drawn/s01"
+    assert name not in dict(first.training.prepared())
+    first.check()
+    assert all(entry.scorer == "" and not entry.scorer_people for entry in audit_plan(first.training))
+    assert plan({}).data.scorer_dataset("default") == ""
+
+
+@pytest.fixture
+def scorer_study(tmp_path):
+    """A function that plans a study whose frame scorer learns from a dataset of the user."""
+
+    def table(name, rows):
+        for row in rows:
+            folder = tmp_path / name / row.split(",")[3]
+            folder.mkdir(parents=True, exist_ok=True)
+            for n in range(4):
+                (folder / f"{n}.png").write_bytes(b"not looked into")
+        (tmp_path / name / "manifest.csv").write_text("clip,subject,label,frames,onset,apex\n" + "\n".join(rows))
+        return {"layout": "manifest", "root": str(tmp_path / name)}
+
+    def make(learn_from, rows=("a,s1,x,a,0,2", "b,s2,y,b,0,1"), micro="demo-micro", **changes):
+        overlay = experiment(micro=micro, prep="own", macro="demo-macro") | changes
+        overlay["datasets"] |= {"teachers": table("teachers", rows)}
+        overlay["datasets"] |= {"pupils": table("pupils", ("a,p1,happiness,a,0,2", "b,p2,fear,b,0,2"))}
+        overlay["preparations"] = {"own": {"keyframes": {"method": "adaptive", "learn_from": learn_from}}}
+        return plan(overlay)
+
+    return make
+
+
+def test_scorer_must_not_learn_from_test_subjects(scorer_study):
+    study = scorer_study("teachers")
+    study.check()
+    assert study.data.scorer_file("own") == "results/scorers/teachers/own.safetensors"
+    audited = {entry.experiment: entry for entry in audit_plan(study.training)}
+    assert audited["mine"].scorer == study.data.scorer_file("own") and audited["mine"].scorer_people == []
+    scorer_study("demo-macro").check()
+    key = "preparations.own.keyframes.learn_from: "
+    for learn_from, micro, message in (
+        ("demo-micro", "demo-micro", "demo-micro: experiments.mine tests it; the scorer must not learn from test"),
+        ("pupils", "pupils", "pupils: experiments.mine tests it; the scorer"),
+        (
+            "teachers",
+            "pupils",
+            "teachers: experiments.mine tests pupils, which has the same subject names; the",
+        ),
+        (
+            "teachers",
+            ["demo-micro", "pupils"],
+            "teachers: experiments.mine tests pupils, which has the same subject names",
+        ),
+    ):
+        study = scorer_study(learn_from, micro=micro)
+        with pytest.raises(ConfigError, match=f"^{re.escape(key + message)}"):
+            study.check()
+        assert audit_plan(study.training)[0].scorer_people, "and the audit would count them"
+
+
+def test_scorer_must_not_learn_from_test_subjects_of_cells(scorer_study):
+    tables = {"t": {"of": "mine", "rows": {"micro": ["demo-micro", "pupils"]}}}
+    with pytest.raises(ConfigError, match="tables.t: preparations.own.keyframes.learn_from: teachers: .* tests pupils"):
+        scorer_study("teachers", tables=tables).check()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["a,s1,x,a,0,2", "b,s1,y,b,0,1"], "teachers has 2 moving clips, and annotated apexes of 1 people; at least 2"),
+        (["a,s1,x,a,,", "b,s2,y,b,,"], "teachers has 2 moving clips, and annotated apexes of 0 people; at least 2"),
+    ],
+)
+def test_scorer_needs_annotated_apexes_of_two_people(scorer_study, rows, message):
+    with pytest.raises(ConfigError, match=f"learn_from: {message} are needed: name a dataset of moving clips with"):
+        scorer_study("teachers", rows).check()
+
+
+def test_floors_repeat_the_seeds_that_draw_splits():
+    overlay = experiment(protocol="paper-holdout", test_clips=20, seeds=[0, 1])
+    overlay["experiments"]["other"] = overlay["experiments"]["mine"] | {"protocol": "loso"}
+    study = plan(overlay)
+    study.check()
+    floors = {name: study.experiments[name].seeds for name in study.experiments if "majority" in name}
+    assert floors == {
+        "majority-demo-micro-default-paper-holdout-20-0.1": [0, 1],
+        "majority-demo-micro-default-loso": [0],
+    }
+    with pytest.raises(ConfigError, match="experiments.mine.folds: 13 folds need as many subjects, found 12"):
+        plan(experiment(protocol="subject-kfold", folds=13)).check()
+    with pytest.raises(ConfigError, match="test_clips: 120 of 120 leave none to train"):
+        plan(experiment(protocol="paper-holdout", test_clips=120)).check()
+    with pytest.raises(ConfigError, match="cross-dataset is for several databases; the clips are of demo-micro only"):
+        plan(experiment(protocol="cross-dataset")).check()
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """Two datasets of clips: one labelled with words, one with numbers."""
+    overlay = {"experiments": {}, "datasets": {}}
+    for name, labels in (("words", ["joy", "fear", "anger"]), ("numbers", [0, 1, 1])):
+        lines = ["clip,subject,label,frames"]
+        for n, label in enumerate(labels):
+            (tmp_path / name / str(n)).mkdir(parents=True)
+            for frame in range(2):
+                (tmp_path / name / str(n) / f"{frame}.png").write_bytes(b"not looked into")
+            lines.append(f"c{n},s{n},{label},{n}")
+        (tmp_path / name / "manifest.csv").write_text("\n".join(lines) + "\n")
+        overlay["datasets"][name] = {"layout": "manifest", "root": str(tmp_path / name)}
+    return overlay
+
+
+@pytest.mark.parametrize(
+    ("classes", "micro", "message"),
+    [
+        ("megc2019", "words", "the set does not know the labels joy (1 clips), fear (1 clips), anger (1 clips)"),
+        ({"map": {"joy": "up", "feer": "down"}}, "words", "no clip has a label for the class down"),
+        ({"map": {"joy": "up", "fear": "down"}}, ["words", "numbers"], None),
+        ({"map": {0: "no", 1: "yes"}}, "numbers", None),
+        ([0, 1], "numbers", None),
+    ],
+)
+def test_classes_must_fit_the_labels_of_the_clips(labelled, classes, micro, message):
+    labelled["experiments"]["mine"] = {"system": "majority", "micro": micro, "classes": classes}
+    study = plan(labelled)
+    if message is None:
+        study.check()
+        assert len(study.experiments.classes("mine")) == 2
+        return
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        study.check()
+
+
+def test_datasets_of_different_class_sets_are_not_mixed(labelled):
+    labelled["datasets"]["words"]["classes"] = {"map": {"joy": "up", "fear": "down"}}
+    labelled["datasets"]["numbers"]["classes"] = "smic-3"
+    labelled["experiments"]["mine"] = {"system": "majority", "micro": ["words", "numbers"]}
+    with pytest.raises(ConfigError, match="different class sets .own, smic-3."):
+        plan(labelled).check()
+
+
+def test_cache_rows_do_not_depend_on_other_settings(labelled):
+    labelled["experiments"]["mine"] = {"system": "majority", "micro": "numbers"}
+    before = plan(labelled)
+    labelled["datasets"]["numbers"]["on_problem"] = "stop"
+    after = plan(labelled | {"datasets": {"more": labelled["datasets"]["words"], **labelled["datasets"]}})
+    assert before.data.index_settings("numbers") == after.data.index_settings("numbers")
+    assert before.data.cache_rows("numbers") == after.data.cache_rows("numbers")
+    assert after.data.stops_on_problem("numbers")
+
+
+def test_second_network_of_a_graph_has_its_own_seed():
+    study = plan(experiment(graphs=["8+2", "8+2"], seeds=[0, 1000]))
+    rows = study.training.pretraining_rows("mine")
+    assert [row["name"] for row in rows] == ["8+2", "8+2 (second)"] * 2
+    assert len({study.training.networks_by_weights[row["weights"]].seed for row in rows}) == 4
+
+
+def test_floors_that_read_keyframes_need_frames(tmp_path):
+    (tmp_path / "flows.csv").write_text("dataset,subject,clip,label,image\nd,s1,a,x,a.png\nd,s2,b,y,b.png\n")
+    for name in "ab":
+        (tmp_path / f"{name}.png").write_bytes(b"x")
+    overlay = {
+        "datasets": {"flows": {"layout": "flow-images", "root": str(tmp_path)}},
+        "experiments": {"mine": {"system": "mersiamc3d", "micro": "flows"}},
+        "floors": ["majority"],
+    }
+    plan(overlay).check()
+    overlay["floors"] = ["mersiamc3d"]
+    overlay["experiments"] = {"mine": {"system": "msjfn", "micro": "flows"}}
+    overlay["network"] = {"input_kind": "key-frames"}
+    with pytest.raises(
+        ConfigError, match="mersiamc3d.micro: 'flows' holds flow images and no frames; give network: {i"
+    ):
+        plan(overlay).check()
+
+
+def test_splits_use_preparations_of_their_own_datasets():
+    overlay = {"preparations": {"other": {"keyframes": {"count": 3}}}}
+    overlay["datasets"] = {"demo-micro": {"layout": "demo"}, "two": {"layout": "demo"}}
+    overlay["experiments"] = {
+        "mine": {"system": "msjfn", "micro": "demo-micro"},
+        "second": {"system": "msjfn", "micro": "two", "prep": "other"},
+    }
+    study = plan(overlay)
+    caches = [study.training.split_caches(split) for split in study.training.split_experiments]
+    assert sorted(caches) == [["results/data/demo-micro/default/cache.h5"], ["results/data/two/other/cache.h5"]]
