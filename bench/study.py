@@ -119,7 +119,7 @@ def train_single_head(samples: Samples, branch: np.ndarray, fold: Fold, settings
         head = Head(samples.rows.shape[2], head_settings.hidden, len(samples.classes), head_settings.dropout)
         loss = make_loss(settings.loss, len(samples.classes))
         validation = rows(data.validation, data.validation_labels)
-        training = fit(head, loss, rows(data.train, data.train_labels), validation, head_settings.schedule)
+        training = fit(head, loss, rows(data.train, data.train_labels), validation, head_settings)
     trained = TrainedHead(head, standardizer, training)
     trained.probabilities(samples.rows[fold.test])
     trained.probabilities(samples.rows[data.train])

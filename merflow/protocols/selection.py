@@ -23,8 +23,6 @@ from merflow.protocols.variants import variant_label
 
 log = logging.getLogger(__name__)
 
-SELECTIONS = ("validation", "none", "nested", "paper-tuning")
-
 Predict = Callable[[Sequence[Fold], Sequence[tuple[int, ...]], Mapping[str, Any]], Iterable[np.ndarray]]
 """Trains on each of some folds, with a seed each and with some settings replaced (by dotted key).
 

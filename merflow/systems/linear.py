@@ -6,13 +6,15 @@ the field (Liong et al.: Shallow triple stream three-dimensional CNN, FG 2019).
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
@@ -74,59 +76,18 @@ class Baseline(System[LinearSettings]):
         """Baselines are not saved."""
 
 
-class Model:
-    """A trained baseline: call it with images ``[n, d]`` for class probabilities, float64 ``[n, classes]``."""
-
-    def __init__(
-        self,
-        seen: np.ndarray,
-        classes: int,
-        scaler: StandardScaler | None = None,
-        estimator: LogisticRegression | LinearSVC | None = None,
-        basis: np.ndarray | None = None,
-    ) -> None:
-        """Keep the trained parts.
-
-        Args:
-            seen: classes of the training clips.
-            classes: number of all classes.
-            scaler: standardisation of the inputs.
-            estimator: the linear model; None: it always predicts ``prior``.
-            basis: ``[d, n]``, orthonormal columns along which the estimator gets its inputs; None: unchanged inputs.
-        """
-        self.seen, self.classes, self.scaler, self.estimator, self.basis = seen, classes, scaler, estimator, basis
-        self.prior = np.zeros(classes)
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Return the probability of each class; 0 for a class without training clips."""
-        if self.estimator is None or self.scaler is None:
-            return np.tile(self.prior, (len(images), 1))
-        probs = np.zeros((len(images), self.classes))
-        inputs = self.scaler.transform(images)
-        if self.basis is not None:
-            inputs = inputs @ self.basis
-        if isinstance(self.estimator, LogisticRegression):
-            probs[:, self.seen] = self.estimator.predict_proba(inputs)
-            return probs
-        margin = self.estimator.decision_function(inputs)
-        if margin.ndim == 1:  # Two classes: one hyperplane, positive for the second class.
-            margin = np.stack([-margin, margin], axis=1)
-        exponent = np.exp(margin - margin.max(1, keepdims=True))
-        probs[:, self.seen] = exponent / exponent.sum(1, keepdims=True)
-        return probs
+Predict = Callable[[np.ndarray], np.ndarray]
+"""Maps images ``[n, d]`` to class probabilities, float64 ``[n, classes]``."""
 
 
-def fit(system: str, images: np.ndarray, labels: np.ndarray, classes: int) -> Model:
+def fit(system: str, images: np.ndarray, labels: np.ndarray, classes: int) -> Predict:
     """Train a baseline on the clips of one fold.
 
     ``majority``: the probabilities are the shares of the classes in training; of equal shares, the first class is
     predicted. ``linear-svm``: one against the rest, balanced class weights; its probabilities are the softmax of the
     decision values, which are useful for ranking and not calibrated. ``softmax``: multinomial logistic regression,
     balanced class weights. Both standardise each input by the training clips. If training has one class only, they
-    predict it.
-
-    The hyperplanes of a linear SVM lie in the span of its training clips. If there are fewer clips than inputs, the
-    solver gets them along an orthonormal basis of that span: the same steps up to rounding, in a tenth of the time.
+    predict it. A class without training clips has probability 0.
 
     Args:
         system: one of :data:`SYSTEMS`.
@@ -134,19 +95,44 @@ def fit(system: str, images: np.ndarray, labels: np.ndarray, classes: int) -> Mo
         labels: int64 ``[n]``, their classes.
         classes: number of all classes.
     """
-    seen, counts = np.unique(labels, return_counts=True)
+    seen = np.unique(labels)
     if system == "majority" or len(seen) == 1:
-        model = Model(seen, classes)
-        model.prior[seen] = counts / counts.sum()
-        return model
+        scores = DummyClassifier(strategy="prior").fit(images, labels).predict_proba
+    elif system == "softmax":
+        regression = LogisticRegression(C=C, class_weight="balanced", max_iter=1000)
+        scores = make_pipeline(StandardScaler(), regression).fit(images, labels).predict_proba
+    else:
+        scores = _fit_svm(images, labels)
+
+    def predict(inputs: np.ndarray) -> np.ndarray:
+        probs = np.zeros((len(inputs), classes))
+        probs[:, seen] = scores(inputs)
+        return probs
+
+    return predict
+
+
+def _fit_svm(images: np.ndarray, labels: np.ndarray) -> Predict:
+    """Return the softmax of the decision values of a linear SVM.
+
+    Its hyperplanes lie in the span of its training clips. If there are fewer clips than inputs, the solver gets them
+    along an orthonormal basis of that span: the same steps up to rounding, in a tenth of the time.
+    """
     scaler = StandardScaler().fit(images)
     inputs, basis = scaler.transform(images), None
-    if system == "softmax":
-        regression = LogisticRegression(C=C, class_weight="balanced", max_iter=1000)
-        return Model(seen, classes, scaler, regression.fit(inputs, labels))
     if len(inputs) < inputs.shape[1]:
         basis, triangle = np.linalg.qr(inputs.T.astype(np.float64))
         inputs = np.ascontiguousarray(triangle.T)
     # The solver visits the clips in a random order, which moves the optimum by less than its tolerance.
-    svm = LinearSVC(C=C, class_weight="balanced", dual=True, max_iter=10_000, random_state=0)
-    return Model(seen, classes, scaler, svm.fit(inputs, labels), basis)
+    svm = LinearSVC(C=C, class_weight="balanced", dual=True, max_iter=10_000, random_state=0).fit(inputs, labels)
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        inputs = scaler.transform(images)
+        margin = svm.decision_function(inputs if basis is None else inputs @ basis)
+        if margin.ndim == 1:  # Two classes: one hyperplane, positive for the second class.
+            margin = np.stack([-margin, margin], axis=1)
+        exponent = np.exp(margin - margin.max(1, keepdims=True))
+        probs: np.ndarray = exponent / exponent.sum(1, keepdims=True)
+        return probs
+
+    return predict

@@ -60,30 +60,16 @@ class PretrainSettings:
 
 
 @dataclass(frozen=True)
-class HeadSettings:
-    """The head after fusion: one hidden layer and a classifier (:class:`merflow.systems.tsdgcn.heads.Head`).
+class HeadSettings(Schedule):
+    """The head after fusion, one hidden layer and a classifier, and its schedule.
 
     Attributes:
-        hidden: width of the hidden layer.
+        hidden: width of the hidden layer (:class:`merflow.systems.tsdgcn.heads.Head`).
         dropout: share of its outputs that dropout silences.
-        epochs, patience, learning_rate, decay, batch, weight_decay: see
-            :class:`merflow.learning.settings.Schedule`.
     """
 
     hidden: int
     dropout: float
-    epochs: int
-    patience: int
-    learning_rate: float
-    decay: float
-    batch: int
-    weight_decay: float
-
-    @property
-    def schedule(self) -> Schedule:
-        """How long and how fast the head trains."""
-        rate = self.learning_rate
-        return Schedule(self.epochs, self.patience, rate, self.decay, self.batch, self.weight_decay)
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,7 @@ class FoldSGCN(System[FoldTrainingSettings]):
             inputs_of_head = HIDDEN * len(networks) * images
             return EndToEnd(networks, Head(inputs_of_head, head.hidden, classes, head.dropout), images)
 
-        trained = train_network(make_network, inputs, fold, settings.loss, classes, head.schedule, self.checkpoints)
+        trained = train_network(make_network, inputs, fold, settings.loss, classes, head, self.checkpoints)
         return TrainedFold(
             predict=lambda places: network_probs(trained.network, inputs, places, head.batch),
             model=FoldModel(networks, trained.network.head, centred),

@@ -21,7 +21,7 @@ FINETUNE = FinetuneSettings(
     ("spatial",),
     "stack",
     LossSettings("focal", (1.0, 2.0), 1.0),
-    HeadSettings(8, 0.5, 1, 1, 1e-3, 0.0, 8, 0.0),
+    HeadSettings(1, 1, 1e-3, 0.0, 8, 0.0, hidden=8, dropout=0.5),
     SelectionSettings("nested", {"loss.gamma": (1.0, 2.0)}, 3, 0.2),
     {0: "splits.csv"},
 )

@@ -65,7 +65,7 @@ def assert_trained_as_alone(trained, fold, loss, settings=SETTINGS):
         head = Head(ROWS.shape[2], settings.hidden, CLASSES, settings.dropout)
         validation = rows(fold.validation, fold.validation_labels) if len(fold.validation) else None
         training = rows(fold.train, fold.train_labels)
-        expected = fit(head, make_loss(loss, CLASSES), training, validation, settings.schedule)
+        expected = fit(head, make_loss(loss, CLASSES), training, validation, settings)
     assert trained.training.epoch == expected.epoch
     for row, other in zip(trained.training.curve, expected.curve, strict=True):
         assert (row["epoch"], row["split"]) == (other["epoch"], other["split"])
