@@ -1,6 +1,6 @@
-"""Broken input for every parser: each gives an answer or a MerflowError, whatever it reads.
+"""Broken input for every parser: each returns a result or raises a MerflowError.
 
-Run it for long with ``PYTHONPATH=. python tests/fuzz.py 20000`` (inputs for each parser; a name after it chooses one).
+To try many inputs: ``PYTHONPATH=. python tests/helpers/fuzz.py 20000`` (inputs per parser; a name after it selects one).
 """
 
 import json

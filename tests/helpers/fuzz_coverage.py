@@ -1,9 +1,9 @@
-"""Broken input for one parser of tests/fuzz.py, chosen by what code it reaches (atheris, on libFuzzer).
+"""Broken input for one parser of tests/helpers/fuzz.py, chosen by what code it reaches (atheris, on libFuzzer).
 
     pip install atheris==3.0.0
-    PYTHONPATH=. python tests/fuzz_coverage.py "workbook csv" -runs=20000 -seed=1
+    PYTHONPATH=. python tests/helpers/fuzz_coverage.py "workbook csv" -runs=20000 -seed=1
 
-It ends at the first input that is neither answered nor refused in words, and keeps that as ``crash-*``.
+It ends at the first input that is neither read nor refused with a message, and writes it as ``crash-*``.
 """
 
 import sys
