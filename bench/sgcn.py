@@ -1,20 +1,21 @@
-"""Speed and memory of the SGCN against what a user would take instead. Never run by the tests.
+"""Speed and memory of the SGCN against PyTorch Geometric and the ChebNet reference. Never run by the tests.
 
     pip install -r bench/requirements-sgcn.txt
     python bench/sgcn.py [--side 64] [--batch 32] [--rounds 3] [--repeats 7] [--json]
 
 The peers have the layers of Table I on the same graph, with the same parameters:
 
-- `pyg`: PyTorch Geometric's `ChebConv` on a block-diagonal batch that is built once, then the same pooling.
+- `pyg`: `ChebConv` of PyTorch Geometric on a block-diagonal batch that is built once, then the same pooling.
 - `reference`: layers as in the ChebNet reference code: sparse products on [N, F * B], the basis concatenated, one dense
-  product; nodes padded with Graclus' fake nodes, which are masked, or they would leak ReLU(bias) into the pooling.
+  product; nodes are padded with the fake nodes of Graclus, which are masked, because otherwise ReLU(bias) would leak
+  into the pooling.
 
 A training step is forward, cross entropy, backward and Adam. All outputs and gradients are first compared with float64;
-there are no figures unless they agree. Times are CPU times on one thread, medians over steps that take turns within one
-process; processes with the default allocator and with one told to keep its memory take turns too. A network's memory is
-measured in a process of its own: what a training step needs above what the process held before, which is mostly the
-libraries; the whole process is told too. `ours` reads the first layer's Chebyshev terms, made once per image as in
-pre-training; `ours_images` makes them in every step. Inference always starts from images.
+if they disagree, no figures are printed. Times are CPU times on one thread, medians over steps; the networks alternate
+within a process, and processes with the default allocator alternate with processes whose allocator keeps its memory.
+Memory is measured in one process per network: the peak, and what a training step adds to the memory before the first
+step, which is mostly libraries. `ours` reads the Chebyshev terms of the first layer, computed once per image as in
+pre-training; `ours_images` computes them in every step. Inference always starts from images.
 """
 
 import argparse
@@ -33,13 +34,13 @@ THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MKL_CBWR": "AVX2"}
 KEEP = str(2**32)
 ALLOCATORS = {
     "default": {},
-    # glibc: never give memory back, hence no page faults after the first steps.
+    # glibc: never return memory, hence no page faults after the first steps.
     "tuned": {"MALLOC_MMAP_THRESHOLD_": KEEP, "MALLOC_TRIM_THRESHOLD_": KEEP, "MALLOC_TOP_PAD_": str(2**28)},
 }
 NETWORKS = ("ours", "pyg", "reference")
 AGREEMENT = 5e-6
 JUMP = 5e-6
-"""Images whose maxima are told from the runner-up by less, in deviations of a layer's output, are not compared."""
+"""Images are not compared if a maximum exceeds the second largest value by less, in deviations of a layer's output."""
 CLASSES = 5
 GEMM = 1024
 TARGETS = {
@@ -52,11 +53,11 @@ TARGETS = {
     "graph_64_s": 0.2,
     "graph_128_s": 1.0,
 }
-"""What must be reached: at least, but for the seconds of the graphs, at most."""
+"""Lower limits of the ratios, and upper limits of the seconds of the graphs."""
 
 
 def level_adjacencies(graph):
-    """Adjacency matrices of the layers' inputs, in the network's node order."""
+    """Return the adjacency matrix of each layer's input, in the node order of the network."""
     import numpy as np
 
     from merflow.systems.tsdgcn.graph import COARSENINGS, _tree_orders, coarsen
@@ -68,7 +69,7 @@ def level_adjacencies(graph):
 
 
 def padded_nodes(graph):
-    """Per layer the real node at each place of the padded graph, -1 at a fake one; as in the reference code."""
+    """Return for each layer the node at each place of the padded graph, -1 for a fake node, as the reference does."""
     import numpy as np
 
     from merflow.systems.tsdgcn.graph import COARSENINGS
@@ -85,7 +86,7 @@ def padded_nodes(graph):
 
 
 def make(name: str, graph, batch: int):
-    """A network of the given name; ``exact`` is in float64."""
+    """Return the network of a name; ``exact`` is in float64."""
     import numpy as np
     import torch
     from torch import nn
@@ -115,12 +116,12 @@ def make(name: str, graph, batch: int):
             x = self.start(x.index_select(1, self.order).unsqueeze(2))
             for layer in range(len(ORDERS)):
                 y = self.filter(x, layer)
-                self.look(y, layer)
+                self.observe(y, layer)
                 x = self.pool(functional.relu(y), layer)
             return self.classifier(functional.relu(self.connected(x.reshape(len(x), -1))))
 
-        def look(self, y, layer):
-            """What :class:`Exact` sees on the way."""
+        def observe(self, y, layer):
+            """Hook for :class:`Exact`."""
 
     class Geometric(Peer):
         """PyTorch Geometric."""
@@ -208,18 +209,18 @@ def make(name: str, graph, batch: int):
             return [weight.grad for weight in self.weights], [bias.grad for bias in self.biases]
 
     class Exact(Reference):
-        """The reference without fake nodes; knows how near each image is to a jump of its gradient."""
+        """The reference without fake nodes; it measures how near each image is to a jump of its gradient."""
 
         def pool(self, x, layer):
             return x[:, torch.from_numpy(graph.pools[layer])].amax(dim=2)
 
         @torch.no_grad()
-        def look(self, y, layer):
+        def observe(self, y, layer):
             pool = torch.from_numpy(graph.pools[layer])
             children = y[:, pool]
-            again = pool == pool[:, :1]
-            again[:, 0] = False
-            children[:, again] = -torch.inf
+            repeated = pool == pool[:, :1]
+            repeated[:, 0] = False
+            children[:, repeated] = -torch.inf
             first, second = children.topk(2, dim=2).values.unbind(dim=2)
             margin = torch.where(first > 0, first - second.clamp(min=0), -first) / y.std()
             self.margin = torch.minimum(margin.flatten(1).amin(dim=1), self.margin if layer else torch.tensor(1.0))
@@ -238,7 +239,7 @@ def gradients_of(net) -> list:
 
 
 def setting(side: int, batch: int):
-    """Graph, images and classes."""
+    """Return graph, images and classes."""
     import torch
 
     from merflow.systems.tsdgcn.graph import build_graph
@@ -249,7 +250,7 @@ def setting(side: int, batch: int):
 
 
 def disagreement(side: int, batch: int) -> dict[str, float]:
-    """Per network the largest difference from float64 among scores and gradients, relative to the largest of each."""
+    """Return for each network the largest relative difference of scores and gradients from those in float64."""
     import torch
     from torch.nn import functional
 
@@ -259,7 +260,7 @@ def disagreement(side: int, batch: int) -> dict[str, float]:
         for part in x.split(batch):
             exact(part.double())
             margins.append(exact.margin)
-    # Where two children are equal within rounding, or a maximum is zero, the gradient jumps: nothing to compare there.
+    # If two children are equal within rounding, or a maximum is zero, the gradient jumps and cannot be compared.
     x = x[torch.cat(margins) > JUMP][:batch]
     if not len(x):
         sys.exit("no image without a near tie: nothing can be compared; choose a smaller --side or a larger --batch")
@@ -278,7 +279,7 @@ def disagreement(side: int, batch: int) -> dict[str, float]:
 
 
 def steps(name: str, graph, x, y) -> dict[str, Callable[[], None]]:
-    """Training steps and inference of a network."""
+    """Return the training steps and the inference of a network as functions."""
     import torch
     from torch.nn import functional
 
@@ -301,7 +302,7 @@ def steps(name: str, graph, x, y) -> dict[str, Callable[[], None]]:
 
 
 def times(side: int, batch: int, repeats: int) -> dict[str, list[float]]:
-    """CPU seconds of every step, taking turns, and of a large dense product."""
+    """Return the CPU seconds of every step, which alternate, and of a large dense product."""
     import torch
 
     graph, x, y = setting(side, batch)
@@ -320,7 +321,7 @@ def times(side: int, batch: int, repeats: int) -> dict[str, list[float]]:
 
 
 def memory(name: str, side: int, batch: int) -> dict[str, float]:
-    """MB of a process that trains: at its peak, and above what it held before the first step."""
+    """Return the memory of a training process in MB: its peak, and the peak minus the memory before the first step."""
     graph, x, y = setting(side, batch)
     train = steps(name, graph, x, y)[name]
     with open("/proc/self/statm") as file:
@@ -332,7 +333,7 @@ def memory(name: str, side: int, batch: int) -> dict[str, float]:
 
 
 def graphs() -> dict[str, float]:
-    """CPU seconds of building a graph with all its levels, the median over five seeds."""
+    """Return the CPU seconds of building a graph with all its levels, the median over five seeds."""
     from merflow.systems.tsdgcn.graph import build_graph
 
     found = {}
@@ -347,9 +348,9 @@ def graphs() -> dict[str, float]:
 
 
 def dense_flops(side: int) -> tuple[int, int]:
-    """Operations of the dense products per image: of a forward pass, and of a training step.
+    """Return the operations of the dense products per image, of a forward pass and of a training step.
 
-    The backward pass has two products for each one of the forward pass, but for the first layer, whose inputs have no
+    The backward pass has two products for each one of the forward pass, except in the first layer, whose inputs have no
     gradient.
     """
     from merflow.systems.tsdgcn.graph import build_graph
@@ -365,7 +366,7 @@ def dense_flops(side: int) -> tuple[int, int]:
 
 
 def child(task: list[str], arguments: argparse.Namespace, allocator: str = "default"):
-    """Run a task in a process of its own."""
+    """Run a task in a new process."""
     command = [sys.executable, __file__, "--task", *task]
     for name in ("side", "batch", "repeats"):
         command += [f"--{name}", str(getattr(arguments, name))]
@@ -389,7 +390,7 @@ def run_task(arguments: argparse.Namespace):
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, float]:
-    """All figures and ratios."""
+    """Return all figures and ratios."""
     figures = {}
     samples = {allocator: {} for allocator in ALLOCATORS}
     for _ in range(arguments.rounds):
@@ -415,7 +416,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
     train = {name: figures[f"train_{name}_ms"] for name in ("ours_default", "ours_tuned", "ours_images_default")}
     own = train["ours_default"]
     figures |= {
-        # Ours runs with the default allocator in each of these: nobody has to set anything for it.
+        # Ours has the default allocator in all of these, because it needs no setting.
         "train_vs_pyg_default": figures["train_pyg_default_ms"] / own,
         "train_vs_pyg_tuned": figures["train_pyg_tuned_ms"] / own,
         "train_vs_reference": figures["train_reference_default_ms"] / own,
