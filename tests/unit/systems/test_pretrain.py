@@ -1,4 +1,4 @@
-"""Pre-training: the first layer's terms are made once, and weights belong to their graph."""
+"""Pre-training: Chebyshev terms are computed once, and weights belong to their graph."""
 
 import json
 
@@ -20,7 +20,7 @@ EPOCHS = 3
 
 @pytest.fixture
 def train(tmp_path, monkeypatch):
-    """Runs a short pre-training; returns its weights file, and on how many images terms were made at a time."""
+    """Run a short pre-training; return its weights file, and the number of images of each computation of terms."""
     macro = make_cache(tmp_path / "macro.h5", 4, 1, 0, "macro")
     build_graph(16, 8, 2).save(tmp_path / "graph.h5")
     calls, terms = [], SGCN.terms
@@ -41,7 +41,7 @@ def train(tmp_path, monkeypatch):
     return run
 
 
-def test_terms_are_made_once_where_they_fit(train):
+def test_terms_are_computed_once_if_they_fit_on_disk(train):
     graph = build_graph(16, 8, 2)
     # 12 clips of two images; one of the four people chooses the epoch.
     needed = 4 * SGCN(graph, 3).terms_per_image * 24
@@ -56,8 +56,8 @@ def test_terms_are_made_once_where_they_fit(train):
             torch.testing.assert_close(one.get_tensor(name), other.get_tensor(name), rtol=1e-3, atol=1e-4)
 
 
-def test_terms_wait_on_the_disk(train, monkeypatch):
-    """Not in memory: batches are read from there, of which the training is handed no tensor."""
+def test_terms_are_kept_on_disk(train, monkeypatch):
+    """The training gets batches that are read from disk, not a tensor."""
     handed, fit = [], module.fit
 
     def watched(network, loss, training, *others):
@@ -69,7 +69,7 @@ def test_terms_wait_on_the_disk(train, monkeypatch):
     assert handed == [Batches]
 
 
-def test_weights_know_their_graph_and_classes(train):
+def test_weights_name_their_graph_and_classes(train):
     graph, other = build_graph(16, 8, 2), build_graph(16, 8, 2, seed=1)
     weights, _ = train("weights", 0)
     with safe_open(weights, "pt") as file:
@@ -77,7 +77,7 @@ def test_weights_know_their_graph_and_classes(train):
     assert metadata["graph_digest"] == graph.digest
     assert json.loads(metadata["classes"]) == CLASSES
     assert load_network(weights, graph)[0].classifier.out_features == len(CLASSES)
-    # The same name does not make it the same graph.
+    # Both graphs have the same name.
     with pytest.raises(InputError, match=f"trained on graph {graph.digest}, not on {other.digest}") as caught:
         load_network(weights, other)
     assert "weights.safetensors" in str(caught.value)
