@@ -1,4 +1,4 @@
-"""Trained networks as files: every member answers as its fold did, and the validation clips are answered honestly."""
+"""Ensembles: members reproduce the predictions of their folds; files and their validation."""
 
 import json
 import math
@@ -38,7 +38,7 @@ def answers(whole: Ensemble, rows, results):
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_a_member_answers_test_clips_as_its_fold_did(results, name):
+def test_members_reproduce_test_predictions(results, name):
     seeds = (0, 1) if name == "frozen" else (0,)
     whole, predictions, validation = trained(results, name, seeds)
     assert len(whole.about["members"]) == SUBJECTS * len(seeds) and len(predictions) == 3 * SUBJECTS * len(seeds)
@@ -48,20 +48,20 @@ def test_a_member_answers_test_clips_as_its_fold_did(results, name):
 
 
 @pytest.mark.parametrize("name", ["frozen", "end-to-end-concat", "msjfn"])
-def test_validation_clips_are_of_the_fold_and_of_nobody_whom_it_tests(results, name):
+def test_validation_clips_are_not_of_test_subjects(results, name):
     whole, predictions, validation = trained(results, name, (0, 1) if name == "frozen" else (0,))
     assert set(validation["fold"]) == set(FOLDS) and not (validation["fold"] == validation["subject"]).any()
     assert not validation.duplicated(["repeat", "fold", "clip"]).any()
     assert list(validation) == list(predictions) and whole.about["calibrated"]
 
 
-def test_a_network_that_trains_anew_is_judged_by_the_one_before(results):
+def test_refit_validation_uses_network_before_refit(results):
     """With `refit` the saved network has trained on the validation clips: its own answers there would be too good."""
     whole, _, validation = trained(results, "ststnet")
     assert np.abs(answers(whole, validation, results) - chances(validation)).max() > 1e-3
 
 
-def test_the_answer_is_the_mean_of_calibrated_members(results):
+def test_probabilities_are_mean_of_calibrated_members(results):
     whole, *_ = trained(results, "frozen", (0, 1))
     clips = ClipArrays.of_cache(results / "micro.h5", [4, 0, 7])
     raw = whole.members(clips, calibrated=False)
@@ -73,7 +73,7 @@ def test_the_answer_is_the_mean_of_calibrated_members(results):
     np.testing.assert_allclose(raw, everything[:, [4, 0, 7]], atol=1e-6)
 
 
-def test_networks_are_loaded_once_and_shared_by_the_heads_of_a_seed(results, monkeypatch):
+def test_ensemble_loads_shared_networks_once(results, monkeypatch):
     whole, *_ = trained(results, "frozen", (0, 1))
     again, loaded, seen = Ensemble(whole.about, whole.results), [], []
     monkeypatch.setattr(ensemble, "load_network", lambda *pair: loaded.append(pair) or load(*pair))
@@ -91,7 +91,7 @@ def test_networks_are_loaded_once_and_shared_by_the_heads_of_a_seed(results, mon
 load = ensemble.load_network
 
 
-def test_gathering_reads_the_names_of_heads_alone(results, tmp_path, monkeypatch):
+def test_gather_ensemble_reads_names_of_heads_only(results, tmp_path, monkeypatch):
     whole, *_ = trained(results, "frozen", (0, 1))
     folder = results / "study/experiments/frozen"
     reads, models = whole.about["reads"], [{"file": folder / "heads.safetensors"}]
@@ -104,7 +104,7 @@ def test_gathering_reads_the_names_of_heads_alone(results, tmp_path, monkeypatch
         gather_ensemble(given[0], given[1], [{"file": results / "w0.safetensors"}], given[3], tmp_path / "e", results)
 
 
-def test_an_ensemble_that_does_not_fit_into_memory_answers_the_same(results, monkeypatch):
+def test_ensemble_read_in_parts_gives_same_answers(results, monkeypatch):
     whole, *_ = trained(results, "end-to-end-concat")
     clips = ClipArrays.of_cache(results / "micro.h5")
     usual = whole.members(clips)
@@ -116,14 +116,14 @@ def test_an_ensemble_that_does_not_fit_into_memory_answers_the_same(results, mon
     assert not small._cached
 
 
-def test_without_validation_clips_the_temperature_is_one(results):
+def test_temperature_without_validation_clips_is_one(results):
     whole, predictions, validation = trained(results, "from-nothing", folds=tuple(FOLDS[:2]), selection="none")
     assert len(validation) == 0 and len(predictions) == 6
     assert whole.temperature == 1 and whole.about["calibrated"] is False
     np.testing.assert_allclose(answers(whole, predictions, results), chances(predictions), atol=1e-6)
 
 
-def test_a_fold_without_clips_is_no_member(results, tmp_path):
+def test_gather_ensemble_skips_fold_without_clips(results, tmp_path):
     own = outputs(tmp_path / "study/experiments/x", "micro/nobody")
     given = {"settings": clip_settings("msjfn"), "seed": 0, "fold": "micro/nobody"}
     train_clip_network([results / "micro.h5"], **own, **given)
@@ -141,7 +141,7 @@ def test_a_fold_without_clips_is_no_member(results, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["frozen", "msjfn"])
-def test_clips_of_another_preparation_are_refused(results, name):
+def test_members_refuse_clips_of_other_preparation(results, name):
     whole, *_ = trained(results, name, (0, 1) if name == "frozen" else (0,))
     clips = ClipArrays.of_cache(results / "micro.h5", [0])
     with pytest.raises(InputError, match="3 flows of 32x32 pixels of each clip, and these have 2"):
@@ -151,7 +151,7 @@ def test_clips_of_another_preparation_are_refused(results, name):
     assert whole.members(clips.part(slice(0, 0))).shape[1:] == (0, 3)
 
 
-def test_damaged_files_are_named(results, tmp_path):
+def test_ensemble_names_damaged_files(results, tmp_path):
     whole, *_ = trained(results, "msjfn")
     with pytest.raises(InputError, match="run the study first"):
         load_ensemble(tmp_path / "ensemble.json")
@@ -189,7 +189,7 @@ def test_damaged_files_are_named(results, tmp_path):
         ("clip", {}),
     ],
 )
-def test_a_wrong_part_of_an_ensemble_is_refused_when_it_is_loaded(tmp_path, part, value):
+def test_load_ensemble_refuses_invalid_part(tmp_path, part, value):
     reads = {"kind": "signals", "side": 4, "fusion": "stack", "signal": "magnitude", "branches": ["spatial"]}
     good = asdict(about("e", reads, {"0": [{"graph": "g.h5"}]})) | {"temperature": 1.0, "clip": {"size": 8}}
     good |= {"members": [{"seed": 0, "fold": "x", "file": "f"}]}
@@ -202,7 +202,7 @@ def test_a_wrong_part_of_an_ensemble_is_refused_when_it_is_loaded(tmp_path, part
         load_ensemble(file)
 
 
-def test_the_files_hold_no_label_and_the_same_bytes_each_time(results, tmp_path):
+def test_model_file_is_independent_of_test_labels(results, tmp_path):
     """The networks of a fold whose test clips have other labels are the same file."""
     other = tmp_path / "other.h5"
     other.write_bytes((results / "micro.h5").read_bytes())

@@ -1,4 +1,4 @@
-"""ONNX: the graph says what torch says, for any number of clips, and the card's program runs."""
+"""ONNX export: agreement with torch for any number of clips, and the program of the model card."""
 
 import copy
 import json
@@ -29,7 +29,7 @@ from merflow.systems.tsdgcn.graph import build_graph
 from merflow.systems.tsdgcn.sgcn import SGCN
 
 FEW = ["frozen", "end-to-end-concat", "off-apexnet", "msjfn", "mersiamc3d"]
-"""One of each kind of group and network; translating one takes seconds."""
+"""One of each kind of member and network; an export takes seconds."""
 
 
 def clips_of(results):
@@ -99,7 +99,7 @@ class Unheard(torch.nn.Module):
         return torch.linalg.eigvals(x[:, :2, :2]).real
 
 
-def test_what_cannot_be_translated_is_one_message():
+def test_export_names_unsupported_operation():
     with pytest.raises(MerflowError, match="cannot translate this system to ONNX: .*linalg_eig"):
         export_module(Unheard(), (torch.eye(3).expand(2, 3, 3),), ["rows"], ["probs"])
 
@@ -139,7 +139,7 @@ def exported(results, name, folder, **changes):
     return files
 
 
-def test_an_export_has_its_check_and_a_card_whose_program_runs(results, tmp_path):
+def test_export_writes_check_and_card_with_running_program(results, tmp_path):
     files = exported(results, "ststnet", tmp_path)
     check = pd.read_csv(files["check"])
     assert check["output"].tolist() == ["probabilities", "members"] and (check["clips"] == 9).all()
@@ -158,7 +158,7 @@ def test_an_export_has_its_check_and_a_card_whose_program_runs(results, tmp_path
     assert json.loads(told["preparation"])["keyframes"]["count"] == 3
 
 
-def test_a_card_runs_nothing_that_stands_in_a_name(tmp_path):
+def test_model_card_escapes_names(tmp_path):
     evil = "<script>alert(1)</script>"
     about = {"experiment": "e", "system": "ststnet", "prep": "p", "protocol": "loso", "members": [{}], "refits": False}
     about |= {"calibrated": True, "validation_clips": 3, "reads": {"kind": "flow-image"}, "clip": {"size": 32}}
@@ -174,7 +174,7 @@ def test_a_card_runs_nothing_that_stands_in_a_name(tmp_path):
 
 
 @pytest.mark.slow
-def test_some_members_alone_and_the_same_bytes_again(results, tmp_path):
+def test_export_of_some_members_is_reproducible(results, tmp_path):
     contents = []
     for place in ("one", "two"):
         (tmp_path / place).mkdir()
@@ -185,7 +185,7 @@ def test_some_members_alone_and_the_same_bytes_again(results, tmp_path):
 
 
 @pytest.mark.slow
-def test_too_large_or_too_different_is_one_message_and_no_file(results, tmp_path, monkeypatch):
+def test_export_too_large_or_different_writes_no_file(results, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "LIMIT", 0.0)
     with pytest.raises(MerflowError, match="differ over 9 clips .*nothing was exported"):
         exported(results, "ststnet", tmp_path)

@@ -1,4 +1,4 @@
-"""Predict: what is given, the look through it, answers with their doubt, and what drove them."""
+"""Prediction: sources, search, answers with their uncertainty, occlusion, and the page."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def picture(path, number=0):
 # --- what is given ----------------------------------------------------------------------------------------------------
 
 
-def test_a_video_a_folder_of_images_and_a_folder_of_both_are_told_apart(tmp_path):
+def test_list_sources_of_video_image_folder_and_mixed_folder(tmp_path):
     (tmp_path / "all").mkdir()
     (tmp_path / "all" / "a.mp4").write_bytes(b"x")
     (tmp_path / "all" / "notes.txt").write_text("nothing")
@@ -75,7 +75,7 @@ def table(folder, text):
     return str(folder / "clips.csv")
 
 
-def test_a_table_needs_no_label_and_keeps_what_it_says(tmp_path):
+def test_list_sources_of_table_without_labels(tmp_path):
     rows = ["clip,frames,onset,apex,offset,fps,label", "a,frames,1,3,7,100,joy", "b,frames,,,,,", "c,none,,,,,", ""]
     a, b, c = list_sources(table(tmp_path, "\n".join(rows))).values()
     assert (a["onset"], a["apex"], a["offset"], a["fps"], a["label"]) == (1, 3, 7, 100.0, "joy")
@@ -96,7 +96,7 @@ def test_a_table_needs_no_label_and_keeps_what_it_says(tmp_path):
         ("gone.csv", "nothing in"),
     ],
 )
-def test_what_cannot_be_looked_at_is_one_clear_message(tmp_path, name, says):
+def test_list_sources_names_unusable_input(tmp_path, name, says):
     (tmp_path / "empty").mkdir()
     picture(tmp_path / "one.png")
     (tmp_path / "notes.txt").write_text("nothing")
@@ -135,7 +135,7 @@ def locked(monkeypatch, *places):
 
 
 @pytest.mark.parametrize("name", ["room", "room/a.mp4", "room/clips.csv", "room/frames"])
-def test_what_may_not_be_listed_is_one_clear_message(tmp_path, monkeypatch, name):
+def test_list_sources_names_unreadable_input(tmp_path, monkeypatch, name):
     picture(tmp_path / "room" / "frames" / "1.png")
     (tmp_path / "room" / "a.mp4").write_bytes(b"x")
     (tmp_path / "room" / "clips.csv").write_text("frames\na.mp4\n")
@@ -145,12 +145,12 @@ def test_what_may_not_be_listed_is_one_clear_message(tmp_path, monkeypatch, name
 
 
 @pytest.mark.parametrize("name", ["a" * 300 + ".mp4", "a" * 5000, "no\0body.mp4", "~nobody-of-this-name/a.mp4"])
-def test_a_path_that_cannot_be_is_one_clear_message(name):
+def test_list_sources_names_impossible_path(name):
     with pytest.raises(InputError, match="clips: "):
         Prediction(study(clips=name))
 
 
-def test_a_folder_that_may_not_be_listed_is_a_problem_and_the_others_go_on(tmp_path, monkeypatch):
+def test_list_sources_skips_unreadable_folder(tmp_path, monkeypatch):
     for name in ("good", "room"):
         picture(tmp_path / "all" / name / "1.png")
         picture(tmp_path / "all" / name / "2.png")
@@ -163,13 +163,13 @@ def test_a_folder_that_may_not_be_listed_is_a_problem_and_the_others_go_on(tmp_p
         pass
 
 
-def test_a_table_may_name_what_cannot_be(tmp_path):
+def test_list_sources_of_table_with_invalid_rows(tmp_path):
     rows = ["clip,frames", "a,frames", f"b,{'b' * 300}.mp4", f"c,{'c' * 300}", "d,no\0body", "e,no\0body.mp4", ""]
     found = list_sources(table(tmp_path, "\n".join(rows)))
     assert [name for name, row in found.items() if not row["problem"]] == ["a"] and len(found) == 5
 
 
-def test_nothing_given_says_what_to_type():
+def test_list_sources_without_input():
     with pytest.raises(InputError, match=r"--config clips=/path/to/video\.mp4"):
         list_sources(None)
 
@@ -178,7 +178,7 @@ def study(**changes):
     return plan(changes).training
 
 
-def test_all_experiments_with_a_network_answer_and_no_other_can_be_named(tmp_path):
+def test_prediction_answers_by_experiments_with_networks(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"x")
     clips = str(tmp_path / "a.mp4")
     found = Prediction(study(clips=clips))
@@ -190,7 +190,7 @@ def test_all_experiments_with_a_network_answer_and_no_other_can_be_named(tmp_pat
             Prediction(study(clips=clips, predict={"experiments": [name]}))
 
 
-def test_two_inputs_of_one_name_have_folders_of_their_own(tmp_path):
+def test_prediction_folders_of_equal_names_differ(tmp_path):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "a.mp4").write_bytes(b"x")
@@ -204,7 +204,7 @@ def test_two_inputs_of_one_name_have_folders_of_their_own(tmp_path):
     assert Prediction(study(clips=str(tmp_path / "one" / "a.mp4"), results=results)).name == "a.mp4"
 
 
-def test_a_name_that_is_no_utf8_has_a_folder_and_is_told_from_another(tmp_path):
+def test_prediction_folder_of_name_that_is_not_utf8(tmp_path):
     path = os.fsdecode(os.fsencode(tmp_path) + b"/m\xe9.mp4")
     with open(path, "wb") as file:
         file.write(b"x")
@@ -216,7 +216,7 @@ def test_a_name_that_is_no_utf8_has_a_folder_and_is_told_from_another(tmp_path):
     assert Prediction(study(clips=path, results=str(tmp_path / "results"))).name.startswith("m%E9.mp4-")
 
 
-def test_another_content_is_another_token_and_another_time_is_none(tmp_path):
+def test_source_token_follows_content_not_time(tmp_path):
     from merflow.footage.fingerprints import record_source
 
     file = tmp_path / "a.mp4"
@@ -243,7 +243,7 @@ def search_source(source, folder, alone=False):
     search.search_source(source, None, spotting_settings(), folder, alone)
 
 
-def test_a_clip_without_a_face_says_so_and_stops_only_where_it_is_alone(tmp_path):
+def test_search_source_without_face_fails_only_if_alone(tmp_path):
     for number in range(4):
         picture(tmp_path / "frames" / f"{number}.png", number)
     with pytest.raises(InputError, match=r"no face found in frames 0\.\.3"):
@@ -270,7 +270,7 @@ def video(tmp_path_factory):
     return path, clip
 
 
-def test_a_long_video_is_searched_and_the_frames_of_its_candidates_are_kept(video, tmp_path):
+def test_search_source_stores_frames_of_candidates(video, tmp_path):
     path, clip = video
     search_source(source(path), tmp_path)
     rows = read_table(tmp_path / "intervals.csv", INTERVALS)
@@ -295,7 +295,7 @@ def test_a_long_video_is_searched_and_the_frames_of_its_candidates_are_kept(vide
         ({"apex": 40}, "given", (34, 46)),
     ],
 )
-def test_what_is_short_or_given_is_one_candidate(video, tmp_path, monkeypatch, given_, found, ends):
+def test_search_source_of_short_or_annotated_clip(video, tmp_path, monkeypatch, given_, found, ends):
     monkeypatch.setattr(search, "spot", None)
     monkeypatch.setattr("merflow.inference.spotting._MotionComparison.__call__", lambda *_: (0.1, 0.1))
     search_source(source(video[0], **given_), tmp_path)
@@ -306,7 +306,7 @@ def test_what_is_short_or_given_is_one_candidate(video, tmp_path, monkeypatch, g
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_names_that_are_no_utf8_are_looked_through_aligned_and_told(video, tmp_path, whole):
+def test_search_and_align_of_names_that_are_not_utf8(video, tmp_path, whole):
     path = os.fsdecode(os.fsencode(tmp_path) + b"/f\xe9/m\xe9.mp4")
     os.mkdir(os.path.dirname(path))
     shutil.copy(video[0], path)
@@ -322,7 +322,7 @@ def test_names_that_are_no_utf8_are_looked_through_aligned_and_told(video, tmp_p
         assert group.attrs["status"] == "ok" and group.attrs["clip"].startswith(r"m\udce9.mp4")
 
 
-def test_a_reason_that_names_such_a_file_is_told(tmp_path):
+def test_search_source_status_of_name_that_is_not_utf8(tmp_path):
     path = os.fsdecode(os.fsencode(tmp_path) + b"/m\xe9.mp4")
     with open(path, "wb") as file:
         file.write(b"this is no video" * 100)
@@ -331,7 +331,7 @@ def test_a_reason_that_names_such_a_file_is_told(tmp_path):
         assert r"m\udce9.mp4 cannot be opened" in file.attrs["status"]
 
 
-def test_footage_that_is_gone_once_it_was_looked_through_stops_the_job_and_is_no_fault_of_the_clip(tmp_path):
+def test_align_candidates_stops_if_footage_was_removed(tmp_path):
     frames = tmp_path / "disk" / "clip"
     for number in range(3):
         picture(frames / f"{number}.png")
@@ -354,7 +354,7 @@ def looked(folder, status):
     return [str(folder / "looked.h5")], [str(folder / "intervals.csv")]
 
 
-def test_a_video_in_which_nothing_happens_is_no_error_and_only_failures_are_one(tmp_path):
+def test_gather_candidates_fails_only_if_all_sources_fail(tmp_path):
     good, bad = looked(tmp_path / "good", "ok"), looked(tmp_path / "bad", "no face found in it")
     prepared = preparation(align={"size": 32}, keyframes={"count": 3})
     about = {"preparation": "default", "settings": prepared, "code": "x"}
@@ -373,7 +373,7 @@ probs = arrays(np.float64, st.tuples(st.integers(1, 5), st.integers(1, 4), st.ju
 
 @given(probs, st.floats(0, 1))
 @settings(max_examples=60, deadline=None)
-def test_answers_and_their_doubt_keep_their_laws(members, least):
+def test_summarize_members_invariants(members, least):
     members = members / members.sum(axis=2, keepdims=True)
     rows = summarize_members(members, CLASSES, least)
     mean = members.mean(axis=0)
@@ -388,7 +388,7 @@ def test_answers_and_their_doubt_keep_their_laws(members, least):
         assert (low <= high + 1e-12).all() and (low >= members[:, :, place].min(axis=0) - 1e-12).all()
 
 
-def test_doubt_that_members_share_is_not_disagreement():
+def test_mutual_information_excludes_shared_uncertainty():
     alike = np.tile([[[0.4, 0.3, 0.3]]], (4, 1, 1))
     apart = np.array([[[0.98, 0.01, 0.01]], [[0.01, 0.98, 0.01]]])
     assert summarize_members(alike, CLASSES, 0.5)["mutual_information"].iloc[0] == pytest.approx(0, abs=1e-9)
@@ -396,12 +396,12 @@ def test_doubt_that_members_share_is_not_disagreement():
     assert row["mutual_information"] > 0.5 and row["members_agree"] == 0.5 and row["answer"] == "uncertain"
 
 
-def test_the_threshold_itself_is_enough():
+def test_answer_at_the_threshold_is_certain():
     rows = summarize_members(np.array([[[0.5, 0.3, 0.2], [0.49, 0.31, 0.2]]]), CLASSES, 0.5)
     assert list(rows["answer"]) == ["happiness", "uncertain"] and list(rows["top"]) == ["happiness", "happiness"]
 
 
-def test_classes_that_look_like_numbers_stay_names(tmp_path):
+def test_answers_keep_numeric_class_names(tmp_path):
     rows = summarize_members(np.array([[[0.6, 0.4]], [[0.7, 0.3]]]), ["007", "1.0"], 0.5)
     write_table(rows.assign(clip="a", experiment="e", flags=""), tmp_path / "answers.csv", ANSWERS)
     read = read_table(tmp_path / "answers.csv", ANSWERS)
@@ -431,7 +431,7 @@ def clip_arrays(size=64):
     return ClipArrays(chance.integers(0, 255, (1, 2, size, size), np.uint8), flow, np.array([1]))
 
 
-def test_an_answer_that_hangs_on_the_mouth_falls_with_the_mouth_alone():
+def test_occlusion_drops_only_for_the_used_region():
     masks = region_masks(64, STANDARD_GEOMETRY)
     clips = clip_arrays()
     ensemble = OfOneRegion(masks["mouth"])
@@ -444,7 +444,7 @@ def test_an_answer_that_hangs_on_the_mouth_falls_with_the_mouth_alone():
     assert occlusion_drops(ensemble, clips, 0, 1, list(masks.values())).min() < -0.3, "the other classes gain"
 
 
-def test_what_is_covered_neither_moves_nor_shows_and_the_rest_stays():
+def test_occlude_changes_only_the_mask():
     clips, mask = clip_arrays(), region_masks(64, STANDARD_GEOMETRY)["brows"]
     (spatial,), (flow,) = (lambda one: (one.spatial, one.flow))(occlude(clips, 0, [mask]))
     assert (flow[..., mask] == 0).all() and (flow[..., ~mask] == clips.flow[0][..., ~mask]).all()
@@ -455,13 +455,13 @@ def test_what_is_covered_neither_moves_nor_shows_and_the_rest_stays():
 
 @given(st.integers(32, 231), st.floats(2.2, 3.2), st.floats(0.2, 0.45))
 @settings(max_examples=30, deadline=None)
-def test_no_pixel_is_in_two_regions_and_a_grid_covers_all_once(size, crop, eye_height):
+def test_region_masks_are_disjoint_and_grid_covers_all(size, crop, eye_height):
     masks = np.stack(list(region_masks(size, Geometry(crop, eye_height)).values()))
     assert masks.sum(axis=0).max() <= 1 and masks.any(axis=(1, 2)).sum() >= 4
     assert (np.stack(grid_masks(size)).sum(axis=0) == 1).all()
 
 
-def test_heat_is_blue_where_the_class_loses_and_orange_where_it_gains():
+def test_heat_picture_is_blue_for_drops_orange_for_gains():
     grid = np.zeros((8, 8))
     grid[1, 1], grid[6, 6] = 0.4, -0.4
     picture_ = heat_picture(np.full((64, 64), 128, np.uint8), grid).astype(int)
@@ -469,14 +469,14 @@ def test_heat_is_blue_where_the_class_loses_and_orange_where_it_gains():
     assert at[0][2] > at[0][0] + 40 and at[1][0] > at[1][2] + 40 and (at[2] == 128).all()
 
 
-def test_a_fall_is_told_as_a_change_in_points():
+def test_points_of_a_drop():
     assert [points(fall) for fall in (0.83, -0.17, 0.001, -0.001)] == ["-83", "+17", "0", "0"]
 
 
 # --- unlike training --------------------------------------------------------------------------------------------------
 
 
-def test_a_clip_beyond_the_training_clips_is_told_and_one_among_them_is_not():
+def test_range_flags_name_clips_unlike_training():
     scales = zip(answers.MEASURES, (1, 0.1, 2, 40), strict=True)
     ranges = training_ranges([pd.DataFrame({name: np.linspace(1, 3, 50) * scale for name, scale in scales})])
     middle = {name: np.mean(ranges[name]) for name in ranges}
@@ -491,7 +491,7 @@ def test_a_clip_beyond_the_training_clips_is_told_and_one_among_them_is_not():
     assert rate_flags(30, [90, 200]) == ["30 frames per second, in training 90 to 200"]
 
 
-def test_motion_is_measured_at_the_apex_in_parts_of_the_crop():
+def test_flow_measures_are_relative_to_the_crop():
     flow = np.zeros((2, 3, 40, 40), np.float16)
     flow[1, 0, :4] = 2.0
     found = answers.flow_measures(flow, 1)
@@ -539,7 +539,7 @@ def seen(folder, row):
     return folder / "looked.h5", folder / "intervals.csv"
 
 
-def test_the_answers_tell_what_was_given_even_where_it_is_no_utf8(tmp_path):
+def test_answers_json_of_input_that_is_not_utf8(tmp_path):
     for name in (b"/m\xe9.mp4", "/mé.mp4".encode()):
         given = os.fsdecode(os.fsencode(tmp_path) + name)
         out = written(tmp_path / str(len(name)), [source(given)], given)
@@ -547,7 +547,7 @@ def test_the_answers_tell_what_was_given_even_where_it_is_no_utf8(tmp_path):
     assert "mé.mp4" in (out / "answers.json").read_text(encoding="utf-8")
 
 
-def test_the_page_of_many_clips_stays_small_and_says_what_it_leaves_out(tmp_path, monkeypatch):
+def test_page_of_many_clips_limits_films(tmp_path, monkeypatch):
     rows = [source(tmp_path / name, clip=name) for name in "abcd"]
     page = (written(tmp_path / "few", rows) / "index.html").read_text()
     assert page.count('aria-label="Video strip"') == page.count("Motion there and back over 2.0 s, ") / 2 == 4
@@ -560,7 +560,7 @@ def test_the_page_of_many_clips_stays_small_and_says_what_it_leaves_out(tmp_path
     assert 'id="source-3"' in page, "what is known of a clip stays"
 
 
-def test_pictures_are_of_shown_candidates_first_and_of_the_others_none(tmp_path):
+def test_films_of_shown_candidates_come_first(tmp_path):
     found = []
     for number, candidates in enumerate(([], ["a"], ["b"], [])):
         looked, _ = seen(tmp_path / str(number), source(tmp_path, clip="s"))
@@ -571,7 +571,7 @@ def test_pictures_are_of_shown_candidates_first_and_of_the_others_none(tmp_path)
     assert list(_films(found, {"b"}, 1)) == [2]
 
 
-def test_the_page_takes_coverage_at_its_threshold(tmp_path):
+def test_coverage_at_threshold(tmp_path):
     rows = [
         {"experiment": "a", "threshold": t / 100, "answered": 1 - t / 200, "accuracy": 0.5 + t / 400, "n_clips": 60}
         for t in range(101)

@@ -1,4 +1,4 @@
-"""Spotting: curves, intervals, and drawn faces of which everything is known."""
+"""Spotting: curves, intervals, and synthetic faces with known expressions."""
 
 import tracemalloc
 
@@ -44,7 +44,7 @@ spans = st.tuples(frames, st.integers(2, 120)).map(lambda pair: (pair[0], pair[0
 
 
 @pytest.mark.parametrize("shape", [(4, 2000), (2000, 4), (1, 1)])
-def test_frames_of_any_shape_have_a_small_picture(shape):
+def test_track_motion_thumbnails_of_any_shape(shape):
     track = track_motion([(number, np.zeros(shape, np.uint8)) for number in range(2)], 25)
     assert not track.positions and [max(picture.shape) for _, picture in track.thumbnails] == [min(160, max(shape))] * 2
 
@@ -52,25 +52,25 @@ def test_frames_of_any_shape_have_a_small_picture(shape):
 # --- curves -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_bump_above_the_rest_is_a_peak_and_one_below_is_none():
+def test_peaks_above_threshold_only():
     time = np.arange(300)
     noise = 0.1 + 0.01 * np.sin(time)
     curve = noise + 0.8 * np.exp(-(((time - 100) / 6) ** 2)) + 0.1 * np.exp(-(((time - 200) / 6) ** 2))
     assert peaks(curve, threshold(curve), 6) == [100]
 
 
-def test_a_restless_video_asks_more_of_a_peak():
+def test_threshold_is_higher_for_restless_video():
     chance = np.random.default_rng(0)
     calm, restless = 0.1 + 0.01 * chance.random(500), 0.5 + 0.3 * chance.random(500)
     assert threshold(calm) == spotting_settings().least_motion
     assert threshold(restless) > restless.max()
 
 
-def test_a_peak_at_the_first_time_and_one_at_the_last_are_found():
+def test_peaks_at_both_ends_of_the_curve():
     assert peaks(np.array([1.0, 0.2, 0.1, 0.3, 0.9]), 0.5, 2) == [0, 4]
 
 
-def test_where_there_is_no_face_there_is_no_curve_and_no_peak():
+def test_smooth_keeps_nan_without_face():
     curve = smooth([0.1] * 20 + [np.nan] * 20 + [0.1] * 20, 6)
     assert np.isnan(curve[20:40]).all() and np.allclose(curve[:20], 0.1) and np.allclose(curve[40:], 0.1)
     assert peaks(curve, 0.05, 100) and threshold(np.full(5, np.nan)) == spotting_settings().least_motion
@@ -81,7 +81,7 @@ def test_where_there_is_no_face_there_is_no_curve_and_no_peak():
 
 @settings(deadline=None)
 @given(spans, spans)
-def test_overlap_is_a_part_alike_from_both_sides_and_one_of_the_same(first, second):
+def test_overlap_is_symmetric_intersection_over_union(first, second):
     assert 0 <= overlap(first, second) <= 1
     assert overlap(first, second) == overlap(second, first)
     assert overlap(first, first) == 1
@@ -92,7 +92,7 @@ def test_overlap_is_a_part_alike_from_both_sides_and_one_of_the_same(first, seco
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(spans, st.floats(0, 5)), max_size=12))
-def test_of_overlapping_candidates_the_stronger_stays_and_all_lie_in_order_of_time(found):
+def test_distinct_keeps_stronger_of_overlapping_in_order(found):
     given_ = [Interval(span[0], sum(span) // 2, span[1], strength) for span, strength in found]
     kept = distinct(given_, 50)
     assert kept == sorted(kept, key=lambda one: one.onset) and set(kept) <= set(given_)
@@ -106,7 +106,7 @@ def test_of_overlapping_candidates_the_stronger_stays_and_all_lie_in_order_of_ti
 
 @settings(deadline=None)
 @given(st.lists(spans, max_size=8), st.lists(spans, max_size=8))
-def test_each_interval_is_hit_once_and_by_half_at_least(truth, found):
+def test_matches_are_one_to_one_and_overlap_by_half(truth, found):
     hits = matches(truth, found)
     assert len({i for i, _ in hits}) == len({j for _, j in hits}) == len(hits)
     assert all(overlap(truth[i], found[j]) >= 0.5 for i, j in hits)
@@ -116,18 +116,18 @@ def test_each_interval_is_hit_once_and_by_half_at_least(truth, found):
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 30), st.floats(0.2, 20))
-def test_the_interval_of_a_rate_holds_it(count, minutes):
+def test_rate_interval_contains_the_rate(count, minutes):
     low, high = rate_interval(count, minutes)
     assert 0 <= low <= count / minutes < high
 
 
-def test_the_interval_of_no_false_alarm_is_that_of_the_tables():
+def test_rate_interval_matches_published_tables():
     assert rate_interval(0, 1.0) == (0.0, pytest.approx(3.689, abs=1e-3))
     assert rate_interval(5, 1.0) == (pytest.approx(1.623, abs=1e-3), pytest.approx(11.668, abs=1e-3))
 
 
 @pytest.mark.parametrize(("rise", "fall"), [(8, 12), (20, 20), (12, 25)])
-def test_onset_and_offset_are_where_the_face_comes_to_rest(rise, fall):
+def test_resting_ends_of_raised_cosine(rise, fall):
     place = np.arange(120)
     course = np.where(
         place <= 50,
@@ -141,7 +141,7 @@ def test_onset_and_offset_are_where_the_face_comes_to_rest(rise, fall):
 # --- drawn faces ------------------------------------------------------------------------------------------------------
 
 
-def test_an_expression_is_found_between_a_change_of_posture_and_rest():
+def test_spot_finds_expression_after_posture_change():
     clip = plan_long(CHOOSING + 40, SHORT)
     found = spot(lambda: grey_long(clip), clip.fps)
     (true,) = clip.expressions
@@ -152,7 +152,7 @@ def test_an_expression_is_found_between_a_change_of_posture_and_rest():
     assert len(found.track.positions) == 1 and not found.track.lost and found.track.frames == clip.frames
 
 
-def test_a_face_that_only_moves_its_head_and_blinks_has_no_candidate():
+def test_spot_rejects_head_motion_and_blinks():
     clip = plan_long(CHOOSING + 41, SHORT | {"expressions": 0, "blinks": 1.5})
     found = spot(lambda: grey_long(clip), clip.fps)
     assert not found.intervals
@@ -160,7 +160,7 @@ def test_a_face_that_only_moves_its_head_and_blinks_has_no_candidate():
     assert blinks and len(found.blinks) == sum(5 < event.apex < clip.frames - 6 for event in blinks)
 
 
-def test_memory_does_not_grow_with_the_length_of_a_video(monkeypatch):
+def test_track_motion_memory_is_constant(monkeypatch):
     face = Face((40, 40, 80, 80), 1.0, np.array([[110, 60], [95, 60], [50, 60], [65, 60], [80, 90.0]]))
     monkeypatch.setattr(spotting, "find_face", lambda *_: (0, face))
     monkeypatch.setattr(spotting._MotionComparison, "__call__", lambda *_: (0.0, 0.0))
@@ -177,7 +177,7 @@ def test_memory_does_not_grow_with_the_length_of_a_video(monkeypatch):
     assert peak(700) < 1.3 * peak(200)
 
 
-def test_a_face_that_goes_away_and_comes_back_elsewhere_is_followed(monkeypatch):
+def test_track_motion_follows_face_that_returns_elsewhere(monkeypatch):
     here = Face((40, 40, 80, 80), 1.0, np.array([[110, 60], [95, 60], [50, 60], [65, 60], [80, 90.0]]))
     there = Face((60, 40, 80, 80), 1.0, here.landmarks + [30, 0])
     asked = []
@@ -197,7 +197,7 @@ def test_a_face_that_goes_away_and_comes_back_elsewhere_is_followed(monkeypatch)
 
 
 @pytest.mark.parametrize(("right", "places"), [(2, 1), (30, 2)])
-def test_a_face_is_cut_out_anew_where_it_moved_and_not_where_its_landmarks_jitter(monkeypatch, right, places):
+def test_track_motion_recrops_moved_face_but_not_jitter(monkeypatch, right, places):
     here = Face((40, 40, 80, 80), 1.0, np.array([[110, 60], [95, 60], [50, 60], [65, 60], [80, 90.0]]))
     there = Face((40 + right, 40, 80, 80), 1.0, here.landmarks + [right, 0])
     monkeypatch.setattr(spotting, "find_face", lambda frames, *_: (0, here if frames[0][0, 0] < 60 else there))
@@ -207,7 +207,7 @@ def test_a_face_is_cut_out_anew_where_it_moved_and_not_where_its_landmarks_jitte
     assert np.isfinite(track.motion).all(), "times on both sides of the move are compared in the place before it"
 
 
-def test_a_window_is_cut_out_where_the_face_was_at_its_peak():
+def test_refine_finds_onset_and_offset():
     clip = plan_long(CHOOSING + 40, SHORT)
     (true,) = clip.expressions
     crops = [
@@ -228,13 +228,13 @@ def test_windows_stay_inside_the_video():
 
 
 @pytest.mark.slow
-def test_the_fixed_set_is_searched_well_and_alike_each_time():
+def test_measure_person_is_accurate_and_reproducible():
     counts = measure_person(MEASURING, spotting_settings())
     assert counts.hits >= 3 and counts.spotted - counts.hits <= 2
     assert counts == measure_person(MEASURING, spotting_settings())
 
 
-def test_people_who_chose_and_people_who_measure_are_not_the_same():
+def test_spotting_test_people_differ_from_tuning_people():
     assert abs(CHOOSING - MEASURING) >= 100_000
     first, again = plan_long(CHOOSING), plan_long(CHOOSING)
     assert first.events == again.events and (first.rigid == again.rigid).all()

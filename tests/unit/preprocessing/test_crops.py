@@ -1,4 +1,4 @@
-"""Face crops: frames that are taken whole, from alignment to the table of quality."""
+"""Face crops: frames that are taken whole, from alignment to the quality table."""
 
 from dataclasses import replace
 
@@ -80,7 +80,7 @@ def tight(picture, eyes):
 
 @given(st.integers(20, 1500), st.integers(20, 1500), st.integers(32, 512))
 @settings(max_examples=100, deadline=None)
-def test_a_whole_picture_fills_the_crop_by_its_longer_side(width, height, size):
+def test_whole_image_transform_fits_longer_side(width, height, size):
     transform = whole_image_transform(width, height, size)
     scale = size / max(width, height)
     np.testing.assert_allclose(transform[:, :2], scale * np.eye(2), rtol=1e-12)
@@ -93,7 +93,7 @@ def test_a_whole_picture_fills_the_crop_by_its_longer_side(width, height, size):
 
 @pytest.mark.parametrize("size", [64, 128, 231])
 @pytest.mark.parametrize("box", [SQUARE, TALL])
-def test_frames_taken_whole_are_the_picture_resized(picture, eyes, tmp_path, box, size):
+def test_align_none_resizes_the_image(picture, eyes, tmp_path, box, size):
     """Against OpenCV's mean over areas, of the picture squared by hand."""
     crop = cut([picture], eyes, box)[0][0]
     crop = crop[:, : crop.shape[1] - (crop.shape[0] - crop.shape[1]) % 2]  # The same border on both sides.
@@ -110,7 +110,7 @@ def test_frames_taken_whole_are_the_picture_resized(picture, eyes, tmp_path, box
         assert np.abs(moved - expected).mean() > 1.2 * np.abs(frame - expected).mean()
 
 
-def test_a_crop_of_the_right_size_is_not_touched_and_a_small_one_is_enlarged(tight, tmp_path):
+def test_align_none_keeps_exact_crop_and_enlarges_small_one(tight, tmp_path):
     exact, small = (cv2.resize(tight, (side, side), interpolation=cv2.INTER_AREA) for side in (128, 48))
     frames = align_clip(written(tmp_path / "exact", [exact, exact], align="none")).frames
     np.testing.assert_array_equal(frames[0], exact)
@@ -119,13 +119,13 @@ def test_a_crop_of_the_right_size_is_not_touched_and_a_small_one_is_enlarged(tig
     assert np.abs(larger.astype(float) - expected).mean() < 1
 
 
-def test_colour_and_grey_crops_are_one_thing(tight, tmp_path):
+def test_align_of_colour_and_grey_crops_is_equal(tight, tmp_path):
     clips = [written(tmp_path / "grey", [tight]), written(tmp_path / "colour", [cv2.merge([tight] * 3)])]
     grey, colour = (align_clip(replace(clip, align="none")).frames for clip in clips)
     np.testing.assert_array_equal(grey, colour)
 
 
-def test_crops_of_two_sizes_are_refused(tight, tmp_path):
+def test_align_clip_refuses_two_frame_sizes(tight, tmp_path):
     with pytest.raises(ClipError, match="those before"):
         align_clip(written(tmp_path / "c", [tight, tight[:-3]], align="none"))
 
@@ -139,7 +139,7 @@ def same(one, other):
     )
 
 
-def test_auto_aligns_a_wide_picture_as_detect_does(picture, tmp_path):
+def test_auto_equals_detect_for_wide_image(picture, tmp_path):
     clip = written(tmp_path / "c", [picture, picture])
     detect, auto = (align_clip(replace(clip, align=how), size=96) for how in ("detect", "auto"))
     assert same(detect, auto) and detect.placement.alignment == auto.placement.alignment == "detected"
@@ -148,7 +148,7 @@ def test_auto_aligns_a_wide_picture_as_detect_does(picture, tmp_path):
 
 
 @pytest.mark.parametrize("box", [SQUARE, TALL])
-def test_auto_takes_a_tight_crop_whole_and_keeps_its_landmarks(picture, eyes, tmp_path, box):
+def test_auto_takes_tight_crop_whole_with_landmarks(picture, eyes, tmp_path, box):
     crops, corner = cut([picture] * 2, eyes, box)
     clip = written(tmp_path / "c", crops)
     none, auto = (align_clip(replace(clip, align=how)) for how in ("none", "auto"))
@@ -170,7 +170,7 @@ def test_auto_takes_a_tight_crop_whole_and_keeps_its_landmarks(picture, eyes, tm
     np.testing.assert_allclose([128 * across, 128 * height], place.mean(axis=0) + 0.5, atol=2)
 
 
-def test_auto_aligns_a_loose_crop_that_holds_nearly_the_whole_square(picture, eyes, tmp_path):
+def test_auto_aligns_loose_crop(picture, eyes, tmp_path):
     crops, _ = cut([picture] * 2, eyes, (-1.23, 1.23, -1.0, 1.8))
     clip = written(tmp_path / "c", crops)
     detect, auto = (align_clip(replace(clip, align=how)) for how in ("detect", "auto"))
@@ -181,7 +181,7 @@ def test_auto_aligns_a_loose_crop_that_holds_nearly_the_whole_square(picture, ey
     )
 
 
-def test_a_face_at_the_edge_of_a_large_picture_is_no_crop(picture, eyes, tmp_path):
+def test_auto_aligns_face_at_edge_of_large_image(picture, eyes, tmp_path):
     """The square is cut by the picture's border as that of a crop is, yet the picture is mostly something else."""
     scene = np.full((480, 640), 120, np.uint8)
     part = picture[:, int(eyes[:, 0].mean() - 110) :]
@@ -200,7 +200,7 @@ def test_a_face_at_the_edge_of_a_large_picture_is_no_crop(picture, eyes, tmp_pat
     [(231, 231, True), (139, 170, True), (280, 340, True), (640, 640, True)]
     + [(640, 480, False), (480, 640, False), (700, 700, False), (160, 120, False), (352, 288, False)],
 )
-def test_without_a_face_auto_takes_only_what_has_the_format_of_a_crop(tmp_path, width, height, taken):
+def test_auto_without_face_takes_only_crop_formats(tmp_path, width, height, taken):
     clip = written(tmp_path / "c", [np.full((height, width), 90, np.uint8)] * 2, align="auto")
     if taken:
         done = align_clip(clip)
@@ -218,7 +218,7 @@ def test_without_a_face_auto_takes_only_what_has_the_format_of_a_crop(tmp_path, 
         align_clip(replace(clip, align="detect"))
 
 
-def test_without_a_face_there_are_no_landmarks_but_a_geometry(tmp_path):
+def test_align_without_face_writes_geometry(tmp_path):
     blank = [np.full((170, 139), 90, np.uint8)] * 2
     clips = [written(tmp_path / how, blank, align=how) for how in ("none", "auto")]
     align_subject(clips, tmp_path / "faces.h5", align_settings())
@@ -231,7 +231,7 @@ def test_without_a_face_there_are_no_landmarks_but_a_geometry(tmp_path):
             assert found["alignment_reason"].startswith("align: none" if clip.align == "none" else "no face found")
 
 
-def test_eyes_beyond_the_crop_place_nothing(tight, tmp_path, monkeypatch):
+def test_align_ignores_eyes_outside_the_crop(tight, tmp_path, monkeypatch):
     beyond = faces.Face((0, 0, 200, 200), 0.1, np.array([[250, 40], [200, 40], [-40, 40], [10, 40], [105, 90]], float))
     monkeypatch.setattr(faces, "find_face", lambda *_: (0, beyond))
     align_subject(
@@ -241,7 +241,7 @@ def test_eyes_beyond_the_crop_place_nothing(tight, tmp_path, monkeypatch):
         assert file["c"].attrs["alignment"] == "crop" and file["c"].attrs["geometry"].tolist() == list(FACE_CROP)
 
 
-def test_crops_need_no_landmark_model(tight, tmp_path, monkeypatch):
+def test_align_none_needs_no_landmark_model(tight, tmp_path, monkeypatch):
     monkeypatch.setattr(faces, "find_spec", lambda name: None)
     faces._landmark_model.cache_clear()
     align_subject([written(tmp_path / "c", [tight], align="none")], tmp_path / "faces.h5", align_settings())
@@ -249,7 +249,7 @@ def test_crops_need_no_landmark_model(tight, tmp_path, monkeypatch):
         assert file["c"]["frames"].shape == (1, 128, 128)
 
 
-def test_an_unknown_way_to_align_is_named(tight, tmp_path):
+def test_align_clip_refuses_unknown_align(tight, tmp_path):
     with pytest.raises(ClipError, match="align: maybe is not allowed; allowed: detect, none, auto"):
         align_clip(written(tmp_path / "c", [tight], align="maybe"))
 
@@ -258,7 +258,7 @@ def test_an_unknown_way_to_align_is_named(tight, tmp_path):
 
 
 @pytest.mark.parametrize("box", [SQUARE, TALL])
-def test_gate_the_apex_of_a_cropped_micro_clip_is_spotted(tmp_path, box):
+def test_gate_apex_of_face_crops_is_spotted(tmp_path, box):
     """Gate: within two frames of the true one. All ten clips were tried by hand, in five framings."""
     filmed = film_micro_clips(2, whole=True)[::2]
     clips = [
@@ -275,7 +275,7 @@ def test_gate_the_apex_of_a_cropped_micro_clip_is_spotted(tmp_path, box):
 
 
 @pytest.mark.parametrize("person", [0, 1])
-def test_gate_a_still_face_in_a_shaking_crop_shows_no_facial_motion(tmp_path, person):
+def test_gate_flow_of_still_face_crop_has_no_facial_motion(tmp_path, person):
     """Gate: as for aligned frames, mean length of the flow on the face under 0.25 px in every field."""
     frames = still_clip(person, 20)
     place = find_face(frames[:1])[1].eyes
@@ -294,7 +294,7 @@ def test_gate_a_still_face_in_a_shaking_crop_shows_no_facial_motion(tmp_path, pe
     assert max(motion(rigid=False)) > 0.25  # Without compensation the gate is not passed.
 
 
-def test_the_table_of_quality_shows_the_decision(picture, tight, tmp_path):
+def test_quality_table_shows_alignment(picture, tight, tmp_path):
     clips = [
         written(tmp_path / "wide", [picture] * 3, align="auto"),
         written(tmp_path / "tight", [tight] * 3, align="auto"),
@@ -341,7 +341,7 @@ def pupils(template):
     return points[np.argsort(points[:, 0])]
 
 
-def test_real_photographs_cropped_tightly_are_taken_whole(faces_folder, tmp_path):
+def test_auto_takes_tight_real_photographs_whole(faces_folder, tmp_path):
     """As in MMEW, 231x231: marked pupils stay under the landmarks; the wide photograph is aligned as before."""
     photographs = sorted((faces_folder / "neutral").glob("*.jpg"))[::3]
     assert len(photographs) == 10
@@ -364,6 +364,6 @@ def test_real_photographs_cropped_tightly_are_taken_whole(faces_folder, tmp_path
         np.testing.assert_array_equal(auto.placement.transform, crop_transform(auto.placement.face.eyes, 128))
 
 
-def test_a_real_video_without_a_face_fails_under_auto(faces_folder):
+def test_auto_fails_for_real_video_without_face(faces_folder):
     with pytest.raises(ClipError, match="no face found"):
         align_clip(Clip("none", "v", "", "micro", str(faces_folder / "video" / "no_face.mp4"), align="auto"))

@@ -1,4 +1,4 @@
-"""Alignment: geometry, anti-aliasing, what becomes of bad clips, and real photographs."""
+"""Alignment: geometry, resampling, bad clips, and real photographs."""
 
 import json
 from dataclasses import replace
@@ -49,7 +49,7 @@ coordinate = st.floats(-500, 3000)
 
 @given(coordinate, coordinate, st.floats(10, 800), st.floats(-0.7, 0.7), st.integers(32, 300), st.floats(1.5, 4))
 @settings(max_examples=100, deadline=None)
-def test_transform_puts_the_eyes_in_their_place_and_keeps_shapes(x, y, apart, tilt, size, crop):
+def test_crop_transform_moves_eyes_and_is_a_similarity(x, y, apart, tilt, size, crop):
     across = apart * np.array([np.cos(tilt), np.sin(tilt)])
     eyes = np.array([[x, y], [x, y] + across])
     transform = crop_transform(eyes, size, Geometry(crop, 0.4))
@@ -76,7 +76,7 @@ def test_eye_centres_follow_the_landmarks(scale, tilt, shift, count, seed):
 
 
 @pytest.mark.parametrize("size", [96, 128, 231])
-def test_warp_puts_content_where_the_transform_says(size):
+def test_warp_follows_the_transform(size):
     y, x = np.mgrid[:600, :700]
     spot = np.array([352.3, 260.7])
     frame = (200 * np.exp(-((x - spot[0]) ** 2 + (y - spot[1]) ** 2) / (2 * 9**2))).astype(np.uint8)
@@ -88,7 +88,7 @@ def test_warp_puts_content_where_the_transform_says(size):
     np.testing.assert_allclose(centre, map_points(transform, spot[None])[0], atol=0.05)
 
 
-def test_warp_of_the_identity_is_the_picture():
+def test_warp_by_identity_keeps_the_image():
     frame = np.random.default_rng(0).integers(0, 256, (90, 90)).astype(np.uint8)
     np.testing.assert_array_equal(warp(frame, np.eye(2, 3), 90), frame)
 
@@ -102,7 +102,7 @@ def test_warp_does_not_alias():
     assert cv2.warpAffine(stripes, transform, (200, 200), flags=cv2.INTER_CUBIC)[inside].std() > 30
 
 
-def test_warp_beyond_the_picture_repeats_its_border():
+def test_warp_repeats_the_border():
     frame = np.full((50, 50), 77, np.uint8)
     assert (warp(frame, crop_transform(np.array([[5.0, 5.0], [25.0, 5.0]]), 64), 64) == 77).all()
     assert (warp(frame, crop_transform(np.array([[400.0, 5.0], [420.0, 5.0]]), 64), 64) == 77).all()
@@ -111,7 +111,7 @@ def test_warp_beyond_the_picture_repeats_its_border():
 # ---------------------------------------------------------------- the stage
 
 
-def test_align_subject_keeps_its_contract(clip, tmp_path):
+def test_align_subject_contract(clip, tmp_path):
     align_subject([clip, replace(clip, clip="s1/b", apex=None)], tmp_path / "faces.h5", align_settings(size=128))
     with h5py.File(tmp_path / "faces.h5") as file:
         assert file.attrs["size"] == 128 and json.loads(file.attrs["settings"])["crop"] == 2.6
@@ -132,14 +132,14 @@ def test_align_subject_keeps_its_contract(clip, tmp_path):
         assert file[safe_filename("s1/b")].attrs["apex"] == -1
 
 
-def test_a_face_that_holds_still_does_not_move_after_alignment(clip):
+def test_align_clip_keeps_still_face_still(clip):
     """One transform per clip: equal frames give equal crops, whatever the landmarks of the later ones would be."""
     frames = align_clip(clip, align_settings()).frames
     assert (frames == frames[0]).all() and frames[0].std() > 10
 
 
 @pytest.mark.parametrize(("landmarks", "size"), [(5, 231), (68, 128)])
-def test_size_and_landmarks_can_be_chosen(clip, tmp_path, landmarks, size):
+def test_align_subject_sizes_and_landmarks(clip, tmp_path, landmarks, size):
     align_subject([clip], tmp_path / "faces.h5", align_settings(size=size, landmarks=landmarks))
     with h5py.File(tmp_path / "faces.h5") as file:
         group = file[safe_filename(clip.clip)]
@@ -147,7 +147,7 @@ def test_size_and_landmarks_can_be_chosen(clip, tmp_path, landmarks, size):
         assert group.attrs["landmarks"].shape == (landmarks, 2)
 
 
-def test_every_bad_clip_has_its_reason_and_harms_no_other(clip, picture, tmp_path):
+def test_align_subject_records_reason_of_bad_clips(clip, picture, tmp_path):
     def folder(name, *numbers):
         (tmp_path / name).mkdir()
         for number in numbers:
@@ -188,7 +188,7 @@ def test_every_bad_clip_has_its_reason_and_harms_no_other(clip, picture, tmp_pat
             assert len(group) == 0 and group.attrs["subject"] == "demo/s1" and group.attrs["kind"] == "micro"
 
 
-def test_a_face_is_looked_for_in_the_first_frames_only(picture, tmp_path):
+def test_align_clip_searches_first_frames_only(picture, tmp_path):
     blank = np.full_like(picture, 90)
     for number in range(6):
         cv2.imwrite(str(tmp_path / f"{number}.png"), picture if number >= 2 else blank)
@@ -199,14 +199,14 @@ def test_a_face_is_looked_for_in_the_first_frames_only(picture, tmp_path):
         align_clip(clip, align_settings(search=2))
 
 
-def test_a_large_picture_is_searched_in_a_copy_but_measured_in_full(picture):
+def test_find_face_measures_large_image_at_full_size(picture):
     large = cv2.resize(picture, (1920, 1920), interpolation=cv2.INTER_CUBIC)
     small, big = find_face([picture])[1], find_face([large])[1]
     np.testing.assert_allclose(big.eyes / 4, small.eyes, atol=3)
     assert big.box[2] == pytest.approx(4 * small.box[2], rel=0.15)
 
 
-def test_more_effort_is_spent_only_where_no_face_was_found(picture):
+def test_find_face_upsamples_only_without_detection(picture):
     scene = np.full((900, 1200), 120, np.uint8)
     scene[300:540, 500:740] = cv2.resize(picture, (240, 240), interpolation=cv2.INTER_AREA)
     index, face = find_face([np.full_like(scene, 120), scene])  # Too small in the copy, found in full.
@@ -217,7 +217,7 @@ def test_more_effort_is_spent_only_where_no_face_was_found(picture):
     assert find_face([tiny], upsample=1) is not None
 
 
-def test_the_best_face_of_several_is_taken(picture):
+def test_find_face_takes_highest_score(picture):
     tilt = cv2.getRotationMatrix2D((240, 240), 22, 1)
     tilted = cv2.warpAffine(picture, tilt, (480, 480), borderMode=cv2.BORDER_REPLICATE)
     assert find_face([tilted]) is not None  # It is a face, and a worse one.
@@ -226,7 +226,7 @@ def test_the_best_face_of_several_is_taken(picture):
         assert (face.eyes[:, 0] < 480).all() == left
 
 
-def test_same_bytes_twice_and_nothing_halfway(clip, tmp_path, monkeypatch):
+def test_align_subject_is_reproducible_and_atomic(clip, tmp_path, monkeypatch):
     for name in ("one.h5", "two.h5"):
         align_subject([clip], tmp_path / name, align_settings())
     assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "two.h5").read_bytes()
@@ -240,7 +240,7 @@ def test_same_bytes_twice_and_nothing_halfway(clip, tmp_path, monkeypatch):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["one.h5", "two.h5"]
 
 
-def test_a_missing_model_and_wrong_settings_say_what_to_do(clip, tmp_path, monkeypatch):
+def test_align_subject_names_missing_model(clip, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="7 is not allowed; 5 or 68"):
         align_subject([clip], tmp_path / "f.h5", align_settings(landmarks=7))
     monkeypatch.setattr(faces, "find_spec", lambda name: None)
@@ -259,7 +259,7 @@ def pupils(template):
     return points[np.argsort(points[:, 0])]
 
 
-def test_gate_real_pupils_land_in_their_place(faces_folder):
+def test_gate_align_clip_places_real_pupils(faces_folder):
     """Gate: the marked pupils, mapped through the transform, are within 3 px of where the crop wants them."""
     photographs = sorted((faces_folder / "neutral").glob("*.jpg"))
     target, aligned, unaligned = place_of_eyes(128), [], []
@@ -273,7 +273,7 @@ def test_gate_real_pupils_land_in_their_place(faces_folder):
     assert min(unaligned) > 3  # The photographs are of one format, yet merely shrinking them fails for each.
 
 
-def test_real_videos(faces_folder, tmp_path):
+def test_align_subject_of_real_videos(faces_folder, tmp_path):
     videos = faces_folder / "video"
     clips = [
         Clip("one", "v", "", "micro", str(videos / "single_face.mp4")),

@@ -1,4 +1,4 @@
-"""What fails around a job: disk, rights, memory, files cut short, footage that goes away, trainings that diverge."""
+"""Faults of the machine and of files: disk, permissions, memory, truncated files, missing footage, divergence."""
 
 import errno
 import gc
@@ -82,7 +82,7 @@ def draw_frames(file):
 
 
 @pytest.mark.parametrize("write", [write_hdf5, write_table, write_safetensors, draw_frames])
-def test_a_full_disk_is_one_message_and_leaves_no_half_file(small_disk, tmp_path, capsys, write):
+def test_full_disk_leaves_no_partial_file(small_disk, tmp_path, capsys, write):
     (small_disk / "good").write_text("good")
     with pytest.raises(SystemExit), script_context(rule(tmp_path)), atomic_write(small_disk / "new.h5") as temporary:
         write(temporary)
@@ -91,7 +91,7 @@ def test_a_full_disk_is_one_message_and_leaves_no_half_file(small_disk, tmp_path
     assert [file.name for file in small_disk.iterdir() if file.is_file()] == ["good"]
 
 
-def test_a_log_on_a_full_disk_breaks_nothing(small_disk, capsys):
+def test_log_on_full_disk_is_ignored(small_disk, capsys):
     with pytest.raises(OSError, match="No space"):
         write_table(small_disk / "filling")
     with pytest.raises(SystemExit), script_context(rule(small_disk)):
@@ -113,14 +113,14 @@ def test_a_log_on_a_full_disk_breaks_nothing(small_disk, capsys):
         (OSError(errno.EDQUOT, "Disk quota exceeded", "results/x.csv"), "no space left"),
     ],
 )
-def test_faults_of_the_machine_are_one_message_with_what_to_do(tmp_path, capsys, error, message):
+def test_machine_faults_give_one_message(tmp_path, capsys, error, message):
     text = told(tmp_path, error, capsys)
     assert message in text and "finished work is kept" in text
     assert text.count("\n") == 1 and "Traceback" in (tmp_path / "log.txt").read_text()
 
 
 @pytest.mark.slow
-def test_memory_that_truly_runs_out_is_told(tmp_path):
+def test_memory_errors_of_libraries_are_reported(tmp_path):
     """NumPy, torch and OpenCV under a limit of memory, each in a process of its own."""
     script = """
 import resource, sys
@@ -142,12 +142,12 @@ with script_context(SimpleNamespace(rule="r", log=[], wildcards={}, input=[], ou
         assert done.returncode == 1 and "merflow: r : not enough memory" in done.stderr, (kind, done.stderr)
 
 
-def test_a_fault_of_merflow_keeps_its_traceback():
+def test_advice_is_none_for_programming_errors():
     assert advice(ValueError("no")) is None and advice(OSError(errno.EBADF, "Bad file descriptor")) is None
     assert advice(RuntimeError("shapes cannot be multiplied")) is None
 
 
-def test_results_that_cannot_be_written_are_told_before_any_job(small_disk, tmp_path):
+def test_check_writable_of_read_only_results(small_disk, tmp_path):
     check_writable(small_disk / "results")
     check_writable(tmp_path / "deep" / "below")
     assert not (tmp_path / "deep").exists()
@@ -163,7 +163,7 @@ def test_results_that_cannot_be_written_are_told_before_any_job(small_disk, tmp_
 
 
 @pytest.mark.parametrize("share", [0, 0.3, 0.9, 0.999])
-def test_an_hdf5_file_cut_short_is_named_with_what_to_do(tmp_path, share):
+def test_open_h5_names_truncated_file(tmp_path, share):
     file = tmp_path / "cache.h5"
     write_hdf5(file)
     data = file.read_bytes()
@@ -177,7 +177,7 @@ def write_answers(file):
     write_table_in_parts([[row, row | {"clip": "naïve"}, row | {"clip": "=1"}]], file, PREDICTIONS)
 
 
-def test_a_table_cut_short_is_named_wherever_it_ends_but_between_rows(tmp_path):
+def test_read_table_names_truncated_file(tmp_path):
     """Every byte: a probability that has lost its last digits is still a number."""
     file = tmp_path / "validation.csv"
     write_answers(file)
@@ -199,7 +199,7 @@ def test_a_table_cut_short_is_named_wherever_it_ends_but_between_rows(tmp_path):
         assert not (tmp_path / "all.csv").exists()
 
 
-def test_a_table_with_a_block_of_zeros_is_damaged(tmp_path):
+def test_read_table_refuses_zero_bytes(tmp_path):
     """What a disk leaves of a file that it was writing when its power went."""
     file = tmp_path / "predictions.csv"
     file.write_bytes(b"clip,truth\nc1,a\nc2,a" + bytes(50) + b"\n")
@@ -208,7 +208,7 @@ def test_a_table_with_a_block_of_zeros_is_damaged(tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE, errno.EMFILE])
-def test_a_frame_that_the_disk_does_not_give_is_no_fault_of_the_clip(tmp_path, monkeypatch, number):
+def test_read_picture_raises_disk_errors(tmp_path, monkeypatch, number):
     """The clip would stay out of the study for good, as its files do not change when the disk is back."""
     frame = tmp_path / "1.png"
     cv2.imwrite(str(frame), np.zeros((30, 40), np.uint8))
@@ -223,7 +223,7 @@ def test_a_frame_that_the_disk_does_not_give_is_no_fault_of_the_clip(tmp_path, m
     assert number == errno.EMFILE or str(frame) in advice(found.value)
 
 
-def test_a_frame_for_which_there_is_no_memory_is_no_fault_of_the_clip(tmp_path):
+def test_read_picture_raises_memory_error(tmp_path):
     cv2.imwrite(str(tmp_path / "1.png"), np.zeros((8000, 8000, 3), np.uint8))
     code = (
         "import resource, sys; from merflow.footage.images import read_image; import cv2\n"
@@ -236,7 +236,7 @@ def test_a_frame_for_which_there_is_no_memory_is_no_fault_of_the_clip(tmp_path):
     assert found.stdout == "memory\n", found.stderr
 
 
-def test_a_file_that_another_program_writes_is_not_called_damaged(tmp_path):
+def test_open_h5_of_file_open_elsewhere(tmp_path):
     """Nobody shall delete it."""
     with h5py.File(tmp_path / "cache.h5", "w") as file:
         file["x"] = np.ones(3)
@@ -251,7 +251,7 @@ def test_a_file_that_another_program_writes_is_not_called_damaged(tmp_path):
 
 
 @pytest.mark.parametrize("rows", ["c1,a,extra\n", "c1,a\nc2,a,extra\n"])
-def test_no_cell_of_a_table_is_dropped_in_silence(tmp_path, rows):
+def test_read_table_refuses_extra_cells(tmp_path, rows):
     """pandas cuts the cells beyond the header off, with a warning, where the first row has them."""
     file = tmp_path / "predictions.csv"
     file.write_text(f"clip,truth\n{rows}")
@@ -260,7 +260,7 @@ def test_no_cell_of_a_table_is_dropped_in_silence(tmp_path, rows):
             read()
 
 
-def test_a_row_with_too_few_cells_is_named(tmp_path):
+def test_read_table_names_short_row(tmp_path):
     file = tmp_path / "validation.csv"
     write_answers(file)
     file.write_bytes(file.read_bytes() + b"a,0,a,a\n")
@@ -270,12 +270,12 @@ def test_a_row_with_too_few_cells_is_named(tmp_path):
         merge([file], tmp_path / "all.csv")
 
 
-def test_a_table_of_a_user_may_lack_the_end_of_its_last_line(tmp_path):
+def test_score_file_without_final_newline(tmp_path):
     (tmp_path / "mine.csv").write_text("truth,predicted\na,a\nb,a")
     assert score_file(tmp_path / "mine.csv", resamples=5)[0]["n_clips"] == 2
 
 
-def test_what_a_block_cannot_read_is_told_and_its_own_errors_stay(tmp_path):
+def test_open_h5_translates_read_errors_only(tmp_path):
     file = tmp_path / "cache.h5"
     write_hdf5(file)
     with pytest.raises(InputError, match=r"cache\.h5 is damaged"), open_h5(file) as source:
@@ -288,7 +288,7 @@ def test_what_a_block_cannot_read_is_told_and_its_own_errors_stay(tmp_path):
         raise OSError(errno.ENOSPC, "Can't synchronously write data (No space left on device)")
 
 
-def test_every_reader_of_hdf5_says_which_file_is_damaged():
+def test_hdf5_is_read_through_open_h5_only():
     for file in (REPO / "merflow").rglob("*.py"):
         text = file.read_text()
         if file.name != "hdf5.py":
@@ -310,31 +310,31 @@ def clips(tmp_path):
     return found
 
 
-def test_footage_at_rest_is_read(clips, tmp_path):
+def test_steady_accepts_unchanged_footage(clips, tmp_path):
     with check_unchanged(
         [*clips, {"clip": "c", "frames": str(tmp_path / "gone"), "problem": "gone does not exist"}], "people"
     ):
         pass
 
 
-def test_footage_that_is_gone_stops_the_job_and_names_the_folder(clips, tmp_path):
+def test_steady_names_missing_folder(clips, tmp_path):
     (tmp_path / "people").rename(tmp_path / "away")
     told = r"dataset people: \S*/people is gone since .* was indexed"
     with pytest.raises(InputError, match=told), check_unchanged(clips, "people"):
         pytest.fail("nothing is read")
 
 
-def test_footage_that_goes_away_while_it_is_read_stops_the_job(clips, tmp_path):
+def test_steady_stops_if_footage_disappears(clips, tmp_path):
     with pytest.raises(InputError, match=r"\S*/people is gone"), check_unchanged(clips, "people"):
         (tmp_path / "people").rename(tmp_path / "away")
 
 
-def test_footage_that_changes_while_it_is_read_stops_the_job(clips, tmp_path):
+def test_steady_stops_if_footage_changes(clips, tmp_path):
     with pytest.raises(InputError, match="dataset people: its files changed"), check_unchanged(clips, "people"):
         (tmp_path / "people" / "a" / "3.png").write_bytes(b"x")
 
 
-def test_a_video_whose_codec_is_missing_is_named(tmp_path):
+def test_grey_frames_name_missing_codec(tmp_path):
     file = tmp_path / "clip.avi"
     writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"MJPG"), 25, (64, 48))
     for level in range(5):
@@ -349,7 +349,7 @@ def test_a_video_whose_codec_is_missing_is_named(tmp_path):
 # --- Trainings --------------------------------------------------------------------------------------------------------
 
 
-def test_a_loss_that_is_no_number_stops_a_training_with_its_name_and_epoch():
+def test_fit_names_epoch_of_diverged_loss():
     """Heads that march side by side: tests/test_heads.py."""
     x, y = torch.randn(16, 4), torch.arange(16) % 2
     network = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
@@ -358,7 +358,7 @@ def test_a_loss_that_is_no_number_stops_a_training_with_its_name_and_epoch():
         fit(network, make_loss(LossSettings("cross-entropy", 1.0, 0.0), 2), Rows(x, y), None, schedule, "graph 8+2")
 
 
-def test_a_loss_that_is_no_number_stops_the_scorer():
+def test_train_scorer_stops_at_diverged_loss():
     clips = [TrainingClip(name, np.full((6, SIDE, SIDE), np.nan, np.float16), 3) for name in "ab"]
     with pytest.raises(InputError, match=r"scorer diverged in epoch 1 \(loss nan\)"):
         _fit(clips[:1], clips[1:], np.random.default_rng(0))

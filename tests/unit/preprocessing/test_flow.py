@@ -1,4 +1,4 @@
-"""The flow stage: against known motions, the demo's ground truth, and real smiles."""
+"""The flow stage against known motions, the ground truth of the demo, and real smiles."""
 
 import h5py
 import numpy as np
@@ -52,7 +52,7 @@ def grid(size):
 # ---------------------------------------------------------------- pieces
 
 
-def test_local_contrast_does_not_see_gain_offset_or_slow_light():
+def test_local_contrast_is_invariant_to_gain_and_slow_light():
     picture = texture().astype(float)
     ramp = np.linspace(0.8, 1.2, 128)[None, :]
     inside = np.s_[16:-16, 16:-16]
@@ -65,18 +65,18 @@ def test_local_contrast_does_not_see_gain_offset_or_slow_light():
     assert np.abs(picture * ramp - picture)[inside].mean() / 255 > 0.02
 
 
-def test_local_contrast_leaves_a_flat_picture_flat():
+def test_local_contrast_of_flat_image_is_flat():
     np.testing.assert_allclose(local_contrast(np.full((64, 64), 90, np.uint8)), 0.5, atol=1e-4)
 
 
-def test_local_contrast_does_not_amplify_the_noise_of_a_flat_picture_to_full_strength():
+def test_local_contrast_limits_noise_of_flat_image():
     noise = np.random.default_rng(0).normal(0, 2, (128, 128))
     flat, full = local_contrast(90 + noise), local_contrast(texture() + noise)
     assert 0.01 < flat.std() < 0.5 * full.std()  # Divided by the deviation alone, both would be near to 1/6.
 
 
 @pytest.mark.parametrize("shape", [(101, 127), (128, 128), (37, 50)])
-def test_the_start_is_in_pixels_of_the_frame_whatever_its_shape(shape):
+def test_initial_flow_is_in_pixels_for_any_shape(shape):
     frames = np.stack([texture(x=x, y=y)[: shape[0], : shape[1]] for x, y in ((0, 0), (5.0, -3.0))])
     start = flow_module._initial_flow(*frames)
     assert start.shape == (2, *shape) and start.dtype == np.float32
@@ -90,17 +90,17 @@ def test_tvl1_follows_a_shift_with_its_sign(shift):
     np.testing.assert_allclose(np.median(flow[:, 16:-16, 16:-16], axis=(1, 2)), shift, atol=0.08)
 
 
-def test_tvl1_of_a_picture_with_itself_is_zero():
+def test_tvl1_of_equal_images_is_zero():
     assert np.abs(tvl1(texture(), texture())).max() < 1e-3
 
 
-def test_normalisation_keeps_changing_light_from_looking_like_motion():
+def test_normalisation_removes_motion_of_changing_light():
     lit = np.clip(texture() * np.linspace(0.75, 1.25, 128)[:, None], 0, 255).astype(np.uint8)
     motion = {on: np.hypot(*tvl1(texture(), lit, normalise=on)).mean() for on in (True, False)}
     assert motion[True] < 0.1 < motion[False]
 
 
-def test_smoothing_takes_noise_off_the_field_and_leaves_the_motion():
+def test_smoothing_removes_noise_and_keeps_motion():
     clips = film_micro_clips(1, whole=False)
     on_face = face_weights(128) > 0
     errors, lengths = [], []
@@ -112,7 +112,7 @@ def test_smoothing_takes_noise_off_the_field_and_leaves_the_motion():
     assert smooth < 0.97 * plain and long > 0.95 * longest
 
 
-def test_smoothing_is_given_in_parts_of_the_side():
+def test_smoothing_width_is_relative_to_the_side():
     """A point spreads to the width that is asked for, at every size; 0 leaves the field as it is."""
     for size in (101, 203):
         point = np.zeros((2, size, size), np.float32)
@@ -131,13 +131,13 @@ similarities = st.tuples(
 
 @given(similarities, st.sampled_from([32, 64, 128, 231]))
 @settings(max_examples=30, deadline=None)
-def test_fit_similarity_recovers_an_exact_one(parameters, size):
+def test_fit_similarity_recovers_exact_motion(parameters, size):
     np.testing.assert_allclose(fit_similarity(similarity_field(parameters, size)), parameters, atol=1e-5)
 
 
 @given(similarities)
 @settings(max_examples=20, deadline=None)
-def test_similarity_field_moves_points_as_the_matrix_does(parameters):
+def test_similarity_field_equals_matrix(parameters):
     a, b, tx, ty = parameters
     x, y = grid(64)
     matrix = np.array([[1 + a, -b], [b, 1 + a]])
@@ -147,7 +147,7 @@ def test_similarity_field_moves_points_as_the_matrix_does(parameters):
 
 @given(similarities, st.sampled_from(["mouth", "brows", "one side"]), st.integers(0, 99))
 @settings(max_examples=30, deadline=None)
-def test_fit_similarity_does_not_eat_an_expression(parameters, place, seed):
+def test_fit_similarity_keeps_the_expression(parameters, place, seed):
     """Eyes at 36 % of the height. The expression is a push of 2 px over a third of the face, or of one half of it."""
     size = 128
     x, y = grid(size)
@@ -189,7 +189,7 @@ def test_optical_strain_of_affine_fields(field, expected):
     np.testing.assert_allclose(strain[1], 2 * expected, atol=1e-6)
 
 
-def test_flow_image_shows_direction_as_hue_and_stillness_as_white():
+def test_flow_image_hue_is_direction():
     flow = np.zeros((2, 9, 9), np.float32)
     flow[0, :, 6:] = 2  # right
     flow[0, :, :3] = -2  # left
@@ -205,7 +205,7 @@ def test_flow_image_shows_direction_as_hue_and_stillness_as_white():
 
 
 @pytest.mark.parametrize("size", [128, 231])
-def test_gate_flow_of_noisy_micro_clips_is_near_the_truth(size):
+def test_gate_flow_error_of_noisy_micro_clips(size):
     """Gate: over clips, the median of (end-point error / true length), where that exceeds a fifth of its peak."""
 
     def median_error(estimate):
@@ -225,7 +225,7 @@ def test_gate_flow_of_noisy_micro_clips_is_near_the_truth(size):
 
 
 @pytest.mark.parametrize("person", [0, 1])
-def test_gate_a_still_face_before_a_shaking_camera_shows_no_facial_motion(person):
+def test_gate_clip_flow_of_still_face_has_no_facial_motion(person):
     """Gate: mean length of the flow on the face under 0.25 px in every field."""
     frames = film_still_face(person)
     pairs = [(0, last) for last in (5, 10, 14, 19)]
@@ -238,7 +238,7 @@ def test_gate_a_still_face_before_a_shaking_camera_shows_no_facial_motion(person
     assert max(motion(rigid=False)) > 0.25  # Without compensation the gate is not passed.
 
 
-def test_gate_real_smiles_move_the_corners_of_the_mouth_outward(faces_folder):
+def test_gate_flow_of_real_smiles_widens_the_mouth(faces_folder):
     """Neutral and smiling photographs of one person each, as a clip of two frames; landmarks of the neutral one."""
     corners, widening, backward = [48, 54], [], []
     for neutral in sorted((faces_folder / "neutral").glob("*.jpg")):
@@ -285,7 +285,7 @@ def inputs(tmp_path):
     return tmp_path
 
 
-def test_subject_flow_keeps_its_contract(inputs):
+def test_subject_flow_contract(inputs):
     subject_flow(inputs / "faces.h5", inputs / "keyframes.csv", inputs / "flow.h5", flow_settings(rigid=False))
     with h5py.File(inputs / "flow.h5") as file:
         assert sorted(group.attrs["clip"] for group in file.values()) == ["failed", "photo", "s01/a b"]
@@ -302,7 +302,7 @@ def test_subject_flow_keeps_its_contract(inputs):
         assert file["photo"].attrs["status"] == "ok" and file["photo"].attrs["head_motion_px"] == 0
 
 
-def test_subject_flow_takes_the_head_off_and_keeps_it(inputs):
+def test_subject_flow_subtracts_and_stores_head_motion(inputs):
     subject_flow(inputs / "faces.h5", inputs / "keyframes.csv", inputs / "flow.h5", flow_settings())
     with h5py.File(inputs / "flow.h5") as file:
         group = file["s01%2Fa%20b"]
@@ -311,7 +311,7 @@ def test_subject_flow_takes_the_head_off_and_keeps_it(inputs):
         assert np.abs(group["flow"][:, :, 12:-12, 12:-12]).mean() < 0.1
 
 
-def test_the_head_is_looked_for_where_a_face_crop_has_it(inputs):
+def test_head_motion_uses_geometry_of_face_crop(inputs):
     """The left half of the picture moves and the right one does not; a face of a third of its width is in either."""
     still, moved = texture(64), texture(64, x=1.5)
     frames = np.stack([still, np.hstack([moved[:, :32], still[:, 32:]])])
@@ -329,7 +329,7 @@ def test_the_head_is_looked_for_where_a_face_crop_has_it(inputs):
     assert length["left"][sides["right"]].mean() > 1 and length["right"][sides["left"]].mean() > 1
 
 
-def test_consecutive_flow_goes_from_each_key_frame_to_the_next(inputs):
+def test_consecutive_flow_is_between_successive_key_frames(inputs):
     options = flow_settings(rigid=False, reference="consecutive")
     subject_flow(inputs / "faces.h5", inputs / "keyframes.csv", inputs / "flow.h5", options)
     with h5py.File(inputs / "flow.h5") as file:
@@ -337,20 +337,20 @@ def test_consecutive_flow_goes_from_each_key_frame_to_the_next(inputs):
     np.testing.assert_allclose(shifts, [0.6, 0.6, 0.0], atol=0.1)
 
 
-def test_subject_flow_gives_the_same_bytes_twice(inputs):
+def test_subject_flow_is_reproducible(inputs):
     for name in ("one.h5", "two.h5"):
         subject_flow(inputs / "faces.h5", inputs / "keyframes.csv", inputs / name, flow_settings())
     assert (inputs / "one.h5").read_bytes() == (inputs / "two.h5").read_bytes()
 
 
-def test_subject_flow_accepts_what_key_frames_wrote(inputs):
+def test_subject_flow_reads_output_of_select_subject(inputs):
     select_subject(inputs / "faces.h5", inputs / "real.csv", keyframe_settings(count=3))
     subject_flow(inputs / "faces.h5", inputs / "real.csv", inputs / "flow.h5", flow_settings())
     with h5py.File(inputs / "flow.h5") as file:
         assert file["s01%2Fa%20b"]["flow"].shape[0] == 3 and file["photo"]["flow"].shape[0] == 0
 
 
-def test_inputs_that_do_not_belong_together_are_named(inputs):
+def test_subject_flow_names_mismatched_inputs(inputs):
     rows = keyframe_rows("photo", [3]) + keyframe_rows("s01/a b", [10, 99])
     write_table(rows, inputs / "wrong.csv", KEYFRAMES)
     with pytest.raises(InputError, match=r"wrong\.csv: frame 99 of clip s01/a b"):

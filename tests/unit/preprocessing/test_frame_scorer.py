@@ -1,4 +1,4 @@
-"""The scorer of frames: what it has learnt, against the drawn truth; what it may not know; the same bits twice."""
+"""The frame scorer: accuracy against synthetic truth, independence of labels, and reproducibility."""
 
 import shutil
 
@@ -92,7 +92,7 @@ def rank_correlations(scored, clips):
 # ---------------------------------------------------------------- what it has learnt
 
 
-def test_gate_the_learned_curve_ranks_the_frames_of_unseen_people_as_the_truth_does(model, held):
+def test_gate_scorer_ranks_frames_of_unseen_people(model, held):
     """Gate: mean rank correlation .95, none below .85. A network that learnt nothing and the clock do not get there."""
 
     def passes(scored):
@@ -108,7 +108,7 @@ def test_gate_the_learned_curve_ranks_the_frames_of_unseen_people_as_the_truth_d
     assert not passes([smoothed(np.abs(small - small[0]).mean((1, 2))) for small, _, _ in held]), "plain difference"
 
 
-def test_gate_the_apex_is_spotted_on_the_learned_curve(model, held):
+def test_gate_apex_on_learned_curve(model, held):
     """Gate: within two frames in 90 % of the clips, and within one on average."""
 
     def passes(places):
@@ -122,7 +122,7 @@ def test_gate_the_apex_is_spotted_on_the_learned_curve(model, held):
         assert not passes([round(place * (len(truth) - 1)) for _, truth, _ in held])
 
 
-def test_gate_adaptive_key_frames_stand_at_the_levels_of_the_true_curve(model, held):
+def test_gate_adaptive_key_frames_match_true_levels(model, held):
     """Five key-frames are to show 1/3, 2/3, all, 2/3, 1/3 of the expression. Gate: .1 off on average."""
     wanted = np.array([1, 2, 3, 2, 1]) / 3
 
@@ -137,7 +137,7 @@ def test_gate_adaptive_key_frames_stand_at_the_levels_of_the_true_curve(model, h
     assert off(drawn) > 2 * learned
 
 
-def test_a_still_face_before_a_shaking_camera_and_a_blink_have_low_scores(model):
+def test_scores_of_shaking_camera_and_blink_are_low(model):
     face = film_still_face(0, 8, noise=0.0, drift=0.0, light=False)[0]
     shaking = film_still_face(0, 20, drift=2.0)
     blink, smile = pushed(face, EYE, 3, width=3), pushed(face, MOUTH, 2)
@@ -149,7 +149,7 @@ def test_a_still_face_before_a_shaking_camera_and_a_blink_have_low_scores(model)
     assert highest([face, smile]) > 4 * highest(shaking)
 
 
-def test_the_head_is_held_as_it_is_at_onset():
+def test_small_frames_stabilise_the_head():
     face = film_still_face(0, 8, noise=0.0, drift=0.0, light=False)[0]
     turn = cv2.getRotationMatrix2D((60, 70), 1.5, 1.02)
     turn[:, 2] += (2.5, -1.5)
@@ -160,7 +160,7 @@ def test_the_head_is_held_as_it_is_at_onset():
     assert np.abs(small[1] - small[0])[inner].mean() < 0.15 * np.abs(plain - small[0])[inner].mean()
 
 
-def test_eyes_are_looked_at_wherever_they_are_said_to_be():
+def test_small_frames_follow_the_geometry():
     """A face cut in another way comes to the same place; with the wrong geometry it does not."""
     frame = film_source()
     _, face = find_face([frame])
@@ -204,7 +204,7 @@ def copies(files, folder, change):
     return [folder / file.name for file in files]
 
 
-def test_the_scorer_reads_no_label_and_its_file_holds_none(taught, tmp_path, short):
+def test_train_scorer_ignores_labels(taught, tmp_path, short):
     weights, files = taught
 
     def poison(number, group):
@@ -218,7 +218,7 @@ def test_the_scorer_reads_no_label_and_its_file_holds_none(taught, tmp_path, sho
         assert emotion.encode() not in weights.read_bytes()
 
 
-def test_same_bits_twice_and_others_for_another_seed_apex_or_picture(taught, tmp_path, short):
+def test_train_scorer_bits_depend_on_seed_apex_and_images(taught, tmp_path, short):
     def bits(files, **changes):
         scorer.train_scorer(files, tmp_path / "w.safetensors", "teachers", **changes)
         with safe_open(tmp_path / "w.safetensors", framework="np") as file:
@@ -240,7 +240,7 @@ def test_same_bits_twice_and_others_for_another_seed_apex_or_picture(taught, tmp
         assert other != first[0] and digest != first[1]
 
 
-def test_the_weights_say_what_they_learnt_from(taught):
+def test_scorer_file_metadata(taught):
     with safe_open(taught[0], framework="np") as file:
         told = file.metadata()
     assert told["network"] == "key-frame scorer" and told["dataset"] == "teachers"
@@ -248,7 +248,7 @@ def test_the_weights_say_what_they_learnt_from(taught):
     assert '"n_train": 16, "n_validation": 4, "subjects_validation": ["teachers/s0' in told["outcome"]
 
 
-def test_frames_of_one_clip_have_no_say_in_the_scores_of_another(taught, tmp_path):
+def test_scores_of_clips_are_independent(taught, tmp_path):
     weights, (file, *_) = taught
     names = []
 
@@ -264,7 +264,7 @@ def test_frames_of_one_clip_have_no_say_in_the_scores_of_another(taught, tmp_pat
     assert clean[~first].equals(poisoned[~first]) and not clean[first].equals(poisoned[first])
 
 
-def test_strangers_are_nobody_in_a_study():
+def test_scorer_people_are_not_in_any_study():
     assert not strangers.NAME[0].isalnum(), "the schema lets no dataset of a user begin so"
     numbers = {strangers.FIRST + n for n in range(strangers.SETTINGS["subjects"])}
     assert strangers.SETTINGS["first_subject"] == strangers.FIRST and min(numbers) > 10_000
@@ -273,7 +273,7 @@ def test_strangers_are_nobody_in_a_study():
 # ---------------------------------------------------------------- what it learns from
 
 
-def test_clips_without_an_apex_and_stills_teach_nothing_and_long_ones_are_thinned(tmp_path):
+def test_training_clips_need_an_apex_and_are_thinned(tmp_path):
     moving = np.random.default_rng(0).integers(0, 255, (90, 128, 128), dtype=np.uint8)
     clips = {
         "long": (moving, 100, {"apex": 133}),
@@ -295,7 +295,7 @@ def test_clips_without_an_apex_and_stills_teach_nothing_and_long_ones_are_thinne
     assert not (tmp_path / "w.safetensors").exists()
 
 
-def test_pairs_are_ranked_by_their_side_of_the_apex():
+def test_ranking_loss_orders_pairs_by_side_of_apex():
     places, apex = torch.tensor([[0, 2, 4, 6, 8]]), torch.tensor([4])
     right = torch.tensor([[0.0, 5, 9, 5, 0]])
     assert scorer._ranking_loss(right, places, apex)[1] == 1
@@ -307,7 +307,7 @@ def test_pairs_are_ranked_by_their_side_of_the_apex():
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights", "network"])
-def test_what_is_no_scorer_is_refused(tmp_path, content):
+def test_load_scorer_refuses_other_files(tmp_path, content):
     file = tmp_path / "w.safetensors"
     if content == "network":
         save_file({"a": torch.zeros(2)}, file, {"network": "sgcn"})
@@ -320,7 +320,7 @@ def test_what_is_no_scorer_is_refused(tmp_path, content):
 # ---------------------------------------------------------------- from scores to key-frames
 
 
-def test_adaptive_key_frames_follow_the_scores_and_keep_the_contract(taught, tmp_path):
+def test_adaptive_key_frames_follow_scores(taught, tmp_path):
     weights, (file, *_) = taught
     scorer.score_subject(file, weights, tmp_path / "scores.csv")
     select_subject(file, tmp_path / "out.csv", keyframe_settings(method="adaptive"), tmp_path / "scores.csv")
@@ -340,7 +340,7 @@ def test_adaptive_key_frames_follow_the_scores_and_keep_the_contract(taught, tmp
     assert not read_table(motion, KEYFRAMES)["frame"].equals(table["frame"])
 
 
-def test_a_still_has_no_scores_and_needs_none(taught, tmp_path):
+def test_score_subject_skips_stills(taught, tmp_path):
     frames = np.random.default_rng(0).integers(0, 255, (4, 128, 128), dtype=np.uint8)
     clips = {"photo": (frames[:1], 4, {"kind": "still"}), "moving": (frames, 0, {}), "failed": "no face found"}
     subject_file(tmp_path / "faces.h5", clips)
@@ -354,7 +354,7 @@ def test_a_still_has_no_scores_and_needs_none(taught, tmp_path):
     assert table["clip"].tolist() == ["moving"] * 6 + ["photo"] and table["apex_source"].iloc[-1] == "still"
 
 
-def test_scores_of_other_faces_are_refused(taught, tmp_path):
+def test_select_subject_refuses_scores_of_other_faces(taught, tmp_path):
     weights, (file, other, *_) = taught
     scorer.score_subject(other, weights, tmp_path / "scores.csv")
     with pytest.raises(InputError, match="scores.csv: the frames of clip s01_.* are not those of .*s01.h5; delete it"):
@@ -366,7 +366,7 @@ def test_scores_of_other_faces_are_refused(taught, tmp_path):
 
 
 @pytest.mark.slow
-def test_gate_photographs_that_the_demo_animates(model, faces_folder, tmp_path):
+def test_gate_scorer_on_animated_photographs(model, faces_folder, tmp_path):
     """The scorer has seen drawn faces only. The same gates as for these; an untrained network fails them."""
     portraits = {"portraits": str(faces_folder / "neutral"), "frame_size": 480, "interocular_px": 120}
     files = aligned_people(tmp_path, "photos", subjects=4, first_subject=0, amplitude=[1.0, 2.6], **portraits)
@@ -380,7 +380,7 @@ def test_gate_photographs_that_the_demo_animates(model, faces_folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_real_smiles_are_scored_above_the_same_neutral_face_taken_again(model, faces_folder):
+def test_scores_of_real_smiles_exceed_neutral_retakes(model, faces_folder):
     """Pairs of photographs; the second neutral picture is the first, turned, shifted, darker and noisy."""
     from merflow.footage.clip import Clip
 

@@ -1,4 +1,4 @@
-"""Key-frames: the motion curve against the demo's ground truth, and the laws of the choice."""
+"""Key-frames: the motion curve against the ground truth of the demo, and invariants of the choice."""
 
 from itertools import combinations
 
@@ -37,7 +37,7 @@ def face():
 # ---------------------------------------------------------------- the curve
 
 
-def test_regions_hold_brows_nose_and_mouth_but_not_the_eyes():
+def test_region_mask_excludes_the_eyes():
     mask = region_mask(128)
     assert mask[34, 40] and mask[34, 88] and mask[80, 64] and mask[108, 64]
     assert not mask[46, 40] and not mask[46, 88] and not mask[5, 64] and not mask[90, 5]
@@ -47,18 +47,18 @@ def test_regions_hold_brows_nose_and_mouth_but_not_the_eyes():
     )
 
 
-def test_curve_of_a_clip_without_motion_is_zero(face):
+def test_motion_curve_without_motion_is_zero(face):
     np.testing.assert_allclose(motion_curve(np.stack([face] * 4)), 0, atol=1e-3)
 
 
-def test_curve_grows_with_the_motion_and_is_in_pixels_of_the_crop(face):
+def test_motion_curve_grows_with_motion_in_crop_pixels(face):
     curve = motion_curve(np.stack([face] + [pushed(face, MOUTH, p) for p in (1, 2, 3)]))
     assert curve[0] == 0 and (np.diff(curve) > 0).all()
     # The mean of a top tenth is below the peak of the push and not far below.
     assert 0.3 < curve[2] / 2 < 1.0
 
 
-def test_curve_in_pixels_follows_the_size_of_the_crop(face):
+def test_motion_curve_scales_with_crop_size(face):
     import cv2
 
     small = np.stack([face, pushed(face, MOUTH, 3)])
@@ -66,7 +66,7 @@ def test_curve_in_pixels_follows_the_size_of_the_crop(face):
     assert motion_curve(large)[1] / motion_curve(small)[1] == pytest.approx(231 / 128, rel=0.15)
 
 
-def test_a_blink_does_not_count(face):
+def test_motion_curve_ignores_blinks(face):
     blink, smile = pushed(face, EYE, 3, width=3), pushed(face, MOUTH, 1.5)
     curve = motion_curve(np.stack([face, blink, smile]))
     assert curve[1] < 0.5 * curve[2]
@@ -92,7 +92,7 @@ def test_motion_regions_follow_the_geometry_of_a_face_crop(face, tmp_path, geome
     assert motion_curve(frames, Geometry(*geometry))[1] < 0.5 * motion_curve(frames)[1]
 
 
-def test_gate_the_spotted_apex_is_within_two_frames_of_the_true_one():
+def test_gate_spot_apex_is_within_two_frames():
     """Gate: in 90 % of noisy micro clips. All 120 of the default demo were tried by hand; here ten of two people."""
     clips = film_micro_clips(2, whole=True)
 
@@ -115,7 +115,7 @@ def test_spot_apex_is_the_highest_frame_after_onset(curve, apex):
     assert spot_apex(np.array(curve, float)) == apex
 
 
-def test_choice_takes_equal_steps_of_the_curve():
+def test_choose_takes_equal_steps_of_curve():
     curve = np.concatenate([np.arange(0, 31), np.arange(29, -1, -1)]).astype(float)  # apex at 30
     curve[1:] = np.maximum(curve[1:], 0)
     assert choose(curve, 30, 1) == [30]
@@ -124,12 +124,12 @@ def test_choice_takes_equal_steps_of_the_curve():
     assert choose(curve, 30, 5) == [10, 20, 30, 40, 50]
 
 
-def test_choice_follows_the_curve_not_the_clock():
+def test_choose_follows_curve_not_time():
     slow_start = np.array([0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 2, 1, 0], float)
     assert choose(slow_start, 9, 5) == [7, 8, 9, 10, 11]
 
 
-def test_a_side_with_too_few_frames_gets_help_from_the_other():
+def test_choose_balances_short_side():
     rising = np.arange(20.0)
     assert choose(rising, 19, 5)[-1] == 19 and len(set(choose(rising, 19, 5))) == 5
     falling = np.concatenate([[0], np.arange(20, 0, -1)]).astype(float)
@@ -137,7 +137,7 @@ def test_a_side_with_too_few_frames_gets_help_from_the_other():
 
 
 @pytest.mark.parametrize(("frames", "chosen"), [(1, [0] * 5), (2, [1] * 5), (4, [1, 1, 2, 3, 3]), (6, [1, 2, 3, 4, 5])])
-def test_short_clips_repeat_their_frames(frames, chosen):
+def test_choose_repeats_frames_of_short_clips(frames, chosen):
     assert choose(np.arange(frames, dtype=float), frames - 1, 5) == chosen
 
 
@@ -147,7 +147,7 @@ def test_short_clips_repeat_their_frames(frames, chosen):
     st.integers(0, 100),
 )
 @settings(max_examples=200, deadline=None)
-def test_laws_of_the_choice(values, count, where):
+def test_choose_invariants(values, count, where):
     curve = np.array([0.0, *values[1:]])
     apex = where % len(curve)
     chosen = choose(curve, apex, count)
@@ -161,7 +161,7 @@ def test_laws_of_the_choice(values, count, where):
 
 @given(st.lists(st.floats(0, 5), min_size=1, max_size=9), st.lists(st.floats(0, 5), min_size=0, max_size=4))
 @settings(max_examples=200, deadline=None)
-def test_nearest_ascending_is_as_good_as_trying_all(values, levels):
+def test_nearest_ascending_is_optimal(values, levels):
     levels = levels[: len(values)]
     values, levels = np.array(values), np.array(levels)
     places = _nearest_ascending(values, levels)
@@ -193,7 +193,7 @@ def rows_of(table, clip):
     return table[table["clip"] == clip].sort_values("index")
 
 
-def test_select_subject_keeps_its_contract(subject):
+def test_select_subject_contract(subject):
     select_subject(subject / "faces.h5", subject / "out.csv", keyframe_settings())
     table = read_table(subject / "out.csv", KEYFRAMES)
     assert list(table.columns) == KEYFRAMES
@@ -218,19 +218,19 @@ def test_select_subject_keeps_its_contract(subject):
     assert rows_of(table, "single")["frame"].tolist() == [0] * 6
 
 
-def test_spotting_may_be_preferred_to_the_annotation(subject):
+def test_apex_setting_spotted_ignores_annotation(subject):
     select_subject(subject / "faces.h5", subject / "spotted.csv", keyframe_settings(apex="spotted", count=3))
     told = rows_of(read_table(subject / "spotted.csv", KEYFRAMES), "annotated")
     assert len(told) == 4 and told["frame"].iloc[2] == 103 and set(told["apex_source"]) == {"spotted"}
 
 
-def test_same_table_twice(subject):
+def test_select_subject_is_reproducible(subject):
     for name in ("one.csv", "two.csv"):
         select_subject(subject / "faces.h5", subject / name, keyframe_settings())
     assert (subject / "one.csv").read_bytes() == (subject / "two.csv").read_bytes()
 
 
-def test_a_face_crop_may_have_no_landmarks(face, tmp_path):
+def test_select_subject_of_face_crop_without_landmarks(face, tmp_path):
     frames = np.stack([face, pushed(face, MOUTH, 2), pushed(face, MOUTH, 1)])
     subject_file(tmp_path / "faces.h5", {"seen": (frames, 0, {}), "elsewhere": (frames, 0, {})})
     with h5py.File(tmp_path / "faces.h5", "r+") as file:
@@ -242,7 +242,7 @@ def test_a_face_crop_may_have_no_landmarks(face, tmp_path):
     assert table["elsewhere", 1] < 0.5 * table["seen", 1]
 
 
-def test_uniform_key_frames_are_equal_steps_of_time(subject):
+def test_uniform_key_frames_are_equal_time_steps(subject):
     select_subject(subject / "faces.h5", subject / "uniform.csv", keyframe_settings(method="uniform", count=3))
     select_subject(subject / "faces.h5", subject / "three.csv", keyframe_settings(count=3))
     uniform, motion = (read_table(subject / f"{name}.csv", KEYFRAMES) for name in ("uniform", "three"))
@@ -257,7 +257,7 @@ def test_uniform_key_frames_are_equal_steps_of_time(subject):
 
 
 @given(st.integers(1, 60), st.integers(1, 10))
-def test_laws_of_equal_steps(frames, count):
+def test_choose_uniform_invariants(frames, count):
     chosen = choose_uniform(frames, count)
     assert len(chosen) == count and chosen == sorted(chosen)
     assert min(chosen) >= min(1, frames - 1) and max(chosen) <= frames - 1
@@ -268,14 +268,14 @@ def test_laws_of_equal_steps(frames, count):
         assert steps.max() - steps.min() <= 1, "equal as far as whole frames are"
 
 
-def test_scores_are_for_adaptive_and_adaptive_needs_them(subject):
+def test_select_subject_requires_scores_for_adaptive_only(subject):
     (subject / "scores.csv").write_text("clip,frame,score\n")
     for options, scores in (({"method": "adaptive"}, None), ({}, subject / "scores.csv")):
         with pytest.raises(ConfigError, match="keyframes.method: .* only adaptive uses scores"):
             select_subject(subject / "faces.h5", subject / "no.csv", keyframe_settings(**options), scores)
 
 
-def test_neither_torch_nor_the_scorer_is_needed_to_choose():
+def test_select_keyframes_imports_no_torch_or_scorer():
     """A change of the scorer leaves the key-frames of the other methods alone, and their jobs start quickly."""
     script = REPO / "workflow" / "scripts" / "select_keyframes.py"
     assert "torch" not in imported(script) and "torch" in imported(script.with_name("score_frames.py"))
@@ -297,7 +297,7 @@ def test_neither_torch_nor_the_scorer_is_needed_to_choose():
         ([3, 5, 8, 10, 12], 0, "annotated", 3),  # Annotated at onset, which is no key-frame: the most motion.
     ],
 )
-def test_the_cache_finds_the_apex_among_the_key_frames(tmp_path, face, frames, apex, source, expected):
+def test_read_keyframes_finds_apex_index(tmp_path, face, frames, apex, source, expected):
     subject_file(tmp_path / "faces.h5", {"clip": (np.stack([face] * 21), 0, {})})
     table = pd.DataFrame({"clip": "clip", "index": range(6), "frame": [0, *frames], "apex_source": source})
     table["magnitude_px"] = [0, 1, 2, 3, 4, 1]

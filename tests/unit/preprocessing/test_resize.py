@@ -9,7 +9,7 @@ from merflow.preprocessing.resize import area_resize
 
 @settings(max_examples=40, deadline=None)
 @given(size=st.integers(2, 40), side=st.integers(2, 40), seed=st.integers(0, 99))
-def test_area_resize_averages_over_pixels(size, side, seed):
+def test_area_resize_averages_pixels(size, side, seed):
     image = np.random.default_rng(seed).random((2, size, size))
     resized = area_resize(image, side)
     # By definition: repeat each pixel `side` times, average blocks of `size`.

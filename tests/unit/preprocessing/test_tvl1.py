@@ -1,4 +1,4 @@
-"""The backends of TV-L1: one meaning, the same bits every time, and nothing loaded that is not used."""
+"""The backends of TV-L1: agreement, reproducibility, and lazy imports."""
 
 import shutil
 import subprocess
@@ -74,7 +74,7 @@ def real_pair(folder, name: str, size: int) -> np.ndarray:
 @pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize("condition", ["clean", "noise"])
 @pytest.mark.parametrize("size", [128, 231])
-def test_gate_the_backends_agree_on_the_demos_fields(name, condition, size):
+def test_gate_backends_agree_on_demo(name, condition, size):
     """Gate: mean difference from OpenCV of at most 0.05 px; it is a hundredth of that."""
     for number in range(2):
         pair = demo_pair(condition, number, size)
@@ -84,7 +84,7 @@ def test_gate_the_backends_agree_on_the_demos_fields(name, condition, size):
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_gate_the_backends_agree_on_real_faces(name, faces_folder):
+def test_gate_backends_agree_on_real_faces(name, faces_folder):
     """Gate: mean difference from OpenCV of at most 0.05 px; the smiles move faces by pixels."""
     for person in ("001", "002", "004"):
         pair = real_pair(faces_folder, person, 231)
@@ -110,7 +110,7 @@ CHANGES = [
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: "-".join(change))
 @pytest.mark.parametrize("name", OTHERS)
-def test_every_setting_means_the_same_to_every_backend(name, change):
+def test_backends_agree_for_every_setting(name, change):
     pairs = [demo_pair("noise", number, 128) for number in range(3)]
     plain, changed = ([tvl1(*pair, **chosen) for pair in pairs] for chosen in ({}, change))
     differences = [apart(tvl1(*pair, **change, backend=name), same) for pair, same in zip(pairs, changed, strict=True)]
@@ -121,7 +121,7 @@ def test_every_setting_means_the_same_to_every_backend(name, change):
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_pictures_need_not_be_square_and_may_be_small(name):
+def test_tvl1_of_small_rectangular_images(name):
     """A pyramid of five levels of 37 x 50 pixels ends where a side would be under 16."""
     pair = demo_pair("noise", 1, 128)[:, 40:77, 30:80]
     chosen = {"scales": 5, "step": 0.7}
@@ -130,7 +130,7 @@ def test_pictures_need_not_be_square_and_may_be_small(name):
     assert apart(tvl1(*pair, **chosen, backend=name), reference) < 0.01
 
 
-def test_the_median_of_torch_is_opencvs():
+def test_torch_median_equals_opencv():
     flow = np.random.default_rng(0).normal(size=(2, 2, 19, 23)).astype(np.float32)
     found = torch_backend._median(torch_backend.torch.tensor(flow)).numpy()
     for pair, medians in zip(flow, found, strict=True):
@@ -142,7 +142,7 @@ def test_the_median_of_torch_is_opencvs():
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_runs_threads_and_neighbours_do_not_change_a_bit(name):
+def test_clip_flow_bits_are_independent_of_threads_and_batch(name):
     if name == "torch" and torch_backend.torch.cuda.is_available():
         pytest.skip("on a GPU the pairs of a batch share their sums")
     frames = np.concatenate([demo_pair("noise", number, 128) for number in (0, 1)])
@@ -186,7 +186,7 @@ print(time.perf_counter() - start, sum(numba_backend._iterate.stats.cache_hits.v
 """
 
 
-def test_compiled_code_is_kept_where_only_the_work_folder_is_writable(package_copy):
+def test_numba_caches_in_work_folder_if_only_it_is_writable(package_copy):
     """The second job loads what the first one compiled."""
     command = [sys.executable, "-c", SOLVE, package_copy / "code"]
     outputs = [
@@ -216,7 +216,7 @@ def test_numba_compiles_without_any_writable_folder(monkeypatch):
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_a_backend_brings_only_what_it_needs(name):
+def test_backend_imports_only_its_dependencies(name):
     program = (
         "import sys, numpy as np\nfrom merflow.preprocessing.flow import tvl1\n"
         "from merflow.preprocessing.settings import FlowSettings\n"
@@ -229,7 +229,7 @@ def test_a_backend_brings_only_what_it_needs(name):
     assert done.stdout.split() == [name] * (name != "opencv")
 
 
-def test_the_code_hash_of_the_job_that_solves_follows_all_backends_and_no_other_does():
+def test_only_the_flow_job_hashes_the_backends():
     scripts = REPO / "workflow" / "scripts"
     ours = set((REPO / "merflow" / "preprocessing" / "tvl1").glob("*.py"))
     assert len(ours) == 5 and ours <= set(needed(scripts / "compute_flow.py"))
@@ -238,7 +238,7 @@ def test_the_code_hash_of_the_job_that_solves_follows_all_backends_and_no_other_
         assert REPO / "merflow" / "preprocessing" / "flow.py" in found and not ours & found
 
 
-def test_the_settings_name_the_backends_that_there_are():
+def test_flow_backends_setting_lists_all_backends():
     assert tuple(BACKENDS) == FLOW_BACKENDS
     assert all(callable(backend(name)) for name in BACKENDS)
 
@@ -259,7 +259,7 @@ def subject(tmp_path):
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_the_backend_is_on_record_in_the_flow_and_in_the_cache(subject, name):
+def test_backend_is_recorded_in_flow_and_cache(subject, name):
     settings = preparation(align={"size": 64}, keyframes={"count": 2}, flow={"backend": name, "rigid": False})
     subject_flow(subject / "faces.h5", subject / "keyframes.csv", subject / "flow.h5", settings.flow)
     clips = [{"clip": clip, "subject": "demo/s01", "label": "x", "kind": "micro"} for clip in "ab"]
@@ -283,7 +283,7 @@ def test_the_backend_is_on_record_in_the_flow_and_in_the_cache(subject, name):
         assert np.abs(flow["a"]["flow"][0]).max() > 0.1 and not np.any(flow["a"]["flow"][1])
 
 
-def test_clips_that_are_solved_together_are_as_alone(subject, monkeypatch):
+def test_subject_flow_is_independent_of_batches(subject, monkeypatch):
     subject_flow(subject / "faces.h5", subject / "keyframes.csv", subject / "together.h5", flow_settings())
     monkeypatch.setattr(flow_module, "_MAX_PAIRS", 1)
     subject_flow(subject / "faces.h5", subject / "keyframes.csv", subject / "alone.h5", flow_settings())
