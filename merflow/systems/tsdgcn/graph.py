@@ -134,12 +134,7 @@ class Graph:
 
 
 def build_graph(
-    side: int,
-    p: int,
-    q: int,
-    threshold: float = 2 * sqrt(2),
-    sigma: str | float = "neighbours",
-    seed: int = 0,
+    side: int, p: int, q: int, threshold: float = 2 * sqrt(2), sigma: str | float = "neighbours", seed: int = 0
 ) -> Graph:
     """Return the p+q graph of a square image, its coarser graphs and their Laplacians.
 
@@ -156,19 +151,8 @@ def build_graph(
         laplacians.append(matrix)
         largest.append(eigenvalue)
         pools.append(_children(parents[level:following], order, orders[following]))
-    return Graph(
-        side=side,
-        p=p,
-        q=q,
-        threshold=float(threshold),
-        sigma=sigma,
-        seed=seed,
-        adjacency=adjacency,
-        order=orders[0],
-        laplacians=tuple(laplacians),
-        lambda_max=tuple(largest),
-        pools=tuple(pools),
-    )
+    layers = tuple(laplacians), tuple(largest), tuple(pools)
+    return Graph(side, p, q, float(threshold), sigma, seed, adjacency, orders[0], *layers)
 
 
 def candidate_offsets(threshold: float) -> np.ndarray:
