@@ -171,13 +171,7 @@ def candidate_offsets(threshold: float) -> np.ndarray:
 
 
 def pq_adjacency(
-    side: int,
-    p: int,
-    q: int,
-    *,
-    threshold: float = 2 * sqrt(2),
-    sigma: str | float = "neighbours",
-    seed: int = 0,
+    side: int, p: int, q: int, *, threshold: float = 2 * sqrt(2), sigma: str | float = "neighbours", seed: int = 0
 ) -> csr_array:
     """Return the adjacency matrix of the p+q stochastic graph of a square image (Algorithm 1, Eq. 1).
 
