@@ -291,7 +291,7 @@ def _head(experiment: ExperimentBlock) -> HeadSettings:
 
 def _loss(experiment: ExperimentBlock) -> LossSettings:
     loss = experiment.loss
-    if loss.name == "cross-entropy":  # It has no parameters.
+    if loss.name == "cross-entropy" and "loss.name" not in experiment.grid:  # It has no parameters.
         return LossSettings(loss.name, 1.0, 0.0)
     return LossSettings(loss.name, loss.alpha, loss.gamma)
 

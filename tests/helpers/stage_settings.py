@@ -1,6 +1,5 @@
 """Default settings of the stages, as config.yaml has them, with changes."""
 
-
 import yaml
 from configurations import BASE
 

@@ -14,9 +14,11 @@ from sklearn.metrics import recall_score
 from training_jobs import finetune
 
 from merflow.errors import ConfigError, InputError
+from merflow.learning.settings import LossSettings
 from merflow.protocols.folds import loso
 from merflow.protocols.selection import candidates, inner_folds, select_settings, without_validation
 from merflow.protocols.settings import SelectionSettings
+from merflow.protocols.variants import with_overrides
 from merflow.storage.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, read_table
 from merflow.study.config_checks import table_cells
 from merflow.study.load import load_config
@@ -251,3 +253,12 @@ def test_paper_tuning_shows_grid_and_keeps_settings():
     assert tuned == fixed
     three = load_config(BASE, experiment(selection="paper-tuning", grid=grid | {"head.batch": [8, 16]}))
     assert len({cell[:2] for cell in table_cells(three, f"{name}-grid")}) == 12
+
+
+def test_focal_loss_of_a_grid_has_the_parameters_of_the_configuration():
+    loss = {"name": "cross-entropy", "gamma": 2.0}
+    grid = {"loss.name": ["cross-entropy", "focal"]}
+    searched = plan(experiment(selection="nested", grid=grid, loss=loss)).training.head_settings("mine")
+    assert with_overrides(searched, {"loss.name": "focal"}).loss == LossSettings("focal", 1.0, 2.0)
+    fixed = plan(experiment(loss=loss)).training.head_settings("mine")
+    assert fixed.loss == LossSettings("cross-entropy", 1.0, 0.0), "a parameter that is not used reruns nothing"
