@@ -80,7 +80,7 @@ def _page(
                 f"clip-{source.number}-{place}",
                 place,
                 settings,
-                [row for row in rows if row["clip"] == candidate["clip"] and row["source"] == source.clip],
+                [row for row in rows if row["clip"] == str(candidate["clip"]) and row["source"] == source.clip],
                 regions,
                 results,
             )

@@ -1,8 +1,8 @@
 """Settings of the stages from frames to arrays: one block of the configuration's ``preparations``."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 
 class Geometry(NamedTuple):
@@ -21,8 +21,6 @@ class Geometry(NamedTuple):
 
 STANDARD_GEOMETRY = Geometry(crop=2.6, eye_height=0.36)
 """The default of alignment; a width of 2.3 cuts the chin."""
-KEYFRAME_METHODS = ("motion", "adaptive", "uniform")
-FLOW_BACKENDS = ("opencv", "numba", "torch")
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class FlowSettings:
     """Settings of optical flow.
 
     Attributes:
-        backend: implementation of TV-L1, one of :data:`FLOW_BACKENDS` (:mod:`merflow.preprocessing.tvl1.backends`).
+        backend: implementation of TV-L1 (:mod:`merflow.preprocessing.tvl1.backends`).
         reference: flow from the ``onset`` to each key-frame, or from each key-frame to the next (``consecutive``).
         tau: time step, as in OpenCV's DualTVL1OpticalFlow, like the next six.
         lambda_: weight of the data term; the configuration's key is ``lambda``.
@@ -110,18 +108,7 @@ class PreparationSettings:
 
     @classmethod
     def from_block(cls, block: Mapping[str, Mapping[str, Any]]) -> "PreparationSettings":
-        """Make the settings from a block of ``preparations``, or from ``asdict`` of this class."""
-        return cls(
-            settings_from_block(AlignSettings, block["align"]),
-            settings_from_block(KeyframeSettings, block["keyframes"]),
-            settings_from_block(FlowSettings, block["flow"]),
-        )
-
-
-Stage = TypeVar("Stage", AlignSettings, KeyframeSettings, FlowSettings)
-
-
-def settings_from_block(stage: type[Stage], block: Mapping[str, Any]) -> Stage:
-    """Make the settings of one stage from its block in the configuration; keys of other stages are ignored."""
-    values = {"lambda_" if name == "lambda" else name: value for name, value in block.items()}
-    return stage(**{field.name: values[field.name] for field in fields(stage)})
+        """Make the settings from a block of the configuration's ``preparations``; keys of other rules are ignored."""
+        flow = {"lambda_" if name == "lambda" else name: value for name, value in block["flow"].items()}
+        keyframes = {name: block["keyframes"][name] for name in ("method", "count", "apex")}
+        return cls(AlignSettings(**block["align"]), KeyframeSettings(**keyframes), FlowSettings(**flow))

@@ -196,7 +196,7 @@ def test_predict_answers_video_and_gives_reason_for_failure(demo):
     assert np.allclose(probs.sum(axis=1), 1) and (probs.max(axis=1) == face["p_top"]).all()
     assert (face["n_members"] == SUBJECTS // 2).all() and face["onset"].eq(0).all() and face["offset"].eq(19).all()
     page = (out / "index.html").read_text()
-    assert "only seen drawn people" in page and "no face found" in page
+    assert "trained on synthetic people only" in page and "no face found" in page
     assert not re.search(r"""(src|href)=["']https?:""", page)
     assert json.loads((out / "answers.json").read_text())["input"] == str(table)
     again = run_demo(folder, *arguments)

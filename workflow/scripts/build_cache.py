@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from merflow.preprocessing.cache import build_cache
 from merflow.preprocessing.settings import PreparationSettings
+from merflow.runtime.params import from_params
 from merflow.runtime.script_context import script_context
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ with script_context(snakemake):
         quality=snakemake.output.quality,
         dataset=snakemake.wildcards.dataset,
         preparation=snakemake.wildcards.prep,
-        settings=PreparationSettings.from_block(snakemake.params.settings),
+        settings=from_params(PreparationSettings, snakemake.params.settings),
         classes=snakemake.params.classes,
         stop=snakemake.params.stop,
         code=snakemake.params.code,

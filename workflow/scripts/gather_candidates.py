@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from merflow.inference.candidates import gather_candidates
 from merflow.preprocessing.settings import PreparationSettings
+from merflow.runtime.params import from_params
 from merflow.runtime.script_context import script_context
 
 if TYPE_CHECKING:
@@ -16,6 +17,6 @@ with script_context(snakemake):
         cache=Path(snakemake.output.cache),
         quality=Path(snakemake.output.quality),
         preparation=snakemake.wildcards.prep,
-        settings=PreparationSettings.from_block(snakemake.params.settings),
+        settings=from_params(PreparationSettings, snakemake.params.settings),
         code=snakemake.params.code,
     )

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from functools import lru_cache
+from typing import get_args
 
 import cv2
 import h5py
@@ -21,11 +22,11 @@ from merflow.preprocessing.cache import build_cache
 from merflow.preprocessing.faces import find_face
 from merflow.preprocessing.flow import subject_flow
 from merflow.preprocessing.geometry import crop_transform, warp
-from merflow.preprocessing.settings import FLOW_BACKENDS
 from merflow.preprocessing.tvl1 import numba_backend, torch_backend
 from merflow.preprocessing.tvl1.backends import BACKENDS, backend
 from merflow.runtime.code_hash import needed
 from merflow.storage.tables import KEYFRAMES, write_table
+from merflow.study.config_data import FlowBlock
 
 OTHERS = [name for name in BACKENDS if name != "opencv"]
 AGREEMENT_PX = 0.05
@@ -239,7 +240,7 @@ def test_only_the_flow_job_hashes_the_backends():
 
 
 def test_flow_backends_setting_lists_all_backends():
-    assert tuple(BACKENDS) == FLOW_BACKENDS
+    assert tuple(BACKENDS) == get_args(FlowBlock.model_fields["backend"].annotation)
     assert all(callable(backend(name)) for name in BACKENDS)
 
 
