@@ -8,7 +8,7 @@ Modern Neural Networks, ICML 2017).
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +40,7 @@ THRESHOLDS = 101
 """Thresholds of the table of coverage: 0.00, 0.01, ..., 1.00."""
 RESAMPLES = 2000
 ROWS_AT_ONCE = 5_000
-"""Rows of validation clips that are read or scaled at a time; there is one row per fold and clip."""
+"""Rows of validation clips that are read at a time."""
 
 
 def temper(probs: np.ndarray, temperature: float) -> np.ndarray:
@@ -52,11 +52,14 @@ def temper(probs: np.ndarray, temperature: float) -> np.ndarray:
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def negative_log_likelihood(probs: np.ndarray, labels: np.ndarray) -> float:
-    """Mean negative logarithm of the probability of the true class; NaN without clips."""
-    if not len(labels):
-        return math.nan
-    return float(_losses(probs, labels).mean())
+def log_losses(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Negative logarithm of the probability of each clip's true class."""
+    return -np.log(np.maximum(probs[np.arange(len(labels)), labels], TINY))
+
+
+def brier_scores(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Squared distance between the probabilities of each clip and the truth, 0 to 2 (Brier 1950, over all classes)."""
+    return ((probs - np.eye(probs.shape[1])[labels]) ** 2).sum(axis=1)
 
 
 def fit_temperature(probs: np.ndarray, labels: np.ndarray) -> float:
@@ -71,33 +74,13 @@ def fit_temperature(probs: np.ndarray, labels: np.ndarray) -> float:
     if not len(labels):
         return 1.0
 
-    losses = np.empty(len(labels))
-
     def mean_loss(log_temperature: float) -> float:
-        temperature = float(np.exp(log_temperature))
-        for part in _row_slices(len(labels)):
-            losses[part] = _losses(temper(probs[part], temperature), labels[part])
-        return float(losses.mean())
+        return float(log_losses(temper(probs, float(np.exp(log_temperature))), labels).mean())
 
     # Over log T, so that half and double are equally far; the loss is convex in 1 / T.
     bounds = (np.log(LEAST), np.log(MOST))
     best = minimize_scalar(mean_loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
     return float(np.exp(best.x)) if best.fun < mean_loss(0.0) else 1.0
-
-
-def _row_slices(count: int) -> Iterator[slice]:
-    """Slices of about the same size, of at most :data:`ROWS_AT_ONCE` rows, that cover ``count`` rows."""
-    edges = np.linspace(0, count, -(-count // ROWS_AT_ONCE) + 1).astype(int).tolist()
-    return map(slice, edges, edges[1:])
-
-
-def brier(probs: np.ndarray, labels: np.ndarray) -> float:
-    """Mean squared distance between the probabilities and the truth, 0 to 2 (Brier 1950, over all classes)."""
-    return float(_squares(probs, labels).mean()) if len(labels) else math.nan
-
-
-def _squares(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    return ((probs - np.eye(probs.shape[1])[labels]) ** 2).sum(axis=1)
 
 
 def reliability(probs: np.ndarray, labels: np.ndarray, bins: int = BINS) -> list[dict[str, float]]:
@@ -175,58 +158,36 @@ class ValidationProbs(NamedTuple):
 
     Attributes:
         probs: float64 ``[rows, classes]``.
-        labels: int16 ``[rows]``, indices of the true classes.
-        folds: slices of the rows of each repeat and fold.
+        labels: int64 ``[rows]``, indices of the true classes.
+        folds: indices of the rows of each (repeat, fold).
         clips: number of different clips.
     """
 
     probs: np.ndarray
     labels: np.ndarray
-    folds: dict[tuple[Any, str], list[slice]]
+    folds: dict[tuple[Any, str], np.ndarray]
     clips: int
 
     @classmethod
-    def collect(
-        cls, parts: Iterable[pd.DataFrame], max_rows: int, classes: Sequence[str], source: Path
-    ) -> "ValidationProbs":
-        """Collect the parts of a table of predictions with at most ``max_rows`` rows; raises as :func:`read_probs`."""
-        # Class-major, as in pandas: sums over classes then have the same bits for any number of rows.
-        probs, labels = np.empty((len(classes), max_rows)), np.empty(max_rows, np.int16)
-        folds: dict[tuple[Any, str], list[slice]] = {}
-        clips: set[tuple[str, str, str]] = set()
-        count = 0
-        for rows in parts:
-            part = slice(count, count + len(rows))
-            part_probs, labels[part] = read_probs(rows, classes, source)
-            probs[:, part] = part_probs.T
-            codes, names = pd.MultiIndex.from_arrays([parse_numbers(rows["repeat"]), rows["fold"]]).factorize()
-            edges = np.flatnonzero(np.diff(codes, prepend=-1)).tolist()
-            for first, last in zip(edges, [*edges, len(rows)][1:], strict=True):
-                folds.setdefault(names[codes[first]], []).append(slice(count + first, count + last))
-            clips.update(rows[["dataset", "subject", "clip"]].itertuples(index=False, name=None))
-            count = part.stop
-        return cls(probs[:, :count].T, labels[:count], folds, len(clips))
-
-    @classmethod
     def read(cls, path: Path, classes: Sequence[str]) -> "ValidationProbs":
-        """Read a table of predictions, :data:`ROWS_AT_ONCE` rows at a time.
+        """Read a table of predictions, :data:`ROWS_AT_ONCE` rows at a time, because it has a row per fold and clip.
 
         Raises:
-            InputError: as :func:`merflow.storage.tables.read_in_parts` and :func:`read_probs`.
+            InputError: as :func:`merflow.storage.tables.read_table_in_parts` and :func:`read_probs`.
         """
-        try:
-            with open(path, "rb") as file:
-                blocks = iter(lambda: file.read(2**16), b"")
-                lines = sum(block.count(b"\n") + block.count(b"\r") for block in blocks)
-        except OSError:
-            lines = 0  # read_table_in_parts raises the error.
-        return cls.collect(read_table_in_parts(path, PREDICTIONS, ROWS_AT_ONCE), lines, classes, path)
-
-    def of_fold(self, name: tuple[Any, str]) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities and labels of a (repeat, fold)."""
-        rows = self.folds[name]
-        probs = np.concatenate([self.probs.T[:, part] for part in rows], axis=1).T
-        return probs, np.concatenate([self.labels[part] for part in rows])
+        probs, labels, count = [], [], 0
+        folds: dict[tuple[Any, str], list[np.ndarray]] = {}
+        clips: set[tuple[str, str, str]] = set()
+        for rows in read_table_in_parts(path, PREDICTIONS, ROWS_AT_ONCE):
+            part_probs, part_labels = read_probs(rows, classes, path)
+            probs.append(part_probs)
+            labels.append(part_labels)
+            for name, places in rows.groupby([parse_numbers(rows["repeat"]), "fold"]).indices.items():
+                folds.setdefault(name, []).append(places + count)
+            clips.update(rows[["dataset", "subject", "clip"]].itertuples(index=False, name=None))
+            count += len(rows)
+        of_folds = {name: np.concatenate(parts) for name, parts in folds.items()}
+        return cls(np.concatenate(probs), np.concatenate(labels), of_folds, len(clips))
 
 
 def calibrated_probs(
@@ -243,8 +204,9 @@ def calibrated_probs(
     raw, _ = read_probs(predictions, classes, source)
     calibrated = raw.copy()
     for name, places in predictions.reset_index(drop=True).groupby(["repeat", "fold"]).groups.items():
-        if name in validation.folds:
-            temperature = fit_temperature(*validation.of_fold(name))
+        rows = validation.folds.get(name)
+        if rows is not None:
+            temperature = fit_temperature(validation.probs[rows], validation.labels[rows])
             calibrated[np.asarray(places)] = temper(raw[np.asarray(places)], temperature)
     return calibrated
 
@@ -289,7 +251,7 @@ def calibrate(
         metrics: dict[str, dict[str, float]] = {}
         for metric, values in (("ece_raw", raw), ("ece", probs)):
             metrics[metric] = {"value": expected_calibration_error(values, labels)}
-        for metric, losses in (("nll", _losses), ("brier", _squares)):
+        for metric, losses in (("nll", log_losses), ("brier", brier_scores)):
             metrics[f"{metric}_raw"] = _mean_over_subjects(rows, losses(raw, labels))
             metrics[metric] = _mean_over_subjects(rows, losses(probs, labels))
         for metric, values in ({"temperature": {"value": temperature}} | metrics).items():
@@ -302,10 +264,6 @@ def calibrate(
     write_table(calibration_rows, calibration, CALIBRATION)
     write_table(reliability_rows, reliability_table, RELIABILITY)
     write_table(coverage_rows, coverage_table, COVERAGE)
-
-
-def _losses(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    return -np.log(np.maximum(probs[np.arange(len(labels)), labels], TINY))
 
 
 def _mean_over_subjects(rows: pd.DataFrame, values: np.ndarray) -> dict[str, float]:

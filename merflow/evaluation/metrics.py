@@ -167,33 +167,6 @@ def bootstrap_subjects(table: pd.DataFrame, classes: Sequence[str], repeats: int
     return intervals
 
 
-def paired_difference(
-    one: pd.DataFrame, other: pd.DataFrame, classes: Sequence[str], repeats: int = 2000, seed: int = 0
-) -> dict[str, tuple[float, float, float]]:
-    """How much better ``one`` is than ``other``: (difference, low, high) of each overall metric.
-
-    Both systems are scored on the same resampled subjects (paired bootstrap), so what makes a person easy or hard
-    for both cancels.
-
-    Raises:
-        InputError: the two tables do not hold the same clips.
-    """
-    keys = ["dataset", "subject", "clip"]
-    keys = [name for name in keys if name in one and name in other]
-    if set(one[keys].itertuples(index=False)) != set(other[keys].itertuples(index=False)):
-        raise InputError("two systems can be compared on the same clips only, and these tables differ in their clips")
-    first, second = subject_counts(one, classes), subject_counts(other, classes)
-    draws = subject_draws(first.shape[1], repeats, seed)
-    at, bt = mean_rates(one, classes), mean_rates(other, classes)
-    a, b = _resampled(first, draws), _resampled(second, draws)
-    few = first.shape[1] < 2
-    result = {}
-    for name in OVERALL:
-        between = (np.nan, np.nan) if few else interval(_mean(a[name], axis=1) - _mean(b[name], axis=1))
-        result[name] = (float(at[name] - bt[name]), *between)
-    return result
-
-
 class Difference(NamedTuple):
     """How much better one system is than another: pooled values, mean over repeats; 95 % interval; two-sided p."""
 

@@ -17,7 +17,20 @@ from matplotlib.patches import Rectangle
 
 from merflow.evaluation.settings import FigureSettings
 from merflow.report.section import METRIC_TITLES
-from merflow.report.svg import FIRST, INK, LETTER, MUTED, RULE, SECOND, STYLE, file_svg, page_svg, plain_axes
+from merflow.report.svg import (
+    FIRST,
+    INK,
+    LETTER,
+    MUTED,
+    RULE,
+    SECOND,
+    STYLE,
+    STYLE_SHEET,
+    light_colours,
+    page_svg,
+    plain_axes,
+    standalone_svg,
+)
 from merflow.report.systems import as_number
 from merflow.storage.files import atomic_write
 from merflow.storage.tables import COMPARISON, FLOW_STATISTICS, read_table
@@ -39,8 +52,12 @@ def draw_file(table: Path, output: Path, settings: FigureSettings) -> None:
         output: SVG, written atomically.
         settings: of the figure.
     """
+    style = (Path(__file__).parent / STYLE_SHEET).read_text(encoding="utf-8")
     with matplotlib.rc_context(STYLE), atomic_write(output) as temporary:
-        temporary.write_text(file_svg(*draw(table, settings, alone=True)), encoding="utf-8")
+        temporary.write_text(
+            standalone_svg(page_svg(*draw(table, settings, alone=True), "figure"), "", light_colours(style)),
+            encoding="utf-8",
+        )
 
 
 def draw_in_page(table: Path, settings: FigureSettings, prefix: str) -> str:

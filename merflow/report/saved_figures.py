@@ -1,22 +1,17 @@
 """Drawings of the page that can be saved: each as an SVG file that stands alone, and its numbers as CSV."""
 
 import os
-import re
 import shutil
 import textwrap
-from collections.abc import Mapping
 from dataclasses import replace
-from html import escape
 from pathlib import Path
 
 from merflow.report.section import Drawing
-from merflow.report.svg import FONTS, view_box
+from merflow.report.svg import light_colours, standalone_svg, view_box
 from merflow.storage.files import safe_filename
 
 LETTER = 5.6
 """Upper estimate of the width of a letter of a title, in points."""
-LINE = 14.0
-"""Height of a line of a title, in points."""
 
 
 class SavedFigures:
@@ -57,38 +52,3 @@ class SavedFigures:
             os.replace(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-
-
-def standalone_svg(svg: str, title: str, colours: Mapping[str, str]) -> str:
-    """A drawing of the page as an SVG file that stands alone: colours of light mode on white, a title above.
-
-    ``script.js.j2`` does the same in the browser.
-
-    Args:
-        svg: from :func:`merflow.report.svg.page_svg`.
-        title: lines above the drawing.
-        colours: value of each colour of the style sheet, such as ``--ink``.
-    """
-    x, y, width, height = map(float, view_box(svg))
-    lines = title.split("\n") if title else []
-    above = LINE * len(lines) + 4 * bool(lines)
-    body = re.sub(r"var\((--[\w-]+)\)", lambda match: colours[match[1]], svg[svg.index(">") + 1 :])
-    label = re.match(r'<svg[^>]*?aria-label="([^"]*)"', svg)
-    texts = "".join(
-        f'<text x="{x + 4:g}" y="{y - above + LINE * (place + 0.85):g}" fill="{colours["--ink"]}"'
-        f' style="font: bold 10px {FONTS}">{escape(line, quote=False)}</text>'
-        for place, line in enumerate(lines)
-    )
-    return (
-        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" role="img"'
-        f' aria-label="{label[1] if label else ""}" width="{2 * width:g}" height="{2 * (height + above):g}"'
-        f' viewBox="{x:g} {y - above:g} {width:g} {height + above:g}" style="font-family: {FONTS}">'
-        f'<rect x="{x:g}" y="{y - above:g}" width="{width:g}" height="{height + above:g}" fill="#ffffff"/>'
-        f"{texts}{body}\n"
-    )
-
-
-def light_colours(style: str) -> dict[str, str]:
-    """The colours of light mode, {``--name``: value}, from the first rule of the style sheet."""
-    rule = re.search(r":root\s*{(.*?)}", style, re.DOTALL)
-    return dict(re.findall(r"(--[\w-]+):\s*([^;]+);", rule[1] if rule else ""))

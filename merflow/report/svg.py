@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Mapping
 from html import escape
 from typing import Literal
 
@@ -12,8 +13,6 @@ from matplotlib.figure import Figure
 # gives values to their names, for light and dark mode. These values are placeholders for the names in Matplotlib.
 INK, MUTED, RULE, FIRST, SECOND = "#010101", "#020202", "#030303", "#040404", "#050505"
 _NAMES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", FIRST: "--first", SECOND: "--second"}
-_REAL = {INK: "#1c2330", MUTED: "#5b6575", RULE: "#d9dee6", FIRST: "#0072b2", SECOND: "#a65300"}
-"""Colours of a file that stands alone: those of the page in light mode."""
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 STYLE_SHEET = "style.css.j2"
 """The style sheet of the page."""
@@ -39,6 +38,8 @@ WIDTH = 3.4
 """Width of a small drawing in inches; its text then has about the size of the page's text."""
 LETTER = 0.066
 """Upper estimate of a letter's width in inches; measuring every text would double the drawing time."""
+LINE = 14.0
+"""Height in points of a line of the title above a saved drawing."""
 LONGEST = 20
 """Longest name in a drawing; tables show it in full."""
 SHARES = [0, 0.25, 0.5, 0.75, 1]
@@ -71,26 +72,39 @@ def page_svg(figure: Figure, description: str, prefix: str) -> str:
     return f'<svg role="img" aria-label="{text}" {box}><title>{text}</title>{svg[svg.index(">") + 1 :].strip()}'
 
 
-def file_svg(figure: Figure, description: str) -> str:
-    """A matplotlib figure as an SVG file: the colours of light mode on white, the reader's fonts.
+def standalone_svg(svg: str, title: str, colours: Mapping[str, str]) -> str:
+    """A drawing of the page as an SVG file that stands alone: colours of light mode on white, a title above.
+
+    ``script.js.j2`` does the same in the browser.
 
     Args:
-        figure: must use only the colours of this module.
-        description: what the figure shows, for screen readers.
+        svg: from :func:`merflow.report.svg.page_svg`.
+        title: lines above the drawing.
+        colours: value of each colour of the style sheet, such as ``--ink``.
     """
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
-    svg = buffer.getvalue()
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"((?:font|font-family): [^;\"]*?)'DejaVu Sans'[^;\"]*", rf"\1{FONTS}", svg)
-    for colour, real in _REAL.items():
-        svg = svg.replace(colour, real)
-    text = escape(description, quote=True)
-    # Double the size, so that the text is readable on a screen.
-    sizes = re.search(r'<svg[^>]*?width="([\d.]+)pt"|$', svg), re.search(r'<svg[^>]*?height="([\d.]+)pt"|$', svg)
-    for size in filter(None, (match.group(1) for match in sizes)):
-        svg = svg.replace(f'"{size}pt"', f'"{2 * float(size):g}"')
-    return re.sub(r"(<svg\b)([^>]*>)", rf'\1 role="img" aria-label="{text}"\2<desc>{text}</desc>', svg, count=1)
+    x, y, width, height = map(float, view_box(svg))
+    lines = title.split("\n") if title else []
+    above = LINE * len(lines) + 4 * bool(lines)
+    body = re.sub(r"var\((--[\w-]+)\)", lambda match: colours[match[1]], svg[svg.index(">") + 1 :])
+    label = re.match(r'<svg[^>]*?aria-label="([^"]*)"', svg)
+    texts = "".join(
+        f'<text x="{x + 4:g}" y="{y - above + LINE * (place + 0.85):g}" fill="{colours["--ink"]}"'
+        f' style="font: bold 10px {FONTS}">{escape(line, quote=False)}</text>'
+        for place, line in enumerate(lines)
+    )
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" role="img"'
+        f' aria-label="{label[1] if label else ""}" width="{2 * width:g}" height="{2 * (height + above):g}"'
+        f' viewBox="{x:g} {y - above:g} {width:g} {height + above:g}" style="font-family: {FONTS}">'
+        f'<rect x="{x:g}" y="{y - above:g}" width="{width:g}" height="{height + above:g}" fill="#ffffff"/>'
+        f"{texts}{body}\n"
+    )
+
+
+def light_colours(style: str) -> dict[str, str]:
+    """The colours of light mode, {``--name``: value}, from the first rule of the style sheet."""
+    rule = re.search(r":root\s*{(.*?)}", style, re.DOTALL)
+    return dict(re.findall(r"(--[\w-]+):\s*([^;]+);", rule[1] if rule else ""))
 
 
 def view_box(svg: str) -> tuple[str, str, str, str]:

@@ -22,6 +22,11 @@ class Estimate:
     low: float = math.nan
     high: float = math.nan
 
+    @property
+    def negated(self) -> "Estimate":
+        """The estimate of the negative value."""
+        return Estimate(-self.value, -self.high, -self.low)
+
 
 @dataclass(frozen=True)
 class ClassResult:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from merflow.datasets.labels import published_as
-from merflow.errors import InputError
-from merflow.evaluation.metrics import OVERALL, paired_difference
+from merflow.evaluation.metrics import OVERALL
 from merflow.evaluation.published import differs, published
 from merflow.report.report_data import ReportData
 from merflow.report.section import Section
 from merflow.report.sections.audit import audited_experiments
+from merflow.report.sections.differences import system_pairs
 from merflow.report.systems import Estimate, SystemResult, best_uf1
 
 
@@ -80,22 +80,20 @@ def content(report: ReportData) -> dict[str, Any]:
 
 
 def compare_with_floors(main: SystemResult, report: ReportData) -> FloorComparison | None:
-    """The comparison with the best floor on the same clips; None if no floor can be compared."""
-    predictions = report.predictions
-    rows = predictions[predictions["experiment"] == main.name]
-    floors = [system for system in report.systems if system.floor and system is not main]
-    while floors:
-        floor = best_uf1(floors)
-        floors.remove(floor)
-        try:
-            differences = paired_difference(rows, predictions[predictions["experiment"] == floor.name], main.classes)
-        except InputError:  # Other clips or classes.
-            continue
-        difference = {name: Estimate(*values) for name, values in differences.items()}
-        gain = difference["uf1"]
-        verdict = "" if math.isnan(gain.low) else "above" if gain.low > 0 else "below" if gain.high < 0 else "unclear"
-        return FloorComparison(floor, difference, verdict)
-    return None
+    """The comparison with the best floor on the same clips (``differences.csv``); None if there is none."""
+    differences: dict[str, Mapping[str, Estimate]] = {}
+    for pair in system_pairs(report):
+        if pair.first == main.name:
+            differences[pair.second] = {metric: one.estimate for metric, one in pair.metrics.items()}
+        elif pair.second == main.name:
+            differences[pair.first] = {metric: one.estimate.negated for metric, one in pair.metrics.items()}
+    floors = [s for s in report.systems if s.floor and s.name in differences]
+    if not floors:
+        return None
+    floor = best_uf1(floors)
+    gain = differences[floor.name]["uf1"]
+    verdict = "" if math.isnan(gain.low) else "above" if gain.low > 0 else "below" if gain.high < 0 else "unclear"
+    return FloorComparison(floor, differences[floor.name], verdict)
 
 
 def published_results(main: SystemResult, layouts: Mapping[str, str]) -> PublishedResults | None:
