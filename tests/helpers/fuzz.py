@@ -1,6 +1,6 @@
 """Broken input for every parser: each returns a result or raises a MerflowError.
 
-To try many inputs: ``PYTHONPATH=. python tests/helpers/fuzz.py 20000`` (inputs per parser; a name after it selects one).
+To try many inputs: ``PYTHONPATH=. python tests/helpers/fuzz.py 20000`` (per parser; a name after it selects one).
 """
 
 import json
