@@ -85,7 +85,6 @@ def install(folder, version, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(folder))
     if version:
         (folder / "merflow").symlink_to(REPO / "merflow")
-        (folder / "workflow").symlink_to(REPO / "workflow")  # the configuration's schema
         information = folder / f"merflow-{version}.dist-info"
         information.mkdir()
         (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: merflow\nVersion: {version}\n")
