@@ -170,8 +170,8 @@ class FlowBlock(Block):
     """TV-L1 optical flow."""
 
     backend: Literal["opencv", "numba", "torch"] = Field(
-        default="opencv",
-        description="implementation of TV-L1: opencv, the reference; numba, compiled; torch, batched on a GPU",
+        default="numba",
+        description="implementation of TV-L1: numba, compiled; opencv, the reference; torch, batched on a GPU",
     )
     reference: Literal["onset", "consecutive"] = Field(
         default="onset", description="flow from the onset to each key-frame, or from each key-frame to the next"

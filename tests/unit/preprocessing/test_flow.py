@@ -293,7 +293,7 @@ def test_subject_flow_contract(inputs):
         assert group["flow"].dtype == np.float16 and group["flow"].shape == (3, 2, 64, 64)
         assert group["frame_numbers"][()].tolist() == [12, 14, 14] and group["frame_numbers"].dtype == np.int64
         assert group["rigid"].dtype == np.float32 and group["rigid"].shape == (3, 4)
-        assert (group.attrs["status"], group.attrs["backend"], group.attrs["subject"]) == ("ok", "opencv", "demo/s01")
+        assert (group.attrs["status"], group.attrs["backend"], group.attrs["subject"]) == ("ok", "numba", "demo/s01")
         shifts = np.median(group["flow"][:, 0, 12:-12, 12:-12], axis=(1, 2))
         np.testing.assert_allclose(shifts, [0.6, 1.2, 1.2], atol=0.1)  # raw pixels, from onset
         np.testing.assert_array_equal(group["flow"][1], group["flow"][2])
