@@ -67,29 +67,29 @@ def settings_of(backend: str) -> FlowSettings:
 
 def pairs(size: int, people: int) -> list[dict]:
     """Clip by clip, onset and apex by condition, uint8 [size, size], and the true flow, float32 [2, size, size]."""
+    from merflow.datasets.settings import STANDARD_MICRO
     from merflow.datasets.synthetic import render
     from merflow.datasets.synthetic.draw import eye_midpoint
-    from merflow.datasets.synthetic.plan import complete, plan_subject, subject_names
+    from merflow.datasets.synthetic.plan import plan_subject
     from merflow.datasets.synthetic.truth import crop_flow, true_flow
     from merflow.preprocessing.geometry import crop_transform, warp
 
     shading = render._SHADING
-    settings = {"root": "", "kind": "micro", "subjects": people, "clips_per_emotion": 1, "emotions": list(EMOTIONS)}
-    settings = complete(settings)
-    apart = np.array([[-settings["interocular_px"] / 2, 0], [settings["interocular_px"] / 2, 0]])
+    settings = replace(STANDARD_MICRO, subjects=people, clips_per_emotion=1, emotions=tuple(EMOTIONS))
+    apart = np.array([[-settings.interocular_px / 2, 0], [settings.interocular_px / 2, 0]])
     made = []
-    for subject in subject_names(settings):
+    for subject in settings.subject_names:
         base = render.base_picture(subject, settings)
         for performance in plan_subject(subject, settings):
-            motion = render.stage(base, performance, settings)
+            motion = render.clip_motion(base, performance, settings)
             pose = motion.pose(performance.onset)
-            eyes = (eye_midpoint(settings["frame_size"]) + apart) @ pose[:, :2].T + pose[:, 2]
+            eyes = (eye_midpoint(settings.frame_size) + apart) @ pose[:, :2].T + pose[:, 2]
             transform = crop_transform(eyes, size)
             pair = {"truth": crop_flow(true_flow(motion, performance.apex, performance.onset), transform, size)}
             for condition in CONDITIONS:
                 hard, noise = condition == "hard", 0 if condition == "clean" else 2
                 render._SHADING = shading if hard else 0
-                clip = render.film(base, motion, performance, noise=noise, light=hard)
+                clip = render.render_frames(base, motion, performance, noise=noise, light=hard)
                 frames = [frame for number, frame in enumerate(clip) if number in (performance.onset, performance.apex)]
                 frames = [cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in frames]
                 pair[condition] = [warp(frame, transform, size) for frame in (worn(*frames) if hard else frames)]

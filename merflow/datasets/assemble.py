@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from merflow.datasets.checks import GAP, Finding, check_clip, parse_fps
 from merflow.datasets.corrections import Correction, apply_corrections
@@ -21,27 +20,30 @@ MAX_GAP_ROWS = 20
 
 def assemble(
     name: str,
-    settings: Mapping[str, Any],
+    layout_name: str,
+    root: str,
     raw_clips: Sequence[RawClip],
     labels: ClassSet,
     corrections: Sequence[Correction] = (),
     notes: Sequence[Problem] = (),
+    align: str | None = None,
 ) -> Index:
     """The index of a dataset.
 
     Args:
         name: the dataset.
-        settings: of the dataset; ``layout`` and, if present, ``root`` and ``align`` are read.
+        layout_name: its layout.
+        root: its folder, for notes on the dataset as a whole.
         raw_clips: the clips, in the order of the dataset.
         labels: class set.
         corrections: rows of the user's corrections for this dataset.
         notes: what the layout reports of the dataset as a whole.
+        align: the user's choice for all clips; None: that of each clip.
 
     Raises:
         ConfigError: the class set reads a column that the dataset does not have.
         InputError: a correction of a field that cannot be corrected.
     """
-    layout_name, root = settings["layout"], str(settings.get("root", ""))
     layout = LAYOUTS[layout_name]
     column = labels.column(layout_name)
     if raw_clips and not any(column in raw.source for raw in raw_clips):
@@ -79,7 +81,7 @@ def assemble(
             frames=raw.frames,
             **numbers,
             fps=parse_fps(raw.fps),
-            align=settings.get("align") or raw.align,
+            align=align or raw.align,
             problem="; ".join(text for _, text, effect in findings if effect == LEFT_OUT),
         )
         seen.setdefault(raw.clip, place)

@@ -4,9 +4,7 @@ Yan, Li, Wang, Zhao, Liu, Chen, Fu: CASME II, PLoS ONE 2014.
 """
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from merflow.datasets.folders import no_such_part, parents_of, subfolders, subject_number
 from merflow.datasets.index import Index
@@ -20,12 +18,13 @@ from merflow.datasets.layouts import (  # fmt: skip
     workbook_rows,
 )
 from merflow.datasets.raw_clip import RawClip
+from merflow.datasets.settings import DatasetSettings
 
 TREE = "CASME2-RAW/sub01/EP02_01f/img46.jpg"
 PERSON = r"s(ub)?[_ -]?\d+"
 
 
-def index(name: str, settings: Mapping[str, Any]) -> Index:
+def index(name: str, settings: DatasetSettings) -> Index:
     """Index CASME II.
 
     File names repeat from subject to subject, so a clip is named by both: ``sub01/EP02_01f``.

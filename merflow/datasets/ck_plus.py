@@ -4,14 +4,14 @@ Lucey, Cohn, Kanade, Saragih, Ambadar, Matthews: The extended Cohn-Kanade datase
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from merflow.datasets.folders import named, no_such_part, parents_of, subfolders
 from merflow.datasets.index import NOTED, Index, Problem
 from merflow.datasets.layouts import finish, first_and_last, images_root
 from merflow.datasets.raw_clip import RawClip
+from merflow.datasets.settings import DatasetSettings
 from merflow.footage.frames import image_paths
 
 TREE = "cohn-kanade-images/S005/001/S005_001_00000011.png and Emotion/S005/001/S005_001_00000011_emotion.txt"
@@ -19,7 +19,7 @@ CODES = ("neutral", "anger", "contempt", "disgust", "fear", "happiness", "sadnes
 """Meaning of the number in a label file."""
 
 
-def index(name: str, settings: Mapping[str, Any]) -> Index:
+def index(name: str, settings: DatasetSettings) -> Index:
     """Index CK+: the first frame of a sequence is neutral, the last one its apex.
 
     Sequences without a label are listed without one: the release has labelled 327 of its 593.

@@ -6,9 +6,8 @@ Such sets circulate with public code (28 x 28 pixels: horizontal flow, vertical 
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from merflow.datasets.assemble import count_differences
 from merflow.datasets.folders import subject_number
@@ -17,13 +16,14 @@ from merflow.datasets.labels import class_sets
 from merflow.datasets.layouts import finish, root_of
 from merflow.datasets.manifest import read_table_of_clips
 from merflow.datasets.raw_clip import RawClip
-from merflow.datasets.registry import layout_of_database, plain_database
+from merflow.datasets.registry import LAYOUTS, layout_of_database, plain_database
+from merflow.datasets.settings import DatasetSettings
 from merflow.footage.frames import IMAGES
 
 REQUIRED = ["dataset", "subject", "clip", "label", "image"]
 
 
-def index(name: str, settings: Mapping[str, Any]) -> Index:
+def index(name: str, settings: DatasetSettings) -> Index:
     """Index a table of flow images: ``dataset, subject, clip, label, image``, images relative to the table or the root.
 
     Clips are named ``dataset/subject/clip`` and subjects ``dataset/subject``, with the table's own dataset, so that
@@ -32,7 +32,7 @@ def index(name: str, settings: Mapping[str, Any]) -> Index:
     Raises:
         InputError: the table is missing, is no CSV or lacks columns.
     """
-    table = root_of(settings) / (settings.get("table") or "flows.csv")
+    table = root_of(settings) / (settings.table or LAYOUTS["flow-images"].table)
     raw_clips = []
     for number, row in read_table_of_clips(table, REQUIRED, ()).items():
         clip = "/".join(row[key] for key in ("dataset", "subject", "clip"))

@@ -1,16 +1,16 @@
 """The index of a dataset: its clips, its classes, and everything that is wrong with it."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from tabulate import tabulate
 
 from merflow.datasets.registry import LAYOUTS
+from merflow.datasets.settings import AnyDatasetSettings, DatasetSettings
 from merflow.errors import InputError
 from merflow.footage.clip import Clip
 from merflow.storage.tables import CLASSES, CLIPS, PROBLEMS, write_table
@@ -82,12 +82,12 @@ class DatasetError(InputError):
         self.index = index
 
 
-def index_dataset(name: str, settings: Mapping[str, Any]) -> Index:
+def index_dataset(name: str, settings: AnyDatasetSettings) -> Index:
     """Index dataset ``name`` with the function of its layout. It lists folders and reads tables; it opens no frame.
 
     Args:
         name: the dataset.
-        settings: its block of the configuration; only ``layout`` and ``root`` are required.
+        settings: its settings.
 
     Raises:
         DatasetError: no clip can be used, or one cannot be used and ``on_problem`` is ``stop``; the message lists
@@ -95,9 +95,10 @@ def index_dataset(name: str, settings: Mapping[str, Any]) -> Index:
         InputError: the folder or its table cannot be read.
         ConfigError: the settings do not fit the dataset.
     """
-    module, function = LAYOUTS[settings["layout"]].index.split(":")
+    layout = settings.layout if isinstance(settings, DatasetSettings) else "demo"
+    module, function = LAYOUTS[layout].index.split(":")
     index: Index = getattr(import_module(f"{__package__}.{module}"), function)(name, settings)
-    if settings.get("on_problem") == "stop" and index.grave:
+    if isinstance(settings, DatasetSettings) and settings.on_problem == "stop" and index.grave:
         raise DatasetError(f"dataset {name} has problems and `on_problem: stop`:\n{listing(index.problems)}", index)
     if not any(clip.problem == "" for clip in index.clips):
         message = f"dataset {name} has no clip that can be used\n{listing(index.problems)}".rstrip()

@@ -3,13 +3,13 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from merflow.datasets.assemble import assemble
 from merflow.datasets.corrections import read_corrections
 from merflow.datasets.index import NOTED, Index, Problem
 from merflow.datasets.labels import class_set
 from merflow.datasets.raw_clip import RawClip
+from merflow.datasets.settings import DatasetSettings
 from merflow.datasets.workbook import Row, find_workbook, read_workbook
 from merflow.errors import InputError
 from merflow.footage.frames import numbers_of_names
@@ -25,43 +25,41 @@ COLUMNS = {
 """Columns that every annotation workbook must have, with the names that the releases use, the usual one first."""
 
 
-def finish(
-    name: str, settings: Mapping[str, Any], raw_clips: Sequence[RawClip], notes: Sequence[Problem] = ()
-) -> Index:
+def finish(name: str, settings: DatasetSettings, raw_clips: Sequence[RawClip], notes: Sequence[Problem] = ()) -> Index:
     """The index of the clips of a layout, with the class set and the corrections of the settings."""
-    labels = class_set(settings.get("classes"), f"datasets.{name}.classes", settings["layout"])
-    file = settings.get("corrections")
-    corrections = read_corrections(file, name, settings.get("datasets", ())) if file else ()
-    return assemble(name, settings, raw_clips, labels, corrections, notes)
+    labels = class_set(settings.classes, f"datasets.{name}.classes", settings.layout)
+    file = settings.corrections
+    corrections = read_corrections(file, name, settings.dataset_names) if file else ()
+    return assemble(name, settings.layout, settings.root, raw_clips, labels, corrections, notes, align=settings.align)
 
 
-def root_of(settings: Mapping[str, Any]) -> Path:
+def root_of(settings: DatasetSettings) -> Path:
     """Folder of the dataset.
 
     Raises:
         InputError: it does not exist.
     """
-    root = Path(settings["root"])
+    root = Path(settings.root)
     if not os.path.isdir(root):
         raise InputError(f"folder {root} does not exist")
     return root
 
 
-def images_root(settings: Mapping[str, Any]) -> Path:
+def images_root(settings: DatasetSettings) -> Path:
     """Folder in which the frames are searched: the root, or the folder that ``images`` names in it.
 
     Raises:
         InputError: it does not exist.
     """
-    folder = root_of(settings) / (settings.get("images") or "")
+    folder = root_of(settings) / (settings.images or "")
     if not os.path.isdir(folder):
-        raise InputError(f"folder {folder} does not exist; `images` names a folder, relative to {settings['root']}")
+        raise InputError(f"folder {folder} does not exist; `images` names a folder, relative to {settings.root}")
     return folder
 
 
 def workbook_rows(
     name: str,
-    settings: Mapping[str, Any],
+    settings: DatasetSettings,
     pattern: str,
     example: str,
     columns: Mapping[str, Sequence[str]],
@@ -79,7 +77,7 @@ def workbook_rows(
         sheet: name of the sheet that is read first.
         optional: columns that may be missing.
     """
-    file, others = find_workbook(root_of(settings), settings.get("table"), pattern, example)
+    file, others = find_workbook(root_of(settings), settings.table, pattern, example)
     notes: list[Problem] = []
     if others:
         rest = ", ".join(other.name for other in others)

@@ -5,15 +5,15 @@ Ben, Ren, Zhang, Wang, Kpalma, Meng, Liu: Video-based facial micro-expression an
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from merflow.datasets.folders import clip_folders, named, no_such_part, subfolders
 from merflow.datasets.index import Index, Problem
 from merflow.datasets.labels import plain_word
 from merflow.datasets.layouts import COLUMNS, finish, images_root, unlisted_folders, workbook_rows  # fmt: skip
 from merflow.datasets.raw_clip import RawClip
+from merflow.datasets.settings import DatasetSettings
 from merflow.footage.frames import image_paths
 
 CODES = {1: "happiness", 2: "surprise", 3: "disgust", 4: "others", 5: "fear", 6: "sadness", 7: "anger"}
@@ -23,7 +23,7 @@ MICRO_TREE = "Micro_Expression/happiness/S01-01-001/1.jpg or Micro_Expression/S0
 MACRO_TREE = "Macro_Expression/S01/happiness/S01-01-001.jpg"
 
 
-def index_micro(name: str, settings: Mapping[str, Any]) -> Index:
+def index_micro(name: str, settings: DatasetSettings) -> Index:
     """Index the micro-expressions of MMEW, in either order of its tree.
 
     Raises:
@@ -34,8 +34,8 @@ def index_micro(name: str, settings: Mapping[str, Any]) -> Index:
     tops = named(root, r"micro[ _-]?expressions?") or [root]
     folders: dict[str, Path] = {}
     twice: dict[str, Path] = {}
-    for folder in (found for top in tops[:1] for found in clip_folders(top, NAME.pattern, 4)):
-        (twice if folder.name.upper() in folders else folders)[folder.name.upper()] = folder
+    for path in clip_folders(tops[0], NAME.pattern, 4):
+        (twice if path.name.upper() in folders else folders)[path.name.upper()] = path
     if not folders:
         raise no_such_part(root, "folders of clips (S01-01-001, ...)", MICRO_TREE)
     raw_clips = []
@@ -87,7 +87,7 @@ def _contradictions(code: int, emotion: str, folder: Path | None) -> Iterator[tu
             yield "label", f"the workbook says {said}, the folder {words.pop()}; the workbook is followed"
 
 
-def index_macro(name: str, settings: Mapping[str, Any]) -> Index:
+def index_macro(name: str, settings: DatasetSettings) -> Index:
     """Index the macro-expressions of MMEW: one image each, the label by its name.
 
     Raises:

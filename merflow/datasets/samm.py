@@ -5,7 +5,6 @@ Davison, Lansley, Costen, Tan, Yap: SAMM: a spontaneous micro-facial movement da
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from merflow.datasets.folders import no_such_part, parents_of, subfolders, subject_number
 from merflow.datasets.index import Index
@@ -19,13 +18,14 @@ from merflow.datasets.layouts import (  # fmt: skip
     workbook_rows,
 )
 from merflow.datasets.raw_clip import RawClip
+from merflow.datasets.settings import DatasetSettings
 
 OPTIONAL = {"objective": ("Objective Classes", "Objective Class")}
 """Older workbooks lack it; only a class set that reads it needs it."""
 TREE = "006/006_1_2/006_05562.jpg"
 
 
-def index(name: str, settings: Mapping[str, Any]) -> Index:
+def index(name: str, settings: DatasetSettings) -> Index:
     """Index SAMM.
 
     Raises:

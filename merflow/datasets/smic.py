@@ -4,13 +4,12 @@ Li, Pfister, Huang, Zhao, Pietikäinen: A spontaneous micro-expression database,
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from merflow.datasets.folders import clip_folders, no_such_part, parents_of, subfolders, subject_number
 from merflow.datasets.index import Index
 from merflow.datasets.layouts import choose_variant, finish, first_and_last, images_root, root_of
 from merflow.datasets.raw_clip import RawClip
+from merflow.datasets.settings import DatasetSettings
 from merflow.footage.frames import image_paths
 
 TREE = "HS/s1/micro/negative/s1_ne_01/image090823.jpg"
@@ -19,7 +18,7 @@ PERSON = r"s\d{1,2}"
 CLIP = r"s\d{1,2}[_-][a-z]+[_-]\d+"
 
 
-def index(name: str, settings: Mapping[str, Any]) -> Index:
+def index(name: str, settings: DatasetSettings) -> Index:
     """Index SMIC-HS: onset and offset are the first and last frame, there is no apex.
 
     Folders of the other cameras (VIS, NIR) and of the long clips are passed over.

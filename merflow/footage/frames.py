@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 FPS_OF_IMAGES = 200.0
 """Frames per second assumed for images without a stated rate: high-speed cameras write images."""
 VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
+File = TypeVar("File", str, Path)
 
 
 def is_video(source: str | Path) -> bool:
@@ -49,9 +50,9 @@ def _is_image_name(name: str) -> bool:
     return name[0] != "." and os.path.splitext(name)[1].lower() in IMAGES
 
 
-def numbers_of_names(files: Iterable[str | Path]) -> dict[int, str | Path] | None:
+def numbers_of_names(files: Iterable[File]) -> dict[int, File] | None:
     """Return files by the last run of digits in their names, unordered; None if that is not one number each."""
-    numbers: dict[int, str | Path] = {}
+    numbers: dict[int, File] = {}
     for file in files:
         digits = _LAST_NUMBER.search(os.path.splitext(os.path.basename(file))[0])
         if digits is None or (number := int(digits[1])) in numbers:

@@ -3,7 +3,7 @@
 import errno
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from merflow.datasets.synthetic.long_clips import MEASURING, LongClip, film_long, plan_long
+from merflow.datasets.synthetic.long_clips import MEASURING, STANDARD, LongClip, film_long, plan_long
 from merflow.footage.frames import grey_frames
 from merflow.inference.settings import SpottingSettings
 from merflow.inference.spotting import overlap, spot
@@ -103,7 +103,7 @@ def measure_spotting(settings: SpottingSettings, output: Path) -> None:
 
 def measure_person(person: int, settings: SpottingSettings) -> SpottingCounts:
     """Spot the expressions of one synthetic person in a compressed video."""
-    clip = plan_long(person, {"seconds": SECONDS, "fps": FPS})
+    clip = plan_long(person, replace(STANDARD, seconds=SECONDS, fps=FPS))
     with TemporaryDirectory() as folder:
         video = f"{folder}/video.mp4"
         _compress(clip, video)

@@ -185,7 +185,7 @@ def _listed(path: Path) -> dict[str, dict[str, Any]]:
         raise InputError(
             f"clips: {path} is not a video by its name (known: {', '.join(sorted(VIDEOS))}), a folder or a table (.csv)"
         )
-    index = assemble("clips", {"layout": "manifest", "root": str(path)}, entries, ClassSet("", ()))
+    index = assemble("clips", "manifest", str(path), entries, ClassSet("", ()))
     sources = {safe_filename(clip.clip): _row(clip) for clip in index.clips}
     if all(row["problem"] for row in sources.values()):
         problems = "\n".join(f"  - {row['clip']}: {row['problem']}" for row in sources.values())

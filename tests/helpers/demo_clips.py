@@ -1,7 +1,7 @@
 """Demo clips with their ground truth, filmed and aligned in memory, for the tests of key-frames and flow."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
 
@@ -9,8 +9,9 @@ import cv2
 import h5py
 import numpy as np
 
-from merflow.datasets.synthetic.plan import Performance, complete, plan_subject, subject_names
-from merflow.datasets.synthetic.render import base_picture, film, stage, still_clip
+from merflow.datasets.settings import STANDARD_MICRO
+from merflow.datasets.synthetic.plan import Performance, plan_subject
+from merflow.datasets.synthetic.render import base_picture, clip_motion, render_frames, still_clip
 from merflow.datasets.synthetic.truth import crop_flow, expression_flow
 from merflow.preprocessing.faces import find_face
 from merflow.preprocessing.geometry import crop_transform, warp
@@ -42,14 +43,14 @@ class Filmed:
 @lru_cache(maxsize=2)
 def film_micro_clips(subjects: int, whole: bool) -> tuple[Filmed, ...]:
     """One noisy micro clip per subject and emotion: onset to offset, or (quicker) onset and apex only."""
-    settings = complete({"root": "", "kind": "micro", "subjects": subjects, "clips_per_emotion": 1})
+    settings = replace(STANDARD_MICRO, subjects=subjects, clips_per_emotion=1)
     clips = []
-    for subject in subject_names(settings):
+    for subject in settings.subject_names:
         base = base_picture(subject, settings)
         for performance in plan_subject(subject, settings):
-            motion = stage(base, performance, settings)
+            motion = clip_motion(base, performance, settings)
             last = performance.offset if whole else performance.apex
-            stream = islice(film(base, motion, performance, noise=settings["noise"]), performance.onset, last + 1)
+            stream = islice(render_frames(base, motion, performance, noise=settings.noise), performance.onset, last + 1)
             frames = [cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in stream]
             apex = performance.apex - performance.onset
             truth = expression_flow(motion, performance.apex, performance.onset)

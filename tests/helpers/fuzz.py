@@ -19,6 +19,7 @@ import openpyxl
 import torch
 import yaml
 from torch import nn
+from trees import dataset_settings
 
 from merflow.datasets.corrections import read_corrections
 from merflow.datasets.index import index_dataset, write_index
@@ -76,7 +77,7 @@ def changed(data: bytes, dice: random.Random) -> bytes:
 
 
 def _index(root: Path, layout: str, **settings):
-    index = index_dataset("d", {"layout": layout, "root": str(root), "kind": "micro"} | settings)
+    index = index_dataset("d", dataset_settings(layout=layout, root=str(root), **settings))
     write_index(index, root / "out" / "clips.csv", root / "out" / "problems.csv", root / "out" / "classes.csv")
     read_table(root / "out" / "clips.csv", CLIPS)
     for clip in index.clips:

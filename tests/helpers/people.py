@@ -1,9 +1,11 @@
 """Small studies for the workflow tests: synthetic people as clips of a user, listed in manifests."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import trees
 
+from merflow.datasets.settings import STANDARD_MACRO, STANDARD_MICRO
 from merflow.datasets.synthetic.plan import plan_clips
 from merflow.datasets.synthetic.render import make_subject
 
@@ -20,16 +22,16 @@ SMALL = {
 
 def draw(folder: Path, kind: str, subjects: int, first: int, **changes) -> list:
     """Render ``subjects`` people into ``folder`` and write their manifest; returns the clips."""
-    settings = {
+    values = {
         "root": str(folder),
-        "kind": kind,
         "subjects": subjects,
         "first_subject": first,
-        "emotions": EMOTIONS,
+        "emotions": tuple(EMOTIONS),
         "clips_per_emotion": 1,
         "frames": 20 if kind == "micro" else 10,
         "seed": 1,
-    } | changes
+    }
+    settings = replace(STANDARD_MICRO if kind == "micro" else STANDARD_MACRO, **values | changes)
     clips = plan_clips(folder.name, settings)
     for subject in sorted({clip.subject for clip in clips}):
         name = subject.split("/")[1]

@@ -9,7 +9,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -21,10 +21,11 @@ import openpyxl
 import xlwt
 
 from merflow.datasets.index import Index, Problem, index_dataset
+from merflow.datasets.settings import STANDARD_MICRO, DatasetSettings
 from merflow.datasets.synthetic.draw import BasePicture, draw_face
 from merflow.datasets.synthetic.expressions import EMOTIONS
 from merflow.datasets.synthetic.plan import Performance
-from merflow.datasets.synthetic.render import film, stage
+from merflow.datasets.synthetic.render import clip_motion, render_frames
 from merflow.datasets.synthetic.truth import crop_flow, expression_flow
 from merflow.footage.clip import Clip
 from merflow.preprocessing.geometry import crop_transform
@@ -89,12 +90,19 @@ class Tree:
 
     def index(self, **changes: Any) -> Index:
         """The index with further settings."""
-        return index_dataset(self.name, self.settings | changes)
+        return index_dataset(self.name, dataset_settings(**self.settings | changes))
 
     def frame(self, clip: str, number: int) -> Path:
         """File of a frame, whatever its prefix and padding."""
         (file,) = [f for f in self.folders[clip].iterdir() if re.search(rf"(^|\D)0*{number}\.\w+$", f.name)]
         return file
+
+
+def dataset_settings(**values: Any) -> DatasetSettings:
+    """Settings of a dataset with the defaults of the configuration."""
+    defaults = dict.fromkeys(("table", "images", "classes", "align", "corrections"))
+    others = {"kind": "micro", "dataset_names": (), "on_problem": "skip-clip"}
+    return DatasetSettings(**defaults | others | values)
 
 
 def told(index: Index, **fields: Any) -> list[Problem]:
@@ -170,8 +178,8 @@ class Faces:
     def frames(self, take: Take) -> list[np.ndarray]:
         """All frames of a take, uint8 BGR or grey."""
         base, performance = self.performance(take)
-        motion = stage(base, performance, {"kind": "micro", "frame_size": self.size})
-        frames = list(islice(film(base, motion, performance, noise=self.noise), len(take.numbers)))
+        motion = clip_motion(base, performance, replace(STANDARD_MICRO, frame_size=self.size))
+        frames = list(islice(render_frames(base, motion, performance, noise=self.noise), len(take.numbers)))
         if self.crop:
             transform = crop_transform(
                 base.anchors.paired["pupil"], self.crop, STANDARD_GEOMETRY._replace(crop=self.wide)
@@ -203,7 +211,7 @@ class Faces:
         Red, green and blue of the file are horizontal flow, vertical flow and optical strain, each scaled to 0..255.
         """
         base, performance = self.performance(take)
-        motion = stage(base, performance, {"kind": "micro", "frame_size": self.size})
+        motion = clip_motion(base, performance, replace(STANDARD_MICRO, frame_size=self.size))
         flow = expression_flow(motion, performance.apex, performance.onset)
         u, v = crop_flow(flow, crop_transform(base.anchors.paired["pupil"], side), side)
         (uy, ux), (vy, vx) = np.gradient(u), np.gradient(v)

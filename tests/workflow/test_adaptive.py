@@ -8,7 +8,7 @@ import people
 import pytest
 from repository import copy_repository, planned, snakemake
 
-from merflow.datasets.synthetic import scorer_people as strangers
+from merflow.datasets.synthetic import scorer_people
 
 PREPARATIONS = {"default": {"keyframes": {"count": 3}}, "learned": {"keyframes": "adaptive"}}
 
@@ -25,7 +25,7 @@ def test_scorer_is_planned_only_for_adaptive_keyframes(tmp_path):
     jobs = planned(folder, config | {"experiments": experiments})
     added = {f"Train the scorer of frames of {name}" for name in ("learned on _drawn", "taught on demo-macro")}
     added |= {f"Score the frames of demo-micro/s{n:02d}" for n in (1, 2)} | {"Align the faces of demo-macro/s01"}
-    drawn = [f"_drawn/s{n:02d}" for n in range(1, strangers.SETTINGS["subjects"] + 1)]
+    drawn = [f"_drawn/s{n:02d}" for n in range(1, scorer_people.SETTINGS.subjects + 1)]
     added |= {f"Draw the synthetic clips of {name}" for name in drawn} | {
         f"Align the faces of {name}" for name in drawn
     }

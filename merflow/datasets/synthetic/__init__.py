@@ -1,7 +1,8 @@
-"""Synthetic people for the demo and the tests: their faces, their expressions and the truth about every pixel's motion.
+"""Synthetic people for the demo and the tests: their faces, their expressions and the true motion of every pixel.
 
-:mod:`~merflow.datasets.synthetic.plan` decides, :mod:`~merflow.datasets.synthetic.draw` and
-:mod:`~merflow.datasets.synthetic.portraits` make a neutral face, :mod:`~merflow.datasets.synthetic.expressions` says
-how it moves, :mod:`~merflow.datasets.synthetic.render` films it and :mod:`~merflow.datasets.synthetic.truth` tells how
-far each pixel really went. Nothing here is a claim about people.
+:mod:`~merflow.datasets.synthetic.plan` decides what each clip shows, :mod:`~merflow.datasets.synthetic.draw` and
+:mod:`~merflow.datasets.synthetic.portraits` make a neutral face, :mod:`~merflow.datasets.synthetic.expressions` defines
+how it moves, :mod:`~merflow.datasets.synthetic.render` renders the frames and
+:mod:`~merflow.datasets.synthetic.truth` computes the true motion. The synthetic motion is deterministic, and nothing
+here is a claim about people.
 """

@@ -1,11 +1,12 @@
-"""Neutral faces drawn from a seed: no photograph, and a geometry that is known rather than detected.
+"""Neutral faces drawn from a seed: no photograph is needed, and their geometry is known without detection.
 
-Everything is measured in inter-ocular distances from the point between the pupils, x to the right and y down. Later
-strokes cover earlier ones, from the background to the freckles.
+Lengths are inter-ocular distances from the point between the pupils, x to the right and y down. Later strokes cover
+earlier ones, from the background to the freckles.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -13,11 +14,11 @@ import numpy as np
 from merflow.datasets.synthetic.expressions import Anchors
 
 OVERSAMPLING = 2
-"""Pixels of the base picture along one pixel of a frame, so that frames can be cut from it with sub-pixel motion."""
+"""Pixels of the base picture per pixel of a frame, along one side: frames are sampled with sub-pixel motion."""
 MARGIN = 14
-"""Border of the base picture around the frame, in pixels of the frame: what a drifting head brings into view."""
+"""Border of the base picture around the frame, in pixels of the frame; a drifting head brings it into view."""
 EYE_HEIGHT = 0.43
-"""Height of the pupils in the frame, as a share of its height."""
+"""Height of the pupils in the frame, as a fraction of its height."""
 
 _PERSON_STREAM = 7
 _SKIN = ((150, 175, 220), (130, 160, 205), (105, 140, 190), (80, 110, 160), (60, 85, 130), (48, 68, 104))
@@ -25,14 +26,14 @@ _HAIR = ((20, 22, 26), (35, 45, 60), (50, 80, 120), (70, 110, 160), (90, 95, 100
 _IRIS = ((45, 55, 75), (70, 50, 35), (110, 95, 60), (30, 30, 35))
 
 Shape = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Of x [1, w] and y [h, 1]: how much of each pixel a stroke covers, 0 to 1, [h, w]."""
+"""Function of x [1, w] and y [h, 1] that returns how much of each pixel a stroke covers, 0 to 1, [h, w]."""
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 
 
 @dataclass(frozen=True)
 class BasePicture:
-    """A neutral, upright face that frames are filmed from."""
+    """A neutral, upright face from which frames are rendered."""
 
     picture: np.ndarray
     """uint8 BGR, a frame and its :data:`MARGIN` in :data:`OVERSAMPLING` pixels per pixel of the frame."""
@@ -40,17 +41,17 @@ class BasePicture:
 
 
 def eye_midpoint(frame_size: int) -> np.ndarray:
-    """The point between the pupils in a neutral, undrifted frame, pixels (x, y)."""
+    """Return the point between the pupils in a neutral, undrifted frame, in pixels (x, y)."""
     return np.array([(frame_size - 1) / 2, EYE_HEIGHT * frame_size])
 
 
 def base_side(frame_size: int) -> int:
-    """Side of the base picture in pixels."""
+    """Return the side of the base picture in pixels."""
     return OVERSAMPLING * (frame_size + 2 * MARGIN)
 
 
 def to_base(points: np.ndarray) -> np.ndarray:
-    """Pixels of the neutral frame as pixels of the base picture; pixel centres have whole coordinates in both."""
+    """Convert pixels of the neutral frame to pixels of the base picture; pixel centres are integers in both."""
     return OVERSAMPLING * (np.asarray(points) + MARGIN + 0.5) - 0.5
 
 
@@ -78,9 +79,9 @@ class Proportions:
     lips: float
 
     @classmethod
-    def random(cls, chance: np.random.Generator) -> "Proportions":
-        """Proportions of somebody."""
-        between = chance.uniform
+    def random(cls, rng: np.random.Generator) -> "Proportions":
+        """Draw the proportions of a person."""
+        between = rng.uniform
         top = -between(1.15, 1.3)
         return cls(
             half_width=between(0.98, 1.16),
@@ -103,7 +104,7 @@ class Proportions:
         )
 
     def anchors(self, frame_size: int, interocular_px: float) -> Anchors:
-        """The landmarks of this face in a neutral, undrifted frame."""
+        """Return the landmarks of this face in a neutral, undrifted frame."""
 
         def place(x: float, y: float) -> np.ndarray:
             return eye_midpoint(frame_size) + interocular_px * np.array([x, y])
@@ -137,10 +138,10 @@ class Proportions:
 
 
 class Canvas:
-    """A picture that is painted in inter-ocular distances; each stroke touches its own box only."""
+    """A picture that is painted in inter-ocular distances; each stroke changes its box only."""
 
     def __init__(self, frame_size: int, interocular_px: float) -> None:
-        """An empty picture for frames of ``frame_size`` with ``interocular_px`` between the pupils."""
+        """Make an empty picture for frames of ``frame_size`` with ``interocular_px`` between the pupils."""
         side = base_side(frame_size)
         self.unit = OVERSAMPLING * interocular_px
         middle = to_base(eye_midpoint(frame_size))
@@ -149,7 +150,7 @@ class Canvas:
         self.y = ((np.arange(side) - middle[1]) / self.unit).astype(np.float32)[:, None]
 
     def view(self, box: Box | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Pixels [h, w, 3] to be written to, and their x [1, w] and y [h, 1]."""
+        """Return a writable view of the pixels [h, w, 3] of a box, with their x [1, w] and y [h, 1]."""
         if box is None:
             return self.picture, self.x, self.y
         left, right = np.searchsorted(self.x[0], [box[0], box[2]])
@@ -157,13 +158,13 @@ class Canvas:
         return self.picture[top:bottom, left:right], self.x[:, left:right], self.y[top:bottom]
 
     def paint(self, shape: Shape, colour: np.ndarray | tuple, opacity: float = 1.0, box: Box | None = None) -> None:
-        """Cover what is there with a colour, [3] or [h, w, 3], where ``shape`` is and as much as it says."""
+        """Blend a colour, [3] or [h, w, 3], into the picture, with the weight that ``shape`` returns."""
         pixels, x, y = self.view(box)
         cover = (opacity * shape(x, y)).astype(np.float32)[..., None]
         pixels += cover * (np.asarray(colour, np.float32) - pixels)
 
     def dab(self, x: float, y: float, width: float, height: float, colour: np.ndarray, opacity: float) -> None:
-        """A soft spot of the given Gaussian radii."""
+        """Paint a soft spot of Gaussian radii ``width`` and ``height``."""
         reach = 2.6
 
         def spot(across: np.ndarray, down: np.ndarray) -> np.ndarray:
@@ -172,15 +173,15 @@ class Canvas:
         box = (x - reach * width, y - reach * height, x + reach * width, y + reach * height)
         self.paint(spot, colour, opacity, box)
 
-    def grain(self, chance: np.random.Generator, across: float, down: float) -> np.ndarray:
-        """Smooth noise of standard deviation 1, blurred by so many pixels each way, float32 [side, side]."""
-        noise = chance.standard_normal(self.picture.shape[:2], np.float32)
-        noise = cv2.GaussianBlur(noise, (0, 0), sigmaX=across, sigmaY=down)
-        return noise / noise.std()
+    def grain(self, rng: np.random.Generator, across: float, down: float) -> np.ndarray:
+        """Return noise of standard deviation 1, blurred by Gaussians of these sigmas, float32 [side, side]."""
+        noise = rng.standard_normal(self.picture.shape[:2], np.float32)
+        blurred = cv2.GaussianBlur(noise, (0, 0), sigmaX=across, sigmaY=down)
+        return np.asarray(blurred / blurred.std())
 
 
 def inside(distance: np.ndarray, edge: float) -> np.ndarray:
-    """1 where ``distance`` is below zero and 0 where it is above, with an edge as wide as ``edge``."""
+    """Return 1 where ``distance`` is below zero and 0 where it is above, with a soft edge of width ``edge``."""
     return 1 / (1 + np.exp(np.clip(distance / edge, -30, 30)))
 
 
@@ -189,47 +190,47 @@ def draw_face(seed: int, person: int, frame_size: int = 480, interocular_px: flo
 
     Args:
         seed: of the whole demo.
-        person: number of the person; skin and hair go through their palettes, so that neighbours differ.
+        person: number of the person; neighbours differ in the colours of skin and hair.
         frame_size: side of the frames in pixels.
         interocular_px: distance of the pupils in a frame.
     """
-    chance = np.random.default_rng((seed, _PERSON_STREAM, person))
+    rng = np.random.default_rng((seed, _PERSON_STREAM, person))
     canvas = Canvas(frame_size, interocular_px)
-    face = Proportions.random(chance)
-    skin = np.array(_SKIN[(person + seed) % len(_SKIN)], np.float32) * chance.uniform(0.92, 1.08)
-    # A dark face under light hair is easily lost by the detector, and rare.
+    face = Proportions.random(rng)
+    skin = np.array(_SKIN[(person + seed) % len(_SKIN)], np.float32) * rng.uniform(0.92, 1.08)
+    # The detector misses dark faces under light hair, which are rare.
     hairs = _HAIR[:2] if skin.mean() < 110 else _HAIR
-    hair = np.array(hairs[chance.integers(len(hairs))], np.float32) * chance.uniform(0.8, 1.2)
+    hair = np.array(hairs[rng.integers(len(hairs))], np.float32) * rng.uniform(0.8, 1.2)
 
-    _background(canvas, face, chance)
-    strands = 1 + 0.10 * canvas.grain(chance, 1.2, 14)[..., None]
-    _back_of_head(canvas, face, skin, hair * strands, chance)
-    _head(canvas, face, skin, chance)
-    _fringe(canvas, face, hair * strands, chance)
-    iris = np.array(_IRIS[chance.integers(len(_IRIS))], np.float32)
+    _background(canvas, face, rng)
+    strands = 1 + 0.10 * canvas.grain(rng, 1.2, 14)[..., None]
+    _back_of_head(canvas, face, skin, hair * strands, rng)
+    _head(canvas, face, skin, rng)
+    _fringe(canvas, face, hair * strands, rng)
+    iris = np.array(_IRIS[rng.integers(len(_IRIS))], np.float32)
     for side in (-1, 1):
         _eye(canvas, face, side, skin, iris)
         _brow(canvas, face, side, 0.75 * hair + 0.06 * skin)
         _half_nose_and_fold(canvas, face, side, skin)
     _nose(canvas, face, skin)
     _mouth(canvas, face, skin)
-    if chance.random() < 0.25:
+    if rng.random() < 0.25:
         _beard(canvas, face, 0.7 * hair)
-    _skin_texture(canvas, face, chance)
+    _skin_texture(canvas, face, rng)
     picture = cv2.GaussianBlur(np.clip(canvas.picture, 0, 255), (0, 0), 0.5 * OVERSAMPLING)
     return BasePicture(np.round(picture).astype(np.uint8), face.anchors(frame_size, interocular_px))
 
 
-def _background(canvas: Canvas, face: Proportions, chance: np.random.Generator) -> None:
+def _background(canvas: Canvas, face: Proportions, rng: np.random.Generator) -> None:
     """A plain wall, a little darker at the top, and the shoulders in a shirt."""
-    wall = np.full(3, chance.uniform(90, 215)) + chance.normal(0, 8, 3)
+    wall = np.full(3, rng.uniform(90, 215)) + rng.normal(0, 8, 3)
     canvas.picture[:] = (wall * (1 + 0.04 * canvas.y[..., None])).astype(np.float32)
-    shirt = chance.uniform(40, 220, 3)
+    shirt = rng.uniform(40, 220, 3)
     canvas.paint(lambda x, y: inside(face.chin + 0.22 + 0.16 * x**2 - y, 0.01), shirt, box=(-9, face.chin, 9, 9))
 
 
 def _outline(face: Proportions, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distance from the contour of the face in shares of its size (below 0: inside), and (x, y) in those shares."""
+    """Return the distance from the contour of the face, relative to its size (below 0: inside), and relative (x, y)."""
     middle, half_height = (face.top + face.chin) / 2, (face.chin - face.top) / 2
     down = np.clip((y - middle) / half_height, -1.2, 1.2)
     width = face.half_width * (1 - 0.42 * face.jaw * np.clip(down, 0, 1) ** 2.2)
@@ -238,37 +239,37 @@ def _outline(face: Proportions, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarra
 
 
 def _skull(face: Proportions, width: float, height: float) -> Shape:
-    """The ellipse of the hair, so much wider and higher than the face."""
+    """Return the ellipse of the hair; ``width`` and ``height`` are relative to the face."""
     middle, half_height = (face.top + face.chin) / 2, (face.chin - face.top) / 2
     across, down, centre = width * face.half_width, height * half_height, middle - 0.12 * half_height
     return lambda x, y: inside((x / across) ** 2 + ((y - centre) / down) ** 2 - 1, 0.04)
 
 
 def _back_of_head(
-    canvas: Canvas, face: Proportions, skin: np.ndarray, hair: np.ndarray, chance: np.random.Generator
+    canvas: Canvas, face: Proportions, skin: np.ndarray, hair: np.ndarray, rng: np.random.Generator
 ) -> None:
     """Long or short hair behind the face, neck, ears."""
-    long = chance.random() < 0.45
-    canvas.paint(_skull(face, chance.uniform(1.12, 1.3), 1.3 if long else 1.12), 0.9 * hair)
+    long = rng.random() < 0.45
+    canvas.paint(_skull(face, rng.uniform(1.12, 1.3), 1.3 if long else 1.12), 0.9 * hair)
 
     def neck(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         collar = face.chin + 0.42 - 0.5 * (x / face.half_width) ** 2
-        return inside(np.abs(x) - 0.56 * face.half_width, 0.02) * inside(y - collar, 0.012)
+        return np.asarray(inside(np.abs(x) - 0.56 * face.half_width, 0.02) * inside(y - collar, 0.012))
 
     canvas.paint(neck, 0.72 * skin, box=(-1.2, 0.5, 1.2, face.chin + 1.2))
     for side in (-1, 1):
-        canvas.paint(
-            lambda x, y, side=side: inside(
-                ((x - side * face.half_width) / 0.1) ** 2 + ((y - 0.18) / 0.26) ** 2 - 1, 0.1
-            ),
-            0.82 * skin,
-            box=(side * face.half_width - 0.3, -0.3, side * face.half_width + 0.3, 0.7),
-        )
+        middle = side * face.half_width
+        box = (middle - 0.3, -0.3, middle + 0.3, 0.7)
+        canvas.paint(partial(_ear, middle), 0.82 * skin, box=box)
 
 
-def _head(canvas: Canvas, face: Proportions, skin: np.ndarray, chance: np.random.Generator) -> None:
-    """The face itself, round by its shading, with one side lighter than the other."""
-    lean = chance.uniform(-0.16, 0.16)
+def _ear(middle: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return inside(((x - middle) / 0.1) ** 2 + ((y - 0.18) / 0.26) ** 2 - 1, 0.1)
+
+
+def _head(canvas: Canvas, face: Proportions, skin: np.ndarray, rng: np.random.Generator) -> None:
+    """The face, shaded so that it looks round, with one side lighter than the other."""
+    lean = rng.uniform(-0.16, 0.16)
     box = (-1.1 * face.half_width, face.top - 0.1, 1.1 * face.half_width, face.chin + 0.1)
     _, x, y = canvas.view(box)
     distance, across, down = _outline(face, x, y)
@@ -276,10 +277,10 @@ def _head(canvas: Canvas, face: Proportions, skin: np.ndarray, chance: np.random
     canvas.paint(lambda *_: inside(distance, 0.05), skin * shade[..., None], box=box)
 
 
-def _fringe(canvas: Canvas, face: Proportions, hair: np.ndarray, chance: np.random.Generator) -> None:
+def _fringe(canvas: Canvas, face: Proportions, hair: np.ndarray, rng: np.random.Generator) -> None:
     """Hair above the hairline; some have none."""
-    slant, bow = chance.uniform(-0.1, 0.1), chance.uniform(-0.07, 0.22)
-    if chance.random() < 0.88:
+    slant, bow = rng.uniform(-0.1, 0.1), rng.uniform(-0.07, 0.22)
+    if rng.random() < 0.88:
         skull = _skull(face, 1.1, 1.08)
         canvas.paint(
             lambda x, y: (
@@ -301,7 +302,7 @@ def _eye(canvas: Canvas, face: Proportions, side: int, skin: np.ndarray, iris: n
         return np.maximum(radius * (1 - 0.85 * ((x - centre) / half_width) ** 2), 0)
 
     def between_lids(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return inside(np.abs(y) - lid(x), 0.008) * inside(np.abs(x - centre) - half_width, 0.008)
+        return np.asarray(inside(np.abs(y) - lid(x), 0.008) * inside(np.abs(x - centre) - half_width, 0.008))
 
     def disc(size: float, right: float = 0.0, up: float = 0.0, edge: float = 0.008) -> Shape:
         return lambda x, y: inside(np.hypot(x - centre - right, y + up) - size, edge) * between_lids(x, y)
@@ -328,7 +329,7 @@ def _brow(canvas: Canvas, face: Proportions, side: int, colour: np.ndarray) -> N
         along = (x - centre) / face.brow_half_length
         height = -face.brow_height + 0.06 * along**2 - face.brow_tilt * side * along
         thickness = face.brow_thickness * (1 - 0.35 * np.clip(side * along, -1, 1))
-        return np.exp(-(((y - height) / thickness) ** 4)) * inside(np.abs(along) - 1, 0.1)
+        return np.asarray(np.exp(-(((y - height) / thickness) ** 4)) * inside(np.abs(along) - 1, 0.1))
 
     box = (centre - 0.55, -0.6, centre + 0.55, -0.05)
     canvas.paint(arch, colour, 0.93, box)
@@ -342,14 +343,16 @@ def _half_nose_and_fold(canvas: Canvas, face: Proportions, side: int, skin: np.n
 
     def fold(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         line = 0.27 + 0.45 * (y - face.nose)
-        return np.exp(-(((side * x - line) / 0.035) ** 2)) * inside(np.abs(y - face.nose - 0.13) - 0.2, 0.05)
+        return np.asarray(
+            np.exp(-(((side * x - line) / 0.035) ** 2)) * inside(np.abs(y - face.nose - 0.13) - 0.2, 0.05)
+        )
 
     canvas.paint(fold, 0.6 * skin, 0.28, (-0.8, face.nose - 0.35, 0.8, face.nose + 0.6))
     canvas.dab(0.55 * side, 0.5, 0.22, 0.16, skin * np.array([0.98, 1.02, 1.10], np.float32), 0.3)
 
 
 def _nose(canvas: Canvas, face: Proportions, skin: np.ndarray) -> None:
-    """Bridge and tip in the light, base and philtrum in the shadow."""
+    """Light bridge and tip, dark base and philtrum."""
     canvas.dab(0, 0.3, 0.045, 0.34, np.minimum(1.18 * skin, 250), 0.5)
     canvas.dab(0, face.nose - 0.06, 0.11, 0.07, np.minimum(1.15 * skin, 250), 0.45)
     canvas.dab(0, face.nose + 0.055, 0.19, 0.04, 0.58 * skin, 0.45)
@@ -368,14 +371,18 @@ def _mouth(canvas: Canvas, face: Proportions, skin: np.ndarray) -> None:
 
     def upper(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         height = face.lips * (1 - along(x) ** 2) * (1 - 0.25 * np.exp(-((along(x) / 0.18) ** 2)))
-        return inside(np.maximum(line(x) - height - y, y - line(x)), 0.012) * inside(np.abs(along(x)) - 1, 0.08)
+        return np.asarray(
+            inside(np.maximum(line(x) - height - y, y - line(x)), 0.012) * inside(np.abs(along(x)) - 1, 0.08)
+        )
 
     def lower(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         height = 1.35 * face.lips * (1 - along(x) ** 2)
-        return inside(np.maximum(line(x) - y, y - line(x) - height), 0.012) * inside(np.abs(along(x)) - 0.96, 0.08)
+        return np.asarray(
+            inside(np.maximum(line(x) - y, y - line(x) - height), 0.012) * inside(np.abs(along(x)) - 0.96, 0.08)
+        )
 
     def gap(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return np.exp(-(((y - line(x)) / 0.016) ** 2)) * inside(np.abs(along(x)) - 1.04, 0.07)
+        return np.asarray(np.exp(-(((y - line(x)) / 0.016) ** 2)) * inside(np.abs(along(x)) - 1.04, 0.07))
 
     box = (-0.75, face.mouth - 0.35, 0.75, face.mouth + 0.35)
     canvas.paint(upper, 0.86 * lip, 0.85, box)
@@ -390,22 +397,22 @@ def _beard(canvas: Canvas, face: Proportions, colour: np.ndarray) -> None:
     def stubble(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         distance, _, _ = _outline(face, x, y)
         lips = np.exp(-((x / face.mouth_half_width) ** 4)) * np.exp(-(((y - face.mouth) / (1.6 * face.lips)) ** 4))
-        return inside(distance, 0.08) * inside(face.nose + 0.1 - y, 0.07) * (1 - 0.6 * lips)
+        return np.asarray(inside(distance, 0.08) * inside(face.nose + 0.1 - y, 0.07) * (1 - 0.6 * lips))
 
     canvas.paint(stubble, colour, 0.28, (-1.3, face.nose - 0.4, 1.3, face.chin + 0.2))
 
 
-def _skin_texture(canvas: Canvas, face: Proportions, chance: np.random.Generator) -> None:
-    """Pores and blotches, moles, and light that falls from one side: what the eye, or optical flow, holds on to."""
+def _skin_texture(canvas: Canvas, face: Proportions, rng: np.random.Generator) -> None:
+    """Pores, blotches, moles and light from one side: the texture that optical flow needs."""
     texture = sum(
-        strength * canvas.grain(chance, width * OVERSAMPLING / 2, width * OVERSAMPLING / 2)
+        strength * canvas.grain(rng, width * OVERSAMPLING / 2, width * OVERSAMPLING / 2)
         for strength, width in ((0.030, 1.5), (0.022, 4.0), (0.012, 12.0))
     )
-    towards = chance.uniform(0, 2 * np.pi)
+    towards = rng.uniform(0, 2 * np.pi)
     span = canvas.x[0, -1] - canvas.x[0, 0]
-    ramp = chance.uniform(0, 0.2) * (canvas.x * np.cos(towards) + canvas.y * np.sin(towards)) / span
+    ramp = rng.uniform(0, 0.2) * (canvas.x * np.cos(towards) + canvas.y * np.sin(towards)) / span
     body = np.maximum(_skull(face, 1.2, 1.2)(canvas.x, canvas.y), inside(face.chin - canvas.y, 0.1))
     canvas.picture *= ((1 + (0.3 + 0.7 * body) * texture) * (1 + ramp))[..., None].astype(np.float32)
-    for _ in range(chance.integers(3, 9)):
-        x, y, size = chance.uniform(-0.7, 0.7), chance.uniform(-0.5, 1.3), chance.uniform(0.012, 0.025)
-        canvas.dab(x, y, size, size, np.zeros(3, np.float32), chance.uniform(0.15, 0.35))
+    for _ in range(rng.integers(3, 9)):
+        x, y, size = rng.uniform(-0.7, 0.7), rng.uniform(-0.5, 1.3), rng.uniform(0.012, 0.025)
+        canvas.dab(x, y, size, size, np.zeros(3, np.float32), rng.uniform(0.15, 0.35))

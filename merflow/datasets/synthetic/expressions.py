@@ -1,7 +1,7 @@
 """Displacement fields of emotions: action units as Gaussian pushes at landmarks of the face.
 
 The action units of each emotion follow the prototypes of the Facial Action Coding System and its emotion tables
-(Ekman, Friesen, Hager: FACS Investigator's Guide, 2002). How far the skin moves per unit is a plausible drawing.
+(Ekman, Friesen, Hager: FACS Investigator's Guide, 2002). The displacement of the skin per unit is an estimate.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class Anchors:
 
     @property
     def interocular(self) -> float:
-        """Distance of the pupils in pixels."""
+        """Distance between the pupils in pixels."""
         return float(np.hypot(*(self.paired["pupil"][RIGHT] - self.paired["pupil"][LEFT])))
 
 
@@ -78,16 +78,16 @@ EMOTIONS: dict[str, dict[int, float]] = {
 """Action units of each emotion and their usual strength."""
 
 _GRAIN = 2.0**-14
-"""Fields are whole multiples of this: a thousandth of a pixel at most, and files that compress well."""
+"""Fields are multiples of this: the error is below a thousandth of a pixel, and the files compress well."""
 
 
 def unit_field(
     anchors: Anchors, strengths: Mapping[int, float], gains: tuple[float, float], shape: tuple[int, int]
 ) -> np.ndarray:
-    """The displacement of action units together, scaled so that its longest vector has length 1.
+    """Return the joint displacement of action units, scaled so that its longest vector has length 1.
 
     Args:
-        anchors: where the landmarks are.
+        anchors: the landmarks.
         strengths: action unit number to strength.
         gains: factor of the left and of the right side of the image; the midline takes their mean.
         shape: height and width of the frame.
@@ -113,7 +113,7 @@ def unit_field(
 
 
 def _places(anchors: Anchors, name: str, gains: tuple[float, float]) -> list[tuple[np.ndarray, int, float]]:
-    """Point, direction of "outward" along x, and gain of each place that an anchor names."""
+    """Return point, direction of "outward" along x, and gain of each place of an anchor."""
     if name in anchors.central:
         return [(anchors.central[name], 0, sum(gains) / 2)]
     left, right = anchors.paired[name]

@@ -1,12 +1,11 @@
-"""Long clips of drawn people: a few micro-expressions among rests, blinks, a drifting head and a change of posture.
+"""Long clips of synthetic people: a few micro-expressions among rests, blinks, a drifting head and a change of posture.
 
-What spotting is measured on (:mod:`merflow.inference.spotting`): when each expression begins, peaks and ends is known,
-and so is that nothing else is one. The people are in no dataset of any study.
+The accuracy of spotting (:mod:`merflow.inference.spotting`) is measured on them, because onset, apex and offset of each
+expression are known, and nothing else in them is an expression. The people are in no dataset of any study.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -14,36 +13,65 @@ import numpy as np
 from merflow.datasets.synthetic.draw import draw_face
 from merflow.datasets.synthetic.expressions import EMOTIONS, unit_field
 from merflow.datasets.synthetic.plan import envelope
-from merflow.datasets.synthetic.render import deformation, exposure, head_motion, wander
+from merflow.datasets.synthetic.render import deformation, head_motion, random_walk, render_frame
 
-DEFAULTS: dict[str, Any] = {
-    "fps": 100,
-    "seconds": 12.0,
-    "expressions": 4,
-    "emotions": ["happiness", "surprise", "disgust", "fear", "sadness", "anger"],
-    "duration": [0.17, 0.5],
-    "amplitude": [0.9, 2.2],
-    "blinks": 0.25,
-    "postures": 1,
-    "frame_size": 240,
-    "interocular_px": 60,
-    "noise": 2.0,
-    "drift": 1.0,
-    "seed": 0,
-}
-"""Settings: ``fps`` frames per second; ``seconds`` of the clip; ``expressions`` in it; ``duration``: their least and
-most length in seconds; ``amplitude``: their longest displacement, per cent of the distance between the pupils (the
-demo's micro clips have 0.8 to 2.2); ``blinks`` per second; ``postures``: how often the head takes another position;
-``noise``, ``drift``, ``frame_size``, ``interocular_px`` and ``seed`` as in :mod:`merflow.datasets.synthetic.plan`."""
+
+@dataclass(frozen=True)
+class LongClipSettings:
+    """Settings of long clips.
+
+    Attributes:
+        fps: frames per second.
+        seconds: length of the clip.
+        expressions: number of expressions.
+        emotions: names from :data:`merflow.datasets.synthetic.expressions.EMOTIONS`.
+        duration: range of an expression's length in seconds.
+        amplitude: range of the longest displacement, in per cent of the distance between the pupils (the demo's micro
+            clips have 0.8 to 2.2).
+        blinks: blinks per second.
+        postures: number of changes of the head's position.
+        frame_size: as the next four, see :class:`merflow.datasets.settings.SyntheticSettings`.
+    """
+
+    fps: float
+    seconds: float
+    expressions: int
+    emotions: tuple[str, ...]
+    duration: tuple[float, float]
+    amplitude: tuple[float, float]
+    blinks: float
+    postures: int
+    frame_size: int
+    interocular_px: int
+    noise: float
+    drift: float
+    seed: int
+
+
+STANDARD = LongClipSettings(
+    fps=100,
+    seconds=12.0,
+    expressions=4,
+    emotions=("happiness", "surprise", "disgust", "fear", "sadness", "anger"),
+    duration=(0.17, 0.5),
+    amplitude=(0.9, 2.2),
+    blinks=0.25,
+    postures=1,
+    frame_size=240,
+    interocular_px=60,
+    noise=2.0,
+    drift=1.0,
+    seed=0,
+)
 
 CHOOSING, MEASURING = 2_000_000, 3_000_000
-"""First numbers of the people on whom the thresholds of spotting were chosen, and of those on whom it is measured."""
+"""Numbers of the first person for choosing the thresholds of spotting, and of the first for measuring its accuracy."""
 
 _STREAM = 211
-_REST = 0.6  # Seconds without an expression before the first, between two, and after the last; the last third has none.
+_REST = 0.6  # Seconds without an expression before the first, between two, and after the last.
 _BLINK = (0.12, 0.25)  # Seconds.
 _LID = {45: 1.0}
-_LIDS_CLOSED = 8.0  # How far the lids go, per cent of the distance between the pupils.
+_LIDS_CLOSED = 8.0  # Displacement of the lids, per cent of the distance between the pupils.
 _POSTURE = (0.04, 0.03, 2.0, 0.01)  # Right and down in distances between the pupils, degrees, scale.
 _POSTURE_SECONDS = (0.6, 1.2)
 
@@ -63,7 +91,7 @@ class Event:
 
 @dataclass(frozen=True)
 class LongClip:
-    """A long clip as it will be filmed."""
+    """A long clip as it will be rendered."""
 
     person: int
     frames: int
@@ -71,72 +99,71 @@ class LongClip:
     events: tuple[Event, ...]
     rigid: np.ndarray
     """float64 [frames, 4], pose of the head as in :mod:`merflow.datasets.synthetic.truth`."""
-    settings: Mapping[str, Any]
+    settings: LongClipSettings
 
     @property
     def expressions(self) -> list[Event]:
-        """What is to be found."""
+        """The events that spotting should find."""
         return [event for event in self.events if event.emotion != "blink"]
 
 
-def plan_long(person: int, settings: Mapping[str, Any] | None = None) -> LongClip:
-    """What chance decides about the clip of one person; the same settings give the same clip.
+def plan_long(person: int, settings: LongClipSettings = STANDARD) -> LongClip:
+    """Draw everything that is random about the clip of one person; the same settings give the same clip.
 
-    The expressions lie in the first two thirds, apart by 0.6 s or more; in the last third there is none. Blinks come
-    at any time but within an expression.
+    The expressions are in the first two thirds, at least 0.6 s apart; the last third has none. Blinks occur at any time
+    outside expressions.
     """
-    full = DEFAULTS | dict(settings or {})
-    chance = np.random.default_rng((full["seed"], _STREAM, person))
-    fps, frames = float(full["fps"]), round(full["seconds"] * full["fps"])
-    unit = full["interocular_px"] / 100
-    events, count = [], int(full["expressions"])
-    lengths = chance.uniform(*full["duration"], count)
-    spare = 2 / 3 * full["seconds"] - lengths.sum() - _REST * (count + 1)
+    rng = np.random.default_rng((settings.seed, _STREAM, person))
+    fps, frames = float(settings.fps), round(settings.seconds * settings.fps)
+    unit = settings.interocular_px / 100
+    events: list[Event] = []
+    count = settings.expressions
+    lengths = rng.uniform(*settings.duration, count)
+    spare = 2 / 3 * settings.seconds - lengths.sum() - _REST * (count + 1)
     if spare < 0:
-        raise ValueError(f"{full['seconds']} s hold no {count} expressions")
-    gaps = _REST + spare * chance.dirichlet(np.ones(count + 1))
+        raise ValueError(f"{settings.seconds} s are too short for {count} expressions")
+    gaps = _REST + spare * rng.dirichlet(np.ones(count + 1))
     start = 0.0
     for number in range(count):
         start += gaps[number]
         onset, offset = round(start * fps), round((start + lengths[number]) * fps)
-        apex = onset + max(1, round((offset - onset) * chance.uniform(0.4, 0.6)))
-        emotion = str(chance.choice(full["emotions"]))
-        strengths = {unit: float(usual * chance.uniform(0.8, 1.2)) for unit, usual in EMOTIONS[emotion].items()}
-        gains = (float(chance.uniform(0.7, 1.0)), float(chance.uniform(0.7, 1.0)))
-        amplitude = float(unit * chance.uniform(*full["amplitude"]))
+        apex = onset + max(1, round((offset - onset) * rng.uniform(0.4, 0.6)))
+        emotion = str(rng.choice(settings.emotions))
+        strengths = {unit: float(usual * rng.uniform(0.8, 1.2)) for unit, usual in EMOTIONS[emotion].items()}
+        gains = (float(rng.uniform(0.7, 1.0)), float(rng.uniform(0.7, 1.0)))
+        amplitude = float(unit * rng.uniform(*settings.amplitude))
         events.append(Event(emotion, onset, apex, max(offset, apex + 1), amplitude, gains, strengths))
         start += lengths[number]
-    taken = [(event.onset - 0.1 * fps, event.offset + 0.1 * fps) for event in events]
-    for _ in range(chance.poisson(full["blinks"] * full["seconds"])):
-        length = max(4, round(fps * chance.uniform(*_BLINK)))
-        onset = int(chance.integers(0, max(1, frames - length)))
-        if all(onset + length < low or onset > high for low, high in taken):
+    occupied = [(event.onset - 0.1 * fps, event.offset + 0.1 * fps) for event in events]
+    for _ in range(rng.poisson(settings.blinks * settings.seconds)):
+        length = max(4, round(fps * rng.uniform(*_BLINK)))
+        onset = int(rng.integers(0, max(1, frames - length)))
+        if all(onset + length < low or onset > high for low, high in occupied):
             apex = onset + round(0.4 * length)
             events.append(Event("blink", onset, apex, onset + length, unit * _LIDS_CLOSED, (1.0, 1.0), _LID))
-            taken.append((onset - 0.1 * fps, onset + length + 0.1 * fps))
-    zoom = full["frame_size"] / 480
-    rigid = head_motion(chance, frames, full["drift"], zoom)
-    for _ in range(int(full["postures"])):
-        rigid += _posture(chance, frames, fps, full["interocular_px"])
-    return LongClip(person, frames, fps, tuple(sorted(events, key=lambda one: one.onset)), rigid, full)
+            occupied.append((onset - 0.1 * fps, onset + length + 0.1 * fps))
+    zoom = settings.frame_size / 480
+    rigid = head_motion(rng, frames, settings.drift, zoom)
+    for _ in range(settings.postures):
+        rigid += _posture(rng, frames, fps, settings.interocular_px)
+    return LongClip(person, frames, fps, tuple(sorted(events, key=lambda event: event.onset)), rigid, settings)
 
 
-def _posture(chance: np.random.Generator, frames: int, fps: float, interocular: float) -> np.ndarray:
-    """A move of the head from one position to another, float64 [frames, 4], to be added to its pose."""
-    length = fps * chance.uniform(*_POSTURE_SECONDS)
-    start = chance.uniform(0, max(1.0, frames - length))
+def _posture(rng: np.random.Generator, frames: int, fps: float, interocular: float) -> np.ndarray:
+    """Return a move of the head to another position, float64 [frames, 4], to be added to its pose."""
+    length = fps * rng.uniform(*_POSTURE_SECONDS)
+    start = rng.uniform(0, max(1.0, frames - length))
     course = 0.5 - 0.5 * np.cos(np.pi * np.clip((np.arange(frames) - start) / length, 0, 1))
-    size = chance.uniform(-1, 1, 4) * _POSTURE
-    return course[:, None] * size * (interocular, interocular, np.pi / 180, 1)
+    size = rng.uniform(-1, 1, 4) * _POSTURE
+    return np.asarray(course[:, None] * size * (interocular, interocular, np.pi / 180, 1))
 
 
 def film_long(clip: LongClip) -> Iterator[np.ndarray]:
-    """The frames of a long clip one by one, uint8 BGR [frame_size, frame_size, 3]."""
-    full = clip.settings
-    size = full["frame_size"]
-    base = draw_face(full["seed"], clip.person, size, full["interocular_px"])
-    chance = np.random.default_rng((full["seed"], _STREAM, clip.person, 1))
-    gain = 1 + 0.008 * wander(chance, clip.frames, 0.15 * clip.fps)
+    """Yield the frames of a long clip, uint8 BGR [frame_size, frame_size, 3]."""
+    settings, size = clip.settings, clip.settings.frame_size
+    base = draw_face(settings.seed, clip.person, size, settings.interocular_px)
+    rng = np.random.default_rng((settings.seed, _STREAM, clip.person, 1))
+    gain = 1 + 0.008 * random_walk(rng, clip.frames, 0.15 * clip.fps)
     still = np.zeros((size, size, 3), np.float32)
     fields: dict[int, np.ndarray] = {}
     for frame in range(clip.frames):
@@ -151,10 +178,10 @@ def film_long(clip: LongClip) -> Iterator[np.ndarray]:
             course = envelope(event.offset - event.onset + 1, 0, event.apex - event.onset, event.offset - event.onset)
             layers = layers + fields[number] * course[frame - event.onset]
         strength = 0.0 if layers is still else 1.0
-        yield exposure(base, layers, strength, clip.rigid[frame], float(gain[frame]), full["noise"], chance)
+        yield render_frame(base, layers, strength, clip.rigid[frame], float(gain[frame]), settings.noise, rng)
 
 
 def grey_long(clip: LongClip) -> Iterator[tuple[int, np.ndarray]]:
-    """The frames as :func:`merflow.footage.frames.grey_frames` gives them: number and uint8 [H, W]."""
+    """Yield the frames like :func:`merflow.footage.frames.grey_frames`: number and uint8 [H, W]."""
     for number, frame in enumerate(film_long(clip)):
         yield number, cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)

@@ -1,11 +1,10 @@
-"""Neutral faces from the user's own photographs: one each, and blends of two or three where there are too few.
+"""Neutral faces from the user's photographs: one each, then blends of two or three if there are too few.
 
-Landmarks come from dlib's 68-point model, whose training data forbids commercial use; drawn faces do without it.
+Landmarks come from dlib's 68-point model, whose training data forbids commercial use; drawn faces do not need it.
 """
 
 import itertools
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -17,9 +16,9 @@ import dlib
 import numpy as np
 from scipy.spatial import Delaunay
 
+from merflow.datasets.settings import SyntheticSettings
 from merflow.datasets.synthetic.draw import BasePicture, base_side, eye_midpoint, to_base
 from merflow.datasets.synthetic.expressions import Anchors
-from merflow.datasets.synthetic.plan import complete, person_number, subject_names
 from merflow.errors import ClipError, InputError
 from merflow.footage.frames import image_files
 from merflow.footage.images import read_image
@@ -56,7 +55,7 @@ _CENTRAL: dict[str, dict[int, float]] = {
 
 @dataclass(frozen=True)
 class Photograph:
-    """A photograph no larger than the base picture needs, and its 68 landmarks, float64 [68, 2]."""
+    """A photograph, reduced to the resolution of the base picture, and its 68 landmarks, float64 [68, 2]."""
 
     picture: np.ndarray
     landmarks: np.ndarray
@@ -67,48 +66,48 @@ class Photograph:
         return np.stack([self.landmarks[list(_LEFT_EYE)].mean(axis=0), self.landmarks[list(_RIGHT_EYE)].mean(axis=0)])
 
 
-def portrait(subject: str, settings: Mapping[str, Any]) -> BasePicture:
-    """The neutral face of a subject from the photographs in the folder ``portraits``.
+def portrait(subject: str, settings: SyntheticSettings) -> BasePicture:
+    """Return the neutral face of a subject from the photographs in the folder ``portraits``.
 
-    The micro clips take every second photograph and the macro clips the others, so that the two show different people
-    (with fewer than four photographs they have to share). A dataset's first subjects are one photograph each; when
-    these are used up, the next are blends of two or three of them.
+    Micro clips use every second photograph and macro clips the others, so that they show different people (unless there
+    are fewer than four photographs). The first subjects of a dataset are one photograph each, the others are blends of
+    two or three.
 
     Raises:
         InputError: the folder is missing or has fewer than two photographs, or some are unreadable or have no face; all
             of these are named.
     """
-    full = complete(settings)
-    files = photographs(full["portraits"])[: 2 * full["subjects"]]
-    taken = [read_photograph(file, _interocular_of_base(full)) for file in files]
-    bad = [f"{file.name}: {found}" for file, found in zip(files, taken, strict=True) if isinstance(found, str)]
+    files = photographs(str(settings.portraits))[: 2 * settings.subjects]
+    results = [read_photograph(file, _interocular_of_base(settings)) for file in files]
+    usable = [result for result in results if not isinstance(result, str)]
+    bad = [f"{file.name}: {reason}" for file, reason in zip(files, results, strict=True) if isinstance(reason, str)]
     if bad:
         raise InputError(
-            f"demo.portraits: {len(bad)} of {len(files)} photographs in {full['portraits']} cannot be used; replace "
+            f"demo.portraits: {len(bad)} of {len(files)} photographs in {settings.portraits} cannot be used; replace "
             "or remove them:\n  " + "\n  ".join(bad)
         )
     if len(files) < 2:
-        raise InputError(f"demo.portraits: {full['portraits']} holds one photograph; give at least two people")
+        raise InputError(f"demo.portraits: {settings.portraits} has one photograph; give at least two people")
     if len(files) < 4:
         log.warning("%d photographs: macro and micro clips show the same people", len(files))
-    pool = taken if len(files) < 4 else taken[0::2] if full["kind"] == "macro" else taken[1::2]
-    position = subject_names(full).index(subject.rsplit("/", 1)[-1])
+    pool = usable if len(files) < 4 else usable[0::2] if settings.kind == "macro" else usable[1::2]
+    position = settings.subject_names.index(subject.rsplit("/", 1)[-1])
     if position < len(pool):
         members, weights = [pool[position]], np.ones(1)
     else:
-        # The combinations in a random order, so that no two blends are of the same people before all were used.
+        # Combinations in a random order, so that no combination is used twice before all were used.
         combinations = [c for count in (2, 3) for c in itertools.combinations(range(len(pool)), count)]
-        order = np.random.default_rng((full["seed"], _BLEND_STREAM)).permutation(len(combinations))
+        order = np.random.default_rng((settings.seed, _BLEND_STREAM)).permutation(len(combinations))
         chosen = combinations[order[(position - len(pool)) % len(combinations)]]
         members = [pool[i] for i in chosen]
-        chance = np.random.default_rng((full["seed"], _BLEND_STREAM, person_number(subject, full)))
-        # No share below a quarter: a blend should look like none of those that it is made of.
-        weights = 0.25 + (1 - 0.25 * len(members)) * chance.dirichlet(np.ones(len(members)))
-    return blend(members, weights, full["frame_size"], full["interocular_px"])
+        rng = np.random.default_rng((settings.seed, _BLEND_STREAM, settings.person_number(subject)))
+        # No weight below a quarter, so that a blend looks like none of its members.
+        weights = 0.25 + (1 - 0.25 * len(members)) * rng.dirichlet(np.ones(len(members)))
+    return blend(members, weights, settings.frame_size, settings.interocular_px)
 
 
 def photographs(folder: str | Path) -> list[Path]:
-    """Image files of a folder by name.
+    """List the image files of a folder by name.
 
     Raises:
         InputError: there is no such folder, or no image in it.
@@ -120,7 +119,7 @@ def photographs(folder: str | Path) -> list[Path]:
         )
     files = sorted(image_files(folder))
     if not files:
-        raise InputError(f"demo.portraits: folder {folder} holds no photograph (.jpg, .png, ...)")
+        raise InputError(f"demo.portraits: folder {folder} has no photograph (.jpg, .png, ...)")
     return files
 
 
@@ -128,7 +127,7 @@ def read_photograph(file: Path, interocular_px: float) -> Photograph | str:
     """Read a photograph, shrink it if its pupils are farther apart than ``interocular_px``, and find its landmarks.
 
     Returns:
-        The photograph, or why it cannot be used.
+        The photograph, or the reason why it cannot be used.
     """
     try:
         picture = read_image(file, cv2.IMREAD_COLOR, "photograph")
@@ -145,13 +144,13 @@ def read_photograph(file: Path, interocular_px: float) -> Photograph | str:
 
 
 def blend(members: list[Photograph], weights: np.ndarray, frame_size: int, interocular_px: float) -> BasePicture:
-    """A face of the members' mean shape and mean colours, upright, with its pupils where a neutral frame has them.
+    """Return an upright face of the members' mean shape and colours, with the pupils where a neutral frame has them.
 
     Each member is warped to the mean shape, affinely in each triangle of the landmarks (Delaunay).
 
     Args:
         members: one or more photographs.
-        weights: their shares, adding to 1.
+        weights: weight of each, adding up to 1.
         frame_size: side of a frame in pixels.
         interocular_px: distance of the pupils in a frame.
     """
@@ -174,11 +173,13 @@ def blend(members: list[Photograph], weights: np.ndarray, frame_size: int, inter
 
 
 def _anchors(landmarks: np.ndarray) -> Anchors:
-    """Anchors in pixels of the frame from 68 landmarks in the base picture."""
+    """Return the anchors in pixels of the frame from 68 landmarks in the base picture."""
     origin, step = to_base(np.zeros(2)), to_base(np.ones(2)) - to_base(np.zeros(2))
 
     def mean(weights: dict[int, float]) -> np.ndarray:
-        return (np.average(landmarks[list(weights)], axis=0, weights=list(weights.values())) - origin) / step
+        return np.asarray(
+            (np.average(landmarks[list(weights)], axis=0, weights=list(weights.values())) - origin) / step
+        )
 
     return Anchors(
         paired={name: np.stack([mean(left), mean(right)]) for name, (left, right) in _PAIRED.items()},
@@ -186,26 +187,26 @@ def _anchors(landmarks: np.ndarray) -> Anchors:
     )
 
 
-def _interocular_of_base(settings: Mapping[str, Any]) -> float:
-    """Distance of the pupils in the base picture."""
-    return float((to_base(np.ones(2)) - to_base(np.zeros(2)))[0] * settings["interocular_px"])
+def _interocular_of_base(settings: SyntheticSettings) -> float:
+    """Return the distance of the pupils in the base picture."""
+    return float((to_base(np.ones(2)) - to_base(np.zeros(2)))[0] * settings.interocular_px)
 
 
 def _shrunk(picture: np.ndarray, scale: float) -> tuple[np.ndarray, float]:
-    """The picture reduced by ``scale`` if that is below 1, and the scale that was used."""
+    """Reduce the picture by ``scale`` if that is below 1; returns it and the scale that was used."""
     if scale >= 1:
         return picture, 1.0
     return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), scale
 
 
 def _rescaled(points: np.ndarray, scale: float) -> np.ndarray:
-    """Points of a picture in a copy that is ``scale`` times as large; pixel centres have whole coordinates."""
+    """Return points of a picture in a copy that is ``scale`` times as large; pixel centres have whole coordinates."""
     return (points + 0.5) * scale - 0.5
 
 
 @lru_cache(maxsize=1)
 def _models() -> tuple[Any, Any]:
-    """Face detector and landmark model; their package is found and not imported, since its import is slow and warns."""
+    """Return face detector and landmark model; their package is not imported, because its import is slow and warns."""
     package = find_spec("face_recognition_models")
     file = Path(package.origin).parent / "models" / _MODEL if package is not None and package.origin else None
     if file is None or not file.is_file():
@@ -217,7 +218,7 @@ def _models() -> tuple[Any, Any]:
 
 
 def _landmarks(grey: np.ndarray) -> np.ndarray | None:
-    """The 68 landmarks of the most certain face, float64 [68, 2]; None if there is no face."""
+    """Return the 68 landmarks of the face with the highest score, float64 [68, 2]; None if there is no face."""
     detector, model = _models()
     for doubled in (0, 1):
         boxes, scores, _ = detector.run(grey, doubled, 0.0)
@@ -228,7 +229,7 @@ def _landmarks(grey: np.ndarray) -> np.ndarray | None:
 
 
 def _similarity(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """The 2x3 similarity that takes two points to two others."""
+    """Return the 2x3 similarity that maps two points to two others."""
     a, b = start[1] - start[0], end[1] - end[0]
     turn = complex(*b) / complex(*a)
     linear = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]])
@@ -236,13 +237,13 @@ def _similarity(start: np.ndarray, end: np.ndarray) -> np.ndarray:
 
 
 def _apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    return points @ matrix[:, :2].T + matrix[:, 2]
+    return np.asarray(points @ matrix[:, :2].T + matrix[:, 2])
 
 
 def _triangle_of_pixel(corners: np.ndarray, triangles: np.ndarray, side: int) -> np.ndarray:
-    """Number of the triangle that each pixel lies in, int32 [side, side].
+    """Return the number of the triangle of each pixel, int32 [side, side].
 
-    On an edge either neighbour will do: both maps agree there.
+    On an edge, either neighbour is correct, because both maps agree there.
     """
     owner = np.zeros((side, side), np.int32)
     for number, triangle in enumerate(triangles):
@@ -253,7 +254,7 @@ def _triangle_of_pixel(corners: np.ndarray, triangles: np.ndarray, side: int) ->
 def _warp_mesh(
     picture: np.ndarray, sources: np.ndarray, corners: np.ndarray, triangles: np.ndarray, owner: np.ndarray
 ) -> np.ndarray:
-    """The picture with ``sources`` moved to ``corners``, float32 [side, side, 3]."""
+    """Warp the picture so that ``sources`` move to ``corners``, float32 [side, side, 3]."""
     homogeneous = np.dstack([corners[triangles], np.ones((len(triangles), 3))])
     maps = np.linalg.solve(homogeneous, sources[triangles])  # [n, 3, 2]: (x, y, 1) @ map = place in the source
     side = len(owner)

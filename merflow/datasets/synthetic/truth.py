@@ -1,12 +1,12 @@
-"""The true motion of every pixel of a demo clip, from the ground truth that is written beside it.
+"""The true motion of every pixel of a synthetic clip, from the ground truth that is stored with it.
 
-How a clip was filmed. A point of the neutral, undrifted face is at p, in pixels of the frame; these are the canonical
-pixels. In frame t the expression carries it to z, and the head to y, which is what the camera sees:
+A point of the neutral, undrifted face is at p, in pixels of the frame; these are the canonical pixels. In frame t, the
+expression moves it to z and the head moves it to y, where the camera sees it:
 
     p = z - a_t u(z)                        a_t = amplitude_px * envelope[t]
     y = A_t(z) = c + d_t + s_t R_t (z - c)  c = centre of the frame, ((width - 1) / 2, (height - 1) / 2)
 
-``field`` is u. It is the BACKWARD field: it stands at the place z that the point has reached. The forward displacement
+``field`` is u. It is the BACKWARD field, defined at the place z that the point has reached. The forward displacement
 F of the point p solves F(p) = a_t u(p + F(p)). ``rigid`` holds (dx, dy, rotation, scale) of A_t; rotation is in
 radians, positive from x (right) to y (down). Row t of ``envelope`` and ``rigid`` belongs to frame number t.
 """
@@ -18,12 +18,12 @@ import h5py
 import numpy as np
 
 _TOLERANCE_PX = 1e-3
-_MOST_STEPS = 30
+_MAX_STEPS = 30
 
 
 @dataclass(frozen=True)
 class Motion:
-    """Ground truth of one clip; see the head of this module."""
+    """Ground truth of one clip; see the docstring of this module."""
 
     field: np.ndarray
     """float32 [height, width, 2], unit displacement u (right, down)."""
@@ -35,21 +35,21 @@ class Motion:
 
     @classmethod
     def read(cls, group: h5py.Group) -> "Motion":
-        """The ground truth of a clip's group in ``truth.h5``."""
+        """Read the ground truth from a clip's group in ``truth.h5``."""
         return cls(group["field"][...], group["envelope"][...], group["rigid"][...], float(group.attrs["amplitude_px"]))
 
     def strength(self, frame: int) -> float:
-        """a_t: length of the longest displacement in a frame, in pixels."""
+        """Return a_t, the length of the longest displacement in a frame, in pixels."""
         return self.amplitude_px * float(self.envelope[frame])
 
     def pose(self, frame: int) -> np.ndarray:
-        """A_t as a 2x3 matrix, float64, canonical pixels to pixels of the frame."""
+        """Return A_t as a 2x3 matrix, float64, from canonical pixels to pixels of the frame."""
         height, width = self.field.shape[:2]
         return pose_matrix(self.rigid[frame], (width, height))
 
 
 def pose_matrix(rigid: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The similarity A_t as a 2x3 matrix.
+    """Return the similarity A_t as a 2x3 matrix.
 
     Args:
         rigid: (dx, dy, rotation, scale).
@@ -62,30 +62,30 @@ def pose_matrix(rigid: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def true_flow(group: h5py.Group | Motion, frame: int, onset: int) -> np.ndarray:
-    """Where each pixel of the onset frame goes: expression and head together.
+    """Return the flow of each pixel of the onset frame, of expression and head together.
 
     Args:
-        group: the clip's group in ``truth.h5``, or what :meth:`Motion.read` made of it.
+        group: the clip's group in ``truth.h5``, or what :meth:`Motion.read` returned for it.
         frame: the later frame.
-        onset: the frame that the flow starts from; it need not be neutral.
+        onset: the first frame of the flow; it need not be neutral.
 
     Returns:
         float32 [height, width, 2], (right, down) in pixels of the frame, at the pixels of the onset frame.
     """
     motion = group if isinstance(group, Motion) else Motion.read(group)
     pixels, start, end = _tracks(motion, frame, onset)
-    return (_apply(motion.pose(frame), start + end) - pixels).astype(np.float32)
+    return np.asarray((_apply(motion.pose(frame), start + end) - pixels).astype(np.float32))
 
 
 def expression_flow(group: h5py.Group | Motion, frame: int, onset: int) -> np.ndarray:
-    """The motion of the face alone, with the head held as it is in the onset frame; see :func:`true_flow`."""
+    """Return the flow of the expression only, with the head as in the onset frame; see :func:`true_flow`."""
     motion = group if isinstance(group, Motion) else Motion.read(group)
     _, _, end = _tracks(motion, frame, onset)
-    return (end @ motion.pose(onset)[:, :2].T).astype(np.float32)
+    return np.asarray((end @ motion.pose(onset)[:, :2].T).astype(np.float32))
 
 
 def crop_flow(flow: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
-    """A flow of source frames as the aligned crop shows it.
+    """Return a flow of source frames in the geometry of an aligned crop.
 
     Args:
         flow: [height, width, 2], in pixels of the source.
@@ -93,15 +93,15 @@ def crop_flow(flow: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
         size: side of the crop.
 
     Returns:
-        float32 [2, size, size]: sampled where each pixel of the crop lies in the source, rotated and scaled.
+        float32 [2, size, size]: sampled at the place of each pixel of the crop in the source, rotated and scaled.
     """
-    places = _apply(cv2.invertAffineTransform(np.asarray(transform, np.float64)), _grid(size, size)).astype(np.float32)
-    there = cv2.remap(np.asarray(flow, np.float32), places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    places = _apply(cv2.invertAffineTransform(np.asarray(transform, np.float64)), _grid(size, size))
+    there = _sample(np.asarray(flow, np.float32), places)
     return np.ascontiguousarray((there @ np.asarray(transform)[:, :2].T).transpose(2, 0, 1), np.float32)
 
 
 def _tracks(motion: Motion, frame: int, onset: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pixels of the onset frame, their canonical places then, and how far the expression carries them on."""
+    """Return the pixels of the onset frame, their canonical places, and their displacement by the expression."""
     height, width = motion.field.shape[:2]
     pixels = _grid(height, width)
     start = _apply(cv2.invertAffineTransform(motion.pose(onset)), pixels)
@@ -110,10 +110,10 @@ def _tracks(motion: Motion, frame: int, onset: int) -> tuple[np.ndarray, np.ndar
 
 
 def _forward(motion: Motion, frame: int, neutral: np.ndarray) -> np.ndarray:
-    """F(p) = a u(p + F(p)) by fixed-point iteration; it converges where no point passes another."""
+    """F(p) = a u(p + F(p)) by fixed-point iteration, which converges if no point passes another."""
     strength = motion.strength(frame)
     moved = np.zeros_like(neutral)
-    for _ in range(_MOST_STEPS):
+    for _ in range(_MAX_STEPS):
         last, moved = moved, strength * _sample(motion.field, neutral + moved)
         if np.abs(moved - last).max() < _TOLERANCE_PX:
             break
@@ -121,15 +121,16 @@ def _forward(motion: Motion, frame: int, neutral: np.ndarray) -> np.ndarray:
 
 
 def _grid(height: int, width: int) -> np.ndarray:
-    """(x, y) of each pixel, float64 [height, width, 2]."""
+    """Return (x, y) of each pixel, float64 [height, width, 2]."""
     return np.stack(np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64)), axis=-1)
 
 
 def _apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Points [..., 2] through a 2x3 matrix."""
-    return points @ matrix[:, :2].T + matrix[:, 2]
+    """Transform points [..., 2] by a 2x3 matrix."""
+    return np.asarray(points @ matrix[:, :2].T + matrix[:, 2])
 
 
 def _sample(field: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """The field at places [height, width, 2], bilinear; outside the frame its border goes on."""
-    return cv2.remap(field, places.astype(np.float32), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    """Sample a field at places [height, width, 2], bilinear; outside the frame, the border is repeated."""
+    x, y = np.moveaxis(places, -1, 0).astype(np.float32)
+    return np.asarray(cv2.remap(field, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))

@@ -139,7 +139,7 @@ def test_rows_of_other_datasets_are_theirs(tree):
 
 def test_a_dataset_that_is_not_in_the_configuration_is_a_slip_of_the_pen(tree):
     with pytest.raises(InputError, match=r"(?s)row 2.*my-mew-micro.*my-mmew-micro"):
-        corrected(tree, "my-mew-micro,S01,S01-01-001,apex,4,seen", datasets=["my-mmew-micro", "samm"])
+        corrected(tree, "my-mew-micro,S01,S01-01-001,apex,4,seen", dataset_names=("my-mmew-micro", "samm"))
 
 
 def test_every_row_that_cannot_be_read_is_listed(tree):

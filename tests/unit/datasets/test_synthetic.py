@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from itertools import combinations
 from pathlib import Path
@@ -17,17 +18,18 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 from scipy.optimize import fsolve
 
+from merflow.datasets.settings import STANDARD_MACRO, STANDARD_MICRO
 from merflow.datasets.synthetic import render
 from merflow.datasets.synthetic.draw import MARGIN, OVERSAMPLING, draw_face
 from merflow.datasets.synthetic.expressions import ACTION_UNITS, EMOTIONS, unit_field
-from merflow.datasets.synthetic.plan import DEFAULTS, complete, envelope, person_number, plan_clips, plan_subject
+from merflow.datasets.synthetic.plan import envelope, plan_clips, plan_subject
 from merflow.datasets.synthetic.truth import Motion, crop_flow, expression_flow, pose_matrix, true_flow
 from merflow.errors import ConfigError, InputError
 from merflow.storage.files import safe_filename
 
-MICRO = {"root": "somewhere", "kind": "micro", "subjects": 12, "first_subject": 12}
-MACRO = {"root": "somewhere", "kind": "macro", "subjects": 12, "first_subject": 0}
-SHORT = MICRO | {"emotions": ["happiness", "fear"], "clips_per_emotion": 1, "frames": 20}
+MICRO = replace(STANDARD_MICRO, root="somewhere", subjects=12, first_subject=12)
+MACRO = replace(STANDARD_MACRO, root="somewhere", subjects=12)
+SHORT = replace(MICRO, emotions=("happiness", "fear"), clips_per_emotion=1, frames=20)
 
 
 def photograph_of(base):
@@ -52,9 +54,9 @@ def filmed(tmp_path_factory):
 @pytest.fixture(scope="session")
 def macro_motion(people):
     """A strong expression on a head that moves, with the clip that shows it."""
-    settings = MACRO | {"emotions": ["surprise"], "drift": 3.0}
+    settings = replace(MACRO, emotions=("surprise",), drift=3.0)
     performance = plan_subject("s01", settings)[0]
-    return performance, render.stage(people[0], performance, settings)
+    return performance, render.clip_motion(people[0], performance, settings)
 
 
 def eyes(face):
@@ -113,7 +115,7 @@ def test_a_smaller_frame_shows_the_same_face():
 def test_the_plan_lists_every_clip_once_and_is_the_same_each_time():
     clips = plan_clips("demo", MICRO)
     assert clips == plan_clips("demo", MICRO)
-    assert clips != plan_clips("demo", MICRO | {"seed": 1})
+    assert clips != plan_clips("demo", replace(MICRO, seed=1))
     assert len(clips) == len({clip.clip for clip in clips}) == 12 * 5 * 2
     first = clips[0]
     assert (first.clip, first.subject, first.label) == ("s01_happiness_1", "demo/s01", "happiness")
@@ -123,7 +125,7 @@ def test_the_plan_lists_every_clip_once_and_is_the_same_each_time():
 def test_planning_needs_no_vision_library():
     code = (
         "import sys; from merflow.datasets.synthetic.plan import plan_clips;"
-        "plan_clips('d', {'root': 'r', 'kind': 'micro', 'subjects': 3});"
+        "from merflow.datasets.settings import STANDARD_MICRO; plan_clips('d', STANDARD_MICRO);"
         "print([name for name in ('cv2', 'dlib', 'h5py', 'scipy', 'torch') if name in sys.modules])"
     )
     done = subprocess.run(
@@ -133,8 +135,8 @@ def test_planning_needs_no_vision_library():
 
 
 def test_macro_and_micro_subjects_are_different_people(people):
-    macro = {person_number(clip.subject, MACRO) for clip in plan_clips("a", MACRO)}
-    micro = {person_number(clip.subject, MICRO) for clip in plan_clips("b", MICRO)}
+    macro = {MACRO.person_number(clip.subject) for clip in plan_clips("a", MACRO)}
+    micro = {MICRO.person_number(clip.subject) for clip in plan_clips("b", MICRO)}
     assert macro == set(range(12))
     assert micro == set(range(12, 24))
     assert np.array_equal(render.base_picture("s02", MICRO).picture, people[13].picture)
@@ -142,7 +144,7 @@ def test_macro_and_micro_subjects_are_different_people(people):
 
 def test_a_clip_does_not_depend_on_the_others():
     all_clips = {clip.clip: clip for clip in plan_clips("demo", MICRO)}
-    fewer = MICRO | {"emotions": ["fear"], "clips_per_emotion": 1, "subjects": 2}
+    fewer = replace(MICRO, emotions=("fear",), clips_per_emotion=1, subjects=2)
     for clip in plan_clips("demo", fewer):
         assert clip == all_clips[clip.clip]
 
@@ -157,14 +159,12 @@ def test_a_clip_does_not_depend_on_the_others():
 )
 @hypothesis_settings(max_examples=100, deadline=None)
 def test_a_performance_keeps_within_its_settings(kind, frames, seed, subject, low, width):
-    settings = {
-        "root": "", "kind": kind, "subjects": 99, "frames": frames, "seed": seed, "amplitude": [low, low + width],
-        "clips_per_emotion": 1, "emotions": list(EMOTIONS),
-    }  # fmt: skip
+    standard = STANDARD_MICRO if kind == "micro" else STANDARD_MACRO
+    settings = replace(standard, frames=frames, seed=seed, amplitude=(low, low + width), emotions=tuple(EMOTIONS))
     for performance in plan_subject(f"s{subject:02d}", settings):
         assert 0 < performance.onset < performance.apex < performance.offset <= frames - 1
         assert low <= performance.amplitude_px <= low + width
-        lowest, highest = DEFAULTS[kind]["side_gain"]
+        lowest, highest = settings.side_gain
         assert all(lowest <= gain <= highest for gain in performance.gains)
         usual = EMOTIONS[performance.emotion]
         assert performance.strengths.keys() == usual.keys()
@@ -197,7 +197,6 @@ def test_the_envelope_rises_to_one_and_falls_to_its_rest(onset, rise, fall, afte
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "still"}, "micro or macro is allowed"),
         ({"emotions": ["joy"]}, "joy; allowed: happiness"),
         ({"emotions": []}, "allowed: happiness"),
         ({"frames": 4}, "at least 8"),
@@ -206,7 +205,7 @@ def test_the_envelope_rises_to_one_and_falls_to_its_rest(onset, rise, fall, afte
 )
 def test_settings_that_make_no_clip_are_refused(change, message):
     with pytest.raises(ConfigError, match=message):
-        plan_clips("demo", MICRO | change)
+        plan_clips("demo", replace(MICRO, **change))
 
 
 # --- expressions ------------------------------------------------------------------------------------------------------
@@ -214,8 +213,8 @@ def test_settings_that_make_no_clip_are_refused(change, message):
 
 def fields(people, kind_settings, emotions, subjects):
     for subject in subjects:
-        face = people[person_number(subject, kind_settings)]
-        for performance in plan_subject(subject, kind_settings | {"emotions": emotions}):
+        face = people[kind_settings.person_number(subject)]
+        for performance in plan_subject(subject, replace(kind_settings, emotions=tuple(emotions))):
             yield performance, unit_field(face.anchors, performance.strengths, performance.gains, (480, 480))
 
 
@@ -335,10 +334,11 @@ def test_the_film_moves_as_the_truth_says(people, macro_motion, monkeypatch):
     monkeypatch.setattr(render, "_SHADING", 0.0)
     for performance, motion, face in [
         (*macro_motion, people[0]),
-        ((micro := plan_subject("s01", MICRO)[0]), render.stage(people[12], micro, MICRO), people[12]),
+        ((micro := plan_subject("s01", MICRO)[0]), render.clip_motion(people[12], micro, MICRO), people[12]),
     ]:
         frames = [
-            cv2.cvtColor(f, cv2.COLOR_BGR2GRAY) for f in render.film(face, motion, performance, noise=0, light=False)
+            cv2.cvtColor(f, cv2.COLOR_BGR2GRAY)
+            for f in render.render_frames(face, motion, performance, noise=0, light=False)
         ]
         first, last = frames[performance.onset], frames[performance.apex]
         flow = true_flow(motion, performance.apex, performance.onset)
@@ -399,7 +399,7 @@ def test_clips_and_truth_lie_on_disk(filmed):
 
 
 def test_the_same_settings_give_the_same_bytes_whoever_else_is_drawn(filmed, tmp_path):
-    render.make_subject("other", "s01", SHORT | {"subjects": 3}, tmp_path / "s01")
+    render.make_subject("other", "s01", replace(SHORT, subjects=3), tmp_path / "s01")
     files = sorted(path.relative_to(filmed) for path in filmed.rglob("*") if path.is_file())
     assert len(files) == 41
     for file in files:
@@ -410,7 +410,7 @@ def test_a_subject_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     folder = tmp_path / "s01"
     folder.mkdir()
     (folder / "old").touch()
-    short = SHORT | {"emotions": ["fear"], "frames": 8}
+    short = replace(SHORT, emotions=("fear",), frames=8)
     with monkeypatch.context() as broken:
 
         def fail(*_):
@@ -427,10 +427,10 @@ def test_a_subject_appears_whole_or_not_at_all(tmp_path, monkeypatch):
 
 def test_noise_light_and_drift_are_as_large_as_asked(people):
     performance = plan_subject("s01", SHORT)[0]
-    motion = render.stage(people[12], performance, SHORT)
+    motion = render.clip_motion(people[12], performance, SHORT)
 
     def grey(**options):
-        frames = render.film(people[12], motion, performance, **options)
+        frames = render.render_frames(people[12], motion, performance, **options)
         return np.stack([cv2.cvtColor(f, cv2.COLOR_BGR2GRAY) for f in frames]).astype(float)
 
     plain = grey(noise=0, light=False)
@@ -440,7 +440,7 @@ def test_noise_light_and_drift_are_as_large_as_asked(people):
     gain = grey(noise=0, light=True).mean(axis=(1, 2)) / plain.mean(axis=(1, 2))
     assert gain[0] == pytest.approx(1, abs=1e-3)
     assert 0.002 < np.ptp(gain) < 0.08
-    still = render.stage(people[12], performance, SHORT | {"drift": 0})
+    still = render.clip_motion(people[12], performance, replace(SHORT, drift=0))
     assert np.ptp(still.rigid, axis=0).max() == 0
     assert 0.05 < np.ptp(motion.rigid[:, :2], axis=0).max() < 4
     assert np.abs(motion.rigid[:, 3] - 1).max() < 0.01
@@ -467,7 +467,7 @@ def test_poses_turn_about_the_middle_of_the_frame():
 def test_photographs_take_the_place_of_drawings(faces_folder, tmp_path):
     for file in sorted((faces_folder / "composite").glob("*.jpg"))[:4]:
         shutil.copy(file, tmp_path)
-    settings = SHORT | {"portraits": str(tmp_path), "emotions": ["happiness"], "frames": 8}
+    settings = replace(SHORT, portraits=str(tmp_path), emotions=("happiness",), frames=8)
     render.make_subject("demo", "s03", settings, tmp_path / "s03")
     frame = cv2.imread(str(tmp_path / "s03" / "s03_happiness_1" / "0000.jpg"), cv2.IMREAD_GRAYSCALE)
     dlib = pytest.importorskip("dlib")
@@ -486,7 +486,7 @@ def test_a_photograph_is_shown_as_it_is(faces_folder):
     """The first subject is the first photograph, moved so that the eyes of its template are at their place."""
     from merflow.datasets.synthetic import portraits
 
-    settings = complete(MACRO | {"portraits": str(faces_folder / "composite")})
+    settings = replace(MACRO, portraits=str(faces_folder / "composite"))
     base = portraits.portrait("s01", settings)
     file = sorted((faces_folder / "composite").glob("*.jpg"))[0]
     original = cv2.imread(str(file))
@@ -513,11 +513,11 @@ def test_macro_and_micro_clips_share_no_photograph_and_no_blend_twice(faces_fold
     used = {}
     for settings in (MACRO, MICRO):
         for subject in range(1, 13):
-            portraits.portrait(f"s{subject:02d}", settings | {"portraits": str(faces_folder / "composite")})
+            portraits.portrait(f"s{subject:02d}", replace(settings, portraits=str(faces_folder / "composite")))
         groups = [members for members, _ in seen]
         assert len(set(groups)) == 12
         assert all(weights.sum() == pytest.approx(1) and weights.min() >= 0.25 for _, weights in seen)
-        used[settings["kind"]] = {name for members in groups for name in members}
+        used[settings.kind] = {name for members in groups for name in members}
         seen.clear()
     assert len(used["macro"]) == len(used["micro"]) == 5
     assert not used["macro"] & used["micro"]
@@ -530,13 +530,13 @@ def test_photographs_that_cannot_be_used_are_named_together(faces_folder, tmp_pa
     (tmp_path / "empty.png").touch()
     cv2.imwrite(str(tmp_path / "wall.png"), np.full((300, 300), 120, np.uint8))
     with pytest.raises(InputError) as error:
-        render.base_picture("s01", MICRO | {"portraits": str(tmp_path)})
+        render.base_picture("s01", replace(MICRO, portraits=str(tmp_path)))
     for text in ("3 of 5", "broken.jpg: is not an image", "empty.png: is empty", "wall.png: no face found"):
         assert text in str(error.value)
 
 
 def test_a_folder_without_people_is_refused(tmp_path):
-    for folder, message in ((tmp_path / "none", "does not exist"), (tmp_path, "holds no photograph")):
+    for folder, message in ((tmp_path / "none", "does not exist"), (tmp_path, "has no photograph")):
         with pytest.raises(InputError, match=message):
-            render.make_subject("demo", "s01", MICRO | {"portraits": str(folder)}, tmp_path / "out" / "s01")
+            render.make_subject("demo", "s01", replace(MICRO, portraits=str(folder)), tmp_path / "out" / "s01")
     assert not (tmp_path / "out" / "s01").exists()

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from repository import REPO
 from stage_settings import align_settings
+from trees import dataset_settings
 
 from merflow.datasets.index import index_dataset, write_index
 from merflow.errors import ClipError, InputError
@@ -155,7 +156,7 @@ NASTY = [
 def people(root, rows):
     with (root / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([HEADER, *([*row, "", "", "", ""] for row in rows)])
-    return index_dataset("people", {"layout": "manifest", "root": str(root), "table": "manifest.csv", "kind": "micro"})
+    return index_dataset("people", dataset_settings(layout="manifest", root=str(root)))
 
 
 def frames(folder):

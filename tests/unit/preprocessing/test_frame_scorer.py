@@ -1,6 +1,7 @@
 """The frame scorer: accuracy against synthetic truth, independence of labels, and reproducibility."""
 
 import shutil
+from dataclasses import replace
 
 import cv2
 import h5py
@@ -13,7 +14,7 @@ from safetensors.torch import save_file
 from scipy.stats import spearmanr
 from stage_settings import align_settings, keyframe_settings
 
-from merflow.datasets.synthetic import scorer_people as strangers
+from merflow.datasets.synthetic import scorer_people
 from merflow.datasets.synthetic.expressions import EMOTIONS
 from merflow.datasets.synthetic.plan import plan_clips
 from merflow.datasets.synthetic.render import make_subject
@@ -30,7 +31,7 @@ from merflow.storage.tables import FRAME_SCORES, KEYFRAMES, read_table
 
 def aligned_people(folder, name, **settings):
     """Drawn people, through the files of the workflow; returns ``faces`` files, with the ground truth beside them."""
-    settings = strangers.SETTINGS | {"root": str(folder / name), "drift": 1.0} | settings
+    settings = replace(scorer_people.SETTINGS, **{"root": str(folder / name), "drift": 1.0} | settings)
     clips, files = plan_clips(name, settings), []
     for subject in sorted({clip.subject for clip in clips}):
         person = subject.split("/")[1]
@@ -264,10 +265,10 @@ def test_scores_of_clips_are_independent(taught, tmp_path):
     assert clean[~first].equals(poisoned[~first]) and not clean[first].equals(poisoned[first])
 
 
-def test_scorer_people_are_not_in_any_study():
-    assert not strangers.NAME[0].isalnum(), "the schema lets no dataset of a user begin so"
-    numbers = {strangers.FIRST + n for n in range(strangers.SETTINGS["subjects"])}
-    assert strangers.SETTINGS["first_subject"] == strangers.FIRST and min(numbers) > 10_000
+def test_scorer_people_are_in_no_study():
+    assert not scorer_people.NAME[0].isalnum(), "the schema lets no dataset of a user begin so"
+    numbers = {scorer_people.FIRST + n for n in range(scorer_people.SETTINGS.subjects)}
+    assert scorer_people.SETTINGS.first_subject == scorer_people.FIRST and min(numbers) > 10_000
 
 
 # ---------------------------------------------------------------- what it learns from

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from functools import lru_cache
 from typing import get_args
 
@@ -14,8 +15,9 @@ from demo_clips import film_micro_clips, subject_file
 from repository import REPO
 from stage_settings import flow_settings, preparation
 
-from merflow.datasets.synthetic.plan import complete, plan_subject, subject_names
-from merflow.datasets.synthetic.render import base_picture, film, stage
+from merflow.datasets.settings import STANDARD_MICRO
+from merflow.datasets.synthetic.plan import plan_subject
+from merflow.datasets.synthetic.render import base_picture, clip_motion, render_frames
 from merflow.footage.frames import read_grey
 from merflow.preprocessing import flow as flow_module
 from merflow.preprocessing.cache import build_cache
@@ -51,10 +53,10 @@ def demo_pair(condition: str, number: int, size: int) -> np.ndarray:
     noisy = film_micro_clips(1, whole=False)[number]
     if condition == "noise":
         return noisy.aligned(size)
-    settings = complete({"root": "", "kind": "micro", "subjects": 1, "clips_per_emotion": 1})
-    (subject,) = subject_names(settings)
+    settings = replace(STANDARD_MICRO, clips_per_emotion=1)
+    (subject,) = settings.subject_names
     base, performance = base_picture(subject, settings), plan_subject(subject, settings)[number]
-    clip = film(base, stage(base, performance, settings), performance, noise=0, light=False)
+    clip = render_frames(base, clip_motion(base, performance, settings), performance, noise=0, light=False)
     chosen = [frame for place, frame in enumerate(clip) if place in (performance.onset, performance.apex)]
     transform = crop_transform(noisy.eyes, size)
     return np.stack([warp(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), transform, size) for frame in chosen])

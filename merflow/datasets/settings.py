@@ -1,0 +1,147 @@
+"""Settings of datasets, as the configuration gives them to the layouts and to the jobs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from merflow.errors import ConfigError
+
+ClassesSetting = str | Sequence[str] | Mapping[str, Any] | None
+"""Name of a class set, list of labels, the user's own ``{column, map}``, or None for every label."""
+
+
+@dataclass(frozen=True)
+class DatasetSettings:
+    """Settings of a dataset on disk.
+
+    Attributes:
+        layout: name of the layout in :mod:`merflow.datasets.registry`.
+        root: folder of the dataset.
+        table: the table of clips, relative to ``root``; None: found by its name.
+        images: folder of the frames, relative to ``root``; None: found by its name.
+        kind: ``micro`` or ``macro``.
+        classes: labels that take part.
+        align: ``detect``, ``none`` or ``auto`` for all clips; None: as the layout decides.
+        corrections: table of corrections.
+        dataset_names: all datasets that the table of corrections may name; empty: any.
+        on_problem: ``skip-clip``, or ``stop`` if a clip that cannot be used stops the run.
+    """
+
+    layout: str
+    root: str
+    table: str | None
+    images: str | None
+    kind: str
+    classes: ClassesSetting
+    align: str | None
+    corrections: str | None
+    dataset_names: tuple[str, ...]
+    on_problem: str
+
+
+@dataclass(frozen=True)
+class SyntheticSettings:
+    """Settings of a dataset of synthetic people.
+
+    Attributes:
+        root: folder in which the clips are rendered.
+        kind: ``micro`` or ``macro``.
+        subjects: number of people.
+        first_subject: number of people before the first of this dataset, so that two datasets show different people.
+        emotions: names from :data:`merflow.datasets.synthetic.expressions.EMOTIONS`.
+        clips_per_emotion: clips of each person and emotion.
+        frames: frames of a clip.
+        fps: frames per second.
+        frame_size: side of a frame in pixels.
+        interocular_px: distance between the pupils in pixels.
+        amplitude: range of the longest displacement at the apex, in pixels.
+        side_gain: range of the strength of each half of the face.
+        rest: range of what is left of the expression at its offset, as a fraction of the apex.
+        seed: of everything that is random.
+        noise: standard deviation of the camera noise in grey levels.
+        drift: scale of the head's drift; 0 for none.
+        light: whether the illumination varies.
+        portraits: folder of photographs to animate instead of drawn faces.
+    """
+
+    root: str
+    kind: str
+    subjects: int
+    first_subject: int
+    emotions: tuple[str, ...]
+    clips_per_emotion: int
+    frames: int
+    fps: int
+    frame_size: int
+    interocular_px: int
+    amplitude: tuple[float, float]
+    side_gain: tuple[float, float]
+    rest: tuple[float, float]
+    seed: int
+    noise: float
+    drift: float
+    light: bool
+    portraits: str | None
+
+    def __post_init__(self) -> None:
+        """Check what the schema of the configuration cannot.
+
+        Raises:
+            ConfigError: no clip can be made with these values.
+        """
+        if self.frames < MIN_FRAMES:
+            raise ConfigError(f"demo: frames is {self.frames}; a clip needs at least {MIN_FRAMES}")
+        low, high = self.amplitude
+        if not 0 <= low <= high:
+            raise ConfigError(f"demo: amplitude is [{low}, {high}]; give [lowest, highest] in pixels, 0 or more")
+
+    @property
+    def subject_names(self) -> list[str]:
+        """Names of the people, ``s01`` and on."""
+        return [f"s{number:02d}" for number in range(1, self.subjects + 1)]
+
+    def person_number(self, subject: str) -> int:
+        """Number of a subject (``s01`` or ``demo/s01``), counted from 0 over all datasets."""
+        return int(subject.rpartition("/")[2].removeprefix("s")) - 1 + self.first_subject
+
+
+MIN_FRAMES = 8
+STANDARD_MICRO = SyntheticSettings(
+    root="",
+    kind="micro",
+    subjects=1,
+    first_subject=0,
+    emotions=("happiness", "surprise", "disgust", "fear", "sadness"),
+    clips_per_emotion=2,
+    frames=40,
+    fps=200,
+    frame_size=480,
+    interocular_px=120,
+    amplitude=(1.0, 2.6),
+    side_gain=(0.7, 1.0),
+    rest=(0.0, 0.0),
+    seed=0,
+    noise=2.0,
+    drift=1.0,
+    light=True,
+    portraits=None,
+)
+"""A micro-expression as high-speed cameras record it."""
+STANDARD_MACRO = replace(
+    STANDARD_MICRO,
+    kind="macro",
+    clips_per_emotion=1,
+    frames=16,
+    fps=25,
+    amplitude=(6.0, 11.0),
+    side_gain=(0.95, 1.0),
+    rest=(0.5, 0.8),
+)
+"""A macro-expression as webcams record it."""
+
+AnyDatasetSettings = DatasetSettings | SyntheticSettings
+
+
+def dataset_settings(params: Mapping[str, Any]) -> AnyDatasetSettings:
+    """Make the settings again that a job got as a dictionary."""
+    return DatasetSettings(**params) if "layout" in params else SyntheticSettings(**params)
