@@ -1,1 +1,1 @@
-"""Datasets as they lie on disk: every clip in one table, everything wrong with the folder in another."""
+"""Datasets on disk: a file per layout, their registry, and what they share; ``synthetic`` has the demo's people."""

@@ -193,15 +193,15 @@ def _label(raw: RawClip, labels: ClassSet, column: str, layout: str) -> tuple[st
 
 def _count_classes(layout: str, clips: Sequence[Clip], labels: ClassSet) -> tuple[list[str], list[ClassCount]]:
     """Class names in order, and how many clips of each were published, found and can be used."""
-    found = Counter(clip.label for clip in clips if clip.label)
+    listed = Counter(clip.label for clip in clips if clip.label)
     usable = Counter(clip.label for clip in clips if clip.label and not clip.problem)
     classes = list(labels.classes)
     if not classes:
-        classes = [word for word in labels.words(layout) if word in found]
-        classes += sorted(set(found) - set(classes))
+        classes = [word for word in labels.words(layout) if word in listed]
+        classes += sorted(set(listed) - set(classes))
     published = labels.published(layout)
     expected, source = (published.counts, published.source) if published else ({}, "")
-    return classes, [ClassCount(c, expected.get(c), found[c], usable[c], source) for c in classes]
+    return classes, [ClassCount(c, expected.get(c), listed[c], usable[c], source) for c in classes]
 
 
 def _count_note(layout: str, clips: Sequence[Clip], labels: ClassSet, counts: Sequence[ClassCount]) -> str:
@@ -210,17 +210,17 @@ def _count_note(layout: str, clips: Sequence[Clip], labels: ClassSet, counts: Se
     if published is None:
         empty = [] if labels.name not in ("", "own") else [count.label for count in counts if not count.found]
         return f"no clip is labelled {', '.join(empty)}" if empty else ""
-    found, usable = sum(count.found for count in counts), sum(count.usable for count in counts)
+    listed, usable = sum(count.found for count in counts), sum(count.usable for count in counts)
     wrong = [*count_differences(published.counts, {c.label: c.found for c in counts})]
     people = len({clip.subject for clip in clips if clip.label})
     if published.subjects not in (None, people):
         wrong.append(f"{people} subjects instead of {published.subjects}")
     if wrong:
         expected = f"{labels.name} has {sum(published.counts.values())} clips ({published.source})"
-        return f"{expected}, here are {found}, of which {usable} can be used: {', '.join(wrong)}"
+        return f"{expected}, here are {listed}, of which {usable} can be used: {', '.join(wrong)}"
     missing = [f"{c.label} {c.usable} of {c.found}" for c in counts if c.usable != c.found]
     if missing:
-        return f"all {found} clips of {labels.name} are listed, {usable} can be used: {', '.join(missing)}"
+        return f"all {listed} clips of {labels.name} are listed, {usable} can be used: {', '.join(missing)}"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Layout ``casme2``: 200 frames a second; ``CASME2-RAW/sub01/EP02_01f/img46.jpg``, selected or cropped, and a workbook.
+"""Layout ``casme2``: ``CASME2-RAW/sub01/EP02_01f/img46.jpg``, or selected or cropped frames, and a workbook.
 
 Yan, Li, Wang, Zhao, Liu, Chen, Fu: CASME II, PLoS ONE 2014.
 """
@@ -27,30 +27,30 @@ PERSON = r"s(ub)?[_ -]?\d+"
 def index(name: str, settings: DatasetSettings) -> Index:
     """Index CASME II.
 
-    File names repeat from subject to subject, so a clip is named by both: ``sub01/EP02_01f``.
+    File names repeat from subject to subject, so that a clip's name has both: ``sub01/EP02_01f``.
 
     Raises:
-        InputError: no folder of subjects, or no workbook with the columns of the release.
+        InputError: there is no folder of subjects, or no workbook with the columns of the release.
     """
     root = images_root(settings)
     table, rows, notes = workbook_rows(
         name, settings, r"casme.?(2|ii).*cod", "CASME2-coding-20140508.xlsx", COLUMNS
     )  # fmt: skip
-    found = parents_of(root, PERSON)
-    if not found:
+    variants = parents_of(root, PERSON)
+    if not variants:
         raise no_such_part(root, "folders of subjects (sub01, sub02, ...)", TREE)
-    frames, of_choice = choose_variant(name, root_of(settings), found)
+    frames, choice = choose_variant(name, root_of(settings), variants)
     people = {subject_number(f.name): f for f in subfolders(frames) if re.fullmatch(PERSON, f.name, re.IGNORECASE)}
     folders = {f"{p.name}/{clip.name}": clip for p in people.values() for clip in subfolders(p)}
-    named = {(key.split("/")[0], folder.name.casefold()): folder for key, folder in folders.items()}
+    by_name = {(key.split("/")[0], folder.name.casefold()): folder for key, folder in folders.items()}
     within = frames.relative_to(root_of(settings)) if frames != root_of(settings) else Path(frames.name)
     cropped = "crop" in str(within).lower()
     raw_clips = []
     for row in rows:
         clip, number = row.cells["filename"], subject_number(row.cells["subject"])
         person = f"sub{number:02d}" if isinstance(number, int) else str(number)
-        own = people.get(number, frames / person)
-        folder = named.get((own.name, clip.casefold()), own / clip)
+        subject_folder = people.get(number, frames / person)
+        folder = by_name.get((subject_folder.name, clip.casefold()), subject_folder / clip)
         raw = RawClip(f"{person}/{clip or f'row-{row.number}'}", person, str(folder), "micro", str(table), row.number)
         raw.name, raw.align = clip, "auto" if cropped else "detect"
         raw.numbers = {key: row.cells[key] for key in ("onset", "apex", "offset")}
@@ -58,8 +58,8 @@ def index(name: str, settings: DatasetSettings) -> Index:
         if not clip:
             raw.problems.append(("frames", "Filename is empty"))
         if not isinstance(number, int):
-            raw.problems.append(("subject", f"{row.cells['subject']!r} is no subject number"))
+            raw.problems.append(("subject", f"{row.cells['subject']!r} is not a subject number"))
         raw_clips.append(raw)
     return finish(
-        name, settings, raw_clips, notes + of_choice + unlisted_folders(name, folders, raw_clips, table)
+        name, settings, raw_clips, notes + choice + unlisted_folders(name, folders, raw_clips, table)
     )  # fmt: skip

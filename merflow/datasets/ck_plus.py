@@ -1,4 +1,4 @@
-"""Layout ``ck-plus``: macro-expressions from neutral to peak, ``cohn-kanade-images/S005/001/S005_001_00000011.png``.
+"""Layout ``ck-plus``: ``cohn-kanade-images/S005/001/S005_001_00000011.png``, macro-expressions from neutral to peak.
 
 Lucey, Cohn, Kanade, Saragih, Ambadar, Matthews: The extended Cohn-Kanade dataset (CK+), CVPR workshops 2010.
 """
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from merflow.datasets.folders import named, no_such_part, parents_of, subfolders
+from merflow.datasets.folders import folders_named, no_such_part, parents_of, subfolders
 from merflow.datasets.index import NOTED, Index, Problem
 from merflow.datasets.layouts import finish, first_and_last, images_root
 from merflow.datasets.raw_clip import RawClip
@@ -22,21 +22,21 @@ CODES = ("neutral", "anger", "contempt", "disgust", "fear", "happiness", "sadnes
 def index(name: str, settings: DatasetSettings) -> Index:
     """Index CK+: the first frame of a sequence is neutral, the last one its apex.
 
-    Sequences without a label are listed without one: the release has labelled 327 of its 593.
+    Sequences without a label are listed too: the release labels 327 of its 593.
 
     Raises:
-        InputError: no sequences, or no folder of label files.
+        InputError: there are no sequences, or no folder of label files.
     """
     root = images_root(settings)
-    images = named(root, r"(extended-)?cohn-kanade-images") or [root]
+    images = folders_named(root, r"(extended-)?cohn-kanade-images") or [root]
     tops = [folder for top in images for folder in parents_of(top, r"S\d{3}")]
-    labels = [f for f in named(root, r"emotions?([ _-]labels)?") if parents_of(f, r"S\d{3}")]
+    labels = [f for f in folders_named(root, r"emotions?([ _-]labels)?") if parents_of(f, r"S\d{3}")]
     tops = [top for top in tops if not any(label == top or label in top.parents for label in labels)]
     if not tops:
         raise no_such_part(root, "folders of subjects (S005, S010, ...)", TREE)
     if not labels:
         raise no_such_part(root, "folder Emotion with the label files", TREE)
-    of_labels = parents_of(labels[0], r"S\d{3}")[0]
+    label_root = parents_of(labels[0], r"S\d{3}")[0]
     raw_clips = []
     for person in subfolders(tops[0]):
         if not re.fullmatch(r"S\d{3}", person.name, re.IGNORECASE):
@@ -46,23 +46,25 @@ def index(name: str, settings: DatasetSettings) -> Index:
             raw = RawClip(clip, person.name, str(folder), "macro", str(folder))
             first, last = first_and_last(image_paths(folder), raw)
             raw.numbers = {"onset": first, "apex": last, "offset": last}
-            raw.source = {"emotion": _label(of_labels / person.name / folder.name, raw)}
+            raw.source = {"emotion": _label(label_root / person.name / folder.name, raw)}
             raw_clips.append(raw)
-    have = {raw.clip for raw in raw_clips}
+    clips = {raw.clip for raw in raw_clips}
     notes = [
-        Problem(name, str(folder), None, clip, "frames", "a label and no sequence of this name", NOTED)
-        for clip, folder in _labelled(of_labels)
-        if clip not in have
+        Problem(name, str(folder), None, clip, "frames", "a label without a sequence of this name", NOTED)
+        for clip, folder in _labelled(label_root)
+        if clip not in clips
     ]
-    bare = [raw for raw in raw_clips if not raw.source["emotion"]]
-    if bare:
-        text = f"{len(bare)} of {len(raw_clips)} sequences have no label (the release labels 327 of 593); not scored"
-        notes.append(Problem(name, str(of_labels), None, "", "label", text, NOTED))
+    unlabelled = [raw for raw in raw_clips if not raw.source["emotion"]]
+    if unlabelled:
+        text = (
+            f"{len(unlabelled)} of {len(raw_clips)} sequences have no label (the release labels 327 of 593); not scored"
+        )
+        notes.append(Problem(name, str(label_root), None, "", "label", text, NOTED))
     return finish(name, settings, raw_clips, notes)
 
 
 def _label(folder: Path, raw: RawClip) -> str:
-    """The emotion of a sequence; empty where there is no label file. A file that cannot be read is a problem."""
+    """Return the emotion of a sequence; empty if there is no label file, or a problem if it cannot be read."""
     files = [f for f in sorted(folder.glob("*_emotion.txt")) if f.name[0] != "." and f.is_file()]
     if not files:
         return ""
@@ -85,7 +87,7 @@ def _label(folder: Path, raw: RawClip) -> str:
 
 
 def _labelled(labels: Path) -> Iterator[tuple[str, Path]]:
-    """Sequences that have a label file, and its folder."""
+    """Yield the sequences that have a label file, and its folder."""
     for person in subfolders(labels):
         for folder in subfolders(person):
             if any(not file.name.startswith(".") for file in folder.glob("*_emotion.txt")):

@@ -1,7 +1,7 @@
-"""Layout ``flow-images``: optical flow that somebody else computed, one three-channel image per clip, and a CSV.
+"""Layout ``flow-images``: ready-made optical flow, one three-channel image per clip, and a CSV table.
 
 Such sets circulate with public code (28 x 28 pixels: horizontal flow, vertical flow, optical strain, each scaled to
-0..255). They have no frames: alignment, key-frames and flow are skipped, and the study starts at the cache.
+0..255). They have no frames, so alignment, key-frames and flow are skipped and the study starts at the cache.
 """
 
 import os
@@ -26,17 +26,17 @@ REQUIRED = ["dataset", "subject", "clip", "label", "image"]
 def index(name: str, settings: DatasetSettings) -> Index:
     """Index a table of flow images: ``dataset, subject, clip, label, image``, images relative to the table or the root.
 
-    Clips are named ``dataset/subject/clip`` and subjects ``dataset/subject``, with the table's own dataset, so that
-    results can be told by database.
+    Clips are named ``dataset/subject/clip`` and subjects ``dataset/subject``, with the dataset of the table, so that
+    results can be reported by database.
 
     Raises:
-        InputError: the table is missing, is no CSV or lacks columns.
+        InputError: the table is missing, is not a CSV or lacks columns.
     """
     table = root_of(settings) / (settings.table or LAYOUTS["flow-images"].table)
     raw_clips = []
     for number, row in read_table_of_clips(table, REQUIRED, ()).items():
         clip = "/".join(row[key] for key in ("dataset", "subject", "clip"))
-        image, problem = _image(row["image"], table.parent, root_of(settings))
+        image, problem = _find_image(row["image"], table.parent, root_of(settings))
         raw = RawClip(clip, row["subject"], image, "micro", str(table), number, row["clip"], prefix=row["dataset"])
         raw.source = {key: value for key, value in row.items() if key not in REQUIRED[1:3] + ["image"]}
         raw.problems += [(key, "empty") for key in ("dataset", "subject", "clip") if not row[key]]
@@ -48,23 +48,23 @@ def index(name: str, settings: DatasetSettings) -> Index:
     return index
 
 
-def _image(given: str, *folders: Path) -> tuple[str, str]:
-    """The file of an image, in the first of the folders that has it, and what is wrong with it (empty: nothing)."""
-    if not given:
+def _find_image(name: str, *folders: Path) -> tuple[str, str]:
+    """Return the file of an image in the first folder that has it, and what is wrong with it (empty: nothing)."""
+    if not name:
         return "", "empty; give the file of the image"
-    tried = [folder / path for path in dict.fromkeys((given, given.replace("\\", "/"))) for folder in folders]
-    file = next((path for path in tried if os.path.isfile(path)), None)  # A name too long is no file.
+    tried = [folder / path for path in dict.fromkeys((name, name.replace("\\", "/"))) for folder in folders]
+    file = next((path for path in tried if os.path.isfile(path)), None)  # A name that is too long is not a file.
     if file is None:
         places = " or ".join(dict.fromkeys(str(path) for path in tried))
         kind = "is a folder" if any(map(os.path.isdir, tried)) else "does not exist"
         return tried[0].as_posix(), f"{places} {kind}"
     if file.suffix.lower() not in IMAGES:
-        return file.as_posix(), f"{file} is no picture ({', '.join(sorted(IMAGES))})"
+        return file.as_posix(), f"{file} is not an image ({', '.join(sorted(IMAGES))})"
     return file.as_posix(), "" if file.stat().st_size else f"{file} is empty (0 bytes)"
 
 
 def _spellings(raw_clips: Sequence[RawClip]) -> Iterator[tuple[str, str]]:
-    """Databases and subjects that differ only in how they are spelled: one of them would be two in every fold."""
+    """Yield databases and subjects that differ only in spelling: each would count as two in every fold."""
     databases: dict[str, set[str]] = {}
     people: dict[tuple[str, int | str], set[str]] = {}
     for raw in raw_clips:
@@ -80,7 +80,7 @@ def _spellings(raw_clips: Sequence[RawClip]) -> Iterator[tuple[str, str]]:
 
 
 def _by_database(name: str, table: Path, index: Index) -> list[Problem]:
-    """A note for each database whose clips differ from the published numbers of the class set."""
+    """Return a note for each database whose clips differ from the published numbers of the class set."""
     labels = class_sets().get(index.class_set)
     notes: list[Problem] = []
     for database in dict.fromkeys(clip.subject.split("/")[0] for clip in index.clips):

@@ -1,4 +1,4 @@
-"""Folders of a dataset: the parts that a layout looks for, and the frame numbers of a clip. Nothing is opened."""
+"""Folders of a dataset: the parts that a layout expects, and how subjects are spelled. No file is opened."""
 
 import os
 import re
@@ -8,60 +8,61 @@ from pathlib import Path
 from merflow.errors import InputError
 
 DEPTH = 3
-"""Levels below the root in which a part of a dataset is looked for: archives unpack into folders of their own."""
+"""Levels below the root that are searched for a part of a dataset, since archives unpack into folders of their own."""
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Folders inside a folder, by name, hidden ones passed over."""
+    """List the folders inside a folder by name, without hidden ones."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if not entry.name.startswith((".", "__MACOSX")) and entry.is_dir()]
     return [folder / name for name in sorted(names)]
 
 
 def parents_of(root: Path, child: str, depth: int = DEPTH) -> list[Path]:
-    """Folders, ``root`` or up to ``depth`` levels below, that hold a folder whose name matches ``child`` in full.
+    """List the folders, ``root`` or up to ``depth`` levels below, with a subfolder whose full name matches ``child``.
 
-    The search does not go on inside the matching folders; the case of letters does not matter.
+    Case does not matter. The matching subfolders themselves are not searched.
     """
-    level, found = [root], []
+    level, parents = [root], []
     for _ in range(depth + 1):
-        below = []
+        below: list[Path] = []
         for folder in level:
             inside = subfolders(folder)
-            if any(re.fullmatch(child, one.name, re.IGNORECASE) for one in inside):
-                found.append(folder)
-            below += [one for one in inside if not re.fullmatch(child, one.name, re.IGNORECASE)]
+            others = [inner for inner in inside if not re.fullmatch(child, inner.name, re.IGNORECASE)]
+            if len(others) < len(inside):
+                parents.append(folder)
+            below += others
         level = below
-    return found
+    return parents
 
 
-def named(root: Path, name: str, depth: int = DEPTH) -> list[Path]:
-    """Folders, ``root`` or up to ``depth`` levels below, whose own name matches ``name`` in full, nearest first."""
-    level, found = [root], []
+def folders_named(root: Path, name: str, depth: int = DEPTH) -> list[Path]:
+    """List the folders, ``root`` or up to ``depth`` levels below, whose full name matches ``name``, nearest first."""
+    level, matches = [root], []
     for _ in range(depth + 1):
-        found += [folder for folder in level if re.fullmatch(name, folder.name, re.IGNORECASE)]
-        level = [one for folder in level for one in subfolders(folder)]
-    return found
+        matches += [folder for folder in level if re.fullmatch(name, folder.name, re.IGNORECASE)]
+        level = [inner for folder in level for inner in subfolders(folder)]
+    return matches
 
 
 def clip_folders(folder: Path, name: str, depth: int = DEPTH) -> Iterator[Path]:
-    """Folders whose name matches ``name`` in full, up to ``depth`` levels below ``folder``, in order of their paths."""
-    for one in subfolders(folder):
-        if re.fullmatch(name, one.name, re.IGNORECASE):
-            yield one
+    """Yield the folders whose full name matches ``name``, up to ``depth`` levels below ``folder``, in path order."""
+    for inner in subfolders(folder):
+        if re.fullmatch(name, inner.name, re.IGNORECASE):
+            yield inner
         elif depth > 1:
-            yield from clip_folders(one, name, depth - 1)
+            yield from clip_folders(inner, name, depth - 1)
 
 
 def no_such_part(root: Path, what: str, tree: str) -> InputError:
-    """The error for a root that does not hold what a layout needs."""
-    there = ", ".join(folder.name for folder in subfolders(root)[:10]) or "none"
+    """Return the error for a root that lacks what a layout needs."""
+    names = ", ".join(folder.name for folder in subfolders(root)[:10]) or "none"
     return InputError(
-        f"{root}: {what} not found in it or {DEPTH} levels below; the dataset lies as {tree}; folders there: {there}"
+        f"{root}: {what} not found in it or {DEPTH} levels below; the layout expects {tree}; folders here: {names}"
     )
 
 
 def subject_number(text: str) -> int | str:
-    """What is left of a subject's name when datasets spell it differently: ``s1``, ``S01`` and ``sub01`` are 1."""
-    digits = re.search(r"(\d+)(\.0+)?$", text.strip())  # Tables of numbers with a gap hold 1.0.
+    """Return a subject in a form without spelling: ``s1``, ``S01`` and ``sub01`` are 1; text without a number stays."""
+    digits = re.search(r"(\d+)(\.0+)?$", text.strip())  # Columns of numbers with an empty cell hold 1.0.
     return int(digits.group(1)) if digits else text.strip().casefold()

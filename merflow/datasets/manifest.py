@@ -1,4 +1,4 @@
-"""Layout ``manifest``: a CSV of the user's own clips, each a folder of images, a glob or a video file."""
+"""Layout ``manifest``: a CSV table of the user's clips, each a folder of images, a glob or a video file."""
 
 import csv
 import io
@@ -19,16 +19,12 @@ OPTIONAL = ["onset", "apex", "offset", "fps"]
 def index(name: str, settings: DatasetSettings) -> Index:
     """Index the clips of a manifest.
 
-    Every row becomes a clip. A row that cannot be used keeps its place, with the reason in ``problem``, so that it is
-    counted and reported and never lost. A label outside ``classes`` leaves the clip out of the scores; it is noted
-    among the problems, since it may be a slip of the pen, and the clip is processed all the same.
-
-    Args:
-        name: the dataset, prefix of its subjects.
-        settings: ``root``; ``table`` (relative to root), ``kind``, ``classes``, ``corrections`` if the user gives them.
+    Every row becomes a clip; one that cannot be used has the reason in ``problem``, so that it is counted and reported.
+    A clip with a label outside ``classes`` is processed and not scored, and the label is noted, since it may be a
+    typing error.
 
     Raises:
-        InputError: the table is missing, is no CSV or lacks columns.
+        InputError: the table is missing, is not a CSV or lacks columns.
     """
     table = Path(settings.root) / (settings.table or LAYOUTS["manifest"].table)
     raw_clips = []
@@ -41,7 +37,7 @@ def index(name: str, settings: DatasetSettings) -> Index:
         if not row["clip"]:
             raw.problems.append(("clip", "empty; give every clip a name"))
         if not row["subject"]:
-            raw.problems.append(("subject", "empty; the subject decides what is left out together"))
+            raw.problems.append(("subject", "empty; give every clip its subject, which decides the splits"))
         raw_clips.append(raw)
     return finish(name, settings, raw_clips)
 

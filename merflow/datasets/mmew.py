@@ -1,4 +1,4 @@
-"""Layouts ``mmew-micro`` (90 frames a second, crops of about 231 x 231, a workbook) and ``mmew-macro`` (single images).
+"""Layouts ``mmew-micro`` (face crops of about 231 x 231 and a workbook) and ``mmew-macro`` (single images).
 
 Ben, Ren, Zhang, Wang, Kpalma, Meng, Liu: Video-based facial micro-expression analysis, TPAMI 2021.
 """
@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from merflow.datasets.folders import clip_folders, named, no_such_part, subfolders
+from merflow.datasets.folders import clip_folders, folders_named, no_such_part, subfolders
 from merflow.datasets.index import Index, Problem
 from merflow.datasets.labels import plain_word
 from merflow.datasets.layouts import COLUMNS, finish, images_root, unlisted_folders, workbook_rows  # fmt: skip
@@ -24,14 +24,14 @@ MACRO_TREE = "Macro_Expression/S01/happiness/S01-01-001.jpg"
 
 
 def index_micro(name: str, settings: DatasetSettings) -> Index:
-    """Index the micro-expressions of MMEW, in either order of its tree.
+    """Index the micro-expressions of MMEW; subject or emotion may be the outer folder.
 
     Raises:
-        InputError: no folder of clips, or no workbook with the columns of the release.
+        InputError: there is no folder of clips, or no workbook with the columns of the release.
     """
     root = images_root(settings)
     table, rows, notes = workbook_rows(name, settings, r"mmew.*micro", "MMEW_Micro_Exp.xlsx", COLUMNS)
-    tops = named(root, r"micro[ _-]?expressions?") or [root]
+    tops = folders_named(root, r"micro[ _-]?expressions?") or [root]
     folders: dict[str, Path] = {}
     twice: dict[str, Path] = {}
     for path in clip_folders(tops[0], NAME.pattern, 4):
@@ -49,15 +49,15 @@ def index_micro(name: str, settings: DatasetSettings) -> Index:
         raw.numbers = {key: row.cells[key] for key in ("onset", "apex", "offset")}
         raw.source, raw.align = {**row.source, "estimated_emotion": row.cells["emotion"]}, "auto"
         if clip.upper() in twice:
-            raw.problems.append(("frames", f"{clip} lies twice: {folder} and {twice[clip.upper()]}"))
+            raw.problems.append(("frames", f"{clip} exists twice: {folder} and {twice[clip.upper()]}"))
         elif folder is None:
             raw.problems.append(("frames", f"no folder {clip} in {tops[0]}" if clip else "Filename is empty"))
         if parts is None and clip:
-            raw.problems.append(("filename", f"{clip!r} is no name such as S01-01-001"))
+            raw.problems.append(("filename", f"{clip!r} is not a name such as S01-01-001"))
         elif parts is not None:
             if subject != f"S{int(parts[1]):02d}":
                 raw.problems.append(("subject", f"subject {row.cells['subject']!r} contradicts the file name {clip}"))
-            raw.problems += _stray(subject, folder)
+            raw.problems += _wrong_subject(subject, folder)
             raw.notes += _contradictions(int(parts[2]), row.cells["emotion"], folder)
         raw_clips.append(raw)
     notes += unlisted_folders(name, folders, raw_clips, table)
@@ -69,32 +69,32 @@ def _person(text: str) -> str:
     return f"S{int(number[1]):02d}" if number else text
 
 
-def _stray(subject: str, folder: Path | None) -> Iterator[tuple[str, str]]:
-    """Where a clip lies in the folder of another subject."""
+def _wrong_subject(subject: str, folder: Path | None) -> Iterator[tuple[str, str]]:
+    """Yield a problem if a clip is in the folder of another subject."""
     for part in folder.parts[-3:-1] if folder is not None else ():
         if re.fullmatch(r"[sS]\d+", part) and _person(part) != subject:
-            yield "subject", f"{folder} lies in the folder of {part}"
+            yield "subject", f"{folder} is in the folder of {part}"
 
 
 def _contradictions(code: int, emotion: str, folder: Path | None) -> Iterator[tuple[str, str]]:
-    """Where the number in the file name, the workbook and the folder do not say the same; the workbook is followed."""
-    said = plain_word("mmew-micro", emotion)
-    if code in CODES and emotion and said in CODES.values() and CODES[code] != said:
-        yield "label", f"the workbook says {said}, the file name {CODES[code]} ({code:02d}); the workbook is followed"
+    """Yield a note if file name or folder contradict the workbook, whose label is used."""
+    label = plain_word("mmew-micro", emotion)
+    if code in CODES and emotion and label in CODES.values() and CODES[code] != label:
+        yield "label", f"the workbook says {label}, the file name {CODES[code]} ({code:02d}); the workbook is used"
     if folder is not None:
         words = {plain_word("mmew-micro", part) for part in folder.parts[-3:-1]} & set(CODES.values())
-        if words and said in CODES.values() and said not in words:
-            yield "label", f"the workbook says {said}, the folder {words.pop()}; the workbook is followed"
+        if words and label in CODES.values() and label not in words:
+            yield "label", f"the workbook says {label}, the folder {words.pop()}; the workbook is used"
 
 
 def index_macro(name: str, settings: DatasetSettings) -> Index:
-    """Index the macro-expressions of MMEW: one image each, the label by its name.
+    """Index the macro-expressions of MMEW: one image each, whose name holds the label.
 
     Raises:
-        InputError: no such image.
+        InputError: there is no image with a name of the release.
     """
     root = images_root(settings)
-    tops = named(root, r"macro[ _-]?expressions?") or [root]
+    tops = folders_named(root, r"macro[ _-]?expressions?") or [root]
     raw_clips: list[RawClip] = []
     notes: list[Problem] = []
     for image in _images(tops[0]):
@@ -117,7 +117,7 @@ def index_macro(name: str, settings: DatasetSettings) -> Index:
 
 
 def _images(folder: Path, depth: int = 3) -> Iterator[Path]:
-    """Images up to ``depth`` levels below a folder, by name."""
+    """Yield the images up to ``depth`` levels below a folder, by name."""
     yield from sorted(map(Path, image_paths(folder)), key=lambda f: os.path.basename(f))
     if depth:
         for inner in subfolders(folder):

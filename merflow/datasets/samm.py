@@ -1,4 +1,4 @@
-"""Layout ``samm``: 200 frames a second, grey, onset to offset; folders ``006/006_1_2/006_05562.jpg`` and a workbook.
+"""Layout ``samm``: ``006/006_1_2/006_05562.jpg``, grey, from onset to offset, and a workbook.
 
 Davison, Lansley, Costen, Tan, Yap: SAMM: a spontaneous micro-facial movement dataset, IEEE TAC 2018.
 """
@@ -21,7 +21,7 @@ from merflow.datasets.raw_clip import RawClip
 from merflow.datasets.settings import DatasetSettings
 
 OPTIONAL = {"objective": ("Objective Classes", "Objective Class")}
-"""Older workbooks lack it; only a class set that reads it needs it."""
+"""Older workbooks lack this column; only class sets that read it need it."""
 TREE = "006/006_1_2/006_05562.jpg"
 
 
@@ -29,18 +29,18 @@ def index(name: str, settings: DatasetSettings) -> Index:
     """Index SAMM.
 
     Raises:
-        InputError: no folder of subjects, or no workbook with the columns of the release.
+        InputError: there is no folder of subjects, or no workbook with the columns of the release.
     """
     root = images_root(settings)
     table, rows, notes = workbook_rows(
         name, settings, r"samm.*(facs|micro|code)", "SAMM_Micro_FACS_Codes_v2.xlsx", COLUMNS, "MICRO_ONLY", OPTIONAL
     )
-    found = parents_of(root, r"\d{1,3}")
-    if not found:
+    variants = parents_of(root, r"\d{1,3}")
+    if not variants:
         raise no_such_part(root, "folders of subjects (006, 007, ...)", TREE)
-    frames, of_choice = choose_variant(name, root_of(settings), found)
+    frames, choice = choose_variant(name, root_of(settings), variants)
     people = {int(f.name): f for f in subfolders(frames) if f.name.isdecimal()}
-    named = {(int(f.parent.name), f.name.casefold()): f for person in people.values() for f in subfolders(person)}
+    by_name = {(int(f.parent.name), f.name.casefold()): f for person in people.values() for f in subfolders(person)}
     folders = {f"{person.name}/{clip.name}": clip for person in people.values() for clip in subfolders(person)}
     raw_clips = []
     for row in rows:
@@ -49,7 +49,7 @@ def index(name: str, settings: DatasetSettings) -> Index:
         number = subject_number(subject)
         person = f"{number:03d}" if isinstance(number, int) else subject
         place = int(owner) if owner.isdecimal() else -1
-        folder = named.get((place, clip.casefold()), people.get(place, frames / owner) / clip)
+        folder = by_name.get((place, clip.casefold()), people.get(place, frames / owner) / clip)
         raw = RawClip(clip or f"row-{row.number}", person, str(folder), "micro", str(table), row.number)
         raw.numbers = {key: row.cells[key] for key in ("onset", "apex", "offset")}
         raw.source = {**row.source, **_labels(row.cells)}
@@ -59,7 +59,7 @@ def index(name: str, settings: DatasetSettings) -> Index:
             raw.problems.append(("subject", f"subject {subject!r} contradicts the file name {clip}"))
         raw_clips.append(raw)
     return finish(
-        name, settings, raw_clips, notes + of_choice + unlisted_folders(name, folders, raw_clips, table)
+        name, settings, raw_clips, notes + choice + unlisted_folders(name, folders, raw_clips, table)
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Layout ``smic-hs``: 100 frames a second; ``HS/s1/micro/negative/s1_ne_01/image090823.jpg``; the tree is the index.
+"""Layout ``smic-hs``: ``HS/s1/micro/negative/s1_ne_01/image090823.jpg``; the folders are the annotation.
 
 Li, Pfister, Huang, Zhao, Pietikäinen: A spontaneous micro-expression database, FG 2013.
 """
@@ -21,17 +21,17 @@ CLIP = r"s\d{1,2}[_-][a-z]+[_-]\d+"
 def index(name: str, settings: DatasetSettings) -> Index:
     """Index SMIC-HS: onset and offset are the first and last frame, there is no apex.
 
-    Folders of the other cameras (VIS, NIR) and of the long clips are passed over.
+    Folders of the other cameras (VIS, NIR) and of the long clips are skipped.
 
     Raises:
-        InputError: no folder of subjects.
+        InputError: there is no folder of subjects.
     """
     root = images_root(settings)
-    found = [folder for folder in parents_of(root, PERSON) if _is_fast(f"{root.name}/{folder.relative_to(root)}")]
-    found = [folder for folder in found if any((person / "micro").is_dir() for person in subfolders(folder))]
-    if not found:
+    variants = [f for f in parents_of(root, PERSON) if _is_high_speed(f"{root.name}/{f.relative_to(root)}")]
+    variants = [f for f in variants if any((person / "micro").is_dir() for person in subfolders(f))]
+    if not variants:
         raise no_such_part(root, "folders of subjects (s1, s2, ...) with a folder micro", TREE)
-    frames, notes = choose_variant(name, root_of(settings), found)
+    frames, notes = choose_variant(name, root_of(settings), variants)
     raw_clips = []
     for person in sorted(subfolders(frames), key=lambda f: (str(subject_number(f.name)).zfill(4), f.name)):
         if not re.fullmatch(PERSON, person.name, re.IGNORECASE) or not (person / "micro").is_dir():
@@ -52,6 +52,7 @@ def index(name: str, settings: DatasetSettings) -> Index:
     return finish(name, settings, raw_clips, notes)
 
 
-def _is_fast(path: str) -> bool:
+def _is_high_speed(path: str) -> bool:
+    """Whether a folder is not one of another camera (VIS, NIR) or of long or expression-free clips."""
     parts = re.split(r"[/\\_ .-]", path.lower())
     return not {"vis", "nir", "long", "e", "non"} & set(parts)

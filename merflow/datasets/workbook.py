@@ -1,4 +1,4 @@
-"""Annotation workbooks: .xlsx, .xls or .csv, the header row searched for, the columns found by name."""
+"""Annotation workbooks (.xlsx, .xls or .csv): the header row is searched, and columns are matched by name."""
 
 import csv
 import io

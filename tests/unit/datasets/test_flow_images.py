@@ -203,7 +203,7 @@ def test_images_are_found_relative_to_the_table_or_to_the_root(tmp_path, style):
         ("gone.png", "gone.png does not exist"),
         ("long" * 100 + ".png", "does not exist"),
         (".", "is a folder"),
-        ("flows.csv", "is no picture"),
+        ("flows.csv", "is not an image"),
     ],
 )
 def test_an_image_that_is_none_is_called_so(tmp_path, image, words):

@@ -60,7 +60,7 @@ def test_a_good_manifest_gives_every_clip_as_written(root):
         ("c1,s1,happiness,x*/*.png,,,,", "frames", "matches no image"),
         ("c1,s1,happiness,empty,,,,", "frames", "empty holds no image"),
         ("c1,s1,happiness,,,,,", "frames", "empty; give a folder"),
-        ("c1,,happiness,a,,,,", "subject", "empty; the subject decides"),
+        ("c1,,happiness,a,,,,", "subject", "empty; give every clip its subject"),
         (",s1,happiness,a,,,,", "clip", "empty; give every clip a name"),
         ("c1,s1,happiness,zero,,,,", "frames", "2.png is empty (0 bytes)"),
         ("good,s1,happiness,a,,,,", "clip", "'good' is used in row 2 too"),
