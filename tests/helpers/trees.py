@@ -105,7 +105,7 @@ def dataset_settings(**values: Any) -> DatasetSettings:
     return DatasetSettings(**defaults | others | values)
 
 
-def told(index: Index, **fields: Any) -> list[Problem]:
+def reported(index: Index, **fields: Any) -> list[Problem]:
     """The problems whose fields have these values."""
     return [p for p in index.problems if all(getattr(p, name) == value for name, value in fields.items())]
 

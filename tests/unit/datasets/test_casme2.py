@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 import trees
-from trees import Take, by_name, told, usable
+from trees import Take, by_name, reported, usable
 
 from merflow.errors import InputError
 
@@ -36,7 +36,7 @@ def published(tmp_path_factory):
         "CASME2-coding-20140508.csv",
     ],
 )
-def test_clips_are_read_past_the_columns_without_a_name(tmp_path, table, mess):
+def test_clips_are_read_past_columns_without_name(tmp_path, table, mess):
     tree = trees.casme2(tmp_path, TAKES, table=table, mess=mess)
     index = tree.index()
     assert index.problems == [] and {clip.clip for clip in index.clips} == GOOD
@@ -48,7 +48,7 @@ def test_clips_are_read_past_the_columns_without_a_name(tmp_path, table, mess):
     assert index.source[0]["source_action_units"] == "4"
 
 
-def test_the_columns_without_a_name_may_hold_anything(tmp_path):
+def test_columns_without_name_may_hold_anything(tmp_path):
     takes = [Take(t.subject, t.name, t.emotion, t.onset, t.apex, t.offset, cells={" ": "x", "  ": 7}) for t in TAKES]
     assert trees.casme2(tmp_path, takes).index().clips[0].offset == 86
 
@@ -61,7 +61,7 @@ def test_one_file_name_in_two_subjects_is_two_clips(tmp_path):
 
 @pytest.mark.parametrize("table", ["CASME2-coding-20140508.xlsx", "CASME2-coding-20140508.csv"])
 @pytest.mark.parametrize("subject", [1, "1", "01", "sub01", " 01", 1.0])
-def test_a_subject_is_the_same_in_any_spelling(tmp_path, subject, table):
+def test_subject_is_same_in_any_spelling(tmp_path, subject, table):
     takes = [Take(1, "EP02_01f", "happiness", cells={"Subject": subject}), *TAKES[2:]]
     index = trees.casme2(tmp_path, takes, table=table).index()
     assert index.problems == [] and by_name(index)["sub01/EP02_01f"].subject == "my-casme2/sub01"
@@ -77,7 +77,7 @@ def test_a_subject_is_the_same_in_any_spelling(tmp_path, subject, table):
         ("Cropped-updated/Cropped", "auto"),
     ],
 )
-def test_every_variant_of_the_frames_is_found(tmp_path, variant, align):
+def test_every_variant_of_frames_is_found(tmp_path, variant, align):
     tree = trees.casme2(tmp_path / "CASME2", TAKES, variants=[variant])
     index = tree.index()
     assert index.problems == [] and usable(index) == GOOD
@@ -85,7 +85,7 @@ def test_every_variant_of_the_frames_is_found(tmp_path, variant, align):
     assert by_name(index)["sub02/EP02_01f"].frames == str(tree.folders["sub02/EP02_01f"])
 
 
-def test_of_several_variants_raw_frames_are_taken_and_that_is_said(tmp_path):
+def test_raw_frames_are_preferred_and_choice_noted(tmp_path):
     tree = trees.casme2(tmp_path, TAKES, variants=["CASME2-RAW", "CASME2_RAW_selected", "Cropped"])
     index = tree.index()
     assert by_name(index)["sub01/EP02_01f"].frames == str(tree.folders["sub01/EP02_01f"])
@@ -99,7 +99,7 @@ def test_of_several_variants_raw_frames_are_taken_and_that_is_said(tmp_path):
 
 
 @pytest.mark.parametrize(("images", "align"), [("CASME2_RAW_selected", "detect"), ("Cropped", "auto")])
-def test_the_user_names_the_variant(tmp_path, images, align):
+def test_user_names_variant(tmp_path, images, align):
     tree = trees.casme2(tmp_path, TAKES, variants=["CASME2-RAW", "CASME2_RAW_selected", "Cropped"])
     index = tree.index(images=images)
     assert index.problems == [] and usable(index) == GOOD
@@ -107,12 +107,12 @@ def test_the_user_names_the_variant(tmp_path, images, align):
     assert {clip.align for clip in tree.index(images=images, align="none").clips} == {"none"}
 
 
-def test_a_variant_that_is_not_there_is_named(tmp_path):
+def test_variant_that_is_not_there_is_named(tmp_path):
     with pytest.raises(InputError, match=r"(?s)Croped.*images"):
         trees.casme2(tmp_path, TAKES).index(images="Croped")
 
 
-def test_the_complete_set_has_the_published_counts(published):
+def test_complete_set_has_published_counts(published):
     index = published.index()
     assert len(index.clips) == 255 and len({clip.subject for clip in index.clips}) == 26
     assert Counter(clip.label for clip in index.clips) == trees.CASME2_PUBLISHED
@@ -124,20 +124,20 @@ def test_the_complete_set_has_the_published_counts(published):
     assert usable(index) == set(published.rows)
 
 
-def test_the_five_classes_are_246_clips(published):
+def test_five_classes_are_246_clips(published):
     index = published.index(classes="casme2-5")
     assert set(index.classes) == FIVE and [p.effect for p in index.problems] == ["apex spotted"]
     counts = Counter(clip.label for clip in index.clips if clip.label)
     assert counts == {word: trees.CASME2_PUBLISHED[word] for word in FIVE} and counts.total() == 246
 
 
-def test_the_composite_leaves_out_two_clips_by_its_rule(published):
+def test_composite_leaves_out_two_clips_by_its_rule(published):
     index = published.index(classes="megc2019")
     scored = [clip for clip in index.clips if clip.label]
     assert len(scored) == 145 and len({clip.subject for clip in scored}) == 24
     assert Counter(clip.label for clip in scored) == {"negative": 88, "positive": 32, "surprise": 25}
     assert by_name(index)["sub04/EP12_01f"].label == by_name(index)["sub05/EP09_05f"].label == ""
-    assert not told(index, effect="left out") and not told(index, field="classes")
+    assert not reported(index, effect="left out") and not reported(index, field="classes")
     assert by_name(published.index(classes="casme2-5"))["sub05/EP09_05f"].label == "disgust", "only the composite does"
 
 
@@ -153,18 +153,18 @@ def test_the_composite_leaves_out_two_clips_by_its_rule(published):
         (Take(3, "EP01_2", "fear", cells={"Subject": "three"}), "subject", ["three"]),
     ],
 )
-def test_a_row_that_cannot_be_used_is_named_with_its_values_and_the_others_stay(tmp_path, take, field, values):
+def test_unusable_row_is_reported_and_others_stay(tmp_path, take, field, values):
     tree = trees.casme2(tmp_path, [*TAKES, take])
     index = tree.index()
     assert usable(index) == GOOD and len(index.clips) == len(TAKES) + 1
-    problem = told(index, effect="left out", field=field)[0]
+    problem = reported(index, effect="left out", field=field)[0]
     assert problem.row == BAD_ROW and problem.file == str(tree.table) and problem.clip.endswith("/EP01_2")
     assert all(value in problem.problem for value in values), problem.problem
     with pytest.raises(InputError, match=rf"(?s)CASME2-coding.*{BAD_ROW}.*EP01_2"):
         tree.index(on_problem="stop")
 
 
-def test_annotated_frames_that_are_absent_on_disk(tmp_path):
+def test_annotated_frame_without_file_is_reported(tmp_path):
     tree = trees.casme2(tmp_path, TAKES)
     for clip, number in (("sub01/EP02_01f", 46), ("sub01/EP03_02", 181), ("sub02/EP02_01f", 9), ("sub26/EP18_50", 100)):
         tree.frame(clip, number).unlink()
@@ -177,11 +177,11 @@ def test_annotated_frames_that_are_absent_on_disk(tmp_path):
         (4, "apex", "apex spotted", "9"),
         (5, "frames", "noted", "100"),
     ):
-        (problem,) = told(index, row=row, field=field)
+        (problem,) = reported(index, row=row, field=field)
         assert problem.effect == effect and number in problem.problem
 
 
-def test_the_apex_that_is_a_stroke_does_not_stop_and_a_wrong_one_does(tmp_path):
+def test_stop_ignores_missing_apex_but_not_wrong_apex(tmp_path):
     tree = trees.casme2(tmp_path / "a", [*TAKES, Take(4, "EP12_01f", "others", 6, "/", 14)])
     assert by_name(tree.index(on_problem="stop"))["sub04/EP12_01f"].apex is None
     tree = trees.casme2(tmp_path / "b", [*TAKES, Take(4, "EP12_01f", "others", 6, 99, 14)])
@@ -190,7 +190,7 @@ def test_the_apex_that_is_a_stroke_does_not_stop_and_a_wrong_one_does(tmp_path):
         tree.index(on_problem="stop")
 
 
-def test_an_empty_frame_counts_between_onset_and_offset_only(tmp_path):
+def test_empty_frame_counts_between_onset_and_offset_only(tmp_path):
     tree = trees.casme2(tmp_path, TAKES)
     tree.frame("sub01/EP02_01f", 45).write_bytes(b"")
     tree.frame("sub01/EP03_02", 150).write_bytes(b"")
@@ -200,10 +200,10 @@ def test_an_empty_frame_counts_between_onset_and_offset_only(tmp_path):
     assert problem.row == 3 and str(tree.frame("sub01/EP03_02", 150)) in problem.problem
 
 
-def test_a_name_that_stands_twice_in_a_subject_is_used_once(tmp_path):
+def test_name_that_is_used_twice_in_subject_is_used_once(tmp_path):
     index = trees.casme2(tmp_path, [*TAKES, TAKES[0]]).index()
     assert len({clip.clip for clip in index.clips}) == 5 and sum(c.problem == "" for c in index.clips) == 4
-    (problem,) = told(index, effect="left out")
+    (problem,) = reported(index, effect="left out")
     assert problem.row == BAD_ROW and "sub01/EP02_01f" in problem.problem
 
 
@@ -233,17 +233,17 @@ def test_everything_that_is_wrong_comes_in_one_list(tmp_path):
     assert all(take.name in str(error.value) for take in bad)
 
 
-def test_a_subset_is_told_by_the_difference_and_used(tmp_path):
+def test_subset_is_reported_by_difference_and_used(tmp_path):
     takes = [take for take in trees.casme2_takes() if take.emotion != "surprise" or take.subject < 13]
     index = trees.casme2(tmp_path, takes).index(classes="casme2-5")
-    (note,) = told(index, field="classes")
+    (note,) = reported(index, field="classes")
     found = sum(take.emotion == "surprise" for take in takes)
     assert note.effect == "noted" and "surprise" in note.problem
     assert "25" in note.problem and str(found) in note.problem and "happiness" not in note.problem
 
 
 @pytest.mark.parametrize("column", ["Filename", "OnsetFrame", "ApexFrame", "OffsetFrame", "Estimated Emotion"])
-def test_a_workbook_with_other_columns_is_named_with_them(tmp_path, column):
+def test_workbook_with_other_columns_is_named_with_them(tmp_path, column):
     tree = trees.casme2(tmp_path, TAKES, rename={column: "Something else"})
     with pytest.raises(InputError) as error:
         tree.index()
@@ -257,7 +257,7 @@ def test_columns_are_known_in_any_spelling(tmp_path, spelling):
 
 
 @pytest.mark.parametrize("newest", ["CASME2-coding-20190701.xlsx", "CASME2-coding-updated.xlsx"])
-def test_the_newest_of_several_workbooks_is_taken_and_that_is_said(tmp_path, newest):
+def test_newest_workbook_is_read_and_choice_noted(tmp_path, newest):
     for table in ("CASME2-coding-20140508.xlsx", newest):
         tree = trees.casme2(tmp_path, TAKES, table=table)
     (note,) = tree.index().problems
@@ -266,7 +266,7 @@ def test_the_newest_of_several_workbooks_is_taken_and_that_is_said(tmp_path, new
     assert index.problems == [] and usable(index) == GOOD
 
 
-def test_a_root_without_workbook_or_frames_is_one_message(tmp_path):
+def test_root_without_workbook_or_frames_is_one_message(tmp_path):
     tree = trees.casme2(tmp_path / "a", TAKES, table=None)
     trees.write_table(tmp_path / "a" / "notes.xlsx", [["nothing"]])
     with pytest.raises(InputError, match=r"(?s)CASME2-coding-20140508\.xlsx.*notes\.xlsx"):

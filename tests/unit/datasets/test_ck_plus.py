@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 import trees
-from trees import Take, by_name, told, usable
+from trees import Take, by_name, reported, usable
 
 from merflow.errors import InputError
 
@@ -38,7 +38,7 @@ def published(tmp_path_factory):
         ("cohn-kanade-images", "emotion"),
     ],
 )
-def test_sequences_run_from_the_first_frame_to_the_apex(tmp_path, images, labels):
+def test_sequences_run_from_first_frame_to_apex(tmp_path, images, labels):
     tree = trees.ck_plus(tmp_path, TAKES, images=images, labels=labels)
     index = tree.index()
     assert {clip.clip for clip in index.clips} == usable(index) == GOOD
@@ -51,14 +51,14 @@ def test_sequences_run_from_the_first_frame_to_the_apex(tmp_path, images, labels
     }  # fmt: skip
 
 
-def test_sequences_without_a_label_are_told_once(tmp_path):
+def test_sequences_without_label_are_reported_once(tmp_path):
     tree = trees.ck_plus(tmp_path, [*TAKES, take(11, "001", ""), take(11, "002", "")])
     shutil.rmtree(tmp_path / "Emotion" / "S011")
     (note,) = tree.index(on_problem="stop").problems
     assert note.effect == "noted" and "3" in note.problem and "6" in note.problem
 
 
-def test_the_complete_set_has_the_published_counts(published):
+def test_complete_set_has_published_counts(published):
     index = published.index(classes="ck-plus-7", on_problem="stop")
     assert len(index.clips) == 593 and len({clip.subject for clip in index.clips}) == 123
     counts = Counter(clip.label for clip in index.clips)
@@ -68,7 +68,7 @@ def test_the_complete_set_has_the_published_counts(published):
     assert note.effect == "noted" and "266" in note.problem and "593" in note.problem
 
 
-def test_five_classes_leave_the_others_out_without_a_word(published):
+def test_five_class_set_leaves_others_out_without_note(published):
     index = published.index(classes="ck-plus-5")
     assert set(index.classes) == {"happiness", "surprise", "anger", "disgust", "fear"}, "those of samm-5-objective"
     assert sum(clip.label != "" for clip in index.clips) == 69 + 83 + 45 + 59 + 25
@@ -76,36 +76,36 @@ def test_five_classes_leave_the_others_out_without_a_word(published):
 
 
 @pytest.mark.parametrize("text", ["9.0000000e+00", "-1", "2.5", "happy", "", "nan", "inf"])
-def test_a_label_file_that_cannot_be_read_is_named(tmp_path, text):
+def test_label_file_that_cannot_be_read_is_named(tmp_path, text):
     tree = trees.ck_plus(tmp_path, TAKES)
     (file,) = (tmp_path / "Emotion" / "S010" / "002").iterdir()
     file.write_text(text)
     index = tree.index()
     assert usable(index) == GOOD - {"S010_002"}
-    (problem,) = told(index, effect="left out")
+    (problem,) = reported(index, effect="left out")
     assert problem.clip == "S010_002" and problem.field == "label"
     assert str(file) in problem.problem + problem.file and text in problem.problem
     with pytest.raises(InputError, match="S010_002"):
         tree.index(on_problem="stop")
 
 
-def test_a_label_file_of_other_bytes_is_named(tmp_path):
+def test_label_file_of_other_bytes_is_named(tmp_path):
     tree = trees.ck_plus(tmp_path, TAKES)
     (file,) = (tmp_path / "Emotion" / "S010" / "002").iterdir()
     file.write_bytes(b"\xff\xfe\x00\x80")
     index = tree.index()
-    assert usable(index) == GOOD - {"S010_002"} and file.name in told(index, effect="left out")[0].problem
+    assert usable(index) == GOOD - {"S010_002"} and file.name in reported(index, effect="left out")[0].problem
 
 
 @pytest.mark.parametrize("text", ["   3.0000000e+00\n", "3", "3.0", "\n3.0000000e+00 \n\n"])
-def test_a_label_is_a_number_in_any_form(tmp_path, text):
+def test_label_is_number_in_any_form(tmp_path, text):
     tree = trees.ck_plus(tmp_path, TAKES)
     (file,) = (tmp_path / "Emotion" / "S010" / "002").iterdir()
     file.write_text(text)
     assert by_name(tree.index())["S010_002"].label == "disgust"
 
 
-def test_a_label_without_its_sequence_is_told(tmp_path):
+def test_label_without_its_sequence_is_reported(tmp_path):
     tree = trees.ck_plus(tmp_path, TAKES)
     shutil.rmtree(tree.folders["S010_002"])
     index = tree.index()
@@ -113,17 +113,17 @@ def test_a_label_without_its_sequence_is_told(tmp_path):
     assert any("S010_002" in p.clip + p.problem + p.file or "S010/002" in p.file + p.problem for p in index.problems)
 
 
-def test_a_sequence_that_ends_before_its_peak_is_named(tmp_path):
+def test_sequence_that_ends_before_its_peak_is_named(tmp_path):
     """The label file carries the number of the peak; without that frame another one would pass for the apex."""
     tree = trees.ck_plus(tmp_path, TAKES)
     tree.frame("S010_002", 6).unlink()
     index = tree.index()
     assert usable(index) == GOOD - {"S010_002"}
-    (problem,) = told(index, effect="left out")
+    (problem,) = reported(index, effect="left out")
     assert problem.clip == "S010_002" and "6" in problem.problem and "5" in problem.problem
 
 
-def test_a_sequence_whose_numbers_cannot_be_told_is_named(tmp_path):
+def test_sequence_without_frame_numbers_is_reported(tmp_path):
     tree = trees.ck_plus(tmp_path, TAKES)
     (tree.folders["S010_002"] / "S010_002_3.png").write_bytes(b"x")
     assert [p.clip for p in tree.index().problems if p.clip] == ["S010_002"], "frame 3 is there twice"
@@ -136,12 +136,12 @@ def test_empty_sequences_and_empty_frames_are_named(tmp_path):
     tree.frame("S010_002", 6).write_bytes(b"")
     index = tree.index()
     assert usable(index) == {"S010_001", "S999_014"}
-    (none,), (zero,) = told(index, clip="S005_001"), told(index, clip="S010_002")
+    (none,), (zero,) = reported(index, clip="S005_001"), reported(index, clip="S010_002")
     assert str(tree.folders["S005_001"]) in none.problem and none.effect == "left out"
     assert str(tree.frame("S010_002", 6)) in zero.problem and zero.effect == "left out"
 
 
-def test_a_sequence_of_one_image_is_a_still(tmp_path):
+def test_sequence_of_one_image_is_still(tmp_path):
     tree = trees.ck_plus(tmp_path, [*TAKES, take(11, "001", "fear", 1)])
     clip = by_name(tree.index())["S011_001"]
     assert (clip.kind, clip.label, clip.problem) == ("still", "fear", "")
@@ -153,17 +153,17 @@ def test_frame_numbers_may_start_anywhere(tmp_path):
     assert (clip.onset, clip.apex, clip.offset) == (17, 30, 30)
 
 
-def test_a_subset_is_told_by_the_difference_and_used(tmp_path):
+def test_subset_is_reported_by_difference_and_used(tmp_path):
     takes = trees.ck_takes()
     kept = [one for one in takes if one.emotion != "contempt" or one.subject > 100]
     found = sum(one.emotion == "contempt" for one in kept)
     index = trees.ck_plus(tmp_path, kept).index(classes="ck-plus-7")
-    (note,) = told(index, field="classes")
+    (note,) = reported(index, field="classes")
     assert note.effect == "noted" and "contempt" in note.problem
     assert "18" in note.problem and str(found) in note.problem and "anger" not in note.problem
 
 
-def test_a_root_without_sequences_or_labels_is_one_message(tmp_path):
+def test_root_without_sequences_or_labels_is_one_message(tmp_path):
     tree = trees.ck_plus(tmp_path, TAKES)
     shutil.rmtree(tmp_path / "Emotion")
     with pytest.raises(InputError, match="Emotion"):
@@ -173,9 +173,9 @@ def test_a_root_without_sequences_or_labels_is_one_message(tmp_path):
         tree.index()
 
 
-def test_a_second_label_file_is_noted(tmp_path):
+def test_second_label_file_is_noted(tmp_path):
     tree = trees.ck_plus(tmp_path, TAKES)
     (file,) = (tmp_path / "Emotion" / "S010" / "002").iterdir()
     file.with_name("T_emotion.txt").write_text("3.0")
-    (note,) = told(tree.index(), clip="S010_002", field="label")
+    (note,) = reported(tree.index(), clip="S010_002", field="label")
     assert note.effect == "noted" and file.name in note.problem

@@ -5,7 +5,7 @@ from collections import Counter
 import pandas as pd
 import pytest
 import trees
-from trees import Take, by_name, told, usable
+from trees import Take, by_name, reported, usable
 
 from merflow.datasets.index import write_index
 from merflow.errors import ConfigError, InputError, MerflowError
@@ -61,9 +61,9 @@ def few(tmp_path):
 
 
 @pytest.mark.parametrize(("dataset", "name", "expected"), PUBLISHED)
-def test_a_named_set_finds_the_published_counts_and_is_silent(complete, dataset, name, expected):
+def test_named_set_with_published_counts_has_no_note(complete, dataset, name, expected):
     index = complete[dataset].index(classes=name)
-    assert not told(index, field="classes") and not told(index, effect="left out")
+    assert not reported(index, field="classes") and not reported(index, effect="left out")
     assert set(index.classes) == set(expected)
     assert Counter(clip.label for clip in index.clips if clip.label) == expected
     assert {count.label: (count.expected, count.found, count.usable) for count in index.counts} == {
@@ -73,7 +73,7 @@ def test_a_named_set_finds_the_published_counts_and_is_silent(complete, dataset,
 
 
 @pytest.mark.parametrize(("dataset", "name", "expected"), PUBLISHED)
-def test_one_clip_less_is_told_with_its_class_and_both_numbers(complete, dataset, name, expected, tmp_path):
+def test_missing_clip_is_noted_with_class_and_counts(complete, dataset, name, expected, tmp_path):
     builders = {
         "mmew": (trees.mmew_micro, trees.mmew_takes),
         "samm": (trees.samm, trees.samm_takes),
@@ -89,7 +89,7 @@ def test_one_clip_less_is_told_with_its_class_and_both_numbers(complete, dataset
     kept = [take for take in kept if gone != f"S{take.subject:03d}_{take.name}"]
     assert len(kept) == len(full.clips) - 1
     index = build(tmp_path, kept).index(classes=name)
-    (note,) = told(index, field="classes")
+    (note,) = reported(index, field="classes")
     word = full.classes[-1]
     assert note.effect == "noted" and name in note.problem
     assert word in note.problem and str(expected[word]) in note.problem and str(expected[word] - 1) in note.problem
@@ -97,7 +97,7 @@ def test_one_clip_less_is_told_with_its_class_and_both_numbers(complete, dataset
     assert (count.expected, count.found) == (expected[word], expected[word] - 1)
 
 
-def test_a_clip_that_cannot_be_used_is_found_and_not_usable(tmp_path):
+def test_clip_that_cannot_be_used_is_found_and_not_usable(tmp_path):
     takes = trees.smic_takes()
     tree = trees.smic_hs(tmp_path, takes)
     tree.frame(takes[0].name, takes[0].first).write_bytes(b"")
@@ -106,7 +106,7 @@ def test_a_clip_that_cannot_be_used_is_found_and_not_usable(tmp_path):
     assert (count.expected, count.found, count.usable) == (70, 70, 69)
 
 
-def test_the_tables_say_what_was_published_found_and_usable(tmp_path):
+def test_classes_table_has_published_found_and_usable(tmp_path):
     tree = trees.samm(tmp_path / "SAMM", trees.samm_takes())
     index = tree.index(classes="samm-5-objective")
     clips, problems, classes = (tmp_path / name for name in ("clips.csv", "problems.csv", "classes.csv"))
@@ -119,7 +119,7 @@ def test_the_tables_say_what_was_published_found_and_usable(tmp_path):
     assert all(text.isdigit() for text in rows["onset"]), "frame numbers stay whole numbers"
 
 
-def test_the_composite_is_442_clips_of_68_subjects_over_three_trees(complete):
+def test_composite_has_442_clips_of_68_subjects(complete):
     scored = [
         clip
         for part in ("casme2", "samm", "smic")
@@ -130,20 +130,20 @@ def test_the_composite_is_442_clips_of_68_subjects_over_three_trees(complete):
     assert Counter(clip.label for clip in scored) == {"negative": 250, "positive": 109, "surprise": 83}
 
 
-def test_without_a_set_every_label_takes_part_and_no_count_is_compared(few):
+def test_without_class_set_every_label_takes_part(few):
     index = few.index()
     assert index.classes == ["happiness", "surprise", "others", "anger"] and index.problems == []
     assert all(clip.label for clip in index.clips)
 
 
-def test_a_list_keeps_its_labels_in_its_order(few):
+def test_list_keeps_its_labels_in_its_order(few):
     index = few.index(classes=["others", "happiness"], on_problem="stop")
     assert index.classes == ["others", "happiness"] and index.problems == []
     assert [clip.label for clip in index.clips] == ["happiness", "", "others", ""]
     assert usable(index) == set(few.rows), "clips outside the set are processed like the others"
 
 
-def test_a_map_merges_and_leaves_out(few):
+def test_map_merges_and_leaves_out(few):
     classes = {"column": "Estimated Emotion", "map": {"Happiness": "positive", "surprise": "other", "others": "other"}}
     index = few.index(classes=classes, on_problem="stop")
     assert index.problems == [] and set(index.classes) == {"positive", "other"}
@@ -152,12 +152,12 @@ def test_a_map_merges_and_leaves_out(few):
 
 
 @pytest.mark.parametrize("column", ["Estimated Emotion", "estimated_emotion", "ESTIMATED EMOTION", "EstimatedEmotion"])
-def test_the_column_of_a_map_is_known_in_any_spelling(few, column):
+def test_column_of_map_is_known_in_any_spelling(few, column):
     index = few.index(classes={"column": column, "map": {"anger": "negative"}})
     assert [clip.label for clip in index.clips] == ["", "", "", "negative"]
 
 
-def test_a_map_may_read_a_column_of_ones_own(tmp_path):
+def test_user_map_may_read_any_column(tmp_path):
     takes = [
         Take(1, "S01-01-001", "happiness", cells={"remarks": "Strong"}),
         Take(1, "S01-02-001", "surprise", cells={"remarks": "weak"}),
@@ -168,15 +168,15 @@ def test_a_map_may_read_a_column_of_ones_own(tmp_path):
     assert usable(index) == {take.name for take in takes}
 
 
-def test_an_unknown_word_is_left_out_though_the_set_would_not_have_it(tmp_path):
+def test_unknown_label_leaves_clip_out(tmp_path):
     takes = [Take(1, "S01-01-001", "happiness"), Take(1, "S01-02-001", "surprise", cells={"Estimated Emotion": "joy"})]
     tree = trees.mmew_micro(tmp_path, takes)
     for classes in (None, "mmew-5", ["happiness"], {"map": {"happiness": "good"}}):
         index = tree.index(classes=classes)
         assert usable(index) == {"S01-01-001"}
-        (problem,) = told(index, effect="left out")
+        (problem,) = reported(index, effect="left out")
         assert problem.row == 3 and "joy" in problem.problem and "surprise" in problem.problem, (
-            "the known ones are told"
+            "the known ones are listed"
         )
 
 
@@ -186,7 +186,7 @@ def test_words_are_known_in_any_case(tmp_path, word):
     assert trees.mmew_micro(tmp_path, takes).index(classes=["happiness"]).clips[0].label == "happiness"
 
 
-def test_an_empty_label_is_told_and_not_scored(tmp_path):
+def test_empty_label_is_reported_and_not_scored(tmp_path):
     takes = [Take(1, "S01-01-001", "happiness"), Take(1, "S01-02-001", "surprise", cells={"Estimated Emotion": None})]
     index = trees.mmew_micro(tmp_path, takes).index()
     assert by_name(index)["S01-02-001"].label == ""
@@ -203,7 +203,7 @@ def test_an_empty_label_is_told_and_not_scored(tmp_path):
         ({"column": "Valence", "map": {"happiness": "good"}}, ["valence", "estimated_emotion"]),
     ],
 )
-def test_a_set_that_does_not_fit_is_told_with_those_that_do(few, classes, says):
+def test_unsuitable_set_is_refused_with_suitable_ones(few, classes, says):
     with pytest.raises(ConfigError) as error:
         few.index(classes=classes)
     assert all(word in str(error.value) for word in says), error.value
@@ -211,7 +211,7 @@ def test_a_set_that_does_not_fit_is_told_with_those_that_do(few, classes, says):
 
 
 @pytest.mark.parametrize("classes", [["happiness", "suprise"], {"map": {"happiness": "good", "suprise": "good"}}])
-def test_a_slip_of_the_pen_in_a_set_is_told(few, classes):
+def test_typing_error_in_a_set_is_reported(few, classes):
     try:
         notes = [problem.problem for problem in few.index(classes=classes).problems]
     except MerflowError as error:
@@ -219,7 +219,7 @@ def test_a_slip_of_the_pen_in_a_set_is_told(few, classes):
     assert any("suprise" in note for note in notes), "else the class would silently have no clip"
 
 
-def test_a_set_that_keeps_no_clip_is_no_crash(few):
+def test_set_without_clips_does_not_crash(few):
     try:
         index = few.index(classes=["fear", "sadness"])
     except InputError as error:

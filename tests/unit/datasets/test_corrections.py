@@ -1,8 +1,8 @@
-"""A user's corrections.csv: applied, told with old and new value, and never a silent slip."""
+"""Corrections of annotations: applied, and reported with old and new value."""
 
 import pytest
 import trees
-from trees import Take, by_name, told, usable
+from trees import Take, by_name, reported, usable
 
 from merflow.errors import InputError, MerflowError
 
@@ -46,15 +46,15 @@ def test_without_corrections_nothing_is_corrected(tree):
         ("S01-02-001", "estimated_emotion", "fear", "surprise", "label", "fear"),
     ],
 )
-def test_a_correction_is_applied_and_told(tree, clip, field, value, old, attribute, becomes):
+def test_correction_is_applied_and_reported(tree, clip, field, value, old, attribute, becomes):
     index = corrected(tree, f"my-mmew-micro,S01,{clip},{field},{value},seen in the frames")
     assert getattr(by_name(index)[clip], attribute) == becomes
-    (note,) = told(index, effect="corrected")
+    (note,) = reported(index, effect="corrected")
     assert note.file.endswith("corrections.csv") and note.row == 2 and note.clip == clip
     assert all(text in note.problem for text in (old, value, "seen in the frames")), note.problem
 
 
-def test_a_correction_repairs_what_was_wrong(tree):
+def test_correction_repairs_what_was_wrong(tree):
     index = corrected(
         tree,
         "my-mmew-micro,S01,S01-01-001,apex,4,typed 9 for 4",
@@ -68,54 +68,56 @@ def test_a_correction_repairs_what_was_wrong(tree):
     assert (clip.onset, clip.apex, clip.offset) == (1, 3, 5)
 
 
-def test_a_correction_may_be_wrong_too_and_the_row_of_the_workbook_is_told(tree):
+def test_wrong_correction_is_reported_with_workbook_row(tree):
     index = corrected(tree, "my-mmew-micro,S01,S01-02-001,offset,99,a guess", "my-mmew-micro,,S01-01-001,apex,77,no")
     assert "S01-02-001" not in usable(index) and by_name(index)["S01-01-001"].apex is None
-    assert any(p.row == 3 and "99" in p.problem and p.file == str(tree.table) for p in told(index, effect="left out"))
-    assert any(p.row == 2 and "77" in p.problem for p in told(index, effect="apex spotted"))
+    assert any(
+        p.row == 3 and "99" in p.problem and p.file == str(tree.table) for p in reported(index, effect="left out")
+    )
+    assert any(p.row == 2 and "77" in p.problem for p in reported(index, effect="apex spotted"))
 
 
-def test_an_exclusion_is_the_users_will_and_stops_nothing(tmp_path):
+def test_exclusion_does_not_stop_the_run(tmp_path):
     takes = [Take(1, "S01-01-001", "happiness"), Take(2, "S02-02-001", "surprise")]
     tree = trees.mmew_micro(tmp_path / "MMEW", takes)
     index = corrected(tree, "my-mmew-micro,S01,S01-01-001,exclude,,eyes closed", on_problem="stop")
     assert usable(index) == {"S02-02-001"}
 
 
-def test_a_clip_may_be_excluded_with_a_reason(tree):
+def test_clip_may_be_excluded_with_reason(tree):
     index = corrected(tree, "my-mmew-micro,S01,S01-02-001,exclude,,eyes closed")
     assert "S01-02-001" not in usable(index) and "eyes closed" in by_name(index)["S01-02-001"].problem
-    (note,) = told(index, effect="corrected")
+    (note,) = reported(index, effect="corrected")
     assert note.row == 2 and "eyes closed" in note.problem
 
 
-def test_a_label_outside_the_class_set_takes_the_clip_out_of_the_scores(tree):
+def test_label_outside_class_set_is_not_scored(tree):
     index = corrected(tree, "my-mmew-micro,S01,S01-02-001,label,anger,seen", classes=["surprise", "happiness"])
     assert by_name(index)["S01-02-001"].label == "" and "S01-02-001" in usable(index)
 
 
 @pytest.mark.parametrize("value", ["positive", "happiness", "Happiness"])
-def test_a_label_may_be_given_as_class_or_as_the_datasets_word(tree, value):
+def test_label_may_be_given_as_class_or_as_datasets_word(tree, value):
     classes = {"map": {"happiness": "positive", "surprise": "negative", "disgust": "negative"}}
     assert by_name(tree.index(classes=classes))["S01-02-001"].label == "negative"
     index = corrected(tree, f"my-mmew-micro,S01,S01-02-001,label,{value},seen", classes=classes)
     assert by_name(index)["S01-02-001"].label == "positive"
 
 
-def test_a_label_that_nobody_knows_is_told(tree):
+def test_label_that_nobody_knows_is_reported(tree):
     index = corrected(tree, "my-mmew-micro,S01,S01-02-001,label,joy,seen")
     assert "S01-02-001" not in usable(index)
-    assert any("joy" in problem.problem for problem in told(index, effect="left out", clip="S01-02-001"))
+    assert any("joy" in problem.problem for problem in reported(index, effect="left out", clip="S01-02-001"))
 
 
 @pytest.mark.parametrize("subject", ["S01", "s1", "1", "01", "my-mmew-micro/S01", ""])
-def test_the_subject_is_known_in_any_spelling(tree, subject):
+def test_subject_is_known_in_any_spelling(tree, subject):
     index = corrected(tree, f"my-mmew-micro,{subject},S01-01-001,apex,4,seen")
     assert by_name(index)["S01-01-001"].apex == 4
 
 
 @pytest.mark.parametrize("clip", ["S01-01-009", "S02-01-001", ""])
-def test_a_row_that_fits_no_clip_is_told_with_its_number(tree, clip):
+def test_row_that_fits_no_clip_is_reported_with_its_number(tree, clip):
     try:
         index = corrected(tree, "other,S01,S01-02-001,apex,2,x", f"my-mmew-micro,S01,{clip},apex,4,seen")
     except InputError as error:
@@ -125,7 +127,7 @@ def test_a_row_that_fits_no_clip_is_told_with_its_number(tree, clip):
         assert note.row == 3 and note.effect == "noted" and clip in note.clip + note.problem
 
 
-def test_the_wrong_subject_fits_no_clip(tree):
+def test_wrong_subject_fits_no_clip(tree):
     index = corrected(tree, "my-mmew-micro,S02,S01-01-001,apex,4,seen")
     assert by_name(index)["S01-01-001"].apex is None
     assert [(p.row, p.effect) for p in index.problems if p.file.endswith("corrections.csv")] == [(2, "noted")]
@@ -133,11 +135,11 @@ def test_the_wrong_subject_fits_no_clip(tree):
 
 def test_rows_of_other_datasets_are_theirs(tree):
     index = corrected(tree, "samm,S01,S01-01-001,apex,4,seen", "my-mmew-micro,S01,S01-02-001,apex,2,seen")
-    assert [p.row for p in told(index, effect="corrected")] == [3]
+    assert [p.row for p in reported(index, effect="corrected")] == [3]
     assert by_name(index)["S01-01-001"].apex is None
 
 
-def test_a_dataset_that_is_not_in_the_configuration_is_a_slip_of_the_pen(tree):
+def test_correction_of_unknown_dataset_is_refused(tree):
     with pytest.raises(InputError, match=r"(?s)row 2.*my-mew-micro.*my-mmew-micro"):
         corrected(tree, "my-mew-micro,S01,S01-01-001,apex,4,seen", dataset_names=("my-mmew-micro", "samm"))
 
@@ -158,50 +160,50 @@ def test_every_row_that_cannot_be_read_is_listed(tree):
 
 
 @pytest.mark.parametrize("field", ["onsett", "OnsetFrame", "Onset Frame", "ApexFrame", "Subject", "Filename", "kind"])
-def test_a_field_is_applied_or_refused_and_never_told_as_corrected_without_effect(tree, field):
+def test_correction_is_applied_or_refused(tree, field):
     before = by_name(tree.index())["S01-02-001"]
     try:
         index = corrected(tree, f"my-mmew-micro,S01,S01-02-001,{field},2,seen")
     except MerflowError as error:
         assert "row 2" in str(error) and field.lower()[:5] in str(error).lower()
     else:
-        if told(index, effect="corrected"):
+        if reported(index, effect="corrected"):
             assert by_name(index)["S01-02-001"] != before
         else:
             assert [p.row for p in index.problems if p.file.endswith("corrections.csv")] == [2]
 
 
 @pytest.mark.parametrize("column", ["clip", "field", "value", "reason"])
-def test_a_file_with_other_columns_is_named_with_them(tree, column):
+def test_file_with_other_columns_is_named_with_them(tree, column):
     with pytest.raises(InputError) as error:
         corrected(tree, "my-mmew-micro,S01,S01-01-001,apex,4,seen", header=HEADER.replace(column, "what"))
     assert all(text in str(error.value) for text in ("corrections.csv", column, "what"))
 
 
-def test_a_file_that_is_not_there_is_named(tree):
+def test_file_that_is_not_there_is_named(tree):
     with pytest.raises(InputError, match=r"gone\.csv"):
         tree.index(corrections=str(tree.root / "gone.csv"))
 
 
 @pytest.mark.parametrize("separator", [";", "\t"])
-def test_columns_may_be_separated_as_the_country_is_used_to(tree, separator):
+def test_separator_may_be_comma_semicolon_or_tab(tree, separator):
     row = "my-mmew-micro,S01,S01-01-001,apex,4,seen".replace(",", separator)
     index = corrected(tree, row, header=HEADER.replace(",", separator))
     assert by_name(index)["S01-01-001"].apex == 4
 
 
-def test_empty_rows_and_blanks_keep_the_row_numbers(tree):
+def test_empty_rows_and_blanks_keep_row_numbers(tree):
     index = corrected(tree, ",,,,,", "", " my-mmew-micro , S01 , S01-01-001 , apex , 4 , seen ")
-    assert [p.row for p in told(index, effect="corrected")] == [4]
+    assert [p.row for p in reported(index, effect="corrected")] == [4]
 
 
-def test_the_dataset_is_not_written_to(tree):
+def test_dataset_is_not_written_to(tree):
     before = {file: file.read_bytes() for file in tree.root.rglob("*") if file.is_file()}
     corrected(tree, "my-mmew-micro,S01,S01-01-001,apex,4,seen")
     assert {file: file.read_bytes() for file in tree.root.rglob("*") if file.is_file()} == before
 
 
-def test_a_name_that_two_subjects_have_needs_its_subject(tmp_path):
+def test_name_that_two_subjects_have_needs_its_subject(tmp_path):
     takes = [Take(1, "EP02_01f", "happiness"), Take(2, "EP02_01f", "disgust"), Take(4, "EP12_01f", "others", 1, "/", 5)]
     tree = trees.casme2(tmp_path / "CASME2", takes)
     index = corrected(tree, "my-casme2,,EP02_01f,apex,2,which one?")
@@ -219,7 +221,7 @@ def test_a_name_that_two_subjects_have_needs_its_subject(tmp_path):
     assert "/" in index.problems[-1].problem
 
 
-def test_datasets_without_a_workbook_can_be_corrected(tmp_path):
+def test_datasets_without_workbook_can_be_corrected(tmp_path):
     smic = trees.smic_hs(tmp_path / "SMIC", [Take(1, "s1_ne_01", "negative", None, None, None, 11, 19)])
     index = corrected(smic, "my-smic-hs,s1,s1_ne_01,apex,15,marked", "my-smic-hs,s01,s1_ne_01,onset,12,marked")
     assert (index.clips[0].onset, index.clips[0].apex, index.clips[0].offset) == (12, 15, 19)
@@ -239,26 +241,26 @@ def test_datasets_without_a_workbook_can_be_corrected(tmp_path):
 # --- What a distributed workbook cannot say itself --------------------------------------------------------------------
 
 
-def test_the_second_of_two_clips_of_one_name_is_named_by_its_row(tmp_path):
+def test_second_of_two_clips_of_one_name_is_named_by_its_row(tmp_path):
     takes = [Take(1, "S01-01-001", "happiness"), Take(1, "S01-01-001", "happiness"), Take(2, "S02-02-001", "surprise")]
     tree = trees.mmew_micro(tmp_path / "MMEW", takes)
     assert "S01-01-001 (row 3)" in by_name(tree.index())
     both = corrected(tree, "my-mmew-micro,S01,S01-01-001,exclude,,twice")
-    assert told(both, row=2, field="exclude")[0].effect == "noted", "fits two clips; not applied"
+    assert reported(both, row=2, field="exclude")[0].effect == "noted", "fits two clips; not applied"
     index = corrected(tree, "my-mmew-micro,S01,S01-01-001 (row 3),exclude,,twice", on_problem="stop")
     assert usable(index) == {"S01-01-001", "S02-02-001"}
 
 
-def test_a_wrong_subject_can_be_corrected(tmp_path):
+def test_wrong_subject_can_be_corrected(tmp_path):
     takes = [Take(9, "S01-01-001", "happiness"), Take(2, "S02-02-001", "surprise")]
     tree = trees.mmew_micro(tmp_path / "MMEW", takes)
     assert usable(tree.index()) == {"S02-02-001"}
     index = corrected(tree, "my-mmew-micro,9,S01-01-001,subject,1,as the file name says", on_problem="stop")
     assert by_name(index)["S01-01-001"].subject.endswith("/S01")
-    assert told(index, effect="corrected")[0].problem.startswith("S09 -> 1")
+    assert reported(index, effect="corrected")[0].problem.startswith("S09 -> 1")
 
 
-def test_a_correction_that_fits_nothing_stops_a_strict_study(tmp_path):
+def test_correction_that_fits_nothing_stops_strict_study(tmp_path):
     tree = trees.mmew_micro(tmp_path / "MMEW", [Take(1, "S01-01-001", "happiness"), Take(2, "S02-02-001", "surprise")])
     with pytest.raises(InputError, match="has no such clip"):
         corrected(tree, "my-mmew-micro,1,S01-01-099,apex,3,slip", on_problem="stop")

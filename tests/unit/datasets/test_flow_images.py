@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 import trees
-from trees import FlowImage, by_name, told, usable
+from trees import FlowImage, by_name, reported, usable
 
 from merflow.errors import InputError
 
@@ -31,7 +31,7 @@ def with_row(tmp_path, row):
     return tree
 
 
-def test_every_row_is_a_clip_of_its_own_database(tmp_path):
+def test_every_row_is_clip_of_its_own_database(tmp_path):
     tree = trees.flow_images(tmp_path, IMAGES)
     assert all(" " in image.name for image in tree.folders.values())
     index = tree.index()
@@ -46,7 +46,7 @@ def test_every_row_is_a_clip_of_its_own_database(tmp_path):
     assert [source["source_dataset"] for source in index.source] == ["casme2", "casme2", "samm", "smic"]
 
 
-def test_the_composite_has_the_published_counts(published):
+def test_composite_has_published_counts(published):
     tree, images = published
     index = tree.index(classes="megc2019", on_problem="stop")
     assert index.problems == [] and len(index.clips) == 442
@@ -55,10 +55,10 @@ def test_the_composite_has_the_published_counts(published):
     assert Counter(subject.split("/")[0] for subject in subjects) == {"casme2": 24, "samm": 28, "smic": 16}
 
 
-def test_a_missing_part_of_the_composite_is_told_by_database(tmp_path, published):
+def test_missing_clips_of_composite_are_noted_by_database(tmp_path, published):
     images = [image for image in published[1] if (image.dataset, image.label) != ("samm", "surprise")]
     index = trees.flow_images(tmp_path, images).index(classes="megc2019")
-    notes = told(index, field="classes")
+    notes = reported(index, field="classes")
     assert notes == index.problems and {note.effect for note in notes} == {"noted"}
     (samm,) = [note for note in notes if "samm" in note.problem.replace("megc2019", "")]
     assert "surprise" in samm.problem and "15" in samm.problem and "positive" not in samm.problem
@@ -67,17 +67,17 @@ def test_a_missing_part_of_the_composite_is_told_by_database(tmp_path, published
     )
 
 
-def test_labels_may_be_the_numbers_of_public_code(tmp_path):
+def test_labels_may_be_numbers_of_public_code(tmp_path):
     images = [image._replace(label=str(i % 3)) for i, image in enumerate(IMAGES)]
     index = trees.flow_images(tmp_path, images).index(classes="megc2019")
     assert [clip.label for clip in index.clips] == ["negative", "positive", "surprise", "negative"]
 
 
-def test_a_list_of_classes_leaves_the_others_out_and_that_is_no_fault_of_theirs(tmp_path):
+def test_list_of_classes_leaves_other_labels_unscored(tmp_path):
     index = trees.flow_images(tmp_path, IMAGES).index(classes=["negative", "surprise"])
     assert usable(index) == GOOD and index.classes == ["negative", "surprise"]
     assert by_name(index)["casme2/sub01/EP02_01f"].label == ""
-    assert not told(index, effect="left out")
+    assert not reported(index, effect="left out")
 
 
 @pytest.mark.parametrize(
@@ -92,27 +92,27 @@ def test_a_list_of_classes_leaves_the_others_out_and_that_is_no_fault_of_theirs(
         (",007,007_1_1,negative,a.png", "/007/007_1_1", "empty"),
     ],
 )
-def test_a_row_that_cannot_be_used_is_named_and_the_others_stay(tmp_path, row, clip, says):
+def test_row_that_cannot_be_used_is_named_and_others_stay(tmp_path, row, clip, says):
     (tmp_path / "zero.png").touch()
     (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "a.png").write_bytes(b"x")
     tree = with_row(tmp_path, row)
     index = tree.index()
     assert usable(index) == GOOD and len(index.clips) == 5
-    (problem,) = told(index, effect="left out")
+    (problem,) = reported(index, effect="left out")
     assert problem.row == 6 and problem.file == str(tree.table) and says in problem.problem
     with pytest.raises(InputError, match=r"(?s)flows\.csv.*6"):
         tree.index(on_problem="stop")
 
 
-def test_a_word_outside_the_composite_is_named_with_its_row(tmp_path):
+def test_word_outside_composite_is_named_with_its_row(tmp_path):
     (tmp_path / "a.png").write_bytes(b"x")
     index = with_row(tmp_path, "samm,007,007_1_1,boredom,a.png").index(classes="megc2019")
-    (problem,) = told(index, row=6)
+    (problem,) = reported(index, row=6)
     assert "boredom" in problem.problem and by_name(index)["samm/007/007_1_1"].label == ""
 
 
-def test_a_clip_given_twice_is_used_once(tmp_path):
+def test_clip_given_twice_is_used_once(tmp_path):
     (tmp_path / "a.png").write_bytes(b"x")
     index = with_row(tmp_path, "samm,006,006_1_2,surprise,a.png").index()
     assert sum(clip.problem == "" for clip in index.clips) == 4 and len({clip.clip for clip in index.clips}) == 5
@@ -126,7 +126,7 @@ def test_one_image_of_two_subjects_is_used_for_neither(tmp_path):
     tree.table.write_text(tree.table.read_text() + f"samm,007,007_1_1,surprise,{image}\n")
     index = tree.index()
     assert usable(index) == GOOD - {"samm/006/006_1_2"}
-    assert {problem.row for problem in told(index, effect="left out")} == {4, 6}
+    assert {problem.row for problem in reported(index, effect="left out")} == {4, 6}
 
 
 def test_one_subject_number_in_two_databases_is_two_subjects(tmp_path):
@@ -136,7 +136,7 @@ def test_one_subject_number_in_two_databases_is_two_subjects(tmp_path):
     assert [clip.subject for clip in index.clips] == ["samm/1", "smic/1"]
 
 
-def test_a_name_holds_characters_of_any_kind(tmp_path):
+def test_name_holds_characters_of_any_kind(tmp_path):
     images = [FlowImage("my set", "Zoë", "a [1] & b", "negative"), FlowImage("my set", "Ann", "50% *", "positive")]
     index = trees.flow_images(tmp_path, images).index()
     assert index.problems == [] and [clip.subject for clip in index.clips] == ["my set/Zoë", "my set/Ann"]
@@ -146,13 +146,13 @@ def test_everything_that_is_wrong_comes_in_one_list(tmp_path):
     tree = with_row(tmp_path, "samm,007,007_1_1,negative,gone.png\nsamm,006,006_1_2,surprise,gone too.png")
     tree.folders["smic/s1/s1_ne_01"].write_bytes(b"")
     index = tree.index()
-    assert {problem.row for problem in told(index, effect="left out")} == {5, 6, 7}
+    assert {problem.row for problem in reported(index, effect="left out")} == {5, 6, 7}
     with pytest.raises(InputError) as error:
         tree.index(on_problem="stop")
     assert all(clip in str(error.value) for clip in ("s1_ne_01", "007_1_1", "006_1_2"))
 
 
-def test_a_table_of_another_name_and_separator(tmp_path):
+def test_table_with_another_name_and_separator(tmp_path):
     tree = trees.flow_images(tmp_path, IMAGES)
     tree.table.rename(tmp_path / "labels of mine.csv")
     text = (tmp_path / "labels of mine.csv").read_text().replace(",", ";")
@@ -170,7 +170,7 @@ def test_a_table_of_another_name_and_separator(tmp_path):
         ("dataset,subject,video,label,image\na,b,c,d,e\n", r"(?s)clip.*video"),
     ],
 )
-def test_a_table_that_cannot_be_used_is_one_message(tmp_path, text, message):
+def test_table_that_cannot_be_used_is_one_message(tmp_path, text, message):
     tree = trees.flow_images(tmp_path, IMAGES)
     tree.table.unlink()
     if text is not None:
@@ -184,7 +184,7 @@ def test_a_table_that_cannot_be_used_is_one_message(tmp_path, text, message):
 
 
 @pytest.mark.parametrize("style", ["beside the table", "below the root", "with backslashes"])
-def test_images_are_found_relative_to_the_table_or_to_the_root(tmp_path, style):
+def test_images_are_found_relative_to_table_or_to_root(tmp_path, style):
     tree = trees.flow_images(tmp_path, IMAGES)
     text = tree.table.read_text()
     if style == "with backslashes":
@@ -206,24 +206,24 @@ def test_images_are_found_relative_to_the_table_or_to_the_root(tmp_path, style):
         ("flows.csv", "is not an image"),
     ],
 )
-def test_an_image_that_is_none_is_called_so(tmp_path, image, words):
+def test_image_that_is_not_one_is_reported(tmp_path, image, words):
     index = with_row(tmp_path, f"samm,009,009_1_1,negative,{image}").index()
-    (problem,) = told(index, effect="left out")
+    (problem,) = reported(index, effect="left out")
     assert (problem.row, problem.field) == (6, "image") and words in problem.problem
 
 
-def test_words_of_the_databases_are_mapped_as_the_challenge_does(tmp_path):
+def test_labels_of_databases_are_mapped_to_three_classes(tmp_path):
     words = ["happiness", "disgust", "repression", "others", "Surprise", "0"]
     images = [FlowImage("casme2", f"sub0{n}", f"EP{n}", word) for n, word in enumerate(words)]
     index = trees.flow_images(tmp_path, images).index(classes="megc2019")
     assert [c.label for c in index.clips] == ["positive", "negative", "negative", "", "surprise", "negative"]
-    assert not told(index, effect="left out")
+    assert not reported(index, effect="left out")
 
 
 def test_one_person_or_database_in_two_spellings_is_noted(tmp_path):
     index = with_row(tmp_path, "samm,6,006_9_9,negative,flow images/samm/006 006_1_2 (TV-L1).png").index()
-    (note,) = told(index, field="subject", effect="noted")
+    (note,) = reported(index, field="subject", effect="noted")
     assert "006 and 6" in note.problem
     other = trees.flow_images(tmp_path / "b", [*IMAGES, FlowImage("CASME II", "sub07", "EP1", "negative")]).index()
-    (note,) = told(other, field="dataset", effect="noted")
+    (note,) = reported(other, field="dataset", effect="noted")
     assert "CASME II and casme2" in note.problem

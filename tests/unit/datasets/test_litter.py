@@ -107,7 +107,7 @@ def undisturbed(layout):
         return essence(build(folder, takes()).index(), folder)
 
 
-def test_the_undisturbed_trees_have_good_and_bad_clips():
+def test_undisturbed_trees_have_good_and_bad_clips():
     """Else the comparisons below would compare nothing."""
     for layout in BUILDERS:
         clips, problems, _ = undisturbed(layout)
@@ -118,7 +118,7 @@ def test_the_undisturbed_trees_have_good_and_bad_clips():
 @pytest.mark.parametrize("layout", BUILDERS)
 @FEW
 @given(data=st.data())
-def test_litter_and_the_order_of_rows_change_nothing(layout, data):
+def test_litter_and_order_of_rows_change_nothing(layout, data):
     build, takes = BUILDERS[layout]
     shuffled = data.draw(st.permutations(takes()))
     names = data.draw(JUNK)
@@ -157,7 +157,7 @@ def test_numbers_as_text_change_nothing(layout, mess, order):
 
 
 @pytest.mark.parametrize("layout", BUILDERS)
-def test_folders_that_archives_leave_are_passed_over(tmp_path, layout):
+def test_folders_that_archives_leave_are_skipped(tmp_path, layout):
     build, takes = BUILDERS[layout]
     tree = build(tmp_path, takes())
     copy = tmp_path / "__MACOSX"
@@ -181,7 +181,7 @@ def test_flow_images_lie_among_litter_too(rows, names):
 
 @FEW
 @given(bad=st.sets(st.integers(0, 7), min_size=1, max_size=6), order=st.permutations(range(8)))
-def test_every_bad_row_is_named_by_its_own_number_and_no_good_one(bad, order):
+def test_bad_rows_are_named_by_number(bad, order):
     takes = [Take(6, f"006_1_{n + 1}", "anger", 1, 3, 5, folder=n not in bad) for n in order]
     with scratch() as folder:
         tree = trees.samm(folder, [*takes, Take(9, "009_1_1", "fear")])

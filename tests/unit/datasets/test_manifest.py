@@ -30,7 +30,7 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_a_good_manifest_gives_every_clip_as_written(root):
+def test_good_manifest_gives_every_clip_as_written(root):
     index = people(
         root, HEADER + "c1,s1,happiness,a,1,3,5,200\nc2,s2,surprise,b with spaces,,,,\nc3,s2,,v.mp4,0,,9,30\n"
     )
@@ -69,7 +69,7 @@ def test_a_good_manifest_gives_every_clip_as_written(root):
         ("c1,s1,happiness,same,1,,,", "frames", "do not hold one number each, so onset has no meaning"),
     ],
 )
-def test_a_bad_row_is_named_and_the_good_one_stays(root, row, field, message):
+def test_bad_row_is_named_and_good_one_stays(root, row, field, message):
     (root / "empty").mkdir()
     (root / "same").mkdir()
     for name in ("a1.png", "b1.png"):
@@ -98,18 +98,18 @@ def test_a_bad_row_is_named_and_the_good_one_stays(root, row, field, message):
         (HEADER + "c1,s1,happiness,gone,,,,\n", "has no clip that can be used"),
     ],
 )
-def test_a_table_that_cannot_be_used_is_one_message(root, text, message):
+def test_table_that_cannot_be_used_is_one_message(root, text, message):
     with pytest.raises(InputError, match=message):
         people(root, text)
 
 
-def test_a_workbook_for_a_table_is_called_one(root):
+def test_workbook_as_manifest_is_refused(root):
     (root / "clips.xlsx").write_bytes(b"PK")
     with pytest.raises(InputError, match="clips.xlsx is a workbook; save its sheet as CSV"):
         people(root, "", table="clips.xlsx")
 
 
-def test_a_label_outside_the_classes_is_noted_and_its_clip_processed(root):
+def test_label_outside_classes_is_noted_and_clip_processed(root):
     text = HEADER + "c1,s1,happiness,a,1,3,5,\nc2,s2,joy,b with spaces,1,3,5,\n"
     index = people(root, text, classes=["happiness", "surprise"], on_problem="stop")
     assert [(clip.label, clip.problem) for clip in index.clips] == [("happiness", ""), ("", "")]
@@ -118,7 +118,7 @@ def test_a_label_outside_the_classes_is_noted_and_its_clip_processed(root):
     assert empty.field == "classes" and "no clip is labelled surprise" in empty.problem
 
 
-def test_empty_frames_are_one_problem_and_count_inside_the_clip_only(root):
+def test_empty_frames_count_inside_the_clip_only(root):
     for n in (1, 2, 5):
         (root / "a" / f"img{n}.png").write_bytes(b"")
     index = people(root, HEADER + "c1,s1,x,a,1,3,4,\nc2,s2,y,b with spaces,,,,\n")
@@ -127,24 +127,24 @@ def test_empty_frames_are_one_problem_and_count_inside_the_clip_only(root):
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
-def test_columns_may_be_separated_as_the_country_is_used_to(root, separator):
+def test_separator_may_be_comma_semicolon_or_tab(root, separator):
     text = (HEADER + "c1,s1,happiness,a,1,3,5,200\n").replace(",", separator)
     assert people(root, text).clips[0].offset == 5
 
 
-def test_a_table_elsewhere_names_frames_relative_to_itself(root, tmp_path_factory):
+def test_table_elsewhere_names_frames_relative_to_itself(root, tmp_path_factory):
     other = tmp_path_factory.mktemp("elsewhere")
     (root / "manifest.csv").write_text(HEADER + "c1,s1,happiness,a,,,,\n")
     settings = dataset_settings(layout="manifest", root=str(other), table=str(root / "manifest.csv"))
     assert index_dataset("people", settings).clips[0].frames == (root / "a").as_posix()
 
 
-def test_commas_at_the_end_of_rows_shift_no_column(root):
+def test_commas_at_end_of_rows_shift_no_column(root):
     index = people(root, HEADER + "c1,s1,x,a,1,3,5,200,\nc2,s2,y,b with spaces,,,,,,\n")
     assert [clip.clip for clip in index.clips] == ["c1", "c2"] and index.problems == []
 
 
-def test_text_beyond_the_columns_of_the_header_is_not_dropped_in_silence(root):
+def test_text_beyond_named_columns_is_refused(root):
     with pytest.raises(InputError, match="row 3 has '200' beyond the last of 8 named columns"):
         people(root, HEADER + "c1,s1,x,a,1,3,5,200,\nc2,s2,y,b with spaces,1,3,5,,200\n")
 
@@ -171,12 +171,12 @@ def test_spreadsheet_habits_are_accepted(root):
     assert index.clips[0].onset == 1
 
 
-def test_a_single_macro_image_is_a_still(root):
+def test_single_macro_image_is_still(root):
     index = people(root, HEADER + "c1,s1,happiness,a/img1.png,,,,\nc2,s1,surprise,a,,,,\n", kind="macro")
     assert [clip.kind for clip in index.clips] == ["still", "macro"]
 
 
-def test_the_tables_say_what_the_index_found(root):
+def test_tables_say_what_index_found(root):
     index = people(
         root, HEADER.replace("\n", ",camera\n") + "c1,s1,happiness,a,1,3,5,200,left\nc2,s2,surprise,gone,,,,,right\n"
     )
@@ -194,9 +194,7 @@ def test_the_tables_say_what_the_index_found(root):
     padding=st.integers(0, 6),
     junk=st.lists(st.sampled_from([".DS_Store", "Thumbs.db", "._img1.png", "notes.txt", ".hidden.jpg"]), unique=True),
 )
-def test_frames_are_found_and_ordered_by_number_whatever_the_padding_and_litter(
-    tmp_path_factory, numbers, padding, junk
-):
+def test_frames_are_ordered_by_number_despite_padding_and_litter(tmp_path_factory, numbers, padding, junk):
     folder = tmp_path_factory.mktemp("frames")
     for n in numbers:
         (folder / f"006_1_2_img{n:0{padding}d}.jpg").touch()

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 import trees
-from trees import Take, by_name, told, usable
+from trees import Take, by_name, reported, usable
 
 from merflow.errors import InputError
 
@@ -38,7 +38,7 @@ def published(tmp_path_factory):
 @pytest.mark.parametrize(
     "table", ["MMEW_Micro_Exp.xlsx", "MMEW_Micro_Exp_v2.xlsx", "MMEW_Micro_Exp.csv", "MMEW_Micro_Exp.xls"]
 )
-def test_every_form_of_tree_and_workbook_gives_the_same_clips(tmp_path, order, others, table):
+def test_every_form_of_tree_and_workbook_gives_same_clips(tmp_path, order, others, table):
     tree = trees.mmew_micro(
         tmp_path / "MMEW", TAKES, order=order, others=others, table=table, padding=3, mess=table.endswith("v2.xlsx")
     )
@@ -55,14 +55,14 @@ def test_every_form_of_tree_and_workbook_gives_the_same_clips(tmp_path, order, o
 
 
 @pytest.mark.parametrize("word", ["others", "Other", "repression"])
-def test_the_workbook_may_call_the_others_as_the_folder_does(tmp_path, word):
+def test_spellings_of_others_are_equal(tmp_path, word):
     takes = [*TAKES[:1], Take(1, "S01-04-001", "others", cells={"Estimated Emotion": word})]
     index = trees.mmew_micro(tmp_path, takes, others="repression").index()
     assert index.problems == [] and by_name(index)["S01-04-001"].label == "others"
 
 
 @pytest.mark.parametrize("top", ["", "MMEW_Final", "download/MMEW"])
-def test_the_root_may_be_the_folder_that_was_unpacked(tmp_path, top):
+def test_root_may_be_folder_that_was_unpacked(tmp_path, top):
     tree = trees.mmew_micro(tmp_path / top, TAKES)
     index = trees.Tree("mmew-micro", tmp_path).index()
     assert usable(index) == GOOD and not index.problems
@@ -71,13 +71,13 @@ def test_the_root_may_be_the_folder_that_was_unpacked(tmp_path, top):
 
 @pytest.mark.parametrize("table", ["MMEW_Micro_Exp.xlsx", "MMEW_Micro_Exp.csv"])
 @pytest.mark.parametrize("subject", [1, "1", "S1", "S01", "s01 ", 1.0])
-def test_a_subject_is_the_same_in_any_spelling(tmp_path, subject, table):
+def test_subject_is_same_in_any_spelling(tmp_path, subject, table):
     takes = [Take(1, "S01-01-001", "happiness", cells={"Subject": subject}), *TAKES[2:]]
     index = trees.mmew_micro(tmp_path, takes, table=table).index()
     assert index.problems == [] and by_name(index)["S01-01-001"].subject == "my-mmew-micro/S01"
 
 
-def test_micro_and_macro_lie_side_by_side_and_each_layout_reads_its_own(tmp_path):
+def test_micro_and_macro_layouts_share_a_root(tmp_path):
     micro, macro = trees.mmew_micro(tmp_path, TAKES), trees.mmew_macro(tmp_path, MACRO)
     index = micro.index()
     assert index.problems == [] and usable(index) == GOOD
@@ -87,14 +87,14 @@ def test_micro_and_macro_lie_side_by_side_and_each_layout_reads_its_own(tmp_path
     assert all("Macro_Expression" in clip.frames for clip in index.clips)
 
 
-def test_the_root_may_be_the_folder_of_the_clips(tmp_path):
+def test_root_may_be_folder_of_clips(tmp_path):
     tree = trees.mmew_micro(tmp_path, TAKES)
     tree.table.rename(tmp_path / "Micro_Expression" / tree.table.name)
     index = trees.Tree("mmew-micro", tmp_path / "Micro_Expression").index()
     assert index.problems == [] and usable(index) == GOOD
 
 
-def test_the_complete_set_has_the_published_counts(published):
+def test_complete_set_has_published_counts(published):
     index = published.index()
     assert index.problems == [] and len(index.clips) == 300
     assert len({clip.subject for clip in index.clips}) == 30
@@ -110,7 +110,7 @@ def test_the_complete_set_has_the_published_counts(published):
         ("mmew-4", {"happiness", "surprise", "disgust", "others"}, 263),
     ],
 )
-def test_class_sets_keep_the_published_clips_and_the_others_are_no_problem(published, name, classes, clips):
+def test_class_sets_keep_published_clips(published, name, classes, clips):
     index = published.index(classes=name)
     assert index.problems == [] and len(index.clips) == 300 and usable(index) == set(published.rows)
     assert set(index.classes) == classes
@@ -118,7 +118,7 @@ def test_class_sets_keep_the_published_clips_and_the_others_are_no_problem(publi
     assert sum(c.label != "" for c in index.clips) == clips
 
 
-def test_absolute_numbers_are_moved_to_the_files_and_that_is_told_with_the_row(tmp_path):
+def test_absolute_numbers_are_rebased_and_reported(tmp_path):
     take = Take(3, "S03-05-001", "fear", 1201, 1203, 1206, first=1, last=6)
     tree, index = one_bad(tmp_path, take)
     clip = by_name(index)["S03-05-001"]
@@ -129,13 +129,13 @@ def test_absolute_numbers_are_moved_to_the_files_and_that_is_told_with_the_row(t
     assert by_name(index)["S01-04-001"].onset == 2, "numbers that fit the files stay as they are"
 
 
-def test_absolute_numbers_move_to_the_first_file_whatever_it_is(tmp_path):
+def test_absolute_numbers_move_to_first_file(tmp_path):
     _, index = one_bad(tmp_path, Take(3, "S03-05-001", "fear", 1201, 1203, 1206, first=4, last=11))
     clip = by_name(index)["S03-05-001"]
     assert (clip.onset, clip.apex, clip.offset) == (4, 6, 9)
 
 
-def test_an_apex_may_be_wrong_in_absolute_numbers_too(tmp_path):
+def test_apex_may_be_wrong_in_absolute_numbers_too(tmp_path):
     _, index = one_bad(tmp_path, Take(3, "S03-05-001", "fear", 1201, 1303, 1206, first=1, last=6))
     clip = by_name(index)["S03-05-001"]
     assert (clip.onset, clip.apex, clip.offset, clip.problem) == (1, None, 6, "")
@@ -143,26 +143,26 @@ def test_an_apex_may_be_wrong_in_absolute_numbers_too(tmp_path):
     assert all(p.row == 6 for p in index.problems)
 
 
-def test_absolute_numbers_that_are_longer_than_the_clip_are_not_moved(tmp_path):
+def test_absolute_numbers_beyond_the_files_are_not_rebased(tmp_path):
     tree, index = one_bad(tmp_path, Take(3, "S03-05-001", "fear", 1201, 1203, 1219, first=1, last=6))
     assert usable(index) == GOOD
-    assert any("1201" in p.problem and p.row == 6 for p in told(index, effect="left out"))
-    assert not told(index, effect="renumbered")
+    assert any("1201" in p.problem and p.row == 6 for p in reported(index, effect="left out"))
+    assert not reported(index, effect="renumbered")
 
 
-def test_a_missing_onset_frame_amid_the_files_is_no_sign_of_absolute_numbers(tmp_path):
+def test_missing_onset_inside_files_is_not_rebased(tmp_path):
     tree = trees.mmew_micro(tmp_path, [*TAKES, Take(3, "S03-05-001", "fear", 3, 5, 7, first=1, last=12)])
     tree.frame("S03-05-001", 3).unlink()
     index = tree.index()
     assert usable(index) == GOOD, "moved to the first file, the clip would be cut from other frames than annotated"
-    (problem,) = told(index, clip="S03-05-001", effect="left out")
+    (problem,) = reported(index, clip="S03-05-001", effect="left out")
     assert problem.row == 6 and problem.field == "onset" and "3" in problem.problem
 
 
 @pytest.mark.parametrize(
     ("apex", "shown"), [(9, "9"), (2, "2"), (None, ""), ("/", "/"), ("?", "?"), ("about 5", "about 5"), (-4, "-4")]
 )
-def test_an_apex_that_cannot_be_right_is_told_with_its_row_and_left_to_the_spotting(tmp_path, apex, shown):
+def test_impossible_apex_is_reported_and_spotted(tmp_path, apex, shown):
     tree, index = one_bad(tmp_path, Take(3, "S03-05-001", "fear", 3, apex, 7, first=1, last=12))
     clip = by_name(index)["S03-05-001"]
     assert (clip.onset, clip.apex, clip.offset, clip.problem) == (3, None, 7, "")
@@ -171,12 +171,12 @@ def test_an_apex_that_cannot_be_right_is_told_with_its_row_and_left_to_the_spott
     assert problem.file == str(tree.table) and shown in problem.problem
 
 
-def test_an_apex_whose_frame_is_missing_is_left_to_the_spotting(tmp_path):
+def test_apex_without_frame_is_spotted(tmp_path):
     tree = trees.mmew_micro(tmp_path, TAKES)
     tree.frame("S01-01-001", 3).unlink()
     index = tree.index()
     assert usable(index) == GOOD and by_name(index)["S01-01-001"].apex is None
-    (problem,) = told(index, effect="apex spotted")
+    (problem,) = reported(index, effect="apex spotted")
     assert problem.row == 2 and "3" in problem.problem
     with pytest.raises(InputError, match="S01-01-001"):
         tree.index(on_problem="stop")
@@ -198,10 +198,10 @@ def test_an_apex_whose_frame_is_missing_is_left_to_the_spotting(tmp_path):
         (Take(3, "S03-05-001", "fear", cells={"Estimated Emotion": "boredom"}), "label", ["boredom"]),
     ],
 )
-def test_a_row_that_cannot_be_used_is_named_with_its_values_and_the_others_stay(tmp_path, take, field, values):
+def test_unusable_row_is_reported_and_others_stay(tmp_path, take, field, values):
     tree, index = one_bad(tmp_path, take)
     assert usable(index) == GOOD and len(index.clips) == len(TAKES) + 1
-    (problem,) = told(index, field=field)
+    (problem,) = reported(index, field=field)
     assert (problem.effect, problem.row, problem.clip) == ("left out", 6, "S03-05-001")
     assert problem.file == str(tree.table)
     assert all(value in problem.problem for value in values), problem.problem
@@ -210,7 +210,7 @@ def test_a_row_that_cannot_be_used_is_named_with_its_values_and_the_others_stay(
         tree.index(on_problem="stop")
 
 
-def test_an_empty_folder_and_an_empty_frame_are_named(tmp_path):
+def test_empty_folder_and_an_empty_frame_are_named(tmp_path):
     tree = trees.mmew_micro(tmp_path, [*TAKES, Take(3, "S03-05-001", "fear", 2, 3, 4, first=1, last=5)])
     for file in tree.folders["S01-01-001"].iterdir():
         file.unlink()
@@ -219,13 +219,13 @@ def test_an_empty_folder_and_an_empty_frame_are_named(tmp_path):
         tree.frame("S03-05-001", outside).write_bytes(b"")
     index = tree.index()
     assert usable(index) == {"S01-04-001", "S12-07-003", "S03-05-001"}, "a frame outside onset..offset does not count"
-    (none,), (zero,) = told(index, clip="S01-01-001"), told(index, clip="S02-02-001")
+    (none,), (zero,) = reported(index, clip="S01-01-001"), reported(index, clip="S02-02-001")
     assert none.row == 2 and str(tree.folders["S01-01-001"]) in none.problem
     assert zero.row == 4 and str(tree.folders["S02-02-001"] / "2.jpg") in zero.problem
     assert (none.effect, zero.effect) == ("left out", "left out")
 
 
-def test_a_gap_between_onset_and_offset_is_told_and_the_clip_is_used(tmp_path):
+def test_gap_between_onset_and_offset_is_noted(tmp_path):
     tree = trees.mmew_micro(tmp_path, TAKES)
     tree.frame("S01-04-001", 5).unlink()
     index = tree.index()
@@ -234,7 +234,7 @@ def test_a_gap_between_onset_and_offset_is_told_and_the_clip_is_used(tmp_path):
     assert (note.effect, note.row) == ("noted", 3) and "5" in note.problem
 
 
-def test_a_folder_without_a_row_is_told(tmp_path):
+def test_folder_without_row_is_reported(tmp_path):
     tree = trees.mmew_micro(tmp_path, [*TAKES, Take(3, "S03-05-001", "fear", row=False)])
     index = tree.index()
     assert {clip.clip for clip in index.clips} == GOOD
@@ -242,34 +242,34 @@ def test_a_folder_without_a_row_is_told(tmp_path):
     assert note.effect == "noted" and str(tree.folders["S03-05-001"]) in (note.file, note.problem)
 
 
-def test_a_name_that_stands_twice_is_used_once(tmp_path):
+def test_name_that_is_used_twice_is_used_once(tmp_path):
     tree = trees.mmew_micro(tmp_path, [*TAKES, TAKES[1]])
     index = tree.index()
     assert len(index.clips) == 5 and sum(c.problem == "" for c in index.clips) == 4
     assert len({clip.clip for clip in index.clips}) == 5, "clip names stay unique"
-    (problem,) = told(index, effect="left out")
+    (problem,) = reported(index, effect="left out")
     assert problem.row == 6 and "3" in problem.problem and "S01-04-001" in problem.problem
 
 
-def test_a_name_under_two_subjects_is_used_for_neither(tmp_path):
+def test_name_under_two_subjects_is_used_for_neither(tmp_path):
     tree = trees.mmew_micro(tmp_path, [*TAKES, Take(2, "S01-01-001", "happiness", 1, 3, 5)])
     index = tree.index()
     assert usable(index) == GOOD - {"S01-01-001"}
-    assert {p.row for p in told(index, effect="left out")} == {2, 6}
+    assert {p.row for p in reported(index, effect="left out")} == {2, 6}
 
 
-def test_a_clip_that_lies_twice_is_not_chosen_from(tmp_path):
+def test_clip_in_two_places_is_left_out(tmp_path):
     tree = trees.mmew_micro(tmp_path, TAKES, order="subject")
     second = tmp_path / "Micro_Expression" / "S02" / "happiness" / "S01-01-001"
     shutil.copytree(tree.folders["S01-01-001"], second)
     index = tree.index()
     assert usable(index) == GOOD - {"S01-01-001"}
-    (problem,) = told(index, effect="left out")
+    (problem,) = reported(index, effect="left out")
     assert problem.row == 2
     assert str(second) in problem.problem and str(tree.folders["S01-01-001"]) in problem.problem
 
 
-def test_a_clip_in_the_folder_of_another_subject_is_not_used(tmp_path):
+def test_clip_in_folder_of_another_subject_is_not_used(tmp_path):
     tree = trees.mmew_micro(tmp_path, TAKES, order="subject")
     (tmp_path / "Micro_Expression/S07/happiness").mkdir(parents=True)
     shutil.move(tree.folders["S01-01-001"], tmp_path / "Micro_Expression/S07/happiness/S01-01-001")
@@ -279,7 +279,7 @@ def test_a_clip_in_the_folder_of_another_subject_is_not_used(tmp_path):
     assert problem.row == 2 and "S07" in problem.problem
 
 
-def test_name_folder_and_workbook_may_disagree_on_the_emotion_and_that_is_told(tmp_path):
+def test_contradictory_emotions_are_noted(tmp_path):
     tree = trees.mmew_micro(
         tmp_path,
         [
@@ -292,7 +292,9 @@ def test_name_folder_and_workbook_may_disagree_on_the_emotion_and_that_is_told(t
     clips = by_name(index)
     assert clips["S03-05-001"].label == "sadness" and clips["S03-01-001"].label == "fear", "the workbook is followed"
     assert {(p.row, p.effect) for p in index.problems} == {(6, "noted"), (7, "noted")}
-    assert all("sadness" in p.problem for p in told(index, row=6)) and "happiness" in told(index, row=7)[0].problem
+    assert (
+        all("sadness" in p.problem for p in reported(index, row=6)) and "happiness" in reported(index, row=7)[0].problem
+    )
 
 
 def test_everything_that_is_wrong_comes_in_one_list(tmp_path):
@@ -334,7 +336,7 @@ def test_rows_in_any_order_and_empty_rows_keep_their_numbers(tmp_path):
     assert [p.row for p in index.problems] == [8]
 
 
-def test_a_subset_is_told_by_the_difference_and_used(tmp_path):
+def test_subset_is_reported_by_difference_and_used(tmp_path):
     takes = [take for take in trees.mmew_takes() if take.subject != 3]
     gone = Counter(t.emotion for t in trees.mmew_takes()) - Counter(t.emotion for t in takes)
     index = trees.mmew_micro(tmp_path, takes).index(classes="mmew-5", on_problem="stop")
@@ -348,7 +350,7 @@ def test_a_subset_is_told_by_the_difference_and_used(tmp_path):
 
 
 @pytest.mark.parametrize("column", ["Filename", "OnsetFrame", "ApexFrame", "OffsetFrame", "Estimated Emotion"])
-def test_a_workbook_with_other_columns_is_named_with_them(tmp_path, column):
+def test_workbook_with_other_columns_is_named_with_them(tmp_path, column):
     tree = trees.mmew_micro(tmp_path, TAKES, rename={column: "Something else"})
     with pytest.raises(InputError) as error:
         tree.index()
@@ -357,7 +359,7 @@ def test_a_workbook_with_other_columns_is_named_with_them(tmp_path, column):
     assert column in message and "Something else" in message and "Action Units" in message
 
 
-def test_what_is_not_there_at_all_is_one_message(tmp_path):
+def test_missing_parts_are_one_message(tmp_path):
     empty = trees.Tree("mmew-micro", tmp_path / "empty")
     with pytest.raises(InputError, match="empty does not exist"):
         empty.index()
@@ -371,7 +373,7 @@ def test_what_is_not_there_at_all_is_one_message(tmp_path):
         tree.index(table="other.xlsx")
 
 
-def test_of_several_workbooks_one_is_taken_and_said(tmp_path):
+def test_of_several_workbooks_one_is_taken_and_noted(tmp_path):
     trees.mmew_micro(tmp_path, TAKES, rename={"OnsetFrame": None})
     tree = trees.mmew_micro(tmp_path, TAKES, table="MMEW_Micro_Exp_v2.xlsx")
     index = tree.index()
@@ -382,7 +384,7 @@ def test_of_several_workbooks_one_is_taken_and_said(tmp_path):
         tree.index(table="MMEW_Micro_Exp.xlsx")
 
 
-def test_of_two_formats_of_one_workbook_one_is_taken_and_said(tmp_path):
+def test_one_of_two_workbook_formats_is_read_and_noted(tmp_path):
     for table in ("MMEW_Micro_Exp.csv", "MMEW_Micro_Exp.xlsx"):
         tree = trees.mmew_micro(tmp_path, TAKES, table=table)
     index = tree.index()
@@ -392,7 +394,7 @@ def test_of_two_formats_of_one_workbook_one_is_taken_and_said(tmp_path):
 
 
 @pytest.mark.parametrize("align", ["none", "detect", "auto"])
-def test_the_user_decides_on_alignment(tmp_path, align):
+def test_user_decides_on_alignment(tmp_path, align):
     assert {clip.align for clip in trees.mmew_micro(tmp_path, TAKES).index(align=align).clips} == {align}
 
 
@@ -405,7 +407,7 @@ MACRO = [
 ]
 
 
-def test_macro_images_are_stills_with_the_label_of_their_name(tmp_path):
+def test_macro_images_are_stills_with_label_of_their_name(tmp_path):
     tree = trees.mmew_macro(tmp_path, MACRO)
     index = tree.index()
     assert index.problems == [] and sorted(clip.clip for clip in index.clips) == sorted(take.name for take in MACRO)
@@ -415,7 +417,7 @@ def test_macro_images_are_stills_with_the_label_of_their_name(tmp_path):
     assert clip.frames == str(tree.folders["S30-06-002"])
 
 
-def test_the_complete_macro_set(tmp_path):
+def test_complete_macro_set(tmp_path):
     index = trees.mmew_macro(tmp_path, trees.mmew_macro_takes()).index(classes="mmew-macro-5")
     assert index.problems == [] and len(index.clips) == 900
     assert len({clip.subject for clip in index.clips}) == 30
@@ -431,19 +433,19 @@ def test_the_complete_macro_set(tmp_path):
         ("S01/happiness/S01-09-009.jpg", "09"),
     ],
 )
-def test_a_macro_image_in_the_wrong_place_is_named(tmp_path, place, says):
+def test_macro_image_in_wrong_place_is_named(tmp_path, place, says):
     tree = trees.mmew_macro(tmp_path, MACRO)
     image = tmp_path / "Macro_Expression" / place
     image.parent.mkdir(parents=True, exist_ok=True)
     image.write_bytes(b"x")
     index = tree.index()
     assert usable(index) == {take.name for take in MACRO}
-    (problem,) = told(index, effect="left out")
+    (problem,) = reported(index, effect="left out")
     assert problem.clip == image.stem and says in problem.problem
     assert str(image) in problem.file
 
 
-def test_an_empty_macro_image_and_one_that_lies_twice_are_named(tmp_path):
+def test_empty_and_duplicate_macro_images_are_reported(tmp_path):
     tree = trees.mmew_macro(tmp_path, MACRO)
     tree.folders["S01-07-012"].write_bytes(b"")
     again = tmp_path / "Macro_Expression/S30/sadness/copy/S30-06-002.jpg"
@@ -451,20 +453,20 @@ def test_an_empty_macro_image_and_one_that_lies_twice_are_named(tmp_path):
     again.write_bytes(b"x")
     index = tree.index()
     assert "S01-07-012" not in usable(index) and sum(c.problem == "" for c in index.clips) == 2
-    assert len(told(index, effect="left out")) == 2
+    assert len(reported(index, effect="left out")) == 2
     assert any(str(tree.folders["S01-07-012"]) in p.problem for p in index.problems)
     with pytest.raises(InputError, match=r"(?s)S01-07-012.*S30-06-002"):
         tree.index(on_problem="stop")
 
 
-def test_a_folder_without_macro_images_is_one_message(tmp_path):
+def test_folder_without_macro_images_is_one_message(tmp_path):
     with pytest.raises(InputError, match=r"S01-01-001\.jpg"):
         trees.Tree("mmew-macro", tmp_path).index()
 
 
-def test_absolute_numbers_are_moved_though_the_apex_is_not_annotated(tmp_path):
+def test_absolute_numbers_are_rebased_without_apex(tmp_path):
     takes = [Take(1, "S01-01-001", "happiness", 101, "/", 105, first=1, last=5), Take(2, "S02-02-001", "surprise")]
     index = trees.mmew_micro(tmp_path, takes).index(on_problem="stop")
     clip = by_name(index)["S01-01-001"]
     assert (clip.onset, clip.apex, clip.offset, clip.problem) == (1, None, 5, "")
-    assert {p.effect for p in told(index, clip="S01-01-001")} == {"apex spotted", "renumbered"}
+    assert {p.effect for p in reported(index, clip="S01-01-001")} == {"apex spotted", "renumbered"}

@@ -6,7 +6,7 @@ from collections import Counter
 import openpyxl
 import pytest
 import trees
-from trees import Take, by_name, told, usable
+from trees import Take, by_name, reported, usable
 
 from merflow.errors import ConfigError, InputError
 
@@ -28,7 +28,7 @@ def published(tmp_path_factory):
 
 @pytest.mark.parametrize("table", ["SAMM_Micro_FACS_Codes_v2.xlsx", "SAMM_Micro_FACS_Codes_v2.xls", "SAMM_FACS.csv"])
 @pytest.mark.parametrize("frames", ["", "SAMM", "download/SAMM"])
-def test_clips_are_read_below_the_preamble_whatever_the_form_of_the_workbook(tmp_path, table, frames):
+def test_clips_are_read_below_preamble_in_every_format(tmp_path, table, frames):
     tree = trees.samm(tmp_path, TAKES, table=table, frames=frames, mess=True)
     index = tree.index()
     assert index.problems == [] and [clip.clip for clip in index.clips] == [take.name for take in TAKES]
@@ -43,13 +43,13 @@ def test_clips_are_read_below_the_preamble_whatever_the_form_of_the_workbook(tmp
 
 @pytest.mark.parametrize("table", ["SAMM_Micro_FACS_Codes_v2.xlsx", "SAMM_Micro_FACS_Codes_v2.csv"])
 @pytest.mark.parametrize("subject", [6, "6", "006", " 006 ", 6.0])
-def test_a_subject_is_the_same_in_any_spelling(tmp_path, subject, table):
+def test_subject_is_same_in_any_spelling(tmp_path, subject, table):
     takes = [Take(6, "006_1_2", "anger", cells={"Subject": subject}), *TAKES[2:]]
     index = trees.samm(tmp_path, takes, table=table).index()
     assert index.problems == [] and by_name(index)["006_1_2"].subject == "my-samm/006"
 
 
-def test_folders_of_subjects_may_lack_the_padding(tmp_path):
+def test_folders_of_subjects_may_lack_padding(tmp_path):
     tree = trees.samm(tmp_path, TAKES)
     for name in ("006", "017", "037"):
         (tmp_path / "SAMM" / name).rename(tmp_path / "SAMM" / str(int(name)))
@@ -58,7 +58,7 @@ def test_folders_of_subjects_may_lack_the_padding(tmp_path):
     assert by_name(index)["006_1_2"].subject == "my-samm/006"
 
 
-def test_file_numbers_are_whole_numbers_whatever_their_digits(tmp_path):
+def test_file_numbers_ignore_padding(tmp_path):
     tree = trees.samm(tmp_path, TAKES, digits=lambda take: 4 if take.subject == 17 else 5)
     assert {len(f.stem) for f in tree.folders["017_1_1"].iterdir()} == {8, 9}, "9999 is followed by 10000"
     index = tree.index()
@@ -66,7 +66,7 @@ def test_file_numbers_are_whole_numbers_whatever_their_digits(tmp_path):
     assert (by_name(index)["017_1_1"].onset, by_name(index)["017_1_1"].offset) == (9998, 10004)
 
 
-def test_the_sheet_of_micro_expressions_is_read_though_another_has_its_columns(tmp_path):
+def test_micro_sheet_is_preferred_to_another_with_its_columns(tmp_path):
     tree = trees.samm(tmp_path, TAKES)
     book = openpyxl.load_workbook(tree.table)
     decoy = book.create_sheet("MICRO_AND_MACRO", 0)
@@ -77,14 +77,14 @@ def test_the_sheet_of_micro_expressions_is_read_though_another_has_its_columns(t
 
 
 @pytest.mark.parametrize(("sheet", "preamble"), [("Sheet1", 13), ("MICRO_ONLY", 0), ("MICRO_ONLY", 20)])
-def test_the_header_is_searched_for(tmp_path, sheet, preamble):
+def test_header_is_searched_for(tmp_path, sheet, preamble):
     take = Take(8, "008_1_1", "fear", folder=False)
     index = trees.samm(tmp_path, [*TAKES, take], sheet=sheet, preamble=preamble).index()
     assert usable(index) == GOOD
     assert [p.row for p in index.problems] == [preamble + 6], "rows are counted as the spreadsheet counts them"
 
 
-def test_the_complete_set_has_the_published_counts_in_both_label_columns(published):
+def test_complete_set_has_published_counts_in_both_columns(published):
     index = published.index()
     assert index.problems == [] and len(index.clips) == 159
     assert len({clip.subject for clip in index.clips}) == 29
@@ -94,7 +94,7 @@ def test_the_complete_set_has_the_published_counts_in_both_label_columns(publish
     assert published.index(classes="samm-estimated").clips == index.clips
 
 
-def test_the_five_objective_classes_are_72_clips_of_21_subjects(published):
+def test_five_objective_classes_are_72_clips_of_21_subjects(published):
     index = published.index(classes="samm-5-objective", on_problem="stop")
     assert index.problems == [] and len(index.clips) == 159 and usable(index) == set(published.rows)
     assert set(index.classes) == set(OBJECTIVE)
@@ -109,22 +109,22 @@ def test_the_five_objective_classes_are_72_clips_of_21_subjects(published):
     }  # fmt: skip
 
 
-def test_the_composite_takes_all_that_are_not_other(published):
+def test_composite_keeps_all_but_other(published):
     index = published.index(classes="megc2019")
     scored = [clip for clip in index.clips if clip.label]
     assert index.problems == [] and len(scored) == 133 and len({clip.subject for clip in scored}) == 28
     assert Counter(clip.label for clip in scored) == {"negative": 92, "positive": 26, "surprise": 15}
 
 
-def test_a_map_of_ones_own_may_read_the_second_column(published):
+def test_user_map_may_read_second_column(published):
     classes = {"column": "Objective Classes", "map": {1: "good", "4": "bad", "6": "bad"}}
     index = published.index(classes=classes)
-    assert not told(index, effect="left out")
+    assert not reported(index, effect="left out")
     assert Counter(clip.label for clip in index.clips if clip.label) == {"good": 24, "bad": 15}
     assert set(index.classes) == {"good", "bad"}
 
 
-def test_a_column_that_is_not_there_is_named(published):
+def test_column_that_is_not_there_is_named(published):
     with pytest.raises(ConfigError, match=r"(?s)valence.*objective_classes"):
         published.index(classes={"column": "Valence", "map": {"1": "good"}})
 
@@ -142,11 +142,11 @@ def test_a_column_that_is_not_there_is_named(published):
         (Take(8, "008_1_1", "joy"), "label", ["Joy"]),
     ],
 )
-def test_a_row_that_cannot_be_used_is_named_with_its_values_and_the_others_stay(tmp_path, take, field, values):
+def test_unusable_row_is_reported_and_others_stay(tmp_path, take, field, values):
     tree = trees.samm(tmp_path, [*TAKES, take])
     index = tree.index()
     assert usable(index) == GOOD and len(index.clips) == len(TAKES) + 1
-    (problem,) = told(index, field=field)
+    (problem,) = reported(index, field=field)
     assert (problem.effect, problem.row, problem.clip) == ("left out", BAD_ROW, "008_1_1")
     assert problem.file == str(tree.table)
     assert all(value in problem.problem for value in values), problem.problem
@@ -158,12 +158,12 @@ def test_a_row_that_cannot_be_used_is_named_with_its_values_and_the_others_stay(
 def test_numbers_are_never_moved(tmp_path):
     """SAMM's numbers are those of the files in every release; a clip elsewhere is a damaged one."""
     index = trees.samm(tmp_path, [*TAKES, Take(8, "008_1_1", "fear", 1001, 1003, 1005, first=1, last=5)]).index()
-    assert usable(index) == GOOD and not told(index, effect="renumbered")
+    assert usable(index) == GOOD and not reported(index, effect="renumbered")
     assert {(p.row, p.effect) for p in index.problems} == {(BAD_ROW, "left out")}
 
 
 @pytest.mark.parametrize("apex", [None, "/", 99, 120, "n/a"])
-def test_an_apex_that_cannot_be_right_is_told_with_its_row_and_left_to_the_spotting(tmp_path, apex):
+def test_impossible_apex_is_reported_and_spotted(tmp_path, apex):
     tree = trees.samm(tmp_path, [*TAKES, Take(8, "008_1_1", "fear", 101, apex, 110)])
     index = tree.index()
     clip = by_name(index)["008_1_1"]
@@ -173,7 +173,7 @@ def test_an_apex_that_cannot_be_right_is_told_with_its_row_and_left_to_the_spott
     assert str(apex or "") in problem.problem
 
 
-def test_an_older_copy_is_told_about_and_repaired_by_corrections(tmp_path):
+def test_older_annotation_is_reported_and_corrected(tmp_path):
     """Older copies lack three apexes and have one wrong offset."""
     older = [
         Take(28, "028_4_1", "anger", 3000, None, 3006),
@@ -200,21 +200,21 @@ def test_an_older_copy_is_told_about_and_repaired_by_corrections(tmp_path):
     assert all(by_name(index)[take.name].apex for take in older) and by_name(index)["013_1_9"].offset == 3006
 
 
-def test_one_file_name_under_two_subjects_is_used_for_neither(tmp_path):
+def test_file_name_of_two_subjects_is_used_for_neither(tmp_path):
     index = trees.samm(tmp_path, [*TAKES, Take(7, "006_1_2", "anger", 5562, 5564, 5567)]).index()
     assert usable(index) == GOOD - {"006_1_2"}
-    assert {p.row for p in told(index, effect="left out")} == {15, BAD_ROW}
+    assert {p.row for p in reported(index, effect="left out")} == {15, BAD_ROW}
 
 
-def test_a_name_that_stands_twice_is_used_once(tmp_path):
+def test_name_that_is_used_twice_is_used_once(tmp_path):
     index = trees.samm(tmp_path, [*TAKES, TAKES[1]]).index()
     assert len({clip.clip for clip in index.clips}) == 5 and sum(c.problem == "" for c in index.clips) == 4
-    (problem,) = told(index, effect="left out")
+    (problem,) = reported(index, effect="left out")
     assert problem.row == BAD_ROW and "16" in problem.problem and "006_3_4" in problem.problem
 
 
 @pytest.mark.parametrize("wrong", ["005", "007"])
-def test_a_folder_of_another_subject_is_told_and_not_used(tmp_path, wrong):
+def test_folder_of_another_subject_is_not_used(tmp_path, wrong):
     tree = trees.samm(tmp_path, TAKES)
     stray = tmp_path / "SAMM" / wrong / "006_1_2"
     shutil.copytree(tree.folders["006_1_2"], stray)
@@ -253,10 +253,10 @@ def test_everything_that_is_wrong_comes_in_one_list(tmp_path):
     with pytest.raises(InputError) as error:
         tree.index(on_problem="stop")
     assert all(take.name in str(error.value) for take in bad)
-    assert str(tree.frame("008_1_7", 4)) in told(index, clip="008_1_7")[0].problem
+    assert str(tree.frame("008_1_7", 4)) in reported(index, clip="008_1_7")[0].problem
 
 
-def test_a_subset_is_told_by_the_difference_and_used(tmp_path):
+def test_subset_is_reported_by_difference_and_used(tmp_path):
     takes = trees.samm_takes()
     kept = [take for take in takes if take.subject != 6]
     gone = Counter(take.objective for take in takes) - Counter(take.objective for take in kept)
@@ -270,24 +270,24 @@ def test_a_subset_is_told_by_the_difference_and_used(tmp_path):
     ("column", "new"),
     [("Filename", "Name"), ("Onset Frame", "Begin"), ("Offset Frame", None), ("Estimated Emotion", "Feeling")],
 )
-def test_a_workbook_with_other_columns_is_named_with_them(tmp_path, column, new):
+def test_workbook_with_other_columns_is_named_with_them(tmp_path, column, new):
     tree = trees.samm(tmp_path, TAKES, rename={column: new})
     with pytest.raises(InputError) as error:
         tree.index()
     message = str(error.value)
     assert str(tree.table) in message and "MICRO_ONLY" in message
     assert column.lower().replace(" ", "") in message.lower().replace(" ", "")
-    assert (new or "Inducement Code") in message, "what was found is told"
+    assert (new or "Inducement Code") in message, "the existing columns are named"
 
 
-def test_objective_classes_are_needed_only_where_they_are_read(tmp_path):
+def test_objective_classes_column_is_optional(tmp_path):
     tree = trees.samm(tmp_path, TAKES, rename={"Objective Classes": None})
     assert {clip.label for clip in tree.index(classes="samm-estimated").clips} <= {take.emotion for take in TAKES}
     with pytest.raises(ConfigError, match="no column 'objective_classes'; its columns: .*estimated_emotion"):
         tree.index(classes="samm-5-objective")
 
 
-def test_a_root_without_subjects_is_one_message(tmp_path):
+def test_root_without_subjects_is_one_message(tmp_path):
     tree = trees.samm(tmp_path, [Take(6, "006_1_2", "anger", folder=False)])
     with pytest.raises(InputError, match=r"006_05562\.jpg"):
         tree.index()

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 import trees
-from trees import Take, by_name, told, usable
+from trees import Take, by_name, reported, usable
 
 from merflow.errors import InputError
 
@@ -32,7 +32,7 @@ def published(tmp_path_factory):
     ("top", "cropped"),
     [("HS", False), ("SMIC_all_raw/HS", False), ("", False), ("HS", True), ("SMIC_all_cropped/HS", True)],
 )
-def test_the_tree_is_the_index(tmp_path, top, cropped):
+def test_tree_is_index(tmp_path, top, cropped):
     tree = trees.smic_hs(tmp_path, TAKES, top=top, cropped=cropped)
     index = tree.index()
     assert index.problems == [] and {clip.clip for clip in index.clips} == GOOD
@@ -45,7 +45,7 @@ def test_the_tree_is_the_index(tmp_path, top, cropped):
     assert {source["source_emotion"] for source in index.source} == {"negative", "positive", "surprise"}
 
 
-def test_a_subject_of_one_digit_may_be_padded(tmp_path):
+def test_subject_of_one_digit_may_be_padded(tmp_path):
     tree = trees.smic_hs(tmp_path, TAKES)
     (tmp_path / "HS" / "s1").rename(tmp_path / "HS" / "s01")
     index = tree.index()
@@ -53,7 +53,7 @@ def test_a_subject_of_one_digit_may_be_padded(tmp_path):
 
 
 @pytest.mark.parametrize("classes", [None, "smic-3", "megc2019"])
-def test_the_complete_set_has_the_published_counts(published, classes):
+def test_complete_set_has_published_counts(published, classes):
     index = published.index(**({"classes": classes} if classes else {}))
     assert index.problems == [] and len(index.clips) == 164
     assert len({clip.subject for clip in index.clips}) == 16
@@ -62,11 +62,11 @@ def test_the_complete_set_has_the_published_counts(published, classes):
     assert all(clip.apex is None and clip.onset < clip.offset for clip in index.clips)
 
 
-def test_the_absent_apex_is_no_problem_even_where_problems_stop(published):
+def test_missing_apex_does_not_stop_the_run(published):
     assert published.index(on_problem="stop").problems == []
 
 
-def test_other_cameras_and_other_clips_are_passed_over(tmp_path):
+def test_other_cameras_and_other_clips_are_skipped(tmp_path):
     tree = trees.smic_hs(tmp_path, TAKES, top="raw/HS")
     trees.smic_hs(tmp_path, TAKES, top="NIR")
     trees.smic_hs(tmp_path, TAKES, top="raw/VIS")
@@ -76,7 +76,7 @@ def test_other_cameras_and_other_clips_are_passed_over(tmp_path):
     assert all(clip.frames == str(tree.folders[clip.clip]) for clip in index.clips)
 
 
-def test_of_raw_and_cropped_frames_the_raw_are_taken_and_that_is_said(tmp_path):
+def test_raw_frames_are_preferred_to_cropped_and_noted(tmp_path):
     raw = trees.smic_hs(tmp_path, TAKES, top="SMIC_all_raw/HS")
     cropped = trees.smic_hs(tmp_path, TAKES, top="SMIC_all_cropped/HS", cropped=True)
     index = raw.index()
@@ -96,23 +96,23 @@ def test_of_raw_and_cropped_frames_the_raw_are_taken_and_that_is_said(tmp_path):
         (take(3, "s3_xx_01", "negative"), "s3_xx_01", "s3_xx_01"),
     ],
 )
-def test_a_folder_that_contradicts_its_name_is_named(tmp_path, bad, place, says):
+def test_folder_that_contradicts_its_name_is_named(tmp_path, bad, place, says):
     tree = trees.smic_hs(tmp_path, [*TAKES, bad])
     index = tree.index()
     assert usable(index) == GOOD and len(index.clips) == 5
-    (problem,) = told(index, effect="left out")
+    (problem,) = reported(index, effect="left out")
     assert problem.clip == place and says in problem.problem
     assert str(tree.folders[place]) in (problem.file, problem.problem)
 
 
-def test_an_emotion_that_the_dataset_does_not_have_is_named(tmp_path):
+def test_emotion_that_dataset_does_not_have_is_named(tmp_path):
     tree = trees.smic_hs(tmp_path, [*TAKES, take(3, "s3_ne_01", "boredom")])
     index = tree.index()
     assert usable(index) == GOOD
-    assert any("boredom" in problem.problem for problem in told(index, effect="left out", clip="s3_ne_01"))
+    assert any("boredom" in problem.problem for problem in reported(index, effect="left out", clip="s3_ne_01"))
 
 
-def test_a_clip_under_two_subjects_or_emotions_is_not_used_twice(tmp_path):
+def test_clip_in_two_folders_is_not_used_twice(tmp_path):
     tree = trees.smic_hs(tmp_path, TAKES)
     shutil.copytree(tree.folders["s1_ne_01"], tmp_path / "HS/s2/micro/negative/s1_ne_01")
     shutil.copytree(tree.folders["s2_sur_01"], tmp_path / "HS/s2/micro/negative/s2_sur_01")
@@ -121,7 +121,10 @@ def test_a_clip_under_two_subjects_or_emotions_is_not_used_twice(tmp_path):
     assert len(index.clips) == 6 and len({clip.clip for clip in index.clips}) == 6
     assert len({clip.frames for clip in good}) == len(good)
     assert all(clip.frames == str(tree.folders[clip.clip.split(" ")[0]]) for clip in good)
-    assert {problem.clip.split(" ")[0] for problem in told(index, effect="left out")} == {"s1_ne_01", "s2_sur_01"}
+    assert {problem.clip.split(" ")[0] for problem in reported(index, effect="left out")} == {
+        "s1_ne_01",
+        "s2_sur_01",
+    }
 
 
 def test_empty_folders_and_empty_frames_are_named(tmp_path):
@@ -131,7 +134,7 @@ def test_empty_folders_and_empty_frames_are_named(tmp_path):
     tree.frame("s2_sur_01", 90825).write_bytes(b"")
     index = tree.index()
     assert usable(index) == {"s1_po_02", "s20_ne_10"}
-    (none,), (zero,) = told(index, clip="s1_ne_01"), told(index, clip="s2_sur_01")
+    (none,), (zero,) = reported(index, clip="s1_ne_01"), reported(index, clip="s2_sur_01")
     assert str(tree.folders["s1_ne_01"]) in none.problem and none.effect == "left out"
     assert str(tree.frame("s2_sur_01", 90825)) in zero.problem and zero.effect == "left out"
     with pytest.raises(InputError, match=r"(?s)s1_ne_01.*s2_sur_01"):
@@ -145,7 +148,7 @@ def test_two_files_of_one_number_are_named(tmp_path):
     assert [p.clip for p in index.problems] == ["s1_ne_01"], "which of the two is frame 90824 cannot be told"
 
 
-def test_a_missing_frame_is_told_and_the_clip_is_used(tmp_path):
+def test_missing_frame_is_reported_and_clip_is_used(tmp_path):
     tree = trees.smic_hs(tmp_path, TAKES)
     tree.frame("s1_ne_01", 90825).unlink()
     index = tree.index()
@@ -153,7 +156,7 @@ def test_a_missing_frame_is_told_and_the_clip_is_used(tmp_path):
     assert usable(index) == GOOD and note.effect == "noted" and "90825" in note.problem
 
 
-def test_a_subset_is_told_by_the_difference_and_used(tmp_path):
+def test_subset_is_reported_by_difference_and_used(tmp_path):
     takes = [one for one in trees.smic_takes() if one.subject != 1]
     index = trees.smic_hs(tmp_path, takes).index(classes="smic-3", on_problem="stop")
     (note,) = index.problems
@@ -162,7 +165,7 @@ def test_a_subset_is_told_by_the_difference_and_used(tmp_path):
         assert word in note.problem and str(count) in note.problem and str(trees.SMIC_PUBLISHED[word]) in note.problem
 
 
-def test_a_root_without_subjects_is_one_message(tmp_path):
+def test_root_without_subjects_is_one_message(tmp_path):
     (tmp_path / "HS").mkdir()
     with pytest.raises(InputError, match=r"s1/micro/negative/s1_ne_01/image090823\.jpg"):
         trees.Tree("smic-hs", tmp_path).index()

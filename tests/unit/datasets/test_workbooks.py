@@ -8,7 +8,7 @@ import zipfile
 import openpyxl
 import pytest
 import trees
-from trees import Take, by_name, told, usable
+from trees import Take, by_name, reported, usable
 
 from merflow.datasets.workbook import read_workbook
 from merflow.errors import InputError
@@ -51,7 +51,7 @@ def same(index):
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
-def test_a_csv_is_read_as_any_spreadsheet_writes_it(tree, separator, encoding, line_end):
+def test_csv_is_read_as_any_spreadsheet_writes_it(tree, separator, encoding, line_end):
     rows = rows_of(tree)
     rows[1][7] = "Lächeln, links; sic"
     file = as_csv(tree, separator, encoding, line_end, rows)
@@ -59,27 +59,27 @@ def test_a_csv_is_read_as_any_spreadsheet_writes_it(tree, separator, encoding, l
     assert same(index) and index.problems == []
     assert index.source[0]["source_remarks"] == "Lächeln, links; sic"
     file.write_bytes(file.read_bytes().replace(b"S02-03-001", b"S02-03-009"))
-    assert told(tree.index(), effect="left out")[0].row == 4
+    assert reported(tree.index(), effect="left out")[0].row == 4
 
 
-def test_a_cell_of_a_csv_may_hold_a_line_end_and_rows_are_counted_as_a_spreadsheet_does(tree):
+def test_csv_rows_with_line_ends_in_cells_are_counted(tree):
     rows = rows_of(tree)
     rows[1][7] = "two\nlines"
     rows[3][1] = "S02-03-009"
     as_csv(tree, rows=rows)
-    (problem,) = told(tree.index(), effect="left out")
+    (problem,) = reported(tree.index(), effect="left out")
     assert problem.row == 4
 
 
 @pytest.mark.parametrize("suffix", [".xlsx", ".xls", ".csv"])
-def test_numbers_as_text_and_blanks_at_the_ends_are_read(tmp_path, suffix):
+def test_numbers_as_text_and_blanks_at_ends_are_read(tmp_path, suffix):
     tree = trees.mmew_micro(tmp_path, TAKES, table=f"MMEW_Micro_Exp{suffix}", mess=True)
     index = tree.index()
     assert same(index) and index.problems == []
 
 
 @pytest.mark.parametrize("blank", [" ", "\u00a0", "\t", "\n", "  "])
-def test_every_kind_of_blank_at_the_ends_is_passed_over(tree, blank):
+def test_every_kind_of_blank_at_ends_is_skipped(tree, blank):
     rows = [[f"{blank}{cell}{blank}" if cell is not None else None for cell in row] for row in rows_of(tree)]
     trees.write_table(tree.table, rows)
     index = tree.index()
@@ -87,12 +87,12 @@ def test_every_kind_of_blank_at_the_ends_is_passed_over(tree, blank):
 
 
 @pytest.mark.parametrize("name", ["MMEW_Micro_Exp.XLSX", "mmew_micro_exp.xlsx", "MMEW_Micro_Exp (1).xlsx"])
-def test_the_name_of_the_file_may_vary(tree, name):
+def test_name_of_file_may_vary(tree, name):
     tree.table.rename(tree.table.with_name(name))
     assert same(tree.index())
 
 
-def test_a_file_of_any_name_may_be_given(tree, tmp_path):
+def test_file_of_any_name_may_be_given(tree, tmp_path):
     (tmp_path / "tables").mkdir()
     tree.table.rename(tmp_path / "tables" / "annotation of mine.xlsx")
     with pytest.raises(InputError, match=r"(?s)MMEW_Micro_Exp\.xlsx.*annotation of mine\.xlsx"):
@@ -100,7 +100,7 @@ def test_a_file_of_any_name_may_be_given(tree, tmp_path):
     assert same(tree.index(table="tables/annotation of mine.xlsx"))
 
 
-def test_an_old_workbook_with_the_new_suffix_is_read(tmp_path):
+def test_old_workbook_with_new_suffix_is_read(tmp_path):
     tree = trees.mmew_micro(tmp_path, TAKES, table="MMEW_Micro_Exp.xls")
     tree.table.rename(tmp_path / "MMEW_Micro_Exp.xlsx")
     try:
@@ -112,7 +112,7 @@ def test_an_old_workbook_with_the_new_suffix_is_read(tmp_path):
 @pytest.mark.parametrize("above", [0, 1, 7, 30])
 @pytest.mark.parametrize("left", [0, 2])
 @pytest.mark.parametrize("suffix", [".xlsx", ".xls", ".csv"])
-def test_empty_rows_and_columns_around_the_table_shift_no_row_number(tmp_path, above, left, suffix):
+def test_empty_rows_and_columns_shift_no_row_number(tmp_path, above, left, suffix):
     bad = Take(2, "S02-03-002", "disgust", folder=False)
     tree = trees.mmew_micro(tmp_path, [*TAKES, bad])
     rows = [[None] * left + row for row in rows_of(tree)]
@@ -123,14 +123,14 @@ def test_empty_rows_and_columns_around_the_table_shift_no_row_number(tmp_path, a
     assert [problem.row for problem in index.problems] == [above + 5]
 
 
-def test_words_of_the_header_above_it_are_not_taken_for_it(tree):
+def test_header_words_in_preamble_are_ignored(tree):
     preamble = [["Subject and Filename as in the release", None], ["Subject", None, "OnsetFrame"], ["Filename"]]
     trees.write_table(tree.table, [*preamble, *rows_of(tree)])
     index = tree.index()
     assert same(index) and index.problems == []
 
 
-def test_the_sheet_that_has_the_columns_is_found_whatever_its_place(tree):
+def test_sheet_with_the_columns_is_found_in_any_place(tree):
     others = {"Cover": [["MMEW"], ["2021"]], "Empty": [], "Subjects": [["Subject", "Age"], ["S01", 22]]}
     trees.write_table(tree.table, rows_of(tree), "annotation", others)
     index = tree.index()
@@ -158,7 +158,7 @@ def test_columns_may_stand_in_any_order_among_others(tree):
     assert same(index) and index.problems == []
 
 
-def test_a_row_may_end_early(tree):
+def test_row_may_end_early(tree):
     rows = rows_of(tree)
     rows[3] = rows[3][:4]
     as_csv(tree, rows=rows)
@@ -167,7 +167,7 @@ def test_a_row_may_end_early(tree):
     assert 4 in {problem.row for problem in index.problems}
 
 
-def test_the_missing_columns_are_named_all_at_once_with_those_that_are_there(tree):
+def test_missing_columns_are_named_with_existing_ones(tree):
     rows = rows_of(tree)
     rows[0][2:5] = ["Start", "Peak", "End"]
     trees.write_table(tree.table, rows, "Coding")
@@ -179,13 +179,13 @@ def test_the_missing_columns_are_named_all_at_once_with_those_that_are_there(tre
 
 
 @pytest.mark.parametrize("rows", [[], [[None]], [["something", "else"], [1, 2]]])
-def test_a_workbook_without_a_header_is_named(tree, rows):
+def test_workbook_without_header_is_named(tree, rows):
     trees.write_table(tree.table, rows)
     with pytest.raises(InputError, match=r"MMEW_Micro_Exp\.xlsx"):
         tree.index()
 
 
-def test_a_workbook_without_rows_is_one_message(tree):
+def test_workbook_without_rows_is_one_message(tree):
     trees.write_table(tree.table, rows_of(tree)[:1])
     with pytest.raises(InputError, match="mmew-micro|MMEW_Micro_Exp"):
         tree.index()
@@ -202,7 +202,7 @@ def broken(kind):
 
 @pytest.mark.parametrize("suffix", [".xlsx", ".xls"])
 @pytest.mark.parametrize("kind", ["nothing", "text", "cut", "other archive"])
-def test_a_file_that_is_no_workbook_is_named(tmp_path, suffix, kind):
+def test_file_that_is_not_workbook_is_named(tmp_path, suffix, kind):
     tree = trees.mmew_micro(tmp_path, TAKES, table=f"MMEW_Micro_Exp{suffix}")
     data = broken(kind)
     tree.table.write_bytes(tree.table.read_bytes()[:700] if data is None else data)
@@ -211,27 +211,27 @@ def test_a_file_that_is_no_workbook_is_named(tmp_path, suffix, kind):
     assert str(tree.table) in str(error.value)
 
 
-def test_a_folder_of_the_workbooks_name_is_no_workbook(tree):
+def test_folder_of_workbooks_name_is_not_workbook(tree):
     (tree.root / "MMEW_Micro_Exp_v3.xlsx").mkdir()
     index = tree.index()
     assert same(index) and index.problems == []
 
 
-def test_a_csv_of_other_bytes_is_named_or_read(tree):
+def test_csv_of_arbitrary_bytes_does_not_crash(tree):
     tree.table.unlink()
     tree.table.with_suffix(".csv").write_bytes(bytes(range(256)) * 4)
     with pytest.raises(InputError, match=r"MMEW_Micro_Exp\.csv"):
         tree.index()
 
 
-def test_lock_files_and_resource_forks_are_no_workbooks(tree):
+def test_lock_files_and_resource_forks_are_not_workbooks(tree):
     for name in ("~$MMEW_Micro_Exp.xlsx", "._MMEW_Micro_Exp.xlsx", ".MMEW_Micro_Exp.xlsx.swp"):
         (tree.root / name).write_bytes(b"junk")
     index = tree.index()
     assert same(index) and index.problems == []
 
 
-def test_cells_that_spreadsheets_make_on_their_own_are_told_by_row(tree):
+def test_dates_booleans_and_errors_in_cells_are_reported(tree):
     """A date in place of a number, an error value, a boolean: what auto-format and broken formulas leave."""
     import datetime
 
@@ -256,7 +256,7 @@ def test_workbook_that_unpacks_to_too_much_is_refused(tree):
         tree.index()
 
 
-def test_workbook_larger_than_the_limit_is_not_opened(tree):
+def test_workbook_larger_than_limit_is_not_opened(tree):
     with tree.table.open("ab") as file:
         file.truncate(10_000_000_000)  # Sparse: takes no space on the disk.
     with pytest.raises(InputError, match=r"MMEW_Micro_Exp\.xlsx has 10000 MB"):
@@ -264,7 +264,7 @@ def test_workbook_larger_than_the_limit_is_not_opened(tree):
 
 
 @pytest.mark.parametrize("size", [2**42, 2**63 + 5])
-def test_a_workbook_whose_directory_lies_about_its_size_is_one_message(tmp_path, size):
+def test_workbook_with_false_size_in_directory_is_refused(tmp_path, size):
     """The 64-bit size of an entry in the directory of an archive; so much is never asked for."""
     file = tmp_path / "codes.xlsx"
     with zipfile.ZipFile(file, "w") as archive:

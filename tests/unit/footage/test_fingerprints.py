@@ -17,7 +17,7 @@ def clips(tmp_path):
     return rows
 
 
-def test_overwriting_a_frame_in_place_changes_the_token(clips, tmp_path):
+def test_overwriting_frame_in_place_changes_token(clips, tmp_path):
     record = tmp_path / "record.json"
     token = source_token(clips, record)
     record_source(clips, token, record)
@@ -29,7 +29,7 @@ def test_overwriting_a_frame_in_place_changes_the_token(clips, tmp_path):
     assert source_token(clips, record) != token
 
 
-def test_touching_or_copying_back_keeps_the_token(clips, tmp_path):
+def test_touching_or_copying_back_keeps_token(clips, tmp_path):
     record = tmp_path / "record.json"
     token = source_token(clips, record)
     record_source(clips, token, record)
@@ -44,7 +44,7 @@ def test_touching_or_copying_back_keeps_the_token(clips, tmp_path):
 
 
 @pytest.mark.parametrize("change", ["add", "remove", "rename"])
-def test_a_changed_set_of_frames_changes_the_token(clips, tmp_path, change):
+def test_changed_set_of_frames_changes_token(clips, tmp_path, change):
     record = tmp_path / "record.json"
     token = source_token(clips, record)
     record_source(clips, token, record)
@@ -59,7 +59,7 @@ def test_a_changed_set_of_frames_changes_the_token(clips, tmp_path, change):
     assert source_token(clips, record) != token
 
 
-def test_footage_that_is_still_to_be_drawn_keeps_its_token_once_it_is_there(tmp_path):
+def test_token_stays_after_synthetic_footage_is_rendered(tmp_path):
     record = tmp_path / "record.json"
     clips = [{"frames": str(tmp_path / "later")}]
     assert source_token(clips, record) == EMPTY
@@ -71,13 +71,13 @@ def test_footage_that_is_still_to_be_drawn_keeps_its_token_once_it_is_there(tmp_
     assert source_token(clips, record) != EMPTY
 
 
-def test_a_damaged_record_counts_as_none(clips, tmp_path):
+def test_damaged_record_counts_as_none(clips, tmp_path):
     record = tmp_path / "record.json"
     record.write_text("{")
     assert source_token(clips, record) == source_token(clips, tmp_path / "none.json")
 
 
-def test_a_record_that_was_cut_off_is_none(tmp_path):
+def test_record_that_was_cut_off_is_none(tmp_path):
     (tmp_path / "a.png").write_bytes(b"x")
     clips, record = [{"frames": str(tmp_path / "a.png")}], tmp_path / "r.json"
     fresh = source_token(clips, record)

@@ -22,7 +22,7 @@ def levels(*arguments):
 
 
 @given(st.lists(st.integers(0, 99999), unique=True, min_size=1), st.sampled_from(["img{}.jpg", "s12_{:05d}.png"]))
-def test_frames_are_ordered_by_number_whatever_the_padding(numbers, name):
+def test_frames_are_ordered_by_number_despite_padding(numbers, name):
     files = [Path(name.format(number)) for number in numbers]
     found = numbered(files)
     assert list(found) == sorted(numbers)
@@ -34,7 +34,7 @@ def test_names_without_numbers_are_counted_in_order():
     assert list(numbered([Path("x_1.png"), Path("y_1.png"), Path("x_2.png")])) == [0, 1, 2]
 
 
-def test_litter_is_passed_over(tmp_path):
+def test_litter_is_skipped(tmp_path):
     for name in ("2.png", "10.png"):
         write(tmp_path / name)
     for name in (".DS_Store", "Thumbs.db", "._2.png", "notes.txt"):
@@ -57,7 +57,7 @@ def test_colour_becomes_grey(tmp_path):
     assert read_grey(tmp_path / "1.png")[0, 0] == 29  # 0.114 * 255, blue
 
 
-def test_video_frames_count_from_zero_and_stop_at_the_last(tmp_path):
+def test_video_frames_count_from_zero_and_stop_at_last(tmp_path):
     file = tmp_path / "clip.avi"
     writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"MJPG"), 25, (64, 48))
     for level in range(0, 200, 20):
@@ -77,7 +77,7 @@ def cut_short(path):
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp"])
-def test_an_image_that_is_cut_short_is_named(tmp_path, suffix):
+def test_image_that_is_cut_short_is_named(tmp_path, suffix):
     write(tmp_path / "1.png")
     cut_short(tmp_path / f"2{suffix}")
     with pytest.raises(ClipError, match=rf"2\{suffix} is not an image"):

@@ -45,11 +45,11 @@ PROGRESSIVE = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 2
 
 @pytest.mark.parametrize("shape", [(1, 1), (31, 47), (700, 3)])
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".ppm", ".pgm", ".tif", ".webp", ".gif"])
-def test_the_size_in_the_header_is_that_of_the_picture(suffix, shape):
+def test_image_size_equals_decoded_size(suffix, shape):
     assert image_size(encoded(suffix, shape)) == shape[::-1]
 
 
-def test_the_size_is_found_in_other_flavours_too():
+def test_image_size_of_less_common_variants():
     assert image_size(encoded(".webp", parameters=LOSSLESS)) == (47, 31)
     assert image_size(encoded(".jpg", parameters=PROGRESSIVE)) == (47, 31)
     jpeg = encoded(".jpg")
@@ -72,20 +72,20 @@ def png(width, height, rows):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
-def test_a_picture_of_20000_by_20000_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+def test_image_of_20000_px_is_refused_before_decoding(tmp_path, monkeypatch):
     (tmp_path / "1.png").write_bytes(png(20_000, 20_000, 10))
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
     with pytest.raises(ClipError, match=r"1\.png is 20000x20000; at most 8192x8192 is read"):
         read_grey(tmp_path / "1.png")
 
 
-def test_a_picture_that_holds_more_than_it_claims_does_no_harm(tmp_path):
+def test_image_with_more_data_than_stated_is_read(tmp_path):
     (tmp_path / "1.png").write_bytes(png(40, 30, 1_000_000))
     assert read_grey(tmp_path / "1.png").shape == (30, 40)
 
 
 @pytest.mark.parametrize("chunk", [b"IDAT", b"IEND"])
-def test_a_chunk_that_claims_gigabytes_is_refused_before_it_is_decoded(tmp_path, monkeypatch, chunk):
+def test_png_chunk_of_gigabytes_is_refused_before_decoding(tmp_path, monkeypatch, chunk):
     """OpenCV takes as much memory as a chunk of a PNG claims: 2.4 GB for 188 bytes."""
     good = png(40, 30, 30)
     (tmp_path / "1.png").write_bytes(good)
@@ -97,14 +97,14 @@ def test_a_chunk_that_claims_gigabytes_is_refused_before_it_is_decoded(tmp_path,
         read_grey(tmp_path / "1.png")
 
 
-def test_a_file_too_large_for_any_picture_is_not_read(tmp_path):
+def test_file_too_large_for_any_image_is_not_read(tmp_path):
     with (tmp_path / "1.png").open("wb") as file:
         file.truncate(10_000_000_000)  # Without a block on the disk.
     with pytest.raises(ClipError, match=r"1\.png has 10000 MB; an image has at most 537 MB"):
         read_grey(tmp_path / "1.png")
 
 
-def test_a_picture_that_opencv_asserts_about_is_no_crash(tmp_path, monkeypatch):
+def test_opencv_error_is_a_clip_error(tmp_path, monkeypatch):
     def asserts(*_):
         raise cv2.error("(-215:Assertion failed) pixels <= CV_IO_MAX_IMAGE_PIXELS")
 
@@ -115,7 +115,7 @@ def test_a_picture_that_opencv_asserts_about_is_no_crash(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("align", ["detect", "auto", "none"])
-def test_frames_of_one_pixel_are_a_reason(tmp_path, align):
+def test_frames_of_one_pixel_are_reason(tmp_path, align):
     for number in range(3):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((1, 1), np.uint8))
     clip = Clip("c", "d/s", "", "micro", str(tmp_path), align=align)
@@ -123,7 +123,7 @@ def test_frames_of_one_pixel_are_a_reason(tmp_path, align):
         align_clip(clip, align_settings())
 
 
-def test_a_video_of_huge_frames_is_refused_by_its_header(tmp_path, monkeypatch):
+def test_video_of_huge_frames_is_refused_by_its_header(tmp_path, monkeypatch):
     class Huge:
         def isOpened(self):  # noqa: N802 - OpenCV's name
             return True
@@ -166,7 +166,7 @@ def frames(folder):
 
 
 @pytest.mark.parametrize("name", NASTY)
-def test_a_nasty_name_is_a_name_everywhere(tmp_path, name):
+def test_nasty_name_is_accepted_everywhere(tmp_path, name):
     from merflow.study.data import subject_filename
 
     folder = tmp_path / "people" / name.replace("/", "_").replace("..", "__")
@@ -184,7 +184,7 @@ def test_a_nasty_name_is_a_name_everywhere(tmp_path, name):
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("letter", ["\n", "\r\n", "\x1b[31m", "\0", "\x07"])
-def test_a_name_or_label_with_a_control_character_is_one_problem_and_the_others_go_on(tmp_path, place, letter):
+def test_control_character_in_name_or_label_leaves_clip_out(tmp_path, place, letter):
     frames(tmp_path / "a")
     frames(tmp_path / "b")
     bad = ["c1", "s1", "joy", "a"]
@@ -196,7 +196,7 @@ def test_a_name_or_label_with_a_control_character_is_one_problem_and_the_others_
     assert all((c.clip + c.subject + c.label).isprintable() for c in index.clips) and problem.problem.isprintable()
 
 
-def test_names_of_files_that_are_no_utf8_are_read(tmp_path):
+def test_file_names_with_invalid_utf8_are_read(tmp_path):
     folder = os.fsencode(tmp_path) + b"/a"
     os.mkdir(folder)
     for name in (b"\xff1.png", b"\xff2.png"):
@@ -217,7 +217,7 @@ CELLS = st.text(st.sampled_from("=+-@'\t\r1.eE ax"), max_size=6)
 
 
 @given(CELLS)
-def test_no_cell_of_ours_is_a_formula_and_each_is_read_back_as_it_was(text):
+def test_formulas_in_cells_are_escaped_and_read_back(text):
     written = escape_formula(text)
     assert unescape_formula(written) == text
     number = re.fullmatch(r"[+-]?[\d.eE+-]*", written) is not None
@@ -314,7 +314,7 @@ def code_runners(source):
                     yield f"{name}({word.arg})"
 
 
-def test_nothing_that_is_read_is_run():
+def test_no_data_file_is_executed():
     found = [
         (file.name, what)
         for folder in ("merflow", "workflow", "bench")
@@ -326,7 +326,7 @@ def test_nothing_that_is_read_is_run():
     assert len(list(code_runners(bad))) == 6
 
 
-def test_a_pickle_for_weights_is_one_message_and_is_not_run(tmp_path):
+def test_pickle_as_weights_is_refused_and_not_run(tmp_path):
     import torch
 
     from merflow.preprocessing.frame_scorer.scorer import load_scorer

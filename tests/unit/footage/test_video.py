@@ -22,7 +22,7 @@ def write_video(path, codec, frames=20):
 
 
 @pytest.mark.parametrize(("suffix", "codec"), KINDS)
-def test_a_video_that_is_cut_off_is_no_shorter_clip(tmp_path, suffix, codec):
+def test_truncated_video_is_refused(tmp_path, suffix, codec):
     """OpenCV gives the frames that are left and says nothing; MP4 and MOV, whose directory is last, do not open."""
     video = tmp_path / f"v.{suffix}"
     write_video(video, codec)
@@ -51,6 +51,6 @@ def test_a_video_that_is_cut_off_is_no_shorter_clip(tmp_path, suffix, codec):
         (b"", 0),
     ],
 )  # fmt: skip
-def test_what_the_outermost_parts_claim(tmp_path, data, missing):
+def test_what_outermost_parts_claim(tmp_path, data, missing):
     (tmp_path / "v").write_bytes(data)
     assert missing_bytes(tmp_path / "v") == missing
