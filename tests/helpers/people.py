@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import tree_files
 import trees
 
 from merflow.datasets.settings import STANDARD_MACRO, STANDARD_MICRO
@@ -77,7 +78,7 @@ def takes(subjects, name, **changes):
     """Return a take of each emotion and subject, 13 frames from onset to offset."""
     times = {"onset": 21, "apex": 27, "offset": 33} | changes
     return [
-        trees.Take(subject, name(subject, emotion, n), emotion, objective=n, **times)
+        tree_files.Take(subject, name(subject, emotion, n), emotion, objective=n, **times)
         for subject in subjects
         for n, emotion in enumerate(THREE, 1)
     ]
@@ -90,5 +91,7 @@ def flow_images(folder: Path, databases: dict[str, tuple[int, ...]]) -> trees.Tr
         for database, subjects in databases.items()
         for take in takes(subjects, lambda subject, emotion, n: f"{subject}{n}")
     ]
-    faces = trees.Faces(size=240, interocular=60)
-    return trees.flow_images(folder, images, write=lambda path, image: trees.save(path, faces.flow_picture(image.take)))
+    faces = tree_files.Faces(size=240, interocular=60)
+    return trees.flow_images(
+        folder, images, write=lambda path, image: tree_files.save(path, faces.flow_picture(image.take))
+    )

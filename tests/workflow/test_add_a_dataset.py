@@ -7,7 +7,7 @@ import sys
 
 import pandas as pd
 import pytest
-import trees
+import tree_files
 from repository import REPO, copy_repository, snakemake
 
 pytestmark = pytest.mark.slow
@@ -37,7 +37,7 @@ def repository(tmp_path_factory):
         frames.mkdir(parents=True)
         for number in (1, 2, 3):
             (frames / f"{number}.jpg").write_bytes(b"frame")
-    trees.write_table(folder / "CASME3" / "cas(me)3_part_A.xlsx", [HEADER, *ROWS])
+    tree_files.write_table(folder / "CASME3" / "cas(me)3_part_A.xlsx", [HEADER, *ROWS])
     return folder
 
 

@@ -3,9 +3,12 @@
 import shutil
 from collections import Counter
 
+import published_takes
 import pytest
+import tree_files
 import trees
-from trees import Take, by_name, reported, usable
+from tree_files import Take
+from trees import by_name, reported, usable
 
 from merflow.errors import InputError
 
@@ -22,7 +25,7 @@ BAD_ROW = len(TAKES) + 2
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    return trees.casme2(tmp_path_factory.mktemp("casme2"), trees.casme2_takes(context=2))
+    return trees.casme2(tmp_path_factory.mktemp("casme2"), published_takes.casme2_takes(context=2))
 
 
 @pytest.mark.parametrize("mess", [False, True])
@@ -115,7 +118,7 @@ def test_variant_that_is_not_there_is_named(tmp_path):
 def test_complete_set_has_published_counts(published):
     index = published.index()
     assert len(index.clips) == 255 and len({clip.subject for clip in index.clips}) == 26
-    assert Counter(clip.label for clip in index.clips) == trees.CASME2_PUBLISHED
+    assert Counter(clip.label for clip in index.clips) == published_takes.CASME2_PUBLISHED
     (spotted,) = index.problems
     assert (spotted.effect, spotted.field, spotted.clip) == ("apex spotted", "apex", "sub04/EP12_01f")
     assert spotted.row == published.rows["sub04/EP12_01f"] and "/" in spotted.problem
@@ -128,7 +131,7 @@ def test_five_classes_are_246_clips(published):
     index = published.index(classes="casme2-5")
     assert set(index.classes) == FIVE and [p.effect for p in index.problems] == ["apex spotted"]
     counts = Counter(clip.label for clip in index.clips if clip.label)
-    assert counts == {word: trees.CASME2_PUBLISHED[word] for word in FIVE} and counts.total() == 246
+    assert counts == {word: published_takes.CASME2_PUBLISHED[word] for word in FIVE} and counts.total() == 246
 
 
 def test_composite_leaves_out_two_clips_by_its_rule(published):
@@ -234,7 +237,7 @@ def test_everything_that_is_wrong_comes_in_one_list(tmp_path):
 
 
 def test_subset_is_reported_by_difference_and_used(tmp_path):
-    takes = [take for take in trees.casme2_takes() if take.emotion != "surprise" or take.subject < 13]
+    takes = [take for take in published_takes.casme2_takes() if take.emotion != "surprise" or take.subject < 13]
     index = trees.casme2(tmp_path, takes).index(classes="casme2-5")
     (note,) = reported(index, field="classes")
     found = sum(take.emotion == "surprise" for take in takes)
@@ -268,7 +271,7 @@ def test_newest_workbook_is_read_and_choice_noted(tmp_path, newest):
 
 def test_root_without_workbook_or_frames_is_one_message(tmp_path):
     tree = trees.casme2(tmp_path / "a", TAKES, table=None)
-    trees.write_table(tmp_path / "a" / "notes.xlsx", [["nothing"]])
+    tree_files.write_table(tmp_path / "a" / "notes.xlsx", [["nothing"]])
     with pytest.raises(InputError, match=r"(?s)CASME2-coding-20140508\.xlsx.*notes\.xlsx"):
         tree.index()
     tree = trees.casme2(tmp_path / "b", [Take(1, "EP02_01f", "happiness", folder=False)])

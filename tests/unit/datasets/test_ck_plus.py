@@ -3,9 +3,11 @@
 import shutil
 from collections import Counter
 
+import published_takes
 import pytest
 import trees
-from trees import Take, by_name, reported, usable
+from tree_files import Take
+from trees import by_name, reported, usable
 
 from merflow.errors import InputError
 
@@ -21,12 +23,12 @@ TAKES = [
     take(999, "014", "neutral", 2),
 ]
 GOOD = {"S005_001", "S010_001", "S010_002", "S999_014"}
-PUBLISHED = {"happiness" if word == "happy" else word: count for word, count in trees.CK_PUBLISHED.items()}
+PUBLISHED = {"happiness" if word == "happy" else word: count for word, count in published_takes.CK_PUBLISHED.items()}
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    return trees.ck_plus(tmp_path_factory.mktemp("ck"), trees.ck_takes())
+    return trees.ck_plus(tmp_path_factory.mktemp("ck"), published_takes.ck_takes())
 
 
 @pytest.mark.parametrize(
@@ -154,7 +156,7 @@ def test_frame_numbers_may_start_anywhere(tmp_path):
 
 
 def test_subset_is_reported_by_difference_and_used(tmp_path):
-    takes = trees.ck_takes()
+    takes = published_takes.ck_takes()
     kept = [one for one in takes if one.emotion != "contempt" or one.subject > 100]
     found = sum(one.emotion == "contempt" for one in kept)
     index = trees.ck_plus(tmp_path, kept).index(classes="ck-plus-7")

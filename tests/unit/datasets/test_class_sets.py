@@ -3,16 +3,18 @@
 from collections import Counter
 
 import pandas as pd
+import published_takes
 import pytest
 import trees
-from trees import Take, by_name, reported, usable
+from tree_files import Take
+from trees import by_name, reported, usable
 
 from merflow.datasets.index import write_index
 from merflow.errors import ConfigError, InputError, MerflowError
 from merflow.storage.tables import CLASSES, read_table
 
-MMEW = trees.MMEW_PUBLISHED
-CK = {"happiness" if word == "happy" else word: count for word, count in trees.CK_PUBLISHED.items()}
+MMEW = published_takes.MMEW_PUBLISHED
+CK = {"happiness" if word == "happy" else word: count for word, count in published_takes.CK_PUBLISHED.items()}
 TSDGCN = ("happiness", "surprise", "disgust", "fear", "sadness")
 
 
@@ -25,10 +27,14 @@ PUBLISHED = [
     ("mmew", "mmew-6", some(MMEW, *TSDGCN, "anger")),
     ("mmew", "mmew-4", some(MMEW, "happiness", "surprise", "disgust", "others")),
     ("samm", "samm-5-objective", {"happiness": 24, "surprise": 13, "anger": 20, "disgust": 8, "fear": 7}),
-    ("samm", "samm-estimated", trees.SAMM_ESTIMATED),
+    ("samm", "samm-estimated", published_takes.SAMM_ESTIMATED),
     ("samm", "samm-5-estimated", {"anger": 57, "happiness": 26, "other": 26, "surprise": 15, "contempt": 12}),
-    ("casme2", "casme2-5", some(trees.CASME2_PUBLISHED, "happiness", "disgust", "repression", "surprise", "others")),
-    ("smic", "smic-3", trees.SMIC_PUBLISHED),
+    (
+        "casme2",
+        "casme2-5",
+        some(published_takes.CASME2_PUBLISHED, "happiness", "disgust", "repression", "surprise", "others"),
+    ),
+    ("smic", "smic-3", published_takes.SMIC_PUBLISHED),
     ("ck", "ck-plus-5", some(CK, "happiness", "surprise", "anger", "disgust", "fear")),
     ("ck", "ck-plus-7", CK),
     ("casme2", "megc2019", {"negative": 88, "positive": 32, "surprise": 25}),
@@ -41,9 +47,9 @@ PUBLISHED = [
 def complete(tmp_path_factory):
     """The five databases, complete."""
     root = tmp_path_factory.mktemp("complete")
-    return trees.megc2019(root) | {
-        "mmew": trees.mmew_micro(root / "MMEW", trees.mmew_takes()),
-        "ck": trees.ck_plus(root / "CK+", trees.ck_takes()),
+    return published_takes.megc2019(root) | {
+        "mmew": trees.mmew_micro(root / "MMEW", published_takes.mmew_takes()),
+        "ck": trees.ck_plus(root / "CK+", published_takes.ck_takes()),
     }
 
 
@@ -75,11 +81,11 @@ def test_named_set_with_published_counts_has_no_note(complete, dataset, name, ex
 @pytest.mark.parametrize(("dataset", "name", "expected"), PUBLISHED)
 def test_missing_clip_is_noted_with_class_and_counts(complete, dataset, name, expected, tmp_path):
     builders = {
-        "mmew": (trees.mmew_micro, trees.mmew_takes),
-        "samm": (trees.samm, trees.samm_takes),
-        "casme2": (trees.casme2, trees.casme2_takes),
-        "smic": (trees.smic_hs, trees.smic_takes),
-        "ck": (trees.ck_plus, trees.ck_takes),
+        "mmew": (trees.mmew_micro, published_takes.mmew_takes),
+        "samm": (trees.samm, published_takes.samm_takes),
+        "casme2": (trees.casme2, published_takes.casme2_takes),
+        "smic": (trees.smic_hs, published_takes.smic_takes),
+        "ck": (trees.ck_plus, published_takes.ck_takes),
     }
     full = complete[dataset].index(classes=name)
     at = next(i for i, clip in enumerate(full.clips) if clip.label == full.classes[-1])
@@ -98,7 +104,7 @@ def test_missing_clip_is_noted_with_class_and_counts(complete, dataset, name, ex
 
 
 def test_clip_that_cannot_be_used_is_found_and_not_usable(tmp_path):
-    takes = trees.smic_takes()
+    takes = published_takes.smic_takes()
     tree = trees.smic_hs(tmp_path, takes)
     tree.frame(takes[0].name, takes[0].first).write_bytes(b"")
     index = tree.index(classes="smic-3")
@@ -107,7 +113,7 @@ def test_clip_that_cannot_be_used_is_found_and_not_usable(tmp_path):
 
 
 def test_classes_table_has_published_found_and_usable(tmp_path):
-    tree = trees.samm(tmp_path / "SAMM", trees.samm_takes())
+    tree = trees.samm(tmp_path / "SAMM", published_takes.samm_takes())
     index = tree.index(classes="samm-5-objective")
     clips, problems, classes = (tmp_path / name for name in ("clips.csv", "problems.csv", "classes.csv"))
     write_index(index, clips, problems, classes)

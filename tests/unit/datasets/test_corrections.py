@@ -2,7 +2,8 @@
 
 import pytest
 import trees
-from trees import Take, by_name, reported, usable
+from tree_files import Take
+from trees import by_name, reported, usable
 
 from merflow.errors import InputError, MerflowError
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import published_takes
 import pytest
 import trees
 from trees import FlowImage, by_name, reported, usable
@@ -20,7 +21,9 @@ HEADER = "dataset,subject,clip,label,image\n"
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    images = trees.megc2019_flows(trees.casme2_takes(), trees.samm_takes(), trees.smic_takes())
+    images = published_takes.megc2019_flows(
+        published_takes.casme2_takes(), published_takes.samm_takes(), published_takes.smic_takes()
+    )
     return trees.flow_images(tmp_path_factory.mktemp("flows"), images), images
 
 

@@ -9,14 +9,15 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import tree_files
 import trees
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trees import Take
+from tree_files import Take
 
 JUNK = st.lists(
     st.sampled_from(
-        [*trees.LITTER, "._S01-01-001", "._006_1_2", ".Spotlight-V100", "notes.txt", "._img46.jpg", "Icon\r"]
+        [*tree_files.LITTER, "._S01-01-001", "._006_1_2", ".Spotlight-V100", "notes.txt", "._img46.jpg", "Icon\r"]
     ),
     unique=True,
 )
@@ -124,7 +125,7 @@ def test_litter_and_order_of_rows_change_nothing(layout, data):
     names = data.draw(JUNK)
     with scratch() as folder:
         tree = build(folder, shuffled)
-        trees.litter(folder, names)
+        tree_files.litter(folder, names)
         assert essence(tree.index(), folder) == undisturbed(layout)
 
 
@@ -174,7 +175,7 @@ def test_flow_images_lie_among_litter_too(rows, names):
     images = [trees.FlowImage("samm", f"{n:03d}", f"clip {n}", "negative" if n % 2 else "positive") for n in range(4)]
     with scratch() as folder:
         tree = trees.flow_images(folder, [images[i] for i in rows])
-        trees.litter(folder, names)
+        tree_files.litter(folder, names)
         index = tree.index()
         assert index.problems == [] and {clip.clip for clip in index.clips} == {"/".join(i[:3]) for i in images}
 

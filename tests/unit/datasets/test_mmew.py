@@ -3,9 +3,13 @@
 import shutil
 from collections import Counter
 
+import openpyxl
+import published_takes
 import pytest
+import tree_files
 import trees
-from trees import Take, by_name, reported, usable
+from tree_files import Take
+from trees import by_name, reported, usable
 
 from merflow.errors import InputError
 
@@ -16,7 +20,7 @@ TAKES = [
     Take(12, "S12-07-003", "anger", 1, 5, 5),
 ]
 GOOD = {take.name for take in TAKES}
-PUBLISHED = trees.MMEW_PUBLISHED
+PUBLISHED = published_takes.MMEW_PUBLISHED
 
 
 def one_bad(tmp_path, take, **options):
@@ -27,7 +31,7 @@ def one_bad(tmp_path, take, **options):
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    return trees.mmew_micro(tmp_path_factory.mktemp("mmew"), trees.mmew_takes())
+    return trees.mmew_micro(tmp_path_factory.mktemp("mmew"), published_takes.mmew_takes())
 
 
 # --- Micro ------------------------------------------------------------------------------------------------------------
@@ -327,18 +331,18 @@ def test_everything_that_is_wrong_comes_in_one_list(tmp_path):
 
 def test_rows_in_any_order_and_empty_rows_keep_their_numbers(tmp_path):
     tree = trees.mmew_micro(tmp_path, [*reversed(TAKES), Take(3, "S03-05-001", "fear", folder=False)])
-    rows = trees.sheet_rows(trees.MMEW_COLUMNS, [])
-    book = trees.openpyxl.load_workbook(tree.table)
+    rows = tree_files.sheet_rows(trees.MMEW_COLUMNS, [])
+    book = openpyxl.load_workbook(tree.table)
     body = [[cell.value for cell in row] for row in book.active.iter_rows(min_row=2)]
-    trees.write_table(tree.table, [*rows, *body[:2], [None] * 8, ["  "] * 8, *body[2:]])
+    tree_files.write_table(tree.table, [*rows, *body[:2], [None] * 8, ["  "] * 8, *body[2:]])
     index = tree.index()
     assert usable(index) == GOOD
     assert [p.row for p in index.problems] == [8]
 
 
 def test_subset_is_reported_by_difference_and_used(tmp_path):
-    takes = [take for take in trees.mmew_takes() if take.subject != 3]
-    gone = Counter(t.emotion for t in trees.mmew_takes()) - Counter(t.emotion for t in takes)
+    takes = [take for take in published_takes.mmew_takes() if take.subject != 3]
+    gone = Counter(t.emotion for t in published_takes.mmew_takes()) - Counter(t.emotion for t in takes)
     index = trees.mmew_micro(tmp_path, takes).index(classes="mmew-5", on_problem="stop")
     (note,) = index.problems
     assert note.effect == "noted"
@@ -418,7 +422,7 @@ def test_macro_images_are_stills_with_label_of_their_name(tmp_path):
 
 
 def test_complete_macro_set(tmp_path):
-    index = trees.mmew_macro(tmp_path, trees.mmew_macro_takes()).index(classes="mmew-macro-5")
+    index = trees.mmew_macro(tmp_path, published_takes.mmew_macro_takes()).index(classes="mmew-macro-5")
     assert index.problems == [] and len(index.clips) == 900
     assert len({clip.subject for clip in index.clips}) == 30
     assert set(index.classes) == {"happiness", "surprise", "disgust", "fear", "sadness"}

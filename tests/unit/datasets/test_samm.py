@@ -4,9 +4,12 @@ import shutil
 from collections import Counter
 
 import openpyxl
+import published_takes
 import pytest
+import tree_files
 import trees
-from trees import Take, by_name, reported, usable
+from tree_files import Take
+from trees import by_name, reported, usable
 
 from merflow.errors import ConfigError, InputError
 
@@ -23,7 +26,7 @@ OBJECTIVE = {"happiness": 24, "surprise": 13, "anger": 20, "disgust": 8, "fear":
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    return trees.samm(tmp_path_factory.mktemp("samm"), trees.samm_takes())
+    return trees.samm(tmp_path_factory.mktemp("samm"), published_takes.samm_takes())
 
 
 @pytest.mark.parametrize("table", ["SAMM_Micro_FACS_Codes_v2.xlsx", "SAMM_Micro_FACS_Codes_v2.xls", "SAMM_FACS.csv"])
@@ -70,7 +73,7 @@ def test_micro_sheet_is_preferred_to_another_with_its_columns(tmp_path):
     tree = trees.samm(tmp_path, TAKES)
     book = openpyxl.load_workbook(tree.table)
     decoy = book.create_sheet("MICRO_AND_MACRO", 0)
-    for row in trees.sheet_rows(trees.SAMM_COLUMNS, [{"Subject": "099", "Filename": "099_1_1"}]):
+    for row in tree_files.sheet_rows(trees.SAMM_COLUMNS, [{"Subject": "099", "Filename": "099_1_1"}]):
         decoy.append(row)
     book.save(tree.table)
     assert {clip.clip for clip in tree.index().clips} == GOOD
@@ -88,9 +91,9 @@ def test_complete_set_has_published_counts_in_both_columns(published):
     index = published.index()
     assert index.problems == [] and len(index.clips) == 159
     assert len({clip.subject for clip in index.clips}) == 29
-    assert Counter(clip.label for clip in index.clips) == trees.SAMM_ESTIMATED
+    assert Counter(clip.label for clip in index.clips) == published_takes.SAMM_ESTIMATED
     objective = Counter(source["source_objective_classes"] for source in index.source)
-    assert objective == {str(word): count for word, count in trees.SAMM_OBJECTIVE.items()}
+    assert objective == {str(word): count for word, count in published_takes.SAMM_OBJECTIVE.items()}
     assert published.index(classes="samm-estimated").clips == index.clips
 
 
@@ -257,7 +260,7 @@ def test_everything_that_is_wrong_comes_in_one_list(tmp_path):
 
 
 def test_subset_is_reported_by_difference_and_used(tmp_path):
-    takes = trees.samm_takes()
+    takes = published_takes.samm_takes()
     kept = [take for take in takes if take.subject != 6]
     gone = Counter(take.objective for take in takes) - Counter(take.objective for take in kept)
     index = trees.samm(tmp_path, kept).index(classes="samm-5-objective", on_problem="stop")

@@ -7,8 +7,10 @@ import zipfile
 
 import openpyxl
 import pytest
+import tree_files
 import trees
-from trees import Take, by_name, reported, usable
+from tree_files import Take
+from trees import by_name, reported, usable
 
 from merflow.datasets.workbook import read_workbook
 from merflow.errors import InputError
@@ -81,7 +83,7 @@ def test_numbers_as_text_and_blanks_at_ends_are_read(tmp_path, suffix):
 @pytest.mark.parametrize("blank", [" ", "\u00a0", "\t", "\n", "  "])
 def test_every_kind_of_blank_at_ends_is_skipped(tree, blank):
     rows = [[f"{blank}{cell}{blank}" if cell is not None else None for cell in row] for row in rows_of(tree)]
-    trees.write_table(tree.table, rows)
+    tree_files.write_table(tree.table, rows)
     index = tree.index()
     assert same(index) and index.problems == []
 
@@ -117,7 +119,7 @@ def test_empty_rows_and_columns_shift_no_row_number(tmp_path, above, left, suffi
     tree = trees.mmew_micro(tmp_path, [*TAKES, bad])
     rows = [[None] * left + row for row in rows_of(tree)]
     tree.table.unlink()
-    trees.write_table(tree.table.with_suffix(suffix), [[None] * (left + 8)] * above + rows)
+    tree_files.write_table(tree.table.with_suffix(suffix), [[None] * (left + 8)] * above + rows)
     index = tree.index()
     assert usable(index) == GOOD
     assert [problem.row for problem in index.problems] == [above + 5]
@@ -125,14 +127,14 @@ def test_empty_rows_and_columns_shift_no_row_number(tmp_path, above, left, suffi
 
 def test_header_words_in_preamble_are_ignored(tree):
     preamble = [["Subject and Filename as in the release", None], ["Subject", None, "OnsetFrame"], ["Filename"]]
-    trees.write_table(tree.table, [*preamble, *rows_of(tree)])
+    tree_files.write_table(tree.table, [*preamble, *rows_of(tree)])
     index = tree.index()
     assert same(index) and index.problems == []
 
 
 def test_sheet_with_the_columns_is_found_in_any_place(tree):
     others = {"Cover": [["MMEW"], ["2021"]], "Empty": [], "Subjects": [["Subject", "Age"], ["S01", 22]]}
-    trees.write_table(tree.table, rows_of(tree), "annotation", others)
+    tree_files.write_table(tree.table, rows_of(tree), "annotation", others)
     index = tree.index()
     assert same(index) and index.problems == []
 
@@ -153,7 +155,7 @@ def test_columns_are_known_in_any_spelling(tmp_path, spelling):
 
 def test_columns_may_stand_in_any_order_among_others(tree):
     rows = [[f"extra {i}", *reversed(row), None, "more"] for i, row in enumerate(rows_of(tree))]
-    trees.write_table(tree.table, rows)
+    tree_files.write_table(tree.table, rows)
     index = tree.index()
     assert same(index) and index.problems == []
 
@@ -170,7 +172,7 @@ def test_row_may_end_early(tree):
 def test_missing_columns_are_named_with_existing_ones(tree):
     rows = rows_of(tree)
     rows[0][2:5] = ["Start", "Peak", "End"]
-    trees.write_table(tree.table, rows, "Coding")
+    tree_files.write_table(tree.table, rows, "Coding")
     with pytest.raises(InputError) as error:
         tree.index()
     message = str(error.value)
@@ -180,13 +182,13 @@ def test_missing_columns_are_named_with_existing_ones(tree):
 
 @pytest.mark.parametrize("rows", [[], [[None]], [["something", "else"], [1, 2]]])
 def test_workbook_without_header_is_named(tree, rows):
-    trees.write_table(tree.table, rows)
+    tree_files.write_table(tree.table, rows)
     with pytest.raises(InputError, match=r"MMEW_Micro_Exp\.xlsx"):
         tree.index()
 
 
 def test_workbook_without_rows_is_one_message(tree):
-    trees.write_table(tree.table, rows_of(tree)[:1])
+    tree_files.write_table(tree.table, rows_of(tree)[:1])
     with pytest.raises(InputError, match="mmew-micro|MMEW_Micro_Exp"):
         tree.index()
 
@@ -239,7 +241,7 @@ def test_dates_booleans_and_errors_in_cells_are_reported(tree):
     rows[1][3] = datetime.datetime(2021, 3, 1)
     rows[2][2] = True
     rows[3][4] = "#REF!"
-    trees.write_table(tree.table, rows)
+    tree_files.write_table(tree.table, rows)
     index = tree.index()
     assert by_name(index)["S01-01-001"].apex is None and usable(index) == {"S01-01-001"}
     assert {(p.row, p.field, p.effect) for p in index.problems} == {

@@ -3,6 +3,7 @@
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import published_takes
 import pytest
 import trees
 import yaml
@@ -25,9 +26,9 @@ def planned(name, root=None):
 def three(tmp_path_factory):
     """CASME II, SAMM and SMIC with their published clips, without frames."""
     root = tmp_path_factory.mktemp("three")
-    trees.casme2(root / "CASME2", trees.casme2_takes())
-    trees.samm(root / "SAMM", trees.samm_takes())
-    trees.smic_hs(root / "SMIC", trees.smic_takes())
+    trees.casme2(root / "CASME2", published_takes.casme2_takes())
+    trees.samm(root / "SAMM", published_takes.samm_takes())
+    trees.smic_hs(root / "SMIC", published_takes.smic_takes())
     return root
 
 
