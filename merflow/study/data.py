@@ -1,16 +1,19 @@
 """The datasets of a study: their clips, subjects and settings. Folders are listed and no frame is opened."""
 
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from merflow.datasets.index import DatasetError, Index, index_dataset, write_problems
 from merflow.datasets.registry import LAYOUTS, layout_source
+from merflow.datasets.settings import STANDARD_MACRO, STANDARD_MICRO, AnyDatasetSettings, DatasetSettings
 from merflow.datasets.synthetic import scorer_people
 from merflow.errors import InputError
 from merflow.footage.fingerprints import source_token
 from merflow.preprocessing.settings import PreparationSettings
 from merflow.storage.files import digest, safe_filename
 from merflow.study.config import Config
+from merflow.study.config_data import ClassMap
 from merflow.study.paths import Paths
 
 FOOTAGE = ("clip", "subject", "kind", "frames", "onset", "apex", "offset", "align", "problem")
@@ -26,35 +29,52 @@ class Data:
         self._indexes: dict[str, Index] = {}
         self._clips: dict[str, dict[str, list[dict[str, Any]]]] = {}
 
-    def settings(self, name: str) -> dict[str, Any]:
-        """Settings of a dataset as its layout reads them; synthetic datasets take the rest from the block ``demo``."""
+    def settings(self, name: str) -> AnyDatasetSettings:
+        """Settings of a dataset; those of synthetic people come from the block ``demo``."""
         root = f"{self.paths.dataset(name)}/source"
         if name == scorer_people.NAME:
-            return scorer_people.SETTINGS | {"root": root}
-        settings = self.config.datasets[name].model_dump(exclude_none=True)
-        if file := settings.get("corrections") or self.config.corrections:
-            settings |= {"corrections": file, "datasets": list(self.config.datasets)}
-        if settings["layout"] != "demo":
-            return settings
-        demo, macro = self.config.demo, settings["kind"] == "macro"
+            return replace(scorer_people.SETTINGS, root=root)
+        block, demo = self.config.datasets[name], self.config.demo
+        if block.layout != "demo":
+            return DatasetSettings(
+                layout=block.layout,
+                root=block.root or "",
+                table=block.table,
+                images=block.images,
+                kind=block.kind or "micro",
+                classes=block.classes.model_dump() if isinstance(block.classes, ClassMap) else block.classes,
+                align=block.align,
+                corrections=block.corrections or self.config.corrections,
+                dataset_names=tuple(self.config.datasets),
+                on_problem=block.on_problem,
+            )
         half = demo.subjects // 2
-        return settings | {
-            "root": root,
-            "subjects": half if macro else demo.subjects - half,
-            "first_subject": 0 if macro else half,
-            "emotions": demo.emotions,
-            "clips_per_emotion": demo.macro_clips_per_emotion if macro else demo.clips_per_emotion,
-            **({} if macro else {"frames": demo.frames}),
-            "noise": demo.noise,
-            "drift": demo.drift,
-            "portraits": demo.portraits,
-            "seed": demo.seed,
-        }
+        if block.kind == "macro":
+            settings = replace(STANDARD_MACRO, subjects=half, clips_per_emotion=demo.macro_clips_per_emotion)
+        else:
+            settings = replace(
+                STANDARD_MICRO,
+                subjects=demo.subjects - half,
+                first_subject=half,
+                clips_per_emotion=demo.clips_per_emotion,
+                frames=demo.frames,
+            )
+        return replace(
+            settings,
+            root=root,
+            emotions=tuple(demo.emotions),
+            noise=demo.noise,
+            drift=demo.drift,
+            portraits=demo.portraits,
+            seed=demo.seed,
+        )
 
     def index_settings(self, name: str) -> dict[str, Any]:
-        """Settings of the job that lists a dataset, without those that change no row of its tables."""
-        left_out = ("datasets", "on_problem")
-        return {key: value for key, value in self.settings(name).items() if key not in left_out}
+        """Settings of the job that lists a dataset; keys that change no row of its tables have a fixed value."""
+        settings = self.settings(name)
+        if isinstance(settings, DatasetSettings):
+            settings = replace(settings, dataset_names=(), on_problem="skip-clip")
+        return asdict(settings)
 
     def index(self, name: str) -> Index:
         """The clips of a dataset, listed once per run.

@@ -9,7 +9,7 @@ rule make_demo:
         "../../envs/vision.yaml"
     params:
         code=code_hash("make_demo"),
-        settings=lambda w: data.settings(w.dataset),
+        settings=lambda w: asdict(data.settings(w.dataset)),
     message:
         "Make the synthetic clips of {wildcards.dataset}/{wildcards.subject}"
     script:

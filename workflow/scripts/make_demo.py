@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from merflow.datasets.settings import SyntheticSettings
 from merflow.datasets.synthetic.render import make_subject
 from merflow.runtime.script_context import script_context
 
@@ -10,6 +11,5 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
-    make_subject(
-        snakemake.wildcards.dataset, snakemake.wildcards.subject, snakemake.params.settings, Path(snakemake.output[0])
-    )
+    settings = SyntheticSettings(**snakemake.params.settings)
+    make_subject(snakemake.wildcards.dataset, snakemake.wildcards.subject, settings, Path(snakemake.output[0]))

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import cv2
 import h5py
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from stage_settings import align_settings, preparation, spotting_settings
 
-from merflow.datasets.synthetic.long_clips import CHOOSING, film_long, plan_long
+from merflow.datasets.synthetic.long_clips import CHOOSING, STANDARD, film_long, plan_long
 from merflow.errors import ConfigError, InputError
 from merflow.footage.fingerprints import EMPTY, check_unchanged
 from merflow.inference import answers, search
@@ -260,8 +260,8 @@ def test_search_source_without_face_fails_only_if_alone(tmp_path):
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
     """A drawn video of 3.2 s at 25 frames per second with one expression, and when it is."""
-    about = {"seconds": 3.2, "fps": 25, "expressions": 1, "blinks": 0.0, "duration": [0.4, 0.5]}
-    clip = plan_long(CHOOSING + 40, about)
+    settings = replace(STANDARD, seconds=3.2, fps=25, expressions=1, blinks=0.0, duration=(0.4, 0.5))
+    clip = plan_long(CHOOSING + 40, settings)
     path = tmp_path_factory.mktemp("video") / "long.mp4"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 25, (240, 240))
     for frame in film_long(clip):

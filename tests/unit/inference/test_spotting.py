@@ -1,6 +1,7 @@
 """Spotting: curves, intervals, and synthetic faces with known expressions."""
 
 import tracemalloc
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stage_settings import spotting_settings
 
-from merflow.datasets.synthetic.long_clips import CHOOSING, MEASURING, grey_long, plan_long
+from merflow.datasets.synthetic.long_clips import CHOOSING, MEASURING, STANDARD, grey_long, plan_long
 from merflow.inference import spotting
 from merflow.inference.spotting import (
     Interval,
@@ -24,7 +25,7 @@ from merflow.inference.spotting import (
 from merflow.inference.spotting_accuracy import matches, measure_person, rate_interval
 from merflow.preprocessing.faces import Face
 
-SHORT = {"seconds": 3.2, "fps": 25, "expressions": 1, "blinks": 0.0, "postures": 1, "duration": [0.4, 0.5]}
+SHORT = replace(STANDARD, seconds=3.2, fps=25, expressions=1, blinks=0.0, duration=(0.4, 0.5))
 
 
 def threshold(curve):
@@ -152,8 +153,8 @@ def test_spot_finds_expression_after_posture_change():
     assert len(found.track.positions) == 1 and not found.track.lost and found.track.frames == clip.frames
 
 
-def test_spot_rejects_head_motion_and_blinks():
-    clip = plan_long(CHOOSING + 41, SHORT | {"expressions": 0, "blinks": 1.5})
+def test_a_face_that_only_moves_its_head_and_blinks_has_no_candidate():
+    clip = plan_long(CHOOSING + 41, replace(SHORT, expressions=0, blinks=1.5))
     found = spot(lambda: grey_long(clip), clip.fps)
     assert not found.intervals
     blinks = [event for event in clip.events if event.emotion == "blink"]
