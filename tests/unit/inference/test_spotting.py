@@ -153,7 +153,7 @@ def test_spot_finds_expression_after_posture_change():
     assert len(found.track.positions) == 1 and not found.track.lost and found.track.frames == clip.frames
 
 
-def test_a_face_that_only_moves_its_head_and_blinks_has_no_candidate():
+def test_spot_rejects_head_motion_and_blinks():
     clip = plan_long(CHOOSING + 41, replace(SHORT, expressions=0, blinks=1.5))
     found = spot(lambda: grey_long(clip), clip.fps)
     assert not found.intervals
