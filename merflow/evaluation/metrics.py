@@ -54,7 +54,7 @@ def score(truth: Sequence[str], predicted: Sequence[str], classes: Sequence[str]
     _check_labels(truth, "true label", classes)
     _check_labels(predicted, "prediction", classes)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "A single label was found")  # The labels are given: one class may be all.
+        warnings.filterwarnings("ignore", "A single label was found")  # `labels` is given.
         confusion = confusion_matrix(truth, predicted, labels=classes)
     precision, recall, f1, support = precision_recall_fscore_support(
         truth, predicted, labels=classes, zero_division=np.nan
@@ -86,11 +86,11 @@ def rates(counts: np.ndarray) -> dict[str, np.ndarray]:
     """
     counts = np.asarray(counts, dtype=float)
     right = np.diagonal(counts, axis1=-2, axis2=-1)
-    true, given = counts.sum(-1), counts.sum(-2)
+    true, predicted = counts.sum(-1), counts.sum(-2)
     present = true > 0
     recall = np.divide(right, true, out=np.full(right.shape, np.nan), where=present)
-    f1 = np.divide(2 * right, true + given, out=np.full(right.shape, np.nan), where=present)
-    precision = np.divide(right, given, out=np.full(right.shape, np.nan), where=given > 0)
+    f1 = np.divide(2 * right, true + predicted, out=np.full(right.shape, np.nan), where=present)
+    precision = np.divide(right, predicted, out=np.full(right.shape, np.nan), where=predicted > 0)
     total, number = counts.sum((-2, -1)), present.sum(-1)
 
     def mean(values: np.ndarray) -> np.ndarray:
@@ -140,11 +140,11 @@ def mean_rates(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, np.ndar
 def bootstrap_subjects(table: pd.DataFrame, classes: Sequence[str], repeats: int = 2000, seed: int = 0) -> dict:
     """Percentile intervals (95 %) of the metrics, by resampling subjects with replacement.
 
-    Clips of one person resemble each other, so the person is drawn, with all clips in all repeats (Field and Welsh:
+    Clips of one person are similar, so persons are drawn, with all their clips in all repeats (Field and Welsh:
     Bootstrapping clustered data, JRSS B 2007). A class without a true clip in a resample is left out of that
     resample's macro averages. Where the table holds several repeats, a resample's value is the mean over the repeats.
-    With few people such intervals are a little narrow: in simulations with people of very different difficulty they
-    held the truth in 89 % (6 people), 91 % (12) and 95 % (30) of the cases.
+    With few people the intervals are slightly too narrow: in simulations with people of very different difficulty they
+    contained the true value in 89 % (6 people), 91 % (12) and 95 % (30) of the cases.
 
     Args:
         table: predictions, as in :func:`subject_counts`.
@@ -179,11 +179,11 @@ class Difference(NamedTuple):
 def paired_differences(
     tables: Mapping[str, pd.DataFrame], classes: Sequence[str], repeats: int = 10_000, seed: int = 0
 ) -> dict[tuple[str, str], dict[str, Difference]]:
-    """Every pair of systems by paired bootstrap over subjects: all systems are scored on the same resampled people.
+    """Compare every pair of systems by paired bootstrap: all systems are scored on the same resampled subjects.
 
-    The p value is twice the share of resamples in which the difference is not on its own side of zero, the pair itself
-    counted as one of them. It is not let below 2 / 2^subjects: by chance alone so few people all favour one system that
-    often. With 5 people no difference is real at a level of 0.05, whatever the resamples say.
+    The p value is twice the share of resamples in which the difference has the other sign or is zero, where the data
+    themselves count as one resample. It is at least 2 / 2^subjects, the probability that all subjects favour the same
+    system by chance; with 5 subjects no difference is real at a level of 0.05.
 
     Args:
         tables: predictions of each system, as in :func:`subject_counts`, of the same clips.
@@ -192,7 +192,7 @@ def paired_differences(
         seed: of the draws.
 
     Returns:
-        For each pair (first, second), in the order of ``tables``, for each overall metric, first less second. NaN where
+        For each pair (first, second), in the order of ``tables``, and each overall metric: first minus second. NaN if
         there are fewer than two subjects.
     """
     counts = {name: subject_counts(table, classes) for name, table in tables.items()}
@@ -202,22 +202,22 @@ def paired_differences(
     people = len(subjects.pop()) if subjects else 0
     draws = subject_draws(people, repeats, seed)
     values, drawn = {}, {}
-    for name, own in counts.items():
-        pooled, resampled = rates(own.sum(1)), _resampled(own, draws)
+    for name, system_counts in counts.items():
+        pooled, resampled = rates(system_counts.sum(1)), _resampled(system_counts, draws)
         values[name] = {metric: float(_mean(pooled[metric])) for metric in OVERALL}
         drawn[name] = {metric: _mean(resampled[metric], axis=1) for metric in OVERALL}
-    found: dict[tuple[str, str], dict[str, Difference]] = {}
+    differences: dict[tuple[str, str], dict[str, Difference]] = {}
     for first, second in combinations(tables, 2):
-        own = found[first, second] = {}
+        pair = differences[first, second] = {}
         for metric in OVERALL:
             value, apart = values[first][metric] - values[second][metric], drawn[first][metric] - drawn[second][metric]
             if people < 2:
-                own[metric] = Difference(value, np.nan, np.nan, np.nan)
+                pair[metric] = Difference(value, np.nan, np.nan, np.nan)
                 continue
             beyond = 1 + min((apart <= 0).sum(), (apart >= 0).sum())
             p = min(1.0, max(2 * beyond / (1 + len(apart)), 2.0 ** (1 - people)))
-            own[metric] = Difference(value, *interval(apart), float(p))
-    return found
+            pair[metric] = Difference(value, *interval(apart), float(p))
+    return differences
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -237,22 +237,22 @@ def holm(p: Sequence[float]) -> list[float]:
 def spread(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, float]:
     """Standard deviation of each overall metric's pooled value over the repeats; NaN for a single repeat.
 
-    It tells how much a seed matters. It is no error of the value: every repeat sees the same people.
+    It shows how much a seed matters. It is not the error of the value, because all repeats have the same people.
     """
     values = rates(subject_counts(table, classes).sum(1))
     return {name: float(values[name].std(ddof=1)) if len(values[name]) > 1 else np.nan for name in OVERALL}
 
 
 def fold_mean_f1(table: pd.DataFrame) -> float:
-    """Mean over folds (and repeats) of each fold's macro F1, over the classes that the fold's truth or answers show.
+    """Mean over folds (and repeats) of each fold's macro F1, over its true and predicted classes.
 
-    Some papers print it. A person who shows one class only has a macro F1 of 1 or of at most 1/2, so the mean depends
-    on how clips lie in folds and cannot be compared with pooled values; it is here to explain the numbers of others.
+    Some papers report it. A fold with a single class has a macro F1 of 1 or of at most 1/2, so the mean depends on how
+    clips are distributed over the folds and cannot be compared with pooled values. It serves to explain such numbers.
     """
-    own = [name for name in ("repeat", "fold") if name in table]
+    fold_key = [name for name in ("repeat", "fold") if name in table]
     scores = []
-    for _, rows in table.groupby(own):
-        # Without `labels`: scikit-learn then takes the classes that occur, which is what such papers do.
+    for _, rows in table.groupby(fold_key):
+        # Without `labels`, scikit-learn uses the classes that occur, as those papers do.
         scores.append(f1_score(rows["truth"], rows["predicted"], average="macro", zero_division=0))
     return float(np.mean(scores)) if scores else np.nan
 
@@ -295,6 +295,6 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def _check_labels(labels: Sequence[str] | pd.Series, what: str, classes: Sequence[str]) -> None:
-    strange = sorted(set(labels) - set(classes))
-    if strange:
-        raise InputError(f"{what} {strange[0]!r} is not among the classes; allowed: {', '.join(classes)}")
+    unknown = sorted(set(labels) - set(classes))
+    if unknown:
+        raise InputError(f"{what} {unknown[0]!r} is not among the classes; allowed: {', '.join(classes)}")

@@ -16,17 +16,16 @@ from merflow.storage.tables import read_table
 
 TITLES = {"accuracy": "accuracy", "uf1": "UF1", "uar": "UAR"}
 KNOWN = ("truth", "predicted", "experiment", "repeat", "fold", "dataset", "subject", "clip")
-"""Columns that mean something; all others are passed over."""
+"""Columns that are used; all others are ignored."""
 
 
 def score_file(path: Path, classes: Sequence[str] | None = None, resamples: int = 2000, seed: int = 0) -> list[dict]:
     """Score a table with the columns ``truth`` and ``predicted``.
 
-    Where there is a column ``subject``, the metrics get 95 % intervals over subjects; where there is a column
-    ``dataset``, each dataset is scored too; where there are columns ``experiment`` or ``repeat``, each experiment is
-    scored on its own and values are means over repeats. Where there is a column ``fold``, the mean of the folds' macro
-    F1 is told too, which some papers print in place of UF1. Blanks around names and labels do not count, nor does the
-    point of a whole number: ``1.0`` is the class ``1``.
+    With a column ``subject``, the metrics have 95 % intervals over subjects; with ``dataset``, each dataset is scored
+    too; with ``experiment`` or ``repeat``, each experiment is scored separately and values are means over repeats. With
+    ``fold``, the mean macro F1 of the folds is reported too, which some papers use in place of UF1. Spaces around names
+    and labels are removed, and whole numbers lose their decimal point: ``1.0`` is the class ``1``.
 
     Args:
         path: CSV file.
@@ -55,8 +54,8 @@ def score_file(path: Path, classes: Sequence[str] | None = None, resamples: int 
         if twice.any():
             row = table.loc[twice.idxmax()]
             raise InputError(
-                f"{path}, row {row.name + 2}: clip {row['clip']} is there twice; expected one row a clip, or a column "
-                "repeat that tells the runs apart"
+                f"{path}, row {row.name + 2}: clip {row['clip']} occurs twice; expected one row per clip, or a column "
+                "repeat that numbers the runs"
             )
         truths = table.groupby(clip, sort=False)["truth"].transform("nunique") > 1
         if truths.any():
@@ -65,21 +64,21 @@ def score_file(path: Path, classes: Sequence[str] | None = None, resamples: int 
     parts = dict(list(table.groupby("experiment", sort=False))) if "experiment" in table else {None: table}
     results = []
     for experiment, part in parts.items():
-        own = list(classes) if classes else sorted(set(part["truth"]) | set(part["predicted"]))
-        _check(part, own, path)
+        names = list(classes) if classes else sorted(set(part["truth"]) | set(part["predicted"]))
+        _check(part, names, path)
         scopes = {"pooled": part}
         if "dataset" in part:
             scopes |= {f"dataset:{name}": rows for name, rows in part.groupby("dataset", sort=False)}
         for scope, rows in scopes.items():
-            results.append({"experiment": experiment, "scope": scope, **_score(rows, own, resamples, seed)})
+            results.append({"experiment": experiment, "scope": scope, **_score(rows, names, resamples, seed)})
     return results
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """The table with every cell as text, without blanks around it.
+    """The table with every cell as text, without spaces around it.
 
     Raises:
-        InputError: it is no table of predictions.
+        InputError: not a table of predictions.
     """
     table = read_table(path, [], made_by_merflow=False)
     table.columns = table.columns.str.strip()
@@ -121,11 +120,11 @@ def _score(table: pd.DataFrame, classes: list[str], resamples: int, seed: int) -
 
 def _check(table: pd.DataFrame, classes: list[str], path: Path) -> None:
     for name in ("truth", "predicted"):
-        strange = table.index[~table[name].isin(classes)]
-        if len(strange):
-            label = table.loc[strange[0], name]
+        unknown = table.index[~table[name].isin(classes)]
+        if len(unknown):
+            label = table.loc[unknown[0], name]
             allowed = ", ".join(classes)
-            raise InputError(f"{path}, row {strange[0] + 2}: {name} is {label!r}; expected one of {allowed}")
+            raise InputError(f"{path}, row {unknown[0] + 2}: {name} is {label!r}; expected one of {allowed}")
 
 
 def text(results: Sequence[dict]) -> str:
@@ -144,7 +143,7 @@ def text(results: Sequence[dict]) -> str:
     for r in results:
         if r["fold_f1"] is not None and r["scope"] == "pooled":
             of = f"{r['experiment']}: " if r["experiment"] else ""
-            lines.append(f"{of}mean of the folds' F1: {r['fold_f1']:.4f}; no result, but what some papers print as one")
+            lines.append(f"{of}mean F1 of the folds: {r['fold_f1']:.4f}; not a result, but some papers report it")
     for r in results:
         if r["absent"]:
             where = " ".join(filter(None, [r["experiment"], r["scope"]]))

@@ -61,7 +61,7 @@ def test_temperatures_multiply(case, one, two):
 
 
 @given(cases)
-def test_a_fitted_temperature_never_raises_the_loss_it_was_fitted_on(case):
+def test_fitted_temperature_never_raises_its_loss(case):
     probs, labels = drawn(*case)
     found = fit_temperature(probs, labels)
     before = log_losses(probs, labels).mean()
@@ -140,7 +140,7 @@ def table(seed, folds=4, clips=6, fold_clips=6):
     return pd.DataFrame(rows)
 
 
-def test_each_fold_has_its_own_temperature_and_no_test_label_a_say(tmp_path):
+def test_temperature_of_a_fold_ignores_test_labels(tmp_path):
     tests, held = table(0), table(100)
     held = held[held["fold"] != "s3"]
     known_rows = read_validation(held, tmp_path)
@@ -209,7 +209,7 @@ def test_a_table_without_its_classes_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("rows", [1, 7, 10**6])
-def test_a_table_that_is_read_in_parts_is_the_one_that_is_read_whole(tmp_path, monkeypatch, rows):
+def test_validation_read_in_parts_equals_whole_table(tmp_path, monkeypatch, rows):
     held = pd.concat([table(seed, clips=9).assign(repeat=seed, clip=lambda t: t["clip"] + ' "=,') for seed in (0, 1)])
     write_table(held, tmp_path / "v.csv", PREDICTIONS)
     whole = read_table(tmp_path / "v.csv", PREDICTIONS)
@@ -252,7 +252,7 @@ def test_a_probability_that_is_no_number_is_refused(tmp_path, cell):
             run(tmp_path, *tables)
 
 
-def test_validation_clips_that_were_cut_short_give_no_temperature(tmp_path):
+def test_truncated_validation_table_is_refused(tmp_path):
     run(tmp_path, table(0), table(1))
     file = tmp_path / "v.csv"
     file.write_bytes(file.read_bytes()[:-40])

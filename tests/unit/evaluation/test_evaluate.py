@@ -131,7 +131,7 @@ def test_same_bytes_twice(tmp_path):
         (lambda t: t.drop(columns="subject"), "column subject missing"),
     ],
 )
-def test_tables_that_cannot_be_evaluated_are_refused_and_leave_nothing(tmp_path, change, message):
+def test_invalid_predictions_are_refused_without_output(tmp_path, change, message):
     with pytest.raises(InputError, match=message):
         evaluated(change(predictions()), tmp_path)
     assert not (tmp_path / "metrics.csv").exists()

@@ -30,7 +30,7 @@ def test_mean_and_variance_are_those_of_numpy(cache):
     assert [row["label"] for row in rows] == [name for name in CLASSES for _ in range(6)], "in order of class"
 
 
-def test_clips_of_no_class_are_left_out_and_an_experiments_own_labels_count(cache):
+def test_statistics_use_labels_of_the_experiment(cache):
     rows = flow_statistics([cache], ClipLabels(["micro"], ["left"], None))
     assert {row["label"] for row in rows} == {"left"} and len(rows) == 6
     own = {"micro": {"s0-up-0": "positive", "s1-down-1": "negative"}}

@@ -180,7 +180,7 @@ LEAKS = {
 
 
 @pytest.mark.parametrize("name", LEAKS)
-def test_a_planted_leak_is_found_and_named_and_nothing_is_written(tmp_path, name):
+def test_planted_leak_is_named_and_nothing_is_written(tmp_path, name):
     plant, check, fold, size = LEAKS[name]
     study = Study(tmp_path)
     plant(study)
@@ -233,26 +233,26 @@ def test_content_is_every_byte_of_what_training_gets():
 # --- Leaks that the configuration asks for ----------------------------------------------------------------------------
 
 
-def test_pretraining_on_the_people_of_the_test_is_counted_and_allowed(tmp_path):
+def test_pretraining_on_test_people_is_counted_and_allowed(tmp_path):
     found = Study(tmp_path, macro_people=("s1", "s4", "x")).audit().query("size > 0")
     assert set(found["check"]) == {"subjects: pre-training and test"} and set(found["allowed"]) == {"yes"}
     assert dict(zip(found["fold"], found["note"], strict=True)) == {n: n for n in ("faces/s1", "faces/s4")}
 
 
-def test_pretraining_without_the_people_of_the_test_and_of_another_source_is_clean(tmp_path):
+def test_pretraining_without_test_people_is_clean(tmp_path):
     for name, changes in {"excluded": {"excludes_test_people": True}, "other source": {"same_people": []}}.items():
         (tmp_path / name).mkdir()
         assert (Study(tmp_path / name, macro_people=("s1", "s4"), **changes).audit()["size"] == 0).all()
 
 
-def test_a_dataset_whose_name_begins_like_another_has_people_of_its_own():
+def test_dataset_name_that_is_a_prefix_of_another():
     split = pd.DataFrame({"dataset": "faces2", "subject": ["faces2/1"], "clip": ["c"], "part": ["test"]})
     settings = audit_settings(same_people=["faces"])
     clips, macro = {("faces2", "c"): Clip("faces2/1", "one")}, {("posed", "m"): Clip("posed/1", "other")}
     assert not any(row["size"] for row in check_fold(split, settings, clips, macro))
 
 
-def test_macro_clips_without_a_label_pretrain_nothing_and_are_not_counted(tmp_path):
+def test_macro_clips_without_label_are_not_counted(tmp_path):
     study = Study(tmp_path, macro_people=("s1", "x"))
 
     def unlabel(file):
@@ -304,7 +304,7 @@ def taught_scorer(folder, people):
         (["other/s1"], [], 0),
     ],
 )
-def test_people_who_taught_the_scorer_of_key_frames_are_never_tested(tmp_path, people, same, size):
+def test_people_of_the_keyframe_scorer_are_not_tested(tmp_path, people, same, size):
     check = "subjects: key-frame scorer and test"
     study = Study(tmp_path, scorer=taught_scorer(tmp_path, people), scorer_people=same)
     if size:
@@ -374,7 +374,7 @@ def planned(tmp_path, layouts, tables=None, floors=("majority",), **experiment):
         ({"network": {"refit": False}, "selection": "none"}, ["train", "validation"]),
     ],
 )
-def test_a_network_fits_its_validation_clips_where_it_is_trained_anew_or_nobody_chooses(tmp_path, changes, fitted):
+def test_fitted_parts_follow_refit_and_selection(tmp_path, changes, fitted):
     found = planned(tmp_path, ("manifest", "manifest"), system="msjfn", **changes)
     assert found["mine"].fitted_parts == fitted
 

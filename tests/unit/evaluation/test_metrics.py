@@ -198,7 +198,7 @@ def coverage(by_clip: bool) -> float:
     return float(np.mean(held))
 
 
-def test_intervals_hold_the_truth_as_often_as_they_say_and_intervals_over_clips_would_not():
+def test_interval_coverage_over_subjects_and_over_clips():
     assert coverage(by_clip=False) >= 0.88
     assert coverage(by_clip=True) < 0.88
 
@@ -250,7 +250,7 @@ def test_systems_on_other_clips_cannot_be_compared():
 # --- which differences are real ---------------------------------------------------------------------------------------
 
 
-def test_all_pairs_have_the_differences_and_intervals_of_each_pair_alone():
+def test_all_pairs_equal_each_pair_alone():
     tables = {name: predictions(5, skill=skill, repeats=2) for name, skill in (("a", 0.3), ("b", 0.6), ("c", 0.9))}
     found = paired_differences(tables, CLASSES, repeats=500, seed=3)
     assert list(found) == [("a", "b"), ("a", "c"), ("b", "c")]
@@ -260,7 +260,7 @@ def test_all_pairs_have_the_differences_and_intervals_of_each_pair_alone():
             assert metrics[name][:3] == pytest.approx(alone[name], abs=1e-12)
 
 
-def test_p_is_the_share_of_resamples_on_the_other_side_by_brute_force():
+def test_p_value_equals_brute_force():
     one, other = predictions(1, skill=0.55), predictions(1, skill=0.45)
     found = paired_differences({"one": one, "other": other}, CLASSES, repeats=300, seed=1)["one", "other"]
     draws = np.random.default_rng(1).multinomial(9, np.full(9, 1 / 9), size=300)
@@ -319,7 +319,7 @@ def test_holm_of_a_worked_example():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
-def test_spread_is_the_deviation_of_the_repeats_and_no_part_of_the_interval():
+def test_spread_is_the_deviation_over_repeats():
     table = predictions(3, repeats=4)
     each = [f1_score(t["truth"], t["predicted"], average="macro") for _, t in table.groupby("repeat")]
     assert spread(table, CLASSES)["uf1"] == pytest.approx(np.std(each, ddof=1)) and np.std(each) > 0
@@ -331,7 +331,7 @@ def test_spread_is_the_deviation_of_the_repeats_and_no_part_of_the_interval():
     assert one["uf1"] == pytest.approx(other["uf1"]), "five equal seeds are no more people than one"
 
 
-def test_mean_of_folds_is_scikit_learns_over_each_fold_and_not_the_pooled_value():
+def test_fold_mean_f1_equals_scikit_learn():
     table = predictions(4, repeats=2).assign(fold=lambda t: t["subject"])
     each = [f1_score(t["truth"], t["predicted"], average="macro") for _, t in table.groupby(["repeat", "fold"])]
     assert fold_mean_f1(table) == pytest.approx(np.mean(each))

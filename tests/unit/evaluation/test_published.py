@@ -77,11 +77,11 @@ def test_table_iii_is_the_papers():
                 assert 100 * table[row, source, metric] == pytest.approx(value)
 
 
-def test_figure_7_has_the_three_classes_that_the_text_calls_totally_recognised():
+def test_figure_7_has_three_classes_with_full_recall():
     assert table_of("tsdgcn-samm-confusion") == {(name, name, "rate"): 1.0 for name in CLASSES}
 
 
-def test_every_entry_of_the_ledger_is_in_the_document_and_every_named_entry_in_the_ledger():
+def test_ledger_matches_the_fidelity_document():
     document = (REPO / "docs" / "fidelity.md").read_text()
     numbers = [int(number) for number in re.findall(r"^\| (\d+) \|", document, re.MULTILINE)]
     assert list(ledger()) == numbers and all(ledger().values())
@@ -92,7 +92,7 @@ def test_every_entry_of_the_ledger_is_in_the_document_and_every_named_entry_in_t
         assert bool(known["ledger"]) != others, "what we rebuild may be explained; what others did is not compared"
 
 
-def test_every_published_number_says_whose_it_is_on_what_and_what_is_known_of_it():
+def test_published_numbers_have_system_data_and_source():
     for (table, row, _, metric), known in published().items():
         assert all(known[name].strip() for name in ("system", "dataset", "protocol", "source", "caveat")), (table, row)
         assert 0 < known["value"] <= 1
@@ -126,7 +126,7 @@ def test_the_composites_numbers_are_those_of_the_challenge():
     assert {column for _, column, _ in table_of("megc2019-samm-methods")} == {"SAMM"}
 
 
-def test_a_uar_that_is_macro_precision_is_shown_and_not_compared_with_ours():
+def test_uar_that_is_macro_precision_is_not_compared():
     printed = {"": 0.7605, "SMIC-HS": 0.7013, "CASME II": 0.8686, "SAMM": 0.6810}
     found = {key: row for key, row in published().items() if key[1] == "STSTNet [UAR as printed]"}
     assert {key[2]: row["value"] for key, row in found.items()} == pytest.approx(printed)
@@ -152,7 +152,7 @@ def both_fit(uf1: float, uar: float, clips: tuple[int, int, int]) -> bool:
     return False
 
 
-def test_what_is_quoted_of_mersiamc3d_is_no_pair_of_the_composites_samm_clips():
+def test_mersiamc3d_numbers_do_not_fit_composite_clips():
     """So neither number is said to be the composite's; STSTNet's pair does fit, which checks the check."""
     samm, part, own = (92, 26, 15), table_of("megc2019-samm-methods"), table_of("mersiamc3d-samm-methods")
     assert own == pytest.approx({("MERSiamC3D", "", "accuracy"): 0.7280, ("MERSiamC3D", "", "uf1"): 0.7475})
@@ -196,7 +196,7 @@ def test_what_could_explain_a_number_fits_it(table, row, column, metric, named, 
         (math.nan, math.nan, math.nan, 0.7, None),
     ],
 )
-def test_a_number_differs_if_it_lies_outside_the_interval_or_beyond_rounding(value, low, high, printed, expected):
+def test_differs_outside_interval_or_beyond_rounding(value, low, high, printed, expected):
     assert differs(value, low, high, printed) is expected
 
 
@@ -285,7 +285,7 @@ def composite(tmp_path_factory):
         ("megc2019-samm-methods", "SAMM", "SAMM"),
     ],
 )
-def test_uf1_and_uar_of_a_database_stand_beside_the_published_ones(composite, table, column, data):
+def test_database_uf1_and_uar_are_compared(composite, table, column, data):
     metrics, predictions = composite
     rows = compare_methods(metrics, {"mine": ours("tsdgcn"), "net": ours("ststnet")}, table)
     own = {(row["row"], row["metric"]): row for row in rows if "value" in row}
@@ -359,7 +359,7 @@ def test_the_papers_studies_show_every_table_and_figure():
             assert name == "demo" or f"-{name}-" in block.get("published", f"-{name}-")
 
 
-def test_the_papers_studies_are_planned_on_datasets_as_distributed(tmp_path):
+def test_studies_of_the_paper_are_planned(tmp_path):
     """51 cells, of which three are there twice or are the experiment itself, and the one on unseen people."""
     trees.mmew_micro(tmp_path / "MMEW", published_takes.mmew_takes())
     trees.mmew_macro(tmp_path / "MMEW", published_takes.mmew_macro_takes())
@@ -421,7 +421,7 @@ def test_a_mistake_in_a_figure_is_named(figure, message):
         load_config(BASE, {"figures": {"f": whole}, "experiments": experiments})
 
 
-def test_the_study_of_the_composite_shows_every_published_table_of_it(tmp_path):
+def test_composite_study_shows_every_published_table(tmp_path):
     overlay = yaml.safe_load((REPO / "studies" / "megc2019.yaml").read_text())
     images = [trees.FlowImage(f"base{n % 3}", f"{n % 5}", f"{n}", "surprise") for n in range(9)]
     tree = trees.flow_images(tmp_path, images, write=lambda path, image: path.write_bytes(b"x"))

@@ -76,7 +76,7 @@ def test_command_fails_with_one_message(tmp_path):
         ("truth,predicted\n", "no row below its header"),
         ("truth,predicted\na,b\na,\n", "row 3: column predicted is empty"),
         ("truth,predicted,subject\na,b,\n", "row 2: column subject is empty"),
-        ("truth,predicted,clip\na,b,c1\na,b,c1\n", "row 3: clip c1 is there twice"),
+        ("truth,predicted,clip\na,b,c1\na,b,c1\n", "row 3: clip c1 occurs twice"),
         ("truth,predicted,clip,repeat\na,a,c1,0\nb,a,c1,1\n", "clip c1 has different true labels"),
         ("truth,predicted,subject,repeat\na,a,1,0\nb,a,1,\n", "row 3: column repeat is empty"),
         ("truth,predicted\nc1,a,a\nc2,b,b\n", "more cells than its header"),
@@ -155,7 +155,7 @@ def test_folds_give_their_mean_f1_beside_the_pooled_value(tmp_path, capsys):
     each = [f1_score(t["truth"], t["predicted"], average="macro") for _, t in table.groupby("fold")]
     assert pooled["fold_f1"] == pytest.approx(sum(each) / len(each)) != pytest.approx(pooled["uf1"])
     assert main([str(tmp_path / "table.csv")]) == 0
-    assert f"mean of the folds' F1: {pooled['fold_f1']:.4f}" in capsys.readouterr().out
+    assert f"mean F1 of the folds: {pooled['fold_f1']:.4f}" in capsys.readouterr().out
 
 
 def test_experiments_are_scored_apart_and_repeats_averaged(tmp_path):
@@ -179,7 +179,7 @@ def test_numbers_serve_as_labels_and_subjects(tmp_path):
     assert score_file(path)[0]["accuracy"] == 1
 
 
-def test_a_class_that_is_only_predicted_counts_against_the_true_one_and_not_in_the_means(tmp_path):
+def test_class_that_is_only_predicted_lowers_recall(tmp_path):
     path = tmp_path / "predictions.csv"
     pd.DataFrame({"truth": ["a", "a", "b"], "predicted": ["a", "c", "b"]}).to_csv(path, index=False)
     (result,) = score_file(path)

@@ -61,7 +61,7 @@ def test_a_difference_that_the_correction_takes_away_is_unclear(tmp_path):
     assert set(found["verdict"]) == {"unclear"}
 
 
-def test_the_correction_grows_with_the_number_of_pairs_and_resamples_with_it(tmp_path):
+def test_correction_grows_with_the_number_of_pairs(tmp_path):
     many = [answers(f"e{n}", 0.9, people=30, seed=0) for n in range(23)]
     found = compared(tmp_path, *many, answers("wrong", 0.0, people=30)).query("metric == 'accuracy'")
     assert len(found) == 276
