@@ -56,9 +56,7 @@ def _not_reserved(name: str) -> str:
 class GraphBlock(Block):
     """The pixel graph of TSDGCN (Algorithm 1)."""
 
-    side: int = Field(
-        default=64, ge=16, le=128, description="side of the image that the graph covers, 16 to 128 pixels"
-    )
+    side: int = Field(default=64, ge=16, le=128, description="side of the image that the graph covers in pixels")
     threshold: float = Field(
         default=2.8284271247461903, ge=1, description="T: largest distance of a candidate neighbour in pixels"
     )

@@ -3,7 +3,7 @@
 Each function yields messages; :func:`merflow.study.load.complete` gives them to the user in one error.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from merflow.study.config_errors import problems
 from merflow.systems.registry import NETWORKS, option_schemas
 
 TABLE_GUIDES = {"manifest": "docs/own-clips.md", "flow-images": "docs/datasets.md"}
-SEARCHED = {"tsdgcn": ("loss", "head")}
+SEARCHED: Mapping[str, Sequence[str]] = {"tsdgcn": ("loss", "head")}
 """Blocks of which ``grid`` may vary keys; for the systems of the registry ``loss`` and ``network``."""
 NOT_SEARCHED = {
     "validation": "decides the split, which is drawn before anything is chosen",
@@ -60,7 +60,8 @@ def check_selection(config: Config) -> Iterator[str]:
     """Yield what is wrong with ``selection`` and ``grid`` of the experiments."""
     for name, experiment in config.experiments.items():
         here, selection, grid = f"experiments.{name}", experiment.selection, experiment.grid
-        blocks = SEARCHED.get(experiment.system, ("loss", "network") if experiment.reads_clips else ())
+        networks = ("loss", "network") if experiment.reads_clips else ()
+        blocks: Sequence[str] = SEARCHED.get(experiment.system, networks)
         searches = selection in ("nested", "paper-tuning")
         if searches and not blocks:
             yield f"{here}.selection: {experiment.system} has nothing to choose; leave selection out"
@@ -76,7 +77,7 @@ def check_selection(config: Config) -> Iterator[str]:
 
 
 def _grid_problems(
-    here: str, experiment: ExperimentBlock, key: str, values: list[Any], blocks: tuple[str, ...]
+    here: str, experiment: ExperimentBlock, key: str, values: list[Any], blocks: Sequence[str]
 ) -> Iterator[str]:
     block, _, option = key.partition(".")
     if block not in blocks or not option or "." in option:

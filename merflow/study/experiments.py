@@ -12,6 +12,7 @@ from merflow.protocols.folds import fold_names
 from merflow.protocols.settings import ClipSettings, SplitSettings
 from merflow.storage.files import digest, safe_filename
 from merflow.study.config import Config, ExperimentBlock
+from merflow.study.config_data import ClassMap
 from merflow.study.data import Data
 from merflow.systems.registry import NETWORKS, complete_block
 
@@ -97,7 +98,7 @@ class Experiments:
             ConfigError: there are fewer than two, or no dataset has one of them.
         """
         own, datasets = self[name].classes, self[name].datasets
-        if own and not isinstance(own, list):
+        if isinstance(own, str | ClassMap):
             layout = self.data.layout(datasets[0])
             return list(class_set(plain_classes(own), f"experiments.{name}.classes", layout, alone=False).classes)
         names = [label for dataset in datasets for label in self.data.index(dataset).classes]
@@ -215,7 +216,7 @@ class Experiments:
 
     def prepared(self) -> list[tuple[str, str]]:
         """Every (dataset, preparation) that is used, in the order of first use."""
-        pairs = {}
+        pairs: dict[tuple[str, str], None] = {}
         for experiment in self.blocks.values():
             for dataset in ([experiment.macro] if experiment.pretrains else []) + experiment.datasets:
                 pairs[dataset, experiment.prep] = None

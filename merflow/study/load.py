@@ -71,9 +71,9 @@ def _raise_if_any(found: list[str]) -> None:
         raise ConfigError("the configuration cannot be used:\n" + "\n".join(f"  - {problem}" for problem in found))
 
 
-def _methods_as_blocks(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """``settings`` with ``keyframes: adaptive`` written as ``keyframes: {method: adaptive}``."""
-    settings = deepcopy(dict(settings))
+def _methods_as_blocks(given: Mapping[str, Any]) -> dict[str, Any]:
+    """``given`` with ``keyframes: adaptive`` written as ``keyframes: {method: adaptive}``."""
+    settings = deepcopy(dict(given))
     preparations = settings.get("preparations")
     for block in preparations.values() if isinstance(preparations, Mapping) else ():
         if isinstance(block, dict) and isinstance(block.get("keyframes"), str):
@@ -81,9 +81,9 @@ def _methods_as_blocks(settings: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def _complete_blocks(settings: Mapping[str, Any], given: Config) -> dict[str, Any]:
-    """``settings`` with the study's blocks in each experiment, and with the defaults that depend on other keys."""
-    settings = deepcopy(dict(settings))
+def _complete_blocks(raw: Mapping[str, Any], given: Config) -> dict[str, Any]:
+    """``raw`` with the study's blocks in each experiment, and with the defaults that depend on other keys."""
+    settings = deepcopy(dict(raw))
     study = {block: settings[block] for block in STUDY_BLOCKS if block in settings}
     for dataset in settings["datasets"].values():
         dataset.setdefault("kind", LAYOUTS[dataset["layout"]].kind or "micro")

@@ -1,5 +1,6 @@
 """What trains: graphs, pre-trained weights, features, heads, networks and linear baselines, with their files."""
 
+import itertools
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -242,12 +243,15 @@ class Training:
     def table_files(self, table: str, kind: str) -> list[str]:
         """Files that the cells of a table need, each once: ``features``, ``weights`` or ``splits``."""
         training = self.tables[table]
-        files = {
-            "features": training.feature_files,
-            "weights": training.weight_files,
-            "splits": lambda name: list(training.splits(name).values()),
-        }[kind]
-        return list(dict.fromkeys(file for name in training.experiments for file in files(name)))
+        files = [
+            {
+                "features": training.feature_files(name),
+                "weights": training.weight_files(name),
+                "splits": list(training.splits(name).values()),
+            }[kind]
+            for name in training.experiments
+        ]
+        return list(dict.fromkeys(itertools.chain.from_iterable(files)))
 
 
 def make_training(config: Config, experiments: Experiments, paths: Paths) -> Training:

@@ -1,0 +1,54 @@
+"""The paths of the planners are those that the rules make."""
+
+from configurations import plan
+from repository import copy_repository, snakemake
+
+from merflow.study.audit import audit_plan, audited_files
+
+OVERLAY = {
+    "demo": {"subjects": 8, "frames": 20},
+    "experiments": {
+        "tsdgcn": {"system": "tsdgcn", "micro": "demo-micro", "macro": "demo-macro", "prep": "learned"},
+        "in-fold": {"system": "tsdgcn", "micro": "demo-micro", "macro": "none", "seeds": [0, 1]},
+        "msjfn": {"system": "msjfn", "micro": "demo-micro"},
+    },
+    "preparations": {"learned": {"keyframes": {"method": "adaptive"}}},
+    "floors": ["majority"],
+    "tables": {"branches": {"of": "tsdgcn", "rows": {"branches": [["spatial"], ["temporal"]]}}},
+    "figures": {"methods": {"kind": "methods", "of": ["tsdgcn"]}, "flow": {"kind": "flow-statistics", "of": "tsdgcn"}},
+}
+
+
+def planned_paths(study):
+    """Every path that a planner names."""
+    training, experiments, paths = study.training, study.experiments, study.paths
+    for kind in audited_files(audit_plan(training)).values():
+        yield from kind
+    yield from map(paths.graph, training.graphs)
+    for name in experiments:
+        yield paths.experiment(name, "predictions")
+        yield paths.experiment(name, "accuracy")
+        yield from training.caches(name)
+        yield from training.splits(name).values()
+    for name in experiments.network_experiments:
+        yield paths.experiment(name, "validation")
+        yield paths.experiment(name, "curves")
+        yield from study.publishing.ensemble_files(name)
+    for name in experiments.fold_experiments:
+        for table in ("predictions", "accuracy", "curves", "validation"):
+            yield from training.fold_tables(name, table)
+    for name in experiments.shared_feature_experiments:
+        yield from training.feature_files(name)
+        yield from training.weight_files(name)
+        yield from training.weight_files(name, ".csv")
+    for name in study.figures.blocks:
+        for files in study.figures.inputs(name).values():
+            yield from [files] if isinstance(files, str) else files
+
+
+def test_rules_make_every_path_of_the_planners(tmp_path):
+    folder = copy_repository(tmp_path)
+    summary = snakemake(folder, "--summary", config=OVERLAY).stdout
+    made = {line.split("\t")[0] for line in summary.splitlines()}
+    paths = set(planned_paths(plan(OVERLAY)))
+    assert len(paths) > 80 and not paths - made
