@@ -44,7 +44,7 @@ def drawn(folder, grid, plan) -> str:
 
 
 @pytest.mark.parametrize("table", ["focal", "graphs", "ablation"])
-def test_every_cell_has_our_number_and_the_papers(tmp_path, table):
+def test_cells_show_our_and_published_numbers(tmp_path, table):
     name = f"tsdgcn-mmew-{table}"
     svg = drawn(tmp_path, of_paper(tmp_path, name, 0.013), settings("variants", published=name))
     said = texts(svg)
@@ -58,14 +58,14 @@ def test_every_cell_has_our_number_and_the_papers(tmp_path, table):
     assert diamonds if table != "focal" else not diamonds, "bars have diamonds; of the heat map no cell is framed"
 
 
-def test_a_cell_is_framed_where_the_papers_number_lies_outside_our_interval(tmp_path):
+def test_cell_is_framed_if_published_number_is_outside(tmp_path):
     plan = settings("variants", published="tsdgcn-samm-focal")
     inside = drawn(tmp_path, of_paper(tmp_path, "tsdgcn-samm-focal", 0.039), plan)
     outside = drawn(tmp_path, of_paper(tmp_path, "tsdgcn-samm-focal", 0.042), plan)
     assert inside.count("stroke: #a65300") == 0 and outside.count("stroke: #a65300") == 25
 
 
-def test_a_file_stands_alone(tmp_path):
+def test_file_stands_alone(tmp_path):
     plan = settings("variants", published="tsdgcn-mmew-focal", synthetic=True)
     svg = drawn(tmp_path, of_paper(tmp_path, "tsdgcn-mmew-focal"), plan)
     root = ElementTree.fromstring(svg)
@@ -80,7 +80,7 @@ def test_a_file_stands_alone(tmp_path):
     assert (tmp_path / "f.svg").read_bytes() == again, "same inputs, same bytes"
 
 
-def test_the_page_has_the_same_drawing_in_its_own_colours_without_the_title(tmp_path):
+def test_page_drawing_has_colour_names_and_no_title(tmp_path):
     plan = settings("variants", published="tsdgcn-mmew-ablation")
     drawn(tmp_path, of_paper(tmp_path, "tsdgcn-mmew-ablation"), plan)
     svg = draw_in_page(tmp_path / "f.csv", plan, "here")
@@ -90,7 +90,7 @@ def test_the_page_has_the_same_drawing_in_its_own_colours_without_the_title(tmp_
     assert all(name.startswith("here-") for name in re.findall(r'\bid="(.*?)"', svg))
 
 
-def test_long_names_of_rows_stay_apart(tmp_path):
+def test_long_row_names_are_not_cut(tmp_path):
     """Rows of Table VII differ in their last words: none may be cut off."""
     name = "tsdgcn-mmew-ablation"
     svg = drawn(tmp_path, of_paper(tmp_path, name), settings("variants", published=name))
@@ -101,7 +101,7 @@ def test_long_names_of_rows_stay_apart(tmp_path):
     assert "…" not in svg and said.count("cross-entropy") == 5
 
 
-def test_published_methods_are_drawn_and_ours_is_called_ours(tmp_path):
+def test_methods_are_sorted_and_ours_is_marked(tmp_path):
     rows = [{"row": "mine", "metric": "accuracy", "value": 0.6, "ci_low": 0.5, "ci_high": 0.7, "published": 0.727,
              "differs": "yes", "tried": 7, "protocol": "loso"},
             {"row": "TLCNN [42]", "metric": "accuracy", "published": 0.694},
@@ -114,7 +114,7 @@ def test_published_methods_are_drawn_and_ours_is_called_ours(tmp_path):
     assert {"60.0 %", "69.4 %", "72.7 %"} <= set(said) and "7 configurations tried in the study." in said
 
 
-def test_methods_by_two_metrics_are_two_groups_in_order_each(tmp_path):
+def test_methods_are_grouped_by_metric(tmp_path):
     rows = [{"row": "mine", "metric": metric, "value": value, "ci_low": value - 0.1, "ci_high": value + 0.1,
              "tried": 7, "protocol": "composite-loso"} for metric, value in (("uf1", 0.6), ("uar", 0.7))]  # fmt: skip
     rows += [{"row": "EMR", "metric": metric, "published": 0.65, "tried": 7} for metric in ("uf1", "uar")]
@@ -126,7 +126,7 @@ def test_methods_by_two_metrics_are_two_groups_in_order_each(tmp_path):
     assert {"UF1", "UAR", "On test clips"} <= set(said) and "Accuracy on test clips" not in said
 
 
-def test_a_study_without_published_numbers_says_so(tmp_path):
+def test_missing_published_numbers_are_noted(tmp_path):
     rows = [{"row": "mine", "metric": "accuracy", "value": 0.6, "ci_low": 0.5, "ci_high": 0.7, "tried": 1,
              "protocol": "loso"}]  # fmt: skip
     write_table(rows, tmp_path / "m.csv", COMPARISON)
@@ -136,7 +136,7 @@ def test_a_study_without_published_numbers_says_so(tmp_path):
     assert "1 configuration tried in the study." in said and not any("Diamond" in text for text in said)
 
 
-def test_two_confusion_matrices_have_their_names_rates_and_counts(tmp_path):
+def test_confusion_matrices_show_rates_and_counts(tmp_path):
     rows = []
     for name, right in (("one", 3), ("two", 1)):
         for truth in ("glad", "cross"):
@@ -151,7 +151,7 @@ def test_two_confusion_matrices_have_their_names_rates_and_counts(tmp_path):
     assert {"one", "two"} <= set(said) and said.count("glad") == 4
 
 
-def test_flow_statistics_show_a_dot_per_clip_in_each_half(tmp_path):
+def test_flow_statistics_show_a_dot_per_clip(tmp_path):
     rows = [{"clip": f"c{n}", "subject": "d/p", "label": "glad" if n < 3 else "cross", "mean": 0.1 * n + 0.1,
              "variance": 0.01} for n in range(7)]  # fmt: skip
     write_table(rows, tmp_path / "s.csv", FLOW_STATISTICS)
@@ -164,7 +164,7 @@ def test_flow_statistics_show_a_dot_per_clip_in_each_half(tmp_path):
     assert "from 0.10 to 0.70 pixels, median 0.40" in svg
 
 
-def test_a_failed_drawing_leaves_nothing(tmp_path):
+def test_failed_drawing_leaves_no_file(tmp_path):
     write_table([{"row": "x"}], tmp_path / "m.csv", ["row"])
     with pytest.raises(InputError, match="column"):
         draw_file(tmp_path / "m.csv", tmp_path / "m.svg", settings("methods"))
