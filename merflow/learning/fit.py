@@ -122,7 +122,7 @@ def fit(
         progress.epoch += 1
         network.train()
         total, correct = 0.0, 0
-        for rows in torch.randperm(len(training.y)).split(schedule.batch):
+        for rows in torch.split(torch.randperm(len(training.y)), schedule.batch):
             x, y = training.x[rows], training.y[rows]
             for group in optimiser.param_groups:
                 group["lr"] = schedule.learning_rate / (1 + schedule.decay * progress.step)

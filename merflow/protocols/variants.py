@@ -53,4 +53,5 @@ def with_overrides(settings: T, overrides: Mapping[str, Any]) -> T:
             result = replace(result, **{name: with_overrides(getattr(result, name), {rest: value}) if rest else value})
         else:
             result = replace(result, options={**result.options, name: value})
-    return result
+    changed: T = result
+    return changed
