@@ -33,11 +33,11 @@ def shorter() -> dict:
 
 
 def run_demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    """Run the study with its results in ``folder``; ``arguments`` are further ones of Snakemake, targets first."""
+    """Run the study with its results in ``folder``; ``arguments`` are further arguments of Snakemake."""
     study = shorter() | {"figures": FIGURES, "tables": TABLES}
     study["experiments"]["divided"] = DIVIDED
     (folder / "fewer.yaml").write_text(yaml.safe_dump(study))
-    command = [sys.executable, "-m", "snakemake", *arguments, "--cores", "2", "--snakefile", str(REPO / "Snakefile")]
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--snakefile", str(REPO / "Snakefile")]
     command += ["--directory", str(folder), "--configfile", str(folder / "fewer.yaml")]
-    command += ["--workflow-profile", str(REPO / "profiles/default")]
+    command += ["--workflow-profile", str(REPO / "profiles/default"), *arguments]
     return subprocess.run(command, capture_output=True, text=True)
