@@ -1,4 +1,4 @@
-"""Put the training accuracies and curves of an experiment's pre-trained networks in its tables."""
+"""Tabulate the training accuracies and curves of an experiment's pre-trained networks."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
