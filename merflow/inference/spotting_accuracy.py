@@ -118,7 +118,7 @@ def measure_person(person: int, settings: SpottingSettings) -> SpottingCounts:
 
 def _compress(clip: LongClip, video: str) -> None:
     """Write a clip as MPEG-4, whose lossy compression hides small motions, as in most videos."""
-    size = clip.settings["frame_size"]
+    size = clip.settings.frame_size
     writer = cv2.VideoWriter(video, cv2.VideoWriter.fourcc(*"mp4v"), clip.fps, (size, size))
     for frame in film_long(clip):
         writer.write(frame)

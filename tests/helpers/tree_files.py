@@ -59,7 +59,7 @@ Writer = Callable[[Path, Take, int], None]
 
 
 def junk(path: Path, take: Take, number: int) -> None:
-    """A file that is not empty and no picture."""
+    """Write a file that is neither empty nor an image."""
     path.write_bytes(b"frame")
 
 
@@ -75,7 +75,7 @@ EMOTION_OF = {
     "happy": "happiness", "positive": "happiness", "negative": "disgust", "contempt": "anger", "others": "sadness",
     "other": "sadness", "repression": "sadness",
 }  # fmt: skip
-"""Which of the demo's emotions is played for a word that it does not have."""
+"""Synthetic emotion for a label that the synthetic people do not have."""
 
 
 @lru_cache(maxsize=64)
@@ -123,7 +123,7 @@ class Faces:
         return [cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in frames] if self.grey else frames
 
     def performance(self, take: Take) -> tuple[BasePicture, Performance]:
-        """Who plays a take, and how; a timing that makes no sense is replaced by one that does."""
+        """Person and performance of a take; an impossible timing is replaced by a possible one."""
         base = person(self.first_person + take.subject, self.size, self.interocular)
         first, count = take.numbers.start, len(take.numbers)
         times = [n - first if isinstance(n, int) else -1 for n in (take.onset, take.apex, take.offset)]
@@ -189,7 +189,7 @@ def write_table(
 
 
 def messy(rows: Iterable[Sequence[Cell]]) -> list[list[Cell]]:
-    """Rows as real workbooks hold them: of every two, one has its numbers as text, and blanks at the ends of texts."""
+    """Rows as in real workbooks: every second one has numbers as text and white space at the ends of texts."""
     return [
         [f"{cell} " if cell is not None else None for cell in row]
         if i % 2
@@ -241,7 +241,7 @@ def write_frames(folder: Path, take: Take, name: Callable[[int], str], write: Wr
 
 
 def litter(root: Path, names: Iterable[str] = LITTER) -> None:
-    """Put what file managers and spreadsheets leave into every folder, and a twin ``._x`` beside every tenth file."""
+    """Put files of file managers and spreadsheets into every folder, and a twin ``._x`` next to every tenth file."""
     for folder in [root, *(f for f in root.rglob("*") if f.is_dir())]:
         for name in names:
             (folder / name).write_bytes(b"litter")

@@ -277,7 +277,7 @@ def flow_images(
     table: str = "flows.csv",
     write: Callable[[Path, FlowImage], None] = lambda path, image: junk(path, image.take, 0),
 ) -> Tree:
-    """Flow images that somebody else computed: ``flow images/samm/006 006_1_2 (TV-L1).png`` and a CSV."""
+    """Ready-made flow images: ``flow images/samm/006 006_1_2 (TV-L1).png`` and a CSV."""
     rows: list[list[Cell]] = [["dataset", "subject", "clip", "label", "image"]]
     folders = {}
     for image in images:

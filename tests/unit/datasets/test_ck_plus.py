@@ -1,4 +1,4 @@
-"""CK+: sequences from neutral to peak, labels in files of one number each, most label folders empty."""
+"""CK+: sequences from neutral to peak, label files of one number each, most label folders empty."""
 
 import shutil
 from collections import Counter
@@ -116,7 +116,7 @@ def test_label_without_its_sequence_is_reported(tmp_path):
 
 
 def test_sequence_that_ends_before_its_peak_is_named(tmp_path):
-    """The label file carries the number of the peak; without that frame another one would pass for the apex."""
+    """The label file holds the number of the peak; without that frame, another one would be used as the apex."""
     tree = trees.ck_plus(tmp_path, TAKES)
     tree.frame("S010_002", 6).unlink()
     index = tree.index()

@@ -1,4 +1,4 @@
-"""Class sets: named, listed or mapped; what they keep, what they leave out, and what they say about the counts."""
+"""Class sets (named, listed or mapped): the labels they keep and leave out, and the published counts."""
 
 from collections import Counter
 

@@ -21,7 +21,7 @@ def tree(tmp_path):
 
 
 def corrected(tree, *rows, header=HEADER, **changes):
-    """The index with corrections, the first of which stands in row 2."""
+    """Index a tree with corrections; the first one is in row 2."""
     file = tree.root.parent / "corrections.csv"
     file.write_text(header + "".join(f"{row}\n" for row in rows))
     return tree.index(corrections=str(file), **changes)

@@ -1,4 +1,4 @@
-"""Padding, order of rows and the litter of file managers change nothing in what a dataset is."""
+"""Padding, order of rows and files of file managers do not change the index."""
 
 import random
 import shutil
@@ -35,7 +35,7 @@ def scratch():
 
 
 def essence(index, root):
-    """Clips without the place of the tree, and problems without rows: what neither order nor litter may change."""
+    """Clips without the root of the tree and problems without rows, which order and litter must not change."""
     clips = {
         clip.clip: replace(
             clip, frames=str(Path(clip.frames).relative_to(root)), problem=clip.problem.replace(str(root), "")
@@ -102,14 +102,14 @@ BUILDERS = {
 
 @cache
 def undisturbed(layout):
-    """What the tree gives without litter, its rows in order."""
+    """Index of the tree without litter, its rows in order."""
     with scratch() as folder:
         build, takes = BUILDERS[layout]
         return essence(build(folder, takes()).index(), folder)
 
 
 def test_undisturbed_trees_have_good_and_bad_clips():
-    """Else the comparisons below would compare nothing."""
+    """Otherwise the comparisons below would compare nothing."""
     for layout in BUILDERS:
         clips, problems, _ = undisturbed(layout)
         assert sum(not clip.problem for clip in clips.values()) >= 2, layout

@@ -159,7 +159,7 @@ def test_unusable_row_is_reported_and_others_stay(tmp_path, take, field, values)
 
 
 def test_numbers_are_never_moved(tmp_path):
-    """SAMM's numbers are those of the files in every release; a clip elsewhere is a damaged one."""
+    """SAMM's numbers are those of the files in every release, so other numbers mean a damaged clip."""
     index = trees.samm(tmp_path, [*TAKES, Take(8, "008_1_1", "fear", 1001, 1003, 1005, first=1, last=5)]).index()
     assert usable(index) == GOOD and not reported(index, effect="renumbered")
     assert {(p.row, p.effect) for p in index.problems} == {(BAD_ROW, "left out")}

@@ -1,4 +1,4 @@
-"""SMIC-HS: no workbook and no apex; the tree says everything."""
+"""SMIC-HS: no workbook and no apex; the folders are the annotation."""
 
 import shutil
 from collections import Counter

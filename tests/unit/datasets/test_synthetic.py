@@ -1,4 +1,4 @@
-"""The demo's people: found by the detector, moved as the truth says, the same on every run."""
+"""Synthetic people: detected faces, motion equal to the ground truth, and the same bytes on every run."""
 
 import shutil
 import subprocess
@@ -33,7 +33,7 @@ SHORT = replace(MICRO, emotions=("happiness", "fear"), clips_per_emotion=1, fram
 
 
 def photograph_of(base):
-    """The neutral frame, grey, cut from a base picture without the project's own camera."""
+    """The neutral frame, grey, cut from a base picture without the renderer under test."""
     side = base.picture.shape[0] // OVERSAMPLING
     grey = cv2.cvtColor(cv2.resize(base.picture, (side, side), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
     return np.ascontiguousarray(grey[MARGIN:-MARGIN, MARGIN:-MARGIN])
@@ -246,7 +246,7 @@ def test_action_units_move_expected_regions(people):
 
 
 def test_fields_separate_emotions_across_people(people):
-    """Nearest mean of other people's fields; it would be one in six by chance."""
+    """Nearest mean of other people's fields; chance is one in six."""
     known, asked = {emotion: [] for emotion in EMOTIONS}, []
     for settings, subjects in ((MICRO, ["s01", "s02", "s03"]), (MACRO, ["s01", "s02", "s03", "s04"])):
         for performance, field in fields(people, settings, list(EMOTIONS), subjects):

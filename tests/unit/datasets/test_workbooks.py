@@ -1,4 +1,4 @@
-"""Workbooks as users have them: any format, header row and spelling; a broken one is a message and never a crash."""
+"""Workbooks of any format, header row and spelling; an unreadable one is one message."""
 
 import csv
 import io
@@ -234,7 +234,7 @@ def test_lock_files_and_resource_forks_are_not_workbooks(tree):
 
 
 def test_dates_booleans_and_errors_in_cells_are_reported(tree):
-    """A date in place of a number, an error value, a boolean: what auto-format and broken formulas leave."""
+    """Auto-format and broken formulas leave dates, booleans and error values in cells."""
     import datetime
 
     rows = rows_of(tree)
@@ -267,7 +267,7 @@ def test_workbook_larger_than_limit_is_not_opened(tree):
 
 @pytest.mark.parametrize("size", [2**42, 2**63 + 5])
 def test_workbook_with_false_size_in_directory_is_refused(tmp_path, size):
-    """The 64-bit size of an entry in the directory of an archive; so much is never asked for."""
+    """The directory of an archive may hold a false 64-bit size; that much memory must not be allocated."""
     file = tmp_path / "codes.xlsx"
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("xl/worksheets/sheet1.xml", "<worksheet/>" * 50)

@@ -1,4 +1,4 @@
-"""Frames of folders, globs and videos: which there are, in which order, and what is said of bad ones."""
+"""Frames of folders, globs and videos: their numbers and order, and the errors for bad ones."""
 
 from pathlib import Path
 

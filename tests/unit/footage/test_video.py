@@ -1,4 +1,4 @@
-"""Videos that end too early are told by what their outermost parts claim."""
+"""Truncated videos are detected by the sizes that their top-level parts state."""
 
 import struct
 
@@ -23,7 +23,7 @@ def write_video(path, codec, frames=20):
 
 @pytest.mark.parametrize(("suffix", "codec"), KINDS)
 def test_truncated_video_is_refused(tmp_path, suffix, codec):
-    """OpenCV gives the frames that are left and says nothing; MP4 and MOV, whose directory is last, do not open."""
+    """OpenCV returns the remaining frames without an error; MP4 and MOV, whose directory is last, do not open."""
     video = tmp_path / f"v.{suffix}"
     write_video(video, codec)
     assert missing_bytes(video) == 0 and len(list(grey_frames(str(video)))) == 20

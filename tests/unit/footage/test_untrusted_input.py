@@ -1,4 +1,4 @@
-"""Input that means harm, or merely happens: sizes that no memory holds, names that no shell likes, code in data."""
+"""Malicious or odd input: sizes beyond memory, names with special characters, code in data."""
 
 import ast
 import csv
@@ -62,7 +62,7 @@ def test_image_size_of_less_common_variants():
 
 
 def png(width, height, rows):
-    """A grey PNG that claims a size, and holds so many rows of zeros."""
+    """A grey PNG that states a size and has ``rows`` rows of zeros."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -86,7 +86,7 @@ def test_image_with_more_data_than_stated_is_read(tmp_path):
 
 @pytest.mark.parametrize("chunk", [b"IDAT", b"IEND"])
 def test_png_chunk_of_gigabytes_is_refused_before_decoding(tmp_path, monkeypatch, chunk):
-    """OpenCV takes as much memory as a chunk of a PNG claims: 2.4 GB for 188 bytes."""
+    """OpenCV allocates as much memory as a chunk of a PNG claims: 2.4 GB for 188 bytes."""
     good = png(40, 30, 30)
     (tmp_path / "1.png").write_bytes(good)
     assert read_grey(tmp_path / "1.png").shape == (30, 40)
@@ -297,7 +297,7 @@ def dotted(node):
 
 
 def code_runners(source):
-    """Everything in Python source that runs or unpickles what it reads."""
+    """Yield everything in Python source that executes or unpickles data."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.split(".")[0] in FORBIDDEN)
