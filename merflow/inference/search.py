@@ -118,12 +118,12 @@ def _candidate_rows(
         raise ClipError(f"{source.frames} has one frame; motion needs two")
     row = {"source": source.clip, "frames": source.frames, "fps": fps, "apex": source.apex, "strength": np.nan}
     if source.onset is not None and source.offset is not None:
-        ends, found = (source.onset, source.offset), GIVEN
+        ends, origin = (source.onset, source.offset), GIVEN
     elif track.frames <= settings.max_unsearched_seconds * fps + 1:
-        ends, found = (track.first, track.last), WHOLE
+        ends, origin = (track.first, track.last), WHOLE
     elif source.apex is not None:
         half = round(LONGEST / 2 * fps)
-        ends, found = (max(track.first, source.apex - half), min(track.last, source.apex + half)), GIVEN
+        ends, origin = (max(track.first, source.apex - half), min(track.last, source.apex + half)), GIVEN
     else:
         result = spot(read, fps, settings, track)
         return result, [
@@ -132,7 +132,7 @@ def _candidate_rows(
             | {"strength": interval.strength, "onset": interval.onset, "offset": interval.offset}
             for interval in result.intervals
         ]
-    rows = [row | {"clip": source.clip, "found": found, "onset": ends[0], "offset": ends[1]}]
+    rows = [row | {"clip": source.clip, "found": origin, "onset": ends[0], "offset": ends[1]}]
     blinks = [window.peak for window in windows(track, fps, settings) if window.blink]
     return SpottingResult(track, [], blinks), rows
 

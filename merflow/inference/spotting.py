@@ -281,13 +281,13 @@ def windows(track: MotionTrack, fps: float, settings: SpottingSettings) -> list[
     reach = max(1, round(settings.reference * fps / spacing))
     curve, lids = smooth(track.motion, reach), smooth(track.lids, reach)
     around = round(LONGEST * 0.75 * fps)
-    found = []
+    peak_windows = []
     for index in peaks(curve, threshold(curve, settings), reach):
         peak = track.centres[index]
         blink = bool(lids[index] >= settings.blink * curve[index])
         ends = max(track.first, peak - around), min(track.last, peak + around)
-        found.append(Window(ends[0], peak, ends[1], float(curve[index]), blink))
-    return found
+        peak_windows.append(Window(ends[0], peak, ends[1], float(curve[index]), blink))
+    return peak_windows
 
 
 def refine(numbers: Sequence[int], crops: np.ndarray, peak: int, fps: float) -> tuple[int, int]:
@@ -381,7 +381,7 @@ def spot(
         track: result of :func:`track_motion`, if it was called before.
     """
     track = track_motion(read(), fps, settings) if track is None else track
-    found = windows(track, fps, settings)
-    candidates = [window for window in found if not window.blink]
+    all_windows = windows(track, fps, settings)
+    candidates = [window for window in all_windows if not window.blink]
     intervals = distinct(refine_windows(read(), track, candidates, fps), fps) if candidates else []
-    return SpottingResult(track, intervals, [window.peak for window in found if window.blink])
+    return SpottingResult(track, intervals, [window.peak for window in all_windows if window.blink])

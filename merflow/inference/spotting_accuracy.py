@@ -59,10 +59,10 @@ class SpottingCounts:
         }
 
 
-def matches(truth: Sequence[tuple[int, int]], found: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Match true and found intervals, best overlaps first, each at most once; return pairs of indices."""
+def matches(truth: Sequence[tuple[int, int]], candidates: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Match true intervals and candidates, best overlaps first, each at most once; return pairs of indices."""
     pairs = sorted(
-        ((overlap(true, candidate), i, j) for i, true in enumerate(truth) for j, candidate in enumerate(found)),
+        ((overlap(true, candidate), i, j) for i, true in enumerate(truth) for j, candidate in enumerate(candidates)),
         key=lambda pair: (-pair[0], pair[1:]),
     )
     hits: list[tuple[int, int]] = []
@@ -107,13 +107,15 @@ def measure_person(person: int, settings: SpottingSettings) -> SpottingCounts:
     with TemporaryDirectory() as folder:
         video = f"{folder}/video.mp4"
         _compress(clip, video)
-        found = spot(lambda: grey_frames(video), clip.fps, settings).intervals
+        candidates = spot(lambda: grey_frames(video), clip.fps, settings).intervals
     truth = clip.expressions
-    hits = matches([(one.onset, one.offset) for one in truth], [(one.onset, one.offset) for one in found])
-    errors = [1000 * abs(truth[i].apex - found[j].apex) / clip.fps for i, j in hits]
+    hits = matches(
+        [(true.onset, true.offset) for true in truth], [(candidate.onset, candidate.offset) for candidate in candidates]
+    )
+    errors = [1000 * abs(truth[i].apex - candidates[j].apex) / clip.fps for i, j in hits]
     scope = f"person {person - MEASURING + 1}"
-    log.info("%s: %d of %d, %d false alarms", scope, len(hits), len(truth), len(found) - len(hits))
-    return SpottingCounts(scope, clip.frames / clip.fps, len(truth), len(found), len(hits), errors)
+    log.info("%s: %d of %d, %d false alarms", scope, len(hits), len(truth), len(candidates) - len(hits))
+    return SpottingCounts(scope, clip.frames / clip.fps, len(truth), len(candidates), len(hits), errors)
 
 
 def _compress(clip: LongClip, video: str) -> None:

@@ -235,7 +235,7 @@ def test_export_and_predict_use_only_their_environment(study, demo, run):
     run(folder, "export", "--use-conda", "--config", "export={experiments: [msjfn]}")
     run(folder, "predict", "--use-conda", "--config", f"clips={clips}")
     records = job_records(folder, seen)
-    assert {"export_onnx", "look_through", "answer_clips", "write_prediction"} < {script for script, _ in records}
+    assert {"export_onnx", "search_source", "answer_clips", "write_prediction"} < {script for script, _ in records}
     assert not foreign_modules(records, study[1])
     answers = pd.read_csv(folder / "results/demo/predict/clips/answers.csv")
     assert set(answers.loc[answers["status"] == "ok", "source"]) == {"face"}

@@ -147,7 +147,7 @@ ENSEMBLES = [
     | {"reads": {"kind": "signals", "side": 4, "signal": "magnitude", "fusion": "stack"} | _BRANCHES},
     _ENSEMBLE
     | {"members": [{"seed": 0, "fold": "s1", "file": "study/model.safetensors"}], "networks": {}}
-    | {"reads": {"kind": "flow-image", "side": 4}},
+    | {"reads": {"kind": "flow-image", "side": 4, "branches": [], "fusion": "", "signal": ""}},
 ]
 CONTAINERS = [
     b"RIFF\xf0\0\1\0AVI " + b"LIST" * 20 + b"RIFF\xff\xff\0\0AVIX",

@@ -21,22 +21,22 @@ rule measure_spotting:
         "../scripts/measure_spotting.py"
 
 
-rule look_through:
+rule search_source:
     output:
         looked="<study>/predict/{prediction}/sources/{source}/looked.h5",
         intervals="<study>/predict/{prediction}/sources/{source}/intervals.csv",
         frames=directory("<study>/predict/{prediction}/sources/{source}/_frames"),
         source="<study>/predict/{prediction}/sources/{source}/source.json",
     log:
-        "<logs>/look/<name>/{prediction}/{source}.log",
+        "<logs>/search/<name>/{prediction}/{source}.log",
     benchmark:
-        "<benchmarks>/look/<name>/{prediction}/{source}.tsv"
+        "<benchmarks>/search/<name>/{prediction}/{source}.tsv"
     # High priority: problems of a clip are reported before the study is trained.
     priority: 100
     conda:
         "../../envs/vision.yaml"
     params:
-        code=code_hash("look_through"),
+        code=code_hash("search_source"),
         source=lambda w: prediction.source(w.source),
         token=lambda w: prediction.source_token(w.source),
         alone=lambda w: len(prediction.sources) == 1,
@@ -44,7 +44,7 @@ rule look_through:
     message:
         "Search {wildcards.source}"
     script:
-        "../scripts/look_through.py"
+        "../scripts/search_source.py"
 
 
 rule align_candidates:
@@ -54,9 +54,9 @@ rule align_candidates:
     output:
         faces="<study>/predict/{prediction}/sources/{source}/{prep}/faces.h5",
     log:
-        "<logs>/look/<name>/{prediction}/{source}/{prep}/align.log",
+        "<logs>/search/<name>/{prediction}/{source}/{prep}/align.log",
     benchmark:
-        "<benchmarks>/look/<name>/{prediction}/{source}/{prep}/align.tsv"
+        "<benchmarks>/search/<name>/{prediction}/{source}/{prep}/align.tsv"
     conda:
         "../../envs/vision.yaml"
     params:
@@ -76,9 +76,9 @@ use rule score_frames as score_candidates with:
     output:
         "<study>/predict/{prediction}/sources/{source}/{prep}/scores.csv",
     log:
-        "<logs>/look/<name>/{prediction}/{source}/{prep}/scores.log",
+        "<logs>/search/<name>/{prediction}/{source}/{prep}/scores.log",
     benchmark:
-        "<benchmarks>/look/<name>/{prediction}/{source}/{prep}/scores.tsv"
+        "<benchmarks>/search/<name>/{prediction}/{source}/{prep}/scores.tsv"
     message:
         "Score the frames of the candidates of {wildcards.source}"
 
@@ -90,9 +90,9 @@ use rule select_keyframes as select_candidates with:
     output:
         "<study>/predict/{prediction}/sources/{source}/{prep}/keyframes.csv",
     log:
-        "<logs>/look/<name>/{prediction}/{source}/{prep}/keyframes.log",
+        "<logs>/search/<name>/{prediction}/{source}/{prep}/keyframes.log",
     benchmark:
-        "<benchmarks>/look/<name>/{prediction}/{source}/{prep}/keyframes.tsv"
+        "<benchmarks>/search/<name>/{prediction}/{source}/{prep}/keyframes.tsv"
     message:
         "Select the key-frames of the candidates of {wildcards.source}"
 
@@ -104,9 +104,9 @@ use rule compute_flow as compute_candidates with:
     output:
         "<study>/predict/{prediction}/sources/{source}/{prep}/flow.h5",
     log:
-        "<logs>/look/<name>/{prediction}/{source}/{prep}/flow.log",
+        "<logs>/search/<name>/{prediction}/{source}/{prep}/flow.log",
     benchmark:
-        "<benchmarks>/look/<name>/{prediction}/{source}/{prep}/flow.tsv"
+        "<benchmarks>/search/<name>/{prediction}/{source}/{prep}/flow.tsv"
     message:
         "Compute the flow of the candidates of {wildcards.source}"
 
@@ -122,9 +122,9 @@ rule gather_candidates:
         cache="<study>/predict/{prediction}/prepared/{prep}/cache.h5",
         quality="<study>/predict/{prediction}/prepared/{prep}/quality.csv",
     log:
-        "<logs>/look/<name>/{prediction}/{prep}/gather.log",
+        "<logs>/search/<name>/{prediction}/{prep}/gather.log",
     benchmark:
-        "<benchmarks>/look/<name>/{prediction}/{prep}/cache.tsv"
+        "<benchmarks>/search/<name>/{prediction}/{prep}/cache.tsv"
     conda:
         "../../envs/vision.yaml"
     params:

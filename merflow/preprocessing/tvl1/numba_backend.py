@@ -185,7 +185,7 @@ def _iterate(  # noqa: D417
     Returns:
         Sum of the squared steps of the last iteration, float64.
     """
-    one = np.float32(1)
+    unit = np.float32(1)
     error = np.inf
     count = 0
     while error > enough and count < most:
@@ -216,9 +216,9 @@ def _iterate(  # noqa: D417
             for x in range(wide):
                 ux, uy = u[y - 1, x + 1] - u[y - 1, x], u[y, x] - u[y - 1, x]
                 vx, vy = v[y - 1, x + 1] - v[y - 1, x], v[y, x] - v[y - 1, x]
-                m = one + rate * np.sqrt(ux * ux + uy * uy)
-                n = one + rate * np.sqrt(vx * vx + vy * vy)
-                both = one / (m * n)  # One division instead of two, the slowest operation here.
+                m = unit + rate * np.sqrt(ux * ux + uy * uy)
+                n = unit + rate * np.sqrt(vx * vx + vy * vy)
+                both = unit / (m * n)  # One division instead of two, the slowest operation here.
                 p1[y, x + _VECTOR] = (p1[y, x + _VECTOR] + rate * ux) * (both * n)
                 p2[y, x + _VECTOR] = (p2[y, x + _VECTOR] + rate * uy) * (both * n)
                 q1[y, x + _VECTOR] = (q1[y, x + _VECTOR] + rate * vx) * (both * m)
