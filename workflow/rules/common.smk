@@ -1,6 +1,6 @@
 """Input functions and helpers of the rules.
 
-The planners (merflow/study/plan.py) answer what a rule needs to know of the study: `data`, `experiments`, `training`,
+The planners (merflow/study/plan.py) know what the jobs of the study need. They are `data`, `experiments`, `training`,
 `figures`, `publishing`, `prediction`.
 """
 

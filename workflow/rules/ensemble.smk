@@ -18,7 +18,7 @@ rule gather_ensemble:
         code=code_hash("gather_ensemble"),
         settings=lambda w: asdict(publishing.ensemble_settings(w.experiment)),
         models=lambda w: training.model_files(w.experiment),
-        results=settings.results,
+        results=lambda w: settings.results,
     message:
         "Gather the trained networks of experiment {wildcards.experiment}"
     script:
