@@ -1,4 +1,4 @@
-"""Splits as files: the draw that each system would make alone, made once; and what a file that was changed is told."""
+"""Splits as files: they equal the draw of the protocol, and files that do not fit are refused."""
 
 import h5py
 import numpy as np
