@@ -1,1 +1,1 @@
-"""The plan of a study: configuration, files, and what each job is told."""
+"""The plan of a study: configuration, paths, and the settings of each job."""

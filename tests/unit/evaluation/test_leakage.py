@@ -98,7 +98,7 @@ def test_a_clean_study_has_no_leak_in_any_fold(tmp_path, floor):
     assert found.groupby("fold")["check"].apply(list).tolist() == [checks] * 5
 
 
-# --- Leaks that nobody asked for --------------------------------------------------------------------------------------
+# --- Leaks that are not allowed ---------------------------------------------------------------------------------------
 
 
 def person_in(part, other):
