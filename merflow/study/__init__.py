@@ -1,1 +1,1 @@
-"""The plan of a study: configuration, paths, and the settings of each job."""
+"""The plan of a study: its configuration, its files, and the settings of its jobs."""

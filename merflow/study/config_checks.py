@@ -42,9 +42,9 @@ def check_systems(config: Config, given: Config) -> Iterator[str]:
             options = NETWORKS[system].options
             for option in sorted(network.model_fields_set & (set(option_schemas()) - set(options))):
                 owners = ", ".join(other for other, entry in NETWORKS.items() if option in entry.options)
-                known = ", ".join(options) or "none"
+                allowed = ", ".join(options) or "none"
                 yield (
-                    f"experiments.{name}.network.{option}: {system} has no such key (its options: {known}); "
+                    f"experiments.{name}.network.{option}: {system} has no such key (its options: {allowed}); "
                     f"it belongs to {owners}"
                 )
         if experiment.loss.name != "cross-entropy":
@@ -140,21 +140,21 @@ def check_tables(config: Config) -> Iterator[str]:
 
 
 def _cell_problems(config: Config, name: str, cell: dict[str, Any]) -> list[str]:
-    found = problems(ExperimentBlock, cell, f"experiments.{name}")
-    if found:
-        return found
+    messages = problems(ExperimentBlock, cell, f"experiments.{name}")
+    if messages:
+        return messages
     experiment = ExperimentBlock.model_validate(cell)
-    found = list(_experiment_problems(config, name, experiment))
-    if not found and experiment.selection == "nested":
+    messages = list(_experiment_problems(config, name, experiment))
+    if not messages and experiment.selection == "nested":
         return ["a table shows fixed settings; selection: nested searches others"]
-    if not found and not experiment.shares_features:
+    if not messages and not experiment.shares_features:
         return ["tables are for transfer: frozen, where features are extracted once"]
-    return found
+    return messages
 
 
 def _published_problems(here: str, table: str | None) -> Iterator[str]:
-    if table and table not in (known := {key[0] for key in published()}):
-        yield f"{here}.published: no table {table!r}; there are: {', '.join(sorted(known))}"
+    if table and table not in (tables := {key[0] for key in published()}):
+        yield f"{here}.published: no table {table!r}; there are: {', '.join(sorted(tables))}"
 
 
 def check_references(config: Config) -> Iterator[str]:

@@ -27,7 +27,7 @@ def problems(model: type[BaseModel], values: Any, prefix: str = "") -> list[str]
         model.model_validate(values)
     except ValidationError as error:
         schema = model.model_json_schema()
-        messages = {_message(dict(one), values, schema, prefix) for one in error.errors(include_url=False)}
+        messages = {_message(dict(detail), values, schema, prefix) for detail in error.errors(include_url=False)}
         return sorted(messages)
     return []
 
@@ -57,16 +57,16 @@ def _message(error: Mapping[str, Any], values: Any, schema: Schema, prefix: str)
 
 def _unknown_key(where: str, location: Sequence[Any], schema: Schema) -> str:
     _, parent = _follow(location[:-1], schema)
-    known = sorted(parent.get("properties", ()))
+    allowed = sorted(parent.get("properties", ()))
     name, pattern = str(location[-1]), [str(part) for part in location]
     for old, new in RENAMED.items():
         if len(parts := old.split(".")) == len(pattern) and all(
-            part in ("*", own) for part, own in zip(parts, pattern, strict=True)
+            part in ("*", key) for part, key in zip(parts, pattern, strict=True)
         ):
             return f"{where}: this key is now called `{new}`"
-    near = difflib.get_close_matches(name, known, 1)
+    near = difflib.get_close_matches(name, allowed, 1)
     hint = f" (did you mean `{near[0]}`?)" if near else ""
-    return f"{where}: unknown key{hint}; allowed: {', '.join(known)}"
+    return f"{where}: unknown key{hint}; allowed: {', '.join(allowed)}"
 
 
 def _follow(location: Sequence[Any], schema: Schema) -> tuple[list[Any], Schema]:

@@ -97,19 +97,21 @@ class Experiments:
         Raises:
             ConfigError: there are fewer than two, or no dataset has one of them.
         """
-        own, datasets = self[name].classes, self[name].datasets
-        if isinstance(own, str | ClassMap):
+        own_classes, datasets = self[name].classes, self[name].datasets
+        if isinstance(own_classes, str | ClassMap):
             layout = self.data.layout(datasets[0])
-            return list(class_set(plain_classes(own), f"experiments.{name}.classes", layout, alone=False).classes)
+            return list(
+                class_set(plain_classes(own_classes), f"experiments.{name}.classes", layout, alone=False).classes
+            )
         names = [label for dataset in datasets for label in self.data.index(dataset).classes]
         classes = list(dict.fromkeys(names))
-        if own:
-            if unknown := [label for label in own if label not in classes]:
+        if own_classes:
+            if unknown := [label for label in own_classes if label not in classes]:
                 raise ConfigError(
                     f"experiments.{name}.classes: no clip is labelled {', '.join(unknown)}; "
                     f"there are: {', '.join(classes)}"
                 )
-            return list(own)
+            return list(own_classes)
         if len(classes) < 2:
             labels = ", ".join(classes) or "none"
             raise ConfigError(
@@ -119,14 +121,14 @@ class Experiments:
 
     def labels(self, name: str) -> dict[str, dict[str, str]]:
         """Label of each clip by dataset, if the experiment has its own class set or map; otherwise empty."""
-        own = self[name].classes
-        if not own or isinstance(own, list):
+        own_classes = self[name].classes
+        if not own_classes or isinstance(own_classes, list):
             return {}
         if name not in self._labels:
             where, labels = f"experiments.{name}.classes", {}
             for dataset in self[name].datasets:
                 layout = self.data.layout(dataset)
-                asked = class_set(plain_classes(own), where, layout, alone=False)
+                asked = class_set(plain_classes(own_classes), where, layout, alone=False)
                 labels[dataset] = relabel(self.data.index(dataset), layout, asked, where)
             self._labels[name] = labels
         return self._labels[name]
@@ -147,23 +149,23 @@ class Experiments:
 
     def class_counts(self, name: str) -> list[dict[str, Any]]:
         """Clips of each class of an experiment: ``label, expected`` (published, or None) and ``found``."""
-        classes, labels, own = self.classes(name), self.labels(name), self[name].classes
+        classes, labels, own_classes = self.classes(name), self.labels(name), self[name].classes
         expected: dict[str, int] | None = dict.fromkeys(classes, 0)
-        found = dict.fromkeys(classes, 0)
+        counts = dict.fromkeys(classes, 0)
         for dataset in self[name].datasets:
             block = self.data.config.datasets[dataset]
-            asked = class_set(plain_classes(own if labels else block.classes), dataset, block.layout)
+            asked = class_set(plain_classes(own_classes if labels else block.classes), dataset, block.layout)
             published = asked.published(block.layout)
             for clip in self.data.index(dataset).clips:
                 label = labels[dataset][clip.clip] if labels else clip.label
-                if label in found:
-                    found[label] += 1
+                if label in counts:
+                    counts[label] += 1
             if expected is None or published is None or not set(classes) <= set(published.counts):
                 expected = None
                 continue
             for label in classes:
                 expected[label] += published.counts[label]
-        return [{"label": c, "expected": expected[c] if expected else None, "found": found[c]} for c in classes]
+        return [{"label": c, "expected": expected[c] if expected else None, "found": counts[c]} for c in classes]
 
     # --- Splits and folds ---------------------------------------------------------------------------------------------
 
@@ -196,8 +198,10 @@ class Experiments:
         """Start of the names of an experiment's tables of splits; a corrected label does not change it."""
         experiment, datasets = self[name], self[name].datasets
         keys = [_as_name(getattr(experiment, key)) for key in SPLIT_KEYS.get(experiment.protocol, ()) if key != "seeds"]
-        own = digest(datasets, self.shared_prep(name), keys, _classes_name(experiment), float(experiment.validation))
-        return f"{experiment.protocol}-{'-'.join(datasets)[:80]}-{own[:6]}"
+        identity = digest(
+            datasets, self.shared_prep(name), keys, _classes_name(experiment), float(experiment.validation)
+        )
+        return f"{experiment.protocol}-{'-'.join(datasets)[:80]}-{identity[:6]}"
 
     @property
     def splits(self) -> dict[str, str]:

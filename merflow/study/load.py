@@ -59,16 +59,16 @@ def complete(settings: Mapping[str, Any]) -> Config:
     _raise_if_any(problems(Config, settings))
     given = Config.model_validate(settings)
     config = Config.model_validate(_complete_blocks(settings, given))
-    found = [*check_systems(config, given), *check_selection(config)]
-    if not found:
+    messages = [*check_systems(config, given), *check_selection(config)]
+    if not messages:
         config = _with_grid_tables(config)
-    _raise_if_any([*found, *check_references(config), *check_tables(config)])
+    _raise_if_any([*messages, *check_references(config), *check_tables(config)])
     return config
 
 
-def _raise_if_any(found: list[str]) -> None:
-    if found:
-        raise ConfigError("the configuration cannot be used:\n" + "\n".join(f"  - {problem}" for problem in found))
+def _raise_if_any(messages: list[str]) -> None:
+    if messages:
+        raise ConfigError("the configuration cannot be used:\n" + "\n".join(f"  - {problem}" for problem in messages))
 
 
 def _methods_as_blocks(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -73,7 +73,7 @@ class Paths:
         return f"{self.results}/features/{prep}/{macro}/{weights}/{dataset}-{signal}.h5"
 
     def split(self, split: str, seed: int) -> str:
-        """Table of the folds of a protocol, for one seed."""
+        """Table of the folds of a protocol under a seed."""
         return f"{self.study}/splits/{split}-seed{seed}.csv"
 
     def experiment(self, experiment: str, name: str) -> str:

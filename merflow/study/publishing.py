@@ -55,7 +55,7 @@ class Publishing:
         files = [{"graph": file} for file in self.training.graph_files(name, seed)]
         if self.experiments[name].shares_features:
             weights = self.training.fold_weights(name, seed)
-            files = [{**one, "weights": file} for one, file in zip(files, weights, strict=True)]
+            files = [{**graph, "weights": file} for graph, file in zip(files, weights, strict=True)]
         return files
 
     def ensemble_networks(self, name: str) -> list[str]:

@@ -57,8 +57,10 @@ class Training:
     @cached_property
     def split_experiments(self) -> dict[str, tuple["Training", str]]:
         """An experiment, or a cell of a table, of each split, by the name of the split."""
-        own = {split: (self, name) for split, name in self.experiments.splits.items()}
-        return {split: cell for table in self.tables.values() for split, cell in table.split_experiments.items()} | own
+        splits = {split: (self, name) for split, name in self.experiments.splits.items()}
+        return {
+            split: cell for table in self.tables.values() for split, cell in table.split_experiments.items()
+        } | splits
 
     def split_settings(self, split: str) -> SplitSettings:
         """What decides a split, except for the seed."""
@@ -96,8 +98,8 @@ class Training:
     @cached_property
     def _all_networks(self) -> list[Network]:
         names = self.experiments.graph_experiments
-        own = [n for name in names for seed in self.experiments[name].seeds for n in self.networks(name, seed)]
-        return own + [network for table in self.tables.values() for network in table._all_networks]
+        networks = [n for name in names for seed in self.experiments[name].seeds for n in self.networks(name, seed)]
+        return networks + [network for table in self.tables.values() for network in table._all_networks]
 
     def graph_files(self, name: str, seed: int) -> list[str]:
         """Graph of each SGCN of one repeat."""
