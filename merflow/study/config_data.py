@@ -74,9 +74,6 @@ class DemoBlock(Block):
     )
     noise: float = Field(default=2.0, ge=0, description="camera noise in grey levels")
     drift: float = Field(default=1.0, ge=0, description="amount of head motion; 0 for none")
-    portraits: str | None = Field(
-        default=None, description="folder of frontal photographs to animate instead of drawn faces"
-    )
     seed: int = Field(default=0, ge=0, description="seed of the synthetic people")
 
 

@@ -65,7 +65,6 @@ class Data:
             emotions=tuple(demo.emotions),
             noise=demo.noise,
             drift=demo.drift,
-            portraits=demo.portraits,
             seed=demo.seed,
         )
 
