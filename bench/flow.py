@@ -7,10 +7,9 @@ All methods get the same pairs of uint8 crops and give a flow in pixels:
 
 - `opencv_defaults`: `DualTVL1OpticalFlow` as it comes, on the frames as they are;
 - `skimage`: scikit-image's `optical_flow_tvl1` as it comes (float32), on the frames as they are;
-- `opencv`, `numba`, `torch`: ours, `merflow.preprocessing.flow.tvl1` with the study's defaults. Their time counts
-everything from the
-  uint8 frames on: the local contrast normalisation of both frames, the coarse DIS start, the solver,
-  the smoothing of the field. (In a clip the onset is normalised once for all its pairs; here it is not.)
+- `opencv`, `numba`: ours, `merflow.preprocessing.flow.tvl1` with the study's defaults. Their time counts
+  everything from the uint8 frames on: contrast normalisation of both frames, coarse DIS start, solver, smoothing. (In
+  a clip the onset is normalised once for all its pairs; here it is not.)
 
 The pairs are onset and apex of the demo's micro clips (480 px frames, 120 px between the pupils), expression and head
 drift together, so that the flow is known. Of the frames, before they are cropped, `clean` shows nothing but the motion;
@@ -19,9 +18,8 @@ second frame), skin that darkens where it is pushed together, and JPEG of qualit
 error over the face; `still` is that of assuming no motion.
 
 Times are CPU times (process_time) on one thread; methods take turns on each pair; medians. Compilation is done before,
-and told apart. Where there is a GPU, `torch_cuda` is the wall time per pair of a batch, from uint8 frames to flows.
-The scaling is the throughput of two processes over that of one (`numba`, 231 px), by the wall clock, in turns; by CPU
-time it says what the two processes alone take from each other, whatever else the machine does.
+and reported separately. The scaling is the throughput of two processes over that of one (`numba`, 231 px), by the wall
+clock, in turns; by CPU time it says what the two processes alone take from each other.
 """
 
 import argparse
@@ -47,7 +45,7 @@ import yaml  # noqa: E402
 
 from merflow.preprocessing.settings import FlowSettings, PreparationSettings  # noqa: E402
 
-OURS = ("opencv", "numba", "torch")
+OURS = ("opencv", "numba")
 PEERS = ("opencv_defaults", "skimage")
 CONDITIONS = ("clean", "noise", "hard")
 EMOTIONS = ("happiness", "surprise", "disgust")
@@ -157,30 +155,6 @@ def measure(size: int, people: int) -> dict[str, float]:
     return figures
 
 
-def cuda(sizes: list[int], count: int = 60) -> dict[str, float]:
-    """Wall milliseconds per pair of a batch of ``count`` on the GPU; nothing without one."""
-    import torch
-
-    from merflow.preprocessing.flow import clip_flow
-
-    if not torch.cuda.is_available():
-        return {}
-    figures = {}
-    for size in sizes:
-        made = pairs(size, 1)
-        frames = np.stack([frame for pair in made for condition in CONDITIONS for frame in pair[condition]])
-        asked = [(first, second) for first in range(len(frames)) for second in range(len(frames)) if first != second]
-        settings = replace(settings_of("torch"), rigid=False)
-        clip_flow(frames, asked[:count], settings)
-        walls = []
-        for _ in range(5):
-            start = time.perf_counter()
-            clip_flow(frames, asked[:count], settings)
-            walls.append(1000 * (time.perf_counter() - start) / count)
-        figures[f"torch_cuda_wall_ms_{size}"] = round(statistics.median(walls), 2)
-    return figures
-
-
 def work(begin: float, seconds: float) -> dict[str, float]:
     """One worker of the scaling: pairs per second from ``begin`` on (`time.time`), and CPU milliseconds per pair."""
     from merflow.preprocessing.flow import tvl1
@@ -228,7 +202,6 @@ def main() -> None:
     parser.add_argument("--no-scaling", action="store_true", help="leave the two processes out")
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     parser.add_argument("--work", type=float, nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--cuda", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if find_spec("skimage") is None:
         sys.exit("the peer is not installed: pip install -r bench/requirements.txt")
@@ -236,12 +209,7 @@ def main() -> None:
     if arguments.work:
         print(json.dumps(work(*arguments.work)))
         return
-    if arguments.cuda:
-        print(json.dumps(cuda(arguments.sizes)))
-        return
-    command = [sys.executable, __file__, "--cuda", "--sizes", *map(str, arguments.sizes)]
-    figures = json.loads(subprocess.check_output(command, text=True).splitlines()[-1])
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # From here on `torch` is torch on the CPU.
+    figures: dict[str, object] = {}
     for size in arguments.sizes:
         figures |= measure(size, arguments.people)
         print(f"\n{size} px            CPU ms   x defaults   x skimage   error: " + "   ".join(CONDITIONS))

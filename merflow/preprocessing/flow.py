@@ -9,7 +9,7 @@ import json
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 Similarity = tuple[float, float, float, float]
 """(a, b, tx, ty) of the field u = a*x - b*y + tx, v = b*x + a*y + ty, with x, y in pixels from the crop's centre."""
 
-_MAX_PAIRS = 128  # Clips are collected up to this number of pairs, which limits memory.
 _MIN_RESIDUAL_PX = 0.02  # Keeps the fit to an exactly rigid field well-conditioned.
 _CONTRAST = 1 / 6  # Three standard deviations of local contrast on either side fill [0, 1].
 _FLAT = 4.0  # Grey levels added to the local deviation, so that noise is not amplified.
@@ -65,23 +64,13 @@ def local_contrast(image: np.ndarray) -> np.ndarray:
 
 
 def tvl1(first: np.ndarray, second: np.ndarray, settings: FlowSettings) -> np.ndarray:
-    """Return the TV-L1 optical flow from one frame to another; head motion is not subtracted.
-
-    Args:
-        first: uint8 [H, W].
-        second: uint8 [H, W].
-        settings: settings of the stage.
+    """Return the TV-L1 optical flow from one frame, uint8 [H, W], to another; head motion is not subtracted.
 
     Returns:
         float32 [2, H, W]: the point at (x, y) in ``first`` is at (x + u, y + v) in ``second``; pixels, u right, v down.
     """
-    pair = ClipPairs(np.stack([first, second]), [(0, 1)])
-    flow: np.ndarray = _solve([pair], replace(settings, rigid=False))[0][0][0]
+    flow: np.ndarray = clip_flow(np.stack([first, second]), [(0, 1)], replace(settings, rigid=False))[0][0]
     return flow
-
-
-def _prepare(image: np.ndarray, settings: FlowSettings) -> np.ndarray:
-    return local_contrast(image) if settings.normalise else np.asarray(image, np.float32) / 255
 
 
 def _initial_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -126,55 +115,6 @@ def _smooth(field: np.ndarray, settings: FlowSettings) -> np.ndarray:
         return field
     window = (2 * math.ceil(3 * sigma) + 1,) * 2
     return np.stack([cv2.GaussianBlur(part, window, sigma) for part in field])
-
-
-@dataclass(frozen=True)
-class ClipPairs:
-    """Pairs of frames of one clip, the input of :func:`clip_flow`."""
-
-    frames: np.ndarray
-    pairs: Sequence[tuple[int, int]]
-    weights: np.ndarray | None = None
-
-
-def _solve(clips: Sequence[ClipPairs], settings: FlowSettings) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the result of :func:`clip_flow` for clips of one size; the backend gets all pairs together."""
-    pairs = [
-        (number, pair)
-        for number, clip in enumerate(clips)
-        for pair in dict.fromkeys(clip.pairs)
-        if pair[0] != pair[1]
-    ]  # fmt: skip
-    fields: dict[tuple[int, tuple[int, int]], np.ndarray] = {}
-    if pairs:
-        used = dict.fromkeys((number, index) for number, pair in pairs for index in pair)
-        prepared = {(number, index): _prepare(clips[number].frames[index], settings) for number, index in used}
-        first, second = (np.stack([prepared[number, pair[end]] for number, pair in pairs]) for end in (0, 1))
-        start = np.stack([_initial_flow(*(clips[number].frames[index] for index in pair)) for number, pair in pairs])
-        # Loaded by name, not imported: key-frames, cache and report use this module without a backend, and the code
-        # hash of their rules must not follow numba and torch. The script of the flow imports the backends itself.
-        solve = import_module(".tvl1.backends", __package__).backend(settings.backend)
-        fields = dict(
-            zip(pairs, (_smooth(field, settings) for field in solve(first, second, start, settings)), strict=True)
-        )
-    results = []
-    for number, clip in enumerate(clips):
-        shape = (2, *clip.frames.shape[1:])
-        by_pair: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
-        for pair in dict.fromkeys(clip.pairs):
-            motion, rigid = fields.get((number, pair), np.zeros(shape, np.float32)), np.zeros(4, np.float32)
-            if settings.rigid and (number, pair) in fields:
-                rigid = np.array(fit_similarity(motion, clip.weights), np.float32)
-                motion = motion - similarity_field(rigid, shape[-1])
-            by_pair[pair] = motion, rigid
-        flows = [by_pair[pair][0] for pair in clip.pairs]
-        rigids = [by_pair[pair][1] for pair in clip.pairs]
-        results.append(
-            (np.stack(flows), np.stack(rigids))
-            if clip.pairs
-            else (np.zeros((0, *shape), np.float32), np.zeros((0, 4), np.float32))
-        )
-    return results
 
 
 def _centred_grid(size: int, every: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -266,10 +206,7 @@ def flow_image(flow: np.ndarray, full: float | None = None) -> np.ndarray:
 
 
 def clip_flow(
-    frames: np.ndarray,
-    pairs: Sequence[tuple[int, int]],
-    settings: FlowSettings,
-    weights: np.ndarray | None = None,
+    frames: np.ndarray, pairs: Sequence[tuple[int, int]], settings: FlowSettings, weights: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return facial flow and head motion for pairs of frames of one clip.
 
@@ -283,7 +220,29 @@ def clip_flow(
         The flow, float32 [M, 2, S, S], with head motion subtracted (unless ``rigid`` is false), and the head motion,
         float32 [M, 4], as :func:`fit_similarity` returns it (zeros if ``rigid`` is false).
     """
-    return _solve([ClipPairs(frames, pairs, weights)], settings)[0]
+    # Loaded by name, not imported: key-frames, cache and report use this module without a backend, and the code hash of
+    # their rules must not follow numba. The script of the flow imports the backends itself.
+    solve = import_module(".tvl1.backends", __package__).backend(settings.backend)
+    shape = (2, *frames.shape[1:])
+    prepared: dict[int, np.ndarray] = {}
+    motions: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
+    for pair in dict.fromkeys(pairs):
+        motion, rigid = np.zeros(shape, np.float32), np.zeros(4, np.float32)
+        if pair[0] != pair[1]:
+            for index in pair:
+                if index not in prepared:
+                    image = frames[index]
+                    prepared[index] = local_contrast(image) if settings.normalise else image.astype(np.float32) / 255
+            start = _initial_flow(frames[pair[0]], frames[pair[1]])
+            motion = _smooth(solve(prepared[pair[0]], prepared[pair[1]], start, settings), settings)
+            if settings.rigid:
+                rigid = np.array(fit_similarity(motion, weights), np.float32)
+                motion = motion - similarity_field(rigid, shape[-1])
+        motions[pair] = motion, rigid
+    flow, rigids = np.zeros((len(pairs), *shape), np.float32), np.zeros((len(pairs), 4), np.float32)
+    for place, pair in enumerate(pairs):
+        flow[place], rigids[place] = motions[pair]
+    return flow, rigids
 
 
 def subject_flow(faces: str | Path, keyframes: str | Path, output: str | Path, settings: FlowSettings) -> None:
@@ -310,7 +269,6 @@ def subject_flow(faces: str | Path, keyframes: str | Path, output: str | Path, s
         size = int(source.attrs["size"])
         target.attrs["size"] = size
         target.attrs["settings"] = json.dumps(asdict(settings), sort_keys=True)
-        batch: list[tuple[h5py.Group, ClipPairs]] = []
         for group in source.values():
             clip = str(group.attrs["clip"])
             flow_group = target.create_group(safe_filename(clip))
@@ -333,22 +291,12 @@ def subject_flow(faces: str | Path, keyframes: str | Path, output: str | Path, s
             before = keyframe_indices[:1] * (len(numbers) - 1)
             if settings.reference == "consecutive":
                 before = keyframe_indices[:-1]
-            flow_group["frame_numbers"] = numbers[1:]
             pairs = list(zip(before, keyframe_indices[1:], strict=True))
             weights = face_weights(size, stored_geometry(source, group))
-            batch.append((flow_group, ClipPairs(group["frames"][()][frames], pairs, weights)))
-            if sum(len(clip_pairs.pairs) for _, clip_pairs in batch) >= _MAX_PAIRS:
-                _write(batch, settings)
-                batch.clear()
-        _write(batch, settings)
-
-
-def _write(batch: Sequence[tuple[h5py.Group, ClipPairs]], settings: FlowSettings) -> None:
-    """Compute the flow of some clips and write it into their groups."""
-    results = _solve([clip_pairs for _, clip_pairs in batch], settings)
-    for (group, _), (flow, rigid) in zip(batch, results, strict=True):
-        lengths = [float(np.hypot(*similarity_field(row, flow.shape[-1])).mean()) for row in rigid]
-        group["flow"], group["rigid"] = flow.astype(np.float16), rigid
-        group.attrs["backend"] = settings.backend
-        group.attrs["head_motion_px"] = max(lengths, default=0.0)
-        log.info("%s: %d fields, head motion %.2f px", group.attrs["clip"], len(flow), max(lengths, default=0.0))
+            flow, rigid = clip_flow(group["frames"][()][frames], pairs, settings, weights)
+            head_motion = max((float(np.hypot(*similarity_field(row, size)).mean()) for row in rigid), default=0.0)
+            flow_group["flow"], flow_group["rigid"] = flow.astype(np.float16), rigid
+            flow_group["frame_numbers"] = numbers[1:]
+            flow_group.attrs["backend"] = settings.backend
+            flow_group.attrs["head_motion_px"] = head_motion
+            log.info("%s: %d fields, head motion %.2f px", clip, len(flow), head_motion)

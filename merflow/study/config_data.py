@@ -166,9 +166,8 @@ class KeyframeBlock(Block):
 class FlowBlock(Block):
     """TV-L1 optical flow."""
 
-    backend: Literal["opencv", "numba", "torch"] = Field(
-        default="numba",
-        description="implementation of TV-L1: numba, compiled; opencv, the reference; torch, batched on a GPU",
+    backend: Literal["opencv", "numba"] = Field(
+        default="numba", description="implementation of TV-L1: numba, compiled; opencv, the reference"
     )
     reference: Literal["onset", "consecutive"] = Field(
         default="onset", description="flow from the onset to each key-frame, or from each key-frame to the next"

@@ -29,11 +29,6 @@ def gpus(wildcards):
     return gpus_per_job(settings.device)
 
 
-def gpus_of_flow(wildcards):
-    """GPUs of a job that computes flow: only the backend torch can use one."""
-    return gpus(wildcards) if settings.preparations[wildcards.prep].flow.backend == "torch" else 0
-
-
 def one_of(names):
     """Regular expression that matches exactly these names; if there is none, nothing."""
     return "|".join(map(re.escape, names)) or "(?!)"

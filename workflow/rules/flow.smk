@@ -10,8 +10,6 @@ rule compute_flow:
         "<benchmarks>/flow/{dataset}/{prep}/{subject}.tsv"
     conda:
         "../../envs/flow.yaml"
-    resources:
-        gpu=gpus_of_flow,
     params:
         code=code_hash("compute_flow"),
         settings=lambda w: asdict(data.preparation(w.prep).flow),

@@ -1,4 +1,4 @@
-"""TV-L1 optical flow: three backends with one definition.
+"""TV-L1 optical flow: two backends with one definition.
 
 The model is that of Zach, Pock, Bischof: A duality based approach for realtime TV-L1 optical flow, DAGM 2007; the
 scheme is that of Sanchez Perez, Meinhardt-Llopis, Facciolo: TV-L1 optical flow estimation, IPOL 2013, as implemented in
@@ -18,10 +18,10 @@ or continues with another median and more steps, its field differs by hundredths
 
 A backend is a function ``solve(first, second, start, settings)``:
 
-- ``first``, ``second``: float32 [N, H, W] in [0, 1], the frames of N pairs;
-- ``start``: float32 [N, 2, H, W], the initial flow, pixels, u right, v down;
+- ``first``, ``second``: float32 [H, W] in [0, 1];
+- ``start``: float32 [2, H, W], the initial flow, pixels, u right, v down;
 - ``settings``: of which ``tau, lambda_, theta, scales, step, warps, epsilon`` are used;
-- returns float32 [N, 2, H, W]: the point at (x, y) in ``first`` is at (x + u, y + v) in ``second``.
+- returns float32 [2, H, W]: the point at (x, y) in ``first`` is at (x + u, y + v) in ``second``.
 """
 
 from collections.abc import Callable
@@ -36,18 +36,11 @@ Solver = Callable[[np.ndarray, np.ndarray, np.ndarray, FlowSettings], np.ndarray
 BACKENDS = {
     "opencv": "merflow.preprocessing.tvl1.opencv_backend:solve",
     "numba": "merflow.preprocessing.tvl1.numba_backend:solve",
-    "torch": "merflow.preprocessing.tvl1.torch_backend:solve",
 }
-
-OUTER, INNER, MEDIAN = 10, 30, 5
-"""Largest number of rounds and of steps per round for each warping, and the side of the median filter before each
-round; as in OpenCV."""
-SMALLEST = 16
-"""Smallest side of a level of the pyramid; as in OpenCV."""
 
 
 def backend(name: str) -> Solver:
-    """Return the function of a backend; its dependencies (numba, torch) are imported by this call only."""
+    """Return the function of a backend; numba is imported by this call only."""
     module, function = BACKENDS[name].split(":")
     solve: Solver = getattr(import_module(module), function)
     return solve

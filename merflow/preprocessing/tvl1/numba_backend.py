@@ -22,7 +22,12 @@ import numba
 import numpy as np
 
 from merflow.preprocessing.settings import FlowSettings
-from merflow.preprocessing.tvl1.backends import INNER, MEDIAN, OUTER, SMALLEST
+
+OUTER, INNER, MEDIAN = 10, 30, 5
+"""Largest number of rounds and of steps per round for each warping, and the side of the median filter before each
+round; as in OpenCV."""
+SMALLEST = 16
+"""Smallest side of a level of the pyramid; as in OpenCV."""
 
 _VECTOR = 16  # float32 in the widest vector register
 _PAGE = 1024  # float32 in the 4 KiB after which cache lines are shared again
@@ -54,15 +59,7 @@ def _compiled(function: Callable[..., Any]) -> Any:
 
 
 def solve(first: np.ndarray, second: np.ndarray, start: np.ndarray, settings: FlowSettings) -> np.ndarray:
-    """Compute the TV-L1 flow of N pairs, as defined in :mod:`merflow.preprocessing.tvl1.backends`."""
-    flows = np.empty_like(start)
-    for flow, before, after, guess in zip(flows, first, second, start, strict=True):
-        flow[:] = _pair(before, after, guess, settings)
-    return flows
-
-
-def _pair(first: np.ndarray, second: np.ndarray, start: np.ndarray, settings: FlowSettings) -> list[np.ndarray]:
-    """Solve one pair from coarse to fine: float32 [H, W], [H, W], [2, H, W] to u and v, [H, W] each."""
+    """Compute the TV-L1 flow of a pair, as defined in :mod:`merflow.preprocessing.tvl1.backends`."""
     step = settings.step
     levels: list[tuple[Any, Any]] = [(first * np.float32(255), second * np.float32(255))]
     flow = list(start)
@@ -76,7 +73,7 @@ def _pair(first: np.ndarray, second: np.ndarray, start: np.ndarray, settings: Fl
         if number:
             flow = [cv2.resize(part, before.shape[::-1]) * np.float32(1 / step) for part in flow]
         flow = _level(before, after, flow, settings)
-    return flow
+    return np.stack(flow)
 
 
 def _level(first: np.ndarray, second: np.ndarray, flow: list[np.ndarray], settings: FlowSettings) -> list[np.ndarray]:

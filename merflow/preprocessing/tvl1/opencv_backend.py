@@ -7,7 +7,7 @@ from merflow.preprocessing.settings import FlowSettings
 
 
 def solve(first: np.ndarray, second: np.ndarray, start: np.ndarray, settings: FlowSettings) -> np.ndarray:
-    """Compute the TV-L1 flow of N pairs, as defined in :mod:`merflow.preprocessing.tvl1.backends`."""
+    """Compute the TV-L1 flow of a pair, as defined in :mod:`merflow.preprocessing.tvl1.backends`."""
     solver = cv2.optflow.DualTVL1OpticalFlow.create(
         tau=settings.tau,
         lambda_=settings.lambda_,
@@ -18,8 +18,4 @@ def solve(first: np.ndarray, second: np.ndarray, start: np.ndarray, settings: Fl
         epsilon=settings.epsilon,
         useInitialFlow=True,
     )
-    flows = np.empty_like(start)
-    for flow, before, after, guess in zip(flows, first, second, start, strict=True):
-        # A solver keeps the shortened pyramid of a small frame, so it is used for pairs of one size only.
-        flow[:] = np.moveaxis(solver.calc(before, after, np.ascontiguousarray(np.moveaxis(guess, 0, 2))), 2, 0)
-    return flows
+    return np.moveaxis(solver.calc(first, second, np.ascontiguousarray(np.moveaxis(start, 0, 2))), 2, 0)

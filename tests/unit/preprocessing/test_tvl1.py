@@ -24,7 +24,7 @@ from merflow.preprocessing.cache import build_cache
 from merflow.preprocessing.faces import find_face
 from merflow.preprocessing.flow import subject_flow
 from merflow.preprocessing.geometry import crop_transform, warp
-from merflow.preprocessing.tvl1 import numba_backend, torch_backend
+from merflow.preprocessing.tvl1 import numba_backend
 from merflow.preprocessing.tvl1.backends import BACKENDS, backend
 from merflow.runtime.code_hash import needed
 from merflow.storage.tables import KEYFRAMES, write_table
@@ -133,36 +133,23 @@ def test_tvl1_of_small_rectangular_images(name):
     assert apart(tvl1(*pair, **chosen, backend=name), reference) < 0.01
 
 
-def test_torch_median_equals_opencv():
-    flow = np.random.default_rng(0).normal(size=(2, 2, 19, 23)).astype(np.float32)
-    found = torch_backend._median(torch_backend.torch.tensor(flow)).numpy()
-    for pair, medians in zip(flow, found, strict=True):
-        for part, median in zip(pair, medians, strict=True):
-            np.testing.assert_array_equal(median, cv2.medianBlur(part, 5))
-
-
 # ---------------------------------------------------------------- the same bits
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_clip_flow_bits_are_independent_of_threads_and_batch(name):
-    if name == "torch" and torch_backend.torch.cuda.is_available():
-        pytest.skip("on a GPU the pairs of a batch share their sums")
+def test_clip_flow_bits_are_independent_of_threads_and_pairs(name):
     frames = np.concatenate([demo_pair("noise", number, 128) for number in (0, 1)])
     together = clip_flow(frames, [(0, 1), (2, 3), (0, 1), (3, 3)], backend=name)[0]
     np.testing.assert_array_equal(together[0], together[2])
     assert together[0].any() and not together[3].any()
-    threads, torch_threads = cv2.getNumThreads(), torch_backend.torch.get_num_threads()
+    threads = cv2.getNumThreads()
     try:
         for count in (1, 2):
             cv2.setNumThreads(count)
-            torch_backend.torch.set_num_threads(count)
             alone = clip_flow(frames[2:], [(0, 1)], backend=name)[0]
             np.testing.assert_array_equal(alone[0], together[1])
-            assert torch_backend.torch.get_num_threads() == count
     finally:
         cv2.setNumThreads(threads)
-        torch_backend.torch.set_num_threads(torch_threads)
 
 
 @pytest.fixture
@@ -181,10 +168,10 @@ for locator in caching.CacheImpl._locator_classes[1:]:
     locator.ensure_cache_path = lambda self: (_ for _ in ()).throw(OSError("read-only"))
 from merflow.preprocessing.settings import FlowSettings
 from merflow.preprocessing.tvl1 import numba_backend
-image = np.random.default_rng(0).random((1, 32, 32), np.float32)
+image = np.random.default_rng(0).random((32, 32), np.float32)
 start = time.perf_counter()
 settings = FlowSettings("numba", "onset", 0.25, 0.05, 0.4, 2, 0.5, 2, 0.055, True, 0.02, True)
-numba_backend.solve(image, image, np.zeros((1, 2, 32, 32), np.float32), settings)
+numba_backend.solve(image, image, np.zeros((2, 32, 32), np.float32), settings)
 print(time.perf_counter() - start, sum(numba_backend._iterate.stats.cache_hits.values()))
 """
 
@@ -235,7 +222,7 @@ def test_backend_imports_only_its_dependencies(name):
 def test_only_the_flow_job_hashes_the_backends():
     scripts = REPO / "workflow" / "scripts"
     ours = set((REPO / "merflow" / "preprocessing" / "tvl1").glob("*.py"))
-    assert len(ours) == 5 and ours <= set(needed(scripts / "compute_flow.py"))
+    assert len(ours) == 4 and ours <= set(needed(scripts / "compute_flow.py"))
     for other in ("select_keyframes", "build_cache", "write_report"):
         found = set(needed(scripts / f"{other}.py"))
         assert REPO / "merflow" / "preprocessing" / "flow.py" in found and not ours & found
@@ -284,15 +271,3 @@ def test_backend_is_recorded_in_flow_and_cache(subject, name):
         assert cache.attrs["flow_backend"] == name
         np.testing.assert_array_equal(cache["flow"][0, :, :2], flow["a"]["flow"])
         assert np.abs(flow["a"]["flow"][0]).max() > 0.1 and not np.any(flow["a"]["flow"][1])
-
-
-def test_subject_flow_is_independent_of_batches(subject, monkeypatch):
-    subject_flow(subject / "faces.h5", subject / "keyframes.csv", subject / "together.h5", flow_settings())
-    monkeypatch.setattr(flow_module, "_MAX_PAIRS", 1)
-    subject_flow(subject / "faces.h5", subject / "keyframes.csv", subject / "alone.h5", flow_settings())
-    with h5py.File(subject / "together.h5") as together, h5py.File(subject / "alone.h5") as alone:
-        assert list(together) == list(alone) == ["a", "b"]
-        for clip in together:
-            for part in ("flow", "rigid", "frame_numbers"):
-                np.testing.assert_array_equal(together[clip][part], alone[clip][part])
-        assert not np.array_equal(together["a"]["flow"], together["b"]["flow"])
