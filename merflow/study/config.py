@@ -21,11 +21,14 @@ from merflow.study.config_data import (
     Dropout,
     Name,
     Names,
+    NonEmpty,
+    NonEmptyDict,
     PreparationBlock,
     Rate,
     Share,
     Unique,
     choice,
+    key,
 )
 from merflow.systems.registry import NETWORKS, option_schemas
 
@@ -42,7 +45,6 @@ STUDY_BLOCKS = ("graph", "pretrain", "temporal", "head", "network")
 MOST_EPOCHS = "maximum number of epochs"
 PATIENCE = "stop after this many epochs without a better validation loss"
 DECAY = "the learning rate at a step is learning_rate / (1 + decay * step)"
-DROPOUT = "dropout, from 0 to below 1"
 PUBLISHED = "table of merflow/evaluation/published.csv whose numbers are shown beside ours"
 HELD_OUT = "share of the training subjects that chooses the epoch"
 
@@ -53,76 +55,62 @@ def _not_reserved(name: str) -> str:
     return name
 
 
+StudyName = Annotated[Name, AfterValidator(_not_reserved)]
+
+
 class GraphBlock(Block):
     """The pixel graph of TSDGCN (Algorithm 1)."""
 
-    side: int = Field(default=64, ge=16, le=128, description="side of the image that the graph covers in pixels")
-    threshold: float = Field(
-        default=2.8284271247461903, ge=1, description="T: largest distance of a candidate neighbour in pixels"
-    )
-    sigma: Literal["neighbours", "image"] | Rate = Field(
-        default="neighbours", description="sigma in Eq. 1: neighbours, image or a number above 0"
-    )
+    side: int = key(64, "side of the image that the graph covers in pixels", ge=16, le=128)
+    threshold: float = key(2.8284271247461903, "T: largest distance of a candidate neighbour in pixels", ge=1)
+    sigma: Literal["neighbours", "image"] | Rate = key("neighbours", "sigma in Eq. 1: a name or a number of pixels")
 
 
 class PretrainBlock(Block):
     """Training of one SGCN on macro images."""
 
-    epochs: Count = Field(default=100, description=MOST_EPOCHS)
-    patience: Count = Field(default=10, description=PATIENCE)
-    learning_rate: Rate = Field(default=0.00001, description="learning rate of Adam")
-    decay: float = Field(default=0.000001, ge=0, description=DECAY)
-    batch: Count = Field(default=32, description="images per step")
-    dropout: Dropout = Field(default=0.5, description="dropout before the last layer, from 0 to below 1")
-    frames: Literal["peak", "all"] = Field(
-        default="peak", description="images of a macro clip: the frames near its apex, or all key-frames"
-    )
-    validation: Share = Field(default=0.2, description="share of the macro subjects that chooses the epoch")
-    exclude_test_subjects: bool = Field(
-        default=False,
-        description="true: each fold pre-trains without the macro images of its test subjects (compared by name)",
-    )
+    epochs: Count = key(100, MOST_EPOCHS)
+    patience: Count = key(10, PATIENCE)
+    learning_rate: Rate = key(0.00001, "learning rate of Adam")
+    decay: float = key(0.000001, DECAY, ge=0)
+    batch: Count = key(32, "images per step")
+    dropout: Dropout = key(0.5, "dropout before the last layer")
+    frames: Literal["peak", "all"] = key("peak", "images of a macro clip: the frames near its apex, or all key-frames")
+    validation: Share = key(0.2, "share of the macro subjects that chooses the epoch")
+    exclude_test_subjects: bool = key(False, "whether each fold pre-trains without the images of its test subjects")
 
 
 class TemporalBlock(Block):
     """How optical flow enters a network trained on grey images."""
 
-    signal: Literal["magnitude", "u+v", "strain"] = Field(default="magnitude", description="the scalar at each pixel")
+    signal: Literal["magnitude", "u+v", "strain"] = key("magnitude", "the scalar at each pixel")
 
 
 class HeadBlock(Block):
     """The fused head that is trained in each fold."""
 
-    hidden: Count = Field(default=64, description="width of the fully connected layer")
-    dropout: Dropout = Field(default=0.5, description="dropout before the last layer, from 0 to below 1")
-    epochs: Count = Field(default=100, description=MOST_EPOCHS)
-    patience: Count = Field(default=10, description=PATIENCE)
-    learning_rate: Rate | None = Field(
-        default=None,
-        description="learning rate of Adam; null: 0.00001 as in the paper, or 0.0005 if nothing is pre-trained "
-        "(macro: none)",
-    )
-    decay: float = Field(default=0.000001, ge=0, description=DECAY)
-    weight_decay: float = Field(default=0.0, ge=0, description="L2 penalty")
-    batch: Count = Field(default=64, description="rows per step")
-    validation: Share = Field(default=0.2, description=HELD_OUT)
+    hidden: Count = key(64, "width of the fully connected layer")
+    dropout: Dropout = key(0.5, "dropout before the last layer")
+    epochs: Count = key(100, MOST_EPOCHS)
+    patience: Count = key(10, PATIENCE)
+    learning_rate: Rate | None = key(None, "learning rate of Adam; null: 0.00001, or 0.0005 with macro: none")
+    decay: float = key(0.000001, DECAY, ge=0)
+    weight_decay: float = key(0.0, "L2 penalty", ge=0)
+    batch: Count = key(64, "rows per step")
+    validation: Share = key(0.2, HELD_OUT)
 
 
 class CommonNetworkBlock(Block):
     """The networks that read clips (merflow/systems/registry.py), trained in each fold; null: the network's default."""
 
-    epochs: Count | None = Field(default=None, description=f"{MOST_EPOCHS}; null: the network's default")
-    patience: Count | None = Field(default=None, description=f"{PATIENCE}; null: the network's default")
-    learning_rate: Rate | None = Field(default=None, description="learning rate of Adam; null: the network's default")
-    batch: int | None = Field(default=None, ge=2, description="clips per step, at least 2; null: the network's default")
-    dropout: Dropout | None = Field(default=None, description=f"{DROPOUT}; null: the network's default")
-    weight_decay: float = Field(default=0.0, ge=0, description="L2 penalty")
-    validation: Share = Field(default=0.2, description=HELD_OUT)
-    refit: bool = Field(
-        default=True,
-        description="true: after the validation subjects have chosen the number of epochs, retrain on all training "
-        "clips for that number",
-    )
+    epochs: Count | None = key(None, f"{MOST_EPOCHS}; null: the network's default")
+    patience: Count | None = key(None, f"{PATIENCE}; null: the network's default")
+    learning_rate: Rate | None = key(None, "learning rate of Adam; null: the network's default")
+    batch: int | None = key(None, "clips per step; null: the network's default", ge=2)
+    dropout: Dropout | None = key(None, "dropout; null: the network's default")
+    weight_decay: float = key(0.0, "L2 penalty", ge=0)
+    validation: Share = key(0.2, HELD_OUT)
+    refit: bool = key(True, "whether to retrain on all training clips for the chosen number of epochs")
 
 
 def _option(schema: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -148,11 +136,9 @@ else:
 class LossBlock(Block):
     """The loss of the head or network."""
 
-    name: Literal["focal", "cross-entropy"] = Field(default="focal", description="kind of loss")
-    alpha: Rate | Annotated[list[Rate], Field(min_length=2)] = Field(
-        default=1.0, description="Eq. 6: a number above 0, or one per class"
-    )
-    gamma: float = Field(default=1.0, ge=0, description="Eq. 6: focusing parameter, at least 0")
+    name: Literal["focal", "cross-entropy"] = key("focal", "kind of loss")
+    alpha: Rate | Annotated[list[Rate], Field(min_length=2)] = key(1.0, "Eq. 6: a number above 0, or one per class")
+    gamma: float = key(1.0, "Eq. 6: focusing parameter", ge=0)
 
 
 Graph = Annotated[
@@ -160,57 +146,41 @@ Graph = Annotated[
     StringConstraints(pattern=r"^(?!0\+0$)(0|[1-9][0-9]{0,2})\+(0|[1-9][0-9]{0,2})$"),
     Field(description='a graph such as "8+2": p nearest + q drawn neighbours, p + q at least 1'),
 ]
+Branches = Annotated[NonEmpty[Literal["spatial", "temporal"]], Unique]
+Protocol = Literal["loso", "composite-loso", "subject-kfold", "cross-dataset", "paper-holdout"]
+Seeds = Annotated[NonEmpty[Annotated[int, Field(ge=0)]], Unique]
+Selection = Literal["validation", "none", "nested", "paper-tuning"]
+SELECTION = (
+    "validation: validation subjects choose the epoch; nested: search `grid` in each fold; paper-tuning: show it"
+)
 GRAPHS = 'one or two graphs such as "8+2": p nearest and q drawn neighbours, p + q at least 1'
 
 
 class ExperimentBlock(Block):
     """One experiment: a system, the datasets that it recognises, and how it is evaluated."""
 
-    system: Annotated[str, *choice(lambda: (*GRAPH_SYSTEMS, *LINEAR_SYSTEMS, *NETWORKS))] = Field(
-        description="what is trained"
-    )
-    micro: str | Names = Field(description="dataset that is recognised, or a list of datasets")
-    macro: str = Field(
-        default=NO_MACRO, description="dataset of the pre-training, or none: everything is trained inside the fold"
-    )
-    transfer: Literal["frozen", "end-to-end"] = Field(
-        default="frozen",
-        description="frozen: pre-trained networks only extract features; end-to-end: each fold trains them further",
-    )
-    classes: Classes | None = Field(default=None, description=CLASSES)
-    prep: str = Field(default="default", description="a name under `preparations`")
-    protocol: Literal["loso", "composite-loso", "subject-kfold", "cross-dataset", "paper-holdout"] = Field(
-        default="loso", description="how clips are split into training and test"
-    )
-    folds: int = Field(default=5, ge=2, description="groups of subjects of subject-kfold, at least 2")
-    test_clips: Count | None = Field(default=None, description="test clips of paper-holdout; null: a fifth")
-    selection: Literal["validation", "none", "nested", "paper-tuning"] = Field(
-        default="validation",
-        description="validation: validation subjects choose the epoch; none: train for all epochs; nested: search the "
-        "grid inside each fold; paper-tuning: show the whole grid",
-    )
-    grid: dict[str, Annotated[list[Any], Field(min_length=1), Unique]] = Field(
-        default={}, description="dotted keys with a list of values each, for selection nested and paper-tuning"
-    )
-    inner_folds: int = Field(default=3, ge=2, description="groups of training subjects of selection nested, at least 2")
-    graphs: Annotated[list[Graph], Field(min_length=1, max_length=2)] = Field(
-        default=["8+2", "4+0"], description=GRAPHS
-    )
-    branches: Annotated[list[Literal["spatial", "temporal"]], Field(min_length=1), Unique] = Field(
-        default=["spatial", "temporal"], description="spatial, temporal or both"
-    )
-    fusion: Literal["stack", "concat"] = Field(
-        default="stack", description="Eq. 5: rows of both branches one under the other, or side by side"
-    )
+    system: Annotated[str, *choice(lambda: (*GRAPH_SYSTEMS, *LINEAR_SYSTEMS, *NETWORKS))] = key(..., "what is trained")
+    micro: str | Names = key(..., "dataset that is recognised, or a list of datasets")
+    macro: str = key(NO_MACRO, "dataset of the pre-training, or none: everything is trained inside the fold")
+    transfer: Literal["frozen", "end-to-end"] = key("frozen", "end-to-end: each fold trains the pre-trained networks")
+    classes: Classes | None = key(None, CLASSES)
+    prep: str = key("default", "a name under `preparations`")
+    protocol: Protocol = key("loso", "how clips are split into training and test")
+    folds: int = key(5, "groups of subjects of subject-kfold", ge=2)
+    test_clips: Count | None = key(None, "test clips of paper-holdout; null: a fifth")
+    selection: Selection = key("validation", SELECTION)
+    grid: dict[str, Annotated[NonEmpty[Any], Unique]] = key({}, "dotted keys with a list of values each")
+    inner_folds: int = key(3, "groups of training subjects of selection: nested", ge=2)
+    graphs: Annotated[list[Graph], Field(min_length=1, max_length=2)] = key(["8+2", "4+0"], GRAPHS)
+    branches: Branches = key(["spatial", "temporal"], "spatial, temporal or both")
+    fusion: Literal["stack", "concat"] = key("stack", "Eq. 5: rows of both branches below each other, or side by side")
     loss: LossBlock = LossBlock()
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), Unique] = Field(
-        default=[0], description="one repeat per seed; a seed decides graph, pre-training and head"
-    )
+    seeds: Seeds = key([0], "one repeat per seed; a seed decides graph, pre-training and head")
     graph: GraphBlock = GraphBlock()
     pretrain: PretrainBlock = PretrainBlock()
     temporal: TemporalBlock = TemporalBlock()
     head: HeadBlock = HeadBlock()
-    network: NetworkBlock | None = Field(default=None, description="settings of a network that reads clips")
+    network: NetworkBlock | None = key(None, "settings of a network that reads clips")
 
     @model_validator(mode="after")
     def _has_macro(self) -> "ExperimentBlock":
@@ -265,8 +235,8 @@ class ExperimentBlock(Block):
 
 
 Variants = (
-    Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], Field(min_length=1, max_length=1)]
-    | Annotated[list[Annotated[dict[str, Any], Field(min_length=1)]], Field(min_length=1)]
+    Annotated[dict[str, NonEmpty[Any]], Field(min_length=1, max_length=1)]
+    | NonEmpty[Annotated[dict[str, Any], Field(min_length=1)]]
 )
 VARIANTS = "variants: one dotted key with a list of values, or a list of blocks of dotted keys"
 
@@ -274,22 +244,22 @@ VARIANTS = "variants: one dotted key with a list of values, or a list of blocks 
 class TableBlock(Block):
     """One table of variants of an experiment."""
 
-    of: str = Field(description="the experiment that is varied")
-    title: str = Field(default="", description="heading of the table in the report")
-    set: dict[str, Any] = Field(default={}, description="settings of all cells, with dotted keys such as loss.name")
-    rows: Variants = Field(description=VARIANTS)
-    columns: Variants | None = Field(default=None, description=VARIANTS)
-    published: str | None = Field(default=None, description=PUBLISHED)
+    of: str = key(..., "the experiment that is varied")
+    title: str = key("", "heading of the table in the report")
+    set: dict[str, Any] = key({}, "settings of all cells, with dotted keys such as loss.name")
+    rows: Variants = key(..., VARIANTS)
+    columns: Variants | None = key(None, VARIANTS)
+    published: str | None = key(None, PUBLISHED)
 
 
 class FigureBlock(Block):
     """One figure: a CSV and an SVG."""
 
-    kind: Literal["methods", "stages", "confusion", "flow-statistics"] = Field(description="what is shown")
-    of: str | Names = Field(description="the experiment or floor that is shown, or a list of them")
-    title: str = Field(default="", description="heading in the report and in the drawing")
-    note: str = Field(default="", description="text beside it in the report, such as what the paper says")
-    published: str | None = Field(default=None, description=PUBLISHED)
+    kind: Literal["methods", "stages", "confusion", "flow-statistics"] = key(..., "what is shown")
+    of: str | Names = key(..., "the experiment or floor that is shown, or a list of them")
+    title: str = key("", "heading in the report and in the drawing")
+    note: str = key("", "text beside it in the report, such as what the paper says")
+    published: str | None = key(None, PUBLISHED)
 
     @property
     def experiments(self) -> list[str]:
@@ -300,58 +270,26 @@ class FigureBlock(Block):
 class ExportBlock(Block):
     """What `snakemake export` writes as ONNX."""
 
-    experiments: Names | None = Field(
-        default=None, description="experiments or floors that train networks; null: all experiments that do"
-    )
-    members: Count | None = Field(
-        default=None, description="number of networks of each ensemble, at least 1; null: all"
-    )
+    experiments: Names | None = key(None, "experiments or floors that train networks; null: all experiments that do")
+    members: Count | None = key(None, "number of networks of each ensemble; null: all")
 
 
 class SpottingBlock(Block):
     """How a long video is searched."""
 
-    max_unsearched_seconds: float = Field(
-        default=1.0, gt=0, description="a clip up to this length is one candidate and is not searched; above 0"
-    )
-    reference: float = Field(
-        default=0.2,
-        gt=0,
-        le=1,
-        description="seconds before and after to which each time is compared; above 0, at most 1",
-    )
-    least_motion: float = Field(
-        default=0.28,
-        gt=0,
-        description="least motion of a candidate, in per cent of the distance between the eyes; above 0",
-    )
-    deviations: float = Field(
-        default=4.0,
-        ge=0,
-        description="least motion of a candidate above the rest of the clip, in robust standard deviations, at least 0",
-    )
-    blink: float = Field(
-        default=2.0,
-        gt=0,
-        description="a candidate is a blink if eyelid motion exceeds this multiple of face motion; above 0",
-    )
+    max_unsearched_seconds: Rate = key(1.0, "a clip up to this length is one candidate and is not searched")
+    reference: float = key(0.2, "seconds before and after to which each time is compared", gt=0, le=1)
+    least_motion: Rate = key(0.28, "least motion of a candidate, in per cent of the distance between the eyes")
+    deviations: float = key(4.0, "least motion above the rest of the clip, in robust standard deviations", ge=0)
+    blink: Rate = key(2.0, "a candidate is a blink if eyelid motion exceeds this multiple of face motion")
 
 
 class PredictBlock(Block):
     """How new clips are answered."""
 
-    experiments: Names | None = Field(
-        default=None, description="experiments that answer; null: all experiments that train a network"
-    )
-    uncertain_below: float = Field(
-        default=0.5, ge=0, le=1, description="the answer is `uncertain` if the top probability is lower; from 0 to 1"
-    )
-    fps: float | None = Field(
-        default=None,
-        ge=0.001,
-        le=100000,
-        description="frames per second, from 0.001 to 100000; null: as the table or the video says",
-    )
+    experiments: Names | None = key(None, "experiments that answer; null: all experiments that train a network")
+    uncertain_below: float = key(0.5, "the answer is `uncertain` if the top probability is lower", ge=0, le=1)
+    fps: float | None = key(None, "frames per second; null: as the table or the video says", ge=0.001, le=100000)
     spotting: SpottingBlock = SpottingBlock()
 
 
@@ -361,39 +299,23 @@ Floors = Annotated[list[Annotated[str, *choice(lambda: (*LINEAR_SYSTEMS, *NETWOR
 class Config(Block):
     """A complete configuration."""
 
-    study: Annotated[Name, AfterValidator(_not_reserved)] = Field(
-        description="name of the study and of its folder under `results`: letters, digits, `_`, `.` and `-`"
-    )
-    title: str = Field(default="", description="heading of the report; empty: the name of the study")
-    results: str = Field(default="results", description="folder that receives everything the workflow makes")
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where networks run")
+    study: StudyName = key(..., "name of the study and of its folder: letters, digits, `_`, `.` and `-`")
+    title: str = key("", "heading of the report; empty: the name of the study")
+    results: str = key("results", "folder that receives everything the workflow makes")
+    device: Literal["auto", "cpu", "cuda"] = key("auto", "where networks run")
     demo: DemoBlock = DemoBlock()
-    datasets: Annotated[dict[Name, DatasetBlock], Field(min_length=1)] = Field(
-        description="one block for each dataset, under a name of your choice"
-    )
-    corrections: str | None = Field(default=None, description="table of corrections to the annotations, or null")
-    preparations: dict[Name, PreparationBlock] = Field(
-        default={"default": PreparationBlock()},
-        description="ways from frames to aligned faces, key-frames and flow, by name",
-    )
+    datasets: NonEmptyDict[DatasetBlock] = key(..., "one block for each dataset, under a name of your choice")
+    corrections: str | None = key(None, "table of corrections to the annotations, or null")
+    preparations: dict[Name, PreparationBlock] = key({"default": PreparationBlock()}, "ways to the flow, by name")
     graph: GraphBlock = GraphBlock()
     pretrain: PretrainBlock = PretrainBlock()
     temporal: TemporalBlock = TemporalBlock()
     head: HeadBlock = HeadBlock()
     network: NetworkBlock = NetworkBlock()
-    floors: Floors = Field(
-        default=["majority", "linear-svm", "softmax", "ststnet"],
-        description="baselines that run beside the experiments on the same clips and folds",
-    )
-    experiments: Annotated[dict[Name, ExperimentBlock], Field(min_length=1)] = Field(
-        description="one block for each experiment, under a name of your choice"
-    )
-    tables: dict[Name, TableBlock] = Field(default={}, description="tables of variants of an experiment")
-    figures: dict[Name, FigureBlock] = Field(
-        default={}, description="tables and figures of the results, a CSV and an SVG each"
-    )
+    floors: Floors = key([*LINEAR_SYSTEMS, "ststnet"], "baselines that run beside the experiments on the same folds")
+    experiments: NonEmptyDict[ExperimentBlock] = key(..., "one block for each experiment, under a name of your choice")
+    tables: dict[Name, TableBlock] = key({}, "tables of variants of an experiment")
+    figures: dict[Name, FigureBlock] = key({}, "tables and figures of the results, a CSV and an SVG each")
     export: ExportBlock = ExportBlock()
-    clips: str | None = Field(
-        default=None, description="clips that `predict` answers: a video, a folder or a table; or null"
-    )
+    clips: str | None = key(None, "clips that `predict` answers: a video, a folder or a table; or null")
     predict: PredictBlock = PredictBlock()

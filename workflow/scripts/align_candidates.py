@@ -1,15 +1,11 @@
 """Find and crop the face in each candidate of one source."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from merflow.inference.search import align_candidates
 from merflow.inference.settings import Source
 from merflow.preprocessing.settings import AlignSettings
 from merflow.runtime.script_context import script_context
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
     settings = AlignSettings(**snakemake.params.settings)

@@ -1,16 +1,12 @@
 """Find and crop the face in each clip of one subject."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from merflow.footage.clip import Clip
 from merflow.footage.fingerprints import check_unchanged, record_source
 from merflow.preprocessing.faces import align_subject
 from merflow.preprocessing.settings import AlignSettings
 from merflow.runtime.script_context import script_context
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
     settings = AlignSettings(**snakemake.params.settings)

@@ -1,16 +1,12 @@
 """Apply the trained networks of one experiment to the candidates, and measure which regions they depend on."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from merflow.inference.answers import answer_clips
 from merflow.inference.ensemble import load_ensemble
 from merflow.inference.settings import AnswerSettings
 from merflow.runtime.script_context import script_context
 from merflow.storage.tables import read_table
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
     tables = [read_table(file, ["clip", "fps"]) for file in snakemake.input.intervals]

@@ -1,14 +1,9 @@
 """Write one dataset's key-frames and flows into a cache, and the quality table of its clips."""
 
-from typing import TYPE_CHECKING
-
 from merflow.preprocessing.cache import build_cache
 from merflow.preprocessing.settings import PreparationSettings
 from merflow.runtime.params import from_params
 from merflow.runtime.script_context import script_context
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
     build_cache(

@@ -1,13 +1,9 @@
 """Measure the calibration of every trained system, before and after temperature scaling."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from merflow.evaluation.calibration import calibrate
 from merflow.runtime.script_context import script_context
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
     calibrate(

@@ -1,15 +1,11 @@
 """Compute the TV-L1 flow from onset to each key-frame of one subject's clips."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import merflow.preprocessing.tvl1.backends  # noqa: F401  For the code hash: `subject_flow` loads a backend by name.
 from merflow.preprocessing.flow import subject_flow
 from merflow.preprocessing.settings import FlowSettings
 from merflow.runtime.script_context import script_context
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
     settings = FlowSettings(**snakemake.params.settings)

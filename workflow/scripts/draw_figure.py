@@ -1,15 +1,11 @@
 """Make a figure of the study: its table and its drawing."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from merflow.evaluation.figure_tables import tabulate_figure
 from merflow.evaluation.settings import FigureSettings
 from merflow.report.figure_drawings import draw_file
 from merflow.runtime.script_context import script_context
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
     settings = FigureSettings.from_params(snakemake.params.settings)

@@ -1,14 +1,10 @@
 """Compute accuracy, UF1 and UAR of one experiment from its pooled predictions."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from merflow.evaluation.evaluate import evaluate
 from merflow.evaluation.settings import EvaluationSettings
 from merflow.runtime.script_context import script_context
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
     settings = EvaluationSettings(**snakemake.params.settings)

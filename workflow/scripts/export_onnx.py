@@ -1,15 +1,11 @@
 """Write the calibrated ensemble of one experiment as ONNX, with its check and its model card."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from merflow.inference.onnx_export import export_onnx
 from merflow.inference.settings import ExportSettings
 from merflow.runtime.params import from_params
 from merflow.runtime.script_context import script_context
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
     export_onnx(

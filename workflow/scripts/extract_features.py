@@ -1,13 +1,9 @@
 """Turn key-frames and flows into the features of a pre-trained SGCN (Fig. 4 and 5)."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from merflow.runtime.script_context import script_context
 from merflow.systems.tsdgcn.features import extract
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
     extract(

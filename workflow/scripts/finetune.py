@@ -1,16 +1,12 @@
 """Train a head per fold of one experiment on shared features, and predict the test clips."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from merflow.runtime.params import from_params
 from merflow.runtime.script_context import script_context
 from merflow.systems.predictions import ResultFiles
 from merflow.systems.settings import FinetuneSettings
 from merflow.systems.tsdgcn.finetune import finetune
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
     finetune(

@@ -1,15 +1,11 @@
 """Gather the key-frames and flows of all candidates, and say how each fared."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from merflow.inference.candidates import gather_candidates
 from merflow.preprocessing.settings import PreparationSettings
 from merflow.runtime.params import from_params
 from merflow.runtime.script_context import script_context
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
     gather_candidates(

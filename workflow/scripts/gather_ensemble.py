@@ -1,15 +1,11 @@
 """Write which trained networks an experiment has, and their temperature from validation clips."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from merflow.inference.ensemble import gather_ensemble
 from merflow.inference.settings import EnsembleSettings
 from merflow.runtime.params import from_params
 from merflow.runtime.script_context import script_context
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
     gather_ensemble(

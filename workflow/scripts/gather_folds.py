@@ -1,13 +1,9 @@
 """Gather the tables of an experiment's folds."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from merflow.evaluation.evaluate import merge
 from merflow.runtime.script_context import script_context
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
     for table in ("predictions", "accuracy", "curves", "validation"):

@@ -1,14 +1,10 @@
 """Write one dataset's ready-made flow images into a cache, and the quality table of its images."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from merflow.footage.fingerprints import record_source
 from merflow.preprocessing.ready_made_flow import import_flow_images
 from merflow.runtime.script_context import script_context
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
     import_flow_images(

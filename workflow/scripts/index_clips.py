@@ -1,14 +1,10 @@
 """List the clips of one dataset, and everything that is wrong with it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from merflow.datasets.index import index_dataset, report_problems, write_index
 from merflow.datasets.settings import dataset_settings
 from merflow.runtime.script_context import script_context
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
     index = index_dataset(snakemake.wildcards.dataset, dataset_settings(snakemake.params.settings))

@@ -1,15 +1,11 @@
 """Draw the folds of a protocol, once for all systems that are compared."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from merflow.protocols.settings import SplitSettings
 from merflow.protocols.splits import make_splits
 from merflow.runtime.params import from_params
 from merflow.runtime.script_context import script_context
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
     make_splits(

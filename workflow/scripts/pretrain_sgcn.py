@@ -1,15 +1,11 @@
 """Train one SGCN (Table I) on macro-expression images."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from merflow.runtime.params import from_params
 from merflow.runtime.script_context import script_context
 from merflow.systems.settings import PretrainSettings
 from merflow.systems.tsdgcn.pretrain import pretrain
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
     pretrain(

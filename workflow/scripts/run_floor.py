@@ -1,16 +1,12 @@
 """Train and test a baseline on the same clips and folds as the experiments."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from merflow.runtime.params import from_params
 from merflow.runtime.script_context import script_context
 from merflow.systems.linear import run_linear
 from merflow.systems.predictions import ResultFiles
 from merflow.systems.settings import LinearSettings
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
     run_linear(

@@ -1,15 +1,11 @@
 """Train and test every cell of a table of variants."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from merflow.runtime.params import from_params
 from merflow.runtime.script_context import script_context
 from merflow.systems.settings import CellSettings
 from merflow.systems.tsdgcn.variant_tables import run_table
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
     run_table(

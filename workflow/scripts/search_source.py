@@ -1,15 +1,11 @@
 """Search one source: face, motion, candidate intervals."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from merflow.footage.fingerprints import check_unchanged, record_source
 from merflow.inference.search import search_source
 from merflow.inference.settings import Source, SpottingSettings
 from merflow.runtime.script_context import script_context
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
     row, settings = snakemake.params.source, snakemake.params.settings

@@ -1,14 +1,10 @@
 """Spot the apex and pick the key-frames in each clip of one subject."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from merflow.preprocessing.keyframes import select_subject
 from merflow.preprocessing.settings import KeyframeSettings
 from merflow.runtime.script_context import script_context
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
     settings = KeyframeSettings(**snakemake.params.settings)

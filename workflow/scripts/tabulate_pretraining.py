@@ -1,13 +1,9 @@
 """Tabulate the training accuracies and curves of an experiment's pre-trained networks."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from merflow.runtime.script_context import script_context
 from merflow.systems.tsdgcn.pretrain import tabulate
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
     tabulate(

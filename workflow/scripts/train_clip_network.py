@@ -1,16 +1,12 @@
 """Train the network of one fold on clips, and predict its test clips."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from merflow.runtime.params import from_params
 from merflow.runtime.script_context import script_context
 from merflow.systems.clip_networks import train_clip_network
 from merflow.systems.predictions import ResultFiles
 from merflow.systems.settings import ClipNetworkSettings
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
     train_clip_network(

@@ -1,16 +1,12 @@
 """Train the networks of one fold of TSDGCN, and predict its test clips."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from merflow.runtime.params import from_params
 from merflow.runtime.script_context import script_context
 from merflow.systems.predictions import ResultFiles
 from merflow.systems.settings import FoldTrainingSettings
 from merflow.systems.tsdgcn.fold_training import train_graph_fold
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
     caches, graphs, weights, macro = (

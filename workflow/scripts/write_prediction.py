@@ -1,15 +1,11 @@
 """Write the answers for the user's clips, and the page that shows them."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from merflow.inference.page import write_prediction
 from merflow.inference.settings import PageSettings
 from merflow.runtime.params import from_params
 from merflow.runtime.script_context import script_context
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
     settings = from_params(PageSettings, snakemake.params.settings)

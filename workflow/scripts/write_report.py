@@ -1,15 +1,11 @@
 """Write the report of the study: one HTML file, and its drawings as files."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from merflow.report.page import write_report
 from merflow.report.report_data import ReportData
 from merflow.report.settings import ReportSettings
 from merflow.runtime.script_context import script_context
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with script_context(snakemake):
     settings = ReportSettings.from_params(snakemake.params.settings)
