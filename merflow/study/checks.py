@@ -3,13 +3,12 @@
 from collections import Counter
 
 from merflow.datasets.assemble import unknown_words
-from merflow.datasets.labels import class_set
 from merflow.datasets.synthetic import scorer_people
 from merflow.errors import ConfigError, InputError, MerflowError
 from merflow.footage.clip import database
 from merflow.study.config_data import ClassMap
 from merflow.study.data import Data
-from merflow.study.experiments import Experiments, plain_classes
+from merflow.study.experiments import Experiments
 from merflow.study.training import Training
 from merflow.systems.registry import input_kind
 
@@ -56,9 +55,9 @@ def check_experiment(experiments: Experiments, name: str) -> None:
 
 def _check_classes(experiments: Experiments, name: str) -> None:
     """Raise if the classes of an experiment and the labels of its datasets do not fit together."""
-    data, datasets, own_classes = experiments.data, experiments[name].datasets, experiments[name].classes
+    data, datasets, classes = experiments.data, experiments[name].datasets, experiments[name].classes
     sets = {data.index(dataset).class_set for dataset in datasets} - {""}
-    if not own_classes and len(sets) > 1:
+    if not classes and len(sets) > 1:
         raise ConfigError(
             f"experiments.{name}.micro: its datasets have different class sets ({', '.join(sorted(sets))}); "
             "give them one, or give the experiment `classes`"
@@ -68,20 +67,17 @@ def _check_classes(experiments: Experiments, name: str) -> None:
             f"experiments.{name}.micro: {', '.join(datasets)} mix flow images, whose scale is not known, with "
             "flow in pixels"
         )
-    if not own_classes or isinstance(own_classes, list):
+    if not isinstance(classes, str | ClassMap):
         return
     where, unknown = f"experiments.{name}.classes", Counter[str]()
     for dataset in datasets:
-        layout = data.layout(dataset)
-        unknown += unknown_words(
-            data.index(dataset), layout, class_set(plain_classes(own_classes), where, layout, alone=False)
-        )
+        unknown += unknown_words(data.index(dataset), data.layout(dataset), experiments.class_set(name, dataset))
     if unknown:
         words = ", ".join(f"{word} ({count} clips)" for word, count in unknown.most_common())
         raise ConfigError(f"{where}: the set does not know the labels {words}; map them, or choose another set")
     labels = {label for dataset in datasets for label in experiments.labels(name)[dataset].values()}
     missing = [label for label in experiments.classes(name) if label not in labels]
-    if missing and isinstance(own_classes, ClassMap):  # Of a named set, a user may hold a part.
+    if missing and isinstance(classes, ClassMap):  # Of a named set, a user may hold a part.
         raise ConfigError(f"{where}: no clip has a label for the class {', '.join(missing)}")
 
 

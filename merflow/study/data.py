@@ -13,7 +13,6 @@ from merflow.footage.fingerprints import source_token
 from merflow.preprocessing.settings import PreparationSettings
 from merflow.storage.files import digest, safe_filename
 from merflow.study.config import Config
-from merflow.study.config_data import ClassMap
 from merflow.study.paths import Paths
 
 FOOTAGE = ("clip", "subject", "kind", "frames", "onset", "apex", "offset", "align", "problem")
@@ -36,37 +35,23 @@ class Data:
             return replace(scorer_people.SETTINGS, root=root)
         block, demo = self.config.datasets[name], self.config.demo
         if block.layout != "demo":
-            return DatasetSettings(
-                layout=block.layout,
-                root=block.root or "",
-                table=block.table,
-                images=block.images,
-                kind=block.kind or "micro",
-                classes=block.classes.model_dump() if isinstance(block.classes, ClassMap) else block.classes,
-                align=block.align,
-                corrections=block.corrections or self.config.corrections,
-                dataset_names=tuple(self.config.datasets),
-                on_problem=block.on_problem,
-            )
-        half = demo.subjects // 2
+            values = block.model_dump(exclude={"channels", "scaling"})
+            values["kind"] = block.kind or "micro"
+            values["corrections"] = block.corrections or self.config.corrections
+            return DatasetSettings(**values, dataset_names=tuple(self.config.datasets))
+        macro_subjects = demo.subjects // 2
         if block.kind == "macro":
-            settings = replace(STANDARD_MACRO, subjects=half, clips_per_emotion=demo.macro_clips_per_emotion)
+            settings = replace(STANDARD_MACRO, subjects=macro_subjects, clips_per_emotion=demo.macro_clips_per_emotion)
         else:
             settings = replace(
                 STANDARD_MICRO,
-                subjects=demo.subjects - half,
-                first_subject=half,
+                subjects=demo.subjects - macro_subjects,
+                first_subject=macro_subjects,
                 clips_per_emotion=demo.clips_per_emotion,
                 frames=demo.frames,
             )
-        return replace(
-            settings,
-            root=root,
-            emotions=tuple(demo.emotions),
-            noise=demo.noise,
-            drift=demo.drift,
-            seed=demo.seed,
-        )
+        shared = demo.model_dump(include={"noise", "drift", "seed"})
+        return replace(settings, root=root, emotions=tuple(demo.emotions), **shared)
 
     def index_settings(self, name: str) -> dict[str, Any]:
         """Settings of the job that lists a dataset; keys that change no row of its tables have a fixed value."""
@@ -172,8 +157,6 @@ class Data:
     def preparation(self, prep: str) -> PreparationSettings:
         """Settings of all stages of a preparation."""
         return PreparationSettings.from_block(self.config.preparations[prep].model_dump(by_alias=True))
-
-    # --- Frame scorers of adaptive key-frames -------------------------------------------------------------------------
 
     def scorer_dataset(self, prep: str) -> str:
         """Dataset that trains the frame scorer of a preparation; empty if its key-frames need no scorer."""

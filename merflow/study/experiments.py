@@ -1,11 +1,12 @@
 """The experiments of a study and the floors beside them: classes, labels, folds, splits and groups."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from merflow.datasets.assemble import relabel
-from merflow.datasets.labels import class_set
+from merflow.datasets.labels import ClassSet, class_set
 from merflow.errors import ConfigError
 from merflow.footage.clip import Clip
 from merflow.protocols.folds import fold_names
@@ -30,6 +31,17 @@ class Experiments:
         self.blocks, self.data = dict(blocks), data
         self._labels: dict[str, dict[str, dict[str, str]]] = {}
         self._folds: dict[str, dict[str, str]] = {}
+        self.graph_experiments = self._names(lambda e: e.uses_graphs)
+        self.shared_feature_experiments = self._names(lambda e: e.shares_features)
+        self.shared_weight_experiments = self._names(lambda e: e.shares_weights)
+        self.graph_fold_experiments = self._names(lambda e: e.uses_graphs and not e.shares_features)
+        self.clip_network_experiments = self._names(lambda e: e.reads_clips)
+        self.fold_experiments = self.graph_fold_experiments + self.clip_network_experiments
+        self.linear_experiments = self._names(lambda e: not e.trains_network)
+        self.network_experiments = self.graph_experiments + self.clip_network_experiments
+
+    def _names(self, accepts: Callable[[ExperimentBlock], bool]) -> list[str]:
+        return [name for name, experiment in self.blocks.items() if accepts(experiment)]
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names."""
@@ -39,57 +51,10 @@ class Experiments:
         """Return the block of an experiment."""
         return self.blocks[name]
 
-    # --- Groups -------------------------------------------------------------------------------------------------------
-
-    def _names(self, accepts: Callable[[ExperimentBlock], bool]) -> list[str]:
-        return [name for name, experiment in self.blocks.items() if accepts(experiment)]
-
-    @property
-    def graph_experiments(self) -> list[str]:
-        """Experiments whose networks have graphs (TSDGCN)."""
-        return self._names(lambda e: e.uses_graphs)
-
-    @property
-    def shared_feature_experiments(self) -> list[str]:
-        """Experiments whose features are extracted once, for all folds."""
-        return self._names(lambda e: e.shares_features)
-
-    @property
-    def shared_weight_experiments(self) -> list[str]:
-        """Experiments with weights that are pre-trained once, for all folds."""
-        return self._names(lambda e: e.shares_weights)
-
-    @property
-    def graph_fold_experiments(self) -> list[str]:
-        """Graph experiments that train their networks in each fold (:mod:`merflow.systems.tsdgcn.fold_training`)."""
-        return self._names(lambda e: e.uses_graphs and not e.shares_features)
-
-    @property
-    def clip_network_experiments(self) -> list[str]:
-        """Experiments and floors with a network that reads clips."""
-        return self._names(lambda e: e.reads_clips)
-
-    @property
-    def fold_experiments(self) -> list[str]:
-        """Experiments with one job for each fold."""
-        return self.graph_fold_experiments + self.clip_network_experiments
-
-    @property
-    def linear_experiments(self) -> list[str]:
-        """Baselines without a network."""
-        return self._names(lambda e: not e.trains_network)
-
-    @property
-    def network_experiments(self) -> list[str]:
-        """Experiments, floors among them, that leave trained networks."""
-        return self.graph_experiments + self.clip_network_experiments
-
     def reading(self, name: str) -> str:
         """What the system was rebuilt from if its paper was not available; otherwise empty."""
         system = self[name].system
         return NETWORKS[system].reading if system in NETWORKS else ""
-
-    # --- Classes and labels -------------------------------------------------------------------------------------------
 
     def classes(self, name: str) -> list[str]:
         """Classes of an experiment: its own if it names some, otherwise those of its datasets, in their order.
@@ -97,40 +62,32 @@ class Experiments:
         Raises:
             ConfigError: there are fewer than two, or no dataset has one of them.
         """
-        own_classes, datasets = self[name].classes, self[name].datasets
-        if isinstance(own_classes, str | ClassMap):
-            layout = self.data.layout(datasets[0])
-            return list(
-                class_set(plain_classes(own_classes), f"experiments.{name}.classes", layout, alone=False).classes
-            )
-        names = [label for dataset in datasets for label in self.data.index(dataset).classes]
-        classes = list(dict.fromkeys(names))
-        if own_classes:
-            if unknown := [label for label in own_classes if label not in classes]:
-                raise ConfigError(
-                    f"experiments.{name}.classes: no clip is labelled {', '.join(unknown)}; "
-                    f"there are: {', '.join(classes)}"
-                )
-            return list(own_classes)
-        if len(classes) < 2:
-            labels = ", ".join(classes) or "none"
-            raise ConfigError(
-                f"experiments.{name}: its clips have {len(classes)} label ({labels}); at least 2 are needed"
-            )
-        return classes
+        e, where = self[name], f"experiments.{name}"
+        if isinstance(e.classes, str | ClassMap):
+            return list(self.class_set(name, e.datasets[0]).classes)
+        classes = list(dict.fromkeys(label for dataset in e.datasets for label in self.data.index(dataset).classes))
+        labels = ", ".join(classes) or "none"
+        if unknown := [label for label in e.classes or () if label not in classes]:
+            raise ConfigError(f"{where}.classes: no clip is labelled {', '.join(unknown)}; there are: {labels}")
+        if not e.classes and len(classes) < 2:
+            raise ConfigError(f"{where}: its clips have {len(classes)} label ({labels}); at least 2 are needed")
+        return list(e.classes or classes)
+
+    def class_set(self, name: str, dataset: str) -> ClassSet:
+        """The class set or map of an experiment, for the labels of one of its datasets."""
+        where, layout = f"experiments.{name}.classes", self.data.layout(dataset)
+        return class_set(plain_classes(self[name].classes), where, layout, alone=False)
 
     def labels(self, name: str) -> dict[str, dict[str, str]]:
         """Label of each clip by dataset, if the experiment has its own class set or map; otherwise empty."""
-        own_classes = self[name].classes
-        if not own_classes or isinstance(own_classes, list):
+        if not isinstance(self[name].classes, str | ClassMap):
             return {}
         if name not in self._labels:
-            where, labels = f"experiments.{name}.classes", {}
-            for dataset in self[name].datasets:
-                layout = self.data.layout(dataset)
-                asked = class_set(plain_classes(own_classes), where, layout, alone=False)
-                labels[dataset] = relabel(self.data.index(dataset), layout, asked, where)
-            self._labels[name] = labels
+            where, data = f"experiments.{name}.classes", self.data
+            self._labels[name] = {
+                dataset: relabel(data.index(dataset), data.layout(dataset), self.class_set(name, dataset), where)
+                for dataset in self[name].datasets
+            }
         return self._labels[name]
 
     def clip_settings(self, name: str) -> ClipSettings:
@@ -149,25 +106,17 @@ class Experiments:
 
     def class_counts(self, name: str) -> list[dict[str, Any]]:
         """Clips of each class of an experiment: ``label, expected`` (published, or None) and ``found``."""
-        classes, labels, own_classes = self.classes(name), self.labels(name), self[name].classes
-        expected: dict[str, int] | None = dict.fromkeys(classes, 0)
-        counts = dict.fromkeys(classes, 0)
+        classes, labels = self.classes(name), self.labels(name)
+        counts, expected, all_published = Counter[str](), Counter[str](), True
         for dataset in self[name].datasets:
             block = self.data.config.datasets[dataset]
-            asked = class_set(plain_classes(own_classes if labels else block.classes), dataset, block.layout)
+            asked = class_set(plain_classes(self[name].classes if labels else block.classes), dataset, block.layout)
             published = asked.published(block.layout)
-            for clip in self.data.index(dataset).clips:
-                label = labels[dataset][clip.clip] if labels else clip.label
-                if label in counts:
-                    counts[label] += 1
-            if expected is None or published is None or not set(classes) <= set(published.counts):
-                expected = None
-                continue
-            for label in classes:
-                expected[label] += published.counts[label]
-        return [{"label": c, "expected": expected[c] if expected else None, "found": counts[c]} for c in classes]
-
-    # --- Splits and folds ---------------------------------------------------------------------------------------------
+            expected.update(published.counts if published else {})
+            all_published &= published is not None and set(classes) <= set(published.counts)
+            clips = self.data.index(dataset).clips
+            counts.update(labels[dataset][clip.clip] if labels else clip.label for clip in clips)
+        return [{"label": c, "expected": expected[c] if all_published else None, "found": counts[c]} for c in classes]
 
     def folds(self, name: str) -> dict[str, str]:
         """Name of each fold by its file name, from the subjects that have a usable clip."""
@@ -198,9 +147,8 @@ class Experiments:
         """Start of the names of an experiment's tables of splits; a corrected label does not change it."""
         experiment, datasets = self[name], self[name].datasets
         keys = [_as_name(getattr(experiment, key)) for key in SPLIT_KEYS.get(experiment.protocol, ()) if key != "seeds"]
-        identity = digest(
-            datasets, self.shared_prep(name), keys, _classes_name(experiment), float(experiment.validation)
-        )
+        classes, validation = _classes_name(experiment), float(experiment.validation)
+        identity = digest(datasets, self.shared_prep(name), keys, classes, validation)
         return f"{experiment.protocol}-{'-'.join(datasets)[:80]}-{identity[:6]}"
 
     @property
@@ -220,11 +168,12 @@ class Experiments:
 
     def prepared(self) -> list[tuple[str, str]]:
         """Every (dataset, preparation) that is used, in the order of first use."""
-        pairs: dict[tuple[str, str], None] = {}
-        for experiment in self.blocks.values():
-            for dataset in ([experiment.macro] if experiment.pretrains else []) + experiment.datasets:
-                pairs[dataset, experiment.prep] = None
-        return list(pairs)
+        pairs = [
+            (dataset, e.prep)
+            for e in self.blocks.values()
+            for dataset in ([e.macro] if e.pretrains else []) + e.datasets
+        ]
+        return list(dict.fromkeys(pairs))
 
 
 def with_floors(config: Config, data: Data) -> Experiments:
@@ -264,7 +213,7 @@ def _floor(system: str, experiment: ExperimentBlock, config: Config) -> Experime
 
 def plain_classes(classes: Any) -> Any:
     """``classes`` of a block as :func:`merflow.datasets.labels.class_set` takes them."""
-    return classes.model_dump(exclude_none=True) if hasattr(classes, "model_dump") else classes
+    return classes.model_dump(exclude_none=True) if isinstance(classes, ClassMap) else classes
 
 
 def distinct_settings(experiment: ExperimentBlock) -> str:

@@ -42,8 +42,6 @@ class Training:
         """Keep the experiments; ``tables`` has the training of the cells of each table."""
         self.experiments, self.paths, self.tables = experiments, paths, tables or {}
 
-    # --- Inputs that several jobs have in common ----------------------------------------------------------------------
-
     def caches(self, name: str) -> list[str]:
         """Caches of the datasets that an experiment recognises."""
         e = self.experiments[name]
@@ -77,8 +75,6 @@ class Training:
         training, name = self.split_experiments[split]
         prep = training.experiments.shared_prep(name)
         return [self.paths.cache(dataset, prep) for dataset in training.experiments[name].datasets]
-
-    # --- Graphs, pre-trained weights and features ---------------------------------------------------------------------
 
     def networks(self, name: str, seed: int) -> list[Network]:
         """The one or two SGCNs of one repeat of an experiment, in the order of ``graphs``."""
@@ -155,59 +151,33 @@ class Training:
         e = self.experiments[name]
         return [self.paths.cache(e.macro, e.prep)] if e.pretrains and e.pretrain.exclude_test_subjects else []
 
-    # --- Settings of training jobs ------------------------------------------------------------------------------------
-
     def head_settings(self, name: str) -> FinetuneSettings:
         """Settings of the heads of an experiment with shared features."""
-        e = self.experiments[name]
-        return FinetuneSettings(
-            name,
-            self.experiments.clip_settings(name),
-            e.branches,
-            e.fusion,
-            _loss(e),
-            _head(e),
-            _selection(e),
-            self.splits(name),
-        )
+        e, clips = self.experiments[name], self.experiments.clip_settings(name)
+        return FinetuneSettings(name, clips, e.branches, e.fusion, _loss(e), _head(e), _selection(e), self.splits(name))
 
     def fold_settings(self, name: str, seed: int) -> FoldTrainingSettings:
         """Settings of one fold of an experiment whose SGCNs depend on the fold."""
-        e = self.experiments[name]
-        pretrains = bool(self.fold_macro_cache(name))
+        e, seeds = self.experiments[name], [network.seed for network in self.networks(name, seed)]
+        pretrain = _pretrain(e) if self.fold_macro_cache(name) else None
+        shared = vars(self.head_settings(name)) | {"splits": self._splits_of_seed(name, seed)}
         return FoldTrainingSettings(
-            name,
-            self.experiments.clip_settings(name),
-            e.branches,
-            e.fusion,
-            _loss(e),
-            _head(e),
-            _selection(e),
-            {seed: self.splits(name)[seed]},
-            e.transfer,
-            e.temporal.signal,
-            _pretrain(e) if pretrains else None,
-            [network.seed for network in self.networks(name, seed)],
+            **shared, transfer=e.transfer, signal=e.temporal.signal, pretrain=pretrain, network_seeds=seeds
         )
 
     def clip_network_settings(self, name: str, seed: int) -> ClipNetworkSettings:
         """Settings of one fold of a network that reads clips; options of other networks are left out."""
-        e = self.experiments[name]
-        return ClipNetworkSettings(
-            name,
-            self.experiments.clip_settings(name),
-            network_settings(e.system, e.network_block),
-            _loss(e),
-            _selection(e),
-            {seed: self.splits(name)[seed]},
-        )
+        e, clips = self.experiments[name], self.experiments.clip_settings(name)
+        network = network_settings(e.system, e.network_block)
+        return ClipNetworkSettings(name, clips, network, _loss(e), _selection(e), self._splits_of_seed(name, seed))
 
     def linear_settings(self, name: str) -> LinearSettings:
         """Settings of a baseline without a network."""
         clips = self.experiments.clip_settings(name)
         return LinearSettings(name, self.experiments[name].system, clips, self.splits(name))
 
-    # --- Trained networks ---------------------------------------------------------------------------------------------
+    def _splits_of_seed(self, name: str, seed: int) -> dict[int, str]:
+        return {seed: self.splits(name)[seed]}
 
     def model_files(self, name: str) -> list[dict[str, Any]]:
         """The files of trained networks: ``file``, and for a file of one fold its ``seed`` and ``fold``."""
@@ -223,8 +193,6 @@ class Training:
         """A table of each fold and seed of an experiment."""
         seeds, folds = self.experiments[name].seeds, self.experiments.folds(name)
         return [self.paths.fold(name, seed, fold, table) for seed in seeds for fold in folds]
-
-    # --- Tables of variants -------------------------------------------------------------------------------------------
 
     def cells(self, table: str) -> list[CellSettings]:
         """Settings of the cells of a table."""
