@@ -10,7 +10,6 @@ import pytest
 import tree_files
 from repository import REPO, copy_repository, snakemake
 
-pytestmark = pytest.mark.slow
 PAGE = REPO / "docs" / "add-a-dataset.md"
 HEADER = ["Subject", "Filename", "Onset", "Apex", "Offset", "Emotion"]
 ROWS = [
