@@ -61,6 +61,7 @@ class SyntheticSettings:
         noise: standard deviation of the camera noise in grey levels.
         drift: scale of the head's drift; 0 for none.
         light: whether the illumination varies.
+        portraits: folder of photographs to animate instead of drawn faces.
     """
 
     root: str
@@ -80,6 +81,7 @@ class SyntheticSettings:
     noise: float
     drift: float
     light: bool
+    portraits: str | None
 
     def __post_init__(self) -> None:
         """Check what the schema of the configuration cannot.
@@ -122,6 +124,7 @@ STANDARD_MICRO = SyntheticSettings(
     noise=2.0,
     drift=1.0,
     light=True,
+    portraits=None,
 )
 """A micro-expression as high-speed cameras record it."""
 STANDARD_MACRO = replace(

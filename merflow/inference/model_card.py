@@ -65,6 +65,7 @@ def write_card(
         counts=settings.counts,
         gated=sorted({dataset["licence"] for dataset in datasets} - {""}),
         unknown=sorted({d["name"] for d in datasets if not d["licence"] and d["layout"] != "demo"}),
+        photographs=settings.photographs,
         synthetic=all(dataset["layout"] == "demo" for dataset in datasets),
         preparation=settings.preparation,
         reached={name: figures[name] for name in [about["experiment"], *settings.floors] if name in figures},

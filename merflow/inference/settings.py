@@ -133,6 +133,7 @@ class ExportSettings:
         preparation: settings of the preparation.
         datasets: ``name, layout, role`` of each dataset that was used in training.
         counts: rows ``label, found``: clips of each class.
+        photographs: whether the demo animates photographs.
         floors: baselines to compare with in the card.
     """
 
@@ -140,6 +141,7 @@ class ExportSettings:
     preparation: PreparationSettings
     datasets: Sequence[Mapping[str, str]]
     counts: Sequence[Mapping[str, Any]]
+    photographs: bool
     floors: Sequence[str]
 
 

@@ -62,6 +62,7 @@ class ReportSettings:
         synthetic: whether demo data take part.
         prepared: (dataset, preparation) pairs, in the order of the rule's files.
         layouts: layout of each dataset; ``demo`` marks synthetic clips.
+        demo_portraits: whether demo clips animate photographs rather than drawn faces.
         head_motion_subtracted: whether every preparation subtracts the motion of the head from the flow.
         scorer_datasets: datasets that train a key-frame scorer, apart from those of the study.
         uncertain_below: smallest calibrated top probability of an answer; below it the answer is "uncertain".
@@ -78,6 +79,7 @@ class ReportSettings:
     synthetic: bool
     prepared: Sequence[tuple[str, str]]
     layouts: Mapping[str, str]
+    demo_portraits: bool
     head_motion_subtracted: bool
     scorer_datasets: Sequence[str]
     uncertain_below: float

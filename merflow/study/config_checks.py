@@ -175,6 +175,9 @@ def check_references(config: Config) -> Iterator[str]:
             yield f"{here}: no dataset {source!r}; there are: {', '.join(config.datasets)}; null: synthetic people"
         elif config.datasets[source].layout == "flow-images":
             yield f"{here}: {source!r} holds flow images; name a dataset of moving clips with annotated apexes, or null"
+    portraits = config.demo.portraits
+    if portraits is not None and not Path(portraits).is_dir():
+        yield f"demo.portraits: folder {portraits} does not exist; give a folder of frontal photographs, or null"
     for name, experiment in config.experiments.items():
         yield from _experiment_problems(config, name, experiment)
     yield from _figure_problems(config)

@@ -79,6 +79,7 @@ class DemoBlock(Block):
     emotions: Emotions = key(["happiness", "surprise", "disgust", "fear", "sadness"], EMOTIONS)
     noise: float = key(2.0, "camera noise in grey levels", ge=0)
     drift: float = key(1.0, "amount of head motion; 0 for none", ge=0)
+    portraits: str | None = key(None, "folder of frontal photographs to animate instead of drawn faces")
     seed: int = key(0, "seed of the synthetic people", ge=0)
 
 

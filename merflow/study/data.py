@@ -50,7 +50,7 @@ class Data:
                 clips_per_emotion=demo.clips_per_emotion,
                 frames=demo.frames,
             )
-        shared = demo.model_dump(include={"noise", "drift", "seed"})
+        shared = demo.model_dump(include={"noise", "drift", "portraits", "seed"})
         return replace(settings, root=root, emotions=tuple(demo.emotions), **shared)
 
     def index_settings(self, name: str) -> dict[str, Any]:

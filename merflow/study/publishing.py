@@ -99,6 +99,7 @@ class Publishing:
             self.data.preparation(e.prep),
             [self._trained_on(dataset, role) for dataset, role in roles.items()],
             self.experiments.class_counts(name),
+            bool(self.config.demo.portraits),
             [floor for floor in floors if self.experiments.comparison(floor) == comparison],
         )
 
@@ -118,6 +119,7 @@ class Publishing:
             synthetic=any(self.data.is_synthetic(dataset) for dataset, _ in prepared),
             prepared=prepared,
             layouts={name: dataset.layout for name, dataset in config.datasets.items()},
+            demo_portraits=bool(config.demo.portraits),
             head_motion_subtracted=all(preparation.flow.rigid for preparation in preparations.values()),
             scorer_datasets=[dataset for prep in preparations if (dataset := self.data.scorer_dataset(prep))],
             uncertain_below=config.predict.uncertain_below,

@@ -194,6 +194,7 @@ def make_study(
         synthetic=synthetic,
         prepared=[("people-macro", "default"), ("people-micro", "default")],
         layouts={"people-macro": layout, "people-micro": layout},
+        demo_portraits=False,
         head_motion_subtracted=True,
         scorer_datasets=[],
         uncertain_below=0.5,

@@ -1,10 +1,14 @@
 """Real photographs and videos of people, from index to flow, through a manifest."""
 
+import subprocess
+import sys
+
 import cv2
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from repository import REPO, copy_repository, snakemake
 
 PEOPLE = 8
@@ -98,3 +102,17 @@ def test_picture_of_smiles_is_written(study):
     target.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(target), cv2.cvtColor(np.hstack(pictures), cv2.COLOR_RGB2BGR))
     assert target.stat().st_size > 10_000
+
+
+def test_demo_animates_photographs(tmp_path, faces_folder):
+    overlay = tmp_path / "portraits.yaml"
+    settings = {
+        "demo": {"subjects": 6, "clips_per_emotion": 1, "frames": 20, "portraits": str(faces_folder / "composite")}
+    }
+    overlay.write_text(yaml.safe_dump(settings | {"pretrain": {"epochs": 2}, "graph": {"side": 32}}))
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--snakefile", str(REPO / "Snakefile")]
+    command += ["--directory", str(tmp_path), "--configfile", str(overlay)]
+    subprocess.run(command, check=True, capture_output=True)
+    quality = pd.read_csv(tmp_path / "results/data/demo-micro/default/quality.csv")
+    assert len(quality) == 15 and (quality["status"] == "ok").all()
+    assert "synthetic" in (tmp_path / "results/demo/report.html").read_text()

@@ -71,8 +71,12 @@ def make_subject(dataset: str, subject: str, settings: SyntheticSettings, folder
 
 
 def base_picture(subject: str, settings: SyntheticSettings) -> BasePicture:
-    """Return the neutral face of a subject."""
-    return draw_face(settings.seed, settings.person_number(subject), settings.frame_size, settings.interocular_px)
+    """Return the neutral face of a subject: drawn, or from the folder ``portraits``."""
+    if settings.portraits is None:
+        return draw_face(settings.seed, settings.person_number(subject), settings.frame_size, settings.interocular_px)
+    from merflow.datasets.synthetic.portraits import portrait  # It imports dlib, which drawn faces do not need.
+
+    return portrait(subject, settings)
 
 
 def clip_motion(base: BasePicture, performance: Performance, settings: SyntheticSettings) -> Motion:

@@ -1,5 +1,6 @@
 """Synthetic people: detected faces, motion equal to the ground truth, and the same bytes on every run."""
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,7 +24,7 @@ from merflow.datasets.synthetic.draw import MARGIN, OVERSAMPLING, draw_face
 from merflow.datasets.synthetic.expressions import ACTION_UNITS, EMOTIONS, unit_field
 from merflow.datasets.synthetic.plan import envelope, plan_clips, plan_subject
 from merflow.datasets.synthetic.truth import Motion, crop_flow, expression_flow, pose_matrix, true_flow
-from merflow.errors import ConfigError
+from merflow.errors import ConfigError, InputError
 from merflow.storage.files import safe_filename
 
 MICRO = replace(STANDARD_MICRO, root="somewhere", subjects=12, first_subject=12)
@@ -458,3 +459,84 @@ def test_poses_turn_about_middle_of_frame():
     matrix = pose_matrix(np.array([3.0, -2.0, np.pi / 2, 2.0]), (480, 480))
     assert matrix @ [239.5, 239.5, 1] == pytest.approx([242.5, 237.5])
     assert matrix @ [240.5, 239.5, 1] == pytest.approx([242.5, 239.5])  # right becomes down
+
+
+# --- photographs ------------------------------------------------------------------------------------------------------
+
+
+def test_photographs_replace_drawn_faces(faces_folder, tmp_path):
+    for file in sorted((faces_folder / "composite").glob("*.jpg"))[:4]:
+        shutil.copy(file, tmp_path)
+    settings = replace(SHORT, portraits=str(tmp_path), emotions=("happiness",), frames=8)
+    render.make_subject("demo", "s03", settings, tmp_path / "s03")
+    frame = cv2.imread(str(tmp_path / "s03" / "s03_happiness_1" / "0000.jpg"), cv2.IMREAD_GRAYSCALE)
+    dlib = pytest.importorskip("dlib")
+    assert len(dlib.get_frontal_face_detector()(frame, 0)) == 1
+    faces = [render.base_picture(f"s{number:02d}", settings) for number in (1, 2, 3)]
+    small = [cv2.resize(face.picture, (40, 40), interpolation=cv2.INTER_AREA).astype(float) for face in faces]
+    assert min(np.abs(a - b).mean() for a, b in combinations(small, 2)) > 2
+    for face in faces:
+        assert np.hypot(*np.subtract(*eyes(face))) == pytest.approx(120)
+        left, right = face.anchors.paired["mouth_corner"]
+        assert right[0] - left[0] > 50
+        assert left[1] < face.anchors.central["chin"][1]
+
+
+def test_photograph_is_shown_as_it_is(faces_folder):
+    """The first subject is the first photograph, moved so that the eyes of its template are at their place."""
+    from merflow.datasets.synthetic import portraits
+
+    settings = replace(MACRO, portraits=str(faces_folder / "composite"))
+    base = portraits.portrait("s01", settings)
+    file = sorted((faces_folder / "composite").glob("*.jpg"))[0]
+    original = cv2.imread(str(file))
+    lines = file.with_suffix(".tem").read_text().splitlines()[1:]
+    points = np.array([line.split()[:2] for line in lines[:34]], float)
+    lids = [[*range(18, 23), *range(28, 31)], [*range(23, 28), *range(31, 34)]]  # Of the template, left and right.
+    pupils = np.stack([points[lid].mean(axis=0) for lid in lids])
+    scale = 240 / np.hypot(*(pupils[1] - pupils[0]))
+    matrix = np.array([[scale, 0, 0], [0, scale, 0]])
+    matrix[:, 2] = 2 * (eyes(base).mean(axis=0) + MARGIN + 0.5) - 0.5 - scale * pupils.mean(axis=0)
+    expected = cv2.warpAffine(original, matrix, base.picture.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
+    middle = np.s_[200:900, 300:700]
+    pair = [cv2.GaussianBlur(picture, (0, 0), 6)[middle].ravel() for picture in (expected, base.picture)]
+    assert np.corrcoef(*pair)[0, 1] > 0.97
+
+
+def test_macro_and_micro_share_no_photograph(faces_folder, monkeypatch):
+    from merflow.datasets.synthetic import portraits
+
+    seen = []
+    monkeypatch.setattr(portraits, "read_photograph", lambda file, _: file.name)
+    monkeypatch.setattr(portraits, "isinstance", lambda *_: False, raising=False)
+    monkeypatch.setattr(portraits, "blend", lambda members, weights, *_: seen.append((tuple(members), weights)))
+    used = {}
+    for settings in (MACRO, MICRO):
+        for subject in range(1, 13):
+            portraits.portrait(f"s{subject:02d}", replace(settings, portraits=str(faces_folder / "composite")))
+        groups = [members for members, _ in seen]
+        assert len(set(groups)) == 12
+        assert all(weights.sum() == pytest.approx(1) and weights.min() >= 0.25 for _, weights in seen)
+        used[settings.kind] = {name for members in groups for name in members}
+        seen.clear()
+    assert len(used["macro"]) == len(used["micro"]) == 5
+    assert not used["macro"] & used["micro"]
+
+
+def test_photographs_that_cannot_be_used_are_named_together(faces_folder, tmp_path):
+    for file in sorted((faces_folder / "composite").glob("*.jpg"))[:2]:
+        shutil.copy(file, tmp_path)
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "empty.png").touch()
+    cv2.imwrite(str(tmp_path / "wall.png"), np.full((300, 300), 120, np.uint8))
+    with pytest.raises(InputError) as error:
+        render.base_picture("s01", replace(MICRO, portraits=str(tmp_path)))
+    for text in ("3 of 5", "broken.jpg: is not an image", "empty.png: is empty", "wall.png: no face found"):
+        assert text in str(error.value)
+
+
+def test_folder_without_people_is_refused(tmp_path):
+    for folder, message in ((tmp_path / "none", "does not exist"), (tmp_path, "has no photograph")):
+        with pytest.raises(InputError, match=message):
+            render.make_subject("demo", "s01", replace(MICRO, portraits=str(folder)), tmp_path / "out" / "s01")
+    assert not (tmp_path / "out" / "s01").exists()

@@ -125,6 +125,7 @@ def settings_of(name, folder):
         datasets=[{"name": "micro", "layout": "samm", "licence": "SAMM (licence agreement)", "role": "recognised"}],
         counts=[{"label": label, "found": 3} for label in CLASSES],
         floors=["majority"],
+        photographs=False,
     )
 
 

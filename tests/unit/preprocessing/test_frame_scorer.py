@@ -367,6 +367,20 @@ def test_select_subject_refuses_scores_of_other_faces(taught, tmp_path):
 
 
 @pytest.mark.slow
+def test_gate_scorer_on_animated_photographs(model, faces_folder, tmp_path):
+    """The scorer has seen drawn faces only. The same gates as for these; an untrained network fails them."""
+    portraits = {"portraits": str(faces_folder / "neutral"), "frame_size": 480, "interocular_px": 120}
+    files = aligned_people(tmp_path, "photos", subjects=4, first_subject=0, amplitude=[1.0, 2.6], **portraits)
+    clips = clips_with_truth(files)
+    scored = curves(model, clips)
+    found = rank_correlations(scored, clips)
+    assert len(clips) == 24 and found.mean() >= 0.95 and found.min() >= 0.85, found
+    misses = [abs(spot_apex(curve) - apex) for curve, (_, _, apex) in zip(scored, clips, strict=True)]
+    assert np.mean(np.array(misses) <= 2) >= 0.9
+    assert all(rank_correlations(curves(untrained(seed), clips), clips).mean() < 0.95 for seed in range(5))
+
+
+@pytest.mark.slow
 def test_scores_of_real_smiles_exceed_neutral_retakes(model, faces_folder):
     """Pairs of photographs; the second neutral picture is the first, turned, shifted, darker and noisy."""
     from merflow.footage.clip import Clip

@@ -33,6 +33,7 @@ def keyframes(block, **changes):
         ({"graph": {"sigma": "wide"}}, "graph.sigma: 'wide' is not allowed; expected"),
         ({"datasets": {"mine": {"layout": "manifest"}}}, "datasets.mine: missing root"),
         ({"datasets": {"a/b": {"layout": "demo"}}}, "the name 'a/b' is not allowed"),
+        ({"demo": {"portraits": "/no/such/folder"}}, "demo.portraits: folder /no/such/folder does not exist"),
         (experiment(graphs=["8+"]), "experiments.mine.graphs.0: '8+' is not allowed: a graph such as \"8+2\""),
         (experiment(graphs=["0+0"]), "experiments.mine.graphs.0: '0+0' is not allowed"),
         (experiment(micro="people"), "experiments.mine.micro: no dataset 'people'; there are: demo-macro, demo-micro"),
