@@ -1,15 +1,19 @@
-"""The context of every script: the log, fixed threads, one clear message on failure, and an end with the driver."""
+"""The context of every script: its log, one clear message on failure, an end with the driver, and its settings."""
 
 import logging
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from dataclasses import fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from merflow.errors import MerflowError, advice
 from merflow.runtime.driver import end_with_driver
 from merflow.storage.files import remove_stale_temporaries
+
+T = TypeVar("T")
 
 THREADS = {
     # One thread per job: jobs run side by side, and results do not depend on the number of cores.
@@ -71,3 +75,30 @@ def script_context(snakemake: Any) -> Iterator[logging.Logger]:
         log.error("%s", message, exc_info=not isinstance(error, MerflowError))
         print(f"merflow: {snakemake.rule} {wildcards}: {message}", file=sys.stderr)
         sys.exit(1)
+
+
+def from_params(cls: type[T], params: Mapping[str, Any]) -> T:
+    """Return the settings class whose :func:`dataclasses.asdict` is ``params``; the inverse of ``asdict``.
+
+    Raises:
+        TypeError: a field is missing, or ``params`` has a key that is not a field.
+    """
+    types = get_type_hints(cls)
+    names = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+    return cls(**{name: _value(types[name], value) if name in names else value for name, value in params.items()})
+
+
+def _value(annotation: Any, value: Any) -> Any:
+    """Make the settings classes inside a field: one, an optional one, or a sequence or mapping of them."""
+    if is_dataclass(annotation) and isinstance(annotation, type):
+        return from_params(annotation, value)
+    arguments = [argument for argument in get_args(annotation) if argument is not NoneType]
+    if not arguments or value is None:
+        return value
+    if get_origin(annotation) is UnionType:
+        return _value(arguments[0], value) if len(arguments) == 1 else value
+    if isinstance(value, Mapping):
+        return {key: _value(arguments[-1], inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(_value(arguments[0], inner) for inner in value)
+    return value

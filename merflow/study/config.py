@@ -28,7 +28,7 @@ from merflow.study.config_data import (
     Share,
     Unique,
     choice,
-    key,
+    field,
 )
 from merflow.systems.registry import NETWORKS, option_schemas
 
@@ -61,56 +61,56 @@ StudyName = Annotated[Name, AfterValidator(_not_reserved)]
 class GraphBlock(Block):
     """The pixel graph of TSDGCN (Algorithm 1)."""
 
-    side: int = key(64, "side of the image that the graph covers in pixels", ge=16, le=128)
-    threshold: float = key(2.8284271247461903, "T: largest distance of a candidate neighbour in pixels", ge=1)
-    sigma: Literal["neighbours", "image"] | Rate = key("neighbours", "sigma in Eq. 1: a name or a number of pixels")
+    side: int = field(64, "side of the image that the graph covers in pixels", ge=16, le=128)
+    threshold: float = field(2.8284271247461903, "T: largest distance of a candidate neighbour in pixels", ge=1)
+    sigma: Literal["neighbours", "image"] | Rate = field("neighbours", "sigma in Eq. 1: a name or a number of pixels")
 
 
 class PretrainBlock(Block):
     """Training of one SGCN on macro images."""
 
-    epochs: Count = key(100, MOST_EPOCHS)
-    patience: Count = key(10, PATIENCE)
-    learning_rate: Rate = key(0.00001, "learning rate of Adam")
-    decay: float = key(0.000001, DECAY, ge=0)
-    batch: Count = key(32, "images per step")
-    dropout: Dropout = key(0.5, "dropout before the last layer")
-    frames: Literal["peak", "all"] = key("peak", "images of a macro clip: the frames near its apex, or all key-frames")
-    validation: Share = key(0.2, "share of the macro subjects that chooses the epoch")
-    exclude_test_subjects: bool = key(False, "whether each fold pre-trains without the images of its test subjects")
+    epochs: Count = field(100, MOST_EPOCHS)
+    patience: Count = field(10, PATIENCE)
+    learning_rate: Rate = field(0.00001, "learning rate of Adam")
+    decay: float = field(0.000001, DECAY, ge=0)
+    batch: Count = field(32, "images per step")
+    dropout: Dropout = field(0.5, "dropout before the last layer")
+    frames: Literal["peak", "all"] = field("peak", "images of a macro clip: the frames near its apex, or all")
+    validation: Share = field(0.2, "share of the macro subjects that chooses the epoch")
+    exclude_test_subjects: bool = field(False, "whether each fold pre-trains without the images of its test subjects")
 
 
 class TemporalBlock(Block):
     """How optical flow enters a network trained on grey images."""
 
-    signal: Literal["magnitude", "u+v", "strain"] = key("magnitude", "the scalar at each pixel")
+    signal: Literal["magnitude", "u+v", "strain"] = field("magnitude", "the scalar at each pixel")
 
 
 class HeadBlock(Block):
     """The fused head that is trained in each fold."""
 
-    hidden: Count = key(64, "width of the fully connected layer")
-    dropout: Dropout = key(0.5, "dropout before the last layer")
-    epochs: Count = key(100, MOST_EPOCHS)
-    patience: Count = key(10, PATIENCE)
-    learning_rate: Rate | None = key(None, "learning rate of Adam; null: 0.00001, or 0.0005 with macro: none")
-    decay: float = key(0.000001, DECAY, ge=0)
-    weight_decay: float = key(0.0, "L2 penalty", ge=0)
-    batch: Count = key(64, "rows per step")
-    validation: Share = key(0.2, HELD_OUT)
+    hidden: Count = field(64, "width of the fully connected layer")
+    dropout: Dropout = field(0.5, "dropout before the last layer")
+    epochs: Count = field(100, MOST_EPOCHS)
+    patience: Count = field(10, PATIENCE)
+    learning_rate: Rate | None = field(None, "learning rate of Adam; null: 0.00001, or 0.0005 with macro: none")
+    decay: float = field(0.000001, DECAY, ge=0)
+    weight_decay: float = field(0.0, "L2 penalty", ge=0)
+    batch: Count = field(64, "rows per step")
+    validation: Share = field(0.2, HELD_OUT)
 
 
 class CommonNetworkBlock(Block):
     """The networks that read clips (merflow/systems/registry.py), trained in each fold; null: the network's default."""
 
-    epochs: Count | None = key(None, f"{MOST_EPOCHS}; null: the network's default")
-    patience: Count | None = key(None, f"{PATIENCE}; null: the network's default")
-    learning_rate: Rate | None = key(None, "learning rate of Adam; null: the network's default")
-    batch: int | None = key(None, "clips per step; null: the network's default", ge=2)
-    dropout: Dropout | None = key(None, "dropout; null: the network's default")
-    weight_decay: float = key(0.0, "L2 penalty", ge=0)
-    validation: Share = key(0.2, HELD_OUT)
-    refit: bool = key(True, "whether to retrain on all training clips for the chosen number of epochs")
+    epochs: Count | None = field(None, f"{MOST_EPOCHS}; null: the network's default")
+    patience: Count | None = field(None, f"{PATIENCE}; null: the network's default")
+    learning_rate: Rate | None = field(None, "learning rate of Adam; null: the network's default")
+    batch: int | None = field(None, "clips per step; null: the network's default", ge=2)
+    dropout: Dropout | None = field(None, "dropout; null: the network's default")
+    weight_decay: float = field(0.0, "L2 penalty", ge=0)
+    validation: Share = field(0.2, HELD_OUT)
+    refit: bool = field(True, "whether to retrain on all training clips for the chosen number of epochs")
 
 
 def _option(schema: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -136,9 +136,9 @@ else:
 class LossBlock(Block):
     """The loss of the head or network."""
 
-    name: Literal["focal", "cross-entropy"] = key("focal", "kind of loss")
-    alpha: Rate | Annotated[list[Rate], Field(min_length=2)] = key(1.0, "Eq. 6: a number above 0, or one per class")
-    gamma: float = key(1.0, "Eq. 6: focusing parameter", ge=0)
+    name: Literal["focal", "cross-entropy"] = field("focal", "kind of loss")
+    alpha: Rate | Annotated[list[Rate], Field(min_length=2)] = field(1.0, "Eq. 6: a number above 0, or one per class")
+    gamma: float = field(1.0, "Eq. 6: focusing parameter", ge=0)
 
 
 Graph = Annotated[
@@ -149,6 +149,7 @@ Graph = Annotated[
 Branches = Annotated[NonEmpty[Literal["spatial", "temporal"]], Unique]
 Protocol = Literal["loso", "composite-loso", "subject-kfold", "cross-dataset", "paper-holdout"]
 Seeds = Annotated[NonEmpty[Annotated[int, Field(ge=0)]], Unique]
+System = Annotated[str, *choice(lambda: (*GRAPH_SYSTEMS, *LINEAR_SYSTEMS, *NETWORKS))]
 Selection = Literal["validation", "none", "nested", "paper-tuning"]
 SELECTION = (
     "validation: validation subjects choose the epoch; nested: search `grid` in each fold; paper-tuning: show it"
@@ -159,28 +160,28 @@ GRAPHS = 'one or two graphs such as "8+2": p nearest and q drawn neighbours, p +
 class ExperimentBlock(Block):
     """One experiment: a system, the datasets that it recognises, and how it is evaluated."""
 
-    system: Annotated[str, *choice(lambda: (*GRAPH_SYSTEMS, *LINEAR_SYSTEMS, *NETWORKS))] = key(..., "what is trained")
-    micro: str | Names = key(..., "dataset that is recognised, or a list of datasets")
-    macro: str = key(NO_MACRO, "dataset of the pre-training, or none: everything is trained inside the fold")
-    transfer: Literal["frozen", "end-to-end"] = key("frozen", "end-to-end: each fold trains the pre-trained networks")
-    classes: Classes | None = key(None, CLASSES)
-    prep: str = key("default", "a name under `preparations`")
-    protocol: Protocol = key("loso", "how clips are split into training and test")
-    folds: int = key(5, "groups of subjects of subject-kfold", ge=2)
-    test_clips: Count | None = key(None, "test clips of paper-holdout; null: a fifth")
-    selection: Selection = key("validation", SELECTION)
-    grid: dict[str, Annotated[NonEmpty[Any], Unique]] = key({}, "dotted keys with a list of values each")
-    inner_folds: int = key(3, "groups of training subjects of selection: nested", ge=2)
-    graphs: Annotated[list[Graph], Field(min_length=1, max_length=2)] = key(["8+2", "4+0"], GRAPHS)
-    branches: Branches = key(["spatial", "temporal"], "spatial, temporal or both")
-    fusion: Literal["stack", "concat"] = key("stack", "Eq. 5: rows of both branches below each other, or side by side")
+    system: System = field(..., "what is trained")
+    micro: str | Names = field(..., "dataset that is recognised, or a list of datasets")
+    macro: str = field(NO_MACRO, "dataset of the pre-training, or none: everything is trained inside the fold")
+    transfer: Literal["frozen", "end-to-end"] = field("frozen", "end-to-end: each fold trains the pre-trained networks")
+    classes: Classes | None = field(None, CLASSES)
+    prep: str = field("default", "a name under `preparations`")
+    protocol: Protocol = field("loso", "how clips are split into training and test")
+    folds: int = field(5, "groups of subjects of subject-kfold", ge=2)
+    test_clips: Count | None = field(None, "test clips of paper-holdout; null: a fifth")
+    selection: Selection = field("validation", SELECTION)
+    grid: dict[str, Annotated[NonEmpty[Any], Unique]] = field({}, "dotted keys with a list of values each")
+    inner_folds: int = field(3, "groups of training subjects of selection: nested", ge=2)
+    graphs: Annotated[list[Graph], Field(min_length=1, max_length=2)] = field(["8+2", "4+0"], GRAPHS)
+    branches: Branches = field(["spatial", "temporal"], "spatial, temporal or both")
+    fusion: Literal["stack", "concat"] = field("stack", "Eq. 5: rows of the branches below each other, or side by side")
     loss: LossBlock = LossBlock()
-    seeds: Seeds = key([0], "one repeat per seed; a seed decides graph, pre-training and head")
+    seeds: Seeds = field([0], "one repeat per seed; a seed decides graph, pre-training and head")
     graph: GraphBlock = GraphBlock()
     pretrain: PretrainBlock = PretrainBlock()
     temporal: TemporalBlock = TemporalBlock()
     head: HeadBlock = HeadBlock()
-    network: NetworkBlock | None = key(None, "settings of a network that reads clips")
+    network: NetworkBlock | None = field(None, "settings of a network that reads clips")
 
     @model_validator(mode="after")
     def _has_macro(self) -> "ExperimentBlock":
@@ -244,22 +245,22 @@ VARIANTS = "variants: one dotted key with a list of values, or a list of blocks 
 class TableBlock(Block):
     """One table of variants of an experiment."""
 
-    of: str = key(..., "the experiment that is varied")
-    title: str = key("", "heading of the table in the report")
-    set: dict[str, Any] = key({}, "settings of all cells, with dotted keys such as loss.name")
-    rows: Variants = key(..., VARIANTS)
-    columns: Variants | None = key(None, VARIANTS)
-    published: str | None = key(None, PUBLISHED)
+    of: str = field(..., "the experiment that is varied")
+    title: str = field("", "heading of the table in the report")
+    set: dict[str, Any] = field({}, "settings of all cells, with dotted keys such as loss.name")
+    rows: Variants = field(..., VARIANTS)
+    columns: Variants | None = field(None, VARIANTS)
+    published: str | None = field(None, PUBLISHED)
 
 
 class FigureBlock(Block):
     """One figure: a CSV and an SVG."""
 
-    kind: Literal["methods", "stages", "confusion", "flow-statistics"] = key(..., "what is shown")
-    of: str | Names = key(..., "the experiment or floor that is shown, or a list of them")
-    title: str = key("", "heading in the report and in the drawing")
-    note: str = key("", "text beside it in the report, such as what the paper says")
-    published: str | None = key(None, PUBLISHED)
+    kind: Literal["methods", "stages", "confusion", "flow-statistics"] = field(..., "what is shown")
+    of: str | Names = field(..., "the experiment or floor that is shown, or a list of them")
+    title: str = field("", "heading in the report and in the drawing")
+    note: str = field("", "text beside it in the report, such as what the paper says")
+    published: str | None = field(None, PUBLISHED)
 
     @property
     def experiments(self) -> list[str]:
@@ -270,26 +271,26 @@ class FigureBlock(Block):
 class ExportBlock(Block):
     """What `snakemake export` writes as ONNX."""
 
-    experiments: Names | None = key(None, "experiments or floors that train networks; null: all experiments that do")
-    members: Count | None = key(None, "number of networks of each ensemble; null: all")
+    experiments: Names | None = field(None, "experiments or floors that train networks; null: all experiments that do")
+    members: Count | None = field(None, "number of networks of each ensemble; null: all")
 
 
 class SpottingBlock(Block):
     """How a long video is searched."""
 
-    max_unsearched_seconds: Rate = key(1.0, "a clip up to this length is one candidate and is not searched")
-    reference: float = key(0.2, "seconds before and after to which each time is compared", gt=0, le=1)
-    least_motion: Rate = key(0.28, "least motion of a candidate, in per cent of the distance between the eyes")
-    deviations: float = key(4.0, "least motion above the rest of the clip, in robust standard deviations", ge=0)
-    blink: Rate = key(2.0, "a candidate is a blink if eyelid motion exceeds this multiple of face motion")
+    max_unsearched_seconds: Rate = field(1.0, "a clip up to this length is one candidate and is not searched")
+    reference: float = field(0.2, "seconds before and after to which each time is compared", gt=0, le=1)
+    least_motion: Rate = field(0.28, "least motion of a candidate, in per cent of the distance between the eyes")
+    deviations: float = field(4.0, "least motion above the rest of the clip, in robust standard deviations", ge=0)
+    blink: Rate = field(2.0, "a candidate is a blink if eyelid motion exceeds this multiple of face motion")
 
 
 class PredictBlock(Block):
     """How new clips are answered."""
 
-    experiments: Names | None = key(None, "experiments that answer; null: all experiments that train a network")
-    uncertain_below: float = key(0.5, "the answer is `uncertain` if the top probability is lower", ge=0, le=1)
-    fps: float | None = key(None, "frames per second; null: as the table or the video says", ge=0.001, le=100000)
+    experiments: Names | None = field(None, "experiments that answer; null: all experiments that train a network")
+    uncertain_below: float = field(0.5, "the answer is `uncertain` if the top probability is lower", ge=0, le=1)
+    fps: float | None = field(None, "frames per second; null: as the table or the video says", ge=0.001, le=100000)
     spotting: SpottingBlock = SpottingBlock()
 
 
@@ -299,23 +300,23 @@ Floors = Annotated[list[Annotated[str, *choice(lambda: (*LINEAR_SYSTEMS, *NETWOR
 class Config(Block):
     """A complete configuration."""
 
-    study: StudyName = key(..., "name of the study and of its folder: letters, digits, `_`, `.` and `-`")
-    title: str = key("", "heading of the report; empty: the name of the study")
-    results: str = key("results", "folder that receives everything the workflow makes")
-    device: Literal["auto", "cpu", "cuda"] = key("auto", "where networks run")
+    study: StudyName = field(..., "name of the study and of its folder: letters, digits, `_`, `.` and `-`")
+    title: str = field("", "heading of the report; empty: the name of the study")
+    results: str = field("results", "folder that receives everything the workflow makes")
+    device: Literal["auto", "cpu", "cuda"] = field("auto", "where networks run")
     demo: DemoBlock = DemoBlock()
-    datasets: NonEmptyDict[DatasetBlock] = key(..., "one block for each dataset, under a name of your choice")
-    corrections: str | None = key(None, "table of corrections to the annotations, or null")
-    preparations: dict[Name, PreparationBlock] = key({"default": PreparationBlock()}, "ways to the flow, by name")
+    datasets: NonEmptyDict[DatasetBlock] = field(..., "one block for each dataset, under any name")
+    corrections: str | None = field(None, "table of corrections to the annotations, or null")
+    preparations: dict[Name, PreparationBlock] = field({"default": PreparationBlock()}, "ways to the flow, by name")
     graph: GraphBlock = GraphBlock()
     pretrain: PretrainBlock = PretrainBlock()
     temporal: TemporalBlock = TemporalBlock()
     head: HeadBlock = HeadBlock()
     network: NetworkBlock = NetworkBlock()
-    floors: Floors = key([*LINEAR_SYSTEMS, "ststnet"], "baselines that run beside the experiments on the same folds")
-    experiments: NonEmptyDict[ExperimentBlock] = key(..., "one block for each experiment, under a name of your choice")
-    tables: dict[Name, TableBlock] = key({}, "tables of variants of an experiment")
-    figures: dict[Name, FigureBlock] = key({}, "tables and figures of the results, a CSV and an SVG each")
+    floors: Floors = field([*LINEAR_SYSTEMS, "ststnet"], "baselines that run beside the experiments on the same folds")
+    experiments: NonEmptyDict[ExperimentBlock] = field(..., "one block for each experiment, under any name")
+    tables: dict[Name, TableBlock] = field({}, "tables of variants of an experiment")
+    figures: dict[Name, FigureBlock] = field({}, "tables and figures of the results, a CSV and an SVG each")
     export: ExportBlock = ExportBlock()
-    clips: str | None = key(None, "clips that `predict` answers: a video, a folder or a table; or null")
+    clips: str | None = field(None, "clips that `predict` answers: a video, a folder or a table; or null")
     predict: PredictBlock = PredictBlock()

@@ -20,7 +20,7 @@ class Block(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, regex_engine="python-re", populate_by_name=True)
 
 
-def key(default: Any, description: str, **limits: Any) -> Any:
+def field(default: Any, description: str, **limits: Any) -> Any:
     """Return the field of a key: its default (``...`` if the key is required), its description and its limits."""
     return Field(default, description=description, **limits)
 
@@ -72,22 +72,22 @@ EMOTIONS = "two or more of happiness, surprise, disgust, fear, sadness and anger
 class DemoBlock(Block):
     """The synthetic people of layout `demo`."""
 
-    subjects: int = key(24, "number of people; the first half has the macro clips, the second the micro", ge=4)
-    clips_per_emotion: Count = key(2, "micro clips of each emotion and person")
-    macro_clips_per_emotion: Count = key(1, "macro clips of each emotion and person")
-    frames: int = key(40, "frames of a micro clip", ge=20)
-    emotions: Emotions = key(["happiness", "surprise", "disgust", "fear", "sadness"], EMOTIONS)
-    noise: float = key(2.0, "camera noise in grey levels", ge=0)
-    drift: float = key(1.0, "amount of head motion; 0 for none", ge=0)
-    portraits: str | None = key(None, "folder of frontal photographs to animate instead of drawn faces")
-    seed: int = key(0, "seed of the synthetic people", ge=0)
+    subjects: int = field(24, "number of people; the first half has the macro clips, the second the micro", ge=4)
+    clips_per_emotion: Count = field(2, "micro clips of each emotion and person")
+    macro_clips_per_emotion: Count = field(1, "macro clips of each emotion and person")
+    frames: int = field(40, "frames of a micro clip", ge=20)
+    emotions: Emotions = field(["happiness", "surprise", "disgust", "fear", "sadness"], EMOTIONS)
+    noise: float = field(2.0, "camera noise in grey levels", ge=0)
+    drift: float = field(1.0, "amount of head motion; 0 for none", ge=0)
+    portraits: str | None = field(None, "folder of frontal photographs to animate instead of drawn faces")
+    seed: int = field(0, "seed of the synthetic people", ge=0)
 
 
 class ClassMap(Block):
     """A class for each label."""
 
-    column: str | None = key(None, "column of the labels")
-    map: dict[str, Annotated[str, Field(min_length=1)]] = key(..., "class of each label", min_length=2)
+    column: str | None = field(None, "column of the labels")
+    map: dict[str, Annotated[str, Field(min_length=1)]] = field(..., "class of each label", min_length=2)
 
 
 Classes = Annotated[
@@ -106,17 +106,17 @@ ALIGN = (
 class DatasetBlock(Block):
     """One dataset."""
 
-    layout: Annotated[str, *choice(lambda: LAYOUTS)] = key(..., "how the dataset lies on disk")
-    root: str | None = key(None, "folder of the dataset; required unless the layout is demo")
-    table: str | None = key(None, "table of clips, relative to root; if left out, found by its name")
-    images: str | None = key(None, "folder of the frames, relative to root, if several variants lie side by side")
-    kind: Literal["micro", "macro"] | None = key(None, "what the clips show")
-    classes: Classes | None = key(None, CLASSES)
-    align: Literal["detect", "none", "auto"] | None = key(None, ALIGN)
-    corrections: str | None = key(None, "table of corrections of this dataset, instead of the study's")
-    channels: Channels | None = key(None, "what red, green and blue of a flow image hold, in their order")
-    scaling: str | None = key(None, "how the numbers of a flow image were made, in words")
-    on_problem: Literal["skip-clip", "stop"] = key("skip-clip", "what to do about a clip that cannot be used")
+    layout: Annotated[str, *choice(lambda: LAYOUTS)] = field(..., "how the dataset lies on disk")
+    root: str | None = field(None, "folder of the dataset; required unless the layout is demo")
+    table: str | None = field(None, "table of clips, relative to root; if left out, found by its name")
+    images: str | None = field(None, "folder of the frames, relative to root, if several variants lie side by side")
+    kind: Literal["micro", "macro"] | None = field(None, "what the clips show")
+    classes: Classes | None = field(None, CLASSES)
+    align: Literal["detect", "none", "auto"] | None = field(None, ALIGN)
+    corrections: str | None = field(None, "table of corrections of this dataset, instead of the study's")
+    channels: Channels | None = field(None, "what red, green and blue of a flow image hold, in their order")
+    scaling: str | None = field(None, "how the numbers of a flow image were made, in words")
+    on_problem: Literal["skip-clip", "stop"] = field("skip-clip", "what to do about a clip that cannot be used")
 
     @model_validator(mode="after")
     def _has_root(self) -> "DatasetBlock":
@@ -128,38 +128,38 @@ class DatasetBlock(Block):
 class AlignBlock(Block):
     """Finding and cropping the face."""
 
-    landmarks: Literal[5, 68] = key(5, "landmark model of dlib; 68 is not for commercial use")
-    size: int = key(128, "side of the grey crop in pixels", ge=32, le=512)
-    crop: float = key(STANDARD_GEOMETRY.crop, "width of the crop in inter-ocular distances", ge=1.5, le=5)
-    eye_height: float = key(STANDARD_GEOMETRY.eye_height, "height of the eyes as a share of the crop", ge=0.1, le=0.9)
-    upsample: int = key(1, "how many times an image may be doubled if no face is found", ge=0, le=2)
-    search: Count = key(5, "number of frames, from the onset, in which a face is searched for")
+    landmarks: Literal[5, 68] = field(5, "landmark model of dlib; 68 is not for commercial use")
+    size: int = field(128, "side of the grey crop in pixels", ge=32, le=512)
+    crop: float = field(STANDARD_GEOMETRY.crop, "width of the crop in inter-ocular distances", ge=1.5, le=5)
+    eye_height: float = field(STANDARD_GEOMETRY.eye_height, "height of the eyes as a share of the crop", ge=0.1, le=0.9)
+    upsample: int = field(1, "how many times an image may be doubled if no face is found", ge=0, le=2)
+    search: Count = field(5, "number of frames, from the onset, in which a face is searched for")
 
 
 class KeyframeBlock(Block):
     """Which frames of a clip are kept; `keyframes: adaptive` is short for `keyframes: {method: adaptive}`."""
 
-    method: Literal["motion", "adaptive", "uniform"] = key("motion", "equal steps of motion, a learned score or time")
-    count: int = key(5, "key-frames per clip (Ms = Mt)", ge=1, le=32)
-    apex: Literal["annotated", "spotted"] = key("annotated", "spotted: always the spotted apex, not the annotated one")
-    learn_from: str | None = key(None, "adaptive: dataset that trains the frame scorer; null: synthetic people")
+    method: Literal["motion", "adaptive", "uniform"] = field("motion", "equal steps of motion, a learned score or time")
+    count: int = field(5, "key-frames per clip (Ms = Mt)", ge=1, le=32)
+    apex: Literal["annotated", "spotted"] = field("annotated", "spotted: never the annotated apex")
+    learn_from: str | None = field(None, "adaptive: dataset that trains the frame scorer; null: synthetic people")
 
 
 class FlowBlock(Block):
     """TV-L1 optical flow."""
 
-    backend: Literal["opencv", "numba"] = key("numba", "implementation of TV-L1; opencv: the reference")
-    reference: Literal["onset", "consecutive"] = key("onset", "flow from the onset, or from each key-frame to the next")
-    tau: Rate = key(0.25, "time step")
-    lambda_: Rate = key(0.05, "weight of the data term", alias="lambda")
-    theta: Rate = key(0.4, "tightness of the coupling")
-    scales: int = key(2, "levels of the pyramid", ge=1, le=10)
-    step: float = key(0.5, "ratio of the sides of two successive levels", gt=0, lt=1)
-    warps: Count = key(2, "warpings per level")
-    epsilon: Rate = key(0.055, "stopping threshold")
-    normalise: bool = key(True, "whether local contrast is normalised first")
-    smooth: float = key(0.02, "standard deviation of the final Gaussian as a share of the crop's side", ge=0, le=0.1)
-    rigid: bool = key(True, "whether the motion of the head is subtracted")
+    backend: Literal["opencv", "numba"] = field("numba", "implementation of TV-L1; opencv: the reference")
+    reference: Literal["onset", "consecutive"] = field("onset", "flow from the onset, or between successive key-frames")
+    tau: Rate = field(0.25, "time step")
+    lambda_: Rate = field(0.05, "weight of the data term", alias="lambda")
+    theta: Rate = field(0.4, "tightness of the coupling")
+    scales: int = field(2, "levels of the pyramid", ge=1, le=10)
+    step: float = field(0.5, "ratio of the sides of two successive levels", gt=0, lt=1)
+    warps: Count = field(2, "warpings per level")
+    epsilon: Rate = field(0.055, "stopping threshold")
+    normalise: bool = field(True, "whether local contrast is normalised first")
+    smooth: float = field(0.02, "standard deviation of the final Gaussian as a share of the crop's side", ge=0, le=0.1)
+    rigid: bool = field(True, "whether the motion of the head is subtracted")
 
 
 class PreparationBlock(Block):

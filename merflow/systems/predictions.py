@@ -90,7 +90,7 @@ class ResultFiles(NamedTuple):
     """Output files of a training job; a baseline has no curves and no validation clips."""
 
     predictions: Path
-    accuracy_train: Path
+    accuracy: Path
     curves: Path | None = None
     validation: Path | None = None
 
@@ -98,7 +98,7 @@ class ResultFiles(NamedTuple):
 def write_results(results: Sequence[FoldResult], experiment: str, files: ResultFiles) -> None:
     """Write the tables of some folds of an experiment; without folds they have a header only."""
     write_table(_chain(result.prediction_rows(experiment) for result in results), files.predictions, PREDICTIONS)
-    write_table([result.accuracy_row(experiment) for result in results], files.accuracy_train, ACCURACY_TRAIN)
+    write_table([result.accuracy_row(experiment) for result in results], files.accuracy, ACCURACY_TRAIN)
     if files.curves:
         write_table(_chain(result.curve_rows(experiment) for result in results), files.curves, CURVES)
     if files.validation:

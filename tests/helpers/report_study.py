@@ -176,9 +176,10 @@ def make_study(
     write_table(pretrain, folder / "pretrain.csv", CURVES)
     learned = [out / "curves.csv" for name, out in zip(skills, outs, strict=True) if name not in FLOORS]
     merge([folder / "pretrain.csv", *learned], folder / "curves.csv")
-    for place, path in enumerate(["align/people-micro/default/s01", "align/people-micro/default/s02",
-                                  "align/other-dataset/default/s01", "finetune/made/tsdgcn", "finetune/other/tsdgcn",
-                                  "gather/made", "graph/8+2", "evaluate/made/tsdgcn"]):  # fmt: skip
+    for place, path in enumerate(["align_faces/people-micro/default/s01", "align_faces/people-micro/default/s02",
+                                  "align_faces/other-dataset/default/s01", "finetune/made/tsdgcn",
+                                  "finetune/other/tsdgcn", "gather_tables/made", "build_graph/8+2",
+                                  "evaluate/made/tsdgcn"]):  # fmt: skip
         file = folder / "benchmarks" / f"{path}.tsv"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(

@@ -8,7 +8,7 @@ from training_jobs import finetune, train_clip_network, train_graph_fold
 from merflow.evaluation.evaluate import merge
 from merflow.inference.ensemble import gather_ensemble, load_ensemble
 from merflow.inference.settings import EnsembleSettings
-from merflow.runtime.params import from_params
+from merflow.runtime.script_context import from_params
 from merflow.storage.tables import PREDICTIONS, read_table
 from merflow.systems.registry import input_kind
 from merflow.systems.tsdgcn.features import extract

@@ -56,7 +56,7 @@ def test_every_clip_is_predicted_once_per_repeat(study):
 
 def test_folds_write_logs_and_curves(study):
     folder, *_ = study
-    logs = sorted((folder / "results/logs/fold/nets/shallow").rglob("*.log"))
+    logs = sorted((folder / "results/logs/train_clip_network/nets/shallow").rglob("*.log"))
     assert len(logs) == 3, "a job per person"
     assert all("epoch 1 of 15, train loss" in log.read_text() for log in logs)
     curves = table(folder, "curves")
@@ -113,7 +113,7 @@ def test_killed_run_continues_from_checkpoints(study, tmp_path):
     assert not (state.parents[1] / "predictions.csv").exists()
     snakemake(folder, "--unlock", config=config | {"study": "killed"})
     snakemake(folder, "--rerun-incomplete", config=config | {"study": "killed"})
-    logs = [log.read_text() for log in (folder / "results/logs/fold/killed/mine").rglob("*/*.log")]
+    logs = [log.read_text() for log in (folder / "results/logs/train_clip_network/killed/mine").rglob("*/*.log")]
     assert len(logs) == 2 and sum("pairs: resumed after epoch 2" in log for log in logs) == 1
     assert not list(folds.rglob("checkpoints"))
     snakemake(folder, config=config | {"study": "whole"})

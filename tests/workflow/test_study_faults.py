@@ -138,7 +138,7 @@ def test_killed_job_is_named_and_other_jobs_finish(folder):
     )
     script.write_text(text.replace("with script_context(snakemake):\n", killed))
     status, told = run(folder)
-    assert status and "Error in rule align_faces" in told and "align/people/default/s02.log" in told
+    assert status and "Error in rule align_faces" in told and "align_faces/people/default/s02.log" in told
     faces = folder / "results/data/people/default/faces"
     assert {file.name for file in faces.glob("*.h5")} == {"s01.h5", "s03.h5"}
     script.write_text(text)

@@ -5,14 +5,14 @@ rule align_faces:
         faces="<results>/data/{dataset}/{prep}/faces/{subject}.h5",
         source="<results>/data/{dataset}/{prep}/faces/{subject}.source.json",
     log:
-        "<logs>/align/{dataset}/{prep}/{subject}.log",
+        "<logs>/align_faces/{dataset}/{prep}/{subject}.log",
     benchmark:
-        "<benchmarks>/align/{dataset}/{prep}/{subject}.tsv"
+        "<benchmarks>/align_faces/{dataset}/{prep}/{subject}.tsv"
     conda:
         "../../envs/vision.yaml"
     params:
         code=code_hash("align_faces"),
-        # Reruns if the footage changes, or what `data.clips` gives of a clip: not its label.
+        # Reruns if the footage, `data.clips` (it leaves out labels) or the block `align` of the preparation changes.
         clips=lambda w: data.clips(w.dataset, w.subject),
         source=lambda w: data.source_token(w.dataset, w.prep, w.subject),
         settings=lambda w: asdict(data.preparation(w.prep).align),

@@ -6,13 +6,14 @@ rule audit_leakage:
     output:
         report("<study>/audit.csv", caption="../report/audit.rst", category="Tables"),
     log:
-        "<logs>/audit/<name>.log",
+        "<logs>/audit_leakage/<name>.log",
     benchmark:
-        "<benchmarks>/audit/<name>.tsv"
+        "<benchmarks>/audit_leakage/<name>.tsv"
     conda:
         "../../envs/learn.yaml"
     params:
         code=code_hash("audit_leakage"),
+        # Reruns if `audit_plan` changes; it leaves out all settings that decide no split and no training clip.
         plan=[asdict(entry) for entry in audit_plan(training)],
     message:
         "Audit the study for leakage"

@@ -7,14 +7,14 @@ rule build_cache:
         cache="<results>/data/{dataset}/{prep}/cache.h5",
         quality="<results>/data/{dataset}/{prep}/quality.csv",
     log:
-        "<logs>/cache/{dataset}/{prep}.log",
+        "<logs>/build_cache/{dataset}/{prep}.log",
     benchmark:
-        "<benchmarks>/cache/{dataset}/{prep}.tsv"
+        "<benchmarks>/build_cache/{dataset}/{prep}.tsv"
     conda:
         "../../envs/vision.yaml"
     params:
         code=code_hash("build_cache"),
-        # Reruns if a label or the name of a clip changes (`data.cache_rows`); other columns of clips.csv are left out.
+        # Reruns if `data.cache_rows` changes; it leaves out all columns of clips.csv but names, labels and kind.
         settings=lambda w: asdict(data.preparation(w.prep)),
         classes=lambda w: data.index(w.dataset).classes,
         clips=lambda w: data.cache_rows(w.dataset),

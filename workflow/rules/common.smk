@@ -9,6 +9,9 @@ from dataclasses import asdict
 from functools import cache
 
 from merflow.study.audit import audit_plan, audited_files
+from merflow.study.paths import EXPERIMENT_TABLES
+
+GPUS = gpus_per_job(settings.device)  # of a job that trains or applies a network
 
 
 def code_hash(script):
@@ -24,11 +27,6 @@ def network_code(experiment):
     return hash_of(network_source(system)) if experiments[experiment].reads_clips else ""
 
 
-def gpus(wildcards):
-    """GPUs of a job that trains or applies a network."""
-    return gpus_per_job(settings.device)
-
-
 def one_of(names):
     """Regular expression that matches exactly these names; if there is none, nothing."""
     return "|".join(map(re.escape, names)) or "(?!)"
@@ -42,20 +40,17 @@ def synthetic_source(wildcards):
 
 def per_subject(pattern):
     """Input function: `pattern` for each subject of the dataset."""
-
-    def files(wildcards):
-        return expand(pattern, subject=data.subjects(wildcards.dataset), allow_missing=True)
-
-    return files
+    return lambda w: expand(pattern, subject=data.subjects(w.dataset), allow_missing=True)
 
 
 def scores_if(pattern):
     """Input function: `pattern` if the key-frames of the preparation depend on scores."""
+    return lambda w: pattern if data.scorer_dataset(w.prep) else []
 
-    def files(wildcards):
-        return pattern if data.scorer_dataset(wildcards.prep) else []
 
-    return files
+def tables(folder):
+    """The tables of an experiment or of a fold, by name."""
+    return {table: f"{folder}/<{table}>" for table in EXPERIMENT_TABLES}
 
 
 def of_experiments(names, file):
@@ -83,14 +78,6 @@ def of_subjects(pattern):
     ]
 
 
-def of_flow_images(pattern):
-    """`pattern` for each dataset of flow images of the study."""
-    return [pattern.format(dataset=name, prep=prep) for name, prep in training.prepared() if not data.has_frames(name)]
-
-
-# --- Predict ----------------------------------------------------------------------------------------------------------
-
-
 def prediction_files(wildcards):
     """The page and the tables about what `clips` names."""
     if prediction is None:
@@ -98,39 +85,14 @@ def prediction_files(wildcards):
     return [f"{prediction.folder}/{name}" for name in ("index.html", "answers.csv", "answers.json")]
 
 
-def of_sources(file):
-    """Input function: `file` of each source of a prediction."""
+def of_prediction(pattern):
+    """Input function: `pattern` for each {source}, {preparation} and {answering} experiment that it names."""
 
     def files(wildcards):
-        return expand(f"{prediction.folder}/sources/{{source}}/{file}", source=prediction.sources, allow_missing=True)
-
-    return files
-
-
-def of_source_preparations(file):
-    """Input function: `file` of each preparation of each source, source by source."""
-
-    def files(wildcards):
-        pattern = f"{prediction.folder}/sources/{{source}}/{{prep}}/{file}"
-        return expand(pattern, source=prediction.sources, prep=prediction.preparations)
-
-    return files
-
-
-def of_preparations(file):
-    """Input function: `file` of all sources together, for each preparation."""
-
-    def files(wildcards):
-        return expand(f"{prediction.folder}/prepared/{{prep}}/{file}", prep=prediction.preparations)
-
-    return files
-
-
-def of_answers(suffix):
-    """Input function: what each experiment answers."""
-
-    def files(wildcards):
-        return expand(f"{prediction.folder}/experiments/{{name}}.{suffix}", name=prediction.answering)
+        values = (prediction.sources, prediction.preparations, prediction.answering)
+        names = zip(("source", "preparation", "answering"), values)
+        used = {name: values for name, values in names if f"{{{name}}}" in pattern}
+        return expand(f"{prediction.folder}/{pattern}", allow_missing=True, **used)
 
     return files
 
@@ -138,8 +100,3 @@ def of_answers(suffix):
 def prepared_for_experiment(file):
     """Input function: `file` of the candidates in the preparation of an experiment."""
     return lambda wildcards: f"{prediction.folder}/prepared/{prediction.prep(wildcards.experiment)}/{file}"
-
-
-def spotting_accuracy_if_searched(wildcards):
-    """Accuracy of the search, if a source is searched."""
-    return "<study>/spotting.csv" if prediction.searches else []

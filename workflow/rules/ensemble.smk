@@ -7,15 +7,16 @@ rule gather_ensemble:
     output:
         "<study>/experiments/{experiment}/ensemble.json",
     log:
-        "<logs>/ensemble/<name>/{experiment}.log",
+        "<logs>/gather_ensemble/<name>/{experiment}.log",
     benchmark:
-        "<benchmarks>/ensemble/<name>/{experiment}.tsv"
+        "<benchmarks>/gather_ensemble/<name>/{experiment}.tsv"
     wildcard_constraints:
         experiment=one_of(experiments.network_experiments),
     conda:
         "../../envs/learn.yaml"
     params:
         code=code_hash("gather_ensemble"),
+        # Reruns if `publishing.ensemble_settings` changes; it leaves out training settings: the networks are files.
         settings=lambda w: asdict(publishing.ensemble_settings(w.experiment)),
         models=lambda w: training.model_files(w.experiment),
         results=lambda w: settings.results,
@@ -34,13 +35,14 @@ rule calibrate:
         reliability="<study>/reliability.csv",
         coverage="<study>/coverage.csv",
     log:
-        "<logs>/calibration/<name>.log",
+        "<logs>/calibrate/<name>.log",
     benchmark:
-        "<benchmarks>/calibration/<name>.tsv"
+        "<benchmarks>/calibrate/<name>.tsv"
     conda:
         "../../envs/learn.yaml"
     params:
         code=code_hash("calibrate"),
+        # Reruns if the classes change (`experiments.classes`); predictions are files.
         classes={name: experiments.classes(name) for name in experiments.network_experiments},
     message:
         "Calibrate the systems of the study"

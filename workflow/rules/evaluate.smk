@@ -11,6 +11,7 @@ rule evaluate:
         "../../envs/learn.yaml"
     params:
         code=code_hash("evaluate"),
+        # Reruns if protocol or classes change; predictions are a file.
         settings=lambda w: {
             "experiment": w.experiment,
             "protocol": experiments[w.experiment].protocol,
@@ -36,9 +37,9 @@ rule gather_tables:
         accuracy="<study>/accuracy_train.csv",
         curves="<study>/curves.csv",
     log:
-        "<logs>/gather/<name>.log",
+        "<logs>/gather_tables/<name>.log",
     benchmark:
-        "<benchmarks>/gather/<name>.tsv"
+        "<benchmarks>/gather_tables/<name>.tsv"
     conda:
         "../../envs/learn.yaml"
     params:
@@ -55,13 +56,14 @@ rule compare_systems:
     output:
         report("<study>/differences.csv", caption="../report/differences.rst", category="Tables"),
     log:
-        "<logs>/differences/<name>.log",
+        "<logs>/compare_systems/<name>.log",
     benchmark:
-        "<benchmarks>/differences/<name>.tsv"
+        "<benchmarks>/compare_systems/<name>.tsv"
     conda:
         "../../envs/learn.yaml"
     params:
         code=code_hash("compare_systems"),
+        # Reruns if the classes change (`experiments.classes`); predictions are a file.
         classes={name: experiments.classes(name) for name in experiments},
     message:
         "Compare the systems of the study"

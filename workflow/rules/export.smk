@@ -10,18 +10,19 @@ rule export_onnx:
         card="<study>/export/{experiment}/model_card.md",
         check="<study>/export/{experiment}/check.csv",
     log:
-        "<logs>/export/<name>/{experiment}.log",
+        "<logs>/export_onnx/<name>/{experiment}.log",
     benchmark:
-        "<benchmarks>/export/<name>/{experiment}.tsv"
+        "<benchmarks>/export_onnx/<name>/{experiment}.tsv"
     wildcard_constraints:
         experiment=one_of(experiments.network_experiments),
     conda:
         "../../envs/export.yaml"
     resources:
-        gpu=gpus,
+        gpu=GPUS,
     params:
         code=code_hash("export_onnx"),
         network=lambda w: network_code(w.experiment),
+        # Reruns if `publishing.export_settings` changes; it leaves out training settings: the networks are files.
         settings=lambda w: asdict(publishing.export_settings(w.experiment)),
     message:
         "Export experiment {wildcards.experiment} as ONNX"

@@ -6,13 +6,13 @@ rule extract_features:
     output:
         "<results>/features/{prep}/{macro}/{weights}/{dataset}-{signal}.h5",
     log:
-        "<logs>/features/{prep}/{macro}/{weights}/{dataset}-{signal}.log",
+        "<logs>/extract_features/{prep}/{macro}/{weights}/{dataset}-{signal}.log",
     benchmark:
-        "<benchmarks>/features/{prep}/{macro}/{weights}/{dataset}-{signal}.tsv"
+        "<benchmarks>/extract_features/{prep}/{macro}/{weights}/{dataset}-{signal}.tsv"
     conda:
         "../../envs/learn.yaml"
     resources:
-        gpu=gpus,
+        gpu=GPUS,
     params:
         code=code_hash("extract_features"),
         signal=lambda w: w.signal,

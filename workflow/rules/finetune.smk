@@ -3,10 +3,7 @@ rule finetune:
         features=lambda w: training.feature_files(w.experiment),
         splits=lambda w: training.splits(w.experiment).values(),
     output:
-        predictions="<study>/experiments/{experiment}/<predictions>",
-        accuracy="<study>/experiments/{experiment}/<accuracy>",
-        curves="<study>/experiments/{experiment}/<curves>",
-        validation="<study>/experiments/{experiment}/<validation>",
+        **tables("<study>/experiments/{experiment}"),
         heads="<study>/experiments/{experiment}/heads.safetensors",
     log:
         "<logs>/finetune/<name>/{experiment}.log",
@@ -19,7 +16,7 @@ rule finetune:
     threads: lambda w: len(experiments[w.experiment].seeds)
     params:
         code=code_hash("finetune"),
-        # Reruns if a key changes that `training.head_settings` reads: graphs, pre-training and flow reach it as files.
+        # Reruns if `training.head_settings` changes; it leaves out graphs, pre-training and flow, which are files.
         settings=lambda w: asdict(training.head_settings(w.experiment)),
         features=lambda w: training.features(w.experiment),
     message:
@@ -36,15 +33,16 @@ rule tabulate_pretraining:
         accuracy="<study>/experiments/{experiment}/pretraining/accuracy_train.csv",
         curves="<study>/experiments/{experiment}/pretraining/curves.csv",
     log:
-        "<logs>/pretraining/<name>/{experiment}.log",
+        "<logs>/tabulate_pretraining/<name>/{experiment}.log",
     benchmark:
-        "<benchmarks>/pretraining/<name>/{experiment}.tsv"
+        "<benchmarks>/tabulate_pretraining/<name>/{experiment}.tsv"
     wildcard_constraints:
         experiment=one_of(experiments.shared_weight_experiments),
     conda:
         "../../envs/learn.yaml"
     params:
         code=code_hash("tabulate_pretraining"),
+        # Reruns if `training.pretraining_rows` changes; it leaves out the pre-training's settings, which are in names.
         networks=lambda w: training.pretraining_rows(w.experiment),
     message:
         "Tabulate the pre-training of experiment {wildcards.experiment}"
@@ -60,15 +58,16 @@ rule run_floor:
         predictions="<study>/experiments/{experiment}/<predictions>",
         accuracy="<study>/experiments/{experiment}/<accuracy>",
     log:
-        "<logs>/floor/<name>/{experiment}.log",
+        "<logs>/run_floor/<name>/{experiment}.log",
     benchmark:
-        "<benchmarks>/floor/<name>/{experiment}.tsv"
+        "<benchmarks>/run_floor/<name>/{experiment}.tsv"
     wildcard_constraints:
         experiment=one_of(experiments.linear_experiments),
     conda:
         "../../envs/learn.yaml"
     params:
         code=code_hash("run_floor"),
+        # Reruns if `training.linear_settings` changes; it leaves out the blocks of networks.
         settings=lambda w: asdict(training.linear_settings(w.experiment)),
     message:
         "Run the floor {wildcards.experiment}"

@@ -5,13 +5,14 @@ rule compute_flow:
     output:
         "<results>/data/{dataset}/{prep}/flow/{subject}.h5",
     log:
-        "<logs>/flow/{dataset}/{prep}/{subject}.log",
+        "<logs>/compute_flow/{dataset}/{prep}/{subject}.log",
     benchmark:
-        "<benchmarks>/flow/{dataset}/{prep}/{subject}.tsv"
+        "<benchmarks>/compute_flow/{dataset}/{prep}/{subject}.tsv"
     conda:
         "../../envs/flow.yaml"
     params:
         code=code_hash("compute_flow"),
+        # Reruns if the block `flow` of the preparation changes (`data.preparation`), and for no other block.
         settings=lambda w: asdict(data.preparation(w.prep).flow),
     message:
         "Compute the flow of {wildcards.dataset}/{wildcards.subject}"

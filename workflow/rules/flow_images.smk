@@ -7,15 +7,16 @@ rule import_flow_images:
         quality="<results>/data/{dataset}/{prep}/quality.csv",
         source="<results>/data/{dataset}/{prep}/images.source.json",
     log:
-        "<logs>/cache/{dataset}/{prep}.log",
+        "<logs>/import_flow_images/{dataset}/{prep}.log",
     benchmark:
-        "<benchmarks>/cache/{dataset}/{prep}.tsv"
+        "<benchmarks>/import_flow_images/{dataset}/{prep}.tsv"
     wildcard_constraints:
         dataset=one_of(data.flow_images),
     conda:
         "../../envs/vision.yaml"
     params:
         code=code_hash("import_flow_images"),
+        # Reruns if the images change, or `data.image_settings` or `data.cache_rows`; other columns are left out.
         settings=lambda w: data.image_settings(w.dataset),
         classes=lambda w: data.index(w.dataset).classes,
         clips=lambda w: data.cache_rows(w.dataset),

@@ -6,24 +6,21 @@ rule train_fold:
         macro=lambda w: training.fold_macro_cache(w.experiment),
         splits=lambda w: training.splits(w.experiment)[int(w.seed)],
     output:
-        predictions="<study>/experiments/{experiment}/folds/{seed}/{fold}/<predictions>",
-        accuracy="<study>/experiments/{experiment}/folds/{seed}/{fold}/<accuracy>",
-        curves="<study>/experiments/{experiment}/folds/{seed}/{fold}/<curves>",
-        validation="<study>/experiments/{experiment}/folds/{seed}/{fold}/<validation>",
+        **tables("<study>/experiments/{experiment}/folds/{seed}/{fold}"),
         model="<study>/experiments/{experiment}/folds/{seed}/{fold}/model.safetensors",
     log:
-        "<logs>/fold/<name>/{experiment}/{seed}/{fold}.log",
+        "<logs>/train_fold/<name>/{experiment}/{seed}/{fold}.log",
     benchmark:
-        "<benchmarks>/fold/<name>/{experiment}/{seed}/{fold}.tsv"
+        "<benchmarks>/train_fold/<name>/{experiment}/{seed}/{fold}.tsv"
     wildcard_constraints:
         experiment=one_of(experiments.graph_fold_experiments),
     conda:
         "../../envs/learn.yaml"
     resources:
-        gpu=gpus,
+        gpu=GPUS,
     params:
         code=code_hash("train_fold"),
-        # Reruns if a key changes that `training.fold_settings` reads; graphs, weights and splits reach it as files.
+        # Reruns if `training.fold_settings` changes; it leaves out keys of graphs, weights and splits, which are files.
         settings=lambda w: asdict(training.fold_settings(w.experiment, int(w.seed))),
         fold=lambda w: experiments.folds(w.experiment)[w.fold],
     message:
@@ -37,25 +34,22 @@ rule train_clip_network:
         caches=lambda w: training.caches(w.experiment),
         splits=lambda w: training.splits(w.experiment)[int(w.seed)],
     output:
-        predictions="<study>/experiments/{experiment}/folds/{seed}/{fold}/<predictions>",
-        accuracy="<study>/experiments/{experiment}/folds/{seed}/{fold}/<accuracy>",
-        curves="<study>/experiments/{experiment}/folds/{seed}/{fold}/<curves>",
-        validation="<study>/experiments/{experiment}/folds/{seed}/{fold}/<validation>",
+        **tables("<study>/experiments/{experiment}/folds/{seed}/{fold}"),
         model="<study>/experiments/{experiment}/folds/{seed}/{fold}/model.safetensors",
     log:
-        "<logs>/fold/<name>/{experiment}/{seed}/{fold}.log",
+        "<logs>/train_clip_network/<name>/{experiment}/{seed}/{fold}.log",
     benchmark:
-        "<benchmarks>/fold/<name>/{experiment}/{seed}/{fold}.tsv"
+        "<benchmarks>/train_clip_network/<name>/{experiment}/{seed}/{fold}.tsv"
     wildcard_constraints:
         experiment=one_of(experiments.clip_network_experiments),
     conda:
         "../../envs/learn.yaml"
     resources:
-        gpu=gpus,
+        gpu=GPUS,
     params:
         code=code_hash("train_clip_network"),
         network=lambda w: network_code(w.experiment),
-        # Reruns if a key changes that `training.clip_network_settings` reads: no option of another network is among them.
+        # Reruns if `training.clip_network_settings` changes; it leaves out the options of other networks.
         settings=lambda w: asdict(training.clip_network_settings(w.experiment, int(w.seed))),
         fold=lambda w: experiments.folds(w.experiment)[w.fold],
     message:
@@ -66,19 +60,13 @@ rule train_clip_network:
 
 rule gather_folds:
     input:
-        predictions=of_folds("predictions"),
-        accuracy=of_folds("accuracy"),
-        curves=of_folds("curves"),
-        validation=of_folds("validation"),
+        **{table: of_folds(table) for table in EXPERIMENT_TABLES},
     output:
-        predictions="<study>/experiments/{experiment}/<predictions>",
-        accuracy="<study>/experiments/{experiment}/<accuracy>",
-        curves="<study>/experiments/{experiment}/<curves>",
-        validation="<study>/experiments/{experiment}/<validation>",
+        **tables("<study>/experiments/{experiment}"),
     log:
-        "<logs>/fold/<name>/{experiment}.log",
+        "<logs>/gather_folds/<name>/{experiment}.log",
     benchmark:
-        "<benchmarks>/fold/<name>/{experiment}.tsv"
+        "<benchmarks>/gather_folds/<name>/{experiment}.tsv"
     wildcard_constraints:
         experiment=one_of(experiments.fold_experiments),
     conda:

@@ -2,13 +2,14 @@ rule build_graph:
     output:
         "<results>/graphs/{graph}.h5",
     log:
-        "<logs>/graph/{graph}.log",
+        "<logs>/build_graph/{graph}.log",
     benchmark:
-        "<benchmarks>/graph/{graph}.tsv"
+        "<benchmarks>/build_graph/{graph}.tsv"
     conda:
         "../../envs/learn.yaml"
     params:
         code=code_hash("build_graph"),
+        # Reruns if `training.graphs` changes; all of it is in the name of the graph.
         settings=lambda w: asdict(training.graphs[w.graph]),
     message:
         "Build the graph {wildcards.graph}"

@@ -4,9 +4,9 @@ rule index_clips:
         problems="<results>/data/{dataset}/problems.csv",
         classes="<results>/data/{dataset}/classes.csv",
     log:
-        "<logs>/index/{dataset}.log",
+        "<logs>/index_clips/{dataset}.log",
     benchmark:
-        "<benchmarks>/index/{dataset}.tsv"
+        "<benchmarks>/index_clips/{dataset}.tsv"
     # High priority: problems of a dataset are reported before long jobs start.
     priority: 100
     conda:
@@ -14,7 +14,7 @@ rule index_clips:
     params:
         code=code_hash("index_clips"),
         layout=lambda w: hash_of(data.layout_source(w.dataset)),
-        # Reruns if a row of its tables would change; `data.index_settings` leaves out `on_problem`, which is checked earlier.
+        # Reruns if a row of its tables (`data.index_digest`) or `data.index_settings` changes, without `on_problem`.
         settings=lambda w: data.index_settings(w.dataset),
         content=lambda w: data.index_digest(w.dataset),
     message:

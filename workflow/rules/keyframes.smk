@@ -4,9 +4,9 @@ rule train_scorer:
     output:
         "<results>/scorers/{dataset}/{prep}.safetensors",
     log:
-        "<logs>/scorer/{dataset}/{prep}.log",
+        "<logs>/train_scorer/{dataset}/{prep}.log",
     benchmark:
-        "<benchmarks>/scorer/{dataset}/{prep}.tsv"
+        "<benchmarks>/train_scorer/{dataset}/{prep}.tsv"
     conda:
         "../../envs/learn.yaml"
     params:
@@ -24,9 +24,9 @@ rule score_frames:
     output:
         "<results>/data/{dataset}/{prep}/scores/{subject}.csv",
     log:
-        "<logs>/scores/{dataset}/{prep}/{subject}.log",
+        "<logs>/score_frames/{dataset}/{prep}/{subject}.log",
     benchmark:
-        "<benchmarks>/scores/{dataset}/{prep}/{subject}.tsv"
+        "<benchmarks>/score_frames/{dataset}/{prep}/{subject}.tsv"
     conda:
         "../../envs/learn.yaml"
     params:
@@ -44,13 +44,14 @@ rule select_keyframes:
     output:
         "<results>/data/{dataset}/{prep}/keyframes/{subject}.csv",
     log:
-        "<logs>/keyframes/{dataset}/{prep}/{subject}.log",
+        "<logs>/select_keyframes/{dataset}/{prep}/{subject}.log",
     benchmark:
-        "<benchmarks>/keyframes/{dataset}/{prep}/{subject}.tsv"
+        "<benchmarks>/select_keyframes/{dataset}/{prep}/{subject}.tsv"
     conda:
         "../../envs/vision.yaml"
     params:
         code=code_hash("select_keyframes"),
+        # Reruns if the block `keyframes` changes (`data.preparation`); it leaves out `learn_from`: scores are a file.
         settings=lambda w: asdict(data.preparation(w.prep).keyframes),
     message:
         "Select the key-frames of {wildcards.dataset}/{wildcards.subject}"

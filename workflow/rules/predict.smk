@@ -7,13 +7,14 @@ rule measure_spotting:
     output:
         "<study>/spotting.csv",
     log:
-        "<logs>/spotting/<name>.log",
+        "<logs>/measure_spotting/<name>.log",
     benchmark:
-        "<benchmarks>/spotting/<name>.tsv"
+        "<benchmarks>/measure_spotting/<name>.tsv"
     conda:
         "../../envs/vision.yaml"
     params:
         code=code_hash("measure_spotting"),
+        # Reruns if the block `predict.spotting` changes.
         settings=settings.predict.spotting.model_dump(),
     message:
         "Measure the search of long videos on synthetic people"
@@ -28,15 +29,16 @@ rule search_source:
         frames=directory("<study>/predict/{prediction}/sources/{source}/_frames"),
         source="<study>/predict/{prediction}/sources/{source}/source.json",
     log:
-        "<logs>/search/<name>/{prediction}/{source}.log",
+        "<logs>/search_source/<name>/{prediction}/{source}.log",
     benchmark:
-        "<benchmarks>/search/<name>/{prediction}/{source}.tsv"
+        "<benchmarks>/search_source/<name>/{prediction}/{source}.tsv"
     # High priority: problems of a clip are reported before the study is trained.
     priority: 100
     conda:
         "../../envs/vision.yaml"
     params:
         code=code_hash("search_source"),
+        # Reruns if the footage or `prediction.search_settings` changes; it leaves out who answers and how.
         source=lambda w: prediction.source(w.source),
         token=lambda w: prediction.source_token(w.source),
         alone=lambda w: len(prediction.sources) == 1,
@@ -54,13 +56,14 @@ rule align_candidates:
     output:
         faces="<study>/predict/{prediction}/sources/{source}/{prep}/faces.h5",
     log:
-        "<logs>/search/<name>/{prediction}/{source}/{prep}/align.log",
+        "<logs>/align_candidates/<name>/{prediction}/{source}/{prep}.log",
     benchmark:
-        "<benchmarks>/search/<name>/{prediction}/{source}/{prep}/align.tsv"
+        "<benchmarks>/align_candidates/<name>/{prediction}/{source}/{prep}.tsv"
     conda:
         "../../envs/vision.yaml"
     params:
         code=code_hash("align_candidates"),
+        # Reruns if the block `align` of the preparation changes, and for no other block; frames are files.
         source=lambda w: prediction.source(w.source),
         settings=lambda w: asdict(data.preparation(w.prep).align),
     message:
@@ -76,9 +79,9 @@ use rule score_frames as score_candidates with:
     output:
         "<study>/predict/{prediction}/sources/{source}/{prep}/scores.csv",
     log:
-        "<logs>/search/<name>/{prediction}/{source}/{prep}/scores.log",
+        "<logs>/score_candidates/<name>/{prediction}/{source}/{prep}.log",
     benchmark:
-        "<benchmarks>/search/<name>/{prediction}/{source}/{prep}/scores.tsv"
+        "<benchmarks>/score_candidates/<name>/{prediction}/{source}/{prep}.tsv"
     message:
         "Score the frames of the candidates of {wildcards.source}"
 
@@ -90,9 +93,9 @@ use rule select_keyframes as select_candidates with:
     output:
         "<study>/predict/{prediction}/sources/{source}/{prep}/keyframes.csv",
     log:
-        "<logs>/search/<name>/{prediction}/{source}/{prep}/keyframes.log",
+        "<logs>/select_candidates/<name>/{prediction}/{source}/{prep}.log",
     benchmark:
-        "<benchmarks>/search/<name>/{prediction}/{source}/{prep}/keyframes.tsv"
+        "<benchmarks>/select_candidates/<name>/{prediction}/{source}/{prep}.tsv"
     message:
         "Select the key-frames of the candidates of {wildcards.source}"
 
@@ -104,31 +107,32 @@ use rule compute_flow as compute_candidates with:
     output:
         "<study>/predict/{prediction}/sources/{source}/{prep}/flow.h5",
     log:
-        "<logs>/search/<name>/{prediction}/{source}/{prep}/flow.log",
+        "<logs>/compute_candidates/<name>/{prediction}/{source}/{prep}.log",
     benchmark:
-        "<benchmarks>/search/<name>/{prediction}/{source}/{prep}/flow.tsv"
+        "<benchmarks>/compute_candidates/<name>/{prediction}/{source}/{prep}.tsv"
     message:
         "Compute the flow of the candidates of {wildcards.source}"
 
 
 rule gather_candidates:
     input:
-        looked=of_sources("looked.h5"),
-        intervals=of_sources("intervals.csv"),
-        faces=of_sources("{prep}/faces.h5"),
-        keyframes=of_sources("{prep}/keyframes.csv"),
-        flow=of_sources("{prep}/flow.h5"),
+        looked=of_prediction("sources/{source}/looked.h5"),
+        intervals=of_prediction("sources/{source}/intervals.csv"),
+        faces=of_prediction("sources/{source}/{prep}/faces.h5"),
+        keyframes=of_prediction("sources/{source}/{prep}/keyframes.csv"),
+        flow=of_prediction("sources/{source}/{prep}/flow.h5"),
     output:
         cache="<study>/predict/{prediction}/prepared/{prep}/cache.h5",
         quality="<study>/predict/{prediction}/prepared/{prep}/quality.csv",
     log:
-        "<logs>/search/<name>/{prediction}/{prep}/gather.log",
+        "<logs>/gather_candidates/<name>/{prediction}/{prep}.log",
     benchmark:
-        "<benchmarks>/search/<name>/{prediction}/{prep}/cache.tsv"
+        "<benchmarks>/gather_candidates/<name>/{prediction}/{prep}.tsv"
     conda:
         "../../envs/vision.yaml"
     params:
         code=code_hash("gather_candidates"),
+        # Reruns if a block of the preparation changes, since the cache records them all (`data.preparation`).
         settings=lambda w: asdict(data.preparation(w.prep)),
     message:
         "Gather the candidates of {wildcards.prediction}"
@@ -141,24 +145,25 @@ rule answer_clips:
         ensemble=lambda w: publishing.ensemble_files(w.experiment),
         cache=prepared_for_experiment("cache.h5"),
         quality=prepared_for_experiment("quality.csv"),
-        intervals=of_sources("intervals.csv"),
+        intervals=of_prediction("sources/{source}/intervals.csv"),
         caches=lambda w: prediction.training_files(w.experiment, "cache.h5"),
         clips=lambda w: prediction.training_files(w.experiment, "quality.csv"),
     output:
         table="<study>/predict/{prediction}/experiments/{experiment}.csv",
         regions="<study>/predict/{prediction}/experiments/{experiment}.h5",
     log:
-        "<logs>/answer/<name>/{prediction}/{experiment}.log",
+        "<logs>/answer_clips/<name>/{prediction}/{experiment}.log",
     benchmark:
-        "<benchmarks>/answer/<name>/{prediction}/{experiment}.tsv"
+        "<benchmarks>/answer_clips/<name>/{prediction}/{experiment}.tsv"
     wildcard_constraints:
         experiment=one_of(prediction.answering if prediction else []),
     conda:
         "../../envs/learn.yaml"
     resources:
-        gpu=gpus,
+        gpu=GPUS,
     params:
         code=code_hash("answer_clips"),
+        # Reruns if `prediction.answer_settings` changes; it leaves out training settings: the networks are files.
         settings=lambda w: asdict(prediction.answer_settings(w.experiment)),
     message:
         "Apply {wildcards.experiment} to {wildcards.prediction}"
@@ -168,28 +173,29 @@ rule answer_clips:
 
 rule write_prediction:
     input:
-        looked=of_sources("looked.h5"),
-        intervals=of_sources("intervals.csv"),
-        faces=of_source_preparations("faces.h5"),
-        keyframes=of_source_preparations("keyframes.csv"),
-        flow=of_source_preparations("flow.h5"),
-        quality=of_preparations("quality.csv"),
-        tables=of_answers("csv"),
-        regions=of_answers("h5"),
+        looked=of_prediction("sources/{source}/looked.h5"),
+        intervals=of_prediction("sources/{source}/intervals.csv"),
+        faces=of_prediction("sources/{source}/{preparation}/faces.h5"),
+        keyframes=of_prediction("sources/{source}/{preparation}/keyframes.csv"),
+        flow=of_prediction("sources/{source}/{preparation}/flow.h5"),
+        quality=of_prediction("prepared/{preparation}/quality.csv"),
+        tables=of_prediction("experiments/{answering}.csv"),
+        regions=of_prediction("experiments/{answering}.h5"),
         coverage="<study>/coverage.csv",
-        spotting=spotting_accuracy_if_searched,
+        spotting=lambda w: "<study>/spotting.csv" if prediction.searches else [],
     output:
         page="<study>/predict/{prediction}/index.html",
         answers="<study>/predict/{prediction}/answers.csv",
         json="<study>/predict/{prediction}/answers.json",
     log:
-        "<logs>/prediction/<name>/{prediction}.log",
+        "<logs>/write_prediction/<name>/{prediction}.log",
     benchmark:
-        "<benchmarks>/prediction/<name>/{prediction}.tsv"
+        "<benchmarks>/write_prediction/<name>/{prediction}.tsv"
     conda:
         "../../envs/report.yaml"
     params:
         code=code_hash("write_prediction"),
+        # Reruns if `prediction.page_settings` changes; it leaves out all numbers, which are files.
         settings=lambda w: asdict(prediction.page_settings()),
     message:
         "Write the answers about {wildcards.prediction}"

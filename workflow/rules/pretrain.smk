@@ -6,15 +6,16 @@ rule pretrain_sgcn:
         weights="<results>/pretrained/{macro}/{prep}/{weights}.safetensors",
         curve="<results>/pretrained/{macro}/{prep}/{weights}.csv",
     log:
-        "<logs>/pretrain/{macro}/{prep}/{weights}.log",
+        "<logs>/pretrain_sgcn/{macro}/{prep}/{weights}.log",
     benchmark:
-        "<benchmarks>/pretrain/{macro}/{prep}/{weights}.tsv"
+        "<benchmarks>/pretrain_sgcn/{macro}/{prep}/{weights}.tsv"
     conda:
         "../../envs/learn.yaml"
     resources:
-        gpu=gpus,
+        gpu=GPUS,
     params:
         code=code_hash("pretrain_sgcn"),
+        # Reruns if `training.networks_by_weights` changes; it leaves out the graph, which is a file, and the folds.
         settings=lambda w: asdict(training.networks_by_weights[w.weights].pretrain_settings),
         seed=lambda w: training.networks_by_weights[w.weights].seed,
     message:

@@ -7,7 +7,7 @@ rule write_report:
         faces=of_subjects("<results>/data/{dataset}/{prep}/faces/{subject}.h5"),
         keyframes=of_subjects("<results>/data/{dataset}/{prep}/keyframes/{subject}.csv"),
         flow=of_subjects("<results>/data/{dataset}/{prep}/flow/{subject}.h5"),
-        flow_images=of_flow_images("<results>/data/{dataset}/{prep}/cache.h5"),
+        flow_images=[paths.cache(*pair) for pair in training.prepared() if not data.has_frames(pair[0])],
         graphs=expand("<results>/graphs/{graph}.h5", graph=publishing.shown_graphs),
         predictions="<study>/predictions.csv",
         metrics="<study>/metrics.csv",
@@ -24,13 +24,14 @@ rule write_report:
         page=report("<study>/report.html", caption="../report/study.rst", category="Report"),
         figures=directory("<study>/report_figures"),
     log:
-        "<logs>/report/<name>.log",
+        "<logs>/write_report/<name>.log",
     benchmark:
-        "<benchmarks>/report/<name>.tsv"
+        "<benchmarks>/write_report/<name>.tsv"
     conda:
         "../../envs/report.yaml"
     params:
         code=code_hash("write_report"),
+        # Reruns if `publishing.report_settings` changes, and with it for every key, since the report shows them all.
         settings=asdict(publishing.report_settings()),
     message:
         "Write the report of {params.settings[name]}"

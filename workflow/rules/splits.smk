@@ -4,9 +4,9 @@ rule make_splits:
     output:
         "<study>/splits/{split}-seed{seed}.csv",
     log:
-        "<logs>/splits/<name>/{split}-seed{seed}.log",
+        "<logs>/make_splits/<name>/{split}-seed{seed}.log",
     benchmark:
-        "<benchmarks>/splits/<name>/{split}-seed{seed}.tsv"
+        "<benchmarks>/make_splits/<name>/{split}-seed{seed}.tsv"
     wildcard_constraints:
         split=one_of(training.split_experiments),
         seed=r"\d+",
@@ -14,6 +14,7 @@ rule make_splits:
         "../../envs/learn.yaml"
     params:
         code=code_hash("make_splits"),
+        # Reruns if `training.split_settings` changes; it leaves out the seed, which is in the name.
         settings=lambda w: asdict(training.split_settings(w.split)),
     message:
         "Split the clips: {wildcards.split}, seed {wildcards.seed}"

@@ -7,15 +7,16 @@ rule run_table:
         table="<study>/tables/{table}.csv",
         predictions="<study>/tables/{table}/predictions.csv",
     log:
-        "<logs>/table/<name>/{table}.log",
+        "<logs>/run_table/<name>/{table}.log",
     benchmark:
-        "<benchmarks>/table/<name>/{table}.tsv"
+        "<benchmarks>/run_table/<name>/{table}.tsv"
     wildcard_constraints:
         table=one_of(settings.tables),
     conda:
         "../../envs/learn.yaml"
     params:
         code=code_hash("run_table"),
+        # Reruns if `training.cells` changes; it leaves out graphs, pre-training and flow, which are files.
         cells=lambda w: [asdict(cell) for cell in training.cells(w.table)],
         paper=lambda w: settings.tables[w.table].published,
     message:

@@ -2,8 +2,7 @@
 
 from merflow.preprocessing.cache import build_cache
 from merflow.preprocessing.settings import PreparationSettings
-from merflow.runtime.params import from_params
-from merflow.runtime.script_context import script_context
+from merflow.runtime.script_context import from_params, script_context
 
 with script_context(snakemake):
     build_cache(

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from merflow.runtime.params import from_params
-from merflow.runtime.script_context import script_context
+from merflow.runtime.script_context import from_params, script_context
 from merflow.systems.predictions import ResultFiles
 from merflow.systems.settings import FinetuneSettings
 from merflow.systems.tsdgcn.finetune import finetune
@@ -11,12 +10,7 @@ from merflow.systems.tsdgcn.finetune import finetune
 with script_context(snakemake):
     finetune(
         snakemake.params.features,
-        ResultFiles(
-            Path(snakemake.output.predictions),
-            Path(snakemake.output.accuracy),
-            Path(snakemake.output.curves),
-            Path(snakemake.output.validation),
-        ),
+        ResultFiles(*(Path(snakemake.output[table]) for table in ResultFiles._fields)),
         Path(snakemake.output.heads),
         from_params(FinetuneSettings, snakemake.params.settings),
         processes=snakemake.threads,

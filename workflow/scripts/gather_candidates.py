@@ -4,8 +4,7 @@ from pathlib import Path
 
 from merflow.inference.candidates import gather_candidates
 from merflow.preprocessing.settings import PreparationSettings
-from merflow.runtime.params import from_params
-from merflow.runtime.script_context import script_context
+from merflow.runtime.script_context import from_params, script_context
 
 with script_context(snakemake):
     gather_candidates(

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from merflow.inference.ensemble import gather_ensemble
 from merflow.inference.settings import EnsembleSettings
-from merflow.runtime.params import from_params
-from merflow.runtime.script_context import script_context
+from merflow.runtime.script_context import from_params, script_context
 
 with script_context(snakemake):
     gather_ensemble(

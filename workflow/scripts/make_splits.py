@@ -4,8 +4,7 @@ from pathlib import Path
 
 from merflow.protocols.settings import SplitSettings
 from merflow.protocols.splits import make_splits
-from merflow.runtime.params import from_params
-from merflow.runtime.script_context import script_context
+from merflow.runtime.script_context import from_params, script_context
 
 with script_context(snakemake):
     make_splits(

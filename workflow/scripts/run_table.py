@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from merflow.runtime.params import from_params
-from merflow.runtime.script_context import script_context
+from merflow.runtime.script_context import from_params, script_context
 from merflow.systems.settings import CellSettings
 from merflow.systems.tsdgcn.variant_tables import run_table
 

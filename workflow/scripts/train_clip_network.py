@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from merflow.runtime.params import from_params
-from merflow.runtime.script_context import script_context
+from merflow.runtime.script_context import from_params, script_context
 from merflow.systems.clip_networks import train_clip_network
 from merflow.systems.predictions import ResultFiles
 from merflow.systems.settings import ClipNetworkSettings
@@ -11,12 +10,7 @@ from merflow.systems.settings import ClipNetworkSettings
 with script_context(snakemake):
     train_clip_network(
         [Path(cache) for cache in snakemake.input.caches],
-        ResultFiles(
-            Path(snakemake.output.predictions),
-            Path(snakemake.output.accuracy),
-            Path(snakemake.output.curves),
-            Path(snakemake.output.validation),
-        ),
+        ResultFiles(*(Path(snakemake.output[table]) for table in ResultFiles._fields)),
         Path(snakemake.output.model),
         from_params(ClipNetworkSettings, snakemake.params.settings),
         seed=int(snakemake.wildcards.seed),

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from merflow.runtime.params import from_params
-from merflow.runtime.script_context import script_context
+from merflow.runtime.script_context import from_params, script_context
 from merflow.systems.predictions import ResultFiles
 from merflow.systems.settings import FoldTrainingSettings
 from merflow.systems.tsdgcn.fold_training import train_graph_fold
@@ -17,12 +16,7 @@ with script_context(snakemake):
         graphs,
         weights,
         macro[0] if macro else None,
-        ResultFiles(
-            Path(snakemake.output.predictions),
-            Path(snakemake.output.accuracy),
-            Path(snakemake.output.curves),
-            Path(snakemake.output.validation),
-        ),
+        ResultFiles(*(Path(snakemake.output[table]) for table in ResultFiles._fields)),
         Path(snakemake.output.model),
         from_params(FoldTrainingSettings, snakemake.params.settings),
         seed=int(snakemake.wildcards.seed),

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from merflow.inference.page import write_prediction
 from merflow.inference.settings import PageSettings
-from merflow.runtime.params import from_params
-from merflow.runtime.script_context import script_context
+from merflow.runtime.script_context import from_params, script_context
 
 with script_context(snakemake):
     settings = from_params(PageSettings, snakemake.params.settings)

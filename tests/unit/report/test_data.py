@@ -65,11 +65,11 @@ def test_composite_is_counted_over_its_datasets(study, tmp_path):
 
 def test_benchmarks_of_the_study_are_summed(study, page):
     rows = {row.rule: row for row in rule_times(with_settings(study, graphs={"8+2": GraphSettings([], [])}))}
-    align = rows["align"]
+    align = rows["align_faces"]
     assert (align.jobs, align.seconds, align.longest, align.memory) == (2, 21.0, 11.0, 201.0)
-    assert rows["finetune"].seconds == 13 and rows["gather"].jobs == 1
-    assert rows["graph"].memory == 0  # NA in the file
-    assert list(rows) == ["align", "evaluate", "graph", "gather", "finetune"], "the longest first"
+    assert rows["finetune"].seconds == 13 and rows["gather_tables"].jobs == 1
+    assert rows["build_graph"].memory == 0  # NA in the file
+    assert list(rows) == ["align_faces", "evaluate", "build_graph", "gather_tables", "finetune"], "the longest first"
     assert "1 min 06 s" in page.of_section["timings"], "without the graph, which is not one of this study"
 
 

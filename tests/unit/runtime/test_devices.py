@@ -111,7 +111,7 @@ def test_exactly_the_rules_that_use_the_device_request_a_gpu():
         script = REPO / "workflow" / re.search(r"scripts/\w+\.py", text)[0]
         if modules & set(needed(script)):
             expected.add(rule)
-        if re.search(r"^        gpu=gpus", text, re.MULTILINE):
+        if re.search(r"^        gpu=GPUS", text, re.MULTILINE):
             requesting.add(rule)
     assert requesting == expected - {"tabulate_pretraining", "gather_ensemble", "run_table"}, "these read results only"
     assert len(requesting) == 6

@@ -6,7 +6,7 @@ import pytest
 
 from merflow.learning.settings import LossSettings
 from merflow.protocols.settings import ClipSettings, SelectionSettings
-from merflow.runtime.params import from_params
+from merflow.runtime.script_context import from_params
 from merflow.systems.settings import (
     CellSettings,
     FinetuneSettings,

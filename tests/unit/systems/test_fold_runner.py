@@ -133,6 +133,6 @@ def test_write_results_writes_every_table(samples, tmp_path):
     write_results(results, "mine", files)
     predictions = read_table(files.predictions, PREDICTIONS)
     assert len(predictions) == 20 and (predictions["truth"] == predictions["predicted"]).all()
-    assert len(read_table(files.accuracy_train, ACCURACY_TRAIN)) == len(read_table(files.curves, CURVES)) == 5
+    assert len(read_table(files.accuracy, ACCURACY_TRAIN)) == len(read_table(files.curves, CURVES)) == 5
     write_results([], "mine", files)
     assert all(read_table(*pair).empty for pair in ((files.predictions, PREDICTIONS), (files.validation, PREDICTIONS)))
