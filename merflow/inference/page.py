@@ -99,7 +99,7 @@ def _page(
         "coverage": coverage_at_threshold(settings, files["coverage"][0]),
         "spotting": _spotting_accuracy(files.get("spotting", [])),
         "wheel": colour_wheel(),
-        "style": (Path(svg.__file__).parent / svg.STYLE_SHEET).read_text(encoding="utf-8"),
+        "style": svg.style_sheet(),
         "mark": SYNTHETIC_MARK if settings.synthetic else "",
     }
     environment = Environment(

@@ -25,11 +25,10 @@ from merflow.report.svg import (
     RULE,
     SECOND,
     STYLE,
-    STYLE_SHEET,
-    light_colours,
     page_svg,
     plain_axes,
     standalone_svg,
+    with_title,
 )
 from merflow.report.systems import as_number
 from merflow.storage.files import atomic_write
@@ -45,88 +44,61 @@ HEAT_MAP = 3
 
 
 def draw_file(table: Path, output: Path, settings: FigureSettings) -> None:
-    """Draw a figure as an SVG file that stands alone.
+    """Draw a figure as an SVG file that stands alone, with its title and notes.
 
     Args:
         table: CSV of :mod:`merflow.evaluation.figure_tables`.
         output: SVG, written atomically.
         settings: of the figure.
     """
-    style = (Path(__file__).parent / STYLE_SHEET).read_text(encoding="utf-8")
-    with matplotlib.rc_context(STYLE), atomic_write(output) as temporary:
-        temporary.write_text(
-            standalone_svg(page_svg(*draw(table, settings, alone=True), "figure"), "", light_colours(style)),
-            encoding="utf-8",
-        )
+    notes = ["Synthetic demo data: a test of the software, no claim about people."] if settings.synthetic else []
+    notes += [settings.reading] if settings.reading else []
+    if settings.kind != "flow-statistics":
+        tried = int(_floats(read_table(table, COMPARISON)["tried"]).max())
+        where = "" if settings.kind == "variants" else " in the study"
+        notes.append(f"{tried} configuration{'s' if tried > 1 else ''} tried{where}.")
+        notes += [] if settings.published else ["There are no published numbers for these data."]
+    svg = with_title(draw_in_page(table, settings, "figure"), settings.title, notes)
+    with atomic_write(output) as temporary:
+        temporary.write_text(standalone_svg(svg), encoding="utf-8")
 
 
 def draw_in_page(table: Path, settings: FigureSettings, prefix: str) -> str:
     """Draw a figure for the page; ``prefix`` makes the ids of its SVG unique."""
+    kinds = {
+        "methods": _methods, "stages": _stages, "confusion": _confusion, "variants": _variants,
+        "flow-statistics": _flow,
+    }  # fmt: skip
+    rows = read_table(table, FLOW_STATISTICS if settings.kind == "flow-statistics" else COMPARISON)
     with matplotlib.rc_context(STYLE):
-        return page_svg(*draw(table, settings, alone=False), prefix)
+        figure, description = kinds[settings.kind](rows)
+        return page_svg(figure, f"{settings.title}: {description}", prefix)
 
 
-def draw(table: Path, settings: FigureSettings, *, alone: bool) -> tuple[Figure, str]:
-    """A figure and its description; ``alone``: with its title and notes."""
-    if settings.kind == "flow-statistics":
-        return _flow(read_table(table, FLOW_STATISTICS), _Layout(settings, alone))
-    kinds = {"methods": _methods, "stages": _stages, "confusion": _confusion, "variants": _variants}
-    rows = read_table(table, COMPARISON)
-    return kinds[settings.kind](rows, _Layout(settings, alone, rows))
+def _frame(body: float, left: float, legend: str, *, top: float = 0.05, bottom: float = 0.05) -> Figure:
+    """A figure with axes of ``body`` inches height, margins (inches) for their labels, and a legend at the bottom."""
+    lines = textwrap.wrap(legend, int((WIDTH - 0.2) / LETTER * 1.12))
+    below = bottom + 0.15 * len(lines) + 0.1
+    height = top + body + below
+    figure = Figure(figsize=(WIDTH, height))
+    figure.subplots_adjust(
+        left=left / WIDTH, right=1 - 0.3 / WIDTH, top=1 - top / height, bottom=below / height, hspace=0.16
+    )
+    figure.text(0.08 / WIDTH, 0.05 / height, "\n".join(lines), fontsize=8, va="bottom", color=MUTED)
+    return figure
 
 
-class _Layout:
-    """Title and notes of a figure, and the space that they take."""
-
-    def __init__(self, settings: FigureSettings, alone: bool, rows: pd.DataFrame | None = None):
-        """Collect the notes of a figure that stands alone; the page shows them as text."""
-        self.title: str = settings.title
-        self.alone = alone
-        self.notes: list[str] = []
-        if not alone:
-            return
-        if settings.synthetic:
-            self.notes.append("Synthetic demo data: a test of the software, no claim about people.")
-        if settings.reading:
-            self.notes.append(settings.reading)
-        if rows is not None:
-            tried = int(_floats(rows["tried"]).max())
-            where = "" if settings.kind == "variants" else " in the study"
-            self.notes.append(f"{tried} configuration{'s' if tried > 1 else ''} tried{where}.")
-            if not settings.published:
-                self.notes.append("There are no published numbers for these data.")
-
-    def frame(self, body: float, left: float, *, top: float = 0.05, bottom: float = 0.05, legend: str = "") -> Figure:
-        """A figure with axes of ``body`` inches height and margins (inches) for their labels."""
-        texts = [legend, *self.notes] if legend else self.notes
-        lines = [line for text in texts for line in textwrap.wrap(text, int((WIDTH - 0.2) / LETTER * 1.12))]
-        title = textwrap.wrap(self.title, int(WIDTH / LETTER * 0.95)) if self.alone else []
-        above, below = top + 0.19 * len(title) + 0.15 * bool(title), bottom + 0.15 * len(lines) + 0.1 * bool(lines)
-        height = above + body + below
-        figure = Figure(figsize=(WIDTH, height))
-        figure.subplots_adjust(
-            left=left / WIDTH, right=1 - 0.3 / WIDTH, top=1 - above / height, bottom=below / height, hspace=0.16
-        )
-        for place, line in enumerate(title):
-            y = 1 - (0.1 + 0.19 * place) / height
-            figure.text(0.08 / WIDTH, y, line, fontsize=10, fontweight="bold", va="top", color=INK)
-        for place, line in enumerate(lines):
-            y = (0.05 + 0.15 * (len(lines) - 1 - place)) / height
-            figure.text(0.08 / WIDTH, y, line, fontsize=8, va="bottom", color=MUTED)
-        return figure
-
-
-def _variants(rows: pd.DataFrame, layout: _Layout) -> tuple[Figure, str]:
+def _variants(rows: pd.DataFrame) -> tuple[Figure, str]:
     """A heat map if a table has many rows and columns, else bars by column."""
     rows = rows[rows["metric"] == "accuracy"]
     names, columns = (list(dict.fromkeys(rows[side])) for side in ("row", "column"))
     if len(names) >= HEAT_MAP and len(columns) >= HEAT_MAP:
-        return _heat(rows, names, columns, layout)
+        return _heat(rows, names, columns)
     groups = [(column.capitalize(), _bars_of(rows[rows["column"] == column])) for column in columns]
-    return _bars(groups, layout, "Accuracy on test clips")
+    return _bars(groups, "Accuracy on test clips")
 
 
-def _methods(rows: pd.DataFrame, layout: _Layout) -> tuple[Figure, str]:
+def _methods(rows: pd.DataFrame) -> tuple[Figure, str]:
     """Published methods and our experiments, sorted together for each metric, the best at the bottom."""
     metrics = list(dict.fromkeys(rows["metric"]))
     groups = []
@@ -134,17 +106,17 @@ def _methods(rows: pd.DataFrame, layout: _Layout) -> tuple[Figure, str]:
         bars = sorted(_bars_of(rows[rows["metric"] == metric], protocol=True), key=lambda bar: bar["value"])
         groups.append((METRIC_TITLES.get(metric, metric) if len(metrics) > 1 else "", bars))
     of = f"{METRIC_TITLES.get(metrics[0], metrics[0])} on" if len(metrics) == 1 else "On"
-    return _bars(groups, layout, f"{of} test clips")
+    return _bars(groups, f"{of} test clips")
 
 
-def _stages(rows: pd.DataFrame, layout: _Layout) -> tuple[Figure, str]:
+def _stages(rows: pd.DataFrame) -> tuple[Figure, str]:
     """Recognition rates of pre-training, fine-tuning and testing."""
     groups = []
     for metric, title in STAGES.items():
         stage = rows[rows["metric"] == metric]
         if len(stage):
             groups.append((title, _bars_of(stage, data=True)))
-    return _bars(groups, layout, "Recognition rate")
+    return _bars(groups, "Recognition rate")
 
 
 def _bars_of(rows: pd.DataFrame, *, protocol: bool = False, data: bool = False) -> list[dict[str, Any]]:
@@ -171,7 +143,7 @@ def _bars_of(rows: pd.DataFrame, *, protocol: bool = False, data: bool = False) 
     return bars
 
 
-def _bars(groups: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], layout: _Layout, axis: str) -> tuple[Figure, str]:
+def _bars(groups: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], axis: str) -> tuple[Figure, str]:
     """Bars with intervals in groups under headings; diamonds are published numbers."""
     headed = any(heading for heading, _ in groups)
     lines = sum(len(bars) for _, bars in groups) + len(groups) * headed
@@ -183,7 +155,7 @@ def _bars(groups: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], layout: _La
     left = min(0.2 + LETTER * max(len(bar["name"]) for bar in every), WIDTH * 0.49)
     wrapped = [textwrap.wrap(bar["name"], int(1.1 * (left - 0.15) / LETTER), break_on_hyphens=False) for bar in every]
     line = LINE if max(map(len, wrapped)) == 1 else 0.145 * max(map(len, wrapped)) + 0.05
-    figure = layout.frame(line * lines + 0.05, left, bottom=0.42, legend=legend)
+    figure = _frame(line * lines + 0.05, left, legend, bottom=0.42)
     axes, place = figure.subplots(), 0
     description, ticks = [], []
     for heading, bars in groups:
@@ -211,10 +183,10 @@ def _bars(groups: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], layout: _La
     axes.set_xlabel(axis)
     plain_axes(axes)
     axes.spines["left"].set_visible(False)
-    return figure, f"{layout.title}: {'; '.join(description)}"
+    return figure, "; ".join(description)
 
 
-def _heat(rows: pd.DataFrame, names: list[str], columns: list[str], layout: _Layout) -> tuple[Figure, str]:
+def _heat(rows: pd.DataFrame, names: list[str], columns: list[str]) -> tuple[Figure, str]:
     """Accuracies as a heat map: the colour goes from the lowest to the highest value of the table."""
     cells = {(row["row"], row["column"]): row for row in rows.to_dict("records")}
     values = [as_number(row["value"]) for row in cells.values()]
@@ -223,7 +195,7 @@ def _heat(rows: pd.DataFrame, names: list[str], columns: list[str], layout: _Lay
     if rows["published"].notna().any() and (_floats(rows["published"]) > 0).any():
         legend += " In brackets: the paper. Framed: the number of the paper lies outside our 95 % interval."
     left = 0.2 + LETTER * max(map(len, names))
-    figure = layout.frame(0.42 * len(names), left, top=0.3, legend=legend)
+    figure = _frame(0.42 * len(names), left, legend, top=0.3)
     axes, description = figure.subplots(), []
     for y, name in enumerate(names):
         for x, column in enumerate(columns):
@@ -234,10 +206,10 @@ def _heat(rows: pd.DataFrame, names: list[str], columns: list[str], layout: _Lay
             _two_lines(axes, x, y, _percent(value), "" if math.isnan(published) else f"({_percent(published)})")
             description.append(f"{name}, {column} {_percent(value)}{_beside(published)}")
     _label_cells(axes, names, columns)
-    return figure, f"{layout.title}: {'; '.join(description)}"
+    return figure, "; ".join(description)
 
 
-def _confusion(rows: pd.DataFrame, layout: _Layout) -> tuple[Figure, str]:
+def _confusion(rows: pd.DataFrame) -> tuple[Figure, str]:
     """A confusion matrix per experiment: shares of the true class and numbers of clips."""
     experiments = dict(iter(rows.groupby("experiment", sort=False)))
     classes = [list(dict.fromkeys(matrix["row"])) for matrix in experiments.values()]
@@ -248,7 +220,7 @@ def _confusion(rows: pd.DataFrame, layout: _Layout) -> tuple[Figure, str]:
     left = 0.25 + LETTER * max(len(name) for names in classes for name in names)
     turned = any(len(name) * LETTER > (WIDTH - left) / len(names) for names in classes for name in names)
     top = 0.6 + 0.35 * turned
-    figure = layout.frame(sum(heights) + top * (len(heights) - 1), left, top=top, legend=legend)
+    figure = _frame(sum(heights) + top * (len(heights) - 1), left, legend, top=top)
     figure.subplots_adjust(hspace=top / (sum(heights) / len(heights)))
     panels = figure.subplots(len(experiments), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     description = []
@@ -266,15 +238,15 @@ def _confusion(rows: pd.DataFrame, layout: _Layout) -> tuple[Figure, str]:
             str(experiment), (0, 1), (0, (top - 0.13) * 72), xycoords="axes fraction", textcoords="offset points",
             fontweight="bold", va="top", color=INK,
         )  # fmt: skip
-    return figure, f"{layout.title}, rates of correct predictions: {'; '.join(description)}"
+    return figure, f"rates of correct predictions: {'; '.join(description)}"
 
 
-def _flow(rows: pd.DataFrame, layout: _Layout) -> tuple[Figure, str]:
+def _flow(rows: pd.DataFrame) -> tuple[Figure, str]:
     """Mean (top) and variance (bottom) of the flow of each clip, in order of class."""
     classes = list(dict.fromkeys(rows["label"]))
     legend = f"Length of the flow vectors of {len(rows)} clips, over all pixels and fields. Each dot is a clip."
     turned = any(len(name) * LETTER > (WIDTH - 0.9) * (rows["label"] == name).mean() for name in classes)
-    figure = layout.frame(3.0, 0.6, bottom=0.55 if turned else 0.28, legend=legend)
+    figure = _frame(3.0, 0.6, legend, bottom=0.55 if turned else 0.28)
     above, below = figure.subplots(2, 1, sharex=True)
     panels = ((above, "mean", "mean, pixels", FIRST), (below, "variance", "variance, pixels²", SECOND))
     for axes, column, label, colour in panels:
@@ -293,7 +265,7 @@ def _flow(rows: pd.DataFrame, layout: _Layout) -> tuple[Figure, str]:
     below.set_xticklabels(classes, color=INK, **({"rotation": 30, "ha": "right"} if turned else {}))
     figure.align_ylabels()
     low, middle, high = _floats(rows["mean"]).quantile([0, 0.5, 1])
-    return figure, f"{layout.title}: mean flow from {low:.2f} to {high:.2f} pixels, median {middle:.2f}"
+    return figure, f"mean flow from {low:.2f} to {high:.2f} pixels, median {middle:.2f}"
 
 
 def _cell(axes: Axes, x: int, y: int, shade: float, *, framed: bool) -> None:

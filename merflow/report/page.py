@@ -34,7 +34,7 @@ from merflow.report.sections import (
     variants,
     versions,
 )
-from merflow.report.svg import STYLE_SHEET
+from merflow.report.svg import style_sheet
 from merflow.runtime.summary import SYNTHETIC_MARK
 from merflow.storage.files import atomic_write
 
@@ -60,8 +60,6 @@ SECTIONS = (
     versions.SECTION,
 )
 """Sections of the page, in order."""
-TEMPLATE = "page.html.j2"
-SCRIPT = "script.js.j2"
 
 
 def write_report(report: ReportData, output: Path, drawings: Path | None = None) -> None:
@@ -80,8 +78,8 @@ def write_report(report: ReportData, output: Path, drawings: Path | None = None)
         InputError: a table is missing or lacks a column of its contract.
     """
     here = Path(__file__).parent
-    style, script = ((here / name).read_text(encoding="utf-8") for name in (STYLE_SHEET, SCRIPT))
-    saved = SavedFigures(style, "(synthetic)" if report.settings.synthetic else "")
+    script = (here / "script.js.j2").read_text(encoding="utf-8")
+    saved = SavedFigures("(synthetic)" if report.settings.synthetic else "")
     environment = Environment(
         loader=FileSystemLoader([here, here / "sections"]), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -96,8 +94,8 @@ def write_report(report: ReportData, output: Path, drawings: Path | None = None)
         if content is not None:
             sections.append((section, environment.get_template(section.template).render(content)))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    page = environment.get_template(TEMPLATE).render(
-        sections=sections, style=style, script=script, script_hash=f"sha256-{digest}", synthetic_mark=SYNTHETIC_MARK
+    page = environment.get_template("page.html.j2").render(
+        sections=sections, style=style_sheet(), script=script, script_hash=f"sha256-{digest}", synthetic_mark=SYNTHETIC_MARK
     )
     with atomic_write(output) as temporary:
         temporary.write_text(page + "\n", encoding="utf-8")

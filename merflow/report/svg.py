@@ -2,8 +2,11 @@
 
 import io
 import re
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Sequence
+from functools import cache
 from html import escape
+from pathlib import Path
 from typing import Literal
 
 from matplotlib.axes import Axes
@@ -14,8 +17,6 @@ from matplotlib.figure import Figure
 INK, MUTED, RULE, FIRST, SECOND = "#010101", "#020202", "#030303", "#040404", "#050505"
 _NAMES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", FIRST: "--first", SECOND: "--second"}
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-STYLE_SHEET = "style.css.j2"
-"""The style sheet of the page."""
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "merflow",
@@ -38,8 +39,6 @@ WIDTH = 3.4
 """Width of a small drawing in inches; its text then has about the size of the page's text."""
 LETTER = 0.066
 """Upper estimate of a letter's width in inches; measuring every text would double the drawing time."""
-LINE = 14.0
-"""Height in points of a line of the title above a saved drawing."""
 LONGEST = 20
 """Longest name in a drawing; tables show it in full."""
 SHARES = [0, 0.25, 0.5, 0.75, 1]
@@ -67,52 +66,61 @@ def page_svg(figure: Figure, description: str, prefix: str) -> str:
     svg = re.sub(r"url\(#", f"url(#{prefix}-", svg)
     for colour, name in _NAMES.items():
         svg = svg.replace(colour, f"var({name})")
-    box = 'viewBox="{} {} {} {}"'.format(*view_box(svg))
+    box = re.search(r'viewBox=".*?"', svg)[0]
     text = escape(description, quote=True)
     return f'<svg role="img" aria-label="{text}" {box}><title>{text}</title>{svg[svg.index(">") + 1 :].strip()}'
 
 
-def standalone_svg(svg: str, title: str, colours: Mapping[str, str]) -> str:
-    """A drawing of the page as an SVG file that stands alone: colours of light mode on white, a title above.
+def with_title(svg: str, title: str, notes: Sequence[str] = ()) -> str:
+    """A drawing with a title above and notes below the part that the page shows.
+
+    ``data-box`` is the view box of the whole drawing, for a file that stands alone.
+    """
+    x, y, width, height = view_box(svg)
+    letters = int((width - 8) / (72 * LETTER))
+    above = textwrap.wrap(title, max(12, int(letters / 1.2)))
+    below = [line for note in notes for line in textwrap.wrap(note, letters)]
+    top, bottom = 14 * len(above) + 4 * bool(above), 11 * len(below) + 4 * bool(below)
+    box = f"{x:g} {y - top:g} {width:g} {height + top + bottom:g}"
+    bold, plain = 'fill="var(--ink)" font-size="10" font-weight="bold"', 'fill="var(--muted)" font-size="8"'
+    lines = [(line, bold, y - top + 14 * (place + 0.85)) for place, line in enumerate(above)]
+    lines += [(line, plain, y + height + 11 * (place + 0.85)) for place, line in enumerate(below)]
+    texts = "".join(
+        f'<text x="{x + 4:g}" y="{at:g}" {look}>{escape(line, quote=False)}</text>' for line, look, at in lines
+    )
+    paper = '<rect x="{}" y="{}" width="{}" height="{}" fill="var(--page)"/>'.format(*box.split())
+    return svg.replace(' viewBox="', f' data-box="{box}" viewBox="', 1).replace("</title>", f"</title>{paper}{texts}", 1)
+
+
+def standalone_svg(svg: str) -> str:
+    """A drawing from :func:`with_title` as an SVG file that stands alone, in the colours of light mode.
 
     ``script.js.j2`` does the same in the browser.
-
-    Args:
-        svg: from :func:`merflow.report.svg.page_svg`.
-        title: lines above the drawing.
-        colours: value of each colour of the style sheet, such as ``--ink``.
     """
-    x, y, width, height = map(float, view_box(svg))
-    lines = title.split("\n") if title else []
-    above = LINE * len(lines) + 4 * bool(lines)
-    body = re.sub(r"var\((--[\w-]+)\)", lambda match: colours[match[1]], svg[svg.index(">") + 1 :])
-    label = re.match(r'<svg[^>]*?aria-label="([^"]*)"', svg)
-    texts = "".join(
-        f'<text x="{x + 4:g}" y="{y - above + LINE * (place + 0.85):g}" fill="{colours["--ink"]}"'
-        f' style="font: bold 10px {FONTS}">{escape(line, quote=False)}</text>'
-        for place, line in enumerate(lines)
-    )
-    return (
-        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" role="img"'
-        f' aria-label="{label[1] if label else ""}" width="{2 * width:g}" height="{2 * (height + above):g}"'
-        f' viewBox="{x:g} {y - above:g} {width:g} {height + above:g}" style="font-family: {FONTS}">'
-        f'<rect x="{x:g}" y="{y - above:g}" width="{width:g}" height="{height + above:g}" fill="#ffffff"/>'
-        f"{texts}{body}\n"
-    )
+    box = re.search(r'data-box="(.*?)"', svg)[1]
+    _, _, width, height = map(float, box.split())
+    colours = light_colours()
+    svg = re.sub(r"var\((--[\w-]+)\)", lambda match: colours[match[1]], svg)
+    size = f'width="{2 * width:g}" height="{2 * height:g}" viewBox="{box}" style="font-family: {FONTS}"'
+    svg = re.sub(r'data-box=".*?" viewBox=".*?"', size, svg, count=1)
+    return svg.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"', 1) + "\n"
 
 
-def light_colours(style: str) -> dict[str, str]:
+@cache
+def style_sheet() -> str:
+    """The style sheet of the page."""
+    return (Path(__file__).parent / "style.css.j2").read_text(encoding="utf-8")
+
+
+def light_colours() -> dict[str, str]:
     """The colours of light mode, {``--name``: value}, from the first rule of the style sheet."""
-    rule = re.search(r":root\s*{(.*?)}", style, re.DOTALL)
-    return dict(re.findall(r"(--[\w-]+):\s*([^;]+);", rule[1] if rule else ""))
+    return dict(re.findall(r"(--[\w-]+):\s*([^;]+);", style_sheet().split("}")[0]))
 
 
-def view_box(svg: str) -> tuple[str, str, str, str]:
-    """Left, top, width and height of a drawing, as text."""
-    match = re.search(r'viewBox="([-\d.]+) ([-\d.]+) ([-\d.]+) ([-\d.]+)"', svg)
-    if not match:
-        raise ValueError("a drawing of the report has no viewBox")
-    return match[1], match[2], match[3], match[4]
+def view_box(svg: str) -> tuple[float, float, float, float]:
+    """Left, top, width and height of a drawing."""
+    x, y, width, height = map(float, re.search(r' viewBox="(.*?)"', svg)[1].split())
+    return x, y, width, height
 
 
 def plain_axes(axes: Axes, *, grid: Literal["x", "y", "both"] = "x") -> None:

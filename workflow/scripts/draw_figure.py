@@ -5,10 +5,11 @@ from pathlib import Path
 from merflow.evaluation.figure_tables import tabulate_figure
 from merflow.evaluation.settings import FigureSettings
 from merflow.report.figure_drawings import draw_file
+from merflow.runtime.params import from_params
 from merflow.runtime.script_context import script_context
 
 with script_context(snakemake):
-    settings = FigureSettings.from_params(snakemake.params.settings)
+    settings = from_params(FigureSettings, snakemake.params.settings)
     table, drawing = Path(snakemake.output.table), Path(snakemake.output.drawing)
     tabulate_figure(snakemake.input, table, settings)
     draw_file(table, drawing, settings)

@@ -5,9 +5,10 @@ from pathlib import Path
 from merflow.report.page import write_report
 from merflow.report.report_data import ReportData
 from merflow.report.settings import ReportSettings
+from merflow.runtime.params import from_params
 from merflow.runtime.script_context import script_context
 
 with script_context(snakemake):
-    settings = ReportSettings.from_params(snakemake.params.settings)
+    settings = from_params(ReportSettings, snakemake.params.settings)
     report = ReportData.from_rule(settings, snakemake.input)
     write_report(report, Path(snakemake.output.page), Path(snakemake.output.figures))
