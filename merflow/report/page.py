@@ -92,10 +92,14 @@ def write_report(report: ReportData, output: Path, drawings: Path | None = None)
         log.info("%s", section.title)
         content = section.content(report)
         if content is not None:
-            sections.append((section, environment.get_template(section.template).render(content)))
+            sections.append((section, environment.get_template(f"{section.name}.html.j2").render(content)))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = environment.get_template("page.html.j2").render(
-        sections=sections, style=style_sheet(), script=script, script_hash=f"sha256-{digest}", synthetic_mark=SYNTHETIC_MARK
+        sections=sections,
+        style=style_sheet(),
+        script=script,
+        script_hash=f"sha256-{digest}",
+        synthetic_mark=SYNTHETIC_MARK,
     )
     with atomic_write(output) as temporary:
         temporary.write_text(page + "\n", encoding="utf-8")

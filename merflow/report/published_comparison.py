@@ -25,19 +25,12 @@ class LedgerEntry:
 
 @dataclass(frozen=True)
 class Differences:
-    """Differences from published numbers.
+    """Differences from published numbers."""
 
-    Attributes:
-        compared: published numbers with a number of ours.
-        differing: those that differ.
-        entries: entries of the ledger that could explain differences, the most frequent first.
-        caveats: notes on published numbers.
-    """
-
-    compared: int
+    compared: int  # published numbers with a number of ours
     differing: int
-    entries: Sequence[LedgerEntry]
-    caveats: Sequence[str]
+    entries: Sequence[LedgerEntry]  # that could explain differences, the most frequent first
+    caveats: Sequence[str]  # notes on published numbers
 
 
 def published_differences(table: pd.DataFrame) -> Differences:

@@ -21,25 +21,16 @@ TABLES = (
 
 @dataclass(frozen=True)
 class DatasetFiles:
-    """Files of a dataset in one preparation.
+    """Files of a dataset in one preparation."""
 
-    Attributes:
-        title: its name in the page: the dataset, with its preparation if it has several.
-        dataset: its name.
-        synthetic: whether the workflow drew its clips.
-        clips, problems, classes, quality: its tables.
-        faces, keyframes, flow: one file per subject, in the same order; empty for ready-made flow images.
-        flow_images: cache of ready-made flow images, or None.
-    """
-
-    title: str
+    title: str  # its name in the page: the dataset, with its preparation if it has several
     dataset: str
-    synthetic: bool
+    synthetic: bool  # whether the workflow drew its clips
     clips: Path
     problems: Path
     classes: Path
     quality: Path
-    faces: Sequence[Path] = ()
+    faces: Sequence[Path] = ()  # faces, keyframes, flow: one file per subject; empty for ready-made flow images
     keyframes: Sequence[Path] = ()
     flow: Sequence[Path] = ()
     flow_images: Path | None = None
@@ -47,22 +38,13 @@ class DatasetFiles:
 
 @dataclass(frozen=True)
 class ReportData:
-    """What the report is made of.
-
-    Attributes:
-        settings: of the report.
-        datasets: files of the datasets.
-        tables: :data:`TABLES` of the study.
-        variants: each table of variants.
-        figures: the table behind each figure.
-        graphs: file of each pixel graph.
-    """
+    """What the report is made of."""
 
     settings: ReportSettings
     datasets: Sequence[DatasetFiles]
-    tables: Mapping[str, Path]
-    variants: Mapping[str, Path]
-    figures: Mapping[str, Path]
+    tables: Mapping[str, Path]  # TABLES of the study
+    variants: Mapping[str, Path]  # tables of variants
+    figures: Mapping[str, Path]  # the table behind each figure
     graphs: Mapping[str, Path]
 
     @classmethod

@@ -15,40 +15,23 @@ METRIC_TITLES = {"accuracy": "Accuracy", "uf1": "UF1", "uar": "UAR"}
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the page.
+    """A section of the page; its template ``sections/{name}.html.j2`` gets the values of ``content``, and ``report``."""
 
-    Attributes:
-        name: its id in the page, so its address is ``report.html#name``.
-        title: its heading.
-        template: file of this folder; it gets the values of ``content``, and ``data``.
-        content: makes the values of the template; None leaves the section out.
-        badge: whether the heading is marked "synthetic" if demo data take part.
-    """
-
-    name: str
+    name: str  # its id in the page, so its address is report.html#name
     title: str
-    template: str
-    content: Callable[[ReportData], dict[str, Any] | None]
-    badge: bool = True
+    content: Callable[[ReportData], dict[str, Any] | None]  # None leaves the section out
+    badge: bool = True  # whether the heading is marked "synthetic" if demo data take part
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A drawing of the page that can be saved.
+    """A drawing of the page that can be saved."""
 
-    Attributes:
-        name: file name without suffix, unique in the page.
-        svg: the drawing (:func:`merflow.report.svg.page_svg`).
-        csv: its numbers, as CSV text.
-        title: written above the saved file; empty if the drawing has its own title.
-        caption: shown below it.
-    """
-
-    name: str
-    svg: str
-    csv: str
-    title: str = ""
-    caption: str = ""
+    name: str  # file name without suffix, unique in the page
+    svg: str  # from merflow.report.svg.page_svg
+    csv: str  # its numbers
+    title: str = ""  # above the saved file; empty if the drawing has its own title
+    caption: str = ""  # below the drawing in the page
 
 
 def sheet_id(dataset: str, subject: str) -> str:

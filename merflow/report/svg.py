@@ -89,7 +89,9 @@ def with_title(svg: str, title: str, notes: Sequence[str] = ()) -> str:
         f'<text x="{x + 4:g}" y="{at:g}" {look}>{escape(line, quote=False)}</text>' for line, look, at in lines
     )
     paper = '<rect x="{}" y="{}" width="{}" height="{}" fill="var(--page)"/>'.format(*box.split())
-    return svg.replace(' viewBox="', f' data-box="{box}" viewBox="', 1).replace("</title>", f"</title>{paper}{texts}", 1)
+    return svg.replace(' viewBox="', f' data-box="{box}" viewBox="', 1).replace(
+        "</title>", f"</title>{paper}{texts}", 1
+    )
 
 
 def standalone_svg(svg: str) -> str:
@@ -103,7 +105,10 @@ def standalone_svg(svg: str) -> str:
     svg = re.sub(r"var\((--[\w-]+)\)", lambda match: colours[match[1]], svg)
     size = f'width="{2 * width:g}" height="{2 * height:g}" viewBox="{box}" style="font-family: {FONTS}"'
     svg = re.sub(r'data-box=".*?" viewBox=".*?"', size, svg, count=1)
-    return svg.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"', 1) + "\n"
+    return (
+        svg.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"', 1)
+        + "\n"
+    )
 
 
 @cache

@@ -41,21 +41,13 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class ConfusionCell:
-    """A cell of a confusion matrix.
+    """A cell of a confusion matrix."""
 
-    Attributes:
-        count: clips, summed over folds and repeats.
-        rate: share of the true class; NaN if it has no clip.
-        part: share of the largest count of the matrix, for shading.
-        published: published rate; NaN if there is none.
-        differs: whether the published rate differs from ours.
-    """
-
-    count: int
-    rate: float
-    part: float
-    published: float = math.nan
-    differs: bool = False
+    count: int  # clips, summed over folds and repeats
+    rate: float  # share of the true class; NaN if it has no clip
+    part: float  # share of the largest count of the matrix, for shading
+    published: float = math.nan  # published rate
+    differs: bool = False  # whether the published rate differs from ours
 
 
 @dataclass(frozen=True)
@@ -84,39 +76,22 @@ class ClassResults:
 
 @dataclass(frozen=True)
 class SystemResult:
-    """Results of a system.
-
-    Attributes:
-        name: name of the experiment.
-        settings: of the experiment.
-        protocol: evaluation protocol.
-        metrics: accuracy, UF1 and UAR.
-        datasets: the same for each dataset, if there are several.
-        by_class: results by class.
-        parts: results by class on each dataset, if there are several.
-        n_clips: scored clips.
-        n_subjects: subjects.
-        repeats: repeats of the cross-validation.
-        spread: standard deviation of each metric over the repeats; NaN for one repeat.
-        fold_f1: mean over folds of the macro F1.
-        chosen: settings that nested selection chose, and the number of folds that chose them.
-        train_accuracy: accuracy on training clips; NaN if nothing was fine-tuned.
-    """
+    """Results of a system."""
 
     name: str
     settings: ExperimentSettings
     protocol: str
-    metrics: Mapping[str, Estimate]
-    datasets: Mapping[str, Mapping[str, Estimate]]
+    metrics: Mapping[str, Estimate]  # accuracy, UF1 and UAR
+    datasets: Mapping[str, Mapping[str, Estimate]]  # the same for each dataset, if there are several
     by_class: ClassResults
-    parts: Sequence[ClassResults]
-    n_clips: int
+    parts: Sequence[ClassResults]  # the same for each dataset, if there are several
+    n_clips: int  # scored clips
     n_subjects: int
     repeats: int
-    spread: Mapping[str, float]
-    fold_f1: float
-    chosen: Mapping[str, int]
-    train_accuracy: float
+    spread: Mapping[str, float]  # standard deviation of each metric over the repeats; NaN for one repeat
+    fold_f1: float  # mean over folds of the macro F1
+    chosen: Mapping[str, int]  # settings that nested selection chose, and the number of folds that chose them
+    train_accuracy: float  # NaN if nothing was fine-tuned
 
     @property
     def classes(self) -> list[str]:

@@ -17,17 +17,11 @@ from merflow.report.systems import Estimate, SystemResult, best_uf1
 
 @dataclass(frozen=True)
 class FloorComparison:
-    """The best floor on the same clips as a system.
-
-    Attributes:
-        floor: the floor.
-        difference: system minus floor for each metric, by paired bootstrap over subjects.
-        verdict: ``above``, ``below``, ``unclear``, or empty if there is no interval.
-    """
+    """The best floor on the same clips as a system."""
 
     floor: SystemResult
-    difference: Mapping[str, Estimate]
-    verdict: str
+    difference: Mapping[str, Estimate]  # system minus floor for each metric
+    verdict: str  # above, below, unclear, or empty if there is no interval
 
 
 @dataclass(frozen=True)
@@ -43,23 +37,14 @@ class PublishedMethod:
 
 @dataclass(frozen=True)
 class PublishedResults:
-    """Published results on the clips and classes of a system.
+    """Published results on the clips and classes of a system."""
 
-    Attributes:
-        dataset: the name of the clips in ``published.csv``.
-        metrics: metrics that were published.
-        methods: published systems.
-        best: for each metric the system with the highest value.
-        same: the published row of our own system, or None.
-        outside: for each metric of that row whether it lies outside our interval.
-    """
-
-    dataset: str
+    dataset: str  # its name in ``published.csv``
     metrics: Sequence[str]
     methods: Sequence[PublishedMethod]
-    best: Mapping[str, PublishedMethod]
-    same: PublishedMethod | None
-    outside: Mapping[str, bool]
+    best: Mapping[str, PublishedMethod]  # the method with the highest value, by metric
+    same: PublishedMethod | None  # the published row of our own system
+    outside: Mapping[str, bool]  # whether a value of that row lies outside our interval, by metric
 
 
 def content(report: ReportData) -> dict[str, Any]:
@@ -84,9 +69,9 @@ def compare_with_floors(main: SystemResult, report: ReportData) -> FloorComparis
     differences: dict[str, Mapping[str, Estimate]] = {}
     for pair in system_pairs(report):
         if pair.first == main.name:
-            differences[pair.second] = {metric: one.estimate for metric, one in pair.metrics.items()}
+            differences[pair.second] = {metric: d.estimate for metric, d in pair.metrics.items()}
         elif pair.second == main.name:
-            differences[pair.first] = {metric: one.estimate.negated for metric, one in pair.metrics.items()}
+            differences[pair.first] = {metric: d.estimate.negated for metric, d in pair.metrics.items()}
     floors = [s for s in report.systems if s.floor and s.name in differences]
     if not floors:
         return None
@@ -97,18 +82,11 @@ def compare_with_floors(main: SystemResult, report: ReportData) -> FloorComparis
 
 
 def published_results(main: SystemResult, layouts: Mapping[str, str]) -> PublishedResults | None:
-    """Published test results on the clips and classes of a system; None if there are none.
-
-    Args:
-        main: the system.
-        layouts: layout of each dataset.
-    """
+    """Published test results on the clips and classes of a system; None if there are none."""
     dataset = published_as({layouts[name] for name in main.settings.datasets}, main.classes)
     methods: dict[str, PublishedMethod] = {}
     for (table, system, column, metric), number in published().items():
-        if dataset is None or number["dataset"] != dataset or not table.endswith("-methods"):
-            continue
-        if column or metric not in OVERALL:
+        if column or metric not in OVERALL or number["dataset"] != dataset or not table.endswith("-methods"):
             continue
         method = methods.setdefault(system, PublishedMethod(system, number["protocol"], number["source"], {}, []))
         method.values[metric] = number["value"]
@@ -130,4 +108,4 @@ def published_results(main: SystemResult, layouts: Mapping[str, str]) -> Publish
     return PublishedResults(dataset, metrics, list(methods.values()), best, same, outside)
 
 
-SECTION = Section("answer", "Answer", "answer.html.j2", content, badge=False)
+SECTION = Section("answer", "Answer", content, badge=False)

@@ -48,4 +48,4 @@ def content(report: ReportData) -> dict[str, Any]:
     return {"experiments": audited_experiments(report)}
 
 
-SECTION = Section("audit", "Leakage audit", "audit.html.j2", content)
+SECTION = Section("audit", "Leakage audit", content)

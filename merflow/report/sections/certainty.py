@@ -49,23 +49,14 @@ class Coverage:
 
 @dataclass(frozen=True)
 class CalibratedSystem:
-    """Calibration of a system.
-
-    Attributes:
-        name: name of the experiment.
-        n_clips: test clips.
-        temperature: of all validation clips.
-        measures: values of :data:`MEASURES`, and of ``{name}_raw`` before calibration.
-        tendency: ``over`` (too confident), ``under`` (too cautious) or empty, before calibration.
-        coverage: at the threshold of the configuration.
-    """
+    """Calibration of a system."""
 
     name: str
-    n_clips: int
-    temperature: float
-    measures: Mapping[str, Estimate]
-    tendency: str
-    coverage: Coverage
+    n_clips: int  # test clips
+    temperature: float  # of all validation clips
+    measures: Mapping[str, Estimate]  # of MEASURES, and of {name}_raw before calibration
+    tendency: str  # before calibration: over (too confident), under (too cautious) or empty
+    coverage: Coverage  # at the threshold of the configuration
 
 
 def content(report: ReportData) -> dict[str, Any] | None:
@@ -232,4 +223,4 @@ def _small_diagrams(
     return figure, "; ".join(description)
 
 
-SECTION = Section("certainty", "Calibration", "certainty.html.j2", content)
+SECTION = Section("certainty", "Calibration", content)

@@ -144,4 +144,4 @@ def _bars_svg(classes: Sequence[str], systems: Sequence[SystemResult], prefix: s
         return page_svg(figure, f"Results by class. {'; '.join(description)}", prefix)
 
 
-SECTION = Section("classes", "Classes and confusion", "classes.html.j2", content)
+SECTION = Section("classes", "Classes and confusion", content)

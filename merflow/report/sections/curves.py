@@ -115,4 +115,4 @@ def curves_svg(title: str, table: pd.DataFrame, prefix: str) -> str:
         return page_svg(figure, f"Training curves of {title}: {many}at the end {'; '.join(ends)}", prefix)
 
 
-SECTION = Section("curves", "Training", "curves.html.j2", content)
+SECTION = Section("curves", "Training", content)

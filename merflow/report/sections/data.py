@@ -1,6 +1,7 @@
 """Section "Clips": the clips of each dataset by class, indexed, processed and failed."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,37 +47,21 @@ class QualityRow:
 
 @dataclass(frozen=True)
 class DatasetClips:
-    """What the page says of the clips of a dataset.
-
-    Attributes:
-        title: its name.
-        synthetic: whether the workflow drew its clips.
-        subjects: number of subjects.
-        kinds: ``micro``, ``macro``, or both.
-        class_set: name of its class set, ``own``, or empty.
-        source: publication of the numbers of clips.
-        classes: clips of each class.
-        total: clips of all classes.
-        crops: clips that were used as face crops without detecting the face.
-        quality: measures of the processed clips.
-        corrections: rows of ``problems.csv`` that are corrections.
-        failed: rows of ``quality.csv`` of failed clips.
-        problems: other rows of ``problems.csv``.
-    """
+    """What the page says of the clips of a dataset."""
 
     title: str
     synthetic: bool
     subjects: int
-    kinds: Sequence[str]
-    class_set: str
-    source: str
+    kinds: Sequence[str]  # micro, macro, or both
+    class_set: str  # its name, `own`, or empty
+    source: str  # publication of the numbers of clips
     classes: Sequence[ClassClips]
     total: ClassClips
-    crops: int
-    quality: Sequence[QualityRow]
-    corrections: Sequence[dict[str, Any]]
-    failed: Sequence[dict[str, Any]]
-    problems: Sequence[dict[str, Any]]
+    crops: int  # clips that were used as face crops without detecting the face
+    quality: Sequence[QualityRow]  # of the processed clips
+    corrections: Sequence[dict[str, Any]]  # rows of problems.csv
+    failed: Sequence[dict[str, Any]]  # rows of quality.csv
+    problems: Sequence[dict[str, Any]]  # other rows of problems.csv
 
 
 @dataclass(frozen=True)
@@ -108,7 +93,7 @@ def dataset_clips(files: DatasetFiles) -> DatasetClips:
     expected = {
         str(row["label"]): int(row["expected"])
         for row in published.to_dict("records")
-        if as_number(row["expected"]) == as_number(row["expected"])
+        if not math.isnan(as_number(row["expected"]))
     }
 
     def count(label: str, number: int | None, rows: pd.Series) -> ClassClips:
@@ -154,13 +139,13 @@ def _quality(table: pd.DataFrame) -> list[QualityRow]:
 
 def composites(report: ReportData) -> list[CompositeClips]:
     """Clips of the experiments that recognise several datasets, once for each set of datasets and classes."""
-    found: dict[str, CompositeClips] = {}
+    composite_of: dict[str, CompositeClips] = {}
     for name, experiment in report.settings.experiments.items():
         if len(experiment.datasets) > 1:
             key = json.dumps([experiment.datasets, [vars(count) for count in experiment.class_counts]])
-            composite = found.setdefault(key, CompositeClips(experiment.datasets, [], experiment.class_counts))
+            composite = composite_of.setdefault(key, CompositeClips(experiment.datasets, [], experiment.class_counts))
             composite.experiments.append(name)
-    return list(found.values())
+    return list(composite_of.values())
 
 
-SECTION = Section("data", "Clips", "data.html.j2", content)
+SECTION = Section("data", "Clips", content)

@@ -121,4 +121,4 @@ def _forest_svg(pairs: Sequence[Pair], prefix: str) -> str:
         return page_svg(figure, f"Differences in UF1. {'; '.join(description)}", prefix)
 
 
-SECTION = Section("differences", "Differences between systems", "differences.html.j2", content)
+SECTION = Section("differences", "Differences between systems", content)

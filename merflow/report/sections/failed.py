@@ -16,4 +16,4 @@ def content(report: ReportData) -> dict[str, Any]:
     return {"datasets": [d for d in datasets if d.failed or d.problems], "rows_shown": ROWS_SHOWN}
 
 
-SECTION = Section("failed", "Failures", "failed.html.j2", content, badge=False)
+SECTION = Section("failed", "Failures", content, badge=False)

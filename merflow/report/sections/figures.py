@@ -42,27 +42,16 @@ class FlowSpread:
 
 @dataclass(frozen=True)
 class ReportedFigure:
-    """A figure of the page; what its kind does not have is empty.
-
-    Attributes:
-        name: its name.
-        settings: of the figure.
-        drawing: its drawing; None for confusion matrices.
-        differences: from published numbers; None for flow statistics.
-        rows: its numbers (methods and stages).
-        several_metrics: whether methods are compared by more than one metric.
-        matrices: confusion matrix of each experiment.
-        spreads: mean flow of each class and of all clips.
-    """
+    """A figure of the page; what its kind does not have is empty."""
 
     name: str
     settings: FigureSettings
     drawing: Drawing | None = None
     differences: Differences | None = None
-    rows: Sequence[ComparedRow] = ()
-    several_metrics: bool = False
-    matrices: Sequence[tuple[str, Sequence[ConfusionRow]]] = ()
-    spreads: Sequence[FlowSpread] = ()
+    rows: Sequence[ComparedRow] = ()  # of methods and stages
+    several_metrics: bool = False  # whether methods are compared by more than one metric
+    matrices: Sequence[tuple[str, Sequence[ConfusionRow]]] = ()  # of each experiment
+    spreads: Sequence[FlowSpread] = ()  # of each class and of all clips
 
     @property
     def note(self) -> str:
@@ -145,4 +134,4 @@ def _spread(label: str, values: pd.Series) -> FlowSpread:
     return FlowSpread(label, len(values), low, median, high, variation)
 
 
-SECTION = Section("figures", "Tables and figures", "figures.html.j2", content)
+SECTION = Section("figures", "Tables and figures", content)

@@ -201,4 +201,4 @@ def _draw_node(axes: Axes, row: int, column: int, links: Sequence[dict[str, Any]
     )
 
 
-SECTION = Section("graphs", "Pixel graphs", "graphs.html.j2", content)
+SECTION = Section("graphs", "Pixel graphs", content)

@@ -1,9 +1,10 @@
-"""Section "Faces and flow": a contact sheet of every subject, within a budget of bytes."""
+"""Section "Faces and flow": a contact sheet of every subject, within a limit of clips."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -19,10 +20,12 @@ from merflow.storage.files import safe_filename
 from merflow.storage.hdf5 import open_h5
 from merflow.storage.tables import CLIPS, KEYFRAMES, read_table
 
-BUDGET = 10_000_000
-"""Bytes of all pictures of the contact sheets together, as the page holds them."""
+CLIPS_SHOWN = 240
+"""Largest number of clips in the page; their pictures take about 10 MB."""
 SIDE, QUALITY = 112, 80
 """Longest side of a picture in pixels, and its JPEG quality."""
+ClipRow = tuple[str, str, int]
+"""Name, label and row of a clip."""
 
 
 @dataclass(frozen=True)
@@ -38,30 +41,15 @@ class Picture:
 
 @dataclass(frozen=True)
 class ClipPictures:
-    """Pictures of a clip.
-
-    Attributes:
-        clip: its name.
-        label: its class.
-        frames: aligned key-frames, or ready-made flow images.
-        flows: flow fields in colours; empty for ready-made flow images.
-        full: motion in pixels that is shown with full saturation.
-        reference: ``onset`` or ``consecutive``: the frame at which each flow field starts.
-        missed: frame and source of an apex that is not a key-frame, else empty.
-    """
+    """Pictures of a clip."""
 
     clip: str
     label: str
-    frames: Sequence[Picture]
-    flows: Sequence[Picture] = ()
-    full: float = 0.0
-    reference: str = ""
-    missed: str = ""
-
-    @property
-    def size(self) -> int:
-        """Bytes of its pictures."""
-        return sum(len(image.source) for image in [*self.frames, *self.flows])
+    frames: Sequence[Picture]  # aligned key-frames, or ready-made flow images
+    flows: Sequence[Picture] = ()  # flow fields in colours; empty for ready-made flow images
+    full: float = 0.0  # motion in pixels that is shown with full saturation
+    reference: str = ""  # onset or consecutive: the frame at which each flow field starts
+    missed: str = ""  # frame and source of an apex that is not a key-frame
 
     @property
     def columns(self) -> list[tuple[Picture, Picture | None]]:
@@ -70,30 +58,14 @@ class ClipPictures:
         return list(zip(self.frames, [*[None] * missing, *self.flows], strict=True))
 
 
-@dataclass
+@dataclass(frozen=True)
 class ContactSheet:
-    """The processed clips of a subject, and the pictures of those that are shown.
-
-    Attributes:
-        subject: the subject.
-        anchor: id of the sheet in the page.
-        names: (clip, label) of each processed clip, in order.
-        order: indices of ``names`` in the order in which clips are chosen.
-        draw: makes the pictures of a clip from its index.
-        shown: pictures of the clips that are shown, by index.
-    """
+    """The clips of a subject that are shown, and the number of all of its processed clips (``total``)."""
 
     subject: str
     anchor: str
-    names: Sequence[tuple[str, str]]
-    order: Sequence[int]
-    draw: Callable[[int], ClipPictures]
-    shown: dict[int, ClipPictures] = field(default_factory=dict)
-
-    @property
-    def clips(self) -> list[ClipPictures]:
-        """The clips that are shown, in order."""
-        return [self.shown[place] for place in sorted(self.shown)]
+    total: int
+    clips: Sequence[ClipPictures]
 
 
 @dataclass(frozen=True)
@@ -108,131 +80,114 @@ class DatasetSheets:
     @property
     def total(self) -> int:
         """Processed clips."""
-        return sum(len(sheet.names) for sheet in self.subjects)
+        return sum(sheet.total for sheet in self.subjects)
 
     @property
     def shown(self) -> int:
         """Clips in the page."""
-        return sum(len(sheet.shown) for sheet in self.subjects)
-
-    @property
-    def with_clips(self) -> int:
-        """Subjects with a processed clip."""
-        return sum(bool(sheet.names) for sheet in self.subjects)
-
-    @property
-    def with_shown_clips(self) -> int:
-        """Subjects with a clip in the page."""
-        return sum(bool(sheet.shown) for sheet in self.subjects)
+        return sum(len(sheet.clips) for sheet in self.subjects)
 
 
 def content(report: ReportData) -> dict[str, Any]:
     """Values of ``pictures.html.j2``."""
-    return {"datasets": contact_sheets(report), "budget": BUDGET, "wheel": colour_wheel()}
+    return {"datasets": contact_sheets(report), "limit": CLIPS_SHOWN, "wheel": colour_wheel()}
 
 
-def contact_sheets(report: ReportData, budget: int = BUDGET) -> list[DatasetSheets]:
-    """A contact sheet of every subject of every dataset, with as many clips as the budget allows.
-
-    Every subject gets its first clip before any gets a second, and so on. The clips of a subject are chosen in turn by
-    class; the class that comes first differs between subjects. If the budget does not suffice for one clip of each
-    subject, subjects at even steps through the list get one, and the sheets of the others are empty.
-
-    Args:
-        report: data of the report.
-        budget: bytes of all pictures.
-    """
+def contact_sheets(report: ReportData, limit: int = CLIPS_SHOWN) -> list[DatasetSheets]:
+    """A contact sheet of every subject of every dataset, with at most ``limit`` clips in all (:func:`choose_clips`)."""
+    subjects_of = [_subjects_of_images(f) if f.flow_images else _subjects_of_frames(f) for f in report.datasets]
+    labels = [[label for _, label, _ in clips] for subjects in subjects_of for _, clips, _ in subjects]
+    chosen = iter(choose_clips(labels, limit))
     datasets = []
-    for files in report.datasets:
+    for files, subjects in zip(report.datasets, subjects_of, strict=True):
+        sheets = []
+        for (subject, clips, draw), places in zip(subjects, chosen, strict=False):
+            shown = draw([clips[place] for place in places]) if places else []
+            sheets.append(ContactSheet(subject, sheet_id(files.title, subject), len(clips), shown))
+        unit = ""
         if files.flow_images:
             with open_h5(files.flow_images) as file:
                 unit = str(file.attrs["flow_unit"])
-            datasets.append(
-                DatasetSheets(files.title, files.synthetic, unit, _sheets_of_images(files, files.flow_images))
-            )
-        else:
-            datasets.append(DatasetSheets(files.title, files.synthetic, "", _sheets_of_frames(files)))
-    _fill([sheet for dataset in datasets for sheet in dataset.subjects if sheet.names], budget)
+        datasets.append(DatasetSheets(files.title, files.synthetic, unit, sheets))
     return datasets
 
 
-def _fill(sheets: Sequence[ContactSheet], budget: int) -> None:
-    """Add clips in turns until the next one would exceed the budget."""
-    spent, turn = 0, 0
-    while waiting := [sheet for sheet in sheets if turn < len(sheet.order)]:
-        if turn == 0:
-            room = max(1, budget // waiting[0].draw(waiting[0].order[0]).size)
-            if room < len(waiting):
-                steps = np.linspace(0, len(waiting) - 1, room).round().astype(int)
-                waiting = [waiting[step] for step in np.unique(steps)]
-        for sheet in waiting:
-            pictures = sheet.draw(sheet.order[turn])
-            if spent and spent + pictures.size > budget:
-                return
-            spent += pictures.size
-            sheet.shown[sheet.order[turn]] = pictures
-        turn += 1
+def choose_clips(labels: Sequence[Sequence[str]], limit: int) -> list[list[int]]:
+    """Indices of the clips of each subject that are shown, at most ``limit`` in all.
+
+    Every subject gets its first clip before any gets a second, and so on. The clips of a subject are chosen in turn by
+    class; the class that comes first differs between subjects. If there are more subjects than ``limit``, subjects at
+    even steps through the list get one clip.
+
+    Args:
+        labels: label of each clip of each subject.
+        limit: largest number of clips.
+    """
+    turns = []
+    for subject, clip_labels in enumerate(labels):
+        classes = list(dict.fromkeys(clip_labels))
+        rounds: Counter[str] = Counter()
+        order = []
+        for clip, label in enumerate(clip_labels):
+            order.append((rounds[label], (classes.index(label) - subject) % len(classes), clip))
+            rounds[label] += 1
+        turns += [(turn, subject, clip) for turn, (*_, clip) in enumerate(sorted(order))]
+    turns.sort()
+    first = [turn for turn in turns if turn[0] == 0]
+    if len(first) > limit:
+        turns = [first[step] for step in np.linspace(0, len(first) - 1, limit).round().astype(int)]
+    chosen: list[list[int]] = [[] for _ in labels]
+    for _, subject, clip in turns[:limit]:
+        chosen[subject].append(clip)
+    return [sorted(clips) for clips in chosen]
 
 
-def _order_by_class(labels: Sequence[str], start: int) -> Iterator[int]:
-    """Indices of ``labels`` in turns, one of each class, from class number ``start`` on."""
-    classes: dict[str, list[int]] = {}
-    for place, label in enumerate(labels):
-        classes.setdefault(label, []).append(place)
-    groups = list(classes.values())
-    for turn in range(max(map(len, groups), default=0)):
-        for step in range(len(groups)):
-            group = groups[(start + step) % len(groups)]
-            if turn < len(group):
-                yield group[turn]
+Subject = tuple[str, list[ClipRow], Callable[[Sequence[ClipRow]], list[ClipPictures]]]
+"""Name and processed clips of a subject, and a function that draws some of them."""
 
 
-def _sheets_of_frames(files: DatasetFiles) -> list[ContactSheet]:
-    """Contact sheets of a dataset with frames, one per subject."""
+def _subjects_of_frames(files: DatasetFiles) -> list[Subject]:
     clips = read_table(files.clips, CLIPS)
     labels = dict(zip(clips["clip"], clips["label"], strict=True))
-    sheets = []
-    for number, (faces, keyframes, flow) in enumerate(zip(files.faces, files.keyframes, files.flow, strict=True)):
+    subjects: list[Subject] = []
+    for faces, keyframes, flow in zip(files.faces, files.keyframes, files.flow, strict=True):
         with open_h5(faces) as file:
             groups = [(str(g.attrs["clip"]), str(g.attrs["subject"]), g.attrs["status"]) for g in file.values()]
-        names = [(clip, labels.get(clip, "")) for clip, _, status in groups if status == "ok"]
-        subject = groups[0][1] if groups else unquote(Path(faces).stem)
-        # Read once, and only if a clip is drawn: most subjects of a large study have none in the page.
-        table = lru_cache(maxsize=1)(partial(read_table, keyframes, KEYFRAMES))
-
-        def draw(
-            place: int, faces: Path = faces, flow: Path = flow, table: Any = table, names: Any = names
-        ) -> ClipPictures:
-            clip, label = names[place]
-            return _clip_pictures(faces, table(), flow, clip, label)
-
-        order = list(_order_by_class([label for _, label in names], number))
-        sheets.append(ContactSheet(subject, sheet_id(files.title, subject), names, order, draw))
-    return sheets
+        processed = [
+            (clip, labels.get(clip, ""), row) for row, (clip, _, status) in enumerate(groups) if status == "ok"
+        ]
+        subject = groups[0][1] if groups else unquote(faces.stem)
+        subjects.append((subject, processed, partial(_draw_frames, faces, keyframes, flow)))
+    return subjects
 
 
-def _sheets_of_images(files: DatasetFiles, cache: Path) -> list[ContactSheet]:
-    """Contact sheets of a dataset of ready-made flow images, one per subject."""
+def _subjects_of_images(files: DatasetFiles) -> list[Subject]:
+    with open_h5(files.flow_images) as file:
+        table = pd.DataFrame({column: file[column].asstr()[:] for column in ("clip", "label", "subject")})
+    table["row"] = range(len(table))
+    draw = partial(_draw_images, files.flow_images)
+    return [
+        (str(subject), list(clips[["clip", "label", "row"]].itertuples(index=False, name=None)), draw)
+        for subject, clips in table.groupby("subject", sort=False)
+    ]
+
+
+def _draw_images(cache: Path, clips: Sequence[ClipRow]) -> list[ClipPictures]:
+    drawn = []
     with open_h5(cache) as file:
-        clips, subjects, labels = (file[column].asstr()[:] for column in ("clip", "subject", "label"))
-    sheets = []
-    for number, subject in enumerate(dict.fromkeys(subjects)):
-        rows = np.flatnonzero(subjects == subject)
+        for clip, label, row in clips:
+            channels = []
+            for channel, image in zip(file.attrs["flow_channels"], file["flow"][row, 0], strict=True):
+                grey = np.clip(image.astype(np.float32) * 255, 0, 255).astype(np.uint8)
+                alt = f"Flow image of clip {clip}, {label or 'no label'}: {channel}"
+                channels.append(Picture(str(channel), alt, picture(grey, SIDE, QUALITY)))
+            drawn.append(ClipPictures(clip, label, channels))
+    return drawn
 
-        def draw(place: int, rows: np.ndarray = rows) -> ClipPictures:
-            row = int(rows[place])
-            pictures = []
-            with open_h5(cache) as file:
-                for channel, image in zip(file.attrs["flow_channels"], file["flow"][row, 0], strict=True):
-                    alt = f"Flow image of {subjects[row]}, {labels[row] or 'no label'}: {channel}"
-                    grey = np.clip(image.astype(np.float32) * 255, 0, 255).astype(np.uint8)
-                    pictures.append(Picture(str(channel), alt, picture(grey, SIDE, QUALITY)))
-            return ClipPictures(clips[row], labels[row], pictures)
 
-        names = [(clips[row], labels[row]) for row in rows]
-        order = list(_order_by_class([label for _, label in names], number))
-        sheets.append(ContactSheet(subject, sheet_id(files.title, subject), names, order, draw))
-    return sheets
+def _draw_frames(faces: Path, keyframes: Path, flow: Path, clips: Sequence[ClipRow]) -> list[ClipPictures]:
+    table = read_table(keyframes, KEYFRAMES)
+    return [_clip_pictures(faces, table, flow, clip, label) for clip, label, _ in clips]
 
 
 def _clip_pictures(faces: Path, keyframes: pd.DataFrame, flow: Path, clip: str, label: str) -> ClipPictures:
@@ -268,4 +223,4 @@ def _clip_pictures(faces: Path, keyframes: pd.DataFrame, flow: Path, clip: str, 
     return ClipPictures(clip, label, frames, flows, full, reference, missed)
 
 
-SECTION = Section("pictures", "Faces and flow", "pictures.html.j2", content)
+SECTION = Section("pictures", "Faces and flow", content)

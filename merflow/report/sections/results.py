@@ -68,4 +68,4 @@ def forest_svg(title: str, rows: Sequence[dict[str, Any]], prefix: str) -> str:
         return page_svg(figure, f"{title} with 95 % intervals: {values}", prefix)
 
 
-SECTION = Section("results", "Results", "results.html.j2", content)
+SECTION = Section("results", "Results", content)

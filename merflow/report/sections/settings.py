@@ -24,4 +24,4 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
-SECTION = Section("settings", "Settings", "settings.html.j2", content, badge=False)
+SECTION = Section("settings", "Settings", content, badge=False)

@@ -145,4 +145,4 @@ def _heat_svg(subjects: Sequence[Subject], systems: Sequence[SystemResult], pref
         return page_svg(figure, f"Correctly classified clips by subject and system. {few}{hardest}", prefix)
 
 
-SECTION = Section("subjects", "Results by subject", "subjects.html.j2", content)
+SECTION = Section("subjects", "Results by subject", content)

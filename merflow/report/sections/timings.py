@@ -50,4 +50,4 @@ def rule_times(report: ReportData) -> list[RuleTime]:
     return sorted(rows, key=lambda row: (-row.seconds, row.rule))
 
 
-SECTION = Section("timings", "Computing time", "timings.html.j2", content, badge=False)
+SECTION = Section("timings", "Computing time", content, badge=False)

@@ -89,4 +89,4 @@ def variant_tables(report: ReportData) -> list[VariantTable]:
     return tables
 
 
-SECTION = Section("variants", "Variants", "variants.html.j2", content)
+SECTION = Section("variants", "Variants", content)

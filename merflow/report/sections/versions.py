@@ -29,4 +29,4 @@ def content(report: ReportData) -> dict[str, Any]:
     return {"versions": package_versions()}
 
 
-SECTION = Section("versions", "Versions", "versions.html.j2", content, badge=False)
+SECTION = Section("versions", "Versions", content, badge=False)
