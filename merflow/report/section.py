@@ -15,7 +15,7 @@ METRIC_TITLES = {"accuracy": "Accuracy", "uf1": "UF1", "uar": "UAR"}
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the page; its template ``sections/{name}.html.j2`` gets the values of ``content``, and ``report``."""
+    """A section of the page; ``sections/{name}.html.j2`` gets the values of ``content``, and ``report``."""
 
     name: str  # its id in the page, so its address is report.html#name
     title: str

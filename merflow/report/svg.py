@@ -66,7 +66,7 @@ def page_svg(figure: Figure, description: str, prefix: str) -> str:
     svg = re.sub(r"url\(#", f"url(#{prefix}-", svg)
     for colour, name in _NAMES.items():
         svg = svg.replace(colour, f"var({name})")
-    box = re.search(r'viewBox=".*?"', svg)[0]
+    box = 'viewBox="{:g} {:g} {:g} {:g}"'.format(*view_box(svg))
     text = escape(description, quote=True)
     return f'<svg role="img" aria-label="{text}" {box}><title>{text}</title>{svg[svg.index(">") + 1 :].strip()}'
 
@@ -89,9 +89,8 @@ def with_title(svg: str, title: str, notes: Sequence[str] = ()) -> str:
         f'<text x="{x + 4:g}" y="{at:g}" {look}>{escape(line, quote=False)}</text>' for line, look, at in lines
     )
     paper = '<rect x="{}" y="{}" width="{}" height="{}" fill="var(--page)"/>'.format(*box.split())
-    return svg.replace(' viewBox="', f' data-box="{box}" viewBox="', 1).replace(
-        "</title>", f"</title>{paper}{texts}", 1
-    )
+    svg = svg.replace(' viewBox="', f' data-box="{box}" viewBox="', 1)
+    return svg.replace("</title>", f"</title>{paper}{texts}", 1)
 
 
 def standalone_svg(svg: str) -> str:
@@ -99,16 +98,12 @@ def standalone_svg(svg: str) -> str:
 
     ``script.js.j2`` does the same in the browser.
     """
-    box = re.search(r'data-box="(.*?)"', svg)[1]
-    _, _, width, height = map(float, box.split())
+    x, y, width, height = view_box(svg, "data-box")
     colours = light_colours()
     svg = re.sub(r"var\((--[\w-]+)\)", lambda match: colours[match[1]], svg)
-    size = f'width="{2 * width:g}" height="{2 * height:g}" viewBox="{box}" style="font-family: {FONTS}"'
-    svg = re.sub(r'data-box=".*?" viewBox=".*?"', size, svg, count=1)
-    return (
-        svg.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"', 1)
-        + "\n"
-    )
+    size = f'width="{2 * width:g}" height="{2 * height:g}" viewBox="{x:g} {y:g} {width:g} {height:g}"'
+    svg = re.sub(r'data-box=".*?" viewBox=".*?"', f'{size} style="font-family: {FONTS}"', svg, count=1)
+    return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) + "\n"
 
 
 @cache
@@ -122,9 +117,9 @@ def light_colours() -> dict[str, str]:
     return dict(re.findall(r"(--[\w-]+):\s*([^;]+);", style_sheet().split("}")[0]))
 
 
-def view_box(svg: str) -> tuple[float, float, float, float]:
+def view_box(svg: str, attribute: str = "viewBox") -> tuple[float, float, float, float]:
     """Left, top, width and height of a drawing."""
-    x, y, width, height = map(float, re.search(r' viewBox="(.*?)"', svg)[1].split())
+    x, y, width, height = map(float, svg.split(f' {attribute}="', 1)[1].split('"')[0].split())
     return x, y, width, height
 
 

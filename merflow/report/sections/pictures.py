@@ -25,7 +25,7 @@ CLIPS_SHOWN = 240
 SIDE, QUALITY = 112, 80
 """Longest side of a picture in pixels, and its JPEG quality."""
 ClipRow = tuple[str, str, int]
-"""Name, label and row of a clip."""
+"""Name and label of a clip, and its row in a cache of flow images."""
 
 
 @dataclass(frozen=True)
