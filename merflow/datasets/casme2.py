@@ -8,16 +8,15 @@ from pathlib import Path
 
 from merflow.datasets.folders import no_such_part, parents_of, subfolders, subject_number
 from merflow.datasets.index import Index
-from merflow.datasets.layouts import (  # fmt: skip
-    COLUMNS,
+from merflow.datasets.layouts import (
     choose_variant,
     finish,
     images_root,
     root_of,
     unlisted_folders,
+    workbook_clip,
     workbook_rows,
-)
-from merflow.datasets.raw_clip import RawClip
+)  # fmt: skip
 from merflow.datasets.settings import DatasetSettings
 
 TREE = "CASME2-RAW/sub01/EP02_01f/img46.jpg"
@@ -33,9 +32,7 @@ def index(name: str, settings: DatasetSettings) -> Index:
         InputError: there is no folder of subjects, or no workbook with the columns of the release.
     """
     root = images_root(settings)
-    table, rows, notes = workbook_rows(
-        name, settings, r"casme.?(2|ii).*cod", "CASME2-coding-20140508.xlsx", COLUMNS
-    )  # fmt: skip
+    table, rows, notes = workbook_rows(name, settings, r"casme.?(2|ii).*cod", "CASME2-coding-20140508.xlsx")
     variants = parents_of(root, PERSON)
     if not variants:
         raise no_such_part(root, "folders of subjects (sub01, sub02, ...)", TREE)
@@ -51,15 +48,10 @@ def index(name: str, settings: DatasetSettings) -> Index:
         person = f"sub{number:02d}" if isinstance(number, int) else str(number)
         subject_folder = people.get(number, frames / person)
         folder = by_name.get((subject_folder.name, clip.casefold()), subject_folder / clip)
-        raw = RawClip(f"{person}/{clip or f'row-{row.number}'}", person, str(folder), "micro", str(table), row.number)
+        raw = workbook_clip(row, f"{person}/{clip or f'row-{row.number}'}", person, folder, table)
         raw.name, raw.align = clip, "auto" if cropped else "detect"
-        raw.numbers = {key: row.cells[key] for key in ("onset", "apex", "offset")}
-        raw.source = {**row.source, "estimated_emotion": row.cells["emotion"]}
-        if not clip:
-            raw.problems.append(("frames", "Filename is empty"))
         if not isinstance(number, int):
             raw.problems.append(("subject", f"{row.cells['subject']!r} is not a subject number"))
         raw_clips.append(raw)
-    return finish(
-        name, settings, raw_clips, notes + choice + unlisted_folders(name, folders, raw_clips, table)
-    )  # fmt: skip
+    notes += choice + unlisted_folders(name, folders, raw_clips, table)
+    return finish(name, settings, raw_clips, notes)

@@ -4,7 +4,6 @@ Lucey, Cohn, Kanade, Saragih, Ambadar, Matthews: The extended Cohn-Kanade datase
 """
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from merflow.datasets.folders import folders_named, no_such_part, parents_of, subfolders
@@ -15,7 +14,8 @@ from merflow.datasets.settings import DatasetSettings
 from merflow.footage.frames import image_paths
 
 TREE = "cohn-kanade-images/S005/001/S005_001_00000011.png and Emotion/S005/001/S005_001_00000011_emotion.txt"
-CODES = ("neutral", "anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise")
+EMOTIONS = ("neutral", "anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise")
+CODES: dict[float, str] = dict(enumerate(EMOTIONS))
 """Meaning of the number in a label file."""
 
 
@@ -51,8 +51,9 @@ def index(name: str, settings: DatasetSettings) -> Index:
     clips = {raw.clip for raw in raw_clips}
     notes = [
         Problem(name, str(folder), None, clip, "frames", "a label without a sequence of this name", NOTED)
-        for clip, folder in _labelled(label_root)
-        if clip not in clips
+        for person in subfolders(label_root)
+        for folder in subfolders(person)
+        if (clip := f"{person.name}_{folder.name}") not in clips and _label_files(folder)
     ]
     unlabelled = [raw for raw in raw_clips if not raw.source["emotion"]]
     if unlabelled:
@@ -65,7 +66,7 @@ def index(name: str, settings: DatasetSettings) -> Index:
 
 def _label(folder: Path, raw: RawClip) -> str:
     """Return the emotion of a sequence; empty if there is no label file, or a problem if it cannot be read."""
-    files = [f for f in sorted(folder.glob("*_emotion.txt")) if f.name[0] != "." and f.is_file()]
+    files = _label_files(folder)
     if not files:
         return ""
     if len(files) > 1:
@@ -77,23 +78,14 @@ def _label(folder: Path, raw: RawClip) -> str:
         )
     try:
         text = files[0].read_text(encoding="ascii").strip()
-        value = float(text)
-        return CODES[int(value)] if value == int(value) >= 0 else _unknown(files[0], text, raw)
+        return CODES[float(text)]
     except OSError as error:
         raw.problems.append(("label", f"{files[0]} cannot be read ({error.strerror})"))
-        return ""
-    except (ValueError, IndexError, OverflowError):
-        return _unknown(files[0], files[0].read_bytes()[:40].decode("ascii", "replace").strip(), raw)
-
-
-def _labelled(labels: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the sequences that have a label file, and its folder."""
-    for person in subfolders(labels):
-        for folder in subfolders(person):
-            if any(not file.name.startswith(".") for file in folder.glob("*_emotion.txt")):
-                yield f"{person.name}_{folder.name}", folder
-
-
-def _unknown(file: Path, text: str, raw: RawClip) -> str:
-    raw.problems.append(("label", f"{file} holds {text!r}; a number from 0 to {len(CODES) - 1} is expected"))
+    except (ValueError, KeyError):
+        text = files[0].read_bytes()[:40].decode("ascii", "replace").strip()
+        raw.problems.append(("label", f"{files[0]} holds {text!r}; a number from 0 to {len(CODES) - 1} is expected"))
     return ""
+
+
+def _label_files(folder: Path) -> list[Path]:
+    return [f for f in sorted(folder.glob("*_emotion.txt")) if f.name[0] != "." and f.is_file()]

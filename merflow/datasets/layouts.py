@@ -62,7 +62,6 @@ def workbook_rows(
     settings: DatasetSettings,
     pattern: str,
     example: str,
-    columns: Mapping[str, Sequence[str]],
     sheet: str = "",
     optional: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[Path, list[Row], list[Problem]]:
@@ -70,12 +69,11 @@ def workbook_rows(
 
     Args:
         name: the dataset.
-        settings: of the dataset; ``root`` and ``table`` are read.
+        settings: of the dataset.
         pattern: regular expression of the file's name without suffix.
         example: file name of the release, for messages.
-        columns: see :data:`COLUMNS`.
         sheet: name of the sheet that is read first.
-        optional: columns that may be missing.
+        optional: columns in addition to :data:`COLUMNS` that may be missing.
     """
     file, others = find_workbook(root_of(settings), settings.table, pattern, example)
     notes: list[Problem] = []
@@ -83,7 +81,17 @@ def workbook_rows(
         rest = ", ".join(other.name for other in others)
         text = f"chosen among {len(others) + 1} workbooks; the others: {rest}; set `table` to read another"
         notes.append(Problem(name, str(file), None, "", "table", text, NOTED))
-    return file, read_workbook(file, columns, sheet, optional), notes
+    return file, read_workbook(file, COLUMNS, sheet, optional), notes
+
+
+def workbook_clip(row: Row, clip: str, subject: str, folder: Path, table: Path) -> RawClip:
+    """The micro-expression that a row of the workbook describes; a problem if the row names no file."""
+    raw = RawClip(clip, subject, str(folder), "micro", str(table), row.number)
+    raw.numbers = {key: row.cells[key] for key in ("onset", "apex", "offset")}
+    raw.source = {**row.source, "estimated_emotion": row.cells["emotion"]}
+    if not row.cells["filename"]:
+        raw.problems.append(("frames", "Filename is empty"))
+    return raw
 
 
 def choose_variant(name: str, root: Path, folders: Sequence[Path]) -> tuple[Path, list[Problem]]:

@@ -1,7 +1,5 @@
-"""Layout ``manifest``: a CSV table of the user's clips, each a folder of images, a glob or a video file."""
+"""Layout ``manifest``: a table of the user's clips, each a folder of images, a glob or a video file."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +8,7 @@ from merflow.datasets.layouts import finish
 from merflow.datasets.raw_clip import RawClip
 from merflow.datasets.registry import LAYOUTS
 from merflow.datasets.settings import DatasetSettings
+from merflow.datasets.workbook import read_workbook
 from merflow.errors import InputError
 
 REQUIRED = ["clip", "subject", "label", "frames"]
@@ -24,7 +23,7 @@ def index(name: str, settings: DatasetSettings) -> Index:
     typing error.
 
     Raises:
-        InputError: the table is missing, is not a CSV or lacks columns.
+        InputError: the table is missing, cannot be read or lacks columns.
     """
     table = Path(settings.root) / (settings.table or LAYOUTS["manifest"].table)
     raw_clips = []
@@ -43,46 +42,12 @@ def index(name: str, settings: DatasetSettings) -> Index:
 
 
 def read_table_of_clips(table: Path, required: Sequence[str], optional: Sequence[str]) -> dict[int, dict[str, str]]:
-    """Rows of a user's table by row number, as text without white space at the ends; empty rows are left out.
-
-    Columns are separated by commas, semicolons or tabs, as spreadsheets of different countries write them.
-
-    Args:
-        table: CSV file in UTF-8.
-        required: columns that the table must have.
-        optional: columns that are empty if the table lacks them.
+    """Cells of a user's table by row number and column; those of ``optional`` columns that it lacks are empty.
 
     Raises:
-        InputError: the table cannot be read, or lacks columns or rows.
+        InputError: the table cannot be read, or lacks required columns or rows.
     """
-    if table.suffix.lower() in (".xlsx", ".xls", ".ods"):
-        raise InputError(f"{table} is a workbook; save its sheet as CSV UTF-8 and name that file")
-    try:
-        text = table.read_bytes().decode("utf-8-sig")
-        separator = max(",;\t", key=text.partition("\n")[0].count)
-        lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
-        header, *cells_of_rows = [[cell.strip() for cell in line] for line in lines] or [[]]
-    except FileNotFoundError as error:
-        raise InputError(f"{table} does not exist") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{table} is not UTF-8 ({error.reason}); save it as CSV UTF-8") from error
-    except (OSError, csv.Error) as error:
-        raise InputError(f"{table} cannot be read as CSV: {error}") from error
-    columns = [cell.lower() for cell in header]
-    if missing := [column for column in required if column not in columns]:
-        raise InputError(
-            f"{table}: column {', '.join(missing)} missing; found: {', '.join(columns) or 'nothing'}; "
-            f"expected: {', '.join(required)}" + (f", and perhaps {', '.join(optional)}" if optional else "")
-        )
-    rows = {}
-    for number, cells in enumerate(cells_of_rows, 2):
-        if beyond := "".join(cells[len(columns) :]):
-            raise InputError(
-                f"{table}: row {number} has {beyond!r} beyond the last of {len(columns)} named columns; "
-                "give every column a name, or put quotes around a cell that has a separator in it"
-            )
-        if any(cells):
-            rows[number] = dict.fromkeys([*columns, *optional], "") | dict(zip(columns, cells, strict=False))
+    rows = read_workbook(table, {name: [name] for name in required}, optional={name: [name] for name in optional})
     if not rows:
         raise InputError(f"{table} has a header and no rows")
-    return rows
+    return {row.number: {**row.source, **row.cells} for row in rows}

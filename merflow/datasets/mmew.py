@@ -11,7 +11,7 @@ from pathlib import Path
 from merflow.datasets.folders import clip_folders, folders_named, no_such_part, subfolders
 from merflow.datasets.index import Index, Problem
 from merflow.datasets.labels import plain_word
-from merflow.datasets.layouts import COLUMNS, finish, images_root, unlisted_folders, workbook_rows  # fmt: skip
+from merflow.datasets.layouts import finish, images_root, unlisted_folders, workbook_clip, workbook_rows
 from merflow.datasets.raw_clip import RawClip
 from merflow.datasets.settings import DatasetSettings
 from merflow.footage.frames import image_paths
@@ -30,7 +30,7 @@ def index_micro(name: str, settings: DatasetSettings) -> Index:
         InputError: there is no folder of clips, or no workbook with the columns of the release.
     """
     root = images_root(settings)
-    table, rows, notes = workbook_rows(name, settings, r"mmew.*micro", "MMEW_Micro_Exp.xlsx", COLUMNS)
+    table, rows, notes = workbook_rows(name, settings, r"mmew.*micro", "MMEW_Micro_Exp.xlsx")
     tops = folders_named(root, r"micro[ _-]?expressions?") or [root]
     folders: dict[str, Path] = {}
     twice: dict[str, Path] = {}
@@ -44,14 +44,12 @@ def index_micro(name: str, settings: DatasetSettings) -> Index:
         parts = NAME.fullmatch(clip)
         folder = folders.get(clip.upper())
         subject = _person(row.cells["subject"])
-        expected = tops[0] / "..." / clip
-        raw = RawClip(clip or f"row-{row.number}", subject, str(folder or expected), "micro", str(table), row.number)
-        raw.numbers = {key: row.cells[key] for key in ("onset", "apex", "offset")}
-        raw.source, raw.align = {**row.source, "estimated_emotion": row.cells["emotion"]}, "auto"
+        raw = workbook_clip(row, clip or f"row-{row.number}", subject, folder or tops[0] / "..." / clip, table)
+        raw.align = "auto"
         if clip.upper() in twice:
             raw.problems.append(("frames", f"{clip} exists twice: {folder} and {twice[clip.upper()]}"))
-        elif folder is None:
-            raw.problems.append(("frames", f"no folder {clip} in {tops[0]}" if clip else "Filename is empty"))
+        elif clip and folder is None:
+            raw.problems.append(("frames", f"no folder {clip} in {tops[0]}"))
         if parts is None and clip:
             raw.problems.append(("filename", f"{clip!r} is not a name such as S01-01-001"))
         elif parts is not None:

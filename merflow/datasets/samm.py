@@ -4,20 +4,18 @@ Davison, Lansley, Costen, Tan, Yap: SAMM: a spontaneous micro-facial movement da
 """
 
 import re
-from collections.abc import Mapping
 
 from merflow.datasets.folders import no_such_part, parents_of, subfolders, subject_number
 from merflow.datasets.index import Index
-from merflow.datasets.layouts import (  # fmt: skip
-    COLUMNS,
+from merflow.datasets.layouts import (
     choose_variant,
     finish,
     images_root,
     root_of,
     unlisted_folders,
+    workbook_clip,
     workbook_rows,
-)
-from merflow.datasets.raw_clip import RawClip
+)  # fmt: skip
 from merflow.datasets.settings import DatasetSettings
 
 OPTIONAL = {"objective": ("Objective Classes", "Objective Class")}
@@ -33,7 +31,7 @@ def index(name: str, settings: DatasetSettings) -> Index:
     """
     root = images_root(settings)
     table, rows, notes = workbook_rows(
-        name, settings, r"samm.*(facs|micro|code)", "SAMM_Micro_FACS_Codes_v2.xlsx", COLUMNS, "MICRO_ONLY", OPTIONAL
+        name, settings, r"samm.*(facs|micro|code)", "SAMM_Micro_FACS_Codes_v2.xlsx", "MICRO_ONLY", OPTIONAL
     )
     variants = parents_of(root, r"\d{1,3}")
     if not variants:
@@ -50,19 +48,11 @@ def index(name: str, settings: DatasetSettings) -> Index:
         person = f"{number:03d}" if isinstance(number, int) else subject
         place = int(owner) if owner.isdecimal() else -1
         folder = by_name.get((place, clip.casefold()), people.get(place, frames / owner) / clip)
-        raw = RawClip(clip or f"row-{row.number}", person, str(folder), "micro", str(table), row.number)
-        raw.numbers = {key: row.cells[key] for key in ("onset", "apex", "offset")}
-        raw.source = {**row.source, **_labels(row.cells)}
-        if not clip:
-            raw.problems.append(("frames", "Filename is empty"))
-        elif not owner.isdecimal() or int(owner) != number:
+        raw = workbook_clip(row, clip or f"row-{row.number}", person, folder, table)
+        if row.cells["objective"]:
+            raw.source["objective_classes"] = row.cells["objective"]
+        if clip and (not owner.isdecimal() or int(owner) != number):
             raw.problems.append(("subject", f"subject {subject!r} contradicts the file name {clip}"))
         raw_clips.append(raw)
-    return finish(
-        name, settings, raw_clips, notes + choice + unlisted_folders(name, folders, raw_clips, table)
-    )  # fmt: skip
-
-
-def _labels(cells: Mapping[str, str]) -> dict[str, str]:
-    objective = {"objective_classes": cells["objective"]} if "objective" in cells else {}
-    return {"estimated_emotion": cells["emotion"]} | objective
+    notes += choice + unlisted_folders(name, folders, raw_clips, table)
+    return finish(name, settings, raw_clips, notes)

@@ -17,6 +17,7 @@ from merflow.datasets.labels import plain_name
 from merflow.errors import InputError
 
 SUFFIXES = {".xlsx", ".xls", ".csv"}
+TEXT_SUFFIXES = {".csv", ".tsv", ".txt"}
 HEADER_ROWS = 60
 """Rows of a sheet in which its header is searched."""
 MAX_BYTES = 50_000_000
@@ -102,7 +103,8 @@ def read_workbook(
         for number, cells in enumerate(table[:HEADER_ROWS]):
             places = _places(cells, columns)
             if len(places) == len(columns):
-                return _rows(table, number, places | _places(cells, optional or {}))
+                places |= _places(cells, optional or {})
+                return _rows(file, table, number, places, [*columns, *(optional or {})])
             if best is None or len(places) > len(best[0]):
                 best = places, name, number, cells
     if best is None:
@@ -123,12 +125,20 @@ def _places(cells: Sequence[str], columns: Mapping[str, Sequence[str]]) -> dict[
     return {wanted: header.index(name) for wanted, name in names.items() if name is not None}
 
 
-def _rows(table: list[list[str]], header: int, places: Mapping[str, int]) -> list[Row]:
+def _rows(
+    file: Path, table: list[list[str]], header: int, places: Mapping[str, int], columns: Sequence[str]
+) -> list[Row]:
     names = {place: plain_name(cell) for place, cell in enumerate(table[header]) if cell}
+    width = len(table[header])
     rows: list[Row] = []
     for number, cells in enumerate(table[header + 1 :], header + 2):
-        cells = cells + [""] * (len(table[header]) - len(cells))
-        chosen = {wanted: cells[place] for wanted, place in places.items()}
+        if beyond := "".join(cells[width:]):
+            raise InputError(
+                f"{file}: row {number} has {beyond!r} beyond the last of {width} named columns; "
+                "give every column a name, or put quotes around a cell that has a separator in it"
+            )
+        cells = cells + [""] * (width - len(cells))
+        chosen = {name: cells[places[name]] if name in places else "" for name in columns}
         if any(chosen.values()):
             rows.append(Row(number, chosen, {name: cells[place] for place, name in names.items()}))
     return rows
@@ -137,13 +147,13 @@ def _rows(table: list[list[str]], header: int, places: Mapping[str, int]) -> lis
 def _sheets(file: Path) -> dict[str, list[list[str]]]:
     """Every sheet as rows of text; a CSV is one sheet without a name."""
     try:
-        if file.suffix.lower() not in SUFFIXES:
+        if file.suffix.lower() not in SUFFIXES | TEXT_SUFFIXES:
             raise InputError(f"{file} is not a workbook (.xlsx, .xls or .csv); save it as one of them")
         if not (size := file.stat().st_size):
             raise InputError(f"{file} is empty (0 bytes)")
         if size > MAX_BYTES:
             raise InputError(f"{file} has {size / 1e6:.0f} MB; save the sheet of clips alone, as .csv")
-        return {"": _csv_rows(file)} if file.suffix.lower() == ".csv" else _workbook_sheets(file)
+        return {"": _csv_rows(file)} if file.suffix.lower() in TEXT_SUFFIXES else _workbook_sheets(file)
     except FileNotFoundError as error:
         raise InputError(f"{file} does not exist") from error
     except (OSError, csv.Error) as error:
@@ -176,10 +186,9 @@ def _csv_rows(file: Path) -> list[list[str]]:
     except UnicodeDecodeError:
         text = data.decode("latin-1")  # As older spreadsheets write it; the columns that matter are ASCII.
     head = "\n".join(text.splitlines()[:HEADER_ROWS])
-    return [
-        [_cell_text(cell) for cell in row]
-        for row in csv.reader(io.StringIO(text), delimiter=max(",;\t", key=head.count))
-    ]
+    separator = max(",;\t", key=head.count)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+    return [[cell.strip() for cell in row] for row in rows]
 
 
 def _bare(name: str) -> str:

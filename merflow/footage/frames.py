@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +20,6 @@ _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 FPS_OF_IMAGES = 200.0
 """Frames per second assumed for images without a stated rate: high-speed cameras write images."""
 VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
-File = TypeVar("File", str, Path)
 
 
 def is_video(source: str | Path) -> bool:
@@ -41,18 +40,13 @@ def image_paths(source: str | Path) -> list[str]:
     return [name for name in files if _is_image_name(os.path.basename(name))]
 
 
-def image_files(source: str | Path) -> list[Path]:
-    """:func:`image_paths` as paths."""
-    return [Path(name) for name in image_paths(source)]
-
-
 def _is_image_name(name: str) -> bool:
     return name[0] != "." and os.path.splitext(name)[1].lower() in IMAGES
 
 
-def numbers_of_names(files: Iterable[File]) -> dict[int, File] | None:
+def numbers_of_names(files: Iterable[str]) -> dict[int, str] | None:
     """Return files by the last run of digits in their names, unordered; None if that is not one number each."""
-    numbers: dict[int, File] = {}
+    numbers: dict[int, str] = {}
     for file in files:
         digits = _LAST_NUMBER.search(os.path.splitext(os.path.basename(file))[0])
         if digits is None or (number := int(digits[1])) in numbers:
@@ -61,58 +55,50 @@ def numbers_of_names(files: Iterable[File]) -> dict[int, File] | None:
     return numbers
 
 
-def numbered(files: list[Path]) -> dict[int, Path]:
-    """Return files by frame number, ascending: the last run of digits in the name, as an integer.
-
-    If a name has no digits or two names have the same number, files are counted from 0 in the order of their names.
-    """
-    numbers = numbers_of_names(files)
-    return dict(enumerate(sorted(files, key=lambda f: f.name)) if numbers is None else sorted(numbers.items()))
-
-
 class FrameList:
-    """The images of a clip by frame number; nothing is opened.
+    """The images of a folder, a glob or one image by frame number, ascending; nothing is opened.
 
     Attributes:
+        files: file of each frame.
         numbered: whether the names hold one number each; if not, images are counted from 0 in the order of their names.
         first: lowest number; 0 if there is no image.
         last: highest number; 0 if there is no image.
     """
 
     def __init__(self, source: str | Path) -> None:
-        """List ``source``: a folder, a glob or one image."""
+        """List ``source``."""
         paths = image_paths(source)
         numbers = numbers_of_names(paths)
         self.numbered = numbers is not None
-        self._files = dict(enumerate(sorted(paths, key=os.path.basename))) if numbers is None else numbers
-        self.first, self.last = min(self._files, default=0), max(self._files, default=0)
+        by_name = sorted(paths, key=os.path.basename)
+        self.files = dict(enumerate(by_name) if numbers is None else sorted(numbers.items()))
+        self.first, self.last = min(self.files, default=0), max(self.files, default=0)
 
     def __len__(self) -> int:
         """Number of images."""
-        return len(self._files)
+        return len(self.files)
 
     def __contains__(self, number: int) -> bool:
         """Return whether a frame has this number."""
-        return number in self._files
+        return number in self.files
 
     def count(self, first: int, last: int) -> int:
         """Return the number of frames ``first..last``."""
-        return sum(first <= n <= last for n in self._files)
+        return sum(first <= n <= last for n in self.files)
 
     def empty(self, first: int, last: int) -> list[str]:
         """Return the files of 0 bytes among the frames ``first..last``, in order."""
-        sizes = ((n, file) for n, file in self._files.items() if first <= n <= last and not os.path.getsize(file))
-        return [file for _, file in sorted(sizes)]
+        return [file for n, file in self.files.items() if first <= n <= last and not os.path.getsize(file)]
 
     def gaps(self, first: int, last: int) -> list[int]:
         """Return the numbers between ``first`` and ``last`` (both excluded) that have no file."""
-        inside = sum(first < n < last for n in self._files)
-        if inside >= last - first - 1 or last - first > 100 * len(self._files):
+        inside = sum(first < n < last for n in self.files)
+        if inside >= last - first - 1 or last - first > 100 * len(self.files):
             return []
-        return [n for n in range(first + 1, last) if n not in self._files]
+        return [n for n in range(first + 1, last) if n not in self.files]
 
 
-def read_grey(file: Path) -> np.ndarray:
+def read_grey(file: str | Path) -> np.ndarray:
     """Read one image as grey, uint8 [H, W].
 
     Raises:
@@ -183,12 +169,12 @@ def grey_frames(source: str, first: int | None = None, last: int | None = None) 
     if is_video(source):
         frames = _video_frames(source)
     else:
-        files = numbered(image_files(source))
+        files = FrameList(source).files
         if not files:
             missing = not globbing.has_magic(str(source)) and not Path(source).exists()
             raise ClipError(f"{source} does not exist" if missing else f"{source} holds no image")
-        wanted = {n: f for n, f in files.items() if (first is None or n >= first) and (last is None or n <= last)}
-        frames = ((number, read_grey(file)) for number, file in wanted.items())
+        low, high = min(files) if first is None else first, max(files) if last is None else last
+        frames = ((number, read_grey(file)) for number, file in files.items() if low <= number <= high)
     shape: tuple[int, ...] | None = None
     for number, frame in frames:
         if last is not None and number > last:

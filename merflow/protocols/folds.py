@@ -44,7 +44,7 @@ PROTOCOLS = ("loso", "composite-loso", "subject-kfold", "cross-dataset", "paper-
 
 def draw_folds(
     protocol: str,
-    subjects: Sequence[str],
+    subjects: Sequence[str] | np.ndarray,
     labels: Sequence[Any] | np.ndarray,
     *,
     validation: float = 0.2,
@@ -52,17 +52,18 @@ def draw_folds(
     folds: int | None = None,
     test_clips: int | None = None,
 ) -> list[Fold]:
-    """Draw the folds of a protocol; ``subjects``, ``labels``, ``validation`` and ``seed`` as in :func:`loso`.
+    """Draw the folds of a protocol, in alphabetical order of what they leave out.
 
     ``loso`` and ``composite-loso`` leave one subject out (the latter is also scored by database, as in MEGC 2019);
-    ``subject-kfold`` leaves out one of k groups of subjects; ``cross-dataset`` one database; ``paper-holdout`` draws
-    test clips without regard to subjects, as the TSDGCN paper seems to.
+    ``subject-kfold`` leaves out one of k groups of subjects, those of StratifiedGroupKFold; ``cross-dataset`` one
+    database; ``paper-holdout`` draws test clips without regard to subjects, as the TSDGCN paper seems to.
 
     Args:
         protocol: one of :data:`PROTOCOLS`.
         subjects: subject of each clip, after its database: ``samm/006``.
-        labels: class of each clip.
-        validation: share of the other subjects that chooses the epoch.
+        labels: class of each clip. Validation subjects are drawn so that training lacks no class, and validation as few
+            as possible; the labels of test clips have no influence.
+        validation: share of the other subjects that chooses the epoch, rounded, at least one subject.
         seed: seed of every draw.
         folds: k of ``subject-kfold``; None: :data:`FOLDS`.
         test_clips: number of test clips of ``paper-holdout``; None: a fifth.
@@ -71,16 +72,33 @@ def draw_folds(
         ConfigError: unknown protocol.
         InputError: too few subjects, databases or clips.
     """
+    subjects, labels = np.asarray(subjects, dtype=str), np.asarray(labels)
+    first = 0
     match protocol:
         case "loso" | "composite-loso":
-            return loso(subjects, labels, validation=validation, seed=seed)
-        case "subject-kfold":
-            return subject_kfold(subjects, labels, folds or FOLDS, validation=validation, seed=seed)
+            tests = _places_by_group(subjects)
+            if len(tests) < 2:
+                raise InputError(
+                    f"leave-one-subject-out needs at least 2 subjects with labelled clips, found {len(tests)}"
+                )
         case "cross-dataset":
-            return cross_dataset(subjects, labels, validation=validation, seed=seed)
+            tests = _places_by_group(np.array([database(subject) for subject in subjects]))
+            if len(tests) < 2:
+                raise InputError(f"cross-dataset needs clips of at least 2 databases, found {', '.join(tests)}")
+        case "subject-kfold":
+            first = 1  # Folds are named and seeded from 1.
+            groups = _subject_groups(subjects, labels, folds or FOLDS, seed)
+            tests = {f"fold-{number}": test for number, test in enumerate(groups, first)}
         case "paper-holdout":
-            return [paper_holdout(subjects, labels, test_clips, validation=validation, seed=seed)]
-    raise ConfigError(f"protocol: {protocol!r} is not allowed; allowed: {', '.join(PROTOCOLS)}")
+            tests = {"holdout": _paper_test_clips(labels, test_clips, seed)}
+        case _:
+            raise ConfigError(f"protocol: {protocol!r} is not allowed; allowed: {', '.join(PROTOCOLS)}")
+    result = []
+    for number, (name, test) in enumerate(tests.items(), first):
+        others = np.setdiff1d(np.arange(len(subjects)), test)
+        train, held_out = hold_out(subjects[others], labels[others], share=validation, seed=(seed, number))
+        result.append(Fold(name, others[train], others[held_out], test))
+    return result
 
 
 def fold_names(protocol: str, subjects: Iterable[str], folds: int | None = None) -> list[str]:
@@ -95,22 +113,14 @@ def fold_names(protocol: str, subjects: Iterable[str], folds: int | None = None)
     return sorted(set(subjects))
 
 
-def subject_kfold(
-    subjects: Sequence[str] | np.ndarray,
-    labels: Sequence[Any] | np.ndarray,
-    count: int = FOLDS,
-    *,
-    validation: float = 0.2,
-    seed: int = 0,
-) -> list[Fold]:
-    """Leave out one of ``count`` groups of subjects, those of StratifiedGroupKFold; arguments as in :func:`loso`.
+def _places_by_group(groups: np.ndarray) -> dict[str, np.ndarray]:
+    return {str(name): np.flatnonzero(groups == name) for name in np.unique(groups)}
 
-    Raises:
-        InputError: fewer subjects, or fewer clips of every class, than folds.
-    """
+
+def _subject_groups(subjects: np.ndarray, labels: np.ndarray, count: int, seed: int) -> list[np.ndarray]:
+    """Return the places of the clips of each of ``count`` groups of subjects."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    subjects, labels = np.asarray(subjects, dtype=str), np.asarray(labels)
     people = len(np.unique(subjects))
     if people < count:
         raise InputError(f"subject-kfold with {count} folds needs {count} subjects with labelled clips, found {people}")
@@ -119,71 +129,26 @@ def subject_kfold(
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class")  # Classes with few clips are common here.
-        groups = [test for _, test in splitter.split(subjects, labels, subjects)]
-    return [
-        _fold(f"fold-{number}", np.sort(test), subjects, labels, validation, (seed, number))
-        for number, test in enumerate(groups, 1)
-    ]
+        return [np.sort(test) for _, test in splitter.split(subjects, labels, subjects)]
 
 
-def cross_dataset(
-    subjects: Sequence[str] | np.ndarray,
-    labels: Sequence[Any] | np.ndarray,
-    *,
-    validation: float = 0.2,
-    seed: int = 0,
-) -> list[Fold]:
-    """Leave one database out and train on the others; arguments as in :func:`loso`.
-
-    Raises:
-        InputError: there is only one database.
-    """
-    subjects, labels = np.asarray(subjects, dtype=str), np.asarray(labels)
-    databases = np.array([database(subject) for subject in subjects])
-    names = np.unique(databases)
-    if len(names) < 2:
-        raise InputError(f"cross-dataset needs clips of at least 2 databases, found {', '.join(names)}")
-    return [
-        _fold(str(name), np.flatnonzero(databases == name), subjects, labels, validation, (seed, number))
-        for number, name in enumerate(names)
-    ]
-
-
-def paper_holdout(
-    subjects: Sequence[str] | np.ndarray,
-    labels: Sequence[Any] | np.ndarray,
-    clips: int | None = None,
-    *,
-    validation: float = 0.2,
-    seed: int = 0,
-) -> Fold:
-    """Draw one hold-out as in Tables II to VII of the TSDGCN paper: a number of test clips, spread over the classes.
+def _paper_test_clips(labels: np.ndarray, count: int | None, seed: int) -> np.ndarray:
+    """Draw test clips as in Tables II to VII of the TSDGCN paper, in proportion to the classes.
 
     The paper does not state its split; accuracies that are multiples of 1/44 and 1/160 suggest 44 test clips of MMEW
     and 16 of SAMM, by class in proportion. Subjects are not kept apart, because the paper does not say that they were:
-    test subjects also have training clips, so the results are optimistic. One seed is one repeat.
-
-    Args:
-        subjects: as in :func:`loso`; only training and validation are divided by subject.
-        labels: class of each clip.
-        clips: number of test clips, allocated to the classes by largest remainder; None: a fifth.
-        validation: as in :func:`loso`.
-        seed: seed of the draw.
-
-    Raises:
-        InputError: there are not more clips than test clips.
+    test subjects also have training clips, so the results are optimistic.
     """
-    subjects, labels = np.asarray(subjects, dtype=str), np.asarray(labels)
-    wanted = round(len(labels) / 5) if clips is None else clips
-    if not 0 < wanted < len(labels):
-        raise InputError(f"paper-holdout of {wanted} test clips needs more clips than that, found {len(labels)}")
+    size = round(len(labels) / 5) if count is None else count
+    if not 0 < size < len(labels):
+        raise InputError(f"paper-holdout of {size} test clips needs more clips than that, found {len(labels)}")
     names, counts = np.unique(labels, return_counts=True)
     generator = np.random.default_rng((seed, 2203))
     test = [
         generator.permutation(np.flatnonzero(labels == name))[:share]
-        for name, share in zip(names, largest_remainder(counts, wanted), strict=True)
+        for name, share in zip(names, largest_remainder(counts, size), strict=True)
     ]
-    return _fold("holdout", np.sort(np.concatenate(test)), subjects, labels, validation, (seed, 0))
+    return np.sort(np.concatenate(test))
 
 
 def largest_remainder(counts: Sequence[int] | np.ndarray, total: int) -> list[int]:
@@ -193,47 +158,6 @@ def largest_remainder(counts: Sequence[int] | np.ndarray, total: int) -> list[in
     order = np.argsort(-(exact - seats), kind="stable")
     seats[order[: total - seats.sum()]] += 1
     return [int(seat) for seat in seats]
-
-
-def _fold(
-    name: str, test: np.ndarray, subjects: np.ndarray, labels: np.ndarray, validation: float, seed: tuple[int, int]
-) -> Fold:
-    """Return the fold of some test clips; the other subjects are divided into training and validation."""
-    others = np.setdiff1d(np.arange(len(subjects)), test)
-    train, held_out = hold_out(subjects[others], labels[others], share=validation, seed=seed)
-    return Fold(name, others[train], others[held_out], test)
-
-
-def loso(
-    subjects: Sequence[str] | np.ndarray,
-    labels: Sequence[Any] | np.ndarray | None = None,
-    *,
-    validation: float = 0.2,
-    seed: int = 0,
-) -> list[Fold]:
-    """Leave one subject out: one fold per subject, in alphabetical order.
-
-    Args:
-        subjects: subject of each clip.
-        labels: class of each clip. If given, validation subjects are drawn so that training lacks no class, and
-            validation as few as possible. The labels of test clips have no influence.
-        validation: share of the other subjects that chooses the epoch, rounded, at least one subject.
-        seed: seed of that draw.
-
-    Raises:
-        InputError: fewer than two subjects.
-    """
-    subjects = np.asarray(subjects, dtype=str)
-    names = np.unique(subjects)
-    if len(names) < 2:
-        raise InputError(f"leave-one-subject-out needs at least 2 subjects with labelled clips, found {len(names)}")
-    result = []
-    for number, name in enumerate(names):
-        others = np.flatnonzero(subjects != name)
-        other_labels = None if labels is None else np.asarray(labels)[others]
-        train, held_out = hold_out(subjects[others], other_labels, share=validation, seed=(seed, number))
-        result.append(Fold(str(name), others[train], others[held_out], np.flatnonzero(subjects == name)))
-    return result
 
 
 def hold_out(
@@ -247,7 +171,7 @@ def hold_out(
 
     Args:
         subjects: subject of each clip.
-        labels: class of each clip; see :func:`loso`.
+        labels: class of each clip; see :func:`draw_folds`. None: the subjects are drawn without regard to classes.
         share: share of the subjects that goes to validation, rounded, at least one; at least one is left to train.
         seed: seed of the draw.
 

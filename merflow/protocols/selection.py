@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from merflow.errors import InputError
-from merflow.protocols.folds import Fold, subject_kfold
+from merflow.protocols.folds import Fold, draw_folds
 from merflow.protocols.settings import SelectionSettings
 from merflow.protocols.variants import variant_label
 
@@ -69,7 +69,7 @@ def inner_folds(
     draw = int(np.random.SeedSequence(seed).generate_state(1)[0])
     return [
         Fold(f"{fold.name}, inner {inner.name}", inside[inner.train], inside[inner.validation], inside[inner.test])
-        for inner in subject_kfold(people, inside_labels, count, validation=validation, seed=draw)
+        for inner in draw_folds("subject-kfold", people, inside_labels, validation=validation, seed=draw, folds=count)
     ]
 
 

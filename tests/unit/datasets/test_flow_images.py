@@ -169,7 +169,7 @@ def test_table_with_another_name_and_separator(tmp_path):
         (None, "does not exist"),
         ("", "flows.csv"),
         (HEADER, "flows.csv"),
-        ("dataset,subject,clip,image\na,b,c,d\n", r"(?s)label.*found: dataset, subject, clip, image"),
+        ("dataset,subject,clip,image\na,b,c,d\n", r"(?s)label.*has: dataset, subject, clip, image"),
         ("dataset,subject,video,label,image\na,b,c,d,e\n", r"(?s)clip.*video"),
     ],
 )

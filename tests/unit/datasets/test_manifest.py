@@ -8,7 +8,7 @@ from trees import dataset_settings
 
 from merflow.datasets.index import index_dataset, write_index
 from merflow.errors import InputError
-from merflow.footage.frames import grey_frames, image_files, numbered
+from merflow.footage.frames import FrameList, grey_frames
 from merflow.storage.tables import CLIPS, read_table
 
 HEADER = "clip,subject,label,frames,onset,apex,offset,fps\n"
@@ -92,9 +92,9 @@ def test_bad_row_is_named_and_good_one_stays(root, row, field, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("clip,subject,frames\na,b,c\n", "column label missing; found: clip, subject, frames"),
+        ("clip,subject,frames\na,b,c\n", "column label missing; row 1, its header, has: clip, subject, frames"),
         (HEADER, "has a header and no rows"),
-        ("", "found: nothing"),
+        ("", "is empty"),
         (HEADER + "c1,s1,happiness,gone,,,,\n", "has no clip that can be used"),
     ],
 )
@@ -103,10 +103,11 @@ def test_table_that_cannot_be_used_is_one_message(root, text, message):
         people(root, text)
 
 
-def test_workbook_as_manifest_is_refused(root):
-    (root / "clips.xlsx").write_bytes(b"PK")
-    with pytest.raises(InputError, match="clips.xlsx is a workbook; save its sheet as CSV"):
-        people(root, "", table="clips.xlsx")
+def test_manifest_may_be_a_workbook(root):
+    table = pd.DataFrame([["c1", "s1", "happiness", "a", 1.0]], columns=["clip", "subject", "label", "frames", "onset"])
+    table.to_excel(root / "clips.xlsx", index=False)
+    (clip,) = people(root, "", table="clips.xlsx").clips
+    assert (clip.clip, clip.onset, clip.problem) == ("c1", 1, "")
 
 
 def test_label_outside_classes_is_noted_and_clip_processed(root):
@@ -200,7 +201,7 @@ def test_frames_are_ordered_by_number_despite_padding_and_litter(tmp_path_factor
         (folder / f"006_1_2_img{n:0{padding}d}.jpg").touch()
     for name in junk:
         (folder / name).touch()
-    assert list(numbered(image_files(folder))) == sorted(numbers)
+    assert list(FrameList(folder).files) == sorted(numbers)
 
 
 def test_names_without_numbers_are_counted_in_order(tmp_path):

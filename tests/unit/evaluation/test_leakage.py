@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from merflow.errors import InputError
 from merflow.evaluation.leakage import CHECKS, Clip, audit, check_fold, content_digest
 from merflow.evaluation.settings import AuditSettings
-from merflow.protocols.folds import loso
+from merflow.protocols.folds import draw_folds
 from merflow.protocols.settings import ClipSettings, SplitSettings
 from merflow.protocols.splits import make_splits
 from merflow.storage.tables import ACCURACY_TRAIN, AUDIT, PREDICTIONS, read_table, write_table
@@ -333,7 +333,7 @@ def test_reported_number_of_training_clips_is_what_training_got(monkeypatch):
     settings = LinearSettings("e", "softmax", ClipSettings(["d"], CLASSES, {}), {})
 
     def reported():
-        results = run_folds(Baseline(), samples, loso(samples.subjects, labels), 0, settings)
+        results = run_folds(Baseline(), samples, draw_folds("loso", samples.subjects, labels), 0, settings)
         return [result.accuracy_row("e")["n"] for result in results]
 
     assert reported() == [6, 6, 6]

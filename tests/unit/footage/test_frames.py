@@ -1,5 +1,6 @@
 """Frames of folders, globs and videos: their numbers and order, and the errors for bad ones."""
 
+import os
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from merflow.errors import ClipError
-from merflow.footage.frames import grey_frames, image_files, is_video, numbered, read_grey
+from merflow.footage.frames import FrameList, grey_frames, image_paths, is_video, numbers_of_names, read_grey
 
 
 def write(path, level=100, shape=(20, 30)):
@@ -22,16 +23,20 @@ def levels(*arguments):
 
 
 @given(st.lists(st.integers(0, 99999), unique=True, min_size=1), st.sampled_from(["img{}.jpg", "s12_{:05d}.png"]))
-def test_frames_are_ordered_by_number_despite_padding(numbers, name):
-    files = [Path(name.format(number)) for number in numbers]
-    found = numbered(files)
-    assert list(found) == sorted(numbers)
-    assert all(found[number].name == name.format(number) for number in numbers)
+def test_numbers_of_names_ignore_padding(numbers, name):
+    files = [name.format(number) for number in numbers]
+    assert numbers_of_names(files) == dict(zip(numbers, files, strict=True))
 
 
-def test_names_without_numbers_are_counted_in_order():
-    assert numbered([Path("b.png"), Path("a.png")]) == {0: Path("a.png"), 1: Path("b.png")}
-    assert list(numbered([Path("x_1.png"), Path("y_1.png"), Path("x_2.png")])) == [0, 1, 2]
+def test_names_without_one_number_each_are_counted_in_order(tmp_path):
+    for name in ("y_1.png", "x_1.png", "x_2.png"):
+        write(tmp_path / name)
+    frames = FrameList(tmp_path)
+    assert not frames.numbered and [Path(file).name for file in frames.files.values()] == [
+        "x_1.png",
+        "x_2.png",
+        "y_1.png",
+    ]
 
 
 def test_litter_is_skipped(tmp_path):
@@ -39,8 +44,8 @@ def test_litter_is_skipped(tmp_path):
         write(tmp_path / name)
     for name in (".DS_Store", "Thumbs.db", "._2.png", "notes.txt"):
         (tmp_path / name).write_bytes(b"x")
-    assert sorted(file.name for file in image_files(tmp_path)) == ["10.png", "2.png"]
-    assert sorted(file.name for file in image_files(tmp_path / "1*.png")) == ["10.png"]
+    assert sorted(map(os.path.basename, image_paths(tmp_path))) == ["10.png", "2.png"]
+    assert sorted(map(os.path.basename, image_paths(tmp_path / "1*.png"))) == ["10.png"]
 
 
 def test_bounds_are_inclusive_frame_numbers(tmp_path):

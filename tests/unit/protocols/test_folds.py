@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merflow.errors import ConfigError, InputError
-from merflow.protocols.folds import Fold, draw_folds, fold_names, hold_out, largest_remainder, loso
+from merflow.protocols.folds import Fold, draw_folds, fold_names, hold_out, largest_remainder
 from merflow.systems.samples import FoldData
 
 PEOPLE = st.lists(st.sampled_from([f"demo/s{n:02d}" for n in range(9)]), min_size=2, max_size=60).filter(
@@ -29,10 +29,10 @@ def is_sound(parts: list[Fold], subjects: list[str]) -> bool:
 
 
 @settings(max_examples=60, deadline=None)
-@given(subjects=PEOPLE, share=st.floats(0.05, 0.5), seed=st.integers(0, 1000), labelled=st.booleans())
-def test_subjects_stay_apart(subjects, share, seed, labelled):
-    labels = [len(subject) + place % 4 for place, subject in enumerate(subjects)] if labelled else None
-    parts = loso(subjects, labels, validation=share, seed=seed)
+@given(subjects=PEOPLE, share=st.floats(0.05, 0.5), seed=st.integers(0, 1000))
+def test_subjects_stay_apart(subjects, share, seed):
+    labels = [len(subject) + place % 4 for place, subject in enumerate(subjects)]
+    parts = draw_folds("loso", subjects, labels, validation=share, seed=seed)
     assert is_sound(parts, subjects)
     assert [fold.name for fold in parts] == sorted(set(subjects))
     people = len(set(subjects)) - 1
@@ -54,17 +54,17 @@ def test_disjointness_check_detects_a_leak():
 @given(subjects=PEOPLE, seed=st.integers(0, 100))
 def test_test_labels_do_not_change_the_split(subjects, seed):
     labels = np.arange(len(subjects)) % 3
-    for number, fold in enumerate(loso(subjects, labels, seed=seed)):
+    for number, fold in enumerate(draw_folds("loso", subjects, labels, seed=seed)):
         poisoned = labels.copy()
         poisoned[fold.test] = 7
-        again = loso(subjects, poisoned, seed=seed)[number]
+        again = draw_folds("loso", subjects, poisoned, seed=seed)[number]
         np.testing.assert_array_equal(again.train, fold.train)
         np.testing.assert_array_equal(again.validation, fold.validation)
 
 
 def test_fold_data_has_no_test_label():
     labels = np.array([10, 11, 20, 21, 30, 31])
-    for fold in loso(["a", "a", "b", "b", "c", "c"], labels):
+    for fold in draw_folds("loso", ["a", "a", "b", "b", "c", "c"], labels):
         data = FoldData.of(fold, labels, (0,))
         seen = {*data.train_labels, *data.validation_labels}
         assert not seen & set(labels[fold.test])
@@ -73,10 +73,10 @@ def test_fold_data_has_no_test_label():
 
 def test_seed_chooses_the_validation_subjects():
     subjects = [f"s{n}" for n in range(12) for _ in range(3)]
-    for labels in (None, [0, 1, 2] * 12):
-        chosen = [tuple(loso(subjects, labels, seed=seed)[0].validation) for seed in range(5)]
-        assert len(set(chosen)) > 1
-        assert chosen[2] == tuple(loso(subjects, labels, seed=2)[0].validation)
+    labels = [0, 1, 2] * 12
+    chosen = [tuple(draw_folds("loso", subjects, labels, seed=seed)[0].validation) for seed in range(5)]
+    assert len(set(chosen)) > 1
+    assert chosen[2] == tuple(draw_folds("loso", subjects, labels, seed=2)[0].validation)
 
 
 def test_classes_are_covered_where_possible():
@@ -93,7 +93,7 @@ def test_classes_are_covered_where_possible():
 
 def test_loso_needs_two_subjects():
     with pytest.raises(InputError, match="at least 2 subjects"):
-        loso(["a", "a"])
+        draw_folds("loso", ["a", "a"], [0, 1])
     train, held_out = hold_out(["a", "a"])
     assert (list(train), list(held_out)) == ([0, 1], [])
 

@@ -15,7 +15,7 @@ from training_jobs import finetune
 
 from merflow.errors import ConfigError, InputError
 from merflow.learning.settings import LossSettings
-from merflow.protocols.folds import loso
+from merflow.protocols.folds import draw_folds
 from merflow.protocols.selection import candidates, inner_folds, select_settings, without_validation
 from merflow.protocols.settings import SelectionSettings
 from merflow.protocols.variants import with_overrides
@@ -74,7 +74,7 @@ def accuracy_of(table):
 def test_inner_folds_divide_training_part_by_subject(people, each, count, seed):
     subjects = np.repeat([f"s{number}" for number in range(people)], 3 * each)
     labels = np.tile(np.repeat(np.arange(3), each), people)
-    for fold in loso(subjects, labels, seed=seed):
+    for fold in draw_folds("loso", subjects, labels, seed=seed):
         inside = np.union1d(fold.train, fold.validation)
         inner = inner_folds(fold, subjects, labels, count, validation=0.2, seed=(seed, 1))
         assert np.sort(np.concatenate([fold_inside.test for fold_inside in inner])).tolist() == inside.tolist()
@@ -89,14 +89,14 @@ def test_inner_folds_divide_training_part_by_subject(people, each, count, seed):
 def test_inner_folds_need_two_subjects():
     subjects, labels = np.repeat(["s1", "s2"], 4), np.tile([0, 1], 4)
     with pytest.raises(InputError, match="1 subjects; choose selection: validation or none"):
-        inner_folds(loso(subjects, labels)[0], subjects, labels, 3, validation=0.2, seed=(0,))
+        inner_folds(draw_folds("loso", subjects, labels)[0], subjects, labels, 3, validation=0.2, seed=(0,))
 
 
 def test_select_settings_takes_first_best_pooled_recall():
     """Answers are made up: what is chosen follows from scikit-learn's recall over all inner folds."""
     rng = np.random.default_rng(3)
     subjects, labels = np.repeat([f"s{n}" for n in range(5)], 12), rng.choice(3, 60, p=[0.7, 0.15, 0.15])
-    folds = loso(subjects, labels)
+    folds = draw_folds("loso", subjects, labels)
     answers = {value: rng.random((60, 3)) + np.eye(3)[labels] * 0.2 for value in (1, 2, 3)}
     answers |= {4: answers[1], 5: np.tile([1.0, 0, 0], (60, 1))}
     assert (labels == 0).mean() > max((answers[value].argmax(1) == labels).mean() for value in (1, 2, 3))
@@ -172,7 +172,7 @@ def test_selection_none_trains_all_clips_for_all_epochs(features, tmp_path):
 
 
 def test_without_validation_moves_validation_clips_only():
-    folds = loso(np.repeat(["a", "b", "c"], 2), np.tile([0, 1], 3))
+    folds = draw_folds("loso", np.repeat(["a", "b", "c"], 2), np.tile([0, 1], 3))
     for before, after in zip(folds, map(without_validation, folds), strict=True):
         assert not len(after.validation) and after.test is before.test
         assert after.train.tolist() == np.union1d(before.train, before.validation).tolist()

@@ -8,7 +8,7 @@ from training_jobs import finetune, finetune_settings
 
 from merflow.errors import ConfigError, InputError
 from merflow.evaluation.metrics import score
-from merflow.protocols.folds import loso
+from merflow.protocols.folds import draw_folds
 from merflow.protocols.settings import ClipSettings
 from merflow.storage.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, read_table
 from merflow.systems.fold_runner import run_folds
@@ -170,7 +170,7 @@ def test_finetune_writes_validation_predictions_of_each_fold(pretrained, tmp_pat
 def test_poisoned_test_labels_change_no_prediction_of_their_clips(pretrained, tmp_path):
     settings = finetune_settings([pretrained["features"][0]], SETTINGS, [0], tmp_path)
     samples, branch = load([pretrained["features"]])
-    folds = loso(samples.subjects, samples.labels)
+    folds = draw_folds("loso", samples.subjects, samples.labels)
 
     def predict(labels):
         poisoned = Samples(samples.clips, labels, samples.classes, samples.rows)
@@ -196,7 +196,7 @@ def test_permuted_labels_leave_chance_accuracy(tmp_path, pretrained):
     settings = finetune_settings([pretrained["features"][0]], head, [0], tmp_path)
 
     def uar(labels):
-        folds = loso(subjects, labels)
+        folds = draw_folds("loso", subjects, labels)
         results = run_folds(HeadSystem(np.zeros(1, int)), Samples(clips, labels, CLASSES, rows), folds, 0, settings)
         predicted = [CLASSES[probs.argmax()] for result in results for probs in result.test.probs]
         return score([clip["truth"] for result in results for clip in result.test.clips], predicted, CLASSES)["uar"]

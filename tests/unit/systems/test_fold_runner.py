@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from merflow.protocols.folds import loso
+from merflow.protocols.folds import draw_folds
 from merflow.protocols.settings import SelectionSettings
 from merflow.storage.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, read_table
 from merflow.systems.fold_runner import System, TrainedFold, run_folds
@@ -65,7 +65,7 @@ def samples():
 
 
 def run(system, samples, selection="validation", bias=0.0):
-    folds = loso(samples.subjects, samples.labels, seed=1)
+    folds = draw_folds("loso", samples.subjects, samples.labels, seed=1)
     settings = Settings("mine", NetworkBlock(bias, 10), SELECTIONS[selection], {})
     return folds, run_folds(system, samples, folds, 7, settings)
 
