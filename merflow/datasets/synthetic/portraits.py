@@ -20,7 +20,7 @@ from merflow.datasets.settings import SyntheticSettings
 from merflow.datasets.synthetic.draw import BasePicture, base_side, eye_midpoint, to_base
 from merflow.datasets.synthetic.expressions import Anchors
 from merflow.errors import ClipError, InputError
-from merflow.footage.frames import image_files
+from merflow.footage.frames import image_paths
 from merflow.footage.images import read_image
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ def photographs(folder: str | Path) -> list[Path]:
         raise InputError(
             f"demo.portraits: folder {folder} does not exist; give a folder of frontal photographs, or null"
         )
-    files = sorted(image_files(folder))
+    files = sorted(map(Path, image_paths(folder)))
     if not files:
         raise InputError(f"demo.portraits: folder {folder} has no photograph (.jpg, .png, ...)")
     return files
