@@ -154,7 +154,7 @@ class Training:
     def head_settings(self, name: str) -> FinetuneSettings:
         """Settings of the heads of an experiment with shared features."""
         e, clips = self.experiments[name], self.experiments.clip_settings(name)
-        return FinetuneSettings(name, clips, e.branches, e.fusion, _loss(e), _head(e), _selection(e), self.splits(name))
+        return FinetuneSettings(name, clips, _selection(e), self.splits(name), e.branches, e.fusion, _loss(e), _head(e))
 
     def fold_settings(self, name: str, seed: int) -> FoldTrainingSettings:
         """Settings of one fold of an experiment whose SGCNs depend on the fold."""
@@ -169,12 +169,12 @@ class Training:
         """Settings of one fold of a network that reads clips; options of other networks are left out."""
         e, clips = self.experiments[name], self.experiments.clip_settings(name)
         network = network_settings(e.system, e.network_block)
-        return ClipNetworkSettings(name, clips, network, _loss(e), _selection(e), self._splits_of_seed(name, seed))
+        return ClipNetworkSettings(name, clips, _selection(e), self._splits_of_seed(name, seed), network, _loss(e))
 
     def linear_settings(self, name: str) -> LinearSettings:
         """Settings of a baseline without a network."""
-        clips = self.experiments.clip_settings(name)
-        return LinearSettings(name, self.experiments[name].system, clips, self.splits(name))
+        clips, nothing_selected = self.experiments.clip_settings(name), SelectionSettings("none", {}, 0, 0.0)
+        return LinearSettings(name, clips, nothing_selected, self.splits(name), self.experiments[name].system)
 
     def _splits_of_seed(self, name: str, seed: int) -> dict[int, str]:
         return {seed: self.splits(name)[seed]}

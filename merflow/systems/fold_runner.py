@@ -10,43 +10,25 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
 from merflow.protocols.folds import Fold
 from merflow.protocols.selection import select_settings, without_validation
-from merflow.protocols.settings import SelectionSettings
 from merflow.protocols.variants import with_overrides
 from merflow.storage.disk_arrays import DiskArray
 from merflow.systems.predictions import FoldPredictions, FoldResult
 from merflow.systems.samples import FoldData, Samples
+from merflow.systems.settings import JobSettings
 
 if TYPE_CHECKING:
     from merflow.learning.checkpoints import Checkpoints
 
 log = logging.getLogger(__name__)
 
-Seed = tuple[int, ...]
-
-
-class JobSettings(Protocol):
-    """What :func:`run_folds` reads of the settings of a training job."""
-
-    @property
-    def experiment(self) -> str:
-        """Name of the experiment."""
-
-    @property
-    def selection(self) -> SelectionSettings:
-        """How epochs and hyper-parameters are chosen."""
-
-    @property
-    def splits(self) -> Mapping[int, str]:
-        """Table of splits of each seed."""
-
-
 S = TypeVar("S", bound=JobSettings)
+Seed = tuple[int, ...]
 ClipRows = np.ndarray | DiskArray
 """float32 ``[clips, rows, features or pixels]``."""
 
@@ -85,11 +67,7 @@ class System(ABC, Generic[S]):
     def prepare(self, fold: Fold, subjects: Sequence[str], classes: int, repeat: int) -> None:  # noqa: B027
         """Learn what all trainings of a fold start from, such as pre-trained networks; not if it `trains_together`.
 
-        Args:
-            fold: the fold.
-            subjects: subject of each clip.
-            classes: number of classes.
-            repeat: seed of the repeat.
+        ``subjects``: subject of each clip; ``repeat``: seed of the repeat.
         """
 
     @abstractmethod
@@ -105,21 +83,11 @@ class System(ABC, Generic[S]):
 
     @abstractmethod
     def save(self, models: Sequence[Any], path: Path, settings: S) -> None:
-        """Write the models of all folds (none if no clip of a fold could be used)."""
+        """Write the models of all folds."""
 
 
 def run_folds(system: System[S], samples: Samples, folds: Sequence[Fold], repeat: int, settings: S) -> list[FoldResult]:
-    """Train and test a system on folds of one repeat.
-
-    Args:
-        system: how the model is made and trained.
-        samples: labelled clips.
-        folds: folds as they were drawn.
-        repeat: seed of the repeat.
-        settings: settings of the job.
-
-    Returns:
-        The result of each fold, in their order.
+    """Train and test a system on folds of one repeat; return the result of each fold, in their order.
 
     Raises:
         ConfigError: a training diverged.
@@ -163,14 +131,14 @@ def _train(
     They differ only if the system refits: the second one trains on the validation clips too. The third item is what the
     second one was trained on.
     """
-    rows, labels, classes = samples.rows, samples.labels, len(samples.classes)
-    data = [FoldData.of(fold, labels, seed) for fold, seed in zip(folds, seeds, strict=True)]
-    trained_folds = system.train(rows, classes, data, settings)
-    for fold, seed, trained_on, chosen in zip(folds, seeds, data, trained_folds, strict=True):
+    classes = len(samples.classes)
+    data = [FoldData.of(fold, samples.labels, seed) for fold, seed in zip(folds, seeds, strict=True)]
+    trained_folds = system.train(samples.rows, classes, data, settings)
+    for fold, trained_on, chosen in zip(folds, data, trained_folds, strict=True):
         final = chosen
         if system.refits and len(fold.validation):
-            trained_on = FoldData.of(without_validation(fold), labels, seed)
-            (final,) = system.train(rows, classes, [trained_on], with_overrides(settings, chosen.epochs))
+            trained_on = FoldData.of(without_validation(fold), samples.labels, trained_on.seed)
+            (final,) = system.train(samples.rows, classes, [trained_on], with_overrides(settings, chosen.epochs))
         yield chosen, final, trained_on
 
 

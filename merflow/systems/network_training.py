@@ -17,21 +17,22 @@ from merflow.learning.settings import LossSettings, Schedule
 from merflow.protocols.splits import read_folds
 from merflow.runtime.devices import device
 from merflow.storage.disk_arrays import DiskArray
-from merflow.systems.fold_runner import S, System, run_folds
+from merflow.storage.weights import write_weights
+from merflow.systems.fold_runner import S, System, TrainedFold, run_folds
 from merflow.systems.predictions import ResultFiles, write_results
 from merflow.systems.samples import FoldData, Samples
 
 log = logging.getLogger(__name__)
 
+EPOCHS = {"prior": "network.prior_epochs", "finetune": "network.epochs"}
+"""The setting of the number of epochs of each stage."""
+
 
 class Images(NamedTuple):
-    """The images of all clips as a network reads them.
+    """The images of all clips, float32 ``[clips, rows, pixels]``, as inputs of a ``shape``.
 
-    Attributes:
-        rows: float32 ``[clips, rows, pixels]``.
-        shape: shape of one input of the network.
-        by_row: whether each row of a clip is an input by itself; the prediction for a clip is then the mean of the
-            probabilities of its rows. Otherwise a clip is one input.
+    If ``by_row``, each row of a clip is an input, and the prediction for a clip is the mean of the probabilities of its
+    rows. Otherwise a clip is one input.
     """
 
     rows: np.ndarray | DiskArray | Centred
@@ -48,18 +49,6 @@ class Images(NamedTuple):
         return Rows(self.batches(places), torch.from_numpy(np.repeat(labels, inputs_per_clip)).to(device()))
 
 
-class TrainedNetwork(NamedTuple):
-    """A trained network, and how its trainings went, by stage (``prior`` if it has one, ``finetune``)."""
-
-    network: nn.Module
-    trainings: dict[str, Training]
-
-    @property
-    def curve(self) -> list[dict[str, Any]]:
-        """Rows ``stage, epoch, split, loss, accuracy``."""
-        return [{"stage": stage, **row} for stage, training in self.trainings.items() for row in training.curve]
-
-
 def train_network(
     make_network: Callable[[], nn.Module],
     images: Images,
@@ -68,7 +57,7 @@ def train_network(
     classes: int,
     schedule: Schedule,
     checkpoints: Checkpoints | None,
-) -> TrainedNetwork:
+) -> TrainedFold:
     """Train a network on a fold; if it has a method ``prior`` (siamese pairs), that stage comes first.
 
     Args:
@@ -82,22 +71,24 @@ def train_network(
     """
     training = images.labelled(fold.train, fold.train_labels)
     validation = images.labelled(fold.validation, fold.validation_labels) if len(fold.validation) else None
-    trainings = {}
+    trainings: dict[str, Training] = {}
     with repeatable(*fold.seed):
         network = make_network().to(device())
-        if hasattr(network, "prior"):
-            prior = network.prior(training, validation, schedule, f"{fold.name}, pairs", checkpoints)
-            trainings |= {"prior": prior} if prior else {}
+        if isinstance(prior := getattr(network, "prior", None), Callable):
+            learned = prior(training, validation, schedule, f"{fold.name}, pairs", checkpoints)
+            trainings |= {"prior": learned} if learned else {}
         minimised = make_loss(loss, classes)
         trainings["finetune"] = fit(network, minimised, training, validation, schedule, fold.name, checkpoints)
-    return TrainedNetwork(network, trainings)
+    epochs = {EPOCHS[stage]: stage_training.epoch for stage, stage_training in trainings.items()}
+    log.info("%s: kept %s", fold.name, ", ".join(f"{key}: {epoch}" for key, epoch in epochs.items()))
 
+    def predict(places: np.ndarray) -> np.ndarray:
+        with repeatable(0):
+            probs = scores_of(network, images.batches(places), schedule.batch).double().softmax(dim=1)
+            return probs.reshape(len(places), -1, classes).mean(dim=1).cpu().numpy()
 
-def network_probs(network: nn.Module, images: Images, places: np.ndarray, batch: int) -> np.ndarray:
-    """Return the class probabilities of the clips at some places, float64 ``[n, classes]``."""
-    with repeatable(0):
-        probs = scores_of(network, images.batches(places), batch).double().softmax(dim=1)
-        return probs.reshape(len(places), -1, probs.shape[1]).mean(dim=1).cpu().numpy()
+    curve = [{"stage": stage, **row} for stage, of_stage in trainings.items() for row in of_stage.curve]
+    return TrainedFold(predict, network, curve, epochs)
 
 
 def train_fold(
@@ -133,6 +124,9 @@ def train_fold(
     decides = settings, repeat, fold_name, device().type, str(samples.rows), samples.labels, parts, *made_of
     system.checkpoints = Checkpoints(files.predictions.parent / "checkpoints", *decides)
     results = run_folds(system, samples, folds, repeat, settings)
-    system.save([result.model for result in results], model, settings)
+    if results:
+        system.save([result.model for result in results], model, settings)
+    else:
+        write_weights({}, model, {"network": "none"})
     write_results(results, settings.experiment, files)
     system.checkpoints.remove()

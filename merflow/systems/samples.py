@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from merflow.errors import InputError
-from merflow.protocols.clips import LabelledClips, read_labelled_clips
+from merflow.protocols.clips import read_labelled_clips
 from merflow.protocols.folds import Fold
 from merflow.protocols.settings import ClipSettings
 from merflow.storage.disk_arrays import DiskArray
@@ -91,27 +91,32 @@ def read_samples(
         InputError: a file cannot be read, or the clips differ in shape.
     """
     labelled = read_labelled_clips([group[0] for group in files], settings)
+    clips = list(chain.from_iterable(part.clips for part in labelled))
+
+    def read() -> Iterator[np.ndarray]:
+        for group, part in zip(files, labelled, strict=True):
+            with ExitStack() as stack:
+                opened = [stack.enter_context(open_h5(path)) for path in group]
+                for place in part.places:
+                    yield read_clip(opened, int(place))
+
     try:
-        clips = _read_clips(files, labelled, read_clip)
-        rows = np.stack(list(clips)) if in_memory else DiskArray(clips)
+        rows = _stack(read(), len(clips)) if in_memory else DiskArray(read())
     except ValueError as error:
         names = ", ".join(str(group[0]) for group in files)
         raise InputError(
             f"{names}: the datasets differ in their numbers of key-frames ({error}); prepare all in the same way"
         ) from error
-    return Samples(
-        clips=list(chain.from_iterable(part.clips for part in labelled)),
-        labels=np.concatenate([part.labels for part in labelled]),
-        classes=list(settings.classes),
-        rows=rows,
-    )
+    labels = np.concatenate([part.labels for part in labelled])
+    return Samples(clips, labels, list(settings.classes), rows)
 
 
-def _read_clips(
-    files: Sequence[Sequence[Path]], labelled: Sequence[LabelledClips], read_clip: ReadClip
-) -> Iterator[np.ndarray]:
-    for group, part in zip(files, labelled, strict=True):
-        with ExitStack() as stack:
-            opened = [stack.enter_context(open_h5(path)) for path in group]
-            for place in part.places:
-                yield read_clip(opened, int(place))
+def _stack(clips: Iterator[np.ndarray], count: int) -> np.ndarray:
+    """Return :func:`numpy.stack` of ``count`` clips without holding them twice."""
+    first = next(clips)
+    stacked = np.empty((count, *first.shape), np.float32)
+    for place, clip in enumerate(chain([first], clips)):
+        if clip.shape != first.shape:
+            raise ValueError(f"clips of two shapes, {first.shape} and {clip.shape}")
+        stacked[place] = clip
+    return stacked

@@ -14,16 +14,7 @@ from merflow.protocols.settings import ClipSettings, SelectionSettings
 
 @dataclass(frozen=True)
 class GraphSettings:
-    """A p+q stochastic pixel graph (Algorithm 1; :func:`merflow.systems.tsdgcn.graph.build_graph`).
-
-    Attributes:
-        side: side of the image in pixels.
-        p: neighbours that are the nearest candidates.
-        q: neighbours that are drawn from the other candidates.
-        threshold: T, largest distance of a candidate in pixels.
-        sigma: width of the Gaussian of Eq. 1: ``neighbours``, ``image`` or a number of pixels.
-        seed: seed of the draw.
-    """
+    """A p+q stochastic pixel graph; see :func:`merflow.systems.tsdgcn.graph.pq_adjacency`."""
 
     side: int
     p: int
@@ -39,7 +30,7 @@ class PretrainSettings:
 
     Attributes:
         epochs, patience, learning_rate, decay, batch: see :class:`merflow.learning.settings.Schedule`.
-        dropout: share of the inputs of the classifier that dropout silences.
+        dropout: probability of dropping an input of the classifier.
         frames: ``peak`` (the frames near the apex) or ``all`` key-frames of a macro clip.
         validation: share of the macro subjects that chooses the epoch.
     """
@@ -61,12 +52,7 @@ class PretrainSettings:
 
 @dataclass(frozen=True)
 class HeadSettings(Schedule):
-    """The head after fusion, one hidden layer and a classifier, and its schedule.
-
-    Attributes:
-        hidden: width of the hidden layer (:class:`merflow.systems.tsdgcn.heads.Head`).
-        dropout: share of its outputs that dropout silences.
-    """
+    """The head after fusion (:class:`merflow.systems.tsdgcn.heads.Head`) and its schedule."""
 
     hidden: int
     dropout: float
@@ -81,7 +67,7 @@ class NetworkSettings:
         input_kind: what it reads of a clip, a key of :data:`merflow.systems.clip_images.INPUT_KINDS`.
         side: side of the images in pixels.
         epochs, patience, learning_rate, batch, weight_decay: see :class:`merflow.learning.settings.Schedule`.
-        dropout: share of the inputs of the classifier that dropout silences.
+        dropout: probability of dropping an input of the classifier.
         refit: whether the validation clips train too, for the chosen number of epochs.
         options: the network's own options, passed to its constructor.
     """
@@ -105,26 +91,29 @@ class NetworkSettings:
 
 
 @dataclass(frozen=True)
-class FinetuneSettings:
-    """The ``finetune`` job: a head per fold on features that all folds share.
-
-    Attributes:
-        experiment: name of the experiment.
-        clips: clips and classes.
-        branches: ``spatial`` and/or ``temporal``.
-        fusion: ``stack`` or ``concat`` (Eq. 5).
-        loss, head, selection: see their classes.
-        splits: table of splits of each seed.
-    """
+class JobSettings:
+    """What every training job reads: name of the experiment, clips, selection, and the table of splits of each seed."""
 
     experiment: str
     clips: ClipSettings
+    selection: SelectionSettings
+    splits: Mapping[int, str]
+
+
+@dataclass(frozen=True)
+class FinetuneSettings(JobSettings):
+    """The ``finetune`` job: a head per fold on features that all folds share.
+
+    Attributes:
+        branches: ``spatial`` and/or ``temporal``.
+        fusion: ``stack`` or ``concat`` (Eq. 5).
+        loss, head: see their classes.
+    """
+
     branches: Sequence[str]
     fusion: str
     loss: LossSettings
     head: HeadSettings
-    selection: SelectionSettings
-    splits: Mapping[int, str]
 
 
 @dataclass(frozen=True)
@@ -145,44 +134,18 @@ class FoldTrainingSettings(FinetuneSettings):
 
 
 @dataclass(frozen=True)
-class ClipNetworkSettings:
-    """The ``train_clip_network`` job: a network that reads clips, trained in each fold.
+class ClipNetworkSettings(JobSettings):
+    """The ``train_clip_network`` job: a network that reads clips, trained in each fold."""
 
-    Attributes:
-        experiment: name of the experiment.
-        clips: clips and classes.
-        network, loss, selection: see their classes.
-        splits: table of splits of each seed.
-    """
-
-    experiment: str
-    clips: ClipSettings
     network: NetworkSettings
     loss: LossSettings
-    selection: SelectionSettings
-    splits: Mapping[int, str]
 
 
 @dataclass(frozen=True)
-class LinearSettings:
-    """The ``run_floor`` job: a baseline without a network (:mod:`merflow.systems.linear`).
+class LinearSettings(JobSettings):
+    """The ``run_floor`` job: a baseline of :data:`merflow.systems.linear.SYSTEMS`; its selection is ``none``."""
 
-    Attributes:
-        experiment: name of the experiment.
-        system: ``majority``, ``linear-svm`` or ``softmax``.
-        clips: clips and classes.
-        splits: table of splits of each seed.
-    """
-
-    experiment: str
     system: str
-    clips: ClipSettings
-    splits: Mapping[int, str]
-
-    @property
-    def selection(self) -> SelectionSettings:
-        """Nothing is selected: validation clips train too."""
-        return SelectionSettings("none", {}, 0, 0.0)
 
 
 @dataclass(frozen=True)

@@ -76,12 +76,12 @@ def finetune_settings(
     return FinetuneSettings(
         settings["experiment"],
         clips,
+        selection_settings(settings),
+        split_files(files, clips, settings, seeds, folder),
         settings["branches"],
         settings["fusion"],
         loss_settings(settings["loss"]),
         head_settings(settings["head"]),
-        selection_settings(settings),
-        split_files(files, clips, settings, seeds, folder),
     )
 
 
@@ -129,10 +129,10 @@ def clip_network_settings(caches: Sequence[Path], settings: Settings, seed: int,
     return ClipNetworkSettings(
         settings["experiment"],
         clips,
-        network_settings(settings["system"], complete_block(settings["system"], settings["network"])),
-        loss_settings(settings.get("loss", NETWORKS[settings["system"]].loss)),
         selection_settings(settings),
         split_files(caches, clips, settings, [seed], folder),
+        network_settings(settings["system"], complete_block(settings["system"], settings["network"])),
+        loss_settings(settings.get("loss", NETWORKS[settings["system"]].loss)),
     )
 
 
@@ -150,5 +150,5 @@ def run_linear(caches, system, predictions, accuracy_train, settings):
     """Train a baseline (:func:`merflow.systems.linear.run_linear`)."""
     clips = clip_settings(caches, settings)
     splits = split_files(caches, clips, settings, settings.get("seeds", [0]), predictions.parent)
-    job = LinearSettings(settings["experiment"], system, clips, splits)
+    job = LinearSettings(settings["experiment"], clips, SelectionSettings("none", {}, 0, 0.0), splits, system)
     linear.run_linear(caches, ResultFiles(predictions, accuracy_train), job)

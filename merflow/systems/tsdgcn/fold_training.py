@@ -7,37 +7,32 @@ to learn from before (``macro: none``), and if the macro set shows the test subj
 """
 
 import json
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from merflow.errors import InputError
 from merflow.learning.batches import Batches, Centred, centre_arrays
-from merflow.learning.checkpoints import Checkpoints
-from merflow.learning.fit import Rows, fit, repeatable
-from merflow.protocols.folds import Fold, hold_out
+from merflow.learning.fit import repeatable
+from merflow.protocols.folds import Fold
 from merflow.runtime.devices import device
 from merflow.storage.weights import write_weights
 from merflow.systems.fold_runner import ClipRows, System, TrainedFold
-from merflow.systems.network_training import Images, network_probs, train_fold, train_network
+from merflow.systems.network_training import Images, train_fold, train_network
 from merflow.systems.predictions import ResultFiles
 from merflow.systems.samples import FoldData
-from merflow.systems.settings import FoldTrainingSettings, PretrainSettings
+from merflow.systems.settings import FoldTrainingSettings
 from merflow.systems.tsdgcn.finetune import HeadSystem
 from merflow.systems.tsdgcn.fusion import load_signals
 from merflow.systems.tsdgcn.graph import Graph
 from merflow.systems.tsdgcn.heads import WEIGHTS, Head, SavedHead
-from merflow.systems.tsdgcn.pretrain import load_network, macro_images
+from merflow.systems.tsdgcn.pretrain import load_network, train_sgcn
 from merflow.systems.tsdgcn.sgcn import HIDDEN, SGCN
-
-log = logging.getLogger(__name__)
 
 
 class EndToEnd(nn.Module):
@@ -50,22 +45,14 @@ class EndToEnd(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[rows, images * pixels]`` to class scores ``[rows, classes]``."""
-        features = [network.features(part) for part in x.chunk(self.images, dim=1) for network in self.networks]
-        return self.head(torch.cat(features, dim=1))
+        networks = cast("Iterable[SGCN]", self.networks)
+        features = [network.features(part) for part in x.chunk(self.images, dim=1) for network in networks]
+        scores: Tensor = self.head(torch.cat(features, dim=1))
+        return scores
 
 
-class FoldModel(NamedTuple):
-    """What a fold learned.
-
-    Attributes:
-        networks: the SGCNs.
-        head: a head on their features, with its standardisation; or the head that was trained with them.
-        centred: mean image and divisor of the inputs, if they were centred.
-    """
-
-    networks: Sequence[nn.Module]
-    head: SavedHead | Head
-    centred: Centred | None
+Model = tuple[Sequence[SGCN], SavedHead | Head, Centred | None]
+"""The SGCNs of a fold; a head on their features, or the head that was trained with them; centring of the inputs."""
 
 
 class FoldSGCN(System[FoldTrainingSettings]):
@@ -90,7 +77,7 @@ class FoldSGCN(System[FoldTrainingSettings]):
         """
         self.graphs, self.weights, self.macro, self.settings = graphs, weights, macro, settings
         self.heads = HeadSystem[FoldTrainingSettings](branch)
-        self.networks: list[nn.Module] = []
+        self.networks: list[SGCN] = []
 
     def prepare(self, fold: Fold, subjects: Sequence[str], classes: int, repeat: int) -> None:
         """Load the SGCNs, pre-train them without the test subjects, or make them."""
@@ -99,58 +86,44 @@ class FoldSGCN(System[FoldTrainingSettings]):
         for place, graph in enumerate(self.graphs):
             seed = self.settings.network_seeds[place], fold.number
             if self.weights:
-                self.networks.append(load_network(self.weights[place], graph)[0])
+                network = load_network(self.weights[place], graph)[0]
             elif self.macro is not None and self.settings.pretrain is not None:
-                self.networks.append(
-                    pretrain_without(self.macro, graph, tested, self.settings.pretrain, seed, self.checkpoints)
-                )
+                network = train_sgcn(
+                    self.macro, graph, self.settings.pretrain, seed, self.checkpoints, left_out=tested
+                ).network
             else:
                 with repeatable(*seed):
-                    self.networks.append(SGCN(graph, classes))
+                    network = SGCN(graph, classes)
+            self.networks.append(network)
 
     def train(
         self, rows: ClipRows, classes: int, folds: Sequence[FoldData], settings: FoldTrainingSettings
     ) -> Iterator[TrainedFold]:
-        """See :meth:`merflow.systems.fold_runner.System.train`; the model is a :class:`FoldModel`."""
-        images = rows.shape[2] // self.graphs[0].side ** 2
+        """See :meth:`merflow.systems.fold_runner.System.train`; the models are of the type :data:`Model`."""
+        images, head = rows.shape[2] // self.graphs[0].side ** 2, settings.head
         for fold in folds:
             # Without pre-training nothing has set the scale of the inputs: they are centred by the training clips.
             centred = None if self.weights or self.macro else Centred(rows, fold.train)
+            inputs = rows if centred is None else centred
             networks = deepcopy(self.networks)
+
+            def make_network(networks: Sequence[SGCN] = networks) -> EndToEnd:
+                inputs_of_head = HIDDEN * len(networks) * images
+                return EndToEnd(networks, Head(inputs_of_head, head.hidden, classes, head.dropout), images)
+
             if settings.transfer == "frozen":
-                features = _features(networks, rows if centred is None else centred, images)
-                (trained,) = self.heads.train(features, classes, [fold], settings)
-                yield TrainedFold(
-                    trained.predict, FoldModel(networks, trained.model, centred), trained.curve, trained.epochs
-                )
+                (trained,) = self.heads.train(_features(networks, inputs, images), classes, [fold], settings)
+                model = networks, trained.model, centred
             else:
-                inputs = Images(rows if centred is None else centred, rows.shape[2:], by_row=True)
-                yield self._train_end_to_end(networks, inputs, classes, fold, settings, centred)
+                trained = train_network(
+                    make_network,
+                    Images(inputs, rows.shape[2:], by_row=True),
+                    *(fold, settings.loss, classes, head, self.checkpoints),
+                )
+                model = networks, trained.model.head, centred
+            yield replace(trained, model=model, epochs={})
 
-    def _train_end_to_end(
-        self,
-        networks: Sequence[nn.Module],
-        inputs: Images,
-        classes: int,
-        fold: FoldData,
-        settings: FoldTrainingSettings,
-        centred: Centred | None,
-    ) -> TrainedFold:
-        images, head = inputs.shape[0] // self.graphs[0].side ** 2, settings.head
-
-        def make_network() -> EndToEnd:
-            inputs_of_head = HIDDEN * len(networks) * images
-            return EndToEnd(networks, Head(inputs_of_head, head.hidden, classes, head.dropout), images)
-
-        trained = train_network(make_network, inputs, fold, settings.loss, classes, head, self.checkpoints)
-        return TrainedFold(
-            predict=lambda places: network_probs(trained.network, inputs, places, head.batch),
-            model=FoldModel(networks, trained.network.head, centred),
-            curve=trained.curve,
-            epochs={},
-        )
-
-    def save(self, models: Sequence[FoldModel], path: Path, settings: FoldTrainingSettings) -> None:
+    def save(self, models: Sequence[Model], path: Path, settings: FoldTrainingSettings) -> None:
         """Write the model of the fold as safetensors.
 
         Arrays: ``networks.{place}.*`` of each SGCN (its graph is in its own file), ``head.*`` as in
@@ -158,9 +131,6 @@ class FoldSGCN(System[FoldTrainingSettings]):
         it), and ``centre.mean, centre.divisor`` (:class:`merflow.learning.batches.Centred`). Metadata: ``network,
         branch``.
         """
-        if not models:
-            write_weights({}, path, {"network": "none"})
-            return
         ((networks, head, centred),) = models
         tensors = {
             f"networks.{place}.{name}": tensor
@@ -178,7 +148,7 @@ class FoldSGCN(System[FoldTrainingSettings]):
 
 
 @torch.no_grad()
-def _features(networks: Sequence[nn.Module], rows: ClipRows | Centred, images: int) -> np.ndarray:
+def _features(networks: Sequence[SGCN], rows: ClipRows | Centred, images: int) -> np.ndarray:
     """Return the outputs of the fully connected layers (X^fc of Eq. 4), float32 ``[clips, rows, features]``."""
     inputs = Batches(rows, np.arange(len(rows)), rows.shape[2:], device(), rows=True)
     for network in networks:
@@ -188,49 +158,6 @@ def _features(networks: Sequence[nn.Module], rows: ClipRows | Centred, images: i
         for part in inputs.split(64)
     ]
     return torch.cat(parts).reshape(len(rows), rows.shape[1], -1).numpy()
-
-
-def pretrain_without(
-    macro: Path,
-    graph: Graph,
-    tested: set[str],
-    settings: PretrainSettings,
-    seed: tuple[int, int],
-    checkpoints: Checkpoints | None = None,
-) -> nn.Module:
-    """Pre-train an SGCN on the macro images of all subjects except the tested ones (``exclude_test_subjects``).
-
-    Args:
-        macro: cache of the macro set.
-        graph: graph of the SGCN.
-        tested: subjects without their dataset; a macro subject of the same name is the same person.
-        settings: settings of the pre-training.
-        seed: seed of weights, batches, dropout and of the validation subjects.
-        checkpoints: as in :func:`merflow.learning.fit.fit`.
-
-    Raises:
-        InputError: fewer than two classes are left.
-    """
-    images, labels, subjects, classes = macro_images(macro, graph.side, settings.frames)
-    kept = np.array([subject.split("/", 1)[1] not in tested for subject in subjects])
-    names = ", ".join(sorted(tested))
-    if len(set(labels[kept])) < 2:
-        raise InputError(
-            f"{macro}: without {names} fewer than 2 classes are left to pre-train on; give more macro subjects, or set "
-            "pretrain.exclude_test_subjects: false"
-        )
-    log.info("pre-training on %d of %d macro images, without %s", kept.sum(), len(kept), names)
-    places, y = np.flatnonzero(kept), torch.from_numpy(labels[kept]).to(device())
-    train, held_out = hold_out(subjects[kept], labels[kept], share=settings.validation, seed=seed)
-
-    def rows(chosen: np.ndarray) -> Rows:
-        return Rows(Batches(images, places[chosen], images.shape[2:], device()), y[chosen])
-
-    with repeatable(*seed):
-        network = SGCN(graph, len(classes), dropout=settings.dropout).to(device())
-        validation = rows(held_out) if len(held_out) else None
-        fit(network, functional.cross_entropy, rows(train), validation, settings.schedule, graph.name, checkpoints)
-    return network
 
 
 def train_graph_fold(
@@ -247,17 +174,8 @@ def train_graph_fold(
 ) -> None:
     """Train and test the networks of one fold (:func:`merflow.systems.network_training.train_fold`).
 
-    Args:
-        caches: cache of each micro dataset.
-        graphs: graph of each SGCN.
-        weights: pre-trained SGCNs, in the order of ``graphs``; empty if the fold pre-trains or nothing does.
-        macro: cache of the macro set, if the fold pre-trains its own SGCNs.
-        files: output tables.
-        model: output, the trained model.
-        settings: settings of the job.
-        seed: seed of the repeat.
-        fold: name of the fold.
-        code: digest of the code.
+    ``caches``: cache of each micro dataset; ``graphs, weights, macro``: as in :class:`FoldSGCN`; ``model``: output, the
+    trained model; ``code``: digest of the code.
 
     Raises:
         InputError: caches, graphs and weights do not belong together, or no people are left to pre-train on.

@@ -1,7 +1,6 @@
 """Inputs of TSDGCN: features or signals of both branches, fused (Eq. 4 and 5)."""
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ import h5py
 import numpy as np
 
 from merflow.errors import ConfigError, InputError
-from merflow.protocols.clips import read_labelled_clips
 from merflow.protocols.settings import ClipSettings
 from merflow.storage.hdf5 import open_h5
 from merflow.systems.samples import Samples, read_samples
@@ -42,9 +40,8 @@ def fuse(branches: Mapping[str, np.ndarray], fusion: str, rows_per_flow: int = 1
     if fusion != "concat":
         raise ConfigError(f"fusion: {fusion!r} is not allowed; allowed: stack, concat")
     if len(parts) == 2:
-        parts = [
-            np.repeat(part, rows_per_flow, axis=1) if name == "spatial" else part for name, part in branches.items()
-        ]
+        repeats = {"spatial": rows_per_flow, "temporal": 1}
+        parts = [np.repeat(part, repeats[name], axis=1) for name, part in branches.items()]
         if parts[0].shape[1] != parts[1].shape[1]:
             raise InputError(
                 f"fusion: concat needs as many key-frames as flow images, found {branches['spatial'].shape[1]} and "
@@ -71,48 +68,34 @@ def load_features(
     Raises:
         InputError: files do not belong together, or lack what the branches need.
     """
-    labelled = read_labelled_clips([Path(group[0]) for group in files], clips)
-    datasets = []
     branch = np.zeros(0, np.int64)
-    for group, part in zip(files, labelled, strict=True):
-        features, rows_per_flow = _read_features(group, part.places, branches)
-        rows, branch = fuse(features, fusion, rows_per_flow)
-        datasets.append(rows)
-        if rows.shape[1:] != datasets[0].shape[1:]:
-            raise InputError(
-                f"{group[0]}: {rows.shape[1:]} rows and features per clip, but {datasets[0].shape[1:]} in "
-                f"{files[0][0]}; prepare both datasets in the same way"
-            )
-    samples = Samples(
-        clips=list(chain.from_iterable(part.clips for part in labelled)),
-        labels=np.concatenate([part.labels for part in labelled]),
-        classes=list(clips.classes),
-        rows=np.concatenate(datasets),
-    )
-    return samples, branch
+    for group in files:
+        _check_feature_files([Path(path) for path in group], branches)
+
+    def read_clip(files: Sequence[h5py.File], place: int) -> np.ndarray:
+        nonlocal branch
+        features = {name: np.concatenate([file[name][place] for file in files], axis=1)[None] for name in branches}
+        rows, branch = fuse(features, fusion, int(files[0].attrs["rows_per_flow"]))
+        return rows[0]
+
+    return read_samples(files, clips, read_clip, in_memory=True), branch
 
 
-def _read_features(
-    files: Sequence[Path], places: np.ndarray, branches: Sequence[str]
-) -> tuple[dict[str, np.ndarray], int]:
-    """Return the features of each branch at some places, those of the networks side by side, and the rows per flow."""
-    parts: dict[str, list[np.ndarray]] = {branch: [] for branch in branches}
+def _check_feature_files(files: Sequence[Path], branches: Sequence[str]) -> None:
+    """Check that the files of the networks have the same clips, and features of each branch."""
     clips: list[tuple[str, str]] = []
-    rows_per_flow = 1
     for path in files:
         try:
             with open_h5(path) as file:
                 table = list(zip(file["clip"].asstr(), file["subject"].asstr(), strict=True))
-                if clips and table != clips:
-                    raise InputError(f"{path} has other clips than {files[0]}; delete both and run again")
-                clips, rows_per_flow = table, int(file.attrs["rows_per_flow"])
-                for branch in branches:
-                    if not file[branch].shape[1]:
-                        raise InputError(f"{path} has no {branch} features; leave {branch} out of `branches`")
-                    parts[branch].append(file[branch][:][places])
+                empty = [branch for branch in branches if not file[branch].shape[1]]
         except (OSError, KeyError) as error:
             raise InputError(f"{path} is not a feature file of merflow: {error}; delete it and run again") from error
-    return {branch: np.concatenate(networks, axis=2) for branch, networks in parts.items()}, rows_per_flow
+        if empty:
+            raise InputError(f"{path} has no {empty[0]} features; leave {empty[0]} out of `branches`")
+        if clips and table != clips:
+            raise InputError(f"{path} has other clips than {files[0]}; delete both and run again")
+        clips = table
 
 
 def load_signals(
@@ -139,10 +122,11 @@ def load_signals(
 
     def read_clip(files: Sequence[h5py.File], place: int) -> np.ndarray:
         nonlocal branch
-        for key, source in (("spatial", "spatial"), ("temporal", "flow")):
-            if key in branches and not files[0][source].shape[1]:
-                raise InputError(f"{files[0].filename} has nothing for the {key} branch; leave {key} out of `branches`")
-        rows, branch = clip_signals(files[0], place, side, branches, fusion, signal)
+        (file,) = files
+        for key in branches:
+            if not file["spatial" if key == "spatial" else "flow"].shape[1]:
+                raise InputError(f"{file.filename} has nothing for the {key} branch; leave {key} out of `branches`")
+        rows, branch = clip_signals(file, place, side, branches, fusion, signal)
         return rows
 
     return read_samples([[path] for path in caches], clips, read_clip), branch
@@ -153,22 +137,18 @@ def clip_signals(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the fused signals of one clip on a graph.
 
-    Args:
-        source: ``spatial, flow`` by name: an open cache, or arrays.
-        place: place of the clip.
-        side: side of the graph.
-        branches: ``spatial`` and/or ``temporal``.
-        fusion: as in :func:`fuse`.
-        signal: as in :func:`merflow.systems.tsdgcn.signals.flow_signal`.
+    ``source``: ``spatial, flow`` by name, an open cache or arrays; the others are as in :func:`load_signals`.
 
     Returns:
         float32 ``[rows, pixels]``, images side by side for ``concat``, and the branch of each row.
     """
     signals = {}
-    if "spatial" in branches:
-        signals["spatial"] = grey_signal(source["spatial"][place], side)
-    if "temporal" in branches:
-        signals["temporal"] = flow_signal(source["flow"][place][None], side, signal)[0]
-    flat = {key: signals[key].reshape(1, len(signals[key]), -1) for key in branches}
-    rows, branch = fuse(flat, fusion, ROWS_PER_FLOW[signal])
+    for name in branches:
+        images = (
+            grey_signal(source["spatial"][place], side)
+            if name == "spatial"
+            else flow_signal(source["flow"][place][None], side, signal)[0]
+        )
+        signals[name] = images.reshape(1, len(images), -1)
+    rows, branch = fuse(signals, fusion, ROWS_PER_FLOW[signal])
     return rows[0], branch

@@ -2,12 +2,12 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from torch.nn import functional
 from merflow.errors import InputError
 from merflow.learning.batches import Batches
 from merflow.learning.checkpoints import Checkpoints
-from merflow.learning.fit import Rows, class_numbers, evaluate, fit, repeatable
+from merflow.learning.fit import Rows, Training, class_numbers, evaluate, fit, repeatable
 from merflow.protocols.folds import hold_out
 from merflow.runtime.devices import device
 from merflow.storage.disk_arrays import DiskArray
@@ -26,25 +26,21 @@ from merflow.storage.tables import ACCURACY_TRAIN, CURVES, read_table, write_tab
 from merflow.storage.weights import read_weights, write_weights
 from merflow.systems.settings import PretrainSettings
 from merflow.systems.tsdgcn.graph import Graph
-from merflow.systems.tsdgcn.sgcn import IMAGES, SGCN
+from merflow.systems.tsdgcn.sgcn import SGCN
 from merflow.systems.tsdgcn.signals import grey_signal
 
 log = logging.getLogger(__name__)
 
-TERMS_SPACE = 2**30
-"""Bytes on disk that the Chebyshev terms of all images may take: 6,700 images at a side of 64. With more images, terms
-are computed in every step, which takes a few percent longer."""
 BESIDE_PEAK = 1
 """Number of key-frames on either side of the apex that ``frames: peak`` includes."""
 
 
 def pretrain(
     cache: Path, graph: Path, weights: Path, curve: Path, settings: PretrainSettings, seed: int, code: str = ""
-) -> dict[str, Any]:
-    """Train an SGCN to recognise expressions on macro images, with cross entropy.
+) -> None:
+    """Train an SGCN on all subjects of a macro dataset (:func:`train_sgcn`), and write it.
 
-    Validation subjects, drawn by the seed, choose the epoch. Until the weights are written, a checkpoint lies beside
-    them.
+    Until the weights are written, a checkpoint lies beside them.
 
     Args:
         cache: macro dataset; only ``spatial`` and the labels are used.
@@ -54,49 +50,22 @@ def pretrain(
         settings: settings of the pre-training.
         seed: seed of weights, batches, dropout and of the validation subjects.
         code: digest of the code; checkpoints of other code are not used.
-
-    Returns:
-        The outcome, as in :func:`outcome`.
-
-    Raises:
-        InputError: the cache has no images, or labelled clips of fewer than two classes.
     """
-    pixel_graph = Graph.load(graph)
-    images, labels, subjects, classes = macro_images(cache, pixel_graph.side, settings.frames)
-    train, held_out = hold_out(subjects.tolist(), labels.tolist(), share=settings.validation, seed=seed)
-    y = torch.from_numpy(labels).to(device())
-    log.info("%d images train, %d choose the epoch, %d classes", len(train), len(held_out), len(classes))
-    settings_text = json.dumps(asdict(settings), sort_keys=True)
-    checkpoints = Checkpoints(
-        weights.with_name(f"{weights.stem}.checkpoints"), code, pixel_graph.digest, settings_text, device().type
-    )
-    with repeatable(seed):
-        network = SGCN(pixel_graph, len(classes), dropout=settings.dropout).to(device())
-        train_x, held_out_x = (Batches(images, places, images.shape[2:], device()) for places in (train, held_out))
-        if 4 * network.terms_per_image * len(images) <= TERMS_SPACE:
-            train_x, held_out_x = (_terms(network, x) for x in (train_x, held_out_x))
-        parts = {"train": Rows(train_x, y[train])}
-        if len(held_out):
-            parts["validation"] = Rows(held_out_x, y[held_out])
-        loss = functional.cross_entropy
-        training = fit(
-            network, loss, parts["train"], parts.get("validation"), settings.schedule, pixel_graph.name, checkpoints
-        )
-        accuracies = {
-            f"accuracy_{part}": evaluate(network, loss, rows, settings.batch)["accuracy"]
-            for part, rows in parts.items()
-        }
-    result = {
-        "epoch": training.epoch,
-        "n_train": len(train),
-        "n_validation": len(held_out),
-        **accuracies,
-        "subjects_validation": sorted({str(subject) for subject in subjects[held_out]}),
-    }
+    pixel_graph, settings_text = Graph.load(graph), json.dumps(asdict(settings), sort_keys=True)
+    folder = weights.with_name(f"{weights.stem}.checkpoints")
+    checkpoints = Checkpoints(folder, code, pixel_graph.digest, settings_text, device().type)
+    pretrained = train_sgcn(cache, pixel_graph, settings, (seed,), checkpoints)
+    network, training, parts = pretrained.network, pretrained.training, pretrained.parts
+    result: dict[str, Any] = {"epoch": training.epoch, "n_train": len(parts["train"].y), "n_validation": 0}
+    with repeatable(0):
+        for part, rows in parts.items():
+            result[f"n_{part}"] = len(rows.y)
+            result[f"accuracy_{part}"] = evaluate(network, functional.cross_entropy, rows, settings.batch)["accuracy"]
+    result["subjects_validation"] = pretrained.validation_subjects
     metadata = {
         "network": "sgcn",
         "graph_digest": pixel_graph.digest,
-        "classes": json.dumps(classes),
+        "classes": json.dumps(pretrained.classes),
         "settings": settings_text,
         "seed": str(seed),
         "outcome": json.dumps(result, sort_keys=True),
@@ -105,28 +74,74 @@ def pretrain(
     write_table([names | row for row in training.curve], curve, CURVES)
     write_weights(network.cpu().state_dict(), weights, metadata)
     checkpoints.remove()
-    log.info(
-        "kept epoch %d: %s", training.epoch, ", ".join(f"{name} {share:.1%}" for name, share in accuracies.items())
-    )
-    return result
+    log.info("kept epoch %d, training accuracy %.1f %%", training.epoch, 100 * result["accuracy_train"])
 
 
-@torch.no_grad()
-def _terms(network: SGCN, images: Batches) -> Batches:
-    """Compute :meth:`SGCN.terms` of images once, and keep them on disk."""
-    if not len(images):
-        return images
-    terms = DiskArray(terms for part in images.split(IMAGES) for terms in network.terms(part).cpu().numpy())
-    return Batches(terms, np.arange(len(terms)), terms.shape[1:], images.device)
+class Pretrained(NamedTuple):
+    """A pre-trained SGCN, the images that trained it and that chose the epoch (``train, validation``)."""
+
+    network: SGCN
+    training: Training
+    classes: list[str]
+    parts: dict[str, Rows]
+    validation_subjects: list[str]
+
+
+def train_sgcn(
+    cache: Path,
+    graph: Graph,
+    settings: PretrainSettings,
+    seed: tuple[int, ...],
+    checkpoints: Checkpoints | None = None,
+    left_out: Collection[str] = (),
+) -> Pretrained:
+    """Train an SGCN to recognise expressions on macro images, with cross entropy.
+
+    Validation subjects, drawn by the seed, choose the epoch.
+
+    Args:
+        cache: macro dataset.
+        graph: graph of the SGCN.
+        settings: settings of the pre-training.
+        seed: seed of weights, batches, dropout and of the validation subjects.
+        checkpoints: as in :func:`merflow.learning.fit.fit`.
+        left_out: subjects, without their dataset, whose images are not used (``exclude_test_subjects``); a macro
+            subject of the same name is the same person.
+
+    Raises:
+        InputError: the cache has no images, or labelled clips of fewer than two classes.
+    """
+    images, labels, subjects, classes = macro_images(cache, graph.side, settings.frames)
+    places = np.flatnonzero([subject.split("/", 1)[-1] not in left_out for subject in subjects])
+    if len(set(labels[places])) < 2:
+        raise InputError(
+            f"{cache}: without {', '.join(sorted(left_out))} fewer than 2 classes are left to pre-train on; give more "
+            "macro subjects, or set pretrain.exclude_test_subjects: false"
+        )
+    train, held_out = hold_out(subjects[places], labels[places], share=settings.validation, seed=seed)
+    log.info("%d of %d images train, %d choose the epoch", len(train), len(images), len(held_out))
+    parts = {
+        part: Rows(
+            Batches(images, places[chosen], images.shape[2:], device()),
+            torch.from_numpy(labels[places[chosen]]).to(device()),
+        )
+        for part, chosen in (("train", train), ("validation", held_out))
+        if len(chosen)
+    }
+    with repeatable(*seed):
+        network = SGCN(graph, len(classes), dropout=settings.dropout).to(device())
+        training = fit(
+            *(network, functional.cross_entropy, parts["train"], parts.get("validation")),
+            *(settings.schedule, graph.name, checkpoints),
+        )
+    validation_subjects = sorted({str(subject) for subject in subjects[places[held_out]]})
+    return Pretrained(network, training, classes, parts, validation_subjects)
 
 
 def macro_images(cache: Path, side: int, frames: str) -> tuple[DiskArray, np.ndarray, np.ndarray, list[str]]:
     """Return the labelled images of a cache as signals on a graph.
 
-    Args:
-        cache: dataset with ``spatial``.
-        side: side of the graph.
-        frames: ``all`` key-frames, or the ``peak`` of each clip: the key-frame at the apex and its neighbours.
+    ``frames``: ``all`` key-frames, or the ``peak`` of each clip: the key-frame at the apex and its neighbours.
 
     Returns:
         Images ``[rows, 1, side * side]`` of :func:`merflow.systems.tsdgcn.signals.grey_signal`, on disk; classes int64
@@ -186,11 +201,10 @@ def load_network(weights: Path, graph: Graph) -> tuple[SGCN, str]:
 
 
 def outcome(weights: Path) -> dict[str, Any]:
-    """Return the result of a pre-training.
+    """Return the result of a pre-training, without dropout and over images.
 
-    Returns:
-        ``epoch`` (the chosen one), ``accuracy_train, n_train, accuracy_validation, n_validation`` (over images, without
-        dropout; no validation accuracy without validation subjects), ``subjects_validation``.
+    ``epoch`` (the chosen one), ``accuracy_train, n_train, accuracy_validation`` (if there are validation subjects),
+    ``n_validation, subjects_validation``.
     """
     with _weights_file(weights):
         return dict(json.loads(read_weights(weights, arrays=False)[0]["outcome"]))
@@ -213,12 +227,8 @@ def tabulate(
 ) -> None:
     """Write the training accuracies and learning curves of an experiment's pre-trained networks.
 
-    Args:
-        networks: ``experiment, repeat, name`` of each.
-        weights: weights of each.
-        curves: learning curve of each.
-        accuracy_train: output; ``fold`` is the name of the network, ``n`` the number of training images.
-        curve: output.
+    ``networks``: ``experiment, repeat, name`` of each. In ``accuracy_train``, an output as ``curve``, ``fold`` is the
+    name of the network, and ``n`` the number of training images.
     """
     accuracies, tables = [], []
     for network, weights_file, curve_file in zip(networks, weights, curves, strict=True):

@@ -12,7 +12,7 @@ stay in the cache and no large array is allocated.
 
 from collections.abc import Iterator
 from math import ceil, sqrt
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,8 +27,6 @@ ORDERS = (9, 9, 6, 6, 4, 4)
 """K of each layer (Table I): number of terms of the Chebyshev sum in Eq. 3."""
 WIDTHS = (32, 32, 64, 64, 128, 128)
 """d of each layer (Table I): number of output channels."""
-IMAGES = 64
-"""Number of images whose Chebyshev terms are computed at a time."""
 HIDDEN = 512
 """Width of the fully connected layer (Table I)."""
 CACHED = 320 * 1024
@@ -37,13 +35,7 @@ the gain from the cache. The number does not depend on the machine, because the 
 
 
 class SparseMatrix(NamedTuple):
-    """A sparse matrix in the format of ``embedding_bag``.
-
-    Attributes:
-        starts: int32 ``[rows]``, place of the first entry of each row in the other two.
-        columns: int32 ``[entries]``.
-        values: float ``[entries]``.
-    """
+    """A sparse matrix in the format of ``embedding_bag``; ``starts`` are the places of the first entry of each row."""
 
     starts: Tensor
     columns: Tensor
@@ -52,11 +44,8 @@ class SparseMatrix(NamedTuple):
     @classmethod
     def of(cls, matrix: csr_array) -> "SparseMatrix":
         """Return a float32 copy of a SciPy matrix."""
-        return cls(
-            torch.from_numpy(matrix.indptr[:-1].astype(np.int32)),
-            torch.from_numpy(matrix.indices.astype(np.int32)),
-            torch.from_numpy(matrix.data.astype(np.float32)),
-        )
+        starts, columns = (torch.from_numpy(part.astype(np.int32)) for part in (matrix.indptr[:-1], matrix.indices))
+        return cls(starts, columns, torch.from_numpy(matrix.data.astype(np.float32)))
 
     def times(self, x: Tensor) -> Tensor:
         """Return the product with ``x [rows, images, channels]``, computed as the weighted sum of an embedding bag."""
@@ -66,12 +55,9 @@ class SparseMatrix(NamedTuple):
 
 
 def chebyshev_terms(laplacian: SparseMatrix, x: Tensor, order: int) -> Iterator[Tensor]:
-    """Yield the terms T_0(L) x, T_1(L) x, ... of Eq. 3, by T_k = 2 L T_(k-1) - T_(k-2).
+    """Yield the ``order`` terms T_0(L) x, T_1(L) x, ... of Eq. 3, by T_k = 2 L T_(k-1) - T_(k-2).
 
-    Args:
-        laplacian: the rescaled Laplacian, ``[nodes, nodes]``.
-        x: ``[nodes, images, channels]``.
-        order: K of Eq. 3, the number of terms.
+    ``laplacian``: the rescaled one; ``x``: ``[nodes, images, channels]``.
     """
     yield x
     if order == 1:
@@ -95,19 +81,15 @@ class TableRow(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, *fixed: Tensor) -> Tensor:
-        """Filter and pool.
+        """Map ``x [nodes, images, inputs]`` to ``[coarse nodes, images, outputs]``.
 
         Args:
             ctx: context for the backward pass.
-            x: ``[nodes, images, inputs]``.
+            x: inputs.
             weight: ``[K, inputs, outputs]``.
             bias: ``[outputs]``.
-            fixed: the three tensors of the rescaled Laplacian (:class:`SparseMatrix`); ``pool``, int64 ``[coarse nodes,
-                children]``, whose rows with fewer children repeat the first one; ``place``, int64 ``[nodes]``, the
-                first place of each node in the flattened ``pool``.
-
-        Returns:
-            ``[coarse nodes, images, outputs]``.
+            fixed: the rescaled Laplacian (:class:`SparseMatrix`); ``pool`` (:attr:`Graph.pools`); ``place``, int64
+                ``[nodes]``, the first place of each node in the flattened ``pool``.
         """
         *laplacian, pool, _ = fixed
         order, _, outputs = weight.shape
@@ -151,22 +133,11 @@ class TableRow(torch.autograd.Function):
 
 
 class FirstRow(torch.autograd.Function):
-    """:class:`TableRow` for images whose Chebyshev terms were computed before (:meth:`SGCN.terms`)."""
+    """:class:`TableRow` for images of one channel, which have no gradient, from their Chebyshev terms."""
 
     @staticmethod
     def forward(ctx: Any, terms: Tensor, weight: Tensor, bias: Tensor, children: int) -> Tensor:
-        """Filter and pool.
-
-        Args:
-            ctx: context for the backward pass.
-            terms: ``[images, K, coarse nodes * children]``.
-            weight: ``[K, 1, outputs]``.
-            bias: ``[outputs]``.
-            children: number of places of a cluster.
-
-        Returns:
-            ``[coarse nodes, images, outputs]``.
-        """
+        """Map terms ``[images, K, coarse nodes * children]`` to ``[coarse nodes, images, outputs]``."""
         outputs = weight.shape[2]
         # Images are the first axis in memory: they are computed in this order, and the gradient arrives in it.
         result, winners = terms.new_empty(len(terms), terms.shape[2] // children, outputs), []
@@ -182,7 +153,7 @@ class FirstRow(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradients of weight and bias; the terms are inputs of the network and have none."""
+        """Return the gradients of weight and bias."""
         terms, weight, result, *winners = ctx.saved_tensors
         outputs, gradient = weight.shape[2], gradient.transpose(0, 1)
         weight_gradient, bias_gradient = torch.zeros_like(weight[:, 0]), weight.new_zeros(outputs)
@@ -197,10 +168,7 @@ class FirstRow(torch.autograd.Function):
 def parts(x: Tensor, images: int, floats: int) -> Iterator[slice]:
     """Return the slices of images that a layer processes at a time: all on a GPU, as many as :data:`CACHED` on a CPU.
 
-    Args:
-        x: a tensor on the device.
-        images: number of images.
-        floats: floats per image in the largest array.
+    ``floats``: floats per image in the largest array.
     """
     count = 1 if x.is_cuda else ceil(images / max(1, CACHED // floats))
     step = ceil(images / count)
@@ -223,14 +191,9 @@ def _as_images(x: Tensor) -> Tensor:
 
 
 def largest_child(x: Tensor, winners: bool) -> tuple[Tensor, Tensor | None]:
-    """Return the largest value among the children of each coarse node.
+    """Return the largest of ``x [coarse nodes, children, width]`` among the children, ``[coarse nodes, width]``.
 
-    Args:
-        x: ``[coarse nodes, children, width]``.
-        winners: whether to return which child it was, which takes longer.
-
-    Returns:
-        ``[coarse nodes, width]``, and the number of the child (the first of equal ones), uint8, or None.
+    If ``winners``, which takes longer, also the number of that child (the first of equal ones), uint8; otherwise None.
     """
     if not winners:
         return x.amax(dim=1), None
@@ -239,15 +202,9 @@ def largest_child(x: Tensor, winners: bool) -> tuple[Tensor, Tensor | None]:
 
 
 def to_winners(gradient: Tensor, winner: Tensor, children: int) -> Tensor:
-    """Return the backward pass of :func:`largest_child`: the gradient at the child with the largest value, 0 elsewhere.
+    """Return the backward pass of :func:`largest_child`, ``[coarse nodes, children, width]``.
 
-    Args:
-        gradient: ``[coarse nodes, width]``.
-        winner: number of that child, from the forward pass.
-        children: number of children of a coarse node.
-
-    Returns:
-        ``[coarse nodes, children, width]``.
+    It is the gradient ``[coarse nodes, width]`` at the child ``winner``, and 0 at the others.
     """
     like = gradient.new_empty(len(gradient), children, gradient.shape[1])
     kernel, winner = (children, 1), _as_images(winner.to(torch.int64).unsqueeze(1))
@@ -267,15 +224,7 @@ class ChebyshevLayer(nn.Module):
     place: Tensor
 
     def __init__(self, laplacian: csr_array, pool: np.ndarray, order: int, inputs: int, outputs: int) -> None:
-        """Make a layer.
-
-        Args:
-            laplacian: rescaled Laplacian of the input nodes, symmetric.
-            pool: children of each output node, as in :class:`merflow.systems.tsdgcn.graph.Graph`.
-            order: K of Eq. 3.
-            inputs: number of input channels.
-            outputs: number of output channels.
-        """
+        """Make a layer with K = ``order`` for a rescaled Laplacian, and clusters as in :attr:`Graph.pools`."""
         super().__init__()
         self.weight = nn.Parameter(torch.randn(order, inputs, outputs) * sqrt(2 / (order * inputs)))
         self.bias = nn.Parameter(torch.zeros(outputs))
@@ -290,25 +239,16 @@ class ChebyshevLayer(nn.Module):
         """The rescaled Laplacian of the input nodes."""
         return SparseMatrix(self.starts, self.columns, self.values)
 
-    def terms(self, x: Tensor) -> Tensor:
-        """Return the K terms of Eq. 3 for inputs of one channel, in pooling order: ``[images, K, nodes * children]``.
-
-        Args:
-            x: ``[nodes, images]``.
-        """
-        terms = x.new_empty(x.shape[1], len(self.weight), self.pool.numel())
-        for k, term in enumerate(chebyshev_terms(self.laplacian, x.unsqueeze(2), len(self.weight))):
-            terms[:, k] = term.squeeze(2).index_select(0, self.pool.view(-1)).T
-        return terms
-
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[nodes, images, inputs]`` to ``[coarse nodes, images, outputs]``."""
-        result: Tensor = TableRow.apply(x, self.weight, self.bias, *self.laplacian, self.pool, self.place)  # type: ignore[no-untyped-call]
-        return result
-
-    def forward_terms(self, terms: Tensor) -> Tensor:
-        """Map :meth:`terms` to ``[coarse nodes, images, outputs]``."""
-        result: Tensor = FirstRow.apply(terms, self.weight, self.bias, self.pool.shape[1])  # type: ignore[no-untyped-call]
+        result: Tensor
+        if x.shape[2] > 1 or x.requires_grad:
+            result = TableRow.apply(x, self.weight, self.bias, *self.laplacian, self.pool, self.place)  # type: ignore[no-untyped-call]
+            return result
+        terms = x.new_empty(x.shape[1], len(self.weight), self.pool.numel())
+        for k, term in enumerate(chebyshev_terms(self.laplacian, x, len(self.weight))):
+            terms[:, k] = term.squeeze(2).index_select(0, self.pool.view(-1)).T
+        result = FirstRow.apply(terms, self.weight, self.bias, self.pool.shape[1])  # type: ignore[no-untyped-call]
         return result
 
 
@@ -322,14 +262,7 @@ class SGCN(nn.Module):
     order: Tensor
 
     def __init__(self, graph: Graph, classes: int, hidden: int = HIDDEN, dropout: float = 0.5) -> None:
-        """Make a network with random weights from torch's generator.
-
-        Args:
-            graph: pixel graph with the coarsenings of Table I.
-            classes: number of classes.
-            hidden: width of the fully connected layer.
-            dropout: probability of dropping an output of the fully connected layer in training.
-        """
+        """Make a network with random weights from torch's generator; ``hidden``: width of the fully connected layer."""
         super().__init__()
         inputs = (1, *WIDTHS[:-1])
         self.layers = nn.ModuleList(
@@ -340,43 +273,13 @@ class SGCN(nn.Module):
         self.classifier = nn.Linear(hidden, classes)
         self.register_buffer("order", torch.from_numpy(graph.order), persistent=False)
 
-    @property
-    def first_layer(self) -> ChebyshevLayer:
-        """The first row of Table I."""
-        return cast(ChebyshevLayer, self.layers[0])
-
-    @property
-    def terms_per_image(self) -> int:
-        """Number of floats of :meth:`terms` of one image, slightly more than 9 per pixel."""
-        return len(self.first_layer.weight) * self.first_layer.pool.numel()
-
-    def terms(self, x: Tensor) -> Tensor:
-        """Return the first layer's Chebyshev terms of images. They contain no trained number, so they serve all epochs.
-
-        Args:
-            x: ``[images, pixels]``, a scalar per pixel, pixel = row * side + column.
-
-        Returns:
-            ``[images, K, places]``, which :meth:`features` accepts instead of ``x``.
-        """
-        first = self.first_layer
-        terms = x.new_empty(len(x), len(first.weight), first.pool.numel())
-        for start in range(0, len(x), IMAGES):
-            part = slice(start, start + IMAGES)
-            terms[part] = first.terms(x[part].index_select(1, self.order).T.contiguous())
-        return terms
-
     def features(self, x: Tensor) -> Tensor:
-        """Return the outputs of the fully connected layer after ReLU, X^fc of Eq. 4.
+        """Return the outputs of the fully connected layer after ReLU, X^fc of Eq. 4, ``[images, hidden]``.
 
-        Args:
-            x: ``[images, pixels]``, a scalar per pixel, pixel = row * side + column; or :meth:`terms` of it.
-
-        Returns:
-            ``[images, hidden]``.
+        ``x``: ``[images, pixels]``, a scalar per pixel, pixel = row * side + column.
         """
-        signal = self.first_layer.forward_terms(x if x.dim() == 3 else self.terms(x))
-        for layer in list(self.layers)[1:]:
+        signal = x.index_select(1, self.order).T.contiguous().unsqueeze(2)
+        for layer in self.layers:
             signal = layer(signal)
         return functional.relu(self.connected(signal.transpose(0, 1).reshape(len(x), -1)))
 

@@ -14,7 +14,7 @@ from merflow.errors import InputError
 from merflow.evaluation.leakage import CHECKS, Clip, audit, check_fold, content_digest
 from merflow.evaluation.settings import AuditSettings
 from merflow.protocols.folds import draw_folds
-from merflow.protocols.settings import ClipSettings, SplitSettings
+from merflow.protocols.settings import ClipSettings, SelectionSettings, SplitSettings
 from merflow.protocols.splits import make_splits
 from merflow.storage.tables import ACCURACY_TRAIN, AUDIT, PREDICTIONS, read_table, write_table
 from merflow.study.audit import audit_plan
@@ -330,7 +330,9 @@ def test_reported_number_of_training_clips_is_what_training_got(monkeypatch):
     labels, rng = np.arange(9) % 2, np.random.default_rng(0)
     clips = [{"dataset": "d", "subject": f"d/{n // 3}", "clip": str(n)} for n in range(9)]
     samples = Samples(clips, labels, CLASSES, rng.normal(0, 1, (9, 1, 6)).astype(np.float32))
-    settings = LinearSettings("e", "softmax", ClipSettings(["d"], CLASSES, {}), {})
+    settings = LinearSettings(
+        "e", ClipSettings(["d"], CLASSES, {}), SelectionSettings("none", {}, 0, 0.0), {}, "softmax"
+    )
 
     def reported():
         results = run_folds(Baseline(), samples, draw_folds("loso", samples.subjects, labels), 0, settings)

@@ -18,12 +18,12 @@ from merflow.systems.settings import (
 FINETUNE = FinetuneSettings(
     "e",
     ClipSettings(("a",), ("x", "y"), {"a": {"c1": "x"}}),
+    SelectionSettings("nested", {"loss.gamma": (1.0, 2.0)}, 3, 0.2),
+    {0: "splits.csv"},
     ("spatial",),
     "stack",
     LossSettings("focal", (1.0, 2.0), 1.0),
     HeadSettings(1, 1, 1e-3, 0.0, 8, 0.0, hidden=8, dropout=0.5),
-    SelectionSettings("nested", {"loss.gamma": (1.0, 2.0)}, 3, 0.2),
-    {0: "splits.csv"},
 )
 
 

@@ -99,7 +99,7 @@ def test_load_features_refuses_files_that_do_not_belong_together(pretrained, tmp
     both, _ = load([pretrained["features"][1:], [tmp_path / "f.h5"]], datasets=["first", "second"])
     assert len(both.clips) == 29 + 9
     assert {clip["dataset"] for clip in both.clips} == {"micro", "other"}, "that of the subject"
-    with pytest.raises(InputError, match="rows and features per clip"):
+    with pytest.raises(InputError, match="clips of two shapes"):
         load([pretrained["features"], [tmp_path / "f.h5"]], datasets=["first", "second"])
     with pytest.raises(InputError, match="is damaged|not a feature file"):
         load([[pretrained["macro"]]])

@@ -13,8 +13,9 @@ from merflow.learning.fit import repeatable
 from merflow.storage.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, read_table
 from merflow.systems.settings import PretrainSettings
 from merflow.systems.tsdgcn.features import extract
-from merflow.systems.tsdgcn.fold_training import FoldSGCN, pretrain_without
-from merflow.systems.tsdgcn.graph import build_graph
+from merflow.systems.tsdgcn.fold_training import FoldSGCN
+from merflow.systems.tsdgcn.graph import Graph, build_graph
+from merflow.systems.tsdgcn.pretrain import train_sgcn
 from merflow.systems.tsdgcn.sgcn import SGCN
 
 
@@ -152,18 +153,11 @@ def test_macro_images_of_test_subjects_do_not_train(folder, tmp_path):
     assert probs_of(base).tolist() == probs_of(same).tolist(), "s1 is tested, and is in the macro set by the same name"
     assert probs_of(base).tolist() != probs_of(other).tolist()
     with pytest.raises(InputError, match="fewer than 2 classes are left"):
-        pretrain_without(
-            folder / "macro.h5",
-            plan(folder),
-            {f"s{n}" for n in range(4)},
-            PretrainSettings(**FAST),
-            (0, 0),
-        )
+        people = {f"s{n}" for n in range(4)}
+        train_sgcn(folder / "macro.h5", load_graph(folder), PretrainSettings(**FAST), (0, 0), left_out=people)
 
 
-def plan(folder):
-    from merflow.systems.tsdgcn.graph import Graph
-
+def load_graph(folder):
     return Graph.load(folder / "graph.h5")
 
 
@@ -201,5 +195,5 @@ def test_untrained_networks_differ_by_seed(folder):
     weights = []
     for seed in (0, 1):
         with repeatable(seed, 0):
-            weights.append(SGCN(plan(folder), 3).layers[0].weight.detach())
+            weights.append(SGCN(load_graph(folder), 3).layers[0].weight.detach())
     assert not torch.equal(*weights)

@@ -95,19 +95,19 @@ def test_layer_is_eq_3_then_pooling(graph, monkeypatch, order, inputs, number, c
 
 
 @pytest.mark.parametrize("cached", [1, 3000, 10**6])
-def test_first_layer_from_terms_is_that_from_images(graph, monkeypatch, cached):
+def test_first_layer_of_images_is_eq_3(graph, monkeypatch, cached):
+    """Images have no gradient, and are filtered from terms in the order of the pooling."""
     monkeypatch.setattr(sgcn, "CACHED", cached)
     torch.manual_seed(0)
     layer = make_layer(graph, 0, 9, 1, 6)
-    x = torch.randn(graph.sizes[0], 7, dtype=torch.float64)
+    x = torch.randn(graph.sizes[0], 7, 1, dtype=torch.float64)
     goal = torch.randn(len(graph.pools[0]), 7, 6, dtype=torch.float64)
-    expected = dense_layer(x.unsqueeze(2), layer, dense_terms(graph.laplacians[0], 9), graph.pools[0])
+    expected = dense_layer(x, layer, dense_terms(graph.laplacians[0], 9), graph.pools[0])
     wanted = gradients(expected, goal, layer.weight, layer.bias)
-    for y in (layer.forward_terms(layer.terms(x)), layer(x.unsqueeze(2))):
-        for one, other in zip(gradients(y, goal, layer.weight, layer.bias), wanted, strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+    for gradient, other in zip(gradients(layer(x), goal, layer.weight, layer.bias), wanted, strict=True):
+        torch.testing.assert_close(gradient, other, rtol=1e-9, atol=1e-9)
     with torch.no_grad():
-        torch.testing.assert_close(layer.forward_terms(layer.terms(x)), expected, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(layer(x), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_layer_passes_gradcheck():
@@ -202,19 +202,6 @@ def test_scores_do_not_depend_on_the_batch(graph):
     x = torch.rand(7, 256)
     alone = torch.cat([net(row[None]) for row in x])
     torch.testing.assert_close(net(x), alone, rtol=1e-4, atol=1e-5)
-
-
-def test_features_from_terms_are_those_from_images(graph, monkeypatch):
-    torch.manual_seed(0)
-    net, x = SGCN(graph, 5).eval(), torch.rand(7, 256)
-    monkeypatch.setattr(sgcn, "IMAGES", 3)
-    terms = net.terms(x)
-    assert terms.shape[0] == 7
-    assert terms[0].numel() == net.terms_per_image
-    torch.testing.assert_close(net(terms), net(x), rtol=1e-5, atol=1e-6)
-    # Terms of a part of the images, as batches of a training are.
-    torch.testing.assert_close(net(terms[[5, 2]]), net(x[[5, 2]]), rtol=1e-5, atol=1e-6)
-    assert not torch.allclose(net(terms[[5, 2]]), net(x[[2, 5]]), rtol=1e-3, atol=1e-4)
 
 
 STEP = """
