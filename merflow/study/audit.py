@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from merflow.datasets.synthetic import scorer_people
 from merflow.evaluation.settings import AuditSettings
 from merflow.storage.files import digest
 from merflow.study.checks import scorer_test_datasets
@@ -30,7 +29,6 @@ def _audit_settings(training: Training, name: str, shown: str, scored: bool) -> 
     e = experiments[name]
     chooses_epoch = e.trains_network and e.selection != "none"
     refits = e.network is not None and e.network.refit
-    own_scorer = data.scorer_dataset(e.prep) not in ("", scorer_people.NAME)
     return AuditSettings(
         experiment=shown,
         splits=training.splits(name),
@@ -38,7 +36,7 @@ def _audit_settings(training: Training, name: str, shown: str, scored: bool) -> 
         macro=training.paths.cache(e.macro, e.prep) if e.pretrains else "",
         same_people=[dataset for dataset in e.datasets if e.pretrains and data.same_people(dataset, e.macro)],
         excludes_test_people=e.pretrains and e.pretrain.exclude_test_subjects,
-        scorer=data.scorer_file(e.prep) if own_scorer else "",
+        scorer=data.scorer_file(e.prep) if data.config.preparations[e.prep].keyframes.learn_from else "",
         scorer_people=scorer_test_datasets(experiments, name),
         divides_subjects=e.protocol == "paper-holdout",
         fitted_parts=["train"] if chooses_epoch and not refits else ["train", "validation"],

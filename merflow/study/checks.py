@@ -3,7 +3,6 @@
 from collections import Counter
 
 from merflow.datasets.assemble import unknown_words
-from merflow.datasets.synthetic import scorer_people
 from merflow.errors import ConfigError, InputError, MerflowError
 from merflow.footage.clip import database
 from merflow.study.config_data import ClassMap
@@ -84,8 +83,8 @@ def _check_classes(experiments: Experiments, name: str) -> None:
 def _check_scorer(experiments: Experiments, name: str) -> None:
     """Raise if the frame scorer would learn from test subjects, or has nothing to learn from."""
     data, prep = experiments.data, experiments[name].prep
-    dataset, where = data.scorer_dataset(prep), f"preparations.{prep}.keyframes.learn_from"
-    if dataset in ("", scorer_people.NAME):
+    dataset, where = data.config.preparations[prep].keyframes.learn_from, f"preparations.{prep}.keyframes.learn_from"
+    if dataset is None:
         return
     if tested := scorer_test_datasets(experiments, name):
         same = dataset in tested
@@ -105,11 +104,9 @@ def _check_scorer(experiments: Experiments, name: str) -> None:
 
 def scorer_test_datasets(experiments: Experiments, name: str) -> list[str]:
     """Datasets of an experiment whose subjects have the same names as those of its frame scorer's dataset."""
-    data = experiments.data
-    dataset = data.scorer_dataset(experiments[name].prep)
-    if dataset in ("", scorer_people.NAME):
-        return []
-    return [tested for tested in experiments[name].datasets if data.same_people(tested, dataset)]
+    data, e = experiments.data, experiments[name]
+    source = data.config.preparations[e.prep].keyframes.learn_from
+    return [dataset for dataset in e.datasets if source and data.same_people(dataset, source)]
 
 
 def _check_protocol(experiments: Experiments, name: str) -> None:

@@ -51,7 +51,7 @@ HELD_OUT = "share of the training subjects that chooses the epoch"
 
 def _not_reserved(name: str) -> str:
     if name in RESERVED:
-        raise PydanticCustomError("reserved", "a folder of the workflow has this name")
+        raise PydanticCustomError("refused", "is reserved; choose another name")
     return name
 
 

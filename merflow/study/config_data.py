@@ -39,7 +39,7 @@ def choice(names: Callable[[], Iterable[str]]) -> tuple[AfterValidator, Any]:
 
 def _unique(values: list[Any]) -> list[Any]:
     if any(value in values[:place] for place, value in enumerate(values)):
-        raise PydanticCustomError("not_unique", "an entry occurs twice")
+        raise PydanticCustomError("refused", "is not allowed; an entry occurs twice")
     return values
 
 

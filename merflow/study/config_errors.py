@@ -2,6 +2,9 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -46,25 +49,20 @@ def _message(error: Mapping[str, Any], values: Any, schema: Schema, prefix: str)
         return f"{where.rpartition('.')[0] or 'the file'}: missing {path[-1]}"
     if kind == "missing_key":
         return f"{where}: missing {error['msg']}"
-    value = _value(values, path)
+    value = reduce(getitem, path, values)
     shown = "this block" if isinstance(value, Mapping) else repr(value)
-    if kind == "reserved":
-        return f"{where}: {shown} is reserved; choose another name"
-    if kind == "not_unique":
-        return f"{where}: {shown} is not allowed; an entry occurs twice"
+    if kind == "refused":
+        return f"{where}: {shown} {error['msg']}"
     return f"{where}: {shown} is not allowed{_expected(described, value)}"
 
 
 def _unknown_key(where: str, location: Sequence[Any], schema: Schema) -> str:
     _, parent = _follow(location[:-1], schema)
     allowed = sorted(parent.get("properties", ()))
-    name, pattern = str(location[-1]), [str(part) for part in location]
     for old, new in RENAMED.items():
-        if len(parts := old.split(".")) == len(pattern) and all(
-            part in ("*", key) for part, key in zip(parts, pattern, strict=True)
-        ):
+        if fnmatch(".".join(map(str, location)), old):
             return f"{where}: this key is now called `{new}`"
-    near = difflib.get_close_matches(name, allowed, 1)
+    near = difflib.get_close_matches(str(location[-1]), allowed, 1)
     hint = f" (did you mean `{near[0]}`?)" if near else ""
     return f"{where}: unknown key{hint}; allowed: {', '.join(allowed)}"
 
@@ -95,12 +93,6 @@ def _resolve(schema: Schema, definitions: Schema) -> Schema:
         rest = {key: value for key, value in schema.items() if key != "anyOf"}
         return {**_resolve(options[0], definitions), **rest, "nullable": True}
     return schema
-
-
-def _value(values: Any, path: Sequence[Any]) -> Any:
-    for part in path:
-        values = values[part]
-    return values
 
 
 def _expected(schema: Schema, value: Any) -> str:

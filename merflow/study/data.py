@@ -36,7 +36,6 @@ class Data:
         block, demo = self.config.datasets[name], self.config.demo
         if block.layout != "demo":
             values = block.model_dump(exclude={"channels", "scaling"})
-            values["kind"] = block.kind or "micro"
             values["corrections"] = block.corrections or self.config.corrections
             return DatasetSettings(**values, dataset_names=tuple(self.config.datasets))
         macro_subjects = demo.subjects // 2

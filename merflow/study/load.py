@@ -86,7 +86,7 @@ def _complete_blocks(raw: Mapping[str, Any], given: Config) -> dict[str, Any]:
     settings = deepcopy(dict(raw))
     study = {block: settings[block] for block in STUDY_BLOCKS if block in settings}
     for dataset in settings["datasets"].values():
-        dataset.setdefault("kind", LAYOUTS[dataset["layout"]].kind or "micro")
+        dataset["kind"] = dataset.get("kind") or LAYOUTS[dataset["layout"]].kind or "micro"
     for name, experiment in settings["experiments"].items():
         blocks = {block: experiment[block] for block in STUDY_BLOCKS if block in experiment}
         experiment |= merge(study, blocks)
@@ -111,11 +111,7 @@ def _with_grid_tables(config: Config) -> Config:
         if experiment.selection != "paper-tuning":
             continue
         (row, rows), *columns = experiment.grid.items()
-        table: dict[str, Any] = {"of": name, "title": f"Grid of {name}", "rows": {row: rows}}
-        if len(columns) == 1:
-            table["columns"] = dict(columns)
-        elif columns:
-            names, values = zip(*columns, strict=True)
-            table["columns"] = [dict(zip(names, cell, strict=True)) for cell in itertools.product(*values)]
-        tables.setdefault(f"{name}-grid", table)
+        cells = itertools.product(*([(key, value) for value in values] for key, values in columns))
+        table = {"of": name, "title": f"Grid of {name}", "rows": {row: rows}}
+        tables.setdefault(f"{name}-grid", table | ({"columns": [dict(cell) for cell in cells]} if columns else {}))
     return Config.model_validate(config.model_dump(by_alias=True) | {"tables": tables})

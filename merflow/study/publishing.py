@@ -1,5 +1,7 @@
 """What is made of trained networks: ensembles, ONNX exports, and the report of the study."""
 
+import itertools
+
 from merflow.datasets.registry import LAYOUTS
 from merflow.errors import ConfigError
 from merflow.inference.settings import EnsembleSettings, ExportSettings, InputSettings
@@ -22,8 +24,6 @@ class Publishing:
         self.experiments, self.paths, self.data = training.experiments, training.paths, training.experiments.data
         self.config = self.data.config
 
-    # --- Ensembles ----------------------------------------------------------------------------------------------------
-
     def ensemble_settings(self, name: str) -> EnsembleSettings:
         """What ``ensemble.json`` says of an experiment beside its members and its calibration."""
         e = self.experiments[name]
@@ -45,10 +45,10 @@ class Publishing:
 
     def _input_settings(self, name: str) -> InputSettings:
         e = self.experiments[name]
-        if e.reads_clips:
-            network = network_settings(e.system, e.network_block)
-            return InputSettings(network.input_kind, network.side, [], "", "")
-        return InputSettings(SIGNALS, e.graph.side, e.branches, e.fusion, e.temporal.signal)
+        if e.uses_graphs:
+            return InputSettings(SIGNALS, e.graph.side, e.branches, e.fusion, e.temporal.signal)
+        network = network_settings(e.system, e.network_block)
+        return InputSettings(network.input_kind, network.side, [], "", "")
 
     def _network_files(self, name: str, seed: int) -> list[dict[str, str]]:
         """``graph`` of each SGCN of one repeat and, if all folds share them, its ``weights``."""
@@ -70,8 +70,6 @@ class Publishing:
         models = [model["file"] for model in self.training.model_files(name)]
         return [self.paths.experiment(name, "ensemble.json"), *models, *self.ensemble_networks(name)]
 
-    # --- Export -------------------------------------------------------------------------------------------------------
-
     @property
     def exported(self) -> list[str]:
         """Experiments that ``snakemake export`` writes as ONNX.
@@ -92,22 +90,25 @@ class Publishing:
         roles = dict.fromkeys(e.datasets, "recognised")
         if e.pretrains:
             roles.setdefault(e.macro, "pre-training")
+        layouts = {dataset: self.data.layout(dataset) for dataset in roles}
         floors = [floor for floor in self.experiments if floor not in self.config.experiments]
         comparison = self.experiments.comparison(name)
         return ExportSettings(
             self.config.export.members,
             self.data.preparation(e.prep),
-            [self._trained_on(dataset, role) for dataset, role in roles.items()],
+            [
+                {
+                    "name": dataset,
+                    "layout": layouts[dataset],
+                    "role": role,
+                    "licence": LAYOUTS[layouts[dataset]].licence,
+                }
+                for dataset, role in roles.items()
+            ],
             self.experiments.class_counts(name),
             bool(self.config.demo.portraits),
             [floor for floor in floors if self.experiments.comparison(floor) == comparison],
         )
-
-    def _trained_on(self, dataset: str, role: str) -> dict[str, str]:
-        layout = self.data.layout(dataset)
-        return {"name": dataset, "layout": layout, "role": role, "licence": LAYOUTS[layout].licence}
-
-    # --- Report -------------------------------------------------------------------------------------------------------
 
     def report_settings(self) -> ReportSettings:
         """What the report says of the study beside its tables."""
@@ -147,12 +148,11 @@ class Publishing:
     @property
     def shown_graphs(self) -> dict[str, GraphSettings]:
         """The graphs that the report draws: those of the first seed of each experiment."""
-        users: dict[str, list[str]] = {}
+        users: dict[str, dict[str, list[str]]] = {}
         for name in self.experiments.graph_experiments:
             for network in self.training.networks(name, self.experiments[name].seeds[0]):
-                users.setdefault(network.graph, []).append(name)
-        return {graph: self._graph(list(dict.fromkeys(names))) for graph, names in users.items()}
-
-    def _graph(self, names: list[str]) -> GraphSettings:
-        datasets = [dataset for name in names for dataset in self.experiments[name].datasets]
-        return GraphSettings(names, list(dict.fromkeys(datasets)))
+                users.setdefault(network.graph, {})[name] = self.experiments[name].datasets
+        return {
+            graph: GraphSettings(list(names), list(dict.fromkeys(itertools.chain(*names.values()))))
+            for graph, names in users.items()
+        }

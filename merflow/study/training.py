@@ -1,6 +1,5 @@
 """What trains: graphs, pre-trained weights, features, heads, networks and linear baselines, with their files."""
 
-import itertools
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -196,32 +195,24 @@ class Training:
 
     def cells(self, table: str) -> list[CellSettings]:
         """Settings of the cells of a table."""
-        training, config = self.tables[table], self.experiments.data.config
-        names = {cell_name(row, column): (row, column) for row, column, _ in table_cells(config, table)}
-        return [
-            CellSettings(
-                row,
-                column,
-                training.experiments[name].protocol,
-                training.head_settings(name),
-                training.features(name),
-                training.weight_files(name),
-            )
-            for name, (row, column) in names.items()
-        ]
+        cells = []
+        for row, column, _ in table_cells(self.experiments.data.config, table):
+            training, name = self.tables[table], cell_name(row, column)
+            protocol, heads = training.experiments[name].protocol, training.head_settings(name)
+            files = training.features(name), training.weight_files(name)
+            cells.append(CellSettings(row, column, protocol, heads, *files))
+        return cells
 
-    def table_files(self, table: str, kind: str) -> list[str]:
-        """Files that the cells of a table need, each once: ``features``, ``weights`` or ``splits``."""
+    def table_files(self, table: str) -> dict[str, list[str]]:
+        """Files that the cells of a table need, each once, by input of the rule."""
         training = self.tables[table]
-        files = [
-            {
-                "features": training.feature_files(name),
-                "weights": training.weight_files(name),
-                "splits": list(training.splits(name).values()),
-            }[kind]
-            for name in training.experiments
-        ]
-        return list(dict.fromkeys(itertools.chain.from_iterable(files)))
+        names = list(training.experiments)
+        files = {
+            "features": [file for name in names for file in training.feature_files(name)],
+            "weights": [file for name in names for file in training.weight_files(name)],
+            "splits": [file for name in names for file in training.splits(name).values()],
+        }
+        return {kind: list(dict.fromkeys(paths)) for kind, paths in files.items()}
 
 
 def make_training(config: Config, experiments: Experiments, paths: Paths) -> Training:

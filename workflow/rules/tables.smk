@@ -1,8 +1,6 @@
 rule run_table:
     input:
-        features=lambda w: training.table_files(w.table, "features"),
-        weights=lambda w: training.table_files(w.table, "weights"),
-        splits=lambda w: training.table_files(w.table, "splits"),
+        unpack(lambda w: training.table_files(w.table)),
     output:
         table="<study>/tables/{table}.csv",
         predictions="<study>/tables/{table}/predictions.csv",
