@@ -11,8 +11,7 @@ import pandas as pd
 
 from merflow.errors import InputError
 from merflow.inference.ensemble import ClipArrays
-from merflow.inference.outcomes import UNCERTAIN
-from merflow.inference.settings import AnswerSettings
+from merflow.inference.settings import UNCERTAIN, AnswerSettings
 from merflow.preprocessing.geometry import Box, region_mask
 from merflow.preprocessing.settings import Geometry
 from merflow.storage.files import atomic_write

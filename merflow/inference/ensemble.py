@@ -24,7 +24,7 @@ from merflow.runtime.devices import device
 from merflow.storage.files import atomic_write
 from merflow.storage.hdf5 import open_h5
 from merflow.storage.weights import read_weights
-from merflow.systems.clip_images import INPUT_KINDS, clip_image
+from merflow.systems.clip_images import clip_image
 from merflow.systems.clip_networks import make_network
 from merflow.systems.tsdgcn.fold_training import EndToEnd
 from merflow.systems.tsdgcn.fusion import clip_signals
@@ -32,12 +32,9 @@ from merflow.systems.tsdgcn.graph import Graph
 from merflow.systems.tsdgcn.heads import SavedHead, heads_in, load_heads
 from merflow.systems.tsdgcn.pretrain import load_network
 from merflow.systems.tsdgcn.sgcn import SGCN
-from merflow.systems.tsdgcn.signals import ROWS_PER_FLOW
 
 SIGNALS = "signals"
 """Input of systems with graphs; the others read one of :data:`merflow.systems.clip_images.INPUT_KINDS`."""
-READ_BYTES = 2**27
-"""Bytes of network inputs that are in memory together."""
 CACHED_BYTES = 2**31
 """Ensembles up to this size stay in memory between calls; of a larger one, one group at a time is loaded."""
 
@@ -64,8 +61,9 @@ class ClipArrays:
             InputError: the cache cannot be read.
         """
         with open_h5(path) as file:
-            places = np.arange(len(file["clip"])) if rows is None else np.asarray(rows, np.int64)
-            return cls(*(_read_rows(file[name], places) for name in ("spatial", "flow", "apex_index")))
+            places = range(len(file["clip"])) if rows is None else rows
+            names = ("spatial", "flow", "apex_index")
+            return cls(*(np.stack([file[name][place] for place in places]) for name in names))
 
     def __len__(self) -> int:
         """Number of clips."""
@@ -76,13 +74,6 @@ class ClipArrays:
         return ClipArrays(self.spatial[places], self.flow[places], self.apex_index[places])
 
 
-def _read_rows(data: Any, places: np.ndarray) -> np.ndarray:
-    """Return rows of an HDF5 dataset in any order, read one by one."""
-    if not len(places):
-        return np.zeros((0, *data.shape[1:]), data.dtype)
-    return np.stack([data[int(place)] for place in places])
-
-
 class Ensemble:
     """The trained networks of an experiment.
 
@@ -91,12 +82,13 @@ class Ensemble:
         results: folder that file names in ``about`` are relative to.
         classes: class names, in the order of all probabilities.
         reads: what the networks read of a clip.
-        temperature: temperature of the calibration.
+        temperature: of the calibration.
     """
 
     def __init__(self, about: Mapping[str, Any], results: Path) -> None:
         """Keep ``about``; networks are loaded when they are needed."""
         self.about, self.results = about, Path(results)
+        self.reads = InputSettings(**about["reads"])
         self.classes: list[str] = list(about["classes"])
         self.temperature = float(about["temperature"])
         self._cached: dict[int, MemberGroup] = {}
@@ -112,12 +104,8 @@ class Ensemble:
             InputError: the clips lack an input of the members, or a file of the ensemble is missing or damaged.
         """
         self._check(clips)
-        probs = np.zeros((len(self.about["members"]), len(clips), len(self.classes)))
-        for first, rows in self._read(clips):
-            done = 0
-            for group in self.groups():
-                probs[done : done + group.members, first : first + len(rows)] = _apply(group, rows)
-                done += group.members
+        rows = np.stack([clip_rows(self.reads, clips, place) for place in range(len(clips))])
+        probs = np.concatenate([_apply(group, rows) for group in self.groups()]).astype(np.float64)
         return temper(probs, self.temperature) if calibrated else probs
 
     def probabilities(self, clips: ClipArrays) -> np.ndarray:
@@ -128,7 +116,7 @@ class Ensemble:
     def groups(self) -> Iterator[MemberGroup]:
         """Yield the members in order, grouped by shared networks."""
         for number, members in enumerate(self.parts):
-            yield self._cached[number] if number in self._cached else self._load(number, members)
+            yield self._cached.get(number) or self._load(number, members)
 
     def some(self, count: int | None) -> "Ensemble":
         """Return an ensemble of ``count`` members, spread over folds and seeds; of all members for None."""
@@ -137,11 +125,6 @@ class Ensemble:
             return self
         kept = np.linspace(0, len(members) - 1, count).round().astype(int) if count > 1 else [0]
         return Ensemble(dict(self.about) | {"members": [members[n] for n in kept]}, self.results)
-
-    @cached_property
-    def reads(self) -> InputSettings:
-        """What the networks read of a clip."""
-        return InputSettings(**self.about["reads"])
 
     @cached_property
     def parts(self) -> list[list[Mapping[str, Any]]]:
@@ -228,18 +211,6 @@ class Ensemble:
                     f"prepare them as {self.about['prep']!r} does"
                 )
 
-    def _read(self, clips: ClipArrays) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield the input of the members in parts: the index of the first clip, and float32 ``[n, rows, pixels]``."""
-        rows: list[np.ndarray] = []
-        first = 0
-        for place in range(len(clips)):
-            rows.append(clip_rows(self.reads, clips, place))
-            if (len(rows) + 1) * rows[0].nbytes > READ_BYTES:
-                yield first, np.stack(rows)
-                first, rows = place + 1, []
-        if rows:
-            yield first, np.stack(rows)
-
 
 def clip_rows(reads: InputSettings, clips: ClipArrays, place: int) -> np.ndarray:
     """Return what the members read of one clip, float32 ``[rows, pixels]``."""
@@ -271,45 +242,11 @@ def load_ensemble(path: str | Path) -> Ensemble:
     """
     path = Path(path)
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-        if invalid := [name for name, valid in _valid_parts(about).items() if not valid]:
-            raise ValueError(f"wrong: {', '.join(invalid)}")
+        return Ensemble(json.loads(path.read_text(encoding="utf-8")), path.absolute().parents[3])
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; run the study first") from error
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path} describes no ensemble ({error}); delete it and run again") from error
-    return Ensemble(about, path.absolute().parents[3])
-
-
-def _valid_parts(about: Any) -> dict[str, bool]:
-    """Return whether each part of ``ensemble.json`` is valid; raises if a part is missing or has another type."""
-    members, reads, clip = about["members"], InputSettings(**about["reads"]), about["clip"]
-    networks = [files for of_seed in about["networks"].values() for files in of_seed]
-    signals = reads.kind == SIGNALS
-    return {
-        "experiment, prep": _are_texts([about["experiment"], about["prep"]]),
-        "classes": _are_texts(about["classes"]),
-        "temperature": isinstance(about["temperature"], int | float) and 0 < about["temperature"] < 1e6,
-        "members": isinstance(members, list)
-        and len(members) > 0
-        and all(isinstance(member["seed"], int) and _are_texts([member["fold"], member["file"]]) for member in members),
-        "networks": all("graph" in files and _are_texts(list(files.values())) for files in networks)
-        and (not signals or all(about["networks"].get(str(member["seed"])) for member in members)),
-        "reads": isinstance(reads.side, int)
-        and 0 < reads.side < 10_000
-        and (
-            reads.fusion in ("stack", "concat")
-            and reads.signal in ROWS_PER_FLOW
-            and 0 < len(set(reads.branches) & {"spatial", "temporal"}) == len(reads.branches)
-            if signals
-            else reads.kind in INPUT_KINDS
-        ),
-        "clip": all(isinstance(number, int) for number in clip.values()) and "size" in clip,
-    }
-
-
-def _are_texts(names: Any) -> bool:
-    return isinstance(names, list) and len(names) > 0 and all(isinstance(name, str) for name in names)
 
 
 def gather_ensemble(
@@ -325,9 +262,8 @@ def gather_ensemble(
     Args:
         settings: the experiment.
         validation: probabilities of validation clips, of all folds.
-        models: ``seed, fold, file`` of each fold, or ``file`` of all folds (``heads.safetensors``), which says itself
-            which folds it holds.
-        caches: of the experiment's datasets; the first one tells what a clip must have.
+        models: ``seed, fold, file`` of each fold, or ``file`` of all folds (``heads.safetensors``).
+        caches: of the experiment's datasets; the first one shows what a clip must have.
         output: the file.
         results: folder that file names are relative to.
 

@@ -14,9 +14,8 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from merflow.inference.outcomes import SEARCHED, UNCERTAIN
 from merflow.inference.results import PredictionResults, PreparedClip, Row, SourceResult, write_answers
-from merflow.inference.settings import PageSettings
+from merflow.inference.settings import SEARCHED, UNCERTAIN, PageSettings
 from merflow.report import svg
 from merflow.report.formats import percent
 from merflow.report.images import colour_wheel, flow_picture, picture

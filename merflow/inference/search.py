@@ -3,7 +3,7 @@
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,7 @@ from merflow.errors import ClipError, InputError
 from merflow.footage.clip import Clip
 from merflow.footage.fingerprints import check_unchanged
 from merflow.footage.frames import FPS_OF_IMAGES, grey_frames, is_video, open_video
-from merflow.inference.outcomes import GIVEN, SEARCHED, WHOLE
-from merflow.inference.settings import Source, SpottingSettings
+from merflow.inference.settings import GIVEN, SEARCHED, WHOLE, SpottingSettings
 from merflow.inference.spotting import (
     LONGEST,
     Frame,
@@ -37,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 def search_source(
-    source: Source, fps: float | None, settings: SpottingSettings, folder: Path, alone: bool = False
+    source: Clip, fps: float | None, settings: SpottingSettings, folder: Path, alone: bool = False
 ) -> None:
     """Write ``intervals.csv``, ``looked.h5`` and ``_frames/`` of a source into a folder.
 
@@ -52,15 +51,8 @@ def search_source(
     width, height, threshold, seconds`` and datasets ``centres, motion, lids`` (the curves), ``places`` (a group for
     each position of the face: ``frame, box, eyes, transform``), ``lost`` [n, 2], ``blinks`` and ``thumbnails``.
 
-    Args:
-        source: the source.
-        fps: frames per second, if the configuration sets them.
-        settings: settings of the search.
-        folder: output folder.
-        alone: whether there is no other source; a failure of this one is then an error.
-
     Raises:
-        InputError: the source failed, and ``alone`` is set.
+        InputError: the source failed, and it is the only one (``alone``).
     """
     frames_folder = folder / "_frames"
     shutil.rmtree(frames_folder, ignore_errors=True)
@@ -88,7 +80,7 @@ def search_source(
     log.info("%s: %s, %d candidates", source.clip, status, len(rows))
 
 
-def frames_per_second(source: Source, configured: float | None) -> tuple[float, str]:
+def frames_per_second(source: Clip, configured: float | None) -> tuple[float, str]:
     """Return the frames per second of a source, and where the number comes from."""
     if configured:
         return float(configured), "from predict.fps"
@@ -104,7 +96,7 @@ def frames_per_second(source: Source, configured: float | None) -> tuple[float, 
 
 
 def _candidate_rows(
-    source: Source, fps: float, settings: SpottingSettings
+    source: Clip, fps: float, settings: SpottingSettings
 ) -> tuple[SpottingResult, list[dict[str, Any]]]:
     """Return the search result of a source and the rows of its candidates."""
 
@@ -174,19 +166,18 @@ def write_track(file: h5py.File, result: SpottingResult, fps: float, settings: S
         group.create_dataset(f"{number:09d}", data=image)
 
 
-def candidate_clips(source: Source, intervals: str | Path) -> list[Clip]:
-    """Return the candidates of a source as clips for the stages of the library.
+def candidate_clips(source: Clip, intervals: str | Path) -> list[Clip]:
+    """Return the candidates of a source as clips.
 
     The location of their frames comes from the source, not from the table, which cannot hold names that are not UTF-8.
     """
-    rows = read_table(intervals, INTERVALS).to_dict("records")
     stored = Path(intervals).parent / "_frames"
     return [
-        Clip(
+        replace(
+            source,
             clip=str(row["clip"]),
             subject=f"clips/{row['source']}",
             label="",
-            kind="micro",
             frames=(stored / safe_filename(str(row["clip"]))).as_posix()
             if row["found"] == SEARCHED and is_video(source.frames)
             else source.frames,
@@ -195,7 +186,7 @@ def candidate_clips(source: Source, intervals: str | Path) -> list[Clip]:
             offset=_number(row["offset"]),
             fps=float(row["fps"]),
         )
-        for row in rows
+        for row in read_table(intervals, INTERVALS).to_dict("records")
     ]
 
 
@@ -203,13 +194,13 @@ def _number(value: Any) -> int | None:
     return None if value == "" or value != value else int(value)
 
 
-def align_candidates(source: Source, intervals: str | Path, output: Path, settings: AlignSettings) -> None:
+def align_candidates(source: Clip, intervals: str | Path, output: Path, settings: AlignSettings) -> None:
     """Write ``faces.h5`` of a source's candidates, as :func:`merflow.preprocessing.faces.align_subject` does.
 
     Raises:
         InputError: the source's files were removed or changed while they were read.
     """
     clips = candidate_clips(source, intervals)
-    user_files = [asdict(clip) for clip in clips if clip.frames == source.frames]
+    user_files = [clip.row() for clip in clips if clip.frames == source.frames]
     with check_unchanged(user_files, "clips"):
         align_subject(clips, output, settings)

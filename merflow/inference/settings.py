@@ -6,18 +6,15 @@ from typing import Any
 
 from merflow.preprocessing.settings import PreparationSettings
 
+UNCERTAIN = "uncertain"
+"""The answer if no class is probable enough."""
+WHOLE, GIVEN, SEARCHED = "whole", "given", "searched"
+"""How a candidate was found: the whole clip, given by the user, or by a search."""
+
 
 @dataclass(frozen=True)
 class SpottingSettings:
-    """Settings of the search of long videos (:mod:`merflow.inference.spotting`).
-
-    Attributes:
-        max_unsearched_seconds: a clip up to this length is one candidate and is not searched.
-        reference: time in seconds between the frames that are compared.
-        least_motion: least height of a peak, in per cent of the inter-ocular distance.
-        deviations: least height of a peak above the video's median, in robust standard deviations.
-        blink: a peak is a blink if eyelid motion exceeds this multiple of face motion.
-    """
+    """Settings of the search of long videos; the block ``predict.spotting`` of the configuration."""
 
     max_unsearched_seconds: float
     reference: float
@@ -27,37 +24,11 @@ class SpottingSettings:
 
 
 @dataclass(frozen=True)
-class Source:
-    """A video, a folder of images or a row of a table that the user gave; missing numbers are None.
-
-    Attributes:
-        clip: its name.
-        label: its label, which is shown and never used.
-        frames: video, folder or glob.
-        onset: frame number, like ``apex`` and ``offset``.
-        apex: frame number.
-        offset: frame number.
-        fps: frames per second.
-        problem: why it cannot be used; empty if it can.
-    """
-
-    clip: str
-    label: str
-    frames: str
-    onset: int | None
-    apex: int | None
-    offset: int | None
-    fps: float | None
-    problem: str
-
-
-@dataclass(frozen=True)
 class AnswerSettings:
     """Settings of the job that applies one experiment's ensemble to candidates.
 
     Attributes:
-        crop: width of the aligned crop in inter-ocular distances.
-        eye_height: distance of the eyes from the top, as a fraction of the crop's side.
+        crop: as in :class:`merflow.preprocessing.settings.AlignSettings`, like the next one.
         uncertain_below: the answer is ``uncertain`` if the top probability is lower.
         training_caches: ``cache.h5`` of the datasets that the experiment was trained on.
         training_quality: ``quality.csv`` of the same datasets.
@@ -93,20 +64,11 @@ class InputSettings:
 
 @dataclass(frozen=True)
 class EnsembleSettings:
-    """What ``ensemble.json`` says of an experiment beside its members and its calibration.
+    """What ``ensemble.json`` says of an experiment beside its members and its calibration (docs/contracts.md).
 
     Attributes:
-        experiment: its name.
-        system: its system.
         classes: class names in the order of all probabilities.
-        micro: datasets that are recognised.
-        macro: dataset of the pre-training, or ``none``.
-        prep: name of the preparation.
-        protocol: evaluation protocol.
-        seeds: seeds of the repeats.
-        selection: how the epoch and the hyper-parameters are chosen.
         refits: whether the final networks were trained on the validation clips too.
-        reads: what the networks read of a clip.
         networks: by seed, the files of each SGCN: ``graph`` and, if all folds share them, ``weights``.
     """
 
@@ -130,7 +92,6 @@ class ExportSettings:
 
     Attributes:
         members: number of networks to export, spread over folds and seeds; None for all.
-        preparation: settings of the preparation.
         datasets: ``name, layout, role`` of each dataset that was used in training.
         counts: rows ``label, found``: clips of each class.
         photographs: whether the demo animates photographs.
@@ -163,12 +124,7 @@ class PageSettings:
     Attributes:
         name: name of the prediction.
         input: full path of the user's video, folder or table.
-        study: name of the study.
-        uncertain_below: the answer is ``uncertain`` if the top probability is lower.
-        max_unsearched_seconds: clips up to this length were not searched.
-        sources: ``clip, label`` and the other columns of each source, by file name.
-        preparations: names of the preparations.
-        experiments: the experiments that answer.
+        sources: ``clip, label`` and the other fields of each source, by file name.
         synthetic: synthetic datasets that were used in training.
     """
 

@@ -13,7 +13,6 @@ from merflow.datasets.labels import ClassSet
 from merflow.datasets.manifest import read_table_of_clips
 from merflow.datasets.raw_clip import RawClip, escape_controls
 from merflow.errors import ConfigError, InputError
-from merflow.footage.clip import Clip
 from merflow.footage.fingerprints import source_token
 from merflow.footage.frames import FPS_OF_IMAGES, IMAGES, VIDEOS, image_paths, is_video
 from merflow.inference.settings import AnsweringExperiment, AnswerSettings, PageSettings
@@ -81,7 +80,7 @@ class Prediction:
         return self.experiments[experiment].prep
 
     def source(self, source: str) -> dict[str, Any]:
-        """``clip, frames, onset, apex, offset, fps, label, problem`` of a source."""
+        """The row of a source (:class:`merflow.footage.clip.Clip`)."""
         return self.sources[source]
 
     def source_token(self, source: str) -> str:
@@ -149,7 +148,7 @@ class Prediction:
 def list_sources(given: str | None) -> dict[str, dict[str, Any]]:
     """Videos, folders of images, or rows of a table of clips, by a name that is safe for a file.
 
-    Each has ``clip, frames, onset, apex, offset, fps, label, problem`` as in :class:`merflow.footage.clip.Clip`.
+    Each is a row of :class:`merflow.footage.clip.Clip`.
 
     Args:
         given: a video, a folder of images, a folder of videos and such folders, or a table of clips.
@@ -186,16 +185,11 @@ def _listed(path: Path) -> dict[str, dict[str, Any]]:
             f"clips: {path} is not a video by its name (known: {', '.join(sorted(VIDEOS))}), a folder or a table (.csv)"
         )
     index = assemble("clips", "manifest", str(path), entries, ClassSet("", ()))
-    sources = {safe_filename(clip.clip): _row(clip) for clip in index.clips}
+    sources = {safe_filename(clip.clip): clip.row() for clip in index.clips}
     if all(row["problem"] for row in sources.values()):
         problems = "\n".join(f"  - {row['clip']}: {row['problem']}" for row in sources.values())
         raise InputError(f"clips: nothing in {path} can be used:\n{problems}")
     return sources
-
-
-def _row(clip: Clip) -> dict[str, Any]:
-    names = ("clip", "label", "frames", "onset", "apex", "offset", "fps", "problem")
-    return {name: getattr(clip, name) for name in names}
 
 
 def _entry(name: str, frames: Path) -> RawClip:

@@ -3,7 +3,6 @@
 To try many inputs: ``PYTHONPATH=. python tests/helpers/fuzz.py 20000`` (per parser; a name after it selects one).
 """
 
-import json
 import os
 import random
 import shutil
@@ -28,7 +27,6 @@ from merflow.errors import MerflowError
 from merflow.evaluation.score_table import score_file
 from merflow.footage.images import image_size, read_image
 from merflow.footage.video import missing_bytes
-from merflow.inference.ensemble import ClipArrays, load_ensemble
 from merflow.learning.checkpoints import Checkpoints
 from merflow.preprocessing.frame_scorer.network import FrameScorer
 from merflow.preprocessing.frame_scorer.scorer import _NETWORK, load_scorer
@@ -137,18 +135,6 @@ PREDICTIONS = (
 )
 SPLITS = b"protocol,seed,fold,dataset,subject,clip,part\nloso,0,s1,d,s1,c1,test\nloso,0,s1,d,s2,c2,train\n"
 CLIPS_TO_ASK = b"clip,frames,onset,apex,offset,fps,label\nc1,a,1,2,3,200,joy\nc2,b*,,,,,\nc3,b,1,,2,30,\n"
-_ENSEMBLE = {"experiment": "e", "classes": ["a", "b"], "prep": "default", "temperature": 1.5}
-_BRANCHES = {"branches": ["spatial", "temporal"]}
-_ENSEMBLE |= {"clip": {"size": 8, "key_frames": 2, "flows": 2}, "members": []}
-ENSEMBLES = [
-    _ENSEMBLE
-    | {"members": [{"seed": seed, "fold": "s1", "file": "study/heads.safetensors"} for seed in (0, 1)]}
-    | {"networks": {str(seed): [{"graph": "g.h5", "weights": "w.safetensors"}] for seed in (0, 1)}}
-    | {"reads": {"kind": "signals", "side": 4, "signal": "magnitude", "fusion": "stack"} | _BRANCHES},
-    _ENSEMBLE
-    | {"members": [{"seed": 0, "fold": "s1", "file": "study/model.safetensors"}], "networks": {}}
-    | {"reads": {"kind": "flow-image", "side": 4, "branches": [], "fusion": "", "signal": ""}},
-]
 CONTAINERS = [
     b"RIFF\xf0\0\1\0AVI " + b"LIST" * 20 + b"RIFF\xff\xff\0\0AVIX",
     b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\1mdat\0\0\0\1\0\0\0\x10",
@@ -223,16 +209,6 @@ def targets(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], None
     ones = [{name: np.ones(shape, np.float32) for name, shape in arrays.items()} for _ in range(2)]
     save_heads([SavedHead(0, "s1", np.array([0, 1]), one) for one in ones], folder / "seed.safetensors", {})
     heads = (folder / "seed.safetensors").read_bytes()
-    deep = folder / "results" / "study" / "experiments" / "e"
-    deep.mkdir(parents=True)
-
-    def ensemble(data: bytes) -> None:
-        (deep / "ensemble.json").write_bytes(data)
-        found = load_ensemble(deep / "ensemble.json").some(1)
-        found._check(clips)
-        assert len(found.parts) == len(list(found._read(clips))) == 1
-
-    clips = ClipArrays(np.zeros((1, 2, 8, 8), np.uint8), np.zeros((1, 2, 3, 8, 8), np.float16), np.ones(1, np.int64))
 
     def header(data: bytes) -> None:
         assert image_size(data) == image_size(data)
@@ -280,7 +256,6 @@ def targets(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], None
         "scorer": ([scorer], _file(folder, "s.safetensors", load_scorer)),
         "checkpoint": ([state], checkpoint),
         "table of clips": ([CLIPS_TO_ASK], _file(folder, "ask.csv", lambda f: list_sources(str(f)))),
-        "ensemble": ([json.dumps(one, indent=1).encode() for one in ENSEMBLES], ensemble),
         "heads": ([heads], _file(folder, "h.safetensors", lambda f: [one.network() for one in load_heads(f)])),
     }
 

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from merflow.footage.clip import Clip
 from merflow.footage.fingerprints import check_unchanged, record_source
 from merflow.inference.search import search_source
-from merflow.inference.settings import Source, SpottingSettings
+from merflow.inference.settings import SpottingSettings
 from merflow.runtime.script_context import script_context
 
 with script_context(snakemake):
@@ -12,5 +13,5 @@ with script_context(snakemake):
     spotting = SpottingSettings(**settings["spotting"])
     folder = Path(snakemake.output.looked).parent
     with check_unchanged([row], "clips"):
-        search_source(Source(**row), settings["fps"], spotting, folder, snakemake.params.alone)
+        search_source(Clip.from_row(row), settings["fps"], spotting, folder, snakemake.params.alone)
     record_source([row], snakemake.params.token, Path(snakemake.output.source))

@@ -18,6 +18,7 @@ from stage_settings import align_settings, preparation, spotting_settings
 
 from merflow.datasets.synthetic.long_clips import CHOOSING, STANDARD, film_long, plan_long
 from merflow.errors import ConfigError, InputError
+from merflow.footage.clip import Clip
 from merflow.footage.fingerprints import EMPTY, check_unchanged
 from merflow.inference import answers, search
 from merflow.inference.answers import (
@@ -34,7 +35,7 @@ from merflow.inference.candidates import gather_candidates
 from merflow.inference.ensemble import ClipArrays
 from merflow.inference.page import _films, coverage_at_threshold, heat_picture, points, write_prediction
 from merflow.inference.results import SourceResult
-from merflow.inference.settings import AnsweringExperiment, PageSettings, Source
+from merflow.inference.settings import AnsweringExperiment, PageSettings
 from merflow.inference.spotting import FacePosition, MotionTrack, SpottingResult
 from merflow.preprocessing.faces import Face
 from merflow.preprocessing.settings import STANDARD_GEOMETRY, Geometry
@@ -236,7 +237,7 @@ def test_source_token_follows_content_not_time(tmp_path):
 
 def source(frames, **changes):
     row = {"clip": "it", "label": "", "frames": str(frames), "onset": None, "apex": None, "offset": None, "fps": None}
-    return Source(**row | {"problem": ""} | changes)
+    return Clip(**row | {"subject": "clips/somebody", "kind": "micro"} | changes)
 
 
 def search_source(source, folder, alone=False):
@@ -313,9 +314,9 @@ def test_search_and_align_of_names_that_are_not_utf8(video, tmp_path, whole):
     (row,) = list_sources(path).values()
     assert (row["frames"], row["clip"], row["problem"]) == (path, r"m\udce9.mp4", "")
     ends = {"onset": 10, "offset": 30} if whole else {}
-    search_source(Source(**row | ends), tmp_path / "out")
+    search_source(Clip(**row | ends), tmp_path / "out")
     search.align_candidates(
-        Source(**row | ends), tmp_path / "out/intervals.csv", tmp_path / "faces.h5", align_settings(size=32)
+        Clip(**row | ends), tmp_path / "out/intervals.csv", tmp_path / "faces.h5", align_settings(size=32)
     )
     with h5py.File(tmp_path / "faces.h5") as file:
         (group,) = file.values()
@@ -360,7 +361,8 @@ def test_gather_candidates_fails_only_if_all_sources_fail(tmp_path):
     about = {"preparation": "default", "settings": prepared, "code": "x"}
     files = {"cache": tmp_path / "cache.h5", "quality": tmp_path / "quality.csv"}
     gather_candidates(good[0] + bad[0], good[1] + bad[1], [], [], [], **files, **about)
-    assert len(ClipArrays.of_cache(tmp_path / "cache.h5")) == 0
+    with h5py.File(tmp_path / "cache.h5") as file:
+        assert len(file["clip"]) == 0 and file["flow"].shape == (0, 3, 3, 32, 32)
     with pytest.raises(InputError, match="bad: no face found in it"):
         gather_candidates(*bad, [], [], [], **files, **about)
 
