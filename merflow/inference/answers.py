@@ -3,14 +3,14 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import h5py
 import numpy as np
 import pandas as pd
+from scipy.special import entr
 
 from merflow.errors import InputError
-from merflow.inference.ensemble import ClipArrays
+from merflow.inference.ensemble import ClipArrays, Ensemble
 from merflow.inference.settings import UNCERTAIN, AnswerSettings
 from merflow.preprocessing.geometry import Box, region_mask
 from merflow.preprocessing.settings import Geometry
@@ -46,15 +46,6 @@ MEASURES = {
 """Measures that are compared with the training clips."""
 
 
-class Answering(Protocol):
-    """The part of :class:`merflow.inference.ensemble.Ensemble` that is used here."""
-
-    classes: list[str]
-
-    def members(self, clips: ClipArrays, calibrated: bool = True) -> np.ndarray:
-        """Return the probabilities of each member, float64 [members, n, classes]."""
-
-
 def summarize_members(members: np.ndarray, classes: Sequence[str], uncertain_below: float) -> pd.DataFrame:
     """Return a row per clip: the answer, the probabilities with the spread of the members, and two uncertainties.
 
@@ -69,8 +60,8 @@ def summarize_members(members: np.ndarray, classes: Sequence[str], uncertain_bel
     """
     mean = members.mean(axis=0)
     highest = np.log(len(classes))
-    entropy = _entropy(mean) / highest
-    within = _entropy(members).mean(axis=0) / highest
+    entropy = entr(mean).sum(axis=-1) / highest
+    within = entr(members).sum(axis=-1).mean(axis=0) / highest
     top = mean.argmax(axis=1)
     low, high = np.percentile(members, MEMBER_PERCENTILES, axis=0)
     p_top = mean[np.arange(len(mean)), top]
@@ -91,10 +82,6 @@ def summarize_members(members: np.ndarray, classes: Sequence[str], uncertain_bel
     return table
 
 
-def _entropy(probs: np.ndarray) -> np.ndarray:
-    return np.asarray(-(probs * np.log(np.maximum(probs, 1e-12))).sum(axis=-1))
-
-
 # --- Occlusion --------------------------------------------------------------------------------------------------------
 
 
@@ -105,33 +92,30 @@ def region_masks(size: int, geometry: Geometry) -> dict[str, np.ndarray]:
     return masks
 
 
-def grid_masks(size: int, cells: int = GRID) -> list[np.ndarray]:
+def grid_masks(size: int) -> list[np.ndarray]:
     """Return the cells of a grid over a crop, row by row, bool [size, size] each."""
-    cell_of_pixel = np.arange(size) * cells // size
-    return [np.outer(cell_of_pixel == row, cell_of_pixel == column) for row in range(cells) for column in range(cells)]
+    cell_of_pixel = np.arange(size) * GRID // size
+    return [np.outer(cell_of_pixel == row, cell_of_pixel == column) for row in range(GRID) for column in range(GRID)]
 
 
-def occlude(clips: ClipArrays, place: int, masks: Sequence[np.ndarray]) -> ClipArrays:
+def occlude(clip: ClipArrays, masks: Sequence[np.ndarray]) -> ClipArrays:
     """Return copies of one clip, each with one mask occluded: flow and strain are 0, frames have their mean grey."""
-    spatial = np.repeat(clips.spatial[place : place + 1], len(masks), axis=0)
-    flow = np.repeat(clips.flow[place : place + 1], len(masks), axis=0)
+    spatial, flow = (np.repeat(array, len(masks), axis=0) for array in (clip.spatial, clip.flow))
     for number, mask in enumerate(masks):
         for frame in spatial[number]:
             frame[mask] = np.uint8(np.round(frame.mean()))
         flow[number][..., mask] = 0
-    return ClipArrays(spatial, flow, np.repeat(clips.apex_index[place : place + 1], len(masks)))
+    return ClipArrays(spatial, flow, np.repeat(clip.apex_index, len(masks)))
 
 
-def occlusion_drops(
-    ensemble: Answering, clips: ClipArrays, place: int, top: int, masks: Sequence[np.ndarray]
-) -> np.ndarray:
+def occlusion_drops(ensemble: Ensemble, clip: ClipArrays, top: int, masks: Sequence[np.ndarray]) -> np.ndarray:
     """Return how much the probability of class ``top`` drops when each mask of a clip is occluded, float64 [masks].
 
     Occlusion (Zeiler, Fergus: Visualizing and understanding convolutional networks, ECCV 2014). Negative if the region
     is evidence against the class.
     """
-    visible = ensemble.members(clips.part(slice(place, place + 1))).mean(axis=0)[0, top]
-    return np.asarray(visible - ensemble.members(occlude(clips, place, masks)).mean(axis=0)[:, top])
+    visible = ensemble.probabilities(clip)[0, top]
+    return np.asarray(visible - ensemble.probabilities(occlude(clip, masks))[:, top])
 
 
 # --- Comparison with training clips -----------------------------------------------------------------------------------
@@ -198,7 +182,7 @@ def rate_flags(fps: float, training_fps: Sequence[float]) -> list[str]:
 
 
 def answer_clips(
-    ensemble: Answering,
+    ensemble: Ensemble,
     experiment: str,
     cache: str | Path,
     quality: str | Path,
@@ -212,8 +196,8 @@ def answer_clips(
     Args:
         ensemble: ensemble of the experiment.
         experiment: its name.
-        cache: the clips, prepared like the experiment's training clips.
-        quality: quality table of the cache.
+        cache: the clips, prepared like the experiment's training clips; ``quality`` is its quality table.
+        quality: see ``cache``.
         settings: settings of the answers.
         fps: frames per second of each clip.
         table: CSV with a row for each clip: :data:`merflow.storage.tables.ANSWERS`, and ``p_``, ``p_low_`` and
@@ -243,7 +227,7 @@ def answer_clips(
             clip_values = {str(key): float(value) for key, value in measures.loc[name].items()}
             flags = rate_flags(fps[name], settings.training_fps) + range_flags(clip_values, ranges)
             rows.append(row.assign(clip=name, experiment=experiment, flags="; ".join(flags)))
-            drops[place] = occlusion_drops(ensemble, clip, 0, classes.index(row["top"].iloc[0]), all_masks)
+            drops[place] = occlusion_drops(ensemble, clip, classes.index(row["top"].iloc[0]), all_masks)
             log.info("%s: %s (%.2f)", name, row["answer"].iloc[0], row["p_top"].iloc[0])
     columns = [f"{name}_{label}" for name in ("p", "p_low", "p_high") for label in classes]
     write_table(pd.concat(rows) if rows else pd.DataFrame(columns=ANSWERS + columns), table, ANSWERS)

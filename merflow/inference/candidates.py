@@ -28,15 +28,15 @@ def gather_candidates(
     A long video without a peak of motion has no candidate; if no source has one, the cache is empty.
 
     Args:
-        looked: ``looked.h5`` of every source.
-        intervals: ``intervals.csv``, in the same order, like the next three.
+        looked: ``looked.h5`` of every source; ``intervals`` to ``flow`` are in the same order.
+        intervals: ``intervals.csv``.
         faces: aligned candidates.
         keyframes: their key-frames.
         flow: their flow.
-        cache: output.
-        quality: output.
+        cache: output, like ``quality``.
+        quality: see :func:`merflow.preprocessing.cache.build_cache`, like the rest.
         preparation: name of the preparation.
-        settings: the preparation.
+        settings: of the preparation.
         code: digest of the code.
 
     Raises:

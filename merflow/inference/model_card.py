@@ -32,18 +32,7 @@ def write_card(
     calibration: Path,
     card: Path,
 ) -> None:
-    """Write ``model_card.md``.
-
-    Args:
-        ensemble: the exported ensemble.
-        model: content of ``model.onnx``.
-        check: rows of ``check.csv``.
-        settings: facts about the training.
-        all_members: number of members before some were selected.
-        metrics: ``metrics.csv`` of the study.
-        calibration: ``calibration.csv`` of the study.
-        card: output.
-    """
+    """Write ``model_card.md``; ``model`` is the content of ``model.onnx``, ``check`` the rows of ``check.csv``."""
     about, datasets = ensemble.about, settings.datasets
     table = read_table(metrics, METRICS)
     pooled = table[(table["scope"] == "pooled") & table["metric"].isin(["accuracy", "uf1", "uar"])]

@@ -153,15 +153,9 @@ def export_onnx(
 ) -> None:
     """Write an experiment's calibrated ensemble as ONNX, with its comparison with torch and its model card.
 
-    Args:
-        ensemble: ``ensemble.json``.
-        caches: clips of the study; up to :data:`CHECKED_CLIPS` of them are used for the comparison.
-        settings: number of members, and facts for the model card.
-        metrics: ``metrics.csv`` of the study.
-        calibration: ``calibration.csv`` of the study.
-        model: output, ``model.onnx``.
-        card: output, ``model_card.md``.
-        check: output, the largest differences.
+    The inputs are ``ensemble.json``, and the ``caches``, ``metrics.csv`` and ``calibration.csv`` of the study; up to
+    :data:`CHECKED_CLIPS` clips are used for the comparison. The outputs are ``model.onnx``, ``model_card.md`` and
+    ``check.csv``.
 
     Raises:
         ConfigError: the ensemble is too large for one file.

@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,10 +26,8 @@ from merflow.storage.tables import COVERAGE, SPOTTING, read_table
 log = logging.getLogger(__name__)
 
 TEMPLATE = "page.html.j2"
-MAX_CANDIDATES = 40
-"""Candidates that the page shows in full, the strongest first; the tables have all."""
-MAX_FILM_BYTES = 10_000_000
-"""Size of all video strips and curves in the page; those of the shown candidates come first."""
+MAX_SHOWN = 40
+"""Candidates that the page shows in full, the strongest first, and clips whose video strip it shows."""
 _FILM_FRAMES = 12
 _THUMBNAIL_PX = 150
 _FACE_PX = 192
@@ -67,7 +64,7 @@ def _page(
 ) -> str:
     regions = dict(zip(settings.experiments, files["regions"], strict=True))
     shown = _shown_candidates(results.sources)
-    films = _films([source for source in results.sources if source.searchable], shown, MAX_FILM_BYTES)
+    films = _films([source for source in results.sources if source.searchable], shown)
     parts = []
     for source in results.sources:
         searched = not source.candidates or source.candidates[0]["found"] == SEARCHED
@@ -118,7 +115,7 @@ def _shown_candidates(sources: Sequence[SourceResult]) -> set[str]:
     """Return the candidates that are shown in full: those that were not searched, then the strongest."""
     candidates = [candidate for source in sources for candidate in source.candidates]
     candidates.sort(key=lambda row: -float(row["strength"]) if row["found"] == SEARCHED else -math.inf)
-    return {str(candidate["clip"]) for candidate in candidates[:MAX_CANDIDATES]}
+    return {str(candidate["clip"]) for candidate in candidates[:MAX_SHOWN]}
 
 
 def coverage_at_threshold(settings: PageSettings, file: str | Path) -> dict[str, dict[str, float]]:
@@ -149,29 +146,16 @@ def _spotting_accuracy(files: Sequence[str]) -> dict[str, float] | None:
 # --- Sources ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Film:
-    """Motion curve (SVG, empty if the clip is too short) and video strip of a source."""
-
-    curve: str
-    strip: list[dict[str, Any]]
-
-
-def _films(sources: Sequence[SourceResult], shown: set[str], max_bytes: int) -> dict[int, Film]:
-    """Return the films of sources by number, up to a total size.
+def _films(sources: Sequence[SourceResult], shown: set[str]) -> dict[int, dict[str, Any]]:
+    """Return ``curve`` (SVG, empty if the clip is too short) and ``strip`` of sources, by their number.
 
     Sources of shown candidates come first, then those without a candidate; the others get none.
     """
     first = [source for source in sources if any(str(row["clip"]) in shown for row in source.candidates)]
-    films: dict[int, Film] = {}
-    size = 0
-    for source in first + [source for source in sources if not source.candidates]:
+    films = {}
+    for source in (first + [source for source in sources if not source.candidates])[:MAX_SHOWN]:
         with open_h5(source.looked) as file:
-            film = Film(_curve(source, file), _video_strip(source, file))
-        size += len(film.curve) + sum(len(frame["picture"]) for frame in film.strip)
-        if size > max_bytes and films:
-            break
-        films[source.number] = film
+            films[source.number] = {"curve": _curve(source, file), "strip": _video_strip(source, file)}
     return films
 
 

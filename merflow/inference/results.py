@@ -52,19 +52,15 @@ class PreparedClip:
 
 @dataclass(frozen=True)
 class PredictionResults:
-    """Everything that a prediction found.
-
-    Attributes:
-        sources: the sources, in order.
-        prepared: prepared candidates by preparation and clip.
-        tables: answers of each experiment, indexed by clip.
-        failed: reasons of failed candidates, by preparation and clip.
-    """
+    """Everything that a prediction found."""
 
     sources: list[SourceResult]
     prepared: dict[tuple[str, str], PreparedClip]
+    """By preparation and clip."""
     tables: dict[str, pd.DataFrame]
+    """Answers of each experiment, indexed by clip."""
     failed: dict[str, dict[str, str]]
+    """Reasons of failed candidates, by preparation and clip."""
 
     @classmethod
     def read(cls, settings: PageSettings, files: Mapping[str, Sequence[str]]) -> "PredictionResults":

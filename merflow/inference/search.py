@@ -147,8 +147,7 @@ def _store_frames(video: str, rows: Sequence[dict[str, Any]], folder: Path) -> N
 def write_track(file: h5py.File, result: SpottingResult, fps: float, settings: SpottingSettings) -> None:
     """Write face positions, curves, blinks and thumbnails into ``looked.h5`` (:func:`search_source`)."""
     track = result.track
-    spacing = track.centres[1] - track.centres[0] if len(track.centres) > 1 else 1
-    curve = smooth(track.motion, max(1, round(settings.reference * fps / spacing)))
+    curve = smooth(track.motion, track.reach(fps, settings))
     file.attrs.update(
         frames=track.frames, first=track.first, last=track.last, width=track.width, height=track.height,
         seconds=track.frames / fps, threshold=threshold(curve, settings),

@@ -81,6 +81,11 @@ class MotionTrack:
     """First and last frame of stretches without a face."""
     thumbnails: list[Frame] = field(default_factory=list)
 
+    def reach(self, fps: float, settings: SpottingSettings) -> int:
+        """Return the number of values of the curves between the frames that are compared."""
+        spacing = self.centres[1] - self.centres[0] if len(self.centres) > 1 else 1
+        return max(1, round(settings.reference * fps / spacing))
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -113,13 +118,7 @@ class SpottingResult:
 
 
 def track_motion(frames: Iterable[Frame], fps: float, settings: SpottingSettings) -> MotionTrack:
-    """Return where the face is in a video, and how far it moves there and back at each time.
-
-    Args:
-        frames: frame numbers and grey frames, as of :func:`merflow.footage.frames.grey_frames`.
-        fps: frames per second.
-        settings: settings of the search.
-    """
+    """Return where the face is in a video, and how far it moves there and back at each time."""
     cv2.setNumThreads(1)
     reach = max(1, round(settings.reference * fps))
     block_size = max(1, reach // _BLOCKS)
@@ -251,12 +250,7 @@ def smooth(motion: Sequence[float], reach: int) -> np.ndarray:
 
 
 def threshold(curve: np.ndarray, settings: SpottingSettings) -> float:
-    """Return the least height of a peak: ``least_motion``, or more if the video is restless.
-
-    Args:
-        curve: [n], of :func:`smooth`.
-        settings: settings of the search.
-    """
+    """Return the least height of a peak of a curve [n]: ``least_motion``, or more if the video is restless."""
     valid = curve[np.isfinite(curve)]
     if not len(valid):
         return settings.least_motion
@@ -277,8 +271,7 @@ def windows(track: MotionTrack, fps: float, settings: SpottingSettings) -> list[
     """Return the windows around all peaks in order of time, blinks included."""
     if not track.motion:
         return []
-    spacing = max(1, track.centres[1] - track.centres[0]) if len(track.centres) > 1 else 1
-    reach = max(1, round(settings.reference * fps / spacing))
+    reach = track.reach(fps, settings)
     curve, lids = smooth(track.motion, reach), smooth(track.lids, reach)
     around = round(LONGEST * 0.75 * fps)
     peak_windows = []
@@ -334,11 +327,11 @@ def refine_windows(
             numbers.append(number)
             crops.append(warp(frame, position_at(track, window.peak).transform, MOTION_SIDE))
         while open_windows and open_windows[0][0].last <= number:
-            yield _interval(*open_windows.popleft(), fps)
+            yield _refined(*open_windows.popleft(), fps)
         if not waiting and not open_windows:
             return
-    for window, numbers, crops in open_windows:
-        yield _interval(window, numbers, crops, fps)
+    for part in open_windows:
+        yield _refined(*part, fps)
 
 
 def position_at(track: MotionTrack, number: int) -> FacePosition:
@@ -346,7 +339,7 @@ def position_at(track: MotionTrack, number: int) -> FacePosition:
     return next((position for position in reversed(track.positions) if position.frame <= number), track.positions[0])
 
 
-def _interval(window: Window, numbers: list[int], crops: list[np.ndarray], fps: float) -> Interval:
+def _refined(window: Window, numbers: list[int], crops: list[np.ndarray], fps: float) -> Interval:
     onset, offset = refine(numbers, np.stack(crops), window.peak, fps)
     return Interval(onset, window.peak, offset, window.strength)
 

@@ -3,13 +3,15 @@
 import errno
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
+from scipy.stats import chi2
 
 from merflow.datasets.synthetic.long_clips import MEASURING, STANDARD, LongClip, film_long, plan_long
 from merflow.footage.frames import grey_frames
@@ -26,37 +28,27 @@ LEAST_OVERLAP = 0.5
 2022)."""
 
 
-@dataclass(frozen=True)
-class SpottingCounts:
-    """Counts of one person, or of all (scope ``all``); ``apex_errors_ms`` of the hits."""
-
-    scope: str
-    seconds: float
-    expressions: int
-    spotted: int
-    hits: int
-    apex_errors_ms: list[float]
-
-    def row(self) -> dict[str, Any]:
-        """Return the row of ``spotting.csv``."""
-        minutes, false_alarms = self.seconds / 60, self.spotted - self.hits
-        low, high = rate_interval(false_alarms, minutes)
-        return {
-            "scope": self.scope,
-            "seconds": self.seconds,
-            "expressions": self.expressions,
-            "spotted": self.spotted,
-            "hits": self.hits,
-            "misses": self.expressions - self.hits,
-            "false_alarms": false_alarms,
-            "false_alarms_per_minute": false_alarms / minutes,
-            "false_alarms_low": low,
-            "false_alarms_high": high,
-            "precision": self.hits / self.spotted if self.spotted else np.nan,
-            "recall": self.hits / self.expressions if self.expressions else np.nan,
-            "f1": 2 * self.hits / max(1, self.spotted + self.expressions),
-            "apex_error_ms": float(np.mean(self.apex_errors_ms)) if self.apex_errors_ms else np.nan,
-        }
+def figures(counts: pd.DataFrame, scope: str) -> dict[str, Any]:
+    """Return a row of ``spotting.csv`` from the rows of :func:`measure_person` of some people."""
+    seconds, expressions, spotted, hits = counts[["seconds", "expressions", "spotted", "hits"]].sum()
+    minutes, false_alarms = seconds / 60, spotted - hits
+    low, high = rate_interval(int(false_alarms), minutes)
+    return {
+        "scope": scope,
+        "seconds": seconds,
+        "expressions": int(expressions),
+        "spotted": int(spotted),
+        "hits": int(hits),
+        "misses": int(expressions - hits),
+        "false_alarms": int(false_alarms),
+        "false_alarms_per_minute": false_alarms / minutes,
+        "false_alarms_low": low,
+        "false_alarms_high": high,
+        "precision": hits / spotted if spotted else np.nan,
+        "recall": hits / expressions if expressions else np.nan,
+        "f1": 2 * hits / max(1, spotted + expressions),
+        "apex_error_ms": counts["apex_errors_ms"].explode().astype(float).mean(),
+    }
 
 
 def matches(truth: Sequence[tuple[int, int]], candidates: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -74,8 +66,6 @@ def matches(truth: Sequence[tuple[int, int]], candidates: Sequence[tuple[int, in
 
 def rate_interval(count: int, minutes: float) -> tuple[float, float]:
     """Return the exact 95 % interval of the rate of a Poisson count per minute (Garwood 1936)."""
-    from scipy.stats import chi2
-
     low = chi2.ppf(0.025, 2 * count) / 2 if count else 0.0
     return float(low / minutes), float(chi2.ppf(0.975, 2 * count + 2) / 2 / minutes)
 
@@ -84,25 +74,18 @@ def measure_spotting(settings: SpottingSettings, output: Path) -> None:
     """Spot the synthetic expressions of the test set and write ``spotting.csv``.
 
     A row per person and one for all, with the columns :data:`merflow.storage.tables.SPOTTING`.
-
-    Args:
-        settings: settings of the search.
-        output: CSV file, written atomically.
     """
-    people = [measure_person(person, settings) for person in range(MEASURING, MEASURING + PEOPLE)]
-    together = SpottingCounts(
-        "all",
-        sum(counts.seconds for counts in people),
-        sum(counts.expressions for counts in people),
-        sum(counts.spotted for counts in people),
-        sum(counts.hits for counts in people),
-        [error for counts in people for error in counts.apex_errors_ms],
-    )
-    write_table([counts.row() for counts in [*people, together]], output, SPOTTING)
+    counts = pd.DataFrame([measure_person(person, settings) for person in range(MEASURING, MEASURING + PEOPLE)])
+    rows = [figures(counts[n : n + 1], f"person {n + 1}") for n in range(PEOPLE)]
+    write_table([*rows, figures(counts, "all")], output, SPOTTING)
 
 
-def measure_person(person: int, settings: SpottingSettings) -> SpottingCounts:
-    """Spot the expressions of one synthetic person in a compressed video."""
+def measure_person(person: int, settings: SpottingSettings) -> dict[str, Any]:
+    """Spot the expressions of one synthetic person in a compressed video.
+
+    Returns:
+        ``seconds, expressions, spotted, hits`` and, for each hit, ``apex_errors_ms``.
+    """
     clip = plan_long(person, replace(STANDARD, seconds=SECONDS, fps=FPS))
     with TemporaryDirectory() as folder:
         video = f"{folder}/video.mp4"
@@ -113,9 +96,9 @@ def measure_person(person: int, settings: SpottingSettings) -> SpottingCounts:
         [(true.onset, true.offset) for true in truth], [(candidate.onset, candidate.offset) for candidate in candidates]
     )
     errors = [1000 * abs(truth[i].apex - candidates[j].apex) / clip.fps for i, j in hits]
-    scope = f"person {person - MEASURING + 1}"
-    log.info("%s: %d of %d, %d false alarms", scope, len(hits), len(truth), len(candidates) - len(hits))
-    return SpottingCounts(scope, clip.frames / clip.fps, len(truth), len(candidates), len(hits), errors)
+    log.info("%d of %d, %d false alarms", len(hits), len(truth), len(candidates) - len(hits))
+    counts = {"expressions": len(truth), "spotted": len(candidates), "hits": len(hits)}
+    return {"seconds": clip.frames / clip.fps} | counts | {"apex_errors_ms": errors}
 
 
 def _compress(clip: LongClip, video: str) -> None:

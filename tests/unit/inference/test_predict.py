@@ -421,10 +421,9 @@ class OfOneRegion:
     def __init__(self, mask):
         self.mask = mask
 
-    def members(self, clips, calibrated=True):
+    def probabilities(self, clips):
         first = np.clip(clips.flow[:, 0, 0][:, self.mask].astype(float).mean(axis=1), 0, 1)
-        one = np.stack([first, (1 - first) / 2, (1 - first) / 2], axis=1)
-        return np.stack([one, one])
+        return np.stack([first, (1 - first) / 2, (1 - first) / 2], axis=1)
 
 
 def clip_arrays(size=64):
@@ -437,18 +436,18 @@ def test_occlusion_drops_only_for_the_used_region():
     masks = region_masks(64, STANDARD_GEOMETRY)
     clips = clip_arrays()
     ensemble = OfOneRegion(masks["mouth"])
-    fall = dict(zip(masks, occlusion_drops(ensemble, clips, 0, 0, list(masks.values())), strict=True))
+    fall = dict(zip(masks, occlusion_drops(ensemble, clips, 0, list(masks.values())), strict=True))
     assert fall.pop("mouth") == pytest.approx(0.8, abs=1e-3)
     assert all(abs(value) < 1e-9 for value in fall.values())
-    grid = occlusion_drops(ensemble, clips, 0, 0, grid_masks(64)).reshape(8, 8)
+    grid = occlusion_drops(ensemble, clips, 0, grid_masks(64)).reshape(8, 8)
     rows = np.flatnonzero(grid.sum(axis=1) > 1e-6)
     assert rows.min() >= 5 and grid.sum() == pytest.approx(0.8, abs=1e-3)
-    assert occlusion_drops(ensemble, clips, 0, 1, list(masks.values())).min() < -0.3, "the other classes gain"
+    assert occlusion_drops(ensemble, clips, 1, list(masks.values())).min() < -0.3, "the other classes gain"
 
 
 def test_occlude_changes_only_the_mask():
     clips, mask = clip_arrays(), region_masks(64, STANDARD_GEOMETRY)["brows"]
-    (spatial,), (flow,) = (lambda one: (one.spatial, one.flow))(occlude(clips, 0, [mask]))
+    (spatial,), (flow,) = (lambda one: (one.spatial, one.flow))(occlude(clips, [mask]))
     assert (flow[..., mask] == 0).all() and (flow[..., ~mask] == clips.flow[0][..., ~mask]).all()
     assert (spatial[..., ~mask] == clips.spatial[0][..., ~mask]).all()
     assert len(np.unique(spatial[0][mask])) == 1 and abs(int(spatial[0][mask][0]) - clips.spatial[0, 0].mean()) <= 1
@@ -554,23 +553,22 @@ def test_page_of_many_clips_limits_films(tmp_path, monkeypatch):
     page = (written(tmp_path / "few", rows) / "index.html").read_text()
     assert page.count('aria-label="Video strip"') == page.count("Motion there and back over 2.0 s, ") / 2 == 4
     assert "clips are shown" not in page
-    one = written(tmp_path / "one", rows[:1]) / "index.html"
-    monkeypatch.setattr("merflow.inference.page.MAX_FILM_BYTES", 2 * one.stat().st_size)
+    monkeypatch.setattr("merflow.inference.page.MAX_SHOWN", 3)
     page = (written(tmp_path / "many", rows) / "index.html").read_text()
-    strips = page.count('aria-label="Video strip"')
-    assert strips < 4 and f"Video strip and motion of {strips} of 4 clips are shown" in page
+    assert page.count('aria-label="Video strip"') == 3 and "Video strip and motion of 3 of 4 clips are shown" in page
     assert 'id="source-3"' in page, "what is known of a clip stays"
 
 
-def test_films_of_shown_candidates_come_first(tmp_path):
+def test_films_of_shown_candidates_come_first(tmp_path, monkeypatch):
     found = []
     for number, candidates in enumerate(([], ["a"], ["b"], [])):
         looked, _ = seen(tmp_path / str(number), source(tmp_path, clip="s"))
         about = {"first": 0, "fps": 25.0, "seconds": 2.0, "threshold": 0.3, "width": 80}
         own = [{"clip": name, "onset": 3, "offset": 9} for name in candidates]
         found.append(SourceResult(number, "s", "", str(looked), about, own))
-    assert list(_films(found, {"b"}, 10**7)) == [2, 0, 3]
-    assert list(_films(found, {"b"}, 1)) == [2]
+    assert list(_films(found, {"b"})) == [2, 0, 3]
+    monkeypatch.setattr("merflow.inference.page.MAX_SHOWN", 1)
+    assert list(_films(found, {"b"})) == [2]
 
 
 def test_coverage_at_threshold(tmp_path):

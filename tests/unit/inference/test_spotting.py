@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ from merflow.inference.spotting import (
     refine,
     smooth,
 )
-from merflow.inference.spotting_accuracy import matches, measure_person, rate_interval
+from merflow.inference.spotting_accuracy import figures, matches, measure_person, rate_interval
 from merflow.preprocessing.faces import Face
 
 SHORT = replace(STANDARD, seconds=3.2, fps=25, expressions=1, blinks=0.0, duration=(0.4, 0.5))
@@ -125,6 +126,18 @@ def test_rate_interval_contains_the_rate(count, minutes):
 def test_rate_interval_matches_published_tables():
     assert rate_interval(0, 1.0) == (0.0, pytest.approx(3.689, abs=1e-3))
     assert rate_interval(5, 1.0) == (pytest.approx(1.623, abs=1e-3), pytest.approx(11.668, abs=1e-3))
+
+
+def test_figures_add_the_counts_of_people():
+    people = [
+        {"seconds": 12.0, "expressions": 4, "spotted": 5, "hits": 3, "apex_errors_ms": [10.0, 20.0, 0.0]},
+        {"seconds": 12.0, "expressions": 4, "spotted": 0, "hits": 0, "apex_errors_ms": []},
+    ]
+    row = figures(pd.DataFrame(people), "all")
+    assert (row["misses"], row["false_alarms"], row["apex_error_ms"]) == (5, 2, 10.0)
+    assert (row["precision"], row["recall"], row["f1"]) == (3 / 5, 3 / 8, 6 / 13)
+    assert row["false_alarms_per_minute"] == pytest.approx(5)
+    assert np.isnan(figures(pd.DataFrame(people[1:]), "person 2")["precision"])
 
 
 @pytest.mark.parametrize(("rise", "fall"), [(8, 12), (20, 20), (12, 25)])
@@ -231,7 +244,7 @@ def test_windows_stay_inside_the_video():
 @pytest.mark.slow
 def test_measure_person_is_accurate_and_reproducible():
     counts = measure_person(MEASURING, spotting_settings())
-    assert counts.hits >= 3 and counts.spotted - counts.hits <= 2
+    assert counts["hits"] >= 3 and counts["spotted"] - counts["hits"] <= 2
     assert counts == measure_person(MEASURING, spotting_settings())
 
 
