@@ -5,8 +5,7 @@ from pathlib import Path
 from merflow.evaluation.figure_tables import tabulate_figure
 from merflow.evaluation.settings import FigureSettings
 from merflow.report.figure_drawings import draw_file
-from merflow.runtime.params import from_params
-from merflow.runtime.script_context import script_context
+from merflow.runtime.script_context import from_params, script_context
 
 with script_context(snakemake):
     settings = from_params(FigureSettings, snakemake.params.settings)

@@ -5,8 +5,7 @@ from pathlib import Path
 from merflow.report.page import write_report
 from merflow.report.report_data import ReportData
 from merflow.report.settings import ReportSettings
-from merflow.runtime.params import from_params
-from merflow.runtime.script_context import script_context
+from merflow.runtime.script_context import from_params, script_context
 
 with script_context(snakemake):
     settings = from_params(ReportSettings, snakemake.params.settings)
