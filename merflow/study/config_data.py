@@ -1,6 +1,6 @@
 """Configuration models of synthetic people, datasets and preparations, and what all models share."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -43,18 +43,10 @@ def _unique(values: list[Any]) -> list[Any]:
     return values
 
 
-def _labels_as_text(classes: Any) -> Any:
-    """``classes`` with labels such as 0 and 1, which YAML reads as numbers, as text."""
-    if isinstance(classes, list):
-        return [str(label) if type(label) is int else label for label in classes]
-    if isinstance(classes, Mapping) and isinstance(classes.get("map"), Mapping):
-        pairs = classes["map"].items()
-        return {**classes, "map": {str(k): str(v) if type(v) is int else v for k, v in pairs}}
-    return classes
-
-
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Unique = AfterValidator(_unique)
+# YAML reads labels such as 0 and 1 as numbers.
+Label = Annotated[str, BeforeValidator(lambda label: str(label) if type(label) is int else label)]
 NonEmpty = Annotated[list[T], Field(min_length=1)]
 NonEmptyDict = Annotated[dict[Name, T], Field(min_length=1)]
 Names = Annotated[NonEmpty[str], Unique]
@@ -87,13 +79,10 @@ class ClassMap(Block):
     """A class for each label."""
 
     column: str | None = field(None, "column of the labels")
-    map: dict[str, Annotated[str, Field(min_length=1)]] = field(..., "class of each label", min_length=2)
+    map: dict[Label, Annotated[Label, Field(min_length=1)]] = field(..., "class of each label", min_length=2)
 
 
-Classes = Annotated[
-    Annotated[str, *choice(class_sets)] | Annotated[list[str], Field(min_length=2), Unique] | ClassMap,
-    BeforeValidator(_labels_as_text),
-]
+Classes = Annotated[str, *choice(class_sets)] | Annotated[list[Label], Field(min_length=2), Unique] | ClassMap
 CLASSES = f"a class set ({', '.join(class_sets())}), a list of 2 or more labels, or a map of labels {{column, map}}"
 
 

@@ -151,14 +151,6 @@ class Experiments:
         identity = digest(datasets, self.shared_prep(name), keys, classes, validation)
         return f"{experiment.protocol}-{'-'.join(datasets)[:80]}-{identity[:6]}"
 
-    @property
-    def splits(self) -> dict[str, str]:
-        """The first experiment of each split, by the name of the split."""
-        splits: dict[str, str] = {}
-        for name in self:
-            splits.setdefault(self.split_name(name), name)
-        return splits
-
     def split_settings(self, name: str) -> SplitSettings:
         """What decides the splits of an experiment, except for the seed."""
         e = self[name]

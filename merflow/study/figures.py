@@ -93,7 +93,11 @@ class Figures:
             return replace(settings, flow_labels=ClipLabels(clips.datasets, clips.classes, clips.labels or None))
         if kind == "variants":
             return replace(settings, tried=len(self.training.tables[name].experiments.blocks))
-        return replace(settings, tried=self.tried, experiments={e: self._experiment(e) for e in shown})
+        experiments = {}
+        for name in shown:
+            e = self.experiments[name]
+            experiments[name] = FigureExperiment(e.system, e.macro, e.datasets, self.experiments.classes(name))
+        return replace(settings, tried=self.tried, experiments=experiments)
 
     def _readings(self, experiments: list[str]) -> str:
         """Which systems were rebuilt from something other than their paper."""
@@ -102,10 +106,6 @@ class Figures:
             if reading := self.experiments.reading(name):
                 groups.setdefault(reading, []).append(name)
         return " ".join(f"{', '.join(names)}: {reading} (docs/fidelity.md)." for reading, names in groups.items())
-
-    def _experiment(self, name: str) -> FigureExperiment:
-        e = self.experiments[name]
-        return FigureExperiment(e.system, e.macro, e.datasets, self.experiments.classes(name))
 
     @cached_property
     def tried(self) -> int:

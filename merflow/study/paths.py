@@ -17,12 +17,7 @@ EXPERIMENT_TABLES = {
 
 @dataclass(frozen=True)
 class Paths:
-    """Paths of one study.
-
-    Attributes:
-        results: folder of everything that the workflow makes.
-        name: name of the study.
-    """
+    """Paths of the study ``name`` in the folder ``results``."""
 
     results: str
     name: str
@@ -30,19 +25,13 @@ class Paths:
     @property
     def pathvars(self) -> dict[str, str]:
         """What ``<results>``, ``<study>`` and the other pathvars of the rules stand for."""
-        folders = {"results": self.results, "name": self.name, "study": self.study}
-        folders |= {"logs": f"{self.results}/logs", "benchmarks": self.benchmarks}
-        return folders | EXPERIMENT_TABLES
+        folders = {"logs": f"{self.results}/logs", "benchmarks": f"{self.results}/benchmarks"}
+        return {"results": self.results, "name": self.name, "study": self.study} | folders | EXPERIMENT_TABLES
 
     @property
     def study(self) -> str:
         """Folder of the study."""
         return f"{self.results}/{self.name}"
-
-    @property
-    def benchmarks(self) -> str:
-        """Folder of the time and memory of all jobs."""
-        return f"{self.results}/benchmarks"
 
     def dataset(self, dataset: str) -> str:
         """Folder of a dataset."""
@@ -87,7 +76,3 @@ class Paths:
     def table(self, name: str) -> str:
         """A table of the study, or one of its tables of variants or figures."""
         return f"{self.study}/{name}.csv"
-
-    def prediction(self, name: str) -> str:
-        """Folder of the answers about clips of the user."""
-        return f"{self.study}/predict/{name}"

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Mapping
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -38,15 +38,15 @@ class Prediction:
         self.config, self.paths = self.data.config, training.paths
         self.block = self.config.predict
         self.sources = list_sources(self.config.clips)
-        self.path = str(Path(self.config.clips or "").expanduser().resolve())
+        self.path = str(Path(os.path.expanduser(self.config.clips or "")).resolve())
         self.answering = self._answering()
         self.name = self._name()
-        self.folder = self.paths.prediction(self.name)
+        self.folder = f"{self.paths.study}/predict/{self.name}"
 
     def _name(self) -> str:
         """Name of the folder: that of the input; with a digest if another input of this name was there before."""
         name = safe_filename(Path(self.path).name)
-        answers = Path(self.paths.prediction(name), "answers.json")
+        answers = Path(self.paths.study, "predict", name, "answers.json")
         try:
             taken = json.loads(answers.read_text(encoding="utf-8"))["input"] != self.path
         except (OSError, ValueError, KeyError, TypeError):
@@ -55,12 +55,8 @@ class Prediction:
 
     def _answering(self) -> list[str]:
         """Experiments that answer."""
-        asked = self.block.experiments
-        able = [
-            name
-            for name, experiment in self.config.experiments.items()
-            if experiment.trains_network and all(self.data.has_frames(dataset) for dataset in experiment.datasets)
-        ]
+        asked, blocks = self.block.experiments, self.config.experiments
+        able = [n for n, e in blocks.items() if e.trains_network and all(map(self.data.has_frames, e.datasets))]
         if unknown := [name for name in asked or () if name not in able]:
             there = ", ".join(able) or "none"
             raise ConfigError(
@@ -79,10 +75,6 @@ class Prediction:
         """Preparation of an experiment."""
         return self.experiments[experiment].prep
 
-    def source(self, source: str) -> dict[str, Any]:
-        """The row of a source (:class:`merflow.footage.clip.Clip`)."""
-        return self.sources[source]
-
     def source_token(self, source: str) -> str:
         """Token of the footage of a source (:mod:`merflow.footage.fingerprints`)."""
         record = Path(self.folder, "sources", source, "source.json")
@@ -95,16 +87,13 @@ class Prediction:
     @property
     def searches(self) -> bool:
         """Whether a source may be longer than what is taken as one candidate, so that it is searched."""
-        return any(
-            not row["problem"]
-            and (row["onset"] is None or row["offset"] is None)
-            and (is_video(row["frames"]) or len(image_paths(row["frames"])) > self._most_frames(row))
-            for row in self.sources.values()
-        )
-
-    def _most_frames(self, row: Mapping[str, Any]) -> float:
-        fps = self.block.fps or row["fps"] or FPS_OF_IMAGES
-        return float(self.block.spotting.max_unsearched_seconds * fps)
+        for row in self.sources.values():
+            if not row["problem"] and (row["onset"] is None or row["offset"] is None):
+                fps = self.block.fps or row["fps"] or FPS_OF_IMAGES
+                most_frames = self.block.spotting.max_unsearched_seconds * fps
+                if is_video(row["frames"]) or len(image_paths(row["frames"])) > most_frames:
+                    return True
+        return False
 
     def training_files(self, experiment: str, name: str) -> list[str]:
         """A file, such as ``cache.h5``, of each dataset that an experiment was trained on."""
@@ -158,38 +147,34 @@ def list_sources(given: str | None) -> dict[str, dict[str, Any]]:
     """
     if not given:
         raise InputError(NO_CLIPS)
+    path = Path(os.path.expanduser(given))
     try:
-        return _listed(Path(given).expanduser())
+        index = assemble("clips", "manifest", str(path), _entries(path), ClassSet("", ()))
     except OSError as error:
         raise InputError(
             f"clips: {str(error.filename or given)[:200]} cannot be read ({error.strerror}); "
             "name another file, or fix its permissions and run again"
         ) from error
-    except RuntimeError as error:
-        raise InputError(f"clips: {given}: {error}; give the path in full") from error
+    if all(clip.problem for clip in index.clips):
+        problems = "\n".join(f"  - {clip.clip}: {clip.problem}" for clip in index.clips)
+        raise InputError(f"clips: nothing in {path} can be used:\n{problems}")
+    return {safe_filename(clip.clip): clip.row() for clip in index.clips}
 
 
-def _listed(path: Path) -> dict[str, dict[str, Any]]:
+def _entries(path: Path) -> list[RawClip]:
     if not path.exists():
         raise InputError(f"clips: {path} does not exist; give a video, a folder, or a table of clips (CSV)")
     if path.is_dir():
-        entries = _of_folder(path)
-    elif path.suffix.lower() in (".csv", ".tsv", ".xlsx", ".xls", ".ods"):
-        entries = _of_table(path)
-    elif is_video(path):
-        entries = [_entry(path.name, path)]
-    elif path.suffix.lower() in IMAGES:
+        return _of_folder(path)
+    if path.suffix.lower() in (".csv", ".tsv", ".xlsx", ".xls", ".ods"):
+        return _of_table(path)
+    if is_video(path):
+        return [_entry(path.name, path)]
+    if path.suffix.lower() in IMAGES:
         raise InputError(f"clips: {path} is one picture; an expression is a motion: give a video or a folder of images")
-    else:
-        raise InputError(
-            f"clips: {path} is not a video by its name (known: {', '.join(sorted(VIDEOS))}), a folder or a table (.csv)"
-        )
-    index = assemble("clips", "manifest", str(path), entries, ClassSet("", ()))
-    sources = {safe_filename(clip.clip): clip.row() for clip in index.clips}
-    if all(row["problem"] for row in sources.values()):
-        problems = "\n".join(f"  - {row['clip']}: {row['problem']}" for row in sources.values())
-        raise InputError(f"clips: nothing in {path} can be used:\n{problems}")
-    return sources
+    raise InputError(
+        f"clips: {path} is not a video by its name (known: {', '.join(sorted(VIDEOS))}), a folder or a table (.csv)"
+    )
 
 
 def _entry(name: str, frames: Path) -> RawClip:
@@ -201,14 +186,14 @@ def _entry(name: str, frames: Path) -> RawClip:
 
 def _of_folder(folder: Path) -> list[RawClip]:
     videos = sorted(file for file in folder.iterdir() if is_video(file) and file.name[0] != "." and file.is_file())
-    if images := image_paths(folder):
-        if videos:
-            video, image = escape_controls(videos[0].name), escape_controls(Path(min(images)).name)
-            raise InputError(
-                f"clips: folder {folder} holds videos (such as {video}) and images (such as "
-                f"{image}): remove the images to have every video searched, or the videos "
-                "if the images are the frames of a clip"
-            )
+    images = image_paths(folder)
+    if images and videos:
+        video, image = escape_controls(videos[0].name), escape_controls(Path(min(images)).name)
+        raise InputError(
+            f"clips: folder {folder} holds videos (such as {video}) and images (such as {image}): remove the images to "
+            "have every video searched, or the videos if the images are the frames of a clip"
+        )
+    if images:
         return [_entry(folder.resolve().name, folder)]
     entries = [_entry(file.name, file) for file in videos]
     for inside in subfolders(folder):
@@ -234,9 +219,8 @@ def _of_table(table: Path) -> list[RawClip]:
     entries = []
     for number, row in rows.items():
         frames = (table.parent / row["frames"]).as_posix() if row["frames"] else ""
-        entry = RawClip(
-            row["clip"] or f"row-{number}", row["subject"] or "somebody", frames, "micro", str(table), number
-        )
+        name, subject = row["clip"] or f"row-{number}", row["subject"] or "somebody"
+        entry = RawClip(name, subject, frames, "micro", str(table), number)
         entry.numbers = {name: row[name] for name in ("onset", "apex", "offset")}
         entry.source, entry.fps = {"label": row["label"]}, row["fps"]
         entries.append(entry)

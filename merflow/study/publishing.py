@@ -132,7 +132,7 @@ class Publishing:
             figures={name: self.figures.settings(name) for name in self.figures.blocks},
             graphs=self.shown_graphs,
             config=config.model_dump(by_alias=True, exclude_none=True),
-            benchmarks=self.paths.benchmarks,
+            benchmarks=self.paths.pathvars["benchmarks"],
         )
 
     def _experiment(self, name: str) -> ExperimentSettings:

@@ -40,6 +40,7 @@ class Training:
     def __init__(self, experiments: Experiments, paths: Paths, tables: Mapping[str, "Training"] | None = None) -> None:
         """Keep the experiments; ``tables`` has the training of the cells of each table."""
         self.experiments, self.paths, self.tables = experiments, paths, tables or {}
+        self._with_tables = [self, *self.tables.values()]
 
     def caches(self, name: str) -> list[str]:
         """Caches of the datasets that an experiment recognises."""
@@ -54,10 +55,11 @@ class Training:
     @cached_property
     def split_experiments(self) -> dict[str, tuple["Training", str]]:
         """An experiment, or a cell of a table, of each split, by the name of the split."""
-        splits = {split: (self, name) for split, name in self.experiments.splits.items()}
-        return {
-            split: cell for table in self.tables.values() for split, cell in table.split_experiments.items()
-        } | splits
+        splits: dict[str, tuple[Training, str]] = {}
+        for training in self._with_tables:
+            for name in training.experiments:
+                splits.setdefault(training.experiments.split_name(name), (training, name))
+        return splits
 
     def split_settings(self, split: str) -> SplitSettings:
         """What decides a split, except for the seed."""
@@ -66,8 +68,7 @@ class Training:
 
     def prepared(self) -> list[tuple[str, str]]:
         """Every (dataset, preparation) of the experiments and of the tables, in the order of first use."""
-        pairs = [pair for table in self.tables.values() for pair in table.prepared()]
-        return list(dict.fromkeys([*self.experiments.prepared(), *pairs]))
+        return list(dict.fromkeys(pair for training in self._with_tables for pair in training.experiments.prepared()))
 
     def split_caches(self, split: str) -> list[str]:
         """Caches of the datasets whose clips a split divides."""
@@ -92,9 +93,13 @@ class Training:
 
     @cached_property
     def _all_networks(self) -> list[Network]:
-        names = self.experiments.graph_experiments
-        networks = [n for name in names for seed in self.experiments[name].seeds for n in self.networks(name, seed)]
-        return networks + [network for table in self.tables.values() for network in table._all_networks]
+        return [
+            network
+            for training in self._with_tables
+            for name in training.experiments.graph_experiments
+            for seed in training.experiments[name].seeds
+            for network in training.networks(name, seed)
+        ]
 
     def graph_files(self, name: str, seed: int) -> list[str]:
         """Graph of each SGCN of one repeat."""

@@ -39,7 +39,7 @@ rule search_source:
     params:
         code=code_hash("search_source"),
         # Reruns if the footage or `prediction.search_settings` changes; it leaves out who answers and how.
-        source=lambda w: prediction.source(w.source),
+        source=lambda w: prediction.sources[w.source],
         token=lambda w: prediction.source_token(w.source),
         alone=lambda w: len(prediction.sources) == 1,
         settings=lambda w: prediction.search_settings(),
@@ -64,7 +64,7 @@ rule align_candidates:
     params:
         code=code_hash("align_candidates"),
         # Reruns if the block `align` of the preparation changes, and for no other block; frames are files.
-        source=lambda w: prediction.source(w.source),
+        source=lambda w: prediction.sources[w.source],
         settings=lambda w: asdict(data.preparation(w.prep).align),
     message:
         "Align the faces of the candidates of {wildcards.source}"

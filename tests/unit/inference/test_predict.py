@@ -225,7 +225,7 @@ def test_source_token_follows_content_not_time(tmp_path):
     settled = {"clips": str(file), "results": str(tmp_path / "results")}
     found = Prediction(study(**settled))
     token = found.source_token("a.mp4")
-    record_source([found.source("a.mp4")], token, tmp_path / "results/demo/predict/a.mp4/sources/a.mp4/source.json")
+    record_source([found.sources["a.mp4"]], token, tmp_path / "results/demo/predict/a.mp4/sources/a.mp4/source.json")
     file.touch()
     assert Prediction(study(**settled)).source_token("a.mp4") == token
     file.write_bytes(b"two")
