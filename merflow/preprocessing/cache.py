@@ -57,9 +57,9 @@ def build_cache(
             float16 [n, Mt, 3 (u, v, strain), S, S] in pixels of the crop, ``apex_index`` int64 [n] (index of the apex
             among the key-frames); attributes ``dataset, preparation, classes, size, config_digest, code_version``.
         quality: output, a row for every indexed clip.
-        dataset: name of the dataset.
-        preparation: name of the preparation.
-        settings: the preparation.
+        dataset: its name.
+        preparation: its name.
+        settings: of the preparation.
         classes: class names of the dataset, in order.
         code: digest of the code that made the file.
         stop: whether a failed clip is an error (``on_problem: stop``).
@@ -128,10 +128,10 @@ def cache_attributes(
 def new_cache(
     path: str | Path, rows: Sequence[Mapping[str, Any]], images: int, flows: int, attributes: Mapping[str, Any]
 ) -> Iterator[h5py.File]:
-    """Write a cache atomically, with its text columns and attributes; the arrays contain zeros for the caller to set.
+    """Write a cache (:func:`build_cache`) atomically; its arrays contain zeros for the caller to set.
 
     Args:
-        path: output, as described at :func:`build_cache`.
+        path: output.
         rows: ``clip, subject, label, kind`` of each clip.
         images: number of images of each clip (Ms).
         flows: number of flows of each clip (Mt).

@@ -162,13 +162,8 @@ def find_face(frames: Sequence[np.ndarray], landmarks: int = 5, upsample: int = 
 
     dlib's HOG detector, the box of the highest score. All frames are searched at a low resolution before a higher one
     is tried, because every doubling of the image also adds false detections: first in copies whose longer side is 640
-    px, then at full size, then doubled up to ``upsample`` times (images of up to 1280 px). Landmarks are always fitted
-    at full size.
-
-    Args:
-        frames: uint8 [H, W] each.
-        landmarks: 5 or 68.
-        upsample: how many times the image may be doubled.
+    px, then at full size, then doubled up to ``upsample`` times (images of up to 1280 px). Landmarks, 5 or 68, are
+    always fitted at full size.
     """
     model = _landmark_model(landmarks)
     side = max(max(frame.shape) for frame in frames)
@@ -199,9 +194,7 @@ def align_clip(clip: Clip, settings: AlignSettings) -> AlignedClip:
     longer than 1.25 squares. Otherwise the frames are taken whole; if no face was found, only if they have the format
     of face crops: up to 640 px long, 0.77 to 1.2 times as wide as high.
 
-    Args:
-        clip: the clip; without an onset (offset), its first (last) frame is used.
-        settings: settings of the stage.
+    Without an onset (offset), the first (last) frame is used.
 
     Raises:
         ClipError: the index found a problem, a frame is unreadable, onset, apex and offset do not fit the frames,
@@ -288,11 +281,6 @@ def align_subject(clips: Iterable[Clip], output: str | Path, settings: AlignSett
     -1 if the dataset has none). If a face was found: ``landmarks`` (float64 [n, 2], crop pixels), ``detected_frame``,
     ``interocular_px`` and ``face_width_px`` (source pixels). If the frames were taken whole: ``geometry`` (float64 [3],
     :class:`merflow.preprocessing.settings.Geometry`), from the face, or assumed if none was found.
-
-    Args:
-        clips: the subject's clips.
-        output: HDF5 file, written atomically.
-        settings: settings of the stage.
 
     Raises:
         InputError: the landmark model is not installed.

@@ -31,6 +31,7 @@ Similarity = tuple[float, float, float, float]
 """(a, b, tx, ty) of the field u = a*x - b*y + tx, v = b*x + a*y + ty, with x, y in pixels from the crop's centre."""
 
 _MIN_RESIDUAL_PX = 0.02  # Keeps the fit to an exactly rigid field well-conditioned.
+_ROUNDS = 12  # Of re-weighting.
 _CONTRAST = 1 / 6  # Three standard deviations of local contrast on either side fill [0, 1].
 _FLAT = 4.0  # Grey levels added to the local deviation, so that noise is not amplified.
 
@@ -87,9 +88,7 @@ def _initial_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def dis_solver(full_resolution: bool = False, refine: bool = True) -> Any:
     """Return a DIS solver (Kroeger, Timofte, Dai, Van Gool: Fast optical flow using dense inverse search, ECCV 2016).
 
-    Args:
-        full_resolution: whether the finest level has the resolution of the images; otherwise it is coarser.
-        refine: whether the flow is refined by variational iterations, which take as long as the rest.
+    The finest level may have the full resolution of the images; variational iterations may refine the flow.
     """
     solver = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     if full_resolution:
@@ -124,7 +123,7 @@ def _centred_grid(size: int, every: int = 1) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
-def fit_similarity(flow: np.ndarray, weights: np.ndarray | None = None, rounds: int = 12) -> Similarity:
+def fit_similarity(flow: np.ndarray, weights: np.ndarray | None = None) -> Similarity:
     """Return the similarity motion that most of the face shares: the motion of the head.
 
     Iteratively re-weighted least squares with the redescending weight of Geman and McClure, 1 / (1 + (r / s)^2)^2. The
@@ -135,7 +134,6 @@ def fit_similarity(flow: np.ndarray, weights: np.ndarray | None = None, rounds: 
     Args:
         flow: float [2, S, S], pixels.
         weights: float [S, S], prior weights of the pixels; :func:`merflow.preprocessing.geometry.face_weights` if None.
-        rounds: rounds of re-weighting.
     """
     size = flow.shape[-1]
     every = max(1, size // 32)
@@ -151,7 +149,7 @@ def fit_similarity(flow: np.ndarray, weights: np.ndarray | None = None, rounds: 
     # Starts at the median shift, which an expression changes only if it moves half of the face.
     parameters = np.array([0.0, 0.0, np.median(u), np.median(v)])
     still = int(0.3 * len(u))
-    for turn in range(rounds):
+    for turn in range(_ROUNDS):
         residual = np.hypot(*np.split(motion - design @ parameters, 2))
         scale = max(float(np.partition(residual, still)[still]), _MIN_RESIDUAL_PX) * max(1.0, 3.0 * 0.7**turn)
         weighted = design * np.tile(prior / (1 + (residual / scale) ** 2) ** 2, 2)[:, None]
@@ -168,14 +166,11 @@ def similarity_field(parameters: Similarity | np.ndarray, size: int) -> np.ndarr
 
 
 def optical_strain(flow: np.ndarray) -> np.ndarray:
-    """Return the magnitude of the optical strain, sqrt(exx^2 + eyy^2 + 2 exy^2), float32 [..., S, S].
+    """Return the magnitude of the optical strain of a flow [..., 2, S, S]: sqrt(exx^2 + eyy^2 + 2 exy^2), float32.
 
     exx = du/dx, eyy = dv/dy, exy = (du/dy + dv/dx) / 2, by central differences: the deformation of the skin, which is
     invariant to a shift and a (small) rotation of the head. Shreve et al.: Macro- and micro-expression spotting in long
     videos using spatio-temporal strain, FG 2011.
-
-    Args:
-        flow: float [..., 2, S, S], pixels.
     """
     flow = np.asarray(flow, np.float32)
     u, v = flow[..., 0, :, :], flow[..., 1, :, :]
@@ -252,12 +247,6 @@ def subject_flow(faces: str | Path, keyframes: str | Path, output: str | Path, s
     [M, 2, S, S] in pixels of the aligned crop, head motion subtracted; ``frame_numbers`` int64 [M], the key-frames;
     ``rigid`` float32 [M, 4], the subtracted motion; and the attributes ``backend`` and ``head_motion_px``, the largest
     mean length of a subtracted field. A still image has M = 0.
-
-    Args:
-        faces: output of :func:`merflow.preprocessing.faces.align_subject`.
-        keyframes: output of :func:`merflow.preprocessing.keyframes.select_subject` for the same faces.
-        output: HDF5 file, written atomically.
-        settings: settings of the stage.
 
     Raises:
         InputError: key-frames are missing or are not among the frames: the two inputs do not belong together.

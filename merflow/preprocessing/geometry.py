@@ -68,15 +68,7 @@ def whole_image_transform(width: int, height: int, size: int) -> np.ndarray:
 
     The longer side fills the crop; beside an image that is not square its border is repeated. Face crops are tight and
     higher than wide: cutting them square would remove the brows or the mouth, which move. One scale for both sides
-    keeps the proportions of the face.
-
-    Args:
-        width: of the image in pixels.
-        height: of the image in pixels.
-        size: side of the crop in pixels.
-
-    Returns:
-        float64 [2, 3], from source pixels to crop pixels. Pixel centres have integer coordinates.
+    keeps the proportions of the face. Units as of :func:`crop_transform`.
     """
     scale = size / max(width, height)
     shift = ((size - 1) - scale * (np.array([width, height]) - 1)) / 2
@@ -84,12 +76,7 @@ def whole_image_transform(width: int, height: int, size: int) -> np.ndarray:
 
 
 def crop_geometry(eyes: np.ndarray, size: int) -> Geometry:
-    """Return the position of the eyes in a square crop.
-
-    Args:
-        eyes: the pupils in crop pixels, [2, 2].
-        size: side of the crop in pixels.
-    """
+    """Return the position of the eyes, [2, 2] in crop pixels, in a square crop."""
     across, down = ((eyes.mean(axis=0) + 0.5) / size).tolist()
     return Geometry(size / interocular_distance(eyes), down, across)
 
@@ -163,10 +150,6 @@ def face_weights(size: int, geometry: Geometry = STANDARD_GEOMETRY) -> np.ndarra
 
     1 on forehead, bridge of the nose and temples, which expressions hardly move; 1/4 on the rest of the face; 0 on hair
     and background, which do not move with the head.
-
-    Args:
-        size: side of the crop in pixels.
-        geometry: position of the eyes in the crop.
     """
     x, y = face_coordinates(size, geometry)
     face = (x / 0.99) ** 2 + ((y - 0.44) / 1.2) ** 2 <= 1

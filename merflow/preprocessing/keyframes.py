@@ -43,17 +43,10 @@ def clip_geometry(group: h5py.Group) -> Geometry:
 
 
 def motion_curve(frames: np.ndarray, geometry: Geometry = STANDARD_GEOMETRY) -> np.ndarray:
-    """Return how far the face has moved since the first frame, for each frame.
+    """Return how far the face has moved since the first of some crops [T, S, S], float64 [T], pixels of the crop.
 
     Mean of the top tenth of the flow magnitude inside the regions, after head motion is subtracted, smoothed over a few
-    frames. The first frame's value is 0 by definition.
-
-    Args:
-        frames: uint8 [T, S, S], crops, onset first.
-        geometry: position of the eyes in the crops.
-
-    Returns:
-        float64 [T], in pixels of the crop.
+    frames.
     """
     size = frames.shape[-1]
     mask, weights = region_mask(MOTION_SIDE, geometry), face_weights(MOTION_SIDE, geometry)
@@ -98,7 +91,7 @@ def choose(curve: np.ndarray, apex: int, count: int) -> list[int]:
     frames are distinct if the clip has enough besides its onset; otherwise all are taken, and the nearest repeated.
 
     Args:
-        curve: [T], from :func:`motion_curve`, or learned; in any unit, because only ratios are used.
+        curve: [T], motion or learned scores; in any unit, because only ratios are used.
         apex: index of the apex; 0, the onset, is replaced by 1 unless it is the only frame.
         count: number of key-frames.
 
@@ -123,15 +116,7 @@ def choose(curve: np.ndarray, apex: int, count: int) -> list[int]:
 
 
 def choose_uniform(frames: int, count: int) -> list[int]:
-    """Choose key-frames at equal steps of time from the onset, the last of them at the last frame.
-
-    Args:
-        frames: number of frames of the clip, onset included.
-        count: number of key-frames.
-
-    Returns:
-        As :func:`choose`: distinct if the clip has enough frames.
-    """
+    """Choose key-frames as :func:`choose` does, at equal steps of time, from the onset (excluded) to the last frame."""
     last = frames - 1
     if last == 0:
         return [0] * count
@@ -177,12 +162,8 @@ def select_subject(
     which has no unit. The apex is always spotted, for the record; ``apex_source`` says which one was used. A still
     image has one row (index 1, ``still``); a clip that could not be aligned has none.
 
-    Args:
-        faces: output of :func:`merflow.preprocessing.faces.align_subject`.
-        output: CSV file, written atomically.
-        settings: settings of the stage.
-        scores: output of :func:`merflow.preprocessing.frame_scorer.scorer.score_subject` for the same faces; required
-            by the method ``adaptive``.
+    ``scores`` are those of :func:`merflow.preprocessing.frame_scorer.scorer.score_subject` for the same faces; only the
+    method ``adaptive`` takes them.
 
     Raises:
         ConfigError: ``scores`` are missing for ``adaptive``, or given for another method.

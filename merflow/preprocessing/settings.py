@@ -25,16 +25,7 @@ STANDARD_GEOMETRY = Geometry(crop=2.6, eye_height=0.36)
 
 @dataclass(frozen=True)
 class AlignSettings:
-    """Settings of face alignment.
-
-    Attributes:
-        landmarks: landmarks of dlib's model, 5 or 68.
-        size: side of the crop in pixels.
-        crop: width of the crop in inter-ocular distances.
-        eye_height: distance of the eyes from the top, as a fraction of the crop's side.
-        upsample: how many times the image may be doubled if no face is found in it.
-        search: number of frames, from onset, that are searched for a face.
-    """
+    """Settings of face alignment; the block ``align`` of a preparation (docs/configuration.md)."""
 
     landmarks: int
     size: int
@@ -51,14 +42,7 @@ class AlignSettings:
 
 @dataclass(frozen=True)
 class KeyframeSettings:
-    """Settings of key-frame selection.
-
-    Attributes:
-        method: ``motion`` (equal steps of the motion curve around the apex), ``adaptive`` (equal steps of the learned
-            scores) or ``uniform`` (equal steps of time).
-        count: number of key-frames besides the onset.
-        apex: ``annotated`` (where the dataset has one, otherwise spotted) or ``spotted``.
-    """
+    """Settings of key-frame selection; the block ``keyframes`` of a preparation (docs/configuration.md)."""
 
     method: str
     count: int
@@ -67,21 +51,9 @@ class KeyframeSettings:
 
 @dataclass(frozen=True)
 class FlowSettings:
-    """Settings of optical flow.
+    """Settings of optical flow; the block ``flow`` of a preparation (docs/configuration.md).
 
-    Attributes:
-        backend: implementation of TV-L1 (:mod:`merflow.preprocessing.tvl1.backends`).
-        reference: flow from the ``onset`` to each key-frame, or from each key-frame to the next (``consecutive``).
-        tau: time step, as in OpenCV's DualTVL1OpticalFlow, like the next six.
-        lambda_: weight of the data term; the configuration's key is ``lambda``.
-        theta: tightness of the coupling.
-        scales: levels of the pyramid.
-        step: ratio of the sides of two successive levels.
-        warps: warpings per level.
-        epsilon: stopping threshold in pixels.
-        normalise: whether local contrast is normalised first.
-        smooth: standard deviation of the final Gaussian as a fraction of the crop's side; 0 for none.
-        rigid: whether the motion of the head is subtracted.
+    ``lambda_`` is the key ``lambda``.
     """
 
     backend: str

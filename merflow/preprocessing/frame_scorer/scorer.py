@@ -67,32 +67,17 @@ _BATCH = 64  # Frames that are scored together.
 
 @dataclass(frozen=True)
 class TrainingClip:
-    """A clip with an annotated apex, without a label.
-
-    Attributes:
-        subject: the subject.
-        frames: float16 ``[T, SIDE, SIDE]``, grey levels, the onset first.
-        apex: index of the apex among them.
-    """
+    """A clip with an annotated apex, without a label."""
 
     subject: str
     frames: np.ndarray
+    """float16 ``[T, SIDE, SIDE]``, grey levels, the onset first."""
     apex: int
 
 
-@dataclass(frozen=True)
-class ValidationClip:
-    """Some frames of a clip, augmented once like training frames.
-
-    Attributes:
-        images: the onset and the frames, float32 ``[1, 1 + frames, SIDE, SIDE]``.
-        places: indices of the frames in their clip ``[1, frames]``.
-        apex: index of the apex ``[1]``.
-    """
-
-    images: Tensor
-    places: Tensor
-    apex: Tensor
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Onset and frames, float32 ``[clips, 1 + n, SIDE, SIDE]``; places of the frames in their clips ``[clips, n]``;
+places of the apexes ``[clips]``."""
 
 
 def _moving_clips(file: h5py.File) -> Iterator[tuple[h5py.Group, np.ndarray]]:
@@ -103,11 +88,7 @@ def _moving_clips(file: h5py.File) -> Iterator[tuple[h5py.Group, np.ndarray]]:
 
 
 def read_training_clips(faces: Sequence[str | Path], dataset: str) -> list[TrainingClip]:
-    """Return the clips of a dataset that have an annotated apex after their onset.
-
-    Args:
-        faces: output of :func:`merflow.preprocessing.faces.align_subject` for every subject.
-        dataset: its name, for the message.
+    """Return the clips of a dataset that have an annotated apex after their onset; arguments as :func:`train_scorer`.
 
     Raises:
         InputError: such clips exist of fewer than two subjects.
@@ -140,7 +121,7 @@ def train_scorer(faces: Sequence[str | Path], weights: str | Path, dataset: str,
     frames that lie on one side of the apex. The epoch is chosen on held-out subjects.
 
     Args:
-        faces: as in :func:`read_training_clips`.
+        faces: output of :func:`merflow.preprocessing.faces.align_subject` for every subject.
         weights: output, safetensors; metadata ``network, dataset, learnt_from`` (digest of frames and apexes),
             ``subjects``, ``settings, seed, outcome``.
         dataset: name of the dataset.
@@ -195,9 +176,7 @@ def _fit(
         model.train()
         losses = []
         for _ in range(TRAINING["steps"]):
-            images, places, apexes = _sample(train, random)
-            images = augmented(images)
-            value, _ = _ranking_loss(model(images[:, 0], images[:, 1:]), places, apexes)
+            value, _ = _ranking_loss(model, _sample(train, random))
             optimiser.zero_grad()
             value.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -221,8 +200,8 @@ def _fit(
     return model.eval(), best
 
 
-def _sample(clips: Sequence[TrainingClip], random: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Sample onset and frames of some clips ``[clips, 1 + frames, SIDE, SIDE]``, their places, and the apexes."""
+def _sample(clips: Sequence[TrainingClip], random: np.random.Generator) -> Batch:
+    """Sample clips and frames of them, and augment them."""
     images, places = [], []
     chosen = [clips[n] for n in random.integers(len(clips), size=TRAINING["clips"])]
     for clip in chosen:
@@ -232,49 +211,38 @@ def _sample(clips: Sequence[TrainingClip], random: np.random.Generator) -> tuple
         images.append(clip.frames[np.concatenate([[0], sampled])].astype(np.float32))
         places.append(sampled)
     apexes = torch.tensor([clip.apex for clip in chosen])
-    return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(places)), apexes
+    return augmented(torch.from_numpy(np.stack(images))), torch.from_numpy(np.stack(places)), apexes
 
 
-def _ranking_loss(scores: Tensor, places: Tensor, apexes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean logistic loss over the pairs of known order, and the fraction that is ordered correctly.
-
-    Args:
-        scores: ``[clips, frames]``.
-        places: indices of the frames in their clips, ``[clips, frames]``.
-        apexes: ``[clips]``.
-    """
+def _ranking_loss(model: FrameScorer, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the mean logistic loss over the pairs of known order, and the fraction that is ordered correctly."""
+    images, places, apexes = batch
+    scores = model(images[:, 0], images[:, 1:])
     first, second, apex = places[:, :, None], places[:, None, :], apexes[:, None, None]
     second_higher = ((first < second) & (second <= apex)) | ((first > second) & (second >= apex))
     steps = (scores[:, None, :] - scores[:, :, None])[second_higher]
     return functional.softplus(-steps).mean(), (steps > 0).float().mean()
 
 
-def _validation_clip(clip: TrainingClip) -> ValidationClip:
+def _validation_clip(clip: TrainingClip) -> Batch:
+    """Return equally spaced frames of a clip and its apex, augmented once like training frames."""
     last = len(clip.frames) - 1
     places = np.unique(np.append(np.linspace(0, last, _VALIDATION_FRAMES).round().astype(int), clip.apex))
     images = torch.from_numpy(clip.frames[np.append(0, places)].astype(np.float32))
-    return ValidationClip(augmented(images[None]), torch.from_numpy(places)[None], torch.tensor([clip.apex]))
+    return augmented(images[None]), torch.from_numpy(places)[None], torch.tensor([clip.apex])
 
 
 @torch.no_grad()
-def _validate(model: FrameScorer, clips: Sequence[ValidationClip]) -> dict[str, float]:
+def _validate(model: FrameScorer, clips: Sequence[Batch]) -> dict[str, float]:
     """Return the mean ``loss`` and ``accuracy`` of validation clips, each with equal weight."""
     model.eval()
-    results = [
-        torch.stack(_ranking_loss(model(clip.images[:, 0], clip.images[:, 1:]), clip.places, clip.apex))
-        for clip in clips
-    ]
+    results = [torch.stack(_ranking_loss(model, clip)) for clip in clips]
     loss, accuracy = torch.stack(results).double().mean(dim=0).tolist()
     return {"loss": loss, "accuracy": accuracy}
 
 
 def augmented(images: Tensor) -> Tensor:
-    """Return images with random camera, light and head motion (:data:`AUGMENTATION`).
-
-    Args:
-        images: onset and frames of each clip, float32 ``[clips, frames, SIDE, SIDE]``; random numbers come from torch's
-            generator.
-    """
+    """Return images ``[clips, frames, SIDE, SIDE]`` with random camera, light and head motion, :data:`AUGMENTATION`."""
     clips, count = images.shape[:2]
     a = AUGMENTATION
 
@@ -327,15 +295,7 @@ def load_scorer(weights: str | Path) -> tuple[FrameScorer, dict[str, str]]:
 
 @torch.no_grad()
 def score_clip(model: FrameScorer, small: np.ndarray) -> np.ndarray:
-    """Return the scores of a clip's frames minus that of its onset.
-
-    Args:
-        model: from :func:`load_scorer`.
-        small: from :func:`small_frames`, the onset first.
-
-    Returns:
-        float64 [T], without a unit; the first is 0.
-    """
+    """Return the scores of the frames of :func:`small_frames` minus that of the onset, float64 [T], without a unit."""
     images = torch.from_numpy(small)
     batches = [model(images[:1], batch[None])[0] for batch in torch.split(images, _BATCH)]
     scores: np.ndarray = torch.cat(batches).double().numpy()
@@ -345,10 +305,7 @@ def score_clip(model: FrameScorer, small: np.ndarray) -> np.ndarray:
 def score_subject(faces: str | Path, weights: str | Path, output: str | Path) -> None:
     """Score all frames of a subject's clips and write ``scores/{subject}.csv``: ``clip, frame, score``.
 
-    Args:
-        faces: output of :func:`merflow.preprocessing.faces.align_subject`.
-        weights: output of :func:`train_scorer`.
-        output: CSV file, written atomically; stills and clips that could not be aligned have no rows.
+    Stills and clips that could not be aligned have no rows.
     """
     cv2.setNumThreads(1)
     model, metadata = load_scorer(weights)
@@ -360,8 +317,6 @@ def score_subject(faces: str | Path, weights: str | Path, output: str | Path) ->
             numbers = group["frame_numbers"][()]
             clip = str(group.attrs["clip"])
             log.info("%s: %d frames, highest %.3g at %d", clip, len(scores), scores.max(), numbers[scores.argmax()])
-            rows += [
-                {"clip": clip, "frame": int(number), "score": float(score)}
-                for number, score in zip(numbers, scores, strict=True)
-            ]
+            pairs = zip(numbers.tolist(), scores.tolist(), strict=True)
+            rows += [{"clip": clip, "frame": number, "score": score} for number, score in pairs]
     write_table(rows, output, FRAME_SCORES)

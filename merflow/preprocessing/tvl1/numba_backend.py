@@ -157,7 +157,7 @@ def _linearise(
 
 
 @_compiled
-def _iterate(  # noqa: D417
+def _iterate(
     u: np.ndarray, v: np.ndarray, p1: np.ndarray, p2: np.ndarray, q1: np.ndarray, q2: np.ndarray, slope_x: np.ndarray,
     slope_y: np.ndarray, constant: np.ndarray, inverse: np.ndarray, sums: np.ndarray, height: int, width: int,
     wide: int, reach: np.float32, theta: np.float32, rate: np.float32, enough: np.float32, most: int,
@@ -167,17 +167,8 @@ def _iterate(  # noqa: D417
     The dual arrays are shifted by a row and a vector: ``p1[y + 1, x + _VECTOR]`` belongs to ``u[y, x]``; the row
     above and the column to the left are the zeros that the divergence reads at the edge.
 
-    Args:
-        u, v, p1, p2, q1, q2, slope_x, slope_y, constant, inverse: padded arrays; the first six are changed.
-        sums: buffer for the sum of squared steps of each column.
-        height: rows.
-        width: columns.
-        wide: columns rounded up to whole vectors.
-        reach: lambda * theta.
-        theta: tightness.
-        rate: tau / theta.
-        enough: sum of squared steps at which to stop.
-        most: steps.
+    ``sums`` is a buffer for the sum of squared steps of each column, ``wide`` the number of columns rounded up to whole
+    vectors, ``reach`` lambda * theta, ``rate`` tau / theta, and ``enough`` the sum of squared steps at which to stop.
 
     Returns:
         Sum of the squared steps of the last iteration, float64.

@@ -297,14 +297,16 @@ def test_training_clips_need_an_apex_and_are_thinned(tmp_path):
 
 
 def test_ranking_loss_orders_pairs_by_side_of_apex():
-    places, apex = torch.tensor([[0, 2, 4, 6, 8]]), torch.tensor([4])
-    right = torch.tensor([[0.0, 5, 9, 5, 0]])
-    assert scorer._ranking_loss(right, places, apex)[1] == 1
-    assert scorer._ranking_loss(-right, places, apex)[1] == 0
+    batch = torch.zeros(1, 6, 1, 1), torch.tensor([[0, 2, 4, 6, 8]]), torch.tensor([4])
+
+    def accuracy(*scores):
+        return scorer._ranking_loss(lambda onset, frames: torch.tensor([scores], dtype=torch.float32), batch)[1]
+
+    assert accuracy(0, 5, 9, 5, 0) == 1
+    assert accuracy(0, -5, -9, -5, 0) == 0
     # Frames on different sides make no pair: whatever stands there, the order within a side is all that counts.
-    assert scorer._ranking_loss(torch.tensor([[0.0, 1, 9, 8, 7]]), places, apex)[1] == 1
-    ramp = scorer._ranking_loss(torch.tensor([[0.0, 1, 2, 3, 4]]), places, apex)[1]
-    assert ramp == 0.5
+    assert accuracy(0, 1, 9, 8, 7) == 1
+    assert accuracy(0, 1, 2, 3, 4) == 0.5
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights", "network"])
