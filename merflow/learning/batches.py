@@ -62,14 +62,9 @@ class Batches:
         device: torch.device,
         rows: bool = False,
     ) -> None:
-        """Select the clips at ``places``.
+        """Select the clips at ``places`` of ``clips [clips, rows, pixels]``, as inputs of a ``shape``.
 
-        Args:
-            clips: ``[clips, rows, pixels]``.
-            places: places of the clips.
-            shape: shape of one input of the network.
-            device: device of the tensors.
-            rows: whether each row of a clip is an input by itself.
+        ``rows``: whether each row of a clip is an input by itself.
         """
         self._clips, self._places, self._shape, self.device = clips, np.asarray(places), shape, device
         self._rows = clips.shape[1] if rows else 1

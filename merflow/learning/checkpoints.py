@@ -42,7 +42,7 @@ class Checkpoints:
             made_of: what decides every training of the job, apart from the arguments of :meth:`next`: code, settings
                 and the clips themselves (arrays, tensors, or text).
             every: minimum number of seconds between two states; None: :data:`INTERVAL`.
-            clock: seconds.
+            clock: returns the present time in seconds.
         """
         self.folder, self._made_of, self._clock = folder, _digest(made_of), clock
         self._every = INTERVAL if every is None else every
@@ -86,11 +86,8 @@ class Checkpoint:
     ) -> None:
         """Write a state, completely or not at all.
 
-        Args:
-            progress: numbers and the curve, as JSON.
-            network: with its present weights.
-            best: weights of the best epoch so far, if these are not the present weights.
-            optimiser: None if the training is finished.
+        ``progress`` is written as JSON. ``best``: weights of the best epoch so far, if these are not the present ones;
+        ``optimiser``: None if the training is finished.
         """
         tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
         tensors |= {f"best/{name}": tensor for name, tensor in (best or {}).items()}
@@ -110,11 +107,9 @@ class Checkpoint:
     def load(
         self, network: nn.Module, optimiser: torch.optim.Optimizer
     ) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        """Restore network, optimiser and torch's generators from the saved state.
+        """Restore network, optimiser and torch's generators; return ``progress`` and ``best`` as they were saved.
 
-        Returns:
-            ``progress`` and ``best`` as they were saved; None, with nothing changed, if there is no state of this
-            training.
+        None, with nothing changed, if there is no state of this training.
         """
         try:
             with safe_open(self._path, framework="pt") as file:

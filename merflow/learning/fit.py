@@ -28,12 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Rows(NamedTuple):
-    """Inputs and classes of rows (images, or feature vectors).
-
-    Attributes:
-        x: float32 ``[rows, ...]`` as the network takes it, or an object that returns such tensors when indexed.
-        y: int64 ``[rows]``.
-    """
+    """Inputs ``[rows, ...]``, or what returns such tensors when indexed, and classes int64 ``[rows]`` of rows."""
 
     x: Tensor | Batches
     y: Tensor
@@ -100,8 +95,8 @@ def fit(
         training: rows that train.
         validation: rows that choose the epoch, or None.
         schedule: how long and how fast.
-        name: if given, one line per epoch is logged, with an upper bound of the remaining time.
-        checkpoints: if given, the training saves its state there and resumes from a saved state.
+        name: if not empty, one line per epoch is logged, with an upper bound of the remaining time.
+        checkpoints: where the training saves its state and resumes from a saved state, or None.
 
     Raises:
         ConfigError: the training loss is not finite, or the validation loss never was.

@@ -20,7 +20,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 def focal_loss(
     logits: Tensor, target: Tensor, alpha: float | Sequence[float] | Tensor = 1.0, gamma: float = 1.0
 ) -> Tensor:
-    """Return the mean focal loss, -alpha (1 - p_t)^gamma log p_t (Eq. 6).
+    """Return the mean over rows of the focal loss, -alpha (1 - p_t)^gamma log p_t (Eq. 6).
 
     With several classes p_t is the softmax probability of the true class; for two classes that is Eq. 7. With ``alpha``
     1 and ``gamma`` 0 it is cross entropy. A single ``alpha`` only scales the gradient, which Adam undoes.
@@ -28,32 +28,22 @@ def focal_loss(
     Args:
         logits: scores before softmax, ``[rows, classes]``.
         target: true class of each row, int64 ``[rows]``.
-        alpha: one weight, or one weight per class.
+        alpha: one weight, or one weight per class; the mean is not divided by the sum of the weights.
         gamma: focusing parameter, at least 0.
-
-    Returns:
-        The mean over rows; it is not divided by the sum of the weights.
     """
-    log_p = functional.log_softmax(logits, dim=1).gather(1, target[:, None]).squeeze(1)
+    return _focal_losses(logits, target, alpha, gamma).mean()
+
+
+def _focal_losses(logits: Tensor, target: Tensor, alpha: float | Sequence[float] | Tensor, gamma: float) -> Tensor:
+    log_p = functional.log_softmax(logits, dim=-1).gather(-1, target[..., None]).squeeze(-1)
     weights = torch.as_tensor(alpha, dtype=logits.dtype, device=logits.device)
-    if weights.ndim:
-        weights = weights[target]
-    return _focal(log_p, weights, gamma).mean()
-
-
-def _focal(log_p: Tensor, alpha: Tensor, gamma: float | Tensor) -> Tensor:
-    """Return Eq. 6 for each row, from the logarithm of p_t."""
     # 1 - p_t, without cancellation if p_t is close to 1.
     wrong = (-torch.expm1(log_p)).clamp_min(SMALLEST)
-    return -(alpha * wrong**gamma * log_p)
+    return -((weights[target] if weights.ndim else weights) * wrong**gamma * log_p)
 
 
 def make_loss(settings: LossSettings, classes: int) -> Loss:
-    """Return the loss that a configuration names.
-
-    Args:
-        settings: name, and for focal loss ``alpha`` and ``gamma``.
-        classes: number of classes.
+    """Return the loss that a configuration names, for a number of classes.
 
     Raises:
         ConfigError: unknown name, or the number of alphas is not the number of classes.
@@ -69,15 +59,10 @@ def make_loss(settings: LossSettings, classes: int) -> Loss:
 
 
 def row_losses(scores: Tensor, target: Tensor, settings: LossSettings) -> Tensor:
-    """Return the loss of each row, of any leading shape ``[...]``, instead of their mean.
+    """Return the losses ``[...]`` of rows of any leading shape, of which :func:`make_loss` returns the mean.
 
-    Args:
-        scores: class scores before softmax, ``[..., classes]``.
-        target: true class of each row, int64 ``[...]``.
-        settings: settings that :func:`make_loss` accepts.
+    ``scores``: ``[..., classes]``; ``target``: int64 ``[...]``.
     """
-    log_p = functional.log_softmax(scores, dim=-1).gather(-1, target[..., None]).squeeze(-1)
     if settings.name == "cross-entropy":
-        return -log_p
-    alpha = torch.tensor(settings.alpha, dtype=scores.dtype)
-    return _focal(log_p, alpha[target] if alpha.ndim else alpha, settings.gamma)
+        return _focal_losses(scores, target, 1.0, 0.0)
+    return _focal_losses(scores, target, settings.alpha, settings.gamma)

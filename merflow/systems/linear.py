@@ -5,13 +5,14 @@ per clip: u, v and optical strain between onset and apex, averaged down to 28 x 
 the field (Liong et al.: Shallow triple stream three-dimensional CNN, FG 2019).
 """
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+from scipy.special import softmax
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -26,20 +27,13 @@ from merflow.systems.predictions import ResultFiles, write_results
 from merflow.systems.samples import FoldData, read_samples
 from merflow.systems.settings import LinearSettings
 
-log = logging.getLogger(__name__)
-
 C = 1e-3
 """Inverse strength of the penalty: strong enough for 2352 inputs and a few hundred clips. It was never tuned."""
 SYSTEMS = ("majority", "linear-svm", "softmax")
 
 
 def run_linear(caches: Sequence[Path], files: ResultFiles, settings: LinearSettings) -> None:
-    """Train and test a baseline on every fold of every seed.
-
-    Args:
-        caches: cache of each dataset.
-        files: output tables.
-        settings: settings of the job. Nothing is selected, so that a fold's validation clips train too.
+    """Train and test a baseline on every fold of every seed; ``caches``: cache of each dataset.
 
     Raises:
         ConfigError: unknown system.
@@ -70,10 +64,14 @@ class Baseline(System[LinearSettings]):
         """See :meth:`merflow.systems.fold_runner.System.train`."""
         for fold in folds:
             model = fit(settings.system, rows[fold.train].reshape(len(fold.train), -1), fold.train_labels, classes)
-            yield TrainedFold(lambda places, model=model: model(rows[places].reshape(len(places), -1)), None, (), {})
+            yield TrainedFold(partial(_predict, model, rows), None, (), {})
 
     def save(self, models: Sequence[Any], path: Path, settings: LinearSettings) -> None:
         """Baselines are not saved."""
+
+
+def _predict(model: "Predict", rows: ClipRows, places: np.ndarray) -> np.ndarray:
+    return model(rows[places].reshape(len(places), -1))
 
 
 Predict = Callable[[np.ndarray], np.ndarray]
@@ -89,11 +87,7 @@ def fit(system: str, images: np.ndarray, labels: np.ndarray, classes: int) -> Pr
     balanced class weights. Both standardise each input by the training clips. If training has one class only, they
     predict it. A class without training clips has probability 0.
 
-    Args:
-        system: one of :data:`SYSTEMS`.
-        images: float32 ``[n, d]``, training clips.
-        labels: int64 ``[n]``, their classes.
-        classes: number of all classes.
+    ``images``: float32 ``[n, d]``, training clips; ``labels``: int64 ``[n]``; ``classes``: number of all classes.
     """
     seen = np.unique(labels)
     if system == "majority" or len(seen) == 1:
@@ -131,8 +125,6 @@ def _fit_svm(images: np.ndarray, labels: np.ndarray) -> Predict:
         margin = svm.decision_function(inputs if basis is None else inputs @ basis)
         if margin.ndim == 1:  # Two classes: one hyperplane, positive for the second class.
             margin = np.stack([-margin, margin], axis=1)
-        exponent = np.exp(margin - margin.max(1, keepdims=True))
-        probs: np.ndarray = exponent / exponent.sum(1, keepdims=True)
-        return probs
+        return np.asarray(softmax(margin, axis=1))
 
     return predict

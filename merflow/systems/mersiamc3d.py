@@ -51,7 +51,8 @@ class Branch(nn.Module):
                 x = functional.max_pool3d(x, (1, 2, 2))
             elif place < LAYERS - 1:
                 x = functional.max_pool3d(x, 2, ceil_mode=True)
-        return self.embed(self.pool(x))
+        vectors: Tensor = self.embed(self.pool(x))
+        return vectors
 
 
 class Siamese(nn.Module):
@@ -68,32 +69,30 @@ class Siamese(nn.Module):
 
     def forward(self, pairs: Tensor) -> Tensor:
         """Map places of clips, int64 ``[pairs, 2]``, to scores ``[pairs, 2 (other class, same class)]``."""
-        places, back = pairs.unique(return_inverse=True)
+        places, back = torch.unique(pairs, return_inverse=True)
         first, second = self.branch(self.clips[0][places])[back].unbind(dim=1)
-        return self.compare((first - second).abs())
+        scores: Tensor = self.compare((first - second).abs())
+        return scores
 
 
 CHUNK_CLIPS = 256
 """Clips whose partners are drawn together: for many clips, a matrix of all pairs would not fit into memory."""
 
 
-def draw_pairs(labels: Tensor, count: int) -> Rows:
+def draw_pairs(labels: Tensor, count: int, first_place: int = 0) -> Rows:
     """Draw pairs of clips: for each clip ``count`` partners of its class and as many of another class.
 
     Both clips of a pair are among the given ones, which are the training part or the validation part of a fold, never
     both. Random numbers come from torch's generator.
 
-    Args:
-        labels: int64 ``[clips]``.
-        count: pairs of each kind for each clip.
-
     Returns:
-        Places ``[pairs, 2]``, and 1 if both have the same class, else 0.
+        Places ``[pairs, 2]``, counted from ``first_place``, and 1 if both have the same class, else 0.
     """
     classes = labels.cpu()
     places, targets = [torch.zeros((0, 2), dtype=torch.int64)], [torch.zeros(0, dtype=torch.int64)]
     for same in (True, False):
-        for first in torch.arange(len(classes)).split(CHUNK_CLIPS):
+        for start in range(0, len(classes), CHUNK_CLIPS):
+            first = torch.arange(start, min(start + CHUNK_CLIPS, len(classes)))
             allowed = ((classes[first, None] == classes) == same) & (first[:, None] != torch.arange(len(classes)))
             has_partner = allowed.any(dim=1)  # A class may have a single clip.
             first, allowed = first[has_partner], allowed[has_partner]
@@ -101,7 +100,7 @@ def draw_pairs(labels: Tensor, count: int) -> Rows:
                 second = torch.multinomial(allowed.double(), count, replacement=True)
                 places.append(torch.stack([first[:, None].expand(-1, count), second], dim=2).reshape(-1, 2))
                 targets.append(torch.full((len(first) * count,), int(same)))
-    return Rows(torch.cat(places).to(labels.device), torch.cat(targets).to(labels.device))
+    return Rows(torch.cat(places).to(labels.device) + first_place, torch.cat(targets).to(labels.device))
 
 
 class MERSiamC3D(nn.Module):
@@ -120,15 +119,9 @@ class MERSiamC3D(nn.Module):
     ) -> None:
         """Make a network with random weights from torch's generator.
 
-        Args:
-            classes: number of classes.
-            dropout: before the vector and before the classifier.
-            width: filters of the first layer; the next has twice, the last two have four times as many.
-            input_kind: ``flows`` (three channels) or ``key-frames`` (one).
-            prior: whether :meth:`prior` learns from pairs first.
-            prior_epochs: maximum number of its epochs.
-            pairs: pairs of each kind per clip.
-            frozen: number of first layers that target learning does not change; only after prior learning.
+        The options are those of :data:`merflow.systems.registry.NETWORKS`; ``dropout`` comes before the vector and
+        before the classifier, and each of the first layers has twice the filters of the one before. Layers are frozen
+        only after prior learning.
         """
         super().__init__()
         self.branch = Branch(3 if input_kind == "flows" else 1, width, dropout)
@@ -157,33 +150,26 @@ class MERSiamC3D(nn.Module):
     ) -> Training | None:
         """Prior learning: learn from pairs what clips of one class have in common, then drop the comparison.
 
-        Args:
-            training: training clips with their classes.
-            validation: clips that choose the epoch, or None.
-            schedule: schedule of target learning; only the number of epochs differs.
-            name: name of the fold, for the log.
-            checkpoints: as in :func:`merflow.learning.fit.fit`.
+        Arguments as in :func:`merflow.learning.fit.fit`; of the ``schedule`` only the number of epochs differs.
 
         Returns:
             Epoch and curve; None if there is no prior learning, or if no two clips can be compared.
         """
         if not self.pairs:
             return None
-        train_pairs = draw_pairs(training.y, self.pairs)
-        val_pairs = draw_pairs(validation.y, self.pairs) if validation is not None else None
+        train_pairs, validation_pairs, clips = draw_pairs(training.y, self.pairs), None, training.x
+        if validation is not None:  # Validation clips follow the training clips.
+            validation_pairs = draw_pairs(validation.y, self.pairs, len(training.y))
+            clips = concatenate(training.x, validation.x)
         if not len(train_pairs.y):
             return None
-        clips = training.x
-        if validation is not None and val_pairs is not None and len(val_pairs.y):
-            # Validation clips follow the training clips.
-            clips = concatenate(training.x, validation.x)
-            val_pairs = Rows(val_pairs.x + len(training.y), val_pairs.y)
-        else:
-            val_pairs = None
+        if validation_pairs is not None and not len(validation_pairs.y):
+            validation_pairs = None
         frozen, self.frozen = self.frozen, 0
-        siamese = Siamese(self.branch, clips).to(clips.device)
+        siamese = Siamese(self.branch, clips).to(training.y.device)
         prior_schedule = replace(schedule, epochs=self.prior_epochs)
-        result = fit(siamese, functional.cross_entropy, train_pairs, val_pairs, prior_schedule, name, checkpoints)
+        loss = functional.cross_entropy
+        result = fit(siamese, loss, train_pairs, validation_pairs, prior_schedule, name, checkpoints)
         self.frozen = frozen
         for layer in self.branch.layers[:frozen]:
             layer.requires_grad_(False)

@@ -59,7 +59,8 @@ class JointFeatureModule(nn.Module):
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
         """Map maps ``[clips, filters, s, s]`` of a stage and of the next one to class scores ``[clips, classes]``."""
         larger = functional.interpolate(self.coarse(coarse), size=fine.shape[-2:], mode="bilinear", align_corners=False)
-        return self.classify(self.join(torch.cat([self.fine(fine), larger], dim=1)))
+        scores: Tensor = self.classify(self.join(torch.cat([self.fine(fine), larger], dim=1)))
+        return scores
 
 
 class MSJFN(nn.Module):
@@ -114,11 +115,7 @@ class MSJFN(nn.Module):
         return self.fuse(self.predictions(x))
 
     def supervise(self, x: Tensor, y: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
-        """Deep supervision: minimise the loss of each prediction and of the fused one.
-
-        Returns:
-            The sum of their losses, and the fused class scores.
-        """
+        """Deep supervision: return the sum of the losses of each prediction and the fused one, and its class scores."""
         predictions = self.predictions(x)
         fused = self.fuse(predictions)
         losses = [loss(scores, y) for scores in predictions]

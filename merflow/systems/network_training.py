@@ -60,22 +60,15 @@ def train_network(
 ) -> TrainedFold:
     """Train a network on a fold; if it has a method ``prior`` (siamese pairs), that stage comes first.
 
-    Args:
-        make_network: makes the network, with random numbers from torch's generator.
-        images: inputs of all clips.
-        fold: clips that train and that choose the epoch.
-        loss: what the network minimises.
-        classes: number of classes.
-        schedule: how long and how fast.
-        checkpoints: where the training saves its states.
+    ``make_network`` takes its random numbers from torch's generator; ``images``: inputs of all clips.
     """
     training = images.labelled(fold.train, fold.train_labels)
     validation = images.labelled(fold.validation, fold.validation_labels) if len(fold.validation) else None
     trainings: dict[str, Training] = {}
     with repeatable(*fold.seed):
-        network = make_network().to(device())
-        if isinstance(prior := getattr(network, "prior", None), Callable):
-            learned = prior(training, validation, schedule, f"{fold.name}, pairs", checkpoints)
+        network: Any = make_network().to(device())
+        if hasattr(network, "prior"):
+            learned = network.prior(training, validation, schedule, f"{fold.name}, pairs", checkpoints)
             trainings |= {"prior": learned} if learned else {}
         minimised = make_loss(loss, classes)
         trainings["finetune"] = fit(network, minimised, training, validation, schedule, fold.name, checkpoints)

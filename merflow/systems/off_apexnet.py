@@ -39,4 +39,5 @@ class OFFApexNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map flow images ``[clips, 3 (u, v, strain), 28, 28]`` to ``[clips, classes]``; strain is not used."""
-        return self.classify(torch.cat([self.horizontal(x[:, :1]), self.vertical(x[:, 1:2])], dim=1))
+        scores: Tensor = self.classify(torch.cat([self.horizontal(x[:, :1]), self.vertical(x[:, 1:2])], dim=1))
+        return scores

@@ -1,6 +1,6 @@
 """Results of trained folds, and the tables that they become: predictions, training accuracy, learning curves."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,13 +15,7 @@ Row = dict[str, Any]
 
 
 class FoldPredictions(NamedTuple):
-    """Predictions for some clips of a fold.
-
-    Attributes:
-        clips: ``dataset, subject, clip, truth`` of each.
-        probs: float64 ``[clips, classes]``, class probabilities.
-        classes: class names.
-    """
+    """Predictions for some clips (``dataset, subject, clip, truth``): probabilities, float64 ``[clips, classes]``."""
 
     clips: Sequence[Mapping[str, str]]
     probs: np.ndarray
@@ -97,15 +91,13 @@ class ResultFiles(NamedTuple):
 
 def write_results(results: Sequence[FoldResult], experiment: str, files: ResultFiles) -> None:
     """Write the tables of some folds of an experiment; without folds they have a header only."""
-    write_table(_chain(result.prediction_rows(experiment) for result in results), files.predictions, PREDICTIONS)
+    write_table(
+        [row for result in results for row in result.prediction_rows(experiment)], files.predictions, PREDICTIONS
+    )
     write_table([result.accuracy_row(experiment) for result in results], files.accuracy, ACCURACY_TRAIN)
     if files.curves:
-        write_table(_chain(result.curve_rows(experiment) for result in results), files.curves, CURVES)
+        write_table([row for result in results for row in result.curve_rows(experiment)], files.curves, CURVES)
     if files.validation:
         # Fold by fold: one row per fold and clip is millions of rows for many clips and subjects.
         parts = [result.validation_rows(experiment) for result in results if result.validation.clips]
         write_table_in_parts(parts or [[]], files.validation, PREDICTIONS)
-
-
-def _chain(parts: Iterable[Iterable[Row]]) -> list[Row]:
-    return [row for part in parts for row in part]

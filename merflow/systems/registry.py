@@ -45,33 +45,30 @@ class NetworkSystem(NamedTuple):
     reading: str = ""
 
 
-_SIDE = {"type": "integer", "minimum": 20, "maximum": 256, "description": "side of the images in pixels, 20 to 256"}
+_SIDE = {"type": "integer", "minimum": 20, "maximum": 256, "default": 56} | {
+    "description": "side of the images in pixels, 20 to 256"
+}
+_WIDTH = {"type": "integer", "minimum": 4, "default": 16, "description": "filters of the first layer"}
+_PRIOR = "whether the network learns from pairs of clips before it learns the classes"
+_FUSION = "fusion of the predictions of modules and backbone; none: the backbone alone predicts"
+_FROZEN = "number of first layers that target learning does not change"
 
 NETWORKS = {
     "ststnet": NetworkSystem(
-        "ststnet:STSTNet",
-        {"epochs": 200, "patience": 40, "learning_rate": 5e-4, "batch": 256, "dropout": 0.5},
+        "ststnet:STSTNet", {"epochs": 200, "patience": 40, "learning_rate": 5e-4, "batch": 256, "dropout": 0.5}
     ),
     "off-apexnet": NetworkSystem(
-        "off_apexnet:OFFApexNet",
-        {"epochs": 3000, "patience": 40, "learning_rate": 1e-4, "batch": 256, "dropout": 0.0},
+        "off_apexnet:OFFApexNet", {"epochs": 3000, "patience": 40, "learning_rate": 1e-4, "batch": 256, "dropout": 0.0}
     ),
     "msjfn": NetworkSystem(
         "msjfn:MSJFN",
         {"epochs": 60, "patience": 15, "learning_rate": 1e-3, "batch": 32, "dropout": 0.5},
         options={
-            "side": _SIDE | {"default": 56},
-            "width": {"type": "integer", "minimum": 4, "default": 16, "description": "filters of the first layer"},
-            "modules": {
-                "enum": [0, 1, 2, 3],
-                "default": 3,
-                "description": "number of joint feature modules; 0: the backbone alone",
-            },
-            "fusion": {
-                "enum": ["uniform", "learned", "none"],
-                "default": "uniform",
-                "description": "fusion of the predictions of modules and backbone; none: the backbone alone predicts",
-            },
+            "side": _SIDE,
+            "width": _WIDTH,
+            "modules": {"enum": [0, 1, 2, 3], "default": 3}
+            | {"description": "number of joint feature modules; 0: the backbone alone"},
+            "fusion": {"enum": ["uniform", "learned", "none"], "default": "uniform", "description": _FUSION},
         },
         reading="our reading of the abstract",
     ),
@@ -79,37 +76,16 @@ NETWORKS = {
         "mersiamc3d:MERSiamC3D",
         {"epochs": 60, "patience": 15, "learning_rate": 1e-3, "batch": 16, "dropout": 0.5},
         options={
-            "side": _SIDE | {"default": 56},
-            "width": {"type": "integer", "minimum": 4, "default": 16, "description": "filters of the first layer"},
-            "input_kind": {
-                "enum": ["flows", "key-frames"],
-                "default": "flows",
-                "description": "the flow to each key-frame, or the grey key-frames",
-            },
-            "prior": {
-                "type": "boolean",
-                "default": True,
-                "description": "whether the network learns from pairs of clips before it learns the classes",
-            },
-            "prior_epochs": {
-                "type": "integer",
-                "minimum": 1,
-                "default": 15,
-                "description": "maximum number of epochs over pairs",
-            },
-            "pairs": {
-                "type": "integer",
-                "minimum": 1,
-                "default": 2,
-                "description": "pairs of each kind (same class, other class) per training clip",
-            },
-            "frozen": {
-                "type": "integer",
-                "minimum": 0,
-                "maximum": 4,
-                "default": 0,
-                "description": "number of first layers that target learning does not change",
-            },
+            "side": _SIDE,
+            "width": _WIDTH,
+            "input_kind": {"enum": ["flows", "key-frames"], "default": "flows"}
+            | {"description": "the flow to each key-frame, or the grey key-frames"},
+            "prior": {"type": "boolean", "default": True, "description": _PRIOR},
+            "prior_epochs": {"type": "integer", "minimum": 1, "default": 15}
+            | {"description": "maximum number of epochs over pairs"},
+            "pairs": {"type": "integer", "minimum": 1, "default": 2}
+            | {"description": "pairs of each kind (same class, other class) per training clip"},
+            "frozen": {"type": "integer", "minimum": 0, "maximum": 4, "default": 0, "description": _FROZEN},
         },
         input_kind="flows",
         loss={"name": "focal", "alpha": 1.0, "gamma": 2.0},

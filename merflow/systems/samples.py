@@ -52,9 +52,8 @@ class FoldData:
 
     Attributes:
         train: int64, places of the training clips; they alone set the standardisation.
-        train_labels: int64, their classes.
         validation: int64, places of the clips that choose the epoch; may be empty.
-        validation_labels: int64, their classes.
+        train_labels, validation_labels: int64, their classes.
         seed: seed of weights, batches and dropout.
         name: name of the fold, for messages.
     """

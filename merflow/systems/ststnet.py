@@ -36,4 +36,5 @@ class STSTNet(nn.Module):
         x = x.contiguous(memory_format=torch.channels_last)  # Faster on a CPU.
         maps = self.normalise(functional.relu(self.streams(x), inplace=True))
         maps = self.dropout(functional.max_pool2d(maps, 3, 3, padding=1))
-        return self.classify(functional.avg_pool2d(maps, 2).flatten(1))
+        scores: Tensor = self.classify(functional.avg_pool2d(maps, 2).flatten(1))
+        return scores

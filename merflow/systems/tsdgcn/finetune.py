@@ -21,11 +21,11 @@ from merflow.systems.samples import FoldData
 from merflow.systems.settings import FinetuneSettings
 from merflow.systems.tsdgcn.fusion import load_features
 from merflow.systems.tsdgcn.head_training import train_heads
-from merflow.systems.tsdgcn.heads import SavedHead, save_heads
+from merflow.systems.tsdgcn.heads import SavedHead, TrainedHead, save_heads
 
 log = logging.getLogger(__name__)
 
-Features = Mapping[int, Sequence[Sequence[Path]]]
+Features = Mapping[int, Sequence[Sequence[str | Path]]]
 """For each seed and micro dataset the feature files of one network or of two (Eq. 4)."""
 S = TypeVar("S", bound=FinetuneSettings)
 
@@ -44,7 +44,7 @@ class HeadSystem(System[S]):
         trained = train_heads(rows[:], self.branch, folds, settings.loss, classes, settings.head)
         for fold, head in zip(folds, trained, strict=True):
             yield TrainedFold(
-                predict=lambda places, head=head: head.probabilities(rows[places]),
+                predict=partial(_predict, head, rows),
                 model=SavedHead.of(head, self.branch, fold.seed[0], fold.name),
                 curve=[{"stage": "finetune"} | row for row in head.training.curve],
                 epochs={},
@@ -58,16 +58,15 @@ class HeadSystem(System[S]):
         save_heads(models, path, about)
 
 
+def _predict(head: TrainedHead, rows: ClipRows, places: np.ndarray) -> np.ndarray:
+    return head.probabilities(rows[places])
+
+
 def finetune(features: Features, files: ResultFiles, heads: Path, settings: FinetuneSettings, processes: int) -> None:
     """Train and test a head on every fold of every repeat.
 
-    Args:
-        features: feature files of each repeat.
-        files: output tables.
-        heads: output, the heads of all folds with their standardisation
-            (:func:`merflow.systems.tsdgcn.heads.save_heads`).
-        settings: settings of the job.
-        processes: number of repeats that train side by side; it changes no result.
+    ``heads``: output of :func:`merflow.systems.tsdgcn.heads.save_heads`; ``processes``: number of repeats that train
+    side by side, which changes no result.
 
     Raises:
         InputError: feature files or splits do not belong together.

@@ -51,7 +51,7 @@ def fuse(branches: Mapping[str, np.ndarray], fusion: str, rows_per_flow: int = 1
 
 
 def load_features(
-    files: Sequence[Sequence[Path]], clips: ClipSettings, branches: Sequence[str], fusion: str
+    files: Sequence[Sequence[str | Path]], clips: ClipSettings, branches: Sequence[str], fusion: str
 ) -> tuple[Samples, np.ndarray]:
     """Read and fuse the features of all labelled clips.
 
@@ -68,17 +68,17 @@ def load_features(
     Raises:
         InputError: files do not belong together, or lack what the branches need.
     """
-    branch = np.zeros(0, np.int64)
-    for group in files:
-        _check_feature_files([Path(path) for path in group], branches)
+    branch, paths = np.zeros(0, np.int64), [[Path(file) for file in group] for group in files]
+    for group in paths:
+        _check_feature_files(group, branches)
 
     def read_clip(files: Sequence[h5py.File], place: int) -> np.ndarray:
         nonlocal branch
         features = {name: np.concatenate([file[name][place] for file in files], axis=1)[None] for name in branches}
         rows, branch = fuse(features, fusion, int(files[0].attrs["rows_per_flow"]))
-        return rows[0]
+        return np.asarray(rows[0])
 
-    return read_samples(files, clips, read_clip, in_memory=True), branch
+    return read_samples(paths, clips, read_clip, in_memory=True), branch
 
 
 def _check_feature_files(files: Sequence[Path], branches: Sequence[str]) -> None:
@@ -103,13 +103,8 @@ def load_signals(
 ) -> tuple[Samples, np.ndarray]:
     """Read labelled clips as signals on a graph.
 
-    Args:
-        caches: cache of each micro dataset.
-        clips: datasets and classes.
-        branches: ``spatial`` and/or ``temporal``.
-        fusion: as in :func:`fuse`.
-        signal: as in :func:`merflow.systems.tsdgcn.signals.flow_signal`.
-        side: side of the graph.
+    Arguments as in :func:`load_features`, :func:`merflow.systems.tsdgcn.signals.flow_signal`; ``caches``: cache of each
+    micro dataset; ``side``: side of the graph.
 
     Returns:
         Samples with rows ``[clips, rows, pixels]`` (images side by side for ``concat``) on the disk, and the branch of

@@ -9,6 +9,7 @@ Network for Facial Micro-expression Recognition (arXiv 2203.05208).
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
+from itertools import pairwise
 from math import floor, sqrt
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from merflow.errors import ConfigError, InputError
 from merflow.storage.files import atomic_write
 from merflow.storage.hdf5 import open_h5
 
+SCALARS = ("side", "p", "q", "threshold", "sigma", "seed")
 COARSENINGS = (2, 2, 1, 1, 1, 1)
 """Number of coarsenings after each convolution layer (s_l of Table I); each one at best halves the nodes."""
 VISITING_SEED = 0
@@ -41,12 +43,7 @@ class Graph:
     Nodes are ordered so that the children of a coarse node are adjacent. No fake nodes are added.
 
     Attributes:
-        side: side of the image in pixels; the graph has ``side**2`` nodes.
-        p: number of nearest neighbours per node.
-        q: number of drawn neighbours per node.
-        threshold: T in pixels.
-        sigma: ``neighbours``, ``image`` or a number of pixels.
-        seed: seed of the draw.
+        side, p, q, threshold, sigma, seed: arguments of :func:`pq_adjacency`.
         adjacency: A of Eq. 1, float64 ``[side**2, side**2]``, node = row * side + column.
         order: int64 ``[side**2]``; node i of the first layer is pixel ``order[i]``.
         laplacians: the rescaled Laplacian of each layer, float64, symmetric, spectrum inside [-1, 1].
@@ -91,19 +88,14 @@ class Graph:
     def save(self, path: str | Path) -> None:
         """Write the graph as HDF5; equal graphs give equal bytes."""
         with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
-            file.attrs.update(
-                side=self.side, p=self.p, q=self.q, threshold=self.threshold, sigma=self.sigma, seed=self.seed
-            )
-            file.attrs["digest"] = self.digest
+            file.attrs.update({name: getattr(self, name) for name in (*SCALARS, "digest")})
             file["order"] = self.order
             _write_matrix(file.create_group("adjacency"), self.adjacency)
-            for number, (matrix, largest, pool) in enumerate(
-                zip(self.laplacians, self.lambda_max, self.pools, strict=True), start=1
-            ):
-                layer = file.create_group(f"layer{number}")
-                layer.attrs["lambda_max"] = largest
-                layer["pool"] = pool
-                _write_matrix(layer.create_group("laplacian"), matrix)
+            for number in range(len(COARSENINGS)):
+                layer = file.create_group(f"layer{number + 1}")
+                layer.attrs["lambda_max"] = self.lambda_max[number]
+                layer["pool"] = self.pools[number]
+                _write_matrix(layer.create_group("laplacian"), self.laplacians[number])
 
     @classmethod
     def load(cls, path: str | Path) -> "Graph":
@@ -115,14 +107,8 @@ class Graph:
         try:
             with open_h5(path) as file:
                 layers = [file[f"layer{number}"] for number in range(1, len(COARSENINGS) + 1)]
-                sigma = file.attrs["sigma"]
                 return cls(
-                    side=int(file.attrs["side"]),
-                    p=int(file.attrs["p"]),
-                    q=int(file.attrs["q"]),
-                    threshold=float(file.attrs["threshold"]),
-                    sigma=sigma if isinstance(sigma, str) else float(sigma),
-                    seed=int(file.attrs["seed"]),
+                    **{name: np.asarray(file.attrs[name]).item() for name in SCALARS},
                     adjacency=_read_matrix(file["adjacency"]),
                     order=file["order"][:],
                     laplacians=tuple(_read_matrix(layer["laplacian"]) for layer in layers),
@@ -143,16 +129,12 @@ def build_graph(
     adjacency = pq_adjacency(side, p, q, threshold=threshold, sigma=sigma, seed=seed)
     levels, parents = coarsen(adjacency, sum(COARSENINGS))
     orders = _tree_orders(parents)
-    steps = np.cumsum((0, *COARSENINGS))
-    laplacians, largest, pools = [], [], []
-    for level, following in zip(steps[:-1], steps[1:], strict=True):
+    layers = []
+    for level, following in pairwise(np.cumsum((0, *COARSENINGS))):
         order = orders[level]
-        matrix, eigenvalue = scaled_laplacian(levels[level][order][:, order])
-        laplacians.append(matrix)
-        largest.append(eigenvalue)
-        pools.append(_children(parents[level:following], order, orders[following]))
-    layers = tuple(laplacians), tuple(largest), tuple(pools)
-    return Graph(side, p, q, float(threshold), sigma, seed, adjacency, orders[0], *layers)
+        laplacian = scaled_laplacian(levels[level][order][:, order])
+        layers.append((*laplacian, _children(parents[level:following], order, orders[following])))
+    return Graph(side, p, q, float(threshold), sigma, seed, adjacency, orders[0], *zip(*layers, strict=True))
 
 
 def candidate_offsets(threshold: float) -> np.ndarray:
@@ -264,10 +246,6 @@ def coarsen(adjacency: csr_array, levels: int) -> tuple[list[csr_array], list[np
     order, the other levels by increasing degree. Links inside a united node count in later degrees, but are not part of
     the returned matrices.
 
-    Args:
-        adjacency: symmetric ``[n, n]``.
-        levels: number of coarsenings.
-
     Returns:
         ``levels + 1`` adjacency matrices with zero diagonals, the finest first, and for each level except the last one
         the parents: int64, the coarse node of each node.
@@ -353,9 +331,6 @@ def scaled_laplacian(adjacency: csr_array) -> tuple[csr_array, float]:
     """Return the rescaled Laplacian 2 L / lambda_max - I of L = I - D^(-1/2) A D^(-1/2) (Eq. 2 and below Eq. 3).
 
     The row of a node without links is that of the identity in L.
-
-    Args:
-        adjacency: symmetric ``[n, n]``.
 
     Returns:
         The matrix, float64, with a spectrum inside [-1, 1], and lambda_max.

@@ -44,7 +44,7 @@ def train_heads(
         rows: float32 ``[clips, rows, features]``; each row of a clip is a sample with the class of its clip.
         branch: int64 ``[rows]``: rows with the same number share their standardisation.
         folds: training and validation clips, and the seed of each head.
-        loss: the loss.
+        loss: what each head minimises.
         classes: number of classes.
         settings: settings of the heads.
 
@@ -175,12 +175,10 @@ class HeadBatchTrainer:
         return order, uniform.ge_(self.settings.dropout).div_(1 - self.settings.dropout)
 
     def _scores(self, x: Tensor, untrained: Tensor | float = 0.0, dropout: Tensor | float = 1.0) -> Tensor:
-        """Map ``x [heads, rows, features]`` to class scores ``[heads, rows, classes]``.
+        """Map values ``[heads, rows, features]`` of the trained features to class scores ``[heads, rows, classes]``.
 
-        Args:
-            x: values of the trained features.
-            untrained: what the other features add to the hidden layer, ``[heads, hidden, rows]``.
-            dropout: factors of the hidden layer, ``[heads, hidden, rows]``.
+        ``untrained``: what the other features add to the hidden layer; ``dropout``: its factors; ``[heads, hidden,
+        rows]``.
         """
         weight_1, bias_1, weight_2, bias_2 = self.weights
         hidden = torch.baddbmm(bias_1[..., None] + untrained, weight_1, x.mT).relu() * dropout

@@ -50,12 +50,9 @@ class Standardizer:
 
     @classmethod
     def fit(cls, rows: np.ndarray, clips: np.ndarray, branch: np.ndarray) -> "Standardizer":
-        """Return the standardisation by some clips.
+        """Return the standardisation of ``rows [clips, rows, features]`` by the clips at some places.
 
-        Args:
-            rows: float32 ``[clips, rows, features]``.
-            clips: places of the clips.
-            branch: int64 ``[rows]``: rows with the same number share mean and scale.
+        ``branch``: int64 ``[rows]``; rows with the same number share mean and scale.
         """
         mean, scale = np.empty(rows.shape[1:], np.float32), np.empty(rows.shape[1:], np.float32)
         varies = np.zeros(rows.shape[2], bool)
@@ -77,13 +74,7 @@ class Standardizer:
 
 @dataclass(frozen=True)
 class TrainedHead:
-    """A head with the standardisation of its training fold.
-
-    Attributes:
-        head: the network.
-        standardizer: standardisation by the clips that trained it.
-        training: chosen epoch and learning curve.
-    """
+    """A head with the standardisation by the clips that trained it, its chosen epoch and learning curve."""
 
     head: Head
     standardizer: Standardizer
@@ -91,10 +82,7 @@ class TrainedHead:
 
     @torch.no_grad()
     def probabilities(self, rows: np.ndarray) -> np.ndarray:
-        """Return class probabilities of clips, float64 ``[clips, classes]``: the mean over their rows.
-
-        ``rows``: float32 ``[clips, rows, features]``.
-        """
+        """Map ``[clips, rows, features]`` to class probabilities, float64 ``[clips, classes]``: the mean over rows."""
         probs = []
         with repeatable(0):
             for part in np.array_split(rows, math.ceil(len(rows) / CLIPS_AT_ONCE) or 1):

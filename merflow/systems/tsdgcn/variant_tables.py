@@ -59,7 +59,7 @@ def _figures(metrics: Path, results: Sequence[FoldResult], weights: Sequence[str
     table = read_table(metrics, METRICS)
     columns = ["value", "ci_low", "ci_high", "n_clips"]
     pooled = table[table["scope"] == "pooled"].set_index("metric")[columns]
-    figures: dict[str, Any] = pooled.to_dict("index")
+    figures: dict[Any, Any] = pooled.to_dict("index")
     accuracies, counts = [result.train_accuracy for result in results], [result.train_clips for result in results]
     figures["accuracy_finetune"] = {"value": float(np.average(accuracies, weights=counts))}
     outcomes = pd.DataFrame([outcome(Path(file)) for file in dict.fromkeys(weights)])
