@@ -8,10 +8,11 @@ from itertools import islice
 import cv2
 import h5py
 import numpy as np
+from still_clip import still_clip
 
 from merflow.datasets.settings import STANDARD_MICRO
 from merflow.datasets.synthetic.plan import Performance, plan_subject
-from merflow.datasets.synthetic.render import base_picture, clip_motion, render_frames, still_clip
+from merflow.datasets.synthetic.render import base_picture, clip_motion, render_frames
 from merflow.datasets.synthetic.truth import crop_flow, expression_flow
 from merflow.preprocessing.faces import find_face
 from merflow.preprocessing.geometry import crop_transform, warp

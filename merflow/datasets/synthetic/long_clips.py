@@ -18,19 +18,16 @@ from merflow.datasets.synthetic.render import deformation, head_motion, random_w
 
 @dataclass(frozen=True)
 class LongClipSettings:
-    """Settings of long clips.
+    """Settings of long clips; see also :class:`merflow.datasets.settings.SyntheticSettings`.
 
     Attributes:
-        fps: frames per second.
         seconds: length of the clip.
         expressions: number of expressions.
-        emotions: names from :data:`merflow.datasets.synthetic.expressions.EMOTIONS`.
         duration: range of an expression's length in seconds.
         amplitude: range of the longest displacement, in per cent of the distance between the pupils (the demo's micro
             clips have 0.8 to 2.2).
         blinks: blinks per second.
         postures: number of changes of the head's position.
-        frame_size: as the next four, see :class:`merflow.datasets.settings.SyntheticSettings`.
     """
 
     fps: float

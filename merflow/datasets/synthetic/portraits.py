@@ -14,11 +14,13 @@ from typing import Any
 import cv2
 import dlib
 import numpy as np
+from scipy.interpolate import LinearNDInterpolator
 from scipy.spatial import Delaunay
 
 from merflow.datasets.settings import SyntheticSettings
-from merflow.datasets.synthetic.draw import BasePicture, base_side, eye_midpoint, to_base
+from merflow.datasets.synthetic.draw import OVERSAMPLING, BasePicture, base_side, eye_midpoint, to_base
 from merflow.datasets.synthetic.expressions import Anchors
+from merflow.datasets.synthetic.truth import apply_affine, pixel_grid
 from merflow.errors import ClipError, InputError
 from merflow.footage.frames import image_paths
 from merflow.footage.images import read_image
@@ -77,8 +79,8 @@ def portrait(subject: str, settings: SyntheticSettings) -> BasePicture:
         InputError: the folder is missing or has fewer than two photographs, or some are unreadable or have no face; all
             of these are named.
     """
-    files = photographs(str(settings.portraits))[: 2 * settings.subjects]
-    results = [read_photograph(file, _interocular_of_base(settings)) for file in files]
+    files = photographs(Path(str(settings.portraits)))[: 2 * settings.subjects]
+    results = [read_photograph(file, OVERSAMPLING * settings.interocular_px) for file in files]
     usable = [result for result in results if not isinstance(result, str)]
     bad = [f"{file.name}: {reason}" for file, reason in zip(files, results, strict=True) if isinstance(reason, str)]
     if bad:
@@ -106,13 +108,12 @@ def portrait(subject: str, settings: SyntheticSettings) -> BasePicture:
     return blend(members, weights, settings.frame_size, settings.interocular_px)
 
 
-def photographs(folder: str | Path) -> list[Path]:
+def photographs(folder: Path) -> list[Path]:
     """List the image files of a folder by name.
 
     Raises:
         InputError: there is no such folder, or no image in it.
     """
-    folder = Path(folder)
     if not folder.is_dir():
         raise InputError(
             f"demo.portraits: folder {folder} does not exist; give a folder of frontal photographs, or null"
@@ -146,50 +147,38 @@ def read_photograph(file: Path, interocular_px: float) -> Photograph | str:
 def blend(members: list[Photograph], weights: np.ndarray, frame_size: int, interocular_px: float) -> BasePicture:
     """Return an upright face of the members' mean shape and colours, with the pupils where a neutral frame has them.
 
-    Each member is warped to the mean shape, affinely in each triangle of the landmarks (Delaunay).
-
-    Args:
-        members: one or more photographs.
-        weights: weight of each, adding up to 1.
-        frame_size: side of a frame in pixels.
-        interocular_px: distance of the pupils in a frame.
+    Each member is warped to the mean shape, affinely in each triangle of the landmarks (Delaunay). ``weights`` add up
+    to 1.
     """
     side = base_side(frame_size)
     half = np.array([interocular_px / 2, 0.0])
     pupils = to_base(eye_midpoint(frame_size) + np.stack([-half, half]))
     upright = [_similarity(member.pupils, pupils) for member in members]
-    shapes = [_apply(matrix, member.landmarks) for matrix, member in zip(upright, members, strict=True)]
+    shapes = [apply_affine(matrix, member.landmarks) for matrix, member in zip(upright, members, strict=True)]
     mean = np.tensordot(weights, shapes, axes=1)
     border = (side - 1) * np.array([(x, y) for x in (0, 0.5, 1) for y in (0, 0.5, 1) if (x, y) != (0.5, 0.5)])
-    corners = np.vstack([mean, border])
-    triangles = Delaunay(corners).simplices
-    owner = _triangle_of_pixel(corners, triangles, side)
+    triangles = Delaunay(np.vstack([mean, border]))
     picture = np.zeros((side, side, 3), np.float32)
     for member, matrix, weight in zip(members, upright, weights, strict=True):
-        back = cv2.invertAffineTransform(matrix)
-        sources = np.vstack([member.landmarks, _apply(back, border)])
-        picture += np.float32(weight) * _warp_mesh(member.picture, sources, corners, triangles, owner)
+        sources = np.vstack([member.landmarks, apply_affine(cv2.invertAffineTransform(matrix), border)])
+        places = LinearNDInterpolator(triangles, sources)(pixel_grid(side, side))
+        x, y = np.moveaxis(places, -1, 0).astype(np.float32)
+        warped = cv2.remap(member.picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        picture += np.float32(weight) * warped
     return BasePicture(np.clip(np.round(picture), 0, 255).astype(np.uint8), _anchors(mean))
 
 
 def _anchors(landmarks: np.ndarray) -> Anchors:
     """Return the anchors in pixels of the frame from 68 landmarks in the base picture."""
-    origin, step = to_base(np.zeros(2)), to_base(np.ones(2)) - to_base(np.zeros(2))
+    points = (landmarks - to_base(np.zeros(2))) / (to_base(np.ones(2)) - to_base(np.zeros(2)))
 
     def mean(weights: dict[int, float]) -> np.ndarray:
-        return np.asarray(
-            (np.average(landmarks[list(weights)], axis=0, weights=list(weights.values())) - origin) / step
-        )
+        return np.asarray(np.average(points[list(weights)], axis=0, weights=list(weights.values())))
 
     return Anchors(
         paired={name: np.stack([mean(left), mean(right)]) for name, (left, right) in _PAIRED.items()},
         central={name: mean(weights) for name, weights in _CENTRAL.items()},
     )
-
-
-def _interocular_of_base(settings: SyntheticSettings) -> float:
-    """Return the distance of the pupils in the base picture."""
-    return float((to_base(np.ones(2)) - to_base(np.zeros(2)))[0] * settings.interocular_px)
 
 
 def _shrunk(picture: np.ndarray, scale: float) -> tuple[np.ndarray, float]:
@@ -234,31 +223,3 @@ def _similarity(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     turn = complex(*b) / complex(*a)
     linear = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]])
     return np.column_stack([linear, end[0] - linear @ start[0]])
-
-
-def _apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    return np.asarray(points @ matrix[:, :2].T + matrix[:, 2])
-
-
-def _triangle_of_pixel(corners: np.ndarray, triangles: np.ndarray, side: int) -> np.ndarray:
-    """Return the number of the triangle of each pixel, int32 [side, side].
-
-    On an edge, either neighbour is correct, because both maps agree there.
-    """
-    owner = np.zeros((side, side), np.int32)
-    for number, triangle in enumerate(triangles):
-        cv2.fillConvexPoly(owner, np.round(corners[triangle]).astype(np.int32), number)
-    return owner
-
-
-def _warp_mesh(
-    picture: np.ndarray, sources: np.ndarray, corners: np.ndarray, triangles: np.ndarray, owner: np.ndarray
-) -> np.ndarray:
-    """Warp the picture so that ``sources`` move to ``corners``, float32 [side, side, 3]."""
-    homogeneous = np.dstack([corners[triangles], np.ones((len(triangles), 3))])
-    maps = np.linalg.solve(homogeneous, sources[triangles])  # [n, 3, 2]: (x, y, 1) @ map = place in the source
-    side = len(owner)
-    x, y = np.arange(side)[None, :], np.arange(side)[:, None]
-    place = [(maps[owner, 0, i] * x + maps[owner, 1, i] * y + maps[owner, 2, i]).astype(np.float32) for i in (0, 1)]
-    warped = cv2.remap(picture, place[0], place[1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return warped.astype(np.float32)

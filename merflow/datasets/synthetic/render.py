@@ -42,12 +42,6 @@ def make_subject(dataset: str, subject: str, settings: SyntheticSettings, folder
     ``field`` float32 [h, w, 2], ``envelope`` float32 [T] and ``rigid`` float64 [T, 4], as
     :mod:`merflow.datasets.synthetic.truth` defines them, and the attributes ``clip, emotion, amplitude_px, onset,
     apex, offset, noise``.
-
-    Args:
-        dataset: name of the dataset.
-        subject: ``s01`` and so on.
-        settings: of the dataset.
-        folder: output.
     """
     folder = Path(folder)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
@@ -91,14 +85,10 @@ def clip_motion(base: BasePicture, performance: Performance, settings: Synthetic
 def head_motion(rng: np.random.Generator, frames: int, drift: float, zoom: float = 1.0) -> np.ndarray:
     """Return the pose of the head in each frame: the clip's framing, and a slow random drift from frame 0 on.
 
-    Args:
-        rng: source of randomness.
-        frames: number of frames, T.
-        drift: scale of the drift; 0 holds the head still.
-        zoom: size of the frame relative to 480 px.
+    ``drift`` scales the drift, and ``zoom`` is the size of the frame relative to 480 px.
 
     Returns:
-        float64 [T, 4]: dx, dy, rotation in radians, scale.
+        float64 [frames, 4]: dx, dy, rotation in radians, scale.
     """
     units = np.array([zoom, zoom, np.pi / 180])
     rigid = np.empty((frames, 4))
@@ -127,12 +117,7 @@ def render_frames(
 ) -> Iterator[np.ndarray]:
     """Yield the frames of a clip, uint8 BGR [size, size, 3].
 
-    Args:
-        base: the neutral face.
-        motion: as :func:`clip_motion` returns it.
-        performance: its seed is that of light and noise.
-        noise: standard deviation of the camera noise in grey levels, the same in the three channels.
-        light: whether the illumination varies.
+    ``noise`` is the standard deviation of the camera noise in grey levels, the same in the three channels.
     """
     rng = np.random.default_rng((*performance.seed, 1))
     frames = len(motion.envelope)
@@ -160,8 +145,8 @@ def render_frame(
     """Render one frame, uint8 BGR [h, w, 3].
 
     Args:
-        base: the neutral face.
-        layers: displacement of the frame, as :func:`deformation` returns it.
+        base: neutral face.
+        layers: displacement, as :func:`deformation` returns it.
         strength: factor of the displacement; 0: the face is neutral.
         rigid: pose of the head, (dx, dy, rotation, scale).
         gain: factor of the light.
@@ -190,30 +175,6 @@ def render_frame(
     picture = cv2.remap(base.picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     picture = cv2.multiply(picture, cv2.merge([brightness] * 3), dtype=cv2.CV_32F)
     return cv2.add(picture, cv2.merge([grain] * 3), dtype=cv2.CV_8U)  # Rounds and clips to 0..255.
-
-
-def still_clip(
-    person: int = 0,
-    frames: int = 40,
-    *,
-    seed: int = 0,
-    noise: float = 2.0,
-    drift: float = 2.0,
-    light: bool = True,
-    frame_size: int = 480,
-    interocular_px: float = 120,
-) -> list[np.ndarray]:
-    """Render a drawn face without expression before a moving camera.
-
-    Returns:
-        Grey frames, uint8 [frame_size, frame_size].
-    """
-    base = draw_face(seed, person, frame_size, interocular_px)
-    performance = Performance("still", "", frames, 0, frames // 2, frames - 1, 0.0, 0.0, (1.0, 1.0), {}, (seed, person))
-    rigid = head_motion(np.random.default_rng((seed, person, 0)), frames, drift, frame_size / 480)
-    motion = Motion(np.zeros((frame_size, frame_size, 2), np.float32), performance.envelope, rigid, 0.0)
-    frames_in_colour = render_frames(base, motion, performance, noise=noise, light=light)
-    return [cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in frames_in_colour]
 
 
 def _write_frames(frames: Iterator[np.ndarray], folder: Path) -> None:

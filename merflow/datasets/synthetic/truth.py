@@ -49,12 +49,7 @@ class Motion:
 
 
 def pose_matrix(rigid: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return the similarity A_t as a 2x3 matrix.
-
-    Args:
-        rigid: (dx, dy, rotation, scale).
-        size: width and height of the frame.
-    """
+    """Return the similarity A_t as a 2x3 matrix from (dx, dy, rotation, scale) and the frame's width and height."""
     dx, dy, angle, scale = rigid
     centre = (np.array(size) - 1) / 2
     linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -74,7 +69,7 @@ def true_flow(group: h5py.Group | Motion, frame: int, onset: int) -> np.ndarray:
     """
     motion = group if isinstance(group, Motion) else Motion.read(group)
     pixels, start, end = _tracks(motion, frame, onset)
-    return np.asarray((_apply(motion.pose(frame), start + end) - pixels).astype(np.float32))
+    return np.asarray((apply_affine(motion.pose(frame), start + end) - pixels).astype(np.float32))
 
 
 def expression_flow(group: h5py.Group | Motion, frame: int, onset: int) -> np.ndarray:
@@ -85,17 +80,12 @@ def expression_flow(group: h5py.Group | Motion, frame: int, onset: int) -> np.nd
 
 
 def crop_flow(flow: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
-    """Return a flow of source frames in the geometry of an aligned crop.
+    """Return a flow of source frames, [height, width, 2], in the geometry of an aligned crop, float32 [2, size, size].
 
-    Args:
-        flow: [height, width, 2], in pixels of the source.
-        transform: 2x3 similarity from source to crop, as ``faces/{subject}.h5`` has it.
-        size: side of the crop.
-
-    Returns:
-        float32 [2, size, size]: sampled at the place of each pixel of the crop in the source, rotated and scaled.
+    It is sampled at the place of each pixel of the crop in the source, rotated and scaled. ``transform`` is the 2x3
+    similarity from source to crop, as ``faces/{subject}.h5`` has it.
     """
-    places = _apply(cv2.invertAffineTransform(np.asarray(transform, np.float64)), _grid(size, size))
+    places = apply_affine(cv2.invertAffineTransform(np.asarray(transform, np.float64)), pixel_grid(size, size))
     there = _sample(np.asarray(flow, np.float32), places)
     return np.ascontiguousarray((there @ np.asarray(transform)[:, :2].T).transpose(2, 0, 1), np.float32)
 
@@ -103,8 +93,8 @@ def crop_flow(flow: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
 def _tracks(motion: Motion, frame: int, onset: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the pixels of the onset frame, their canonical places, and their displacement by the expression."""
     height, width = motion.field.shape[:2]
-    pixels = _grid(height, width)
-    start = _apply(cv2.invertAffineTransform(motion.pose(onset)), pixels)
+    pixels = pixel_grid(height, width)
+    start = apply_affine(cv2.invertAffineTransform(motion.pose(onset)), pixels)
     neutral = start - motion.strength(onset) * _sample(motion.field, start)
     return pixels, start, neutral + _forward(motion, frame, neutral) - start
 
@@ -120,12 +110,12 @@ def _forward(motion: Motion, frame: int, neutral: np.ndarray) -> np.ndarray:
     return moved
 
 
-def _grid(height: int, width: int) -> np.ndarray:
+def pixel_grid(height: int, width: int) -> np.ndarray:
     """Return (x, y) of each pixel, float64 [height, width, 2]."""
     return np.stack(np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64)), axis=-1)
 
 
-def _apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+def apply_affine(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Transform points [..., 2] by a 2x3 matrix."""
     return np.asarray(points @ matrix[:, :2].T + matrix[:, 2])
 

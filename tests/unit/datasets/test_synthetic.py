@@ -17,6 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 from scipy.optimize import fsolve
+from still_clip import still_clip
 
 from merflow.datasets.settings import STANDARD_MACRO, STANDARD_MICRO
 from merflow.datasets.synthetic import render
@@ -447,8 +448,8 @@ def test_noise_light_and_drift_are_as_large_as_asked(people):
 
 
 def test_still_face_does_nothing_but_shake():
-    assert len(np.unique(np.stack(render.still_clip(2, 4, noise=0, drift=0, light=False)), axis=0)) == 1
-    shaken = render.still_clip(2, 12)
+    assert len(np.unique(np.stack(still_clip(2, 4, noise=0, drift=0, light=False)), axis=0)) == 1
+    shaken = still_clip(2, 12)
     assert len(shaken) == 12
     assert (shaken[0].shape, shaken[0].dtype) == ((480, 480), np.uint8)
     shift, _ = cv2.phaseCorrelate(*(frame.astype(np.float32) for frame in (shaken[0], shaken[-1])))

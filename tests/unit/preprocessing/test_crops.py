@@ -10,8 +10,8 @@ from demo_clips import film_micro_clips
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stage_settings import align_settings, flow_settings, keyframe_settings, preparation
+from still_clip import still_clip
 
-from merflow.datasets.synthetic.render import still_clip
 from merflow.errors import ClipError
 from merflow.footage.clip import Clip
 from merflow.footage.frames import read_grey

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stage_settings import align_settings
+from still_clip import still_clip
 
-from merflow.datasets.synthetic.render import still_clip
 from merflow.errors import ClipError, ConfigError, InputError
 from merflow.footage.clip import Clip
 from merflow.preprocessing import faces

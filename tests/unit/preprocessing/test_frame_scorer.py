@@ -179,7 +179,7 @@ def test_small_frames_follow_the_geometry():
 
 
 def film_source():
-    from merflow.datasets.synthetic.render import still_clip
+    from still_clip import still_clip
 
     return still_clip(0, 8, noise=0.0, drift=0.0, light=False)[0]
 
