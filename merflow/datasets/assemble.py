@@ -1,7 +1,7 @@
 """From the clips that a layout reads to the index: corrections, labels, and everything that is wrong, reported once."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 from merflow.datasets.checks import GAP, Finding, check_clip, parse_fps
 from merflow.datasets.corrections import Correction, apply_corrections
@@ -9,7 +9,7 @@ from merflow.datasets.folders import subject_number
 from merflow.datasets.index import LEFT_OUT, NOTED, ClassCount, Index, Problem
 from merflow.datasets.labels import ClassSet, plain_name
 from merflow.datasets.raw_clip import RawClip, escape_controls
-from merflow.datasets.registry import LAYOUTS
+from merflow.datasets.registry import LAYOUTS, ClassSetPart
 from merflow.errors import ConfigError
 from merflow.footage.clip import Clip
 from merflow.footage.frames import is_video
@@ -28,17 +28,9 @@ def assemble(
     notes: Sequence[Problem] = (),
     align: str | None = None,
 ) -> Index:
-    """The index of a dataset.
+    """The index of dataset ``name``, with ``notes`` of the layout on the dataset as a whole.
 
-    Args:
-        name: the dataset.
-        layout_name: its layout.
-        root: its folder, for notes on the dataset as a whole.
-        raw_clips: the clips, in the order of the dataset.
-        labels: class set.
-        corrections: rows of the user's corrections for this dataset.
-        notes: what the layout reports of the dataset as a whole.
-        align: the user's choice for all clips; None: that of each clip.
+    ``align`` is the user's choice for all clips; None: that of each clip.
 
     Raises:
         ConfigError: the class set reads a column that the dataset does not have.
@@ -60,8 +52,8 @@ def assemble(
     clips: list[Clip] = []
     seen: dict[str, str] = {}
     for raw in raw_clips:
-        findings: list[Finding] = [(where, text, LEFT_OUT) for where, text in raw.problems]
-        findings += [(where, text, NOTED) for where, text in raw.notes]
+        findings: list[Finding] = [(*problem, LEFT_OUT) for problem in raw.problems]
+        findings += [(*note, NOTED) for note in raw.notes]
         place = f"row {raw.row}" if raw.row else raw.frames
         if raw.clip in seen:
             text = f"the name {raw.clip!r} is used in {seen[raw.clip]} too; names must be unique"
@@ -114,7 +106,7 @@ def _owners(raw_clips: Sequence[RawClip]) -> dict[str, set[str]]:
     owners: dict[str, set[str]] = {}
     for raw in raw_clips:
         if raw.subject:
-            owners.setdefault(raw.frames, set()).add(f"{raw.prefix}/{raw.subject}" if raw.prefix else raw.subject)
+            owners.setdefault(raw.frames, set()).add(f"{raw.prefix}/{raw.subject}".lstrip("/"))
     return owners
 
 
@@ -134,14 +126,8 @@ def _collapse_gaps(name: str, root: str, problems: list[Problem], clips: int) ->
 def relabel(index: Index, layout: str, labels: ClassSet, where: str) -> dict[str, str]:
     """The class of every clip of an index under another class set; empty for a clip that the set leaves out.
 
-    Args:
-        index: of the dataset.
-        layout: its layout.
-        labels: the class set.
-        where: key of the configuration, for the message.
-
     Raises:
-        ConfigError: the class set reads a column that the dataset does not have.
+        ConfigError: the class set reads a column that the dataset does not have; ``where`` is the key that names it.
     """
     column = labels.column(layout)
     if not any(f"source_{column}" in row for row in index.source):
@@ -211,11 +197,7 @@ def _count_note(layout: str, clips: Sequence[Clip], labels: ClassSet, counts: Se
         empty = [] if labels.name not in ("", "own") else [count.label for count in counts if not count.found]
         return f"no clip is labelled {', '.join(empty)}" if empty else ""
     listed, usable = sum(count.found for count in counts), sum(count.usable for count in counts)
-    wrong = [*count_differences(published.counts, {c.label: c.found for c in counts})]
-    people = len({clip.subject for clip in clips if clip.label})
-    if published.subjects not in (None, people):
-        wrong.append(f"{people} subjects instead of {published.subjects}")
-    if wrong:
+    if wrong := published_differences(published, clips):
         expected = f"{labels.name} has {sum(published.counts.values())} clips ({published.source})"
         return f"{expected}, here are {listed}, of which {usable} can be used: {', '.join(wrong)}"
     missing = [f"{c.label} {c.usable} of {c.found}" for c in counts if c.usable != c.found]
@@ -224,8 +206,11 @@ def _count_note(layout: str, clips: Sequence[Clip], labels: ClassSet, counts: Se
     return ""
 
 
-def count_differences(expected: Mapping[str, int], found: Mapping[str, int]) -> Iterator[str]:
-    """``happiness 30 instead of 36`` for each class whose number of clips is not the published one."""
-    for label, number in expected.items():
-        if found[label] != number:
-            yield f"{label} {found[label]} instead of {number}"
+def published_differences(published: ClassSetPart, clips: Sequence[Clip]) -> list[str]:
+    """How labelled clips differ from the published numbers: ``happiness 30 instead of 36``."""
+    labelled = [clip for clip in clips if clip.label]
+    counts, people = Counter(clip.label for clip in labelled), len({clip.subject for clip in labelled})
+    wrong = [f"{label} {counts[label]} instead of {n}" for label, n in published.counts.items() if counts[label] != n]
+    if published.subjects not in (None, people):
+        wrong.append(f"{people} subjects instead of {published.subjects}")
+    return wrong

@@ -31,8 +31,8 @@ def check_clip(clip: RawClip, layout: Layout) -> tuple[Numbers, str, list[Findin
     """
     numbers, findings, bad_apex = _parse_numbers(clip, layout)
     findings += _order_problems(numbers, layout)
-    frames, more = _list_frames(clip)
-    findings += more
+    frames, problem = _list_frames(clip)
+    findings += [("frames", problem, LEFT_OUT)] if problem else []
     kind = clip.kind
     if frames is not None:
         if kind == "macro" and len(frames) == 1:
@@ -84,30 +84,23 @@ def _order_problems(numbers: Numbers, layout: Layout) -> Iterator[Finding]:
             yield before, f"{before} {low} comes after {after} {high}", LEFT_OUT
 
 
-def _list_frames(clip: RawClip) -> tuple[FrameList | None, list[Finding]]:
-    """The images of a clip (None: a video, or no image), and what is wrong with its place."""
+def _list_frames(clip: RawClip) -> tuple[FrameList | None, str]:
+    """The images of a clip (None: a video, or no image), and what is wrong with its place (empty: nothing)."""
     if any(field in ("frames", "image") for field, _ in clip.problems):
-        return None, []
+        return None, ""
     if not clip.frames:
-        return None, [("frames", "empty; give a folder of images, a glob or a video file", LEFT_OUT)]
+        return None, "empty; give a folder of images, a glob or a video file"
+    path = Path(clip.frames)
     try:
-        if is_video(clip.frames):
-            return None, [("frames", text, LEFT_OUT) for text in _video_problems(Path(clip.frames))]
-        frames = FrameList(clip.frames)
-        if len(frames):
-            return frames, []
+        if is_video(path):
+            empty = f"video {path} is empty (0 bytes)"
+            return None, f"video {path} does not exist" if not path.is_file() else "" if path.stat().st_size else empty
+        if len(frames := FrameList(clip.frames)):
+            return frames, ""
         missing = "matches no image" if set(clip.frames) & set("*?[") else "does not exist"
-        reason = "holds no image" if Path(clip.frames).is_dir() else missing
-        return None, [("frames", f"{clip.frames} {reason}", LEFT_OUT)]
+        return None, f"{clip.frames} {'holds no image' if path.is_dir() else missing}"
     except OSError as error:
-        return None, [("frames", f"{clip.frames[:200]} cannot be listed: {error.strerror}", LEFT_OUT)]
-
-
-def _video_problems(video: Path) -> Iterator[str]:
-    if not video.is_file():
-        yield f"video {video} does not exist"
-    elif not video.stat().st_size:
-        yield f"video {video} is empty (0 bytes)"
+        return None, f"{clip.frames[:200]} cannot be listed: {error.strerror}"
 
 
 def _rebase(numbers: Numbers, frames: FrameList) -> Numbers | None:
@@ -124,8 +117,8 @@ def _frame_problems(folder: str, numbers: Numbers, frames: FrameList, layout: La
     """What is wrong with the images of a clip, from their names and sizes."""
     annotated = {name: n for name, n in numbers.items() if n is not None and (name != "apex" or layout.user_annotated)}
     if annotated and not frames.numbered:
-        first_name = next(iter(annotated))
-        text = f"{folder}: the names of the images do not hold one number each, so {first_name} has no meaning"
+        name = next(iter(annotated))
+        text = f"{folder}: the names of the images do not hold one number each, so {name} has no meaning"
         yield "frames", text, LEFT_OUT
         return
     for name, number in annotated.items():

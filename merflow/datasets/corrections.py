@@ -37,26 +37,18 @@ class Correction:
 
         ``NAME (row N)``, the name in the index of the second of two clips with one name, means that of row N only.
         """
-        wanted: str = self.clip
-        number: int | None = None
-        if exact := re.fullmatch(r"(.+) \(row (\d+)\)", self.clip):
-            wanted, number = exact[1], int(exact[2])
-        if wanted.casefold() not in (clip.casefold(), (name or clip).casefold()) or number not in (None, row):
+        names = [clip.casefold(), (name or clip).casefold()]
+        if self.clip.casefold() not in [*names, *(f"{spelled} (row {row})" for spelled in names)]:
             return False
-        if self.field == "subject":
-            return True
-        own_subject = self.subject.rpartition("/")[2]
-        return not own_subject or subject_number(own_subject) == subject_number(subject)
+        corrected = self.subject.rpartition("/")[2]
+        return self.field == "subject" or not corrected or subject_number(corrected) == subject_number(subject)
 
 
 def read_corrections(file: str | Path, dataset: str, datasets: Collection[str] = ()) -> list[Correction]:
-    """The corrections of one dataset, in the order of the file.
+    """The corrections of one dataset, in the order of the file, a CSV or workbook with :data:`COLUMNS`.
 
-    Args:
-        file: CSV (or workbook) with :data:`COLUMNS`.
-        dataset: name of the dataset in the configuration.
-        datasets: all names of the configuration; rows of other datasets are then an error, so that no typing error
-            passes unnoticed. Empty: no check.
+    Rows of a dataset that is not among ``datasets`` are an error, so that no typing error passes unnoticed, unless
+    ``datasets`` is empty.
 
     Raises:
         InputError: the file cannot be read, or rows of it are wrong; all of them are listed.

@@ -5,11 +5,10 @@ Such sets circulate with public code (28 x 28 pixels: horizontal flow, vertical 
 """
 
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from merflow.datasets.assemble import count_differences
+from merflow.datasets.assemble import published_differences
 from merflow.datasets.folders import subject_number
 from merflow.datasets.index import NOTED, Index, Problem
 from merflow.datasets.labels import class_sets
@@ -85,15 +84,10 @@ def _by_database(name: str, table: Path, index: Index) -> list[Problem]:
     notes: list[Problem] = []
     for database in dict.fromkeys(clip.subject.split("/")[0] for clip in index.clips):
         layout = layout_of_database(database)
-        published = labels.published(layout) if labels and layout else None
-        if published is None:
+        if not (published := labels.published(layout) if labels and layout else None):
             continue
-        clips = [clip for clip in index.clips if clip.label and clip.subject.split("/")[0] == database]
-        wrong = [*count_differences(published.counts, Counter(clip.label for clip in clips))]
-        people = len({clip.subject for clip in clips})
-        if published.subjects not in (None, people):
-            wrong.append(f"{people} subjects instead of {published.subjects}")
-        if wrong:
+        clips = [clip for clip in index.clips if clip.subject.split("/")[0] == database]
+        if wrong := published_differences(published, clips):
             text = f"{index.class_set}, {database}: {', '.join(wrong)} ({published.source})"
             notes.append(Problem(name, str(table), None, "", "classes", text, NOTED))
     return notes

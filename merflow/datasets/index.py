@@ -15,14 +15,9 @@ from merflow.errors import InputError
 from merflow.footage.clip import Clip
 from merflow.storage.tables import CLASSES, CLIPS, PROBLEMS, write_table
 
-LEFT_OUT = "left out"
-SPOTTED = "apex spotted"
-CORRECTED = "corrected"
-RENUMBERED = "renumbered"
-NOTED = "noted"
-
-EFFECTS = (LEFT_OUT, SPOTTED, CORRECTED, RENUMBERED, NOTED)
+EFFECTS = ("left out", "apex spotted", "corrected", "renumbered", "noted")
 """The gravest first."""
+LEFT_OUT, SPOTTED, CORRECTED, RENUMBERED, NOTED = EFFECTS
 MAX_ROWS = 2000
 """Problems that a message lists."""
 
@@ -85,10 +80,6 @@ class DatasetError(InputError):
 def index_dataset(name: str, settings: AnyDatasetSettings) -> Index:
     """Index dataset ``name`` with the function of its layout. It lists folders and reads tables; it opens no frame.
 
-    Args:
-        name: the dataset.
-        settings: its settings.
-
     Raises:
         DatasetError: no clip can be used, or one cannot be used and ``on_problem`` is ``stop``; the message lists
             everything that is wrong.
@@ -117,12 +108,12 @@ def report_problems(name: str, index: Index, table: str) -> None:
         )
 
 
-def listing(problems: Sequence[Problem], rows: int | None = MAX_ROWS) -> str:
-    """The problems as a table, the gravest first; at most ``rows`` of them."""
+def listing(problems: Sequence[Problem]) -> str:
+    """The problems as a table, the gravest first; at most :data:`MAX_ROWS` of them."""
     ordered = sorted(problems, key=lambda p: EFFECTS.index(p.effect))
     shown = [
         [f"{_short_place(p.file)}{f', row {p.row}' if p.row else ''}", p.clip, p.field, p.effect, p.problem]
-        for p in ordered[:rows]
+        for p in ordered[:MAX_ROWS]
     ]
     headers = ["where", "clip", "field", "effect", "problem"]
     table: str = tabulate(shown, headers=headers, tablefmt="plain", disable_numparse=True)

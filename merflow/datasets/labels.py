@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from merflow.datasets.registry import COMPOSITES, LABEL, LAYOUTS, ClassSetPart
@@ -16,8 +16,6 @@ class ClassSet:
     Attributes:
         name: as in the configuration; ``own`` for a user's map, empty if every label or a list of labels takes part.
         classes: the classes, in order; empty: those of the dataset.
-        parts: how each layout takes part.
-        user_map: the user's own map, for every layout.
     """
 
     name: str
@@ -62,16 +60,13 @@ class ClassSet:
 
 def class_sets() -> dict[str, ClassSet]:
     """Every class set that a configuration may name, from the layouts of the registry."""
-    parts: dict[str, dict[str, ClassSetPart]] = {}
-    for name, layout in LAYOUTS.items():
-        for set_name, part in layout.class_sets.items():
-            parts.setdefault(set_name, {})[name] = part
-    return {name: ClassSet(name, _classes(next(iter(of.values()))), of) for name, of in parts.items()}
-
-
-def _classes(part: ClassSetPart) -> tuple[str, ...]:
-    """The classes in the order of the counts or, without counts, of the map."""
-    return tuple(part.counts or (name for name in dict.fromkeys(part.classes.values()) if name))
+    sets: dict[str, ClassSet] = {}
+    for layout, entry in LAYOUTS.items():
+        for name, part in entry.class_sets.items():
+            classes = tuple(part.counts or filter(None, dict.fromkeys(part.classes.values())))
+            first = sets.setdefault(name, ClassSet(name, classes))
+            sets[name] = replace(first, parts={**first.parts, layout: part})
+    return sets
 
 
 def published_as(layouts: Collection[str], classes: Collection[str]) -> str | None:
@@ -134,10 +129,10 @@ def class_set(classes: Any, where: str, layout: str, *, alone: bool = True) -> C
         return ClassSet("own", tuple(dict.fromkeys(mapping.values())), user_map=ClassSetPart(column, mapping))
     if not labels:
         return ClassSet("", tuple(classes))
-    words = [plain_word(layout, str(word)) for word in classes]
+    words = tuple(plain_word(layout, str(word)) for word in classes)
     if alone:
         _check_words(words, labels[default_column(layout)], where)
-    return ClassSet("", tuple(words))
+    return ClassSet("", words)
 
 
 def _check_words(words: Sequence[str], allowed: Sequence[str] | None, where: str) -> None:

@@ -6,20 +6,16 @@ from unicodedata import category
 
 @dataclass
 class RawClip:
-    """A clip as a layout reads it; the annotation is still text.
+    """A clip as a layout reads it; the annotation is still text. See also :class:`merflow.footage.clip.Clip`.
 
     Attributes:
-        clip: unique name.
         subject: subject without the dataset.
         frames: folder, glob, image or video; empty if there is none.
-        kind: ``micro``, ``macro`` or ``still``.
         file: table with the clip's row (or the clip's folder, if the layout has no table).
         row: its row, as a spreadsheet counts.
         name: the dataset's name of the clip, if ``clip`` holds more than that.
         numbers: ``onset, apex, offset`` as text; None if the layout has no such annotation.
         source: everything that the dataset says of the clip, by column name (without ``source_``).
-        align: see :class:`merflow.footage.clip.Clip`.
-        fps: frames per second as text.
         problems: (field, text) of each reason for which the clip is left out.
         notes: (field, text) of whatever else is worth reporting.
         prefix: replaces the dataset's name before the subject.

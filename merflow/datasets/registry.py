@@ -123,8 +123,8 @@ TREE = "emotion"
 LABEL = "label"
 
 _MEGC = "See, Yap, Li, Hong, Wang: MEGC 2019"
-_NEGATIVE = ("disgust", "repression", "anger", "contempt", "fear", "sadness")
-_THREE = {word: "negative" for word in _NEGATIVE} | {"happiness": "positive", "surprise": "surprise"}
+_THREE = dict.fromkeys(("disgust", "repression", "anger", "contempt", "fear", "sadness"), "negative")
+_THREE |= {"happiness": "positive", "surprise": "surprise"}
 _THREE_NAMES = {word: word for word in ("negative", "positive", "surprise")}
 _FIVE = ("happiness", "surprise", "disgust", "fear", "sadness")
 """The five classes of the TSDGCN paper on MMEW."""

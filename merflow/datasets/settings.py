@@ -14,17 +14,8 @@ ClassesSetting = str | Sequence[str] | Mapping[str, Any] | None
 class DatasetSettings:
     """Settings of a dataset on disk.
 
-    Attributes:
-        layout: name of the layout in :mod:`merflow.datasets.registry`.
-        root: folder of the dataset.
-        table: the table of clips, relative to ``root``; None: found by its name.
-        images: folder of the frames, relative to ``root``; None: found by its name.
-        kind: ``micro`` or ``macro``.
-        classes: labels that take part.
-        align: ``detect``, ``none`` or ``auto`` for all clips; None: as the layout decides.
-        corrections: table of corrections.
-        dataset_names: all datasets that the table of corrections may name; empty: any.
-        on_problem: ``skip-clip``, or ``stop`` if a clip that cannot be used stops the run.
+    ``table`` and ``images`` are relative to ``root``; None: found by their names. ``align`` None: the layout decides.
+    ``dataset_names`` are all that the table of corrections may name; empty: any.
     """
 
     layout: str
@@ -44,20 +35,14 @@ class SyntheticSettings:
     """Settings of a dataset of synthetic people.
 
     Attributes:
-        root: folder in which the clips are rendered.
-        kind: ``micro`` or ``macro``.
-        subjects: number of people.
         first_subject: number of people before the first of this dataset, so that two datasets show different people.
         emotions: names from :data:`merflow.datasets.synthetic.expressions.EMOTIONS`.
         clips_per_emotion: clips of each person and emotion.
-        frames: frames of a clip.
-        fps: frames per second.
         frame_size: side of a frame in pixels.
         interocular_px: distance between the pupils in pixels.
         amplitude: range of the longest displacement at the apex, in pixels.
         side_gain: range of the strength of each half of the face.
         rest: range of what is left of the expression at its offset, as a fraction of the apex.
-        seed: of everything that is random.
         noise: standard deviation of the camera noise in grey levels.
         drift: scale of the head's drift; 0 for none.
         light: whether the illumination varies.

@@ -89,7 +89,7 @@ def read_workbook(
     are left out. All cells are text without white space at the ends, whole numbers without decimals.
 
     Args:
-        file: workbook or CSV.
+        file: workbook, or text with columns separated by commas, semicolons or tabs.
         columns: accepted names of each column, by the caller's name of it.
         sheet: name of the sheet that is tried first.
         optional: as ``columns``, for columns that may be missing.

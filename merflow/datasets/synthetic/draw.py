@@ -4,9 +4,9 @@ Lengths are inter-ocular distances from the point between the pupils, x to the r
 earlier ones, from the background to the freckles.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,8 +25,6 @@ _SKIN = ((150, 175, 220), (130, 160, 205), (105, 140, 190), (80, 110, 160), (60,
 _HAIR = ((20, 22, 26), (35, 45, 60), (50, 80, 120), (70, 110, 160), (90, 95, 100))
 _IRIS = ((45, 55, 75), (70, 50, 35), (110, 95, 60), (30, 30, 35))
 
-Shape = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Function of x [1, w] and y [h, 1] that returns how much of each pixel a stroke covers, 0 to 1, [h, w]."""
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 
@@ -55,53 +53,37 @@ def to_base(points: np.ndarray) -> np.ndarray:
     return OVERSAMPLING * (np.asarray(points) + MARGIN + 0.5) - 0.5
 
 
-@dataclass(frozen=True)
-class Proportions:
-    """The shape of a face, in inter-ocular distances from the point between the pupils."""
+_PROPORTIONS = {
+    "half_width": (0.98, 1.16),
+    "chin": (1.55, 1.8),
+    "jaw": (0.55, 0.95),  # How much the face narrows towards the chin, 0 to 1.
+    "hairline": (0.28, 0.5),  # Below the top of the head.
+    "brow_height": (0.29, 0.36),
+    "brow_half_length": (0.27, 0.33),
+    "brow_thickness": (0.045, 0.075),
+    "brow_tilt": (0.0, 0.035),
+    "eye_half_width": (0.19, 0.22),
+    "eye_opening": (0.085, 0.12),
+    "nose": (0.78, 0.9),
+    "nose_half_width": (0.17, 0.22),
+    "mouth": (1.12, 1.24),
+    "mouth_half_width": (0.36, 0.46),
+    "mouth_curve": (-0.04, 0.015),
+    "lips": (0.065, 0.095),
+}
+"""Ranges of the proportions of a face, in inter-ocular distances from the point between the pupils."""
 
-    half_width: float
-    top: float
-    chin: float
-    jaw: float
-    """How much the face narrows towards the chin, 0 to 1."""
-    hairline: float
-    brow_height: float
-    brow_half_length: float
-    brow_thickness: float
-    brow_tilt: float
-    eye_half_width: float
-    eye_opening: float
-    nose: float
-    nose_half_width: float
-    mouth: float
-    mouth_half_width: float
-    mouth_curve: float
-    lips: float
+
+class Proportions(SimpleNamespace):
+    """The shape of a face: ``top`` and a value for each name of :data:`_PROPORTIONS`."""
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> "Proportions":
         """Draw the proportions of a person."""
-        between = rng.uniform
-        top = -between(1.15, 1.3)
-        return cls(
-            half_width=between(0.98, 1.16),
-            top=top,
-            chin=between(1.55, 1.8),
-            jaw=between(0.55, 0.95),
-            hairline=top + between(0.28, 0.5),
-            brow_height=between(0.29, 0.36),
-            brow_half_length=between(0.27, 0.33),
-            brow_thickness=between(0.045, 0.075),
-            brow_tilt=between(0.0, 0.035),
-            eye_half_width=between(0.19, 0.22),
-            eye_opening=between(0.085, 0.12),
-            nose=between(0.78, 0.9),
-            nose_half_width=between(0.17, 0.22),
-            mouth=between(1.12, 1.24),
-            mouth_half_width=between(0.36, 0.46),
-            mouth_curve=between(-0.04, 0.015),
-            lips=between(0.065, 0.095),
-        )
+        top = -rng.uniform(1.15, 1.3)
+        face = cls(top=top, **{name: rng.uniform(*limits) for name, limits in _PROPORTIONS.items()})
+        face.hairline += top
+        return face
 
     def anchors(self, frame_size: int, interocular_px: float) -> Anchors:
         """Return the landmarks of this face in a neutral, undrifted frame."""
@@ -138,7 +120,7 @@ class Proportions:
 
 
 class Canvas:
-    """A picture that is painted in inter-ocular distances; each stroke changes its box only."""
+    """A picture that is painted in inter-ocular distances."""
 
     def __init__(self, frame_size: int, interocular_px: float) -> None:
         """Make an empty picture for frames of ``frame_size`` with ``interocular_px`` between the pupils."""
@@ -149,35 +131,29 @@ class Canvas:
         self.x = ((np.arange(side) - middle[0]) / self.unit).astype(np.float32)[None, :]
         self.y = ((np.arange(side) - middle[1]) / self.unit).astype(np.float32)[:, None]
 
-    def view(self, box: Box | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def view(self, box: Box) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return a writable view of the pixels [h, w, 3] of a box, with their x [1, w] and y [h, 1]."""
-        if box is None:
-            return self.picture, self.x, self.y
         left, right = np.searchsorted(self.x[0], [box[0], box[2]])
         top, bottom = np.searchsorted(self.y[:, 0], [box[1], box[3]])
         return self.picture[top:bottom, left:right], self.x[:, left:right], self.y[top:bottom]
 
-    def paint(self, shape: Shape, colour: np.ndarray | tuple, opacity: float = 1.0, box: Box | None = None) -> None:
-        """Blend a colour, [3] or [h, w, 3], into the picture, with the weight that ``shape`` returns."""
-        pixels, x, y = self.view(box)
-        cover = (opacity * shape(x, y)).astype(np.float32)[..., None]
-        pixels += cover * (np.asarray(colour, np.float32) - pixels)
-
     def dab(self, x: float, y: float, width: float, height: float, colour: np.ndarray, opacity: float) -> None:
         """Paint a soft spot of Gaussian radii ``width`` and ``height``."""
-        reach = 2.6
-
-        def spot(across: np.ndarray, down: np.ndarray) -> np.ndarray:
-            return np.exp(-(((across - x) / width) ** 2)) * np.exp(-(((down - y) / height) ** 2))
-
-        box = (x - reach * width, y - reach * height, x + reach * width, y + reach * height)
-        self.paint(spot, colour, opacity, box)
+        pixels, right, down = self.view((x - 2.6 * width, y - 2.6 * height, x + 2.6 * width, y + 2.6 * height))
+        cover = np.exp(-(((right - x) / width) ** 2)) * np.exp(-(((down - y) / height) ** 2))
+        paint(pixels, cover, colour, opacity)
 
     def grain(self, rng: np.random.Generator, across: float, down: float) -> np.ndarray:
         """Return noise of standard deviation 1, blurred by Gaussians of these sigmas, float32 [side, side]."""
         noise = rng.standard_normal(self.picture.shape[:2], np.float32)
         blurred = cv2.GaussianBlur(noise, (0, 0), sigmaX=across, sigmaY=down)
         return np.asarray(blurred / blurred.std())
+
+
+def paint(pixels: np.ndarray, cover: Any, colour: Any, opacity: float = 1.0) -> None:
+    """Blend a colour, [3] or [h, w, 3], into pixels [h, w, 3] with the weights ``cover`` [h, w]."""
+    weight = (opacity * cover).astype(np.float32)[..., None]
+    pixels += weight * (np.asarray(colour, np.float32) - pixels)
 
 
 def inside(distance: np.ndarray, edge: float) -> np.ndarray:
@@ -226,7 +202,8 @@ def _background(canvas: Canvas, face: Proportions, rng: np.random.Generator) -> 
     wall = np.full(3, rng.uniform(90, 215)) + rng.normal(0, 8, 3)
     canvas.picture[:] = (wall * (1 + 0.04 * canvas.y[..., None])).astype(np.float32)
     shirt = rng.uniform(40, 220, 3)
-    canvas.paint(lambda x, y: inside(face.chin + 0.22 + 0.16 * x**2 - y, 0.01), shirt, box=(-9, face.chin, 9, 9))
+    pixels, x, y = canvas.view((-9, face.chin, 9, 9))
+    paint(pixels, inside(face.chin + 0.22 + 0.16 * x**2 - y, 0.01), shirt)
 
 
 def _outline(face: Proportions, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -238,11 +215,11 @@ def _outline(face: Proportions, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarra
     return np.abs(across) ** 2.3 + np.abs(down) ** 2.6 - 1, across, down
 
 
-def _skull(face: Proportions, width: float, height: float) -> Shape:
+def _skull(canvas: Canvas, face: Proportions, width: float, height: float) -> np.ndarray:
     """Return the ellipse of the hair; ``width`` and ``height`` are relative to the face."""
     middle, half_height = (face.top + face.chin) / 2, (face.chin - face.top) / 2
     across, down, centre = width * face.half_width, height * half_height, middle - 0.12 * half_height
-    return lambda x, y: inside((x / across) ** 2 + ((y - centre) / down) ** 2 - 1, 0.04)
+    return inside((canvas.x / across) ** 2 + ((canvas.y - centre) / down) ** 2 - 1, 0.04)
 
 
 def _back_of_head(
@@ -250,45 +227,31 @@ def _back_of_head(
 ) -> None:
     """Long or short hair behind the face, neck, ears."""
     long = rng.random() < 0.45
-    canvas.paint(_skull(face, rng.uniform(1.12, 1.3), 1.3 if long else 1.12), 0.9 * hair)
-
-    def neck(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        collar = face.chin + 0.42 - 0.5 * (x / face.half_width) ** 2
-        return np.asarray(inside(np.abs(x) - 0.56 * face.half_width, 0.02) * inside(y - collar, 0.012))
-
-    canvas.paint(neck, 0.72 * skin, box=(-1.2, 0.5, 1.2, face.chin + 1.2))
-    for side in (-1, 1):
-        middle = side * face.half_width
-        box = (middle - 0.3, -0.3, middle + 0.3, 0.7)
-        canvas.paint(partial(_ear, middle), 0.82 * skin, box=box)
-
-
-def _ear(middle: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return inside(((x - middle) / 0.1) ** 2 + ((y - 0.18) / 0.26) ** 2 - 1, 0.1)
+    paint(canvas.picture, _skull(canvas, face, rng.uniform(1.12, 1.3), 1.3 if long else 1.12), 0.9 * hair)
+    pixels, x, y = canvas.view((-1.2, 0.5, 1.2, face.chin + 1.2))
+    collar = face.chin + 0.42 - 0.5 * (x / face.half_width) ** 2
+    paint(pixels, inside(np.abs(x) - 0.56 * face.half_width, 0.02) * inside(y - collar, 0.012), 0.72 * skin)
+    for middle in (-face.half_width, face.half_width):
+        pixels, x, y = canvas.view((middle - 0.3, -0.3, middle + 0.3, 0.7))
+        paint(pixels, inside(((x - middle) / 0.1) ** 2 + ((y - 0.18) / 0.26) ** 2 - 1, 0.1), 0.82 * skin)
 
 
 def _head(canvas: Canvas, face: Proportions, skin: np.ndarray, rng: np.random.Generator) -> None:
     """The face, shaded so that it looks round, with one side lighter than the other."""
     lean = rng.uniform(-0.16, 0.16)
-    box = (-1.1 * face.half_width, face.top - 0.1, 1.1 * face.half_width, face.chin + 0.1)
-    _, x, y = canvas.view(box)
+    pixels, x, y = canvas.view((-1.1 * face.half_width, face.top - 0.1, 1.1 * face.half_width, face.chin + 0.1))
     distance, across, down = _outline(face, x, y)
     shade = 1.04 - 0.30 * np.clip(np.abs(across), 0, 1.2) ** 3 - 0.08 * np.clip(down, -1, 1) + lean * across
-    canvas.paint(lambda *_: inside(distance, 0.05), skin * shade[..., None], box=box)
+    paint(pixels, inside(distance, 0.05), skin * shade[..., None])
 
 
 def _fringe(canvas: Canvas, face: Proportions, hair: np.ndarray, rng: np.random.Generator) -> None:
     """Hair above the hairline; some have none."""
     slant, bow = rng.uniform(-0.1, 0.1), rng.uniform(-0.07, 0.22)
     if rng.random() < 0.88:
-        skull = _skull(face, 1.1, 1.08)
-        canvas.paint(
-            lambda x, y: (
-                inside(y - face.hairline - slant * x / face.half_width - bow * (x / face.half_width) ** 2, 0.035)
-                * skull(x, y)
-            ),
-            hair,
-        )
+        across = canvas.x / face.half_width
+        above = canvas.y - face.hairline - slant * canvas.x / face.half_width - bow * across**2
+        paint(canvas.picture, inside(above, 0.035) * _skull(canvas, face, 1.1, 1.08), hair)
 
 
 def _eye(canvas: Canvas, face: Proportions, side: int, skin: np.ndarray, iris: np.ndarray) -> None:
@@ -296,43 +259,33 @@ def _eye(canvas: Canvas, face: Proportions, side: int, skin: np.ndarray, iris: n
     centre, radius, half_width = 0.5 * side, face.eye_opening, face.eye_half_width
     canvas.dab(centre, -0.04, 0.34, 0.17, 0.62 * skin, 0.55)
     canvas.dab(centre, 0.17, 0.25, 0.06, 0.70 * skin, 0.35)
-    box = (centre - 0.3, -0.3, centre + 0.3, 0.3)
+    pixels, x, y = canvas.view((centre - 0.3, -0.3, centre + 0.3, 0.3))
+    lid = np.maximum(radius * (1 - 0.85 * ((x - centre) / half_width) ** 2), 0)
+    between_lids = inside(np.abs(y) - lid, 0.008) * inside(np.abs(x - centre) - half_width, 0.008)
 
-    def lid(x: np.ndarray) -> np.ndarray:
-        return np.maximum(radius * (1 - 0.85 * ((x - centre) / half_width) ** 2), 0)
+    def disc(size: float, right: float = 0.0, up: float = 0.0, edge: float = 0.008) -> Any:
+        return inside(np.hypot(x - centre - right, y + up) - size, edge) * between_lids
 
-    def between_lids(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return np.asarray(inside(np.abs(y) - lid(x), 0.008) * inside(np.abs(x - centre) - half_width, 0.008))
+    def line(height: Any, thickness: float, reach: float) -> Any:
+        return np.exp(-(((y - height) / thickness) ** 2)) * inside(np.abs(x - centre) - reach * half_width, 0.014)
 
-    def disc(size: float, right: float = 0.0, up: float = 0.0, edge: float = 0.008) -> Shape:
-        return lambda x, y: inside(np.hypot(x - centre - right, y + up) - size, edge) * between_lids(x, y)
-
-    def line(offset: Callable, thickness: float, reach: float) -> Shape:
-        return lambda x, y: (
-            np.exp(-(((y - offset(lid(x))) / thickness) ** 2)) * inside(np.abs(x - centre) - reach * half_width, 0.014)
-        )
-
-    canvas.paint(between_lids, (225, 228, 232), 0.95, box)
-    canvas.paint(disc(radius), iris, box=box)
-    canvas.paint(disc(0.45 * radius, edge=0.007), (12, 12, 12), box=box)
-    canvas.paint(disc(0.14 * radius, 0.25 * radius, 0.25 * radius, 0.005), (245, 245, 245), 0.9, box)
-    canvas.paint(line(lambda lid: -lid, 0.022, 1.06), (22, 24, 28), 0.95, box)
-    canvas.paint(line(lambda lid: lid, 0.014, 1.0), 0.4 * skin, 0.45, box)
-    canvas.paint(line(lambda lid: -1.7 * lid - 0.02, 0.016, 1.0), 0.5 * skin, 0.5, box)
+    paint(pixels, between_lids, (225, 228, 232), 0.95)
+    paint(pixels, disc(radius), iris)
+    paint(pixels, disc(0.45 * radius, edge=0.007), (12, 12, 12))
+    paint(pixels, disc(0.14 * radius, 0.25 * radius, 0.25 * radius, 0.005), (245, 245, 245), 0.9)
+    paint(pixels, line(-lid, 0.022, 1.06), (22, 24, 28), 0.95)
+    paint(pixels, line(lid, 0.014, 1.0), 0.4 * skin, 0.45)
+    paint(pixels, line(-1.7 * lid - 0.02, 0.016, 1.0), 0.5 * skin, 0.5)
 
 
 def _brow(canvas: Canvas, face: Proportions, side: int, colour: np.ndarray) -> None:
     """An arch that thins outwards."""
     centre = 0.5 * side
-
-    def arch(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        along = (x - centre) / face.brow_half_length
-        height = -face.brow_height + 0.06 * along**2 - face.brow_tilt * side * along
-        thickness = face.brow_thickness * (1 - 0.35 * np.clip(side * along, -1, 1))
-        return np.asarray(np.exp(-(((y - height) / thickness) ** 4)) * inside(np.abs(along) - 1, 0.1))
-
-    box = (centre - 0.55, -0.6, centre + 0.55, -0.05)
-    canvas.paint(arch, colour, 0.93, box)
+    pixels, x, y = canvas.view((centre - 0.55, -0.6, centre + 0.55, -0.05))
+    along = (x - centre) / face.brow_half_length
+    height = -face.brow_height + 0.06 * along**2 - face.brow_tilt * side * along
+    thickness = face.brow_thickness * (1 - 0.35 * np.clip(side * along, -1, 1))
+    paint(pixels, np.exp(-(((y - height) / thickness) ** 4)) * inside(np.abs(along) - 1, 0.1), colour, 0.93)
 
 
 def _half_nose_and_fold(canvas: Canvas, face: Proportions, side: int, skin: np.ndarray) -> None:
@@ -340,14 +293,10 @@ def _half_nose_and_fold(canvas: Canvas, face: Proportions, side: int, skin: np.n
     canvas.dab(0.13 * side, 0.35, 0.06, 0.34, 0.72 * skin, 0.42)
     canvas.dab(face.nose_half_width * side, face.nose - 0.03, 0.045, 0.09, 0.62 * skin, 0.5)
     canvas.dab(0.105 * side, face.nose, 0.055, 0.030, 0.28 * skin, 0.9)
-
-    def fold(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        line = 0.27 + 0.45 * (y - face.nose)
-        return np.asarray(
-            np.exp(-(((side * x - line) / 0.035) ** 2)) * inside(np.abs(y - face.nose - 0.13) - 0.2, 0.05)
-        )
-
-    canvas.paint(fold, 0.6 * skin, 0.28, (-0.8, face.nose - 0.35, 0.8, face.nose + 0.6))
+    pixels, x, y = canvas.view((-0.8, face.nose - 0.35, 0.8, face.nose + 0.6))
+    line = 0.27 + 0.45 * (y - face.nose)
+    fold = np.exp(-(((side * x - line) / 0.035) ** 2)) * inside(np.abs(y - face.nose - 0.13) - 0.2, 0.05)
+    paint(pixels, fold, 0.6 * skin, 0.28)
     canvas.dab(0.55 * side, 0.5, 0.22, 0.16, skin * np.array([0.98, 1.02, 1.10], np.float32), 0.3)
 
 
@@ -362,44 +311,27 @@ def _nose(canvas: Canvas, face: Proportions, skin: np.ndarray) -> None:
 def _mouth(canvas: Canvas, face: Proportions, skin: np.ndarray) -> None:
     """Upper lip with its bow, lower lip, the line between them, the shadow below."""
     lip = skin * np.array([0.80, 0.70, 0.95], np.float32)
-
-    def along(x: np.ndarray) -> np.ndarray:
-        return x / face.mouth_half_width
-
-    def line(x: np.ndarray) -> np.ndarray:
-        return face.mouth + face.mouth_curve * along(x) ** 2
-
-    def upper(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        height = face.lips * (1 - along(x) ** 2) * (1 - 0.25 * np.exp(-((along(x) / 0.18) ** 2)))
-        return np.asarray(
-            inside(np.maximum(line(x) - height - y, y - line(x)), 0.012) * inside(np.abs(along(x)) - 1, 0.08)
-        )
-
-    def lower(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        height = 1.35 * face.lips * (1 - along(x) ** 2)
-        return np.asarray(
-            inside(np.maximum(line(x) - y, y - line(x) - height), 0.012) * inside(np.abs(along(x)) - 0.96, 0.08)
-        )
-
-    def gap(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return np.asarray(np.exp(-(((y - line(x)) / 0.016) ** 2)) * inside(np.abs(along(x)) - 1.04, 0.07))
-
-    box = (-0.75, face.mouth - 0.35, 0.75, face.mouth + 0.35)
-    canvas.paint(upper, 0.86 * lip, 0.85, box)
-    canvas.paint(lower, 1.05 * lip, 0.85, box)
-    canvas.paint(gap, 0.22 * skin, 0.95, box)
+    pixels, x, y = canvas.view((-0.75, face.mouth - 0.35, 0.75, face.mouth + 0.35))
+    along = x / face.mouth_half_width
+    line = face.mouth + face.mouth_curve * along**2
+    height = face.lips * (1 - along**2) * (1 - 0.25 * np.exp(-((along / 0.18) ** 2)))
+    upper = inside(np.maximum(line - height - y, y - line), 0.012) * inside(np.abs(along) - 1, 0.08)
+    paint(pixels, upper, 0.86 * lip, 0.85)
+    height = 1.35 * face.lips * (1 - along**2)
+    lower = inside(np.maximum(line - y, y - line - height), 0.012) * inside(np.abs(along) - 0.96, 0.08)
+    paint(pixels, lower, 1.05 * lip, 0.85)
+    gap = np.exp(-(((y - line) / 0.016) ** 2)) * inside(np.abs(along) - 1.04, 0.07)
+    paint(pixels, gap, 0.22 * skin, 0.95)
     canvas.dab(0, face.mouth + 0.21, 0.26, 0.045, 0.6 * skin, 0.4)
 
 
 def _beard(canvas: Canvas, face: Proportions, colour: np.ndarray) -> None:
     """Stubble below the nose, thin around the lips."""
-
-    def stubble(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        distance, _, _ = _outline(face, x, y)
-        lips = np.exp(-((x / face.mouth_half_width) ** 4)) * np.exp(-(((y - face.mouth) / (1.6 * face.lips)) ** 4))
-        return np.asarray(inside(distance, 0.08) * inside(face.nose + 0.1 - y, 0.07) * (1 - 0.6 * lips))
-
-    canvas.paint(stubble, colour, 0.28, (-1.3, face.nose - 0.4, 1.3, face.chin + 0.2))
+    pixels, x, y = canvas.view((-1.3, face.nose - 0.4, 1.3, face.chin + 0.2))
+    distance, _, _ = _outline(face, x, y)
+    lips = np.exp(-((x / face.mouth_half_width) ** 4)) * np.exp(-(((y - face.mouth) / (1.6 * face.lips)) ** 4))
+    stubble = inside(distance, 0.08) * inside(face.nose + 0.1 - y, 0.07) * (1 - 0.6 * lips)
+    paint(pixels, stubble, colour, 0.28)
 
 
 def _skin_texture(canvas: Canvas, face: Proportions, rng: np.random.Generator) -> None:
@@ -411,7 +343,7 @@ def _skin_texture(canvas: Canvas, face: Proportions, rng: np.random.Generator) -
     towards = rng.uniform(0, 2 * np.pi)
     span = canvas.x[0, -1] - canvas.x[0, 0]
     ramp = rng.uniform(0, 0.2) * (canvas.x * np.cos(towards) + canvas.y * np.sin(towards)) / span
-    body = np.maximum(_skull(face, 1.2, 1.2)(canvas.x, canvas.y), inside(face.chin - canvas.y, 0.1))
+    body = np.maximum(_skull(canvas, face, 1.2, 1.2), inside(face.chin - canvas.y, 0.1))
     canvas.picture *= ((1 + (0.3 + 0.7 * body) * texture) * (1 + ramp))[..., None].astype(np.float32)
     for _ in range(rng.integers(3, 9)):
         x, y, size = rng.uniform(-0.7, 0.7), rng.uniform(-0.5, 1.3), rng.uniform(0.012, 0.025)
