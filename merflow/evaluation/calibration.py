@@ -8,6 +8,7 @@ Modern Neural Networks, ICML 2017).
 
 import logging
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,9 +66,7 @@ def brier_scores(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def fit_temperature(probs: np.ndarray, labels: np.ndarray) -> float:
     """The temperature with the lowest negative log likelihood in [:data:`LEAST`, :data:`MOST`]; 1 without clips.
 
-    Args:
-        probs: ``[clips, classes]``, of clips that did not train.
-        labels: int64 ``[clips]``.
+    ``probs`` [clips, classes] are of clips that did not train, ``labels`` int64 [clips].
     """
     from scipy.optimize import minimize_scalar
 
@@ -85,11 +84,6 @@ def fit_temperature(probs: np.ndarray, labels: np.ndarray) -> float:
 
 def reliability(probs: np.ndarray, labels: np.ndarray, bins: int = BINS) -> list[dict[str, float]]:
     """Confidence and accuracy in bins ``(low, high]`` of equal width; the first bin includes 0.
-
-    Args:
-        probs: ``[clips, classes]``.
-        labels: int64 ``[clips]``.
-        bins: number of bins.
 
     Returns:
         rows ``bin_low, bin_high, n, confidence`` (mean of the top probability) and ``accuracy``; NaN in an empty bin.
@@ -150,23 +144,16 @@ def read_probs(rows: pd.DataFrame, classes: Sequence[str], source: Path) -> tupl
     if not (finite := np.isfinite(probs).all(axis=1)).all():
         clip = rows["clip"].iloc[int(finite.argmin())]
         raise InputError(f"{source} is damaged (a probability of clip {clip} is not a number); remove it and run again")
-    return probs, pd.Index(classes).get_indexer(rows["truth"]).astype(np.int64)
+    return probs, pd.Index(classes).get_indexer(pd.Index(rows["truth"])).astype(np.int64)
 
 
 class ValidationProbs(NamedTuple):
-    """Predicted probabilities of validation clips, without the other columns of their table.
+    """Predicted probabilities of validation clips, without the other columns of their table."""
 
-    Attributes:
-        probs: float64 ``[rows, classes]``.
-        labels: int64 ``[rows]``, indices of the true classes.
-        folds: indices of the rows of each (repeat, fold).
-        clips: number of different clips.
-    """
-
-    probs: np.ndarray
-    labels: np.ndarray
-    folds: dict[tuple[Any, str], np.ndarray]
-    clips: int
+    probs: np.ndarray  # float64 [rows, classes]
+    labels: np.ndarray  # int64 [rows], indices of the true classes
+    folds: Mapping[Any, np.ndarray]  # indices of the rows of each (repeat, fold)
+    clips: int  # number of different clips
 
     @classmethod
     def read(cls, path: Path, classes: Sequence[str]) -> "ValidationProbs":
@@ -175,18 +162,15 @@ class ValidationProbs(NamedTuple):
         Raises:
             InputError: as :func:`merflow.storage.tables.read_table_in_parts` and :func:`read_probs`.
         """
-        probs, labels, count = [], [], 0
-        folds: dict[tuple[Any, str], list[np.ndarray]] = {}
-        clips: set[tuple[str, str, str]] = set()
+        probs, labels, folds, clips = [], [], [], set()
         for rows in read_table_in_parts(path, PREDICTIONS, ROWS_AT_ONCE):
             part_probs, part_labels = read_probs(rows, classes, path)
             probs.append(part_probs)
             labels.append(part_labels)
-            for name, places in rows.groupby([parse_numbers(rows["repeat"]), "fold"]).indices.items():
-                folds.setdefault(name, []).append(places + count)
+            repeats = parse_numbers(rows["repeat"])
+            folds.append(pd.DataFrame({"repeat": repeats, "fold": rows["fold"].map(sys.intern).astype(object)}))
             clips.update(rows[["dataset", "subject", "clip"]].itertuples(index=False, name=None))
-            count += len(rows)
-        of_folds = {name: np.concatenate(parts) for name, parts in folds.items()}
+        of_folds = pd.concat(folds, ignore_index=True).groupby(["repeat", "fold"]).indices
         return cls(np.concatenate(probs), np.concatenate(labels), of_folds, len(clips))
 
 
@@ -201,14 +185,13 @@ def calibrated_probs(
     Raises:
         InputError: the predictions are damaged (:func:`read_probs`; ``source`` names their file).
     """
-    raw, _ = read_probs(predictions, classes, source)
-    calibrated = raw.copy()
-    for name, places in predictions.reset_index(drop=True).groupby(["repeat", "fold"]).groups.items():
+    probs = read_probs(predictions, classes, source)[0].copy()
+    for name, places in predictions.groupby(["repeat", "fold"]).indices.items():
         rows = validation.folds.get(name)
         if rows is not None:
             temperature = fit_temperature(validation.probs[rows], validation.labels[rows])
-            calibrated[np.asarray(places)] = temper(raw[np.asarray(places)], temperature)
-    return calibrated
+            probs[places] = temper(probs[places], temperature)
+    return probs
 
 
 def calibrate(
@@ -246,21 +229,22 @@ def calibrate(
             continue
         val_probs = ValidationProbs.read(validation_file, classes)
         probs = calibrated_probs(rows, val_probs, classes, test_file)
-        temperature = fit_temperature(val_probs.probs, val_probs.labels)
         count = rows[["dataset", "subject", "clip"]].drop_duplicates().shape[0]
-        metrics: dict[str, dict[str, float]] = {}
-        for metric, values in (("ece_raw", raw), ("ece", probs)):
-            metrics[metric] = {"value": expected_calibration_error(values, labels)}
+        metrics: dict[str, dict[str, float]] = {
+            "temperature": {"value": fit_temperature(val_probs.probs, val_probs.labels)},
+            "ece_raw": {"value": expected_calibration_error(raw, labels)},
+            "ece": {"value": expected_calibration_error(probs, labels)},
+        }
         for metric, losses in (("nll", log_losses), ("brier", brier_scores)):
             metrics[f"{metric}_raw"] = _mean_over_subjects(rows, losses(raw, labels))
             metrics[metric] = _mean_over_subjects(rows, losses(probs, labels))
-        for metric, values in ({"temperature": {"value": temperature}} | metrics).items():
-            calibration_rows.append({"experiment": name, "metric": metric, **values, "n_clips": count})
+        for metric, estimate in metrics.items():
+            calibration_rows.append({"experiment": name, "metric": metric, **estimate, "n_clips": count})
         for kind, values in (("raw", raw), ("calibrated", probs)):
             reliability_rows += [{"experiment": name, "kind": kind, **row} for row in reliability(values, labels)]
         coverage_rows += [{"experiment": name, **row, "n_clips": count} for row in coverage(probs, labels)]
-        shown = ", ".join(f"{metric} {values['value']:.3f}" for metric, values in metrics.items())
-        log.info("%s: temperature %.3f, %s", name, temperature, shown)
+        shown = ", ".join(f"{metric} {estimate['value']:.3f}" for metric, estimate in metrics.items())
+        log.info("%s: %s", name, shown)
     write_table(calibration_rows, calibration, CALIBRATION)
     write_table(reliability_rows, reliability_table, RELIABILITY)
     write_table(coverage_rows, coverage_table, COVERAGE)

@@ -34,6 +34,7 @@ COLUMNS = {
     "curves": CURVES,
 }
 """Columns of the study's tables, by the stem of their file."""
+COUNTED = {"n_clips": "clip", "n_subjects": "subject"}
 
 
 def evaluate(predictions: Path, metrics: Path, settings: EvaluationSettings) -> None:
@@ -59,17 +60,11 @@ def evaluate(predictions: Path, metrics: Path, settings: EvaluationSettings) -> 
     rows: list[dict[str, Any]] = []
 
     def add(scope: str, part: pd.DataFrame, values: Mapping[str, Any], intervals: Mapping[str, Any]) -> None:
-        common = {
-            "experiment": settings.experiment,
-            "protocol": settings.protocol,
-            "scope": scope,
-            "n_clips": part.groupby(["dataset", "clip"]).ngroups,
-            "n_subjects": part.groupby(["dataset", "subject"]).ngroups,
-            "repeats": table["repeat"].nunique(),
-        }
+        counts = {name: part.groupby(["dataset", column]).ngroups for name, column in COUNTED.items()}
+        common = {"experiment": settings.experiment, "protocol": settings.protocol, "scope": scope, **counts}
         for name, value in values.items():
-            low, high = intervals[name]
-            rows.append(common | {"metric": name, "value": float(value), "ci_low": low, "ci_high": high})
+            row = {"metric": name, "value": float(value), "repeats": table["repeat"].nunique()}
+            rows.append(common | row | dict(zip(("ci_low", "ci_high"), intervals[name], strict=True)))
 
     parts = {"pooled": table} | {f"dataset:{name}": part for name, part in table.groupby("dataset", sort=False)}
     scored = {
@@ -97,24 +92,44 @@ def check_predictions(table: pd.DataFrame, path: Path | str, classes: Sequence[s
     """
     if table.empty:
         raise InputError(f"{path} has no prediction; every clip failed, or none has a label of the class set")
+    check_labels(table, path, classes)
+    check_clips(table, path, ["dataset", "clip"])
+
+
+def check_labels(table: pd.DataFrame, path: Path | str, classes: Sequence[str]) -> None:
+    """Check that every label is one of the classes.
+
+    Raises:
+        InputError: names the first row whose label is not.
+    """
     for name in ("truth", "predicted"):
-        unknown = table.index[~table[name].isin(list(classes))]
-        if len(unknown):
-            row = table.loc[unknown[0]]
-            raise InputError(
-                f"{path}, row {unknown[0] + 2} (clip {row['clip']}): {name} is {row[name]!r}; "
-                f"expected one of {', '.join(classes)}"
-            )
-    clip = table[["repeat", "dataset", "clip"]]
-    if clip.duplicated().any():
-        row = clip.loc[clip.duplicated().idxmax()]
-        raise InputError(
-            f"{path}, row {row.name + 2}: clip {row['clip']} of {row['dataset']} is predicted twice in repeat "
-            f"{row['repeat']}; expected one row per clip"
-        )
-    truths = table.groupby(["dataset", "clip"])["truth"].nunique()
-    if (truths > 1).any():
-        raise InputError(f"{path}: clip {truths.idxmax()[1]} has different true labels in different repeats")
+        unknown = ~table[name].isin(list(classes))
+        if unknown.any():
+            row = table[unknown].iloc[0]
+            where = f"row {int(table.index[unknown][0]) + 2}" + (f" (clip {row['clip']})" if "clip" in row else "")
+            raise InputError(f"{path}, {where}: {name} is {row[name]!r}; expected one of {', '.join(classes)}")
+
+
+def check_clips(table: pd.DataFrame, path: Path | str, key: list[str]) -> None:
+    """Check that no repeat has two rows of one clip, and that repeats agree in its true label.
+
+    Args:
+        table: predictions.
+        path: its file.
+        key: columns that identify a clip.
+
+    Raises:
+        InputError: names the first row or clip at fault.
+    """
+    twice = table.duplicated([*key, "repeat"] if "repeat" in table else key)
+    if twice.any():
+        clip, number = table.loc[twice, "clip"].iloc[0], int(table.index[twice][0]) + 2
+        remedy = "expected one row per clip, or a column repeat that numbers the runs"
+        raise InputError(f"{path}, row {number}: clip {clip} occurs twice; {remedy}")
+    differing = table.groupby(key, sort=False)["truth"].transform("nunique") > 1
+    if differing.any():
+        clip = table.loc[differing, "clip"].iloc[0]
+        raise InputError(f"{path}: clip {clip} has different true labels in different repeats")
 
 
 def merge(paths: Sequence[Path], output: Path) -> None:

@@ -77,12 +77,8 @@ def compare_methods(
     """Our experiments and published methods, by the metrics of the published table; our rows have a ``protocol``.
 
     ``column`` is the database of a composite on whose clips the number was measured; empty for all clips. An experiment
-    without a database has no row for it.
-
-    Args:
-        metrics: with the columns :data:`merflow.storage.tables.METRICS`.
-        experiments: ours; the published row with the name of the system stands beside each.
-        table: name of a table of published numbers; None: our accuracy, UF1 and UAR alone.
+    without a database has no row for it. The published row with the name of its system stands beside each experiment.
+    Without a published ``table``: our accuracy, UF1 and UAR alone.
     """
     rows = []
     wanted = dict.fromkeys((column, metric) for name, _, column, metric in published() if name == table)
@@ -104,12 +100,6 @@ def compare_stages(
 
     ``column`` is the source of a stage's data. An experiment without pre-training, or that pre-trains inside its folds,
     has no row of pre-training.
-
-    Args:
-        metrics: with the columns :data:`merflow.storage.tables.METRICS`.
-        accuracy: with the columns :data:`merflow.storage.tables.ACCURACY_TRAIN`.
-        experiments: ours.
-        table: name of a table of published numbers, or None.
     """
     rows = []
     for name, experiment in experiments.items():
@@ -136,12 +126,6 @@ def compare_confusion(
 
     Each row has its ``experiment`` and ``count`` (clips, over all repeats). A rate on the diagonal is a recall and has
     its interval.
-
-    Args:
-        predictions: with the columns :data:`merflow.storage.tables.PREDICTIONS`.
-        metrics: with the columns :data:`merflow.storage.tables.METRICS`.
-        experiments: ours.
-        table: name of a table of published rates, or None.
     """
     rows = []
     for name, experiment in experiments.items():

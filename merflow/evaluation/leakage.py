@@ -55,19 +55,8 @@ class Clip(NamedTuple):
     content: str
 
 
-def audit(
-    plan: Sequence[AuditSettings],
-    predictions: Path,
-    accuracy_train: Path,
-    output: Path,
-) -> None:
-    """Check every fold and write ``audit.csv``.
-
-    Args:
-        plan: what to check of each experiment.
-        predictions: table of the study.
-        accuracy_train: table of the study.
-        output: table with the columns :data:`merflow.storage.tables.AUDIT`: a row per experiment, repeat, fold, check.
+def audit(plan: Sequence[AuditSettings], predictions: Path, accuracy_train: Path, output: Path) -> None:
+    """Check every fold of the study, and write a row per experiment, repeat, fold and check to ``audit.csv``.
 
     Raises:
         InputError: there is a leak that the configuration does not ask for.
@@ -127,8 +116,8 @@ def check_fold(
         settings: what to check.
         clips: clips of the micro datasets, by dataset and name.
         macro: clips of the pre-training dataset; empty without pre-training.
-        scorer_people: people in the training data of a key-frame scorer; None if no scorer was trained on a dataset.
-        predictions: predictions of the fold.
+        scorer_people: people who trained the key-frame scorer; None if no scorer was trained on a dataset.
+        predictions: of the fold.
         fitted_clips: number of clips that fitted its normalisation and balancing, as its training reports.
     """
     keys = {part: _clip_keys(split[split["part"] == part]) for part in PARTS}
@@ -177,10 +166,7 @@ def check_fold(
 def read_clips(path: str | Path, dataset: str, *, labelled: bool = False) -> dict[tuple[str, str], Clip]:
     """Every clip of a cache by its dataset (or database) and name.
 
-    Args:
-        path: cache.
-        dataset: name of the dataset; empty to read it from the file.
-        labelled: whether to leave out clips without a label, as pre-training does.
+    An empty ``dataset`` is read from the file. ``labelled`` leaves out clips without a label, as pre-training does.
 
     Raises:
         InputError: the file cannot be read as a cache.

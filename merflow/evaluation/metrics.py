@@ -6,9 +6,9 @@ counts pooled over all folds, never as a mean of the folds' own scores.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,20 +20,16 @@ OVERALL = ("accuracy", "uf1", "uar")
 """The metrics of a set of predictions."""
 PER_CLASS = ("f1", "recall", "precision")
 """The metrics of one class."""
+Scores = dict[str, Any]
 LEVEL = 0.95
 """Coverage that the intervals aim at."""
 
 
-def score(truth: Sequence[str], predicted: Sequence[str], classes: Sequence[str]) -> dict:
+def score(truth: Iterable[str], predicted: Iterable[str], classes: Iterable[str]) -> Scores:
     """Score predictions by scikit-learn.
 
     A class without any true clip has no recall. It is left out of UF1 and UAR and listed under ``absent``; a clip that
     is wrongly given that class still counts against the clip's own class.
-
-    Args:
-        truth: true class of each clip.
-        predicted: predicted class of each clip.
-        classes: names of the classes, in order.
 
     Returns:
         ``accuracy``, ``uf1``, ``uar`` (floats); ``f1``, ``recall``, ``precision`` (dictionaries class to float; NaN
@@ -91,21 +87,10 @@ def rates(counts: np.ndarray) -> dict[str, np.ndarray]:
     recall = np.divide(right, true, out=np.full(right.shape, np.nan), where=present)
     f1 = np.divide(2 * right, true + predicted, out=np.full(right.shape, np.nan), where=present)
     precision = np.divide(right, predicted, out=np.full(right.shape, np.nan), where=predicted > 0)
-    total, number = counts.sum((-2, -1)), present.sum(-1)
-
-    def mean(values: np.ndarray) -> np.ndarray:
-        sums = np.where(present, values, 0).sum(-1)
-        return np.divide(sums, number, out=np.full(sums.shape, np.nan), where=number > 0)
-
+    total = counts.sum((-2, -1))
     accuracy = np.divide(right.sum(-1), total, out=np.full(total.shape, np.nan), where=total > 0)
-    return {
-        "accuracy": accuracy,
-        "uf1": mean(f1),
-        "uar": mean(recall),
-        "f1": f1,
-        "recall": recall,
-        "precision": precision,
-    }
+    overall = {"accuracy": accuracy, "uf1": _mean(f1, axis=-1), "uar": _mean(recall, axis=-1)}
+    return overall | {"f1": f1, "recall": recall, "precision": precision}
 
 
 def subject_counts(table: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
@@ -123,7 +108,7 @@ def subject_counts(table: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
     _check_labels(table["truth"].astype(str), "true label", classes)
     _check_labels(table["predicted"].astype(str), "prediction", classes)
     place = pd.Index(classes)
-    truth, predicted = (place.get_indexer(table[name].astype(str)) for name in ("truth", "predicted"))
+    truth, predicted = (place.get_indexer(pd.Index(table[name].astype(str))) for name in ("truth", "predicted"))
     person = ["dataset", "subject"] if "dataset" in table else ["subject"]
     subject = table.groupby(person, sort=True).ngroup().to_numpy()
     repeat = pd.factorize(table["repeat"], sort=True)[0] if "repeat" in table else np.zeros(len(table), int)
@@ -137,7 +122,7 @@ def mean_rates(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, np.ndar
     return {name: _mean(values) for name, values in rates(subject_counts(table, classes).sum(1)).items()}
 
 
-def bootstrap_subjects(table: pd.DataFrame, classes: Sequence[str], repeats: int = 2000, seed: int = 0) -> dict:
+def bootstrap_subjects(table: pd.DataFrame, classes: Sequence[str], resamples: int = 2000, seed: int = 0) -> Scores:
     """Percentile intervals (95 %) of the metrics, by resampling subjects with replacement.
 
     Clips of one person are similar, so persons are drawn, with all their clips in all repeats (Field and Welsh:
@@ -146,21 +131,15 @@ def bootstrap_subjects(table: pd.DataFrame, classes: Sequence[str], repeats: int
     With few people the intervals are slightly too narrow: in simulations with people of very different difficulty they
     contained the true value in 89 % (6 people), 91 % (12) and 95 % (30) of the cases.
 
-    Args:
-        table: predictions, as in :func:`subject_counts`.
-        classes: names of the classes, in order.
-        repeats: number of resamples.
-        seed: of the draws; the order of the rows does not matter.
-
     Returns:
         ``accuracy``, ``uf1``, ``uar``: (low, high); ``f1``, ``recall``, ``precision``: a dictionary from class to
         (low, high). NaN where there are fewer than two subjects, or the metric is undefined in every resample.
     """
     counts = subject_counts(table, classes)
-    draws = subject_draws(counts.shape[1], repeats, seed)
+    draws = subject_draws(counts.shape[1], resamples, seed)
     values = {name: _mean(drawn, axis=1) for name, drawn in _resampled(counts, draws).items()}
     few = counts.shape[1] < 2
-    intervals: dict = {name: (np.nan, np.nan) if few else interval(values[name]) for name in OVERALL}
+    intervals: Scores = {name: (np.nan, np.nan) if few else interval(values[name]) for name in OVERALL}
     for name in PER_CLASS:
         each = [(np.nan, np.nan) if few else interval(column) for column in values[name].T]
         intervals[name] = dict(zip(map(str, classes), each, strict=True))
@@ -249,15 +228,13 @@ def fold_mean_f1(table: pd.DataFrame) -> float:
     Some papers report it. A fold with a single class has a macro F1 of 1 or of at most 1/2, so the mean depends on how
     clips are distributed over the folds and cannot be compared with pooled values. It serves to explain such numbers.
     """
-    fold_key = [name for name in ("repeat", "fold") if name in table]
-    scores = []
-    for _, rows in table.groupby(fold_key):
-        # Without `labels`, scikit-learn uses the classes that occur, as those papers do.
-        scores.append(f1_score(rows["truth"], rows["predicted"], average="macro", zero_division=0))
+    folds = table.groupby([name for name in ("repeat", "fold") if name in table])
+    # Without `labels`, scikit-learn uses the classes that occur, as those papers do.
+    scores = [f1_score(rows["truth"], rows["predicted"], average="macro", zero_division=0) for _, rows in folds]
     return float(np.mean(scores)) if scores else np.nan
 
 
-def _people(table: pd.DataFrame) -> frozenset:
+def _people(table: pd.DataFrame) -> frozenset[Any]:
     names = [name for name in ("dataset", "subject") if name in table]
     return frozenset(table[names].itertuples(index=False, name=None))
 
@@ -294,7 +271,7 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _check_labels(labels: Sequence[str] | pd.Series, what: str, classes: Sequence[str]) -> None:
+def _check_labels(labels: Iterable[str], what: str, classes: Sequence[str]) -> None:
     unknown = sorted(set(labels) - set(classes))
     if unknown:
         raise InputError(f"{what} {unknown[0]!r} is not among the classes; allowed: {', '.join(classes)}")

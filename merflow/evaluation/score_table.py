@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from merflow.errors import InputError, MerflowError
-from merflow.evaluation.metrics import OVERALL, PER_CLASS, bootstrap_subjects, fold_mean_f1, mean_rates, score
+from merflow.evaluation.evaluate import check_clips, check_labels
+from merflow.evaluation.metrics import OVERALL, PER_CLASS, Scores, bootstrap_subjects, fold_mean_f1, mean_rates, score
 from merflow.storage.tables import read_table
 
 TITLES = {"accuracy": "accuracy", "uf1": "UF1", "uar": "UAR"}
@@ -19,7 +20,7 @@ KNOWN = ("truth", "predicted", "experiment", "repeat", "fold", "dataset", "subje
 """Columns that are used; all others are ignored."""
 
 
-def score_file(path: Path, classes: Sequence[str] | None = None, resamples: int = 2000, seed: int = 0) -> list[dict]:
+def score_file(path: Path, classes: Sequence[str] | None = None, resamples: int = 2000, seed: int = 0) -> list[Scores]:
     """Score a table with the columns ``truth`` and ``predicted``.
 
     With a column ``subject``, the metrics have 95 % intervals over subjects; with ``dataset``, each dataset is scored
@@ -29,8 +30,8 @@ def score_file(path: Path, classes: Sequence[str] | None = None, resamples: int 
 
     Args:
         path: CSV file.
-        classes: names of the classes, in order; all that occur, in alphabetical order, if None.
-        resamples: resamples of the bootstrap.
+        classes: names of the classes, in order; None: all that occur, in alphabetical order.
+        resamples: of the bootstrap.
         seed: of the bootstrap.
 
     Returns:
@@ -48,24 +49,12 @@ def score_file(path: Path, classes: Sequence[str] | None = None, resamples: int 
         if len(empty):
             raise InputError(f"{path}, row {empty[0] + 2}: column {name} is empty")
     if "clip" in table:
-        clip = [name for name in ("experiment", "dataset", "subject", "clip") if name in table]
-        key = [*clip, "repeat"] if "repeat" in table else clip
-        twice = table.duplicated(key)
-        if twice.any():
-            row = table.loc[twice.idxmax()]
-            raise InputError(
-                f"{path}, row {row.name + 2}: clip {row['clip']} occurs twice; expected one row per clip, or a column "
-                "repeat that numbers the runs"
-            )
-        truths = table.groupby(clip, sort=False)["truth"].transform("nunique") > 1
-        if truths.any():
-            row = table.loc[truths.idxmax()]
-            raise InputError(f"{path}: clip {row['clip']} has different true labels in different repeats")
+        check_clips(table, path, [name for name in ("experiment", "dataset", "subject", "clip") if name in table])
     parts = dict(list(table.groupby("experiment", sort=False))) if "experiment" in table else {None: table}
     results = []
     for experiment, part in parts.items():
         names = list(classes) if classes else sorted(set(part["truth"]) | set(part["predicted"]))
-        _check(part, names, path)
+        check_labels(part, path, names)
         scopes = {"pooled": part}
         if "dataset" in part:
             scopes |= {f"dataset:{name}": rows for name, rows in part.groupby("dataset", sort=False)}
@@ -118,16 +107,7 @@ def _score(table: pd.DataFrame, classes: list[str], resamples: int, seed: int) -
     }
 
 
-def _check(table: pd.DataFrame, classes: list[str], path: Path) -> None:
-    for name in ("truth", "predicted"):
-        unknown = table.index[~table[name].isin(classes)]
-        if len(unknown):
-            label = table.loc[unknown[0], name]
-            allowed = ", ".join(classes)
-            raise InputError(f"{path}, row {unknown[0] + 2}: {name} is {label!r}; expected one of {allowed}")
-
-
-def text(results: Sequence[dict]) -> str:
+def text(results: Sequence[Scores]) -> str:
     """The results as a table for people, with notes on what was left out."""
     header = ["experiment", "scope", *TITLES.values(), "clips", "subjects", "repeats"]
     rows = [header]
@@ -137,7 +117,10 @@ def text(results: Sequence[dict]) -> str:
         rows.append([r["experiment"] or "-", r["scope"], *values, str(r["n_clips"]), subjects, str(r["repeats"])])
     kept = [column for column in zip(*rows, strict=True) if column[0] != "experiment" or set(column[1:]) != {"-"}]
     widths = [max(map(len, column)) for column in kept]
-    lines = [_line(row, widths) for row in zip(*kept, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in zip(*kept, strict=True)
+    ]
     if any(r["intervals"] for r in results):
         lines.append("[low, high]: 95 % interval over subjects (bootstrap)")
     for r in results:
@@ -149,10 +132,6 @@ def text(results: Sequence[dict]) -> str:
             where = " ".join(filter(None, [r["experiment"], r["scope"]]))
             lines.append(f"{where}: no true clip of {', '.join(r['absent'])}; left out of UF1 and UAR")
     return "\n".join(lines)
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
 def _with_interval(value: float, interval: tuple[float, float] | None) -> str:

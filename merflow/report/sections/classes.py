@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
 
 from merflow.report.formats import number
@@ -12,7 +13,6 @@ from merflow.report.report_data import ReportData
 from merflow.report.section import Drawing, Section, as_csv, sheet_id
 from merflow.report.svg import (
     FIRST,
-    INK,
     LETTER,
     MUTED,
     SECOND,
@@ -25,6 +25,7 @@ from merflow.report.svg import (
 )
 from merflow.report.systems import Estimate, SystemResult, as_number
 
+COLUMNS = ["experiment", "class", "metric", "value", "ci_low", "ci_high", "n_clips"]
 MEASURES = {"recall": "Recall", "precision": "Precision", "f1": "F1"}
 SYSTEMS = 8
 """Largest number of systems in a drawing; the tables have all."""
@@ -80,15 +81,14 @@ def class_drawings(systems: Sequence[SystemResult]) -> list[Drawing]:
             for result in system.by_class.classes:
                 for measure in MEASURES:
                     estimate: Estimate = getattr(result, measure)
-                    rows.append({"experiment": system.name, "class": result.name, "metric": measure}
-                                | {"value": estimate.value, "ci_low": estimate.low, "ci_high": estimate.high}
-                                | {"n_clips": result.clips})  # fmt: skip
+                    values = [estimate.value, estimate.low, estimate.high]
+                    rows.append([system.name, result.name, measure, *values, result.clips])
         fewer = f" The first {SYSTEMS} of {len(group)} systems are drawn." if len(group) > SYSTEMS else ""
         drawings.append(
             Drawing(
                 f"classes{place + 1 if place else ''}",
                 _bars_svg(classes, group[:SYSTEMS], f"class-bars{place}"),
-                as_csv(rows, ["experiment", "class", "metric", "value", "ci_low", "ci_high", "n_clips"]),
+                as_csv((dict(zip(COLUMNS, row, strict=True)) for row in rows), COLUMNS),
                 "Recall, precision and F1 of each class",
                 "Recall, precision and F1 of each class. Lines: 95 % intervals over subjects. Filled: trained systems. "
                 f"Hollow: floors.{fewer}",
@@ -99,48 +99,37 @@ def class_drawings(systems: Sequence[SystemResult]) -> list[Drawing]:
 
 def _bars_svg(classes: Sequence[str], systems: Sequence[SystemResult], prefix: str) -> str:
     """Bars in three panels (recall, precision, F1); a group per class, a bar per system."""
-    step = 0.155
-    names = [short(system.name) for system in systems]
-    lines = [(label, system) for label in classes for system in (None, *systems)]
+    names = [short(name) for label in classes for name in (label, *(system.name for system in systems))]
+    rows = len(names)
     with matplotlib.rc_context(STYLE):
-        longest = max(map(len, [*names, *(short(label) for label in classes)]))
-        left, panel, gap = 0.15 + LETTER * longest, 1.4, 0.14
-        width, height = left + 3 * panel + 2 * gap + 0.1, 0.27 + step * (len(lines) + 0.5) + 0.25
+        left, body = 0.15 + LETTER * max(map(len, names)), 0.155 * (rows + 0.5)
+        width, height = left + 4.6, body + 0.52
         figure = Figure(figsize=(width, height))
+        panels = figure.subplots(1, 3, sharey=True)
+        figure.subplots_adjust(
+            left=left / width, right=1 - 0.1 / width, bottom=0.25 / height, top=1 - 0.27 / height, wspace=0.1
+        )
         description = []
-        for column, (measure, title) in enumerate(MEASURES.items()):
-            x = (left + column * (panel + gap)) / width
-            axes = figure.add_axes((x, 0.25 / height, panel / width, step * (len(lines) + 0.5) / height))
-            values: dict[str, list[str]] = {}
-            for place, (label, system) in enumerate(lines):
-                if system is None:
-                    continue
-                result = next(result for result in system.by_class.classes if result.name == label)
-                estimate: Estimate = getattr(result, measure)
-                if math.isnan(estimate.value):
+        for axes, (measure, title) in zip(panels, MEASURES.items(), strict=True):
+            for offset, system in enumerate(systems, start=1):
+                estimates = [getattr(result, measure) for result in system.by_class.classes]
+                places = offset + np.arange(len(classes)) * (len(systems) + 1)
+                values, low, high = np.array([[e.value, e.low, e.high] for e in estimates]).T
+                colour = SECOND if system.floor else FIRST
+                look = {"facecolor": "none", "linewidth": 0.9} if system.floor else {"alpha": 0.5, "linewidth": 0}
+                axes.barh(places, values, height=0.72, edgecolor=colour, **({"color": colour} | look))
+                axes.hlines(places, low, high, color=colour, linewidth=1.5)
+                for place in places[np.isnan(values)]:
                     axes.text(0.01, place, "–", color=MUTED, va="center", fontsize=7)
-                    continue
-                if system.floor:
-                    axes.barh(place, estimate.value, height=0.72, linewidth=0.9, facecolor="none", edgecolor=SECOND)
-                else:
-                    axes.barh(place, estimate.value, height=0.72, linewidth=0, color=FIRST, alpha=0.5)
-                if not math.isnan(estimate.low) and estimate.high > estimate.low:
-                    colour = SECOND if system.floor else FIRST
-                    ends = [estimate.low, estimate.high]
-                    axes.plot(ends, [place, place], color=colour, linewidth=1.5, clip_on=False)
-                values.setdefault(label, []).append(f"{system.name} {number(estimate.value, 2)}")
-            description += [f"{title} of {label}: {', '.join(texts)}" for label, texts in values.items()]
-            axes.set(xlim=(0, 1), ylim=(len(lines) - 0.25, -0.75))
+                texts = [f"{label} {number(e.value, 2)}" for label, e in zip(classes, estimates, strict=True)]
+                description.append(f"{title} of {system.name}: {', '.join(texts)}")
+            axes.set(xlim=(0, 1), ylim=(rows - 0.25, -0.75))
             axes.set_xticks(SHARES, SHARE_NAMES)
-            axes.set_yticks([])
+            axes.set_yticks(range(rows), names, fontsize=7.5)
             axes.set_title(title, loc="left", fontsize=9, fontweight="bold")
             plain_axes(axes)
-            if column:
-                continue
-            for place, (label, system) in enumerate(lines):
-                text, weight = (short(label), "bold") if system is None else (short(system.name), "normal")
-                colour = MUTED if system and system.floor else INK
-                axes.text(-0.05, place, text, ha="right", va="center", fontsize=7.5, fontweight=weight, color=colour)
+        for label in panels[0].get_yticklabels()[:: len(systems) + 1]:
+            label.set_fontweight("bold")
         return page_svg(figure, f"Results by class. {'; '.join(description)}", prefix)
 
 

@@ -124,7 +124,7 @@ def test_same_bytes_twice(tmp_path):
     "change, message",
     [
         (lambda t: t.iloc[:0], "has no prediction"),
-        (lambda t: pd.concat([t, t.iloc[:1]]), "row 22: clip 0-0 of x is predicted twice in repeat 0"),
+        (lambda t: pd.concat([t, t.iloc[:1]]), "row 22: clip 0-0 occurs twice"),
         (lambda t: t.assign(truth="anger"), "row 2 .clip 0-0.: truth is 'anger'; expected one of happiness, surprise"),
         (lambda t: t.assign(predicted=""), "row 2 .clip 0-0.: predicted is ''"),
         (lambda t: pd.concat([t, t.assign(repeat=1, truth="disgust")]), "different true labels in different repeats"),

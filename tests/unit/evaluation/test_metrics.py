@@ -132,7 +132,7 @@ def brute_force(table: pd.DataFrame, draws: np.ndarray) -> dict[str, np.ndarray]
 def test_bootstrap_equals_brute_force_on_the_same_draws(repeats):
     table = predictions(1, subjects=6, clips=4, repeats=repeats)
     draws = np.random.default_rng(5).multinomial(6, np.full(6, 1 / 6), size=40)
-    found = bootstrap_subjects(table, CLASSES, repeats=40, seed=5)
+    found = bootstrap_subjects(table, CLASSES, resamples=40, seed=5)
     for name, values in brute_force(table, draws).items():
         assert found[name] == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])))
 
@@ -149,8 +149,8 @@ def test_bootstrap_agrees_with_draws_of_subjects_by_name():
 @given(st.integers(0, 10_000), st.integers(2, 12), st.integers(1, 3))
 def test_interval_holds_the_value_and_ignores_the_order_of_rows(seed, subjects, repeats):
     table = predictions(seed, subjects, repeats=repeats)
-    values, intervals = mean_rates(table, CLASSES), bootstrap_subjects(table, CLASSES, repeats=200)
-    assert intervals == bootstrap_subjects(table.sample(frac=1, random_state=seed), CLASSES, repeats=200)
+    values, intervals = mean_rates(table, CLASSES), bootstrap_subjects(table, CLASSES, resamples=200)
+    assert intervals == bootstrap_subjects(table.sample(frac=1, random_state=seed), CLASSES, resamples=200)
     low, high = intervals["accuracy"]
     assert 0 <= low <= values["accuracy"] + 0.05 and values["accuracy"] - 0.05 <= high <= 1
     assert (low, high) != (0, 1)
@@ -193,7 +193,7 @@ def coverage(by_clip: bool) -> float:
         table = clustered(seed)
         if by_clip:
             table["subject"] = [f"c{i}" for i in range(len(table))]
-        low, high = bootstrap_subjects(table, CLASSES, repeats=300)["accuracy"]
+        low, high = bootstrap_subjects(table, CLASSES, resamples=300)["accuracy"]
         held.append(low <= 0.5 <= high)
     return float(np.mean(held))
 

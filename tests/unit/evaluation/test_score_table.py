@@ -111,7 +111,7 @@ def test_classes_may_be_given(table, capsys):
     assert main([str(table), "--classes", "c,b,a,d"]) == 0
     assert "pooled: no true clip of d" in capsys.readouterr().out
     assert main([str(table), "--classes", "a,b"]) == 1
-    assert "row 4: truth is 'c'; expected one of a, b" in capsys.readouterr().err
+    assert "row 4 (clip c2): truth is 'c'; expected one of a, b" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("classes", ["a,b,b", "a,b,"])

@@ -88,7 +88,7 @@ def test_two_people_are_too_few_and_nonsense_is_named(tmp_path):
     found = compared(tmp_path, answers("good", 1.0, people=2), answers("bad", 0.0, people=2))
     assert set(found["verdict"]) == {"unclear"} and (found["p"] >= 0.5).all()
     rows = answers("one", 0.5)
-    with pytest.raises(InputError, match="is predicted twice"):
+    with pytest.raises(InputError, match="occurs twice"):
         compared(tmp_path, [*rows, rows[0]])
     write_table(pd.DataFrame(rows), tmp_path / "p.csv", PREDICTIONS)
     with pytest.raises(InputError, match="has no prediction"):

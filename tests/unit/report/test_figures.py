@@ -11,7 +11,6 @@ from merflow.evaluation.figure_tables import tabulate_figure
 from merflow.evaluation.settings import ClipLabels, FigureExperiment, FigureSettings
 from merflow.report.sections.classes import class_drawings
 from merflow.report.sections.differences import difference_drawing, system_pairs
-from merflow.report.sections.subjects import subject_drawing, subjects_by_difficulty
 from merflow.report.sections.variants import variant_tables
 from merflow.report.settings import VariantTableSettings
 from merflow.storage.tables import FLOW_STATISTICS, GRID, METRICS, write_table
@@ -130,8 +129,7 @@ def test_drawings_are_reproducible_and_escape_names(study):
     pairs = [replace(pair, first=HOSTILE) for pair in system_pairs(study)]
 
     def drawings():
-        subjects = subject_drawing(subjects_by_difficulty(study), systems)
-        return [*class_drawings(systems), difference_drawing(pairs), subjects]
+        return [*class_drawings(systems), difference_drawing(pairs)]
 
     for drawing, again in zip(drawings(), drawings(), strict=True):
         assert drawing == again and "<script" not in drawing.svg

@@ -48,7 +48,7 @@ def test_pictures_and_drawings_have_texts(page):
             assert len(attributes["alt"]) > 10
         if tag == "svg":
             assert attributes["role"] == "img" and len(attributes["aria-label"]) > 20
-    assert sum(tag == "svg" for tag, _ in page.tags) == 3 + 3 + 3  # metrics; training; pairs, classes, subjects
+    assert sum(tag == "svg" for tag, _ in page.tags) == 3 + 3 + 2  # metrics; training; pairs, classes
 
 
 def test_page_loads_nothing(page):
