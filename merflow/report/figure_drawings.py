@@ -30,7 +30,7 @@ from merflow.report.svg import (
     standalone_svg,
     with_title,
 )
-from merflow.report.systems import as_number
+from merflow.report.systems import as_numbers
 from merflow.storage.files import atomic_write
 from merflow.storage.tables import COMPARISON, FLOW_STATISTICS, read_table
 
@@ -39,6 +39,7 @@ WIDTH = 5.6
 LINE = 0.2
 """Height of a bar with its gap, in inches."""
 STAGES = {"accuracy_pretrain": "Pre-training", "accuracy_finetune": "Fine-tuning", "accuracy": "Testing"}
+NUMBERS = ("value", "ci_low", "ci_high", "published", "mean", "variance")
 HEAT_MAP = 3
 """A table of variants with at least this many rows and columns is a heat map."""
 
@@ -54,7 +55,7 @@ def draw_file(table: Path, output: Path, settings: FigureSettings) -> None:
     notes = ["Synthetic demo data: a test of the software, no claim about people."] if settings.synthetic else []
     notes += [settings.reading] if settings.reading else []
     if settings.kind != "flow-statistics":
-        tried = int(_floats(read_table(table, COMPARISON)["tried"]).max())
+        tried = int(read_table(table, COMPARISON)["tried"].max())
         where = "" if settings.kind == "variants" else " in the study"
         notes.append(f"{tried} configuration{'s' if tried > 1 else ''} tried{where}.")
         notes += [] if settings.published else ["There are no published numbers for these data."]
@@ -69,7 +70,9 @@ def draw_in_page(table: Path, settings: FigureSettings, prefix: str) -> str:
         "methods": _methods, "stages": _stages, "confusion": _confusion, "variants": _variants,
         "flow-statistics": _flow,
     }  # fmt: skip
-    rows = read_table(table, FLOW_STATISTICS if settings.kind == "flow-statistics" else COMPARISON)
+    columns = FLOW_STATISTICS if settings.kind == "flow-statistics" else COMPARISON
+    rows = read_table(table, columns)
+    rows = rows.assign(**as_numbers(rows[[name for name in NUMBERS if name in columns]]))
     with matplotlib.rc_context(STYLE):
         figure, description = kinds[settings.kind](rows)
         return page_svg(figure, f"{settings.title}: {description}", prefix)
@@ -123,18 +126,11 @@ def _bars_of(rows: pd.DataFrame, *, protocol: bool = False, data: bool = False) 
     """The bars of the rows of a table; rows without a value of ours are ``published_only``."""
     bars = []
     for row in rows.to_dict("records"):
-        value, low, high, published = (as_number(row[name]) for name in ("value", "ci_low", "ci_high", "published"))
-        bar = {
-            "name": row["row"],
-            "value": value,
-            "low": low,
-            "high": high,
-            "published": published,
-            "published_only": False,
-        }
-        if math.isnan(value):
-            name = row["row"] if "[" in row["row"] else f"{row['row']} (published)"
-            bar |= {"name": name, "value": published, "published": math.nan, "published_only": True}
+        bar = {"name": row["row"], "value": row["value"], "low": row["ci_low"], "high": row["ci_high"]}
+        bar |= {"published": row["published"], "published_only": math.isnan(row["value"])}
+        if bar["published_only"]:
+            bar |= {"value": row["published"], "published": math.nan}
+            bar["name"] += "" if "[" in row["row"] else " (published)"
         elif protocol:
             bar["name"] += f" (ours, {row['protocol']})"
         if data:
@@ -188,23 +184,19 @@ def _bars(groups: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], axis: str) 
 
 def _heat(rows: pd.DataFrame, names: list[str], columns: list[str]) -> tuple[Figure, str]:
     """Accuracies as a heat map: the colour goes from the lowest to the highest value of the table."""
-    cells = {(row["row"], row["column"]): row for row in rows.to_dict("records")}
-    values = [as_number(row["value"]) for row in cells.values()]
-    lowest, highest = min(values), max(values)
+    lowest, highest = rows["value"].min(), rows["value"].max()
     legend = f"Accuracy on test clips, from {_percent(lowest)} (light) to {_percent(highest)} (dark)."
-    if rows["published"].notna().any() and (_floats(rows["published"]) > 0).any():
+    if (rows["published"] > 0).any():
         legend += " In brackets: the paper. Framed: the number of the paper lies outside our 95 % interval."
     left = 0.2 + LETTER * max(map(len, names))
     figure = _frame(0.42 * len(names), left, legend, top=0.3)
     axes, description = figure.subplots(), []
-    for y, name in enumerate(names):
-        for x, column in enumerate(columns):
-            row = cells[name, column]
-            value, published = as_number(row["value"]), as_number(row["published"])
-            shade = 0.05 + 0.5 * ((value - lowest) / (highest - lowest) if highest > lowest else 0.5)
-            _cell(axes, x, y, shade, framed=row["differs"] == "yes")
-            _two_lines(axes, x, y, _percent(value), "" if math.isnan(published) else f"({_percent(published)})")
-            description.append(f"{name}, {column} {_percent(value)}{_beside(published)}")
+    for row in rows.to_dict("records"):
+        published = "" if math.isnan(row["published"]) else f"({_percent(row['published'])})"
+        shade = 0.05 + 0.5 * ((row["value"] - lowest) / (highest - lowest) if highest > lowest else 0.5)
+        place = (columns.index(row["column"]), names.index(row["row"]))
+        _cell(axes, place, shade, _percent(row["value"]), published, framed=row["differs"] == "yes")
+        description.append(f"{row['row']}, {row['column']} {_percent(row['value'])}{_beside(row['published'])}")
     _label_cells(axes, names, columns)
     return figure, "; ".join(description)
 
@@ -214,7 +206,7 @@ def _confusion(rows: pd.DataFrame) -> tuple[Figure, str]:
     experiments = dict(iter(rows.groupby("experiment", sort=False)))
     classes = [list(dict.fromkeys(matrix["row"])) for matrix in experiments.values()]
     legend = "Rows: true class. Columns: predicted class. Share of the true class, and clips (over all repeats)."
-    if (_floats(rows["published"]) >= 0).any():
+    if rows["published"].notna().any():
         legend += " In brackets: the paper."
     heights = [0.42 * len(names) for names in classes]
     left = 0.25 + LETTER * max(len(name) for names in classes for name in names)
@@ -226,13 +218,12 @@ def _confusion(rows: pd.DataFrame) -> tuple[Figure, str]:
     description = []
     for axes, names, (experiment, matrix) in zip(panels, classes, experiments.items(), strict=True):
         for row in matrix.to_dict("records"):
-            x, y, rate = names.index(row["column"]), names.index(row["row"]), as_number(row["value"])
-            published = as_number(row["published"])
-            _cell(axes, x, y, 0 if math.isnan(rate) else 0.55 * rate, framed=row["differs"] == "yes")
-            brackets = "" if math.isnan(published) else f" ({_percent(published, 0)})"
-            _two_lines(axes, x, y, _percent(rate, 0) + brackets, str(int(row["count"])), small=bool(brackets))
-            if x == y:
-                description.append(f"{experiment} {row['row']} {_percent(rate, 0)}{_beside(published)}")
+            place, rate = (names.index(row["column"]), names.index(row["row"])), row["value"]
+            published = "" if math.isnan(row["published"]) else f" ({_percent(row['published'], 0)})"
+            shade, above = 0 if math.isnan(rate) else 0.55 * rate, _percent(rate, 0) + published
+            _cell(axes, place, shade, above, str(int(row["count"])), framed=row["differs"] == "yes")
+            if row["row"] == row["column"]:
+                description.append(f"{experiment} {row['row']} {_percent(rate, 0)}{_beside(row['published'])}")
         _label_cells(axes, names, names, 40 if turned else 0)
         axes.annotate(
             str(experiment), (0, 1), (0, (top - 0.13) * 72), xycoords="axes fraction", textcoords="offset points",
@@ -250,35 +241,32 @@ def _flow(rows: pd.DataFrame) -> tuple[Figure, str]:
     above, below = figure.subplots(2, 1, sharex=True)
     panels = ((above, "mean", "mean, pixels", FIRST), (below, "variance", "variance, pixels²", SECOND))
     for axes, column, label, colour in panels:
-        values = _floats(rows[column])
+        values = rows[column]
         axes.vlines(range(len(values)), 0, values, color=colour, linewidth=0.8, alpha=0.45)
         axes.plot(range(len(values)), values, "o", color=colour, markersize=2.4, markeredgewidth=0)
         axes.set(ylabel=label, ylim=(0, None), xlim=(-1, len(values)))
         plain_axes(axes, grid="y")
         axes.tick_params(labelcolor=MUTED)
-    ends = [int((rows["label"] == name).sum()) for name in classes]
-    starts = [sum(ends[:place]) for place in range(len(ends))]
+    counts = rows["label"].value_counts()[classes].to_numpy()
+    starts = counts.cumsum() - counts
     for start in starts[1:]:
         for axes in (above, below):
             axes.axvline(start - 0.5, color=RULE, linewidth=0.8)
-    below.set_xticks([start + (count - 1) / 2 for start, count in zip(starts, ends, strict=True)])
-    below.set_xticklabels(classes, color=INK, **({"rotation": 30, "ha": "right"} if turned else {}))
+    turn = {"rotation": 30, "ha": "right"} if turned else {}
+    below.set_xticks(starts + (counts - 1) / 2, classes, color=INK, **turn)
     figure.align_ylabels()
-    low, middle, high = _floats(rows["mean"]).quantile([0, 0.5, 1])
+    low, middle, high = rows["mean"].quantile([0, 0.5, 1])
     return figure, f"mean flow from {low:.2f} to {high:.2f} pixels, median {middle:.2f}"
 
 
-def _cell(axes: Axes, x: int, y: int, shade: float, *, framed: bool) -> None:
-    """Draw a cell of a heat map or a confusion matrix."""
+def _cell(axes: Axes, place: tuple[int, int], shade: float, above: str, below: str, *, framed: bool) -> None:
+    """Draw a cell of a heat map or a confusion matrix, with two lines of text."""
+    x, y = place
     box = (x - 0.47, y - 0.45)
     axes.add_patch(Rectangle(box, 0.94, 0.9, facecolor=FIRST, alpha=shade, linewidth=0))
     if framed:
         axes.add_patch(Rectangle(box, 0.94, 0.9, fill=False, edgecolor=SECOND, linewidth=1.4))
-
-
-def _two_lines(axes: Axes, x: int, y: int, above: str, below: str, *, small: bool = False) -> None:
-    """Write two lines into a cell."""
-    axes.text(x, y - (0.2 if below else 0), above, ha="center", va="center", fontsize=7 if small else 8, color=INK)
+    axes.text(x, y - (0.2 if below else 0), above, ha="center", va="center", fontsize=7.5, color=INK)
     axes.text(x, y + 0.22, below, ha="center", va="center", fontsize=7, color=INK)
 
 
@@ -299,7 +287,3 @@ def _beside(published: float) -> str:
 
 def _percent(value: float, digits: int = 1) -> str:
     return "–" if math.isnan(value) else f"{100 * value:.{digits}f} %"
-
-
-def _floats(column: pd.Series) -> pd.Series:
-    return pd.to_numeric(column, errors="coerce")

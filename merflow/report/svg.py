@@ -1,6 +1,7 @@
 """Matplotlib figures as SVG: in the page, with the colours of its style sheet, or as a file that stands alone."""
 
 import io
+import math
 import re
 import textwrap
 from collections.abc import Sequence
@@ -128,6 +129,30 @@ def plain_axes(axes: Axes, *, grid: Literal["x", "y", "both"] = "x") -> None:
     axes.grid(axis=grid)
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
+
+
+def draw_estimates(
+    axes: Axes, names: Sequence[str], rows: Sequence[tuple[float, float, float, str, bool]], marker: str = "o"
+) -> None:
+    """Values with their intervals, one line each.
+
+    Args:
+        axes: empty axes.
+        names: of the lines.
+        rows: value, low, high, colour, and whether the mark is filled with it.
+        marker: of filled marks; others are hollow circles.
+    """
+    for place, (value, low, high, colour, filled) in enumerate(rows):
+        if not math.isnan(low):
+            axes.plot([low, high], [place, place], color=colour, linewidth=2)
+        axes.plot(
+            value, place, marker if filled else "o", color=colour, markerfacecolor=colour if filled else "none",
+            markersize=5, markeredgewidth=1.4, clip_on=False, zorder=3,
+        )  # fmt: skip
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_yticks(range(len(rows)), names)
+    plain_axes(axes)
+    axes.spines["left"].set_visible(False)
 
 
 def short(name: str) -> str:

@@ -175,6 +175,11 @@ def as_number(cell: Any) -> float:
     return math.nan if cell is None or cell == "" else float(cell)
 
 
+def as_numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of numbers; NaN where a cell is empty."""
+    return table.apply(pd.to_numeric, errors="coerce")
+
+
 def as_estimate(row: Mapping[str, Any], value: str = "value") -> Estimate:
     """The column ``value`` of a row with its interval in ``ci_low`` and ``ci_high``."""
     return Estimate(as_number(row[value]), as_number(row["ci_low"]), as_number(row["ci_high"]))

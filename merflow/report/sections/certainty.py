@@ -1,7 +1,7 @@
 """Section "Calibration": how far probabilities are off, and what "uncertain" answers gain."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from merflow.report.formats import number
 from merflow.report.report_data import ReportData
 from merflow.report.section import Drawing, Section, as_csv
 from merflow.report.svg import (
     FIRST,
     INK,
-    LETTER,
     MUTED,
     RULE,
     SECOND,
@@ -28,7 +26,7 @@ from merflow.report.svg import (
     plain_axes,
     short,
 )
-from merflow.report.systems import Estimate, as_estimate
+from merflow.report.systems import Estimate, as_estimate, as_numbers
 from merflow.storage.tables import CALIBRATION, COVERAGE, RELIABILITY, read_table
 
 MEASURES = {"ece": "calibration error (ECE)", "nll": "negative log likelihood", "brier": "Brier score"}
@@ -71,29 +69,24 @@ def content(report: ReportData) -> dict[str, Any] | None:
     for name, rows in calibration.groupby("experiment", sort=False):
         values = {row["metric"]: as_estimate(row) for row in rows.to_dict("records")}
         raw = reliability[(reliability["experiment"] == name) & (reliability["kind"] == "raw")]
-        systems.append(
-            CalibratedSystem(
-                name=str(name),
-                n_clips=int(rows["n_clips"].iloc[0]),
-                temperature=values.pop("temperature").value,
-                measures=values,
-                tendency=_tendency(raw),
-                coverage=_coverage_at(coverage[coverage["experiment"] == name], threshold),
-            )
-        )
+        at_threshold = _coverage_at(coverage[coverage["experiment"] == name], threshold)
+        temperature = values.pop("temperature").value
+        count = int(rows["n_clips"].iloc[0])
+        systems.append(CalibratedSystem(str(name), count, temperature, values, _tendency(raw), at_threshold))
     names = [system.name for system in systems]
     drawings = [
         Drawing(
             "reliability",
-            reliability_svg(reliability, names, "reliability"),
+            reliability_svg(reliability, names),
             as_csv(reliability.to_dict("records"), RELIABILITY),
             "Confidence and accuracy of each system",
             "Accuracy of predictions with similar confidence. On the diagonal, confidence equals accuracy; below it, "
-            "the system is too confident. A larger mark stands for more clips.",
+            "the system is too confident. Hollow squares: before calibration. Filled discs: calibrated. A larger mark "
+            "stands for more clips.",
         ),
         Drawing(
             "coverage",
-            coverage_svg(coverage, names, threshold, "coverage"),
+            coverage_svg(coverage, names, threshold),
             as_csv(coverage.to_dict("records"), COVERAGE),
             "Accuracy of the answered clips",
             "Accuracy of the answered clips against the share of clips that is answered. The ring: answers with a "
@@ -105,7 +98,7 @@ def content(report: ReportData) -> dict[str, Any] | None:
 
 def _coverage_at(table: pd.DataFrame, threshold: float) -> Coverage:
     """Coverage at the first tabulated threshold that is not below ``threshold``."""
-    rows = table[["threshold", "answered", "accuracy"]].apply(pd.to_numeric, errors="coerce").sort_values("threshold")
+    rows = as_numbers(table[["threshold", "answered", "accuracy"]]).sort_values("threshold")
     if rows.empty:
         return Coverage(math.nan, math.nan, math.nan)
     place = min(int(np.searchsorted(rows["threshold"].to_numpy(), threshold - 1e-9)), len(rows) - 1)
@@ -114,113 +107,84 @@ def _coverage_at(table: pd.DataFrame, threshold: float) -> Coverage:
 
 def _tendency(reliability: pd.DataFrame) -> str:
     """``over``, ``under`` or empty, see :data:`TOLERANCE`."""
-    rows = reliability[["n", "confidence", "accuracy"]].apply(pd.to_numeric, errors="coerce").fillna(0)
-    if not rows["n"].sum():
-        return ""
-    gap = float(((rows["confidence"] - rows["accuracy"]) * rows["n"]).sum() / rows["n"].sum())
+    rows = as_numbers(reliability[["n", "confidence", "accuracy"]]).fillna(0)
+    gap = ((rows["confidence"] - rows["accuracy"]) * rows["n"]).sum() / max(1, rows["n"].sum())
     return "over" if gap > TOLERANCE else "under" if gap < -TOLERANCE else ""
 
 
-def reliability_svg(table: pd.DataFrame, names: Sequence[str], prefix: str) -> str:
+def reliability_svg(table: pd.DataFrame, names: Sequence[str]) -> str:
     """Accuracy against confidence, a small diagram per system: hollow before calibration, filled after it."""
 
-    def draw(axes: Axes, name: str, rows: pd.DataFrame) -> Iterator[str]:
+    def draw(axes: Axes, rows: pd.DataFrame) -> str:
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
-        for kind, colour, marker, face, line in (
-            ("raw", SECOND, "s", "none", "--"),
-            ("calibrated", FIRST, "o", FIRST, "-"),
-        ):
-            bins = rows[rows["kind"] == kind][["n", "confidence", "accuracy"]].apply(pd.to_numeric, errors="coerce")
-            bins = bins[bins["n"] > 0]
-            if bins.empty:
-                continue
-            axes.plot(bins["confidence"], bins["accuracy"], line, color=colour, linewidth=1.0, alpha=0.75)
-            sizes = 8 + 60 * bins["n"] / bins["n"].sum()
+        gaps = []
+        for kind, colour, marker, face in (("raw", SECOND, "s", "none"), ("calibrated", FIRST, "o", FIRST)):
+            bins = as_numbers(rows.loc[rows["kind"] == kind, ["n", "confidence", "accuracy"]]).query("n > 0")
+            axes.plot(bins["confidence"], bins["accuracy"], color=colour, linewidth=1.0, alpha=0.75)
             axes.scatter(
-                bins["confidence"], bins["accuracy"], sizes, marker=marker, facecolors=face, edgecolors=colour,
-                linewidths=1.1, zorder=3, clip_on=False,
+                bins["confidence"], bins["accuracy"], 8 + 60 * bins["n"] / bins["n"].sum(), marker=marker,
+                facecolors=face, edgecolors=colour, linewidths=1.1, zorder=3, clip_on=False,
             )  # fmt: skip
-            gap = float(((bins["confidence"] - bins["accuracy"]).abs() * bins["n"]).sum() / bins["n"].sum())
-            yield f"{name} {kind}: confidence and accuracy are {number(gap, 2)} apart on average"
+            gap = ((bins["confidence"] - bins["accuracy"]).abs() * bins["n"]).sum() / max(1, bins["n"].sum())
+            gaps.append(f"{kind} {gap:.2f}")
+        return f"confidence and accuracy are apart on average by {', '.join(gaps)}"
 
-    with matplotlib.rc_context(STYLE):
-        figure, description = _small_diagrams(table, names, draw, bottom=0.62)
-        width, height = figure.get_size_inches()
-        figure.text(0.5 / width, 0.27 / height, "confidence", color=MUTED)
-        figure.text(0.5 / width, 0.06 / height, "□ before", color=SECOND)
-        figure.text((0.65 + 12 * LETTER) / width, 0.06 / height, "● calibrated", color=FIRST)
-        return page_svg(figure, f"Reliability. {description}", prefix)
+    return _small_diagrams(table, names, "Reliability", "confidence", draw)
 
 
-def coverage_svg(table: pd.DataFrame, names: Sequence[str], threshold: float, prefix: str) -> str:
+def coverage_svg(table: pd.DataFrame, names: Sequence[str], threshold: float) -> str:
     """Accuracy of the answered clips against their share, a small diagram per system; a ring marks the threshold."""
 
-    def draw(axes: Axes, name: str, rows: pd.DataFrame) -> Iterator[str]:
-        numbers = rows[["threshold", "answered", "accuracy"]].apply(pd.to_numeric, errors="coerce")
-        curve = numbers[numbers["accuracy"].notna() & (numbers["answered"] > 0)].sort_values("threshold")
-        axes.plot(curve["answered"], curve["accuracy"], color=FIRST, linewidth=1.5, solid_capstyle="round")
+    def draw(axes: Axes, rows: pd.DataFrame) -> str:
+        curve = as_numbers(rows[["threshold", "answered", "accuracy"]]).query("answered > 0").sort_values("threshold")
+        axes.plot(curve["answered"], curve["accuracy"], color=FIRST, linewidth=1.5)
         at = _coverage_at(rows, threshold)
         if math.isnan(at.accuracy):
-            yield f"{name} answers no clip at threshold {threshold:g}"
-            return
+            return f"no clip is answered at threshold {threshold:g}"
         axes.axhline(at.all_clips, color=RULE, linewidth=1.0, zorder=1)
-        axes.plot(
-            at.answered, at.accuracy, "o", color=SECOND, markerfacecolor="none", markersize=7, markeredgewidth=1.6,
-            clip_on=False, zorder=4,
-        )  # fmt: skip
+        axes.scatter(at.answered, at.accuracy, 49, facecolors="none", edgecolors=SECOND, linewidths=1.6, zorder=4)
         right = at.answered < 0.55
         axes.annotate(
             f"{100 * at.accuracy:.0f} %", (at.answered, at.accuracy), textcoords="offset points", color=INK,
             xytext=(7 if right else -7, 6 if at.accuracy < 0.9 else -11), fontsize=7.5, ha="left" if right else "right",
         )  # fmt: skip
-        yield (
-            f"{name} answers {100 * at.answered:.0f} % of the clips at threshold {threshold:g}, "
-            f"{100 * at.accuracy:.0f} % of them correctly; {100 * at.all_clips:.0f} % if it answers all"
+        return (
+            f"answers {100 * at.answered:.0f} % of the clips at threshold {threshold:g}, {100 * at.accuracy:.0f} % of "
+            f"them correctly; {100 * at.all_clips:.0f} % if it answers all"
         )
 
-    with matplotlib.rc_context(STYLE):
-        figure, description = _small_diagrams(table, names, draw, bottom=0.47)
-        width, height = figure.get_size_inches()
-        figure.text(0.5 / width, 0.09 / height, "share of clips that is answered", color=MUTED)
-        return page_svg(figure, f"Coverage and accuracy. {description}", prefix)
+    return _small_diagrams(table, names, "Coverage and accuracy", "share of clips that is answered", draw)
 
 
 def _small_diagrams(
-    table: pd.DataFrame,
-    names: Sequence[str],
-    draw: Callable[[Axes, str, pd.DataFrame], Iterator[str]],
-    *,
-    bottom: float,
-) -> tuple[Figure, str]:
-    """A small diagram of accuracies per system; ``draw`` fills one and describes it.
-
-    Returns:
-        the figure, with ``bottom`` inches below the diagrams, and the description of all.
-    """
+    table: pd.DataFrame, names: Sequence[str], title: str, label: str, draw: Callable[[Axes, pd.DataFrame], str]
+) -> str:
+    """A small diagram of accuracies per system; ``draw`` fills one and describes it, ``label`` is that of the x axis."""
     lines = math.ceil(len(names) / PER_ROW)
     columns = math.ceil(len(names) / lines)
-    width, height = 0.55 + 1.65 * columns, bottom - 0.07 + 1.85 * lines
-    figure = Figure(figsize=(width, height))
-    figure.subplots_adjust(
-        left=0.5 / width, right=1 - 0.12 / width, top=1 - 0.25 / height, bottom=bottom / height,
-        wspace=0.22, hspace=0.3,
-    )  # fmt: skip
-    grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    description: list[str] = []
-    for axes in grid[len(names) :]:
-        axes.set_visible(False)
-    for place, (axes, name) in enumerate(zip(grid, names, strict=False)):
-        description += draw(axes, name, table[table["experiment"] == name])
-        axes.set(xlim=(0, 1.02), ylim=(-0.02, 1.04))
-        axes.set_xticks(SHARES, SHARE_NAMES)
-        axes.set_yticks(SHARES, SHARE_NAMES)
-        axes.set_title(short(name), loc="left", fontsize=8, fontweight="bold")
-        plain_axes(axes, grid="both")
-        leftmost, lowest = place % columns == 0, place + columns >= len(names)
-        axes.tick_params(labelcolor=MUTED, labelleft=leftmost, labelbottom=lowest)
-        if leftmost:
-            axes.set_ylabel("accuracy")
-    return figure, "; ".join(description)
+    with matplotlib.rc_context(STYLE):
+        width, height = 0.55 + 1.65 * columns, 0.4 + 1.85 * lines
+        figure = Figure(figsize=(width, height))
+        figure.subplots_adjust(
+            left=0.5 / width, right=1 - 0.12 / width, top=1 - 0.25 / height, bottom=0.47 / height,
+            wspace=0.22, hspace=0.3,
+        )  # fmt: skip
+        grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel()
+        description = []
+        for place, (axes, name) in enumerate(zip(grid, names, strict=False)):
+            description.append(f"{name} {draw(axes, table[table['experiment'] == name])}")
+            axes.set(xlim=(0, 1.02), ylim=(-0.02, 1.04))
+            axes.set_xticks(SHARES, SHARE_NAMES)
+            axes.set_yticks(SHARES, SHARE_NAMES)
+            axes.set_title(short(name), loc="left", fontsize=8, fontweight="bold")
+            plain_axes(axes, grid="both")
+            axes.tick_params(labelcolor=MUTED, labelbottom=place + columns >= len(names))
+            if place % columns == 0:
+                axes.set_ylabel("accuracy")
+        for axes in grid[len(names) :]:
+            axes.set_visible(False)
+        figure.text(0.5 / width, 0.09 / height, label, color=MUTED)
+        return page_svg(figure, f"{title}. {'; '.join(description)}", title.split()[0].lower())
 
 
 SECTION = Section("certainty", "Calibration", content)

@@ -88,7 +88,7 @@ def class_drawings(systems: Sequence[SystemResult]) -> list[Drawing]:
             Drawing(
                 f"classes{place + 1 if place else ''}",
                 _bars_svg(classes, group[:SYSTEMS], f"class-bars{place}"),
-                as_csv((dict(zip(COLUMNS, row, strict=True)) for row in rows), COLUMNS),
+                as_csv(rows, COLUMNS),
                 "Recall, precision and F1 of each class",
                 "Recall, precision and F1 of each class. Lines: 95 % intervals over subjects. Filled: trained systems. "
                 f"Hollow: floors.{fewer}",

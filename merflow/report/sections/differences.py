@@ -8,10 +8,10 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from merflow.report.formats import number
+from merflow.report import formats
 from merflow.report.report_data import ReportData
 from merflow.report.section import Drawing, Section, as_csv
-from merflow.report.svg import FIRST, INK, LETTER, MUTED, STYLE, page_svg, plain_axes, short
+from merflow.report.svg import FIRST, INK, LETTER, MUTED, STYLE, draw_estimates, page_svg, short
 from merflow.report.systems import Estimate, as_estimate, as_number
 from merflow.storage.tables import DIFFERENCES, read_table
 
@@ -67,12 +67,11 @@ def system_pairs(report: ReportData) -> list[Pair]:
 
 def difference_drawing(pairs: Sequence[Pair]) -> Drawing:
     """A drawing of the differences in UF1 with their intervals."""
-    rows = [
-        {"first": pair.first, "second": pair.second, "difference": uf1.estimate.value, "ci_low": uf1.estimate.low}
-        | {"ci_high": uf1.estimate.high, "p_holm": uf1.p, "verdict": uf1.verdict, "n_subjects": pair.n_subjects}
-        for pair in pairs
-        for uf1 in [pair.metrics["uf1"]]
-    ]
+    rows = []
+    for pair in pairs:
+        uf1 = pair.metrics["uf1"]
+        interval = [uf1.estimate.value, uf1.estimate.low, uf1.estimate.high]
+        rows.append([pair.first, pair.second, *interval, uf1.p, uf1.verdict, pair.n_subjects])
     columns = ["first", "second", "difference", "ci_low", "ci_high", "p_holm", "verdict", "n_subjects"]
     fewer = f" The first {PAIRS} of {len(pairs)} pairs are drawn." if len(pairs) > PAIRS else ""
     return Drawing(
@@ -94,30 +93,22 @@ def _forest_svg(pairs: Sequence[Pair], prefix: str) -> str:
         width, height = left + 3.0, 0.3 + body + 0.25
         figure = Figure(figsize=(width, height))
         axes = figure.add_axes((left / width, 0.25 / height, 2.9 / width, body / height))
-        ends = [abs(end) for one in differences for end in (one.estimate.value, one.estimate.low, one.estimate.high)]
-        reach = max([0.1, *(end for end in ends if not math.isnan(end))])
         axes.axvline(0, color=INK, linewidth=1.0)
-        for place, one in enumerate(differences):
-            colour = FIRST if one.real else MUTED
-            ends = [one.estimate.low, one.estimate.high]
-            if not math.isnan(one.estimate.low):
-                axes.plot(ends, [place, place], color=colour, linewidth=2 if one.real else 1.3)
-            axes.plot(
-                one.estimate.value, place, "D" if one.real else "o", color=colour, markeredgewidth=1.3, zorder=3,
-                markersize=5.5 if one.real else 5, markerfacecolor=colour if one.real else "none",
-            )  # fmt: skip
-        axes.set(xlim=(-1.06 * reach, 1.06 * reach), ylim=(len(pairs) - 0.5, -0.5), yticks=range(len(pairs)))
-        axes.set_yticklabels(names)
+        draw_estimates(
+            axes, names, [(*vars(d.estimate).values(), FIRST if d.real else MUTED, d.real) for d in differences], "D"
+        )
+        ends = [abs(end) for d in differences for end in vars(d.estimate).values() if not math.isnan(end)]
+        reach = 1.06 * max([0.1, *ends])
+        axes.set_xlim(-reach, reach)
         axes.set_title("← second is better · first is better →", fontsize=8, color=MUTED)
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:+.2f}".rstrip("0").rstrip(".") if abs(x) > 1e-9 else "0")
-        plain_axes(axes)
-        axes.spines["left"].set_visible(False)
         description = []
-        for pair, one in zip(pairs, differences, strict=True):
-            low, high = number(one.estimate.low, 2), number(one.estimate.high, 2)
-            between = "" if math.isnan(one.estimate.low) else f" from {low} to {high}"
-            verdict = "real" if one.real else "not clearly different"
-            description.append(f"{pair.first} minus {pair.second} {one.estimate.value:+.3f}{between}, {verdict}")
+        for pair, difference in zip(pairs, differences, strict=True):
+            interval = formats.interval(difference.estimate)
+            verdict = "real" if difference.real else "not clearly different"
+            description.append(
+                f"{pair.first} minus {pair.second} {difference.estimate.value:+.3f} {interval}, {verdict}"
+            )
         return page_svg(figure, f"Differences in UF1. {'; '.join(description)}", prefix)
 
 

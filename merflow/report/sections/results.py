@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from merflow.evaluation.metrics import OVERALL
 from merflow.report.report_data import ReportData
 from merflow.report.section import METRIC_TITLES, Drawing, Section, as_csv
-from merflow.report.svg import FIRST, LETTER, SECOND, SHARE_NAMES, SHARES, STYLE, WIDTH, page_svg, plain_axes, short
+from merflow.report.svg import FIRST, LETTER, SECOND, SHARE_NAMES, SHARES, STYLE, WIDTH, draw_estimates, page_svg, short
 from merflow.report.systems import SystemResult
 
 
@@ -51,21 +51,14 @@ def forest_svg(title: str, rows: Sequence[dict[str, Any]], prefix: str) -> str:
             bottom=0.22 / height,
         )
         axes = figure.subplots()
-        for place, row in enumerate(rows):
-            colour = SECOND if row["floor"] else FIRST
-            ends = [row["ci_low"], row["ci_high"]]
-            if np.isfinite(ends).all():
-                axes.plot(ends, [place, place], color=colour, linewidth=2, solid_capstyle="round")
-            face = {"markerfacecolor": "none"} if row["floor"] else {}
-            axes.plot(row["value"], place, "o", color=colour, markersize=5, markeredgewidth=1.4, clip_on=False, **face)
-        axes.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), yticks=range(len(rows)))
-        axes.set_yticklabels(names)
+        looks = [(SECOND, False) if row["floor"] else (FIRST, True) for row in rows]
+        values = [(row["value"], row["ci_low"], row["ci_high"]) for row in rows]
+        draw_estimates(axes, names, [(*value, *look) for value, look in zip(values, looks, strict=True)])
+        axes.set_xlim(0, 1)
         axes.set_xticks(SHARES, SHARE_NAMES)
         axes.set_title(title, loc="left", fontsize=9, fontweight="bold")
-        plain_axes(axes)
-        axes.spines["left"].set_visible(False)
-        values = "; ".join(f"{row['experiment']} {row['value']:.3f}" for row in rows)
-        return page_svg(figure, f"{title} with 95 % intervals: {values}", prefix)
+        description = "; ".join(f"{row['experiment']} {row['value']:.3f}" for row in rows)
+        return page_svg(figure, f"{title} with 95 % intervals: {description}", prefix)
 
 
 SECTION = Section("results", "Results", content)
