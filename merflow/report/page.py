@@ -40,25 +40,10 @@ from merflow.storage.files import atomic_write
 
 log = logging.getLogger(__name__)
 
-SECTIONS = (
-    answer.SECTION,
-    results.SECTION,
-    differences.SECTION,
-    audit.SECTION,
-    classes.SECTION,
-    subjects.SECTION,
-    certainty.SECTION,
-    figures.SECTION,
-    variants.SECTION,
-    data.SECTION,
-    failed.SECTION,
-    pictures.SECTION,
-    graphs.SECTION,
-    curves.SECTION,
-    timings.SECTION,
-    settings.SECTION,
-    versions.SECTION,
-)
+SECTIONS = [module.SECTION for module in (
+    answer, results, differences, audit, classes, subjects, certainty, figures, variants, data, failed, pictures,
+    graphs, curves, timings, settings, versions,
+)]  # fmt: skip
 """Sections of the page, in order."""
 
 
@@ -71,8 +56,7 @@ def write_report(report: ReportData, output: Path, drawings: Path | None = None)
     Args:
         report: settings and files of the study.
         output: HTML file, written atomically.
-        drawings: folder for every drawing of the page as ``{name}.svg`` and ``{name}.csv``, written atomically; None
-            for the page alone.
+        drawings: folder for every drawing of the page as ``{name}.svg`` and ``{name}.csv``, or None.
 
     Raises:
         InputError: a table is missing or lacks a column of its contract.

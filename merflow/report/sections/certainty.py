@@ -159,7 +159,7 @@ def coverage_svg(table: pd.DataFrame, names: Sequence[str], threshold: float) ->
 def _small_diagrams(
     table: pd.DataFrame, names: Sequence[str], title: str, label: str, draw: Callable[[Axes, pd.DataFrame], str]
 ) -> str:
-    """A small diagram of accuracies per system; ``draw`` fills one and describes it, ``label`` is that of the x axis."""
+    """A small diagram of accuracies per system; ``draw`` fills one and describes it, ``label`` is below the x axis."""
     lines = math.ceil(len(names) / PER_ROW)
     columns = math.ceil(len(names) / lines)
     with matplotlib.rc_context(STYLE):

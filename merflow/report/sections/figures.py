@@ -1,6 +1,5 @@
 """Section "Tables and figures": tables and figures of the paper with our numbers."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,36 +7,12 @@ from typing import Any
 import pandas as pd
 
 from merflow.evaluation.settings import FigureSettings
-from merflow.report.figure_drawings import STAGES, draw_in_page
+from merflow.report.figure_drawings import draw_in_page
 from merflow.report.published_comparison import Differences, published_differences
 from merflow.report.report_data import ReportData
 from merflow.report.section import Drawing, Section
-from merflow.report.systems import ConfusionRow, Estimate, as_estimate, as_number, confusion_rows
-from merflow.storage.tables import COMPARISON, FLOW_STATISTICS, read_table
-
-
-@dataclass(frozen=True)
-class ComparedRow:
-    """A number of ours and the published one; ``stage`` is the stage or the metric, ``data`` the dataset."""
-
-    name: str
-    stage: str
-    data: str
-    protocol: str
-    ours: Estimate
-    published: float
-
-
-@dataclass(frozen=True)
-class FlowSpread:
-    """Mean flow of the clips of a class, in pixels; ``variation``: standard deviation over mean."""
-
-    label: str
-    clips: int
-    low: float
-    median: float
-    high: float
-    variation: float
+from merflow.report.systems import ConfusionRow, as_number, confusion_rows
+from merflow.storage.tables import COMPARISON, read_table
 
 
 @dataclass(frozen=True)
@@ -48,10 +23,7 @@ class ReportedFigure:
     settings: FigureSettings
     drawing: Drawing | None = None
     differences: Differences | None = None
-    rows: Sequence[ComparedRow] = ()  # of methods and stages
-    several_metrics: bool = False  # whether methods are compared by more than one metric
     matrices: Sequence[tuple[str, Sequence[ConfusionRow]]] = ()  # of each experiment
-    spreads: Sequence[FlowSpread] = ()  # of each class and of all clips
 
     @property
     def note(self) -> str:
@@ -69,24 +41,14 @@ def report_figures(report: ReportData) -> list[ReportedFigure]:
     """Every figure of the configuration; tables of variants have their own section."""
     figures = []
     for name, settings in report.settings.figures.items():
-        path = report.figures[name]
-        if settings.kind == "variants":
-            continue
         if settings.kind == "flow-statistics":
-            table = read_table(path, FLOW_STATISTICS)
-            spreads = [_spread(str(label), rows["mean"]) for label, rows in table.groupby("label", sort=False)]
-            spreads.append(_spread("all", table["mean"]))
-            figures.append(ReportedFigure(name, settings, figure_drawing(name, report), spreads=spreads))
-            continue
-        table = read_table(path, COMPARISON)
-        differences = published_differences(table)
-        if settings.kind == "confusion":
-            figures.append(ReportedFigure(name, settings, differences=differences, matrices=_matrices(table)))
-            continue
-        rows = [_compared_row(row) for row in table.to_dict("records")]
-        several = settings.kind == "methods" and table["metric"].nunique() > 1
-        drawing = figure_drawing(name, report)
-        figures.append(ReportedFigure(name, settings, drawing, differences, rows, several))
+            figures.append(ReportedFigure(name, settings, figure_drawing(name, report)))
+        elif settings.kind != "variants":
+            table = read_table(report.figures[name], COMPARISON)
+            confusion = settings.kind == "confusion"
+            drawing = None if confusion else figure_drawing(name, report)
+            matrices = _matrices(table) if confusion else ()
+            figures.append(ReportedFigure(name, settings, drawing, published_differences(table), matrices))
     return figures
 
 
@@ -114,24 +76,6 @@ def _matrices(table: pd.DataFrame) -> list[tuple[str, list[ConfusionRow]]]:
             matrix.append(ConfusionRow(row.name, cells))
         matrices.append((str(experiment), matrix))
     return matrices
-
-
-def _compared_row(row: dict[str, Any]) -> ComparedRow:
-    protocol = row.get("protocol", "")
-    return ComparedRow(
-        name=row["row"],
-        stage=STAGES.get(row["metric"], row["metric"].upper()),
-        data=row["column"],
-        protocol=protocol if isinstance(protocol, str) else "",
-        ours=as_estimate(row),
-        published=as_number(row["published"]),
-    )
-
-
-def _spread(label: str, values: pd.Series) -> FlowSpread:
-    low, median, high = values.quantile([0, 0.5, 1])
-    variation = float(values.std(ddof=0) / values.mean()) if values.mean() else math.nan
-    return FlowSpread(label, len(values), low, median, high, variation)
 
 
 SECTION = Section("figures", "Tables and figures", content)

@@ -18,7 +18,7 @@ from merflow.preprocessing.resize import area_resize
 from merflow.preprocessing.settings import Geometry
 from merflow.report.report_data import ReportData
 from merflow.report.section import Drawing, Section, as_csv
-from merflow.report.svg import FIRST, INK, MUTED, SECOND, STYLE, page_svg
+from merflow.report.svg import FIRST, INK, SECOND, STYLE, page_svg
 from merflow.storage.hdf5 import open_h5
 from merflow.systems.tsdgcn.graph import Graph, chosen_neighbours
 
@@ -69,7 +69,7 @@ def report_graphs(report: ReportData, face: Face) -> list[ReportedGraph]:
         drawing = Drawing(
             f"graph-{place + 1}-{graph.p}-{graph.q}",
             _graph_svg(graph, rows, face, title, f"graph{place}"),
-            as_csv((row for row in rows if row["kind"] != "incoming"), COLUMNS),
+            as_csv(rows, COLUMNS),
             title,
             f"Orange squares: the {graph.p} nearest neighbours. "
             + (f"Blue discs: the {graph.q} random neighbours. " if graph.q else "No random neighbours (q = 0). ")
@@ -105,7 +105,7 @@ def _nodes(side: int, geometry: Geometry) -> dict[str, tuple[int, int]]:
 
 
 def _links(graph: Graph, file: Path, geometry: Geometry) -> list[dict[str, Any]]:
-    """Rows of :data:`COLUMNS`. ``kind``: near, drawn, candidate, or incoming (only the other node chose the link)."""
+    """Rows of :data:`COLUMNS`; ``kind`` is near, drawn or candidate."""
     side = graph.side
     offsets, candidate, near, drawn = chosen_neighbours(side, graph.p, graph.q, graph.threshold, graph.seed)
     rows = []
@@ -121,7 +121,7 @@ def _links(graph: Graph, file: Path, geometry: Geometry) -> list[dict[str, Any]]
             if kind != "candidate":
                 chosen.add(other)
             elif other in linked:
-                kind = "incoming"
+                continue  # Only the other node chose this link.
             distance = float(np.hypot(*offsets[step]))
             rows.append(dict(zip(COLUMNS, (name, row, column, other_row, other_column, kind, distance,
                                            float(weights[other])), strict=True)))  # fmt: skip
@@ -171,33 +171,21 @@ def _faded(axes: Axes, image: np.ndarray, extent: tuple[int, int, int, int], low
 
 def _draw_node(axes: Axes, row: int, column: int, links: Sequence[dict[str, Any]], name: str) -> str:
     """Draw a node and its links; returns a description."""
-    spots: dict[str, list[tuple[int, int]]] = {kind: [] for kind in ("near", "drawn", "incoming", "candidate")}
-    for link in links:
-        spots[link["kind"]].append((link["neighbour_row"], link["neighbour_column"]))
-    for y, x in spots["incoming"]:
-        axes.plot([column, x], [row, y], color=MUTED, linewidth=0.9, linestyle=(0, (1, 1.5)))
-    looks = {"near": (SECOND, "s", 5.2), "drawn": (FIRST, "o", 6)}
-    for kind, (colour, marker, size) in looks.items():
-        for y, x in spots[kind]:
+    looks = {"near": (SECOND, "s", 5.2, SECOND), "drawn": (FIRST, "o", 6, FIRST), "candidate": (INK, "o", 2.6, "none")}
+    texts = {}
+    for kind, (colour, marker, size, face) in looks.items():
+        spots = [(link["neighbour_row"], link["neighbour_column"]) for link in links if link["kind"] == kind]
+        for y, x in spots if kind != "candidate" else ():
             axes.plot([column, x], [row, y], color=colour, linewidth=1.6, zorder=2)
-        if spots[kind]:
-            ys, xs = zip(*spots[kind], strict=True)
-            axes.plot(xs, ys, marker, color=colour, markersize=size, zorder=3, linestyle="none")
-    others = spots["candidate"] + spots["incoming"]
-    if others:
-        ys, xs = zip(*others, strict=True)
         axes.plot(
-            xs, ys, "o", color=INK, markerfacecolor="none", markersize=2.6, markeredgewidth=0.7, linestyle="none",
-            zorder=3,
+            [x for _, x in spots], [y for y, _ in spots], marker, color=colour, markersize=size, markerfacecolor=face,
+            markeredgewidth=0.7, linestyle="none", zorder=3,
         )  # fmt: skip
+        texts[kind] = ", ".join(f"({y}, {x})" for y, x in spots) or "none"
     axes.plot(column, row, "o", color=INK, markersize=6.5, zorder=4)
-
-    def pixels(kind: str) -> str:
-        return ", ".join(f"({y}, {x})" for y, x in spots[kind]) or "none"
-
     return (
-        f"{name.capitalize()}, pixel (row {row}, column {column}): nearest {pixels('near')}; drawn {pixels('drawn')}; "
-        f"{len(others)} other candidates, {len(spots['incoming'])} of them chose this node."
+        f"{name.capitalize()}, pixel (row {row}, column {column}): nearest {texts['near']}; drawn {texts['drawn']}; "
+        f"other candidates {texts['candidate']}."
     )
 
 
