@@ -41,18 +41,6 @@ def needed(script: str | Path) -> list[Path]:
     return sorted(files)
 
 
-def imported(script: str | Path) -> set[str]:
-    """Return the top-level names of all modules outside the package that ``script`` or a needed module imports."""
-    names: set[str] = set()
-    for file in [Path(script), *(f for f in needed(script) if f.suffix == ".py")]:
-        for node in ast.walk(_tree(file.resolve())):
-            if isinstance(node, ast.Import):
-                names |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-                names.add(node.module.split(".")[0])
-    return names - {PACKAGE.name}
-
-
 @cache
 def _tree(file: Path) -> ast.AST:
     return ast.parse(file.read_text(encoding="utf-8"), str(file))

@@ -24,8 +24,7 @@ def summary(study_folder: Path) -> str:
     Raises:
         InputError: the study is not finished.
     """
-    folder = Path(study_folder)
-    report, metrics = folder / "report.html", folder / "metrics.csv"
+    report, metrics = study_folder / "report.html", study_folder / "metrics.csv"
     try:
         with open(metrics, newline="", encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if row["scope"] == "pooled"]
@@ -44,7 +43,7 @@ def summary(study_folder: Path) -> str:
     kind = " (with synthetic demo data: a check of the machinery, no claim about people)" if synthetic else ""
     note = "[low, high]: 95 % interval over subjects"
     indented = "\n".join(f"  {line}" for line in [*lines, note])
-    return f"Study {folder.resolve().name}{kind}\n\n{indented}\n\nReport: {report}"
+    return f"Study {study_folder.resolve().name}{kind}\n\n{indented}\n\nReport: {report}"
 
 
 def _cell(row: dict[str, str] | None) -> str:
@@ -55,28 +54,17 @@ def _cell(row: dict[str, str] | None) -> str:
     return f"{float(row['value']):.3f} [{float(row['ci_low']):.3f}, {float(row['ci_high']):.3f}]"
 
 
-def study_folder_of(config: Path) -> Path:
-    """Return the results folder of the study that a configuration file describes.
-
-    Raises:
-        InputError: the file cannot be read, or has no study.
-    """
-    import yaml
-
-    try:
-        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
-        return Path(settings.get("results", "results"), settings["study"])
-    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
-        raise InputError(f"{config} has no study: {error}; give the study's folder as argument") from error
-
-
 def main(arguments: Sequence[str]) -> int:
     """Print the summary of a study, by default that of ``config.yaml`` in this folder; returns the exit status."""
-    if len(arguments) > 1:
-        print("usage: python -m merflow.runtime.summary [results/STUDY]", file=sys.stderr)
-        return 2
+    if arguments:
+        folder = Path(arguments[0])
+    else:
+        import yaml
+
+        config = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
+        folder = Path(config.get("results", "results"), config["study"])
     try:
-        print(summary(Path(arguments[0]) if arguments else study_folder_of(Path("config.yaml"))))
+        print(summary(folder))
     except MerflowError as error:
         print(f"merflow.runtime.summary: {error}", file=sys.stderr)
         return 1

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from repository import REPO
 
 from merflow.datasets.registry import LAYOUTS, layout_source
-from merflow.runtime.code_hash import imported, needed
+from merflow.runtime.code_hash import needed
 
 LINUX = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "platform_machine": "x86_64"}
 """Environment markers of Linux, for which requirements are evaluated wherever the tests run."""
@@ -97,6 +97,18 @@ def scripts() -> dict[str, list[Path]]:
 def sources(script: Path) -> list[Path]:
     """Return the script, and the layouts that it imports by their names in the registry."""
     return [script, *map(layout_source, LAYOUTS)] if script.stem == "index_clips" else [script]
+
+
+def imported(script: Path) -> set[str]:
+    """Return the top-level names of all modules outside the package that a script or a needed module imports."""
+    names: set[str] = set()
+    for file in [script, *(f for f in needed(script) if f.suffix == ".py")]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                names.add(node.module.split(".")[0])
+    return names - {"merflow"}
 
 
 def modules(script: Path) -> set[str]:

@@ -50,6 +50,21 @@ rule gather_tables:
         "../scripts/gather_tables.py"
 
 
+use rule gather_tables as gather_folds with:
+    input:
+        **{table: of_folds(table) for table in EXPERIMENT_TABLES},
+    output:
+        **tables("<study>/experiments/{experiment}"),
+    log:
+        "<logs>/gather_folds/<name>/{experiment}.log",
+    benchmark:
+        "<benchmarks>/gather_folds/<name>/{experiment}.tsv"
+    wildcard_constraints:
+        experiment=one_of(experiments.fold_experiments),
+    message:
+        "Gather the folds of experiment {wildcards.experiment}"
+
+
 rule compare_systems:
     input:
         "<study>/predictions.csv",

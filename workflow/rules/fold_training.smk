@@ -56,24 +56,3 @@ rule train_clip_network:
         "Train the fold {wildcards.fold} of experiment {wildcards.experiment}, seed {wildcards.seed}"
     script:
         "../scripts/train_clip_network.py"
-
-
-rule gather_folds:
-    input:
-        **{table: of_folds(table) for table in EXPERIMENT_TABLES},
-    output:
-        **tables("<study>/experiments/{experiment}"),
-    log:
-        "<logs>/gather_folds/<name>/{experiment}.log",
-    benchmark:
-        "<benchmarks>/gather_folds/<name>/{experiment}.tsv"
-    wildcard_constraints:
-        experiment=one_of(experiments.fold_experiments),
-    conda:
-        "../../envs/learn.yaml"
-    params:
-        code=code_hash("gather_folds"),
-    message:
-        "Gather the folds of experiment {wildcards.experiment}"
-    script:
-        "../scripts/gather_folds.py"

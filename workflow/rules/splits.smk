@@ -9,7 +9,6 @@ rule make_splits:
         "<benchmarks>/make_splits/<name>/{split}-seed{seed}.tsv"
     wildcard_constraints:
         split=one_of(training.split_experiments),
-        seed=r"\d+",
     conda:
         "../../envs/learn.yaml"
     params:

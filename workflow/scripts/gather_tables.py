@@ -1,4 +1,4 @@
-"""Merge the tables of all experiments into those of the study."""
+"""Merge the tables of all experiments into those of the study, or those of all folds into those of an experiment."""
 
 from pathlib import Path
 
@@ -6,5 +6,5 @@ from merflow.evaluation.evaluate import merge
 from merflow.runtime.script_context import script_context
 
 with script_context(snakemake):
-    for table in ("predictions", "metrics", "accuracy", "curves"):
-        merge([Path(file) for file in snakemake.input.get(table)], Path(snakemake.output.get(table)))
+    for table, file in snakemake.output.items():
+        merge([Path(part) for part in snakemake.input.get(table)], Path(file))

@@ -92,7 +92,7 @@ def test_list_sources_of_table_without_labels(tmp_path):
         ("one.png", "is one picture"),
         ("notes.txt", "is not a video by its name"),
         ("zero.mp4", "is empty"),
-        ("nothing.csv", "column frames missing"),
+        ("nothing.csv", "expected the columns frames"),
         ("typo.csv", "did you mean 'onset'"),
         ("gone.csv", "nothing in"),
     ],
@@ -103,7 +103,7 @@ def test_list_sources_names_unusable_input(tmp_path, name, says):
     (tmp_path / "notes.txt").write_text("nothing")
     (tmp_path / "zero.mp4").write_bytes(b"")
     (tmp_path / "nothing.csv").write_text("clip,video\na,b\n")
-    (tmp_path / "typo.csv").write_text("frames,onset_\na,1\n")
+    (tmp_path / "typo.csv").write_text("frames,onst\na,1\n")
     (tmp_path / "gone.csv").write_text("frames\nnowhere\n")
     with pytest.raises(InputError, match=says) as error:
         list_sources(str(tmp_path / name))
