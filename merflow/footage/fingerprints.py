@@ -8,7 +8,7 @@ stays and nothing runs again.
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -35,15 +35,13 @@ def footage_files(clips: Iterable[Mapping[str, Any]]) -> list[str]:
     return sorted(files)
 
 
-def stat_digest(files: Iterable[str]) -> str:
-    """Return the digest of (path, size, modification time) of the files."""
+def stat_digest(files: Sequence[str]) -> str:
+    """Return the digest of (path, size, modification time) of the files; :data:`EMPTY` if there are none."""
     digest = blake2b(digest_size=10)
-    count = 0
     for file in files:
         stat = os.stat(file)
         digest.update(os.fsencode(file) + f"\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-        count += 1
-    return digest.hexdigest() if count else EMPTY
+    return digest.hexdigest() if files else EMPTY
 
 
 def content_digest(files: Iterable[str]) -> str:
@@ -60,9 +58,7 @@ def content_digest(files: Iterable[str]) -> str:
 def source_token(clips: Iterable[Mapping[str, Any]], record: Path) -> str:
     """Return the token of a subject's footage as it is on disk.
 
-    Args:
-        clips: rows with ``frames``.
-        record: file that :func:`record_source` wrote when the footage was last processed; it may be missing.
+    ``record`` is the file that :func:`record_source` wrote when the footage was last processed; it may be missing.
     """
     files = footage_files(clips)
     now = stat_digest(files)
@@ -87,10 +83,6 @@ def check_unchanged(clips: Iterable[Mapping[str, Any]], dataset: str) -> Iterato
     """Check that the footage of clips is complete and does not change while the body of ``with`` reads it.
 
     Otherwise an unmounted disk would look like damaged clips.
-
-    Args:
-        clips: rows with ``frames`` and ``problem``.
-        dataset: its name, for the message.
 
     Raises:
         InputError: files that were indexed are missing before or after the body, or changed in between.

@@ -42,18 +42,10 @@ def without_validation(fold: Fold) -> Fold:
 def inner_folds(
     fold: Fold, subjects: Sequence[str], labels: np.ndarray, count: int, *, validation: float, seed: tuple[int, ...]
 ) -> list[Fold]:
-    """Divide the training and validation clips of a fold by subject into inner folds.
+    """Divide the training and validation clips of a fold by subject into inner folds; test labels are not read.
 
-    Args:
-        fold: the outer fold.
-        subjects: subject of each clip.
-        labels: class of each clip; those of the test clips are not read.
-        count: number of inner folds; fewer if there are fewer subjects, or fewer clips of every class.
-        validation: share of the training subjects of an inner fold that chooses its epoch.
-        seed: seed of the draw.
-
-    Returns:
-        Folds over the same clips as ``fold``; their test clips together are its training and validation clips.
+    There are fewer than ``count`` inner folds if there are fewer subjects, or fewer clips of every class. Their test
+    clips together are the training and validation clips of ``fold``.
 
     Raises:
         InputError: the training part has one subject, or one clip of each class.
@@ -86,14 +78,6 @@ def select_settings(
     UAR weighs rare classes as much as frequent ones. Of equal candidates, the first declared is taken. Test clips and
     their labels have no influence (see :func:`inner_folds`).
 
-    Args:
-        folds: outer folds.
-        seeds: seed of each fold.
-        subjects: subject of each clip.
-        labels: class of each clip, int64; those of test clips are not read.
-        selection: grid, number of inner folds and share of their validation subjects.
-        predict: trains on inner folds.
-
     Returns:
         For each fold the values of its candidate by dotted key; empty unless ``selection`` is nested.
     """
@@ -102,21 +86,18 @@ def select_settings(
     from sklearn.metrics import recall_score  # Imported here because it takes a second that most jobs can save.
 
     options, share = candidates(selection.grid), selection.validation
-    owners: list[int] = []
-    inner: list[Fold] = []
-    inner_seeds: list[tuple[int, ...]] = []
-    for number, (fold, seed) in enumerate(zip(folds, seeds, strict=True)):
-        divided = inner_folds(fold, subjects, labels, selection.inner_folds, validation=share, seed=seed)
-        owners += [number] * len(divided)
-        inner += divided
-        inner_seeds += [(*seed, place) for place in range(1, len(divided) + 1)]
+    divided = [
+        inner_folds(fold, subjects, labels, selection.inner_folds, validation=share, seed=seed)
+        for fold, seed in zip(folds, seeds, strict=True)
+    ]
+    inner = list(itertools.chain.from_iterable(divided))
+    inner_seeds = [(*seed, n) for seed, parts in zip(seeds, divided, strict=True) for n in range(1, len(parts) + 1)]
     uar = np.zeros((len(folds), len(options)))
     for column, option in enumerate(options):
-        predicted = [probs.argmax(axis=1) for probs in predict(inner, inner_seeds, option)]
-        for number in range(len(folds)):
-            places = [place for place, owner in enumerate(owners) if owner == number]
-            truth = np.concatenate([labels[inner[place].test] for place in places])
-            answers = np.concatenate([predicted[place] for place in places])
+        predicted = iter(predict(inner, inner_seeds, option))
+        for number, parts in enumerate(divided):
+            truth = np.concatenate([labels[part.test] for part in parts])
+            answers = np.concatenate([next(predicted).argmax(axis=1) for _ in parts])
             uar[number, column] = recall_score(truth, answers, labels=np.unique(truth), average="macro")
         log.info("candidate %d of %d: %s", column + 1, len(options), variant_label(option))
     for fold, row in zip(folds, uar, strict=True):

@@ -10,7 +10,7 @@ class ClipSettings:
     """Which clips an experiment recognises.
 
     Attributes:
-        datasets: names of the micro datasets, in the order of their files.
+        datasets: names, in the order of their files.
         classes: class names, in order; clips with another label are left out.
         labels: ``{dataset: {clip: label}}`` where the experiment has its own class set; a dataset that is missing here
             keeps the labels of its cache.

@@ -6,7 +6,7 @@ about the labels of test clips.
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +26,7 @@ CHUNK_ROWS = 100_000
 
 
 def make_splits(caches: Sequence[Path], output: Path, settings: SplitSettings, seed: int) -> None:
-    """Draw the folds of a protocol, and write the part of each clip in each fold.
-
-    Args:
-        caches: cache of each micro dataset.
-        output: table, one row per fold and clip.
-        settings: protocol and clips.
-        seed: seed of every draw.
+    """Draw the folds of a protocol, and write a table with the part of each clip in each fold.
 
     Raises:
         InputError: a cache cannot be read, or its clips are too few for the protocol.
@@ -66,39 +60,26 @@ def read_splits(path: Path) -> Iterator[tuple[str, pd.DataFrame]]:
     Raises:
         InputError: the file is not such a table, names an unknown part, or the rows of a fold are not contiguous.
     """
-    waiting: list[pd.DataFrame] = []
+    runs = (
+        rows
+        for table in read_table_in_parts(path, SPLITS, CHUNK_ROWS)
+        for _, rows in table.groupby(table["fold"].ne(table["fold"].shift()).cumsum(), sort=False)
+    )
     seen: set[str] = set()
-
-    def fold() -> tuple[str, pd.DataFrame]:
-        rows = pd.concat(waiting)
-        waiting.clear()
-        name = str(rows["fold"].iloc[0])
+    for name, parts in groupby(runs, key=lambda rows: str(rows["fold"].iloc[0])):
         if name in seen:
             raise InputError(f"{path}: the rows of fold {name} are not contiguous; delete the file and run again")
         seen.add(name)
-        return name, rows
-
-    for table in read_table_in_parts(path, SPLITS, CHUNK_ROWS):
-        unknown = table[~table["part"].isin(PARTS)]
+        rows = pd.concat(parts)
+        unknown = rows[~rows["part"].isin(PARTS)]
         if len(unknown):
-            place = unknown.index[0]
-            raise InputError(
-                f"{path}, row {place + 2}: part is {table['part'][place]!r}; expected one of {', '.join(PARTS)}"
-            )
-        for _, rows in table.groupby((table["fold"] != table["fold"].shift()).cumsum(), sort=False):
-            if waiting and waiting[0]["fold"].iloc[0] != rows["fold"].iloc[0]:
-                yield fold()
-            waiting.append(rows)
-    if waiting:
-        yield fold()
+            row, part = unknown.index[0] + 2, unknown["part"].iloc[0]
+            raise InputError(f"{path}, row {row}: part is {part!r}; expected one of {', '.join(PARTS)}")
+        yield name, rows
 
 
 def read_folds(path: str | Path, clips: Sequence[Mapping[str, str]]) -> Iterator[Fold]:
-    """Yield the folds of a table of splits, in its order, as places among ``clips``.
-
-    Args:
-        path: table of splits.
-        clips: ``dataset, subject, clip`` of each clip of a system; every fold of the file must have the same clips.
+    """Yield the folds of a table of splits, in its order, as places among the clips (``dataset, subject, clip``).
 
     Raises:
         InputError: a fold of the file has other clips than ``clips``, or one of them twice.

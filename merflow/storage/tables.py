@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from merflow.errors import InputError
 from merflow.storage.files import atomic_write
@@ -89,10 +90,6 @@ def unescape_formula(cell: Any) -> Any:
     return cell[1:] if isinstance(cell, str) and cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
-def _is_number(column: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(column.dtype)
-
-
 def write_table(rows: pd.DataFrame | Iterable[Mapping[str, Any]], path: str | Path, columns: list[str]) -> None:
     """Write rows as CSV, atomically, with ``columns`` first and all other columns of the rows after them.
 
@@ -113,7 +110,7 @@ def write_table_in_parts(
                 if name not in table:
                     table[name] = pd.Series(dtype=object)
             table = table[columns + [name for name in table if name not in columns]].rename(columns=escape_formula)
-            table = table.apply(lambda column: column if _is_number(column) else column.map(escape_formula))
+            table = table.apply(lambda column: column if is_numeric_dtype(column) else column.map(escape_formula))
             table.to_csv(
                 temporary,
                 mode="a" if number else "w",

@@ -13,11 +13,7 @@ from merflow.storage.files import atomic_write
 
 
 def read_weights(path: str | Path, arrays: bool = True) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Return the metadata and the arrays of a safetensors file.
-
-    Args:
-        path: the file.
-        arrays: whether to read the arrays; otherwise the dictionary of arrays is empty.
+    """Return the metadata and the arrays of a safetensors file; no arrays if ``arrays`` is False.
 
     Raises:
         InputError: the file is missing, damaged, or of another format, such as a pickle, which is not executed.
@@ -33,13 +29,7 @@ def read_weights(path: str | Path, arrays: bool = True) -> tuple[dict[str, str],
 
 
 def write_weights(tensors: Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file atomically; equal contents give equal bytes.
-
-    Args:
-        tensors: arrays by name, on the CPU.
-        path: the file.
-        metadata: texts for its header.
-    """
+    """Write a safetensors file of arrays on the CPU atomically; equal contents give equal bytes."""
     content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, dict(metadata))
     length = int.from_bytes(content[:8], "little")
     # The library writes the metadata in random order; a sorted header gives the same bytes on every run.
