@@ -11,15 +11,10 @@ from merflow.errors import ConfigError
 
 @dataclass(frozen=True)
 class ClassSet:
-    """Which labels take part, and in which class.
+    """Which labels take part, and in which class."""
 
-    Attributes:
-        name: as in the configuration; ``own`` for a user's map, empty if every label or a list of labels takes part.
-        classes: the classes, in order; empty: those of the dataset.
-    """
-
-    name: str
-    classes: tuple[str, ...]
+    name: str  # as in the configuration; ``own`` for a user's map, empty if every label or a list of labels takes part
+    classes: tuple[str, ...]  # the classes, in order; empty: those of the dataset
     parts: Mapping[str, ClassSetPart] = field(default_factory=dict)
     user_map: ClassSetPart | None = None
 

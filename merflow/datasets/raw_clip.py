@@ -8,37 +8,26 @@ from unicodedata import category
 class RawClip:
     """A clip as a layout reads it; the annotation is still text. See also :class:`merflow.footage.clip.Clip`.
 
-    Attributes:
-        subject: subject without the dataset.
-        frames: folder, glob, image or video; empty if there is none.
-        file: table with the clip's row (or the clip's folder, if the layout has no table).
-        row: its row, as a spreadsheet counts.
-        name: the dataset's name of the clip, if ``clip`` holds more than that.
-        numbers: ``onset, apex, offset`` as text; None if the layout has no such annotation.
-        source: everything that the dataset says of the clip, by column name (without ``source_``).
-        problems: (field, text) of each reason for which the clip is left out.
-        notes: (field, text) of whatever else is worth reporting.
-        prefix: replaces the dataset's name before the subject.
-        corrected_label: class given by a correction, in place of the class set's.
-        excluded: whether a correction leaves the clip out. The user wants that, so ``on_problem: stop`` goes on.
+    ``numbers`` are ``onset, apex, offset`` as text; None if the layout has no such annotation. ``source`` holds
+    everything that the dataset says of the clip, by column name (without ``source_``).
     """
 
     clip: str
-    subject: str
-    frames: str
+    subject: str  # without the dataset
+    frames: str  # folder, glob, image or video; empty if there is none
     kind: str
-    file: str
-    row: int | None = None
-    name: str = ""
+    file: str  # table with the clip's row (or the clip's folder, if the layout has no table)
+    row: int | None = None  # its row, as a spreadsheet counts
+    name: str = ""  # the dataset's name of the clip, if ``clip`` holds more than that
     numbers: dict[str, str | None] = field(default_factory=lambda: dict.fromkeys(("onset", "apex", "offset")))
     source: dict[str, str] = field(default_factory=dict)
     align: str = "detect"
     fps: str = ""
-    problems: list[tuple[str, str]] = field(default_factory=list)
-    notes: list[tuple[str, str]] = field(default_factory=list)
-    prefix: str = ""
-    corrected_label: str | None = None
-    excluded: bool = False
+    problems: list[tuple[str, str]] = field(default_factory=list)  # (field, text) of each reason to leave it out
+    notes: list[tuple[str, str]] = field(default_factory=list)  # (field, text) of whatever else is worth reporting
+    prefix: str = ""  # replaces the dataset's name before the subject
+    corrected_label: str | None = None  # class given by a correction, in place of the class set's
+    excluded: bool = False  # left out by a correction; the user wants that, so ``on_problem: stop`` does not stop
 
 
 def escape_controls(text: str) -> str:

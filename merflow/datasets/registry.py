@@ -12,25 +12,15 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ClassSetPart:
-    """How one layout takes part in a named class set.
+    """How one layout takes part in a named class set."""
 
-    Attributes:
-        column: column of the labels, as in ``source_{column}``.
-        classes: class of each label word; an empty class leaves the clip out.
-        counts: published number of clips of each class, in the order of the classes; empty if none was published.
-        subjects: published number of subjects.
-        source: publication of the counts.
-        excluded: (subject number, file name) of the clips that the publication leaves out.
-        published_as: ``dataset`` of the rows of evaluation/published.csv that report results on these clips.
-    """
-
-    column: str
-    classes: Mapping[str, str]
-    counts: Mapping[str, int] = field(default_factory=dict)
-    subjects: int | None = None
-    source: str = ""
-    excluded: frozenset[tuple[int, str]] = frozenset()
-    published_as: str = ""
+    column: str  # column of the labels, as in ``source_{column}``
+    classes: Mapping[str, str]  # class of each label word; an empty class leaves the clip out
+    counts: Mapping[str, int] = field(default_factory=dict)  # published, by class in order; empty if none was
+    subjects: int | None = None  # published number of subjects
+    source: str = ""  # publication of the counts
+    excluded: frozenset[tuple[int, str]] = frozenset()  # (subject number, file name) that the publication leaves out
+    published_as: str = ""  # ``dataset`` of the rows of evaluation/published.csv that report results on these clips
 
 
 @dataclass(frozen=True)
@@ -38,49 +28,31 @@ class Layout:
     """A dataset as it is distributed.
 
     Attributes:
-        index: ``file:function`` in this folder; the function maps (name, settings) to an ``Index``.
-        title: name of the dataset in papers.
-        looks_for: files and folders that it expects, for the documentation.
-        clip_names: examples of clip and subject ids, for the documentation.
-        kind: ``micro`` or ``macro``; empty: the user says it.
-        fps: frames per second, if all clips have the same.
-        table: file name of the table if the configuration names none; empty: the layout finds its own.
-        licence: the makers' condition, for model cards; empty: the data are the user's own or synthetic.
-        makers: from whom the dataset is obtained, for the documentation.
-        people: layouts with the same value name the same people alike; empty: the name of the layout.
-        databases: names by which tables of flow images call the dataset, as of :func:`plain_database`.
         labels: words of each label column, the default column first; empty: the user's own words in ``label``.
-        spellings: further spellings of label words.
-        class_sets: its part in each named class set.
-        has_frames: False for ready-made flow images, which start at the cache.
-        bounds_optional: onset and offset may be missing; the first and last frame are used.
-        absolute_numbers: annotated frame numbers may be absolute and are then moved to those of the files.
-        labels_optional: clips without a label are not reported as problems.
         user_annotated: the table is the user's own. An apex that contradicts onset or offset then leaves the clip out
             (otherwise the apex is spotted), and a label outside the classes is noted (otherwise the clip is left out).
-        subject_in_path: the subject is part of a clip's name and folder, so that it cannot be corrected.
     """
 
-    index: str
-    title: str
-    looks_for: str
-    clip_names: str
-    kind: str = "micro"
-    fps: int | None = None
-    table: str = ""
-    licence: str = ""
-    makers: str = ""
-    people: str = ""
-    databases: tuple[str, ...] = ()
+    index: str  # ``file:function`` in this folder; the function maps (name, settings) to an ``Index``
+    title: str  # name of the dataset in papers
+    looks_for: str  # files and folders that it expects, for the documentation
+    clip_names: str  # examples of clip and subject ids, for the documentation
+    kind: str = "micro"  # ``micro`` or ``macro``; empty: the user says it
+    fps: int | None = None  # frames per second, if all clips have the same
+    table: str = ""  # file name of the table if the configuration names none; empty: the layout finds its own
+    licence: str = ""  # the makers' condition, for model cards; empty: the data are the user's own or synthetic
+    makers: str = ""  # from whom the dataset is obtained, for the documentation
+    people: str = ""  # layouts with the same value name the same people alike; empty: the name of the layout
+    databases: tuple[str, ...] = ()  # names of it in tables of flow images, as of :func:`plain_database`
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    spellings: Mapping[str, str] = field(default_factory=dict)
-    class_sets: Mapping[str, ClassSetPart] = field(default_factory=dict)
-    has_frames: bool = True
-    bounds_optional: bool = False
-    absolute_numbers: bool = False
-    labels_optional: bool = False
+    spellings: Mapping[str, str] = field(default_factory=dict)  # further spellings of label words
+    class_sets: Mapping[str, ClassSetPart] = field(default_factory=dict)  # its part in each named class set
+    has_frames: bool = True  # False for ready-made flow images, which start at the cache
+    bounds_optional: bool = False  # onset and offset may be missing; the first and last frame are used
+    absolute_numbers: bool = False  # annotated frame numbers may be absolute and are then moved to those of the files
+    labels_optional: bool = False  # clips without a label are not reported as problems
     user_annotated: bool = False
-    subject_in_path: bool = False
+    subject_in_path: bool = False  # the subject is part of a clip's name and folder, so that it cannot be corrected
 
 
 def layout_source(layout: str) -> Path:

@@ -32,41 +32,26 @@ class DatasetSettings:
 
 @dataclass(frozen=True)
 class SyntheticSettings:
-    """Settings of a dataset of synthetic people.
-
-    Attributes:
-        first_subject: number of people before the first of this dataset, so that two datasets show different people.
-        emotions: names from :data:`merflow.datasets.synthetic.expressions.EMOTIONS`.
-        clips_per_emotion: clips of each person and emotion.
-        frame_size: side of a frame in pixels.
-        interocular_px: distance between the pupils in pixels.
-        amplitude: range of the longest displacement at the apex, in pixels.
-        side_gain: range of the strength of each half of the face.
-        rest: range of what is left of the expression at its offset, as a fraction of the apex.
-        noise: standard deviation of the camera noise in grey levels.
-        drift: scale of the head's drift; 0 for none.
-        light: whether the illumination varies.
-        portraits: folder of photographs to animate instead of drawn faces.
-    """
+    """Settings of a dataset of synthetic people."""
 
     root: str
     kind: str
     subjects: int
-    first_subject: int
-    emotions: tuple[str, ...]
-    clips_per_emotion: int
+    first_subject: int  # number of people before the first of this dataset, so that two datasets show different people
+    emotions: tuple[str, ...]  # names from :data:`merflow.datasets.synthetic.expressions.EMOTIONS`
+    clips_per_emotion: int  # clips of each person and emotion
     frames: int
     fps: int
-    frame_size: int
-    interocular_px: int
-    amplitude: tuple[float, float]
-    side_gain: tuple[float, float]
-    rest: tuple[float, float]
+    frame_size: int  # side of a frame in pixels
+    interocular_px: int  # distance between the pupils in pixels
+    amplitude: tuple[float, float]  # range of the longest displacement at the apex, in pixels
+    side_gain: tuple[float, float]  # range of the strength of each half of the face
+    rest: tuple[float, float]  # range of what is left of the expression at its offset, as a fraction of the apex
     seed: int
-    noise: float
-    drift: float
-    light: bool
-    portraits: str | None
+    noise: float  # standard deviation of the camera noise in grey levels
+    drift: float  # scale of the head's drift; 0 for none
+    light: bool  # whether the illumination varies
+    portraits: str | None  # folder of photographs to animate instead of drawn faces
 
     def __post_init__(self) -> None:
         """Check what the schema of the configuration cannot.

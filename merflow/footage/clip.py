@@ -7,31 +7,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Clip:
-    """One indexed clip.
+    """One indexed clip."""
 
-    Attributes:
-        clip: name, unique in its dataset.
-        subject: with the dataset before it, as ``samm/006``.
-        label: class; empty if the class set leaves the clip out.
-        kind: ``micro``, ``macro`` or ``still``.
-        frames: folder of images, glob or video file.
-        onset: frame number of the dataset, as ``apex`` and ``offset``; None if the dataset has none.
-        fps: frames per second; None if unknown.
-        align: ``detect`` (find the face), ``none`` (the frames are face crops) or ``auto`` (decide by the frames).
-        problem: why the clip cannot be processed, as found while indexing; empty if it can.
-    """
-
-    clip: str
-    subject: str
-    label: str
-    kind: str
-    frames: str
-    onset: int | None = None
+    clip: str  # name, unique in its dataset
+    subject: str  # with the dataset before it, as ``samm/006``
+    label: str  # class; empty if the class set leaves the clip out
+    kind: str  # ``micro``, ``macro`` or ``still``
+    frames: str  # folder of images, glob or video file
+    onset: int | None = None  # frame number of the dataset, as ``apex`` and ``offset``; None if the dataset has none
     apex: int | None = None
     offset: int | None = None
-    fps: float | None = None
-    align: str = "detect"
-    problem: str = ""
+    fps: float | None = None  # frames per second; None if unknown
+    align: str = "detect"  # ``detect`` the face, ``none`` (frames are face crops) or ``auto`` (decide by the frames)
+    problem: str = ""  # why the clip cannot be processed, as found while indexing; empty if it can
 
     def row(self) -> dict[str, Any]:
         """Return the clip as a dictionary, for tables and job parameters."""

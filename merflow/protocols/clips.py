@@ -13,17 +13,11 @@ from merflow.storage.hdf5 import open_h5
 
 
 class LabelledClips(NamedTuple):
-    """The clips of one file that have a class.
+    """The clips of one file that have a class."""
 
-    Attributes:
-        places: int64, their places in the file, ascending.
-        clips: ``dataset, subject, clip`` of each.
-        labels: int64, number of the class of each.
-    """
-
-    places: np.ndarray
-    clips: list[dict[str, str]]
-    labels: np.ndarray
+    places: np.ndarray  # int64, their places in the file, ascending
+    clips: list[dict[str, str]]  # ``dataset, subject, clip`` of each
+    labels: np.ndarray  # int64, number of the class of each
 
 
 def read_labelled_clips(files: Sequence[Path], settings: ClipSettings) -> list[LabelledClips]:

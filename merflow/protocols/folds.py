@@ -22,21 +22,13 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Fold:
-    """One split of the clips into three parts, without a common subject except in ``paper-holdout``.
+    """One split of the clips into three parts, without a common subject except in ``paper-holdout``."""
 
-    Attributes:
-        name: the subject or database that is left out, or another name.
-        train: int64, places of the training clips.
-        validation: int64, places of the clips that choose the epoch; empty if there are only two subjects.
-        test: int64, places of the test clips.
-        number: place of the fold in its table of splits; it seeds the training of the fold.
-    """
-
-    name: str
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
-    number: int = 0
+    name: str  # the subject or database that is left out, or another name
+    train: np.ndarray  # int64, places of the training clips
+    validation: np.ndarray  # int64, places of the clips that choose the epoch; empty if there are only two subjects
+    test: np.ndarray  # int64, places of the test clips
+    number: int = 0  # place of the fold in its table of splits; it seeds the training of the fold
 
 
 PROTOCOLS = ("loso", "composite-loso", "subject-kfold", "cross-dataset", "paper-holdout")

@@ -18,26 +18,16 @@ from merflow.datasets.synthetic.render import deformation, head_motion, random_w
 
 @dataclass(frozen=True)
 class LongClipSettings:
-    """Settings of long clips; see also :class:`merflow.datasets.settings.SyntheticSettings`.
-
-    Attributes:
-        seconds: length of the clip.
-        expressions: number of expressions.
-        duration: range of an expression's length in seconds.
-        amplitude: range of the longest displacement, in per cent of the distance between the pupils (the demo's micro
-            clips have 0.8 to 2.2).
-        blinks: blinks per second.
-        postures: number of changes of the head's position.
-    """
+    """Settings of long clips; see also :class:`merflow.datasets.settings.SyntheticSettings`."""
 
     fps: float
-    seconds: float
-    expressions: int
+    seconds: float  # length of the clip
+    expressions: int  # number of expressions
     emotions: tuple[str, ...]
-    duration: tuple[float, float]
-    amplitude: tuple[float, float]
-    blinks: float
-    postures: int
+    duration: tuple[float, float]  # range of an expression's length in seconds
+    amplitude: tuple[float, float]  # longest displacement in per cent of the pupils' distance (demo: 0.8 to 2.2)
+    blinks: float  # blinks per second
+    postures: int  # number of changes of the head's position
     frame_size: int
     interocular_px: int
     noise: float
@@ -94,8 +84,7 @@ class LongClip:
     frames: int
     fps: float
     events: tuple[Event, ...]
-    rigid: np.ndarray
-    """float64 [frames, 4], pose of the head as in :mod:`merflow.datasets.synthetic.truth`."""
+    rigid: np.ndarray  # float64 [frames, 4], pose of the head as in :mod:`merflow.datasets.synthetic.truth`
     settings: LongClipSettings
 
     @property

@@ -30,16 +30,11 @@ class Performance:
     onset: int
     apex: int
     offset: int
-    rest: float
-    """Fraction of the expression that is left from its offset on; 0: the face is neutral again."""
-    amplitude_px: float
-    """Longest displacement at the apex, in pixels of the frame."""
-    gains: tuple[float, float]
-    """Strength of the left and of the right side of the image."""
-    strengths: Mapping[int, float]
-    """Strength of each action unit."""
-    seed: tuple[int, ...]
-    """Seed of drift, light and noise."""
+    rest: float  # fraction of the expression that is left from its offset on; 0: the face is neutral again
+    amplitude_px: float  # longest displacement at the apex, in pixels of the frame
+    gains: tuple[float, float]  # strength of the left and of the right side of the image
+    strengths: Mapping[int, float]  # strength of each action unit
+    seed: tuple[int, ...]  # seed of drift, light and noise
 
     @property
     def envelope(self) -> np.ndarray:

@@ -25,12 +25,9 @@ _MAX_STEPS = 30
 class Motion:
     """Ground truth of one clip; see the docstring of this module."""
 
-    field: np.ndarray
-    """float32 [height, width, 2], unit displacement u (right, down)."""
-    envelope: np.ndarray
-    """float32 [T]."""
-    rigid: np.ndarray
-    """float64 [T, 4]."""
+    field: np.ndarray  # float32 [height, width, 2], unit displacement u (right, down)
+    envelope: np.ndarray  # float32 [T]
+    rigid: np.ndarray  # float64 [T, 4]
     amplitude_px: float
 
     @classmethod
