@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from demo_clips import EYE, MOUTH, film_micro_clips, film_still_face, pushed, subject_file
+from environments import imported
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from repository import REPO
@@ -25,7 +26,7 @@ from merflow.preprocessing.keyframes import (
     spot_apex,
 )
 from merflow.preprocessing.settings import STANDARD_GEOMETRY, Geometry
-from merflow.runtime.code_hash import imported, needed
+from merflow.runtime.code_hash import needed
 from merflow.storage.tables import KEYFRAMES, read_table
 
 
