@@ -19,29 +19,26 @@ error over the face; `still` is that of assuming no motion.
 
 Times are CPU times (process_time) on one thread; methods take turns on each pair; medians. Compilation is done before,
 and reported separately. The scaling is the throughput of two processes over that of one (`numba`, 231 px), by the wall
-clock, in turns; by CPU time it says what the two processes alone take from each other.
+clock, in turns.
 """
 
-import argparse
-import json
+import functools
+import multiprocessing
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
-from pathlib import Path
 
 THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
 os.environ.update(THREADS)
-REPO = Path(__file__).parents[1]
-sys.path.insert(0, str(REPO))
 
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import yaml  # noqa: E402
+from common import REPO, parser, show  # noqa: E402
 
 from merflow.preprocessing.settings import FlowSettings, PreparationSettings  # noqa: E402
 
@@ -63,6 +60,7 @@ def settings_of(backend: str) -> FlowSettings:
     return replace(PreparationSettings.from_block(config["preparations"]["default"]).flow, backend=backend)
 
 
+@functools.cache
 def pairs(size: int, people: int) -> list[dict]:
     """Clip by clip, onset and apex by condition, uint8 [size, size], and the true flow, float32 [2, size, size]."""
     from merflow.datasets.settings import STANDARD_MICRO
@@ -98,12 +96,9 @@ def pairs(size: int, people: int) -> list[dict]:
 
 def worn(first: np.ndarray, second: np.ndarray) -> list[np.ndarray]:
     """Two grey frames as JPEG keeps them, the second under light that has turned."""
-    light = np.linspace(0.96, 1.04, second.shape[1])
-    second = np.clip(np.round(second * light), 0, 255).astype(np.uint8)
-    quality = [cv2.IMWRITE_JPEG_QUALITY, 90]
-    return [
-        cv2.imdecode(cv2.imencode(".jpg", frame, quality)[1], cv2.IMREAD_GRAYSCALE) for frame in (first, second)
-    ]  # fmt: skip
+    second = np.clip(np.round(second * np.linspace(0.96, 1.04, second.shape[1])), 0, 255).astype(np.uint8)
+    files = [cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 90])[1] for frame in (first, second)]
+    return [cv2.imdecode(file, cv2.IMREAD_GRAYSCALE) for file in files]
 
 
 def methods() -> dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
@@ -126,27 +121,25 @@ def measure(size: int, people: int) -> dict[str, float]:
     """Milliseconds and errors of every method at one size."""
     from merflow.preprocessing.geometry import face_weights
 
-    made, found = pairs(size, people), methods()
+    clips, flow_methods, figures = pairs(size, people), methods(), {}
     face = face_weights(size) > 0
-    figures = {}
     for name in OURS:  # Compiled, imported, warm.
         start = time.perf_counter()
-        found[name](*made[0]["clean"])
+        flow_methods[name](*clips[0]["clean"])
         figures[f"{name}_first_call_s"] = round(time.perf_counter() - start, 2)
-    times: dict[str, list[float]] = {name: [] for name in found}
+    times: dict[str, list[float]] = {name: [] for name in flow_methods}
     errors: dict[tuple[str, str], list[float]] = {}
-    for pair in made:
+    for pair in clips:
         for condition in CONDITIONS:
             flows = {"still": np.zeros_like(pair["truth"])}
-            for name, method in found.items():
+            for name, method in flow_methods.items():
                 start = time.process_time()
                 flows[name] = method(*pair[condition])
                 times[name].append(1000 * (time.process_time() - start))
             for name, flow in flows.items():
                 errors.setdefault((name, condition), []).append(float(np.hypot(*(flow - pair["truth"]))[face].mean()))
     milliseconds = {name: statistics.median(values) for name, values in times.items()}
-    if size != 231:
-        figures = {}
+    figures = figures if size == 231 else {}
     figures |= {f"{name}_ms_{size}": round(value, 2) for name, value in milliseconds.items()}
     figures |= {f"{n}_error_{c}_{size}": round(statistics.mean(values), 4) for (n, c), values in errors.items()}
     for name in OURS:
@@ -155,77 +148,51 @@ def measure(size: int, people: int) -> dict[str, float]:
     return figures
 
 
-def work(begin: float, seconds: float) -> dict[str, float]:
-    """One worker of the scaling: pairs per second from ``begin`` on (`time.time`), and CPU milliseconds per pair."""
+def pairs_per_second(seconds: float) -> float:
+    """Rate of one process of the scaling."""
     from merflow.preprocessing.flow import tvl1
 
-    first, second = pairs(231, 1)[0]["hard"]
-    settings = settings_of("numba")
+    (first, second), settings = pairs(231, 1)[0]["hard"], settings_of("numba")
     tvl1(first, second, settings)
-    late = time.time() - begin
-    if late > 0:
-        raise SystemExit(f"warmed up {late:.1f} s too late; give the workers more time")
-    time.sleep(-late)
-    done, wall, cpu = 0, time.perf_counter(), time.process_time()
-    while time.perf_counter() - wall < seconds:
+    start, done = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
         tvl1(first, second, settings)
         done += 1
-    return {"rate": done / (time.perf_counter() - wall), "cpu_ms": 1000 * (time.process_time() - cpu) / done}
+    return done / (time.perf_counter() - start)
 
 
 def scaling(rounds: int = 4, seconds: float = 3.0) -> dict[str, float]:
-    """Throughput of two processes over that of one."""
-
-    def run(workers: int) -> list[dict[str, float]]:
-        command = [sys.executable, __file__, "--work", str(time.time() + 15), str(seconds)]
-        running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(workers)]
-        return [json.loads(process.communicate()[0].splitlines()[-1]) for process in running]
-
-    turns = [(run(1), run(2)) for _ in range(rounds)]
-    rates = [[sum(worker["rate"] for worker in turn[which]) for turn in turns] for which in (0, 1)]
-    cpus = [[statistics.mean(worker["cpu_ms"] for worker in turn[which]) for turn in turns] for which in (0, 1)]
+    """Throughput of two processes over that of one, in turns."""
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        pool.map(pairs_per_second, [seconds] * 2, chunksize=1)  # Draws the pairs and compiles.
+        rates = [
+            [sum(pool.map(pairs_per_second, [seconds] * workers, chunksize=1)) for workers in (1, 2)]
+            for _ in range(rounds)
+        ]
+    one_process, two_processes = np.median(rates, axis=0)
     return {
-        "one_process_pairs_per_s": round(statistics.median(rates[0]), 1),
-        "two_processes_pairs_per_s": round(statistics.median(rates[1]), 1),
-        "two_processes_scaling": round(statistics.median(rates[1]) / statistics.median(rates[0]), 2),
-        "two_processes_scaling_best": round(max(rates[1]) / max(rates[0]), 2),
-        "two_processes_scaling_cpu": round(2 * statistics.median(cpus[0]) / statistics.median(cpus[1]), 2),
+        "one_process_pairs_per_s": round(one_process, 1),
+        "two_processes_pairs_per_s": round(two_processes, 1),
+        "two_processes_scaling": round(two_processes / one_process, 2),
         "load_average": round(os.getloadavg()[0], 1),
     }
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[128, 231, 400])
-    parser.add_argument("--people", type=int, default=2)
-    parser.add_argument("--no-scaling", action="store_true", help="leave the two processes out")
-    parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
-    parser.add_argument("--work", type=float, nargs=2, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--sizes", type=int, nargs="+", default=[128, 231, 400])
+    options.add_argument("--people", type=int, default=2)
+    options.add_argument("--no-scaling", action="store_true", help="leave the two processes out")
+    arguments = options.parse_args()
     if find_spec("skimage") is None:
         sys.exit("the peer is not installed: pip install -r bench/requirements.txt")
     cv2.setNumThreads(1)
-    if arguments.work:
-        print(json.dumps(work(*arguments.work)))
-        return
     figures: dict[str, object] = {}
     for size in arguments.sizes:
         figures |= measure(size, arguments.people)
-        print(f"\n{size} px            CPU ms   x defaults   x skimage   error: " + "   ".join(CONDITIONS))
-        for name in ("opencv_defaults", "skimage", *OURS, "still"):
-            cost = figures.get(f"{name}_ms_{size}")
-            ratios = [figures.get(f"{name}_vs_{peer}_{size}") for peer in PEERS]
-            columns = [f"{cost:9.1f}" if cost else " " * 9, *(f"{r:10.1f}" if r else " " * 10 for r in ratios)]
-            errors = [f"{figures[f'{name}_error_{condition}_{size}']:7.3f}" for condition in CONDITIONS]
-            print(f"{name:16}", *columns, "        ", *errors)
     if not arguments.no_scaling:
         figures |= scaling()
-        print(
-            f"\ntwo processes: {figures['two_processes_scaling']} x one by the wall clock "
-            f"({figures['two_processes_scaling_best']} in the best rounds), {figures['two_processes_scaling_cpu']} x "
-            f"by CPU time; load average {figures['load_average']} on {os.cpu_count()} cores"
-        )
     missed = [
         f"{name} {figures[name]} < {least}" for name, least in TARGETS.items() if figures.get(name, least) < least
     ]
@@ -236,10 +203,7 @@ def main() -> None:
         for condition in CONDITIONS
         if figures[f"{name}_error_{condition}_{size}"] > figures[f"opencv_defaults_error_{condition}_{size}"]
     ]
-    figures["missed"] = missed
-    print("missed: " + (", ".join(missed) or "nothing"))
-    if arguments.json:
-        print(json.dumps(figures))
+    show(figures | {"missed": missed}, arguments.json)
 
 
 if __name__ == "__main__":

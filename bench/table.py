@@ -10,7 +10,7 @@ from pathlib import Path
 
 FIGURES = {
     "sgcn.py": ["train_vs_pyg_default", "train_vs_reference", "infer_vs_pyg_tuned", "memory_pyg_vs_ours"],
-    "flow.py": ["numba_ms_231", "numba_vs_opencv_defaults_231", "torch_vs_opencv_defaults_231"],
+    "flow.py": ["numba_ms_231", "numba_vs_opencv_defaults_231", "two_processes_scaling"],
     "study.py": ["ours_s", "naive_over_ours", "one_by_one_over_ours"],
     "networks.py": ["seconds"],
     "scale.py plan": ["jobs", "plan_cpu_s", "nothing_cpu_s"],
