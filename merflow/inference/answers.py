@@ -125,11 +125,7 @@ def flow_measures(flow: np.ndarray, apex: int) -> dict[str, float]:
     """Return measures of a clip's flow at its apex.
 
     ``motion`` is the mean of the top tenth of its magnitude in per cent of the crop's side; ``spread`` is the fraction
-    of the crop that moves at least half as far.
-
-    Args:
-        flow: [M, 3 (u, v, strain), S, S].
-        apex: index of the apex among the M.
+    of the crop that moves at least half as far. ``flow`` is [M, 3 (u, v, strain), S, S], ``apex`` one of the M.
     """
     lengths = np.hypot(*flow[apex, :2].astype(np.float32)).ravel()
     count = max(1, len(lengths) // 10)

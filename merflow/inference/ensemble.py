@@ -5,7 +5,7 @@ new clip, and their disagreement shows how much the answer depends on who was in
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,8 +35,6 @@ from merflow.systems.tsdgcn.sgcn import SGCN
 
 SIGNALS = "signals"
 """Input of systems with graphs; the others read one of :data:`merflow.systems.clip_images.INPUT_KINDS`."""
-CACHED_BYTES = 2**31
-"""Ensembles up to this size stay in memory between calls; of a larger one, one group at a time is loaded."""
 
 
 @dataclass(frozen=True)
@@ -86,26 +84,23 @@ class Ensemble:
     """
 
     def __init__(self, about: Mapping[str, Any], results: Path) -> None:
-        """Keep ``about``; networks are loaded when they are needed."""
+        """Keep ``about``; networks are loaded when they are needed, once."""
         self.about, self.results = about, Path(results)
         self.reads = InputSettings(**about["reads"])
         self.classes: list[str] = list(about["classes"])
         self.temperature = float(about["temperature"])
-        self._cached: dict[int, MemberGroup] = {}
 
     def members(self, clips: ClipArrays, calibrated: bool = True) -> np.ndarray:
         """Return the probabilities of each member, float64 ``[members, n, classes]``, in the order of ``about``.
 
-        Args:
-            clips: the clips.
-            calibrated: whether the ensemble's temperature is applied, to each member separately.
+        If ``calibrated``, the ensemble's temperature is applied to each member separately.
 
         Raises:
             InputError: the clips lack an input of the members, or a file of the ensemble is missing or damaged.
         """
         self._check(clips)
         rows = np.stack([clip_rows(self.reads, clips, place) for place in range(len(clips))])
-        probs = np.concatenate([_apply(group, rows) for group in self.groups()]).astype(np.float64)
+        probs = np.concatenate([_apply(group, rows) for group in self.groups]).astype(np.float64)
         return temper(probs, self.temperature) if calibrated else probs
 
     def probabilities(self, clips: ClipArrays) -> np.ndarray:
@@ -113,10 +108,13 @@ class Ensemble:
         mean: np.ndarray = self.members(clips).mean(axis=0)
         return mean
 
-    def groups(self) -> Iterator[MemberGroup]:
-        """Yield the members in order, grouped by shared networks."""
-        for number, members in enumerate(self.parts):
-            yield self._cached.get(number) or self._load(number, members)
+    @cached_property
+    def groups(self) -> list[MemberGroup]:
+        """The members in order: those of one seed together if they share its networks, otherwise each alone."""
+        groups: dict[int, list[Mapping[str, Any]]] = {}
+        for number, member in enumerate(self.about["members"]):
+            groups.setdefault(member["seed"] if self._shares_networks else number, []).append(member)
+        return [self._group(members).to(device()).eval().requires_grad_(False) for members in groups.values()]
 
     def some(self, count: int | None) -> "Ensemble":
         """Return an ensemble of ``count`` members, spread over folds and seeds; of all members for None."""
@@ -125,14 +123,6 @@ class Ensemble:
             return self
         kept = np.linspace(0, len(members) - 1, count).round().astype(int) if count > 1 else [0]
         return Ensemble(dict(self.about) | {"members": [members[n] for n in kept]}, self.results)
-
-    @cached_property
-    def parts(self) -> list[list[Mapping[str, Any]]]:
-        """The members of each group: those of one seed if they share its networks, otherwise each alone."""
-        groups: dict[int, list[Mapping[str, Any]]] = {}
-        for number, member in enumerate(self.about["members"]):
-            groups.setdefault(member["seed"] if self._shares_networks else number, []).append(member)
-        return list(groups.values())
 
     @property
     def _shares_networks(self) -> bool:
@@ -147,13 +137,6 @@ class Ensemble:
     def _graphs(self) -> dict[str, Graph]:
         names = [files["graph"] for networks in self.about["networks"].values() for files in networks]
         return {name: Graph.load(self.results / name) for name in dict.fromkeys(names)}
-
-    def _load(self, number: int, members: Sequence[Mapping[str, Any]]) -> MemberGroup:
-        group = self._group(members).to(device()).eval().requires_grad_(False)
-        size = sum(tensor.nbytes for tensor in [*group.parameters(), *group.buffers()])
-        if size * len(self.parts) <= CACHED_BYTES:
-            self._cached[number] = group
-        return group
 
     def _group(self, members: Sequence[Mapping[str, Any]]) -> MemberGroup:
         files = self.about["networks"].get(str(members[0]["seed"]), [])

@@ -39,7 +39,7 @@ OPSET = 20
 MAX_BYTES = 2 * 10**9
 """Largest ONNX file: a protobuf message has at most 2 GiB."""
 CHECKED_CLIPS = 256
-"""Clips on which an export is compared with torch, spread over the datasets."""
+"""Clips on which an export is compared with torch, in equal parts from the datasets."""
 BATCH = 16
 """Clips of the comparison that are in memory together."""
 
@@ -58,14 +58,14 @@ class ExportedEnsemble(nn.Module):
         self.temperature = ensemble.temperature
         self.groups = nn.ModuleList()
         size, members = 0, len(ensemble.about["members"])
-        for number, group in enumerate(ensemble.groups()):
+        for number, group in enumerate(ensemble.groups):
             self.groups.append(exportable(group))
             size += sum(tensor.nbytes for tensor in [*self.groups[-1].parameters(), *self.groups[-1].buffers()])
             if size > MAX_BYTES:
                 raise ConfigError(
                     f"export.members: all {members} members of experiment {ensemble.about['experiment']} together are "
                     "larger than 2 GB, which one ONNX file cannot hold; set export: {members: "
-                    f"{max(1, number * members // len(ensemble.parts))}}} or less"
+                    f"{max(1, number * members // len(ensemble.groups))}}} or less"
                 )
 
     def forward(self, *arrays: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,15 +77,9 @@ class ExportedEnsemble(nn.Module):
 
 
 def to_onnx(ensemble: Ensemble, clips: ClipArrays, metadata: Mapping[str, str]) -> onnx.ModelProto:
-    """Return a calibrated ensemble as one ONNX graph for any number n of clips.
+    """Return an ensemble as one ONNX graph for any number of clips; ``clips`` are examples of the shapes.
 
-    Args:
-        ensemble: the ensemble, with all its members.
-        clips: one or more, for their shapes.
-        metadata: texts that are stored in the file.
-
-    Returns:
-        A graph with the inputs of :attr:`ClipReader.inputs` and the outputs of :class:`ExportedEnsemble`, float32.
+    The inputs are those of :attr:`ClipReader.inputs`, the outputs those of :class:`ExportedEnsemble`, float32.
 
     Raises:
         ConfigError: the ensemble is too large for one file.
@@ -93,8 +87,8 @@ def to_onnx(ensemble: Ensemble, clips: ClipArrays, metadata: Mapping[str, str]) 
     """
     module = ExportedEnsemble(ensemble).eval()
     inputs = module.reader.inputs
-    arrays = (torch.from_numpy(array) for array in model_inputs(inputs, clips).values())
-    model = export_module(module, tuple(arrays), inputs, ["probabilities", "members"])
+    arrays = [torch.from_numpy(array) for array in model_inputs(inputs, clips).values()]
+    model = export_module(module, arrays, inputs, ["probabilities", "members"])
     onnx.helper.set_model_props(model, dict(sorted(metadata.items())))
     return model
 
@@ -181,10 +175,8 @@ def export_onnx(
     content = proto.SerializeToString(deterministic=True)
     differences = compare(content, exported, samples)
     clips = sum(map(len, samples))
-    rows = [
-        {"output": name, "clips": clips, "greatest_difference": value, "limit": LIMIT}
-        for name, value in differences.items()
-    ]
+    shared = {"clips": clips, "limit": LIMIT}
+    rows = [shared | {"output": name, "greatest_difference": value} for name, value in differences.items()]
     if not max(differences.values()) <= LIMIT:
         listed = ", ".join(f"{name} by {value:.2g}" for name, value in differences.items())
         raise MerflowError(
@@ -216,13 +208,10 @@ def compare(content: bytes, ensemble: Ensemble, samples: Iterable[ClipArrays]) -
 
 
 def _samples(caches: Sequence[Path]) -> Iterator[ClipArrays]:
-    """Yield clips spread over some caches, a batch at a time."""
-    places = []
+    """Yield clips spread over each cache, a batch at a time."""
     for path in caches:
         with open_h5(path) as file:
-            places += [(path, n) for n in range(len(file["clip"]))]
-    chosen = np.unique(np.linspace(0, len(places) - 1, min(CHECKED_CLIPS, len(places))).round().astype(int))
-    for path in caches:
-        rows = [places[n][1] for n in chosen if places[n][0] == path]
+            count = len(file["clip"])
+        rows = np.unique(np.linspace(0, count - 1, min(CHECKED_CLIPS // len(caches), count)).round().astype(int))
         for first in range(0, len(rows), BATCH):
             yield ClipArrays.of_cache(path, rows[first : first + BATCH])

@@ -79,11 +79,10 @@ class ClipReader(nn.Module):
             signals["spatial"] = self.grey(clips["spatial"]).flatten(2)
         if "flow" in clips:
             signals["temporal"] = self.motion(clips["flow"])
-        if self.reads.fusion == "stack" or len(signals) == 1:
-            return torch.cat([signals[branch] for branch in self.reads.branches], dim=1)
-        if self.reads.signal == "u+v":  # The spatial row is placed beside u and beside v.
+        concat = self.reads.fusion == "concat" and len(signals) == 2
+        if concat and self.reads.signal == "u+v":  # The spatial row is placed beside u and beside v.
             signals["spatial"] = signals["spatial"].unsqueeze(2).expand(-1, -1, 2, -1).flatten(1, 2)
-        return torch.cat([signals[branch] for branch in self.reads.branches], dim=2)
+        return torch.cat([signals[branch] for branch in self.reads.branches], dim=2 if concat else 1)
 
 
 class ExportedChebyshevLayer(nn.Module):
@@ -155,17 +154,9 @@ class GridAverage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[n, channels, frames, height, width]`` to ``[n, channels, 1, cells, cells]``."""
-        height, width = (torch.from_numpy(_cell_weights(side, self.cells)) for side in x.shape[-2:])
+        # Pooling a unit matrix gives the weight of each pixel in each cell, ``[cells, side]``.
+        height, width = (functional.adaptive_avg_pool1d(torch.eye(side), self.cells).T for side in x.shape[-2:])
         return height @ x.mean(dim=2, keepdim=True) @ width.T
-
-
-def _cell_weights(side: int, cells: int) -> np.ndarray:
-    """Return the weight of each pixel in each cell, float32 ``[cells, side]``, as torch divides a side into cells."""
-    weights = np.zeros((cells, side), np.float32)
-    for cell in range(cells):
-        begin, end = cell * side // cells, -(-(cell + 1) * side // cells)
-        weights[cell, begin:end] = 1 / (end - begin)
-    return weights
 
 
 def exportable(module: nn.Module) -> nn.Module:

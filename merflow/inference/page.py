@@ -71,18 +71,12 @@ def _page(
         part: dict[str, Any] = {"source": source, "searched": searched, "film": films.get(source.number)}
         if source.searchable:
             part |= _face_track(source)
-        part["candidates"] = [
-            _candidate(
-                f"clip-{source.number}-{place}",
-                place,
-                settings,
-                [row for row in rows if row["clip"] == str(candidate["clip"]) and row["source"] == source.clip],
-                regions,
-                results,
-            )
-            for place, candidate in enumerate(source.candidates, start=1)
-            if str(candidate["clip"]) in shown
-        ]
+        part["candidates"] = []
+        for place, candidate in enumerate(source.candidates, start=1):
+            if str(candidate["clip"]) in shown:
+                its_rows = [row for row in rows if (row["clip"], row["source"]) == (candidate["clip"], source.clip)]
+                place_on_page = {"anchor": f"clip-{source.number}-{place}", "place": place}
+                part["candidates"].append(place_on_page | _candidate(settings, its_rows, regions, results))
         part["hidden"] = len(source.candidates) - len(part["candidates"])
         parts.append(part)
     content = {
@@ -223,17 +217,12 @@ def _curve(source: SourceResult, file: h5py.File) -> str:
 
 
 def _candidate(
-    anchor: str,
-    place: int,
-    settings: PageSettings,
-    rows: Sequence[Row],
-    regions: Mapping[str, str],
-    results: PredictionResults,
+    settings: PageSettings, rows: Sequence[Row], regions: Mapping[str, str], results: PredictionResults
 ) -> dict[str, Any]:
     """Return what the page shows of one candidate; ``rows`` has one row per experiment."""
     clip, answered = str(rows[0]["clip"]), [row for row in rows if row["status"] == "ok"]
     flags = dict.fromkeys(flag for row in answered for flag in str(row["flags"]).split("; ") if flag)
-    content = {"anchor": anchor, "place": place, "clip": clip, "row": rows[0], "flags": list(flags), "answers": []}
+    content = {"clip": clip, "row": rows[0], "flags": list(flags), "answers": []}
     if not answered:
         return content
     prepared = results.prepared[settings.experiments[answered[0]["experiment"]].prep, clip]
@@ -287,14 +276,9 @@ def _occlusion(clip: str, file: str, face: np.ndarray) -> tuple[str, list[dict[s
 
 
 def heat_picture(face: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """Return a face with a heat map: blue where occlusion lowers the probability, orange where it raises it.
+    """Return a face [S, S] with a heat map: blue where occlusion lowers the probability, orange where it raises it.
 
-    Args:
-        face: uint8 [S, S].
-        grid: [g, g], drops of the probability; the largest has full colour, values below 0.02 are faint.
-
-    Returns:
-        uint8 [S, S, 3], red, green, blue.
+    The largest drop of ``grid`` [g, g] has full colour; values below 0.02 are faint. RGB, uint8 [S, S, 3].
     """
     size = face.shape[0]
     heat = cv2.resize(np.asarray(grid, np.float32), (size, size), interpolation=cv2.INTER_LINEAR)

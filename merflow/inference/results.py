@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class SourceResult:
-    """A source, the attributes of its ``looked.h5``, and the rows of its candidates."""
+    """A source, the attributes of its ``looked.h5`` (``track``), and the rows of its candidates."""
 
     number: int
     clip: str
@@ -69,14 +70,11 @@ class PredictionResults:
         for number, (source, looked) in enumerate(zip(settings.sources.values(), files["looked"], strict=True)):
             with open_h5(looked) as file:
                 track = {name: plain(value) for name, value in file.attrs.items()}
-            records = read_table(files["intervals"][number], INTERVALS).to_dict("records")
-            candidates = [{str(name): value for name, value in record.items()} for record in records]
+            candidates = _rows(read_table(files["intervals"][number], INTERVALS))
             sources.append(SourceResult(number, source["clip"], source["label"], looked, track, candidates))
         prepared = {}
-        preps = [prep for _ in settings.sources for prep in settings.preparations]
-        for prep, faces, keyframes, flow in zip(
-            preps, *(files[n] for n in ("faces", "keyframes", "flow")), strict=True
-        ):
+        stages = zip(files["faces"], files["keyframes"], files["flow"], strict=True)
+        for prep, (faces, keyframes, flow) in zip(cycle(settings.preparations), stages, strict=False):
             for clip, rows in read_table(keyframes, KEYFRAMES).groupby("clip", sort=False):
                 apex = int(rows[f"apex_{rows['apex_source'].iloc[0]}"].iloc[0])
                 prepared[prep, str(clip)] = PreparedClip(faces, flow, rows.sort_values("index"), apex)
@@ -87,7 +85,7 @@ class PredictionResults:
         failed = {}
         for prep, quality in zip(settings.preparations, files["quality"], strict=True):
             bad = read_table(quality, QUALITY).query("status != 'ok'")
-            failed[prep] = {str(clip): str(reason) for clip, reason in zip(bad["clip"], bad["reason"], strict=True)}
+            failed[prep] = dict(zip(bad["clip"], bad["reason"], strict=True))
         return cls(sources, prepared, tables, failed)
 
     def rows(self, settings: PageSettings) -> Iterator[Row]:
@@ -114,7 +112,7 @@ class PredictionResults:
         table = self.tables[experiment]
         if clip not in table.index:
             return row | {"status": "failed", "reason": self.failed[prep].get(clip, "")}
-        answer = {str(name): value for name, value in table.loc[clip].drop("experiment").items()}
+        (answer,) = _rows(table.loc[[clip]].drop(columns="experiment"))
         return row | {"status": "ok", "reason": ""} | answer
 
 
@@ -135,6 +133,10 @@ def write_answers(rows: Sequence[Row], settings: PageSettings, folder: Path) -> 
         # Bytes of a file name that are not UTF-8 become escapes of JSON.
         text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def plain(value: Any) -> Any:

@@ -44,12 +44,10 @@ def search_source(
     ``max_unsearched_seconds``. Other sources are searched; the frames of a video's candidates are stored as images, so
     that the video is not decoded again for each.
 
-    ``intervals.csv`` has a row for each candidate: ``found`` is ``whole``, ``given`` or ``searched``; ``apex`` is empty
-    unless it was given, because key-frame selection spots it; ``strength`` is the height of the peak.
-
-    ``looked.h5`` has attributes ``status`` (``ok`` or the reason of a failure), ``fps, fps_from, frames, first, last,
-    width, height, threshold, seconds`` and datasets ``centres, motion, lids`` (the curves), ``places`` (a group for
-    each position of the face: ``frame, box, eyes, transform``), ``lost`` [n, 2], ``blinks`` and ``thumbnails``.
+    ``intervals.csv`` has a row for each candidate; ``apex`` is empty unless it was given, because key-frame selection
+    spots it; ``strength`` is the height of the peak. ``looked.h5`` has attributes ``status`` (``ok`` or the reason of a
+    failure), ``fps, fps_from, frames, first, last, width, height, threshold, seconds``, and what :func:`write_track`
+    writes.
 
     Raises:
         InputError: the source failed, and it is the only one (``alone``).
@@ -145,7 +143,7 @@ def _store_frames(video: str, rows: Sequence[dict[str, Any]], folder: Path) -> N
 
 
 def write_track(file: h5py.File, result: SpottingResult, fps: float, settings: SpottingSettings) -> None:
-    """Write face positions, curves, blinks and thumbnails into ``looked.h5`` (:func:`search_source`)."""
+    """Write face positions, curves, blinks, stretches without a face and thumbnails into ``looked.h5``."""
     track = result.track
     curve = smooth(track.motion, track.reach(fps, settings))
     file.attrs.update(

@@ -287,13 +287,7 @@ def refine(numbers: Sequence[int], crops: np.ndarray, peak: int, fps: float) -> 
     """Return onset and offset of a candidate, frame numbers.
 
     On either side of the peak, find the nearest frame whose distance to the apex is 75 % of the greatest, and
-    extrapolate from there at the speed of a raised cosine.
-
-    Args:
-        numbers: frame numbers [n], ascending, the peak among them.
-        crops: uint8 [n, 160, 160].
-        peak: frame number of the peak.
-        fps: frames per second.
+    extrapolate from there at the speed of a raised cosine. ``crops`` are uint8 [n, 160, 160], of frames ``numbers``.
     """
     compare = _MotionComparison(refined=True)
     middle = int(np.argmin(np.abs(np.asarray(numbers) - peak)))
@@ -367,11 +361,8 @@ def spot(
 ) -> SpottingResult:
     """Return the candidates of a long video, which is read twice, the second time as far as needed.
 
-    Args:
-        read: starts reading the frames, as of :func:`merflow.footage.frames.grey_frames`.
-        fps: frames per second.
-        settings: settings of the search.
-        track: result of :func:`track_motion`, if it was called before.
+    ``read`` starts reading the frames, as of :func:`merflow.footage.frames.grey_frames`; ``track`` is the result of
+    :func:`track_motion` if it was called before.
     """
     track = track_motion(read(), fps, settings) if track is None else track
     all_windows = windows(track, fps, settings)

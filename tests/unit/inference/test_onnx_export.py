@@ -56,7 +56,7 @@ def test_exportable_members_give_the_same_answers(results, name):
     whole, clips = ensemble_of(results, name), clips_of(results)
     rows = np.stack([clip_rows(whole.reads, clips, place) for place in range(len(clips))])
     with torch.no_grad():
-        probs = torch.cat([exportable(group)(torch.from_numpy(rows)) for group in whole.groups()])
+        probs = torch.cat([exportable(group)(torch.from_numpy(rows)) for group in whole.groups])
     np.testing.assert_allclose(probs.numpy(), whole.members(clips, calibrated=False), atol=1e-5)
 
 
