@@ -28,8 +28,10 @@ def slurm_jobs(folder: Path) -> list[str]:
         reason = (getattr(error, "stderr", "") or str(error)).strip()
         sys.exit(f"merflow: squeue failed: {reason}; resume where it works, since SLURM jobs may still be running")
     jobs = dict(line.split(maxsplit=1) for line in lines)
-    own = os.environ.get("SLURM_JOB_ID")
-    return [number for number, place in jobs.items() if number != own and Path(place).resolve() == folder.resolve()]
+    this_job = os.environ.get("SLURM_JOB_ID")
+    return [
+        number for number, place in jobs.items() if number != this_job and Path(place).resolve() == folder.resolve()
+    ]
 
 
 def main(arguments: Sequence[str]) -> None:

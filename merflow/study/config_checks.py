@@ -27,15 +27,15 @@ NOT_SEARCHED = {
 """Keys that no grid may vary, and why."""
 
 
-def check_systems(config: Config, given: Config) -> Iterator[str]:
+def check_systems(config: Config, declared: Config) -> Iterator[str]:
     """Yield the keys of ``network`` and ``loss`` that an experiment's system does not have.
 
     Args:
         config: the complete configuration.
-        given: the configuration before the study's blocks were added to the experiments.
+        declared: the configuration before the study's blocks were added to the experiments.
     """
     for name, experiment in config.experiments.items():
-        network, system = given.experiments[name].network, experiment.system
+        network, system = declared.experiments[name].network, experiment.system
         if network is not None and not experiment.reads_clips:
             yield f"experiments.{name}.network: only the systems {', '.join(NETWORKS)} have it"
         elif network is not None:
@@ -49,7 +49,7 @@ def check_systems(config: Config, given: Config) -> Iterator[str]:
                 )
         if experiment.loss.name != "cross-entropy":
             continue
-        loss = given.experiments[name].loss.model_fields_set
+        loss = declared.experiments[name].loss.model_fields_set
         unused = [f"loss.{key}" for key in sorted(loss)] if experiment.reads_clips and "name" not in loss else []
         unused += [f"grid: {key}" for key in experiment.grid if key in ("loss.alpha", "loss.gamma")]
         for where in unused:

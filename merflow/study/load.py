@@ -57,9 +57,9 @@ def complete(settings: Mapping[str, Any]) -> Config:
         ConfigError: as :func:`load_config`.
     """
     _raise_if_any(problems(Config, settings))
-    given = Config.model_validate(settings)
-    config = Config.model_validate(_complete_blocks(settings, given))
-    messages = [*check_systems(config, given), *check_selection(config)]
+    declared = Config.model_validate(settings)
+    config = Config.model_validate(_complete_blocks(settings, declared))
+    messages = [*check_systems(config, declared), *check_selection(config)]
     if not messages:
         config = _with_grid_tables(config)
     _raise_if_any([*messages, *check_references(config), *check_tables(config)])
@@ -71,9 +71,9 @@ def _raise_if_any(messages: list[str]) -> None:
         raise ConfigError("the configuration cannot be used:\n" + "\n".join(f"  - {problem}" for problem in messages))
 
 
-def _methods_as_blocks(given: Mapping[str, Any]) -> dict[str, Any]:
-    """``given`` with ``keyframes: adaptive`` written as ``keyframes: {method: adaptive}``."""
-    settings = deepcopy(dict(given))
+def _methods_as_blocks(declared: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with ``keyframes: adaptive`` written as ``keyframes: {method: adaptive}``."""
+    settings = deepcopy(dict(declared))
     preparations = settings.get("preparations")
     for block in preparations.values() if isinstance(preparations, Mapping) else ():
         if isinstance(block, dict) and isinstance(block.get("keyframes"), str):
@@ -81,7 +81,7 @@ def _methods_as_blocks(given: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def _complete_blocks(raw: Mapping[str, Any], given: Config) -> dict[str, Any]:
+def _complete_blocks(raw: Mapping[str, Any], declared: Config) -> dict[str, Any]:
     """``raw`` with the study's blocks in each experiment, and with the defaults that depend on other keys."""
     settings = deepcopy(dict(raw))
     study = {block: settings[block] for block in STUDY_BLOCKS if block in settings}
@@ -97,8 +97,8 @@ def _complete_blocks(raw: Mapping[str, Any], given: Config) -> dict[str, Any]:
         if head.get("learning_rate") is None:
             head["learning_rate"] = RATES["untrained" if untrained else "paper"]
         network = experiment.pop("network", {})
-        if given.experiments[name].reads_clips:
-            system = given.experiments[name].system
+        if declared.experiments[name].reads_clips:
+            system = declared.experiments[name].system
             experiment["network"] = complete_block(system, network)
             experiment["loss"] = merge(NETWORKS[system].loss, experiment.get("loss", {}))
     return settings

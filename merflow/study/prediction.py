@@ -95,6 +95,10 @@ class Prediction:
                     return True
         return False
 
+    def prepared(self, experiment: str, name: str) -> str:
+        """A file of all candidates, in the preparation of an experiment."""
+        return f"{self.folder}/prepared/{self.prep(experiment)}/{name}"
+
     def training_files(self, experiment: str, name: str) -> list[str]:
         """A file, such as ``cache.h5``, of each dataset that an experiment was trained on."""
         prep = self.prep(experiment)
@@ -134,25 +138,25 @@ class Prediction:
         )
 
 
-def list_sources(given: str | None) -> dict[str, dict[str, Any]]:
+def list_sources(clips: str | None) -> dict[str, dict[str, Any]]:
     """Videos, folders of images, or rows of a table of clips, by a name that is safe for a file.
 
     Each is a row of :class:`merflow.footage.clip.Clip`.
 
     Args:
-        given: a video, a folder of images, a folder of videos and such folders, or a table of clips.
+        clips: a video, a folder of images, a folder of videos and such folders, or a table of clips.
 
     Raises:
         InputError: there is nothing of that kind.
     """
-    if not given:
+    if not clips:
         raise InputError(NO_CLIPS)
-    path = Path(os.path.expanduser(given))
+    path = Path(os.path.expanduser(clips))
     try:
         index = assemble("clips", "manifest", str(path), _entries(path), ClassSet("", ()))
     except OSError as error:
         raise InputError(
-            f"clips: {str(error.filename or given)[:200]} cannot be read ({error.strerror}); "
+            f"clips: {str(error.filename or clips)[:200]} cannot be read ({error.strerror}); "
             "name another file, or fix its permissions and run again"
         ) from error
     if all(clip.problem for clip in index.clips):

@@ -95,8 +95,3 @@ def of_prediction(pattern):
         return expand(f"{prediction.folder}/{pattern}", allow_missing=True, **used)
 
     return files
-
-
-def prepared_for_experiment(file):
-    """Input function: `file` of the candidates in the preparation of an experiment."""
-    return lambda wildcards: f"{prediction.folder}/prepared/{prediction.prep(wildcards.experiment)}/{file}"

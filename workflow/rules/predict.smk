@@ -1,8 +1,3 @@
-wildcard_constraints:
-    prediction=r"[^/]+",
-    source=r"[^/]+",
-
-
 rule measure_spotting:
     output:
         "<study>/spotting.csv",
@@ -143,8 +138,8 @@ rule gather_candidates:
 rule answer_clips:
     input:
         ensemble=lambda w: publishing.ensemble_files(w.experiment),
-        cache=prepared_for_experiment("cache.h5"),
-        quality=prepared_for_experiment("quality.csv"),
+        cache=lambda w: prediction.prepared(w.experiment, "cache.h5"),
+        quality=lambda w: prediction.prepared(w.experiment, "quality.csv"),
         intervals=of_prediction("sources/{source}/intervals.csv"),
         caches=lambda w: prediction.training_files(w.experiment, "cache.h5"),
         clips=lambda w: prediction.training_files(w.experiment, "quality.csv"),
