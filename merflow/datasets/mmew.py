@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from merflow.datasets.folders import clip_folders, folders_named, no_such_part, subfolders
-from merflow.datasets.index import Index, Problem
+from merflow.datasets.index import Index
 from merflow.datasets.labels import plain_word
 from merflow.datasets.layouts import finish, images_root, unlisted_folders, workbook_clip, workbook_rows
 from merflow.datasets.raw_clip import RawClip
@@ -55,8 +55,16 @@ def index_micro(name: str, settings: DatasetSettings) -> Index:
         elif parts is not None:
             if subject != f"S{int(parts[1]):02d}":
                 raw.problems.append(("subject", f"subject {row.cells['subject']!r} contradicts the file name {clip}"))
-            raw.problems += _wrong_subject(subject, folder)
-            raw.notes += _contradictions(int(parts[2]), row.cells["emotion"], folder)
+            people, emotions = _outer_folders(folder) if folder is not None else (set(), set())
+            if others := people - {subject}:
+                raw.problems.append(("subject", f"{folder} is in the folder of {others.pop()}"))
+            label, said = plain_word("mmew-micro", row.cells["emotion"]), CODES.get(int(parts[2]))
+            if label in CODES.values():
+                text = f"the workbook says {label}, {{}}; the workbook is used"
+                if said not in (None, label):
+                    raw.notes.append(("label", text.format(f"the file name {said} ({int(parts[2]):02d})")))
+                if emotions and label not in emotions:
+                    raw.notes.append(("label", text.format(f"the folder {emotions.pop()}")))
         raw_clips.append(raw)
     notes += unlisted_folders(name, folders, raw_clips, table)
     return finish(name, settings, raw_clips, notes)
@@ -67,22 +75,11 @@ def _person(text: str) -> str:
     return f"S{int(number[1]):02d}" if number else text
 
 
-def _wrong_subject(subject: str, folder: Path | None) -> Iterator[tuple[str, str]]:
-    """Yield a problem if a clip is in the folder of another subject."""
-    for part in folder.parts[-3:-1] if folder is not None else ():
-        if re.fullmatch(r"[sS]\d+", part) and _person(part) != subject:
-            yield "subject", f"{folder} is in the folder of {part}"
-
-
-def _contradictions(code: int, emotion: str, folder: Path | None) -> Iterator[tuple[str, str]]:
-    """Yield a note if file name or folder contradict the workbook, whose label is used."""
-    label = plain_word("mmew-micro", emotion)
-    if code in CODES and emotion and label in CODES.values() and CODES[code] != label:
-        yield "label", f"the workbook says {label}, the file name {CODES[code]} ({code:02d}); the workbook is used"
-    if folder is not None:
-        words = {plain_word("mmew-micro", part) for part in folder.parts[-3:-1]} & set(CODES.values())
-        if words and label in CODES.values() and label not in words:
-            yield "label", f"the workbook says {label}, the folder {words.pop()}; the workbook is used"
+def _outer_folders(path: Path) -> tuple[set[str], set[str]]:
+    """Return the subjects and the emotions that the two folders around a clip name."""
+    names = path.parts[-3:-1]
+    people = {_person(name) for name in names if re.fullmatch(r"[sS]\d+", name)}
+    return people, {plain_word("mmew-micro", name) for name in names} & set(CODES.values())
 
 
 def index_macro(name: str, settings: DatasetSettings) -> Index:
@@ -94,7 +91,6 @@ def index_macro(name: str, settings: DatasetSettings) -> Index:
     root = images_root(settings)
     tops = folders_named(root, r"macro[ _-]?expressions?") or [root]
     raw_clips: list[RawClip] = []
-    notes: list[Problem] = []
     for image in _images(tops[0]):
         parts = NAME.fullmatch(image.stem)
         if parts is None:
@@ -102,16 +98,15 @@ def index_macro(name: str, settings: DatasetSettings) -> Index:
         emotion = CODES.get(int(parts[2]), "")
         raw = RawClip(image.stem, f"S{int(parts[1]):02d}", str(image), "still", str(image))
         raw.source, raw.align = {"emotion": emotion or f"number {parts[2]}"}, "auto"
-        words = {plain_word("mmew-micro", part) for part in image.parts[-3:-1]} & set(CODES.values())
-        if words and emotion and emotion not in words:
-            raw.problems.append(("label", f"folder {words.pop()} contradicts the name {image.name} ({emotion})"))
-        people = {_person(part) for part in image.parts[-3:-1] if re.fullmatch(r"[sS]\d+", part)}
+        people, emotions = _outer_folders(image)
+        if emotions and emotion and emotion not in emotions:
+            raw.problems.append(("label", f"folder {emotions.pop()} contradicts the name {image.name} ({emotion})"))
         if people and raw.subject not in people:
             raw.problems.append(("subject", f"folder {people.pop()} contradicts the name {image.name}"))
         raw_clips.append(raw)
     if not raw_clips:
         raise no_such_part(root, "images such as S01-01-001.jpg", MACRO_TREE)
-    return finish(name, settings, raw_clips, notes)
+    return finish(name, settings, raw_clips)
 
 
 def _images(folder: Path, depth: int = 3) -> Iterator[Path]:

@@ -15,7 +15,7 @@ from merflow.datasets.synthetic.draw import MARGIN, OVERSAMPLING, BasePicture, d
 from merflow.datasets.synthetic.expressions import unit_field
 from merflow.datasets.synthetic.plan import Performance, plan_subject
 from merflow.datasets.synthetic.truth import Motion, pose_matrix
-from merflow.storage.files import safe_filename
+from merflow.storage.files import safe_filename, scratch_folder
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +44,8 @@ def make_subject(dataset: str, subject: str, settings: SyntheticSettings, folder
     apex, offset, noise``.
     """
     folder = Path(folder)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        base = base_picture(subject, settings)
-        performances = plan_subject(subject, settings)
+    base, performances = base_picture(subject, settings), plan_subject(subject, settings)
+    with scratch_folder(folder) as temporary:
         with h5py.File(temporary / TRUTH, "w") as file:
             for number, performance in enumerate(performances, start=1):
                 motion = clip_motion(base, performance, settings)
@@ -60,8 +56,6 @@ def make_subject(dataset: str, subject: str, settings: SyntheticSettings, folder
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def base_picture(subject: str, settings: SyntheticSettings) -> BasePicture:
@@ -190,9 +184,6 @@ def _write_truth(group: h5py.Group, performance: Performance, motion: Motion, no
     group.create_dataset("field", data=motion.field, compression="gzip", compression_opts=1, shuffle=True)
     group.create_dataset("envelope", data=motion.envelope)
     group.create_dataset("rigid", data=motion.rigid)
-    group.attrs["clip"] = performance.clip
-    group.attrs["emotion"] = performance.emotion
-    group.attrs["amplitude_px"] = performance.amplitude_px
-    for name in ("onset", "apex", "offset"):
-        group.attrs[name] = np.int64(getattr(performance, name))
+    for name in ("clip", "emotion", "amplitude_px", "onset", "apex", "offset"):
+        group.attrs[name] = getattr(performance, name)
     group.attrs["noise"] = float(noise)

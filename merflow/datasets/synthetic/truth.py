@@ -53,25 +53,18 @@ def pose_matrix(rigid: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.column_stack([linear, centre + [dx, dy] - linear @ centre])
 
 
-def true_flow(group: h5py.Group | Motion, frame: int, onset: int) -> np.ndarray:
-    """Return the flow of each pixel of the onset frame, of expression and head together.
-
-    Args:
-        group: the clip's group in ``truth.h5``, or what :meth:`Motion.read` returned for it.
-        frame: the later frame.
-        onset: the first frame of the flow; it need not be neutral.
+def true_flow(motion: Motion, frame: int, onset: int) -> np.ndarray:
+    """Return the flow from the onset frame, which need not be neutral, to a later one, of expression and head together.
 
     Returns:
         float32 [height, width, 2], (right, down) in pixels of the frame, at the pixels of the onset frame.
     """
-    motion = group if isinstance(group, Motion) else Motion.read(group)
     pixels, start, end = _tracks(motion, frame, onset)
     return np.asarray((apply_affine(motion.pose(frame), start + end) - pixels).astype(np.float32))
 
 
-def expression_flow(group: h5py.Group | Motion, frame: int, onset: int) -> np.ndarray:
+def expression_flow(motion: Motion, frame: int, onset: int) -> np.ndarray:
     """Return the flow of the expression only, with the head as in the onset frame; see :func:`true_flow`."""
-    motion = group if isinstance(group, Motion) else Motion.read(group)
     _, _, end = _tracks(motion, frame, onset)
     return np.asarray((end @ motion.pose(onset)[:, :2].T).astype(np.float32))
 

@@ -396,7 +396,7 @@ def test_clips_and_truth_lie_on_disk(filmed):
             ]  # fmt: skip
             assert attributes["amplitude_px"] == performance.amplitude_px
             assert attributes["noise"] == 2.0
-            assert np.abs(true_flow(group, performance.apex, performance.onset)).max() > 0.5
+            assert np.abs(true_flow(Motion.read(group), performance.apex, performance.onset)).max() > 0.5
 
 
 def test_same_settings_render_same_bytes(filmed, tmp_path):
