@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from merflow.datasets.checks import GAP, Finding, check_clip, parse_fps
 from merflow.datasets.corrections import Correction, apply_corrections
-from merflow.datasets.folders import subject_number
 from merflow.datasets.index import LEFT_OUT, NOTED, ClassCount, Index, Problem
 from merflow.datasets.labels import ClassSet, plain_name
 from merflow.datasets.raw_clip import RawClip, escape_controls
@@ -136,11 +135,9 @@ def relabel(index: Index, layout: str, labels: ClassSet, where: str) -> dict[str
     classes = {}
     for clip, row in zip(index.clips, index.source, strict=True):
         corrected, word = row.get("source_corrected_label", ""), row.get(f"source_{column}", "")
-        if _excluded(clip.subject, clip.clip.rpartition("/")[2], labels, layout):
-            classes[clip.clip] = ""
-        else:
-            label = labels.classify(layout, corrected or word) if corrected or word else ""
-            classes[clip.clip] = label or (corrected if corrected in labels.classes else "")
+        label = labels.classify(layout, corrected or word) if corrected or word else ""
+        excluded = labels.excludes(layout, clip.subject, clip.clip.rpartition("/")[2])
+        classes[clip.clip] = "" if excluded else label or (corrected if corrected in labels.classes else "")
     return classes
 
 
@@ -151,19 +148,13 @@ def unknown_words(index: Index, layout: str, labels: ClassSet) -> Counter[str]:
     return Counter({word: n for word, n in words.items() if word and labels.classify(layout, word) is None})
 
 
-def _excluded(subject: str, name: str, labels: ClassSet, layout: str) -> bool:
-    """Whether a class set leaves a clip out by name."""
-    part = labels.part(layout)
-    return part is not None and (subject_number(subject), name) in part.excluded
-
-
 def _label(raw: RawClip, labels: ClassSet, column: str, layout: str) -> tuple[str, list[Finding]]:
     """The class of a clip (empty: not scored), and what is wrong with its label."""
     word = raw.corrected_label if raw.corrected_label is not None else raw.source.get(column, "")
     if not word.strip():
         text = f"{column} is empty; the clip is not scored"
         return "", [] if LAYOUTS[layout].labels_optional else [("label", text, NOTED)]
-    if _excluded(raw.subject, raw.name or raw.clip, labels, layout):
+    if labels.excludes(layout, raw.subject, raw.name or raw.clip):
         return "", [("label", f"left out by the definition of {labels.name}; the clip is not scored", NOTED)]
     label = labels.classify(layout, word)
     if not label and raw.corrected_label in labels.classes:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from merflow.datasets.folders import subject_number
 from merflow.datasets.registry import COMPOSITES, LABEL, LAYOUTS, ClassSetPart
 from merflow.errors import ConfigError
 
@@ -26,6 +27,11 @@ class ClassSet:
         """The part of a layout, if counts were published for it."""
         part = self.parts.get(layout)
         return part if part and part.counts else None
+
+    def excludes(self, layout: str, subject: str, name: str) -> bool:
+        """Whether the set leaves a clip out by name."""
+        part = self.part(layout)
+        return part is not None and (subject_number(subject), name) in part.excluded
 
     def column(self, layout: str) -> str:
         """Column of the label, as in ``source_{column}``."""
@@ -94,16 +100,12 @@ def plain_word(layout: str, word: str) -> str:
 
 
 def class_set(classes: Any, where: str, layout: str, *, alone: bool = True) -> ClassSet:
-    """The class set that a configuration asks for.
+    """The class set that a configuration asks for: by name, a list of labels, or ``{column, map}``; None: every label.
 
-    Args:
-        classes: name of a set, list of labels, the user's own ``{column, map}``, or None: every label takes part.
-        where: key of the configuration, for the message.
-        layout: layout of the dataset.
-        alone: whether this dataset must have every named label; of several datasets, one must.
+    If the dataset is ``alone``, it must have every label that is named.
 
     Raises:
-        ConfigError: there is no such set, or it does not include this layout.
+        ConfigError: there is no such set, or it does not include this layout; ``where`` is the key that names it.
     """
     if not classes:
         return ClassSet("", ())

@@ -67,13 +67,8 @@ def workbook_rows(
 ) -> tuple[Path, list[Row], list[Problem]]:
     """The annotation workbook of a dataset: its file, its rows, and a note if it was chosen among several.
 
-    Args:
-        name: the dataset.
-        settings: of the dataset.
-        pattern: regular expression of the file's name without suffix.
-        example: file name of the release, for messages.
-        sheet: name of the sheet that is read first.
-        optional: columns in addition to :data:`COLUMNS` that may be missing.
+    ``pattern`` matches the file's name without suffix, ``example`` is that of the release, ``sheet`` is read first, and
+    ``optional`` columns may be missing, unlike :data:`COLUMNS`.
     """
     file, others = find_workbook(root_of(settings), settings.table, pattern, example)
     notes: list[Problem] = []

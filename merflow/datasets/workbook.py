@@ -36,17 +36,10 @@ class Row:
 
 
 def find_workbook(root: Path, chosen: str | None, pattern: str, example: str) -> tuple[Path, list[Path]]:
-    """The annotation workbook of a dataset, and the other ones that match.
+    """The annotation workbook of a dataset, and the other ones that match ``pattern``, in two levels below ``root``.
 
-    Args:
-        root: folder of the dataset; it and two levels below are searched.
-        chosen: the user's choice, relative to ``root``, or None.
-        pattern: regular expression of the file's name without suffix; case does not matter.
-        example: file name of the release, for the message.
-
-    Returns:
-        The file, and the other candidates. Among several, the last one is chosen: numbers are compared as numbers,
-        ``-updated`` comes after all others, ``.xlsx`` is preferred to ``.xls`` and ``.xls`` to ``.csv``.
+    Among several, the last one is chosen: numbers are compared as numbers, ``-updated`` comes after all others,
+    ``.xlsx`` is preferred to ``.xls`` and ``.xls`` to ``.csv``.
 
     Raises:
         InputError: there is none.
@@ -92,7 +85,7 @@ def read_workbook(
         file: workbook, or text with columns separated by commas, semicolons or tabs.
         columns: accepted names of each column, by the caller's name of it.
         sheet: name of the sheet that is tried first.
-        optional: as ``columns``, for columns that may be missing.
+        optional: as ``columns``, for columns that may be missing; their cells are then empty.
 
     Raises:
         InputError: the file cannot be read, or no sheet has all columns; the message names the missing ones and those

@@ -17,12 +17,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "PPM", "TIFF", "WEBP", "GIF")
 
 
 def read_image(file: str | Path, flags: int, what: str = "frame") -> np.ndarray:
-    """One image as ``cv2.imdecode`` returns it.
-
-    Args:
-        file: of one of :data:`FORMATS`, recognised by its contents.
-        flags: of ``cv2.imdecode``.
-        what: what the image is, for the message.
+    """One image of one of :data:`FORMATS` as ``cv2.imdecode`` returns it; ``what`` names it in messages.
 
     Raises:
         ClipError: the file is missing, empty, too large, or not an image that can be decoded.

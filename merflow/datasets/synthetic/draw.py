@@ -162,14 +162,7 @@ def inside(distance: np.ndarray, edge: float) -> np.ndarray:
 
 
 def draw_face(seed: int, person: int, frame_size: int = 480, interocular_px: float = 120) -> BasePicture:
-    """Draw one person.
-
-    Args:
-        seed: of the whole demo.
-        person: number of the person; neighbours differ in the colours of skin and hair.
-        frame_size: side of the frames in pixels.
-        interocular_px: distance of the pupils in a frame.
-    """
+    """Draw one person of the demo with this seed; neighbours differ in the colours of skin and hair."""
     rng = np.random.default_rng((seed, _PERSON_STREAM, person))
     canvas = Canvas(frame_size, interocular_px)
     face = Proportions.random(rng)

@@ -88,7 +88,7 @@ def unit_field(
 
     Args:
         anchors: the landmarks.
-        strengths: action unit number to strength.
+        strengths: strength of each action unit, by its number.
         gains: factor of the left and of the right side of the image; the midline takes their mean.
         shape: height and width of the frame.
 

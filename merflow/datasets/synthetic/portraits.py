@@ -4,7 +4,6 @@ Landmarks come from dlib's 68-point model, whose training data forbids commercia
 """
 
 import itertools
-import logging
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -24,8 +23,6 @@ from merflow.datasets.synthetic.truth import apply_affine, pixel_grid
 from merflow.errors import ClipError, InputError
 from merflow.footage.frames import image_paths
 from merflow.footage.images import read_image
-
-log = logging.getLogger(__name__)
 
 _BLEND_STREAM = 13
 _DETECTION_SIDE = 640
@@ -71,13 +68,12 @@ class Photograph:
 def portrait(subject: str, settings: SyntheticSettings) -> BasePicture:
     """Return the neutral face of a subject from the photographs in the folder ``portraits``.
 
-    Micro clips use every second photograph and macro clips the others, so that they show different people (unless there
-    are fewer than four photographs). The first subjects of a dataset are one photograph each, the others are blends of
-    two or three.
+    Micro clips use every second photograph and macro clips the others, so that they show different people. The first
+    subjects of a dataset are one photograph each, the others are blends of two or three.
 
     Raises:
-        InputError: the folder is missing or has fewer than two photographs, or some are unreadable or have no face; all
-            of these are named.
+        InputError: the folder is missing or has fewer than four photographs, or some are unreadable or have no face;
+            all of these are named.
     """
     files = photographs(Path(str(settings.portraits)))[: 2 * settings.subjects]
     results = [read_photograph(file, OVERSAMPLING * settings.interocular_px) for file in files]
@@ -88,11 +84,11 @@ def portrait(subject: str, settings: SyntheticSettings) -> BasePicture:
             f"demo.portraits: {len(bad)} of {len(files)} photographs in {settings.portraits} cannot be used; replace "
             "or remove them:\n  " + "\n  ".join(bad)
         )
-    if len(files) < 2:
-        raise InputError(f"demo.portraits: {settings.portraits} has one photograph; give at least two people")
     if len(files) < 4:
-        log.warning("%d photographs: macro and micro clips show the same people", len(files))
-    pool = usable if len(files) < 4 else usable[0::2] if settings.kind == "macro" else usable[1::2]
+        raise InputError(
+            f"demo.portraits: {settings.portraits} has {len(files)} photographs; give at least four people"
+        )
+    pool = usable[0::2] if settings.kind == "macro" else usable[1::2]
     position = settings.subject_names.index(subject.rsplit("/", 1)[-1])
     if position < len(pool):
         members, weights = [pool[position]], np.ones(1)
@@ -109,11 +105,7 @@ def portrait(subject: str, settings: SyntheticSettings) -> BasePicture:
 
 
 def photographs(folder: Path) -> list[Path]:
-    """List the image files of a folder by name.
-
-    Raises:
-        InputError: there is no such folder, or no image in it.
-    """
+    """List the image files of a folder by name."""
     if not folder.is_dir():
         raise InputError(
             f"demo.portraits: folder {folder} does not exist; give a folder of frontal photographs, or null"

@@ -138,14 +138,8 @@ def render_frame(
 ) -> np.ndarray:
     """Render one frame, uint8 BGR [h, w, 3].
 
-    Args:
-        base: neutral face.
-        layers: displacement, as :func:`deformation` returns it.
-        strength: factor of the displacement; 0: the face is neutral.
-        rigid: pose of the head, (dx, dy, rotation, scale).
-        gain: factor of the light.
-        noise: standard deviation of the camera noise in grey levels.
-        rng: source of the noise.
+    ``layers`` is the displacement as :func:`deformation` returns it, ``strength`` its factor, ``rigid`` the pose of the
+    head (dx, dy, rotation, scale), ``gain`` the factor of the light, and ``noise`` its standard deviation in grey levels.
     """
     height, width = layers.shape[:2]
     columns, rows = np.arange(width)[None, :], np.arange(height)[:, None]
