@@ -85,9 +85,7 @@ def portrait(subject: str, settings: SyntheticSettings) -> BasePicture:
             "or remove them:\n  " + "\n  ".join(bad)
         )
     if len(files) < 4:
-        raise InputError(
-            f"demo.portraits: {settings.portraits} has {len(files)} photographs; give at least four people"
-        )
+        raise InputError(f"demo.portraits: {settings.portraits} has {len(files)} photographs; give four people or more")
     pool = usable[0::2] if settings.kind == "macro" else usable[1::2]
     position = settings.subject_names.index(subject.rsplit("/", 1)[-1])
     if position < len(pool):

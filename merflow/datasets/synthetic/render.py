@@ -139,7 +139,7 @@ def render_frame(
     """Render one frame, uint8 BGR [h, w, 3].
 
     ``layers`` is the displacement as :func:`deformation` returns it, ``strength`` its factor, ``rigid`` the pose of the
-    head (dx, dy, rotation, scale), ``gain`` the factor of the light, and ``noise`` its standard deviation in grey levels.
+    head, ``gain`` the factor of the light, and ``noise`` the standard deviation of the camera noise in grey levels.
     """
     height, width = layers.shape[:2]
     columns, rows = np.arange(width)[None, :], np.arange(height)[:, None]
