@@ -6,7 +6,7 @@ Yan, Li, Wang, Zhao, Liu, Chen, Fu: CASME II, PLoS ONE 2014.
 import re
 from pathlib import Path
 
-from merflow.datasets.folders import no_such_part, parents_of, subfolders, subject_number
+from merflow.datasets.folders import parents_of, subfolders, subject_number
 from merflow.datasets.index import Index
 from merflow.datasets.layouts import (
     choose_variant,
@@ -27,16 +27,10 @@ def index(name: str, settings: DatasetSettings) -> Index:
     """Index CASME II.
 
     File names repeat from subject to subject, so that a clip's name has both: ``sub01/EP02_01f``.
-
-    Raises:
-        InputError: there is no folder of subjects, or no workbook with the columns of the release.
     """
-    root = images_root(settings)
     table, rows, notes = workbook_rows(name, settings, r"casme.?(2|ii).*cod", "CASME2-coding-20140508.xlsx")
-    variants = parents_of(root, PERSON)
-    if not variants:
-        raise no_such_part(root, "folders of subjects (sub01, sub02, ...)", TREE)
-    frames, choice = choose_variant(name, root_of(settings), variants)
+    variants = parents_of(images_root(settings), PERSON)
+    frames, choice = choose_variant(name, settings, variants, "folders of subjects (sub01, sub02, ...)", TREE)
     people = {subject_number(f.name): f for f in subfolders(frames) if re.fullmatch(PERSON, f.name, re.IGNORECASE)}
     folders = {f"{p.name}/{clip.name}": clip for p in people.values() for clip in subfolders(p)}
     by_name = {(key.split("/")[0], folder.name.casefold()): folder for key, folder in folders.items()}

@@ -23,9 +23,6 @@ def index(name: str, settings: DatasetSettings) -> Index:
     """Index CK+: the first frame of a sequence is neutral, the last one its apex.
 
     Sequences without a label are listed too: the release labels 327 of its 593.
-
-    Raises:
-        InputError: there are no sequences, or no folder of label files.
     """
     root = images_root(settings)
     images = folders_named(root, r"(extended-)?cohn-kanade-images") or [root]

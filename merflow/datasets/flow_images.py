@@ -27,9 +27,6 @@ def index(name: str, settings: DatasetSettings) -> Index:
 
     Clips are named ``dataset/subject/clip`` and subjects ``dataset/subject``, with the dataset of the table, so that
     results can be reported by database.
-
-    Raises:
-        InputError: the table is missing, is not a CSV or lacks columns.
     """
     table = root_of(settings) / (settings.table or LAYOUTS["flow-images"].table)
     raw_clips = []

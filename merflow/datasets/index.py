@@ -83,7 +83,7 @@ def index_dataset(name: str, settings: AnyDatasetSettings) -> Index:
     Raises:
         DatasetError: no clip can be used, or one cannot be used and ``on_problem`` is ``stop``; the message lists
             everything that is wrong.
-        InputError: the folder or its table cannot be read.
+        InputError: the folder or its table cannot be read, or lacks what the layout needs.
         ConfigError: the settings do not fit the dataset.
     """
     layout = settings.layout if isinstance(settings, DatasetSettings) else "demo"

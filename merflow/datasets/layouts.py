@@ -6,6 +6,7 @@ from pathlib import Path
 
 from merflow.datasets.assemble import assemble
 from merflow.datasets.corrections import read_corrections
+from merflow.datasets.folders import no_such_part
 from merflow.datasets.index import NOTED, Index, Problem
 from merflow.datasets.labels import class_set
 from merflow.datasets.raw_clip import RawClip
@@ -89,8 +90,17 @@ def workbook_clip(row: Row, clip: str, subject: str, folder: Path, table: Path) 
     return raw
 
 
-def choose_variant(name: str, root: Path, folders: Sequence[Path]) -> tuple[Path, list[Problem]]:
-    """The folder of frames among several variants (raw, else selected, else cropped), and a note of the choice."""
+def choose_variant(
+    name: str, settings: DatasetSettings, folders: Sequence[Path], parts: str, tree: str
+) -> tuple[Path, list[Problem]]:
+    """The folder of frames among several variants (raw, else selected, else cropped), and a note of the choice.
+
+    Raises:
+        InputError: there is none, so that ``parts`` of ``tree`` are missing.
+    """
+    root = root_of(settings)
+    if not folders:
+        raise no_such_part(images_root(settings), parts, tree)
 
     def rank(folder: Path) -> tuple[int, str]:
         path = str(folder.relative_to(root)).lower()

@@ -21,9 +21,6 @@ def index(name: str, settings: DatasetSettings) -> Index:
     Every row becomes a clip; one that cannot be used has the reason in ``problem``, so that it is counted and reported.
     A clip with a label outside ``classes`` is processed and not scored, and the label is noted, since it may be a
     typing error.
-
-    Raises:
-        InputError: the table is missing, cannot be read or lacks columns.
     """
     table = Path(settings.root) / (settings.table or LAYOUTS["manifest"].table)
     raw_clips = []

@@ -24,11 +24,7 @@ MACRO_TREE = "Macro_Expression/S01/happiness/S01-01-001.jpg"
 
 
 def index_micro(name: str, settings: DatasetSettings) -> Index:
-    """Index the micro-expressions of MMEW; subject or emotion may be the outer folder.
-
-    Raises:
-        InputError: there is no folder of clips, or no workbook with the columns of the release.
-    """
+    """Index the micro-expressions of MMEW; subject or emotion may be the outer folder."""
     root = images_root(settings)
     table, rows, notes = workbook_rows(name, settings, r"mmew.*micro", "MMEW_Micro_Exp.xlsx")
     tops = folders_named(root, r"micro[ _-]?expressions?") or [root]
@@ -83,11 +79,7 @@ def _outer_folders(path: Path) -> tuple[set[str], set[str]]:
 
 
 def index_macro(name: str, settings: DatasetSettings) -> Index:
-    """Index the macro-expressions of MMEW: one image each, whose name holds the label.
-
-    Raises:
-        InputError: there is no image with a name of the release.
-    """
+    """Index the macro-expressions of MMEW: one image each, whose name holds the label."""
     root = images_root(settings)
     tops = folders_named(root, r"macro[ _-]?expressions?") or [root]
     raw_clips: list[RawClip] = []

@@ -5,13 +5,12 @@ Davison, Lansley, Costen, Tan, Yap: SAMM: a spontaneous micro-facial movement da
 
 import re
 
-from merflow.datasets.folders import no_such_part, parents_of, subfolders, subject_number
+from merflow.datasets.folders import parents_of, subfolders, subject_number
 from merflow.datasets.index import Index
 from merflow.datasets.layouts import (
     choose_variant,
     finish,
     images_root,
-    root_of,
     unlisted_folders,
     workbook_clip,
     workbook_rows,
@@ -24,19 +23,12 @@ TREE = "006/006_1_2/006_05562.jpg"
 
 
 def index(name: str, settings: DatasetSettings) -> Index:
-    """Index SAMM.
-
-    Raises:
-        InputError: there is no folder of subjects, or no workbook with the columns of the release.
-    """
-    root = images_root(settings)
+    """Index SAMM."""
     table, rows, notes = workbook_rows(
         name, settings, r"samm.*(facs|micro|code)", "SAMM_Micro_FACS_Codes_v2.xlsx", "MICRO_ONLY", OPTIONAL
     )
-    variants = parents_of(root, r"\d{1,3}")
-    if not variants:
-        raise no_such_part(root, "folders of subjects (006, 007, ...)", TREE)
-    frames, choice = choose_variant(name, root_of(settings), variants)
+    variants = parents_of(images_root(settings), r"\d{1,3}")
+    frames, choice = choose_variant(name, settings, variants, "folders of subjects (006, 007, ...)", TREE)
     people = {int(f.name): f for f in subfolders(frames) if f.name.isdecimal()}
     by_name = {(int(f.parent.name), f.name.casefold()): f for person in people.values() for f in subfolders(person)}
     folders = {f"{person.name}/{clip.name}": clip for person in people.values() for clip in subfolders(person)}

@@ -5,9 +5,9 @@ Li, Pfister, Huang, Zhao, Pietikäinen: A spontaneous micro-expression database,
 
 import re
 
-from merflow.datasets.folders import clip_folders, no_such_part, parents_of, subfolders, subject_number
+from merflow.datasets.folders import clip_folders, parents_of, subfolders, subject_number
 from merflow.datasets.index import Index
-from merflow.datasets.layouts import choose_variant, finish, first_and_last, images_root, root_of
+from merflow.datasets.layouts import choose_variant, finish, first_and_last, images_root
 from merflow.datasets.raw_clip import RawClip
 from merflow.datasets.settings import DatasetSettings
 from merflow.footage.frames import image_paths
@@ -22,16 +22,12 @@ def index(name: str, settings: DatasetSettings) -> Index:
     """Index SMIC-HS: onset and offset are the first and last frame, there is no apex.
 
     Folders of the other cameras (VIS, NIR) and of the long clips are skipped.
-
-    Raises:
-        InputError: there is no folder of subjects.
     """
     root = images_root(settings)
     variants = [f for f in parents_of(root, PERSON) if _is_high_speed(f"{root.name}/{f.relative_to(root)}")]
     variants = [f for f in variants if any((person / "micro").is_dir() for person in subfolders(f))]
-    if not variants:
-        raise no_such_part(root, "folders of subjects (s1, s2, ...) with a folder micro", TREE)
-    frames, notes = choose_variant(name, root_of(settings), variants)
+    parts = "folders of subjects (s1, s2, ...) with a folder micro"
+    frames, notes = choose_variant(name, settings, variants, parts, TREE)
     raw_clips = []
     for person in sorted(subfolders(frames), key=lambda f: (str(subject_number(f.name)).zfill(4), f.name)):
         if not re.fullmatch(PERSON, person.name, re.IGNORECASE) or not (person / "micro").is_dir():

@@ -91,18 +91,16 @@ def read_workbook(
         InputError: the file cannot be read, or no sheet has all columns; the message names the missing ones and those
             of the row that comes closest.
     """
-    best: tuple[dict[str, int], str, int, list[str]] | None = None
-    for name, table in sorted(_sheets(file).items(), key=lambda item: _bare(item[0]) != _bare(sheet)):
-        for number, cells in enumerate(table[:HEADER_ROWS]):
-            places = _places(cells, columns)
-            if len(places) == len(columns):
-                places |= _places(cells, optional or {})
-                return _rows(file, table, number, places, [*columns, *(optional or {})])
-            if best is None or len(places) > len(best[0]):
-                best = places, name, number, cells
-    if best is None:
+    sheets = sorted(_sheets(file).items(), key=lambda item: _bare(item[0]) != _bare(sheet))
+    headers = [(name, table, number) for name, table in sheets for number in range(min(HEADER_ROWS, len(table)))]
+    if not headers:
         raise InputError(f"{file} is empty")
-    places, name, number, cells = best
+    name, table, number = max(headers, key=lambda header: len(_places(header[1][header[2]], columns)))
+    cells = table[number]
+    places = _places(cells, columns)
+    if len(places) == len(columns):
+        places |= _places(cells, optional or {})
+        return _rows(file, table, number, places, [*columns, *(optional or {})])
     where = f"{file}, sheet {name}" if name else str(file)
     missing = ", ".join(names[0] for wanted, names in columns.items() if wanted not in places)
     header = ", ".join(cell for cell in cells if cell)[:500] or "nothing"

@@ -9,9 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LEFT, RIGHT = 0, 1
-"""The two sides of the image, as positions in a paired anchor."""
-
 
 @dataclass(frozen=True)
 class Anchors:
@@ -27,7 +24,7 @@ class Anchors:
     @property
     def interocular(self) -> float:
         """Distance between the pupils in pixels."""
-        return float(np.hypot(*(self.paired["pupil"][RIGHT] - self.paired["pupil"][LEFT])))
+        return float(np.hypot(*(self.paired["pupil"][1] - self.paired["pupil"][0])))
 
 
 @dataclass(frozen=True)
@@ -117,4 +114,4 @@ def _places(anchors: Anchors, name: str, gains: tuple[float, float]) -> list[tup
     if name in anchors.central:
         return [(anchors.central[name], 0, sum(gains) / 2)]
     left, right = anchors.paired[name]
-    return [(left, -1, gains[LEFT]), (right, 1, gains[RIGHT])]
+    return [(left, -1, gains[0]), (right, 1, gains[1])]

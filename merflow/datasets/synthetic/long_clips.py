@@ -7,7 +7,6 @@ expression are known, and nothing else in them is an expression. The people are 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from merflow.datasets.synthetic.draw import draw_face
@@ -165,9 +164,3 @@ def film_long(clip: LongClip) -> Iterator[np.ndarray]:
             layers = layers + fields[number] * course[frame - event.onset]
         strength = 0.0 if layers is still else 1.0
         yield render_frame(base, layers, strength, clip.rigid[frame], float(gain[frame]), settings.noise, rng)
-
-
-def grey_long(clip: LongClip) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the frames like :func:`merflow.footage.frames.grey_frames`: number and uint8 [H, W]."""
-    for number, frame in enumerate(film_long(clip)):
-        yield number, cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)

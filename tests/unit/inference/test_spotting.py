@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stage_settings import spotting_settings
 
-from merflow.datasets.synthetic.long_clips import CHOOSING, MEASURING, STANDARD, grey_long, plan_long
+from merflow.datasets.synthetic.long_clips import CHOOSING, MEASURING, STANDARD, film_long, plan_long
 from merflow.inference import spotting
 from merflow.inference.spotting import (
     Interval,
@@ -27,6 +27,12 @@ from merflow.inference.spotting_accuracy import figures, matches, measure_person
 from merflow.preprocessing.faces import Face
 
 SHORT = replace(STANDARD, seconds=3.2, fps=25, expressions=1, blinks=0.0, duration=(0.4, 0.5))
+
+
+def grey_long(clip):
+    """Yield number and grey frame of a long clip, like ``grey_frames``."""
+    for number, frame in enumerate(film_long(clip)):
+        yield number, cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
 
 
 def threshold(curve):
