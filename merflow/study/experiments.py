@@ -19,6 +19,8 @@ from merflow.systems.registry import NETWORKS, complete_block
 
 SPLIT_KEYS = {"subject-kfold": ("folds", "seeds"), "paper-holdout": ("test_clips", "seeds")}
 """Keys of an experiment that decide the split of a protocol; each seed draws another split."""
+CLIPS_AND_SPLIT = {"micro", "prep", "protocol", "folds", "test_clips", "classes"}
+"""Keys that a floor has in common with its experiments."""
 Comparison = tuple[tuple[str, ...], str, str, str]
 """What two experiments must share to be comparable: datasets, alignment, protocol, classes."""
 
@@ -193,8 +195,7 @@ def with_floors(config: Config, data: Data) -> Experiments:
 
 def _floor(system: str, experiment: ExperimentBlock, config: Config) -> ExperimentBlock:
     validation = {"validation": experiment.validation}
-    split = ("micro", "prep", "protocol", "folds", "test_clips", "classes")
-    settings = {key: value for key, value in experiment.model_dump(exclude_none=True).items() if key in split}
+    settings = experiment.model_dump(include=CLIPS_AND_SPLIT, exclude_none=True)
     draws = system in NETWORKS or experiment.protocol in SPLIT_KEYS
     settings |= {"system": system, "seeds": experiment.seeds if draws else [0], "head": validation}
     if system in NETWORKS:
@@ -210,11 +211,9 @@ def plain_classes(classes: Any) -> Any:
 
 def distinct_settings(experiment: ExperimentBlock) -> str:
     """An experiment as text that is the same for equal settings."""
-    settings = experiment.model_dump()
-    if experiment.reads_clips:
-        keys = ("system", "micro", "prep", "protocol", "folds", "test_clips", "classes", "seeds", "network", "loss")
-        settings = {key: settings[key] for key in (*keys, "selection", "grid")}
-    elif experiment.loss.name == "cross-entropy":
+    networks = CLIPS_AND_SPLIT | {"system", "seeds", "network", "loss", "selection", "grid"}
+    settings = experiment.model_dump(include=networks if experiment.reads_clips else None)
+    if not experiment.reads_clips and experiment.loss.name == "cross-entropy":
         settings["loss"] = {"name": "cross-entropy"}
     return json.dumps(json.loads(json.dumps(settings), parse_int=float), sort_keys=True)
 

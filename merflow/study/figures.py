@@ -21,11 +21,7 @@ class Figures:
     """The figures of a study."""
 
     def __init__(self, training: Training) -> None:
-        """Keep the planner of the training jobs.
-
-        Raises:
-            ConfigError: a figure shows a floor that is not there.
-        """
+        """Keep the planner of the training jobs, and check what the figures show."""
         self.training, self.experiments, self.data = training, training.experiments, training.experiments.data
         self.config = self.data.config
         self._shown = {name: self._names(name, figure.experiments) for name, figure in self.config.figures.items()}

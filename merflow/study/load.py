@@ -10,7 +10,7 @@ import yaml
 
 from merflow.datasets.registry import LAYOUTS
 from merflow.errors import ConfigError
-from merflow.study.config import NO_MACRO, STUDY_BLOCKS, Config
+from merflow.study.config import NO_MACRO, STUDY_BLOCKS, Config, TableBlock
 from merflow.study.config_checks import check_references, check_selection, check_systems, check_tables
 from merflow.study.config_errors import problems
 from merflow.systems.registry import NETWORKS, complete_block
@@ -51,11 +51,7 @@ def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]
 
 
 def complete(settings: Mapping[str, Any]) -> Config:
-    """Check ``settings`` key by key and as a whole, and fill in what depends on other keys.
-
-    Raises:
-        ConfigError: as :func:`load_config`.
-    """
+    """Check ``settings`` key by key and as a whole, and fill in what depends on other keys."""
     _raise_if_any(problems(Config, settings))
     declared = Config.model_validate(settings)
     config = Config.model_validate(_complete_blocks(settings, declared))
@@ -106,12 +102,13 @@ def _complete_blocks(raw: Mapping[str, Any], declared: Config) -> dict[str, Any]
 
 def _with_grid_tables(config: Config) -> Config:
     """Add a table of variants of the whole grid for each experiment with ``selection: paper-tuning``."""
-    tables = {name: table.model_dump() for name, table in config.tables.items()}
+    tables = dict(config.tables)
     for name, experiment in config.experiments.items():
         if experiment.selection != "paper-tuning":
             continue
         (row, rows), *columns = experiment.grid.items()
         cells = itertools.product(*([(key, value) for value in values] for key, values in columns))
-        table = {"of": name, "title": f"Grid of {name}", "rows": {row: rows}}
-        tables.setdefault(f"{name}-grid", table | ({"columns": [dict(cell) for cell in cells]} if columns else {}))
-    return Config.model_validate(config.model_dump(by_alias=True) | {"tables": tables})
+        table: dict[str, Any] = {"of": name, "title": f"Grid of {name}", "rows": {row: rows}}
+        table["columns"] = [dict(cell) for cell in cells] if columns else None
+        tables.setdefault(f"{name}-grid", TableBlock.model_validate(table))
+    return config.model_copy(update={"tables": tables})

@@ -29,12 +29,7 @@ class Plan(NamedTuple):
 
 
 def plan_study(config: Config) -> Plan:
-    """Make the planners of a configuration.
-
-    Raises:
-        ConfigError: a figure shows a floor that is not there.
-        InputError: a dataset cannot be used.
-    """
+    """Make the planners of a configuration."""
     paths = Paths(config.results, config.study)
     data = Data(config, paths)
     experiments = with_floors(config, data)

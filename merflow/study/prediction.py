@@ -28,12 +28,7 @@ class Prediction:
     """What ``clips`` names, and the files that a study makes of it."""
 
     def __init__(self, training: Training) -> None:
-        """List the clips.
-
-        Raises:
-            InputError: there is nothing to search; the message says what was expected.
-            ConfigError: ``predict`` names an experiment that leaves no trained network.
-        """
+        """List the clips, and the experiments that answer."""
         self.training, self.experiments, self.data = training, training.experiments, training.experiments.data
         self.config, self.paths = self.data.config, training.paths
         self.block = self.config.predict

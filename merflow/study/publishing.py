@@ -72,11 +72,7 @@ class Publishing:
 
     @property
     def exported(self) -> list[str]:
-        """Experiments that ``snakemake export`` writes as ONNX.
-
-        Raises:
-            ConfigError: one that is named trains no network.
-        """
+        """Experiments that ``snakemake export`` writes as ONNX."""
         asked, trained = self.config.export.experiments, self.experiments.network_experiments
         if asked is None:
             return [name for name in trained if name in self.config.experiments]

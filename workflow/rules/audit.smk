@@ -1,6 +1,9 @@
+audited = audit_plan(training)
+
+
 rule audit_leakage:
     input:
-        **audited_files(audit_plan(training)),
+        **audited_files(audited),
         predictions="<study>/predictions.csv",
         accuracy="<study>/accuracy_train.csv",
     output:
@@ -14,7 +17,7 @@ rule audit_leakage:
     params:
         code=code_hash("audit_leakage"),
         # Reruns if `audit_plan` changes; it leaves out all settings that decide no split and no training clip.
-        plan=[asdict(entry) for entry in audit_plan(training)],
+        plan=[asdict(entry) for entry in audited],
     message:
         "Audit the study for leakage"
     script:
