@@ -189,17 +189,10 @@ def answer_clips(
 ) -> None:
     """Write an experiment's answers for the clips of a cache.
 
-    Args:
-        ensemble: ensemble of the experiment.
-        experiment: its name.
-        cache: the clips, prepared like the experiment's training clips; ``quality`` is its quality table.
-        quality: see ``cache``.
-        settings: settings of the answers.
-        fps: frames per second of each clip.
-        table: CSV with a row for each clip: :data:`merflow.storage.tables.ANSWERS`, and ``p_``, ``p_low_`` and
-            ``p_high_`` of each class.
-        regions: HDF5 with ``clip`` [n], ``region`` [r], ``falls`` float32 [n, r] and ``grid`` float32 [n, 8, 8]: drop
-            of the top class's probability when each region, and each cell of a grid, is occluded.
+    The clips are prepared like the experiment's training clips; ``fps`` has the frame rate of each. ``table`` is a CSV
+    with a row for each clip: :data:`merflow.storage.tables.ANSWERS`, and ``p_``, ``p_low_`` and ``p_high_`` of each
+    class. ``regions`` is HDF5 with ``clip`` [n], ``region`` [r], ``falls`` float32 [n, r], ``grid`` float32 [n, 8, 8]:
+    drop of the top class's probability when each region, and each cell of a grid, is occluded.
 
     Raises:
         InputError: the study has no clip to compare with.

@@ -27,17 +27,8 @@ def gather_candidates(
 
     A long video without a peak of motion has no candidate; if no source has one, the cache is empty.
 
-    Args:
-        looked: ``looked.h5`` of every source; ``intervals`` to ``flow`` are in the same order.
-        intervals: ``intervals.csv``.
-        faces: aligned candidates.
-        keyframes: their key-frames.
-        flow: their flow.
-        cache: output, like ``quality``.
-        quality: see :func:`merflow.preprocessing.cache.build_cache`, like the rest.
-        preparation: name of the preparation.
-        settings: of the preparation.
-        code: digest of the code.
+    ``looked`` to ``flow`` list the files of all sources in one order; the other arguments are those of
+    :func:`merflow.preprocessing.cache.build_cache`.
 
     Raises:
         InputError: all sources failed, or all candidates failed.

@@ -242,13 +242,9 @@ def gather_ensemble(
 ) -> None:
     """Write ``ensemble.json`` of an experiment: its members, and the temperature of all of them.
 
-    Args:
-        settings: the experiment.
-        validation: probabilities of validation clips, of all folds.
-        models: ``seed, fold, file`` of each fold, or ``file`` of all folds (``heads.safetensors``).
-        caches: of the experiment's datasets; the first one shows what a clip must have.
-        output: the file.
-        results: folder that file names are relative to.
+    ``validation`` has the probabilities of validation clips of all folds. A model is ``seed, fold, file`` of one fold,
+    or ``file`` of all folds (``heads.safetensors``). The first cache shows what a clip must have. File names are
+    relative to ``results``.
 
     Raises:
         InputError: no fold has a network.

@@ -66,8 +66,8 @@ def import_flow_images(
             ``flow_channels`` (in the order of the cache), ``flow_unit`` and ``flow_source_channels`` (contents of red,
             green and blue).
         quality: output, a row for every indexed clip.
-        dataset: name of the dataset.
-        preparation: name of the preparation.
+        dataset: its name.
+        preparation: its name.
         channels: contents of red, green and blue; None for the default of :func:`read_flow_image`.
         scaling: how the values were scaled, in words; None if unknown.
         classes: class names of the dataset, in order.
