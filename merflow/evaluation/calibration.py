@@ -10,6 +10,7 @@ import logging
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,12 +93,11 @@ def reliability(probs: np.ndarray, labels: np.ndarray, bins: int = BINS) -> list
     edges = np.linspace(0, 1, bins + 1)
     place = np.clip(np.searchsorted(edges, top, side="left") - 1, 0, bins - 1)
     rows = []
-    for number in range(bins):
+    for number, (low, high) in enumerate(pairwise(edges.tolist())):
         inside = place == number
         n = int(inside.sum())
         confidence, accuracy = (float(top[inside].mean()), float(right[inside].mean())) if n else (math.nan, math.nan)
-        row = {"bin_low": float(edges[number]), "bin_high": float(edges[number + 1]), "n": n}
-        rows.append(row | {"confidence": confidence, "accuracy": accuracy})
+        rows.append({"bin_low": low, "bin_high": high, "n": n, "confidence": confidence, "accuracy": accuracy})
     return rows
 
 
@@ -210,9 +210,8 @@ def calibrate(
         predictions: test predictions of each, in the same order.
         validation: validation predictions of each.
         calibration: output. ``temperature`` is that of all validation clips, which Predict and exports use. The other
-            metrics (``ece, nll, brier``, and ``_raw`` before calibration) are of test clips; means have 95 % intervals
-            over subjects. The expected calibration error has no interval: it is larger on resamples than on the clips
-            themselves, so such an interval would often miss the value.
+            metrics (``ece, nll, brier``, and ``_raw`` before calibration) are of test clips. All but the expected
+            calibration error, which is larger on resamples than on the clips, have 95 % intervals over subjects.
         reliability_table: output, a row per bin.
         coverage_table: output, a row per threshold.
 

@@ -46,11 +46,6 @@ def evaluate(predictions: Path, metrics: Path, settings: EvaluationSettings) -> 
     pooled value; the interval is always over subjects. An undefined value (no true clip; never predicted) is an empty
     cell.
 
-    Args:
-        predictions: table ``predictions.csv`` of the experiment.
-        metrics: output.
-        settings: experiment, protocol and classes.
-
     Raises:
         InputError: the predictions are not one row per clip and repeat, or hold a label that is not a class.
     """
@@ -111,12 +106,7 @@ def check_labels(table: pd.DataFrame, path: Path | str, classes: Sequence[str]) 
 
 
 def check_clips(table: pd.DataFrame, path: Path | str, key: list[str]) -> None:
-    """Check that no repeat has two rows of one clip, and that repeats agree in its true label.
-
-    Args:
-        table: predictions.
-        path: its file.
-        key: columns that identify a clip.
+    """Check that no repeat has two rows of one clip (named by the columns ``key``), and that repeats agree in its truth.
 
     Raises:
         InputError: names the first row or clip at fault.
@@ -135,9 +125,7 @@ def check_clips(table: pd.DataFrame, path: Path | str, key: list[str]) -> None:
 def merge(paths: Sequence[Path], output: Path) -> None:
     """Concatenate tables, cell for cell; a column that a table lacks is left empty.
 
-    Args:
-        paths: tables of the experiments, in order; may be empty.
-        output: table of the study; its file name decides which columns it must have (:data:`COLUMNS`).
+    The file name of ``output`` decides which columns each table must have (:data:`COLUMNS`). There may be no table.
 
     Raises:
         InputError: a table is missing, cut short, or lacks a column of the contract.

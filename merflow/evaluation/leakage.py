@@ -44,6 +44,7 @@ REMEDIES = {
     "fitted": "delete the experiment's tables and run again",
     "predicted": "delete the experiment's tables and run again",
 }
+NO_SUCH_FOLD = "the splits have no such fold"
 SHOWN = 5
 """Largest number of leaks in an error message, and of names in a note."""
 
@@ -78,20 +79,17 @@ def audit(plan: Sequence[AuditSettings], predictions: Path, accuracy_train: Path
         for seed, path in entry.splits.items():
             for fold, split in read_splits(path):
                 name = (entry.experiment, seed, fold)
-                rows += [
-                    {"experiment": entry.experiment, "repeat": seed, "fold": fold} | row
-                    for row in check_fold(
-                        split, entry, clips, macro, people,
-                        predictions=predictions_of.get(name), fitted_clips=fitted_clips.get(name),
-                    )
-                ]  # fmt: skip
+                checks = check_fold(
+                    split, entry, clips, macro, people, predictions=predictions_of.get(name),
+                    fitted_clips=fitted_clips.get(name),
+                )  # fmt: skip
+                rows += [dict(zip(fold_key, name, strict=True)) | row for row in checks]
                 checked.add(name)
         # Predictions of folds that are not in the splits come from another run, or the splits have changed since.
-        for name in sorted(key for key in predictions_of if entry.scored and key[0] == entry.experiment):
-            if name not in checked:
-                row = {"check": "predicted clips are the test part", "size": len(predictions_of[name])}
-                row |= {"allowed": "no", "note": "the splits have no such fold"}
-                rows.append(dict(zip(fold_key, name, strict=True)) | row)
+        others = {name for name in predictions_of if entry.scored and name[0] == entry.experiment} - checked
+        for name in sorted(others):
+            row = _row("predicted clips are the test part", range(len(predictions_of[name])), note=NO_SUCH_FOLD)
+            rows.append(dict(zip(fold_key, name, strict=True)) | row)
         log.info("%s: %d rows", entry.experiment, len(rows))
     leaks = [row for row in rows if row["size"] and row["allowed"] == "no"]
     if leaks:
@@ -122,45 +120,44 @@ def check_fold(
     """
     keys = {part: _clip_keys(split[split["part"] == part]) for part in PARTS}
     people = {part: set(split.loc[split["part"] == part, "subject"]) for part in PARTS}
-
-    def row(check: str, leaked: Iterable[Any], allowed: bool = False, note: str = "") -> dict[str, Any]:
-        names = sorted(map(str, leaked))
-        listed = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-        return {"check": check, "size": len(names), "allowed": "yes" if allowed else "no", "note": note or listed}
-
     divides = settings.divides_subjects
-    yield row("subjects: train and test", people["train"] & people["test"], divides)
-    yield row("subjects: validation and test", people["validation"] & people["test"], divides)
-    yield row("subjects: train and validation", people["train"] & people["validation"])
+    yield _row("subjects: train and test", people["train"] & people["test"], divides)
+    yield _row("subjects: validation and test", people["validation"] & people["test"], divides)
+    yield _row("subjects: train and validation", people["train"] & people["validation"])
     excluded = {_person(subject) for subject in people["test"]} if settings.excludes_test_people else set()
     pretraining = {key: clip for key, clip in macro.items() if _person(clip.subject) not in excluded}
     if macro:
         pretrained_people = {_person(clip.subject) for clip in pretraining.values()}
         shared = _same_people(people["test"], pretrained_people, settings.same_people)
-        yield row("subjects: pre-training and test", shared, not settings.excludes_test_people)
+        yield _row("subjects: pre-training and test", shared, not settings.excludes_test_people)
     if scorer_people is not None:
         shared = _same_people(people["test"], {_person(subject) for subject in scorer_people}, settings.scorer_people)
-        yield row("subjects: key-frame scorer and test", shared)
+        yield _row("subjects: key-frame scorer and test", shared)
     contents = {part: {clips[key].content: key for key in keys[part] if key in clips} for part in PARTS}
     twice = set()
     for first, second in combinations(("train", "validation", "test"), 2):
         for content in contents[first].keys() & contents[second].keys():
             twice.add(f"{_clip_name(contents[first][content])} = {_clip_name(contents[second][content])}")
         twice |= {_clip_name(key) for key in keys[first] & keys[second] if key not in clips}
-    yield row("contents: train, validation and test", twice)
+    yield _row("contents: train, validation and test", twice)
     if macro:
         macro_contents = {clip.content: key for key, clip in pretraining.items()}
         both = macro_contents.keys() & contents["test"].keys()
         pairs = {f"{_clip_name(macro_contents[c])} = {_clip_name(contents['test'][c])}" for c in both}
-        yield row("contents: pre-training and test", pairs)
+        yield _row("contents: pre-training and test", pairs)
     if not settings.scored:
         return
     expected = sum(len(keys[part]) for part in settings.fitted_parts)
-    note = f"{'no' if fitted_clips is None else fitted_clips} clips fitted, "
-    note += f"{expected} in {' and '.join(settings.fitted_parts)}"
-    yield row("fitted on training clips only", range(abs((fitted_clips or 0) - expected)), note=note)
+    note = f"{fitted_clips or 'no'} clips fitted, {expected} in {' and '.join(settings.fitted_parts)}"
+    yield _row("fitted on training clips only", range(abs((fitted_clips or 0) - expected)), note=note)
     predicted = set() if predictions is None else _clip_keys(predictions)
-    yield row("predicted clips are the test part", map(_clip_name, predicted ^ keys["test"]))
+    yield _row("predicted clips are the test part", map(_clip_name, predicted ^ keys["test"]))
+
+
+def _row(check: str, leaked: Iterable[Any], allowed: bool = False, note: str = "") -> dict[str, Any]:
+    names = sorted(map(str, leaked))
+    listed = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+    return {"check": check, "size": len(names), "allowed": "yes" if allowed else "no", "note": note or listed}
 
 
 def read_clips(path: str | Path, dataset: str, *, labelled: bool = False) -> dict[tuple[str, str], Clip]:

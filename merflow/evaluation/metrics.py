@@ -40,11 +40,9 @@ def score(truth: Iterable[str], predicted: Iterable[str], classes: Iterable[str]
     Raises:
         InputError: there is nothing to score, or a label is not among ``classes``.
     """
-    truth, predicted, classes = [str(t) for t in truth], [str(p) for p in predicted], [str(c) for c in classes]
+    truth, predicted, classes = ([str(name) for name in names] for names in (truth, predicted, classes))
     if len(truth) != len(predicted):
-        raise InputError(
-            f"{len(truth)} true labels but {len(predicted)} predictions; one of each is needed for every clip"
-        )
+        raise InputError(f"{len(truth)} true labels but {len(predicted)} predictions; every clip needs one of each")
     if not truth:
         raise InputError("there is no prediction to score")
     _check_labels(truth, "true label", classes)

@@ -85,19 +85,17 @@ def _read(path: Path) -> pd.DataFrame:
     return table
 
 
-def _score(table: pd.DataFrame, classes: list[str], resamples: int, seed: int) -> dict[str, Any]:
-    whole = score(table["truth"], table["predicted"], classes)
-    result = {name: whole[name] for name in (*OVERALL, *PER_CLASS, "support", "confusion", "classes", "absent")}
+def _score(table: pd.DataFrame, classes: list[str], resamples: int, seed: int) -> Scores:
+    result = score(table["truth"], table["predicted"], classes)
     repeats = table["repeat"].nunique() if "repeat" in table else 1
-    counted = table if "subject" in table else table.assign(subject="")
     if repeats > 1:
-        values = mean_rates(counted, classes)
+        values = mean_rates(table if "subject" in table else table.assign(subject=""), classes)
         result |= {name: float(values[name]) for name in OVERALL}
-        for name in PER_CLASS:
-            result[name] = dict(zip(classes, values[name].tolist(), strict=True))
+        result |= {name: dict(zip(classes, values[name].tolist(), strict=True)) for name in PER_CLASS}
     intervals = bootstrap_subjects(table, classes, resamples, seed) if "subject" in table else {}
     person = [name for name in ("dataset", "subject") if name in table]
     clip = [name for name in ("dataset", "subject", "clip") if name in table]
+    del result["n"]
     return result | {
         "intervals": {name: intervals[name] for name in OVERALL if name in intervals},
         "fold_f1": fold_mean_f1(table) if "fold" in table else None,

@@ -24,10 +24,11 @@ def compare(predictions: Path, output: Path, classes: Mapping[str, Sequence[str]
 
     The correction (Holm, at a level of 0.05) is over all pairs of the table, separately for each metric.
 
+    There is a row per pair and metric; ``verdict`` is ``first`` or ``second`` (the better system) or ``unclear``.
+
     Args:
         predictions: table of the study.
-        output: table with the columns :data:`merflow.storage.tables.DIFFERENCES`, a row per pair and metric.
-            ``verdict`` is ``first`` or ``second`` (the better system) or ``unclear``.
+        output: CSV.
         classes: classes of each experiment; its order is that of the pairs.
 
     Raises:

@@ -45,13 +45,7 @@ HEAT_MAP = 3
 
 
 def draw_file(table: Path, output: Path, settings: FigureSettings) -> None:
-    """Draw a figure as an SVG file that stands alone, with its title and notes.
-
-    Args:
-        table: CSV of :mod:`merflow.evaluation.figure_tables`.
-        output: SVG, written atomically.
-        settings: of the figure.
-    """
+    """Draw a table of :mod:`merflow.evaluation.figure_tables` as an SVG file with a title and notes."""
     notes = ["Synthetic demo data: a test of the software, no claim about people."] if settings.synthetic else []
     notes += [settings.reading] if settings.reading else []
     if settings.kind != "flow-statistics":

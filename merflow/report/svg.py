@@ -48,12 +48,9 @@ SHARE_NAMES = ["0", ".25", ".5", ".75", "1"]
 
 
 def page_svg(figure: Figure, description: str, prefix: str) -> str:
-    """A matplotlib figure as SVG inside the page.
+    """A Matplotlib figure in the colours of this module as SVG inside the page.
 
-    Args:
-        figure: must use only the colours of this module.
-        description: what the figure shows, for screen readers.
-        prefix: makes its ids unique in the page.
+    ``description`` says what it shows, for screen readers. ``prefix`` makes its ids unique in the page.
     """
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -134,13 +131,9 @@ def plain_axes(axes: Axes, *, grid: Literal["x", "y", "both"] = "x") -> None:
 def draw_estimates(
     axes: Axes, names: Sequence[str], rows: Sequence[tuple[float, float, float, str, bool]], marker: str = "o"
 ) -> None:
-    """Values with their intervals, one line each.
+    """Draw values with their intervals, one line each.
 
-    Args:
-        axes: empty axes.
-        names: of the lines.
-        rows: value, low, high, colour, and whether the mark is filled with it.
-        marker: of filled marks; others are hollow circles.
+    A row has a value, low, high, a colour, and whether its mark is a filled ``marker`` or a hollow circle.
     """
     for place, (value, low, high, colour, filled) in enumerate(rows):
         if not math.isnan(low):

@@ -125,7 +125,7 @@ def system_results(
     results = []
     for name, table in metrics.groupby("experiment", sort=False):
         system = str(name)
-        scope = table["scope"].astype(str)
+        scope = table["scope"]
         pooled = table[scope == "pooled"]
         if not len(pooled):
             continue
@@ -144,16 +144,8 @@ def system_results(
                 protocol=pooled["protocol"].iloc[0],
                 metrics=_estimates(pooled),
                 datasets={d: _estimates(table[scope == f"dataset:{d}"]) for d in datasets},
-                by_class=ClassResults(
-                    system, "", repeats, _class_results(table, classes, "class:"), _confusion(rows, classes)
-                ),
-                parts=[
-                    ClassResults(
-                        system, d, repeats, _class_results(table, classes, f"dataset:{d}{CLASS_SCOPE}"),
-                        _confusion(rows[rows["dataset"] == d], classes),
-                    )
-                    for d in datasets
-                ],
+                by_class=_class_results(table, rows, classes),
+                parts=[_class_results(table, rows[rows["dataset"] == d], classes, d) for d in datasets],
                 n_clips=int(pooled["n_clips"].iloc[0]),
                 n_subjects=int(pooled["n_subjects"].iloc[0]),
                 repeats=repeats,
@@ -196,23 +188,22 @@ def confusion_rows(counts: np.ndarray, classes: Sequence[str]) -> list[Confusion
     ]
 
 
-def _confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> list[ConfusionRow]:
-    return confusion_rows(subject_counts(predictions, classes).sum((0, 1)), classes)
-
-
 def _estimates(rows: pd.DataFrame) -> dict[str, Estimate]:
     return {row["metric"]: as_estimate(row) for row in rows.to_dict("records")}
 
 
-def _class_results(metrics: pd.DataFrame, classes: Sequence[str], scope: str) -> list[ClassResult]:
-    """Results by class from the rows whose scope is ``scope`` followed by the class."""
+def _class_results(
+    metrics: pd.DataFrame, predictions: pd.DataFrame, classes: Sequence[str], dataset: str = ""
+) -> ClassResults:
+    """Results by class of one experiment, on all of its clips or on those of a dataset."""
+    scope = f"dataset:{dataset}{CLASS_SCOPE}" if dataset else "class:"
     results = []
     for name in classes:
-        rows = metrics[metrics["scope"].astype(str) == scope + name]
-        values = _estimates(rows)
-        clips = int(rows["n_clips"].iloc[0])
-        results.append(ClassResult(name, clips, values["recall"], values["precision"], values["f1"]))
-    return results
+        rows = metrics[metrics["scope"] == scope + name]
+        results.append(ClassResult(name, int(rows["n_clips"].iloc[0]), **_estimates(rows)))
+    confusion = confusion_rows(subject_counts(predictions, classes).sum((0, 1)), classes)
+    row = metrics.iloc[0]
+    return ClassResults(str(row["experiment"]), dataset, int(row["repeats"]), results, confusion)
 
 
 def best_uf1(systems: Sequence[SystemResult]) -> SystemResult:

@@ -80,13 +80,7 @@ def mean_curves(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def curves_svg(title: str, table: pd.DataFrame, prefix: str) -> str:
-    """Loss (top) and accuracy (bottom) against the epoch, for training and validation.
-
-    Args:
-        title: what was trained.
-        table: columns ``epoch, split, loss, accuracy, run``.
-        prefix: makes its ids unique in the page.
-    """
+    """Loss (top) and accuracy (bottom) against the epoch, for training and validation; see :func:`mean_curves`."""
     runs = table["run"].nunique()
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 3.0))

@@ -117,11 +117,7 @@ def choose_clips(labels: Sequence[Sequence[str]], limit: int) -> list[list[int]]
 
     Every subject gets its first clip before any gets a second, and so on. The clips of a subject are chosen in turn by
     class; the class that comes first differs between subjects. If there are more subjects than ``limit``, subjects at
-    even steps through the list get one clip.
-
-    Args:
-        labels: label of each clip of each subject.
-        limit: largest number of clips.
+    even steps through the list get one clip. ``labels`` are those of the clips of each subject.
     """
     turns = []
     for subject, clip_labels in enumerate(labels):

@@ -67,14 +67,14 @@ def variant_tables(report: ReportData) -> list[VariantTable]:
         for metric, title in METRICS.items():
             cells = {(r["row"], r["column"]): r for r in table[table["metric"] == metric].to_dict("records")}
             values = [as_number(cell["value"]) for cell in cells.values()]
-            low, high = min(values), max(values)
-
-            def cell(row: str, column: str, cells: Any = cells, low: float = low, high: float = high) -> VariantCell:
-                ours = as_estimate(cells[row, column])
-                shade = (ours.value - low) / (high - low) if high > low else 0.5
-                return VariantCell(ours, as_number(cells[row, column]["published"]), shade)
-
-            metrics.append(MetricTable(title, columns, [(row, [cell(row, c) for c in columns]) for row in rows]))
+            low, width = min(values), max(values) - min(values)
+            drawn = {
+                place: VariantCell(
+                    as_estimate(cell), as_number(cell["published"]), (value - low) / width if width else 0.5
+                )
+                for (place, cell), value in zip(cells.items(), values, strict=True)
+            }
+            metrics.append(MetricTable(title, columns, [(row, [drawn[row, c] for c in columns]) for row in rows]))
         tables.append(
             VariantTable(
                 name=name,
