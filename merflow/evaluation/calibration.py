@@ -19,16 +19,7 @@ import pandas as pd
 
 from merflow.errors import InputError
 from merflow.evaluation.metrics import interval, subject_draws
-from merflow.storage.tables import (
-    CALIBRATION,
-    COVERAGE,
-    PREDICTIONS,
-    RELIABILITY,
-    parse_numbers,
-    read_table,
-    read_table_in_parts,
-    write_table,
-)
+from merflow.storage import tables
 
 log = logging.getLogger(__name__)
 
@@ -163,11 +154,11 @@ class ValidationProbs(NamedTuple):
             InputError: as :func:`merflow.storage.tables.read_table_in_parts` and :func:`read_probs`.
         """
         probs, labels, folds, clips = [], [], [], set()
-        for rows in read_table_in_parts(path, PREDICTIONS, ROWS_AT_ONCE):
+        for rows in tables.read_table_in_parts(path, tables.PREDICTIONS, ROWS_AT_ONCE):
             part_probs, part_labels = read_probs(rows, classes, path)
             probs.append(part_probs)
             labels.append(part_labels)
-            repeats = parse_numbers(rows["repeat"])
+            repeats = tables.parse_numbers(rows["repeat"])
             folds.append(pd.DataFrame({"repeat": repeats, "fold": rows["fold"].map(sys.intern).astype(object)}))
             clips.update(rows[["dataset", "subject", "clip"]].itertuples(index=False, name=None))
         of_folds = pd.concat(folds, ignore_index=True).groupby(["repeat", "fold"]).indices
@@ -222,7 +213,7 @@ def calibrate(
     reliability_rows: list[dict[str, Any]] = []
     coverage_rows: list[dict[str, Any]] = []
     for (name, classes), test_file, validation_file in zip(experiments.items(), predictions, validation, strict=True):
-        rows = read_table(test_file, PREDICTIONS)
+        rows = tables.read_table(test_file, tables.PREDICTIONS)
         raw, labels = read_probs(rows, classes, test_file)
         if not len(rows):
             continue
@@ -244,9 +235,9 @@ def calibrate(
         coverage_rows += [{"experiment": name, **row, "n_clips": count} for row in coverage(probs, labels)]
         shown = ", ".join(f"{metric} {estimate['value']:.3f}" for metric, estimate in metrics.items())
         log.info("%s: %s", name, shown)
-    write_table(calibration_rows, calibration, CALIBRATION)
-    write_table(reliability_rows, reliability_table, RELIABILITY)
-    write_table(coverage_rows, coverage_table, COVERAGE)
+    tables.write_table(calibration_rows, calibration, tables.CALIBRATION)
+    tables.write_table(reliability_rows, reliability_table, tables.RELIABILITY)
+    tables.write_table(coverage_rows, coverage_table, tables.COVERAGE)
 
 
 def _mean_over_subjects(rows: pd.DataFrame, values: np.ndarray) -> dict[str, float]:

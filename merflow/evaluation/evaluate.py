@@ -11,27 +11,17 @@ import pandas as pd
 from merflow.errors import InputError
 from merflow.evaluation.metrics import OVERALL, PER_CLASS, bootstrap_subjects, mean_rates
 from merflow.evaluation.settings import EvaluationSettings
+from merflow.storage import tables
 from merflow.storage.files import atomic_write
-from merflow.storage.tables import (
-    ACCURACY_TRAIN,
-    CLASS_SCOPE,
-    CURVES,
-    METRICS,
-    PREDICTIONS,
-    check_complete,
-    cut_short_error,
-    read_table,
-    write_table,
-)
 
 log = logging.getLogger(__name__)
 
 COLUMNS = {
-    "predictions": PREDICTIONS,
-    "validation": PREDICTIONS,
-    "metrics": METRICS,
-    "accuracy_train": ACCURACY_TRAIN,
-    "curves": CURVES,
+    "predictions": tables.PREDICTIONS,
+    "validation": tables.PREDICTIONS,
+    "metrics": tables.METRICS,
+    "accuracy_train": tables.ACCURACY_TRAIN,
+    "curves": tables.CURVES,
 }
 """Columns of the study's tables, by the stem of their file."""
 COUNTED = {"n_clips": "clip", "n_subjects": "subject"}
@@ -50,7 +40,7 @@ def evaluate(predictions: Path, metrics: Path, settings: EvaluationSettings) -> 
         InputError: the predictions are not one row per clip and repeat, or hold a label that is not a class.
     """
     classes = list(settings.classes)
-    table = read_table(predictions, PREDICTIONS)
+    table = tables.read_table(predictions, tables.PREDICTIONS)
     check_predictions(table, predictions, classes)
     rows: list[dict[str, Any]] = []
 
@@ -72,11 +62,11 @@ def evaluate(predictions: Path, metrics: Path, settings: EvaluationSettings) -> 
         scored = {"pooled": scored["pooled"]}
     for scope, (part, values, intervals) in scored.items():
         for place, label in enumerate(classes):
-            class_scope = f"class:{label}" if scope == "pooled" else f"{scope}{CLASS_SCOPE}{label}"
+            class_scope = f"class:{label}" if scope == "pooled" else f"{scope}{tables.CLASS_SCOPE}{label}"
             class_values = {name: values[name][place] for name in PER_CLASS}
             class_intervals = {name: intervals[name][label] for name in PER_CLASS}
             add(class_scope, part[part["truth"] == label], class_values, class_intervals)
-    write_table(rows, metrics, METRICS)
+    tables.write_table(rows, metrics, tables.METRICS)
 
 
 def check_predictions(table: pd.DataFrame, path: Path | str, classes: Sequence[str]) -> None:
@@ -106,7 +96,7 @@ def check_labels(table: pd.DataFrame, path: Path | str, classes: Sequence[str]) 
 
 
 def check_clips(table: pd.DataFrame, path: Path | str, key: list[str]) -> None:
-    """Check that no repeat has two rows of one clip (named by the columns ``key``), and that repeats agree in its truth.
+    """Check that no repeat has two rows of one clip (a value of the columns ``key``), and that its true label is one.
 
     Raises:
         InputError: names the first row or clip at fault.
@@ -134,7 +124,7 @@ def merge(paths: Sequence[Path], output: Path) -> None:
     required = list(columns)
     for path in paths:
         try:
-            check_complete(path)
+            tables.check_complete(path)
             with open(path, newline="", encoding="utf-8") as file:
                 header = next(csv.reader(file), [])
         except OSError as error:
@@ -150,5 +140,5 @@ def merge(paths: Sequence[Path], output: Path) -> None:
             with open(path, newline="", encoding="utf-8") as file:
                 for row in csv.DictReader(file):
                     if None in row.values():
-                        raise cut_short_error(path, "a row has fewer cells than the header")
+                        raise tables.cut_short_error(path, "a row has fewer cells than the header")
                     writer.writerow(row)

@@ -18,17 +18,7 @@ from merflow.evaluation.flow_statistics import flow_statistics
 from merflow.evaluation.metrics import OVERALL, subject_counts
 from merflow.evaluation.published import differs, published
 from merflow.evaluation.settings import FigureExperiment, FigureSettings
-from merflow.storage.tables import (
-    ACCURACY_TRAIN,
-    CLASS_SCOPE,
-    COMPARISON,
-    FLOW_STATISTICS,
-    GRID,
-    METRICS,
-    PREDICTIONS,
-    read_table,
-    write_table,
-)
+from merflow.storage import tables
 
 log = logging.getLogger(__name__)
 
@@ -45,23 +35,25 @@ def tabulate_figure(inputs: Mapping[str, Any], output: Path, settings: FigureSet
     """
     if settings.flow_labels:
         caches = [Path(file) for file in inputs["caches"]]
-        write_table(flow_statistics(caches, settings.flow_labels), output, FLOW_STATISTICS)
+        tables.write_table(flow_statistics(caches, settings.flow_labels), output, tables.FLOW_STATISTICS)
         return
     table, experiments = settings.published, settings.experiments
     match settings.kind:
         case "variants":
-            rows = compare_variants(read_table(inputs["table"], GRID), table)
+            rows = compare_variants(tables.read_table(inputs["table"], tables.GRID), table)
         case "methods":
-            rows = compare_methods(read_table(inputs["metrics"], METRICS), experiments, table)
+            rows = compare_methods(tables.read_table(inputs["metrics"], tables.METRICS), experiments, table)
         case "stages":
-            accuracy = read_table(inputs["accuracy"], ACCURACY_TRAIN)
-            rows = compare_stages(read_table(inputs["metrics"], METRICS), accuracy, experiments, table)
+            accuracy = tables.read_table(inputs["accuracy"], tables.ACCURACY_TRAIN)
+            rows = compare_stages(tables.read_table(inputs["metrics"], tables.METRICS), accuracy, experiments, table)
         case "confusion":
-            predictions = read_table(inputs["predictions"], PREDICTIONS)
-            rows = compare_confusion(predictions, read_table(inputs["metrics"], METRICS), experiments, table)
+            predictions = tables.read_table(inputs["predictions"], tables.PREDICTIONS)
+            rows = compare_confusion(
+                predictions, tables.read_table(inputs["metrics"], tables.METRICS), experiments, table
+            )
         case kind:
             raise ValueError(f"unknown kind of figure: {kind}")
-    write_table([row | {"tried": settings.tried} for row in rows], output, COMPARISON)
+    tables.write_table([row | {"tried": settings.tried} for row in rows], output, tables.COMPARISON)
 
 
 def compare_variants(variants: pd.DataFrame, table: str | None) -> list[dict[str, Any]]:
@@ -147,7 +139,7 @@ def _scope(metrics: pd.DataFrame, experiment: str, database: str) -> str | None:
         return "pooled"
     names = database_names(database)
     for scope in metrics.loc[metrics["experiment"] == experiment, "scope"].astype(str):
-        is_dataset = scope.startswith("dataset:") and CLASS_SCOPE not in scope
+        is_dataset = scope.startswith("dataset:") and tables.CLASS_SCOPE not in scope
         if is_dataset and plain_database(scope.removeprefix("dataset:")) in names:
             return scope
     return None

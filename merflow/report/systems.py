@@ -45,7 +45,6 @@ class ConfusionCell:
 
     count: int  # clips, summed over folds and repeats
     rate: float  # share of the true class; NaN if it has no clip
-    part: float  # share of the largest count of the matrix, for shading
     published: float = math.nan  # published rate
     differs: bool = False  # whether the published rate differs from ours
 
@@ -179,13 +178,11 @@ def as_estimate(row: Mapping[str, Any], value: str = "value") -> Estimate:
 
 def confusion_rows(counts: np.ndarray, classes: Sequence[str]) -> list[ConfusionRow]:
     """Rows of a confusion matrix, from counts ``[classes, classes]`` (row: truth)."""
-    largest = max(1, int(counts.max()))
-    return [
-        ConfusionRow(
-            name, [ConfusionCell(int(n), float(n / row.sum()) if row.sum() else math.nan, n / largest) for n in row]
-        )
-        for name, row in zip(classes, counts, strict=True)
-    ]
+    rows = []
+    for name, row in zip(classes, counts.tolist(), strict=True):
+        total = sum(row)
+        rows.append(ConfusionRow(name, [ConfusionCell(int(n), n / total if total else math.nan) for n in row]))
+    return rows
 
 
 def _estimates(rows: pd.DataFrame) -> dict[str, Estimate]:

@@ -40,23 +40,14 @@ class Face:
     geometry: Geometry
 
 
-@dataclass(frozen=True)
-class ReportedGraph:
-    """A graph, the experiments that use it, and its drawing."""
-
-    graph: Graph
-    experiments: Sequence[str]
-    drawing: Drawing
-
-
 def content(report: ReportData) -> dict[str, Any] | None:
     """Values of ``graphs.html.j2``; None if there is no graph or no aligned face."""
     face = first_face(report) if report.graphs else None
     return {"face": face, "graphs": report_graphs(report, face)} if face else None
 
 
-def report_graphs(report: ReportData, face: Face) -> list[ReportedGraph]:
-    """Every graph of the study with a drawing of it on a face.
+def report_graphs(report: ReportData, face: Face) -> list[dict[str, Any]]:
+    """Every graph of the study, the experiments that use it, and a drawing of it on a face.
 
     Raises:
         InputError: the links of a graph do not follow from its settings.
@@ -75,7 +66,8 @@ def report_graphs(report: ReportData, face: Face) -> list[ReportedGraph]:
             + (f"Blue discs: the {graph.q} random neighbours. " if graph.q else "No random neighbours (q = 0). ")
             + f"Small rings: the other candidates, at most T = {graph.threshold:.3g} pixels away.",
         )
-        graphs.append(ReportedGraph(graph, report.settings.graphs[name].experiments, drawing))
+        experiments = report.settings.graphs[name].experiments
+        graphs.append({"graph": graph, "experiments": experiments, "drawing": drawing})
     return graphs
 
 

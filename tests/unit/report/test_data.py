@@ -183,7 +183,7 @@ def with_graph(study, file):
 
 def test_drawn_links_are_those_of_the_graph(study, graph):
     content = graphs.content(with_graph(study, graph))
-    (drawing,) = (entry.drawing for entry in content["graphs"])
+    (drawing,) = (entry["drawing"] for entry in content["graphs"])
     rows = pd.read_csv(io.StringIO(drawing.csv))
     adjacency = Graph.load(graph).adjacency.toarray()
     assert set(rows["place"]) == set(graphs.PLACES)
