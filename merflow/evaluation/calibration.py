@@ -42,17 +42,17 @@ def temper(probs: np.ndarray, temperature: float) -> np.ndarray:
         return np.array(probs, float)
     scores = np.log(np.maximum(np.asarray(probs, float), TINY)) / temperature
     powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
 def log_losses(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Negative logarithm of the probability of each clip's true class."""
-    return -np.log(np.maximum(probs[np.arange(len(labels)), labels], TINY))
+    return np.asarray(-np.log(np.maximum(probs[np.arange(len(labels)), labels], TINY)))
 
 
 def brier_scores(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Squared distance between the probabilities of each clip and the truth, 0 to 2 (Brier 1950, over all classes)."""
-    return ((probs - np.eye(probs.shape[1])[labels]) ** 2).sum(axis=1)
+    return np.asarray(((probs - np.eye(probs.shape[1])[labels]) ** 2).sum(axis=1))
 
 
 def fit_temperature(probs: np.ndarray, labels: np.ndarray) -> float:
@@ -153,7 +153,8 @@ class ValidationProbs(NamedTuple):
         Raises:
             InputError: as :func:`merflow.storage.tables.read_table_in_parts` and :func:`read_probs`.
         """
-        probs, labels, folds, clips = [], [], [], set()
+        probs, labels, folds = [], [], []
+        clips: set[Any] = set()
         for rows in tables.read_table_in_parts(path, tables.PREDICTIONS, ROWS_AT_ONCE):
             part_probs, part_labels = read_probs(rows, classes, path)
             probs.append(part_probs)
@@ -161,7 +162,7 @@ class ValidationProbs(NamedTuple):
             repeats = tables.parse_numbers(rows["repeat"])
             folds.append(pd.DataFrame({"repeat": repeats, "fold": rows["fold"].map(sys.intern).astype(object)}))
             clips.update(rows[["dataset", "subject", "clip"]].itertuples(index=False, name=None))
-        of_folds = pd.concat(folds, ignore_index=True).groupby(["repeat", "fold"]).indices
+        of_folds: dict[Any, Any] = pd.concat(folds, ignore_index=True).groupby(["repeat", "fold"]).indices
         return cls(np.concatenate(probs), np.concatenate(labels), of_folds, len(clips))
 
 

@@ -65,7 +65,7 @@ def audit(plan: Sequence[AuditSettings], predictions: Path, accuracy_train: Path
     trained = read_table(accuracy_train, ACCURACY_TRAIN)
     trained = trained[trained["stage"] == "finetune"]
     fold_key = ["experiment", "repeat", "fold"]
-    predictions_of = dict(iter(read_table(predictions, PREDICTIONS).groupby(fold_key)))
+    predictions_of: dict[Any, pd.DataFrame] = dict(iter(read_table(predictions, PREDICTIONS).groupby(fold_key)))
     fitted_clips = {(e, r, f): int(n) for e, r, f, n in trained[[*fold_key, "n"]].itertuples(index=False)}
     cached_clips, cached_people = cache(read_clips), cache(read_scorer_people)
     rows: list[dict[str, Any]] = []
@@ -77,7 +77,7 @@ def audit(plan: Sequence[AuditSettings], predictions: Path, accuracy_train: Path
         macro = cached_clips(entry.macro, "", labelled=True) if entry.macro else {}
         people = cached_people(entry.scorer) if entry.scorer else None
         for seed, path in entry.splits.items():
-            for fold, split in read_splits(path):
+            for fold, split in read_splits(Path(path)):
                 name = (entry.experiment, seed, fold)
                 checks = check_fold(
                     split, entry, clips, macro, people, predictions=predictions_of.get(name),
@@ -87,9 +87,9 @@ def audit(plan: Sequence[AuditSettings], predictions: Path, accuracy_train: Path
                 checked.add(name)
         # Predictions of folds that are not in the splits come from another run, or the splits have changed since.
         others = {name for name in predictions_of if entry.scored and name[0] == entry.experiment} - checked
-        for name in sorted(others):
-            row = _row("predicted clips are the test part", range(len(predictions_of[name])), note=NO_SUCH_FOLD)
-            rows.append(dict(zip(fold_key, name, strict=True)) | row)
+        for other in sorted(others):
+            row = _row("predicted clips are the test part", range(len(predictions_of[other])), note=NO_SUCH_FOLD)
+            rows.append(dict(zip(fold_key, other, strict=True)) | row)
         log.info("%s: %d rows", entry.experiment, len(rows))
     leaks = [row for row in rows if row["size"] and row["allowed"] == "no"]
     if leaks:

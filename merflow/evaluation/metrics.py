@@ -257,7 +257,7 @@ def _mean(values: np.ndarray, axis: int = 0) -> np.ndarray:
     defined = np.isfinite(values)
     number = defined.sum(axis)
     sums = np.where(defined, values, 0).sum(axis)
-    return np.divide(sums, number, out=np.full(np.shape(sums), np.nan), where=number > 0)
+    return np.asarray(np.divide(sums, number, out=np.full(np.shape(sums), np.nan), where=number > 0))
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:

@@ -49,7 +49,12 @@ def compare(predictions: Path, output: Path, classes: Mapping[str, Sequence[str]
         subjects = next(iter(group.values())).groupby(["dataset", "subject"]).ngroups
         for (first, second), differences in paired_differences(group, names, resamples).items():
             for metric, difference in differences.items():
-                row = {"first": first, "second": second, "metric": metric, "difference": difference.value}
+                row: dict[str, Any] = {
+                    "first": first,
+                    "second": second,
+                    "metric": metric,
+                    "difference": difference.value,
+                }
                 row |= {"ci_low": difference.low, "ci_high": difference.high, "p": difference.p}
                 rows.append(row | {"n_subjects": subjects})
     for metric in OVERALL:

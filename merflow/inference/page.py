@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import cv2
 import h5py
@@ -185,7 +185,7 @@ def _curve(source: SourceResult, file: h5py.File) -> str:
     centres, motion, track = file["centres"][()], file["motion"][()], source.track
     if len(centres) < 3 or not np.isfinite(motion).any():
         return ""
-    with matplotlib.rc_context(cast(Any, svg.STYLE)):
+    with matplotlib.rc_context(svg.STYLE):
         figure = Figure(figsize=(6.8, 2.0))
         figure.subplots_adjust(left=0.075, right=0.99, top=0.9, bottom=0.21)
         axes = figure.subplots()

@@ -197,7 +197,7 @@ def _heat(rows: pd.DataFrame, names: list[str], columns: list[str]) -> tuple[Fig
 
 def _confusion(rows: pd.DataFrame) -> tuple[Figure, str]:
     """A confusion matrix per experiment: shares of the true class and numbers of clips."""
-    experiments = dict(iter(rows.groupby("experiment", sort=False)))
+    experiments = {str(name): matrix for name, matrix in rows.groupby("experiment", sort=False)}
     classes = [list(dict.fromkeys(matrix["row"])) for matrix in experiments.values()]
     legend = "Rows: true class. Columns: predicted class. Share of the true class, and clips (over all repeats)."
     if rows["published"].notna().any():
@@ -220,7 +220,7 @@ def _confusion(rows: pd.DataFrame) -> tuple[Figure, str]:
                 description.append(f"{experiment} {row['row']} {_percent(rate, 0)}{_beside(row['published'])}")
         _label_cells(axes, names, names, 40 if turned else 0)
         axes.annotate(
-            str(experiment), (0, 1), (0, (top - 0.13) * 72), xycoords="axes fraction", textcoords="offset points",
+            experiment, (0, 1), (0, (top - 0.13) * 72), xycoords="axes fraction", textcoords="offset points",
             fontweight="bold", va="top", color=INK,
         )  # fmt: skip
     return figure, f"rates of correct predictions: {'; '.join(description)}"
@@ -246,7 +246,7 @@ def _flow(rows: pd.DataFrame) -> tuple[Figure, str]:
     for start in starts[1:]:
         for axes in (above, below):
             axes.axvline(start - 0.5, color=RULE, linewidth=0.8)
-    turn = {"rotation": 30, "ha": "right"} if turned else {}
+    turn: dict[str, Any] = {"rotation": 30, "ha": "right"} if turned else {}
     below.set_xticks(starts + (counts - 1) / 2, classes, color=INK, **turn)
     figure.align_ylabels()
     low, middle, high = rows["mean"].quantile([0, 0.5, 1])
@@ -268,8 +268,7 @@ def _label_cells(axes: Axes, names: Sequence[str], columns: Sequence[str], turn:
     """Write the names of rows at the left and those of columns at the top."""
     axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(names) - 0.5, -0.5))
     axes.set_yticks(range(len(names)), names)
-    side = {"ha": "left"} if turn else {}
-    axes.set_xticks(range(len(columns)), columns, rotation=turn, color=INK, **side)
+    axes.set_xticks(range(len(columns)), columns, rotation=turn, color=INK, ha="left" if turn else "center")
     axes.tick_params(length=0, top=False, bottom=False, labeltop=True, labelbottom=False)
     for spine in axes.spines.values():
         spine.set_visible(False)

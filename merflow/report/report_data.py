@@ -58,21 +58,15 @@ class ReportData:
         names = [dataset for dataset, _ in settings.prepared]
         datasets = []
         for place, (name, preparation) in enumerate(settings.prepared):
-            of_subjects = {
-                stage: [file for file in files[stage] if file.parts[-4:-2] == (name, preparation)]
-                for stage in ("faces", "keyframes", "flow")
+            paths: dict[str, Any] = {
+                table: files[table][place] for table in ("clips", "problems", "classes", "quality")
             }
+            for stage in ("faces", "keyframes", "flow"):
+                paths[stage] = [file for file in files[stage] if file.parts[-4:-2] == (name, preparation)]
             images = [file for file in files.get("flow_images", []) if file.parts[-3:-1] == (name, preparation)]
-            datasets.append(
-                DatasetFiles(
-                    title=name if names.count(name) == 1 else f"{name} ({preparation})",
-                    dataset=name,
-                    synthetic=settings.layouts[name] == "demo",
-                    **{table: files[table][place] for table in ("clips", "problems", "classes", "quality")},
-                    **of_subjects,
-                    flow_images=images[0] if images else None,
-                )
-            )
+            title = name if names.count(name) == 1 else f"{name} ({preparation})"
+            paths["flow_images"] = images[0] if images else None
+            datasets.append(DatasetFiles(title, name, settings.layouts[name] == "demo", **paths))
         return cls(
             settings=settings,
             datasets=datasets,

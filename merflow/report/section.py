@@ -39,7 +39,7 @@ def sheet_id(dataset: str, subject: str) -> str:
     return f"sheet-{safe_filename(dataset)}-{safe_filename(subject)}"
 
 
-def as_csv(rows: Iterable[Mapping[str, Any] | Sequence[Any]], columns: Sequence[str]) -> str:
+def as_csv(rows: Iterable[Mapping[Any, Any] | Sequence[Any]], columns: Sequence[str]) -> str:
     """Rows as CSV text, in the format of :func:`merflow.storage.tables.write_table`."""
     table = pd.DataFrame(list(rows), columns=list(columns)).map(escape_formula)
     return table.to_csv(index=False, float_format="%.9g", lineterminator="\n")

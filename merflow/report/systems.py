@@ -150,7 +150,7 @@ def system_results(
                 repeats=repeats,
                 spread=spread(rows, classes),
                 fold_f1=fold_mean_f1(rows),
-                chosen=chosen.value_counts().to_dict(),
+                chosen={str(choice): count for choice, count in chosen.value_counts().items()},
                 train_accuracy=(
                     float(np.average(finetuned["accuracy"], weights=finetuned["n"])) if len(finetuned) else math.nan
                 ),
@@ -168,10 +168,10 @@ def as_number(cell: Any) -> float:
 
 def as_numbers(table: pd.DataFrame) -> pd.DataFrame:
     """A table of numbers; NaN where a cell is empty."""
-    return table.apply(pd.to_numeric, errors="coerce")
+    return pd.DataFrame({name: pd.to_numeric(table[name], errors="coerce") for name in table})
 
 
-def as_estimate(row: Mapping[str, Any], value: str = "value") -> Estimate:
+def as_estimate(row: Mapping[Any, Any], value: str = "value") -> Estimate:
     """The column ``value`` of a row with its interval in ``ci_low`` and ``ci_high``."""
     return Estimate(as_number(row[value]), as_number(row["ci_low"]), as_number(row["ci_high"]))
 

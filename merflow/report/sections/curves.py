@@ -31,7 +31,7 @@ def training_curves(table: pd.DataFrame) -> list[Drawing]:
     shared: dict[tuple[str, str], list[str]] = {}
     for (experiment, name), rows in pretraining.groupby(["experiment", "name"], sort=False):
         curve = rows[["repeat", "epoch", "split", "loss", "accuracy"]].to_csv(index=False)
-        shared.setdefault((name, curve), []).append(str(experiment))
+        shared.setdefault((str(name), curve), []).append(str(experiment))
     for (name, _), experiments in shared.items():
         rows = pretraining[(pretraining["experiment"] == experiments[0]) & (pretraining["name"] == name)]
         title = f"{name} ({', '.join(experiments)})" if several else name

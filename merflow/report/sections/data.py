@@ -59,9 +59,9 @@ class DatasetClips:
     total: ClassClips
     crops: int  # clips that were used as face crops without detecting the face
     quality: Sequence[QualityRow]  # of the processed clips
-    corrections: Sequence[dict[str, Any]]  # rows of problems.csv
-    failed: Sequence[dict[str, Any]]  # rows of quality.csv
-    problems: Sequence[dict[str, Any]]  # other rows of problems.csv
+    corrections: Sequence[dict[Any, Any]]  # rows of problems.csv
+    failed: Sequence[dict[Any, Any]]  # rows of quality.csv
+    problems: Sequence[dict[Any, Any]]  # other rows of problems.csv
 
 
 @dataclass(frozen=True)

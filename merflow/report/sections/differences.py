@@ -61,7 +61,7 @@ def system_pairs(report: ReportData) -> list[Pair]:
             for row in rows.to_dict("records")
         }
         subjects = int(rows["n_subjects"].iloc[0])
-        pairs.append(Pair(first, second, {first, second} <= floors, subjects, metrics))
+        pairs.append(Pair(str(first), str(second), {first, second} <= floors, subjects, metrics))
     return sorted(pairs, key=lambda pair: pair.floors)
 
 

@@ -95,7 +95,9 @@ def content(report: ReportData) -> dict[str, Any]:
 
 def contact_sheets(report: ReportData, limit: int = CLIPS_SHOWN) -> list[DatasetSheets]:
     """A contact sheet of every subject of every dataset, with at most ``limit`` clips in all (:func:`choose_clips`)."""
-    subjects_of = [_subjects_of_images(f) if f.flow_images else _subjects_of_frames(f) for f in report.datasets]
+    subjects_of = [
+        _subjects_of_images(f.flow_images) if f.flow_images else _subjects_of_frames(f) for f in report.datasets
+    ]
     labels = [[label for _, label, _ in clips] for subjects in subjects_of for _, clips, _ in subjects]
     chosen = iter(choose_clips(labels, limit))
     datasets = []
@@ -157,11 +159,11 @@ def _subjects_of_frames(files: DatasetFiles) -> list[Subject]:
     return subjects
 
 
-def _subjects_of_images(files: DatasetFiles) -> list[Subject]:
-    with open_h5(files.flow_images) as file:
+def _subjects_of_images(cache: Path) -> list[Subject]:
+    with open_h5(cache) as file:
         table = pd.DataFrame({column: file[column].asstr()[:] for column in ("clip", "label", "subject")})
     table["row"] = range(len(table))
-    draw = partial(_draw_images, files.flow_images)
+    draw = partial(_draw_images, cache)
     return [
         (str(subject), list(clips[["clip", "label", "row"]].itertuples(index=False, name=None)), draw)
         for subject, clips in table.groupby("subject", sort=False)
