@@ -150,15 +150,16 @@ def unknown_words(index: Index, layout: str, labels: ClassSet) -> Counter[str]:
 
 def _label(raw: RawClip, labels: ClassSet, column: str, layout: str) -> tuple[str, list[Finding]]:
     """The class of a clip (empty: not scored), and what is wrong with its label."""
-    word = raw.corrected_label if raw.corrected_label is not None else raw.source.get(column, "")
+    corrected = raw.source.get("corrected_label")
+    word = raw.source.get(column, "") if corrected is None else corrected
     if not word.strip():
         text = f"{column} is empty; the clip is not scored"
         return "", [] if LAYOUTS[layout].labels_optional else [("label", text, NOTED)]
     if labels.excludes(layout, raw.subject, raw.name or raw.clip):
         return "", [("label", f"left out by the definition of {labels.name}; the clip is not scored", NOTED)]
     label = labels.classify(layout, word)
-    if not label and raw.corrected_label in labels.classes:
-        label = raw.corrected_label
+    if not label and corrected in labels.classes:
+        label = corrected
     if label is not None:
         return label, []
     words = ", ".join(labels.words(layout))

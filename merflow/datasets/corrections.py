@@ -74,8 +74,8 @@ def read_corrections(file: str | Path, dataset: str, datasets: Collection[str] =
             wrong.append(f"row {row.number}: {field} of {cells['clip']} is corrected in row {rows[key]} too")
         rows[key] = row.number
         if cells["dataset"] == dataset:
-            subject, clip, value, reason = (cells[column] for column in ("subject", "clip", "value", "reason"))
-            corrections.append(Correction(str(file), row.number, subject, clip, field, value, reason))
+            texts = {column: cells[column] for column in ("subject", "clip", "value", "reason")}
+            corrections.append(Correction(file=str(file), row=row.number, field=field, **texts))
     if wrong:
         raise InputError(f"{file} cannot be used:\n" + "\n".join(f"  - {text}" for text in wrong))
     return corrections
@@ -128,8 +128,7 @@ def correct(raw: RawClip, correction: Correction, column: str) -> str:
     elif where == "fps":
         old, raw.fps = raw.fps, value
     elif where == "label":
-        old, raw.corrected_label = raw.source.get(column, ""), value
-        raw.source["corrected_label"] = value
+        old, raw.source["corrected_label"] = raw.source.get(column, ""), value
     else:
         old, raw.source[where] = raw.source.get(where), value
     return f"{old or '(empty)'} -> {value or '(empty)'}: {correction.reason}"

@@ -26,7 +26,6 @@ class RawClip:
     problems: list[tuple[str, str]] = field(default_factory=list)  # (field, text) of each reason to leave it out
     notes: list[tuple[str, str]] = field(default_factory=list)  # (field, text) of whatever else is worth reporting
     prefix: str = ""  # replaces the dataset's name before the subject
-    corrected_label: str | None = None  # class given by a correction, in place of the class set's
     excluded: bool = False  # left out by a correction; the user wants that, so ``on_problem: stop`` does not stop
 
 

@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from merflow.errors import ConfigError
-
 ClassesSetting = str | Sequence[str] | Mapping[str, Any] | None
 """Name of a class set, list of labels, the user's own ``{column, map}``, or None for every label."""
 
@@ -53,18 +51,6 @@ class SyntheticSettings:
     light: bool  # whether the illumination varies
     portraits: str | None  # folder of photographs to animate instead of drawn faces
 
-    def __post_init__(self) -> None:
-        """Check what the schema of the configuration cannot.
-
-        Raises:
-            ConfigError: no clip can be made with these values.
-        """
-        if self.frames < MIN_FRAMES:
-            raise ConfigError(f"demo: frames is {self.frames}; a clip needs at least {MIN_FRAMES}")
-        low, high = self.amplitude
-        if not 0 <= low <= high:
-            raise ConfigError(f"demo: amplitude is [{low}, {high}]; give [lowest, highest] in pixels, 0 or more")
-
     @property
     def subject_names(self) -> list[str]:
         """Names of the people, ``s01`` and on."""
@@ -75,7 +61,6 @@ class SyntheticSettings:
         return int(subject.rpartition("/")[2].removeprefix("s")) - 1 + self.first_subject
 
 
-MIN_FRAMES = 8
 STANDARD_MICRO = SyntheticSettings(
     root="",
     kind="micro",
