@@ -87,7 +87,7 @@ class SystemResult:
     n_clips: int  # scored clips
     n_subjects: int
     repeats: int
-    spread: Mapping[str, float]  # standard deviation of each metric over the repeats; NaN for one repeat
+    spread: Mapping[str, float]  # standard deviation of each metric over the repeats; NaN for a single one
     fold_f1: float  # mean over folds of the macro F1
     chosen: Mapping[str, int]  # settings that nested selection chose, and the number of folds that chose them
     train_accuracy: float  # NaN if nothing was fine-tuned
