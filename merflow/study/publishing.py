@@ -93,13 +93,8 @@ class Publishing:
             self.config.export.members,
             self.data.preparation(e.prep),
             [
-                {
-                    "name": dataset,
-                    "layout": layouts[dataset],
-                    "role": role,
-                    "licence": LAYOUTS[layouts[dataset]].licence,
-                }
-                for dataset, role in roles.items()
+                {"name": dataset, "layout": layout, "role": roles[dataset], "licence": LAYOUTS[layout].licence}
+                for dataset, layout in layouts.items()
             ],
             self.experiments.class_counts(name),
             bool(self.config.demo.portraits),
