@@ -123,19 +123,9 @@ class Data:
         """Token of the files of a dataset of flow images."""
         return source_token(self.image_rows(name), Path(self.paths.prepared(name, prep, "images.source.json")))
 
-    def image_settings(self, name: str) -> dict[str, Any]:
-        """What the channels of flow images hold."""
-        dataset = self.config.datasets[name]
-        return {"channels": dataset.channels, "scaling": dataset.scaling}
-
     def has_frames(self, name: str) -> bool:
         """Whether a dataset goes through alignment, key-frames and flow; flow images enter at the cache."""
         return LAYOUTS[self.layout(name)].has_frames
-
-    @property
-    def flow_images(self) -> list[str]:
-        """Names of the datasets of flow images."""
-        return [name for name in self.config.datasets if not self.has_frames(name)]
 
     def is_synthetic(self, name: str) -> bool:
         """Whether the workflow makes the clips of a dataset."""

@@ -11,13 +11,13 @@ rule import_flow_images:
     benchmark:
         "<benchmarks>/import_flow_images/{dataset}/{prep}.tsv"
     wildcard_constraints:
-        dataset=one_of(data.flow_images),
+        dataset=one_of(name for name in settings.datasets if not data.has_frames(name)),
     conda:
         "../../envs/vision.yaml"
     params:
         code=code_hash("import_flow_images"),
-        # Reruns if the images change, or `data.image_settings` or `data.cache_rows`; other columns are left out.
-        settings=lambda w: data.image_settings(w.dataset),
+        # Reruns if the images, `data.cache_rows` or these keys change; other columns of clips.csv are left out.
+        settings=lambda w: settings.datasets[w.dataset].model_dump(include={"channels", "scaling"}),
         classes=lambda w: data.index(w.dataset).classes,
         clips=lambda w: data.cache_rows(w.dataset),
         stop=lambda w: data.stops_on_problem(w.dataset),
