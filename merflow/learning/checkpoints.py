@@ -32,9 +32,7 @@ class Checkpoints:
     training starts from the beginning.
     """
 
-    def __init__(
-        self, folder: Path, *made_of: Any, every: float | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, folder: Path, *made_of: Any, every: float | None = None) -> None:
         """Keep states in a folder.
 
         Args:
@@ -42,20 +40,19 @@ class Checkpoints:
             made_of: what decides every training of the job, apart from the arguments of :meth:`next`: code, settings
                 and the clips themselves (arrays, tensors, or text).
             every: minimum number of seconds between two states; None: :data:`INTERVAL`.
-            clock: returns the present time in seconds.
         """
-        self.folder, self._made_of, self._clock = folder, _digest(made_of), clock
+        self.folder, self._made_of = folder, _digest(made_of)
         self._every = INTERVAL if every is None else every
-        self._count, self._last = 0, clock()
+        self._count, self._last = 0, time.monotonic()
 
     def next(self, *made_of: Any) -> "Checkpoint":
         """Return the checkpoint of the next training; ``made_of``: what decides it (tensors, or text of it)."""
         self._count += 1
-        return Checkpoint(self, self.folder / f"{self._count}.safetensors", _digest((self._made_of, made_of)))
+        return Checkpoint(self.due, self.folder / f"{self._count}.safetensors", _digest((self._made_of, made_of)))
 
     def due(self) -> bool:
         """Whether it is time to save a state; called after each epoch."""
-        now = self._clock()
+        now = time.monotonic()
         if now - self._last < self._every:
             return False
         self._last = now
@@ -69,13 +66,9 @@ class Checkpoints:
 class Checkpoint:
     """The file in which one training saves its states."""
 
-    def __init__(self, owner: Checkpoints, path: Path, fingerprint: str) -> None:
-        """Made by :meth:`Checkpoints.next`."""
-        self._owner, self._path, self._fingerprint = owner, path, fingerprint
-
-    def due(self) -> bool:
-        """Whether the next state should be saved now."""
-        return self._owner.due()
+    def __init__(self, due: Callable[[], bool], path: Path, fingerprint: str) -> None:
+        """Made by :meth:`Checkpoints.next`; ``due`` says whether the next state should be saved now."""
+        self.due, self._path, self._fingerprint = due, path, fingerprint
 
     def save(
         self,

@@ -36,12 +36,10 @@ class Rows(NamedTuple):
 
 @dataclass(frozen=True)
 class Training:
-    """Result of :func:`fit`.
+    """The epoch whose weights :func:`fit` kept, from 1, and the learning curve.
 
-    Attributes:
-        epoch: the epoch whose weights were kept, from 1.
-        curve: one dictionary ``epoch, split, loss, accuracy`` per epoch and split (train, validation), over rows. The
-            training figures are measured during the epoch, with dropout.
+    It has a dictionary ``epoch, split, loss, accuracy`` per epoch and split (train, validation), over rows. The
+    training figures are measured during the epoch, with dropout.
     """
 
     epoch: int
@@ -147,8 +145,11 @@ def fit(
                 progress.best, progress.smallest = progress.epoch, figures["loss"]
                 best_weights = copy.deepcopy(network.state_dict())
         if name:
-            seconds = (time.monotonic() - start) / (progress.epoch - first)
-            _log_epoch(name, progress.epoch, schedule.epochs, progress.curve, seconds)
+            left = (schedule.epochs - progress.epoch) * (time.monotonic() - start) / (progress.epoch - first)
+            latest = [row for row in progress.curve[-2:] if row["epoch"] == progress.epoch]
+            rows_text = ", ".join(f"{r['split']} loss {r['loss']:.3f} accuracy {r['accuracy']:.1%}" for r in latest)
+            epoch_text = f"{prefix}epoch {progress.epoch} of {schedule.epochs}"
+            log.info("%s, %s, at most %.0f s left", epoch_text, rows_text, left)
         progress.over = progress.epoch >= schedule.epochs or progress.epoch - progress.best >= schedule.patience
         if progress.over and not progress.best:
             raise ConfigError(
@@ -175,14 +176,6 @@ class _Progress:
     step: int = 0
     over: bool = False
     curve: list[dict[str, Any]] = field(default_factory=list)
-
-
-def _log_epoch(name: str, epoch: int, epochs: int, curve: list[dict[str, Any]], seconds: float) -> None:
-    """Log one line; ``seconds`` is the time of an epoch."""
-    latest = [row for row in curve[-2:] if row["epoch"] == epoch]
-    figures = ", ".join(f"{row['split']} loss {row['loss']:.3f} accuracy {row['accuracy']:.1%}" for row in latest)
-    left = seconds * (epochs - epoch)
-    log.info("%s: epoch %d of %d, %s, at most %.0f s left", name, epoch, epochs, figures, left)
 
 
 @torch.no_grad()

@@ -46,12 +46,10 @@ def make_loss(settings: LossSettings, classes: int) -> Loss:
     """Return the loss that a configuration names, for a number of classes.
 
     Raises:
-        ConfigError: unknown name, or the number of alphas is not the number of classes.
+        ConfigError: the number of alphas is not the number of classes.
     """
     if settings.name == "cross-entropy":
         return functional.cross_entropy
-    if settings.name != "focal":
-        raise ConfigError(f"loss.name: {settings.name!r} is not allowed; allowed: focal, cross-entropy")
     alpha = settings.alpha
     if not isinstance(alpha, int | float) and len(alpha) != classes:
         raise ConfigError(f"loss.alpha: {len(alpha)} values for {classes} classes; give one per class, or one number")

@@ -36,14 +36,9 @@ def read_clip_images(
     *,
     in_memory: bool = False,
 ) -> Samples:
-    """Read the labelled clips of some caches, with rows ``[clips, channels, pixels]`` as in :data:`INPUT_KINDS`.
+    """Read the labelled clips of the caches of some datasets, with rows as in :data:`INPUT_KINDS`.
 
-    Args:
-        caches: cache of each dataset.
-        clips: datasets and classes.
-        input_kind: a key of :data:`INPUT_KINDS`.
-        side: side of the images in pixels.
-        in_memory: whether the images are an array; otherwise they are on the disk, one clip in memory at a time.
+    ``in_memory``: as in :func:`merflow.systems.samples.read_samples`.
 
     Raises:
         InputError: a cache cannot be read or lacks what is read, the caches differ in their numbers of key-frames, or
@@ -65,17 +60,9 @@ def read_clip_images(
 
 
 def clip_image(source: Mapping[str, Any], place: int, apex: int, input_kind: str, side: int) -> np.ndarray:
-    """Return what a system reads of one clip.
+    """Return what a system reads of the clip at a place, float32 ``[channels, pixels]`` (:data:`INPUT_KINDS`).
 
-    Args:
-        source: ``spatial, flow`` by name: an open cache, or arrays.
-        place: place of the clip.
-        apex: place of the apex among its key-frames.
-        input_kind: a key of :data:`INPUT_KINDS`.
-        side: side of the image.
-
-    Returns:
-        float32 ``[channels, pixels]``.
+    ``source``: ``spatial, flow`` by name, an open cache or arrays; ``apex``: place of the apex among its key-frames.
     """
     if input_kind == "key-frames":
         frames = grey_signal(source["spatial"][place], side)

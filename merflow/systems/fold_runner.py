@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 S = TypeVar("S", bound=JobSettings)
-Seed = tuple[int, ...]
 ClipRows = np.ndarray | DiskArray
 """float32 ``[clips, rows, features or pixels]``."""
 
@@ -81,9 +80,8 @@ class System(ABC, Generic[S]):
             settings: settings of the job, with selected values in place.
         """
 
-    @abstractmethod
-    def save(self, models: Sequence[Any], path: Path, settings: S) -> None:
-        """Write the models of all folds."""
+    def save(self, models: Sequence[Any], path: Path, settings: S) -> None:  # noqa: B027
+        """Write the models of all folds; baselines write none."""
 
 
 def run_folds(system: System[S], samples: Samples, folds: Sequence[Fold], repeat: int, settings: S) -> list[FoldResult]:
@@ -104,7 +102,7 @@ def _run_together(system: System[S], samples: Samples, folds: list[Fold], repeat
     seeds = [(repeat, fold.number) for fold in folds]
 
     def predict_inner(
-        inner: Sequence[Fold], inner_seeds: Sequence[Seed], overrides: Mapping[str, Any]
+        inner: Sequence[Fold], inner_seeds: Sequence[tuple[int, ...]], overrides: Mapping[str, Any]
     ) -> Iterator[np.ndarray]:
         trained_folds = _train(system, samples, inner, inner_seeds, with_overrides(settings, overrides))
         for fold, (_, final, _) in zip(inner, trained_folds, strict=True):
@@ -124,7 +122,7 @@ def _run_together(system: System[S], samples: Samples, folds: list[Fold], repeat
 
 
 def _train(
-    system: System[S], samples: Samples, folds: Sequence[Fold], seeds: Sequence[Seed], settings: S
+    system: System[S], samples: Samples, folds: Sequence[Fold], seeds: Sequence[tuple[int, ...]], settings: S
 ) -> Iterator[tuple[TrainedFold, TrainedFold, FoldData]]:
     """Yield for each fold the model of which the validation clips chose the epoch, and the one that predicts.
 

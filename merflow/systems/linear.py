@@ -8,7 +8,6 @@ the field (Liong et al.: Shallow triple stream three-dimensional CNN, FG 2019).
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -19,7 +18,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from merflow.errors import ConfigError
 from merflow.protocols.splits import read_folds
 from merflow.systems.clip_images import read_clip_images
 from merflow.systems.fold_runner import ClipRows, System, TrainedFold, run_folds
@@ -29,18 +27,14 @@ from merflow.systems.settings import LinearSettings
 
 C = 1e-3
 """Inverse strength of the penalty: strong enough for 2352 inputs and a few hundred clips. It was never tuned."""
-SYSTEMS = ("majority", "linear-svm", "softmax")
 
 
 def run_linear(caches: Sequence[Path], files: ResultFiles, settings: LinearSettings) -> None:
     """Train and test a baseline on every fold of every seed; ``caches``: cache of each dataset.
 
     Raises:
-        ConfigError: unknown system.
         InputError: the caches cannot be used.
     """
-    if settings.system not in SYSTEMS:
-        raise ConfigError(f"system: {settings.system!r} is not a baseline; allowed: {', '.join(SYSTEMS)}")
     if settings.system == "majority":
         samples = read_samples([[path] for path in caches], settings.clips, _no_image, in_memory=True)
     else:
@@ -65,9 +59,6 @@ class Baseline(System[LinearSettings]):
         for fold in folds:
             model = fit(settings.system, rows[fold.train].reshape(len(fold.train), -1), fold.train_labels, classes)
             yield TrainedFold(partial(_predict, model, rows), None, (), {})
-
-    def save(self, models: Sequence[Any], path: Path, settings: LinearSettings) -> None:
-        """Baselines are not saved."""
 
 
 def _predict(model: "Predict", rows: ClipRows, places: np.ndarray) -> np.ndarray:

@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from merflow.errors import ConfigError
 from merflow.systems.settings import NetworkSettings
 
 
@@ -29,9 +28,8 @@ class NetworkSystem(NamedTuple):
         settings: values that replace ``null`` in the block ``network`` of the configuration.
         options: the network's own keys of that block, each a JSON schema with a ``default``.
         input_kind: what the network reads of a clip: ``flow-image`` (``[3 (u, v, strain), side, side]`` at the apex),
-            ``flows`` (``[3, M, side, side]``, one per key-frame) or ``key-frames`` (grey, ``[1, M, side, side]``); an
-            option ``input_kind`` overrides it.
-        side: side of the images in pixels; an option ``side`` overrides it.
+            ``flows`` (``[3, M, side, side]``, one per key-frame) or ``key-frames`` (grey, ``[1, M, side, side]``).
+        side: side of the images in pixels; options ``side`` and ``input_kind`` override these two.
         loss: default of the block ``loss``.
         reading: what the system was rebuilt from, if the paper itself was not available.
     """
@@ -134,25 +132,11 @@ def network_settings(name: str, block: Mapping[str, Any]) -> NetworkSettings:
 def option_schemas() -> dict[str, dict[str, Any]]:
     """Return the JSON schemas of all options, for the block ``network``; null, their default, is the system's value.
 
-    Raises:
-        ConfigError: two systems define one option differently.
+    Two systems that have an option of the same name must describe it alike.
     """
-    schemas: dict[str, dict[str, Any]] = {}
-    for name, system in NETWORKS.items():
+    schemas = {}
+    for system in NETWORKS.values():
         for option, schema in system.options.items():
-            nullable = _nullable(schema)
-            if schemas.setdefault(option, nullable) != nullable:
-                raise ConfigError(
-                    f"merflow/systems/registry.py: another system defines the option {option} of {name} differently"
-                )
+            nullable = {"enum": [*schema["enum"], None]} if "enum" in schema else {"type": [schema["type"], "null"]}
+            schemas[option] = {**schema, **nullable, "default": None}
     return schemas
-
-
-def _nullable(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a schema that also allows null, with null as its default."""
-    nullable = dict(schema) | {"default": None}
-    if "enum" in nullable:
-        nullable["enum"] = [*nullable["enum"], None]
-    else:
-        nullable["type"] = [nullable["type"], "null"]
-    return nullable

@@ -143,7 +143,7 @@ class ClipNetworkSettings(JobSettings):
 
 @dataclass(frozen=True)
 class LinearSettings(JobSettings):
-    """The ``run_floor`` job: a baseline of :data:`merflow.systems.linear.SYSTEMS`; its selection is ``none``."""
+    """The ``run_floor`` job: ``majority``, ``linear-svm`` or ``softmax``; its selection is ``none``."""
 
     system: str
 

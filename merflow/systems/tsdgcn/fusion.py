@@ -7,7 +7,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from merflow.errors import ConfigError, InputError
+from merflow.errors import InputError
 from merflow.protocols.settings import ClipSettings
 from merflow.storage.hdf5 import open_h5
 from merflow.systems.samples import Samples, read_samples
@@ -30,15 +30,12 @@ def fuse(branches: Mapping[str, np.ndarray], fusion: str, rows_per_flow: int = 1
         share their standardisation.
 
     Raises:
-        ConfigError: unknown fusion.
         InputError: ``concat`` of different numbers of key-frames and flow images.
     """
     parts = list(branches.values())
     if fusion == "stack":
         branch = np.repeat(np.arange(len(parts)), [part.shape[1] for part in parts])
         return np.concatenate(parts, axis=1), branch
-    if fusion != "concat":
-        raise ConfigError(f"fusion: {fusion!r} is not allowed; allowed: stack, concat")
     if len(parts) == 2:
         repeats = {"spatial": rows_per_flow, "temporal": 1}
         parts = [np.repeat(part, repeats[name], axis=1) for name, part in branches.items()]

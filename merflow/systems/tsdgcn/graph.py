@@ -226,16 +226,17 @@ def chosen_neighbours(
 
 
 def _check_arguments(side: int, p: int, q: int, threshold: float, sigma: str | float) -> None:
-    if side < 2:
-        raise ConfigError(f"graph side {side}: expected at least 2 pixels")
-    if p < 0 or q < 0 or p + q < 1:
-        raise ConfigError(f"graph {p}+{q}: expected p and q of at least 0, and p + q of at least 1")
-    if not threshold >= 1 - TOLERANCE:
-        raise ConfigError(f"graph threshold {threshold}: expected at least 1 pixel, otherwise nodes have no neighbour")
-    if isinstance(sigma, str) and sigma not in ("neighbours", "image"):
-        raise ConfigError(f"graph sigma {sigma!r}: expected neighbours, image or a number")
-    if not isinstance(sigma, str) and not sigma > 0:
-        raise ConfigError(f"graph sigma {sigma}: expected a number above 0")
+    for valid, expected in (
+        (side >= 2, f"side {side}: expected at least 2 pixels"),
+        (min(p, q) >= 0 and p + q > 0, f"{p}+{q}: expected p and q of at least 0, and p + q of at least 1"),
+        (threshold >= 1 - TOLERANCE, f"threshold {threshold}: expected at least 1 pixel, to give nodes neighbours"),
+        (
+            sigma in ("neighbours", "image") if isinstance(sigma, str) else sigma > 0,
+            f"sigma {sigma!r}: expected neighbours, image or a number above 0",
+        ),
+    ):
+        if not valid:
+            raise ConfigError(f"graph {expected}")
 
 
 def coarsen(adjacency: csr_array, levels: int) -> tuple[list[csr_array], list[np.ndarray]]:

@@ -39,8 +39,7 @@ class Standardizer:
     """Standardisation of the features of a fold by its training clips.
 
     Attributes:
-        mean: float32 ``[rows, features]``.
-        scale: float32 ``[rows, features]``: standard deviation, but see :data:`LEAST_SCALE`.
+        mean, scale: float32 ``[rows, features]``; the standard deviation is bounded by :data:`LEAST_SCALE`.
         varies: bool ``[features]``: whether a feature varies over the training clips.
     """
 
@@ -92,11 +91,9 @@ class TrainedHead:
 
 
 class SavedHead(NamedTuple):
-    """A trained head as arrays, with the standardisation of its training fold.
+    """A trained head of a seed and a fold as arrays.
 
     Attributes:
-        seed: seed of the repeat.
-        fold: name of the fold.
         branch: int64 ``[rows]``: branch of each row of a clip.
         arrays: :data:`WEIGHTS` of :class:`Head`; ``mean, scale`` ``[branches, features]``.
     """

@@ -184,19 +184,13 @@ def load_network(weights: Path, graph: Graph) -> tuple[SGCN, str]:
     """
     with _weights_file(weights):
         metadata, state = read_weights(weights)
-        classes, name, trained_on = json.loads(metadata["classes"]), metadata["network"], metadata["graph_digest"]
-    if trained_on != graph.digest:
-        raise InputError(
-            f"{weights} was trained on graph {trained_on}, not on {graph.digest} ({graph.name}); "
-            "delete it and run again"
-        )
-    if name != "sgcn":
-        raise InputError(f"{weights} holds a network {name!r}, not an SGCN; delete it and run again")
-    network = SGCN(graph, len(classes))
-    try:
+        if (trained_on := metadata["graph_digest"]) != graph.digest:
+            raise InputError(
+                f"{weights} was trained on graph {trained_on}, not on {graph.digest} ({graph.name}); "
+                "delete it and run again"
+            )
+        network = SGCN(graph, len(json.loads(metadata["classes"])))
         network.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(f"{weights} does not hold the arrays of an SGCN ({error}); delete it and run again") from error
     return network.eval(), sha256(Path(weights).read_bytes()).hexdigest()[:12]
 
 
@@ -214,7 +208,7 @@ def outcome(weights: Path) -> dict[str, Any]:
 def _weights_file(path: Path) -> Iterator[None]:
     try:
         yield
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, RuntimeError) as error:
         raise InputError(f"{path} is not a weights file of merflow: {error}; delete it and run again") from error
 
 

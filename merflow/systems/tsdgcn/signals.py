@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from merflow.errors import ConfigError
 from merflow.preprocessing.resize import area_resize
 
 UNIT = 0.01
@@ -17,15 +16,8 @@ FLAT = 1e-3
 def grey_signal(images: np.ndarray, side: int) -> np.ndarray:
     """Return grey images at the size of a graph, each scaled to [0, 1] and then to mean 0 and standard deviation 1.
 
-    The paper does not say how it normalises images. With [0, 1] alone, the brightness of the skin outweighs the
-    expression in every layer, and training stays on a plateau.
-
-    Args:
-        images: uint8 ``[..., S, S]``.
-        side: side of the graph.
-
-    Returns:
-        float32 ``[..., side, side]``.
+    uint8 ``[..., S, S]`` to float32 ``[..., side, side]``. The paper does not say how it normalises images. With [0, 1]
+    alone, the brightness of the skin outweighs the expression in every layer, and training stays on a plateau.
     """
     small = area_resize(images, side) / 255
     small -= small.mean(axis=(-2, -1), keepdims=True)
@@ -46,12 +38,7 @@ def flow_signal(flow: np.ndarray, side: int, signal: str) -> np.ndarray:
     Returns:
         float32 ``[n, M * rows per flow, side, side]``, for ``u+v`` u and v alternate; 1.0 is a motion of 1 % of the
         width of the crop, or a strain of 1 %.
-
-    Raises:
-        ConfigError: unknown signal.
     """
-    if signal not in ROWS_PER_FLOW:
-        raise ConfigError(f"temporal.signal: {signal!r} is not allowed; allowed: {', '.join(ROWS_PER_FLOW)}")
     clips, count, _, size, _ = flow.shape
     small = area_resize(flow, side)
     if signal == "strain":

@@ -162,9 +162,10 @@ def test_unwritable_checkpoint_does_not_stop_training(tmp_path, caplog):
     assert "training continues without" in caplog.text
 
 
-def test_checkpoints_are_not_written_too_often(tmp_path):
+def test_checkpoints_are_not_written_too_often(tmp_path, monkeypatch):
     times = iter(range(0, 1000, 10))
-    states = Checkpoints(tmp_path, every=35, clock=lambda: next(times))
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: next(times))
+    states = Checkpoints(tmp_path, every=35)
     assert [states.due() for _ in range(9)] == [False, False, False, True] * 2 + [False]
 
 

@@ -85,5 +85,3 @@ def test_make_loss_by_name():
     np.testing.assert_allclose(make_loss(settings, 3)(logits, target), focal_loss(logits, target, [1.0, 2.0, 3.0], 0.5))
     with pytest.raises(ConfigError, match="3 values for 4 classes"):
         make_loss(settings, 4)
-    with pytest.raises(ConfigError, match="hinge"):
-        make_loss(LossSettings("hinge", 1.0, 0.0), 3)

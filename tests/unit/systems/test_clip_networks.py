@@ -13,7 +13,7 @@ from flow_caches import CLASSES, accuracy, balanced, make_cache
 from repository import REPO
 from torch.nn import functional
 
-from merflow.errors import ConfigError, InputError
+from merflow.errors import InputError
 from merflow.evaluation.metrics import bootstrap_subjects
 from merflow.learning.fit import Rows, fit, repeatable
 from merflow.learning.settings import Schedule
@@ -357,11 +357,12 @@ def test_registry():
     assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True).stdout.strip() == "False"
 
 
-def test_option_with_two_definitions_is_refused(monkeypatch):
-    other = NETWORKS["ststnet"]._replace(options={"modules": {"type": "integer", "default": 1}})
-    monkeypatch.setitem(NETWORKS, "other", other)
-    with pytest.raises(ConfigError, match="another system defines the option modules of other differently"):
-        option_schemas()
+def test_systems_describe_a_shared_option_alike():
+    schemas = {}
+    for system in NETWORKS.values():
+        for option, schema in system.options.items():
+            assert schemas.setdefault(option, schema) == schema
+    assert set(schemas) == set(option_schemas())
 
 
 def test_scripts_need_neither_networks_nor_registry():

@@ -9,7 +9,7 @@ import torch
 from graph_caches import CLASSES, PRETRAIN, SIZE, make_cache
 from training_jobs import pretrain
 
-from merflow.errors import ConfigError, InputError
+from merflow.errors import InputError
 from merflow.storage.tables import CURVES, read_table
 from merflow.systems.tsdgcn.features import extract
 from merflow.systems.tsdgcn.graph import build_graph
@@ -137,9 +137,6 @@ def test_extract_of_u_and_v_is_repeatable(pretrained, tmp_path):
     with h5py.File(tmp_path / "a.h5") as file:
         assert file["temporal"].shape == (30, 6, 512)
         assert file.attrs["rows_per_flow"] == 2
-    with pytest.raises(ConfigError, match="angle"):
-        extract(*inputs, tmp_path / "c.h5", "angle")
-    assert not (tmp_path / "c.h5").exists()
 
 
 def test_weights_name_their_origin(pretrained):

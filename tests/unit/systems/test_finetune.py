@@ -86,8 +86,6 @@ def test_load_features_fuses_as_eq_4_and_5(pretrained):
 def test_fuse_names_what_does_not_fit():
     with pytest.raises(InputError, match="as many key-frames as flow images"):
         fuse({"spatial": np.zeros((2, 3, 4)), "temporal": np.zeros((2, 5, 4))}, "concat")
-    with pytest.raises(ConfigError, match="sum"):
-        fuse({"spatial": np.zeros((2, 3, 4))}, "sum")
 
 
 def test_load_features_refuses_files_that_do_not_belong_together(pretrained, tmp_path):
