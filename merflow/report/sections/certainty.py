@@ -142,7 +142,8 @@ def coverage_svg(table: pd.DataFrame, names: Sequence[str], threshold: float) ->
         if math.isnan(at.accuracy):
             return f"no clip is answered at threshold {threshold:g}"
         axes.axhline(at.all_clips, color=RULE, linewidth=1.0, zorder=1)
-        axes.scatter(at.answered, at.accuracy, 49, facecolors="none", edgecolors=SECOND, linewidths=1.6, zorder=4)
+        ring: dict[str, Any] = {"facecolors": "none", "edgecolors": SECOND, "clip_on": False}
+        axes.scatter(at.answered, at.accuracy, 49, linewidths=1.6, zorder=4, **ring)
         right = at.answered < 0.55
         axes.annotate(
             f"{100 * at.accuracy:.0f} %", (at.answered, at.accuracy), textcoords="offset points", color=INK,
