@@ -255,7 +255,7 @@ def test_paper_tuning_shows_grid_and_keeps_settings():
     assert len({cell[:2] for cell in table_cells(three, f"{name}-grid")}) == 12
 
 
-def test_focal_loss_of_a_grid_has_the_parameters_of_the_configuration():
+def test_focal_loss_of_a_grid_has_configured_parameters():
     loss = {"name": "cross-entropy", "gamma": 2.0}
     grid = {"loss.name": ["cross-entropy", "focal"]}
     searched = plan(experiment(selection="nested", grid=grid, loss=loss)).training.head_settings("mine")
