@@ -40,6 +40,7 @@ class Layout:
     kind: str = "micro"  # ``micro`` or ``macro``; empty: the user says it
     fps: int | None = None  # frames per second, if all clips have the same
     table: str = ""  # file name of the table if the configuration names none; empty: the layout finds its own
+    guide: str = ""  # page of the documentation that shows such a table
     licence: str = ""  # the makers' condition, for model cards; empty: the data are the user's own or synthetic
     makers: str = ""  # from whom the dataset is obtained, for the documentation
     people: str = ""  # layouts with the same value name the same people alike; empty: the name of the layout
@@ -48,6 +49,7 @@ class Layout:
     spellings: Mapping[str, str] = field(default_factory=dict)  # further spellings of label words
     class_sets: Mapping[str, ClassSetPart] = field(default_factory=dict)  # its part in each named class set
     has_frames: bool = True  # False for ready-made flow images, which start at the cache
+    synthetic: bool = False  # the workflow renders the clips, so that the user has no folder of them
     bounds_optional: bool = False  # onset and offset may be missing; the first and last frame are used
     absolute_numbers: bool = False  # annotated frame numbers may be absolute and are then moved to those of the files
     labels_optional: bool = False  # clips without a label are not reported as problems
@@ -249,6 +251,7 @@ LAYOUTS: dict[str, Layout] = {
         looks_for="`flows.csv`: `dataset, subject, clip, label, image`; see [flow images](#flow-images)",
         clip_names="`samm/006/006_1_2`, `samm/006`",
         table="flows.csv",
+        guide="docs/datasets.md",
         class_sets={
             "megc2019": ClassSetPart(
                 LABEL,
@@ -269,6 +272,7 @@ LAYOUTS: dict[str, Layout] = {
         clip_names="as you name them",
         kind="",
         table="manifest.csv",
+        guide="docs/own-clips.md",
         bounds_optional=True,
         labels_optional=True,
         user_annotated=True,
@@ -279,5 +283,6 @@ LAYOUTS: dict[str, Layout] = {
         looks_for="nothing: the workflow renders the clips of the block `demo`",
         clip_names="`s01_happiness_1`, `s01`",
         kind="",
+        synthetic=True,
     ),
 }

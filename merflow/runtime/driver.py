@@ -1,7 +1,7 @@
-"""The driver is the Snakemake process of a run: jobs on its machine end with it, and one at a time runs in a folder.
+"""The driver is the Snakemake process of a run. A folder has one driver at a time.
 
-A job that outlived its killed driver would write the same files as the next run. Jobs on SLURM do outlive it:
-:mod:`merflow.runtime.resume` waits for them.
+Jobs on the machine of the driver end with it. Otherwise a job of a killed run would write the same files as the next
+run. SLURM jobs continue without their driver: :mod:`merflow.runtime.resume` waits for them.
 """
 
 import atexit
@@ -19,7 +19,7 @@ VARIABLE = "MERFLOW_DRIVER"
 RECORDS = Path(".snakemake") / "merflow-drivers"
 """Folder of empty files with such names, one per driver that runs or was killed, where Snakemake works."""
 POLL_MILLISECONDS = 500
-"""Time between two looks at the driver where the kernel cannot notify (before Linux 5.3)."""
+"""Polling interval where the kernel cannot report the end of the driver (before Linux 5.3)."""
 
 
 def register_driver(folder: Path) -> None:

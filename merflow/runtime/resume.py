@@ -1,6 +1,6 @@
 """``python -m merflow.runtime.resume ARGUMENTS``: continue a killed run; the arguments are those of ``snakemake``.
 
-Jobs that the killed run has sent to SLURM are waited for, so that no file is written by two.
+It waits for the SLURM jobs of the killed run, so that two jobs never write one file.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 from merflow.runtime.driver import running_driver
 
 POLL_SECONDS = 5.0
-"""Time between two questions to squeue."""
+"""Polling interval of squeue."""
 
 
 def slurm_jobs(folder: Path) -> list[str]:
@@ -40,8 +40,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("-d", "--directory", type=Path, default=Path())
     if driver := running_driver(parser.parse_known_args(arguments)[0].directory):
         sys.exit(
-            f"merflow: a run is at work in this folder ({driver}); wait for it or stop it. If that machine is gone: "
-            "snakemake --unlock, then the command of the run"
+            f"merflow: another run is active in this folder ({driver}); wait for it or stop it. "
+            "If that machine is gone: snakemake --unlock, then the command of the run"
         )
     reported: list[str] = []
     while jobs := slurm_jobs(Path()):

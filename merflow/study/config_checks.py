@@ -15,7 +15,6 @@ from merflow.study.config_data import DatasetBlock
 from merflow.study.config_errors import problems
 from merflow.systems.registry import NETWORKS, option_schemas
 
-TABLE_GUIDES = {"manifest": "docs/own-clips.md", "flow-images": "docs/datasets.md"}
 SEARCHED: Mapping[str, Sequence[str]] = {"tsdgcn": ("loss", "head")}
 """Blocks of which ``grid`` may vary keys; for the systems of the registry ``loss`` and ``network``."""
 NOT_SEARCHED = {
@@ -95,7 +94,7 @@ def _grid_problems(
         for problem in problems(ExperimentBlock, with_overrides(settings_of(experiment), {key: value}), here):
             yield f"{here}.grid, {key}: {problem}"
         if value is None:
-            yield f"{here}.grid, {key}: {here}.{key}: null stands for a default; give the value"
+            yield f"{here}.grid, {key}: {here}.{key}: null is not allowed in a grid; write the value"
 
 
 def settings_of(experiment: ExperimentBlock) -> dict[str, Any]:
@@ -173,7 +172,7 @@ def check_references(config: Config) -> Iterator[str]:
             yield f"{here}: only method: adaptive learns; leave it out, or give method: adaptive"
         elif source not in config.datasets:
             yield f"{here}: no dataset {source!r}; there are: {', '.join(config.datasets)}; null: synthetic people"
-        elif config.datasets[source].layout == "flow-images":
+        elif not _has_frames(config, source):
             yield f"{here}: {source!r} holds flow images; name a dataset of moving clips with annotated apexes, or null"
     portraits = config.demo.portraits
     if portraits is not None and not Path(portraits).is_dir():
@@ -184,18 +183,23 @@ def check_references(config: Config) -> Iterator[str]:
 
 
 def _dataset_problems(here: str, dataset: DatasetBlock) -> Iterator[str]:
-    layout = dataset.layout
-    if layout == "demo" and dataset.classes:
-        yield f"{here}.classes: layout demo takes its classes from demo.emotions"
-    if layout != "demo":
+    layout = LAYOUTS[dataset.layout]
+    if layout.synthetic and dataset.classes:
+        yield f"{here}.classes: layout {dataset.layout} takes its classes from demo.emotions"
+    if not layout.synthetic:
         yield from _folder_problems(here, dataset)
-    if (kind := LAYOUTS[layout].kind) and dataset.kind != kind:
-        yield f"{here}.kind: layout {layout} holds {kind} clips"
+    if layout.kind and dataset.kind != layout.kind:
+        yield f"{here}.kind: layout {dataset.layout} holds {layout.kind} clips"
     for key in ("channels", "scaling"):
-        if getattr(dataset, key) is not None and layout != "flow-images":
+        if getattr(dataset, key) is not None and layout.has_frames:
             yield f"{here}.{key}: only flow images (layout flow-images) have {key}"
-    if dataset.align is not None and layout == "flow-images":
+    if dataset.align is not None and not layout.has_frames:
         yield f"{here}.align: flow images have no frames to align"
+
+
+def _has_frames(config: Config, dataset: str) -> bool:
+    """Whether a dataset holds frames, not flow images; True if there is no such dataset, which is another problem."""
+    return dataset not in config.datasets or LAYOUTS[config.datasets[dataset].layout].has_frames
 
 
 def _folder_problems(here: str, dataset: DatasetBlock) -> Iterator[str]:
@@ -204,7 +208,7 @@ def _folder_problems(here: str, dataset: DatasetBlock) -> Iterator[str]:
     if not root.is_dir():
         yield f"{here}.root: folder {root} does not exist" + (f"; it should hold {table}" if table else "")
     elif table and not (root / table).is_file():
-        guide = TABLE_GUIDES.get(dataset.layout)
+        guide = LAYOUTS[dataset.layout].guide
         yield f"{here}.table: {root / table} does not exist" + (f"; {guide} shows one" if guide else "")
     elif dataset.images and not (root / dataset.images).is_dir():
         yield f"{here}.images: folder {root / dataset.images} does not exist"
@@ -221,7 +225,7 @@ def _experiment_problems(config: Config, name: str, experiment: ExperimentBlock)
             yield f"{here}.micro: dataset {dataset!r} is of kind {datasets[dataset].kind}, expected micro"
     if not experiment.uses_graphs:
         return
-    images = [name for name in experiment.datasets if name in datasets and datasets[name].layout == "flow-images"]
+    images = [name for name in experiment.datasets if not _has_frames(config, name)]
     if images and "spatial" in experiment.branches:
         yield f"{here}.branches: {images[0]!r} holds flow images and no frames; give branches: [temporal]"
     if experiment.macro == NO_MACRO:
@@ -233,11 +237,11 @@ def _experiment_problems(config: Config, name: str, experiment: ExperimentBlock)
         yield f"{here}.macro: {experiment.macro!r} is also the micro dataset; pre-train on other clips"
     threshold = experiment.graph.threshold
     for place, graph in enumerate(experiment.graphs):
-        if sum(map(int, graph.split("+"))) > (most := candidates(threshold)):
+        if sum(map(int, graph.split("+"))) > (most := neighbours_within(threshold)):
             yield f"{here}.graphs.{place}: {graph} is more than the {most} neighbours within T = {threshold:g}"
 
 
-def candidates(threshold: float) -> int:
+def neighbours_within(threshold: float) -> int:
     """Number of pixels within ``threshold`` of an inner pixel: 24 for 2 sqrt(2)."""
     reach = range(-int(threshold) - 1, int(threshold) + 2)
     return sum(0 < x * x + y * y <= threshold**2 + 1e-9 for x in reach for y in reach)
@@ -260,5 +264,5 @@ def _figure_problems(config: Config) -> Iterator[str]:
         if figure.published:
             yield f"{here}.published: flow-statistics have no published numbers"
         for dataset in config.experiments[figure.experiments[0]].datasets:
-            if dataset in config.datasets and config.datasets[dataset].layout == "flow-images":
+            if not _has_frames(config, dataset):
                 yield f"{here}.of: {dataset!r} holds flow images, whose scale in pixels is not known"

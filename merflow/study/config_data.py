@@ -109,7 +109,7 @@ class DatasetBlock(Block):
 
     @model_validator(mode="after")
     def _has_root(self) -> "DatasetBlock":
-        if self.layout != "demo" and self.root is None:
+        if not LAYOUTS[self.layout].synthetic and self.root is None:
             raise PydanticCustomError("missing_key", "root")
         return self
 

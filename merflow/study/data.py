@@ -34,7 +34,7 @@ class Data:
         if name == scorer_people.NAME:
             return replace(scorer_people.SETTINGS, root=root)
         block, demo = self.config.datasets[name], self.config.demo
-        if block.layout != "demo":
+        if not self.is_synthetic(name):
             values = block.model_dump(exclude={"channels", "scaling"})
             values["corrections"] = block.corrections or self.config.corrections
             return DatasetSettings(**values, dataset_names=tuple(self.config.datasets))
@@ -129,7 +129,7 @@ class Data:
 
     def is_synthetic(self, name: str) -> bool:
         """Whether the workflow makes the clips of a dataset."""
-        return self.layout(name) == "demo"
+        return LAYOUTS[self.layout(name)].synthetic
 
     def same_people(self, first: str, second: str) -> bool:
         """Whether one subject name means one person in both datasets.

@@ -21,7 +21,7 @@ from merflow.study.training import Training
 
 COLUMNS = ("clip", "subject", "label", "frames", "onset", "apex", "offset", "fps")
 """Columns of a table of clips; ``frames`` is required."""
-NO_CLIPS = "clips: nothing is named; type --config clips=/path/to/video.mp4, or a folder, or a table (docs/predict.md)"
+NO_CLIPS = "clips: `clips` is not set; use --config clips=/path/to/video.mp4, or a folder, or a table (docs/predict.md)"
 
 
 class Prediction:
@@ -55,7 +55,7 @@ class Prediction:
         if unknown := [name for name in asked or () if name not in able]:
             there = ", ".join(able) or "none"
             raise ConfigError(
-                f"predict.experiments: {unknown[0]} leaves no trained network that reads clips; there are: {there}"
+                f"predict.experiments: {unknown[0]} does not train a network on clips; there are: {there}"
             )
         if not able:
             raise ConfigError("clips: no experiment of the study trains a network that reads clips; add one, or floors")

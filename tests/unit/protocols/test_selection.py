@@ -209,7 +209,7 @@ def test_nested_selection_of_a_clip_network(tmp_path):
         ({"selection": "nested", "grid": {"head": [{"hidden": 4}]}}, "head cannot be chosen inside a fold"),
         ({"selection": "nested", "grid": {"head.hidden.x": [1]}}, "head.hidden.x cannot be chosen inside a fold"),
         ({"selection": "nested", "grid": {"head.validation": [0.1, 0.3]}}, "head.validation decides the split"),
-        ({"selection": "nested", "grid": {"head.learning_rate": [None]}}, "null stands for a default"),
+        ({"selection": "nested", "grid": {"head.learning_rate": [None]}}, "null is not allowed in a grid"),
         (
             {"selection": "paper-tuning", "grid": {"loss.alpha": [1, 2]}, "transfer": "end-to-end"},
             "paper-tuning is for tsdgcn with transfer: frozen",

@@ -64,7 +64,7 @@ def test_stops_where_unlock_fails(commands, monkeypatch):
 def test_refuses_while_a_driver_runs(tmp_path, monkeypatch, commands, arguments):
     monkeypatch.setenv("MERFLOW_DRIVER", "")
     register_driver(tmp_path / "else where" if arguments else tmp_path)
-    with pytest.raises(SystemExit, match=rf"a run is at work in this folder \(process {os.getpid()} on "):
+    with pytest.raises(SystemExit, match=rf"another run is active in this folder \(process {os.getpid()} on "):
         resume.main(arguments)
     assert not commands
 
