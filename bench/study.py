@@ -73,10 +73,10 @@ def extractions(study: Plan, features: dict[str, Path]) -> Iterator[Callable[[],
     """Yield one call per network that extracts its features; ``features`` maps each file to where it is written."""
     for file, output in features.items():
         name = Path(file).parent.name
-        weights = Path(study.paths.results, "pretrained", "demo-macro", "default", f"{name}.safetensors")
-        graph = Path(study.paths.results, "graphs", f"{study.training.networks_by_weights[name].graph}.h5")
-        cache = Path(study.paths.results, "data", "demo-micro", "default", "cache.h5")
-        yield partial(extract, cache, weights, graph, output, "magnitude")
+        weights = study.paths.weights("demo-macro", "default", name)
+        graph = study.paths.graph(study.training.networks_by_weights[name].graph)
+        cache = study.paths.cache("demo-micro", "default")
+        yield partial(extract, Path(cache), Path(weights), Path(graph), output, "magnitude")
 
 
 def feature_files(cells: Iterable[CellSettings]) -> list[str]:
