@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from merflow.errors import ClipError
+from merflow.footage.clip import Clip
 from merflow.footage.images import check_size, read_image
 from merflow.footage.video import missing_bytes
 
@@ -19,6 +20,8 @@ IMAGES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".we
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 FPS_OF_IMAGES = 200.0
 """Frames per second assumed for images without a stated rate: high-speed cameras write images."""
+FPS_OF_VIDEOS = 25.0
+"""Frames per second assumed for videos whose file states no plausible rate."""
 VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
 
 
@@ -132,6 +135,23 @@ def open_video(source: str | Path) -> Iterator[Any]:
 def has_invalid_utf8(name: str | Path) -> bool:
     """Return whether the name of a file holds bytes that are not UTF-8."""
     return any("\ud800" <= letter <= "\udfff" for letter in str(name))
+
+
+def frames_per_second(source: Clip, configured: float | None) -> tuple[float, str]:
+    """Return the frames per second of a source, and where the number comes from."""
+    if configured:
+        return float(configured), "from predict.fps"
+    if source.fps:
+        return float(source.fps), "from the table"
+    if is_video(source.frames):
+        import cv2
+
+        with open_video(source.frames) as capture:
+            rate = float(capture.get(cv2.CAP_PROP_FPS)) if capture.isOpened() else 0.0
+        if 1 <= rate <= 10_000:
+            return rate, "from the video"
+        return FPS_OF_VIDEOS, "assumed, because the video does not say"
+    return FPS_OF_IMAGES, "assumed, because images do not say"
 
 
 def _video_frames(source: str) -> Iterator[tuple[int, np.ndarray]]:

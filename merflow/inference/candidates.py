@@ -11,7 +11,7 @@ from merflow.storage.tables import QUALITY, read_table, write_table
 
 
 def gather_candidates(
-    looked: Sequence[str | Path],
+    search_results: Sequence[str | Path],
     intervals: Sequence[str | Path],
     faces: Sequence[str | Path],
     keyframes: Sequence[str | Path],
@@ -27,18 +27,18 @@ def gather_candidates(
 
     A long video without a peak of motion has no candidate; if no source has one, the cache is empty.
 
-    ``looked`` to ``flow`` list the files of all sources in one order; the other arguments are those of
+    ``search_results`` to ``flow`` list the files of all sources in one order; the other arguments are those of
     :func:`merflow.preprocessing.cache.build_cache`.
 
     Raises:
         InputError: all sources failed, or all candidates failed.
     """
     failed = []
-    for file in looked:
+    for file in search_results:
         with open_h5(file) as source:
             if source.attrs["status"] != "ok":
                 failed.append(f"  - {source.attrs['clip']}: {source.attrs['status']}")
-    if len(failed) == len(looked):
+    if len(failed) == len(search_results):
         raise InputError("no clip of `clips` can be answered:\n" + "\n".join(failed))
     rows = [
         {"clip": str(clip), "subject": f"clips/{source}", "label": "", "kind": "micro"}

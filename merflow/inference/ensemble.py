@@ -76,22 +76,22 @@ class Ensemble:
     """The trained networks of an experiment.
 
     Attributes:
-        about: content of ``ensemble.json`` (docs/contracts.md).
-        results: folder that file names in ``about`` are relative to.
+        metadata: content of ``ensemble.json`` (docs/contracts.md).
+        results: folder that file names in ``metadata`` are relative to.
         classes: class names, in the order of all probabilities.
-        reads: what the networks read of a clip.
+        input_settings: what the networks read of a clip.
         temperature: of the calibration.
     """
 
-    def __init__(self, about: Mapping[str, Any], results: Path) -> None:
-        """Keep ``about``; networks are loaded when they are needed, once."""
-        self.about, self.results = about, Path(results)
-        self.reads = InputSettings(**about["reads"])
-        self.classes: list[str] = list(about["classes"])
-        self.temperature = float(about["temperature"])
+    def __init__(self, metadata: Mapping[str, Any], results: Path) -> None:
+        """Keep ``metadata``; networks are loaded when they are needed, once."""
+        self.metadata, self.results = metadata, Path(results)
+        self.input_settings = InputSettings(**metadata["reads"])
+        self.classes: list[str] = list(metadata["classes"])
+        self.temperature = float(metadata["temperature"])
 
     def members(self, clips: ClipArrays, calibrated: bool = True) -> np.ndarray:
-        """Return the probabilities of each member, float64 ``[members, n, classes]``, in the order of ``about``.
+        """Return the probabilities of each member, float64 ``[members, n, classes]``, in the order of ``metadata``.
 
         If ``calibrated``, the ensemble's temperature is applied to each member separately.
 
@@ -99,7 +99,7 @@ class Ensemble:
             InputError: the clips lack an input of the members, or a file of the ensemble is missing or damaged.
         """
         self._check(clips)
-        rows = np.stack([clip_rows(self.reads, clips, place) for place in range(len(clips))])
+        rows = np.stack([clip_rows(self.input_settings, clips, place) for place in range(len(clips))])
         probs = np.concatenate([_apply(group, rows) for group in self.groups]).astype(np.float64)
         return temper(probs, self.temperature) if calibrated else probs
 
@@ -112,34 +112,34 @@ class Ensemble:
     def groups(self) -> list[MemberGroup]:
         """The members in order: those of one seed together if they share its networks, otherwise each alone."""
         groups: dict[int, list[Mapping[str, Any]]] = {}
-        for number, member in enumerate(self.about["members"]):
+        for number, member in enumerate(self.metadata["members"]):
             groups.setdefault(member["seed"] if self._shares_networks else number, []).append(member)
         return [self._group(members).to(device()).eval().requires_grad_(False) for members in groups.values()]
 
-    def some(self, count: int | None) -> "Ensemble":
+    def subsample(self, count: int | None) -> "Ensemble":
         """Return an ensemble of ``count`` members, spread over folds and seeds; of all members for None."""
-        members = self.about["members"]
+        members = self.metadata["members"]
         if count is None or count >= len(members):
             return self
         kept = np.linspace(0, len(members) - 1, count).round().astype(int) if count > 1 else [0]
-        return Ensemble(dict(self.about) | {"members": [members[n] for n in kept]}, self.results)
+        return Ensemble(dict(self.metadata) | {"members": [members[n] for n in kept]}, self.results)
 
     @property
     def _shares_networks(self) -> bool:
-        return any("weights" in files for networks in self.about["networks"].values() for files in networks)
+        return any("weights" in files for networks in self.metadata["networks"].values() for files in networks)
 
     @cached_property
     def _heads(self) -> dict[tuple[int, str], SavedHead]:
-        files = dict.fromkeys(member["file"] for member in self.about["members"])
+        files = dict.fromkeys(member["file"] for member in self.metadata["members"])
         return {(head.seed, head.fold): head for file in files for head in load_heads(self.results / file)}
 
     @cached_property
     def _graphs(self) -> dict[str, Graph]:
-        names = [files["graph"] for networks in self.about["networks"].values() for files in networks]
+        names = [files["graph"] for networks in self.metadata["networks"].values() for files in networks]
         return {name: Graph.load(self.results / name) for name in dict.fromkeys(names)}
 
     def _group(self, members: Sequence[Mapping[str, Any]]) -> MemberGroup:
-        files = self.about["networks"].get(str(members[0]["seed"]), [])
+        files = self.metadata["networks"].get(str(members[0]["seed"]), [])
         graphs = [self._graphs[network["graph"]] for network in files]
         if self._shares_networks:
             weights = [self.results / network["weights"] for network in files]
@@ -150,7 +150,7 @@ class Ensemble:
             metadata, tensors = read_weights(path)
             return self._graph_member(metadata, tensors, graphs) if graphs else self._clip_member(metadata, tensors)
         except (KeyError, ValueError, RuntimeError) as error:
-            raise InputError(f"{path} holds no trained fold ({error}); delete it and run again") from error
+            raise InputError(f"{path} is not a trained fold ({error}); delete it and run again") from error
 
     def _graph_member(
         self, metadata: Mapping[str, str], tensors: Mapping[str, Tensor], graphs: Sequence[Graph]
@@ -173,34 +173,34 @@ class Ensemble:
 
     def _clip_member(self, metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> MemberGroup:
         """Return the network on clips of one fold."""
-        centre, side = _with_prefix(tensors, "centre"), self.reads.side
+        centre, side = _with_prefix(tensors, "centre"), self.input_settings.side
         channels, pixels = centre["mean"].shape
         with repeatable(0):
             model = make_network(metadata["network"], len(self.classes), json.loads(metadata["settings"]))
         model.load_state_dict(_with_prefix(tensors, "network"))
-        frames = () if self.reads.kind == "flow-image" else (pixels // side**2,)
+        frames = () if self.input_settings.kind == "flow-image" else (pixels // side**2,)
         return ClipNetwork(model, centre, (channels, *frames, side, side))
 
     def _check(self, clips: ClipArrays) -> None:
         """Raise InputError if the clips lack an input of the members."""
-        needs = self.about["clip"]
+        needs = self.metadata["clip"]
         arrays = {"key_frames": clips.spatial, "flows": clips.flow}
         for name in arrays.keys() & needs.keys():
             count, size = arrays[name].shape[1], arrays[name].shape[-1]
             if (count, size) != (needs[name], needs["size"]):
                 raise InputError(
-                    f"experiment {self.about['experiment']} reads {needs[name]} {name.replace('_', '-')} of "
+                    f"experiment {self.metadata['experiment']} reads {needs[name]} {name.replace('_', '-')} of "
                     f"{needs['size']}x{needs['size']} pixels of each clip, and these have {count} of {size}x{size}; "
-                    f"prepare them as {self.about['prep']!r} does"
+                    f"prepare them as {self.metadata['prep']!r} does"
                 )
 
 
-def clip_rows(reads: InputSettings, clips: ClipArrays, place: int) -> np.ndarray:
+def clip_rows(settings: InputSettings, clips: ClipArrays, place: int) -> np.ndarray:
     """Return what the members read of one clip, float32 ``[rows, pixels]``."""
     source = {"spatial": clips.spatial, "flow": clips.flow}
-    if reads.kind == SIGNALS:
-        return clip_signals(source, place, reads.side, reads.branches, reads.fusion, reads.signal)[0]
-    return clip_image(source, place, int(clips.apex_index[place]), reads.kind, reads.side)
+    if settings.kind == SIGNALS:
+        return clip_signals(source, place, settings.side, settings.branches, settings.fusion, settings.signal)[0]
+    return clip_image(source, place, int(clips.apex_index[place]), settings.kind, settings.side)
 
 
 @torch.no_grad()
@@ -229,7 +229,7 @@ def load_ensemble(path: str | Path) -> Ensemble:
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; run the study first") from error
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path} describes no ensemble ({error}); delete it and run again") from error
+        raise InputError(f"{path} is not a valid ensemble file ({error}); delete it and run again") from error
 
 
 def gather_ensemble(
@@ -260,14 +260,16 @@ def gather_ensemble(
     if not members:
         raise InputError(f"experiment {settings.experiment}: no fold has a usable clip, so there is no network")
     probs = ValidationProbs.read(validation, settings.classes)
-    reads = settings.reads
+    inputs = settings.input_settings
     with open_h5(caches[0]) as cache:
         clip = {"size": int(cache["flow"].shape[-1])}
-        if reads.kind == "key-frames" or "spatial" in reads.branches:
+        if inputs.kind == "key-frames" or "spatial" in inputs.branches:
             clip["key_frames"] = int(cache["spatial"].shape[1])
-        if reads.kind in ("flow-image", "flows") or "temporal" in reads.branches:
+        if inputs.kind in ("flow-image", "flows") or "temporal" in inputs.branches:
             clip["flows"] = int(cache["flow"].shape[1])
-    about = asdict(settings) | {
+    metadata = asdict(settings)
+    metadata["reads"] = metadata.pop("input_settings")
+    metadata |= {
         "networks": {
             str(seed): [{name: _relative(Path(file), results) for name, file in files.items()} for files in networks]
             for seed, networks in settings.networks.items()
@@ -279,7 +281,7 @@ def gather_ensemble(
         "members": members,
     }
     with atomic_write(output) as temporary:
-        temporary.write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(metadata, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _relative(file: Path, results: Path) -> str:

@@ -33,21 +33,21 @@ def write_card(
     card: Path,
 ) -> None:
     """Write ``model_card.md``; ``model`` is the content of ``model.onnx``, ``check`` the rows of ``check.csv``."""
-    about, datasets = ensemble.about, settings.datasets
+    metadata, datasets = ensemble.metadata, settings.datasets
     table = read_table(metrics, METRICS)
     pooled = table[(table["scope"] == "pooled") & table["metric"].isin(["accuracy", "uf1", "uar"])]
     figures = {
         name: {row["metric"]: row for row in rows.to_dict("records")} for name, rows in pooled.groupby("experiment")
     }
     table = read_table(calibration, CALIBRATION)
-    calibration_rows = table[table["experiment"] == about["experiment"]].to_dict("records")
+    calibration_rows = table[table["experiment"] == metadata["experiment"]].to_dict("records")
     environment = Environment(  # Escaped, because viewers of Markdown may render HTML in it.
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["figure"] = _figure
     text = environment.get_template(TEMPLATE).render(
-        about=about,
+        metadata=metadata,
         classes=ensemble.classes,
         temperature=ensemble.temperature,
         datasets=datasets,
@@ -57,12 +57,12 @@ def write_card(
         photographs=settings.photographs,
         synthetic=all(dataset["layout"] == "demo" for dataset in datasets),
         preparation=settings.preparation,
-        reached={name: figures[name] for name in [about["experiment"], *settings.floors] if name in figures},
+        reached={name: figures[name] for name in [metadata["experiment"], *settings.floors] if name in figures},
         calibration={row["metric"]: row for row in calibration_rows},
-        members=len(about["members"]),
+        members=len(metadata["members"]),
         all_members=all_members,
         check=check,
-        inputs=_inputs(about),
+        inputs=_inputs(metadata),
         versions={name: version(name) for name in VERSIONS},
         digest=sha256(model).hexdigest(),
         megabytes=len(model) / 1e6,
@@ -71,9 +71,9 @@ def write_card(
         temporary.write_text(text, encoding="utf-8")
 
 
-def _inputs(about: Mapping[str, Any]) -> list[dict[str, str]]:
+def _inputs(metadata: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return the inputs of the graph: ``name, type, shape, meaning``, and ``zeros``, an example in Python."""
-    clip, size = about["clip"], about["clip"]["size"]
+    clip, size = metadata["clip"], metadata["clip"]["size"]
     inputs: list[tuple[str, str, tuple[Any, ...], str]] = []
     if "key_frames" in clip:
         inputs.append(
@@ -82,7 +82,7 @@ def _inputs(about: Mapping[str, Any]) -> list[dict[str, str]]:
     if "flows" in clip:
         meaning = "TV-L1 flow to each key-frame: u and v in pixels of the crop, and optical strain"
         inputs.append(("flow", "float32", ("n", clip["flows"], 3, size, size), meaning))
-    if about["reads"]["kind"] == "flow-image":
+    if metadata["reads"]["kind"] == "flow-image":
         inputs.append(("apex_index", "int64", ("n",), "index of the apex among the key-frames, from 0"))
     return [
         {"name": name, "type": kind, "shape": f"[{', '.join(map(str, shape))}]", "meaning": meaning}

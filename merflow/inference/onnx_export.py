@@ -54,16 +54,16 @@ class ExportedEnsemble(nn.Module):
             ConfigError: they are too large for one file.
         """
         super().__init__()
-        self.reader = ClipReader(ensemble.reads, ensemble.about["clip"]["size"])
+        self.reader = ClipReader(ensemble.input_settings, ensemble.metadata["clip"]["size"])
         self.temperature = ensemble.temperature
         self.groups = nn.ModuleList()
-        size, members = 0, len(ensemble.about["members"])
+        size, members, experiment = 0, len(ensemble.metadata["members"]), ensemble.metadata["experiment"]
         for number, group in enumerate(ensemble.groups):
             self.groups.append(exportable(group))
             size += sum(tensor.nbytes for tensor in [*self.groups[-1].parameters(), *self.groups[-1].buffers()])
             if size > MAX_BYTES:
                 raise ConfigError(
-                    f"export.members: all {members} members of experiment {ensemble.about['experiment']} together are "
+                    f"export.members: all {members} members of experiment {experiment} together are "
                     "larger than 2 GB, which one ONNX file cannot hold; set export: {members: "
                     f"{max(1, number * members // len(ensemble.groups))}}} or less"
                 )
@@ -156,22 +156,22 @@ def export_onnx(
         MerflowError: onnxruntime and torch differ by more than :data:`LIMIT`.
     """
     complete = load_ensemble(ensemble)
-    exported = complete.some(settings.members)
-    about = exported.about
+    exported = complete.subsample(settings.members)
+    experiment, members = exported.metadata["experiment"], exported.metadata["members"]
     samples = list(_samples(caches))
     metadata = {
         "classes": json.dumps(exported.classes),
-        "experiment": about["experiment"],
-        "system": about["system"],
+        "experiment": experiment,
+        "system": exported.metadata["system"],
         "preparation": json.dumps(asdict(settings.preparation), sort_keys=True),
-        "clip": json.dumps(about["clip"], sort_keys=True),
+        "clip": json.dumps(exported.metadata["clip"], sort_keys=True),
         "temperature": repr(exported.temperature),
-        "members": json.dumps([{key: member[key] for key in ("seed", "fold")} for member in about["members"]]),
+        "members": json.dumps([{key: member[key] for key in ("seed", "fold")} for member in members]),
         "versions": json.dumps({name: version(name) for name in VERSIONS}, sort_keys=True),
         "license": "see model_card.md",
     }
     proto = to_onnx(exported, samples[0], metadata)
-    log.info("%d operations, %d members", len(proto.graph.node), len(about["members"]))
+    log.info("%d operations, %d members", len(proto.graph.node), len(members))
     content = proto.SerializeToString(deterministic=True)
     differences = compare(content, exported, samples)
     clips = sum(map(len, samples))
@@ -180,13 +180,13 @@ def export_onnx(
     if not max(differences.values()) <= LIMIT:
         listed = ", ".join(f"{name} by {value:.2g}" for name, value in differences.items())
         raise MerflowError(
-            f"experiment {about['experiment']}: onnxruntime {version('onnxruntime')} and torch {version('torch')} "
+            f"experiment {experiment}: onnxruntime {version('onnxruntime')} and torch {version('torch')} "
             f"differ over {clips} clips ({listed}; limit {LIMIT:g}); nothing was exported. Please report this"
         )
     with atomic_write(model) as temporary:
         temporary.write_bytes(content)
     write_table(rows, check, EXPORT_CHECK)
-    write_card(exported, content, rows, settings, len(complete.about["members"]), metrics, calibration, card)
+    write_card(exported, content, rows, settings, len(complete.metadata["members"]), metrics, calibration, card)
 
 
 def compare(content: bytes, ensemble: Ensemble, samples: Iterable[ClipArrays]) -> dict[str, float]:

@@ -19,17 +19,17 @@ from merflow.systems.tsdgcn.signals import FLAT, UNIT
 class ClipReader(nn.Module):
     """Computes the input of the networks from clips, as :func:`merflow.inference.ensemble.clip_rows` does."""
 
-    def __init__(self, reads: InputSettings, size: int) -> None:
+    def __init__(self, settings: InputSettings, size: int) -> None:
         """``size`` of the crops in pixels."""
         super().__init__()
-        self.reads, self.size = reads, size
+        self.settings, self.size = settings, size
         self.weights: Tensor
-        self.register_buffer("weights", torch.from_numpy(area_weights(size, reads.side)))
+        self.register_buffer("weights", torch.from_numpy(area_weights(size, settings.side)))
 
     @property
     def inputs(self) -> list[str]:
         """Names of the arrays that are read, of ``spatial, flow, apex_index``."""
-        kind, branches = self.reads.kind, self.reads.branches
+        kind, branches = self.settings.kind, self.settings.branches
         grey = kind == "key-frames" or "spatial" in branches
         flow = kind in ("flow-image", "flows") or "temporal" in branches
         return ["spatial"] * grey + ["flow"] * flow + ["apex_index"] * (kind == "flow-image")
@@ -37,7 +37,7 @@ class ClipReader(nn.Module):
     def resize(self, images: Tensor) -> Tensor:
         """Return images ``[..., S, S]`` at the side of the networks, averaged by area."""
         images = images.float()
-        return images if self.size == self.reads.side else self.weights @ images @ self.weights.T
+        return images if self.size == self.settings.side else self.weights @ images @ self.weights.T
 
     def grey(self, spatial: Tensor) -> Tensor:
         """Return :func:`merflow.systems.tsdgcn.signals.grey_signal`."""
@@ -49,23 +49,23 @@ class ClipReader(nn.Module):
     def motion(self, flow: Tensor) -> Tensor:
         """Return :func:`merflow.systems.tsdgcn.signals.flow_signal`, ``[n, rows, pixels]``."""
         small = self.resize(flow)
-        if self.reads.signal == "strain":
+        if self.settings.signal == "strain":
             return small[:, :, 2].flatten(2) / UNIT
         motion = small[:, :, :2] / (UNIT * self.size)
-        if self.reads.signal == "magnitude":
+        if self.settings.signal == "magnitude":
             return motion.square().sum(dim=2).sqrt().flatten(2)
         return motion.flatten(1, 2).flatten(2)
 
     def forward(self, *arrays: Tensor) -> Tensor:
         """Return rows ``[n, rows, pixels]`` of clips; ``arrays`` in the order of :attr:`inputs`."""
         clips = dict(zip(self.inputs, arrays, strict=True))
-        if self.reads.kind == SIGNALS:
+        if self.settings.kind == SIGNALS:
             return self.signals(clips)
-        if self.reads.kind == "key-frames":
+        if self.settings.kind == "key-frames":
             frames = self.grey(clips["spatial"])
             still = frames.mean(dim=1, keepdim=True) if frames.shape[1] > 1 else 0
             return (frames - still).flatten(1).unsqueeze(1)
-        if self.reads.kind == "flows":
+        if self.settings.kind == "flows":
             return self.resize(clips["flow"]).transpose(1, 2).flatten(2)
         apex = clips["apex_index"].view(-1, 1, 1, 1, 1)
         # Selects the apex by a product with 0 and 1: fewer runtimes support a gather by two indices.
@@ -79,10 +79,10 @@ class ClipReader(nn.Module):
             signals["spatial"] = self.grey(clips["spatial"]).flatten(2)
         if "flow" in clips:
             signals["temporal"] = self.motion(clips["flow"])
-        concat = self.reads.fusion == "concat" and len(signals) == 2
-        if concat and self.reads.signal == "u+v":  # The spatial row is placed beside u and beside v.
+        concat = self.settings.fusion == "concat" and len(signals) == 2
+        if concat and self.settings.signal == "u+v":  # The spatial row is placed beside u and beside v.
             signals["spatial"] = signals["spatial"].unsqueeze(2).expand(-1, -1, 2, -1).flatten(1, 2)
-        return torch.cat([signals[branch] for branch in self.reads.branches], dim=2 if concat else 1)
+        return torch.cat([signals[branch] for branch in self.settings.branches], dim=2 if concat else 1)
 
 
 class ExportedChebyshevLayer(nn.Module):

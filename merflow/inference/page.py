@@ -44,9 +44,9 @@ def write_prediction(settings: PageSettings, inputs: Mapping[str, Any], folder: 
 
     Args:
         settings: facts about the study and the sources.
-        inputs: files: ``looked, intervals`` (of each source), ``faces, keyframes, flow`` (of each preparation of each
-            source), ``quality`` (of each preparation), ``tables, regions`` (of each experiment), ``coverage``, and
-            ``spotting`` if a source was searched.
+        inputs: files: ``search_results, intervals`` (of each source), ``faces, keyframes, flow`` (of each preparation
+            of each source), ``quality`` (of each preparation), ``tables, regions`` (of each experiment), ``coverage``,
+            and ``spotting`` if a source was searched.
         folder: output folder.
     """
     files = {
@@ -148,7 +148,7 @@ def _films(sources: Sequence[SourceResult], shown: set[str]) -> dict[int, dict[s
     first = [source for source in sources if any(str(row["clip"]) in shown for row in source.candidates)]
     films = {}
     for source in (first + [source for source in sources if not source.candidates])[:MAX_SHOWN]:
-        with open_h5(source.looked) as file:
+        with open_h5(source.search_results) as file:
             films[source.number] = {"curve": _curve(source, file), "strip": _video_strip(source, file)}
     return films
 
@@ -173,7 +173,7 @@ def _video_strip(source: SourceResult, file: h5py.File) -> list[dict[str, Any]]:
 
 def _face_track(source: SourceResult) -> dict[str, Any]:
     """Return the number of face positions, the width of the face, and the stretches without a face."""
-    with open_h5(source.looked) as file:
+    with open_h5(source.search_results) as file:
         widths = [float(group.attrs["box"][2]) for group in file["places"].values()]
         lost = [(source.seconds(first), source.seconds(last)) for first, last in file["lost"][()].tolist()]
     face = f"{min(widths):.0f} to {max(widths):.0f}" if max(widths) - min(widths) >= 1 else f"{widths[0]:.0f}"

@@ -27,7 +27,7 @@ class SourceResult:
     number: int
     clip: str
     label: str
-    looked: str
+    search_results: str
     track: dict[str, Any]
     candidates: list[dict[str, Any]]
 
@@ -67,11 +67,12 @@ class PredictionResults:
     def read(cls, settings: PageSettings, files: Mapping[str, Sequence[str]]) -> "PredictionResults":
         """Read the files of a prediction, named as in :func:`merflow.inference.page.write_prediction`."""
         sources = []
-        for number, (source, looked) in enumerate(zip(settings.sources.values(), files["looked"], strict=True)):
-            with open_h5(looked) as file:
+        for number, source in enumerate(settings.sources.values()):
+            search_results = files["search_results"][number]
+            with open_h5(search_results) as file:
                 track = {name: plain(value) for name, value in file.attrs.items()}
             candidates = _rows(read_table(files["intervals"][number], INTERVALS))
-            sources.append(SourceResult(number, source["clip"], source["label"], looked, track, candidates))
+            sources.append(SourceResult(number, source["clip"], source["label"], search_results, track, candidates))
         prepared = {}
         stages = zip(files["faces"], files["keyframes"], files["flow"], strict=True)
         for prep, (faces, keyframes, flow) in zip(cycle(settings.preparations), stages, strict=False):
@@ -95,7 +96,7 @@ class PredictionResults:
             if not source.searchable:
                 yield base | {"status": "failed", "reason": source.track["status"], "fps": ""}
             elif not source.candidates:
-                yield base | {"status": "nothing found", "reason": "no interval moves like a micro-expression"}
+                yield base | {"status": "nothing found", "reason": "no motion resembles a micro-expression"}
             for candidate in source.candidates:
                 for experiment in settings.experiments:
                     yield base | self._candidate_row(settings, source, candidate, experiment)

@@ -14,7 +14,7 @@ import numpy as np
 from merflow.errors import ClipError, InputError
 from merflow.footage.clip import Clip
 from merflow.footage.fingerprints import check_unchanged
-from merflow.footage.frames import FPS_OF_IMAGES, grey_frames, is_video, open_video
+from merflow.footage.frames import frames_per_second, grey_frames, is_video
 from merflow.inference.settings import GIVEN, SEARCHED, WHOLE, SpottingSettings
 from merflow.inference.spotting import (
     LONGEST,
@@ -76,21 +76,6 @@ def search_source(
         if result is not None:
             write_track(file, result, rate, settings)
     log.info("%s: %s, %d candidates", source.clip, status, len(rows))
-
-
-def frames_per_second(source: Clip, configured: float | None) -> tuple[float, str]:
-    """Return the frames per second of a source, and where the number comes from."""
-    if configured:
-        return float(configured), "from predict.fps"
-    if source.fps:
-        return float(source.fps), "from the table"
-    if is_video(source.frames):
-        with open_video(source.frames) as capture:
-            rate = float(capture.get(cv2.CAP_PROP_FPS)) if capture.isOpened() else 0.0
-        if 1 <= rate <= 10_000:
-            return rate, "from the video"
-        return 25.0, "assumed, because the video does not say"
-    return FPS_OF_IMAGES, "assumed, because images do not say"
 
 
 def _candidate_rows(

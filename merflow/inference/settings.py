@@ -82,7 +82,7 @@ class EnsembleSettings:
     seeds: Sequence[int]
     selection: str
     refits: bool
-    reads: InputSettings
+    input_settings: InputSettings
     networks: Mapping[int, Sequence[Mapping[str, str]]]
 
 

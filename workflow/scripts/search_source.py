@@ -11,7 +11,7 @@ from merflow.runtime.script_context import script_context
 with script_context(snakemake):
     row, settings = snakemake.params.source, snakemake.params.settings
     spotting = SpottingSettings(**settings["spotting"])
-    folder = Path(snakemake.output.looked).parent
+    folder = Path(snakemake.output.search_results).parent
     with check_unchanged([row], "clips"):
         search_source(Clip.from_row(row), settings["fps"], spotting, folder, snakemake.params.alone)
     record_source([row], snakemake.params.token, Path(snakemake.output.source))

@@ -9,9 +9,9 @@ from small_ensembles import (
     FOLDS,
     SUBJECTS,
     SYSTEMS,
-    about,
     chances,
     clip_settings,
+    ensemble_settings,
     outputs,
     trained,
     weights,
@@ -30,7 +30,7 @@ def answers(whole: Ensemble, rows, results):
     with h5py.File(results / "micro.h5") as file:
         place = {clip: number for number, clip in enumerate(file["clip"].asstr())}
     probs = whole.members(ClipArrays.of_cache(results / "micro.h5"), calibrated=False)
-    number = {(one["seed"], one["fold"]): n for n, one in enumerate(whole.about["members"])}
+    number = {(one["seed"], one["fold"]): n for n, one in enumerate(whole.metadata["members"])}
     pairs = zip(rows["repeat"], rows["fold"], rows["clip"], strict=True)
     return np.array([probs[number[seed, fold], place[clip]] for seed, fold, clip in pairs])
 
@@ -39,7 +39,7 @@ def answers(whole: Ensemble, rows, results):
 def test_members_reproduce_test_predictions(results, name):
     seeds = (0, 1) if name == "frozen" else (0,)
     whole, predictions, validation = trained(results, name, seeds)
-    assert len(whole.about["members"]) == SUBJECTS * len(seeds) and len(predictions) == 3 * SUBJECTS * len(seeds)
+    assert len(whole.metadata["members"]) == SUBJECTS * len(seeds) and len(predictions) == 3 * SUBJECTS * len(seeds)
     np.testing.assert_allclose(answers(whole, predictions, results), chances(predictions), atol=1e-6)
     if not name.startswith("ststnet"):  # Trained on its validation clips, too, in the end.
         np.testing.assert_allclose(answers(whole, validation, results), chances(validation), atol=1e-6)
@@ -50,7 +50,7 @@ def test_validation_clips_are_not_of_test_subjects(results, name):
     whole, predictions, validation = trained(results, name, (0, 1) if name == "frozen" else (0,))
     assert set(validation["fold"]) == set(FOLDS) and not (validation["fold"] == validation["subject"]).any()
     assert not validation.duplicated(["repeat", "fold", "clip"]).any()
-    assert list(validation) == list(predictions) and whole.about["calibrated"]
+    assert list(validation) == list(predictions) and whole.metadata["calibrated"]
 
 
 def test_refit_validation_uses_network_before_refit(results):
@@ -73,7 +73,7 @@ def test_probabilities_are_mean_of_calibrated_members(results):
 
 def test_ensemble_loads_shared_networks_once(results, monkeypatch):
     whole, *_ = trained(results, "frozen", (0, 1))
-    again, loaded, seen = Ensemble(whole.about, whole.results), [], []
+    again, loaded, seen = Ensemble(whole.metadata, whole.results), [], []
     monkeypatch.setattr(ensemble, "load_network", lambda *pair: loaded.append(pair) or load(*pair))
     clips = ClipArrays.of_cache(results / "micro.h5", [0, 1])
     for _ in range(3):
@@ -92,14 +92,15 @@ load = ensemble.load_network
 def test_gather_ensemble_reads_names_of_heads_only(results, tmp_path, monkeypatch):
     whole, *_ = trained(results, "frozen", (0, 1))
     folder = results / "study/experiments/frozen"
-    reads, models = whole.about["reads"], [{"file": folder / "heads.safetensors"}]
+    input_settings, models = whole.metadata["reads"], [{"file": folder / "heads.safetensors"}]
     networks = {seed: [{"graph": results / f"graph{seed}.h5", "weights": weights(results, seed)}] for seed in (0, 1)}
     monkeypatch.setattr(ensemble, "load_heads", None)
-    given = about("frozen", reads, networks), folder / "validation.csv", models, [results / "micro.h5"]
-    gather_ensemble(*given, tmp_path / "ensemble.json", results)
+    settings, caches = ensemble_settings("frozen", input_settings, networks), [results / "micro.h5"]
+    gather_ensemble(settings, folder / "validation.csv", models, caches, tmp_path / "ensemble.json", results)
     assert (tmp_path / "ensemble.json").read_bytes() == (folder / "ensemble.json").read_bytes()
     with pytest.raises(InputError, match=r"w0\.safetensors holds no heads of merflow"):
-        gather_ensemble(given[0], given[1], [{"file": results / "w0.safetensors"}], given[3], tmp_path / "e", results)
+        models = [{"file": results / "w0.safetensors"}]
+        gather_ensemble(settings, folder / "validation.csv", models, caches, tmp_path / "e", results)
 
 
 def test_ensemble_in_small_batches_gives_same_answers(results, monkeypatch):
@@ -113,7 +114,7 @@ def test_ensemble_in_small_batches_gives_same_answers(results, monkeypatch):
 def test_temperature_without_validation_clips_is_one(results):
     whole, predictions, validation = trained(results, "from-nothing", folds=tuple(FOLDS[:2]), selection="none")
     assert len(validation) == 0 and len(predictions) == 6
-    assert whole.temperature == 1 and whole.about["calibrated"] is False
+    assert whole.temperature == 1 and whole.metadata["calibrated"] is False
     np.testing.assert_allclose(answers(whole, predictions, results), chances(predictions), atol=1e-6)
 
 
@@ -125,7 +126,7 @@ def test_gather_ensemble_skips_fold_without_clips(results, tmp_path):
     models = [{"seed": 0, "fold": "micro/nobody", "file": own["model"]}]
     with pytest.raises(InputError, match="no fold has a usable clip"):
         gather_ensemble(
-            about("x", {"kind": "flow-image", "side": 28}, {}),
+            ensemble_settings("x", {"kind": "flow-image", "side": 28}, {}),
             own["validation"],
             models,
             [],
@@ -149,13 +150,13 @@ def test_ensemble_names_damaged_files(results, tmp_path):
     with pytest.raises(InputError, match="run the study first"):
         load_ensemble(tmp_path / "ensemble.json")
     (tmp_path / "ensemble.json").write_text(json.dumps({"classes": []}))
-    with pytest.raises(InputError, match="describes no ensemble"):
+    with pytest.raises(InputError, match="is not a valid ensemble file"):
         load_ensemble(tmp_path / "ensemble.json")
-    about_missing = whole.about | {"members": [{"seed": 0, "fold": "x", "file": "gone.safetensors"}]}
+    missing = whole.metadata | {"members": [{"seed": 0, "fold": "x", "file": "gone.safetensors"}]}
     with pytest.raises(InputError, match="gone.safetensors does not exist"):
-        Ensemble(about_missing, tmp_path).members(ClipArrays.of_cache(results / "micro.h5", [0]))
-    other = whole.about | {"members": [{"seed": 0, "fold": "x", "file": "w0.safetensors"}]}
-    with pytest.raises(InputError, match="holds no trained fold"):
+        Ensemble(missing, tmp_path).members(ClipArrays.of_cache(results / "micro.h5", [0]))
+    other = whole.metadata | {"members": [{"seed": 0, "fold": "x", "file": "w0.safetensors"}]}
+    with pytest.raises(InputError, match="is not a trained fold"):
         Ensemble(other, results).members(ClipArrays.of_cache(results / "micro.h5", [0]))
 
 
@@ -164,7 +165,7 @@ def test_load_ensemble_names_missing_part(tmp_path, part):
     parts = {"classes": ["joy"], "temperature": 1.0, "reads": {"kind": "flow-image", "side": 4}}
     parts["reads"] |= {"branches": [], "fusion": "", "signal": ""}
     (tmp_path / "ensemble.json").write_text(json.dumps({name: parts[name] for name in parts if name != part}))
-    with pytest.raises(InputError, match=rf"ensemble\.json describes no ensemble \('{part}'\)"):
+    with pytest.raises(InputError, match=rf"ensemble\.json is not a valid ensemble file \('{part}'\)"):
         load_ensemble(tmp_path / "ensemble.json")
 
 

@@ -45,16 +45,16 @@ def test_reader_equals_the_input_of_training(results, name):
     """Resizing and signals in torch and in numpy."""
     whole, clips = ensemble_of(results, name), clips_of(results)
     clips = ClipArrays(clips.spatial, clips.flow, np.arange(len(clips)) % clips.flow.shape[1])
-    reader = ClipReader(whole.reads, whole.about["clip"]["size"])
+    reader = ClipReader(whole.input_settings, whole.metadata["clip"]["size"])
     arrays = [torch.from_numpy(array) for array in model_inputs(reader.inputs, clips).values()]
-    expected = np.stack([clip_rows(whole.reads, clips, place) for place in range(len(clips))])
+    expected = np.stack([clip_rows(whole.input_settings, clips, place) for place in range(len(clips))])
     np.testing.assert_allclose(reader(*arrays).numpy(), expected, atol=2e-5)
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_exportable_members_give_the_same_answers(results, name):
     whole, clips = ensemble_of(results, name), clips_of(results)
-    rows = np.stack([clip_rows(whole.reads, clips, place) for place in range(len(clips))])
+    rows = np.stack([clip_rows(whole.input_settings, clips, place) for place in range(len(clips))])
     with torch.no_grad():
         probs = torch.cat([exportable(group)(torch.from_numpy(rows)) for group in whole.groups])
     np.testing.assert_allclose(probs.numpy(), whole.members(clips, calibrated=False), atol=1e-5)
@@ -153,16 +153,17 @@ def test_export_writes_check_and_card_with_running_program(results, tmp_path):
     assert re.fullmatch(r"(up|down|left): 0\.\d\d, members differ by 0\.\d\d\n", done.stdout), done.stdout + done.stderr
     assert len(program.strip().splitlines()) <= 18
     session = onnxruntime.InferenceSession(str(files["model"]))
-    told = session.get_modelmeta().custom_metadata_map
-    assert json.loads(told["classes"]) == CLASSES and len(json.loads(told["members"])) == 3
-    assert json.loads(told["preparation"])["keyframes"]["count"] == 3
+    properties = session.get_modelmeta().custom_metadata_map
+    assert json.loads(properties["classes"]) == CLASSES and len(json.loads(properties["members"])) == 3
+    assert json.loads(properties["preparation"])["keyframes"]["count"] == 3
 
 
 def test_model_card_escapes_names(tmp_path):
     evil = "<script>alert(1)</script>"
-    about = {"experiment": "e", "system": "ststnet", "prep": "p", "protocol": "loso", "members": [{}], "refits": False}
-    about |= {"calibrated": True, "validation_clips": 3, "reads": {"kind": "flow-image"}, "clip": {"size": 32}}
-    ensemble = SimpleNamespace(about=about, classes=[evil, "joy"], temperature=1.0)
+    metadata = {"experiment": "e", "system": "ststnet", "prep": "p", "protocol": "loso", "members": [{}]}
+    metadata |= {"refits": False, "calibrated": True, "validation_clips": 3}
+    metadata |= {"reads": {"kind": "flow-image"}, "clip": {"size": 32}}
+    ensemble = SimpleNamespace(metadata=metadata, classes=[evil, "joy"], temperature=1.0)
     check = [{"output": "members", "clips": 3, "greatest_difference": 0.0, "limit": 1e-4}]
     settings = replace(settings_of("e", tmp_path), counts=[{"label": evil, "found": 3}])
     for layout, licence in (("samm", "SAMM"), ("manifest", "")):

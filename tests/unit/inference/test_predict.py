@@ -515,10 +515,10 @@ def written(folder, rows, given="clips"):
     folder.mkdir()
     files = {name: [] for name in ("faces", "keyframes", "flow", "quality", "tables", "regions")}
     write_table([], folder / "coverage.csv", COVERAGE)
-    files |= {"looked": [], "intervals": [], "coverage": folder / "coverage.csv"}
+    files |= {"search_results": [], "intervals": [], "coverage": folder / "coverage.csv"}
     for number, row in enumerate(rows):
         looked, intervals = seen(folder / str(number), row)
-        files["looked"].append(looked)
+        files["search_results"].append(looked)
         files["intervals"].append(intervals)
     settings = page_settings(input=given, sources={row.clip: asdict(row) for row in rows})
     write_prediction(settings, files, folder / "out")

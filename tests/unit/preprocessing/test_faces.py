@@ -241,7 +241,7 @@ def test_align_subject_is_reproducible_and_atomic(clip, tmp_path, monkeypatch):
 
 
 def test_align_subject_names_missing_model(clip, tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match="7 is not allowed; 5 or 68"):
+    with pytest.raises(ConfigError, match="landmarks: 7 is not allowed; allowed: 5, 68"):
         align_subject([clip], tmp_path / "f.h5", align_settings(landmarks=7))
     monkeypatch.setattr(faces, "find_spec", lambda name: None)
     faces._landmark_model.cache_clear()
