@@ -23,10 +23,10 @@ def test_scorer_is_planned_only_for_adaptive_keyframes(tmp_path):
     without = planned(folder, config | {"experiments": {"plain": floor}})
     experiments = {prep: floor | {"prep": prep} for prep in config["preparations"]}
     jobs = planned(folder, config | {"experiments": experiments})
-    added = {f"Train the scorer of frames of {name}" for name in ("learned on _drawn", "taught on demo-macro")}
+    added = {f"Train the frame scorer of {name}" for name in ("learned on _drawn", "taught on demo-macro")}
     added |= {f"Score the frames of demo-micro/s{n:02d}" for n in (1, 2)} | {"Align the faces of demo-macro/s01"}
     drawn = [f"_drawn/s{n:02d}" for n in range(1, scorer_people.SETTINGS.subjects + 1)]
-    added |= {f"Draw the synthetic clips of {name}" for name in drawn} | {
+    added |= {f"Make the synthetic clips of {name}" for name in drawn} | {
         f"Align the faces of {name}" for name in drawn
     }
     assert added <= jobs and not added & without and not any("_drawn" in job for job in without)
@@ -83,7 +83,7 @@ def test_changed_scorer_reruns_only_its_preparation(study):
         done = snakemake(folder, "-n", "--until", "build_cache", config=plain)
     finally:
         library.write_text(kept)
-    assert "Train the scorer of frames of learned on _drawn" in jobs and "Score the frames of people/s01" in jobs
+    assert "Train the frame scorer of learned on _drawn" in jobs and "Score the frames of people/s01" in jobs
     assert not any(job.startswith(("Draw", "Align")) for job in jobs)
     assert not re.search(r"^Job \d+:", done.stdout + done.stderr, re.MULTILINE), done.stdout
 
