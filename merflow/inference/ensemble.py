@@ -18,7 +18,7 @@ from torch import Tensor
 from merflow.errors import InputError
 from merflow.evaluation.calibration import ValidationProbs, fit_temperature, temper
 from merflow.inference.members import ClipNetwork, EndToEndGraphs, MemberGroup, SharedGraphs
-from merflow.inference.settings import EnsembleSettings, InputSettings
+from merflow.inference.settings import SIGNALS, EnsembleSettings, InputSettings
 from merflow.learning.fit import repeatable
 from merflow.runtime.devices import device
 from merflow.storage.files import atomic_write
@@ -32,9 +32,6 @@ from merflow.systems.tsdgcn.graph import Graph
 from merflow.systems.tsdgcn.heads import SavedHead, heads_in, load_heads
 from merflow.systems.tsdgcn.pretrain import load_network
 from merflow.systems.tsdgcn.sgcn import SGCN
-
-SIGNALS = "signals"
-"""Input of systems with graphs; the others read one of :data:`merflow.systems.clip_images.INPUT_KINDS`."""
 
 
 @dataclass(frozen=True)

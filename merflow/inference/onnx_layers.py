@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from merflow.inference.ensemble import SIGNALS
-from merflow.inference.settings import InputSettings
+from merflow.inference.settings import SIGNALS, InputSettings
 from merflow.preprocessing.resize import area_weights
 from merflow.systems.tsdgcn.sgcn import SGCN, ChebyshevLayer
 from merflow.systems.tsdgcn.signals import FLAT, UNIT

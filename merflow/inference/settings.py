@@ -6,6 +6,8 @@ from typing import Any
 
 from merflow.preprocessing.settings import PreparationSettings
 
+SIGNALS = "signals"
+"""Input of systems with graphs; the others read one of :data:`merflow.systems.clip_images.INPUT_KINDS`."""
 UNCERTAIN = "uncertain"
 """The answer if no class is probable enough."""
 WHOLE, GIVEN, SEARCHED = "whole", "given", "searched"

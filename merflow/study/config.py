@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, Field, StringConstraints, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
+from merflow.protocols.folds import PROTOCOLS
 from merflow.study.config_data import (
     CLASSES,
     Block,
@@ -30,11 +31,9 @@ from merflow.study.config_data import (
     choice,
     field,
 )
-from merflow.systems.registry import NETWORKS, option_schemas
+from merflow.systems.registry import SYSTEMS, option_schemas
+from merflow.systems.settings import ROWS_PER_FLOW
 
-GRAPH_SYSTEMS = ("tsdgcn",)
-"""Systems with graphs and a pre-training; those of the registry read clips, the others are linear baselines."""
-LINEAR_SYSTEMS = ("majority", "linear-svm", "softmax")
 NO_MACRO = "none"
 """Value of ``macro`` if nothing is pre-trained."""
 RESERVED = ("data", "graphs", "pretrained", "features", "scorers", "logs", "benchmarks")
@@ -46,6 +45,9 @@ MOST_EPOCHS = "maximum number of epochs"
 PATIENCE = "stop after this many epochs without a better validation loss"
 DECAY = "the learning rate at a step is learning_rate / (1 + decay * step)"
 PUBLISHED = "table of merflow/evaluation/published.csv whose numbers are shown beside ours"
+PRETRAINED_RATE, UNTRAINED_RATE = 1e-5, 5e-4
+"""Default learning rates of the head. At the paper's rate a network without pre-training does not learn."""
+RATE = f"learning rate of Adam; null: {PRETRAINED_RATE:.5f}, or {UNTRAINED_RATE:.4f} with macro: none"
 HELD_OUT = "share of the training subjects that chooses the epoch"
 
 
@@ -83,7 +85,7 @@ class PretrainBlock(Block):
 class TemporalBlock(Block):
     """How optical flow enters a network trained on grey images."""
 
-    signal: Literal["magnitude", "u+v", "strain"] = field("magnitude", "the scalar at each pixel")
+    signal: Annotated[str, *choice(lambda: ROWS_PER_FLOW)] = field("magnitude", "the scalar at each pixel")
 
 
 class HeadBlock(Block):
@@ -93,7 +95,7 @@ class HeadBlock(Block):
     dropout: Dropout = field(0.5, "dropout before the last layer")
     epochs: Count = field(100, MOST_EPOCHS)
     patience: Count = field(10, PATIENCE)
-    learning_rate: Rate | None = field(None, "learning rate of Adam; null: 0.00001, or 0.0005 with macro: none")
+    learning_rate: Rate | None = field(None, RATE)
     decay: float = field(0.000001, DECAY, ge=0)
     weight_decay: float = field(0.0, "L2 penalty", ge=0)
     batch: Count = field(64, "rows per step")
@@ -147,9 +149,9 @@ Graph = Annotated[
     Field(description='a graph such as "8+2": p nearest + q drawn neighbours, p + q at least 1'),
 ]
 Branches = Annotated[NonEmpty[Literal["spatial", "temporal"]], Unique]
-Protocol = Literal["loso", "composite-loso", "subject-kfold", "cross-dataset", "paper-holdout"]
+Protocol = Annotated[str, *choice(lambda: PROTOCOLS)]
 Seeds = Annotated[NonEmpty[Annotated[int, Field(ge=0)]], Unique]
-System = Annotated[str, *choice(lambda: (*GRAPH_SYSTEMS, *LINEAR_SYSTEMS, *NETWORKS))]
+System = Annotated[str, *choice(lambda: SYSTEMS)]
 Selection = Literal["validation", "none", "nested", "paper-tuning"]
 SELECTION = (
     "validation: validation subjects choose the epoch; nested: search `grid` in each fold; paper-tuning: show it"
@@ -202,12 +204,12 @@ class ExperimentBlock(Block):
     @property
     def uses_graphs(self) -> bool:
         """Whether the system has graphs and a pre-training (TSDGCN)."""
-        return self.system in GRAPH_SYSTEMS
+        return SYSTEMS[self.system].kind == "graph"
 
     @property
     def reads_clips(self) -> bool:
-        """Whether the system is a network of the registry."""
-        return self.system in NETWORKS
+        """Whether the system is a network that reads clips."""
+        return SYSTEMS[self.system].kind == "clips"
 
     @property
     def trains_network(self) -> bool:
@@ -294,7 +296,8 @@ class PredictBlock(Block):
     spotting: SpottingBlock = SpottingBlock()
 
 
-Floors = Annotated[list[Annotated[str, *choice(lambda: (*LINEAR_SYSTEMS, *NETWORKS))]], Unique]
+FLOORS = [name for name, system in SYSTEMS.items() if system.kind != "graph"]
+Floors = Annotated[list[Annotated[str, *choice(lambda: FLOORS)]], Unique]
 
 
 class Config(Block):
@@ -313,7 +316,9 @@ class Config(Block):
     temporal: TemporalBlock = TemporalBlock()
     head: HeadBlock = HeadBlock()
     network: NetworkBlock = NetworkBlock()
-    floors: Floors = field([*LINEAR_SYSTEMS, "ststnet"], "baselines that run beside the experiments on the same folds")
+    floors: Floors = field(
+        ["majority", "linear-svm", "softmax", "ststnet"], "baselines that run beside the experiments on the same folds"
+    )
     experiments: NonEmptyDict[ExperimentBlock] = field(..., "one block for each experiment, under any name")
     tables: dict[Name, TableBlock] = field({}, "tables of variants of an experiment")
     figures: dict[Name, FigureBlock] = field({}, "tables and figures of the results, a CSV and an SVG each")

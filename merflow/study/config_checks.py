@@ -3,20 +3,18 @@
 Each function yields messages; :func:`merflow.study.load.complete` gives them to the user in one error.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from merflow.datasets.registry import LAYOUTS
 from merflow.evaluation.published import published
 from merflow.protocols.variants import variant_label, variants, with_overrides
-from merflow.study.config import GRAPH_SYSTEMS, NO_MACRO, Config, ExperimentBlock
+from merflow.study.config import NO_MACRO, Config, ExperimentBlock
 from merflow.study.config_data import DatasetBlock
 from merflow.study.config_errors import problems
-from merflow.systems.registry import NETWORKS, option_schemas
+from merflow.systems.registry import NETWORKS, SYSTEMS, option_schemas
 
-SEARCHED: Mapping[str, Sequence[str]] = {"tsdgcn": ("loss", "head")}
-"""Blocks of which ``grid`` may vary keys; for the systems of the registry ``loss`` and ``network``."""
 NOT_SEARCHED = {
     "validation": "decides the split, which is drawn before anything is chosen",
     "refit": "decides which clips train, which must be the same in every fold",
@@ -59,8 +57,7 @@ def check_selection(config: Config) -> Iterator[str]:
     """Yield what is wrong with ``selection`` and ``grid`` of the experiments."""
     for name, experiment in config.experiments.items():
         here, selection, grid = f"experiments.{name}", experiment.selection, experiment.grid
-        networks = ("loss", "network") if experiment.reads_clips else ()
-        blocks: Sequence[str] = SEARCHED.get(experiment.system, networks)
+        blocks = SYSTEMS[experiment.system].searched
         searches = selection in ("nested", "paper-tuning")
         if searches and not blocks:
             yield f"{here}.selection: {experiment.system} has nothing to choose; leave selection out"
@@ -118,7 +115,7 @@ def check_tables(config: Config) -> Iterator[str]:
     for name, table in config.tables.items():
         here, experiment = f"tables.{name}", config.experiments.get(table.of)
         if experiment is not None and experiment.reads_clips:
-            systems = ", ".join(GRAPH_SYSTEMS)
+            systems = ", ".join(name for name, system in SYSTEMS.items() if system.kind == "graph")
             yield (
                 f"{here}.of: tables are only for {systems}; give variants of {table.of!r} as experiments and show them "
                 "in a figure"

@@ -10,15 +10,13 @@ import yaml
 
 from merflow.datasets.registry import LAYOUTS
 from merflow.errors import ConfigError
-from merflow.study.config import NO_MACRO, STUDY_BLOCKS, Config, TableBlock
+from merflow.study.config import NO_MACRO, PRETRAINED_RATE, STUDY_BLOCKS, UNTRAINED_RATE, Config, TableBlock
 from merflow.study.config_checks import check_references, check_selection, check_systems, check_tables
 from merflow.study.config_errors import problems
 from merflow.systems.registry import NETWORKS, complete_block
 
 REPLACED = ("datasets", "experiments")
 """Blocks of an overlay that replace those of the base as a whole: a user's study has no demo clips in it."""
-RATES = {"paper": 1e-5, "untrained": 5e-4}
-"""Default learning rates of the head. At the paper's rate a network without pre-training does not learn."""
 
 
 def load_config(base: Path, overlay: Mapping[str, Any]) -> Config:
@@ -91,7 +89,7 @@ def _complete_blocks(raw: Mapping[str, Any], declared: Config) -> dict[str, Any]
             experiment["transfer"] = "end-to-end"
         head = experiment.setdefault("head", {})
         if head.get("learning_rate") is None:
-            head["learning_rate"] = RATES["untrained" if untrained else "paper"]
+            head["learning_rate"] = UNTRAINED_RATE if untrained else PRETRAINED_RATE
         network = experiment.pop("network", {})
         if declared.experiments[name].reads_clips:
             system = declared.experiments[name].system

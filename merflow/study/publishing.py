@@ -4,15 +4,12 @@ import itertools
 
 from merflow.datasets.registry import LAYOUTS
 from merflow.errors import ConfigError
-from merflow.inference.settings import EnsembleSettings, ExportSettings, InputSettings
+from merflow.inference.settings import SIGNALS, EnsembleSettings, ExportSettings, InputSettings
 from merflow.report.settings import ClassCount, ExperimentSettings, GraphSettings, ReportSettings, VariantTableSettings
 from merflow.study.config import NO_MACRO
 from merflow.study.figures import Figures
 from merflow.study.training import Training
 from merflow.systems.registry import network_settings
-
-SIGNALS = "signals"
-"""What networks with graphs read (:data:`merflow.inference.ensemble.SIGNALS`, whose module imports torch)."""
 
 
 class Publishing:

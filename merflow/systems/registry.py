@@ -1,6 +1,6 @@
-"""Networks that read clips and are trained in each fold, by the name of their system.
+"""All systems by name (:data:`SYSTEMS`), and the networks that read clips (:data:`NETWORKS`).
 
-To add a system, write one file in this package and one entry here (docs/add-a-model.md). The network is an
+To add a network on clips, write one file in this package and one entry here (docs/add-a-model.md). The network is an
 ``nn.Module`` that is made from the number of classes, a share of dropout and its own options, and maps clips to class
 scores ``[clips, classes]``. It may have two more methods:
 
@@ -13,7 +13,7 @@ Training does not import this module, and the code hash of a job has the file of
 entry nor a change in one network reruns another one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,6 +90,23 @@ NETWORKS = {
         reading="our reading of the abstract",
     ),
 }
+
+
+class SystemEntry(NamedTuple):
+    """An entry of :data:`SYSTEMS`: its kind, and the blocks of an experiment of which ``grid`` may vary keys."""
+
+    kind: str  # ``graph`` (graphs and a pre-training), ``clips`` (a network of NETWORKS) or ``linear`` (a baseline)
+    searched: Sequence[str] = ()
+
+
+SYSTEMS = {
+    "tsdgcn": SystemEntry("graph", ("loss", "head")),
+    "majority": SystemEntry("linear"),
+    "linear-svm": SystemEntry("linear"),
+    "softmax": SystemEntry("linear"),
+    **{name: SystemEntry("clips", ("loss", "network")) for name in NETWORKS},
+}
+"""Every value of the key ``system``."""
 
 
 def source(name: str) -> Path:

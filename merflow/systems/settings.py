@@ -11,6 +11,9 @@ from typing import Any
 from merflow.learning.settings import LossSettings, Schedule
 from merflow.protocols.settings import ClipSettings, SelectionSettings
 
+ROWS_PER_FLOW = {"magnitude": 1, "u+v": 2, "strain": 1}
+"""Number of signals per flow image, for each value of ``temporal.signal``."""
+
 
 @dataclass(frozen=True)
 class GraphSettings:

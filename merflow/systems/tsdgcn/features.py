@@ -12,10 +12,11 @@ from merflow.learning.fit import repeatable
 from merflow.runtime.devices import device
 from merflow.storage.files import atomic_write
 from merflow.storage.hdf5 import open_h5
+from merflow.systems.settings import ROWS_PER_FLOW
 from merflow.systems.tsdgcn.graph import Graph
 from merflow.systems.tsdgcn.pretrain import load_network
 from merflow.systems.tsdgcn.sgcn import SGCN
-from merflow.systems.tsdgcn.signals import ROWS_PER_FLOW, flow_signal, grey_signal
+from merflow.systems.tsdgcn.signals import flow_signal, grey_signal
 
 log = logging.getLogger(__name__)
 

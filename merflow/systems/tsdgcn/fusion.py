@@ -11,7 +11,8 @@ from merflow.errors import InputError
 from merflow.protocols.settings import ClipSettings
 from merflow.storage.hdf5 import open_h5
 from merflow.systems.samples import Samples, read_samples
-from merflow.systems.tsdgcn.signals import ROWS_PER_FLOW, flow_signal, grey_signal
+from merflow.systems.settings import ROWS_PER_FLOW
+from merflow.systems.tsdgcn.signals import flow_signal, grey_signal
 
 
 def fuse(branches: Mapping[str, np.ndarray], fusion: str, rows_per_flow: int = 1) -> tuple[np.ndarray, np.ndarray]:

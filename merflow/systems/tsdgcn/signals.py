@@ -7,8 +7,6 @@ from merflow.preprocessing.resize import area_resize
 UNIT = 0.01
 """Flow in widths of the crop, or strain, that enters a network as 1.0. It is a constant, not fitted to data, because
 features are extracted once per network and dataset, before there are folds."""
-ROWS_PER_FLOW = {"magnitude": 1, "u+v": 2, "strain": 1}
-"""Number of signals per flow image."""
 FLAT = 1e-3
 """Lower bound of an image's standard deviation, a quarter of a grey level: an image without contrast becomes zero."""
 

@@ -22,9 +22,9 @@ from merflow.evaluation.metrics import bootstrap_subjects, score
 from merflow.preprocessing.resize import area_resize
 from merflow.protocols.settings import ClipSettings
 from merflow.storage.tables import ACCURACY_TRAIN, PREDICTIONS, read_table
-from merflow.study.config import LINEAR_SYSTEMS
 from merflow.systems.clip_images import SIDE, read_clip_images
 from merflow.systems.linear import fit
+from merflow.systems.registry import SYSTEMS
 
 
 def outcome(caches: list[Path], system: str, folder: Path, **settings) -> pd.DataFrame:
@@ -172,7 +172,7 @@ def test_basis_of_few_clips_changes_no_hyperplane(clips):
 
 
 @pytest.mark.parametrize("protocol", ["loso", "subject-kfold"])
-@pytest.mark.parametrize("system", LINEAR_SYSTEMS)
+@pytest.mark.parametrize("system", [name for name, system in SYSTEMS.items() if system.kind == "linear"])
 def test_seeds_together_predict_as_each_alone(tmp_path, system, protocol):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=4), strength=0.1)
     settings = {"protocol": protocol, "folds": 2}
