@@ -27,8 +27,8 @@ def repository(folder: Path) -> Path:
     folder = copy_repository(folder)
     file = folder / "merflow" / "learning" / "checkpoints.py"
     text = file.read_text()
-    assert "EVERY = 30.0" in text
-    file.write_text(text.replace("EVERY = 30.0", "EVERY = 0.0"))
+    assert "INTERVAL = 30.0" in text
+    file.write_text(text.replace("INTERVAL = 30.0", "INTERVAL = 0.0"))
     return folder
 
 
