@@ -95,7 +95,7 @@ class ExportSettings:
     Attributes:
         members: number of networks to export, spread over folds and seeds; None for all.
         datasets: ``name, layout, role`` of each dataset that was used in training.
-        counts: rows ``label, found``: clips of each class.
+        counts: rows ``label, indexed``: clips of each class.
         photographs: whether the demo animates photographs.
         floors: baselines to compare with in the card.
     """

@@ -201,7 +201,7 @@ def _confusion(rows: pd.DataFrame) -> tuple[Figure, str]:
     classes = [list(dict.fromkeys(matrix["row"])) for matrix in experiments.values()]
     legend = "Rows: true class. Columns: predicted class. Share of the true class, and clips (over all repeats)."
     if rows["published"].notna().any():
-        legend += " In brackets: the paper."
+        legend += " In brackets: published. Framed: the published rate differs from ours."
     heights = [0.42 * len(names) for names in classes]
     left = 0.25 + LETTER * max(len(name) for names in classes for name in names)
     turned = any(len(name) * LETTER > (WIDTH - left) / len(names) for names in classes for name in names)

@@ -7,14 +7,17 @@ The page is a list of sections. To add one, write ``sections/NAME.py`` and its t
 import base64
 import hashlib
 import logging
+import os
+import shutil
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from merflow.report import formats
 from merflow.report.report_data import ReportData
-from merflow.report.saved_figures import SavedFigures
-from merflow.report.section import METRIC_TITLES
+from merflow.report.section import METRIC_TITLES, Drawing
 from merflow.report.sections import (
     answer,
     audit,
@@ -34,9 +37,9 @@ from merflow.report.sections import (
     variants,
     versions,
 )
-from merflow.report.svg import style_sheet
+from merflow.report.svg import standalone_svg, style_sheet, with_title
 from merflow.runtime.summary import SYNTHETIC_MARK
-from merflow.storage.files import atomic_write
+from merflow.storage.files import atomic_write, safe_filename
 
 log = logging.getLogger(__name__)
 
@@ -63,14 +66,15 @@ def write_report(report: ReportData, output: Path, drawings: Path | None = None)
     """
     here = Path(__file__).parent
     script = (here / "script.js.j2").read_text(encoding="utf-8")
-    saved = SavedFigures("(synthetic)" if report.settings.synthetic else "")
+    saved: dict[str, Drawing] = {}
+    mark = "(synthetic)" if report.settings.synthetic else ""
     environment = Environment(
         loader=FileSystemLoader([here, here / "sections"]), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     for name in ("number", "exact", "interval", "percent", "duration", "memory"):
         environment.filters[name] = getattr(formats, name)
-    environment.globals.update(keep=saved.keep, report=report, titles=METRIC_TITLES)
+    environment.globals.update(keep=partial(keep_drawing, saved, mark), report=report, titles=METRIC_TITLES)
     sections = []
     for section in SECTIONS:
         log.info("%s", section.title)
@@ -88,5 +92,32 @@ def write_report(report: ReportData, output: Path, drawings: Path | None = None)
     with atomic_write(output) as temporary:
         temporary.write_text(page + "\n", encoding="utf-8")
         if drawings:
-            saved.write(drawings)
+            write_drawings(saved, drawings)
     log.info("%s: %.1f MB", output, Path(output).stat().st_size / 1e6)
+
+
+def keep_drawing(saved: dict[str, Drawing], mark: str, drawing: Drawing) -> Drawing:
+    """Add a drawing to ``saved``; returns it with a safe file name, and with its title and ``mark`` in the SVG.
+
+    Raises:
+        ValueError: another drawing has this name.
+    """
+    name = safe_filename(drawing.name)
+    if name in saved:
+        raise ValueError(f"two figures of the report are named {drawing.name}")
+    saved[name] = replace(drawing, name=name, svg=with_title(drawing.svg, f"{drawing.title} {mark}"))
+    return saved[name]
+
+
+def write_drawings(saved: dict[str, Drawing], folder: Path) -> None:
+    """Write ``{name}.svg`` and ``{name}.csv`` of every drawing into a folder, replaced as a whole."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        for name, drawing in saved.items():
+            (temporary / f"{name}.svg").write_text(standalone_svg(drawing.svg), encoding="utf-8")
+            (temporary / f"{name}.csv").write_text(drawing.csv, encoding="utf-8", newline="")
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -9,11 +9,11 @@ from merflow.evaluation.settings import FigureSettings
 
 @dataclass(frozen=True)
 class ClassCount:
-    """Clips of one class: the published number (None if unknown) and the number that was found."""
+    """Clips of one class: the published number (None if unknown) and the number that was indexed."""
 
     label: str
     expected: int | None
-    found: int
+    indexed: int
 
 
 @dataclass(frozen=True)

@@ -40,21 +40,14 @@ class ClassResult:
 
 
 @dataclass(frozen=True)
-class ConfusionCell:
-    """A cell of a confusion matrix."""
-
-    count: int  # clips, summed over folds and repeats
-    rate: float  # share of the true class; NaN if it has no clip
-    published: float = math.nan  # published rate
-    differs: bool = False  # whether the published rate differs from ours
-
-
-@dataclass(frozen=True)
 class ConfusionRow:
-    """A true class and its cells, one per predicted class."""
+    """A true class and its cells, one per predicted class.
+
+    A cell has the clips, summed over folds and repeats, and their share of the true class (NaN without one).
+    """
 
     name: str
-    cells: Sequence[ConfusionCell]
+    cells: Sequence[tuple[int, float]]
 
 
 @dataclass(frozen=True)
@@ -105,7 +98,7 @@ class SystemResult:
     @property
     def expected_clips(self) -> int:
         """Labelled clips of its datasets, processed or not."""
-        return sum(count.found for count in self.settings.class_counts)
+        return sum(count.indexed for count in self.settings.class_counts)
 
     @property
     def zero_width(self) -> bool:
@@ -176,15 +169,6 @@ def as_estimate(row: Mapping[Any, Any], value: str = "value") -> Estimate:
     return Estimate(as_number(row[value]), as_number(row["ci_low"]), as_number(row["ci_high"]))
 
 
-def confusion_rows(counts: np.ndarray, classes: Sequence[str]) -> list[ConfusionRow]:
-    """Rows of a confusion matrix, from counts ``[classes, classes]`` (row: truth)."""
-    rows = []
-    for name, row in zip(classes, counts.tolist(), strict=True):
-        total = sum(row)
-        rows.append(ConfusionRow(name, [ConfusionCell(int(n), n / total if total else math.nan) for n in row]))
-    return rows
-
-
 def _estimates(rows: pd.DataFrame) -> dict[str, Estimate]:
     return {row["metric"]: as_estimate(row) for row in rows.to_dict("records")}
 
@@ -198,7 +182,10 @@ def _class_results(
     for name in classes:
         rows = metrics[metrics["scope"] == scope + name]
         results.append(ClassResult(name, int(rows["n_clips"].iloc[0]), **_estimates(rows)))
-    confusion = confusion_rows(subject_counts(predictions, classes).sum((0, 1)), classes)
+    confusion = []
+    for name, counts in zip(classes, subject_counts(predictions, classes).sum((0, 1)).tolist(), strict=True):
+        total = sum(counts)
+        confusion.append(ConfusionRow(name, [(count, count / total if total else math.nan) for count in counts]))
     row = metrics.iloc[0]
     return ClassResults(str(row["experiment"]), dataset, int(row["repeats"]), results, confusion)
 

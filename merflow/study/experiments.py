@@ -107,7 +107,7 @@ class Experiments:
         ]
 
     def class_counts(self, name: str) -> list[dict[str, Any]]:
-        """Clips of each class of an experiment: ``label, expected`` (published, or None) and ``found``."""
+        """Clips of each class of an experiment: ``label, expected`` (published, or None) and ``indexed``."""
         classes, labels = self.classes(name), self.labels(name)
         counts, expected, all_published = Counter[str](), Counter[str](), True
         for dataset in self[name].datasets:
@@ -118,7 +118,7 @@ class Experiments:
             all_published &= published is not None and set(classes) <= set(published.counts)
             clips = self.data.index(dataset).clips
             counts.update(labels[dataset][clip.clip] if labels else clip.label for clip in clips)
-        return [{"label": c, "expected": expected[c] if all_published else None, "found": counts[c]} for c in classes]
+        return [{"label": c, "expected": expected[c] if all_published else None, "indexed": counts[c]} for c in classes]
 
     def folds(self, name: str) -> dict[str, str]:
         """Name of each fold by its file name, from the subjects that have a usable clip."""

@@ -77,7 +77,7 @@ class CompositeClips:
         """Clips of all classes."""
         expected = [count.expected for count in self.classes if count.expected is not None]
         complete = len(expected) == len(self.classes)
-        return ClassCount("all", sum(expected) if complete else None, sum(count.found for count in self.classes))
+        return ClassCount("all", sum(expected) if complete else None, sum(count.indexed for count in self.classes))
 
 
 def content(report: ReportData) -> dict[str, Any]:

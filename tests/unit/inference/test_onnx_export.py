@@ -123,7 +123,7 @@ def settings_of(name, folder):
         members=None,
         preparation=preparation(keyframes={"count": 3}),
         datasets=[{"name": "micro", "layout": "samm", "licence": "SAMM (licence agreement)", "role": "recognised"}],
-        counts=[{"label": label, "found": 3} for label in CLASSES],
+        counts=[{"label": label, "indexed": 3} for label in CLASSES],
         floors=["majority"],
         photographs=False,
     )
@@ -165,7 +165,7 @@ def test_model_card_escapes_names(tmp_path):
     metadata |= {"reads": {"kind": "flow-image"}, "clip": {"size": 32}}
     ensemble = SimpleNamespace(metadata=metadata, classes=[evil, "joy"], temperature=1.0)
     check = [{"output": "members", "clips": 3, "greatest_difference": 0.0, "limit": 1e-4}]
-    settings = replace(settings_of("e", tmp_path), counts=[{"label": evil, "found": 3}])
+    settings = replace(settings_of("e", tmp_path), counts=[{"label": evil, "indexed": 3}])
     for layout, licence in (("samm", "SAMM"), ("manifest", "")):
         datasets = [{"name": evil, "layout": layout, "licence": licence, "role": "recognised"}]
         tables = tmp_path / "metrics.csv", tmp_path / "calibration.csv"

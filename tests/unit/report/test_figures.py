@@ -71,10 +71,10 @@ def test_figures_name_what_could_explain_differences(with_figures, tmp_path):
     assert "10 the focal loss with more than two classes" in variants and "18 the split" in variants
     assert "19 macro images" not in variants, "only entries that the number names"
     figures = re.search(r'<section id="figures">.*?</section>', page.html, re.DOTALL).group(0)
-    assert "TLCNN [42]" in figures and figures.count("<svg") == 3 and figures.count('<table class="confusion"') == 1
-    matrix = re.compile(r'<table class="confusion" data-system="tsdgcn".*?<tbody>(.*?)</tbody>', re.DOTALL)
-    first, second = matrix.findall(page.html)
-    assert first == second, "the matrix of the figure is that of the classes"
+    assert "TLCNN [42]" in figures and figures.count("<svg") == 4
+    matrix = re.search(r'<table class="confusion" data-system="tsdgcn".*?<tbody>(.*?)</tbody>', page.html, re.DOTALL)
+    counts = pd.read_csv(with_figures.figures["6"])["count"].tolist()
+    assert [int(n) for n in re.findall(r'<span class="count">(\d+)', matrix.group(1))] == counts
 
 
 def test_published_rates_stand_in_the_matrix(with_figures, tmp_path):
@@ -84,7 +84,7 @@ def test_published_rates_stand_in_the_matrix(with_figures, tmp_path):
     settings = {"6": figure("confusion", "Figure 6", published="somewhere")}
     changed = replace(with_settings(with_figures, figures=settings), figures={"6": tmp_path / "6.csv"})
     page = written(changed, tmp_path, "figures")
-    assert page.html.count('<td class="differs"') == 1 and "(25 %)" in page.of_section["figures"]
+    assert page.html.count("(25 %)") == 1
 
 
 def test_caveats_name_the_systems(with_figures, tmp_path):

@@ -16,9 +16,8 @@ from report_study import SIZE, make_study, with_settings, with_tables, written
 
 from merflow.errors import InputError
 from merflow.report.formats import duration, memory
-from merflow.report.page import SECTIONS, write_report
+from merflow.report.page import SECTIONS, keep_drawing, write_report
 from merflow.report.report_data import TABLES, ReportData
-from merflow.report.saved_figures import SavedFigures
 from merflow.report.section import Drawing
 from merflow.runtime.summary import summary
 from merflow.storage.tables import KEYFRAMES, write_table
@@ -94,12 +93,12 @@ def test_drawings_are_saved_with_their_numbers(study, page, tmp_path):
 
 
 def test_two_drawings_of_one_name_are_refused():
-    saved = SavedFigures()
+    saved = {}
     svg = '<svg role="img" aria-label="x" viewBox="0 0 100 50"><title>x</title><path style="stroke: var(--ink)"/></svg>'
     drawing = Drawing("one", svg, "a\n1\n", "A title that is too long for one line")
-    assert saved.keep(drawing).svg.count("<text") >= 2
+    assert keep_drawing(saved, "", drawing).svg.count("<text") >= 2
     with pytest.raises(ValueError, match="two figures of the report are named one"):
-        saved.keep(drawing)
+        keep_drawing(saved, "", drawing)
 
 
 def contrast(one: str, other: str) -> float:

@@ -67,7 +67,7 @@ def test_other_alignment_is_another_comparison():
 
 def test_msjfn_study_has_all_datasets_and_ablations(three):
     study = planned("msjfn_3db", three)
-    clips = {name: sum(row["found"] for row in study.experiments.class_counts(name)) for name in study.experiments}
+    clips = {name: sum(row["indexed"] for row in study.experiments.class_counts(name)) for name in study.experiments}
     assert clips["msjfn"] == 442 and clips["msjfn-smic"] == 164
     assert (clips["msjfn-casme2"], clips["msjfn-samm"]) == (246, 136)
     assert study.experiments["msjfn"].network.modules == 3
@@ -88,7 +88,7 @@ def test_floor_in_a_figure_is_the_one_beside_its_experiment(three):
 
 def test_mersiamc3d_study_has_all_datasets_and_ablations(three):
     study = planned("mersiamc3d", three)
-    clips = {name: sum(row["found"] for row in study.experiments.class_counts(name)) for name in study.experiments}
+    clips = {name: sum(row["indexed"] for row in study.experiments.class_counts(name)) for name in study.experiments}
     assert (clips["mersiamc3d"], clips["mersiamc3d-samm-5"], clips["mersiamc3d-casme2"]) == (133, 136, 246)
     plain = study.training.clip_network_settings("mersiamc3d", 0)
     assert asdict(plain.loss) == {"name": "focal", "alpha": 1.0, "gamma": 2.0}
