@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from merflow.evaluation.settings import AuditSettings
 from merflow.storage.files import digest
-from merflow.study.checks import scorer_test_datasets
+from merflow.study.clip_checks import scorer_test_datasets
 from merflow.study.training import Training
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from merflow.datasets.assemble import relabel
 from merflow.datasets.labels import ClassSet, class_set
 from merflow.errors import ConfigError
+from merflow.evaluation.settings import EvaluationSettings
 from merflow.footage.clip import Clip
 from merflow.protocols.folds import fold_names
 from merflow.protocols.settings import ClipSettings, SplitSettings
@@ -159,6 +160,10 @@ class Experiments:
         folds = e.folds if e.protocol == "subject-kfold" else None
         test_clips = e.test_clips if e.protocol == "paper-holdout" else None
         return SplitSettings(e.protocol, folds, test_clips, e.validation, self.clip_settings(name))
+
+    def evaluation_settings(self, name: str) -> EvaluationSettings:
+        """How the predictions of an experiment are scored."""
+        return EvaluationSettings(name, self[name].protocol, self.classes(name))
 
     def prepared(self) -> list[tuple[str, str]]:
         """Every (dataset, preparation) that is used, in the order of first use."""

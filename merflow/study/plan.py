@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from merflow.study.checks import check_study
+from merflow.study.clip_checks import check_study
 from merflow.study.config import Config
 from merflow.study.data import Data
 from merflow.study.experiments import Experiments, with_floors
@@ -24,7 +24,7 @@ class Plan(NamedTuple):
     publishing: Publishing
 
     def check(self) -> None:
-        """Check the study against its clips (:func:`merflow.study.checks.check_study`)."""
+        """Check the study against its clips (:func:`merflow.study.clip_checks.check_study`)."""
         check_study(self.training)
 
 

@@ -1,27 +1,18 @@
-"""The clips that ``snakemake predict`` answers, and the files made of them. Opens no frame."""
+"""What ``snakemake predict`` makes of the clips that it answers. Opens no frame."""
 
-import difflib
 import json
 import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from merflow.datasets.assemble import assemble
-from merflow.datasets.folders import subfolders
-from merflow.datasets.labels import ClassSet
-from merflow.datasets.manifest import read_table_of_clips
-from merflow.datasets.raw_clip import RawClip, escape_controls
-from merflow.errors import ConfigError, InputError
+from merflow.errors import ConfigError
 from merflow.footage.fingerprints import source_token
-from merflow.footage.frames import FPS_OF_IMAGES, IMAGES, VIDEOS, image_paths, is_video
+from merflow.footage.frames import FPS_OF_IMAGES, image_paths, is_video
 from merflow.inference.settings import AnsweringExperiment, AnswerSettings, PageSettings
 from merflow.storage.files import digest, safe_filename
+from merflow.study.sources import list_sources
 from merflow.study.training import Training
-
-COLUMNS = ("clip", "subject", "label", "frames", "onset", "apex", "offset", "fps")
-"""Columns of a table of clips; ``frames`` is required."""
-NO_CLIPS = "clips: `clips` is not set; use --config clips=/path/to/video.mp4, or a folder, or a table (docs/predict.md)"
 
 
 class Prediction:
@@ -131,96 +122,3 @@ class Prediction:
             },
             sorted(dataset for dataset in trained if self.data.is_synthetic(dataset)),
         )
-
-
-def list_sources(clips: str | None) -> dict[str, dict[str, Any]]:
-    """Videos, folders of images, or rows of a table of clips, by a name that is safe for a file.
-
-    Each is a row of :class:`merflow.footage.clip.Clip`.
-
-    Args:
-        clips: a video, a folder of images, a folder of videos and such folders, or a table of clips.
-
-    Raises:
-        InputError: there is nothing of that kind.
-    """
-    if not clips:
-        raise InputError(NO_CLIPS)
-    path = Path(os.path.expanduser(clips))
-    try:
-        index = assemble("clips", "manifest", str(path), _entries(path), ClassSet("", ()))
-    except OSError as error:
-        raise InputError(
-            f"clips: {str(error.filename or clips)[:200]} cannot be read ({error.strerror}); "
-            "name another file, or fix its permissions and run again"
-        ) from error
-    if all(clip.problem for clip in index.clips):
-        problems = "\n".join(f"  - {clip.clip}: {clip.problem}" for clip in index.clips)
-        raise InputError(f"clips: nothing in {path} can be used:\n{problems}")
-    return {safe_filename(clip.clip): clip.row() for clip in index.clips}
-
-
-def _entries(path: Path) -> list[RawClip]:
-    if not path.exists():
-        raise InputError(f"clips: {path} does not exist; give a video, a folder, or a table of clips (CSV)")
-    if path.is_dir():
-        return _of_folder(path)
-    if path.suffix.lower() in (".csv", ".tsv", ".xlsx", ".xls", ".ods"):
-        return _of_table(path)
-    if is_video(path):
-        return [_entry(path.name, path)]
-    if path.suffix.lower() in IMAGES:
-        raise InputError(f"clips: {path} is one picture; an expression is a motion: give a video or a folder of images")
-    raise InputError(
-        f"clips: {path} is not a video by its name (known: {', '.join(sorted(VIDEOS))}), a folder or a table (.csv)"
-    )
-
-
-def _entry(name: str, frames: Path) -> RawClip:
-    entry = RawClip(escape_controls(name), "somebody", frames.as_posix(), "micro", str(frames))
-    entry.source = {"label": ""}
-    entry.numbers = dict.fromkeys(("onset", "apex", "offset"), "")
-    return entry
-
-
-def _of_folder(folder: Path) -> list[RawClip]:
-    videos = sorted(file for file in folder.iterdir() if is_video(file) and file.name[0] != "." and file.is_file())
-    images = image_paths(folder)
-    if images and videos:
-        video, image = escape_controls(videos[0].name), escape_controls(Path(min(images)).name)
-        raise InputError(
-            f"clips: folder {folder} holds videos (such as {video}) and images (such as {image}): remove the images to "
-            "have every video searched, or the videos if the images are the frames of a clip"
-        )
-    if images:
-        return [_entry(folder.resolve().name, folder)]
-    entries = [_entry(file.name, file) for file in videos]
-    for inside in subfolders(folder):
-        try:
-            entries += [_entry(inside.name, inside)] if image_paths(inside) else []
-        except OSError as error:
-            entries.append(_entry(inside.name, inside))
-            entries[-1].problems.append(("frames", f"folder {inside} cannot be read: {error.strerror}"))
-    if not entries:
-        kinds = f"video ({', '.join(sorted(VIDEOS))})"
-        raise InputError(f"clips: folder {folder} holds no {kinds}, no image and no folder of images")
-    return entries
-
-
-def _of_table(table: Path) -> list[RawClip]:
-    rows = read_table_of_clips(table, ["frames"], [name for name in COLUMNS if name != "frames"])
-    for column in next(iter(rows.values())):
-        near = difflib.get_close_matches(column, COLUMNS, 1, 0.8)
-        if column not in COLUMNS and near:
-            raise InputError(
-                f"{table}: unknown column {column!r} (did you mean {near[0]!r}?); known: {', '.join(COLUMNS)}"
-            )
-    entries = []
-    for number, row in rows.items():
-        frames = (table.parent / row["frames"]).as_posix() if row["frames"] else ""
-        name, subject = row["clip"] or f"row-{number}", row["subject"] or "somebody"
-        entry = RawClip(name, subject, frames, "micro", str(table), number)
-        entry.numbers = {name: row[name] for name in ("onset", "apex", "offset")}
-        entry.source, entry.fps = {"label": row["label"]}, row["fps"]
-        entries.append(entry)
-    return entries

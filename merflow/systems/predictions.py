@@ -88,6 +88,11 @@ class ResultFiles(NamedTuple):
     curves: Path | None = None
     validation: Path | None = None
 
+    @classmethod
+    def of(cls, output: Any) -> "ResultFiles":
+        """Return the tables among the named outputs of a rule."""
+        return cls(**{table: Path(output[table]) for table in cls._fields if table in output.keys()})  # noqa: SIM118
+
 
 def write_results(results: Sequence[FoldResult], experiment: str, files: ResultFiles) -> None:
     """Write the tables of some folds of an experiment; without folds they have a header only."""

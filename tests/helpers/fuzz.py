@@ -35,7 +35,7 @@ from merflow.storage.files import safe_filename
 from merflow.storage.tables import CLIPS, read_table
 from merflow.storage.weights import write_weights
 from merflow.study.load import load_config
-from merflow.study.prediction import list_sources
+from merflow.study.sources import list_sources
 from merflow.systems.tsdgcn.graph import build_graph
 from merflow.systems.tsdgcn.heads import SavedHead, load_heads, save_heads
 from merflow.systems.tsdgcn.pretrain import load_network, outcome

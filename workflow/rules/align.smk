@@ -11,7 +11,7 @@ rule align_faces:
     conda:
         "../../envs/vision.yaml"
     params:
-        code=code_hash("align_faces"),
+        code=script_hash("align_faces"),
         # Reruns if the footage, `data.clips` (it leaves out labels) or the block `align` of the preparation changes.
         clips=lambda w: data.clips(w.dataset, w.subject),
         source=lambda w: data.source_token(w.dataset, w.prep, w.subject),

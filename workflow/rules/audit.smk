@@ -15,7 +15,7 @@ rule audit_leakage:
     conda:
         "../../envs/learn.yaml"
     params:
-        code=code_hash("audit_leakage"),
+        code=script_hash("audit_leakage"),
         # Reruns if `audit_plan` changes; it leaves out all settings that decide no split and no training clip.
         plan=[asdict(entry) for entry in audited],
     message:

@@ -13,7 +13,7 @@ rule build_cache:
     conda:
         "../../envs/vision.yaml"
     params:
-        code=code_hash("build_cache"),
+        code=script_hash("build_cache"),
         # Reruns if `data.cache_rows` changes; it leaves out all columns of clips.csv but names, labels and kind.
         settings=lambda w: asdict(data.preparation(w.prep)),
         classes=lambda w: data.index(w.dataset).classes,

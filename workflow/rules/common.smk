@@ -14,17 +14,17 @@ from merflow.study.paths import EXPERIMENT_TABLES
 GPUS = gpus_per_job(settings.device)  # of a job that trains or applies a network
 
 
-def code_hash(script):
+def script_hash(script):
     """Hash of a script and of the library modules that it needs."""
     file = f"scripts/{script}.py"
-    return hash_of(HERE / "workflow" / file if CLONED else workflow.source_path(f"../{file}"))
+    return code_hash(HERE / "workflow" / file if CLONED else workflow.source_path(f"../{file}"))
 
 
 @cache
 def network_code(experiment):
     """Hash of the file of an experiment's network, and of no other network's; empty if it is not of the registry."""
     system = experiments[experiment].system
-    return hash_of(network_source(system)) if experiments[experiment].reads_clips else ""
+    return code_hash(network_source(system)) if experiments[experiment].reads_clips else ""
 
 
 def one_of(names):
@@ -51,11 +51,6 @@ def scores_if(pattern):
 def tables(folder):
     """The tables of an experiment or of a fold, by name."""
     return {table: f"{folder}/<{table}>" for table in EXPERIMENT_TABLES}
-
-
-def of_experiments(names, file):
-    """`file` of each experiment of `names`."""
-    return [paths.experiment(name, file) for name in names]
 
 
 def of_folds(table):

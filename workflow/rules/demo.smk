@@ -8,7 +8,7 @@ rule make_demo:
     conda:
         "../../envs/vision.yaml"
     params:
-        code=code_hash("make_demo"),
+        code=script_hash("make_demo"),
         # Reruns if `data.settings` changes; it leaves out the keys of `demo` that belong to other datasets.
         settings=lambda w: asdict(data.settings(w.dataset)),
     message:

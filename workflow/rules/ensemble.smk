@@ -15,7 +15,7 @@ rule gather_ensemble:
     conda:
         "../../envs/learn.yaml"
     params:
-        code=code_hash("gather_ensemble"),
+        code=script_hash("gather_ensemble"),
         # Reruns if `publishing.ensemble_settings` changes; it leaves out training settings: the networks are files.
         settings=lambda w: asdict(publishing.ensemble_settings(w.experiment)),
         models=lambda w: training.model_files(w.experiment),
@@ -28,8 +28,8 @@ rule gather_ensemble:
 
 rule calibrate:
     input:
-        predictions=of_experiments(experiments.network_experiments, "predictions"),
-        validation=of_experiments(experiments.network_experiments, "validation"),
+        predictions=expand("<study>/experiments/{experiment}/<predictions>", experiment=experiments.network_experiments),
+        validation=expand("<study>/experiments/{experiment}/<validation>", experiment=experiments.network_experiments),
     output:
         calibration=report("<study>/calibration.csv", caption="../report/calibration.rst", category="Tables"),
         reliability="<study>/reliability.csv",
@@ -41,7 +41,7 @@ rule calibrate:
     conda:
         "../../envs/learn.yaml"
     params:
-        code=code_hash("calibrate"),
+        code=script_hash("calibrate"),
         # Reruns if the classes change (`experiments.classes`); predictions are files.
         classes={name: experiments.classes(name) for name in experiments.network_experiments},
     message:

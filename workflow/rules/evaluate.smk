@@ -10,13 +10,9 @@ rule evaluate:
     conda:
         "../../envs/learn.yaml"
     params:
-        code=code_hash("evaluate"),
-        # Reruns if protocol or classes change; predictions are a file.
-        settings=lambda w: {
-            "experiment": w.experiment,
-            "protocol": experiments[w.experiment].protocol,
-            "classes": experiments.classes(w.experiment),
-        },
+        code=script_hash("evaluate"),
+        # Reruns if `experiments.evaluation_settings` changes: protocol or classes; predictions are a file.
+        settings=lambda w: asdict(experiments.evaluation_settings(w.experiment)),
     message:
         "Evaluate {wildcards.experiment}"
     script:
@@ -25,12 +21,17 @@ rule evaluate:
 
 rule gather_tables:
     input:
-        predictions=of_experiments(experiments, "predictions"),
-        metrics=of_experiments(experiments, "metrics.csv"),
-        accuracy=of_experiments(experiments.shared_weight_experiments, "pretraining/accuracy_train.csv")
-        + of_experiments(experiments, "accuracy"),
-        curves=of_experiments(experiments.shared_weight_experiments, "pretraining/curves.csv")
-        + of_experiments(experiments.network_experiments, "curves"),
+        predictions=expand("<study>/experiments/{experiment}/<predictions>", experiment=experiments),
+        metrics=expand("<study>/experiments/{experiment}/metrics.csv", experiment=experiments),
+        accuracy=expand(
+            "<study>/experiments/{experiment}/pretraining/accuracy_train.csv",
+            experiment=experiments.shared_weight_experiments,
+        )
+        + expand("<study>/experiments/{experiment}/<accuracy>", experiment=experiments),
+        curves=expand(
+            "<study>/experiments/{experiment}/pretraining/curves.csv", experiment=experiments.shared_weight_experiments
+        )
+        + expand("<study>/experiments/{experiment}/<curves>", experiment=experiments.network_experiments),
     output:
         predictions=report("<study>/predictions.csv", caption="../report/predictions.rst", category="Tables"),
         metrics=report("<study>/metrics.csv", caption="../report/metrics.rst", category="Tables"),
@@ -43,7 +44,7 @@ rule gather_tables:
     conda:
         "../../envs/learn.yaml"
     params:
-        code=code_hash("gather_tables"),
+        code=script_hash("gather_tables"),
     message:
         "Gather the tables of the study"
     script:
@@ -77,7 +78,7 @@ rule compare_systems:
     conda:
         "../../envs/learn.yaml"
     params:
-        code=code_hash("compare_systems"),
+        code=script_hash("compare_systems"),
         # Reruns if the classes change (`experiments.classes`); predictions are a file.
         classes={name: experiments.classes(name) for name in experiments},
     message:

@@ -20,7 +20,7 @@ rule export_onnx:
     resources:
         gpu=GPUS,
     params:
-        code=code_hash("export_onnx"),
+        code=script_hash("export_onnx"),
         network=lambda w: network_code(w.experiment),
         # Reruns if `publishing.export_settings` changes; it leaves out training settings: the networks are files.
         settings=lambda w: asdict(publishing.export_settings(w.experiment)),

@@ -14,7 +14,7 @@ rule extract_features:
     resources:
         gpu=GPUS,
     params:
-        code=code_hash("extract_features"),
+        code=script_hash("extract_features"),
         signal=lambda w: w.signal,
     message:
         "Extract features of {wildcards.dataset} with {wildcards.weights}"

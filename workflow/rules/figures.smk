@@ -13,7 +13,7 @@ rule draw_figure:
     conda:
         "../../envs/report.yaml"
     params:
-        code=code_hash("draw_figure"),
+        code=script_hash("draw_figure"),
         # Reruns if `figures.settings` changes; it leaves out all numbers, which are files.
         settings=lambda w: asdict(figures.settings(w.figure)),
     message:

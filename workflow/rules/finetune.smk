@@ -15,7 +15,7 @@ rule finetune:
         "../../envs/learn.yaml"
     threads: lambda w: len(experiments[w.experiment].seeds)
     params:
-        code=code_hash("finetune"),
+        code=script_hash("finetune"),
         # Reruns if `training.head_settings` changes; it leaves out graphs, pre-training and flow, which are files.
         settings=lambda w: asdict(training.head_settings(w.experiment)),
         features=lambda w: training.features(w.experiment),
@@ -41,7 +41,7 @@ rule tabulate_pretraining:
     conda:
         "../../envs/learn.yaml"
     params:
-        code=code_hash("tabulate_pretraining"),
+        code=script_hash("tabulate_pretraining"),
         # Reruns if `training.pretraining_rows` changes; it leaves out the pre-training's settings, which are in names.
         networks=lambda w: training.pretraining_rows(w.experiment),
     message:
@@ -66,7 +66,7 @@ rule run_floor:
     conda:
         "../../envs/learn.yaml"
     params:
-        code=code_hash("run_floor"),
+        code=script_hash("run_floor"),
         # Reruns if `training.linear_settings` changes; it leaves out the blocks of networks.
         settings=lambda w: asdict(training.linear_settings(w.experiment)),
     message:

@@ -11,7 +11,7 @@ rule compute_flow:
     conda:
         "../../envs/flow.yaml"
     params:
-        code=code_hash("compute_flow"),
+        code=script_hash("compute_flow"),
         # Reruns if the block `flow` of the preparation changes (`data.preparation`), and for no other block.
         settings=lambda w: asdict(data.preparation(w.prep).flow),
     message:

@@ -15,7 +15,7 @@ rule import_flow_images:
     conda:
         "../../envs/vision.yaml"
     params:
-        code=code_hash("import_flow_images"),
+        code=script_hash("import_flow_images"),
         # Reruns if the images, `data.cache_rows` or these keys change; other columns of clips.csv are left out.
         settings=lambda w: settings.datasets[w.dataset].model_dump(include={"channels", "scaling"}),
         classes=lambda w: data.index(w.dataset).classes,

@@ -19,7 +19,7 @@ rule train_fold:
     resources:
         gpu=GPUS,
     params:
-        code=code_hash("train_fold"),
+        code=script_hash("train_fold"),
         # Reruns if `training.fold_settings` changes; it leaves out keys of graphs, weights and splits, which are files.
         settings=lambda w: asdict(training.fold_settings(w.experiment, int(w.seed))),
         fold=lambda w: experiments.folds(w.experiment)[w.fold],
@@ -47,7 +47,7 @@ rule train_clip_network:
     resources:
         gpu=GPUS,
     params:
-        code=code_hash("train_clip_network"),
+        code=script_hash("train_clip_network"),
         network=lambda w: network_code(w.experiment),
         # Reruns if `training.clip_network_settings` changes; it leaves out the options of other networks.
         settings=lambda w: asdict(training.clip_network_settings(w.experiment, int(w.seed))),

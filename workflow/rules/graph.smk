@@ -8,7 +8,7 @@ rule build_graph:
     conda:
         "../../envs/learn.yaml"
     params:
-        code=code_hash("build_graph"),
+        code=script_hash("build_graph"),
         # Reruns if `training.graphs` changes; all of it is in the name of the graph.
         settings=lambda w: asdict(training.graphs[w.graph]),
     message:

@@ -12,8 +12,8 @@ rule index_clips:
     conda:
         "../../envs/vision.yaml"
     params:
-        code=code_hash("index_clips"),
-        layout=lambda w: hash_of(data.layout_source(w.dataset)),
+        code=script_hash("index_clips"),
+        layout=lambda w: code_hash(data.layout_source(w.dataset)),
         # Reruns if a row of its tables (`data.index_digest`) or `data.index_settings` changes, without `on_problem`.
         settings=lambda w: data.index_settings(w.dataset),
         content=lambda w: data.index_digest(w.dataset),

@@ -10,7 +10,7 @@ rule train_scorer:
     conda:
         "../../envs/learn.yaml"
     params:
-        code=code_hash("train_scorer"),
+        code=script_hash("train_scorer"),
     message:
         "Train the frame scorer of {wildcards.prep} on {wildcards.dataset}"
     script:
@@ -30,7 +30,7 @@ rule score_frames:
     conda:
         "../../envs/learn.yaml"
     params:
-        code=code_hash("score_frames"),
+        code=script_hash("score_frames"),
     message:
         "Score the frames of {wildcards.dataset}/{wildcards.subject}"
     script:
@@ -50,7 +50,7 @@ rule select_keyframes:
     conda:
         "../../envs/vision.yaml"
     params:
-        code=code_hash("select_keyframes"),
+        code=script_hash("select_keyframes"),
         # Reruns if the block `keyframes` changes (`data.preparation`); it leaves out `learn_from`: scores are a file.
         settings=lambda w: asdict(data.preparation(w.prep).keyframes),
     message:

@@ -8,7 +8,7 @@ rule measure_spotting:
     conda:
         "../../envs/vision.yaml"
     params:
-        code=code_hash("measure_spotting"),
+        code=script_hash("measure_spotting"),
         # Reruns if the block `predict.spotting` changes.
         settings=settings.predict.spotting.model_dump(),
     message:
@@ -32,7 +32,7 @@ rule search_source:
     conda:
         "../../envs/vision.yaml"
     params:
-        code=code_hash("search_source"),
+        code=script_hash("search_source"),
         # Reruns if the footage or `prediction.search_settings` changes; it leaves out who answers and how.
         source=lambda w: prediction.sources[w.source],
         token=lambda w: prediction.source_token(w.source),
@@ -57,7 +57,7 @@ rule align_candidates:
     conda:
         "../../envs/vision.yaml"
     params:
-        code=code_hash("align_candidates"),
+        code=script_hash("align_candidates"),
         # Reruns if the block `align` of the preparation changes, and for no other block; frames are files.
         source=lambda w: prediction.sources[w.source],
         settings=lambda w: asdict(data.preparation(w.prep).align),
@@ -126,7 +126,7 @@ rule gather_candidates:
     conda:
         "../../envs/vision.yaml"
     params:
-        code=code_hash("gather_candidates"),
+        code=script_hash("gather_candidates"),
         # Reruns if a block of the preparation changes, since the cache records them all (`data.preparation`).
         settings=lambda w: asdict(data.preparation(w.prep)),
     message:
@@ -157,7 +157,7 @@ rule answer_clips:
     resources:
         gpu=GPUS,
     params:
-        code=code_hash("answer_clips"),
+        code=script_hash("answer_clips"),
         # Reruns if `prediction.answer_settings` changes; it leaves out training settings: the networks are files.
         settings=lambda w: asdict(prediction.answer_settings(w.experiment)),
     message:
@@ -189,7 +189,7 @@ rule write_prediction:
     conda:
         "../../envs/report.yaml"
     params:
-        code=code_hash("write_prediction"),
+        code=script_hash("write_prediction"),
         # Reruns if `prediction.page_settings` changes; it leaves out all numbers, which are files.
         settings=lambda w: asdict(prediction.page_settings()),
     message:

@@ -14,7 +14,7 @@ rule pretrain_sgcn:
     resources:
         gpu=GPUS,
     params:
-        code=code_hash("pretrain_sgcn"),
+        code=script_hash("pretrain_sgcn"),
         # Reruns if `training.networks_by_weights` changes; it leaves out the graph, which is a file, and the folds.
         settings=lambda w: asdict(training.networks_by_weights[w.weights].pretrain_settings),
         seed=lambda w: training.networks_by_weights[w.weights].seed,

@@ -30,7 +30,7 @@ rule write_report:
     conda:
         "../../envs/report.yaml"
     params:
-        code=code_hash("write_report"),
+        code=script_hash("write_report"),
         # Reruns if `publishing.report_settings` changes, and with it for every key, since the report shows them all.
         settings=asdict(publishing.report_settings()),
     message:

@@ -12,7 +12,7 @@ rule make_splits:
     conda:
         "../../envs/learn.yaml"
     params:
-        code=code_hash("make_splits"),
+        code=script_hash("make_splits"),
         # Reruns if `training.split_settings` changes; it leaves out the seed, which is in the name.
         settings=lambda w: asdict(training.split_settings(w.split)),
     message:

@@ -13,7 +13,7 @@ rule run_table:
     conda:
         "../../envs/learn.yaml"
     params:
-        code=code_hash("run_table"),
+        code=script_hash("run_table"),
         # Reruns if `training.cells` changes; it leaves out graphs, pre-training and flow, which are files.
         cells=lambda w: [asdict(cell) for cell in training.cells(w.table)],
         paper=lambda w: settings.tables[w.table].published,

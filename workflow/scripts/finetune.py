@@ -10,7 +10,7 @@ from merflow.systems.tsdgcn.finetune import finetune
 with script_context(snakemake):
     finetune(
         snakemake.params.features,
-        ResultFiles(*(Path(snakemake.output[table]) for table in ResultFiles._fields)),
+        ResultFiles.of(snakemake.output),
         Path(snakemake.output.heads),
         from_params(FinetuneSettings, snakemake.params.settings),
         processes=snakemake.threads,

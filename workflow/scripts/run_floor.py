@@ -10,6 +10,6 @@ from merflow.systems.settings import LinearSettings
 with script_context(snakemake):
     run_linear(
         [Path(cache) for cache in snakemake.input.caches],
-        ResultFiles(Path(snakemake.output.predictions), Path(snakemake.output.accuracy)),
+        ResultFiles.of(snakemake.output),
         from_params(LinearSettings, snakemake.params.settings),
     )

@@ -10,7 +10,7 @@ from merflow.systems.settings import ClipNetworkSettings
 with script_context(snakemake):
     train_clip_network(
         [Path(cache) for cache in snakemake.input.caches],
-        ResultFiles(*(Path(snakemake.output[table]) for table in ResultFiles._fields)),
+        ResultFiles.of(snakemake.output),
         Path(snakemake.output.model),
         from_params(ClipNetworkSettings, snakemake.params.settings),
         seed=int(snakemake.wildcards.seed),

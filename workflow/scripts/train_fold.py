@@ -16,7 +16,7 @@ with script_context(snakemake):
         graphs,
         weights,
         macro[0] if macro else None,
-        ResultFiles(*(Path(snakemake.output[table]) for table in ResultFiles._fields)),
+        ResultFiles.of(snakemake.output),
         Path(snakemake.output.model),
         from_params(FoldTrainingSettings, snakemake.params.settings),
         seed=int(snakemake.wildcards.seed),

@@ -40,7 +40,8 @@ from merflow.inference.spotting import FacePosition, MotionTrack, SpottingResult
 from merflow.preprocessing.faces import Face
 from merflow.preprocessing.settings import STANDARD_GEOMETRY, Geometry
 from merflow.storage.tables import ANSWERS, COVERAGE, INTERVALS, read_table, write_table
-from merflow.study.prediction import Prediction, list_sources
+from merflow.study.prediction import Prediction
+from merflow.study.sources import list_sources
 
 CLASSES = ["happiness", "surprise", "disgust"]
 

@@ -93,9 +93,9 @@ def test_pins_are_complete_and_without_conflict(name):
 def test_rules_name_log_benchmark_environment_and_code_hash():
     assert len(SECTIONS) >= 13
     for rule, text in SECTIONS:
-        for directive in ("script:", "conda:", "log:", "benchmark:", "params:", "code=code_hash("):
+        for directive in ("script:", "conda:", "log:", "benchmark:", "params:", "code=script_hash("):
             assert directive in text, f"rule {rule} has no {directive}"
-        assert re.search(r'code_hash\("(\w+)"\)', text).group(1) in re.search(r"scripts/(\w+)\.py", text).group(0)
+        assert re.search(r'script_hash\("(\w+)"\)', text).group(1) in re.search(r"scripts/(\w+)\.py", text).group(0)
 
 
 def test_library_does_not_import_snakemake():
