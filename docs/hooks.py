@@ -1,4 +1,7 @@
-"""What the site has beyond the pages: the tables of the configuration's keys and of the datasets."""
+"""The tables of the configuration's keys and of the datasets; ``python docs/hooks.py`` writes them into the pages.
+
+MkDocs loads this file as hooks of the site.
+"""
 
 import json
 import sys
@@ -14,9 +17,11 @@ sys.path.insert(0, str(REPO))
 from merflow.datasets.labels import class_sets  # noqa: E402
 from merflow.datasets.registry import LAYOUTS  # noqa: E402
 from merflow.study.config import STUDY_BLOCKS, Config  # noqa: E402
+from merflow.study.config_errors import resolve  # noqa: E402
 from merflow.systems.registry import NETWORKS  # noqa: E402
 
-PAGE, MARK = "configuration.md", "<!-- every key -->"
+PAGE = "configuration.md"
+END = "<!-- end of the table -->"
 FILE = "../config.yaml"
 """As the pages link to it, for readers of the repository; on the site it stands whole on its page."""
 TYPES = {
@@ -31,12 +36,20 @@ BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at mos
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Put the tables in their place, and let links to config.yaml lead to where it stands on the site."""
+    """Add config.yaml to the page of the configuration, and let links to it lead there."""
     here = page.file.src_uri == PAGE
     markdown = markdown.replace(f"]({FILE})", "](#the-file)" if here else f"]({PAGE}#the-file)")
-    for mark, table in dataset_tables().items() if page.file.src_uri == "datasets.md" else ():
-        markdown = markdown.replace(mark, table)
-    return markdown.replace(MARK, reference()) if here else markdown
+    file = (REPO / "config.yaml").read_text(encoding="utf-8")
+    return f"{markdown}\n\n## The file\n\n```yaml\n{file}```\n" if here else markdown
+
+
+def with_tables(markdown: str) -> str:
+    """Return a page with its tables as the models and registries have them now, each from its mark to ``END``."""
+    for mark, table in (dataset_tables() | {"<!-- every key -->": reference()}).items():
+        if mark in markdown:
+            start, _, rest = markdown.partition(mark)
+            markdown = f"{start}{mark}\n\n{table}\n\n{END}{rest.partition(END)[2]}"
+    return markdown
 
 
 def dataset_tables() -> dict[str, str]:
@@ -65,7 +78,7 @@ def dataset_tables() -> dict[str, str]:
 
 
 def reference() -> str:
-    """Every key of the configuration with its values, default and meaning, and config.yaml itself, as Markdown."""
+    """Every key of the configuration with its values, default and meaning, as Markdown."""
     schema = Config.model_json_schema()
     keys = _inline(schema["properties"], schema["$defs"])
     top = {name: key for name, key in keys.items() if not _block(key)}
@@ -74,7 +87,6 @@ def reference() -> str:
         if _block(key):
             parts += _sections(name, key)
     parts += list(_networks())
-    parts += ["## The file", "```yaml\n" + (REPO / "config.yaml").read_text(encoding="utf-8") + "```"]
     return "\n\n".join(parts)
 
 
@@ -84,16 +96,7 @@ def _inline(schema: Any, definitions: Mapping[str, Any]) -> Any:
         return [_inline(item, definitions) for item in schema]
     if not isinstance(schema, Mapping):
         return schema
-    if "$ref" in schema:
-        schema = {**definitions[schema["$ref"].rpartition("/")[2]], **schema}
-        del schema["$ref"]
-    options = schema.get("anyOf", [])
-    if {"type": "null"} in options:
-        options = [option for option in options if option != {"type": "null"}]
-        rest = {key: value for key, value in schema.items() if key != "anyOf"} | {"nullable": True}
-        schema = {**options[0], **rest} if len(options) == 1 else {"anyOf": options, **rest}
-        return _inline(schema, definitions)
-    return {key: _inline(value, definitions) for key, value in schema.items()}
+    return {key: _inline(value, definitions) for key, value in resolve(schema, definitions).items()}
 
 
 def _sections(path: str, block: Mapping[str, Any]) -> Iterator[str]:
@@ -179,3 +182,9 @@ def _code(value: Any) -> str:
     if isinstance(value, float):  # 0.00001, not 1e-05, which YAML takes for a word.
         return f"`{np.format_float_positional(value, trim='0')}`"
     return f"`{value if isinstance(value, str) and value else json.dumps(value)}`"
+
+
+if __name__ == "__main__":
+    for name in (PAGE, "datasets.md"):
+        path = Path(__file__).with_name(name)
+        path.write_text(with_tables(path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -78,21 +78,21 @@ def _follow(location: Sequence[Any], schema: Schema) -> tuple[list[Any], Schema]
         path.append(part)
         if not isinstance(inner, Mapping):
             return path, {}
-        here = _resolve(inner, definitions)
+        here = resolve(inner, definitions)
         if "anyOf" in here:
             break
     return path, here
 
 
-def _resolve(schema: Schema, definitions: Schema) -> Schema:
+def resolve(schema: Schema, definitions: Schema) -> Schema:
     """A schema with its reference followed; ``X or null`` as the schema of X with ``nullable``."""
     if "$ref" in schema:
-        return {**definitions[schema["$ref"].rpartition("/")[2]], **{k: v for k, v in schema.items() if k != "$ref"}}
+        schema = {**definitions[schema["$ref"].rpartition("/")[2]], **{k: v for k, v in schema.items() if k != "$ref"}}
     options = [option for option in schema.get("anyOf", ()) if option.get("type") != "null"]
-    if len(options) == 1 and len(schema["anyOf"]) == 2:
-        rest = {key: value for key, value in schema.items() if key != "anyOf"}
-        return {**_resolve(options[0], definitions), **rest, "nullable": True}
-    return schema
+    if len(options) == len(schema.get("anyOf", ())):
+        return schema
+    rest = {key: value for key, value in schema.items() if key != "anyOf"} | {"nullable": True}
+    return {**resolve(options[0], definitions), **rest} if len(options) == 1 else {"anyOf": options, **rest}
 
 
 def _expected(schema: Schema, value: Any) -> str:

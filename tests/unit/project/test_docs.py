@@ -1,5 +1,6 @@
 """The pages of docs/: as a site that needs no network, and as files on a code host."""
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -189,6 +190,15 @@ def test_reference_has_every_key_with_its_default(pages):
     for name, system in NETWORKS.items():
         for key, value in system.settings.items():
             assert float(reference[f"{name}.{key}"][1]) == value
+
+
+@pytest.mark.parametrize("page", ["configuration.md", "datasets.md"])
+def test_committed_tables_are_those_of_the_registries(page):
+    spec = importlib.util.spec_from_file_location("hooks", DOCS / "hooks.py")
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    text = (DOCS / page).read_text(encoding="utf-8")
+    assert hooks.with_tables(text) == text, "run python docs/hooks.py"
 
 
 def test_reference_names_the_values_of_a_key(pages):
