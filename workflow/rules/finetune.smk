@@ -16,7 +16,8 @@ rule finetune:
     threads: lambda w: len(experiments[w.experiment].seeds)
     params:
         code=script_hash("finetune"),
-        # Reruns if `training.head_settings` changes; it leaves out graphs, pre-training and flow, which are files.
+        # Reruns if the code, `training.head_settings` or the names in `training.features` change; both leave out graphs,
+        # pre-training and flow, which are files.
         settings=lambda w: asdict(training.head_settings(w.experiment)),
         features=lambda w: training.features(w.experiment),
     message:

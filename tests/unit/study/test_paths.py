@@ -4,6 +4,7 @@ from configurations import plan
 from repository import copy_repository, snakemake
 
 from merflow.study.audit import audit_plan, audited_files
+from merflow.study.prediction import Prediction
 
 OVERLAY = {
     "demo": {"subjects": 8, "frames": 20},
@@ -41,6 +42,13 @@ def planned_paths(study):
         yield from training.feature_files(name)
         yield from training.weight_files(name)
         yield from training.weight_files(name, ".csv")
+    yield from filter(None, map(study.data.scorer_file, study.config.preparations))
+    prediction = Prediction(training)
+    yield f"{prediction.folder}/answers.csv"
+    for name in prediction.answering:
+        for file in ("cache.h5", "quality.csv"):
+            yield prediction.prepared(name, file)
+            yield from prediction.training_files(name, file)
     for name in study.figures.blocks:
         for files in study.figures.inputs(name).values():
             yield from [files] if isinstance(files, str) else files
@@ -48,7 +56,12 @@ def planned_paths(study):
 
 def test_rules_make_every_path_of_the_planners(tmp_path):
     folder = copy_repository(tmp_path)
-    summary = snakemake(folder, "--summary", config=OVERLAY).stdout
+    clip = tmp_path / "clip"
+    clip.mkdir()
+    for number in range(3):
+        (clip / f"{number}.png").write_bytes(b"not looked into")
+    overlay = OVERLAY | {"clips": str(clip)}
+    summary = snakemake(folder, "all", "predict", "--summary", config=overlay).stdout
     made = {line.split("\t")[0] for line in summary.splitlines()}
-    paths = set(planned_paths(plan(OVERLAY)))
+    paths = set(planned_paths(plan(overlay)))
     assert len(paths) > 80 and not paths - made
