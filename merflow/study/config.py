@@ -85,7 +85,7 @@ class PretrainBlock(Block):
 class TemporalBlock(Block):
     """How optical flow enters a network trained on grey images."""
 
-    signal: Annotated[str, *choice(lambda: ROWS_PER_FLOW)] = field("magnitude", "the scalar at each pixel")
+    signal: Annotated[str, *choice(ROWS_PER_FLOW)] = field("magnitude", "the scalar at each pixel")
 
 
 class HeadBlock(Block):
@@ -149,9 +149,9 @@ Graph = Annotated[
     Field(description='a graph such as "8+2": p nearest + q drawn neighbours, p + q at least 1'),
 ]
 Branches = Annotated[NonEmpty[Literal["spatial", "temporal"]], Unique]
-Protocol = Annotated[str, *choice(lambda: PROTOCOLS)]
+Protocol = Annotated[str, *choice(PROTOCOLS)]
 Seeds = Annotated[NonEmpty[Annotated[int, Field(ge=0)]], Unique]
-System = Annotated[str, *choice(lambda: SYSTEMS)]
+System = Annotated[str, *choice(SYSTEMS)]
 Selection = Literal["validation", "none", "nested", "paper-tuning"]
 SELECTION = (
     "validation: validation subjects choose the epoch; nested: search `grid` in each fold; paper-tuning: show it"
@@ -296,8 +296,8 @@ class PredictBlock(Block):
     spotting: SpottingBlock = SpottingBlock()
 
 
-FLOORS = [name for name, system in SYSTEMS.items() if system.kind != "graph"]
-Floors = Annotated[list[Annotated[str, *choice(lambda: FLOORS)]], Unique]
+Floor = Annotated[str, *choice(name for name, system in SYSTEMS.items() if system.kind != "graph")]
+Floors = Annotated[list[Floor], Unique]
 
 
 class Config(Block):

@@ -1,7 +1,6 @@
 """Configuration models of synthetic people, datasets and preparations, and what all models share."""
 
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
@@ -25,16 +24,16 @@ def field(default: Any, description: str, **limits: Any) -> Any:
     return Field(default, description=description, **limits)
 
 
-def _one_of(names: Callable[[], Iterable[str]], value: str) -> str:
-    if value not in names():
-        raise PydanticCustomError("not_one_of", "not one of the names")
-    return value
+def choice(names: Iterable[str]) -> tuple[AfterValidator, Any]:
+    """Metadata of a text that must be one of ``names``."""
+    allowed = list(names)
 
+    def check(value: str) -> str:
+        if value not in allowed:
+            raise PydanticCustomError("not_one_of", "not one of the names")
+        return value
 
-def choice(names: Callable[[], Iterable[str]]) -> tuple[AfterValidator, Any]:
-    """Metadata of a text that must be one of the names that registries have now."""
-    extra = Field(json_schema_extra=lambda schema: schema.update({"enum": list(names())}))
-    return AfterValidator(partial(_one_of, names)), extra
+    return AfterValidator(check), Field(json_schema_extra={"enum": list[Any](allowed)})
 
 
 def _unique(values: list[Any]) -> list[Any]:
@@ -82,7 +81,7 @@ class ClassMap(Block):
     map: dict[Label, Annotated[Label, Field(min_length=1)]] = field(..., "class of each label", min_length=2)
 
 
-Classes = Annotated[str, *choice(class_sets)] | Annotated[list[Label], Field(min_length=2), Unique] | ClassMap
+Classes = Annotated[str, *choice(class_sets())] | Annotated[list[Label], Field(min_length=2), Unique] | ClassMap
 CLASSES = f"a class set ({', '.join(class_sets())}), a list of 2 or more labels, or a map of labels {{column, map}}"
 
 
@@ -95,7 +94,7 @@ ALIGN = (
 class DatasetBlock(Block):
     """One dataset."""
 
-    layout: Annotated[str, *choice(lambda: LAYOUTS)] = field(..., "how the dataset lies on disk")
+    layout: Annotated[str, *choice(LAYOUTS)] = field(..., "how the dataset lies on disk")
     root: str | None = field(None, "folder of the dataset; required unless the layout is demo")
     table: str | None = field(None, "table of clips, relative to root; if left out, found by its name")
     images: str | None = field(None, "folder of the frames, relative to root, if several variants lie side by side")

@@ -65,13 +65,13 @@ class Paths:
         """Table of the folds of a protocol under a seed."""
         return f"{self.study}/splits/{split}-seed{seed}.csv"
 
-    def experiment(self, experiment: str, name: str) -> str:
-        """A file of an experiment; ``name`` may be a key of :data:`EXPERIMENT_TABLES`."""
-        return f"{self.study}/experiments/{experiment}/{EXPERIMENT_TABLES.get(name, name)}"
+    def experiment(self, experiment: str, file: str) -> str:
+        """A file of an experiment."""
+        return f"{self.study}/experiments/{experiment}/{file}"
 
-    def fold(self, experiment: str, seed: int, fold: str, name: str) -> str:
-        """A file of one fold of an experiment; ``name`` as in :meth:`experiment`."""
-        return self.experiment(experiment, f"folds/{seed}/{fold}/{EXPERIMENT_TABLES.get(name, name)}")
+    def fold(self, experiment: str, seed: int, fold: str, file: str) -> str:
+        """A file of one fold of an experiment."""
+        return self.experiment(experiment, f"folds/{seed}/{fold}/{file}")
 
     def table(self, name: str) -> str:
         """A table of the study, or one of its tables of variants or figures."""

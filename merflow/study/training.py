@@ -10,7 +10,7 @@ from merflow.storage.files import digest
 from merflow.study.config import Config, ExperimentBlock
 from merflow.study.config_checks import table_cells
 from merflow.study.experiments import Experiments
-from merflow.study.paths import Paths
+from merflow.study.paths import EXPERIMENT_TABLES, Paths
 from merflow.systems.registry import network_settings
 from merflow.systems.settings import (
     CellSettings,
@@ -194,9 +194,9 @@ class Training:
         ]
 
     def fold_tables(self, name: str, table: str) -> list[str]:
-        """A table of each fold and seed of an experiment."""
-        seeds, folds = self.experiments[name].seeds, self.experiments.folds(name)
-        return [self.paths.fold(name, seed, fold, table) for seed in seeds for fold in folds]
+        """A table of each fold and seed of an experiment; ``table`` is a key of :data:`EXPERIMENT_TABLES`."""
+        seeds, folds, file = self.experiments[name].seeds, self.experiments.folds(name), EXPERIMENT_TABLES[table]
+        return [self.paths.fold(name, seed, fold, file) for seed in seeds for fold in folds]
 
     def cells(self, table: str) -> list[CellSettings]:
         """Settings of the cells of a table."""

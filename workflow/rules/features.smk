@@ -15,6 +15,7 @@ rule extract_features:
         gpu=GPUS,
     params:
         code=script_hash("extract_features"),
+        # Reruns if a file changes; `signal` is in the name of the output.
         signal=lambda w: w.signal,
     message:
         "Extract features of {wildcards.dataset} with {wildcards.weights}"

@@ -4,6 +4,7 @@ from configurations import plan
 from repository import copy_repository, snakemake
 
 from merflow.study.audit import audit_plan, audited_files
+from merflow.study.paths import EXPERIMENT_TABLES
 from merflow.study.prediction import Prediction
 
 OVERLAY = {
@@ -27,16 +28,16 @@ def planned_paths(study):
         yield from kind
     yield from map(paths.graph, training.graphs)
     for name in experiments:
-        yield paths.experiment(name, "predictions")
-        yield paths.experiment(name, "accuracy")
+        for table in ("predictions", "accuracy"):
+            yield paths.experiment(name, EXPERIMENT_TABLES[table])
         yield from training.caches(name)
         yield from training.splits(name).values()
     for name in experiments.network_experiments:
-        yield paths.experiment(name, "validation")
-        yield paths.experiment(name, "curves")
+        for table in ("validation", "curves"):
+            yield paths.experiment(name, EXPERIMENT_TABLES[table])
         yield from study.publishing.ensemble_files(name)
     for name in experiments.fold_experiments:
-        for table in ("predictions", "accuracy", "curves", "validation"):
+        for table in EXPERIMENT_TABLES:
             yield from training.fold_tables(name, table)
     for name in experiments.shared_feature_experiments:
         yield from training.feature_files(name)
