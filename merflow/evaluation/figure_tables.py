@@ -38,21 +38,18 @@ def tabulate_figure(inputs: Mapping[str, Any], output: Path, settings: FigureSet
         tables.write_table(flow_statistics(caches, settings.flow_labels), output, tables.FLOW_STATISTICS)
         return
     table, experiments = settings.published, settings.experiments
-    match settings.kind:
-        case "variants":
-            rows = compare_variants(tables.read_table(inputs["table"], tables.GRID), table)
-        case "methods":
-            rows = compare_methods(tables.read_table(inputs["metrics"], tables.METRICS), experiments, table)
-        case "stages":
+    if settings.kind == "variants":
+        rows = compare_variants(tables.read_table(inputs["table"], tables.GRID), table)
+    else:
+        metrics = tables.read_table(inputs["metrics"], tables.METRICS)
+        if settings.kind == "methods":
+            rows = compare_methods(metrics, experiments, table)
+        elif settings.kind == "stages":
             accuracy = tables.read_table(inputs["accuracy"], tables.ACCURACY_TRAIN)
-            rows = compare_stages(tables.read_table(inputs["metrics"], tables.METRICS), accuracy, experiments, table)
-        case "confusion":
+            rows = compare_stages(metrics, accuracy, experiments, table)
+        else:
             predictions = tables.read_table(inputs["predictions"], tables.PREDICTIONS)
-            rows = compare_confusion(
-                predictions, tables.read_table(inputs["metrics"], tables.METRICS), experiments, table
-            )
-        case kind:
-            raise ValueError(f"unknown kind of figure: {kind}")
+            rows = compare_confusion(predictions, metrics, experiments, table)
     tables.write_table([row | {"tried": settings.tried} for row in rows], output, tables.COMPARISON)
 
 

@@ -1,6 +1,6 @@
 """The leakage audit: count, from the study's files, what the training of each fold shares with its test part.
 
-A leak that the configuration asks for (a macro dataset with the people of the test, a hold-out that divides subjects)
+A leak that the configuration requests (a macro dataset with the people of the test, a hold-out that divides subjects)
 is counted and reported. Any other leak is an error, because the numbers that rest on it mean nothing.
 """
 
@@ -60,7 +60,7 @@ def audit(plan: Sequence[AuditSettings], predictions: Path, accuracy_train: Path
     """Check every fold of the study, and write a row per experiment, repeat, fold and check to ``audit.csv``.
 
     Raises:
-        InputError: there is a leak that the configuration does not ask for.
+        InputError: there is a leak that the configuration does not request.
     """
     trained = read_table(accuracy_train, ACCURACY_TRAIN)
     trained = trained[trained["stage"] == "finetune"]
@@ -234,5 +234,5 @@ def _error_message(leaks: Sequence[Mapping[str, Any]]) -> str:
     if len(leaks) > SHOWN:
         lines.append(f"  - and {len(leaks) - SHOWN} more")
     remedies = dict.fromkeys(REMEDIES[leak["check"].replace(":", " ").split()[0]] for leak in leaks)
-    text = "leakage audit: test clips or people reach training, and the configuration does not ask for it:\n"
+    text = "leakage audit: test clips or people reach training, and the configuration does not request it:\n"
     return text + "\n".join([*lines, *(f"  {remedy}" for remedy in remedies)])

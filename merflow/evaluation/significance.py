@@ -1,4 +1,7 @@
-"""Test every pair of systems for a difference, with a correction for the number of pairs."""
+"""Test every pair of systems for a difference, with a correction for the number of pairs.
+
+The paired bootstrap, and the intervals of a single system (``bootstrap_subjects``), are in ``metrics.py``.
+"""
 
 import logging
 import math
@@ -49,14 +52,9 @@ def compare(predictions: Path, output: Path, classes: Mapping[str, Sequence[str]
         subjects = next(iter(group.values())).groupby(["dataset", "subject"]).ngroups
         for (first, second), differences in paired_differences(group, names, resamples).items():
             for metric, difference in differences.items():
-                row: dict[str, Any] = {
-                    "first": first,
-                    "second": second,
-                    "metric": metric,
-                    "difference": difference.value,
-                }
-                row |= {"ci_low": difference.low, "ci_high": difference.high, "p": difference.p}
-                rows.append(row | {"n_subjects": subjects})
+                row: dict[str, Any] = {"first": first, "second": second, "metric": metric}
+                row |= {"difference": difference.value, "ci_low": difference.low, "ci_high": difference.high}
+                rows.append(row | {"p": difference.p, "n_subjects": subjects})
     for metric in OVERALL:
         metric_rows = [row for row in rows if row["metric"] == metric]
         for row, p in zip(metric_rows, holm([row["p"] for row in metric_rows]), strict=True):

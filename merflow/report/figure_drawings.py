@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from merflow.evaluation.settings import FigureSettings
+from merflow.report.formats import percent
 from merflow.report.section import METRIC_TITLES
 from merflow.report.svg import (
     FIRST,
@@ -108,12 +109,8 @@ def _methods(rows: pd.DataFrame) -> tuple[Figure, str]:
 
 def _stages(rows: pd.DataFrame) -> tuple[Figure, str]:
     """Recognition rates of pre-training, fine-tuning and testing."""
-    groups = []
-    for metric, title in STAGES.items():
-        stage = rows[rows["metric"] == metric]
-        if len(stage):
-            groups.append((title, _bars_of(stage, data=True)))
-    return _bars(groups, "Recognition rate")
+    groups = [(title, _bars_of(rows[rows["metric"] == metric], data=True)) for metric, title in STAGES.items()]
+    return _bars([group for group in groups if group[1]], "Recognition rate")
 
 
 def _bars_of(rows: pd.DataFrame, *, protocol: bool = False, data: bool = False) -> list[dict[str, Any]]:
@@ -163,9 +160,9 @@ def _bars(groups: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], axis: str) 
             if -0.03 < bar["published"] - end < 0.15:  # Keep the number clear of the diamond.
                 end = max(end, bar["published"] + 0.01)
             ink = MUTED if bar["published_only"] else FIRST
-            axes.text(end + 0.015, place, _percent(bar["value"]), fontsize=7, va="center", color=ink)
+            axes.text(end + 0.015, place, percent(bar["value"], 1), fontsize=7, va="center", color=ink)
             ticks.append(place)
-            description.append(f"{heading} {bar['name']} {_percent(bar['value'])}{_beside(bar['published'])}".strip())
+            description.append(f"{heading} {bar['name']} {percent(bar['value'], 1)}{_beside(bar['published'])}".strip())
             place += 1
     axes.set(xlim=(0, 1.06), ylim=(lines - 0.4, -0.6), yticks=ticks)
     axes.set_yticklabels(["\n".join(parts) for parts in wrapped])
@@ -179,18 +176,18 @@ def _bars(groups: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], axis: str) 
 def _heat(rows: pd.DataFrame, names: list[str], columns: list[str]) -> tuple[Figure, str]:
     """Accuracies as a heat map: the colour goes from the lowest to the highest value of the table."""
     lowest, highest = rows["value"].min(), rows["value"].max()
-    legend = f"Accuracy on test clips, from {_percent(lowest)} (light) to {_percent(highest)} (dark)."
+    legend = f"Accuracy on test clips, from {percent(lowest, 1)} (light) to {percent(highest, 1)} (dark)."
     if (rows["published"] > 0).any():
         legend += " In brackets: the paper. Framed: the number of the paper lies outside our 95 % interval."
     left = 0.2 + LETTER * max(map(len, names))
     figure = _frame(0.42 * len(names), left, legend, top=0.3)
     axes, description = figure.subplots(), []
     for row in rows.to_dict("records"):
-        published = "" if math.isnan(row["published"]) else f"({_percent(row['published'])})"
+        published = "" if math.isnan(row["published"]) else f"({percent(row['published'], 1)})"
         shade = 0.05 + 0.5 * ((row["value"] - lowest) / (highest - lowest) if highest > lowest else 0.5)
         place = (columns.index(row["column"]), names.index(row["row"]))
-        _cell(axes, place, shade, _percent(row["value"]), published, framed=row["differs"] == "yes")
-        description.append(f"{row['row']}, {row['column']} {_percent(row['value'])}{_beside(row['published'])}")
+        _cell(axes, place, shade, percent(row["value"], 1), published, framed=row["differs"] == "yes")
+        description.append(f"{row['row']}, {row['column']} {percent(row['value'], 1)}{_beside(row['published'])}")
     _label_cells(axes, names, columns)
     return figure, "; ".join(description)
 
@@ -213,11 +210,11 @@ def _confusion(rows: pd.DataFrame) -> tuple[Figure, str]:
     for axes, names, (experiment, matrix) in zip(panels, classes, experiments.items(), strict=True):
         for row in matrix.to_dict("records"):
             place, rate = (names.index(row["column"]), names.index(row["row"])), row["value"]
-            published = "" if math.isnan(row["published"]) else f" ({_percent(row['published'], 0)})"
-            shade, above = 0 if math.isnan(rate) else 0.55 * rate, _percent(rate, 0) + published
+            published = "" if math.isnan(row["published"]) else f" ({percent(row['published'])})"
+            shade, above = 0 if math.isnan(rate) else 0.55 * rate, percent(rate) + published
             _cell(axes, place, shade, above, str(int(row["count"])), framed=row["differs"] == "yes")
             if row["row"] == row["column"]:
-                description.append(f"{experiment} {row['row']} {_percent(rate, 0)}{_beside(row['published'])}")
+                description.append(f"{experiment} {row['row']} {percent(rate)}{_beside(row['published'])}")
         _label_cells(axes, names, names, 40 if turned else 0)
         axes.annotate(
             experiment, (0, 1), (0, (top - 0.13) * 72), xycoords="axes fraction", textcoords="offset points",
@@ -275,8 +272,4 @@ def _label_cells(axes: Axes, names: Sequence[str], columns: Sequence[str], turn:
 
 
 def _beside(published: float) -> str:
-    return "" if math.isnan(published) else f" (the paper {_percent(published)})"
-
-
-def _percent(value: float, digits: int = 1) -> str:
-    return "–" if math.isnan(value) else f"{100 * value:.{digits}f} %"
+    return "" if math.isnan(published) else f" (the paper {percent(published, 1)})"

@@ -35,7 +35,6 @@ from merflow.report.sections import (
     subjects,
     timings,
     variants,
-    versions,
 )
 from merflow.report.svg import standalone_svg, style_sheet, with_title
 from merflow.runtime.summary import SYNTHETIC_MARK
@@ -45,7 +44,7 @@ log = logging.getLogger(__name__)
 
 SECTIONS = [module.SECTION for module in (
     answer, results, differences, audit, classes, subjects, certainty, figures, variants, data, failed, pictures,
-    graphs, curves, timings, settings, versions,
+    graphs, curves, timings, settings,
 )]  # fmt: skip
 """Sections of the page, in order."""
 

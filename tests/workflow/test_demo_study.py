@@ -215,7 +215,7 @@ def test_leak_that_is_not_allowed_stops_the_study(demo, tmp_path):
     audit = ["--forcerun", "audit_leakage", "--allowed-rules", "audit_leakage", "--", "results/demo/audit.csv"]
     done = run_demo(folder, *audit)
     assert done.returncode != 0
-    assert "the configuration does not ask for it" in done.stderr + done.stdout
+    assert "the configuration does not request it" in done.stderr + done.stdout
     assert "contents: train, validation and test: 1" in done.stderr + done.stdout
     assert all(name in done.stderr + done.stdout for name in names)
     assert not (folder / "results/demo/audit.csv").exists()

@@ -12,7 +12,7 @@ from merflow.storage.tables import AUDIT, read_table
 
 @dataclass(frozen=True)
 class Leak:
-    """A leak that the settings ask for: what its size counts, its folds, and its smallest and largest size in them."""
+    """A leak that the settings request: what its size counts, its folds, and its smallest and largest size in them."""
 
     about: str
     folds: int

@@ -67,11 +67,8 @@ def system_pairs(report: ReportData) -> list[Pair]:
 
 def difference_drawing(pairs: Sequence[Pair]) -> Drawing:
     """A drawing of the differences in UF1 with their intervals."""
-    rows = []
-    for pair in pairs:
-        uf1 = pair.metrics["uf1"]
-        interval = [uf1.estimate.value, uf1.estimate.low, uf1.estimate.high]
-        rows.append([pair.first, pair.second, *interval, uf1.p, uf1.verdict, pair.n_subjects])
+    uf1 = [(pair, pair.metrics["uf1"]) for pair in pairs]
+    rows = [[p.first, p.second, *vars(d.estimate).values(), d.p, d.verdict, p.n_subjects] for p, d in uf1]
     columns = ["first", "second", "difference", "ci_low", "ci_high", "p_holm", "verdict", "n_subjects"]
     fewer = f" The first {PAIRS} of {len(pairs)} pairs are drawn." if len(pairs) > PAIRS else ""
     return Drawing(
@@ -106,9 +103,8 @@ def _forest_svg(pairs: Sequence[Pair], prefix: str) -> str:
         for pair, difference in zip(pairs, differences, strict=True):
             interval = formats.interval(difference.estimate)
             verdict = "real" if difference.real else "not clearly different"
-            description.append(
-                f"{pair.first} minus {pair.second} {difference.estimate.value:+.3f} {interval}, {verdict}"
-            )
+            names_of_pair = f"{pair.first} minus {pair.second}"
+            description.append(f"{names_of_pair} {difference.estimate.value:+.3f} {interval}, {verdict}")
         return page_svg(figure, f"Differences in UF1. {'; '.join(description)}", prefix)
 
 

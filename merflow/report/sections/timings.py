@@ -1,6 +1,5 @@
 """Section "Computing time": jobs, time and memory of each rule, from Snakemake's benchmarks."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,11 +41,9 @@ def rule_times(report: ReportData) -> list[RuleTime]:
         tables = [pd.read_csv(file, sep="\t", na_values=["-", "NA"]) for file in files]
         tables = [table for table in tables if "s" in table]
         if tables:
-            jobs = pd.concat(tables, ignore_index=True)
-            seconds = pd.to_numeric(jobs["s"], errors="coerce").fillna(0)
-            memory = pd.to_numeric(jobs["max_rss"], errors="coerce").max() if "max_rss" in jobs else math.nan
-            largest = 0.0 if math.isnan(memory) else float(memory)
-            rows.append(RuleTime(folder.name, len(jobs), float(seconds.sum()), float(seconds.max()), largest))
+            jobs = pd.concat(tables).reindex(columns=["s", "max_rss"]).apply(pd.to_numeric, errors="coerce").fillna(0)
+            seconds, memory = jobs["s"], float(jobs["max_rss"].max())
+            rows.append(RuleTime(folder.name, len(jobs), float(seconds.sum()), float(seconds.max()), memory))
     return sorted(rows, key=lambda row: (-row.seconds, row.rule))
 
 

@@ -66,14 +66,12 @@ def variant_tables(report: ReportData) -> list[VariantTable]:
         metrics = []
         for metric, title in METRICS.items():
             cells = {(r["row"], r["column"]): r for r in table[table["metric"] == metric].to_dict("records")}
-            values = [as_number(cell["value"]) for cell in cells.values()]
-            low, width = min(values), max(values) - min(values)
-            drawn = {
-                place: VariantCell(
-                    as_estimate(cell), as_number(cell["published"]), (value - low) / width if width else 0.5
-                )
-                for (place, cell), value in zip(cells.items(), values, strict=True)
-            }
+            values = {name: as_number(cell["value"]) for name, cell in cells.items()}
+            low, width = min(values.values()), max(values.values()) - min(values.values())
+            drawn = {}
+            for name_pair, cell in cells.items():
+                shade = (values[name_pair] - low) / width if width else 0.5
+                drawn[name_pair] = VariantCell(as_estimate(cell), as_number(cell["published"]), shade)
             metrics.append(MetricTable(title, columns, [(row, [drawn[row, c] for c in columns]) for row in rows]))
         tables.append(
             VariantTable(

@@ -45,7 +45,7 @@ def audit_settings(same_people):
 
 
 class Study:
-    """A study of made-up files; a test plants a leak in them and asks for the audit."""
+    """A study of made-up files; a test plants a leak in them and runs the audit."""
 
     def __init__(self, folder, protocol="loso", floor=False, macro_people=("m1", "m2"), **changes):
         self.folder = folder
@@ -190,7 +190,7 @@ def test_planted_leak_is_named_and_nothing_is_written(tmp_path, name):
     assert any(f"mine, repeat 4, fold {fold}" in line for line in lines), error.value
     if size is not None:
         assert any(f"{check}: {size} (" in line for line in lines), error.value
-    assert "does not ask for it" in str(error.value) and not (tmp_path / "audit.csv").exists()
+    assert "does not request it" in str(error.value) and not (tmp_path / "audit.csv").exists()
 
 
 @pytest.mark.parametrize("parts", [("train", "validation"), ("train", "test"), ("validation", "test")])
@@ -230,7 +230,7 @@ def test_content_is_every_byte_of_what_training_gets():
     assert content_digest(*nothing, ("d", "a")) != content_digest(*nothing, ("d", "b")), "empty clips are not one clip"
 
 
-# --- Leaks that the configuration asks for ----------------------------------------------------------------------------
+# --- Leaks that the configuration requests ----------------------------------------------------------------------------
 
 
 def test_pretraining_on_test_people_is_counted_and_allowed(tmp_path):
