@@ -75,7 +75,8 @@ def test_file_stands_alone(tmp_path):
     assert "#ffffff" in svg and "#0072b2" in svg and "sans-serif" in svg and "DejaVu" not in svg
     assert not re.search(r"(href|src)=\"(?!#)|url\((?!#)|<script|<image", svg), "nothing is loaded"
     assert "Synthetic demo data: a test of the software, no claim about people." in texts(svg)
-    assert "the paper 72.7\N{NO-BREAK SPACE}%" in root.get("aria-label") and root.find(f"{SVG}title").text == root.get("aria-label")
+    assert "the paper 72.7\N{NO-BREAK SPACE}%" in root.get("aria-label")
+    assert root.find(f"{SVG}title").text == root.get("aria-label")
     again = (tmp_path / "f.svg").read_bytes()
     draw_file(tmp_path / "f.csv", tmp_path / "f.svg", plan)
     assert (tmp_path / "f.svg").read_bytes() == again, "same inputs, same bytes"
