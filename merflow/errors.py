@@ -18,7 +18,7 @@ class InputError(MerflowError):
 class ClipError(MerflowError):
     """One clip cannot be processed (no face, unreadable frame, ...).
 
-    The stage that catches it records the message as the clip's reason and goes on with the next clip.
+    The stage that catches it records the message as the clip's reason and continues with the next clip.
     """
 
     def __str__(self) -> str:

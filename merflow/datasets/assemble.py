@@ -110,7 +110,7 @@ def _owners(raw_clips: Sequence[RawClip]) -> dict[str, set[str]]:
 
 
 def _collapse_gaps(name: str, root: str, problems: list[Problem], clips: int) -> list[Problem]:
-    """The problems, with one note for many clips that miss frames inside: the copy was thinned, as a rule."""
+    """The problems, with one note if many clips miss frames inside: usually the copy was made with fewer frames."""
     gaps = [problem for problem in problems if problem.field == "frames" and GAP in problem.problem]
     if len(gaps) <= MAX_GAP_ROWS:
         return problems

@@ -43,8 +43,8 @@ class Layout:
     guide: str = ""  # page of the documentation that shows such a table
     licence: str = ""  # the makers' condition, for model cards; empty: the data are the user's own or synthetic
     makers: str = ""  # from whom the dataset is obtained, for the documentation
-    people: str = ""  # layouts with the same value name the same people alike; empty: the name of the layout
-    databases: tuple[str, ...] = ()  # names of it in tables of flow images, as of :func:`plain_database`
+    people: str = ""  # layouts with the same value use the same subject names; empty: the name of the layout
+    databases: tuple[str, ...] = ()  # its names in tables of flow images, as of :func:`plain_database`
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     spellings: Mapping[str, str] = field(default_factory=dict)  # further spellings of label words
     class_sets: Mapping[str, ClassSetPart] = field(default_factory=dict)  # its part in each named class set

@@ -97,7 +97,7 @@ def portrait(subject: str, settings: SyntheticSettings) -> BasePicture:
         chosen = combinations[order[(position - len(pool)) % len(combinations)]]
         members = [pool[i] for i in chosen]
         rng = np.random.default_rng((settings.seed, _BLEND_STREAM, settings.person_number(subject)))
-        # No weight below a quarter, so that a blend looks like none of its members.
+        # Each weight is at least 1/4, so that a blend is not recognisable as one of its members.
         weights = 0.25 + (1 - 0.25 * len(members)) * rng.dirichlet(np.ones(len(members)))
     return blend(members, weights, settings.frame_size, settings.interocular_px)
 
