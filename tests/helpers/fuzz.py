@@ -17,8 +17,8 @@ import numpy as np
 import openpyxl
 import torch
 import yaml
+from dataset_trees import dataset_settings
 from torch import nn
-from trees import dataset_settings
 
 from merflow.datasets.corrections import read_corrections
 from merflow.datasets.index import index_dataset, write_index

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-import tree_files
-import trees
+import dataset_files
+import dataset_trees
 
 from merflow.datasets.settings import STANDARD_MACRO, STANDARD_MICRO
 from merflow.datasets.synthetic.plan import plan_clips
@@ -78,20 +78,20 @@ def takes(subjects, name, **changes):
     """Return a take of each emotion and subject, 13 frames from onset to offset."""
     times = {"onset": 21, "apex": 27, "offset": 33} | changes
     return [
-        tree_files.Take(subject, name(subject, emotion, n), emotion, objective=n, **times)
+        dataset_files.Take(subject, name(subject, emotion, n), emotion, objective=n, **times)
         for subject in subjects
         for n, emotion in enumerate(THREE, 1)
     ]
 
 
-def flow_images(folder: Path, databases: dict[str, tuple[int, ...]]) -> trees.Tree:
+def flow_images(folder: Path, databases: dict[str, tuple[int, ...]]) -> dataset_trees.Tree:
     """Write ready-made flow images of the subjects of each database, one per MEGC2019 class, and their table."""
     images = [
-        trees.FlowImage(database, f"s {take.subject}", f"clip {take.name}", MEGC[take.emotion], take)
+        dataset_trees.FlowImage(database, f"s {take.subject}", f"clip {take.name}", MEGC[take.emotion], take)
         for database, subjects in databases.items()
         for take in takes(subjects, lambda subject, emotion, n: f"{subject}{n}")
     ]
-    faces = tree_files.Faces(size=240, interocular=60)
-    return trees.flow_images(
-        folder, images, write=lambda path, image: tree_files.save(path, faces.flow_picture(image.take))
+    faces = dataset_files.Faces(size=240, interocular=60)
+    return dataset_trees.flow_images(
+        folder, images, write=lambda path, image: dataset_files.save(path, faces.flow_picture(image.take))
     )

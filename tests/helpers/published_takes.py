@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import trees
-from tree_files import Take
-from trees import FlowImage, Tree
+import dataset_trees
+from dataset_files import Take
+from dataset_trees import FlowImage, Tree
 
 
 def dealt(counts: Mapping[str, int]) -> list[str]:
@@ -40,15 +40,17 @@ def mmew_takes() -> list[Take]:
     for i, emotion in enumerate(dealt(MMEW_PUBLISHED)):
         subject = 1 + i % 30
         seen[subject, emotion] += 1
-        takes.append(Take(subject, trees.mmew_name(subject, emotion, seen[subject, emotion]), emotion, **timing(i)))
+        takes.append(
+            Take(subject, dataset_trees.mmew_name(subject, emotion, seen[subject, emotion]), emotion, **timing(i))
+        )
     return takes
 
 
 def mmew_macro_takes() -> list[Take]:
     """900 images of 30 subjects: five of each of six emotions."""
-    words = [emotion for emotion in trees.MMEW_CODES if emotion != "others"]
+    words = [emotion for emotion in dataset_trees.MMEW_CODES if emotion != "others"]
     return [
-        Take(subject, trees.mmew_name(subject, emotion, number), emotion)
+        Take(subject, dataset_trees.mmew_name(subject, emotion, number), emotion)
         for subject in range(1, 31)
         for emotion in words
         for number in range(1, 6)
@@ -115,7 +117,7 @@ def smic_takes() -> list[Take]:
     for i, emotion in enumerate(dealt(SMIC_PUBLISHED)):
         subject = people[i % 16]
         seen[subject, emotion] += 1
-        name = f"s{subject}_{trees.SMIC_CODES[emotion]}_{seen[subject, emotion]:02d}"
+        name = f"s{subject}_{dataset_trees.SMIC_CODES[emotion]}_{seen[subject, emotion]:02d}"
         takes.append(Take(subject, name, emotion, None, None, None, 90823 + i, 90826 + i))
     return takes
 
@@ -150,7 +152,7 @@ def megc2019_flows(casme2: Sequence[Take], samm: Sequence[Take], smic: Sequence[
 def megc2019(root: Path, **options: Any) -> dict[str, Tree]:
     """The three databases of the composite, complete, in folders of their own."""
     return {
-        "casme2": trees.casme2(root / "CASME II", casme2_takes(), **options),
-        "samm": trees.samm(root / "SAMM", samm_takes(), **options),
-        "smic": trees.smic_hs(root / "SMIC", smic_takes(), **options),
+        "casme2": dataset_trees.casme2(root / "CASME II", casme2_takes(), **options),
+        "samm": dataset_trees.samm(root / "SAMM", samm_takes(), **options),
+        "smic": dataset_trees.smic_hs(root / "SMIC", smic_takes(), **options),
     }

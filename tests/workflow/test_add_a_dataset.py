@@ -5,9 +5,9 @@ import shutil
 import subprocess
 import sys
 
+import dataset_files
 import pandas as pd
 import pytest
-import tree_files
 from repository import REPO, copy_repository, snakemake
 
 PAGE = REPO / "docs" / "add-a-dataset.md"
@@ -36,7 +36,7 @@ def repository(tmp_path_factory):
         frames.mkdir(parents=True)
         for number in (1, 2, 3):
             (frames / f"{number}.jpg").write_bytes(b"frame")
-    tree_files.write_table(folder / "CASME3" / "cas(me)3_part_A.xlsx", [HEADER, *ROWS])
+    dataset_files.write_table(folder / "CASME3" / "cas(me)3_part_A.xlsx", [HEADER, *ROWS])
     return folder
 
 

@@ -6,10 +6,10 @@ import subprocess
 import sys
 import time
 
+import dataset_trees
 import pandas as pd
 import people
 import pytest
-import trees
 import yaml
 from configurations import plan
 from repository import REPO, copy_repository, planned, snakemake
@@ -124,10 +124,10 @@ def test_killed_run_continues_from_checkpoints(study, tmp_path):
 def test_megc2019_study_has_the_systems_it_promises(tmp_path):
     settings = yaml.safe_load((REPO / "studies/megc2019.yaml").read_text())
     images = [
-        trees.FlowImage(f"base{n % 3}", f"{n % 5}", f"{n}", ("negative", "positive", "surprise")[n % 3])
+        dataset_trees.FlowImage(f"base{n % 3}", f"{n % 5}", f"{n}", ("negative", "positive", "surprise")[n % 3])
         for n in range(9)
     ]
-    tree = trees.flow_images(tmp_path, images, write=lambda path, image: path.write_bytes(b"x"))
+    tree = dataset_trees.flow_images(tmp_path, images, write=lambda path, image: path.write_bytes(b"x"))
     settings["datasets"]["flows"]["root"] = str(tree.root)
     study = plan(settings)
     study.check()

@@ -1,41 +1,46 @@
 """Datasets as they are distributed, through the whole workflow: synthetic frames, invented annotation."""
 
+import dataset_files
+import dataset_trees
 import h5py
 import numpy as np
 import pandas as pd
 import people
 import pytest
-import tree_files
-import trees
 from people import MEGC, takes
 from repository import copy_repository, planned, snakemake
 
 pytestmark = pytest.mark.slow
-WHOLE = tree_files.Faces(size=240, interocular=60, grey=True)
-CROP = tree_files.Faces(size=240, interocular=60, crop=140, wide=2.0)
+WHOLE = dataset_files.Faces(size=240, interocular=60, grey=True)
+CROP = dataset_files.Faces(size=240, interocular=60, crop=140, wide=2.0)
 
 
 def build(root):
     """Five datasets, each with an error that must not stop the study."""
     casme2 = takes((1, 2), lambda s, e, n: f"EP0{n}_01f", first=18, last=36)
-    casme2[0] = tree_files.Take(1, "EP01_01f", "disgust", 21, "/", 33, first=18, last=36)
-    casme2[4] = tree_files.Take(2, "EP02_01f", "happiness", 21, 27, 41, first=18, last=36)  # offset corrected below
+    casme2[0] = dataset_files.Take(1, "EP01_01f", "disgust", 21, "/", 33, first=18, last=36)
+    casme2[4] = dataset_files.Take(2, "EP02_01f", "happiness", 21, 27, 41, first=18, last=36)  # offset corrected below
     samm = takes((6, 7), lambda s, e, n: f"{s:03d}_{n}_1")
-    samm[5] = tree_files.Take(7, "007_3_1", "surprise", 21, 99, 33, objective=3)  # apex outside
-    smic = takes((1, 2), lambda s, e, n: f"s{s}_{trees.SMIC_CODES[MEGC[e]]}_01")
-    smic = [tree_files.Take(t.subject, t.name, MEGC[t.emotion], 21, 27, 33) for t in smic]
-    mmew = takes((1, 2), lambda s, e, n: trees.mmew_name(s, e, n), onset=101, apex=107, offset=113, first=1, last=13)
+    samm[5] = dataset_files.Take(7, "007_3_1", "surprise", 21, 99, 33, objective=3)  # apex outside
+    smic = takes((1, 2), lambda s, e, n: f"s{s}_{dataset_trees.SMIC_CODES[MEGC[e]]}_01")
+    smic = [dataset_files.Take(t.subject, t.name, MEGC[t.emotion], 21, 27, 33) for t in smic]
+    mmew = takes(
+        (1, 2), lambda s, e, n: dataset_trees.mmew_name(s, e, n), onset=101, apex=107, offset=113, first=1, last=13
+    )
     posed = takes((1, 2, 3), lambda s, e, n: f"00{n}", onset=1, apex=9, offset=9)
     posed = [
-        tree_files.Take(t.subject, t.name, "happy" if t.emotion == "happiness" else t.emotion, 1, 9, 9) for t in posed
+        dataset_files.Take(t.subject, t.name, "happy" if t.emotion == "happiness" else t.emotion, 1, 9, 9)
+        for t in posed
     ]
-    posed.append(tree_files.Take(3, "004", "", 1, 9, 9))
+    posed.append(dataset_files.Take(3, "004", "", 1, 9, 9))
     return {
-        "casme2": trees.casme2(root / "CASME II", casme2, write=WHOLE),
-        "samm": trees.samm(root / "SAMM", samm, write=WHOLE),
-        "smic": trees.smic_hs(root / "SMIC", smic, cropped=True, write=CROP),
-        "mmew": trees.mmew_micro(root / "MMEW", mmew, order="subject", write=CROP),
-        "ck": trees.ck_plus(root / "CK+", posed, write=tree_files.Faces(size=240, interocular=60, amplitude=8)),
+        "casme2": dataset_trees.casme2(root / "CASME II", casme2, write=WHOLE),
+        "samm": dataset_trees.samm(root / "SAMM", samm, write=WHOLE),
+        "smic": dataset_trees.smic_hs(root / "SMIC", smic, cropped=True, write=CROP),
+        "mmew": dataset_trees.mmew_micro(root / "MMEW", mmew, order="subject", write=CROP),
+        "ck": dataset_trees.ck_plus(
+            root / "CK+", posed, write=dataset_files.Faces(size=240, interocular=60, amplitude=8)
+        ),
     }
 
 
@@ -44,7 +49,7 @@ def study(tmp_path_factory):
     folder = copy_repository(tmp_path_factory.mktemp("distributed"))
     built = build(folder / "data")
     for tree in built.values():
-        tree_files.litter(tree.root)
+        dataset_files.write_hidden_files(tree.root)
     (folder / "fixes.csv").write_text(
         "dataset,subject,clip,field,value,reason\ncasme2,2,EP02_01f,offset,33,the last frame is 36\n"
     )
@@ -191,9 +196,10 @@ def flows(tmp_path_factory):
     damaged.write_bytes(damaged.read_bytes()[:60])
     posed = takes((11, 12), lambda s, e, n: f"00{n}", onset=1, apex=7, offset=7)
     posed = [
-        tree_files.Take(t.subject, t.name, "happy" if t.emotion == "happiness" else t.emotion, 1, 7, 7) for t in posed
+        dataset_files.Take(t.subject, t.name, "happy" if t.emotion == "happiness" else t.emotion, 1, 7, 7)
+        for t in posed
     ]
-    ck = trees.ck_plus(folder / "CK+", posed, write=tree_files.Faces(size=240, interocular=60, amplitude=8))
+    ck = dataset_trees.ck_plus(folder / "CK+", posed, write=dataset_files.Faces(size=240, interocular=60, amplitude=8))
     config = {
         "study": "flows",
         "datasets": {
@@ -265,7 +271,7 @@ def test_overwritten_flow_image_reruns_from_the_cache(flows):
     assert "Nothing to be done" in snakemake(folder, "-n", config=config).stdout
     image = list(tree.folders.values())[3]
     data = image.read_bytes()
-    tree_files.save(image, np.full((28, 28, 3), 90, np.uint8))
+    dataset_files.save(image, np.full((28, 28, 3), 90, np.uint8))
     done = snakemake(folder, "-n", config=config)
     image.write_bytes(data)
     assert "Gather the flow images of flows" in done.stdout + done.stderr

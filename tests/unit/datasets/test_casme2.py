@@ -3,12 +3,12 @@
 import shutil
 from collections import Counter
 
+import dataset_files
+import dataset_trees
 import published_takes
 import pytest
-import tree_files
-import trees
-from tree_files import Take
-from trees import by_name, reported, usable
+from dataset_files import Take
+from dataset_trees import by_name, reported, usable
 
 from merflow.errors import InputError
 
@@ -25,7 +25,7 @@ BAD_ROW = len(TAKES) + 2
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    return trees.casme2(tmp_path_factory.mktemp("casme2"), published_takes.casme2_takes(context=2))
+    return dataset_trees.casme2(tmp_path_factory.mktemp("casme2"), published_takes.casme2_takes(context=2))
 
 
 @pytest.mark.parametrize("mess", [False, True])
@@ -40,7 +40,7 @@ def published(tmp_path_factory):
     ],
 )
 def test_clips_are_read_past_columns_without_name(tmp_path, table, mess):
-    tree = trees.casme2(tmp_path, TAKES, table=table, mess=mess)
+    tree = dataset_trees.casme2(tmp_path, TAKES, table=table, mess=mess)
     index = tree.index()
     assert index.problems == [] and {clip.clip for clip in index.clips} == GOOD
     clip = by_name(index)["sub01/EP02_01f"]
@@ -53,11 +53,11 @@ def test_clips_are_read_past_columns_without_name(tmp_path, table, mess):
 
 def test_columns_without_name_may_hold_anything(tmp_path):
     takes = [Take(t.subject, t.name, t.emotion, t.onset, t.apex, t.offset, cells={" ": "x", "  ": 7}) for t in TAKES]
-    assert trees.casme2(tmp_path, takes).index().clips[0].offset == 86
+    assert dataset_trees.casme2(tmp_path, takes).index().clips[0].offset == 86
 
 
 def test_one_file_name_in_two_subjects_is_two_clips(tmp_path):
-    clips = by_name(trees.casme2(tmp_path, TAKES).index())
+    clips = by_name(dataset_trees.casme2(tmp_path, TAKES).index())
     assert clips["sub01/EP02_01f"].subject != clips["sub02/EP02_01f"].subject
     assert clips["sub01/EP02_01f"].frames != clips["sub02/EP02_01f"].frames
 
@@ -66,7 +66,7 @@ def test_one_file_name_in_two_subjects_is_two_clips(tmp_path):
 @pytest.mark.parametrize("subject", [1, "1", "01", "sub01", " 01", 1.0])
 def test_subject_is_same_in_any_spelling(tmp_path, subject, table):
     takes = [Take(1, "EP02_01f", "happiness", cells={"Subject": subject}), *TAKES[2:]]
-    index = trees.casme2(tmp_path, takes, table=table).index()
+    index = dataset_trees.casme2(tmp_path, takes, table=table).index()
     assert index.problems == [] and by_name(index)["sub01/EP02_01f"].subject == "my-casme2/sub01"
 
 
@@ -81,7 +81,7 @@ def test_subject_is_same_in_any_spelling(tmp_path, subject, table):
     ],
 )
 def test_every_variant_of_frames_is_found(tmp_path, variant, align):
-    tree = trees.casme2(tmp_path / "CASME2", TAKES, variants=[variant])
+    tree = dataset_trees.casme2(tmp_path / "CASME2", TAKES, variants=[variant])
     index = tree.index()
     assert index.problems == [] and usable(index) == GOOD
     assert {clip.align for clip in index.clips} == {align}
@@ -89,7 +89,7 @@ def test_every_variant_of_frames_is_found(tmp_path, variant, align):
 
 
 def test_raw_frames_are_preferred_and_choice_noted(tmp_path):
-    tree = trees.casme2(tmp_path, TAKES, variants=["CASME2-RAW", "CASME2_RAW_selected", "Cropped"])
+    tree = dataset_trees.casme2(tmp_path, TAKES, variants=["CASME2-RAW", "CASME2_RAW_selected", "Cropped"])
     index = tree.index()
     assert by_name(index)["sub01/EP02_01f"].frames == str(tree.folders["sub01/EP02_01f"])
     (note,) = index.problems
@@ -103,7 +103,7 @@ def test_raw_frames_are_preferred_and_choice_noted(tmp_path):
 
 @pytest.mark.parametrize(("images", "align"), [("CASME2_RAW_selected", "detect"), ("Cropped", "auto")])
 def test_user_names_variant(tmp_path, images, align):
-    tree = trees.casme2(tmp_path, TAKES, variants=["CASME2-RAW", "CASME2_RAW_selected", "Cropped"])
+    tree = dataset_trees.casme2(tmp_path, TAKES, variants=["CASME2-RAW", "CASME2_RAW_selected", "Cropped"])
     index = tree.index(images=images)
     assert index.problems == [] and usable(index) == GOOD
     assert all(clip.frames.startswith(str(tmp_path / images)) and clip.align == align for clip in index.clips)
@@ -112,7 +112,7 @@ def test_user_names_variant(tmp_path, images, align):
 
 def test_variant_that_is_not_there_is_named(tmp_path):
     with pytest.raises(InputError, match=r"(?s)Croped.*images"):
-        trees.casme2(tmp_path, TAKES).index(images="Croped")
+        dataset_trees.casme2(tmp_path, TAKES).index(images="Croped")
 
 
 def test_complete_set_has_published_counts(published):
@@ -157,7 +157,7 @@ def test_composite_leaves_out_two_clips_by_its_rule(published):
     ],
 )
 def test_unusable_row_is_reported_and_others_stay(tmp_path, take, field, values):
-    tree = trees.casme2(tmp_path, [*TAKES, take])
+    tree = dataset_trees.casme2(tmp_path, [*TAKES, take])
     index = tree.index()
     assert usable(index) == GOOD and len(index.clips) == len(TAKES) + 1
     problem = reported(index, effect="left out", field=field)[0]
@@ -168,7 +168,7 @@ def test_unusable_row_is_reported_and_others_stay(tmp_path, take, field, values)
 
 
 def test_annotated_frame_without_file_is_reported(tmp_path):
-    tree = trees.casme2(tmp_path, TAKES)
+    tree = dataset_trees.casme2(tmp_path, TAKES)
     for clip, number in (("sub01/EP02_01f", 46), ("sub01/EP03_02", 181), ("sub02/EP02_01f", 9), ("sub26/EP18_50", 100)):
         tree.frame(clip, number).unlink()
     index = tree.index()
@@ -185,16 +185,16 @@ def test_annotated_frame_without_file_is_reported(tmp_path):
 
 
 def test_stop_ignores_missing_apex_but_not_wrong_apex(tmp_path):
-    tree = trees.casme2(tmp_path / "a", [*TAKES, Take(4, "EP12_01f", "others", 6, "/", 14)])
+    tree = dataset_trees.casme2(tmp_path / "a", [*TAKES, Take(4, "EP12_01f", "others", 6, "/", 14)])
     assert by_name(tree.index(on_problem="stop"))["sub04/EP12_01f"].apex is None
-    tree = trees.casme2(tmp_path / "b", [*TAKES, Take(4, "EP12_01f", "others", 6, 99, 14)])
+    tree = dataset_trees.casme2(tmp_path / "b", [*TAKES, Take(4, "EP12_01f", "others", 6, 99, 14)])
     assert by_name(tree.index())["sub04/EP12_01f"].apex is None
     with pytest.raises(InputError, match=r"(?s)EP12_01f.*99"):
         tree.index(on_problem="stop")
 
 
 def test_empty_frame_counts_between_onset_and_offset_only(tmp_path):
-    tree = trees.casme2(tmp_path, TAKES)
+    tree = dataset_trees.casme2(tmp_path, TAKES)
     tree.frame("sub01/EP02_01f", 45).write_bytes(b"")
     tree.frame("sub01/EP03_02", 150).write_bytes(b"")
     index = tree.index()
@@ -204,7 +204,7 @@ def test_empty_frame_counts_between_onset_and_offset_only(tmp_path):
 
 
 def test_name_that_is_used_twice_in_subject_is_used_once(tmp_path):
-    index = trees.casme2(tmp_path, [*TAKES, TAKES[0]]).index()
+    index = dataset_trees.casme2(tmp_path, [*TAKES, TAKES[0]]).index()
     assert len({clip.clip for clip in index.clips}) == 5 and sum(c.problem == "" for c in index.clips) == 4
     (problem,) = reported(index, effect="left out")
     assert problem.row == BAD_ROW and "sub01/EP02_01f" in problem.problem
@@ -219,7 +219,7 @@ def test_everything_that_is_wrong_comes_in_one_list(tmp_path):
         Take(3, "EP01_5", "fear", row=False),
         Take(3, "EP01_6", "fear"),
     ]
-    tree = trees.casme2(tmp_path, [*TAKES, *bad])
+    tree = dataset_trees.casme2(tmp_path, [*TAKES, *bad])
     tree.frame("sub03/EP01_6", 5).unlink()
     index = tree.index()
     assert usable(index) == GOOD | {"sub03/EP01_1"}
@@ -238,7 +238,7 @@ def test_everything_that_is_wrong_comes_in_one_list(tmp_path):
 
 def test_subset_is_reported_by_difference_and_used(tmp_path):
     takes = [take for take in published_takes.casme2_takes() if take.emotion != "surprise" or take.subject < 13]
-    index = trees.casme2(tmp_path, takes).index(classes="casme2-5")
+    index = dataset_trees.casme2(tmp_path, takes).index(classes="casme2-5")
     (note,) = reported(index, field="classes")
     found = sum(take.emotion == "surprise" for take in takes)
     assert note.effect == "noted" and "surprise" in note.problem
@@ -247,7 +247,7 @@ def test_subset_is_reported_by_difference_and_used(tmp_path):
 
 @pytest.mark.parametrize("column", ["Filename", "OnsetFrame", "ApexFrame", "OffsetFrame", "Estimated Emotion"])
 def test_workbook_with_other_columns_is_named_with_them(tmp_path, column):
-    tree = trees.casme2(tmp_path, TAKES, rename={column: "Something else"})
+    tree = dataset_trees.casme2(tmp_path, TAKES, rename={column: "Something else"})
     with pytest.raises(InputError) as error:
         tree.index()
     message = str(error.value)
@@ -256,13 +256,13 @@ def test_workbook_with_other_columns_is_named_with_them(tmp_path, column):
 
 @pytest.mark.parametrize("spelling", ["onset frame", "ONSETFRAME", "Onset_Frame", " OnsetFrame "])
 def test_columns_are_known_in_any_spelling(tmp_path, spelling):
-    assert trees.casme2(tmp_path, TAKES, rename={"OnsetFrame": spelling}).index().clips[0].onset == 46
+    assert dataset_trees.casme2(tmp_path, TAKES, rename={"OnsetFrame": spelling}).index().clips[0].onset == 46
 
 
 @pytest.mark.parametrize("newest", ["CASME2-coding-20190701.xlsx", "CASME2-coding-updated.xlsx"])
 def test_newest_workbook_is_read_and_choice_noted(tmp_path, newest):
     for table in ("CASME2-coding-20140508.xlsx", newest):
-        tree = trees.casme2(tmp_path, TAKES, table=table)
+        tree = dataset_trees.casme2(tmp_path, TAKES, table=table)
     (note,) = tree.index().problems
     assert note.effect == "noted" and note.file == str(tree.table) and "20140508" in note.problem
     index = tree.index(table="CASME2-coding-20140508.xlsx")
@@ -270,10 +270,10 @@ def test_newest_workbook_is_read_and_choice_noted(tmp_path, newest):
 
 
 def test_root_without_workbook_or_frames_is_one_message(tmp_path):
-    tree = trees.casme2(tmp_path / "a", TAKES, table=None)
-    tree_files.write_table(tmp_path / "a" / "notes.xlsx", [["nothing"]])
+    tree = dataset_trees.casme2(tmp_path / "a", TAKES, table=None)
+    dataset_files.write_table(tmp_path / "a" / "notes.xlsx", [["nothing"]])
     with pytest.raises(InputError, match=r"(?s)CASME2-coding-20140508\.xlsx.*notes\.xlsx"):
         tree.index()
-    tree = trees.casme2(tmp_path / "b", [Take(1, "EP02_01f", "happiness", folder=False)])
+    tree = dataset_trees.casme2(tmp_path / "b", [Take(1, "EP02_01f", "happiness", folder=False)])
     with pytest.raises(InputError, match=r"sub01/EP02_01f/img46\.jpg"):
         tree.index()

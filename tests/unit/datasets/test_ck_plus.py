@@ -3,11 +3,11 @@
 import shutil
 from collections import Counter
 
+import dataset_trees
 import published_takes
 import pytest
-import trees
-from tree_files import Take
-from trees import by_name, reported, usable
+from dataset_files import Take
+from dataset_trees import by_name, reported, usable
 
 from merflow.errors import InputError
 
@@ -28,7 +28,7 @@ PUBLISHED = {"happiness" if word == "happy" else word: count for word, count in 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    return trees.ck_plus(tmp_path_factory.mktemp("ck"), published_takes.ck_takes())
+    return dataset_trees.ck_plus(tmp_path_factory.mktemp("ck"), published_takes.ck_takes())
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def published(tmp_path_factory):
     ],
 )
 def test_sequences_run_from_first_frame_to_apex(tmp_path, images, labels):
-    tree = trees.ck_plus(tmp_path, TAKES, images=images, labels=labels)
+    tree = dataset_trees.ck_plus(tmp_path, TAKES, images=images, labels=labels)
     index = tree.index()
     assert {clip.clip for clip in index.clips} == usable(index) == GOOD
     clip = by_name(index)["S005_001"]
@@ -54,7 +54,7 @@ def test_sequences_run_from_first_frame_to_apex(tmp_path, images, labels):
 
 
 def test_sequences_without_label_are_reported_once(tmp_path):
-    tree = trees.ck_plus(tmp_path, [*TAKES, take(11, "001", ""), take(11, "002", "")])
+    tree = dataset_trees.ck_plus(tmp_path, [*TAKES, take(11, "001", ""), take(11, "002", "")])
     shutil.rmtree(tmp_path / "Emotion" / "S011")
     (note,) = tree.index(on_problem="stop").problems
     assert note.effect == "noted" and "3" in note.problem and "6" in note.problem
@@ -79,7 +79,7 @@ def test_five_class_set_leaves_others_out_without_note(published):
 
 @pytest.mark.parametrize("text", ["9.0000000e+00", "-1", "2.5", "happy", "", "nan", "inf"])
 def test_label_file_that_cannot_be_read_is_named(tmp_path, text):
-    tree = trees.ck_plus(tmp_path, TAKES)
+    tree = dataset_trees.ck_plus(tmp_path, TAKES)
     (file,) = (tmp_path / "Emotion" / "S010" / "002").iterdir()
     file.write_text(text)
     index = tree.index()
@@ -92,7 +92,7 @@ def test_label_file_that_cannot_be_read_is_named(tmp_path, text):
 
 
 def test_label_file_of_other_bytes_is_named(tmp_path):
-    tree = trees.ck_plus(tmp_path, TAKES)
+    tree = dataset_trees.ck_plus(tmp_path, TAKES)
     (file,) = (tmp_path / "Emotion" / "S010" / "002").iterdir()
     file.write_bytes(b"\xff\xfe\x00\x80")
     index = tree.index()
@@ -101,14 +101,14 @@ def test_label_file_of_other_bytes_is_named(tmp_path):
 
 @pytest.mark.parametrize("text", ["   3.0000000e+00\n", "3", "3.0", "\n3.0000000e+00 \n\n"])
 def test_label_is_number_in_any_form(tmp_path, text):
-    tree = trees.ck_plus(tmp_path, TAKES)
+    tree = dataset_trees.ck_plus(tmp_path, TAKES)
     (file,) = (tmp_path / "Emotion" / "S010" / "002").iterdir()
     file.write_text(text)
     assert by_name(tree.index())["S010_002"].label == "disgust"
 
 
 def test_label_without_its_sequence_is_reported(tmp_path):
-    tree = trees.ck_plus(tmp_path, TAKES)
+    tree = dataset_trees.ck_plus(tmp_path, TAKES)
     shutil.rmtree(tree.folders["S010_002"])
     index = tree.index()
     assert usable(index) == GOOD - {"S010_002"}
@@ -117,7 +117,7 @@ def test_label_without_its_sequence_is_reported(tmp_path):
 
 def test_sequence_that_ends_before_its_peak_is_named(tmp_path):
     """The label file holds the number of the peak; without that frame, another one would be used as the apex."""
-    tree = trees.ck_plus(tmp_path, TAKES)
+    tree = dataset_trees.ck_plus(tmp_path, TAKES)
     tree.frame("S010_002", 6).unlink()
     index = tree.index()
     assert usable(index) == GOOD - {"S010_002"}
@@ -126,13 +126,13 @@ def test_sequence_that_ends_before_its_peak_is_named(tmp_path):
 
 
 def test_sequence_without_frame_numbers_is_reported(tmp_path):
-    tree = trees.ck_plus(tmp_path, TAKES)
+    tree = dataset_trees.ck_plus(tmp_path, TAKES)
     (tree.folders["S010_002"] / "S010_002_3.png").write_bytes(b"x")
     assert [p.clip for p in tree.index().problems if p.clip] == ["S010_002"], "frame 3 is there twice"
 
 
 def test_empty_sequences_and_empty_frames_are_named(tmp_path):
-    tree = trees.ck_plus(tmp_path, TAKES)
+    tree = dataset_trees.ck_plus(tmp_path, TAKES)
     for file in tree.folders["S005_001"].iterdir():
         file.unlink()
     tree.frame("S010_002", 6).write_bytes(b"")
@@ -144,13 +144,13 @@ def test_empty_sequences_and_empty_frames_are_named(tmp_path):
 
 
 def test_sequence_of_one_image_is_still(tmp_path):
-    tree = trees.ck_plus(tmp_path, [*TAKES, take(11, "001", "fear", 1)])
+    tree = dataset_trees.ck_plus(tmp_path, [*TAKES, take(11, "001", "fear", 1)])
     clip = by_name(tree.index())["S011_001"]
     assert (clip.kind, clip.label, clip.problem) == ("still", "fear", "")
 
 
 def test_frame_numbers_may_start_anywhere(tmp_path):
-    tree = trees.ck_plus(tmp_path, [Take(11, "001", "fear", None, None, None, 17, 30)])
+    tree = dataset_trees.ck_plus(tmp_path, [Take(11, "001", "fear", None, None, None, 17, 30)])
     clip = tree.index().clips[0]
     assert (clip.onset, clip.apex, clip.offset) == (17, 30, 30)
 
@@ -159,14 +159,14 @@ def test_subset_is_reported_by_difference_and_used(tmp_path):
     takes = published_takes.ck_takes()
     kept = [one for one in takes if one.emotion != "contempt" or one.subject > 100]
     found = sum(one.emotion == "contempt" for one in kept)
-    index = trees.ck_plus(tmp_path, kept).index(classes="ck-plus-7")
+    index = dataset_trees.ck_plus(tmp_path, kept).index(classes="ck-plus-7")
     (note,) = reported(index, field="classes")
     assert note.effect == "noted" and "contempt" in note.problem
     assert "18" in note.problem and str(found) in note.problem and "anger" not in note.problem
 
 
 def test_root_without_sequences_or_labels_is_one_message(tmp_path):
-    tree = trees.ck_plus(tmp_path, TAKES)
+    tree = dataset_trees.ck_plus(tmp_path, TAKES)
     shutil.rmtree(tmp_path / "Emotion")
     with pytest.raises(InputError, match="Emotion"):
         tree.index()
@@ -176,7 +176,7 @@ def test_root_without_sequences_or_labels_is_one_message(tmp_path):
 
 
 def test_second_label_file_is_noted(tmp_path):
-    tree = trees.ck_plus(tmp_path, TAKES)
+    tree = dataset_trees.ck_plus(tmp_path, TAKES)
     (file,) = (tmp_path / "Emotion" / "S010" / "002").iterdir()
     file.with_name("T_emotion.txt").write_text("3.0")
     (note,) = reported(tree.index(), clip="S010_002", field="label")

@@ -2,12 +2,12 @@
 
 from collections import Counter
 
+import dataset_trees
 import pandas as pd
 import published_takes
 import pytest
-import trees
-from tree_files import Take
-from trees import by_name, reported, usable
+from dataset_files import Take
+from dataset_trees import by_name, reported, usable
 
 from merflow.datasets.index import write_index
 from merflow.errors import ConfigError, InputError, MerflowError
@@ -48,14 +48,14 @@ def complete(tmp_path_factory):
     """The five databases, complete."""
     root = tmp_path_factory.mktemp("complete")
     return published_takes.megc2019(root) | {
-        "mmew": trees.mmew_micro(root / "MMEW", published_takes.mmew_takes()),
-        "ck": trees.ck_plus(root / "CK+", published_takes.ck_takes()),
+        "mmew": dataset_trees.mmew_micro(root / "MMEW", published_takes.mmew_takes()),
+        "ck": dataset_trees.ck_plus(root / "CK+", published_takes.ck_takes()),
     }
 
 
 @pytest.fixture
 def few(tmp_path):
-    return trees.mmew_micro(
+    return dataset_trees.mmew_micro(
         tmp_path,
         [
             Take(1, "S01-01-001", "happiness"),
@@ -81,11 +81,11 @@ def test_named_set_with_published_counts_has_no_note(complete, dataset, name, ex
 @pytest.mark.parametrize(("dataset", "name", "expected"), PUBLISHED)
 def test_missing_clip_is_noted_with_class_and_counts(complete, dataset, name, expected, tmp_path):
     builders = {
-        "mmew": (trees.mmew_micro, published_takes.mmew_takes),
-        "samm": (trees.samm, published_takes.samm_takes),
-        "casme2": (trees.casme2, published_takes.casme2_takes),
-        "smic": (trees.smic_hs, published_takes.smic_takes),
-        "ck": (trees.ck_plus, published_takes.ck_takes),
+        "mmew": (dataset_trees.mmew_micro, published_takes.mmew_takes),
+        "samm": (dataset_trees.samm, published_takes.samm_takes),
+        "casme2": (dataset_trees.casme2, published_takes.casme2_takes),
+        "smic": (dataset_trees.smic_hs, published_takes.smic_takes),
+        "ck": (dataset_trees.ck_plus, published_takes.ck_takes),
     }
     full = complete[dataset].index(classes=name)
     at = next(i for i, clip in enumerate(full.clips) if clip.label == full.classes[-1])
@@ -105,7 +105,7 @@ def test_missing_clip_is_noted_with_class_and_counts(complete, dataset, name, ex
 
 def test_clip_that_cannot_be_used_is_found_and_not_usable(tmp_path):
     takes = published_takes.smic_takes()
-    tree = trees.smic_hs(tmp_path, takes)
+    tree = dataset_trees.smic_hs(tmp_path, takes)
     tree.frame(takes[0].name, takes[0].first).write_bytes(b"")
     index = tree.index(classes="smic-3")
     (count,) = [count for count in index.counts if count.label == "negative"]
@@ -113,7 +113,7 @@ def test_clip_that_cannot_be_used_is_found_and_not_usable(tmp_path):
 
 
 def test_classes_table_has_published_found_and_usable(tmp_path):
-    tree = trees.samm(tmp_path / "SAMM", published_takes.samm_takes())
+    tree = dataset_trees.samm(tmp_path / "SAMM", published_takes.samm_takes())
     index = tree.index(classes="samm-5-objective")
     clips, problems, classes = (tmp_path / name for name in ("clips.csv", "problems.csv", "classes.csv"))
     write_index(index, clips, problems, classes)
@@ -169,14 +169,16 @@ def test_user_map_may_read_any_column(tmp_path):
         Take(1, "S01-02-001", "surprise", cells={"remarks": "weak"}),
         Take(2, "S02-04-001", "others"),
     ]
-    index = trees.mmew_micro(tmp_path, takes).index(classes={"column": "remarks", "map": {"strong": "a", "weak": "b"}})
+    index = dataset_trees.mmew_micro(tmp_path, takes).index(
+        classes={"column": "remarks", "map": {"strong": "a", "weak": "b"}}
+    )
     assert [clip.label for clip in index.clips] == ["a", "b", ""]
     assert usable(index) == {take.name for take in takes}
 
 
 def test_unknown_label_leaves_clip_out(tmp_path):
     takes = [Take(1, "S01-01-001", "happiness"), Take(1, "S01-02-001", "surprise", cells={"Estimated Emotion": "joy"})]
-    tree = trees.mmew_micro(tmp_path, takes)
+    tree = dataset_trees.mmew_micro(tmp_path, takes)
     for classes in (None, "mmew-5", ["happiness"], {"map": {"happiness": "good"}}):
         index = tree.index(classes=classes)
         assert usable(index) == {"S01-01-001"}
@@ -189,12 +191,12 @@ def test_unknown_label_leaves_clip_out(tmp_path):
 @pytest.mark.parametrize("word", ["Happiness", "HAPPINESS", " happiness "])
 def test_words_are_known_in_any_case(tmp_path, word):
     takes = [Take(1, "S01-01-001", "happiness", cells={"Estimated Emotion": word})]
-    assert trees.mmew_micro(tmp_path, takes).index(classes=["happiness"]).clips[0].label == "happiness"
+    assert dataset_trees.mmew_micro(tmp_path, takes).index(classes=["happiness"]).clips[0].label == "happiness"
 
 
 def test_empty_label_is_reported_and_not_scored(tmp_path):
     takes = [Take(1, "S01-01-001", "happiness"), Take(1, "S01-02-001", "surprise", cells={"Estimated Emotion": None})]
-    index = trees.mmew_micro(tmp_path, takes).index()
+    index = dataset_trees.mmew_micro(tmp_path, takes).index()
     assert by_name(index)["S01-02-001"].label == ""
     (problem,) = [p for p in index.problems if p.row == 3]
     assert problem.field == "label"

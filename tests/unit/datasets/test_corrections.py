@@ -1,9 +1,9 @@
 """Corrections of annotations: applied, and reported with old and new value."""
 
+import dataset_trees
 import pytest
-import trees
-from tree_files import Take
-from trees import by_name, reported, usable
+from dataset_files import Take
+from dataset_trees import by_name, reported, usable
 
 from merflow.errors import InputError, MerflowError
 
@@ -17,7 +17,7 @@ TAKES = [
 
 @pytest.fixture
 def tree(tmp_path):
-    return trees.mmew_micro(tmp_path / "MMEW", TAKES)
+    return dataset_trees.mmew_micro(tmp_path / "MMEW", TAKES)
 
 
 def corrected(tree, *rows, header=HEADER, **changes):
@@ -80,7 +80,7 @@ def test_wrong_correction_is_reported_with_workbook_row(tree):
 
 def test_exclusion_does_not_stop_the_run(tmp_path):
     takes = [Take(1, "S01-01-001", "happiness"), Take(2, "S02-02-001", "surprise")]
-    tree = trees.mmew_micro(tmp_path / "MMEW", takes)
+    tree = dataset_trees.mmew_micro(tmp_path / "MMEW", takes)
     index = corrected(tree, "my-mmew-micro,S01,S01-01-001,exclude,,eyes closed", on_problem="stop")
     assert usable(index) == {"S02-02-001"}
 
@@ -206,7 +206,7 @@ def test_dataset_is_not_written_to(tree):
 
 def test_name_that_two_subjects_have_needs_its_subject(tmp_path):
     takes = [Take(1, "EP02_01f", "happiness"), Take(2, "EP02_01f", "disgust"), Take(4, "EP12_01f", "others", 1, "/", 5)]
-    tree = trees.casme2(tmp_path / "CASME2", takes)
+    tree = dataset_trees.casme2(tmp_path / "CASME2", takes)
     index = corrected(tree, "my-casme2,,EP02_01f,apex,2,which one?")
     (note,) = [problem for problem in index.problems if problem.file.endswith("corrections.csv")]
     assert (note.row, note.effect) == (2, "noted")
@@ -223,18 +223,20 @@ def test_name_that_two_subjects_have_needs_its_subject(tmp_path):
 
 
 def test_datasets_without_workbook_can_be_corrected(tmp_path):
-    smic = trees.smic_hs(tmp_path / "SMIC", [Take(1, "s1_ne_01", "negative", None, None, None, 11, 19)])
+    smic = dataset_trees.smic_hs(tmp_path / "SMIC", [Take(1, "s1_ne_01", "negative", None, None, None, 11, 19)])
     index = corrected(smic, "my-smic-hs,s1,s1_ne_01,apex,15,marked", "my-smic-hs,s01,s1_ne_01,onset,12,marked")
     assert (index.clips[0].onset, index.clips[0].apex, index.clips[0].offset) == (12, 15, 19)
-    ck = trees.ck_plus(tmp_path / "CK", [Take(5, "001", "happy", None, None, None, 1, 9)])
+    ck = dataset_trees.ck_plus(tmp_path / "CK", [Take(5, "001", "happy", None, None, None, 1, 9)])
     index = corrected(ck, "my-ck-plus,S005,S005_001,label,fear,seen", "my-ck-plus,5,S005_001,apex,8,seen")
     assert (index.clips[0].label, index.clips[0].apex) == ("fear", 8)
-    macro = trees.mmew_macro(
+    macro = dataset_trees.mmew_macro(
         tmp_path / "MMEW", [Take(1, "S01-01-001", "happiness"), Take(1, "S01-01-002", "happiness")]
     )
     index = corrected(macro, "my-mmew-macro,S01,S01-01-002,exclude,,blurred")
     assert usable(index) == {"S01-01-001"}
-    flows = trees.flow_images(tmp_path / "flows", [trees.FlowImage("samm", "006", "006_1_2", "negative")])
+    flows = dataset_trees.flow_images(
+        tmp_path / "flows", [dataset_trees.FlowImage("samm", "006", "006_1_2", "negative")]
+    )
     index = corrected(flows, "my-flow-images,006,006_1_2,label,positive,seen")
     assert index.clips[0].label == "positive" and index.classes == ["positive"]
 
@@ -244,7 +246,7 @@ def test_datasets_without_workbook_can_be_corrected(tmp_path):
 
 def test_second_of_two_clips_of_one_name_is_named_by_its_row(tmp_path):
     takes = [Take(1, "S01-01-001", "happiness"), Take(1, "S01-01-001", "happiness"), Take(2, "S02-02-001", "surprise")]
-    tree = trees.mmew_micro(tmp_path / "MMEW", takes)
+    tree = dataset_trees.mmew_micro(tmp_path / "MMEW", takes)
     assert "S01-01-001 (row 3)" in by_name(tree.index())
     both = corrected(tree, "my-mmew-micro,S01,S01-01-001,exclude,,twice")
     assert reported(both, row=2, field="exclude")[0].effect == "noted", "fits two clips; not applied"
@@ -254,7 +256,7 @@ def test_second_of_two_clips_of_one_name_is_named_by_its_row(tmp_path):
 
 def test_wrong_subject_can_be_corrected(tmp_path):
     takes = [Take(9, "S01-01-001", "happiness"), Take(2, "S02-02-001", "surprise")]
-    tree = trees.mmew_micro(tmp_path / "MMEW", takes)
+    tree = dataset_trees.mmew_micro(tmp_path / "MMEW", takes)
     assert usable(tree.index()) == {"S02-02-001"}
     index = corrected(tree, "my-mmew-micro,9,S01-01-001,subject,1,as the file name says", on_problem="stop")
     assert by_name(index)["S01-01-001"].subject.endswith("/S01")
@@ -262,7 +264,9 @@ def test_wrong_subject_can_be_corrected(tmp_path):
 
 
 def test_correction_that_fits_nothing_stops_strict_study(tmp_path):
-    tree = trees.mmew_micro(tmp_path / "MMEW", [Take(1, "S01-01-001", "happiness"), Take(2, "S02-02-001", "surprise")])
+    tree = dataset_trees.mmew_micro(
+        tmp_path / "MMEW", [Take(1, "S01-01-001", "happiness"), Take(2, "S02-02-001", "surprise")]
+    )
     with pytest.raises(InputError, match="has no such clip"):
         corrected(tree, "my-mmew-micro,1,S01-01-099,apex,3,slip", on_problem="stop")
 

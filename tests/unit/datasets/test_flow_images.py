@@ -2,10 +2,10 @@
 
 from collections import Counter
 
+import dataset_trees
 import published_takes
 import pytest
-import trees
-from trees import FlowImage, by_name, reported, usable
+from dataset_trees import FlowImage, by_name, reported, usable
 
 from merflow.errors import InputError
 
@@ -24,18 +24,18 @@ def published(tmp_path_factory):
     images = published_takes.megc2019_flows(
         published_takes.casme2_takes(), published_takes.samm_takes(), published_takes.smic_takes()
     )
-    return trees.flow_images(tmp_path_factory.mktemp("flows"), images), images
+    return dataset_trees.flow_images(tmp_path_factory.mktemp("flows"), images), images
 
 
 def with_row(tmp_path, row):
     """The good images and one more row of the table, whose number is 6."""
-    tree = trees.flow_images(tmp_path, IMAGES)
+    tree = dataset_trees.flow_images(tmp_path, IMAGES)
     tree.table.write_text(tree.table.read_text() + row + "\n")
     return tree
 
 
 def test_every_row_is_clip_of_its_own_database(tmp_path):
-    tree = trees.flow_images(tmp_path, IMAGES)
+    tree = dataset_trees.flow_images(tmp_path, IMAGES)
     assert all(" " in image.name for image in tree.folders.values())
     index = tree.index()
     assert index.problems == [] and {clip.clip for clip in index.clips} == GOOD
@@ -60,7 +60,7 @@ def test_composite_has_published_counts(published):
 
 def test_missing_clips_of_composite_are_noted_by_database(tmp_path, published):
     images = [image for image in published[1] if (image.dataset, image.label) != ("samm", "surprise")]
-    index = trees.flow_images(tmp_path, images).index(classes="megc2019")
+    index = dataset_trees.flow_images(tmp_path, images).index(classes="megc2019")
     notes = reported(index, field="classes")
     assert notes == index.problems and {note.effect for note in notes} == {"noted"}
     (samm,) = [note for note in notes if "samm" in note.problem.replace("megc2019", "")]
@@ -72,12 +72,12 @@ def test_missing_clips_of_composite_are_noted_by_database(tmp_path, published):
 
 def test_labels_may_be_numbers_of_public_code(tmp_path):
     images = [image._replace(label=str(i % 3)) for i, image in enumerate(IMAGES)]
-    index = trees.flow_images(tmp_path, images).index(classes="megc2019")
+    index = dataset_trees.flow_images(tmp_path, images).index(classes="megc2019")
     assert [clip.label for clip in index.clips] == ["negative", "positive", "surprise", "negative"]
 
 
 def test_list_of_classes_leaves_other_labels_unscored(tmp_path):
-    index = trees.flow_images(tmp_path, IMAGES).index(classes=["negative", "surprise"])
+    index = dataset_trees.flow_images(tmp_path, IMAGES).index(classes=["negative", "surprise"])
     assert usable(index) == GOOD and index.classes == ["negative", "surprise"]
     assert by_name(index)["casme2/sub01/EP02_01f"].label == ""
     assert not reported(index, effect="left out")
@@ -124,7 +124,7 @@ def test_clip_given_twice_is_used_once(tmp_path):
 
 
 def test_one_image_of_two_subjects_is_used_for_neither(tmp_path):
-    tree = trees.flow_images(tmp_path, IMAGES)
+    tree = dataset_trees.flow_images(tmp_path, IMAGES)
     image = tree.folders["samm/006/006_1_2"].relative_to(tmp_path).as_posix()
     tree.table.write_text(tree.table.read_text() + f"samm,007,007_1_1,surprise,{image}\n")
     index = tree.index()
@@ -134,14 +134,14 @@ def test_one_image_of_two_subjects_is_used_for_neither(tmp_path):
 
 def test_one_subject_number_in_two_databases_is_two_subjects(tmp_path):
     images = [FlowImage("samm", "1", "a", "negative"), FlowImage("smic", "1", "a", "positive")]
-    index = trees.flow_images(tmp_path, images).index()
+    index = dataset_trees.flow_images(tmp_path, images).index()
     assert index.problems == []
     assert [clip.subject for clip in index.clips] == ["samm/1", "smic/1"]
 
 
 def test_name_holds_characters_of_any_kind(tmp_path):
     images = [FlowImage("my set", "Zoë", "a [1] & b", "negative"), FlowImage("my set", "Ann", "50% *", "positive")]
-    index = trees.flow_images(tmp_path, images).index()
+    index = dataset_trees.flow_images(tmp_path, images).index()
     assert index.problems == [] and [clip.subject for clip in index.clips] == ["my set/Zoë", "my set/Ann"]
 
 
@@ -156,7 +156,7 @@ def test_everything_that_is_wrong_comes_in_one_list(tmp_path):
 
 
 def test_table_with_another_name_and_separator(tmp_path):
-    tree = trees.flow_images(tmp_path, IMAGES)
+    tree = dataset_trees.flow_images(tmp_path, IMAGES)
     tree.table.rename(tmp_path / "labels of mine.csv")
     text = (tmp_path / "labels of mine.csv").read_text().replace(",", ";")
     (tmp_path / "labels of mine.csv").write_text(text)
@@ -174,7 +174,7 @@ def test_table_with_another_name_and_separator(tmp_path):
     ],
 )
 def test_table_that_cannot_be_used_is_one_message(tmp_path, text, message):
-    tree = trees.flow_images(tmp_path, IMAGES)
+    tree = dataset_trees.flow_images(tmp_path, IMAGES)
     tree.table.unlink()
     if text is not None:
         tree.table.write_text(text)
@@ -188,7 +188,7 @@ def test_table_that_cannot_be_used_is_one_message(tmp_path, text, message):
 
 @pytest.mark.parametrize("style", ["beside the table", "below the root", "with backslashes"])
 def test_images_are_found_relative_to_table_or_to_root(tmp_path, style):
-    tree = trees.flow_images(tmp_path, IMAGES)
+    tree = dataset_trees.flow_images(tmp_path, IMAGES)
     text = tree.table.read_text()
     if style == "with backslashes":
         text = text.replace("flow images/", "flow images\\").replace("/", "\\")
@@ -218,7 +218,7 @@ def test_image_that_is_not_one_is_reported(tmp_path, image, words):
 def test_labels_of_databases_are_mapped_to_three_classes(tmp_path):
     words = ["happiness", "disgust", "repression", "others", "Surprise", "0"]
     images = [FlowImage("casme2", f"sub0{n}", f"EP{n}", word) for n, word in enumerate(words)]
-    index = trees.flow_images(tmp_path, images).index(classes="megc2019")
+    index = dataset_trees.flow_images(tmp_path, images).index(classes="megc2019")
     assert [c.label for c in index.clips] == ["positive", "negative", "negative", "", "surprise", "negative"]
     assert not reported(index, effect="left out")
 
@@ -227,6 +227,8 @@ def test_one_person_or_database_in_two_spellings_is_noted(tmp_path):
     index = with_row(tmp_path, "samm,6,006_9_9,negative,flow images/samm/006 006_1_2 (TV-L1).png").index()
     (note,) = reported(index, field="subject", effect="noted")
     assert "006 and 6" in note.problem
-    other = trees.flow_images(tmp_path / "b", [*IMAGES, FlowImage("CASME II", "sub07", "EP1", "negative")]).index()
+    other = dataset_trees.flow_images(
+        tmp_path / "b", [*IMAGES, FlowImage("CASME II", "sub07", "EP1", "negative")]
+    ).index()
     (note,) = reported(other, field="dataset", effect="noted")
     assert "CASME II and casme2" in note.problem

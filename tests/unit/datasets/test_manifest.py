@@ -2,9 +2,9 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from dataset_trees import dataset_settings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from trees import dataset_settings
 
 from merflow.datasets.index import index_dataset, write_index
 from merflow.errors import InputError
@@ -195,7 +195,7 @@ def test_tables_say_what_index_found(root):
     padding=st.integers(0, 6),
     junk=st.lists(st.sampled_from([".DS_Store", "Thumbs.db", "._img1.png", "notes.txt", ".hidden.jpg"]), unique=True),
 )
-def test_frames_are_ordered_by_number_despite_padding_and_litter(tmp_path_factory, numbers, padding, junk):
+def test_frames_are_ordered_by_number_despite_padding_and_hidden_files(tmp_path_factory, numbers, padding, junk):
     folder = tmp_path_factory.mktemp("frames")
     for n in numbers:
         (folder / f"006_1_2_img{n:0{padding}d}.jpg").touch()

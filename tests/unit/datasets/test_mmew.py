@@ -3,13 +3,13 @@
 import shutil
 from collections import Counter
 
+import dataset_files
+import dataset_trees
 import openpyxl
 import published_takes
 import pytest
-import tree_files
-import trees
-from tree_files import Take
-from trees import by_name, reported, usable
+from dataset_files import Take
+from dataset_trees import by_name, reported, usable
 
 from merflow.errors import InputError
 
@@ -25,13 +25,13 @@ PUBLISHED = published_takes.MMEW_PUBLISHED
 
 def one_bad(tmp_path, take, **options):
     """The index of the good clips and one more, whose row comes last."""
-    tree = trees.mmew_micro(tmp_path, [*TAKES, take], **options)
+    tree = dataset_trees.mmew_micro(tmp_path, [*TAKES, take], **options)
     return tree, tree.index()
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    return trees.mmew_micro(tmp_path_factory.mktemp("mmew"), published_takes.mmew_takes())
+    return dataset_trees.mmew_micro(tmp_path_factory.mktemp("mmew"), published_takes.mmew_takes())
 
 
 # --- Micro ------------------------------------------------------------------------------------------------------------
@@ -43,7 +43,7 @@ def published(tmp_path_factory):
     "table", ["MMEW_Micro_Exp.xlsx", "MMEW_Micro_Exp_v2.xlsx", "MMEW_Micro_Exp.csv", "MMEW_Micro_Exp.xls"]
 )
 def test_every_form_of_tree_and_workbook_gives_same_clips(tmp_path, order, others, table):
-    tree = trees.mmew_micro(
+    tree = dataset_trees.mmew_micro(
         tmp_path / "MMEW", TAKES, order=order, others=others, table=table, padding=3, mess=table.endswith("v2.xlsx")
     )
     index = tree.index()
@@ -61,14 +61,14 @@ def test_every_form_of_tree_and_workbook_gives_same_clips(tmp_path, order, other
 @pytest.mark.parametrize("word", ["others", "Other", "repression"])
 def test_spellings_of_others_are_equal(tmp_path, word):
     takes = [*TAKES[:1], Take(1, "S01-04-001", "others", cells={"Estimated Emotion": word})]
-    index = trees.mmew_micro(tmp_path, takes, others="repression").index()
+    index = dataset_trees.mmew_micro(tmp_path, takes, others="repression").index()
     assert index.problems == [] and by_name(index)["S01-04-001"].label == "others"
 
 
 @pytest.mark.parametrize("top", ["", "MMEW_Final", "download/MMEW"])
 def test_root_may_be_folder_that_was_unpacked(tmp_path, top):
-    tree = trees.mmew_micro(tmp_path / top, TAKES)
-    index = trees.Tree("mmew-micro", tmp_path).index()
+    tree = dataset_trees.mmew_micro(tmp_path / top, TAKES)
+    index = dataset_trees.Tree("mmew-micro", tmp_path).index()
     assert usable(index) == GOOD and not index.problems
     assert index.clips[0].frames == str(tree.folders["S01-01-001"])
 
@@ -77,12 +77,12 @@ def test_root_may_be_folder_that_was_unpacked(tmp_path, top):
 @pytest.mark.parametrize("subject", [1, "1", "S1", "S01", "s01 ", 1.0])
 def test_subject_is_same_in_any_spelling(tmp_path, subject, table):
     takes = [Take(1, "S01-01-001", "happiness", cells={"Subject": subject}), *TAKES[2:]]
-    index = trees.mmew_micro(tmp_path, takes, table=table).index()
+    index = dataset_trees.mmew_micro(tmp_path, takes, table=table).index()
     assert index.problems == [] and by_name(index)["S01-01-001"].subject == "my-mmew-micro/S01"
 
 
 def test_micro_and_macro_layouts_share_a_root(tmp_path):
-    micro, macro = trees.mmew_micro(tmp_path, TAKES), trees.mmew_macro(tmp_path, MACRO)
+    micro, macro = dataset_trees.mmew_micro(tmp_path, TAKES), dataset_trees.mmew_macro(tmp_path, MACRO)
     index = micro.index()
     assert index.problems == [] and usable(index) == GOOD
     assert all("Micro_Expression" in clip.frames for clip in index.clips)
@@ -92,9 +92,9 @@ def test_micro_and_macro_layouts_share_a_root(tmp_path):
 
 
 def test_root_may_be_folder_of_clips(tmp_path):
-    tree = trees.mmew_micro(tmp_path, TAKES)
+    tree = dataset_trees.mmew_micro(tmp_path, TAKES)
     tree.table.rename(tmp_path / "Micro_Expression" / tree.table.name)
-    index = trees.Tree("mmew-micro", tmp_path / "Micro_Expression").index()
+    index = dataset_trees.Tree("mmew-micro", tmp_path / "Micro_Expression").index()
     assert index.problems == [] and usable(index) == GOOD
 
 
@@ -155,7 +155,7 @@ def test_absolute_numbers_beyond_the_files_are_not_rebased(tmp_path):
 
 
 def test_missing_onset_inside_files_is_not_rebased(tmp_path):
-    tree = trees.mmew_micro(tmp_path, [*TAKES, Take(3, "S03-05-001", "fear", 3, 5, 7, first=1, last=12)])
+    tree = dataset_trees.mmew_micro(tmp_path, [*TAKES, Take(3, "S03-05-001", "fear", 3, 5, 7, first=1, last=12)])
     tree.frame("S03-05-001", 3).unlink()
     index = tree.index()
     assert usable(index) == GOOD, "moved to the first file, the clip would be cut from other frames than annotated"
@@ -176,7 +176,7 @@ def test_impossible_apex_is_reported_and_spotted(tmp_path, apex, shown):
 
 
 def test_apex_without_frame_is_spotted(tmp_path):
-    tree = trees.mmew_micro(tmp_path, TAKES)
+    tree = dataset_trees.mmew_micro(tmp_path, TAKES)
     tree.frame("S01-01-001", 3).unlink()
     index = tree.index()
     assert usable(index) == GOOD and by_name(index)["S01-01-001"].apex is None
@@ -215,7 +215,7 @@ def test_unusable_row_is_reported_and_others_stay(tmp_path, take, field, values)
 
 
 def test_empty_folder_and_an_empty_frame_are_named(tmp_path):
-    tree = trees.mmew_micro(tmp_path, [*TAKES, Take(3, "S03-05-001", "fear", 2, 3, 4, first=1, last=5)])
+    tree = dataset_trees.mmew_micro(tmp_path, [*TAKES, Take(3, "S03-05-001", "fear", 2, 3, 4, first=1, last=5)])
     for file in tree.folders["S01-01-001"].iterdir():
         file.unlink()
     tree.frame("S02-02-001", 2).write_bytes(b"")
@@ -230,7 +230,7 @@ def test_empty_folder_and_an_empty_frame_are_named(tmp_path):
 
 
 def test_gap_between_onset_and_offset_is_noted(tmp_path):
-    tree = trees.mmew_micro(tmp_path, TAKES)
+    tree = dataset_trees.mmew_micro(tmp_path, TAKES)
     tree.frame("S01-04-001", 5).unlink()
     index = tree.index()
     assert usable(index) == GOOD
@@ -239,7 +239,7 @@ def test_gap_between_onset_and_offset_is_noted(tmp_path):
 
 
 def test_folder_without_row_is_reported(tmp_path):
-    tree = trees.mmew_micro(tmp_path, [*TAKES, Take(3, "S03-05-001", "fear", row=False)])
+    tree = dataset_trees.mmew_micro(tmp_path, [*TAKES, Take(3, "S03-05-001", "fear", row=False)])
     index = tree.index()
     assert {clip.clip for clip in index.clips} == GOOD
     (note,) = index.problems
@@ -247,7 +247,7 @@ def test_folder_without_row_is_reported(tmp_path):
 
 
 def test_name_that_is_used_twice_is_used_once(tmp_path):
-    tree = trees.mmew_micro(tmp_path, [*TAKES, TAKES[1]])
+    tree = dataset_trees.mmew_micro(tmp_path, [*TAKES, TAKES[1]])
     index = tree.index()
     assert len(index.clips) == 5 and sum(c.problem == "" for c in index.clips) == 4
     assert len({clip.clip for clip in index.clips}) == 5, "clip names stay unique"
@@ -256,14 +256,14 @@ def test_name_that_is_used_twice_is_used_once(tmp_path):
 
 
 def test_name_under_two_subjects_is_used_for_neither(tmp_path):
-    tree = trees.mmew_micro(tmp_path, [*TAKES, Take(2, "S01-01-001", "happiness", 1, 3, 5)])
+    tree = dataset_trees.mmew_micro(tmp_path, [*TAKES, Take(2, "S01-01-001", "happiness", 1, 3, 5)])
     index = tree.index()
     assert usable(index) == GOOD - {"S01-01-001"}
     assert {p.row for p in reported(index, effect="left out")} == {2, 6}
 
 
 def test_clip_in_two_places_is_left_out(tmp_path):
-    tree = trees.mmew_micro(tmp_path, TAKES, order="subject")
+    tree = dataset_trees.mmew_micro(tmp_path, TAKES, order="subject")
     second = tmp_path / "Micro_Expression" / "S02" / "happiness" / "S01-01-001"
     shutil.copytree(tree.folders["S01-01-001"], second)
     index = tree.index()
@@ -274,7 +274,7 @@ def test_clip_in_two_places_is_left_out(tmp_path):
 
 
 def test_clip_in_folder_of_another_subject_is_not_used(tmp_path):
-    tree = trees.mmew_micro(tmp_path, TAKES, order="subject")
+    tree = dataset_trees.mmew_micro(tmp_path, TAKES, order="subject")
     (tmp_path / "Micro_Expression/S07/happiness").mkdir(parents=True)
     shutil.move(tree.folders["S01-01-001"], tmp_path / "Micro_Expression/S07/happiness/S01-01-001")
     index = tree.index()
@@ -284,7 +284,7 @@ def test_clip_in_folder_of_another_subject_is_not_used(tmp_path):
 
 
 def test_contradictory_emotions_are_noted(tmp_path):
-    tree = trees.mmew_micro(
+    tree = dataset_trees.mmew_micro(
         tmp_path,
         [
             *TAKES,
@@ -311,7 +311,7 @@ def test_everything_that_is_wrong_comes_in_one_list(tmp_path):
         Take(3, "S03-05-006", "fear", 101, 103, 105, first=1, last=5),
         Take(4, "S03-05-007", "fear"),
     ]
-    tree = trees.mmew_micro(tmp_path, [*TAKES[:2], *bad, *TAKES[2:]])
+    tree = dataset_trees.mmew_micro(tmp_path, [*TAKES[:2], *bad, *TAKES[2:]])
     index = tree.index()
     assert usable(index) == GOOD | {"S03-05-001", "S03-05-006"}
     assert {problem.dataset for problem in index.problems} == {tree.name}
@@ -330,11 +330,11 @@ def test_everything_that_is_wrong_comes_in_one_list(tmp_path):
 
 
 def test_rows_in_any_order_and_empty_rows_keep_their_numbers(tmp_path):
-    tree = trees.mmew_micro(tmp_path, [*reversed(TAKES), Take(3, "S03-05-001", "fear", folder=False)])
-    rows = tree_files.sheet_rows(trees.MMEW_COLUMNS, [])
+    tree = dataset_trees.mmew_micro(tmp_path, [*reversed(TAKES), Take(3, "S03-05-001", "fear", folder=False)])
+    rows = dataset_files.sheet_rows(dataset_trees.MMEW_COLUMNS, [])
     book = openpyxl.load_workbook(tree.table)
     body = [[cell.value for cell in row] for row in book.active.iter_rows(min_row=2)]
-    tree_files.write_table(tree.table, [*rows, *body[:2], [None] * 8, ["  "] * 8, *body[2:]])
+    dataset_files.write_table(tree.table, [*rows, *body[:2], [None] * 8, ["  "] * 8, *body[2:]])
     index = tree.index()
     assert usable(index) == GOOD
     assert [p.row for p in index.problems] == [8]
@@ -343,7 +343,7 @@ def test_rows_in_any_order_and_empty_rows_keep_their_numbers(tmp_path):
 def test_subset_is_reported_by_difference_and_used(tmp_path):
     takes = [take for take in published_takes.mmew_takes() if take.subject != 3]
     gone = Counter(t.emotion for t in published_takes.mmew_takes()) - Counter(t.emotion for t in takes)
-    index = trees.mmew_micro(tmp_path, takes).index(classes="mmew-5", on_problem="stop")
+    index = dataset_trees.mmew_micro(tmp_path, takes).index(classes="mmew-5", on_problem="stop")
     (note,) = index.problems
     assert note.effect == "noted"
     for word, count in gone.items():
@@ -355,7 +355,7 @@ def test_subset_is_reported_by_difference_and_used(tmp_path):
 
 @pytest.mark.parametrize("column", ["Filename", "OnsetFrame", "ApexFrame", "OffsetFrame", "Estimated Emotion"])
 def test_workbook_with_other_columns_is_named_with_them(tmp_path, column):
-    tree = trees.mmew_micro(tmp_path, TAKES, rename={column: "Something else"})
+    tree = dataset_trees.mmew_micro(tmp_path, TAKES, rename={column: "Something else"})
     with pytest.raises(InputError) as error:
         tree.index()
     message = str(error.value)
@@ -364,13 +364,13 @@ def test_workbook_with_other_columns_is_named_with_them(tmp_path, column):
 
 
 def test_missing_parts_are_one_message(tmp_path):
-    empty = trees.Tree("mmew-micro", tmp_path / "empty")
+    empty = dataset_trees.Tree("mmew-micro", tmp_path / "empty")
     with pytest.raises(InputError, match="empty does not exist"):
         empty.index()
     empty.root.mkdir()
     with pytest.raises(InputError, match=r"MMEW_Micro_Exp\.xlsx"):
         empty.index()
-    tree = trees.mmew_micro(tmp_path / "bare", [Take(1, "S01-01-001", "happiness", folder=False)])
+    tree = dataset_trees.mmew_micro(tmp_path / "bare", [Take(1, "S01-01-001", "happiness", folder=False)])
     with pytest.raises(InputError, match="Micro_Expression"):
         tree.index()
     with pytest.raises(InputError, match=r"other\.xlsx does not exist"):
@@ -378,8 +378,8 @@ def test_missing_parts_are_one_message(tmp_path):
 
 
 def test_of_several_workbooks_one_is_taken_and_noted(tmp_path):
-    trees.mmew_micro(tmp_path, TAKES, rename={"OnsetFrame": None})
-    tree = trees.mmew_micro(tmp_path, TAKES, table="MMEW_Micro_Exp_v2.xlsx")
+    dataset_trees.mmew_micro(tmp_path, TAKES, rename={"OnsetFrame": None})
+    tree = dataset_trees.mmew_micro(tmp_path, TAKES, table="MMEW_Micro_Exp_v2.xlsx")
     index = tree.index()
     assert usable(index) == GOOD
     (note,) = index.problems
@@ -390,7 +390,7 @@ def test_of_several_workbooks_one_is_taken_and_noted(tmp_path):
 
 def test_one_of_two_workbook_formats_is_read_and_noted(tmp_path):
     for table in ("MMEW_Micro_Exp.csv", "MMEW_Micro_Exp.xlsx"):
-        tree = trees.mmew_micro(tmp_path, TAKES, table=table)
+        tree = dataset_trees.mmew_micro(tmp_path, TAKES, table=table)
     index = tree.index()
     (note,) = index.problems
     assert usable(index) == GOOD and note.effect == "noted"
@@ -399,7 +399,7 @@ def test_one_of_two_workbook_formats_is_read_and_noted(tmp_path):
 
 @pytest.mark.parametrize("align", ["none", "detect", "auto"])
 def test_user_decides_on_alignment(tmp_path, align):
-    assert {clip.align for clip in trees.mmew_micro(tmp_path, TAKES).index(align=align).clips} == {align}
+    assert {clip.align for clip in dataset_trees.mmew_micro(tmp_path, TAKES).index(align=align).clips} == {align}
 
 
 # --- Macro ------------------------------------------------------------------------------------------------------------
@@ -412,7 +412,7 @@ MACRO = [
 
 
 def test_macro_images_are_stills_with_label_of_their_name(tmp_path):
-    tree = trees.mmew_macro(tmp_path, MACRO)
+    tree = dataset_trees.mmew_macro(tmp_path, MACRO)
     index = tree.index()
     assert index.problems == [] and sorted(clip.clip for clip in index.clips) == sorted(take.name for take in MACRO)
     clip = by_name(index)["S30-06-002"]
@@ -422,7 +422,7 @@ def test_macro_images_are_stills_with_label_of_their_name(tmp_path):
 
 
 def test_complete_macro_set(tmp_path):
-    index = trees.mmew_macro(tmp_path, published_takes.mmew_macro_takes()).index(classes="mmew-macro-5")
+    index = dataset_trees.mmew_macro(tmp_path, published_takes.mmew_macro_takes()).index(classes="mmew-macro-5")
     assert index.problems == [] and len(index.clips) == 900
     assert len({clip.subject for clip in index.clips}) == 30
     assert set(index.classes) == {"happiness", "surprise", "disgust", "fear", "sadness"}
@@ -438,7 +438,7 @@ def test_complete_macro_set(tmp_path):
     ],
 )
 def test_macro_image_in_wrong_place_is_named(tmp_path, place, says):
-    tree = trees.mmew_macro(tmp_path, MACRO)
+    tree = dataset_trees.mmew_macro(tmp_path, MACRO)
     image = tmp_path / "Macro_Expression" / place
     image.parent.mkdir(parents=True, exist_ok=True)
     image.write_bytes(b"x")
@@ -450,7 +450,7 @@ def test_macro_image_in_wrong_place_is_named(tmp_path, place, says):
 
 
 def test_empty_and_duplicate_macro_images_are_reported(tmp_path):
-    tree = trees.mmew_macro(tmp_path, MACRO)
+    tree = dataset_trees.mmew_macro(tmp_path, MACRO)
     tree.folders["S01-07-012"].write_bytes(b"")
     again = tmp_path / "Macro_Expression/S30/sadness/copy/S30-06-002.jpg"
     again.parent.mkdir()
@@ -465,12 +465,12 @@ def test_empty_and_duplicate_macro_images_are_reported(tmp_path):
 
 def test_folder_without_macro_images_is_one_message(tmp_path):
     with pytest.raises(InputError, match=r"S01-01-001\.jpg"):
-        trees.Tree("mmew-macro", tmp_path).index()
+        dataset_trees.Tree("mmew-macro", tmp_path).index()
 
 
 def test_absolute_numbers_are_rebased_without_apex(tmp_path):
     takes = [Take(1, "S01-01-001", "happiness", 101, "/", 105, first=1, last=5), Take(2, "S02-02-001", "surprise")]
-    index = trees.mmew_micro(tmp_path, takes).index(on_problem="stop")
+    index = dataset_trees.mmew_micro(tmp_path, takes).index(on_problem="stop")
     clip = by_name(index)["S01-01-001"]
     assert (clip.onset, clip.apex, clip.offset, clip.problem) == (1, None, 5, "")
     assert {p.effect for p in reported(index, clip="S01-01-001")} == {"apex spotted", "renumbered"}

@@ -3,13 +3,13 @@
 import shutil
 from collections import Counter
 
+import dataset_files
+import dataset_trees
 import openpyxl
 import published_takes
 import pytest
-import tree_files
-import trees
-from tree_files import Take
-from trees import by_name, reported, usable
+from dataset_files import Take
+from dataset_trees import by_name, reported, usable
 
 from merflow.errors import ConfigError, InputError
 
@@ -26,13 +26,13 @@ OBJECTIVE = {"happiness": 24, "surprise": 13, "anger": 20, "disgust": 8, "fear":
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    return trees.samm(tmp_path_factory.mktemp("samm"), published_takes.samm_takes())
+    return dataset_trees.samm(tmp_path_factory.mktemp("samm"), published_takes.samm_takes())
 
 
 @pytest.mark.parametrize("table", ["SAMM_Micro_FACS_Codes_v2.xlsx", "SAMM_Micro_FACS_Codes_v2.xls", "SAMM_FACS.csv"])
 @pytest.mark.parametrize("frames", ["", "SAMM", "download/SAMM"])
 def test_clips_are_read_below_preamble_in_every_format(tmp_path, table, frames):
-    tree = trees.samm(tmp_path, TAKES, table=table, frames=frames, mess=True)
+    tree = dataset_trees.samm(tmp_path, TAKES, table=table, frames=frames, mess=True)
     index = tree.index()
     assert index.problems == [] and [clip.clip for clip in index.clips] == [take.name for take in TAKES]
     first, *_ = index.clips
@@ -48,12 +48,12 @@ def test_clips_are_read_below_preamble_in_every_format(tmp_path, table, frames):
 @pytest.mark.parametrize("subject", [6, "6", "006", " 006 ", 6.0])
 def test_subject_is_same_in_any_spelling(tmp_path, subject, table):
     takes = [Take(6, "006_1_2", "anger", cells={"Subject": subject}), *TAKES[2:]]
-    index = trees.samm(tmp_path, takes, table=table).index()
+    index = dataset_trees.samm(tmp_path, takes, table=table).index()
     assert index.problems == [] and by_name(index)["006_1_2"].subject == "my-samm/006"
 
 
 def test_folders_of_subjects_may_lack_padding(tmp_path):
-    tree = trees.samm(tmp_path, TAKES)
+    tree = dataset_trees.samm(tmp_path, TAKES)
     for name in ("006", "017", "037"):
         (tmp_path / "SAMM" / name).rename(tmp_path / "SAMM" / str(int(name)))
     index = tree.index()
@@ -62,7 +62,7 @@ def test_folders_of_subjects_may_lack_padding(tmp_path):
 
 
 def test_file_numbers_ignore_padding(tmp_path):
-    tree = trees.samm(tmp_path, TAKES, digits=lambda take: 4 if take.subject == 17 else 5)
+    tree = dataset_trees.samm(tmp_path, TAKES, digits=lambda take: 4 if take.subject == 17 else 5)
     assert {len(f.stem) for f in tree.folders["017_1_1"].iterdir()} == {8, 9}, "9999 is followed by 10000"
     index = tree.index()
     assert index.problems == []
@@ -70,10 +70,10 @@ def test_file_numbers_ignore_padding(tmp_path):
 
 
 def test_micro_sheet_is_preferred_to_another_with_its_columns(tmp_path):
-    tree = trees.samm(tmp_path, TAKES)
+    tree = dataset_trees.samm(tmp_path, TAKES)
     book = openpyxl.load_workbook(tree.table)
     decoy = book.create_sheet("MICRO_AND_MACRO", 0)
-    for row in tree_files.sheet_rows(trees.SAMM_COLUMNS, [{"Subject": "099", "Filename": "099_1_1"}]):
+    for row in dataset_files.sheet_rows(dataset_trees.SAMM_COLUMNS, [{"Subject": "099", "Filename": "099_1_1"}]):
         decoy.append(row)
     book.save(tree.table)
     assert {clip.clip for clip in tree.index().clips} == GOOD
@@ -82,7 +82,7 @@ def test_micro_sheet_is_preferred_to_another_with_its_columns(tmp_path):
 @pytest.mark.parametrize(("sheet", "preamble"), [("Sheet1", 13), ("MICRO_ONLY", 0), ("MICRO_ONLY", 20)])
 def test_header_is_searched_for(tmp_path, sheet, preamble):
     take = Take(8, "008_1_1", "fear", folder=False)
-    index = trees.samm(tmp_path, [*TAKES, take], sheet=sheet, preamble=preamble).index()
+    index = dataset_trees.samm(tmp_path, [*TAKES, take], sheet=sheet, preamble=preamble).index()
     assert usable(index) == GOOD
     assert [p.row for p in index.problems] == [preamble + 6], "rows are counted as the spreadsheet counts them"
 
@@ -146,7 +146,7 @@ def test_column_that_is_not_there_is_named(published):
     ],
 )
 def test_unusable_row_is_reported_and_others_stay(tmp_path, take, field, values):
-    tree = trees.samm(tmp_path, [*TAKES, take])
+    tree = dataset_trees.samm(tmp_path, [*TAKES, take])
     index = tree.index()
     assert usable(index) == GOOD and len(index.clips) == len(TAKES) + 1
     (problem,) = reported(index, field=field)
@@ -160,14 +160,16 @@ def test_unusable_row_is_reported_and_others_stay(tmp_path, take, field, values)
 
 def test_numbers_are_never_moved(tmp_path):
     """SAMM's numbers are those of the files in every release, so other numbers mean a damaged clip."""
-    index = trees.samm(tmp_path, [*TAKES, Take(8, "008_1_1", "fear", 1001, 1003, 1005, first=1, last=5)]).index()
+    index = dataset_trees.samm(
+        tmp_path, [*TAKES, Take(8, "008_1_1", "fear", 1001, 1003, 1005, first=1, last=5)]
+    ).index()
     assert usable(index) == GOOD and not reported(index, effect="renumbered")
     assert {(p.row, p.effect) for p in index.problems} == {(BAD_ROW, "left out")}
 
 
 @pytest.mark.parametrize("apex", [None, "/", 99, 120, "n/a"])
 def test_impossible_apex_is_reported_and_spotted(tmp_path, apex):
-    tree = trees.samm(tmp_path, [*TAKES, Take(8, "008_1_1", "fear", 101, apex, 110)])
+    tree = dataset_trees.samm(tmp_path, [*TAKES, Take(8, "008_1_1", "fear", 101, apex, 110)])
     index = tree.index()
     clip = by_name(index)["008_1_1"]
     assert (clip.onset, clip.apex, clip.offset, clip.problem) == (101, None, 110, "")
@@ -184,7 +186,7 @@ def test_older_annotation_is_reported_and_corrected(tmp_path):
         Take(32, "032_3_2", "anger", 3000, None, 3006),
         Take(13, "013_1_9", "anger", 3000, 3003, 2006, first=3000, last=3006),
     ]
-    tree = trees.samm(tmp_path, [*TAKES, *older])
+    tree = dataset_trees.samm(tmp_path, [*TAKES, *older])
     index = tree.index()
     assert usable(index) == GOOD | {"028_4_1", "032_3_1", "032_3_2"}
     told_of = {(p.row, p.effect) for p in index.problems}
@@ -204,13 +206,13 @@ def test_older_annotation_is_reported_and_corrected(tmp_path):
 
 
 def test_file_name_of_two_subjects_is_used_for_neither(tmp_path):
-    index = trees.samm(tmp_path, [*TAKES, Take(7, "006_1_2", "anger", 5562, 5564, 5567)]).index()
+    index = dataset_trees.samm(tmp_path, [*TAKES, Take(7, "006_1_2", "anger", 5562, 5564, 5567)]).index()
     assert usable(index) == GOOD - {"006_1_2"}
     assert {p.row for p in reported(index, effect="left out")} == {15, BAD_ROW}
 
 
 def test_name_that_is_used_twice_is_used_once(tmp_path):
-    index = trees.samm(tmp_path, [*TAKES, TAKES[1]]).index()
+    index = dataset_trees.samm(tmp_path, [*TAKES, TAKES[1]]).index()
     assert len({clip.clip for clip in index.clips}) == 5 and sum(c.problem == "" for c in index.clips) == 4
     (problem,) = reported(index, effect="left out")
     assert problem.row == BAD_ROW and "16" in problem.problem and "006_3_4" in problem.problem
@@ -218,7 +220,7 @@ def test_name_that_is_used_twice_is_used_once(tmp_path):
 
 @pytest.mark.parametrize("wrong", ["005", "007"])
 def test_folder_of_another_subject_is_not_used(tmp_path, wrong):
-    tree = trees.samm(tmp_path, TAKES)
+    tree = dataset_trees.samm(tmp_path, TAKES)
     stray = tmp_path / "SAMM" / wrong / "006_1_2"
     shutil.copytree(tree.folders["006_1_2"], stray)
     index = tree.index()
@@ -240,7 +242,7 @@ def test_everything_that_is_wrong_comes_in_one_list(tmp_path):
         Take(9, "008_1_6", "fear"),
         Take(8, "008_1_7", "fear"),
     ]
-    tree = trees.samm(tmp_path, [*bad, *TAKES])
+    tree = dataset_trees.samm(tmp_path, [*bad, *TAKES])
     tree.frame("008_1_7", 4).write_bytes(b"")
     index = tree.index()
     assert usable(index) == GOOD | {"008_1_1"}
@@ -263,7 +265,7 @@ def test_subset_is_reported_by_difference_and_used(tmp_path):
     takes = published_takes.samm_takes()
     kept = [take for take in takes if take.subject != 6]
     gone = Counter(take.objective for take in takes) - Counter(take.objective for take in kept)
-    index = trees.samm(tmp_path, kept).index(classes="samm-5-objective", on_problem="stop")
+    index = dataset_trees.samm(tmp_path, kept).index(classes="samm-5-objective", on_problem="stop")
     (note,) = index.problems
     assert note.effect == "noted" and "20" in note.problem and "21" in note.problem, "the subjects are compared too"
     assert "anger" in note.problem and str(20 - gone[3]) in note.problem
@@ -274,7 +276,7 @@ def test_subset_is_reported_by_difference_and_used(tmp_path):
     [("Filename", "Name"), ("Onset Frame", "Begin"), ("Offset Frame", None), ("Estimated Emotion", "Feeling")],
 )
 def test_workbook_with_other_columns_is_named_with_them(tmp_path, column, new):
-    tree = trees.samm(tmp_path, TAKES, rename={column: new})
+    tree = dataset_trees.samm(tmp_path, TAKES, rename={column: new})
     with pytest.raises(InputError) as error:
         tree.index()
     message = str(error.value)
@@ -284,13 +286,13 @@ def test_workbook_with_other_columns_is_named_with_them(tmp_path, column, new):
 
 
 def test_objective_classes_column_is_optional(tmp_path):
-    tree = trees.samm(tmp_path, TAKES, rename={"Objective Classes": None})
+    tree = dataset_trees.samm(tmp_path, TAKES, rename={"Objective Classes": None})
     assert {clip.label for clip in tree.index(classes="samm-estimated").clips} <= {take.emotion for take in TAKES}
     with pytest.raises(ConfigError, match="no column 'objective_classes'; its columns: .*estimated_emotion"):
         tree.index(classes="samm-5-objective")
 
 
 def test_root_without_subjects_is_one_message(tmp_path):
-    tree = trees.samm(tmp_path, [Take(6, "006_1_2", "anger", folder=False)])
+    tree = dataset_trees.samm(tmp_path, [Take(6, "006_1_2", "anger", folder=False)])
     with pytest.raises(InputError, match=r"006_05562\.jpg"):
         tree.index()

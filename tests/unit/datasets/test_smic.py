@@ -3,11 +3,11 @@
 import shutil
 from collections import Counter
 
+import dataset_trees
 import published_takes
 import pytest
-import trees
-from tree_files import Take
-from trees import by_name, reported, usable
+from dataset_files import Take
+from dataset_trees import by_name, reported, usable
 
 from merflow.errors import InputError
 
@@ -27,7 +27,7 @@ GOOD = {one.name for one in TAKES}
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    return trees.smic_hs(tmp_path_factory.mktemp("smic"), published_takes.smic_takes())
+    return dataset_trees.smic_hs(tmp_path_factory.mktemp("smic"), published_takes.smic_takes())
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def published(tmp_path_factory):
     [("HS", False), ("SMIC_all_raw/HS", False), ("", False), ("HS", True), ("SMIC_all_cropped/HS", True)],
 )
 def test_tree_is_index(tmp_path, top, cropped):
-    tree = trees.smic_hs(tmp_path, TAKES, top=top, cropped=cropped)
+    tree = dataset_trees.smic_hs(tmp_path, TAKES, top=top, cropped=cropped)
     index = tree.index()
     assert index.problems == [] and {clip.clip for clip in index.clips} == GOOD
     clip = by_name(index)["s1_po_02"]
@@ -48,7 +48,7 @@ def test_tree_is_index(tmp_path, top, cropped):
 
 
 def test_subject_of_one_digit_may_be_padded(tmp_path):
-    tree = trees.smic_hs(tmp_path, TAKES)
+    tree = dataset_trees.smic_hs(tmp_path, TAKES)
     (tmp_path / "HS" / "s1").rename(tmp_path / "HS" / "s01")
     index = tree.index()
     assert index.problems == [] and by_name(index)["s1_ne_01"].subject == "my-smic-hs/s01"
@@ -69,9 +69,9 @@ def test_missing_apex_does_not_stop_the_run(published):
 
 
 def test_other_cameras_and_other_clips_are_skipped(tmp_path):
-    tree = trees.smic_hs(tmp_path, TAKES, top="raw/HS")
-    trees.smic_hs(tmp_path, TAKES, top="NIR")
-    trees.smic_hs(tmp_path, TAKES, top="raw/VIS")
+    tree = dataset_trees.smic_hs(tmp_path, TAKES, top="raw/HS")
+    dataset_trees.smic_hs(tmp_path, TAKES, top="NIR")
+    dataset_trees.smic_hs(tmp_path, TAKES, top="raw/VIS")
     shutil.copytree(tree.folders["s1_ne_01"], tmp_path / "raw/HS/s1/non_micro/s1_nonmicro_01")
     index = tree.index()
     assert index.problems == [] and {clip.clip for clip in index.clips} == GOOD
@@ -79,8 +79,8 @@ def test_other_cameras_and_other_clips_are_skipped(tmp_path):
 
 
 def test_raw_frames_are_preferred_to_cropped_and_noted(tmp_path):
-    raw = trees.smic_hs(tmp_path, TAKES, top="SMIC_all_raw/HS")
-    cropped = trees.smic_hs(tmp_path, TAKES, top="SMIC_all_cropped/HS", cropped=True)
+    raw = dataset_trees.smic_hs(tmp_path, TAKES, top="SMIC_all_raw/HS")
+    cropped = dataset_trees.smic_hs(tmp_path, TAKES, top="SMIC_all_cropped/HS", cropped=True)
     index = raw.index()
     assert {clip.frames for clip in index.clips} == {str(folder) for folder in raw.folders.values()}
     (note,) = index.problems
@@ -99,7 +99,7 @@ def test_raw_frames_are_preferred_to_cropped_and_noted(tmp_path):
     ],
 )
 def test_folder_that_contradicts_its_name_is_named(tmp_path, bad, place, says):
-    tree = trees.smic_hs(tmp_path, [*TAKES, bad])
+    tree = dataset_trees.smic_hs(tmp_path, [*TAKES, bad])
     index = tree.index()
     assert usable(index) == GOOD and len(index.clips) == 5
     (problem,) = reported(index, effect="left out")
@@ -108,14 +108,14 @@ def test_folder_that_contradicts_its_name_is_named(tmp_path, bad, place, says):
 
 
 def test_emotion_that_dataset_does_not_have_is_named(tmp_path):
-    tree = trees.smic_hs(tmp_path, [*TAKES, take(3, "s3_ne_01", "boredom")])
+    tree = dataset_trees.smic_hs(tmp_path, [*TAKES, take(3, "s3_ne_01", "boredom")])
     index = tree.index()
     assert usable(index) == GOOD
     assert any("boredom" in problem.problem for problem in reported(index, effect="left out", clip="s3_ne_01"))
 
 
 def test_clip_in_two_folders_is_not_used_twice(tmp_path):
-    tree = trees.smic_hs(tmp_path, TAKES)
+    tree = dataset_trees.smic_hs(tmp_path, TAKES)
     shutil.copytree(tree.folders["s1_ne_01"], tmp_path / "HS/s2/micro/negative/s1_ne_01")
     shutil.copytree(tree.folders["s2_sur_01"], tmp_path / "HS/s2/micro/negative/s2_sur_01")
     index = tree.index()
@@ -130,7 +130,7 @@ def test_clip_in_two_folders_is_not_used_twice(tmp_path):
 
 
 def test_empty_folders_and_empty_frames_are_named(tmp_path):
-    tree = trees.smic_hs(tmp_path, TAKES)
+    tree = dataset_trees.smic_hs(tmp_path, TAKES)
     for file in tree.folders["s1_ne_01"].iterdir():
         file.unlink()
     tree.frame("s2_sur_01", 90825).write_bytes(b"")
@@ -144,14 +144,14 @@ def test_empty_folders_and_empty_frames_are_named(tmp_path):
 
 
 def test_two_files_of_one_number_are_named(tmp_path):
-    tree = trees.smic_hs(tmp_path, TAKES)
+    tree = dataset_trees.smic_hs(tmp_path, TAKES)
     (tree.folders["s1_ne_01"] / "image90824.jpg").write_bytes(b"x")
     index = tree.index()
     assert [p.clip for p in index.problems] == ["s1_ne_01"], "which of the two is frame 90824 cannot be told"
 
 
 def test_missing_frame_is_reported_and_clip_is_used(tmp_path):
-    tree = trees.smic_hs(tmp_path, TAKES)
+    tree = dataset_trees.smic_hs(tmp_path, TAKES)
     tree.frame("s1_ne_01", 90825).unlink()
     index = tree.index()
     (note,) = index.problems
@@ -160,7 +160,7 @@ def test_missing_frame_is_reported_and_clip_is_used(tmp_path):
 
 def test_subset_is_reported_by_difference_and_used(tmp_path):
     takes = [one for one in published_takes.smic_takes() if one.subject != 1]
-    index = trees.smic_hs(tmp_path, takes).index(classes="smic-3", on_problem="stop")
+    index = dataset_trees.smic_hs(tmp_path, takes).index(classes="smic-3", on_problem="stop")
     (note,) = index.problems
     assert note.effect == "noted" and "15" in note.problem and "16" in note.problem
     for word, count in Counter(one.emotion for one in takes).items():
@@ -171,4 +171,4 @@ def test_subset_is_reported_by_difference_and_used(tmp_path):
 def test_root_without_subjects_is_one_message(tmp_path):
     (tmp_path / "HS").mkdir()
     with pytest.raises(InputError, match=r"s1/micro/negative/s1_ne_01/image090823\.jpg"):
-        trees.Tree("smic-hs", tmp_path).index()
+        dataset_trees.Tree("smic-hs", tmp_path).index()

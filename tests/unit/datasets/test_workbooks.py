@@ -5,12 +5,12 @@ import io
 import struct
 import zipfile
 
+import dataset_files
+import dataset_trees
 import openpyxl
 import pytest
-import tree_files
-import trees
-from tree_files import Take
-from trees import by_name, reported, usable
+from dataset_files import Take
+from dataset_trees import by_name, reported, usable
 
 from merflow.datasets.workbook import read_workbook
 from merflow.errors import InputError
@@ -25,7 +25,7 @@ GOOD = {take.name for take in TAKES}
 
 @pytest.fixture
 def tree(tmp_path):
-    return trees.mmew_micro(tmp_path, TAKES)
+    return dataset_trees.mmew_micro(tmp_path, TAKES)
 
 
 def rows_of(tree):
@@ -75,7 +75,7 @@ def test_csv_rows_with_line_ends_in_cells_are_counted(tree):
 
 @pytest.mark.parametrize("suffix", [".xlsx", ".xls", ".csv"])
 def test_numbers_as_text_and_blanks_at_ends_are_read(tmp_path, suffix):
-    tree = trees.mmew_micro(tmp_path, TAKES, table=f"MMEW_Micro_Exp{suffix}", mess=True)
+    tree = dataset_trees.mmew_micro(tmp_path, TAKES, table=f"MMEW_Micro_Exp{suffix}", mess=True)
     index = tree.index()
     assert same(index) and index.problems == []
 
@@ -83,7 +83,7 @@ def test_numbers_as_text_and_blanks_at_ends_are_read(tmp_path, suffix):
 @pytest.mark.parametrize("blank", [" ", "\u00a0", "\t", "\n", "  "])
 def test_every_kind_of_blank_at_ends_is_skipped(tree, blank):
     rows = [[f"{blank}{cell}{blank}" if cell is not None else None for cell in row] for row in rows_of(tree)]
-    tree_files.write_table(tree.table, rows)
+    dataset_files.write_table(tree.table, rows)
     index = tree.index()
     assert same(index) and index.problems == []
 
@@ -103,7 +103,7 @@ def test_file_of_any_name_may_be_given(tree, tmp_path):
 
 
 def test_old_workbook_with_new_suffix_is_read(tmp_path):
-    tree = trees.mmew_micro(tmp_path, TAKES, table="MMEW_Micro_Exp.xls")
+    tree = dataset_trees.mmew_micro(tmp_path, TAKES, table="MMEW_Micro_Exp.xls")
     tree.table.rename(tmp_path / "MMEW_Micro_Exp.xlsx")
     try:
         assert same(tree.index())
@@ -116,10 +116,10 @@ def test_old_workbook_with_new_suffix_is_read(tmp_path):
 @pytest.mark.parametrize("suffix", [".xlsx", ".xls", ".csv"])
 def test_empty_rows_and_columns_shift_no_row_number(tmp_path, above, left, suffix):
     bad = Take(2, "S02-03-002", "disgust", folder=False)
-    tree = trees.mmew_micro(tmp_path, [*TAKES, bad])
+    tree = dataset_trees.mmew_micro(tmp_path, [*TAKES, bad])
     rows = [[None] * left + row for row in rows_of(tree)]
     tree.table.unlink()
-    tree_files.write_table(tree.table.with_suffix(suffix), [[None] * (left + 8)] * above + rows)
+    dataset_files.write_table(tree.table.with_suffix(suffix), [[None] * (left + 8)] * above + rows)
     index = tree.index()
     assert usable(index) == GOOD
     assert [problem.row for problem in index.problems] == [above + 5]
@@ -127,14 +127,14 @@ def test_empty_rows_and_columns_shift_no_row_number(tmp_path, above, left, suffi
 
 def test_header_words_in_preamble_are_ignored(tree):
     preamble = [["Subject and Filename as in the release", None], ["Subject", None, "OnsetFrame"], ["Filename"]]
-    tree_files.write_table(tree.table, [*preamble, *rows_of(tree)])
+    dataset_files.write_table(tree.table, [*preamble, *rows_of(tree)])
     index = tree.index()
     assert same(index) and index.problems == []
 
 
 def test_sheet_with_the_columns_is_found_in_any_place(tree):
     others = {"Cover": [["MMEW"], ["2021"]], "Empty": [], "Subjects": [["Subject", "Age"], ["S01", 22]]}
-    tree_files.write_table(tree.table, rows_of(tree), "annotation", others)
+    dataset_files.write_table(tree.table, rows_of(tree), "annotation", others)
     index = tree.index()
     assert same(index) and index.problems == []
 
@@ -149,13 +149,13 @@ def test_sheet_with_the_columns_is_found_in_any_place(tree):
     ],
 )
 def test_columns_are_known_in_any_spelling(tmp_path, spelling):
-    index = trees.mmew_micro(tmp_path, TAKES, rename=spelling).index()
+    index = dataset_trees.mmew_micro(tmp_path, TAKES, rename=spelling).index()
     assert same(index) and index.problems == []
 
 
 def test_columns_may_stand_in_any_order_among_others(tree):
     rows = [[f"extra {i}", *reversed(row), None, "more"] for i, row in enumerate(rows_of(tree))]
-    tree_files.write_table(tree.table, rows)
+    dataset_files.write_table(tree.table, rows)
     index = tree.index()
     assert same(index) and index.problems == []
 
@@ -172,7 +172,7 @@ def test_row_may_end_early(tree):
 def test_missing_columns_are_named_with_existing_ones(tree):
     rows = rows_of(tree)
     rows[0][2:5] = ["Start", "Peak", "End"]
-    tree_files.write_table(tree.table, rows, "Coding")
+    dataset_files.write_table(tree.table, rows, "Coding")
     with pytest.raises(InputError) as error:
         tree.index()
     message = str(error.value)
@@ -182,13 +182,13 @@ def test_missing_columns_are_named_with_existing_ones(tree):
 
 @pytest.mark.parametrize("rows", [[], [[None]], [["something", "else"], [1, 2]]])
 def test_workbook_without_header_is_named(tree, rows):
-    tree_files.write_table(tree.table, rows)
+    dataset_files.write_table(tree.table, rows)
     with pytest.raises(InputError, match=r"MMEW_Micro_Exp\.xlsx"):
         tree.index()
 
 
 def test_workbook_without_rows_is_one_message(tree):
-    tree_files.write_table(tree.table, rows_of(tree)[:1])
+    dataset_files.write_table(tree.table, rows_of(tree)[:1])
     with pytest.raises(InputError, match="mmew-micro|MMEW_Micro_Exp"):
         tree.index()
 
@@ -205,7 +205,7 @@ def broken(kind):
 @pytest.mark.parametrize("suffix", [".xlsx", ".xls"])
 @pytest.mark.parametrize("kind", ["nothing", "text", "cut", "other archive"])
 def test_file_that_is_not_workbook_is_named(tmp_path, suffix, kind):
-    tree = trees.mmew_micro(tmp_path, TAKES, table=f"MMEW_Micro_Exp{suffix}")
+    tree = dataset_trees.mmew_micro(tmp_path, TAKES, table=f"MMEW_Micro_Exp{suffix}")
     data = broken(kind)
     tree.table.write_bytes(tree.table.read_bytes()[:700] if data is None else data)
     with pytest.raises(InputError) as error:
@@ -241,7 +241,7 @@ def test_dates_booleans_and_errors_in_cells_are_reported(tree):
     rows[1][3] = datetime.datetime(2021, 3, 1)
     rows[2][2] = True
     rows[3][4] = "#REF!"
-    tree_files.write_table(tree.table, rows)
+    dataset_files.write_table(tree.table, rows)
     index = tree.index()
     assert by_name(index)["S01-01-001"].apex is None and usable(index) == {"S01-01-001"}
     assert {(p.row, p.field, p.effect) for p in index.problems} == {

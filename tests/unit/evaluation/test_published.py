@@ -5,11 +5,11 @@ import re
 from itertools import product
 from pathlib import Path
 
+import dataset_trees
 import numpy as np
 import pandas as pd
 import published_takes
 import pytest
-import trees
 import yaml
 from configurations import BASE, plan
 from repository import REPO
@@ -361,10 +361,10 @@ def test_the_papers_studies_show_every_table_and_figure():
 
 def test_studies_of_the_paper_are_planned(tmp_path):
     """51 cells, of which three are there twice or are the experiment itself, and the one on unseen people."""
-    trees.mmew_micro(tmp_path / "MMEW", published_takes.mmew_takes())
-    trees.mmew_macro(tmp_path / "MMEW", published_takes.mmew_macro_takes())
-    trees.samm(tmp_path / "SAMM", published_takes.samm_takes())
-    trees.ck_plus(tmp_path / "CK+", published_takes.ck_takes())
+    dataset_trees.mmew_micro(tmp_path / "MMEW", published_takes.mmew_takes())
+    dataset_trees.mmew_macro(tmp_path / "MMEW", published_takes.mmew_macro_takes())
+    dataset_trees.samm(tmp_path / "SAMM", published_takes.samm_takes())
+    dataset_trees.ck_plus(tmp_path / "CK+", published_takes.ck_takes())
     for name, number in (("mmew", 6), ("samm", 7)):
         overlay = yaml.safe_load((REPO / "studies" / f"tsdgcn_{name}.yaml").read_text())
         for dataset in overlay["datasets"].values():
@@ -423,8 +423,8 @@ def test_a_mistake_in_a_figure_is_named(figure, message):
 
 def test_composite_study_shows_every_published_table(tmp_path):
     overlay = yaml.safe_load((REPO / "studies" / "megc2019.yaml").read_text())
-    images = [trees.FlowImage(f"base{n % 3}", f"{n % 5}", f"{n}", "surprise") for n in range(9)]
-    tree = trees.flow_images(tmp_path, images, write=lambda path, image: path.write_bytes(b"x"))
+    images = [dataset_trees.FlowImage(f"base{n % 3}", f"{n % 5}", f"{n}", "surprise") for n in range(9)]
+    tree = dataset_trees.flow_images(tmp_path, images, write=lambda path, image: path.write_bytes(b"x"))
     overlay["datasets"]["flows"]["root"] = str(tree.root)
     study = plan(overlay)
     shown = {figure["published"]: study.figures.settings(name) for name, figure in study.figures.blocks.items()}

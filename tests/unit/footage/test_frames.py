@@ -39,7 +39,7 @@ def test_names_without_one_number_each_are_counted_in_order(tmp_path):
     ]
 
 
-def test_litter_is_skipped(tmp_path):
+def test_hidden_files_is_skipped(tmp_path):
     for name in ("2.png", "10.png"):
         write(tmp_path / name)
     for name in (".DS_Store", "Thumbs.db", "._2.png", "notes.txt"):

@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from dataset_trees import dataset_settings
 from hypothesis import given
 from hypothesis import strategies as st
 from repository import REPO
 from stage_settings import align_settings
-from trees import dataset_settings
 
 from merflow.datasets.index import index_dataset, write_index
 from merflow.errors import ClipError, InputError

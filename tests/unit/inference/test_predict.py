@@ -51,7 +51,7 @@ def picture(path, number=0):
     cv2.imwrite(str(path), np.full((60, 80), 40 + number, np.uint8))
 
 
-# --- what is given ----------------------------------------------------------------------------------------------------
+# --- sources ----------------------------------------------------------------------------------------------------------
 
 
 def test_list_sources_of_video_image_folder_and_mixed_folder(tmp_path):
@@ -62,8 +62,8 @@ def test_list_sources_of_video_image_folder_and_mixed_folder(tmp_path):
     for number in range(3):
         picture(tmp_path / "all" / "b c" / f"{number}.png")
     assert list(list_sources(str(tmp_path / "all" / "a.mp4"))) == ["a.mp4"]
-    (one,) = list_sources(str(tmp_path / "all" / "b c")).values()
-    assert one["clip"] == "b c" and one["problem"] == "" and one["onset"] is None
+    (row,) = list_sources(str(tmp_path / "all" / "b c")).values()
+    assert row["clip"] == "b c" and row["problem"] == "" and row["onset"] is None
     assert list(list_sources(str(tmp_path / "all"))) == ["a.mp4", "b%20c"]
     picture(tmp_path / "all" / "cover.png")
     with pytest.raises(InputError, match=r"holds videos \(such as a\.mp4\) and images \(such as cover\.png\)"):
@@ -157,18 +157,18 @@ def test_list_sources_skips_unreadable_folder(tmp_path, monkeypatch):
         picture(tmp_path / "all" / name / "1.png")
         picture(tmp_path / "all" / name / "2.png")
     locked(monkeypatch, tmp_path / "all" / "room")
-    found = Prediction(study(clips=str(tmp_path / "all"), results=str(tmp_path / "results")))
-    assert found.sources["good"]["problem"] == ""
-    assert "room cannot be read: Permission denied" in found.sources["room"]["problem"]
-    assert found.source_token("good") != found.source_token("room") == EMPTY and found.searches is False
-    with check_unchanged(found.sources.values(), "clips"):
+    prediction = Prediction(study(clips=str(tmp_path / "all"), results=str(tmp_path / "results")))
+    assert prediction.sources["good"]["problem"] == ""
+    assert "room cannot be read: Permission denied" in prediction.sources["room"]["problem"]
+    assert prediction.source_token("good") != prediction.source_token("room") == EMPTY and prediction.searches is False
+    with check_unchanged(prediction.sources.values(), "clips"):
         pass
 
 
 def test_list_sources_of_table_with_invalid_rows(tmp_path):
     rows = ["clip,frames", "a,frames", f"b,{'b' * 300}.mp4", f"c,{'c' * 300}", "d,no\0body", "e,no\0body.mp4", ""]
-    found = list_sources(table(tmp_path, "\n".join(rows)))
-    assert [name for name, row in found.items() if not row["problem"]] == ["a"] and len(found) == 5
+    sources = list_sources(table(tmp_path, "\n".join(rows)))
+    assert [name for name, row in sources.items() if not row["problem"]] == ["a"] and len(sources) == 5
 
 
 def test_list_sources_without_input():
@@ -183,9 +183,9 @@ def study(**changes):
 def test_prediction_answers_by_experiments_with_networks(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"x")
     clips = str(tmp_path / "a.mp4")
-    found = Prediction(study(clips=clips))
-    assert found.answering == ["tsdgcn", "msjfn", "mersiamc3d"] and found.preparations == ["default"]
-    assert found.name == "a.mp4" and found.folder == "results/demo/predict/a.mp4" and found.searches
+    prediction = Prediction(study(clips=clips))
+    assert prediction.answering == ["tsdgcn", "msjfn", "mersiamc3d"] and prediction.preparations == ["default"]
+    assert prediction.name == "a.mp4" and prediction.folder == "results/demo/predict/a.mp4" and prediction.searches
     assert Prediction(study(clips=clips, predict={"experiments": ["msjfn"]})).answering == ["msjfn"]
     for name in ("majority", "nobody"):
         with pytest.raises(ConfigError, match=f"{name} does not train a network.*tsdgcn, msjfn, mersiamc3d"):
@@ -198,9 +198,9 @@ def test_prediction_folders_of_equal_names_differ(tmp_path):
         (tmp_path / folder / "a.mp4").write_bytes(b"x")
     results = str(tmp_path / "results")
     first = Prediction(study(clips=str(tmp_path / "one" / "a.mp4"), results=results))
-    told = tmp_path / "results/demo/predict/a.mp4/answers.json"
-    told.parent.mkdir(parents=True)
-    told.write_text(f'{{"input": "{first.path}"}}')
+    earlier_answers = tmp_path / "results/demo/predict/a.mp4/answers.json"
+    earlier_answers.parent.mkdir(parents=True)
+    earlier_answers.write_text(f'{{"input": "{first.path}"}}')
     second = Prediction(study(clips=str(tmp_path / "two" / "a.mp4"), results=results))
     assert second.name.startswith("a.mp4-") and second.name != first.name
     assert Prediction(study(clips=str(tmp_path / "one" / "a.mp4"), results=results)).name == "a.mp4"
@@ -210,11 +210,11 @@ def test_prediction_folder_of_name_that_is_not_utf8(tmp_path):
     path = os.fsdecode(os.fsencode(tmp_path) + b"/m\xe9.mp4")
     with open(path, "wb") as file:
         file.write(b"x")
-    found = Prediction(study(clips=path, results=str(tmp_path / "results")))
-    assert found.name == "m%E9.mp4" and found.path == path and found.source_token("m%5Cudce9.mp4")
-    told = tmp_path / "results/demo/predict/m%E9.mp4/answers.json"
-    told.parent.mkdir(parents=True)
-    told.write_text('{"input": "another"}')
+    prediction = Prediction(study(clips=path, results=str(tmp_path / "results")))
+    assert prediction.name == "m%E9.mp4" and prediction.path == path and prediction.source_token("m%5Cudce9.mp4")
+    earlier_answers = tmp_path / "results/demo/predict/m%E9.mp4/answers.json"
+    earlier_answers.parent.mkdir(parents=True)
+    earlier_answers.write_text('{"input": "another"}')
     assert Prediction(study(clips=path, results=str(tmp_path / "results"))).name.startswith("m%E9.mp4-")
 
 
@@ -224,9 +224,11 @@ def test_source_token_follows_content_not_time(tmp_path):
     file = tmp_path / "a.mp4"
     file.write_bytes(b"one")
     settled = {"clips": str(file), "results": str(tmp_path / "results")}
-    found = Prediction(study(**settled))
-    token = found.source_token("a.mp4")
-    record_source([found.sources["a.mp4"]], token, tmp_path / "results/demo/predict/a.mp4/sources/a.mp4/source.json")
+    prediction = Prediction(study(**settled))
+    token = prediction.source_token("a.mp4")
+    record_source(
+        [prediction.sources["a.mp4"]], token, tmp_path / "results/demo/predict/a.mp4/sources/a.mp4/source.json"
+    )
     file.touch()
     assert Prediction(study(**settled)).source_token("a.mp4") == token
     file.write_bytes(b"two")
@@ -280,9 +282,9 @@ def test_search_source_stores_frames_of_candidates(video, tmp_path):
     assert list(rows["found"]) == [search.SEARCHED] and rows["fps"].iloc[0] == 25
     onset, offset = int(rows["onset"].iloc[0]), int(rows["offset"].iloc[0])
     assert onset <= true.apex <= offset and abs(onset - true.onset) <= 3 and abs(offset - true.offset) <= 3
-    (found,) = search.candidate_clips(source(path), tmp_path / "intervals.csv")
+    (clip,) = search.candidate_clips(source(path), tmp_path / "intervals.csv")
     kept = sorted(int(file.stem) for file in tmp_path.glob("_frames/*/*.png"))
-    assert kept == list(range(onset, offset + 1)) and found.apex is None and found.onset == onset
+    assert kept == list(range(onset, offset + 1)) and clip.apex is None and clip.onset == onset
     search.align_candidates(source(path), tmp_path / "intervals.csv", tmp_path / "faces.h5", align_settings(size=64))
     with h5py.File(tmp_path / "faces.h5") as file:
         (group,) = file.values()
@@ -290,21 +292,21 @@ def test_search_source_stores_frames_of_candidates(video, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given_", "found", "ends"),
+    ("annotation", "kind", "ends"),
     [
         ({"onset": 10, "offset": 60}, "given", (10, 60)),
         ({"fps": 100.0}, "whole", (0, 79)),
         ({"apex": 40}, "given", (34, 46)),
     ],
 )
-def test_search_source_of_short_or_annotated_clip(video, tmp_path, monkeypatch, given_, found, ends):
+def test_search_source_of_short_or_annotated_clip(video, tmp_path, monkeypatch, annotation, kind, ends):
     monkeypatch.setattr(search, "spot", None)
     monkeypatch.setattr("merflow.inference.spotting._MotionComparison.__call__", lambda *_: (0.1, 0.1))
-    search_source(source(video[0], **given_), tmp_path)
+    search_source(source(video[0], **annotation), tmp_path)
     (row,) = read_table(tmp_path / "intervals.csv", INTERVALS).to_dict("records")
-    assert (row["found"], row["onset"], row["offset"]) == (found, *ends) and row["frames"] == str(video[0])
+    assert (row["found"], row["onset"], row["offset"]) == (kind, *ends) and row["frames"] == str(video[0])
     (clip,) = search.candidate_clips(source(video[0]), tmp_path / "intervals.csv")
-    assert clip.apex == given_.get("apex")
+    assert clip.apex == annotation.get("apex")
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -348,7 +350,7 @@ def test_align_candidates_stops_if_footage_was_removed(tmp_path):
     assert not (tmp_path / "faces.h5").exists()
 
 
-def looked(folder, status):
+def write_search_results(folder, status):
     folder.mkdir()
     with h5py.File(folder / "looked.h5", "w") as file:
         file.attrs.update(clip=folder.name, status=status)
@@ -357,15 +359,16 @@ def looked(folder, status):
 
 
 def test_gather_candidates_fails_only_if_all_sources_fail(tmp_path):
-    good, bad = looked(tmp_path / "good", "ok"), looked(tmp_path / "bad", "no face found in it")
+    good = write_search_results(tmp_path / "good", "ok")
+    bad = write_search_results(tmp_path / "bad", "no face found in it")
     prepared = preparation(align={"size": 32}, keyframes={"count": 3})
-    about = {"preparation": "default", "settings": prepared, "code": "x"}
+    attributes = {"preparation": "default", "settings": prepared, "code": "x"}
     files = {"cache": tmp_path / "cache.h5", "quality": tmp_path / "quality.csv"}
-    gather_candidates(good[0] + bad[0], good[1] + bad[1], [], [], [], **files, **about)
+    gather_candidates(good[0] + bad[0], good[1] + bad[1], [], [], [], **files, **attributes)
     with h5py.File(tmp_path / "cache.h5") as file:
         assert len(file["clip"]) == 0 and file["flow"].shape == (0, 3, 3, 32, 32)
     with pytest.raises(InputError, match="bad: no face found in it"):
-        gather_candidates(*bad, [], [], [], **files, **about)
+        gather_candidates(*bad, [], [], [], **files, **attributes)
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------
@@ -411,7 +414,7 @@ def test_answers_keep_numeric_class_names(tmp_path):
     assert list(read["answer"]) == ["007"] and list(read["top"]) == ["007"] and read["p_top"].iloc[0] == 0.65
 
 
-# --- what drove them --------------------------------------------------------------------------------------------------
+# --- occlusion --------------------------------------------------------------------------------------------------------
 
 
 class OfOneRegion:
@@ -448,7 +451,7 @@ def test_occlusion_drops_only_for_the_used_region():
 
 def test_occlude_changes_only_the_mask():
     clips, mask = clip_arrays(), region_masks(64, STANDARD_GEOMETRY)["brows"]
-    (spatial,), (flow,) = (lambda one: (one.spatial, one.flow))(occlude(clips, [mask]))
+    (spatial,), (flow,) = (lambda covered: (covered.spatial, covered.flow))(occlude(clips, [mask]))
     assert (flow[..., mask] == 0).all() and (flow[..., ~mask] == clips.flow[0][..., ~mask]).all()
     assert (spatial[..., ~mask] == clips.spatial[0][..., ~mask]).all()
     assert len(np.unique(spatial[0][mask])) == 1 and abs(int(spatial[0][mask][0]) - clips.spatial[0, 0].mean()) <= 1
@@ -475,7 +478,7 @@ def test_points_of_a_drop():
     assert [points(fall) for fall in (0.83, -0.17, 0.001, -0.001)] == ["-83", "+17", "0", "0"]
 
 
-# --- unlike training --------------------------------------------------------------------------------------------------
+# --- training ranges --------------------------------------------------------------------------------------------------
 
 
 def test_range_flags_name_clips_unlike_training():
@@ -496,8 +499,8 @@ def test_range_flags_name_clips_unlike_training():
 def test_flow_measures_are_relative_to_the_crop():
     flow = np.zeros((2, 3, 40, 40), np.float16)
     flow[1, 0, :4] = 2.0
-    found = answers.flow_measures(flow, 1)
-    assert found["motion"] == pytest.approx(5.0) and found["spread"] == pytest.approx(0.1)
+    measures = answers.flow_measures(flow, 1)
+    assert measures["motion"] == pytest.approx(5.0) and measures["spread"] == pytest.approx(0.1)
     assert answers.flow_measures(flow, 0)["motion"] == 0
 
 
@@ -511,65 +514,65 @@ def page_settings(**changes):
     )
 
 
-def written(folder, rows, given="clips"):
-    """What is written of sources in which nothing was found, or that could not be looked through."""
+def write_page(folder, rows, input_path="clips"):
+    """Write the page of sources without candidates, or that could not be searched; return its folder."""
     folder.mkdir()
     files = {name: [] for name in ("faces", "keyframes", "flow", "quality", "tables", "regions")}
     write_table([], folder / "coverage.csv", COVERAGE)
     files |= {"search_results": [], "intervals": [], "coverage": folder / "coverage.csv"}
     for number, row in enumerate(rows):
-        looked, intervals = seen(folder / str(number), row)
-        files["search_results"].append(looked)
+        results, intervals = write_motionless_source(folder / str(number), row)
+        files["search_results"].append(results)
         files["intervals"].append(intervals)
-    settings = page_settings(input=given, sources={row.clip: asdict(row) for row in rows})
+    settings = page_settings(input=input_path, sources={row.clip: asdict(row) for row in rows})
     write_prediction(settings, files, folder / "out")
     return folder / "out"
 
 
-def seen(folder, row):
+def write_motionless_source(folder, row):
     """``looked.h5`` and ``intervals.csv`` of two seconds in which nothing happens."""
     folder.mkdir()
     chance = np.random.default_rng(0)
     face = Face((20, 20, 40, 40), 1.0, np.array([[55, 30], [47, 30], [25, 30], [33, 30], [40, 45.0]]))
-    found = MotionTrack(50, 0, 49, 80, 80, list(range(50)), list(chance.random(50)), [0.0] * 50)
-    found.positions = [FacePosition(0, np.eye(2, 3), face)]
-    found.thumbnails = [(number, chance.integers(0, 255, (80, 80), np.uint8)) for number in range(0, 48, 4)]
+    track = MotionTrack(50, 0, 49, 80, 80, list(range(50)), list(chance.random(50)), [0.0] * 50)
+    track.positions = [FacePosition(0, np.eye(2, 3), face)]
+    track.thumbnails = [(number, chance.integers(0, 255, (80, 80), np.uint8)) for number in range(0, 48, 4)]
     with h5py.File(folder / "looked.h5", "w") as file:
         file.attrs.update(clip=row.clip, status=row.problem or "ok", fps=25.0, fps_from="as the video says")
-        search.write_track(file, SpottingResult(found, [], []), 25.0, spotting_settings())
+        search.write_track(file, SpottingResult(track, [], []), 25.0, spotting_settings())
     write_table([], folder / "intervals.csv", INTERVALS)
     return folder / "looked.h5", folder / "intervals.csv"
 
 
 def test_answers_json_of_input_that_is_not_utf8(tmp_path):
     for name in (b"/m\xe9.mp4", "/mé.mp4".encode()):
-        given = os.fsdecode(os.fsencode(tmp_path) + name)
-        out = written(tmp_path / str(len(name)), [source(given)], given)
-        assert json.loads((out / "answers.json").read_text(encoding="utf-8"))["input"] == given
+        path = os.fsdecode(os.fsencode(tmp_path) + name)
+        out = write_page(tmp_path / str(len(name)), [source(path)], path)
+        assert json.loads((out / "answers.json").read_text(encoding="utf-8"))["input"] == path
     assert "mé.mp4" in (out / "answers.json").read_text(encoding="utf-8")
 
 
 def test_page_of_many_clips_limits_films(tmp_path, monkeypatch):
     rows = [source(tmp_path / name, clip=name) for name in "abcd"]
-    page = (written(tmp_path / "few", rows) / "index.html").read_text()
+    page = (write_page(tmp_path / "few", rows) / "index.html").read_text()
     assert page.count('aria-label="Video strip"') == page.count("Motion there and back over 2.0 s, ") / 2 == 4
     assert "clips are shown" not in page
     monkeypatch.setattr("merflow.inference.page.MAX_SHOWN", 3)
-    page = (written(tmp_path / "many", rows) / "index.html").read_text()
+    page = (write_page(tmp_path / "many", rows) / "index.html").read_text()
     assert page.count('aria-label="Video strip"') == 3 and "Video strip and motion of 3 of 4 clips are shown" in page
     assert 'id="source-3"' in page, "what is known of a clip stays"
 
 
 def test_films_of_shown_candidates_come_first(tmp_path, monkeypatch):
-    found = []
+    sources = []
     for number, candidates in enumerate(([], ["a"], ["b"], [])):
-        looked, _ = seen(tmp_path / str(number), source(tmp_path, clip="s"))
-        about = {"first": 0, "fps": 25.0, "seconds": 2.0, "threshold": 0.3, "width": 80}
-        own = [{"clip": name, "onset": 3, "offset": 9} for name in candidates]
-        found.append(SourceResult(number, "s", "", str(looked), about, own))
-    assert list(_films(found, {"b"})) == [2, 0, 3]
+        results, _ = write_motionless_source(tmp_path / str(number), source(tmp_path, clip="s"))
+        track = {"first": 0, "fps": 25.0, "seconds": 2.0, "threshold": 0.3, "width": 80}
+        rows = [{"clip": name, "onset": 3, "offset": 9} for name in candidates]
+        sources.append(SourceResult(number, "s", "", str(results), track, rows))
+    assert list(_films(sources, {"b"})) == [2, 0, 3]
     monkeypatch.setattr("merflow.inference.page.MAX_SHOWN", 1)
-    assert list(_films(found, {"b"})) == [2]
+    assert list(_films(sources, {"b"})) == [2]
 
 
 def test_coverage_at_threshold(tmp_path):

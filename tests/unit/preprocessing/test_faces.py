@@ -116,19 +116,23 @@ def test_align_subject_contract(clip, tmp_path):
     with h5py.File(tmp_path / "faces.h5") as file:
         assert file.attrs["size"] == 128 and json.loads(file.attrs["settings"])["crop"] == 2.6
         group = file[safe_filename("s1/a clip")]
-        found = group.attrs
-        assert (found["clip"], found["subject"], found["kind"]) == ("s1/a clip", "demo/s1", "micro")
-        assert found["status"] == "ok" and found["detector"] == "dlib-hog/5" and found["detected_frame"] == 3
-        assert found["alignment"] == "detected" and found["alignment_reason"] == "align: detect"
-        assert "geometry" not in found
+        attributes = group.attrs
+        assert (attributes["clip"], attributes["subject"], attributes["kind"]) == ("s1/a clip", "demo/s1", "micro")
+        assert (
+            attributes["status"] == "ok"
+            and attributes["detector"] == "dlib-hog/5"
+            and attributes["detected_frame"] == 3
+        )
+        assert attributes["alignment"] == "detected" and attributes["alignment_reason"] == "align: detect"
+        assert "geometry" not in attributes
         assert group["frames"].shape == (6, 128, 128) and group["frames"].dtype == np.uint8
         assert group["frame_numbers"][()].tolist() == [3, 4, 5, 6, 7, 8] and group["frame_numbers"].dtype == np.int64
-        assert (found["onset"], found["apex"], found["offset"]) == (3, 5, 8)
-        assert found["transform"].shape == (2, 3) and found["transform"].dtype == np.float64
-        assert found["landmarks"].shape == (5, 2)
-        np.testing.assert_allclose(eye_centres(found["landmarks"]), place_of_eyes(128), atol=1e-6)
-        assert found["interocular_px"] == pytest.approx(120, abs=6)
-        assert 150 < found["face_width_px"] < 400
+        assert (attributes["onset"], attributes["apex"], attributes["offset"]) == (3, 5, 8)
+        assert attributes["transform"].shape == (2, 3) and attributes["transform"].dtype == np.float64
+        assert attributes["landmarks"].shape == (5, 2)
+        np.testing.assert_allclose(eye_centres(attributes["landmarks"]), place_of_eyes(128), atol=1e-6)
+        assert attributes["interocular_px"] == pytest.approx(120, abs=6)
+        assert 150 < attributes["face_width_px"] < 400
         assert file[safe_filename("s1/b")].attrs["apex"] == -1
 
 
@@ -163,7 +167,7 @@ def test_align_subject_records_reason_of_bad_clips(clip, picture, tmp_path):
     short = folder("short", 1, 2, 3)
     gap = folder("gap", 1, 2, 4)
     bad = {
-        "told by the index": (replace(clip, problem="onset 9 is after offset 8"), "onset 9 is after offset 8"),
+        "reported by the index": (replace(clip, problem="onset 9 is after offset 8"), "onset 9 is after offset 8"),
         "corrupt": (replace(clip, frames=corrupt, onset=1, apex=2, offset=3), "2.png is not an image"),
         "empty": (replace(clip, frames=empty), "empty holds no image"),
         "missing": (replace(clip, frames=str(tmp_path / "nowhere")), "nowhere does not exist"),

@@ -59,22 +59,22 @@ def model(taught):
 
 
 @pytest.fixture(scope="module")
-def held(tmp_path_factory):
+def unseen(tmp_path_factory):
     """Clips of two other people: small frames, the drawn truth for each frame, the place of the apex."""
-    files = aligned_people(tmp_path_factory.mktemp("held"), "held", subjects=2, first_subject=0, frames=30)
+    files = aligned_people(tmp_path_factory.mktemp("unseen"), "unseen", subjects=2, first_subject=0, frames=30)
     return clips_with_truth(files)
 
 
 def clips_with_truth(files):
-    found = []
+    clips = []
     for path in files:
         with h5py.File(path) as faces, h5py.File(path.with_suffix("") / "truth.h5") as truth:
             for group in faces.values():
                 numbers = group["frame_numbers"][:]
                 curve = truth[safe_filename(group.attrs["clip"])]["envelope"][:][numbers]
                 small = scorer.small_frames(group["frames"][:], STANDARD_GEOMETRY)
-                found.append((small, curve, int(np.flatnonzero(numbers == group.attrs["apex"])[0])))
-    return found
+                clips.append((small, curve, int(np.flatnonzero(numbers == group.attrs["apex"])[0])))
+    return clips
 
 
 def curves(model, clips):
@@ -90,51 +90,51 @@ def rank_correlations(scored, clips):
     return np.array([spearmanr(curve, truth)[0] for curve, (_, truth, _) in zip(scored, clips, strict=True)])
 
 
-# ---------------------------------------------------------------- what it has learnt
+# ---------------------------------------------------------------- accuracy
 
 
-def test_gate_scorer_ranks_frames_of_unseen_people(model, held):
-    """Gate: mean rank correlation .95, none below .85. A network that learnt nothing and the clock do not get there."""
+def test_gate_scorer_ranks_frames_of_unseen_people(model, unseen):
+    """Gate: mean rank correlation .95, none below .85. An untrained network and the frame number fail it."""
 
     def passes(scored):
-        found = rank_correlations(scored, held)
-        return found.mean() >= 0.95 and found.min() >= 0.85
+        correlations = rank_correlations(scored, unseen)
+        return correlations.mean() >= 0.95 and correlations.min() >= 0.85
 
-    assert len(held) == 12
-    assert passes(curves(model, held))
+    assert len(unseen) == 12
+    assert passes(curves(model, unseen))
     for seed in range(5):
-        nothing = curves(untrained(seed), held)
+        nothing = curves(untrained(seed), unseen)
         assert not passes(nothing) and not passes([-curve for curve in nothing])
-    assert not passes([np.arange(len(truth)) for _, truth, _ in held])
-    assert not passes([smoothed(np.abs(small - small[0]).mean((1, 2))) for small, _, _ in held]), "plain difference"
+    assert not passes([np.arange(len(truth)) for _, truth, _ in unseen])
+    assert not passes([smoothed(np.abs(small - small[0]).mean((1, 2))) for small, _, _ in unseen]), "plain difference"
 
 
-def test_gate_apex_on_learned_curve(model, held):
+def test_gate_apex_on_learned_curve(model, unseen):
     """Gate: within two frames in 90 % of the clips, and within one on average."""
 
     def passes(places):
-        misses = np.array([abs(place - apex) for place, (_, _, apex) in zip(places, held, strict=True)])
+        misses = np.array([abs(place - apex) for place, (_, _, apex) in zip(places, unseen, strict=True)])
         return (misses <= 2).mean() >= 0.9 and misses.mean() <= 1
 
-    assert passes([spot_apex(curve) for curve in curves(model, held)])
+    assert passes([spot_apex(curve) for curve in curves(model, unseen)])
     for seed in range(5):
-        assert not passes([spot_apex(curve) for curve in curves(untrained(seed), held)])
+        assert not passes([spot_apex(curve) for curve in curves(untrained(seed), unseen)])
     for place in (0, 0.5, 1):
-        assert not passes([round(place * (len(truth) - 1)) for _, truth, _ in held])
+        assert not passes([round(place * (len(truth) - 1)) for _, truth, _ in unseen])
 
 
-def test_gate_adaptive_key_frames_match_true_levels(model, held):
+def test_gate_adaptive_key_frames_match_true_levels(model, unseen):
     """Five key-frames are to show 1/3, 2/3, all, 2/3, 1/3 of the expression. Gate: .1 off on average."""
     wanted = np.array([1, 2, 3, 2, 1]) / 3
 
     def off(chosen):
-        return np.mean([np.abs(truth[own] - wanted) for own, (_, truth, _) in zip(chosen, held, strict=True)])
+        return np.mean([np.abs(truth[frames] - wanted) for frames, (_, truth, _) in zip(chosen, unseen, strict=True)])
 
-    scored = curves(model, held)
+    scored = curves(model, unseen)
     learned = off([choose(curve, spot_apex(curve), 5) for curve in scored])
     assert learned <= 0.1
-    assert off([choose_uniform(len(truth), 5) for _, truth, _ in held]) > 2 * learned
-    drawn = [choose(curve, spot_apex(curve), 5) for curve in curves(untrained(0), held)]
+    assert off([choose_uniform(len(truth), 5) for _, truth, _ in unseen]) > 2 * learned
+    drawn = [choose(curve, spot_apex(curve), 5) for curve in curves(untrained(0), unseen)]
     assert off(drawn) > 2 * learned
 
 
@@ -184,12 +184,12 @@ def film_source():
     return still_clip(0, 8, noise=0.0, drift=0.0, light=False)[0]
 
 
-# ---------------------------------------------------------------- what it may not know
+# ---------------------------------------------------------------- independence of labels and names
 
 
 @pytest.fixture
 def short(monkeypatch):
-    """A training of one step: enough for its bits to tell what it depends on."""
+    """Train for one step, which is enough to compare the bits of the weights."""
     for name, value in {"epochs": 1, "steps": 1, "clips": 4}.items():
         monkeypatch.setitem(scorer.TRAINING, name, value)
 
@@ -243,10 +243,10 @@ def test_train_scorer_bits_depend_on_seed_apex_and_images(taught, tmp_path, shor
 
 def test_scorer_file_metadata(taught):
     with safe_open(taught[0], framework="np") as file:
-        told = file.metadata()
-    assert told["network"] == "key-frame scorer" and told["dataset"] == "teachers"
-    assert told["subjects"] == '["teachers/s01", "teachers/s02", "teachers/s03", "teachers/s04", "teachers/s05"]'
-    assert '"n_train": 16, "n_validation": 4, "subjects_validation": ["teachers/s0' in told["outcome"]
+        metadata = file.metadata()
+    assert metadata["network"] == "key-frame scorer" and metadata["dataset"] == "teachers"
+    assert metadata["subjects"] == '["teachers/s01", "teachers/s02", "teachers/s03", "teachers/s04", "teachers/s05"]'
+    assert '"n_train": 16, "n_validation": 4, "subjects_validation": ["teachers/s0' in metadata["outcome"]
 
 
 def test_scores_of_clips_are_independent(taught, tmp_path):
@@ -330,11 +330,11 @@ def test_adaptive_key_frames_follow_scores(taught, tmp_path):
     table, scores = read_table(tmp_path / "out.csv", KEYFRAMES), read_table(tmp_path / "scores.csv", FRAME_SCORES)
     assert list(table.columns) == KEYFRAMES and table["clip"].nunique() == scores["clip"].nunique() == 4
     for clip, rows in table.groupby("clip"):
-        own = scores[scores["clip"] == clip]
-        curve = smoothed(own["score"].to_numpy())
-        assert own["score"].iloc[0] == 0
-        apex = own["frame"].tolist().index(rows["apex_annotated"].iloc[0])
-        numbers = own["frame"].to_numpy()
+        clip_scores = scores[scores["clip"] == clip]
+        curve = smoothed(clip_scores["score"].to_numpy())
+        assert clip_scores["score"].iloc[0] == 0
+        apex = clip_scores["frame"].tolist().index(rows["apex_annotated"].iloc[0])
+        numbers = clip_scores["frame"].to_numpy()
         assert rows["frame"].tolist() == numbers[[0, *choose(curve, apex, 5)]].tolist()
         np.testing.assert_allclose(rows["magnitude_px"], curve[[0, *choose(curve, apex, 5)]], rtol=1e-6, atol=1e-6)
         assert set(rows["apex_spotted"]) == {numbers[spot_apex(curve)]} and set(rows["apex_source"]) == {"annotated"}
@@ -375,8 +375,8 @@ def test_gate_scorer_on_animated_photographs(model, faces_folder, tmp_path):
     files = aligned_people(tmp_path, "photos", subjects=4, first_subject=0, amplitude=[1.0, 2.6], **portraits)
     clips = clips_with_truth(files)
     scored = curves(model, clips)
-    found = rank_correlations(scored, clips)
-    assert len(clips) == 24 and found.mean() >= 0.95 and found.min() >= 0.85, found
+    correlations = rank_correlations(scored, clips)
+    assert len(clips) == 24 and correlations.mean() >= 0.95 and correlations.min() >= 0.85, correlations
     misses = [abs(spot_apex(curve) - apex) for curve, (_, _, apex) in zip(scored, clips, strict=True)]
     assert np.mean(np.array(misses) <= 2) >= 0.9
     assert all(rank_correlations(curves(untrained(seed), clips), clips).mean() < 0.95 for seed in range(5))

@@ -200,12 +200,12 @@ def test_select_subject_contract(subject):
     assert list(table.columns) == KEYFRAMES
     assert set(table["clip"]) == {"annotated", "s1/free", "photo", "single"}
 
-    told = rows_of(table, "annotated")
-    assert told["index"].tolist() == [0, 1, 2, 3, 4, 5]
-    assert told["frame"].iloc[0] == 100 and told["frame"].iloc[3] == 104
-    assert set(told["apex_source"]) == {"annotated"}
-    assert set(told["apex_annotated"]) == {104} and set(told["apex_spotted"]) == {103}
-    assert told["magnitude_px"].iloc[0] == 0 and (told["magnitude_px"].iloc[1:] > 0).all()
+    rows = rows_of(table, "annotated")
+    assert rows["index"].tolist() == [0, 1, 2, 3, 4, 5]
+    assert rows["frame"].iloc[0] == 100 and rows["frame"].iloc[3] == 104
+    assert set(rows["apex_source"]) == {"annotated"}
+    assert set(rows["apex_annotated"]) == {104} and set(rows["apex_spotted"]) == {103}
+    assert rows["magnitude_px"].iloc[0] == 0 and (rows["magnitude_px"].iloc[1:] > 0).all()
 
     free = rows_of(table, "s1/free")
     assert free["frame"].tolist()[0] == 7 and free["frame"].is_monotonic_increasing
@@ -221,8 +221,8 @@ def test_select_subject_contract(subject):
 
 def test_apex_setting_spotted_ignores_annotation(subject):
     select_subject(subject / "faces.h5", subject / "spotted.csv", keyframe_settings(apex="spotted", count=3))
-    told = rows_of(read_table(subject / "spotted.csv", KEYFRAMES), "annotated")
-    assert len(told) == 4 and told["frame"].iloc[2] == 103 and set(told["apex_source"]) == {"spotted"}
+    rows = rows_of(read_table(subject / "spotted.csv", KEYFRAMES), "annotated")
+    assert len(rows) == 4 and rows["frame"].iloc[2] == 103 and set(rows["apex_source"]) == {"spotted"}
 
 
 def test_select_subject_is_reproducible(subject):
@@ -247,10 +247,10 @@ def test_uniform_key_frames_are_equal_time_steps(subject):
     select_subject(subject / "faces.h5", subject / "uniform.csv", keyframe_settings(method="uniform", count=3))
     select_subject(subject / "faces.h5", subject / "three.csv", keyframe_settings(count=3))
     uniform, motion = (read_table(subject / f"{name}.csv", KEYFRAMES) for name in ("uniform", "three"))
-    told = rows_of(uniform, "annotated")
-    assert told["frame"].tolist() == [100, 102, 104, 106]
+    rows = rows_of(uniform, "annotated")
+    assert rows["frame"].tolist() == [100, 102, 104, 106]
     # The curve is that of the motion; only the places differ.
-    assert set(told["apex_spotted"]) == {103} and told["magnitude_px"].iloc[2] == pytest.approx(
+    assert set(rows["apex_spotted"]) == {103} and rows["magnitude_px"].iloc[2] == pytest.approx(
         rows_of(motion, "annotated").set_index("frame").loc[104, "magnitude_px"]
     )
     assert rows_of(uniform, "photo").equals(rows_of(motion, "photo"))
@@ -304,5 +304,5 @@ def test_read_keyframes_finds_apex_index(tmp_path, face, frames, apex, source, e
     table["magnitude_px"] = [0, 1, 2, 3, 4, 1]
     table["apex_annotated"], table["apex_spotted"] = (apex, 9) if source == "annotated" else (9, apex)
     with h5py.File(tmp_path / "faces.h5") as file:
-        found, place = read_keyframes(file["clip"], table)
-    assert place == expected and found.shape == (5, 128, 128)
+        frames, place = read_keyframes(file["clip"], table)
+    assert place == expected and frames.shape == (5, 128, 128)

@@ -3,9 +3,9 @@
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import dataset_trees
 import published_takes
 import pytest
-import trees
 import yaml
 from configurations import plan
 from repository import REPO
@@ -26,9 +26,9 @@ def planned(name, root=None):
 def three(tmp_path_factory):
     """CASME II, SAMM and SMIC with their published clips, without frames."""
     root = tmp_path_factory.mktemp("three")
-    trees.casme2(root / "CASME2", published_takes.casme2_takes())
-    trees.samm(root / "SAMM", published_takes.samm_takes())
-    trees.smic_hs(root / "SMIC", published_takes.smic_takes())
+    dataset_trees.casme2(root / "CASME2", published_takes.casme2_takes())
+    dataset_trees.samm(root / "SAMM", published_takes.samm_takes())
+    dataset_trees.smic_hs(root / "SMIC", published_takes.smic_takes())
     return root
 
 

@@ -22,7 +22,7 @@ from merflow.preprocessing.geometry import crop_transform
 from merflow.preprocessing.settings import STANDARD_GEOMETRY
 
 Cell = str | int | float | None
-LITTER = (".DS_Store", "Thumbs.db", "desktop.ini", "._.DS_Store", "._1.jpg", "._0001.jpg")
+HIDDEN_FILES = (".DS_Store", "Thumbs.db", "desktop.ini", "._.DS_Store", "._1.jpg", "._0001.jpg")
 
 
 @dataclass(frozen=True)
@@ -240,13 +240,13 @@ def write_frames(folder: Path, take: Take, name: Callable[[int], str], write: Wr
     return folder
 
 
-def litter(root: Path, names: Iterable[str] = LITTER) -> None:
+def write_hidden_files(root: Path, names: Iterable[str] = HIDDEN_FILES) -> None:
     """Put files of file managers and spreadsheets into every folder, and a twin ``._x`` next to every tenth file."""
     for folder in [root, *(f for f in root.rglob("*") if f.is_dir())]:
         for name in names:
-            (folder / name).write_bytes(b"litter")
+            (folder / name).write_bytes(b"hidden")
     for file in [f for f in root.rglob("*") if f.is_file() and f.name[0] not in ".~"][::10]:
-        file.with_name(f"._{file.name}").write_bytes(b"litter")
+        file.with_name(f"._{file.name}").write_bytes(b"hidden")
     for file in [f for f in root.rglob("*") if f.suffix in (".xlsx", ".xls") and f.name[0] not in ".~"]:
-        file.with_name(f"~${file.name[2:]}").write_bytes(b"litter")
-        file.with_name(f"._{file.name}").write_bytes(b"litter")
+        file.with_name(f"~${file.name[2:]}").write_bytes(b"hidden")
+        file.with_name(f"._{file.name}").write_bytes(b"hidden")

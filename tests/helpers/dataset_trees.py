@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tree_files import Cell, Take, Writer, first_rows, junk, records_of, sheet_rows, write_frames, write_table
+from dataset_files import Cell, Take, Writer, first_rows, junk, records_of, sheet_rows, write_frames, write_table
 
 from merflow.datasets.index import Index, Problem, index_dataset
 from merflow.datasets.settings import DatasetSettings

@@ -49,11 +49,11 @@ def small_disk(tmp_path):
 
 def rule(folder):
     """What Snakemake gives to a script."""
-    given = {"rule": "align_faces", "log": [str(folder / "log.txt")], "wildcards": {"subject": "s1"}}
-    return SimpleNamespace(**given, input=[], output=[], params={})
+    facts = {"rule": "align_faces", "log": [str(folder / "log.txt")], "wildcards": {"subject": "s1"}}
+    return SimpleNamespace(**facts, input=[], output=[], params={})
 
 
-def told(folder, error, capsys):
+def failure_message(folder, error, capsys):
     """What a job that fails with ``error`` says on stderr."""
     with pytest.raises(SystemExit), script_context(rule(folder)):
         raise error
@@ -114,7 +114,7 @@ def test_log_on_full_disk_is_ignored(small_disk, capsys):
     ],
 )
 def test_machine_faults_give_one_message(tmp_path, capsys, error, message):
-    text = told(tmp_path, error, capsys)
+    text = failure_message(tmp_path, error, capsys)
     assert message in text and "finished work is kept" in text
     assert text.count("\n") == 1 and "Traceback" in (tmp_path / "log.txt").read_text()
 
@@ -208,7 +208,7 @@ def test_read_table_refuses_zero_bytes(tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE, errno.EMFILE])
-def test_read_picture_raises_disk_errors(tmp_path, monkeypatch, number):
+def test_read_image_raises_disk_errors(tmp_path, monkeypatch, number):
     """The clip would stay out of the study for good, as its files do not change when the disk is back."""
     frame = tmp_path / "1.png"
     cv2.imwrite(str(frame), np.zeros((30, 40), np.uint8))
@@ -218,12 +218,12 @@ def test_read_picture_raises_disk_errors(tmp_path, monkeypatch, number):
 
     assert read_image(frame, cv2.IMREAD_GRAYSCALE).shape == (30, 40)
     monkeypatch.setattr("merflow.footage.images.np.fromfile", broken)
-    with pytest.raises(OSError, match=os.strerror(number)) as found:
+    with pytest.raises(OSError, match=os.strerror(number)) as raised:
         read_image(frame, cv2.IMREAD_GRAYSCALE)
-    assert number == errno.EMFILE or str(frame) in advice(found.value)
+    assert number == errno.EMFILE or str(frame) in advice(raised.value)
 
 
-def test_read_picture_raises_memory_error(tmp_path):
+def test_read_image_raises_memory_error(tmp_path):
     cv2.imwrite(str(tmp_path / "1.png"), np.zeros((8000, 8000, 3), np.uint8))
     code = (
         "import resource, sys; from merflow.footage.images import read_image; import cv2\n"
@@ -232,12 +232,12 @@ def test_read_picture_raises_memory_error(tmp_path):
         "try: read_image(sys.argv[1], cv2.IMREAD_COLOR)\n"
         "except MemoryError: print('memory')"
     )
-    found = subprocess.run([sys.executable, "-c", code, tmp_path / "1.png"], capture_output=True, text=True, cwd=REPO)
-    assert found.stdout == "memory\n", found.stderr
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "1.png"], capture_output=True, text=True, cwd=REPO)
+    assert done.stdout == "memory\n", done.stderr
 
 
 def test_open_h5_of_file_open_elsewhere(tmp_path):
-    """Nobody shall delete it."""
+    """The message does not advise to delete the file."""
     with h5py.File(tmp_path / "cache.h5", "w") as file:
         file["x"] = np.ones(3)
     code = f"import h5py, sys; f = h5py.File({str(tmp_path / 'cache.h5')!r}, 'a'); print('open', flush=True); input()"
@@ -300,36 +300,36 @@ def test_hdf5_is_read_through_open_h5_only():
 
 @pytest.fixture
 def clips(tmp_path):
-    found = []
+    rows = []
     for name in ("a", "b"):
         folder = tmp_path / "people" / name
         folder.mkdir(parents=True)
         for number in range(3):
             cv2.imwrite(str(folder / f"{number}.png"), np.full((20, 20), number, np.uint8))
-        found.append({"clip": name, "frames": str(folder), "problem": ""})
-    return found
+        rows.append({"clip": name, "frames": str(folder), "problem": ""})
+    return rows
 
 
-def test_steady_accepts_unchanged_footage(clips, tmp_path):
+def test_check_unchanged_accepts_unchanged_footage(clips, tmp_path):
     with check_unchanged(
         [*clips, {"clip": "c", "frames": str(tmp_path / "gone"), "problem": "gone does not exist"}], "people"
     ):
         pass
 
 
-def test_steady_names_missing_folder(clips, tmp_path):
+def test_check_unchanged_names_missing_folder(clips, tmp_path):
     (tmp_path / "people").rename(tmp_path / "away")
-    told = r"dataset people: \S*/people is gone since .* was indexed"
-    with pytest.raises(InputError, match=told), check_unchanged(clips, "people"):
+    message = r"dataset people: \S*/people is gone since .* was indexed"
+    with pytest.raises(InputError, match=message), check_unchanged(clips, "people"):
         pytest.fail("nothing is read")
 
 
-def test_steady_stops_if_footage_disappears(clips, tmp_path):
+def test_check_unchanged_stops_if_footage_disappears(clips, tmp_path):
     with pytest.raises(InputError, match=r"\S*/people is gone"), check_unchanged(clips, "people"):
         (tmp_path / "people").rename(tmp_path / "away")
 
 
-def test_steady_stops_if_footage_changes(clips, tmp_path):
+def test_check_unchanged_stops_if_footage_changes(clips, tmp_path):
     with pytest.raises(InputError, match="dataset people: its files changed"), check_unchanged(clips, "people"):
         (tmp_path / "people" / "a" / "3.png").write_bytes(b"x")
 
@@ -350,7 +350,6 @@ def test_grey_frames_name_missing_codec(tmp_path):
 
 
 def test_fit_names_epoch_of_diverged_loss():
-    """Heads that march side by side: tests/test_heads.py."""
     x, y = torch.randn(16, 4), torch.arange(16) % 2
     network = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
     schedule = Schedule(epochs=3, patience=3, learning_rate=1e30, decay=0.0, batch=4, weight_decay=0.0)

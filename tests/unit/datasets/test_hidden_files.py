@@ -8,16 +8,24 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import dataset_files
+import dataset_trees
 import pytest
-import tree_files
-import trees
+from dataset_files import Take
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tree_files import Take
 
 JUNK = st.lists(
     st.sampled_from(
-        [*tree_files.LITTER, "._S01-01-001", "._006_1_2", ".Spotlight-V100", "notes.txt", "._img46.jpg", "Icon\r"]
+        [
+            *dataset_files.HIDDEN_FILES,
+            "._S01-01-001",
+            "._006_1_2",
+            ".Spotlight-V100",
+            "notes.txt",
+            "._img46.jpg",
+            "Icon\r",
+        ]
     ),
     unique=True,
 )
@@ -35,7 +43,7 @@ def scratch():
 
 
 def essence(index, root):
-    """Clips without the root of the tree and problems without rows, which order and litter must not change."""
+    """Clips without the root of the tree and problems without rows, which order and hidden files must not change."""
     clips = {
         clip.clip: replace(
             clip, frames=str(Path(clip.frames).relative_to(root)), problem=clip.problem.replace(str(root), "")
@@ -91,18 +99,18 @@ def ck_takes():
 
 
 BUILDERS = {
-    "mmew-micro": (trees.mmew_micro, mmew_takes),
-    "mmew-macro": (trees.mmew_macro, lambda: mmew_takes()[:1] + mmew_takes()[2:4]),
-    "samm": (trees.samm, samm_takes),
-    "casme2": (trees.casme2, casme2_takes),
-    "smic-hs": (trees.smic_hs, smic_takes),
-    "ck-plus": (trees.ck_plus, ck_takes),
+    "mmew-micro": (dataset_trees.mmew_micro, mmew_takes),
+    "mmew-macro": (dataset_trees.mmew_macro, lambda: mmew_takes()[:1] + mmew_takes()[2:4]),
+    "samm": (dataset_trees.samm, samm_takes),
+    "casme2": (dataset_trees.casme2, casme2_takes),
+    "smic-hs": (dataset_trees.smic_hs, smic_takes),
+    "ck-plus": (dataset_trees.ck_plus, ck_takes),
 }
 
 
 @cache
 def undisturbed(layout):
-    """Index of the tree without litter, its rows in order."""
+    """Index of the tree without hidden files, its rows in order."""
     with scratch() as folder:
         build, takes = BUILDERS[layout]
         return essence(build(folder, takes()).index(), folder)
@@ -119,13 +127,13 @@ def test_undisturbed_trees_have_good_and_bad_clips():
 @pytest.mark.parametrize("layout", BUILDERS)
 @FEW
 @given(data=st.data())
-def test_litter_and_order_of_rows_change_nothing(layout, data):
+def test_hidden_files_and_order_of_rows_change_nothing(layout, data):
     build, takes = BUILDERS[layout]
     shuffled = data.draw(st.permutations(takes()))
     names = data.draw(JUNK)
     with scratch() as folder:
         tree = build(folder, shuffled)
-        tree_files.litter(folder, names)
+        dataset_files.write_hidden_files(folder, names)
         assert essence(tree.index(), folder) == undisturbed(layout)
 
 
@@ -171,11 +179,13 @@ def test_folders_that_archives_leave_are_skipped(tmp_path, layout):
 
 @FEW
 @given(rows=st.permutations(range(4)), names=JUNK)
-def test_flow_images_lie_among_litter_too(rows, names):
-    images = [trees.FlowImage("samm", f"{n:03d}", f"clip {n}", "negative" if n % 2 else "positive") for n in range(4)]
+def test_flow_images_skip_hidden_files(rows, names):
+    images = [
+        dataset_trees.FlowImage("samm", f"{n:03d}", f"clip {n}", "negative" if n % 2 else "positive") for n in range(4)
+    ]
     with scratch() as folder:
-        tree = trees.flow_images(folder, [images[i] for i in rows])
-        tree_files.litter(folder, names)
+        tree = dataset_trees.flow_images(folder, [images[i] for i in rows])
+        dataset_files.write_hidden_files(folder, names)
         index = tree.index()
         assert index.problems == [] and {clip.clip for clip in index.clips} == {"/".join(i[:3]) for i in images}
 
@@ -185,7 +195,7 @@ def test_flow_images_lie_among_litter_too(rows, names):
 def test_bad_rows_are_named_by_number(bad, order):
     takes = [Take(6, f"006_1_{n + 1}", "anger", 1, 3, 5, folder=n not in bad) for n in order]
     with scratch() as folder:
-        tree = trees.samm(folder, [*takes, Take(9, "009_1_1", "fear")])
+        tree = dataset_trees.samm(folder, [*takes, Take(9, "009_1_1", "fear")])
         index = tree.index()
         assert {(p.row, p.clip) for p in index.problems} == {
             (15 + place, f"006_1_{n + 1}") for place, n in enumerate(order) if n in bad
