@@ -1,8 +1,8 @@
 """Score the predictions of an experiment, and merge the tables of all experiments into those of the study."""
 
-import csv
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from merflow.errors import InputError
 from merflow.evaluation.metrics import OVERALL, PER_CLASS, bootstrap_subjects, mean_rates
 from merflow.evaluation.settings import EvaluationSettings
 from merflow.storage import tables
-from merflow.storage.files import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +23,8 @@ COLUMNS = {
     "curves": tables.CURVES,
 }
 """Columns of the study's tables, by the stem of their file."""
+ROWS_AT_ONCE = 50_000
+"""Rows of a table that are merged at a time."""
 COUNTED = {"n_clips": "clip", "n_subjects": "subject"}
 
 
@@ -120,25 +121,9 @@ def merge(paths: Sequence[Path], output: Path) -> None:
     Raises:
         InputError: a table is missing, cut short, or lacks a column of the contract.
     """
-    columns = dict.fromkeys(COLUMNS.get(Path(output).stem, []))
-    required = list(columns)
-    for path in paths:
-        try:
-            tables.check_complete(path)
-            with open(path, newline="", encoding="utf-8") as file:
-                header = next(csv.reader(file), [])
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror}") from error
-        missing = [name for name in required if name not in header]
-        if missing:
-            raise InputError(f"{path}: column {', '.join(missing)} missing; found: {', '.join(header) or 'nothing'}")
-        columns |= dict.fromkeys(header)
-    with atomic_write(output) as temporary, open(temporary, "w", newline="", encoding="utf-8") as target:
-        writer = csv.DictWriter(target, list(columns), restval="", lineterminator="\n")
-        writer.writeheader()
-        for path in paths:
-            with open(path, newline="", encoding="utf-8") as file:
-                for row in csv.DictReader(file):
-                    if None in row.values():
-                        raise tables.cut_short_error(path, "a row has fewer cells than the header")
-                    writer.writerow(row)
+    required = COLUMNS.get(Path(output).stem, [])
+    headers = [next(tables.read_table_in_parts(path, required, 1)).columns for path in paths]
+    columns = list(dict.fromkeys(chain(required, *headers)))
+    rows = (part for path in paths for part in tables.read_table_in_parts(path, required, ROWS_AT_ONCE))
+    parts = (part.reindex(columns=columns, fill_value="") for part in chain([pd.DataFrame()], rows))
+    tables.write_table_in_parts(parts, output, columns)

@@ -158,7 +158,7 @@ def test_merge_of_nothing_has_the_columns_of_the_contract(tmp_path, name, column
 
 
 def test_merge_names_a_table_that_is_missing_or_not_of_its_kind(tmp_path):
-    with pytest.raises(InputError, match="nothing.csv cannot be read"):
+    with pytest.raises(InputError, match="nothing.csv does not exist"):
         merge([tmp_path / "nothing.csv"], tmp_path / "metrics.csv")
     (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="bad.csv: column experiment.* missing; found: a, b"):
