@@ -189,13 +189,13 @@ def test_read_table_names_truncated_file(tmp_path):
         if end in rows:
             read_table(file, PREDICTIONS)
             continue
-        for read in (lambda: read_table(file, PREDICTIONS), lambda: list(read_table_in_parts(file, PREDICTIONS, 1))):
+        for read in (
+            lambda: read_table(file, PREDICTIONS),
+            lambda: list(read_table_in_parts(file, PREDICTIONS, 1)),
+            lambda: merge([file], tmp_path / "all.csv"),
+        ):
             with pytest.raises(InputError, match=r"validation\.csv .*; remove it and run again"):
                 read()
-        with pytest.raises(
-            InputError, match=r"validation\.csv is damaged \(it was cut short\); remove it and run again"
-        ):
-            merge([file], tmp_path / "all.csv")
         assert not (tmp_path / "all.csv").exists()
 
 
@@ -264,10 +264,14 @@ def test_read_table_names_short_row(tmp_path):
     file = tmp_path / "validation.csv"
     write_answers(file)
     file.write_bytes(file.read_bytes() + b"a,0,a,a\n")
-    with pytest.raises(InputError, match=r"validation\.csv is damaged .* \(row 5 has fewer cells than the header\)"):
-        list(read_table_in_parts(file, PREDICTIONS, 2))
-    with pytest.raises(InputError, match=r"validation\.csv is damaged .* \(a row has fewer cells than the header\)"):
-        merge([file], tmp_path / "all.csv")
+    for read in (
+        lambda: list(read_table_in_parts(file, PREDICTIONS, 2)),
+        lambda: merge([file], tmp_path / "all.csv"),
+    ):
+        with pytest.raises(
+            InputError, match=r"validation\.csv is damaged .* \(row 5 has fewer cells than the header\)"
+        ):
+            read()
 
 
 def test_score_file_without_final_newline(tmp_path):
