@@ -100,7 +100,7 @@ def plain_word(layout: str, word: str) -> str:
 
 
 def class_set(classes: Any, where: str, layout: str, *, alone: bool = True) -> ClassSet:
-    """The class set that a configuration asks for: by name, a list of labels, or ``{column, map}``; None: every label.
+    """The class set that a configuration names: by name, a list of labels, or ``{column, map}``; None: every label.
 
     If the dataset is ``alone``, it must have every label that is named.
 

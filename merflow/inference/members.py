@@ -71,7 +71,7 @@ class ClipNetwork(MemberGroup):
     """A network that reads clips, and the centring of its input."""
 
     def __init__(self, model: nn.Module, centre: Mapping[str, Tensor], shape: tuple[int, ...]) -> None:
-        """Join them; ``shape`` is the network's input for one clip, ``[channels, (frames,) side, side]``."""
+        """Join them; ``shape`` is the network's input for a clip, ``[channels, (frames,) side, side]``."""
         super().__init__()
         self.model, self.shape = model, shape
         self.mean: Tensor

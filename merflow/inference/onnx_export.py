@@ -51,7 +51,7 @@ class ExportedEnsemble(nn.Module):
         """Copy the networks of ``ensemble``.
 
         Raises:
-            ConfigError: they are too large for one file.
+            ConfigError: they are too large for a single file.
         """
         super().__init__()
         self.reader = ClipReader(ensemble.input_settings, ensemble.metadata["clip"]["size"])
@@ -82,7 +82,7 @@ def to_onnx(ensemble: Ensemble, clips: ClipArrays, metadata: Mapping[str, str]) 
     The inputs are those of :attr:`ClipReader.inputs`, the outputs those of :class:`ExportedEnsemble`, float32.
 
     Raises:
-        ConfigError: the ensemble is too large for one file.
+        ConfigError: the ensemble is too large for a single file.
         MerflowError: torch cannot export an operation.
     """
     module = ExportedEnsemble(ensemble).eval()
@@ -152,7 +152,7 @@ def export_onnx(
     ``check.csv``.
 
     Raises:
-        ConfigError: the ensemble is too large for one file.
+        ConfigError: the ensemble is too large for a single file.
         MerflowError: onnxruntime and torch differ by more than :data:`LIMIT`.
     """
     complete = load_ensemble(ensemble)

@@ -60,11 +60,11 @@ def settings_of(name):
 
 
 def ensemble_settings(name, input_settings, networks):
-    own = {"experiment": name, "system": "any", "classes": CLASSES, "prep": "default", "micro": ["micro"]}
-    own |= {"refits": CLIP_SYSTEMS.get(name, {}).get("refit", False), "seeds": [0], "selection": "validation"}
-    own |= {"macro": "none", "protocol": "loso", "networks": networks}
-    own["input_settings"] = {"branches": [], "fusion": "", "signal": ""} | input_settings
-    return from_params(EnsembleSettings, own)
+    settings = {"experiment": name, "system": "any", "classes": CLASSES, "prep": "default", "micro": ["micro"]}
+    settings |= {"refits": CLIP_SYSTEMS.get(name, {}).get("refit", False), "seeds": [0], "selection": "validation"}
+    settings |= {"macro": "none", "protocol": "loso", "networks": networks}
+    settings["input_settings"] = {"branches": [], "fusion": "", "signal": ""} | input_settings
+    return from_params(EnsembleSettings, settings)
 
 
 def trained(results, name, seeds=(0,), **changes):
@@ -89,25 +89,27 @@ def input_settings_of(settings):
 
 
 def frozen(results, name, folder, seeds):
-    own = settings_of(name)
+    settings = settings_of(name)
     files = {}
     for seed in seeds:
         files[seed] = [[folder / f"f{seed}.h5"]]
         folder.mkdir(parents=True, exist_ok=True)
         given = results / "micro.h5", weights(results, seed), results / f"graph{seed}.h5", folder / f"f{seed}.h5"
-        extract(*given, own["signal"])
+        extract(*given, settings["signal"])
     tables = [folder / f"{table}.csv" for table in ("predictions", "accuracy", "curves")]
     more = {"validation": folder / "validation.csv", "heads": folder / "heads.safetensors"}
-    finetune(files, *tables, own, processes=len(seeds), **more)
+    finetune(files, *tables, settings, processes=len(seeds), **more)
     networks = {seed: [{"graph": results / f"graph{seed}.h5", "weights": weights(results, seed)}] for seed in seeds}
-    return input_settings_of(own), [{"file": folder / "heads.safetensors"}], networks
+    return input_settings_of(settings), [{"file": folder / "heads.safetensors"}], networks
 
 
 def outputs(folder, fold):
     names = {"predictions": "predictions", "accuracy_train": "accuracy", "curves": "curves", "validation": "validation"}
-    own = folder / "folds" / fold.replace("/", "-")
-    own.mkdir(parents=True, exist_ok=True)
-    return {key: own / f"{name}.csv" for key, name in names.items()} | {"model": own / "model.safetensors"}
+    fold_folder = folder / "folds" / fold.replace("/", "-")
+    fold_folder.mkdir(parents=True, exist_ok=True)
+    return {key: fold_folder / f"{name}.csv" for key, name in names.items()} | {
+        "model": fold_folder / "model.safetensors"
+    }
 
 
 def gathered(folder, folds):
@@ -117,13 +119,13 @@ def gathered(folder, folds):
 
 
 def graph_folds(results, name, folder, folds=tuple(FOLDS), **changes):
-    own = settings_of(name) | changes
+    settings = settings_of(name) | changes
     macro = results / "macro.h5" if name == "fold-pretrained" else None
     start = [] if macro or name == "from-nothing" else [weights(results, 0)]
     for fold in folds:
         given = [results / "micro.h5"], [results / "graph0.h5"], start, macro
-        train_graph_fold(*given, **outputs(folder, fold), settings=own, seed=0, fold=fold)
-    return input_settings_of(own), gathered(folder, folds), {0: [{"graph": results / "graph0.h5"}]}
+        train_graph_fold(*given, **outputs(folder, fold), settings=settings, seed=0, fold=fold)
+    return input_settings_of(settings), gathered(folder, folds), {0: [{"graph": results / "graph0.h5"}]}
 
 
 def clip_settings(name, **changes):

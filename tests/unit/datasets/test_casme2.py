@@ -240,9 +240,9 @@ def test_subset_is_reported_by_difference_and_used(tmp_path):
     takes = [take for take in published_takes.casme2_takes() if take.emotion != "surprise" or take.subject < 13]
     index = dataset_trees.casme2(tmp_path, takes).index(classes="casme2-5")
     (note,) = reported(index, field="classes")
-    found = sum(take.emotion == "surprise" for take in takes)
+    surprises = sum(take.emotion == "surprise" for take in takes)
     assert note.effect == "noted" and "surprise" in note.problem
-    assert "25" in note.problem and str(found) in note.problem and "happiness" not in note.problem
+    assert "25" in note.problem and str(surprises) in note.problem and "happiness" not in note.problem
 
 
 @pytest.mark.parametrize("column", ["Filename", "OnsetFrame", "ApexFrame", "OffsetFrame", "Estimated Emotion"])

@@ -157,12 +157,12 @@ def test_frame_numbers_may_start_anywhere(tmp_path):
 
 def test_subset_is_reported_by_difference_and_used(tmp_path):
     takes = published_takes.ck_takes()
-    kept = [one for one in takes if one.emotion != "contempt" or one.subject > 100]
-    found = sum(one.emotion == "contempt" for one in kept)
-    index = dataset_trees.ck_plus(tmp_path, kept).index(classes="ck-plus-7")
+    subset = [take for take in takes if take.emotion != "contempt" or take.subject > 100]
+    contempt = sum(take.emotion == "contempt" for take in subset)
+    index = dataset_trees.ck_plus(tmp_path, subset).index(classes="ck-plus-7")
     (note,) = reported(index, field="classes")
     assert note.effect == "noted" and "contempt" in note.problem
-    assert "18" in note.problem and str(found) in note.problem and "anger" not in note.problem
+    assert "18" in note.problem and str(contempt) in note.problem and "anger" not in note.problem
 
 
 def test_root_without_sequences_or_labels_is_one_message(tmp_path):

@@ -22,7 +22,7 @@ TAKES = [
     take(2, "s2_sur_01", "surprise"),
     take(20, "s20_ne_10", "negative", 0, 4),
 ]
-GOOD = {one.name for one in TAKES}
+GOOD = {take.name for take in TAKES}
 
 
 @pytest.fixture(scope="module")
@@ -159,11 +159,11 @@ def test_missing_frame_is_reported_and_clip_is_used(tmp_path):
 
 
 def test_subset_is_reported_by_difference_and_used(tmp_path):
-    takes = [one for one in published_takes.smic_takes() if one.subject != 1]
+    takes = [take for take in published_takes.smic_takes() if take.subject != 1]
     index = dataset_trees.smic_hs(tmp_path, takes).index(classes="smic-3", on_problem="stop")
     (note,) = index.problems
     assert note.effect == "noted" and "15" in note.problem and "16" in note.problem
-    for word, count in Counter(one.emotion for one in takes).items():
+    for word, count in Counter(take.emotion for take in takes).items():
         published = published_takes.SMIC_PUBLISHED[word]
         assert f"{word} {count} instead of {published}" in note.problem
 

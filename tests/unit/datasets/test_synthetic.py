@@ -75,9 +75,9 @@ def test_detector_finds_every_drawn_face_and_its_eyes(people):
     far = []
     for person, face in enumerate(people):
         grey = photograph_of(face)
-        found = detector(grey, 0)
-        assert len(found) == 1, f"person {person}"
-        points = np.array([(p.x, p.y) for p in landmarks(grey, found[0]).parts()])
+        faces = detector(grey, 0)
+        assert len(faces) == 1, f"person {person}"
+        points = np.array([(p.x, p.y) for p in landmarks(grey, faces[0]).parts()])
         far.append(np.hypot(*(np.stack([points[2:4].mean(0), points[0:2].mean(0)]) - eyes(face)).T).max())
     assert np.median(far) < 4
     assert max(far) < 6
@@ -350,15 +350,15 @@ def test_crop_flow_of_linear_flow_is_exact(scale, angle, right, down):
     transform = np.column_stack([linear, (size - 1) / 2 - linear @ (100 + np.array([right, down]))])
     pixels = np.stack(np.meshgrid(np.arange(480.0), np.arange(480.0)), axis=-1)
     flow = (pixels @ jacobian.T + shift).astype(np.float32)
-    found = crop_flow(flow, transform, size)
-    assert found.shape == (2, size, size)
-    assert found.dtype == np.float32
+    cropped = crop_flow(flow, transform, size)
+    assert cropped.shape == (2, size, size)
+    assert cropped.dtype == np.float32
     for q in np.array([[0, 0], [31, 0], [5, 20], [16, 16]]):
         p = np.linalg.solve(linear, q - transform[:, 2])
         if np.all(p >= 0):
             # Moving the point in the source and mapping both ends into the crop gives the same vector.
             end = linear @ (p + jacobian @ p + shift) + transform[:, 2]
-            assert found[:, q[1], q[0]] == pytest.approx(end - q, abs=0.01 * max(1, scale))
+            assert cropped[:, q[1], q[0]] == pytest.approx(end - q, abs=0.01 * max(1, scale))
 
 
 # --- clips on disk ----------------------------------------------------------------------------------------------------

@@ -46,8 +46,8 @@ def as_csv(tree, separator=",", encoding="utf-8", line_end="\r\n", rows=None):
 
 def same(index):
     """Whether the clips are those of TAKES."""
-    found = [(clip.clip, clip.label, clip.onset, clip.apex, clip.offset) for clip in index.clips]
-    return found == [(take.name, take.emotion, take.onset, take.apex, take.offset) for take in TAKES]
+    clips = [(clip.clip, clip.label, clip.onset, clip.apex, clip.offset) for clip in index.clips]
+    return clips == [(take.name, take.emotion, take.onset, take.apex, take.offset) for take in TAKES]
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])

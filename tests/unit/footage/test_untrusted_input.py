@@ -315,13 +315,13 @@ def code_runners(source):
 
 
 def test_no_data_file_is_executed():
-    found = [
+    runners = [
         (file.name, what)
         for folder in ("merflow", "workflow", "bench")
         for file in (REPO / folder).rglob("*.py")
         for what in code_runners(file.read_text())
     ]
-    assert not found
+    assert not runners
     bad = "import pickle\nfrom torch import load\ntorch.load(f)\nnp.load(f, allow_pickle=True)\neval(x)\nyaml.load(f)"
     assert len(list(code_runners(bad))) == 6
 

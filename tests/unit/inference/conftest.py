@@ -22,6 +22,8 @@ def results(tmp_path_factory):
     make_cache(folder / "macro.h5", 3, 1, 0, "macro")
     for seed in (0, 1):
         build_graph(SIDE, 4, 2, seed=seed).save(folder / f"graph{seed}.h5")
-        own = PRETRAIN | SHORT
-        pretrain(folder / "macro.h5", folder / f"graph{seed}.h5", weights(folder, seed), folder / "w.csv", own, seed)
+        settings = PRETRAIN | SHORT
+        pretrain(
+            folder / "macro.h5", folder / f"graph{seed}.h5", weights(folder, seed), folder / "w.csv", settings, seed
+        )
     return folder

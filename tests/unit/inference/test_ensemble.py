@@ -30,7 +30,7 @@ def answers(whole: Ensemble, rows, results):
     with h5py.File(results / "micro.h5") as file:
         place = {clip: number for number, clip in enumerate(file["clip"].asstr())}
     probs = whole.members(ClipArrays.of_cache(results / "micro.h5"), calibrated=False)
-    number = {(one["seed"], one["fold"]): n for n, one in enumerate(whole.metadata["members"])}
+    number = {(member["seed"], member["fold"]): n for n, member in enumerate(whole.metadata["members"])}
     pairs = zip(rows["repeat"], rows["fold"], rows["clip"], strict=True)
     return np.array([probs[number[seed, fold], place[clip]] for seed, fold, clip in pairs])
 
@@ -80,8 +80,9 @@ def test_ensemble_loads_shared_networks_once(results, monkeypatch):
         again.members(clips)
     assert len(loaded) == 2, "one network of each of two seeds"
     for group in again.groups:
-        for one in group.networks:
-            monkeypatch.setattr(one, "features", lambda x, own=one.features: seen.append(len(x)) or own(x))
+        for network in group.networks:
+            features = network.features
+            monkeypatch.setattr(network, "features", lambda x, original=features: seen.append(len(x)) or original(x))
     again.members(clips)
     assert len(seen) == 2, "not once for each fold"
 
@@ -119,15 +120,15 @@ def test_temperature_without_validation_clips_is_one(results):
 
 
 def test_gather_ensemble_skips_fold_without_clips(results, tmp_path):
-    own = outputs(tmp_path / "study/experiments/x", "micro/nobody")
-    given = {"settings": clip_settings("msjfn"), "seed": 0, "fold": "micro/nobody"}
-    train_clip_network([results / "micro.h5"], **own, **given)
-    assert len(read_table(own["validation"], PREDICTIONS)) == 0
-    models = [{"seed": 0, "fold": "micro/nobody", "file": own["model"]}]
+    files = outputs(tmp_path / "study/experiments/x", "micro/nobody")
+    fold = {"settings": clip_settings("msjfn"), "seed": 0, "fold": "micro/nobody"}
+    train_clip_network([results / "micro.h5"], **files, **fold)
+    assert len(read_table(files["validation"], PREDICTIONS)) == 0
+    models = [{"seed": 0, "fold": "micro/nobody", "file": files["model"]}]
     with pytest.raises(InputError, match="no fold has a usable clip"):
         gather_ensemble(
             ensemble_settings("x", {"kind": "flow-image", "side": 28}, {}),
-            own["validation"],
+            files["validation"],
             models,
             [],
             tmp_path / "e.json",

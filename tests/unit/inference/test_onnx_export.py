@@ -75,7 +75,7 @@ def test_onnxruntime_answers_as_torch_does(results, name):
     whole.temperature = 1.7
     model = to_onnx(whole, clips, {"classes": json.dumps(whole.classes)})
     onnx.checker.check_model(model, full_check=True)
-    assert {one.domain for one in model.opset_import} == {""}, "no operations of one runtime alone"
+    assert {opset.domain for opset in model.opset_import} == {""}, "no operations of one runtime alone"
     content = model.SerializeToString(deterministic=True)
     assert b"/merflow/" not in content and b"site-packages" not in content, "no paths of this machine"
     for part in (clips.part(slice(0, 1)), clips.part(slice(1, 3)), clips):
@@ -107,9 +107,9 @@ def test_export_names_unsupported_operation():
 def settings_of(name, folder):
     """Settings of an export; the tables of the study are written into the folder."""
     rows = [
-        {"experiment": one, "protocol": "loso", "scope": "pooled", "metric": metric, "value": 0.5, "n_clips": 9}
+        {"experiment": experiment, "protocol": "loso", "scope": "pooled", "metric": metric, "value": 0.5, "n_clips": 9}
         | {"ci_low": 0.4, "ci_high": 0.6, "n_subjects": 3, "repeats": 1}
-        for one in (name, "majority")
+        for experiment in (name, "majority")
         for metric in ("accuracy", "uf1", "uar")
     ]
     write_table(rows, folder / "metrics.csv", METRICS)

@@ -100,16 +100,20 @@ def test_overlap_is_symmetric_intersection_over_union(first, second):
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(spans, st.floats(0, 5)), max_size=12))
-def test_distinct_keeps_stronger_of_overlapping_in_order(found):
-    given_ = [Interval(span[0], sum(span) // 2, span[1], strength) for span, strength in found]
-    kept = distinct(given_, 50)
-    assert kept == sorted(kept, key=lambda one: one.onset) and set(kept) <= set(given_)
-    for place, one in enumerate(kept):
-        assert one.offset - one.onset >= 2
-        assert all(overlap((one.onset, one.offset), (o.onset, o.offset)) < 0.5 for o in kept[place + 1 :])
-    for one in given_:
-        rivals = [o for o in kept if overlap((one.onset, one.offset), (o.onset, o.offset)) >= 0.5]
-        assert one in kept or any(o.strength >= one.strength for o in rivals)
+def test_distinct_keeps_stronger_of_overlapping_in_order(candidates):
+    intervals = [Interval(span[0], sum(span) // 2, span[1], strength) for span, strength in candidates]
+    kept = distinct(intervals, 50)
+    assert kept == sorted(kept, key=lambda interval: interval.onset) and set(kept) <= set(intervals)
+    for place, interval in enumerate(kept):
+        assert interval.offset - interval.onset >= 2
+        assert all(
+            overlap((interval.onset, interval.offset), (rival.onset, rival.offset)) < 0.5 for rival in kept[place + 1 :]
+        )
+    for interval in intervals:
+        rivals = [
+            rival for rival in kept if overlap((interval.onset, interval.offset), (rival.onset, rival.offset)) >= 0.5
+        ]
+        assert interval in kept or any(rival.strength >= interval.strength for rival in rivals)
 
 
 @settings(deadline=None)
@@ -163,21 +167,21 @@ def test_resting_ends_of_raised_cosine(rise, fall):
 
 def test_spot_finds_expression_after_posture_change():
     clip = plan_long(CHOOSING + 40, SHORT)
-    found = spot(lambda: grey_long(clip), clip.fps)
+    result = spot(lambda: grey_long(clip), clip.fps)
     (true,) = clip.expressions
-    assert len(found.intervals) == 1
-    one = found.intervals[0]
-    assert overlap((one.onset, one.offset), (true.onset, true.offset)) >= 0.5
-    assert abs(one.apex - true.apex) <= 2 and one.onset < one.apex < one.offset
-    assert len(found.track.positions) == 1 and not found.track.lost and found.track.frames == clip.frames
+    assert len(result.intervals) == 1
+    interval = result.intervals[0]
+    assert overlap((interval.onset, interval.offset), (true.onset, true.offset)) >= 0.5
+    assert abs(interval.apex - true.apex) <= 2 and interval.onset < interval.apex < interval.offset
+    assert len(result.track.positions) == 1 and not result.track.lost and result.track.frames == clip.frames
 
 
 def test_spot_rejects_head_motion_and_blinks():
     clip = plan_long(CHOOSING + 41, replace(SHORT, expressions=0, blinks=1.5))
-    found = spot(lambda: grey_long(clip), clip.fps)
-    assert not found.intervals
+    result = spot(lambda: grey_long(clip), clip.fps)
+    assert not result.intervals
     blinks = [event for event in clip.events if event.emotion == "blink"]
-    assert blinks and len(found.blinks) == sum(5 < event.apex < clip.frames - 6 for event in blinks)
+    assert blinks and len(result.blinks) == sum(5 < event.apex < clip.frames - 6 for event in blinks)
 
 
 def test_track_motion_memory_is_constant(monkeypatch):
@@ -212,8 +216,8 @@ def test_track_motion_follows_face_that_returns_elsewhere(monkeypatch):
     assert len(track.positions) == 2 and [place.frame for place in track.positions][0] == 0
     (gap,) = track.lost
     assert 60 <= gap[0] <= 110 and 120 <= gap[1] <= 135
-    known = np.isfinite(track.motion)
-    assert known[0] and known[-1] and not known[len(known) // 2 - 2 : len(known) // 2 + 2].all()
+    measured = np.isfinite(track.motion)
+    assert measured[0] and measured[-1] and not measured[len(measured) // 2 - 2 : len(measured) // 2 + 2].all()
 
 
 @pytest.mark.parametrize(("right", "places"), [(2, 1), (30, 2)])
@@ -242,9 +246,11 @@ def test_windows_stay_inside_the_video():
     place = np.arange(35)
     bumps = [np.exp(-(((place - at) / 3) ** 2)) for at in (3, 31)]
     track.motion, track.lids = list(0.05 + sum(bumps)), list(0.05 + 0.2 * bumps[0] + 4 * bumps[1])
-    found = spotting.windows(track, 50, spotting_settings(reference=0.06))
-    assert all(isinstance(one, Window) and 5 <= one.first <= one.peak <= one.last <= 44 for one in found)
-    assert [one.blink for one in found] == [False, True]
+    candidates = spotting.windows(track, 50, spotting_settings(reference=0.06))
+    assert all(
+        isinstance(window, Window) and 5 <= window.first <= window.peak <= window.last <= 44 for window in candidates
+    )
+    assert [window.blink for window in candidates] == [False, True]
 
 
 @pytest.mark.slow
@@ -258,6 +264,6 @@ def test_spotting_test_people_differ_from_tuning_people():
     assert abs(CHOOSING - MEASURING) >= 100_000
     first, again = plan_long(CHOOSING), plan_long(CHOOSING)
     assert first.events == again.events and (first.rigid == again.rigid).all()
-    ends = [(one.onset, one.offset) for one in first.expressions]
+    ends = [(event.onset, event.offset) for event in first.expressions]
     assert all(b[0] - a[1] >= 0.6 * first.fps - 2 for a, b in zip(ends, ends[1:], strict=False))
     assert ends[-1][1] <= first.frames * 2 / 3

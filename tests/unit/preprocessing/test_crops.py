@@ -160,12 +160,12 @@ def test_auto_takes_tight_crop_whole_with_landmarks(picture, eyes, tmp_path, box
     )
     align_subject([replace(clip, align="auto")], tmp_path / "faces.h5", align_settings())
     with h5py.File(tmp_path / "faces.h5") as file:
-        found = dict(file["c"].attrs)
+        attrs = dict(file["c"].attrs)
     place = map_points(auto.placement.transform, eyes - corner)
-    np.testing.assert_allclose(eye_centres(found["landmarks"]), place, atol=2)
-    assert found["alignment"] == "crop" and found["detector"] == "dlib-hog/5" and found["detected_frame"] == 0
-    assert found["interocular_px"] == pytest.approx(120, abs=6)
-    width, height, across = found["geometry"]
+    np.testing.assert_allclose(eye_centres(attrs["landmarks"]), place, atol=2)
+    assert attrs["alignment"] == "crop" and attrs["detector"] == "dlib-hog/5" and attrs["detected_frame"] == 0
+    assert attrs["interocular_px"] == pytest.approx(120, abs=6)
+    width, height, across = attrs["geometry"]
     assert 128 / width == pytest.approx(place[1, 0] - place[0, 0], abs=3)
     np.testing.assert_allclose([128 * across, 128 * height], place.mean(axis=0) + 0.5, atol=2)
 
@@ -224,11 +224,11 @@ def test_align_without_face_writes_geometry(tmp_path):
     align_subject(clips, tmp_path / "faces.h5", align_settings())
     with h5py.File(tmp_path / "faces.h5") as file:
         for clip in clips:
-            found = file[clip.clip].attrs
-            assert found["status"] == "ok" and found["alignment"] == "crop" and found["detector"] == "none"
-            assert found["geometry"].tolist() == list(FACE_CROP)
-            assert not {"landmarks", "detected_frame", "interocular_px", "face_width_px"} & set(found)
-            assert found["alignment_reason"].startswith("align: none" if clip.align == "none" else "no face found")
+            attrs = file[clip.clip].attrs
+            assert attrs["status"] == "ok" and attrs["alignment"] == "crop" and attrs["detector"] == "none"
+            assert attrs["geometry"].tolist() == list(FACE_CROP)
+            assert not {"landmarks", "detected_frame", "interocular_px", "face_width_px"} & set(attrs)
+            assert attrs["alignment_reason"].startswith("align: none" if clip.align == "none" else "no face found")
 
 
 def test_align_ignores_eyes_outside_the_crop(tight, tmp_path, monkeypatch):

@@ -116,23 +116,19 @@ def test_align_subject_contract(clip, tmp_path):
     with h5py.File(tmp_path / "faces.h5") as file:
         assert file.attrs["size"] == 128 and json.loads(file.attrs["settings"])["crop"] == 2.6
         group = file[safe_filename("s1/a clip")]
-        attributes = group.attrs
-        assert (attributes["clip"], attributes["subject"], attributes["kind"]) == ("s1/a clip", "demo/s1", "micro")
-        assert (
-            attributes["status"] == "ok"
-            and attributes["detector"] == "dlib-hog/5"
-            and attributes["detected_frame"] == 3
-        )
-        assert attributes["alignment"] == "detected" and attributes["alignment_reason"] == "align: detect"
-        assert "geometry" not in attributes
+        attrs = group.attrs
+        assert (attrs["clip"], attrs["subject"], attrs["kind"]) == ("s1/a clip", "demo/s1", "micro")
+        assert attrs["status"] == "ok" and attrs["detector"] == "dlib-hog/5" and attrs["detected_frame"] == 3
+        assert attrs["alignment"] == "detected" and attrs["alignment_reason"] == "align: detect"
+        assert "geometry" not in attrs
         assert group["frames"].shape == (6, 128, 128) and group["frames"].dtype == np.uint8
         assert group["frame_numbers"][()].tolist() == [3, 4, 5, 6, 7, 8] and group["frame_numbers"].dtype == np.int64
-        assert (attributes["onset"], attributes["apex"], attributes["offset"]) == (3, 5, 8)
-        assert attributes["transform"].shape == (2, 3) and attributes["transform"].dtype == np.float64
-        assert attributes["landmarks"].shape == (5, 2)
-        np.testing.assert_allclose(eye_centres(attributes["landmarks"]), place_of_eyes(128), atol=1e-6)
-        assert attributes["interocular_px"] == pytest.approx(120, abs=6)
-        assert 150 < attributes["face_width_px"] < 400
+        assert (attrs["onset"], attrs["apex"], attrs["offset"]) == (3, 5, 8)
+        assert attrs["transform"].shape == (2, 3) and attrs["transform"].dtype == np.float64
+        assert attrs["landmarks"].shape == (5, 2)
+        np.testing.assert_allclose(eye_centres(attrs["landmarks"]), place_of_eyes(128), atol=1e-6)
+        assert attrs["interocular_px"] == pytest.approx(120, abs=6)
+        assert 150 < attrs["face_width_px"] < 400
         assert file[safe_filename("s1/b")].attrs["apex"] == -1
 
 

@@ -224,8 +224,8 @@ def test_only_the_flow_job_hashes_the_backends():
     ours = set((REPO / "merflow" / "preprocessing" / "tvl1").glob("*.py"))
     assert len(ours) == 4 and ours <= set(needed(scripts / "compute_flow.py"))
     for other in ("select_keyframes", "build_cache", "write_report"):
-        found = set(needed(scripts / f"{other}.py"))
-        assert REPO / "merflow" / "preprocessing" / "flow.py" in found and not ours & found
+        modules = set(needed(scripts / f"{other}.py"))
+        assert REPO / "merflow" / "preprocessing" / "flow.py" in modules and not ours & modules
 
 
 def test_flow_backends_setting_lists_all_backends():
