@@ -65,23 +65,23 @@ def _page(
     regions = dict(zip(settings.experiments, files["regions"], strict=True))
     shown = _shown_candidates(results.sources)
     films = _films([source for source in results.sources if source.searchable], shown)
-    parts = []
+    sections = []
     for source in results.sources:
         searched = not source.candidates or source.candidates[0]["found"] == SEARCHED
-        part: dict[str, Any] = {"source": source, "searched": searched, "film": films.get(source.number)}
+        section: dict[str, Any] = {"source": source, "searched": searched, "film": films.get(source.number)}
         if source.searchable:
-            part |= _face_track(source)
-        part["candidates"] = []
+            section |= _face_track(source)
+        section["candidates"] = []
         for place, candidate in enumerate(source.candidates, start=1):
             if str(candidate["clip"]) in shown:
                 its_rows = [row for row in rows if (row["clip"], row["source"]) == (candidate["clip"], source.clip)]
                 place_on_page = {"anchor": f"clip-{source.number}-{place}", "place": place}
-                part["candidates"].append(place_on_page | _candidate(settings, its_rows, regions, results))
-        part["hidden"] = len(source.candidates) - len(part["candidates"])
-        parts.append(part)
+                section["candidates"].append(place_on_page | _candidate(settings, its_rows, regions, results))
+        section["hidden"] = len(source.candidates) - len(section["candidates"])
+        sections.append(section)
     content = {
         "settings": settings,
-        "parts": parts,
+        "sections": sections,
         "films": len(films),
         "rows": [row for row in rows if row["status"] == "ok"],
         "failed": [row for row in rows if row["status"] == "failed"],

@@ -195,7 +195,7 @@ def test_tables_say_what_index_found(root):
     padding=st.integers(0, 6),
     junk=st.lists(st.sampled_from([".DS_Store", "Thumbs.db", "._img1.png", "notes.txt", ".hidden.jpg"]), unique=True),
 )
-def test_frames_are_ordered_by_number_despite_padding_and_hidden_files(tmp_path_factory, numbers, padding, junk):
+def test_frames_are_ordered_despite_padding_and_hidden_files(tmp_path_factory, numbers, padding, junk):
     folder = tmp_path_factory.mktemp("frames")
     for n in numbers:
         (folder / f"006_1_2_img{n:0{padding}d}.jpg").touch()
