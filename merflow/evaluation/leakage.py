@@ -137,13 +137,13 @@ def check_fold(
     twice = set()
     for first, second in combinations(("train", "validation", "test"), 2):
         for content in contents[first].keys() & contents[second].keys():
-            twice.add(f"{_clip_name(contents[first][content])} = {_clip_name(contents[second][content])}")
-        twice |= {_clip_name(key) for key in keys[first] & keys[second] if key not in clips}
+            twice.add(" = ".join("/".join(contents[part][content]) for part in (first, second)))
+        twice |= {"/".join(key) for key in keys[first] & keys[second] if key not in clips}
     yield _row("contents: train, validation and test", twice)
     if macro:
         macro_contents = {clip.content: key for key, clip in pretraining.items()}
         both = macro_contents.keys() & contents["test"].keys()
-        pairs = {f"{_clip_name(macro_contents[c])} = {_clip_name(contents['test'][c])}" for c in both}
+        pairs = {" = ".join("/".join(keys_of[c]) for keys_of in (macro_contents, contents["test"])) for c in both}
         yield _row("contents: pre-training and test", pairs)
     if not settings.scored:
         return
@@ -151,7 +151,7 @@ def check_fold(
     note = f"{fitted_clips or 'no'} clips fitted, {expected} in {' and '.join(settings.fitted_parts)}"
     yield _row("fitted on training clips only", range(abs((fitted_clips or 0) - expected)), note=note)
     predicted = set() if predictions is None else _clip_keys(predictions)
-    yield _row("predicted clips are the test part", map(_clip_name, predicted ^ keys["test"]))
+    yield _row("predicted clips are the test part", map("/".join, predicted ^ keys["test"]))
 
 
 def _row(check: str, leaked: Iterable[Any], allowed: bool = False, note: str = "") -> dict[str, Any]:
@@ -219,10 +219,6 @@ def _clip_keys(table: pd.DataFrame) -> set[tuple[str, str]]:
 def _person(subject: str) -> str:
     """A subject's name without its dataset."""
     return subject.split("/", 1)[-1]
-
-
-def _clip_name(key: tuple[str, str]) -> str:
-    return "/".join(key)
 
 
 def _error_message(leaks: Sequence[Mapping[str, Any]]) -> str:

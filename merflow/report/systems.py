@@ -40,25 +40,18 @@ class ClassResult:
 
 
 @dataclass(frozen=True)
-class ConfusionRow:
-    """A true class and its cells, one per predicted class.
-
-    A cell has the clips, summed over folds and repeats, and their share of the true class (NaN without one).
-    """
-
-    name: str
-    cells: Sequence[tuple[int, float]]
-
-
-@dataclass(frozen=True)
 class ClassResults:
-    """Results by class of a system: on all of its clips, or on one of its datasets (``dataset``)."""
+    """Results by class of a system: on all of its clips, or on one of its datasets (``dataset``).
+
+    ``confusion`` has the cells of each true class: clips of each predicted class, summed over folds and repeats, and
+    their share of the true class (NaN without one).
+    """
 
     system: str
     dataset: str
     repeats: int
     classes: Sequence[ClassResult]
-    confusion: Sequence[ConfusionRow]
+    confusion: Mapping[str, Sequence[tuple[int, float]]]
 
     @property
     def absent(self) -> list[str]:
@@ -182,10 +175,10 @@ def _class_results(
     for name in classes:
         rows = metrics[metrics["scope"] == scope + name]
         results.append(ClassResult(name, int(rows["n_clips"].iloc[0]), **_estimates(rows)))
-    confusion = []
+    confusion = {}
     for name, counts in zip(classes, subject_counts(predictions, classes).sum((0, 1)).tolist(), strict=True):
         total = sum(counts)
-        confusion.append(ConfusionRow(name, [(count, count / total if total else math.nan) for count in counts]))
+        confusion[name] = [(count, count / total if total else math.nan) for count in counts]
     row = metrics.iloc[0]
     return ClassResults(str(row["experiment"]), dataset, int(row["repeats"]), results, confusion)
 

@@ -13,19 +13,7 @@ from matplotlib.figure import Figure
 
 from merflow.report.report_data import ReportData
 from merflow.report.section import Drawing, Section, as_csv
-from merflow.report.svg import (
-    FIRST,
-    INK,
-    MUTED,
-    RULE,
-    SECOND,
-    SHARE_NAMES,
-    SHARES,
-    STYLE,
-    page_svg,
-    plain_axes,
-    short,
-)
+from merflow.report.svg import FIRST, INK, MUTED, RULE, SECOND, SHARE_NAMES, SHARES, STYLE, page_svg, plain_axes, short
 from merflow.report.systems import Estimate, as_estimate, as_numbers
 from merflow.storage.tables import CALIBRATION, COVERAGE, RELIABILITY, read_table
 

@@ -11,18 +11,7 @@ from matplotlib.figure import Figure
 from merflow.report.formats import number
 from merflow.report.report_data import ReportData
 from merflow.report.section import Drawing, Section, as_csv, sheet_id
-from merflow.report.svg import (
-    FIRST,
-    LETTER,
-    MUTED,
-    SECOND,
-    SHARE_NAMES,
-    SHARES,
-    STYLE,
-    page_svg,
-    plain_axes,
-    short,
-)
+from merflow.report.svg import FIRST, LETTER, MUTED, SECOND, SHARE_NAMES, SHARES, STYLE, page_svg, plain_axes, short
 from merflow.report.systems import Estimate, SystemResult, as_number
 
 COLUMNS = ["experiment", "class", "metric", "value", "ci_low", "ci_high", "n_clips"]

@@ -73,7 +73,7 @@ def test_datasets_of_a_composite_have_matrices(study, tmp_path):
     result = next(system for system in changed.systems if system.name == "tsdgcn")
     for part in result.parts:
         rows = predictions[(predictions["experiment"] == "tsdgcn") & (predictions["dataset"] == part.dataset)]
-        counts = [[count for count, _ in row.cells] for row in part.confusion]
+        counts = [[count for count, _ in cells] for cells in part.confusion.values()]
         expected = pd.crosstab(rows["truth"], rows["predicted"])
         assert np.array_equal(counts, expected.reindex(index=CLASSES, columns=CLASSES, fill_value=0))
     assert {part.dataset for part in result.parts} == {"people-micro", "other"}
