@@ -92,10 +92,10 @@ class Study:
 
 @pytest.mark.parametrize("floor", [False, True], ids=["network", "floor"])
 def test_a_clean_study_has_no_leak_in_any_fold(tmp_path, floor):
-    found = Study(tmp_path, floor=floor).audit()
-    assert list(found) == AUDIT and (found["size"] == 0).all() and set(found["allowed"]) <= {"yes", "no"}
+    audited = Study(tmp_path, floor=floor).audit()
+    assert list(audited) == AUDIT and (audited["size"] == 0).all() and set(audited["allowed"]) <= {"yes", "no"}
     checks = [name for name in CHECKS if "scorer" not in name and not (floor and "pre-training" in name)]
-    assert found.groupby("fold")["check"].apply(list).tolist() == [checks] * 5
+    assert audited.groupby("fold")["check"].apply(list).tolist() == [checks] * 5
 
 
 # --- Leaks that are not allowed ---------------------------------------------------------------------------------------
@@ -201,8 +201,8 @@ def test_one_content_in_two_parts_is_found_whatever_the_parts(parts):
         ("d", row.clip): Clip(row.subject, "same" if row.part in parts else row.clip) for row in split.itertuples()
     }
     settings = audit_settings(same_people=[])
-    found = {row["check"]: row["size"] for row in check_fold(split, settings, shown, {})}
-    assert found.pop("contents: train, validation and test") == 1 and not any(found.values())
+    audited = {row["check"]: row["size"] for row in check_fold(split, settings, shown, {})}
+    assert audited.pop("contents: train, validation and test") == 1 and not any(audited.values())
 
 
 def test_copies_on_one_side_are_no_leak(tmp_path):
@@ -234,9 +234,9 @@ def test_content_is_every_byte_of_what_training_gets():
 
 
 def test_pretraining_on_test_people_is_counted_and_allowed(tmp_path):
-    found = Study(tmp_path, macro_people=("s1", "s4", "x")).audit().query("size > 0")
-    assert set(found["check"]) == {"subjects: pre-training and test"} and set(found["allowed"]) == {"yes"}
-    assert dict(zip(found["fold"], found["note"], strict=True)) == {n: n for n in ("faces/s1", "faces/s4")}
+    audited = Study(tmp_path, macro_people=("s1", "s4", "x")).audit().query("size > 0")
+    assert set(audited["check"]) == {"subjects: pre-training and test"} and set(audited["allowed"]) == {"yes"}
+    assert dict(zip(audited["fold"], audited["note"], strict=True)) == {n: n for n in ("faces/s1", "faces/s4")}
 
 
 def test_pretraining_without_test_people_is_clean(tmp_path):
@@ -264,14 +264,14 @@ def test_macro_clips_without_label_are_not_counted(tmp_path):
 
 def test_people_whom_a_holdout_divides_are_counted_and_allowed(tmp_path):
     study = Study(tmp_path, "paper-holdout")
-    found = study.audit()
+    audited = study.audit()
     table = pd.read_csv(study.split)
     people = {part: set(rows["subject"]) for part, rows in table.groupby("part")}
-    own = found.set_index("check")
-    assert own.loc["subjects: train and test", "size"] == len(people["train"] & people["test"]) > 0
-    assert own.loc["subjects: validation and test", "size"] == len(people["validation"] & people["test"])
-    assert (found.query("size > 0")["allowed"] == "yes").all()
-    assert own.loc["subjects: train and validation", "allowed"] == "no"
+    own_people = audited.set_index("check")
+    assert own_people.loc["subjects: train and test", "size"] == len(people["train"] & people["test"]) > 0
+    assert own_people.loc["subjects: validation and test", "size"] == len(people["validation"] & people["test"])
+    assert (audited.query("size > 0")["allowed"] == "yes").all()
+    assert own_people.loc["subjects: train and validation", "allowed"] == "no"
 
 
 def test_the_same_division_without_the_protocol_is_an_error(tmp_path):
@@ -312,8 +312,8 @@ def test_people_of_the_keyframe_scorer_are_not_tested(tmp_path, people, same, si
             study.audit()
         assert not (tmp_path / "audit.csv").exists()
         return
-    found = study.audit().query("check == @check")
-    assert found["fold"].nunique() == 5 and (found["size"] == 0).all() and set(found["allowed"]) == {"no"}
+    audited = study.audit().query("check == @check")
+    assert audited["fold"].nunique() == 5 and (audited["size"] == 0).all() and set(audited["allowed"]) == {"no"}
 
 
 def test_a_scorer_that_cannot_be_read_stops_the_audit(tmp_path):
@@ -377,8 +377,8 @@ def planned(tmp_path, layouts, tables=None, floors=("majority",), **experiment):
     ],
 )
 def test_fitted_parts_follow_refit_and_selection(tmp_path, changes, fitted):
-    found = planned(tmp_path, ("manifest", "manifest"), system="msjfn", **changes)
-    assert found["mine"].fitted_parts == fitted
+    audited = planned(tmp_path, ("manifest", "manifest"), system="msjfn", **changes)
+    assert audited["mine"].fitted_parts == fitted
 
 
 @pytest.mark.parametrize(
@@ -392,10 +392,10 @@ def test_fitted_parts_follow_refit_and_selection(tmp_path, changes, fitted):
     ],
 )
 def test_a_name_is_one_person_only_within_one_source(tmp_path, layouts, same):
-    found = planned(tmp_path, layouts)
-    assert found["mine"].same_people == (["two"] if same else [])
-    assert found["mine"].macro.endswith("/one/default/cache.h5") and not found["mine"].excludes_test_people
-    assert replace(found["majority"], splits={}, caches={}) == AuditSettings(
+    audited = planned(tmp_path, layouts)
+    assert audited["mine"].same_people == (["two"] if same else [])
+    assert audited["mine"].macro.endswith("/one/default/cache.h5") and not audited["mine"].excludes_test_people
+    assert replace(audited["majority"], splits={}, caches={}) == AuditSettings(
         "majority", splits={}, caches={}, macro="", same_people=[], excludes_test_people=False,
         scorer="", scorer_people=[], divides_subjects=False, fitted_parts=["train", "validation"], scored=True,
     )  # fmt: skip
@@ -404,22 +404,22 @@ def test_a_name_is_one_person_only_within_one_source(tmp_path, layouts, same):
 def test_the_plan_follows_the_settings(tmp_path):
     layouts = ("mmew-macro", "mmew-micro")
     assert planned(tmp_path, layouts, pretrain={"exclude_test_subjects": True})["mine"].excludes_test_people
-    found = planned(tmp_path, layouts, macro="none")["mine"]
-    assert (found.macro, found.same_people, found.fitted_parts) == ("", [], ["train"])
-    found = planned(tmp_path, layouts, protocol="paper-holdout", seeds=[3, 5])
-    assert found["mine"].divides_subjects and list(found["mine"].splits) == [3, 5]
-    assert found["majority"].splits == found["mine"].splits, "the floor has the split of the experiment"
+    audited = planned(tmp_path, layouts, macro="none")["mine"]
+    assert (audited.macro, audited.same_people, audited.fitted_parts) == ("", [], ["train"])
+    audited = planned(tmp_path, layouts, protocol="paper-holdout", seeds=[3, 5])
+    assert audited["mine"].divides_subjects and list(audited["mine"].splits) == [3, 5]
+    assert audited["majority"].splits == audited["mine"].splits, "the floor has the split of the experiment"
 
 
 def test_cells_of_a_table_are_in_the_plan_once_for_each_split(tmp_path):
     layouts = ("mmew-macro", "mmew-micro")
     table = {"of": "mine", "rows": {"loss.gamma": [1, 2]}}
-    found = planned(tmp_path, layouts, {"t": table})
-    assert list(found) == ["mine", "majority", "table t"] and not found["table t"].scored
-    assert found["table t"].splits == found["mine"].splits
-    found = planned(tmp_path, layouts, {"t": table | {"columns": {"protocol": ["loso", "paper-holdout"]}}})
-    assert [entry.divides_subjects for name, entry in found.items() if name.startswith("table t: ")] == [False, True]
-    assert len(found) == 4
+    audited = planned(tmp_path, layouts, {"t": table})
+    assert list(audited) == ["mine", "majority", "table t"] and not audited["table t"].scored
+    assert audited["table t"].splits == audited["mine"].splits
+    audited = planned(tmp_path, layouts, {"t": table | {"columns": {"protocol": ["loso", "paper-holdout"]}}})
+    assert [entry.divides_subjects for name, entry in audited.items() if name.startswith("table t: ")] == [False, True]
+    assert len(audited) == 4
 
 
 @pytest.mark.parametrize(

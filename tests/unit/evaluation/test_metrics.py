@@ -104,11 +104,11 @@ def test_score_names_what_is_wrong(truth, predicted, message):
 def test_rates_of_counts_equal_score(pairs):
     truth, predicted = zip(*pairs, strict=True)
     expected = score(truth, predicted, CLASSES)
-    found = rates(np.array(expected["confusion"]))
+    computed = rates(np.array(expected["confusion"]))
     for name in OVERALL:
-        assert found[name] == pytest.approx(expected[name])
+        assert computed[name] == pytest.approx(expected[name])
     for name in ("f1", "recall", "precision"):
-        np.testing.assert_allclose(found[name], list(expected[name].values()))
+        np.testing.assert_allclose(computed[name], list(expected[name].values()))
 
 
 # --- intervals --------------------------------------------------------------------------------------------------------
@@ -132,9 +132,9 @@ def brute_force(table: pd.DataFrame, draws: np.ndarray) -> dict[str, np.ndarray]
 def test_bootstrap_equals_brute_force_on_the_same_draws(repeats):
     table = predictions(1, subjects=6, clips=4, repeats=repeats)
     draws = np.random.default_rng(5).multinomial(6, np.full(6, 1 / 6), size=40)
-    found = bootstrap_subjects(table, CLASSES, resamples=40, seed=5)
+    computed = bootstrap_subjects(table, CLASSES, resamples=40, seed=5)
     for name, values in brute_force(table, draws).items():
-        assert found[name] == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])))
+        assert computed[name] == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])))
 
 
 def test_bootstrap_agrees_with_draws_of_subjects_by_name():
@@ -252,9 +252,9 @@ def test_systems_on_other_clips_cannot_be_compared():
 
 def test_all_pairs_equal_each_pair_alone():
     tables = {name: predictions(5, skill=skill, repeats=2) for name, skill in (("a", 0.3), ("b", 0.6), ("c", 0.9))}
-    found = paired_differences(tables, CLASSES, repeats=500, seed=3)
-    assert list(found) == [("a", "b"), ("a", "c"), ("b", "c")]
-    for (first, second), metrics in found.items():
+    computed = paired_differences(tables, CLASSES, repeats=500, seed=3)
+    assert list(computed) == [("a", "b"), ("a", "c"), ("b", "c")]
+    for (first, second), metrics in computed.items():
         alone = paired_difference(tables[first], tables[second], repeats=500, seed=3)
         for name in OVERALL:
             assert metrics[name][:3] == pytest.approx(alone[name], abs=1e-12)
@@ -262,7 +262,7 @@ def test_all_pairs_equal_each_pair_alone():
 
 def test_p_value_equals_brute_force():
     one, other = predictions(1, skill=0.55), predictions(1, skill=0.45)
-    found = paired_differences({"one": one, "other": other}, CLASSES, repeats=300, seed=1)["one", "other"]
+    computed = paired_differences({"one": one, "other": other}, CLASSES, repeats=300, seed=1)["one", "other"]
     draws = np.random.default_rng(1).multinomial(9, np.full(9, 1 / 9), size=300)
     people = sorted(set(one["subject"]))
     apart = []
@@ -277,15 +277,15 @@ def test_p_value_equals_brute_force():
     apart = np.round(apart, 12)
     expected = 2 * min((apart <= 0).sum() + 1, (apart >= 0).sum() + 1) / 301
     assert 0.01 < expected < 1, "a case in which something is counted"
-    assert found["accuracy"].p == pytest.approx(expected)
+    assert computed["accuracy"].p == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("people", "least"), [(1, math.nan), (4, 0.125), (5, 0.0625), (20, 2 / 2001)])
 def test_few_people_cannot_make_a_difference_real(people, least):
     good = predictions(2, subjects=people, skill=1.0)
     wrong = good.assign(predicted=good["truth"].map(dict(zip("abcd", "bcda", strict=True))))
-    found = paired_differences({"good": good, "wrong": wrong}, CLASSES, repeats=2000)["good", "wrong"]
-    assert found["accuracy"].value == 1 and found["accuracy"].p == pytest.approx(least, nan_ok=True)
+    computed = paired_differences({"good": good, "wrong": wrong}, CLASSES, repeats=2000)["good", "wrong"]
+    assert computed["accuracy"].value == 1 and computed["accuracy"].p == pytest.approx(least, nan_ok=True)
     same = paired_differences({"good": good, "same": good}, CLASSES, repeats=200)["good", "same"]
     assert same["uf1"].value == 0 and (people == 1 or same["uf1"].p == 1)
 
@@ -307,12 +307,12 @@ def test_a_difference_that_is_not_there_is_rarely_called_real():
 
 @given(st.lists(st.floats(0, 1), max_size=9))
 def test_holm_is_its_definition(values):
-    found = holm([*values, math.nan])
-    assert math.isnan(found[-1])
+    computed = holm([*values, math.nan])
+    assert math.isnan(computed[-1])
     order = sorted(range(len(values)), key=lambda place: values[place])
     for rank, place in enumerate(order):
         stepwise = [min(1.0, (len(values) - k) * values[order[k]]) for k in range(rank + 1)]
-        assert found[place] == max(stepwise)
+        assert computed[place] == max(stepwise)
 
 
 def test_holm_of_a_worked_example():

@@ -37,16 +37,16 @@ def compared(tmp_path, *tables, classes=None):
 
 def test_every_pair_on_the_same_clips_is_compared_and_corrected(tmp_path):
     tables = [answers("good", 0.9), answers("fair", 0.85, repeats=3), answers("floor", 0.0)]
-    found = compared(tmp_path, *tables)
-    assert list(found) == DIFFERENCES and len(found) == 3 * len(OVERALL)
-    assert set(zip(found["first"], found["second"], strict=True)) == {
+    differences = compared(tmp_path, *tables)
+    assert list(differences) == DIFFERENCES and len(differences) == 3 * len(OVERALL)
+    assert set(zip(differences["first"], differences["second"], strict=True)) == {
         ("good", "fair"), ("good", "floor"), ("fair", "floor")
     }  # fmt: skip
-    for _, rows in found.groupby("metric"):
+    for _, rows in differences.groupby("metric"):
         assert rows["p_holm"].tolist() == pytest.approx(holm(rows["p"]))
         verdicts = dict(zip(rows["first"] + rows["second"], rows["verdict"], strict=True))
         assert verdicts == {"goodfair": "unclear", "goodfloor": "first", "fairfloor": "first"}
-    assert (found["n_subjects"] == 14).all()
+    assert (differences["n_subjects"] == 14).all()
     turned = compared(tmp_path, tables[2], tables[0])
     assert set(turned["verdict"]) == {"second"} and (turned["difference"] < 0).all()
 
@@ -56,37 +56,37 @@ def test_a_difference_that_the_correction_takes_away_is_unclear(tmp_path):
     good, bad = (answers(name, skill, people=6) for name, skill in (("good", 1.0), ("bad", 0.0)))
     assert set(compared(tmp_path, good, bad)["verdict"]) == {"first"}
     third = [row | {"experiment": "third"} for row in bad]
-    found = compared(tmp_path, good, bad, third).query("first == 'good'")
-    assert (found["p"] < 0.05).all() and (found["p_holm"] > 0.05).all()
-    assert set(found["verdict"]) == {"unclear"}
+    differences = compared(tmp_path, good, bad, third).query("first == 'good'")
+    assert (differences["p"] < 0.05).all() and (differences["p_holm"] > 0.05).all()
+    assert set(differences["verdict"]) == {"unclear"}
 
 
 def test_correction_grows_with_the_number_of_pairs(tmp_path):
     many = [answers(f"e{n}", 0.9, people=30, seed=0) for n in range(23)]
-    found = compared(tmp_path, *many, answers("wrong", 0.0, people=30)).query("metric == 'accuracy'")
-    assert len(found) == 276
-    real = found[found["second"] == "wrong"]
+    differences = compared(tmp_path, *many, answers("wrong", 0.0, people=30)).query("metric == 'accuracy'")
+    assert len(differences) == 276
+    real = differences[differences["second"] == "wrong"]
     assert (real["verdict"] == "first").all(), "with 10,000 resamples the least p times 276 pairs would be 0.055"
-    assert (found["p_holm"] >= found["p"]).all()
+    assert (differences["p_holm"] >= differences["p"]).all()
 
 
 def test_other_clips_classes_truths_or_repeats_are_not_compared(tmp_path):
     holdout = [answers(name, skill, repeats=2, part=0.3) for name, skill in (("h", 0.5), ("g", 0.4))]
     other = [row for row in answers("f", 0.5, repeats=3, part=0.3) if row["repeat"] != 1]
-    found = compared(tmp_path, *holdout, other)
-    assert set(found["first"]) == {"h"} and set(found["second"]) == {"g"}, "f was tested on other clips"
+    differences = compared(tmp_path, *holdout, other)
+    assert set(differences["first"]) == {"h"} and set(differences["second"]) == {"g"}, "f was tested on other clips"
     turned = [row | {"experiment": "t", "repeat": 1 - row["repeat"]} for row in holdout[0]]
     assert compared(tmp_path, holdout[0], turned).empty, "the same clips, each in the other repeat"
-    one, other = answers("one", 0.5), answers("other", 0.5)
-    assert compared(tmp_path, one, other, classes={"other": CLASSES[::-1]}).empty
+    system, other = answers("one", 0.5), answers("other", 0.5)
+    assert compared(tmp_path, system, other, classes={"other": CLASSES[::-1]}).empty
     renamed = [row | {"truth": row["predicted"]} for row in other]
-    assert compared(tmp_path, one, renamed).empty
-    assert compared(tmp_path, one).empty
+    assert compared(tmp_path, system, renamed).empty
+    assert compared(tmp_path, system).empty
 
 
 def test_two_people_are_too_few_and_nonsense_is_named(tmp_path):
-    found = compared(tmp_path, answers("good", 1.0, people=2), answers("bad", 0.0, people=2))
-    assert set(found["verdict"]) == {"unclear"} and (found["p"] >= 0.5).all()
+    differences = compared(tmp_path, answers("good", 1.0, people=2), answers("bad", 0.0, people=2))
+    assert set(differences["verdict"]) == {"unclear"} and (differences["p"] >= 0.5).all()
     rows = answers("one", 0.5)
     with pytest.raises(InputError, match="occurs twice"):
         compared(tmp_path, [*rows, rows[0]])

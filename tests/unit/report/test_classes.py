@@ -86,10 +86,10 @@ def test_class_drawing_has_values_and_intervals(study):
     table, rows = pd.read_csv(study.tables["metrics"]), read(drawing.csv)
     assert len(rows) == 4 * 5 * 3
     for row in rows.to_dict("records"):
-        one = table[(table["experiment"] == row["experiment"]) & (table["scope"] == f"class:{row['class']}")]
-        one = one[one["metric"] == row["metric"]].iloc[0]
+        values = table[(table["experiment"] == row["experiment"]) & (table["scope"] == f"class:{row['class']}")]
+        values = values[values["metric"] == row["metric"]].iloc[0]
         for name in ("value", "ci_low", "ci_high", "n_clips"):
-            assert row[name] == pytest.approx(one[name], nan_ok=True)
+            assert row[name] == pytest.approx(values[name], nan_ok=True)
     assert "Recall of tsdgcn: happiness" in drawing.svg
 
 

@@ -183,16 +183,16 @@ def published_beside(study, layouts: dict[str, str], class_set: str, system: str
 
 def test_published_numbers_need_the_same_clips_and_classes(study):
     values = {"accuracy": 0.6, "uf1": 0.7, "uar": 0.7}
-    found = published_beside(study, {"m": "mmew-micro"}, "mmew-5", "tsdgcn", **values)
-    assert (found.dataset, found.metrics, len(found.methods)) == ("MMEW", ["accuracy"], 23)
-    assert found.same.values == {"accuracy": 0.727} and found.outside == {"accuracy": True}
-    assert "split not stated" in found.same.caveats[0]
+    beside = published_beside(study, {"m": "mmew-micro"}, "mmew-5", "tsdgcn", **values)
+    assert (beside.dataset, beside.metrics, len(beside.methods)) == ("MMEW", ["accuracy"], 23)
+    assert beside.same.values == {"accuracy": 0.727} and beside.outside == {"accuracy": True}
+    assert "split not stated" in beside.same.caveats[0]
     three = {"c": "casme2", "s": "samm", "h": "smic-hs"}
-    found = published_beside(study, three, "megc2019", "ststnet", **values)
-    assert found.dataset == "MEGC2019 composite" and found.metrics == ["uf1", "uar"]
-    assert found.best["uf1"].system == found.best["uar"].system == "EMR"
-    assert found.same.values == {"uf1": 0.7353, "uar": 0.7186}
-    assert found.outside == {"uf1": False, "uar": False}
+    beside = published_beside(study, three, "megc2019", "ststnet", **values)
+    assert beside.dataset == "MEGC2019 composite" and beside.metrics == ["uf1", "uar"]
+    assert beside.best["uf1"].system == beside.best["uar"].system == "EMR"
+    assert beside.same.values == {"uf1": 0.7353, "uar": 0.7186}
+    assert beside.outside == {"uf1": False, "uar": False}
     assert published_beside(study, {"f": "flow-images"}, "megc2019", "msjfn", **values).same is None
     for layout, classes in (("mmew-micro", "mmew-6"), ("samm", "samm-5-estimated"), ("manifest", "mmew-5")):
         assert published_beside(study, {"m": layout}, classes, "tsdgcn", **values) is None
