@@ -233,9 +233,9 @@ def _experiment_problems(config: Config, name: str, experiment: ExperimentBlock)
     elif experiment.macro in experiment.datasets:
         yield f"{here}.macro: {experiment.macro!r} is also the micro dataset; pre-train on other clips"
     threshold = experiment.graph.threshold
-    for place, graph in enumerate(experiment.graphs):
+    for index, graph in enumerate(experiment.graphs):
         if sum(map(int, graph.split("+"))) > (most := neighbours_within(threshold)):
-            yield f"{here}.graphs.{place}: {graph} is more than the {most} neighbours within T = {threshold:g}"
+            yield f"{here}.graphs.{index}: {graph} is more than the {most} neighbours within T = {threshold:g}"
 
 
 def neighbours_within(threshold: float) -> int:

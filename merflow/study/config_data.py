@@ -37,7 +37,7 @@ def choice(names: Iterable[str]) -> tuple[AfterValidator, Any]:
 
 
 def _unique(values: list[Any]) -> list[Any]:
-    if any(value in values[:place] for place, value in enumerate(values)):
+    if any(value in values[:index] for index, value in enumerate(values)):
         raise PydanticCustomError("refused", "is not allowed; an entry occurs twice")
     return values
 

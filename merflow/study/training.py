@@ -79,7 +79,7 @@ class Training:
     def networks(self, name: str, seed: int) -> list[Network]:
         """The one or two SGCNs of one repeat of an experiment, in the order of ``graphs``."""
         e = self.experiments[name]
-        return [_network(e, place, seed) for place in range(len(e.graphs))]
+        return [_network(e, index, seed) for index in range(len(e.graphs))]
 
     @cached_property
     def networks_by_weights(self) -> dict[str, Network]:
@@ -118,11 +118,11 @@ class Training:
             {
                 "experiment": name,
                 "repeat": seed,
-                "name": f"{graph} (second)" if graph in e.graphs[:place] else graph,
+                "name": f"{graph} (second)" if graph in e.graphs[:index] else graph,
                 "weights": network.weights,
             }
             for seed in e.seeds
-            for place, (graph, network) in enumerate(zip(e.graphs, self.networks(name, seed), strict=True))
+            for index, (graph, network) in enumerate(zip(e.graphs, self.networks(name, seed), strict=True))
         ]
 
     def features(self, name: str) -> dict[int, list[list[str]]]:
@@ -237,10 +237,10 @@ def cell_name(row: str, column: str) -> str:
     return f"{row} | {column}"
 
 
-def _network(experiment: ExperimentBlock, place: int, seed: int) -> Network:
-    """The SGCN of one repeat at one place of ``graphs``."""
-    graph_name, graph = experiment.graphs[place], experiment.graph
-    if graph_name in experiment.graphs[:place]:
+def _network(experiment: ExperimentBlock, index: int, seed: int) -> Network:
+    """The SGCN of one repeat, for the graph at ``index``."""
+    graph_name, graph = experiment.graphs[index], experiment.graph
+    if graph_name in experiment.graphs[:index]:
         # The second network of equal specification (Table VII: 8+2 and 8+2) has a seed of its own.
         seed = int(digest(seed, "twin"), 16) % 2**31
     p, q = map(int, graph_name.split("+"))
