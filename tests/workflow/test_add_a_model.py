@@ -17,7 +17,7 @@ def blocks():
 
 def add(folder, name="two"):
     """Add the page's model to a copy of the repository, under ``name``."""
-    model, entry = (block.replace("two", name) for block in blocks())
+    model, entry = (re.sub(r"\btwo(?=[-_])", name, block) for block in blocks())
     (folder / model.split("\n", 1)[0].removeprefix("# ")).write_text(model)
     registry = folder / "merflow/systems/registry.py"
     text = registry.read_text()
@@ -76,8 +76,12 @@ def test_options_of_added_model_are_checked(study):
     folder, config = study
     config = config | {"experiments": {"mine": config["experiments"]["mine"] | {"network": {"filters": 0}}}}
     done = snakemake(folder, "-n", config=config, ok=False)
-    assert "experiments.mine.network.filters: 0 is not allowed: of both layers" in done.stdout + done.stderr
+    assert re.search(
+        r"experiments\.mine\.network\.filters: 0 is not allowed.*: of both layers", done.stdout + done.stderr
+    )
     config["experiments"]["mine"]["network"] = {"modules": 2}
     done = snakemake(folder, "-n", config=config, ok=False)
-    expected = "experiments.mine.network.modules: two-layers has no such key (its own: filters); it is of msjfn"
+    expected = (
+        "experiments.mine.network.modules: two-layers has no such key (its options: filters); it belongs to msjfn"
+    )
     assert expected in done.stdout + done.stderr
