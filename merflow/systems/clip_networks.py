@@ -1,7 +1,7 @@
 """Networks that read clips (:mod:`merflow.systems.registry`), trained inside each fold.
 
-Many published numbers of such networks rest on an epoch that was chosen on the test fold. Here, the epoch with the lowest
-loss on validation subjects of the training part is kept, or the last one (:mod:`merflow.protocols.selection`).
+Many published numbers of such networks rest on an epoch that was chosen on the test fold. Here, the epoch with the
+lowest loss on validation subjects of the training part is kept, or the last one (:mod:`merflow.protocols.selection`).
 """
 
 import json
