@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Colours of Okabe and Ito, which people with any kind of colour vision can distinguish. The style sheet of the page
-# gives values to their names, for light and dark mode. These values are placeholders for the names in Matplotlib.
+# gives values to their names, for light and dark mode. Matplotlib draws in these values; the SVG has the names instead.
 INK, MUTED, RULE, FIRST, SECOND = "#010101", "#020202", "#030303", "#040404", "#050505"
 _NAMES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", FIRST: "--first", SECOND: "--second"}
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
