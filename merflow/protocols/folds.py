@@ -1,7 +1,7 @@
 """Folds of a protocol: which clips train, which choose the epoch, which are tested.
 
 No protocol divides a subject, except the one that rebuilds a paper's. Training code gets the labels of training and
-validation clips only (:meth:`merflow.systems.samples.Samples.without_test_labels`).
+validation clips only (:class:`merflow.systems.samples.FoldData`).
 """
 
 import warnings

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from merflow.runtime.driver import running_driver
 
-POLL_SECONDS = 5.0
-"""Polling interval of squeue."""
+SNAKEMAKE = [sys.executable, "-m", "snakemake"]
+POLL_SECONDS = 5.0  # between two calls of squeue
 
 
 def slurm_jobs(folder: Path) -> list[str]:
@@ -29,32 +29,30 @@ def slurm_jobs(folder: Path) -> list[str]:
         sys.exit(f"merflow: squeue failed: {reason}; resume where it works, since SLURM jobs may still be running")
     jobs = dict(line.split(maxsplit=1) for line in lines)
     this_job = os.environ.get("SLURM_JOB_ID")
-    return [
-        number for number, place in jobs.items() if number != this_job and Path(place).resolve() == folder.resolve()
-    ]
+    return [job for job, place in jobs.items() if job != this_job and Path(place).resolve() == folder.resolve()]
 
 
 def main(arguments: Sequence[str]) -> None:
     """Refuse while a driver runs, wait for SLURM jobs, unlock the folder, and become ``snakemake ARGUMENTS``."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("-d", "--directory", type=Path, default=Path())
-    if driver := running_driver(parser.parse_known_args(arguments)[0].directory):
+    folder = parser.parse_known_args(arguments)[0].directory
+    if driver := running_driver(folder):
         sys.exit(
             f"merflow: another run is active in this folder ({driver}); wait for it or stop it. "
             "If that machine is gone: snakemake --unlock, then the command of the run"
         )
     reported: list[str] = []
-    while jobs := slurm_jobs(Path()):
+    while jobs := slurm_jobs(folder):
         if jobs != reported:
             names = " ".join(jobs)
             print(f"merflow: waiting for SLURM jobs of the killed run: {names} (or scancel {names})", flush=True)
             reported = jobs
         time.sleep(POLL_SECONDS)
-    snakemake = [sys.executable, "-m", "snakemake"]
     # Before the arguments, since targets may follow "--" in them.
-    if status := subprocess.run([*snakemake, "--unlock", "--quiet=all", *arguments]).returncode:
+    if status := subprocess.run([*SNAKEMAKE, "--unlock", "--quiet=all", *arguments]).returncode:
         sys.exit(status)
-    os.execv(sys.executable, [*snakemake, *arguments])
+    os.execv(sys.executable, [*SNAKEMAKE, *arguments])
 
 
 if __name__ == "__main__":

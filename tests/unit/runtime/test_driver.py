@@ -73,7 +73,7 @@ def test_job_and_workers_end_with_killed_driver(start, before):
     process, jobs = start(JOB.format(before=before))
     assert len(jobs) == 2 and all(start_time(int(job)) for job in jobs)
     process.kill()  # Not waited for: a driver that is a zombie has ended too.
-    assert ended_after(map(int, jobs)) < 2
+    assert ended_after([int(job) for job in jobs]) < 2
 
 
 def test_job_without_driver_ends_before_it_writes(tmp_path):

@@ -69,12 +69,14 @@ def test_refuses_while_a_driver_runs(tmp_path, monkeypatch, commands, arguments)
     assert not commands
 
 
-def test_waits_for_slurm_jobs_of_this_folder(tmp_path, monkeypatch, commands, squeue, capsys):
+@pytest.mark.parametrize("arguments", [[], ["-d", "else where"]])
+def test_waits_for_slurm_jobs_of_this_folder(tmp_path, monkeypatch, commands, squeue, capsys, arguments):
     """Jobs 9 and 10 are in the queue, then 10, then neither; 7 works elsewhere, and 8 is the job of this process."""
     squeue("echo x >>asked; echo 7 /elsewhere; echo 8 $PWD; tail -n +$(wc -l <asked) left")
-    (tmp_path / "left").write_text(f"9 {tmp_path}\n10_[1-3] {tmp_path}\n")
+    folder = tmp_path / "else where" if arguments else tmp_path
+    (tmp_path / "left").write_text(f"9 {folder}\n10_[1-3] {folder}\n")
     monkeypatch.setenv("SLURM_JOB_ID", "8")
-    resume.main([])
+    resume.main(arguments)
     out = capsys.readouterr().out
     assert "killed run: 9 10_[1-3] (or scancel 9 10_[1-3])" in out and "killed run: 10_[1-3] (" in out
     assert (tmp_path / "asked").read_text().count("x") == 3 and len(commands) == 2
