@@ -71,7 +71,7 @@ def class_sets() -> dict[str, ClassSet]:
 
 
 def published_as(layouts: Collection[str], classes: Collection[str]) -> str | None:
-    """``dataset`` in protocols/published.csv of the clips of these layouts and classes; None if there is none."""
+    """``dataset`` in evaluation/published.csv of the clips of these layouts and classes; None if there is none."""
     for labels in class_sets().values():
         if set(labels.classes) != set(classes) or not set(layouts) <= set(labels.parts):
             continue

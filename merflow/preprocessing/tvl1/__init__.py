@@ -1,1 +1,1 @@
-"""TV-L1 optical flow: its definition and three backends."""
+"""TV-L1 optical flow: its definition and two backends."""

@@ -1,4 +1,4 @@
-"""TV-L1 by OpenCV's DualTVL1OpticalFlow: the reference for the other backends."""
+"""TV-L1 by OpenCV's DualTVL1OpticalFlow: the reference for the numba backend."""
 
 import cv2
 import numpy as np
