@@ -18,6 +18,7 @@ from merflow.inference.settings import SEARCHED, UNCERTAIN, PageSettings
 from merflow.report import svg
 from merflow.report.formats import percent
 from merflow.report.images import colour_wheel, flow_picture, picture
+from merflow.report.sections.certainty import coverage_at
 from merflow.runtime.summary import SYNTHETIC_MARK
 from merflow.storage.files import atomic_write, safe_filename
 from merflow.storage.hdf5 import open_h5
@@ -119,11 +120,10 @@ def coverage_at_threshold(settings: PageSettings, file: str | Path) -> dict[str,
     for name in settings.experiments:
         rows = table[table["experiment"] == name]
         if len(rows):
-            row = rows.iloc[int(np.abs(rows["threshold"].to_numpy(float) - settings.uncertain_below).argmin())]
-            lowest = rows.iloc[int(rows["threshold"].to_numpy(float).argmin())]
+            at = coverage_at(rows, settings.uncertain_below)
             coverage[name] = {
-                "answered": float(row["answered"]), "accuracy": float(row["accuracy"]), "clips": int(row["n_clips"]),
-                "of_all": float(lowest["accuracy"]),
+                "answered": float(at.answered), "accuracy": float(at.accuracy),
+                "clips": int(rows["n_clips"].iloc[0]), "of_all": float(at.all_clips),
             }  # fmt: skip
     return coverage
 

@@ -57,7 +57,7 @@ def content(report: ReportData) -> dict[str, Any] | None:
     for name, rows in calibration.groupby("experiment", sort=False):
         values = {row["metric"]: as_estimate(row) for row in rows.to_dict("records")}
         raw = reliability[(reliability["experiment"] == name) & (reliability["kind"] == "raw")]
-        at_threshold = _coverage_at(coverage[coverage["experiment"] == name], threshold)
+        at_threshold = coverage_at(coverage[coverage["experiment"] == name], threshold)
         temperature = values.pop("temperature").value
         count = int(rows["n_clips"].iloc[0])
         systems.append(CalibratedSystem(str(name), count, temperature, values, _tendency(raw), at_threshold))
@@ -84,7 +84,7 @@ def content(report: ReportData) -> dict[str, Any] | None:
     return {"threshold": threshold, "measures": MEASURES, "systems": systems, "drawings": drawings}
 
 
-def _coverage_at(table: pd.DataFrame, threshold: float) -> Coverage:
+def coverage_at(table: pd.DataFrame, threshold: float) -> Coverage:
     """Coverage at the first tabulated threshold that is not below ``threshold``."""
     rows = as_numbers(table[["threshold", "answered", "accuracy"]]).sort_values("threshold")
     if rows.empty:
@@ -126,7 +126,7 @@ def coverage_svg(table: pd.DataFrame, names: Sequence[str], threshold: float) ->
     def draw(axes: Axes, rows: pd.DataFrame) -> str:
         curve = as_numbers(rows[["threshold", "answered", "accuracy"]]).query("answered > 0").sort_values("threshold")
         axes.plot(curve["answered"], curve["accuracy"], color=FIRST, linewidth=1.5)
-        at = _coverage_at(rows, threshold)
+        at = coverage_at(rows, threshold)
         if math.isnan(at.accuracy):
             return f"no clip is answered at threshold {threshold:g}"
         axes.axhline(at.all_clips, color=RULE, linewidth=1.0, zorder=1)

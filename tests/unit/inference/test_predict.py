@@ -586,3 +586,5 @@ def test_coverage_at_threshold(tmp_path):
     assert coverage_at_threshold(settings, tmp_path / "coverage.csv") == {
         "a": {"answered": 0.7, "accuracy": 0.65, "clips": 60, "of_all": 0.5}
     }
+    between = page_settings(uncertain_below=0.603, experiments=experiments)
+    assert coverage_at_threshold(between, tmp_path / "coverage.csv")["a"]["answered"] == 0.695, "as the report"
