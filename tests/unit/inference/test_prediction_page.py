@@ -1,0 +1,118 @@
+"""The page of a prediction: films, heat pictures, and coverage at the threshold."""
+
+import json
+import os
+from dataclasses import asdict
+
+import h5py
+import numpy as np
+from prediction_sources import source_clip
+from stage_settings import spotting_settings
+
+from merflow.inference import search
+from merflow.inference.page import _films, coverage_at_threshold, heat_picture, points, write_prediction
+from merflow.inference.results import SourceResult
+from merflow.inference.settings import AnsweringExperiment, PageSettings
+from merflow.inference.spotting import FacePosition, MotionTrack, SpottingResult
+from merflow.preprocessing.faces import Face
+from merflow.storage.tables import COVERAGE, INTERVALS, write_table
+
+CLASSES = ["happiness", "surprise", "disgust"]
+
+
+def test_heat_heatedis_blue_for_drops_orange_for_gains():
+    grid = np.zeros((8, 8))
+    grid[1, 1], grid[6, 6] = 0.4, -0.4
+    heated = heat_picture(np.full((64, 64), 128, np.uint8), grid).astype(int)
+    at = heated[12, 12], heated[52, 52], heated[12, 52]
+    assert at[0][2] > at[0][0] + 40 and at[1][0] > at[1][2] + 40 and (at[2] == 128).all()
+
+
+def test_points_of_a_drop():
+    assert [points(fall) for fall in (0.83, -0.17, 0.001, -0.001)] == ["-83", "+17", "0", "0"]
+
+
+def page_settings(**changes):
+    empty = {"preparations": [], "experiments": {}, "synthetic": [], "sources": {}}
+    return PageSettings(
+        **{"name": "clips", "input": "clips", "study": "s", "uncertain_below": 0.5}
+        | {"max_unsearched_seconds": 1.0}
+        | empty
+        | changes
+    )
+
+
+def write_page(folder, rows, input_path="clips"):
+    """Write the page of sources without candidates, or that could not be searched; return its folder."""
+    folder.mkdir()
+    files = {name: [] for name in ("faces", "keyframes", "flow", "quality", "tables", "regions")}
+    write_table([], folder / "coverage.csv", COVERAGE)
+    files |= {"search_results": [], "intervals": [], "coverage": folder / "coverage.csv"}
+    for number, row in enumerate(rows):
+        results, intervals = write_motionless_source(folder / str(number), row)
+        files["search_results"].append(results)
+        files["intervals"].append(intervals)
+    settings = page_settings(input=input_path, sources={row.clip: asdict(row) for row in rows})
+    write_prediction(settings, files, folder / "out")
+    return folder / "out"
+
+
+def write_motionless_source(folder, row):
+    """``looked.h5`` and ``intervals.csv`` of two seconds in which nothing happens."""
+    folder.mkdir()
+    chance = np.random.default_rng(0)
+    face = Face((20, 20, 40, 40), 1.0, np.array([[55, 30], [47, 30], [25, 30], [33, 30], [40, 45.0]]))
+    track = MotionTrack(50, 0, 49, 80, 80, list(range(50)), list(chance.random(50)), [0.0] * 50)
+    track.positions = [FacePosition(0, np.eye(2, 3), face)]
+    track.thumbnails = [(number, chance.integers(0, 255, (80, 80), np.uint8)) for number in range(0, 48, 4)]
+    with h5py.File(folder / "looked.h5", "w") as file:
+        file.attrs.update(clip=row.clip, status=row.problem or "ok", fps=25.0, fps_from="as the video says")
+        search.write_track(file, SpottingResult(track, [], []), 25.0, spotting_settings())
+    write_table([], folder / "intervals.csv", INTERVALS)
+    return folder / "looked.h5", folder / "intervals.csv"
+
+
+def test_answers_json_of_input_that_is_not_utf8(tmp_path):
+    for name in (b"/m\xe9.mp4", "/mé.mp4".encode()):
+        path = os.fsdecode(os.fsencode(tmp_path) + name)
+        out = write_page(tmp_path / str(len(name)), [source_clip(path)], path)
+        assert json.loads((out / "answers.json").read_text(encoding="utf-8"))["input"] == path
+    assert "mé.mp4" in (out / "answers.json").read_text(encoding="utf-8")
+
+
+def test_page_of_many_clips_limits_films(tmp_path, monkeypatch):
+    rows = [source_clip(tmp_path / name, clip=name) for name in "abcd"]
+    page = (write_page(tmp_path / "few", rows) / "index.html").read_text()
+    assert page.count('aria-label="Video strip"') == page.count("Motion there and back over 2.0 s, ") / 2 == 4
+    assert "clips are shown" not in page
+    monkeypatch.setattr("merflow.inference.page.MAX_SHOWN", 3)
+    page = (write_page(tmp_path / "many", rows) / "index.html").read_text()
+    assert page.count('aria-label="Video strip"') == 3 and "Video strip and motion of 3 of 4 clips are shown" in page
+    assert 'id="source-3"' in page, "what is known of a clip stays"
+
+
+def test_films_of_shown_candidates_come_first(tmp_path, monkeypatch):
+    sources = []
+    for number, candidates in enumerate(([], ["a"], ["b"], [])):
+        results, _ = write_motionless_source(tmp_path / str(number), source_clip(tmp_path, clip="s"))
+        track = {"first": 0, "fps": 25.0, "seconds": 2.0, "threshold": 0.3, "width": 80}
+        rows = [{"clip": name, "onset": 3, "offset": 9} for name in candidates]
+        sources.append(SourceResult(number, "s", "", str(results), track, rows))
+    assert list(_films(sources, {"b"})) == [2, 0, 3]
+    monkeypatch.setattr("merflow.inference.page.MAX_SHOWN", 1)
+    assert list(_films(sources, {"b"})) == [2]
+
+
+def test_coverage_at_threshold(tmp_path):
+    rows = [
+        {"experiment": "a", "threshold": t / 100, "answered": 1 - t / 200, "accuracy": 0.5 + t / 400, "n_clips": 60}
+        for t in range(101)
+    ]
+    write_table(rows, tmp_path / "coverage.csv", list(rows[0]))
+    experiments = {name: AnsweringExperiment("msjfn", "default", CLASSES, ["d"], "loso") for name in "ab"}
+    settings = page_settings(uncertain_below=0.6, experiments=experiments)
+    assert coverage_at_threshold(settings, tmp_path / "coverage.csv") == {
+        "a": {"answered": 0.7, "accuracy": 0.65, "clips": 60, "of_all": 0.5}
+    }
+    between = page_settings(uncertain_below=0.603, experiments=experiments)
+    assert coverage_at_threshold(between, tmp_path / "coverage.csv")["a"]["answered"] == 0.695, "as the report"

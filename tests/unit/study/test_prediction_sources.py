@@ -1,0 +1,193 @@
+"""What is predicted: sources from videos, folders and tables, their names and their tokens."""
+
+import os
+
+import pytest
+from configurations import plan
+from prediction_sources import write_picture
+
+from merflow.errors import ConfigError, InputError
+from merflow.footage.fingerprints import EMPTY, check_unchanged, record_source
+from merflow.study.prediction import Prediction
+from merflow.study.sources import list_sources
+
+# --- sources ----------------------------------------------------------------------------------------------------------
+
+
+def test_list_sources_of_video_image_folder_and_mixed_folder(tmp_path):
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / "a.mp4").write_bytes(b"x")
+    (tmp_path / "all" / "notes.txt").write_text("nothing")
+    (tmp_path / "all" / "empty").mkdir()
+    for number in range(3):
+        write_picture(tmp_path / "all" / "b c" / f"{number}.png")
+    assert list(list_sources(str(tmp_path / "all" / "a.mp4"))) == ["a.mp4"]
+    (row,) = list_sources(str(tmp_path / "all" / "b c")).values()
+    assert row["clip"] == "b c" and row["problem"] == "" and row["onset"] is None
+    assert list(list_sources(str(tmp_path / "all"))) == ["a.mp4", "b%20c"]
+    write_picture(tmp_path / "all" / "cover.png")
+    with pytest.raises(InputError, match=r"holds videos \(such as a\.mp4\) and images \(such as cover\.png\)"):
+        list_sources(str(tmp_path / "all"))
+
+
+def table(folder, text):
+    for number in range(10):
+        write_picture(folder / "frames" / f"{number}.png")
+    (folder / "clips.csv").write_text(text)
+    return str(folder / "clips.csv")
+
+
+def test_list_sources_of_table_without_labels(tmp_path):
+    rows = ["clip,frames,onset,apex,offset,fps,label", "a,frames,1,3,7,100,joy", "b,frames,,,,,", "c,none,,,,,", ""]
+    a, b, c = list_sources(table(tmp_path, "\n".join(rows))).values()
+    assert (a["onset"], a["apex"], a["offset"], a["fps"], a["label"]) == (1, 3, 7, 100.0, "joy")
+    assert (b["onset"], b["fps"], b["label"], b["problem"]) == (None, None, "", "")
+    assert "does not exist" in c["problem"]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("missing.mp4", "does not exist"),
+        ("empty", "holds no video"),
+        ("one.png", "is one picture"),
+        ("notes.txt", "is not a video by its name"),
+        ("zero.mp4", "is empty"),
+        ("nothing.csv", "expected the columns frames"),
+        ("typo.csv", "did you mean 'onset'"),
+        ("gone.csv", "nothing in"),
+    ],
+)
+def test_list_sources_names_unusable_input(tmp_path, name, says):
+    (tmp_path / "empty").mkdir()
+    write_picture(tmp_path / "one.png")
+    (tmp_path / "notes.txt").write_text("nothing")
+    (tmp_path / "zero.mp4").write_bytes(b"")
+    (tmp_path / "nothing.csv").write_text("clip,video\na,b\n")
+    (tmp_path / "typo.csv").write_text("frames,onst\na,1\n")
+    (tmp_path / "gone.csv").write_text("frames\nnowhere\n")
+    with pytest.raises(InputError, match=says) as error:
+        list_sources(str(tmp_path / name))
+    assert name in str(error.value)
+
+
+def locked(monkeypatch, *places):
+    """Nobody may look into some folders; the tests may run as root, who may look everywhere."""
+
+    def guard(owner, name):
+        real = getattr(owner, name)
+
+        def refuse(path=".", *rest, **more):
+            if any(str(path) == str(place) or str(path).startswith(f"{place}/") for place in places):
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path, *rest, **more)
+
+        monkeypatch.setattr(owner, name, refuse)
+
+    guard(os, "scandir")
+    guard(os, "listdir")
+    real = os.stat
+
+    def stat(path, *rest, **more):
+        if any(str(path).startswith(f"{place}/") for place in places):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *rest, **more)
+
+    monkeypatch.setattr(os, "stat", stat)
+
+
+@pytest.mark.parametrize("name", ["room", "room/a.mp4", "room/clips.csv", "room/frames"])
+def test_list_sources_names_unreadable_input(tmp_path, monkeypatch, name):
+    write_picture(tmp_path / "room" / "frames" / "1.png")
+    (tmp_path / "room" / "a.mp4").write_bytes(b"x")
+    (tmp_path / "room" / "clips.csv").write_text("frames\na.mp4\n")
+    locked(monkeypatch, tmp_path / "room")
+    with pytest.raises(InputError, match=f"clips: \\S*{name} cannot be read \\(Permission denied\\)"):
+        list_sources(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".mp4", "a" * 5000, "no\0body.mp4", "~nobody-of-this-name/a.mp4"])
+def test_list_sources_names_impossible_path(name):
+    with pytest.raises(InputError, match="clips: "):
+        Prediction(study(clips=name))
+
+
+def test_list_sources_skips_unreadable_folder(tmp_path, monkeypatch):
+    for name in ("good", "room"):
+        write_picture(tmp_path / "all" / name / "1.png")
+        write_picture(tmp_path / "all" / name / "2.png")
+    locked(monkeypatch, tmp_path / "all" / "room")
+    prediction = Prediction(study(clips=str(tmp_path / "all"), results=str(tmp_path / "results")))
+    assert prediction.sources["good"]["problem"] == ""
+    assert "room cannot be read: Permission denied" in prediction.sources["room"]["problem"]
+    assert prediction.source_token("good") != prediction.source_token("room") == EMPTY and prediction.searches is False
+    with check_unchanged(prediction.sources.values(), "clips"):
+        pass
+
+
+def test_list_sources_of_table_with_invalid_rows(tmp_path):
+    rows = ["clip,frames", "a,frames", f"b,{'b' * 300}.mp4", f"c,{'c' * 300}", "d,no\0body", "e,no\0body.mp4", ""]
+    sources = list_sources(table(tmp_path, "\n".join(rows)))
+    assert [name for name, row in sources.items() if not row["problem"]] == ["a"] and len(sources) == 5
+
+
+def test_list_sources_without_input():
+    with pytest.raises(InputError, match=r"--config clips=/path/to/video\.mp4"):
+        list_sources(None)
+
+
+def study(**changes):
+    return plan(changes).training
+
+
+def test_prediction_answers_by_experiments_with_networks(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    clips = str(tmp_path / "a.mp4")
+    prediction = Prediction(study(clips=clips))
+    assert prediction.answering == ["tsdgcn", "msjfn", "mersiamc3d"] and prediction.preparations == ["default"]
+    assert prediction.name == "a.mp4" and prediction.folder == "results/demo/predict/a.mp4" and prediction.searches
+    assert Prediction(study(clips=clips, predict={"experiments": ["msjfn"]})).answering == ["msjfn"]
+    for name in ("majority", "nobody"):
+        with pytest.raises(ConfigError, match=f"{name} does not train a network.*tsdgcn, msjfn, mersiamc3d"):
+            Prediction(study(clips=clips, predict={"experiments": [name]}))
+
+
+def test_prediction_folders_of_equal_names_differ(tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.mp4").write_bytes(b"x")
+    results = str(tmp_path / "results")
+    first = Prediction(study(clips=str(tmp_path / "one" / "a.mp4"), results=results))
+    earlier_answers = tmp_path / "results/demo/predict/a.mp4/answers.json"
+    earlier_answers.parent.mkdir(parents=True)
+    earlier_answers.write_text(f'{{"input": "{first.path}"}}')
+    second = Prediction(study(clips=str(tmp_path / "two" / "a.mp4"), results=results))
+    assert second.name.startswith("a.mp4-") and second.name != first.name
+    assert Prediction(study(clips=str(tmp_path / "one" / "a.mp4"), results=results)).name == "a.mp4"
+
+
+def test_prediction_folder_of_name_that_is_not_utf8(tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/m\xe9.mp4")
+    with open(path, "wb") as file:
+        file.write(b"x")
+    prediction = Prediction(study(clips=path, results=str(tmp_path / "results")))
+    assert prediction.name == "m%E9.mp4" and prediction.path == path and prediction.source_token("m%5Cudce9.mp4")
+    earlier_answers = tmp_path / "results/demo/predict/m%E9.mp4/answers.json"
+    earlier_answers.parent.mkdir(parents=True)
+    earlier_answers.write_text('{"input": "another"}')
+    assert Prediction(study(clips=path, results=str(tmp_path / "results"))).name.startswith("m%E9.mp4-")
+
+
+def test_source_token_follows_content_not_time(tmp_path):
+    file = tmp_path / "a.mp4"
+    file.write_bytes(b"one")
+    options = {"clips": str(file), "results": str(tmp_path / "results")}
+    prediction = Prediction(study(**options))
+    token = prediction.source_token("a.mp4")
+    record_source(
+        [prediction.sources["a.mp4"]], token, tmp_path / "results/demo/predict/a.mp4/sources/a.mp4/source.json"
+    )
+    file.touch()
+    assert Prediction(study(**options)).source_token("a.mp4") == token
+    file.write_bytes(b"two")
+    assert Prediction(study(**options)).source_token("a.mp4") != token
