@@ -20,7 +20,7 @@ from merflow.storage.tables import COVERAGE, INTERVALS, write_table
 CLASSES = ["happiness", "surprise", "disgust"]
 
 
-def test_heat_heatedis_blue_for_drops_orange_for_gains():
+def test_heat_picture_is_blue_for_drops_orange_for_gains():
     grid = np.zeros((8, 8))
     grid[1, 1], grid[6, 6] = 0.4, -0.4
     heated = heat_picture(np.full((64, 64), 128, np.uint8), grid).astype(int)
