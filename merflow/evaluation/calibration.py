@@ -46,12 +46,15 @@ def temper(probs: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def log_losses(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Negative logarithm of the probability of each clip's true class."""
+    """Negative log of the probability of the true class, float64 [clips]; arguments as of :func:`reliability`."""
     return np.asarray(-np.log(np.maximum(probs[np.arange(len(labels)), labels], TINY)))
 
 
 def brier_scores(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Squared distance between the probabilities of each clip and the truth, 0 to 2 (Brier 1950, over all classes)."""
+    """Squared distance between probabilities and truth, 0 to 2 (Brier 1950, over all classes).
+
+    Arguments as of :func:`reliability`; float64 [clips].
+    """
     return np.asarray(((probs - np.eye(probs.shape[1])[labels]) ** 2).sum(axis=1))
 
 
@@ -77,6 +80,8 @@ def fit_temperature(probs: np.ndarray, labels: np.ndarray) -> float:
 def reliability(probs: np.ndarray, labels: np.ndarray, bins: int = BINS) -> list[dict[str, float]]:
     """Confidence and accuracy in bins ``(low, high]`` of equal width; the first bin includes 0.
 
+    ``probs`` float [clips, classes] are calibrated or not, ``labels`` int64 [clips] are indices of the true classes.
+
     Returns:
         rows ``bin_low, bin_high, n, confidence`` (mean of the top probability) and ``accuracy``; NaN in an empty bin.
     """
@@ -95,6 +100,8 @@ def reliability(probs: np.ndarray, labels: np.ndarray, bins: int = BINS) -> list
 def expected_calibration_error(probs: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
     """Mean distance between confidence and accuracy over the bins of :func:`reliability`, weighted by clips.
 
+    Arguments as there; NaN without clips.
+
     Naeini, Cooper, Hauskrecht: Obtaining Well Calibrated Probabilities Using Bayesian Binning (AAAI 2015).
     """
     rows = [row for row in reliability(probs, labels, bins) if row["n"]]
@@ -105,6 +112,8 @@ def expected_calibration_error(probs: np.ndarray, labels: np.ndarray, bins: int 
 
 def coverage(probs: np.ndarray, labels: np.ndarray) -> list[dict[str, float]]:
     """Share of clips with a top probability of at least a threshold, and the accuracy on them.
+
+    Arguments as of :func:`reliability`. Without an answered clip, the accuracy is NaN.
 
     Returns:
         rows ``threshold, answered, accuracy``, for :data:`THRESHOLDS` thresholds from 0 to 1.

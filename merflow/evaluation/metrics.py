@@ -171,6 +171,9 @@ def paired_differences(
     Returns:
         For each pair (first, second), in the order of ``tables``, and each overall metric: first minus second. NaN if
         there are fewer than two subjects.
+
+    Raises:
+        InputError: the tables differ in their subjects, or a label is not among ``classes``.
     """
     counts = {name: subject_counts(table, classes) for name, table in tables.items()}
     subjects = {_people(table) for table in tables.values()}

@@ -191,7 +191,7 @@ def answer_clips(
 
     The clips are prepared like the experiment's training clips; ``fps`` has the frame rate of each. ``table`` is a CSV
     with a row for each clip: :data:`merflow.storage.tables.ANSWERS`, and ``p_``, ``p_low_`` and ``p_high_`` of each
-    class. ``regions`` is HDF5 with ``clip`` [n], ``region`` [r], ``falls`` float32 [n, r], ``grid`` float32 [n, 8, 8]:
+    class. ``regions`` is HDF5 with ``clip`` [n], ``region`` [r], ``drops`` float32 [n, r], ``grid`` float32 [n, 8, 8]:
     drop of the top class's probability when each region, and each cell of a grid, is occluded.
 
     Raises:
@@ -224,5 +224,5 @@ def answer_clips(
         text = h5py.string_dtype()
         file.create_dataset("clip", data=names, dtype=text)
         file.create_dataset("region", data=list(masks), dtype=text)
-        file["falls"] = drops[:, : len(masks)]
+        file["drops"] = drops[:, : len(masks)]
         file["grid"] = drops[:, len(masks) :].reshape(-1, GRID, GRID)

@@ -12,6 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from merflow.datasets.registry import LAYOUTS
 from merflow.inference.ensemble import Ensemble
 from merflow.inference.settings import ExportSettings
 from merflow.storage.files import atomic_write
@@ -51,11 +52,12 @@ def write_card(
         classes=ensemble.classes,
         temperature=ensemble.temperature,
         datasets=datasets,
+        layouts=LAYOUTS,
         counts=settings.counts,
         gated=sorted({dataset["licence"] for dataset in datasets} - {""}),
-        unknown=sorted({d["name"] for d in datasets if not d["licence"] and d["layout"] != "demo"}),
+        unknown=sorted({d["name"] for d in datasets if not d["licence"] and not LAYOUTS[d["layout"]].synthetic}),
         photographs=settings.photographs,
-        synthetic=all(dataset["layout"] == "demo" for dataset in datasets),
+        synthetic=all(LAYOUTS[dataset["layout"]].synthetic for dataset in datasets),
         preparation=settings.preparation,
         reached={name: figures[name] for name in [metadata["experiment"], *settings.floors] if name in figures},
         calibration={row["metric"]: row for row in calibration_rows},

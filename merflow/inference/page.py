@@ -270,7 +270,7 @@ def _occlusion(clip: str, file: str, face: np.ndarray) -> tuple[str, list[dict[s
     """Return the face with its occlusion heat map, and the drop of each region, largest first."""
     with open_h5(file) as tables:
         place = list(tables["clip"].asstr()[:]).index(clip)
-        names, drops, grid = tables["region"].asstr()[:], tables["falls"][place], tables["grid"][place]
+        names, drops, grid = tables["region"].asstr()[:], tables["drops"][place], tables["grid"][place]
     regions = [{"name": str(name), "drop": float(drop)} for name, drop in zip(names, drops, strict=True)]
     return picture(heat_picture(face, grid), _FACE_PX), sorted(regions, key=lambda region: -region["drop"])
 

@@ -22,7 +22,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class SourceResult:
-    """A source, the attributes of its ``looked.h5`` (``track``), and the rows of its candidates."""
+    """A source, the attributes of its ``search.h5`` (``track``), and the rows of its candidates."""
 
     number: int
     clip: str

@@ -38,14 +38,14 @@ log = logging.getLogger(__name__)
 def search_source(
     source: Clip, fps: float | None, settings: SpottingSettings, folder: Path, alone: bool = False
 ) -> None:
-    """Write ``intervals.csv``, ``looked.h5`` and ``_frames/`` of a source into a folder.
+    """Write ``intervals.csv``, ``search.h5`` and ``_frames/`` of a source into a folder.
 
     A source is one candidate if its onset and offset are given, or if it is not longer than
     ``max_unsearched_seconds``. Other sources are searched; the frames of a video's candidates are stored as images, so
     that the video is not decoded again for each.
 
     ``intervals.csv`` has a row for each candidate; ``apex`` is empty unless it was given, because key-frame selection
-    spots it; ``strength`` is the height of the peak. ``looked.h5`` has attributes ``status`` (``ok`` or the reason of a
+    spots it; ``strength`` is the height of the peak. ``search.h5`` has attributes ``status`` (``ok`` or the reason of a
     failure), ``fps, fps_from, frames, first, last, width, height, threshold, seconds``, and what :func:`write_track`
     writes.
 
@@ -71,7 +71,7 @@ def search_source(
     if status != "ok" and alone:
         raise InputError(f"clips: {status}")
     write_table(rows, folder / "intervals.csv", INTERVALS)
-    with atomic_write(folder / "looked.h5") as temporary, h5py.File(temporary, "w") as file:
+    with atomic_write(folder / "search.h5") as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update(clip=source.clip, status=status, fps=rate, fps_from=rate_reason)
         if result is not None:
             write_track(file, result, rate, settings)
@@ -128,7 +128,7 @@ def _store_frames(video: str, rows: Sequence[dict[str, Any]], folder: Path) -> N
 
 
 def write_track(file: h5py.File, result: SpottingResult, fps: float, settings: SpottingSettings) -> None:
-    """Write face positions, curves, blinks, stretches without a face and thumbnails into ``looked.h5``."""
+    """Write face positions, curves, blinks, stretches without a face and thumbnails into ``search.h5``."""
     track = result.track
     curve = smooth(track.motion, track.reach(fps, settings))
     file.attrs.update(

@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from merflow.errors import ConfigError, InputError
 from merflow.preprocessing.flow import dis_flow, dis_solver, fit_similarity, similarity_field
-from merflow.preprocessing.geometry import eye_centres, face_weights, interocular_distance, region_mask
+from merflow.preprocessing.geometry import face_weights, region_mask, stored_geometry
 from merflow.preprocessing.settings import STANDARD_GEOMETRY, Geometry, KeyframeSettings
 from merflow.storage.hdf5 import open_h5
 from merflow.storage.tables import FRAME_SCORES, KEYFRAMES, read_table, write_table
@@ -27,19 +27,6 @@ log = logging.getLogger(__name__)
 
 MOTION_SIDE = 160
 """Side in pixels of the crop on which motion is measured."""
-
-
-def clip_geometry(group: h5py.Group) -> Geometry:
-    """Return the position of the eyes in a clip of ``faces/{subject}.h5``, as its key-frames are measured with.
-
-    A face crop that was taken whole has its own; the other clips have that of their landmarks.
-    """
-    if "geometry" in group.attrs:
-        return Geometry(*group.attrs["geometry"])
-    if "landmarks" not in group.attrs:
-        return STANDARD_GEOMETRY
-    eyes, size = eye_centres(np.asarray(group.attrs["landmarks"])), group["frames"].shape[-1]
-    return Geometry(size / interocular_distance(eyes), (float(eyes[:, 1].mean()) + 0.5) / size)
 
 
 def motion_curve(frames: np.ndarray, geometry: Geometry = STANDARD_GEOMETRY) -> np.ndarray:
@@ -181,7 +168,7 @@ def select_subject(
             if group.attrs["kind"] == "still":
                 rows.append(_still_row(group))
             elif learned is None:
-                rows += _clip_rows(group, motion_curve(group["frames"][()], clip_geometry(group)), settings)
+                rows += _clip_rows(group, motion_curve(group["frames"][()], stored_geometry(file, group)), settings)
             else:
                 clip_scores = learned.get(str(group.attrs["clip"]), {})
                 numbers = [int(number) for number in group["frame_numbers"][()]]

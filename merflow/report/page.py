@@ -38,7 +38,7 @@ from merflow.report.sections import (
 )
 from merflow.report.svg import standalone_svg, style_sheet, with_title
 from merflow.runtime.summary import SYNTHETIC_MARK
-from merflow.storage.files import atomic_write, safe_filename
+from merflow.storage.files import atomic_write, safe_filename, scratch_folder
 
 log = logging.getLogger(__name__)
 
@@ -110,13 +110,9 @@ def keep_drawing(saved: dict[str, Drawing], mark: str, drawing: Drawing) -> Draw
 
 def write_drawings(saved: dict[str, Drawing], folder: Path) -> None:
     """Write ``{name}.svg`` and ``{name}.csv`` of every drawing into a folder, replaced as a whole."""
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    try:
-        temporary.mkdir(parents=True)
+    with scratch_folder(folder) as temporary:
         for name, drawing in saved.items():
             (temporary / f"{name}.svg").write_text(standalone_svg(drawing.svg), encoding="utf-8")
             (temporary / f"{name}.csv").write_text(drawing.csv, encoding="utf-8", newline="")
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from merflow.datasets.registry import LAYOUTS
 from merflow.report.settings import ReportSettings
 from merflow.report.systems import SystemResult, system_results
 from merflow.storage.tables import ACCURACY_TRAIN, METRICS, PREDICTIONS, read_table
@@ -19,7 +20,7 @@ TABLES = (
 """Tables of the study, as the rule of the report names them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DatasetFiles:
     """Files of a dataset in one preparation."""
 
@@ -65,7 +66,7 @@ class ReportData:
             images = [file for file in files.get("flow_images", []) if file.parts[-3:-1] == (name, preparation)]
             title = name if names.count(name) == 1 else f"{name} ({preparation})"
             paths["flow_images"] = images[0] if images else None
-            datasets.append(DatasetFiles(title, name, settings.layouts[name] == "demo", **paths))
+            datasets.append(DatasetFiles(title, name, LAYOUTS[settings.layouts[name]].synthetic, **paths))
         return cls(
             settings=settings,
             datasets=datasets,

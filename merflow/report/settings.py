@@ -52,7 +52,7 @@ class ReportSettings:
     title: str
     synthetic: bool  # whether demo data take part
     prepared: Sequence[tuple[str, str]]  # (dataset, preparation), in the order of the rule's files
-    layouts: Mapping[str, str]  # of each dataset; `demo` marks synthetic clips
+    layouts: Mapping[str, str]  # of each dataset
     demo_portraits: bool  # whether demo clips animate photographs rather than drawn faces
     head_motion_subtracted: bool  # by every preparation
     scorer_datasets: Sequence[str]  # datasets that train a key-frame scorer, apart from those of the study

@@ -106,10 +106,8 @@ def write_table_in_parts(
     with atomic_write(path) as temporary, pd.option_context("mode.string_storage", "python"):
         for number, rows in enumerate(parts):
             table = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
-            for name in columns:
-                if name not in table:
-                    table[name] = pd.Series(dtype=object)
-            table = table[columns + [name for name in table if name not in columns]].rename(columns=escape_formula)
+            table = table.reindex(columns=[*columns, *(name for name in table if name not in columns)])
+            table = table.rename(columns=escape_formula)
             table = table.apply(lambda column: column if is_numeric_dtype(column) else column.map(escape_formula))
             table.to_csv(
                 temporary,

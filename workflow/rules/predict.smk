@@ -19,7 +19,7 @@ rule measure_spotting:
 
 rule search_source:
     output:
-        search_results="<study>/predict/{prediction}/sources/{source}/looked.h5",
+        search_results="<study>/predict/{prediction}/sources/{source}/search.h5",
         intervals="<study>/predict/{prediction}/sources/{source}/intervals.csv",
         frames=directory("<study>/predict/{prediction}/sources/{source}/_frames"),
         source="<study>/predict/{prediction}/sources/{source}/source.json",
@@ -111,7 +111,7 @@ use rule compute_flow as compute_candidates with:
 
 rule gather_candidates:
     input:
-        search_results=of_prediction("sources/{source}/looked.h5"),
+        search_results=of_prediction("sources/{source}/search.h5"),
         intervals=of_prediction("sources/{source}/intervals.csv"),
         faces=of_prediction("sources/{source}/{prep}/faces.h5"),
         keyframes=of_prediction("sources/{source}/{prep}/keyframes.csv"),
@@ -168,7 +168,7 @@ rule answer_clips:
 
 rule write_prediction:
     input:
-        search_results=of_prediction("sources/{source}/looked.h5"),
+        search_results=of_prediction("sources/{source}/search.h5"),
         intervals=of_prediction("sources/{source}/intervals.csv"),
         faces=of_prediction("sources/{source}/{preparation}/faces.h5"),
         keyframes=of_prediction("sources/{source}/{preparation}/keyframes.csv"),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from merflow.datasets.labels import published_as
+from merflow.datasets.registry import LAYOUTS
 from merflow.evaluation.metrics import OVERALL
 from merflow.evaluation.published import differs, published
 from merflow.report.report_data import ReportData
@@ -58,7 +59,7 @@ def content(report: ReportData) -> dict[str, Any]:
         "comparison": compare_with_floors(main, report),
         "floors": [system for system in report.systems if system.floor and system is not main],
         "seen": main.protocol == "paper-holdout" or main.name in leaks,
-        "synthetic_clips": {report.settings.layouts[name] for name in main.settings.datasets} == {"demo"},
+        "synthetic_clips": all(LAYOUTS[report.settings.layouts[name]].synthetic for name in main.settings.datasets),
         "synthetic_datasets": [files.title for files in report.datasets if files.synthetic],
         "published": published_results(main, report.settings.layouts),
     }

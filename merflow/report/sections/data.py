@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -85,6 +86,7 @@ def content(report: ReportData) -> dict[str, Any]:
     return {"datasets": [dataset_clips(files) for files in report.datasets], "composites": composites(report)}
 
 
+@cache
 def dataset_clips(files: DatasetFiles) -> DatasetClips:
     """The clips of a dataset."""
     clips, quality = read_table(files.clips, CLIPS), read_table(files.quality, QUALITY)

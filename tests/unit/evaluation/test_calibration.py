@@ -230,16 +230,18 @@ def test_validation_read_in_parts_equals_whole_table(tmp_path, monkeypatch, rows
 def test_validation_clips_are_not_held_as_text(tmp_path, monkeypatch):
     """There is a row for each fold and clip: millions in a study of many people. As text a row takes about 1 kB."""
     monkeypatch.setattr(calibration, "ROWS_AT_ONCE", 250)
-    part, peaks = table(0, folds=1, clips=250), []
+    part, sizes, peaks = table(0, folds=1, clips=250), [], []
     for count in (2, 2, 42):  # The first one warms up.
         write_table(pd.concat([part] * count), tmp_path / "v.csv", PREDICTIONS)
         tracemalloc.start()
         held = ValidationProbs.read(tmp_path / "v.csv", CLASSES)
+        sizes.append(tracemalloc.get_traced_memory()[0])
         fit_temperature(held.probs, held.labels)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert len(held.labels) == 42 * len(part)
-    assert (peaks[2] - peaks[1]) / (40 * len(part)) < 8 * 8 * len(CLASSES)
+    assert (sizes[2] - sizes[1]) / (40 * len(part)) < 8 * len(CLASSES) + 32, "probabilities, label and two indices"
+    assert (peaks[2] - peaks[1]) / (40 * len(part)) < 8 * 8 * len(CLASSES), "while the temperature is fitted"
 
 
 @pytest.mark.parametrize("cell", ["", "inf", "none", "nan"])

@@ -58,18 +58,18 @@ def write_page(folder, rows, input_path="clips"):
 
 
 def write_motionless_source(folder, row):
-    """``looked.h5`` and ``intervals.csv`` of two seconds in which nothing happens."""
+    """``search.h5`` and ``intervals.csv`` of two seconds in which nothing happens."""
     folder.mkdir()
     chance = np.random.default_rng(0)
     face = Face((20, 20, 40, 40), 1.0, np.array([[55, 30], [47, 30], [25, 30], [33, 30], [40, 45.0]]))
     track = MotionTrack(50, 0, 49, 80, 80, list(range(50)), list(chance.random(50)), [0.0] * 50)
     track.positions = [FacePosition(0, np.eye(2, 3), face)]
     track.thumbnails = [(number, chance.integers(0, 255, (80, 80), np.uint8)) for number in range(0, 48, 4)]
-    with h5py.File(folder / "looked.h5", "w") as file:
+    with h5py.File(folder / "search.h5", "w") as file:
         file.attrs.update(clip=row.clip, status=row.problem or "ok", fps=25.0, fps_from="as the video says")
         search.write_track(file, SpottingResult(track, [], []), 25.0, spotting_settings())
     write_table([], folder / "intervals.csv", INTERVALS)
-    return folder / "looked.h5", folder / "intervals.csv"
+    return folder / "search.h5", folder / "intervals.csv"
 
 
 def test_answers_json_of_input_that_is_not_utf8(tmp_path):

@@ -29,7 +29,7 @@ def test_search_source_without_face_fails_only_if_alone(tmp_path):
     with pytest.raises(InputError, match=r"no face found in frames 0\.\.3"):
         search_source(source_clip(tmp_path / "frames"), tmp_path / "out", alone=True)
     search_source(source_clip(tmp_path / "frames"), tmp_path / "out")
-    with h5py.File(tmp_path / "out/looked.h5") as file:
+    with h5py.File(tmp_path / "out/search.h5") as file:
         assert "no face found" in file.attrs["status"]
     assert read_table(tmp_path / "out/intervals.csv", INTERVALS).empty
     (tmp_path / "bad.mp4").write_bytes(b"this is no video" * 100)
@@ -109,7 +109,7 @@ def test_search_source_status_of_name_that_is_not_utf8(tmp_path):
     with open(path, "wb") as file:
         file.write(b"this is no video" * 100)
     search_source(source_clip(path), tmp_path / "out")
-    with h5py.File(tmp_path / "out/looked.h5") as file:
+    with h5py.File(tmp_path / "out/search.h5") as file:
         assert r"m\udce9.mp4 cannot be opened" in file.attrs["status"]
 
 
@@ -130,10 +130,10 @@ def test_align_candidates_stops_if_footage_was_removed(tmp_path):
 
 def write_search_results(folder, status):
     folder.mkdir()
-    with h5py.File(folder / "looked.h5", "w") as file:
+    with h5py.File(folder / "search.h5", "w") as file:
         file.attrs.update(clip=folder.name, status=status)
     write_table([], folder / "intervals.csv", INTERVALS)
-    return [str(folder / "looked.h5")], [str(folder / "intervals.csv")]
+    return [str(folder / "search.h5")], [str(folder / "intervals.csv")]
 
 
 def test_gather_candidates_fails_only_if_all_sources_fail(tmp_path):

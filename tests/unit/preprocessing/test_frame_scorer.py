@@ -288,6 +288,7 @@ def test_training_clips_need_an_apex_and_are_thinned(tmp_path):
     long, other = scorer.read_training_clips([tmp_path / "faces.h5"], "people")
     assert (long.subject, other.subject) == ("demo/s01", "demo/s02") and len(other.frames) == 6 and other.apex == 2
     assert scorer.MAX_FRAMES <= len(long.frames) <= scorer.MAX_FRAMES + 1 and long.frames.dtype == np.float16
+    assert long.frames.base is None and long.frames.nbytes <= 336_000, "of each clip; 10,000 clips are 3.4 GB"
     np.testing.assert_allclose(long.frames[long.apex], scorer.small_frames(moving, STANDARD_GEOMETRY)[33], atol=0.1)
     del clips["other"]
     subject_file(tmp_path / "faces.h5", clips)

@@ -1,5 +1,6 @@
 """Key-frames: the motion curve against the ground truth of the demo, and invariants of the choice."""
 
+import json
 from itertools import combinations
 
 import h5py
@@ -15,12 +16,11 @@ from stage_settings import keyframe_settings
 
 from merflow.errors import ConfigError
 from merflow.preprocessing.cache import read_keyframes
-from merflow.preprocessing.geometry import region_mask
+from merflow.preprocessing.geometry import region_mask, stored_geometry
 from merflow.preprocessing.keyframes import (
     _nearest_ascending,
     choose,
     choose_uniform,
-    clip_geometry,
     motion_curve,
     select_subject,
     spot_apex,
@@ -73,14 +73,15 @@ def test_motion_curve_ignores_blinks(face):
     assert curve[1] < 0.5 * curve[2]
 
 
-def test_motion_regions_follow_the_landmarks(face, tmp_path):
-    frames = np.stack([face, pushed(face, MOUTH, 2)])
-    subject_file(tmp_path / "faces.h5", {"clip": (frames, 0, {})})
-    with h5py.File(tmp_path / "faces.h5", "r+") as file:
-        usual = motion_curve(frames, clip_geometry(file["clip"]))[1]
-        file["clip"].attrs["landmarks"] -= np.array([0, 45])  # Eyes at the hairline: the push is below all regions.
-        assert motion_curve(frames, clip_geometry(file["clip"]))[1] < 0.5 * usual
-    assert usual == pytest.approx(motion_curve(frames)[1], rel=0.2)
+def test_motion_regions_follow_the_alignment(face, tmp_path):
+    frames, motion = np.stack([face, pushed(face, MOUTH, 2)]), {}
+    for eye_height in (STANDARD_GEOMETRY.eye_height, 0.01):  # Eyes at the hairline: the push is below all regions.
+        subject_file(tmp_path / "faces.h5", {"clip": (frames, 0, {})})
+        with h5py.File(tmp_path / "faces.h5", "r+") as file:
+            file.attrs["settings"] = json.dumps({"crop": STANDARD_GEOMETRY.crop, "eye_height": eye_height})
+        select_subject(tmp_path / "faces.h5", tmp_path / "keyframes.csv", keyframe_settings())
+        motion[eye_height] = read_table(tmp_path / "keyframes.csv", KEYFRAMES)["magnitude_px"].max()
+    assert motion[0.01] < 0.5 * motion[STANDARD_GEOMETRY.eye_height]
 
 
 @pytest.mark.parametrize("geometry", [(2.6, 0.01, 0.5), (2.6, 0.36, 0.0)])
@@ -89,7 +90,7 @@ def test_motion_regions_follow_the_geometry_of_a_face_crop(face, tmp_path, geome
     frames = np.stack([face, pushed(face, MOUTH, 2)])
     subject_file(tmp_path / "faces.h5", {"clip": (frames, 0, {"geometry": geometry})})
     with h5py.File(tmp_path / "faces.h5") as file:
-        assert clip_geometry(file["clip"]) == Geometry(*geometry)
+        assert stored_geometry(file, file["clip"]) == Geometry(*geometry)
     assert motion_curve(frames, Geometry(*geometry))[1] < 0.5 * motion_curve(frames)[1]
 
 

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import io
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html import unescape
 from xml.etree import ElementTree
 
@@ -246,7 +246,7 @@ def rule_inputs(study, preparations):
 
 
 def test_files_of_the_rule_are_sorted_by_dataset(study):
-    assert ReportData.from_rule(*rule_inputs(study, ["default"])) == study
+    assert asdict(ReportData.from_rule(*rule_inputs(study, ["default"]))) == asdict(study)
 
 
 def test_preparations_of_a_dataset_are_separate(study):
@@ -254,4 +254,4 @@ def test_preparations_of_a_dataset_are_separate(study):
     titles = [f"people-{kind} ({preparation})" for kind in ("macro", "micro") for preparation in ("default", "other")]
     assert [files.title for files in report.datasets] == titles
     assert all("/other/" in str(file) for file in report.datasets[1].faces)
-    assert report.datasets[0] == replace(study.datasets[0], title=titles[0])
+    assert asdict(report.datasets[0]) == asdict(study.datasets[0]) | {"title": titles[0]}
