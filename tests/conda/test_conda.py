@@ -191,15 +191,15 @@ def job_records(folder, seen=frozenset()):
 def foreign_modules(records, prefixes):
     """Return the imported modules that did not come from the script's environment, as "script: module"."""
     where = {script.stem: name for name, group in scripts().items() for script in group}
-    found = set()
+    foreign = set()
     for script, record in records:
         prefix = prefixes[where[script]]
         if Path(record["prefix"]) != prefix:
-            found.add(f"{script}: python")
+            foreign.add(f"{script}: python")
         for module in modules(REPO / "workflow" / "scripts" / f"{script}.py") & set(record["files"]):
             if prefix not in Path(record["files"][module]).parents:
-                found.add(f"{script}: {module}")
-    return found
+                foreign.add(f"{script}: {module}")
+    return foreign
 
 
 @pytest.fixture(scope="session")

@@ -114,9 +114,9 @@ def _tree(folder: Path, layout: str, **settings) -> Callable[[bytes], None]:
     return run
 
 
-def _told(found: object, words: str) -> None:
+def _refuse_none(parsed: object, words: str) -> None:
     """A parser that says with None that it cannot read counts as one that refuses."""
-    if found is None:
+    if parsed is None:
         raise MerflowError(words)
 
 
@@ -202,17 +202,17 @@ def targets(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], None
 
     def checkpoint(data: bytes) -> None:
         (folder / "kept" / "1.safetensors").write_bytes(data)
-        found = Checkpoints(folder / "kept", "about").next("x").load(network, torch.optim.Adam(network.parameters()))
-        _told(found, "training starts from the beginning")
+        loaded = Checkpoints(folder / "kept", "about").next("x").load(network, torch.optim.Adam(network.parameters()))
+        _refuse_none(loaded, "training starts from the beginning")
 
     arrays = {"weight_1": (3, 4), "bias_1": (3,), "weight_2": (2, 3), "bias_2": (2,), "mean": (2, 4), "scale": (2, 4)}
-    ones = [{name: np.ones(shape, np.float32) for name, shape in arrays.items()} for _ in range(2)]
-    save_heads([SavedHead(0, "s1", np.array([0, 1]), one) for one in ones], folder / "seed.safetensors", {})
+    heads_of_fold = [{name: np.ones(shape, np.float32) for name, shape in arrays.items()} for _ in range(2)]
+    save_heads([SavedHead(0, "s1", np.array([0, 1]), head) for head in heads_of_fold], folder / "seed.safetensors", {})
     heads = (folder / "seed.safetensors").read_bytes()
 
     def header(data: bytes) -> None:
         assert image_size(data) == image_size(data)
-        _told(image_size(data), "no header that is known")
+        _refuse_none(image_size(data), "no header that is known")
 
     # The workbooks of these are CSV in the tree; 1E stands for a line end there.
     table = as_csv.replace(b"\n", b"\x1e").decode()
@@ -247,7 +247,7 @@ def targets(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], None
         "configuration": ([yaml.safe_dump(OVERLAY, sort_keys=False).encode()], _config),
         "picture headers": (pictures, header),
         "pictures": (pictures, _file(folder, "p.png", lambda f: read_image(f, cv2.IMREAD_GRAYSCALE))),
-        "video containers": (CONTAINERS, _file(folder, "v", lambda f: _told(missing_bytes(f) or None, "whole"))),
+        "video containers": (CONTAINERS, _file(folder, "v", lambda f: _refuse_none(missing_bytes(f) or None, "whole"))),
         "scores": ([PREDICTIONS], _file(folder, "predictions.csv", lambda f: score_file(f, resamples=5))),
         "splits": ([SPLITS], _file(folder, "splits.csv", lambda f: list(read_splits(f)))),
         "tables": ([PREDICTIONS, SPLITS], _file(folder, "t.csv", lambda f: read_table(f, []))),
@@ -256,7 +256,7 @@ def targets(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], None
         "scorer": ([scorer], _file(folder, "s.safetensors", load_scorer)),
         "checkpoint": ([state], checkpoint),
         "table of clips": ([CLIPS_TO_ASK], _file(folder, "ask.csv", lambda f: list_sources(str(f)))),
-        "heads": ([heads], _file(folder, "h.safetensors", lambda f: [one.network() for one in load_heads(f)])),
+        "heads": ([heads], _file(folder, "h.safetensors", lambda f: [head.network() for head in load_heads(f)])),
     }
 
 
@@ -275,24 +275,24 @@ def main(count: int, only: str = "") -> int:
         for name, (seeds, parse) in targets(Path(folder)).items():
             if only and only != name:
                 continue
-            told: dict[str, int] = {"answered": 0, "refused": 0, "crashed": 0}
+            outcomes: dict[str, int] = {"answered": 0, "refused": 0, "crashed": 0}
             seen = set()
             for seed in range(count):
                 data = broken(seeds, random.Random(f"{name} {seed}"))
                 try:
                     parse(data)
-                    told["answered"] += 1
+                    outcomes["answered"] += 1
                 except MerflowError:
-                    told["refused"] += 1
+                    outcomes["refused"] += 1
                 except Exception as error:
-                    told["crashed"] += 1
-                    own = [f for f in traceback.extract_tb(error.__traceback__) if "merflow/" in f.filename][-1]
-                    place = f"{type(error).__name__} at {own.filename}:{own.lineno}"
+                    outcomes["crashed"] += 1
+                    frame = [f for f in traceback.extract_tb(error.__traceback__) if "merflow/" in f.filename][-1]
+                    place = f"{type(error).__name__} at {frame.filename}:{frame.lineno}"
                     if place not in seen:
                         seen.add(place)
                         print(f"{name}, seed {seed}: {place}: {str(error)[:150]}")
-            failed += told["crashed"]
-            print(f"{name}: {count} inputs: {', '.join(f'{n} {word}' for word, n in told.items())}", flush=True)
+            failed += outcomes["crashed"]
+            print(f"{name}: {count} inputs: {', '.join(f'{n} {word}' for word, n in outcomes.items())}", flush=True)
     return bool(failed)
 
 

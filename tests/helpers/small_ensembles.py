@@ -55,8 +55,8 @@ def weights(folder, seed):
 
 
 def settings_of(name):
-    given = {"signal": "magnitude", "classes": CLASSES, "datasets": ["micro"], "head": HEAD | SHORT}
-    return SETTINGS | given | {"pretrain": PRETRAIN | SHORT, "network_seeds": [3]} | GRAPH_SYSTEMS[name]
+    data = {"signal": "magnitude", "classes": CLASSES, "datasets": ["micro"], "head": HEAD | SHORT}
+    return SETTINGS | data | {"pretrain": PRETRAIN | SHORT, "network_seeds": [3]} | GRAPH_SYSTEMS[name]
 
 
 def ensemble_settings(name, input_settings, networks):
@@ -74,8 +74,8 @@ def trained(results, name, seeds=(0,), **changes):
         if name.startswith("frozen"):
             input_settings, models, networks = frozen(results, name, folder, seeds)
         else:
-            one = graph_folds if name in GRAPH_SYSTEMS else clip_folds
-            input_settings, models, networks = one(results, name, folder, **changes)
+            train_folds = graph_folds if name in GRAPH_SYSTEMS else clip_folds
+            input_settings, models, networks = train_folds(results, name, folder, **changes)
         settings = ensemble_settings(name, input_settings, networks)
         gather_ensemble(
             settings, folder / "validation.csv", models, [results / "micro.h5"], folder / "ensemble.json", results
@@ -94,8 +94,13 @@ def frozen(results, name, folder, seeds):
     for seed in seeds:
         files[seed] = [[folder / f"f{seed}.h5"]]
         folder.mkdir(parents=True, exist_ok=True)
-        given = results / "micro.h5", weights(results, seed), results / f"graph{seed}.h5", folder / f"f{seed}.h5"
-        extract(*given, settings["signal"])
+        paths = (
+            results / "micro.h5",
+            weights(results, seed),
+            results / f"graph{seed}.h5",
+            folder / f"f{seed}.h5",
+        )
+        extract(*paths, settings["signal"])
     tables = [folder / f"{table}.csv" for table in ("predictions", "accuracy", "curves")]
     more = {"validation": folder / "validation.csv", "heads": folder / "heads.safetensors"}
     finetune(files, *tables, settings, processes=len(seeds), **more)
@@ -123,8 +128,8 @@ def graph_folds(results, name, folder, folds=tuple(FOLDS), **changes):
     macro = results / "macro.h5" if name == "fold-pretrained" else None
     start = [] if macro or name == "from-nothing" else [weights(results, 0)]
     for fold in folds:
-        given = [results / "micro.h5"], [results / "graph0.h5"], start, macro
-        train_graph_fold(*given, **outputs(folder, fold), settings=settings, seed=0, fold=fold)
+        inputs = [results / "micro.h5"], [results / "graph0.h5"], start, macro
+        train_graph_fold(*inputs, **outputs(folder, fold), settings=settings, seed=0, fold=fold)
     return input_settings_of(settings), gathered(folder, folds), {0: [{"graph": results / "graph0.h5"}]}
 
 
@@ -136,13 +141,13 @@ def clip_settings(name, **changes):
 
 
 def clip_folds(results, name, folder, **changes):
-    own = clip_settings(name, **changes)
+    settings = clip_settings(name, **changes)
     for fold in FOLDS:
         train_clip_network(
-            [results / "micro.h5"], **outputs(folder, fold), settings=own, seed=0, fold=fold
+            [results / "micro.h5"], **outputs(folder, fold), settings=settings, seed=0, fold=fold
         )  # fmt: skip
-    side = own["network"].get("side", 28)
-    return {"kind": input_kind(own["system"], own["network"]), "side": side}, gathered(folder, FOLDS), {}
+    side = settings["network"].get("side", 28)
+    return {"kind": input_kind(settings["system"], settings["network"]), "side": side}, gathered(folder, FOLDS), {}
 
 
 def chances(table):

@@ -85,8 +85,8 @@ def test_figures_and_tables_are_written_as_csv_and_svg(demo):
 
 def test_figures_follow_from_tables_of_the_study(demo):
     folder = demo
-    figures, own = folder / "results/demo/figures", folder / "results/demo"
-    predictions, metrics = pd.read_csv(own / "predictions.csv"), pd.read_csv(own / "metrics.csv")
+    figures, results = folder / "results/demo/figures", folder / "results/demo"
+    predictions, metrics = pd.read_csv(results / "predictions.csv"), pd.read_csv(results / "metrics.csv")
     mine = predictions[predictions["experiment"] == "tsdgcn"]
     accuracy = metrics.query("experiment == 'tsdgcn' and scope == 'pooled' and metric == 'accuracy'").iloc[0]
     for name in ("methods", "stages"):
@@ -95,7 +95,7 @@ def test_figures_follow_from_tables_of_the_study(demo):
             accuracy[["value", "ci_low", "ci_high"]].tolist()
         ]
     stages = pd.read_csv(figures / "stages.csv").set_index("metric")
-    trained = pd.read_csv(own / "accuracy_train.csv").query("experiment == 'tsdgcn'")
+    trained = pd.read_csv(results / "accuracy_train.csv").query("experiment == 'tsdgcn'")
     pretrained = trained.query("stage == 'pretrain'")["accuracy"]
     assert len(pretrained) == 2 and stages.loc["accuracy_pretrain", "value"] == pytest.approx(pretrained.mean())
     assert stages["column"].to_dict() == {
@@ -116,11 +116,11 @@ def test_figures_follow_from_tables_of_the_study(demo):
 
 def test_systems_share_one_file_of_splits(demo):
     folder = demo
-    own = folder / "results/demo"
-    files = sorted(file.name.split("-demo")[0] for file in (own / "splits").iterdir())
+    results = folder / "results/demo"
+    files = sorted(file.name.split("-demo")[0] for file in (results / "splits").iterdir())
     assert files == ["loso", "paper-holdout"], "one for the experiment, its floors and the cells of its table"
-    splits = {file.name.split("-demo")[0]: pd.read_csv(file) for file in (own / "splits").iterdir()}
-    tables = [pd.read_csv(own / "predictions.csv"), pd.read_csv(own / "tables/branches/predictions.csv")]
+    splits = {file.name.split("-demo")[0]: pd.read_csv(file) for file in (results / "splits").iterdir()}
+    tables = [pd.read_csv(results / "predictions.csv"), pd.read_csv(results / "tables/branches/predictions.csv")]
     for experiment, rows in pd.concat(tables).groupby("experiment"):
         split = splits["paper-holdout" if experiment == "divided" else "loso"]
         tested = split[split["part"] == "test"]

@@ -79,12 +79,12 @@ def finished(folder: Path) -> dict[Path, tuple[int, int]]:
 
 def processes(folder: Path) -> list[psutil.Process]:
     """Return the processes that work in the folder."""
-    found = []
+    working = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):  # It may have ended, or is another user's.
             if process.cwd() == str(folder) and process.pid != os.getpid():
-                found.append(process)
-    return found
+                working.append(process)
+    return working
 
 
 def jobs(folder: Path, run: subprocess.Popen) -> tuple[set[int], set[int]]:
@@ -122,7 +122,7 @@ def seconds_until_ended(run: subprocess.Popen, folder: Path) -> float:
         assert time.monotonic() < begun + 10
 
 
-def test_results_after_twenty_kills_are_those_of_an_undisturbed_run(tmp_path, footage):
+def test_results_after_twenty_kills_equal_an_undisturbed_run(tmp_path, footage):
     """Every other kill takes the driver alone. When the study has ended, it begins again in a new folder."""
     undisturbed, config = repository(tmp_path / "undisturbed"), settings(footage)
     start = time.monotonic()
@@ -135,7 +135,7 @@ def test_results_after_twenty_kills_are_those_of_an_undisturbed_run(tmp_path, fo
         rounds += 1
         folder = repository(tmp_path / f"killed {rounds}")
         (folder / "overlay.yaml").write_bytes((undisturbed / "overlay.yaml").read_bytes())
-        module, known = "snakemake", {}
+        module, finished_before = "snakemake", {}
         with open(folder / "log", "w") as log:
             while True:
                 run = begin(folder, log, sys.executable, "-m", module, *arguments)
@@ -149,18 +149,22 @@ def test_results_after_twenty_kills_are_those_of_an_undisturbed_run(tmp_path, fo
                     kill(run, folder, everything=not driver_alone)
                     kills += 1
                 module, now = "merflow.runtime.resume", finished(folder)
-                assert not [file for file, state in known.items() if now.get(file) != state], f"again: kill {kills}"
-                known = now
+                assert not [file for file, state in finished_before.items() if now.get(file) != state], (
+                    f"again: kill {kills}"
+                )
+                finished_before = now
         printed = (folder / "log").read_text()
         assert run.returncode == 0, printed[-6000:]
         now = finished(folder)
-        assert not [file for file, state in known.items() if now.get(file) != state], "done again at the end"
-        results, found = folder / "results", contents(folder)
-        assert expected.keys() == found.keys()
-        assert [name for name in expected if expected[name] != found[name]] == []
+        assert not [file for file, state in finished_before.items() if now.get(file) != state], "done again at the end"
+        results, resumed = folder / "results", contents(folder)
+        assert expected.keys() == resumed.keys()
+        assert [name for name in expected if expected[name] != resumed[name]] == []
         assert not [file for end in (".*.tmp*", "checkpoints") for file in results.rglob(end)]
         continued += sum("from its checkpoint" in file.read_text() for file in (results / "logs").rglob("*.log"))
-        print(f"round {rounds}: {kills} kills so far, undisturbed {duration:.0f} s, {len(known)} outputs were known")
+        print(
+            f"round {rounds}: {kills} kills so far, undisturbed {duration:.0f} s, {len(finished_before)} outputs before"
+        )
     print(f"{kills} kills: {met} of the driver alone with jobs at work, which ended within {longest:.2f} s; ", end="")
     print(f"{continued} trainings went on from a checkpoint")
     assert met and continued, "the kills did not meet jobs at work"

@@ -75,7 +75,9 @@ def study(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*OTHERS, *map(variant_label, FROZEN)])
 def test_every_choice_changes_predictions(study, name):
-    plain, chosen = (study[1].loc[one].sort_values("clip").filter(like="p_").to_numpy() for one in ("plain", name))
+    plain, chosen = (
+        study[1].loc[experiment].sort_values("clip").filter(like="p_").to_numpy() for experiment in ("plain", name)
+    )
     assert plain.shape == chosen.shape == (9, 3)
     np.testing.assert_allclose(chosen.sum(axis=1), 1, atol=1e-6)
     assert np.abs(plain - chosen).max() > 1e-4, "the key has no effect"

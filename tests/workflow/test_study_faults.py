@@ -114,13 +114,15 @@ def test_missing_footage_is_named_and_results_are_kept(folder):
         '        Path(snakemake.params.clips[0]["frames"]).parents[1].rename(Path("away"))\n'
     )
     script.write_text(text.replace("with script_context(snakemake):\n", unplugged))
-    status, told = run(folder, "--cores", "1", "--until", "align_faces")
-    assert status and re.search(r"merflow: align_faces .*subject=s02: dataset people: \S*/people is gone since", told)
+    status, output = run(folder, "--cores", "1", "--until", "align_faces")
+    assert status and re.search(r"merflow: align_faces .*subject=s02: dataset people: \S*/people is gone since", output)
     faces = {file.name for file in (folder / "results/data/people/default/faces").glob("*.h5")}
     assert "s02.h5" not in faces
     script.write_text(text)
-    status, told = run(folder)
-    assert status and "folder" in told and "people does not exist" in told, "a run without the dataset is one message"
+    status, output = run(folder)
+    assert status and "folder" in output and "people does not exist" in output, (
+        "a run without the dataset is one message"
+    )
     assert {file.name for file in (folder / "results/data/people/default/faces").glob("*.h5")} == faces
     (folder / "away").rename(folder / "people")
     assert run(folder)[0] == 0
@@ -137,13 +139,13 @@ def test_killed_job_is_named_and_other_jobs_finish(folder):
         "        import os\n\n        os.kill(os.getpid(), 9)\n"
     )
     script.write_text(text.replace("with script_context(snakemake):\n", killed))
-    status, told = run(folder)
-    assert status and "Error in rule align_faces" in told and "align_faces/people/default/s02.log" in told
+    status, output = run(folder)
+    assert status and "Error in rule align_faces" in output and "align_faces/people/default/s02.log" in output
     faces = folder / "results/data/people/default/faces"
     assert {file.name for file in faces.glob("*.h5")} == {"s01.h5", "s03.h5"}
     script.write_text(text)
-    status, told = run(folder)
-    assert status == 0, told
+    status, output = run(folder)
+    assert status == 0, output
 
 
 def test_names_with_special_characters_pass_the_workflow(folder):
@@ -178,8 +180,8 @@ def test_names_with_special_characters_pass_the_workflow(folder):
     assert set(folder.parent.iterdir()) == above
     for page in [folder / "results/mine/report.html", *(folder / "results/mine").rglob("*.svg")]:
         content = page.read_text()
-        own = 2 if page.suffix == ".html" else 0  # The data and the script of the page.
-        assert content.count("<script") == content.count("</script") == own and "<script>alert" not in content, page
+        scripts = 2 if page.suffix == ".html" else 0  # The data and the script of the page.
+        assert content.count("<script") == content.count("</script") == scripts and "<script>alert" not in content, page
         assert page.suffix != ".html" or "&lt;script&gt;alert" in content
     predictions = pd.read_csv(folder / "results/mine/predictions.csv", dtype=str)
     assert len(predictions) == len(rows) and set(predictions["truth"]) == {*labels[:2], "'=1+1"}

@@ -141,13 +141,13 @@ def test_action_units_move_expected_regions():
 
 def test_fields_separate_emotions_across_people():
     """Nearest mean of other people's fields; chance is one in six."""
-    known, asked = {emotion: [] for emotion in EMOTIONS}, []
+    fields_by_emotion, asked = {emotion: [] for emotion in EMOTIONS}, []
     for settings, subjects in ((MICRO, ["s01", "s02", "s03"]), (MACRO, ["s01", "s02", "s03", "s04"])):
         for performance, field in fields(settings, list(EMOTIONS), subjects):
-            (asked if settings is MICRO else known[performance.emotion]).append(
+            (asked if settings is MICRO else fields_by_emotion[performance.emotion]).append(
                 field[::8, ::8].ravel() if settings is MACRO else (performance.emotion, field[::8, ::8].ravel())
             )
-    means = {emotion: np.mean(of, axis=0) for emotion, of in known.items()}
+    means = {emotion: np.mean(of, axis=0) for emotion, of in fields_by_emotion.items()}
     right = [
         max(means, key=lambda name: field @ means[name] / np.linalg.norm(means[name])) == emotion
         for emotion, field in asked

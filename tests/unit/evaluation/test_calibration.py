@@ -36,7 +36,7 @@ def drawn(seed: int, count: int = 60, classes: int = 3, spread: float = 2.0):
     """Probabilities, and classes drawn by them: perfectly calibrated."""
     rng = np.random.default_rng(seed)
     probs = temper(rng.dirichlet(np.full(classes, 1.0), count), 1 / spread)
-    return probs, np.array([rng.choice(classes, p=one) for one in probs])
+    return probs, np.array([rng.choice(classes, p=row) for row in probs])
 
 
 cases = st.tuples(st.integers(0, 10**6), st.integers(1, 40), st.integers(2, 5))
@@ -46,27 +46,27 @@ temperatures = st.floats(LEAST, MOST)
 @given(cases, temperatures)
 def test_a_temperature_never_changes_the_order_of_the_classes(case, temperature):
     probs, _ = drawn(*case)
-    found = temper(probs, temperature)
-    assert (found.argmax(axis=1) == probs.argmax(axis=1)).all()
-    np.testing.assert_allclose(found.sum(axis=1), 1)
+    tempered = temper(probs, temperature)
+    assert (tempered.argmax(axis=1) == probs.argmax(axis=1)).all()
+    np.testing.assert_allclose(tempered.sum(axis=1), 1)
     np.testing.assert_array_equal(temper(probs, 1), probs)
 
 
 @given(cases, temperatures, temperatures)
-def test_temperatures_multiply(case, one, two):
+def test_temperatures_multiply(case, first, second):
     probs, _ = drawn(*case)
     probs = 0.98 * probs + 0.02 / probs.shape[1]  # Away from what no logarithm is taken of.
-    if 0.3 < one < 3 and 0.3 < two < 3:
-        np.testing.assert_allclose(temper(temper(probs, one), two), temper(probs, one * two), atol=1e-9)
+    if 0.3 < first < 3 and 0.3 < second < 3:
+        np.testing.assert_allclose(temper(temper(probs, first), second), temper(probs, first * second), atol=1e-9)
 
 
 @given(cases)
 def test_fitted_temperature_never_raises_its_loss(case):
     probs, labels = drawn(*case)
-    found = fit_temperature(probs, labels)
+    temperature = fit_temperature(probs, labels)
     before = log_losses(probs, labels).mean()
-    assert LEAST <= found <= MOST
-    assert log_losses(temper(probs, found), labels).mean() <= before + 1e-12
+    assert LEAST <= temperature <= MOST
+    assert log_losses(temper(probs, temperature), labels).mean() <= before + 1e-12
 
 
 @given(cases)
@@ -110,8 +110,8 @@ def test_calibration_error_and_losses_equal_their_definitions(case, bins):
         (probs.argmax(axis=1) == labels).sum()
     )
     floored = np.maximum(probs, 1e-12)
-    told = log_loss(labels, floored / floored.sum(axis=1, keepdims=True), labels=range(probs.shape[1]))
-    assert log_losses(probs, labels).mean() == pytest.approx(told, abs=1e-6)
+    expected = log_loss(labels, floored / floored.sum(axis=1, keepdims=True), labels=range(probs.shape[1]))
+    assert log_losses(probs, labels).mean() == pytest.approx(expected, abs=1e-6)
     squares = [sum((p - (n == y)) ** 2 for n, p in enumerate(c)) for c, y in zip(probs, labels, strict=True)]
     assert brier_scores(probs, labels).mean() == pytest.approx(np.mean(squares))
 
@@ -141,19 +141,23 @@ def table(seed, folds=4, clips=6, fold_clips=6):
 
 
 def test_temperature_of_a_fold_ignores_test_labels(tmp_path):
-    tests, held = table(0), table(100)
-    held = held[held["fold"] != "s3"]
-    known_rows = read_validation(held, tmp_path)
-    found = calibrated_probs(tests, known_rows, CLASSES, tmp_path)
+    tests, validation = table(0), table(100)
+    validation = validation[validation["fold"] != "s3"]
+    validation_probs = read_validation(validation, tmp_path)
+    calibrated = calibrated_probs(tests, validation_probs, CLASSES, tmp_path)
     columns = [f"p_{name}" for name in CLASSES]
     for fold in ("s0", "s1", "s2"):
-        own, known = tests[tests["fold"] == fold], held[held["fold"] == fold]
-        labels = known["truth"].map(CLASSES.index).to_numpy()
-        temperature = fit_temperature(known[columns].to_numpy(), labels)
-        np.testing.assert_allclose(found[tests["fold"] == fold], temper(own[columns].to_numpy(), temperature))
-    np.testing.assert_array_equal(found[tests["fold"] == "s3"], tests.loc[tests["fold"] == "s3", columns].to_numpy())
+        fold_tests, fold_validation = tests[tests["fold"] == fold], validation[validation["fold"] == fold]
+        labels = fold_validation["truth"].map(CLASSES.index).to_numpy()
+        temperature = fit_temperature(fold_validation[columns].to_numpy(), labels)
+        np.testing.assert_allclose(
+            calibrated[tests["fold"] == fold], temper(fold_tests[columns].to_numpy(), temperature)
+        )
+    np.testing.assert_array_equal(
+        calibrated[tests["fold"] == "s3"], tests.loc[tests["fold"] == "s3", columns].to_numpy()
+    )
     poisoned = tests.assign(truth=np.roll(tests["truth"], 1))
-    np.testing.assert_array_equal(calibrated_probs(poisoned, known_rows, CLASSES, tmp_path), found)
+    np.testing.assert_array_equal(calibrated_probs(poisoned, validation_probs, CLASSES, tmp_path), calibrated)
 
 
 def read_validation(rows, folder):
@@ -161,9 +165,9 @@ def read_validation(rows, folder):
     return ValidationProbs.read(folder / "validation.csv", CLASSES)
 
 
-def run(folder, tests, held):
+def run(folder, tests, validation):
     write_table(tests, folder / "p.csv", PREDICTIONS)
-    write_table(held, folder / "v.csv", PREDICTIONS)
+    write_table(validation, folder / "v.csv", PREDICTIONS)
     outputs = [folder / f"{name}.csv" for name in FILES]
     kinds = dict(zip(("calibration", "reliability_table", "coverage_table"), outputs, strict=True))
     calibrate({"net": CLASSES}, [folder / "p.csv"], [folder / "v.csv"], **kinds)
@@ -171,18 +175,20 @@ def run(folder, tests, held):
 
 
 def test_the_tables_of_a_study(tmp_path):
-    tests, held = table(0, folds=6, clips=12), table(100, folds=6, clips=30)
-    figures, bins, thresholds = run(tmp_path, tests, held)
+    tests, validation = table(0, folds=6, clips=12), table(100, folds=6, clips=30)
+    figures, bins, thresholds = run(tmp_path, tests, validation)
     rows = figures.set_index("metric")
     columns = [f"p_{name}" for name in CLASSES]
     labels = tests["truth"].map(CLASSES.index).to_numpy()
     probs = tests[columns].to_numpy()
     assert rows.loc["nll_raw", "value"] == pytest.approx(log_losses(probs, labels).mean(), rel=1e-6)
-    own = calibrated_probs(tests, read_validation(held, tmp_path), CLASSES, tmp_path)
-    assert rows.loc["ece", "value"] == pytest.approx(reference_ece(own, labels, 10), rel=1e-6)
-    assert rows.loc["brier", "value"] == pytest.approx(brier_scores(own, labels).mean(), rel=1e-6)
-    known = held["truth"].map(CLASSES.index).to_numpy()
-    assert rows.loc["temperature", "value"] == pytest.approx(fit_temperature(held[columns].to_numpy(), known), rel=1e-6)
+    calibrated = calibrated_probs(tests, read_validation(validation, tmp_path), CLASSES, tmp_path)
+    assert rows.loc["ece", "value"] == pytest.approx(reference_ece(calibrated, labels, 10), rel=1e-6)
+    assert rows.loc["brier", "value"] == pytest.approx(brier_scores(calibrated, labels).mean(), rel=1e-6)
+    validation_labels = validation["truth"].map(CLASSES.index).to_numpy()
+    assert rows.loc["temperature", "value"] == pytest.approx(
+        fit_temperature(validation[columns].to_numpy(), validation_labels), rel=1e-6
+    )
     assert (figures["n_clips"] == 72).all() and len(rows) == 7
     for metric in ("nll_raw", "nll", "brier_raw", "brier"):
         assert rows.loc[metric, "ci_low"] < rows.loc[metric, "value"] < rows.loc[metric, "ci_high"]
@@ -210,21 +216,26 @@ def test_a_table_without_its_classes_is_named(tmp_path):
 
 @pytest.mark.parametrize("rows", [1, 7, 10**6])
 def test_validation_read_in_parts_equals_whole_table(tmp_path, monkeypatch, rows):
-    held = pd.concat([table(seed, clips=9).assign(repeat=seed, clip=lambda t: t["clip"] + ' "=,') for seed in (0, 1)])
-    write_table(held, tmp_path / "v.csv", PREDICTIONS)
+    written = pd.concat(
+        [table(seed, clips=9).assign(repeat=seed, clip=lambda t: t["clip"] + ' "=,') for seed in (0, 1)]
+    )
+    write_table(written, tmp_path / "v.csv", PREDICTIONS)
     whole = read_table(tmp_path / "v.csv", PREDICTIONS)
     temperature = fit_temperature(*read_probs(whole, CLASSES, tmp_path))
     monkeypatch.setattr(calibration, "ROWS_AT_ONCE", rows)
-    found = ValidationProbs.read(tmp_path / "v.csv", CLASSES)
-    for mine, theirs in zip(found[:2], read_probs(whole, CLASSES, tmp_path), strict=True):
+    validation = ValidationProbs.read(tmp_path / "v.csv", CLASSES)
+    for mine, theirs in zip(validation[:2], read_probs(whole, CLASSES, tmp_path), strict=True):
         np.testing.assert_array_equal(mine, theirs)
-    assert fit_temperature(found.probs, found.labels) == temperature and found.clips == whole["clip"].nunique()
+    assert (
+        fit_temperature(validation.probs, validation.labels) == temperature
+        and validation.clips == whole["clip"].nunique()
+    )
     groups = dict(list(whole.groupby(["repeat", "fold"])))
-    assert set(found.folds) == set(groups) and len(groups) == 8
+    assert set(validation.folds) == set(groups) and len(groups) == 8
     for name, rows_of_fold in groups.items():
         probs, labels = read_probs(rows_of_fold, CLASSES, tmp_path)
-        np.testing.assert_array_equal(found.probs[found.folds[name]], probs)
-        np.testing.assert_array_equal(found.labels[found.folds[name]], labels)
+        np.testing.assert_array_equal(validation.probs[validation.folds[name]], probs)
+        np.testing.assert_array_equal(validation.labels[validation.folds[name]], labels)
 
 
 def test_validation_clips_are_not_held_as_text(tmp_path, monkeypatch):
@@ -234,12 +245,12 @@ def test_validation_clips_are_not_held_as_text(tmp_path, monkeypatch):
     for count in (2, 2, 42):  # The first one warms up.
         write_table(pd.concat([part] * count), tmp_path / "v.csv", PREDICTIONS)
         tracemalloc.start()
-        held = ValidationProbs.read(tmp_path / "v.csv", CLASSES)
+        validation = ValidationProbs.read(tmp_path / "v.csv", CLASSES)
         sizes.append(tracemalloc.get_traced_memory()[0])
-        fit_temperature(held.probs, held.labels)
+        fit_temperature(validation.probs, validation.labels)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert len(held.labels) == 42 * len(part)
+    assert len(validation.labels) == 42 * len(part)
     assert (sizes[2] - sizes[1]) / (40 * len(part)) < 8 * len(CLASSES) + 32, "probabilities, label and two indices"
     assert (peaks[2] - peaks[1]) / (40 * len(part)) < 8 * 8 * len(CLASSES), "while the temperature is fitted"
 

@@ -94,11 +94,11 @@ def test_repeats_are_averaged_and_the_subject_stays_the_unit(tmp_path):
     assert row["value"] == pytest.approx(np.mean(each), abs=1e-8) and len(set(each)) > 1
     assert (row["n_clips"], row["n_subjects"], row["repeats"]) == (20, 8, 3)
     # Three copies of one repeat tell nothing new: the interval must not shrink.
-    one = predictions()
+    repeat = predictions()
     (tmp_path / "copies").mkdir()
-    copies = evaluated(pd.concat([one.assign(repeat=r) for r in range(3)]), tmp_path / "copies")
+    copies = evaluated(pd.concat([repeat.assign(repeat=r) for r in range(3)]), tmp_path / "copies")
     for column in ("ci_low", "ci_high"):
-        expected = value(evaluated(one, tmp_path), "pooled", "uar")[column]
+        expected = value(evaluated(repeat, tmp_path), "pooled", "uar")[column]
         assert value(copies, "pooled", "uar")[column] == pytest.approx(expected)
 
 

@@ -38,9 +38,9 @@ def answers(tmp_path_factory):
     for person in range(8):
         for place in range(9):
             truth = SAMM_CLASSES[place % 3]
-            given = str(rng.choice(SAMM_CLASSES)) if rng.random() < 0.4 else truth
+            predicted = str(rng.choice(SAMM_CLASSES)) if rng.random() < 0.4 else truth
             row = {"experiment": "mine", "repeat": 0, "fold": f"p{person}", "dataset": "d", "subject": f"d/p{person}"}
-            rows.append(row | {"clip": f"{person}-{place}", "truth": truth, "predicted": given})
+            rows.append(row | {"clip": f"{person}-{place}", "truth": truth, "predicted": predicted})
     write_table(rows, folder / "predictions.csv", PREDICTIONS)
     evaluate(
         folder / "predictions.csv",
@@ -63,10 +63,10 @@ def test_our_accuracy_stands_beside_the_published_methods(answers):
     metrics = read_table(answers / "metrics.csv", METRICS)
     table = read_table(answers / "predictions.csv", PREDICTIONS)
     rows = compare_methods(metrics, {"mine": ours("tsdgcn")}, "tsdgcn-samm-methods")
-    own, others = rows[0], rows[1:]
-    assert own["row"] == "mine" and own["protocol"] == "loso"
-    assert own["value"] == pytest.approx((table["truth"] == table["predicted"]).mean(), abs=1e-8)
-    assert own["ci_low"] < own["value"] < own["ci_high"] and own["published"] == 0.75
+    first_row, others = rows[0], rows[1:]
+    assert first_row["row"] == "mine" and first_row["protocol"] == "loso"
+    assert first_row["value"] == pytest.approx((table["truth"] == table["predicted"]).mean(), abs=1e-8)
+    assert first_row["ci_low"] < first_row["value"] < first_row["ci_high"] and first_row["published"] == 0.75
     assert len(others) == 23 and all("value" not in row and row["source"] and row["caveat"] for row in others)
     alone = compare_methods(metrics, {"mine": ours("tsdgcn")}, None)
     assert [row["metric"] for row in alone] == ["accuracy", "uf1", "uar"]
@@ -84,12 +84,14 @@ def composite(tmp_path_factory):
     ]  # fmt: skip
     tables = []
     for name in ("mine", "net"):
-        own = [row | {"experiment": name, "predicted": str(rng.choice([row["truth"], *SAMM_CLASSES]))} for row in rows]
-        write_table(own, folder / f"{name}.csv", PREDICTIONS)
+        predictions = [
+            row | {"experiment": name, "predicted": str(rng.choice([row["truth"], *SAMM_CLASSES]))} for row in rows
+        ]
+        write_table(predictions, folder / f"{name}.csv", PREDICTIONS)
         settings = EvaluationSettings(name, "composite-loso", SAMM_CLASSES)
         evaluate(folder / f"{name}.csv", folder / "own.csv", settings)
         tables.append(read_table(folder / "own.csv", METRICS))
-    return pd.concat(tables), pd.DataFrame(own)
+    return pd.concat(tables), pd.DataFrame(predictions)
 
 
 @pytest.mark.parametrize(
@@ -104,21 +106,21 @@ def composite(tmp_path_factory):
 def test_database_uf1_and_uar_are_compared(composite, table, column, data):
     metrics, predictions = composite
     rows = compare_methods(metrics, {"mine": ours("tsdgcn"), "net": ours("ststnet")}, table)
-    own = {(row["row"], row["metric"]): row for row in rows if "value" in row}
-    assert list(own) == [("mine", "uf1"), ("net", "uf1"), ("mine", "uar"), ("net", "uar")]
+    values = {(row["row"], row["metric"]): row for row in rows if "value" in row}
+    assert list(values) == [("mine", "uf1"), ("net", "uf1"), ("mine", "uar"), ("net", "uar")]
     of = predictions if data is None else predictions[predictions["dataset"] == data]
     expected = {
         "uf1": f1_score(of["truth"], of["predicted"], average="macro"),
         "uar": recall_score(of["truth"], of["predicted"], average="macro"),
     }
-    known = published_table(table)
+    printed = published_table(table)
     for metric, value in expected.items():
-        row = own["net", metric]
+        row = values["net", metric]
         assert row["value"] == pytest.approx(value) and row["n_clips"] == len(of) and row["column"] == column
-        assert row["published"] == known["STSTNet", column, metric] and row["differs"] in ("yes", "no")
-        assert row["ledger"] == "" and "published" not in own["mine", metric]
+        assert row["published"] == printed["STSTNet", column, metric] and row["differs"] in ("yes", "no")
+        assert row["ledger"] == "" and "published" not in values["mine", metric]
     others = [row for row in rows if "value" not in row]
-    assert len(others) == len(known) and all(row["caveat"] for row in others)
+    assert len(others) == len(printed) and all(row["caveat"] for row in others)
 
 
 def test_a_database_that_a_study_lacks_has_no_row_of_ours(composite, caplog):
@@ -135,13 +137,13 @@ def test_stages_are_those_of_the_experiment(answers):
     )
     mine = {"mine": FigureExperiment("tsdgcn", "ck", ["a", "b"], SAMM_CLASSES)}
     rows = compare_stages(metrics, accuracy, mine, "tsdgcn-samm-stages")
-    own = [row for row in rows if row["row"] == "mine"]
-    assert [(row["metric"], row["column"]) for row in own] == [
+    of_mine = [row for row in rows if row["row"] == "mine"]
+    assert [(row["metric"], row["column"]) for row in of_mine] == [
         ("accuracy_pretrain", "ck"), ("accuracy_finetune", "a + b"), ("accuracy", "a + b")
     ]  # fmt: skip
-    assert [row["value"] for row in own[:2]] == pytest.approx([0.85, 0.875])
-    assert [row["published"] for row in own] == pytest.approx([0.997, 0.975, 0.75])
-    assert [row["differs"] for row in own[:2]] == ["yes", "yes"] and len(rows) == 3 + 6
+    assert [row["value"] for row in of_mine[:2]] == pytest.approx([0.85, 0.875])
+    assert [row["published"] for row in of_mine] == pytest.approx([0.997, 0.975, 0.75])
+    assert [row["differs"] for row in of_mine[:2]] == ["yes", "yes"] and len(rows) == 3 + 6
     without = compare_stages(metrics, accuracy[accuracy["stage"] != "pretrain"], mine, None)
     assert [row["metric"] for row in without] == ["accuracy_finetune", "accuracy"]
 

@@ -33,8 +33,8 @@ def test_mean_and_variance_are_those_of_numpy(cache):
 def test_statistics_use_labels_of_the_experiment(cache):
     rows = flow_statistics([cache], ClipLabels(["micro"], ["left"], None))
     assert {row["label"] for row in rows} == {"left"} and len(rows) == 6
-    own = {"micro": {"s0-up-0": "positive", "s1-down-1": "negative"}}
-    rows = flow_statistics([cache], ClipLabels(["micro"], ["negative", "positive"], own))
+    labels = {"micro": {"s0-up-0": "positive", "s1-down-1": "negative"}}
+    rows = flow_statistics([cache], ClipLabels(["micro"], ["negative", "positive"], labels))
     assert [(row["clip"], row["label"]) for row in rows] == [("s1-down-1", "negative"), ("s0-up-0", "positive")]
 
 

@@ -124,8 +124,8 @@ def brute_force(table: pd.DataFrame, draws: np.ndarray) -> dict[str, np.ndarray]
         )
         by_repeat = [score(part["truth"], part["predicted"], CLASSES) for _, part in rows.groupby("repeat")]
         for name in OVERALL:
-            values[name].append(np.mean([own[name] for own in by_repeat]))
-    return {name: np.array(own) for name, own in values.items()}
+            values[name].append(np.mean([scores[name] for scores in by_repeat]))
+    return {name: np.array(scores) for name, scores in values.items()}
 
 
 @pytest.mark.parametrize("repeats", [1, 3])
@@ -188,14 +188,14 @@ def clustered(seed: int, people: int = 20) -> pd.DataFrame:
 
 
 def coverage(by_clip: bool) -> float:
-    held = []
+    covered = []
     for seed in range(150):
         table = clustered(seed)
         if by_clip:
             table["subject"] = [f"c{i}" for i in range(len(table))]
         low, high = bootstrap_subjects(table, CLASSES, resamples=300)["accuracy"]
-        held.append(low <= 0.5 <= high)
-    return float(np.mean(held))
+        covered.append(low <= 0.5 <= high)
+    return float(np.mean(covered))
 
 
 def test_interval_coverage_over_subjects_and_over_clips():
@@ -213,9 +213,9 @@ def test_several_repeats_give_the_mean_of_their_pooled_values():
 # --- two systems ------------------------------------------------------------------------------------------------------
 
 
-def paired_difference(one, other, repeats=2000, seed=0):
+def paired_difference(first, second, repeats=2000, seed=0):
     """The difference of two systems: {metric: (value, low, high)}."""
-    (metrics,) = paired_differences({"one": one, "other": other}, CLASSES, repeats, seed).values()
+    (metrics,) = paired_differences({"one": first, "other": second}, CLASSES, repeats, seed).values()
     return {metric: difference[:3] for metric, difference in metrics.items()}
 
 
@@ -236,8 +236,8 @@ def test_paired_difference_uses_the_same_draw_for_both():
     first_right = worse[worse["truth"] == worse["predicted"]].groupby("subject").head(1).index
     worse.loc[first_right, "predicted"] = np.roll(CLASSES, 1)[worse.loc[first_right, "truth"].map(CLASSES.index)]
     _, low, high = paired_difference(table, worse)["accuracy"]
-    own = bootstrap_subjects(table, CLASSES)["accuracy"]
-    assert high - low < 0.25 * (own[1] - own[0])
+    interval = bootstrap_subjects(table, CLASSES)["accuracy"]
+    assert high - low < 0.25 * (interval[1] - interval[0])
 
 
 def test_systems_on_other_clips_cannot_be_compared():
@@ -261,14 +261,14 @@ def test_all_pairs_equal_each_pair_alone():
 
 
 def test_p_value_equals_brute_force():
-    one, other = predictions(1, skill=0.55), predictions(1, skill=0.45)
-    computed = paired_differences({"one": one, "other": other}, CLASSES, repeats=300, seed=1)["one", "other"]
+    first, second = predictions(1, skill=0.55), predictions(1, skill=0.45)
+    computed = paired_differences({"one": first, "other": second}, CLASSES, repeats=300, seed=1)["one", "other"]
     draws = np.random.default_rng(1).multinomial(9, np.full(9, 1 / 9), size=300)
-    people = sorted(set(one["subject"]))
+    people = sorted(set(first["subject"]))
     apart = []
     for draw in draws:
         resampled = []
-        for table in (one, other):
+        for table in (first, second):
             rows = pd.concat(
                 [table[table["subject"] == p] for p, n in zip(people, draw, strict=True) for _ in range(n)]
             )
@@ -299,8 +299,8 @@ def test_a_difference_that_is_not_there_is_rarely_called_real():
         tables = {}
         for name in ("one", "other"):
             right = rng.random(200) < easy
-            own = {"subject": np.repeat([f"s{n}" for n in range(20)], 10), "clip": np.arange(200), "truth": "a"}
-            tables[name] = pd.DataFrame(own | {"predicted": np.where(right, "a", "b")})
+            clips = {"subject": np.repeat([f"s{n}" for n in range(20)], 10), "clip": np.arange(200), "truth": "a"}
+            tables[name] = pd.DataFrame(clips | {"predicted": np.where(right, "a", "b")})
         wrong += paired_differences(tables, CLASSES, repeats=400)["one", "other"]["accuracy"].p < 0.05
     assert wrong / 150 < 0.12
 
@@ -327,8 +327,8 @@ def test_spread_is_the_deviation_over_repeats():
     once = predictions(3)
     often = pd.concat([once.assign(repeat=repeat) for repeat in range(5)])
     assert spread(often, CLASSES)["uf1"] == 0
-    one, other = bootstrap_subjects(once, CLASSES), bootstrap_subjects(often, CLASSES)
-    assert one["uf1"] == pytest.approx(other["uf1"]), "five equal seeds are no more people than one"
+    single, repeated = bootstrap_subjects(once, CLASSES), bootstrap_subjects(often, CLASSES)
+    assert single["uf1"] == pytest.approx(repeated["uf1"]), "five equal seeds are no more people than one"
 
 
 def test_fold_mean_f1_equals_scikit_learn():

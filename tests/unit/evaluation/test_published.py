@@ -28,8 +28,8 @@ def test_table_ii_is_the_papers():
         "TSDGCN": (72.7, 75.0),
     }
     for name, values in printed.items():
-        own = [100 * table[name, "", "accuracy"] for table in (mmew, samm)]
-        assert own == pytest.approx(values), name
+        accuracies = [100 * table[name, "", "accuracy"] for table in (mmew, samm)]
+        assert accuracies == pytest.approx(values), name
     assert sum(100 * v for v in mmew.values()) == pytest.approx(1125.9), "sum of the column as printed"
     assert sum(100 * v for v in samm.values()) == pytest.approx(1102.0)
     for table in (mmew, samm):
@@ -60,23 +60,23 @@ def test_ledger_matches_the_fidelity_document():
     assert list(ledger()) == numbers and all(ledger().values())
     named = {number for row in published().values() for number in ledger_entries(row["ledger"])}
     assert named <= set(numbers)
-    for (table, row, *_), known in published().items():
+    for (table, row, *_), number in published().items():
         others = table.endswith(("methods", "stages")) and row not in ("TSDGCN", "MERSiamC3D")
-        assert bool(known["ledger"]) != others, "what we rebuild may be explained; what others did is not compared"
+        assert bool(number["ledger"]) != others, "what we rebuild may be explained; what others did is not compared"
 
 
 def test_published_numbers_have_system_data_and_source():
-    for (table, row, _, metric), known in published().items():
-        assert all(known[name].strip() for name in ("system", "dataset", "protocol", "source", "caveat")), (table, row)
-        assert 0 < known["value"] <= 1
+    for (table, row, _, metric), number in published().items():
+        assert all(number[name].strip() for name in ("system", "dataset", "protocol", "source", "caveat")), (table, row)
+        assert 0 < number["value"] <= 1
         if table.endswith(("methods", "stages")):
-            assert row.split(" [UAR")[0] == known["system"]
+            assert row.split(" [UAR")[0] == number["system"]
         else:
-            assert known["system"] == "TSDGCN"
+            assert number["system"] == "TSDGCN"
         pretraining = {"MMEW (macro)", "CK+"}
-        assert (known["dataset"] in pretraining) == (metric == "accuracy_pretrain")
+        assert (number["dataset"] in pretraining) == (metric == "accuracy_pretrain")
         stated = table.startswith("megc2019") and row != "MERSiamC3D"
-        assert known["protocol"] == ("composite-loso" if stated else "not stated")
+        assert number["protocol"] == ("composite-loso" if stated else "not stated")
 
 
 def test_the_composites_numbers_are_those_of_the_challenge():
@@ -92,8 +92,8 @@ def test_the_composites_numbers_are_those_of_the_challenge():
     }
     full, casme2 = published_table("megc2019-methods"), published_table("megc2019-casme2-methods")
     for name, values in printed.items():
-        own = [t[name, c, m] for t, c in ((full, ""), (casme2, "CASME II")) for m in ("uf1", "uar")]
-        assert own == pytest.approx(values), name
+        scores = [t[name, c, m] for t, c in ((full, ""), (casme2, "CASME II")) for m in ("uf1", "uar")]
+        assert scores == pytest.approx(values), name
     assert len(full) == len(casme2) == 2 * len(printed) + 1
     assert {column for _, column, _ in published_table("megc2019-smic-methods")} == {"SMIC-HS"}
     assert {column for _, column, _ in published_table("megc2019-samm-methods")} == {"SAMM"}
@@ -101,9 +101,9 @@ def test_the_composites_numbers_are_those_of_the_challenge():
 
 def test_uar_that_is_macro_precision_is_not_compared():
     printed = {"": 0.7605, "SMIC-HS": 0.7013, "CASME II": 0.8686, "SAMM": 0.6810}
-    found = {key: row for key, row in published().items() if key[1] == "STSTNet [UAR as printed]"}
-    assert {key[2]: row["value"] for key, row in found.items()} == pytest.approx(printed)
-    assert all("macro precision" in row["caveat"] and key[3] == "uar" for key, row in found.items())
+    printed_rows = {key: row for key, row in published().items() if key[1] == "STSTNet [UAR as printed]"}
+    assert {key[2]: row["value"] for key, row in printed_rows.items()} == pytest.approx(printed)
+    assert all("macro precision" in row["caveat"] and key[3] == "uar" for key, row in printed_rows.items())
     compared = [row for key, row in published().items() if key[0].startswith("megc2019") and key[1] == "STSTNet"]
     assert len(compared) == 8 and not {row["value"] for row in compared} & set(printed.values())
 
@@ -127,12 +127,13 @@ def both_fit(uf1: float, uar: float, clips: tuple[int, int, int]) -> bool:
 
 def test_mersiamc3d_numbers_do_not_fit_composite_clips():
     """So neither number is said to be the composite's; STSTNet's pair does fit, which checks the check."""
-    samm, part, own = (92, 26, 15), published_table("megc2019-samm-methods"), published_table("mersiamc3d-samm-methods")
-    assert own == pytest.approx({("MERSiamC3D", "", "accuracy"): 0.7280, ("MERSiamC3D", "", "uf1"): 0.7475})
-    assert part["MERSiamC3D", "SAMM", "uf1"] == own["MERSiamC3D", "", "uf1"]
+    samm, part = (92, 26, 15), published_table("megc2019-samm-methods")
+    quoted = published_table("mersiamc3d-samm-methods")
+    assert quoted == pytest.approx({("MERSiamC3D", "", "accuracy"): 0.7280, ("MERSiamC3D", "", "uf1"): 0.7475})
+    assert part["MERSiamC3D", "SAMM", "uf1"] == quoted["MERSiamC3D", "", "uf1"]
     assert ("MERSiamC3D", "SAMM", "uar") not in part, "what is quoted is called accuracy, and may be neither"
     assert both_fit(part["STSTNet", "SAMM", "uf1"], part["STSTNet", "SAMM", "uar"], samm)
-    assert not both_fit(own["MERSiamC3D", "", "uf1"], own["MERSiamC3D", "", "accuracy"], samm)
+    assert not both_fit(quoted["MERSiamC3D", "", "uf1"], quoted["MERSiamC3D", "", "accuracy"], samm)
     assert not any(abs(n / sum(samm) - 0.7280) < 0.0005 for n in range(sum(samm))), "nor is it an accuracy of them"
 
 
@@ -148,8 +149,8 @@ def test_mersiamc3d_numbers_do_not_fit_composite_clips():
 )
 def test_what_could_explain_a_number_fits_it(table, row, column, metric, named, not_named):
     for data in ("mmew", "samm"):
-        found = set(ledger_entries(published()[f"tsdgcn-{data}-{table}", row, column, metric]["ledger"]))
-        assert named <= found and not found & not_named
+        entries = set(ledger_entries(published()[f"tsdgcn-{data}-{table}", row, column, metric]["ledger"]))
+        assert named <= entries and not entries & not_named
     people = {d: published()[f"tsdgcn-{d}-methods", "TSDGCN", "", "accuracy"]["ledger"] for d in ("mmew", "samm")}
     assert 19 in ledger_entries(people["mmew"]) and 19 not in ledger_entries(people["samm"]), (
         "only MMEW's people are in both"

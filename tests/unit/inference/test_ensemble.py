@@ -181,7 +181,7 @@ def test_model_file_is_independent_of_test_labels(results, tmp_path):
         file["label"][:] = labels.tolist()
     files = []
     for name, cache in (("one", results / "micro.h5"), ("two", other)):
-        own = outputs(tmp_path / name, FOLDS[1])
-        train_clip_network([cache], **own, settings=clip_settings("msjfn"), seed=0, fold=FOLDS[1])
-        files.append(own["model"].read_bytes())
+        files_of_fold = outputs(tmp_path / name, FOLDS[1])
+        train_clip_network([cache], **files_of_fold, settings=clip_settings("msjfn"), seed=0, fold=FOLDS[1])
+        files.append(files_of_fold["model"].read_bytes())
     assert files[0] == files[1]

@@ -118,11 +118,11 @@ def test_distinct_keeps_stronger_of_overlapping_in_order(candidates):
 
 @settings(deadline=None)
 @given(st.lists(spans, max_size=8), st.lists(spans, max_size=8))
-def test_matches_are_one_to_one_and_overlap_by_half(truth, found):
-    hits = matches(truth, found)
+def test_matches_are_one_to_one_and_overlap_by_half(truth, spotted):
+    hits = matches(truth, spotted)
     assert len({i for i, _ in hits}) == len({j for _, j in hits}) == len(hits)
-    assert all(overlap(truth[i], found[j]) >= 0.5 for i, j in hits)
-    left = [(i, j) for i in range(len(truth)) for j in range(len(found)) if overlap(truth[i], found[j]) >= 0.5]
+    assert all(overlap(truth[i], spotted[j]) >= 0.5 for i, j in hits)
+    left = [(i, j) for i in range(len(truth)) for j in range(len(spotted)) if overlap(truth[i], spotted[j]) >= 0.5]
     assert all(i in {a for a, _ in hits} or j in {b for _, b in hits} for i, j in left), "nothing more could be hit"
 
 

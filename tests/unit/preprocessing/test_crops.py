@@ -133,9 +133,9 @@ def test_align_clip_refuses_two_frame_sizes(tight, tmp_path):
 # ---------------------------------------------------------------- the decision
 
 
-def same(one, other):
-    return np.array_equal(one.frames, other.frames) and np.array_equal(
-        one.placement.transform, other.placement.transform
+def same(first, second):
+    return np.array_equal(first.frames, second.frames) and np.array_equal(
+        first.placement.transform, second.placement.transform
     )
 
 

@@ -42,9 +42,9 @@ def clip_flow(frames, pairs, **changes):
     return flow_module.clip_flow(frames, pairs, flow_settings(**changes))
 
 
-def apart(one: np.ndarray, other: np.ndarray) -> float:
+def apart(first: np.ndarray, second: np.ndarray) -> float:
     """Mean distance of two fields [2, H, W], pixels."""
-    return float(np.hypot(*(one - other)).mean())
+    return float(np.hypot(*(first - second)).mean())
 
 
 @lru_cache

@@ -60,8 +60,8 @@ def test_environment_pins_equal_the_lock(name):
     python, pip, _ = text["dependencies"]
     assert python == "python=3.11" and re.fullmatch(r"pip=\d+(\.\d+)+", pip)
     assert len({yaml.safe_load(environment(other).read_text())["dependencies"][1] for other in ENVIRONMENTS}) == 1
-    found = pins(environment(name))
-    assert found and found == {package: lock()[package] for package in found}
+    pinned = pins(environment(name))
+    assert pinned and pinned == {package: lock()[package] for package in pinned}
 
 
 @pytest.mark.parametrize("name", WORK)
@@ -81,13 +81,13 @@ def test_driver_environment_has_what_the_snakefile_imports(tmp_path):
 def test_pins_are_complete_and_without_conflict(name):
     """What a solver would check, from the metadata of the installed packages."""
     file = REPO / "requirements.txt" if name == "lock" else environment(name)
-    found = {norm(package): pin for package, pin in (lock() if name == "lock" else pins(file)).items()}
+    pinned = {norm(package): pin for package, pin in (lock() if name == "lock" else pins(file)).items()}
     asked = closure(direct(file))
-    assert set(found) == set(asked)
+    assert set(pinned) == set(asked)
     for package, askers in asked.items():
-        assert version(package).split("+")[0] == found[package], f"{package}: another version is installed"
+        assert version(package).split("+")[0] == pinned[package], f"{package}: another version is installed"
         for asker, requirement in askers:
-            assert requirement.specifier.contains(found[package], prereleases=True), f"{asker} needs {requirement}"
+            assert requirement.specifier.contains(pinned[package], prereleases=True), f"{asker} needs {requirement}"
 
 
 def test_rules_name_log_benchmark_environment_and_code_hash():

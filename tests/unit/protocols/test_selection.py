@@ -110,8 +110,8 @@ def test_select_settings_takes_first_best_pooled_recall():
     for fold, taken in zip(folds, chosen, strict=True):
         inside = np.union1d(fold.train, fold.validation)
         reached = {
-            value: recall_score(labels[inside], found[inside].argmax(1), average="macro")
-            for value, found in answers.items()
+            value: recall_score(labels[inside], probs[inside].argmax(1), average="macro")
+            for value, probs in answers.items()
         }
         assert taken == {"x": max(reached, key=reached.get)} and taken["x"] < 4
     assert len({taken["x"] for taken in chosen}) > 1
@@ -147,8 +147,8 @@ def test_poisoned_test_labels_change_no_selection(features, tmp_path, monkeypatc
     honest, trained, _ = run(features, tmp_path / "honest", **NESTED)
     load = finetuning.load_features
 
-    def poisoned(*given):
-        samples, branch = load(*given)
+    def poisoned(*arguments):
+        samples, branch = load(*arguments)
         wrong = (samples.labels + np.isin(samples.subjects, ["micro/s1"])) % 3
         return replace(samples, labels=wrong), branch
 

@@ -189,8 +189,8 @@ def test_datasets_stay_below_their_system(browser, study, tmp_path):
     predictions.loc[predictions["subject"].isin(sorted(set(predictions["subject"]))[:3]), "dataset"] = "other"
     predictions.to_csv(tmp_path / "predictions.csv", index=False)
     tables = []
-    for name, own in predictions.groupby("experiment", sort=False):
-        own.to_csv(tmp_path / "own.csv", index=False)
+    for name, rows in predictions.groupby("experiment", sort=False):
+        rows.to_csv(tmp_path / "own.csv", index=False)
         tables.append(tmp_path / f"{name}.csv")
         settings = EvaluationSettings(name, "loso", [*CLASSES[:4], ODD])
         evaluate(tmp_path / "own.csv", tables[-1], settings)
@@ -223,18 +223,20 @@ def test_cell_lists_its_clips(reader, study, key):
         reader.click(cell) if key is None else reader.press(cell, key)
         assert cell.get_attribute("aria-expanded") == "true"
         panel = reader.find(f"#{cell.get_attribute('aria-controls')}")[0]
-        own = predictions[(predictions["truth"] == truth) & (predictions["predicted"] == predicted)]
+        expected = predictions[(predictions["truth"] == truth) & (predictions["predicted"] == predicted)]
         rows = reader.run(
             "return [...arguments[0].querySelectorAll('tbody tr')].map(r => [...r.cells].map(c => c.textContent))",
             panel,
         )
-        assert [row[:2] for row in rows] == own[["clip", "subject"]].to_numpy().tolist()
+        assert [row[:2] for row in rows] == expected[["clip", "subject"]].to_numpy().tolist()
         assert [float(text) for row in rows for text in row[2:]] == pytest.approx(
-            own[[f"p_{name}" for name in classes]].to_numpy().ravel().tolist(), abs=5e-4
+            expected[[f"p_{name}" for name in classes]].to_numpy().ravel().tolist(), abs=5e-4
         )
         assert f"{truth}," in panel.text and predicted in panel.text
         links = panel.find_elements("css selector", "td a")
-        assert [link.text for link in links] == [name for name in own["subject"] if name != gone], "no link to nowhere"
+        assert [link.text for link in links] == [name for name in expected["subject"] if name != gone], (
+            "no link to nowhere"
+        )
     reader.click(cell) if key is None else reader.press(cell, key)
     assert cell.get_attribute("aria-expanded") == "false" and panel.text == ""
     assert reader.find("i") == [] and reader.driver.get_log("browser") == [], "no label broke out"
@@ -256,9 +258,9 @@ def test_cells_sort_by_number_and_empty_ones_come_last(reader):
     rest = column(reader, table, 2)[len(shown) :]
     for expected in (numbers, numbers[::-1]):
         reader.click(head)
-        found = [text.replace("\u202f", "\u00a0") for text in column(reader, table, 2)]
-        assert [text for text in found if text in numbers] == expected
-        assert found[-1] == "\u2013"
+        texts = [text.replace("\u202f", "\u00a0") for text in column(reader, table, 2)]
+        assert [text for text in texts if text in numbers] == expected
+        assert texts[-1] == "\u2013"
     reader.click(head)
     assert column(reader, table, 2) == shown + rest
 
@@ -288,12 +290,12 @@ def test_tables_are_saved_with_exact_numbers(reader, study):
     table = pd.read_csv(io.StringIO(reader.saved("results.csv")))
     pooled = pd.read_csv(study.tables["metrics"]).query("scope == 'pooled' and metric == 'uf1'").set_index("experiment")
     assert [name.split()[0] for name in table["experiment"]] == NAMES
-    for column_, own in (("UF1", "value"), ("UF1 low", "ci_low"), ("UF1 high", "ci_high")):
-        assert table[column_].tolist() == pytest.approx(pooled.loc[NAMES, own].tolist(), rel=1e-5)
+    for column_, source in (("UF1", "value"), ("UF1 low", "ci_low"), ("UF1 high", "ci_high")):
+        assert table[column_].tolist() == pytest.approx(pooled.loc[NAMES, source].tolist(), rel=1e-5)
     reader.click(reader.find("#classes .of-table button")[0])
     counts = pd.read_csv(io.StringIO(reader.saved("confusion-tsdgcn.csv")), index_col=0)
-    own = pd.read_csv(study.tables["predictions"]).query("experiment == 'tsdgcn'")
-    assert counts.to_numpy().sum() == len(own) and list(counts) == [*CLASSES[:4], ODD]
+    source = pd.read_csv(study.tables["predictions"]).query("experiment == 'tsdgcn'")
+    assert counts.to_numpy().sum() == len(source) and list(counts) == [*CLASSES[:4], ODD]
 
 
 @pytest.mark.parametrize("width", [320, 390, 800, 1400])

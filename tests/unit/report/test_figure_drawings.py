@@ -18,12 +18,12 @@ SVG = "{http://www.w3.org/2000/svg}"
 def of_paper(folder, name: str, shift: float = 0.0):
     """A table of variants whose numbers are the paper's, shifted, with an interval of 4 points to each side."""
     rows = []
-    for (table, row, column, metric), known in published().items():
+    for (table, row, column, metric), printed in published().items():
         if table == name:
-            value = known["value"] + shift
-            own = {"row": row, "column": column, "metric": metric, "value": value}
+            value = printed["value"] + shift
+            cell = {"row": row, "column": column, "metric": metric, "value": value}
             tested = {"ci_low": value - 0.04, "ci_high": value + 0.04, "n_clips": 44}
-            rows.append(own | (tested if metric == "accuracy" else {}))
+            rows.append(cell | (tested if metric == "accuracy" else {}))
     write_table(rows, folder / "grid.csv", GRID)
     return folder / "grid.csv"
 
@@ -49,11 +49,11 @@ def test_cells_show_our_and_published_numbers(tmp_path, table):
     name = f"tsdgcn-mmew-{table}"
     svg = drawn(tmp_path, of_paper(tmp_path, name, 0.013), settings("variants", published=name))
     said = texts(svg)
-    for (own, *_, metric), known in published().items():
-        if own == name and metric == "accuracy":
-            assert f"{100 * (known['value'] + 0.013):.1f} %" in said
+    for (table_name, *_, metric), printed in published().items():
+        if table_name == name and metric == "accuracy":
+            assert f"{100 * (printed['value'] + 0.013):.1f} %" in said
             if table == "focal":
-                assert f"({100 * known['value']:.1f} %)" in said
+                assert f"({100 * printed['value']:.1f} %)" in said
     assert "A <title> & more" in said and "25 configurations tried." in said
     diamonds = len(re.findall(r"stroke: #a65300", svg))
     assert diamonds if table != "focal" else not diamonds, "bars have diamonds; of the heat map no cell is framed"

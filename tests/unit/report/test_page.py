@@ -101,7 +101,7 @@ def test_two_drawings_of_one_name_are_refused():
         keep_drawing(saved, "", drawing)
 
 
-def contrast(one: str, other: str) -> float:
+def contrast(first: str, second: str) -> float:
     """Contrast of two colours, ``#rrggbb``, by WCAG 2.1."""
 
     def light(colour):
@@ -109,7 +109,7 @@ def contrast(one: str, other: str) -> float:
         return np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4) @ (
             0.2126, 0.7152, 0.0722)  # fmt: skip
 
-    high, low = sorted((light(one), light(other)), reverse=True)
+    high, low = sorted((light(first), light(second)), reverse=True)
     return (high + 0.05) / (low + 0.05)
 
 

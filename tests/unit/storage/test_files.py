@@ -22,9 +22,9 @@ def test_safe_filename_is_unique_per_name(names):
 
 
 @given(st.text("aé/%", min_size=140, max_size=400), st.text("aé/%", min_size=140, max_size=400))
-def test_safe_filename_of_long_names_is_short_and_unique(one, other):
-    assert len(safe_filename(one)) <= 150
-    assert (safe_filename(one) == safe_filename(other)) == (one == other)
+def test_safe_filename_of_long_names_is_short_and_unique(first, second):
+    assert len(safe_filename(first)) <= 150
+    assert (safe_filename(first) == safe_filename(second)) == (first == second)
 
 
 def test_atomic_write_replaces_the_file_or_leaves_it(tmp_path):

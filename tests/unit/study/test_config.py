@@ -175,7 +175,7 @@ def test_learning_rate_of_the_head_depends_on_pretraining():
         "given": {"macro": "none", "head": {"learning_rate": 0.01}},
     }
     base = {"system": "tsdgcn", "macro": "demo-macro", "micro": "demo-micro"}
-    made = load_config(BASE, {"experiments": {name: base | own for name, own in changes.items()}}).experiments
+    made = load_config(BASE, {"experiments": {name: base | change for name, change in changes.items()}}).experiments
     assert [made[name].head.learning_rate for name in changes] == [1e-5, 5e-4, 0.01]
 
 

@@ -23,9 +23,9 @@ def test_the_papers_studies_show_every_table_and_figure():
         assert kinds == {
             "table-II": "methods", "table-III": "stages", f"figure-{number}": "confusion", "figure-8": "flow-statistics"
         }  # fmt: skip
-        known = {key[0] for key in published()}
+        tables = {key[0] for key in published()}
         for block in [*study["figures"].values(), *study["tables"].values()]:
-            assert block.get("published", "") in ({""} if name == "demo" else known | {""})
+            assert block.get("published", "") in ({""} if name == "demo" else tables | {""})
             assert name == "demo" or f"-{name}-" in block.get("published", f"-{name}-")
 
 
@@ -43,7 +43,7 @@ def test_studies_of_the_paper_are_planned(tmp_path):
         study.check()
         assert study.figures.tried == 49 + 2, "the two other systems"
         settings = {figure: study.figures.settings(figure) for figure in study.figures.blocks}
-        assert not any(one.synthetic for one in settings.values())
+        assert not any(figure.synthetic for figure in settings.values())
         assert study.figures.inputs("figure-8") == {"caches": [f"results/data/{name}/default/cache.h5"]}
         assert settings["figure-8"].flow_labels.classes == study.experiments.classes("tsdgcn")
         shown = settings[f"figure-{number}"].experiments
@@ -61,9 +61,11 @@ def test_a_study_counts_every_different_configuration_once():
     # 25 + 20 + 6 cells; Table VII repeats a cell of Table V and two of Table VI; the experiment is one of Table IV.
     assert study.figures.tried == 25 + 20 + 6 - 3 + 2, "the two other systems"
     assert plan({}).figures.tried == 3, "the three systems"
-    one = yaml.safe_load(BASE.read_text())["experiments"]["tsdgcn"]
-    unused = {name: one | {"loss": {"name": "cross-entropy", "gamma": gamma}} for name, gamma in (("a", 1), ("b", 2))}
-    used = {name: one | {"loss": {"name": "focal", "gamma": gamma}} for name, gamma in (("a", 1), ("b", 2))}
+    tsdgcn = yaml.safe_load(BASE.read_text())["experiments"]["tsdgcn"]
+    unused = {
+        name: tsdgcn | {"loss": {"name": "cross-entropy", "gamma": gamma}} for name, gamma in (("a", 1), ("b", 2))
+    }
+    used = {name: tsdgcn | {"loss": {"name": "focal", "gamma": gamma}} for name, gamma in (("a", 1), ("b", 2))}
     assert [plan({"experiments": e}).figures.tried for e in (unused, used)] == [1, 2]
     assert study.figures.settings("focal").tried == 25 and study.figures.settings("table-II").tried == 50
 
@@ -105,8 +107,8 @@ def test_composite_study_shows_every_published_table(tmp_path):
 
 
 def test_a_floor_that_is_not_there_by_this_name_is_told():
-    one = yaml.safe_load(BASE.read_text())["experiments"]["tsdgcn"]
-    two = {"a": one, "b": one | {"protocol": "subject-kfold"}}  # Floors of two protocols have longer names.
+    tsdgcn = yaml.safe_load(BASE.read_text())["experiments"]["tsdgcn"]
+    two = {"a": tsdgcn, "b": tsdgcn | {"protocol": "subject-kfold"}}  # Floors of two protocols have longer names.
     figures = {"f": {"kind": "methods", "of": ["majority"]}}
     with pytest.raises(
         ConfigError, match=r"figures\.f\.of: no experiment or floor 'majority'; there are: a, b, majority-"

@@ -32,9 +32,9 @@ def three(tmp_path_factory):
     return root
 
 
-def only_difference(study, one, two):
+def only_difference(study, first_name, second_name):
     """The key in which the training settings of two experiments differ, if it is one; otherwise None."""
-    first, second = (asdict(study.training.clip_network_settings(name, 0)) for name in (one, two))
+    first, second = (asdict(study.training.clip_network_settings(name, 0)) for name in (first_name, second_name))
     for settings in (first, second):
         settings |= settings.pop("network") | settings.pop("loss")
         settings |= settings.pop("options")
