@@ -2,20 +2,14 @@
 
 from dataclasses import replace
 
-import cv2
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
 from configurations import plan
 from demo_study import CLASSES, SUBJECTS, shorter
-from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression
+from independent_linear import SOLVERS, independent_predictions
 from sklearn.metrics import f1_score
-from sklearn.model_selection import LeaveOneGroupOut
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
 from training_jobs import run_linear, split_files, train_clip_network
 
 from merflow.evaluation.metrics import bootstrap_subjects, mean_rates
@@ -157,30 +151,15 @@ def test_networks_on_permuted_labels_are_at_chance(demo, images, tmp_path, syste
 # --- an independent run of the floors ---------------------------------------------------------------------------------
 
 
-INDEPENDENT = {
-    "linear-svm": SVC(kernel="linear", C=1e-3, class_weight="balanced", random_state=11),
-    "softmax": LogisticRegression(C=1e-3, class_weight="balanced", solver="newton-cg", random_state=11),
-}
-"""Other solvers; libsvm sets one class against another, with another loss."""
-
-
-@pytest.mark.parametrize("system", INDEPENDENT)
+@pytest.mark.parametrize("system", SOLVERS)
 def test_interval_of_floor_contains_independent_run(demo, system):
-    folder = demo
-    with h5py.File(folder / f"results/data/{MICRO}/default/cache.h5") as file:
-        label, people = file["label"].asstr()[:], file["subject"].asstr()[:]
-        fields = (file["flow"][n, apex].astype(np.float32) for n, apex in enumerate(file["apex_index"]))
-        images = [cv2.resize(field.transpose(1, 2, 0), (28, 28), interpolation=cv2.INTER_AREA) for field in fields]
-    images, predicted = np.stack(images).reshape(len(label), -1), label.copy()
-    for train, test in LeaveOneGroupOut().split(images, label, people):
-        model = make_pipeline(StandardScaler(), clone(INDEPENDENT[system]))
-        predicted[test] = model.fit(images[train], label[train]).predict(images[test])
-    table = pd.read_csv(folder / "results/demo/metrics.csv")
+    labels, predicted = independent_predictions(cache_of(demo), system)
+    table = pd.read_csv(demo / "results/demo/metrics.csv")
     row = table.query("experiment == @system and scope == 'pooled' and metric == 'uf1'").iloc[0]
-    shuffled = np.random.default_rng(0).permutation(label)
 
     def inside(answer):
-        return row["ci_low"] - 1e-9 <= f1_score(label, answer, average="macro") <= row["ci_high"] + 1e-9
+        return row["ci_low"] - 1e-9 <= f1_score(labels, answer, average="macro") <= row["ci_high"] + 1e-9
 
     assert inside(predicted)
-    assert not inside(shuffled) and not inside(np.full(len(label), CLASSES[0])), "trivial predictions"
+    shuffled = np.random.default_rng(0).permutation(labels)
+    assert not inside(shuffled) and not inside(np.full(len(labels), CLASSES[0])), "trivial predictions"

@@ -32,20 +32,13 @@ MESSAGE = {
 }
 AFTER_HEAD = {"finetune", "evaluate", "gather_tables", "audit_leakage", "compare_systems", "write_report"}
 AFTER_FLOW = AFTER_HEAD | {"build_cache", "make_splits", "extract_features", "run_floor"}
-
-
 IMPORTERS = {
-    # Written by hand; the code hash must find the same.
-    "learning/losses": {"finetune", "pretrain_sgcn", "extract_features"},  # the last two through `training`
-    "systems/tsdgcn/graph": {
-        "build_graph",
-        "pretrain_sgcn",
-        "extract_features",
-        "write_report",
-    },  # the last draws graphs on a face
+    "learning/losses": {"finetune", "pretrain_sgcn", "extract_features"},
+    "systems/tsdgcn/graph": {"build_graph", "pretrain_sgcn", "extract_features", "write_report"},
     "report/images": {"write_report"},
     "preprocessing/keyframes": {"select_keyframes"},
 }
+"""Rules of this study whose script imports a module, directly or through another one; written by hand."""
 
 
 def rules(jobs: set[str]) -> set[str]:
@@ -157,12 +150,14 @@ def test_changed_flow_reruns_from_flow(study):
     assert {"people/s01", "people/s02", "people/s03"} < subjects(jobs)
 
 
-# The slow ones repeat this for other files; tests/unit/runtime/test_code_hash.py shows that hashes follow imports.
-SLOW_MODULES = ("preprocessing/flow", "evaluation/metrics", "preprocessing/keyframes", "preprocessing/cache")
-AND_SLOWLY = [pytest.param(name, marks=pytest.mark.slow) for name in SLOW_MODULES]
+SLOW_MODULES = [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in ("preprocessing/flow", "evaluation/metrics", "preprocessing/keyframes", "preprocessing/cache")
+]
+"""More modules for the next test; tests/unit/runtime/test_code_hash.py tests that hashes follow imports."""
 
 
-@pytest.mark.parametrize("module", ["systems/tsdgcn/graph", "learning/losses", "report/images", *AND_SLOWLY])
+@pytest.mark.parametrize("module", ["systems/tsdgcn/graph", "learning/losses", "report/images", *SLOW_MODULES])
 def test_changed_module_reruns_rules_that_import_it(restored, module):
     """Rules whose scripts import the module rerun, and what depends on them; nothing else."""
     folder, settings = restored
@@ -175,11 +170,12 @@ def test_changed_module_reruns_rules_that_import_it(restored, module):
     for message, reason in re.findall(r"^Job \d+: (.*)\nReason: (.*)$", text, re.MULTILINE):
         if "Params have changed" in reason or "Code has changed" in reason:
             began |= rules({message})
-    # A rule may be planned because its input changes; it must be among all planned rules.
+    # Snakemake prints one reason a job: of a rule that imports the module it may be a changed input. So every importer
+    # must be among all planned rules.
     all_rules = rules(set(re.findall(r"^Job \d+: (.*)$", text, re.MULTILINE)))
-    mine = {rule for rule in scripts if rule in MESSAGE}
-    assert mine and began <= mine <= all_rules
-    assert mine == IMPORTERS.get(module, mine)
+    importers = {rule for rule in scripts if rule in MESSAGE}
+    assert importers and began <= importers <= all_rules
+    assert importers == IMPORTERS.get(module, importers)
     assert began, "at least one rule reruns because its code changed"
 
 

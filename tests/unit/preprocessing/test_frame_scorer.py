@@ -13,12 +13,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from scipy.stats import spearmanr
 from stage_settings import align_settings, keyframe_settings
+from still_clip import still_clip
 
 from merflow.datasets.synthetic import scorer_people
 from merflow.datasets.synthetic.expressions import EMOTIONS
 from merflow.datasets.synthetic.plan import plan_clips
 from merflow.datasets.synthetic.render import make_subject
 from merflow.errors import InputError
+from merflow.footage.clip import Clip
 from merflow.preprocessing.faces import align_clip, align_subject, find_face
 from merflow.preprocessing.frame_scorer import scorer
 from merflow.preprocessing.frame_scorer.network import SIDE, FrameScorer, eye_mask
@@ -163,7 +165,7 @@ def test_small_frames_stabilise_the_head():
 
 def test_small_frames_follow_the_geometry():
     """A face cut in another way comes to the same place; with the wrong geometry it does not."""
-    frame = film_source()
+    frame = still_clip(0, 8, noise=0.0, drift=0.0, light=False)[0]
     _, face = find_face([frame])
     usual = warp(frame, crop_transform(face.eyes, 128), 128)
     wide = warp(frame, crop_transform(face.eyes, 231, Geometry(3.4, 0.42)), 231)
@@ -176,12 +178,6 @@ def test_small_frames_follow_the_geometry():
     assert off(Geometry(3.4, 0.42)) < 1 < 5 < off(STANDARD_GEOMETRY)
     seen = eye_mask()
     assert not seen[23, 20] and not seen[23, 43] and seen[17, 20] and seen[40, 32] and seen[54, 32]
-
-
-def film_source():
-    from still_clip import still_clip
-
-    return still_clip(0, 8, noise=0.0, drift=0.0, light=False)[0]
 
 
 # ---------------------------------------------------------------- independence of labels and names
@@ -386,8 +382,6 @@ def test_gate_scorer_on_animated_photographs(model, faces_folder, tmp_path):
 @pytest.mark.slow
 def test_scores_of_real_smiles_exceed_neutral_retakes(model, faces_folder):
     """Pairs of photographs; the second neutral picture is the first, turned, shifted, darker and noisy."""
-    from merflow.footage.clip import Clip
-
     chance, higher = np.random.default_rng(0), []
     for path in sorted((faces_folder / "neutral").glob("*.jpg"))[:12]:
         pictures = []

@@ -2,19 +2,16 @@
 
 from pathlib import Path
 
-import cv2
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
 from flow_caches import CLASSES, SIZE, accuracy, balanced, make_cache
+from independent_linear import SOLVERS, independent_predictions
 from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
-from sklearn.model_selection import LeaveOneGroupOut
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC, LinearSVC
+from sklearn.svm import LinearSVC
 from training_jobs import run_linear
 
 from merflow.errors import InputError
@@ -185,31 +182,17 @@ def test_seeds_together_predict_as_each_alone(tmp_path, system, protocol):
         pd.testing.assert_frame_equal(mine, read_table(tmp_path / "accuracy_train.csv", ACCURACY_TRAIN))
 
 
-INDEPENDENT = {
-    "linear-svm": SVC(kernel="linear", C=1e-3, class_weight="balanced", random_state=11),
-    "softmax": LogisticRegression(C=1e-3, class_weight="balanced", solver="newton-cg", random_state=11),
-}
-"""Other solvers; libsvm sets one class against another, with another loss."""
-
-
-@pytest.mark.parametrize("system", INDEPENDENT)
+@pytest.mark.parametrize("system", SOLVERS)
 def test_interval_contains_value_of_another_solver(tmp_path, system):
-    """On clips that are hard enough for a wide interval; the demo's are in test_demo_study."""
+    """On clips that are hard enough for a wide interval; the demo's are in test_demo_chance."""
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=10), strength=0.06)
     low, high = bootstrap_subjects(outcome([cache], system, tmp_path), CLASSES)["uf1"]
-    with h5py.File(cache) as file:
-        label, people = file["label"].asstr()[:], file["subject"].asstr()[:]
-        fields = [file["flow"][n, apex].astype(np.float32) for n, apex in enumerate(file["apex_index"])]
-    images = [cv2.resize(field.transpose(1, 2, 0), (SIDE, SIDE), interpolation=cv2.INTER_AREA) for field in fields]
-    images, predicted = np.stack(images).reshape(len(label), -1), label.copy()
-    for train, test in LeaveOneGroupOut().split(images, label, people):
-        model = make_pipeline(StandardScaler(), clone(INDEPENDENT[system]))
-        predicted[test] = model.fit(images[train], label[train]).predict(images[test])
+    labels, predicted = independent_predictions(cache, system, SIDE)
     assert 0.5 < low < high < 0.98, "neither at chance nor at the top"
-    assert low <= f1_score(label, predicted, average="macro") <= high
-    shuffled = np.random.default_rng(0).permutation(label)
-    for trivial in (shuffled, np.full(len(label), CLASSES[0])):
-        assert not low <= f1_score(label, trivial, average="macro") <= high
+    assert low <= f1_score(labels, predicted, average="macro") <= high
+    shuffled = np.random.default_rng(0).permutation(labels)
+    for trivial in (shuffled, np.full(len(labels), CLASSES[0])):
+        assert not low <= f1_score(labels, trivial, average="macro") <= high
 
 
 @pytest.mark.parametrize("system", ["linear-svm", "softmax"])
