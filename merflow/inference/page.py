@@ -11,7 +11,6 @@ import h5py
 import matplotlib
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from matplotlib.figure import Figure
 
 from merflow.inference.results import PredictionResults, PreparedClip, Row, SourceResult, write_answers
 from merflow.inference.settings import SEARCHED, UNCERTAIN, PageSettings
@@ -186,9 +185,7 @@ def _curve(source: SourceResult, file: h5py.File) -> str:
     if len(centres) < 3 or not np.isfinite(motion).any():
         return ""
     with matplotlib.rc_context(svg.STYLE):
-        figure = Figure(figsize=(6.8, 2.0))
-        figure.subplots_adjust(left=0.075, right=0.99, top=0.9, bottom=0.21)
-        axes = figure.subplots()
+        figure, (axes,) = svg.make_axes(6.0, 1.4)
         seconds = (centres - track["first"]) / track["fps"]
         highest = max(float(np.nanmax(motion)), track["threshold"]) * 1.15
         intervals = []

@@ -26,23 +26,27 @@ from merflow.report.svg import (
     RULE,
     SECOND,
     STYLE,
+    make_axes,
     page_svg,
     plain_axes,
     standalone_svg,
-    with_title,
 )
 from merflow.report.systems import as_numbers
 from merflow.storage.files import atomic_write
 from merflow.storage.tables import COMPARISON, FLOW_STATISTICS, read_table
 
-WIDTH = 5.6
-"""Width of a drawing in inches."""
+WIDTH = 4.4
+"""Width of the axes of a drawing in inches."""
+NAME = 36
+"""Longest line of a name beside a bar, in letters."""
 LINE = 0.2
 """Height of a bar with its gap, in inches."""
 STAGES = {"accuracy_pretrain": "Pre-training", "accuracy_finetune": "Fine-tuning", "accuracy": "Testing"}
 NUMBERS = ("value", "ci_low", "ci_high", "published", "mean", "variance")
 HEAT_MAP = 3
 """A table of variants with at least this many rows and columns is a heat map."""
+Drawn = tuple[Figure, str, str]
+"""A figure, a description for screen readers, and its legend."""
 
 
 def draw_file(table: Path, output: Path, settings: FigureSettings) -> None:
@@ -54,13 +58,13 @@ def draw_file(table: Path, output: Path, settings: FigureSettings) -> None:
         where = "" if settings.kind == "variants" else " in the study"
         notes.append(f"{tried} configuration{'s' if tried > 1 else ''} tried{where}.")
         notes += [] if settings.published else ["There are no published numbers for these data."]
-    svg = with_title(draw_in_page(table, settings, "figure"), settings.title, notes)
+    svg, legend = draw_in_page(table, settings, "figure")
     with atomic_write(output) as temporary:
-        temporary.write_text(standalone_svg(svg), encoding="utf-8")
+        temporary.write_text(standalone_svg(svg, settings.title, [legend, *notes]), encoding="utf-8")
 
 
-def draw_in_page(table: Path, settings: FigureSettings, prefix: str) -> str:
-    """Draw a figure for the page; ``prefix`` makes the ids of its SVG unique."""
+def draw_in_page(table: Path, settings: FigureSettings, prefix: str) -> tuple[str, str]:
+    """The SVG of a figure in the page, and its legend; ``prefix`` makes the ids of the SVG unique."""
     kinds = {
         "methods": _methods, "stages": _stages, "confusion": _confusion, "variants": _variants,
         "flow-statistics": _flow,
@@ -69,24 +73,11 @@ def draw_in_page(table: Path, settings: FigureSettings, prefix: str) -> str:
     rows = read_table(table, columns)
     rows = rows.assign(**as_numbers(rows[[name for name in NUMBERS if name in columns]]))
     with matplotlib.rc_context(STYLE):
-        figure, description = kinds[settings.kind](rows)
-        return page_svg(figure, f"{settings.title}: {description}", prefix)
+        figure, description, legend = kinds[settings.kind](rows)
+        return page_svg(figure, f"{settings.title}: {description}", prefix), legend
 
 
-def _frame(body: float, left: float, legend: str, *, top: float = 0.05, bottom: float = 0.05) -> Figure:
-    """A figure with axes of ``body`` inches height, margins (inches) for their labels, and a legend at the bottom."""
-    lines = textwrap.wrap(legend, int((WIDTH - 0.2) / LETTER * 1.12))
-    below = bottom + 0.15 * len(lines) + 0.1
-    height = top + body + below
-    figure = Figure(figsize=(WIDTH, height))
-    figure.subplots_adjust(
-        left=left / WIDTH, right=1 - 0.3 / WIDTH, top=1 - top / height, bottom=below / height, hspace=0.16
-    )
-    figure.text(0.08 / WIDTH, 0.05 / height, "\n".join(lines), fontsize=8, va="bottom", color=MUTED)
-    return figure
-
-
-def _variants(rows: pd.DataFrame) -> tuple[Figure, str]:
+def _variants(rows: pd.DataFrame) -> Drawn:
     """A heat map if a table has many rows and columns, else bars by column."""
     rows = rows[rows["metric"] == "accuracy"]
     names, columns = (list(dict.fromkeys(rows[side])) for side in ("row", "column"))
@@ -96,7 +87,7 @@ def _variants(rows: pd.DataFrame) -> tuple[Figure, str]:
     return _bars(groups, "Accuracy on test clips")
 
 
-def _methods(rows: pd.DataFrame) -> tuple[Figure, str]:
+def _methods(rows: pd.DataFrame) -> Drawn:
     """Published methods and our experiments, sorted together for each metric, the best at the bottom."""
     metrics = list(dict.fromkeys(rows["metric"]))
     groups = []
@@ -107,7 +98,7 @@ def _methods(rows: pd.DataFrame) -> tuple[Figure, str]:
     return _bars(groups, f"{of} test clips")
 
 
-def _stages(rows: pd.DataFrame) -> tuple[Figure, str]:
+def _stages(rows: pd.DataFrame) -> Drawn:
     """Recognition rates of pre-training, fine-tuning and testing."""
     groups = [(title, _bars_of(rows[rows["metric"] == metric], data=True)) for metric, title in STAGES.items()]
     return _bars([group for group in groups if group[1]], "Recognition rate")
@@ -130,7 +121,7 @@ def _bars_of(rows: pd.DataFrame, *, protocol: bool = False, data: bool = False) 
     return bars
 
 
-def _bars(groups: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], axis: str) -> tuple[Figure, str]:
+def _bars(groups: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], axis: str) -> Drawn:
     """Bars with intervals in groups under headings; diamonds are published numbers."""
     headed = any(heading for heading, _ in groups)
     lines = sum(len(bars) for _, bars in groups) + len(groups) * headed
@@ -139,11 +130,9 @@ def _bars(groups: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], axis: str) 
     legend = "Blue: ours; line: 95 % interval over subjects."
     legend += " Diamond: the published number." if marked else ""
     legend += " Grey: published by others or by the paper." if any(bar["published_only"] for bar in every) else ""
-    left = min(0.2 + LETTER * max(len(bar["name"]) for bar in every), WIDTH * 0.49)
-    wrapped = [textwrap.wrap(bar["name"], int(1.1 * (left - 0.15) / LETTER), break_on_hyphens=False) for bar in every]
+    wrapped = [textwrap.wrap(bar["name"], NAME, break_on_hyphens=False) for bar in every]
     line = LINE if max(map(len, wrapped)) == 1 else 0.145 * max(map(len, wrapped)) + 0.05
-    figure = _frame(line * lines + 0.05, left, legend, bottom=0.42)
-    axes, place = figure.subplots(), 0
+    (figure, (axes,)), place = make_axes(WIDTH, line * lines + 0.05), 0
     description, ticks = [], []
     for heading, bars in groups:
         if headed:
@@ -170,18 +159,16 @@ def _bars(groups: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], axis: str) 
     axes.set_xlabel(axis)
     plain_axes(axes)
     axes.spines["left"].set_visible(False)
-    return figure, "; ".join(description)
+    return figure, "; ".join(description), legend
 
 
-def _heat(rows: pd.DataFrame, names: list[str], columns: list[str]) -> tuple[Figure, str]:
+def _heat(rows: pd.DataFrame, names: list[str], columns: list[str]) -> Drawn:
     """Accuracies as a heat map: the colour goes from the lowest to the highest value of the table."""
     lowest, highest = rows["value"].min(), rows["value"].max()
     legend = f"Accuracy on test clips, from {percent(lowest, 1)} (light) to {percent(highest, 1)} (dark)."
     if (rows["published"] > 0).any():
         legend += " In brackets: the paper. Framed: the number of the paper lies outside our 95 % interval."
-    left = 0.2 + LETTER * max(map(len, names))
-    figure = _frame(0.42 * len(names), left, legend, top=0.3)
-    axes, description = figure.subplots(), []
+    (figure, (axes,)), description = make_axes(WIDTH, 0.42 * len(names)), []
     for row in rows.to_dict("records"):
         published = "" if math.isnan(row["published"]) else f"({percent(row['published'], 1)})"
         shade = 0.05 + 0.5 * ((row["value"] - lowest) / (highest - lowest) if highest > lowest else 0.5)
@@ -189,10 +176,10 @@ def _heat(rows: pd.DataFrame, names: list[str], columns: list[str]) -> tuple[Fig
         _cell(axes, place, shade, percent(row["value"], 1), published, framed=row["differs"] == "yes")
         description.append(f"{row['row']}, {row['column']} {percent(row['value'], 1)}{_beside(row['published'])}")
     _label_cells(axes, names, columns)
-    return figure, "; ".join(description)
+    return figure, "; ".join(description), legend
 
 
-def _confusion(rows: pd.DataFrame) -> tuple[Figure, str]:
+def _confusion(rows: pd.DataFrame) -> Drawn:
     """A confusion matrix per experiment: shares of the true class and numbers of clips."""
     experiments = {str(name): matrix for name, matrix in rows.groupby("experiment", sort=False)}
     classes = [list(dict.fromkeys(matrix["row"])) for matrix in experiments.values()]
@@ -200,12 +187,12 @@ def _confusion(rows: pd.DataFrame) -> tuple[Figure, str]:
     if rows["published"].notna().any():
         legend += " In brackets: published. Framed: the published rate differs from ours."
     heights = [0.42 * len(names) for names in classes]
-    left = 0.25 + LETTER * max(len(name) for names in classes for name in names)
-    turned = any(len(name) * LETTER > (WIDTH - left) / len(names) for names in classes for name in names)
+    turned = any(len(name) * LETTER > WIDTH / len(names) for names in classes for name in names)
     top = 0.6 + 0.35 * turned
-    figure = _frame(sum(heights) + top * (len(heights) - 1), left, legend, top=top)
-    figure.subplots_adjust(hspace=top / (sum(heights) / len(heights)))
-    panels = figure.subplots(len(experiments), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+    figure, panels = make_axes(
+        WIDTH, sum(heights) + top * (len(heights) - 1), len(heights),
+        height_ratios=heights, hspace=top * len(heights) / sum(heights),
+    )  # fmt: skip
     description = []
     for axes, names, (experiment, matrix) in zip(panels, classes, experiments.items(), strict=True):
         for row in matrix.to_dict("records"):
@@ -220,16 +207,15 @@ def _confusion(rows: pd.DataFrame) -> tuple[Figure, str]:
             experiment, (0, 1), (0, (top - 0.13) * 72), xycoords="axes fraction", textcoords="offset points",
             fontweight="bold", va="top", color=INK,
         )  # fmt: skip
-    return figure, f"rates of correct predictions: {'; '.join(description)}"
+    return figure, f"rates of correct predictions: {'; '.join(description)}", legend
 
 
-def _flow(rows: pd.DataFrame) -> tuple[Figure, str]:
+def _flow(rows: pd.DataFrame) -> Drawn:
     """Mean (top) and variance (bottom) of the flow of each clip, in order of class."""
     classes = list(dict.fromkeys(rows["label"]))
     legend = f"Length of the flow vectors of {len(rows)} clips, over all pixels and fields. Each dot is a clip."
-    turned = any(len(name) * LETTER > (WIDTH - 0.9) * (rows["label"] == name).mean() for name in classes)
-    figure = _frame(3.0, 0.6, legend, bottom=0.55 if turned else 0.28)
-    above, below = figure.subplots(2, 1, sharex=True)
+    turned = any(len(name) * LETTER > WIDTH * (rows["label"] == name).mean() for name in classes)
+    figure, (above, below) = make_axes(WIDTH, 3.0, 2, sharex=True, hspace=0.16)
     panels = ((above, "mean", "mean, pixels", FIRST), (below, "variance", "variance, pixels²", SECOND))
     for axes, column, label, colour in panels:
         values = rows[column]
@@ -247,7 +233,7 @@ def _flow(rows: pd.DataFrame) -> tuple[Figure, str]:
     below.set_xticks(starts + (counts - 1) / 2, classes, color=INK, **turn)
     figure.align_ylabels()
     low, middle, high = rows["mean"].quantile([0, 0.5, 1])
-    return figure, f"mean flow from {low:.2f} to {high:.2f} pixels, median {middle:.2f}"
+    return figure, f"mean flow from {low:.2f} to {high:.2f} pixels, median {middle:.2f}", legend
 
 
 def _cell(axes: Axes, place: tuple[int, int], shade: float, above: str, below: str, *, framed: bool) -> None:

@@ -9,7 +9,6 @@ import hashlib
 import logging
 import os
 import shutil
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -36,7 +35,7 @@ from merflow.report.sections import (
     timings,
     variants,
 )
-from merflow.report.svg import standalone_svg, style_sheet, with_title
+from merflow.report.svg import standalone_svg, style_sheet
 from merflow.runtime.summary import SYNTHETIC_MARK
 from merflow.storage.files import atomic_write, safe_filename, scratch_folder
 
@@ -65,12 +64,13 @@ def write_report(report: ReportData, output: Path, drawings: Path | None = None)
     """
     here = Path(__file__).parent
     script = (here / "script.js.j2").read_text(encoding="utf-8")
-    saved: dict[str, Drawing] = {}
+    saved: dict[str, str] = {}
     mark = "(synthetic)" if report.settings.synthetic else ""
     environment = Environment(
         loader=FileSystemLoader([here, here / "sections"]), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    environment.filters["filename"] = safe_filename
     for name in ("number", "exact", "interval", "percent", "duration", "memory"):
         environment.filters[name] = getattr(formats, name)
     environment.globals.update(keep=partial(keep_drawing, saved, mark), report=report, titles=METRIC_TITLES)
@@ -95,24 +95,30 @@ def write_report(report: ReportData, output: Path, drawings: Path | None = None)
     log.info("%s: %.1f MB", output, Path(output).stat().st_size / 1e6)
 
 
-def keep_drawing(saved: dict[str, Drawing], mark: str, drawing: Drawing) -> Drawing:
-    """Add a drawing to ``saved``; returns it with a safe file name, and with its title and ``mark`` in the SVG.
+def keep_drawing(saved: dict[str, str], mark: str, drawing: Drawing) -> dict[str, str]:
+    """Add the files of a drawing to ``saved``, {file name: content}; returns their content as data URIs by file name.
+
+    The SVG has the title with ``mark`` and the caption.
 
     Raises:
         ValueError: another drawing has this name.
     """
     name = safe_filename(drawing.name)
-    if name in saved:
+    if f"{name}.svg" in saved:
         raise ValueError(f"two figures of the report are named {drawing.name}")
-    saved[name] = replace(drawing, name=name, svg=with_title(drawing.svg, f"{drawing.title} {mark}"))
-    return saved[name]
+    svg = standalone_svg(drawing.svg, f"{drawing.title} {mark}", [drawing.caption])
+    files = {f"{name}.svg": (svg, "image/svg+xml"), f"{name}.csv": (drawing.csv, "text/csv")}
+    saved |= {file: content for file, (content, _) in files.items()}
+    return {
+        file: f"data:{kind};base64,{base64.b64encode(content.encode()).decode()}"
+        for file, (content, kind) in files.items()
+    }
 
 
-def write_drawings(saved: dict[str, Drawing], folder: Path) -> None:
+def write_drawings(saved: dict[str, str], folder: Path) -> None:
     """Write ``{name}.svg`` and ``{name}.csv`` of every drawing into a folder, replaced as a whole."""
     with scratch_folder(folder) as temporary:
-        for name, drawing in saved.items():
-            (temporary / f"{name}.svg").write_text(standalone_svg(drawing.svg), encoding="utf-8")
-            (temporary / f"{name}.csv").write_text(drawing.csv, encoding="utf-8", newline="")
+        for name, content in saved.items():
+            (temporary / name).write_text(content, encoding="utf-8", newline="")
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(temporary, folder)

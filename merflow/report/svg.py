@@ -36,24 +36,36 @@ STYLE: dict[Any, Any] = {
     "grid.color": RULE,
     "grid.linewidth": 0.6,
 }
-WIDTH = 3.4
-"""Width of a small drawing in inches; its text then has about the size of the page's text."""
 LETTER = 0.066
-"""Upper estimate of a letter's width in inches; measuring every text would double the drawing time."""
+"""Upper estimate of a letter's width in inches."""
 LONGEST = 20
 """Longest name in a drawing; tables show it in full."""
+PIXELS = 1.6
+"""Pixels of the page per point of a drawing, so that its text has about the size of the page's text."""
 SHARES = [0, 0.25, 0.5, 0.75, 1]
 """Ticks of an axis from 0 to 1."""
 SHARE_NAMES = ["0", ".25", ".5", ".75", "1"]
 
 
+def make_axes(width: float, height: float, rows: int = 1, columns: int = 1, **layout: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of ``width`` x ``height`` inches that is filled by its axes; :func:`page_svg` keeps what is outside."""
+    spacing = {name: layout.pop(name) for name in ("wspace", "hspace") if name in layout}
+    figure = Figure(figsize=(width, height))
+    axes = figure.subplots(rows, columns, squeeze=False, **layout).ravel().tolist()
+    figure.subplots_adjust(left=0, right=1, bottom=0, top=1, **spacing)
+    return figure, axes
+
+
 def page_svg(figure: Figure, description: str, prefix: str) -> str:
-    """A Matplotlib figure in the colours of this module as SVG inside the page.
+    """A Matplotlib figure in the colours of this module as SVG inside the page, with the labels outside its axes.
 
     ``description`` says what it shows, for screen readers. ``prefix`` makes its ids unique in the page.
     """
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    figure.savefig(
+        buffer, format="svg", transparent=True, bbox_inches="tight", pad_inches=0.05,
+        metadata={"Date": None, "Creator": None},
+    )  # fmt: skip
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*|<style.*?</style>\s*", "", svg, flags=re.DOTALL)
@@ -64,44 +76,31 @@ def page_svg(figure: Figure, description: str, prefix: str) -> str:
     svg = re.sub(r"url\(#", f"url(#{prefix}-", svg)
     for colour, name in _NAMES.items():
         svg = svg.replace(colour, f"var({name})")
-    box = 'viewBox="{:g} {:g} {:g} {:g}"'.format(*view_box(svg))
+    width, height = _size(svg)
     text = escape(description, quote=True)
-    return f'<svg role="img" aria-label="{text}" {box}><title>{text}</title>{svg[svg.index(">") + 1 :].strip()}'
+    start = f'<svg role="img" aria-label="{text}" width="{PIXELS * width:g}" viewBox="0 0 {width:g} {height:g}">'
+    return f"{start}<title>{text}</title>{svg[svg.index('>') + 1 :].strip()}"
 
 
-def with_title(svg: str, title: str, notes: Sequence[str] = ()) -> str:
-    """A drawing with a title above and notes below the part that the page shows.
-
-    ``data-box`` is the view box of the whole drawing, for a file that stands alone.
-    """
-    x, y, width, height = view_box(svg)
+def standalone_svg(svg: str, title: str, notes: Sequence[str] = ()) -> str:
+    """A drawing of the page as a file, in the colours of light mode, with a title above it and notes below it."""
+    width, height = _size(svg)
     letters = int((width - 8) / (72 * LETTER))
     above = textwrap.wrap(title, max(12, int(letters / 1.2)))
     below = [line for note in notes for line in textwrap.wrap(note, letters)]
     top, bottom = 14 * len(above) + 4 * bool(above), 11 * len(below) + 4 * bool(below)
-    box = f"{x:g} {y - top:g} {width:g} {height + top + bottom:g}"
+    whole = height + top + bottom
     bold, plain = 'fill="var(--ink)" font-size="10" font-weight="bold"', 'fill="var(--muted)" font-size="8"'
-    lines = [(line, bold, y - top + 14 * (place + 0.85)) for place, line in enumerate(above)]
-    lines += [(line, plain, y + height + 11 * (place + 0.85)) for place, line in enumerate(below)]
-    texts = "".join(
-        f'<text x="{x + 4:g}" y="{at:g}" {look}>{escape(line, quote=False)}</text>' for line, look, at in lines
-    )
-    paper = '<rect x="{}" y="{}" width="{}" height="{}" fill="var(--page)"/>'.format(*box.split())
-    svg = svg.replace(' viewBox="', f' data-box="{box}" viewBox="', 1)
-    return svg.replace("</title>", f"</title>{paper}{texts}", 1)
-
-
-def standalone_svg(svg: str) -> str:
-    """A drawing from :func:`with_title` as an SVG file that stands alone, in the colours of light mode.
-
-    ``script.js.j2`` does the same in the browser.
-    """
-    x, y, width, height = view_box(svg, "data-box")
+    lines = [(line, bold, 14 * (place + 0.85) - top) for place, line in enumerate(above)]
+    lines += [(line, plain, height + 11 * (place + 0.85)) for place, line in enumerate(below)]
+    texts = "".join(f'<text x="4" y="{y:g}" {look}>{escape(line, quote=False)}</text>' for line, look, y in lines)
+    paper = f'<rect y="{-top:g}" width="{width:g}" height="{whole:g}" fill="var(--page)"/>'
+    size = f'width="{2 * width:g}" height="{2 * whole:g}" viewBox="0 {-top:g} {width:g} {whole:g}"'
+    svg = re.sub(r'width="[^"]*" viewBox="[^"]*"', f'{size} style="font-family: {FONTS}"', svg, count=1)
+    svg = svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    svg = svg.replace("</title>", f"</title>{paper}{texts}", 1)
     colours = light_colours()
-    svg = re.sub(r"var\((--[\w-]+)\)", lambda match: colours[match[1]], svg)
-    size = f'width="{2 * width:g}" height="{2 * height:g}" viewBox="{x:g} {y:g} {width:g} {height:g}"'
-    svg = re.sub(r'data-box=".*?" viewBox=".*?"', f'{size} style="font-family: {FONTS}"', svg, count=1)
-    return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) + "\n"
+    return re.sub(r"var\((--[\w-]+)\)", lambda match: colours[match[1]], svg) + "\n"
 
 
 @cache
@@ -115,10 +114,10 @@ def light_colours() -> dict[str, str]:
     return dict(re.findall(r"(--[\w-]+):\s*([^;]+);", style_sheet().split("}")[0]))
 
 
-def view_box(svg: str, attribute: str = "viewBox") -> tuple[float, float, float, float]:
-    """Left, top, width and height of a drawing."""
-    x, y, width, height = map(float, svg.split(f' {attribute}="', 1)[1].split('"')[0].split())
-    return x, y, width, height
+def _size(svg: str) -> tuple[float, float]:
+    """Width and height of a drawing in points."""
+    _, _, width, height = map(float, svg.split(' viewBox="', 1)[1].split('"')[0].split())
+    return width, height
 
 
 def plain_axes(axes: Axes, *, grid: Literal["x", "y", "both"] = "x") -> None:

@@ -9,11 +9,23 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from merflow.report.report_data import ReportData
 from merflow.report.section import Drawing, Section, as_csv
-from merflow.report.svg import FIRST, INK, MUTED, RULE, SECOND, SHARE_NAMES, SHARES, STYLE, page_svg, plain_axes, short
+from merflow.report.svg import (
+    FIRST,
+    INK,
+    MUTED,
+    RULE,
+    SECOND,
+    SHARE_NAMES,
+    SHARES,
+    STYLE,
+    make_axes,
+    page_svg,
+    plain_axes,
+    short,
+)
 from merflow.report.systems import Estimate, as_estimate, as_numbers
 from merflow.storage.tables import CALIBRATION, COVERAGE, RELIABILITY, read_table
 
@@ -152,13 +164,8 @@ def _small_diagrams(
     lines = math.ceil(len(names) / PER_ROW)
     columns = math.ceil(len(names) / lines)
     with matplotlib.rc_context(STYLE):
-        width, height = 0.55 + 1.65 * columns, 0.4 + 1.85 * lines
-        figure = Figure(figsize=(width, height))
-        figure.subplots_adjust(
-            left=0.5 / width, right=1 - 0.12 / width, top=1 - 0.25 / height, bottom=0.47 / height,
-            wspace=0.22, hspace=0.3,
-        )  # fmt: skip
-        grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel()
+        size = (1.65 * columns, 1.7 * lines)
+        figure, grid = make_axes(*size, lines, columns, sharex=True, sharey=True, wspace=0.22, hspace=0.3)
         description = []
         for place, (axes, name) in enumerate(zip(grid, names, strict=False)):
             description.append(f"{name} {draw(axes, table[table['experiment'] == name])}")
@@ -172,7 +179,7 @@ def _small_diagrams(
                 axes.set_ylabel("accuracy")
         for axes in grid[len(names) :]:
             axes.set_visible(False)
-        figure.text(0.5 / width, 0.09 / height, label, color=MUTED)
+        grid[columns * (lines - 1)].set_xlabel(label, loc="left")
         return page_svg(figure, f"{title}. {'; '.join(description)}", title.split()[0].lower())
 
 

@@ -6,12 +6,11 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 
 from merflow.report.formats import number
 from merflow.report.report_data import ReportData
 from merflow.report.section import Drawing, Section, as_csv, sheet_id
-from merflow.report.svg import FIRST, LETTER, MUTED, SECOND, SHARE_NAMES, SHARES, STYLE, page_svg, plain_axes, short
+from merflow.report.svg import FIRST, MUTED, SECOND, SHARE_NAMES, SHARES, STYLE, make_axes, page_svg, plain_axes, short
 from merflow.report.systems import Estimate, SystemResult, as_number
 
 COLUMNS = ["experiment", "class", "metric", "value", "ci_low", "ci_high", "n_clips"]
@@ -91,13 +90,7 @@ def _bars_svg(classes: Sequence[str], systems: Sequence[SystemResult], prefix: s
     names = [short(name) for label in classes for name in (label, *(system.name for system in systems))]
     rows = len(names)
     with matplotlib.rc_context(STYLE):
-        left, body = 0.15 + LETTER * max(map(len, names)), 0.155 * (rows + 0.5)
-        width, height = left + 4.6, body + 0.52
-        figure = Figure(figsize=(width, height))
-        panels = figure.subplots(1, 3, sharey=True)
-        figure.subplots_adjust(
-            left=left / width, right=1 - 0.1 / width, bottom=0.25 / height, top=1 - 0.27 / height, wspace=0.1
-        )
+        figure, panels = make_axes(4.5, 0.155 * (rows + 0.5), columns=3, sharey=True, wspace=0.1)
         description = []
         for axes, (measure, title) in zip(panels, MEASURES.items(), strict=True):
             for offset, system in enumerate(systems, start=1):

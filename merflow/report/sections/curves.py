@@ -5,11 +5,10 @@ from typing import Any
 
 import matplotlib
 import pandas as pd
-from matplotlib.figure import Figure
 
 from merflow.report.report_data import ReportData
 from merflow.report.section import Drawing, Section
-from merflow.report.svg import FIRST, INK, MUTED, SECOND, STYLE, WIDTH, page_svg
+from merflow.report.svg import FIRST, INK, MUTED, SECOND, STYLE, make_axes, page_svg
 from merflow.storage.tables import CURVES, read_table
 
 FOLD_STAGES = {"prior": "Pairs", "finetune": "Fine-tuning"}
@@ -83,9 +82,7 @@ def curves_svg(title: str, table: pd.DataFrame, prefix: str) -> str:
     """Loss (top) and accuracy (bottom) against the epoch, for training and validation; see :func:`mean_curves`."""
     runs = table["run"].nunique()
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 3.0))
-        figure.subplots_adjust(left=0.15, right=0.98, top=0.93, bottom=0.13, hspace=0.14)
-        above, below = figure.subplots(2, 1, sharex=True)
+        figure, (above, below) = make_axes(2.8, 2.4, 2, sharex=True, hspace=0.14)
         ends = []
         means = mean_curves(table)
         for split, colour, line in (("train", FIRST, "-"), ("validation", SECOND, "--")):

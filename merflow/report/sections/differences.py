@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
-from matplotlib.figure import Figure
 
 from merflow.report import formats
 from merflow.report.report_data import ReportData
 from merflow.report.section import Drawing, Section, as_csv
-from merflow.report.svg import FIRST, INK, LETTER, MUTED, STYLE, draw_estimates, page_svg, short
+from merflow.report.svg import FIRST, INK, MUTED, STYLE, draw_estimates, make_axes, page_svg, short
 from merflow.report.systems import Estimate, as_estimate, as_number
 from merflow.storage.tables import DIFFERENCES, read_table
 
@@ -86,10 +85,7 @@ def _forest_svg(pairs: Sequence[Pair], prefix: str) -> str:
     names = [f"{short(pair.first)} − {short(pair.second)}" for pair in pairs]
     differences = [pair.metrics["uf1"] for pair in pairs]
     with matplotlib.rc_context(STYLE):
-        left, body = 0.15 + LETTER * max(map(len, names)), 0.21 * len(pairs)
-        width, height = left + 3.0, 0.3 + body + 0.25
-        figure = Figure(figsize=(width, height))
-        axes = figure.add_axes((left / width, 0.25 / height, 2.9 / width, body / height))
+        figure, (axes,) = make_axes(2.9, 0.21 * len(pairs))
         axes.axvline(0, color=INK, linewidth=1.0)
         draw_estimates(
             axes, names, [(*vars(d.estimate).values(), FIRST if d.real else MUTED, d.real) for d in differences], "D"

@@ -46,8 +46,8 @@ def report_figures(report: ReportData) -> list[ReportedFigure]:
 def figure_drawing(name: str, report: ReportData) -> Drawing:
     """The drawing of a figure, with its table as CSV."""
     settings, path = report.settings.figures[name], report.figures[name]
-    svg = draw_in_page(path, settings, f"figure-{list(report.figures).index(name)}")
-    return Drawing(name, svg, path.read_text(encoding="utf-8"), settings.title, settings.title)
+    svg, legend = draw_in_page(path, settings, f"figure-{list(report.figures).index(name)}")
+    return Drawing(name, svg, path.read_text(encoding="utf-8"), settings.title, legend)
 
 
 SECTION = Section("figures", "Tables and figures", content)

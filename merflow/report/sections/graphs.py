@@ -9,7 +9,6 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from merflow.errors import InputError
@@ -18,7 +17,7 @@ from merflow.preprocessing.resize import area_resize
 from merflow.preprocessing.settings import Geometry
 from merflow.report.report_data import ReportData
 from merflow.report.section import Drawing, Section, as_csv
-from merflow.report.svg import FIRST, INK, SECOND, STYLE, page_svg
+from merflow.report.svg import FIRST, INK, SECOND, STYLE, make_axes, page_svg
 from merflow.storage.hdf5 import open_h5
 from merflow.systems.tsdgcn.graph import Graph, chosen_neighbours
 
@@ -125,23 +124,18 @@ def _links(graph: Graph, file: Path, geometry: Geometry) -> list[dict[str, Any]]
 def _graph_svg(graph: Graph, rows: Sequence[dict[str, Any]], face: Face, title: str, prefix: str) -> str:
     """The whole face at the left, and one panel per node of :data:`PLACES`."""
     small = area_resize(face.image, graph.side)
-    whole, zoom, gap = 1.95, 1.36, 0.1
-    width, height = 0.1 + whole + 0.1 + 3 * (zoom + gap), whole + 0.1
-    places = list(PLACES)
     reach = math.floor(graph.threshold) + 0.9
     description = []
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height))
-        axes = figure.add_axes((0.05 / width, 0.05 / height, whole / width, whole / height))
+        ratios = [1.4, *[1.0] * len(PLACES)]
+        figure, (axes, *panels) = make_axes(6.4, 2.0, columns=len(ratios), width_ratios=ratios, wspace=0.07)
         _faded(axes, small, (0, graph.side, 0, graph.side))
-        for number, name in enumerate(places, start=1):
+        for number, (name, panel) in enumerate(zip(PLACES, panels, strict=True), start=1):
             links = [row for row in rows if row["place"] == name]
             row, column = links[0]["row"], links[0]["column"]
             corner = (column - reach, row - reach)
             axes.add_patch(Rectangle(corner, 2 * reach, 2 * reach, facecolor="none", edgecolor=INK, linewidth=1.1))
             axes.text(column + reach + 0.8, row, str(number), va="center", fontweight="bold", fontsize=9, color=INK)
-            left = 0.1 + whole + 0.1 + (number - 1) * (zoom + gap)
-            panel = figure.add_axes((left / width, (0.05 + (whole - zoom) / 2) / height, zoom / width, zoom / height))
             over = math.ceil(reach)
             view = (row - over, row + over + 1, column - over, column + over + 1)
             top, bottom, start, end = np.clip(view, 0, graph.side)

@@ -5,12 +5,11 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 
 from merflow.evaluation.metrics import OVERALL
 from merflow.report.report_data import ReportData
 from merflow.report.section import METRIC_TITLES, Drawing, Section, as_csv
-from merflow.report.svg import FIRST, LETTER, SECOND, SHARE_NAMES, SHARES, STYLE, WIDTH, draw_estimates, page_svg, short
+from merflow.report.svg import FIRST, SECOND, SHARE_NAMES, SHARES, STYLE, draw_estimates, make_axes, page_svg, short
 from merflow.report.systems import SystemResult
 
 
@@ -42,15 +41,7 @@ def forest_svg(title: str, rows: Sequence[dict[str, Any]], prefix: str) -> str:
     """Values of one metric with their intervals, one line per system; floors are hollow."""
     with matplotlib.rc_context(STYLE):
         names = [short(row["experiment"]) for row in rows]
-        height = 0.55 + 0.24 * len(rows)
-        figure = Figure(figsize=(WIDTH, height))
-        figure.subplots_adjust(
-            left=(0.12 + LETTER * max(map(len, names), default=0)) / WIDTH,
-            right=1 - 0.08 / WIDTH,
-            top=1 - 0.26 / height,
-            bottom=0.22 / height,
-        )
-        axes = figure.subplots()
+        figure, (axes,) = make_axes(2.2, 0.07 + 0.24 * len(rows))
         looks = [(SECOND, False) if row["floor"] else (FIRST, True) for row in rows]
         values = [(row["value"], row["ci_low"], row["ci_high"]) for row in rows]
         draw_estimates(axes, names, [(*value, *look) for value, look in zip(values, looks, strict=True)])

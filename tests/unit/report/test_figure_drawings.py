@@ -85,10 +85,11 @@ def test_file_stands_alone(tmp_path):
 def test_page_drawing_has_colour_names_and_no_title(tmp_path):
     plan = settings("variants", published="tsdgcn-mmew-ablation")
     drawn(tmp_path, of_paper(tmp_path, "tsdgcn-mmew-ablation"), plan)
-    svg = draw_in_page(tmp_path / "f.csv", plan, "here")
+    svg, legend = draw_in_page(tmp_path / "f.csv", plan, "here")
     assert "var(--first)" in svg and "var(--second)" in svg and "#0072b2" not in svg
     said = texts(svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1))
     assert "72.7 %" in said and not any("title" in text or "tried" in text for text in said)
+    assert "Diamond: the published number." in legend
     assert all(name.startswith("here-") for name in re.findall(r'\bid="(.*?)"', svg))
 
 
