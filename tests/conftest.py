@@ -17,7 +17,15 @@ def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the slow tests too")
 
 
-LONGEST = ("/test_conda.py", "/test_slurm.py", "/test_kills.py", "/test_demo", "/test_reruns.py", "/test_own")
+LONGEST = (
+    "/test_compare",
+    "/test_conda.py",
+    "/test_slurm.py",
+    "/test_kills.py",
+    "/test_demo",
+    "/test_reruns.py",
+    "/test_own",
+)
 """Parallel runs start with these files, so that no worker ends with one of them alone."""
 
 

@@ -261,7 +261,7 @@ def test_missing_parts_are_one_message(tmp_path):
         tree.index(table="other.xlsx")
 
 
-def test_of_several_workbooks_one_is_taken_and_noted(tmp_path):
+def test_newest_of_several_workbooks_is_read_and_noted(tmp_path):
     dataset_trees.mmew_micro(tmp_path, TAKES, rename={"OnsetFrame": None})
     tree = dataset_trees.mmew_micro(tmp_path, TAKES, table="MMEW_Micro_Exp_v2.xlsx")
     index = tree.index()

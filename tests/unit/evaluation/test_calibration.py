@@ -44,7 +44,7 @@ temperatures = st.floats(LEAST, MOST)
 
 
 @given(cases, temperatures)
-def test_a_temperature_never_changes_the_order_of_the_classes(case, temperature):
+def test_temperature_keeps_the_order_of_classes(case, temperature):
     probs, _ = drawn(*case)
     tempered = temper(probs, temperature)
     assert (tempered.argmax(axis=1) == probs.argmax(axis=1)).all()
@@ -70,7 +70,7 @@ def test_fitted_temperature_never_raises_its_loss(case):
 
 
 @given(cases)
-def test_no_temperature_of_a_grid_is_better(case):
+def test_fitted_temperature_is_best_of_a_grid(case):
     probs, labels = drawn(*case)
     best = log_losses(temper(probs, fit_temperature(probs, labels)), labels).mean()
     for temperature in np.geomspace(LEAST, MOST, 60):
@@ -78,7 +78,7 @@ def test_no_temperature_of_a_grid_is_better(case):
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
-def test_the_temperature_that_was_put_in_is_found(factor):
+def test_fit_temperature_recovers_a_known_one(factor):
     """Of calibrated answers it is 1, of overconfident ones above 1, of timid ones below."""
     probs, labels = drawn(0, 20_000)
     assert fit_temperature(temper(probs, 1 / factor), labels) == pytest.approx(factor, rel=0.03)
@@ -174,7 +174,7 @@ def run(folder, tests, validation):
     return [read_table(*pair) for pair in zip(outputs, (CALIBRATION, RELIABILITY, COVERAGE), strict=True)]
 
 
-def test_the_tables_of_a_study(tmp_path):
+def test_calibrate_writes_the_tables_of_a_study(tmp_path):
     tests, validation = table(0, folds=6, clips=12), table(100, folds=6, clips=30)
     figures, bins, thresholds = run(tmp_path, tests, validation)
     rows = figures.set_index("metric")
@@ -207,7 +207,7 @@ def test_intervals_are_over_subjects_not_clips(tmp_path):
     assert row["ci_high"] - row["ci_low"] > 1.0, "from the one person to the other"
 
 
-def test_a_table_without_its_classes_is_named(tmp_path):
+def test_table_without_its_classes_is_named(tmp_path):
     with pytest.raises(InputError, match="v.csv: column p_c missing"):
         run(tmp_path, table(0), table(1).drop(columns="p_c"))
     with pytest.raises(InputError, match="v.csv: truth 'z' is not among the classes a, b, c"):
@@ -238,7 +238,7 @@ def test_validation_read_in_parts_equals_whole_table(tmp_path, monkeypatch, rows
         np.testing.assert_array_equal(validation.labels[validation.folds[name]], labels)
 
 
-def test_validation_clips_are_not_held_as_text(tmp_path, monkeypatch):
+def test_validation_clips_are_not_kept_as_text(tmp_path, monkeypatch):
     """There is a row for each fold and clip: millions in a study of many people. As text a row takes about 1 kB."""
     monkeypatch.setattr(calibration, "ROWS_AT_ONCE", 250)
     part, sizes, peaks = table(0, folds=1, clips=250), [], []
@@ -256,7 +256,7 @@ def test_validation_clips_are_not_held_as_text(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("cell", ["", "inf", "none", "nan"])
-def test_a_probability_that_is_no_number_is_refused(tmp_path, cell):
+def test_invalid_probability_is_refused(tmp_path, cell):
     """Its temperature would be 1, whatever the others say."""
     good, bad = table(0), table(1).astype({"p_b": object})
     bad.loc[7, "p_b"] = cell

@@ -80,7 +80,7 @@ def test_pooled_dataset_and_class_rows(tmp_path):
     assert (row["ci_low"], row["ci_high"]) == pytest.approx(bootstrap_subjects(part, CLASSES)["uar"], abs=1e-8)
 
 
-def test_value_is_pooled_over_folds_and_no_mean_of_folds(tmp_path):
+def test_value_is_pooled_and_not_a_mean_over_folds(tmp_path):
     table = predictions()
     folds = [score(part["truth"], part["predicted"], CLASSES)["uf1"] for _, part in table.groupby("fold")]
     assert value(evaluated(table, tmp_path), "pooled", "uf1")["value"] != pytest.approx(np.mean(folds), abs=1e-3)
@@ -113,7 +113,7 @@ def test_undefined_values_are_empty_cells(tmp_path):
     assert "nan" not in (tmp_path / "metrics.csv").read_text()
 
 
-def test_same_bytes_twice(tmp_path):
+def test_evaluate_gives_same_bytes_twice(tmp_path):
     evaluated(predictions(), tmp_path)
     before = (tmp_path / "metrics.csv").read_bytes()
     evaluated(predictions(), tmp_path)

@@ -16,7 +16,7 @@ def ours(system):
     return FigureExperiment(system, "none", ["d"], SAMM_CLASSES)
 
 
-def test_a_table_of_variants_says_what_differs_and_why_it_may(tmp_path):
+def test_compare_variants_marks_differences_and_ledger(tmp_path):
     base = {"row": "8+2", "column": "temporal", "n_clips": 44}
     rows = [
         base | {"metric": "accuracy", "value": 0.45, "ci_low": 0.4, "ci_high": 0.5},  # printed 42.3
@@ -59,7 +59,7 @@ def answers(tmp_path_factory):
     return folder
 
 
-def test_our_accuracy_stands_beside_the_published_methods(answers):
+def test_compare_methods_has_ours_and_published_ones(answers):
     metrics = read_table(answers / "metrics.csv", METRICS)
     table = read_table(answers / "predictions.csv", PREDICTIONS)
     rows = compare_methods(metrics, {"mine": ours("tsdgcn")}, "tsdgcn-samm-methods")
@@ -123,14 +123,14 @@ def test_database_uf1_and_uar_are_compared(composite, table, column, data):
     assert len(others) == len(printed) and all(row["caveat"] for row in others)
 
 
-def test_a_database_that_a_study_lacks_has_no_row_of_ours(composite, caplog):
+def test_compare_methods_of_missing_database_has_no_row(composite, caplog):
     metrics = composite[0][composite[0]["scope"] != "dataset:SAMM"]
     rows = compare_methods(metrics, {"mine": ours("tsdgcn")}, "megc2019-samm-methods")
     assert rows and not any("value" in row for row in rows)
     assert "mine has no clips of SAMM" in caplog.text
 
 
-def test_stages_are_those_of_the_experiment(answers):
+def test_compare_stages_of_an_experiment(answers):
     metrics, accuracy = (
         read_table(answers / "metrics.csv", METRICS),
         read_table(answers / "accuracy.csv", ACCURACY_TRAIN),
@@ -148,7 +148,7 @@ def test_stages_are_those_of_the_experiment(answers):
     assert [row["metric"] for row in without] == ["accuracy_finetune", "accuracy"]
 
 
-def test_confusion_is_that_of_scikit_learn(answers):
+def test_compare_confusion_equals_scikit_learn(answers):
     table, metrics = read_table(answers / "predictions.csv", PREDICTIONS), read_table(answers / "metrics.csv", METRICS)
     rows = pd.DataFrame(compare_confusion(table, metrics, {"mine": ours("tsdgcn")}, "tsdgcn-samm-confusion"))
     reference = confusion_matrix(table["truth"], table["predicted"], labels=SAMM_CLASSES)

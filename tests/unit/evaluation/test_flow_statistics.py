@@ -38,7 +38,7 @@ def test_statistics_use_labels_of_the_experiment(cache):
     assert [(row["clip"], row["label"]) for row in rows] == [("s1-down-1", "negative"), ("s0-up-0", "positive")]
 
 
-def test_one_clip_is_in_memory_at_a_time(cache, monkeypatch):
+def test_flow_statistics_hold_one_clip_in_memory(cache, monkeypatch):
     asked = []
     read = h5py.Dataset.__getitem__
 
@@ -52,6 +52,6 @@ def test_one_clip_is_in_memory_at_a_time(cache, monkeypatch):
     assert len(asked) == 18 and all(isinstance(place[0], int) for place in asked)
 
 
-def test_a_set_without_flow_is_named(cache):
+def test_dataset_without_flow_is_named(cache):
     with pytest.raises(InputError, match="no clip of micro has a class and optical flow"):
         flow_statistics([cache], ClipLabels(["micro"], ["nothing"], None))

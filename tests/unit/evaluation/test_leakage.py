@@ -89,7 +89,7 @@ class Study:
 
 
 @pytest.mark.parametrize("floor", [False, True], ids=["network", "floor"])
-def test_a_clean_study_has_no_leak_in_any_fold(tmp_path, floor):
+def test_audit_of_clean_study_reports_no_leak(tmp_path, floor):
     audited = Study(tmp_path, floor=floor).audit()
     assert list(audited) == AUDIT and (audited["size"] == 0).all() and set(audited["allowed"]) <= {"yes", "no"}
     checks = [name for name in CHECKS if "scorer" not in name and not (floor and "pre-training" in name)]
@@ -192,7 +192,7 @@ def test_planted_leak_is_named_and_nothing_is_written(tmp_path, name):
 
 
 @pytest.mark.parametrize("parts", [("train", "validation"), ("train", "test"), ("validation", "test")])
-def test_one_content_in_two_parts_is_found_whatever_the_parts(parts):
+def test_same_content_in_any_two_parts_is_a_leak(parts):
     split = pd.DataFrame({"dataset": "d", "subject": ["d/1", "d/2", "d/3"], "clip": list("abc"),
                           "part": ["train", "validation", "test"]})  # fmt: skip
     shown = {
@@ -203,20 +203,20 @@ def test_one_content_in_two_parts_is_found_whatever_the_parts(parts):
     assert audited.pop("contents: train, validation and test") == 1 and not any(audited.values())
 
 
-def test_copies_on_one_side_are_no_leak(tmp_path):
+def test_copies_within_one_part_are_no_leak(tmp_path):
     study = Study(tmp_path)
     copied_clip(True)(study)
     assert (study.audit()["size"] == 0).all()
 
 
-def test_a_copied_clip_is_named_with_both_its_names(tmp_path):
+def test_copied_clip_is_named_by_both_names(tmp_path):
     study = Study(tmp_path)
     copied_clip(False)(study)
     with pytest.raises(InputError, match=r"faces/s3-2 = faces/s0-0|faces/s0-0 = faces/s3-2"):
         study.audit()
 
 
-def test_content_is_every_byte_of_what_training_gets():
+def test_content_digest_covers_every_byte():
     spatial, flow = np.zeros((2, 4, 4), np.uint8), np.zeros((2, 3, 4, 4), np.float16)
     base = content_digest(spatial, flow, ("d", "a"))
     assert base == content_digest(spatial.copy(), flow.copy(), ("d", "b"))
@@ -260,7 +260,7 @@ def test_macro_clips_without_label_are_not_counted(tmp_path):
     assert (study.audit()["size"] == 0).all()
 
 
-def test_people_whom_a_holdout_divides_are_counted_and_allowed(tmp_path):
+def test_holdout_that_divides_people_is_allowed(tmp_path):
     study = Study(tmp_path, "paper-holdout")
     audited = study.audit()
     table = pd.read_csv(study.split)
@@ -272,12 +272,12 @@ def test_people_whom_a_holdout_divides_are_counted_and_allowed(tmp_path):
     assert own_people.loc["subjects: train and validation", "allowed"] == "no"
 
 
-def test_the_same_division_without_the_protocol_is_an_error(tmp_path):
+def test_divided_people_without_holdout_are_an_error(tmp_path):
     with pytest.raises(InputError, match="subjects: train and test"):
         Study(tmp_path, "paper-holdout", divides_subjects=False).audit()
 
 
-def test_cells_of_a_table_are_checked_without_rows_of_their_own(tmp_path):
+def test_audit_of_table_cells_needs_no_predictions(tmp_path):
     study = Study(tmp_path, scored=False, experiment="table t")
     assert set(study.audit()["check"]) == {
         name for name in CHECKS if name.startswith(("subjects", "contents")) and "scorer" not in name
@@ -314,7 +314,7 @@ def test_people_of_the_keyframe_scorer_are_not_tested(tmp_path, people, same, si
     assert audited["fold"].nunique() == 5 and (audited["size"] == 0).all() and set(audited["allowed"]) == {"no"}
 
 
-def test_a_scorer_that_cannot_be_read_stops_the_audit(tmp_path):
+def test_unreadable_scorer_stops_the_audit(tmp_path):
     (tmp_path / "scorer.safetensors").write_bytes(b"nothing")
     with pytest.raises(InputError, match="scorer.safetensors cannot be read as a key-frame scorer"):
         Study(tmp_path, scorer=str(tmp_path / "scorer.safetensors")).audit()

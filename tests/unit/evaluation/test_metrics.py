@@ -50,7 +50,7 @@ def predictions(seed: int, subjects: int = 9, clips: int = 8, skill: float = 0.5
 
 
 @given(LABELS)
-def test_score_is_scikit_learns_over_the_classes_that_occur(pairs):
+def test_score_equals_scikit_learn_on_classes_that_occur(pairs):
     truth, predicted = zip(*pairs, strict=True)
     result = score(truth, predicted, CLASSES)
     present = sorted(set(truth))
@@ -77,7 +77,7 @@ def test_score_of_a_hand_made_matrix():
     assert result["support"] == {"a": 4, "b": 6}
 
 
-def test_a_class_without_a_true_clip_is_left_out_and_named():
+def test_class_without_true_clips_is_left_out_and_named():
     result = score(["a", "a", "b"], ["a", "c", "b"], ["a", "b", "c"])
     assert result["absent"] == ["c"]
     assert result["uar"] == pytest.approx((0.5 + 1) / 2)
@@ -156,7 +156,7 @@ def test_interval_holds_the_value_and_ignores_the_order_of_rows(seed, subjects, 
     assert (low, high) != (0, 1)
 
 
-def test_a_class_missing_in_a_resample_is_left_out_of_it():
+def test_class_missing_in_a_resample_is_left_out():
     # Only s0 has class b, and always wrong. Without s0 in the resample UAR is 1, not 1/2.
     table = pd.DataFrame({"subject": ["s0", "s1", "s2"], "truth": ["b", "a", "a"], "predicted": ["a", "a", "a"]})
     assert bootstrap_subjects(table, ["a", "b"])["uar"][1] == 1
@@ -281,7 +281,7 @@ def test_p_value_equals_brute_force():
 
 
 @pytest.mark.parametrize(("people", "least"), [(1, math.nan), (4, 0.125), (5, 0.0625), (20, 2 / 2001)])
-def test_few_people_cannot_make_a_difference_real(people, least):
+def test_few_people_give_no_significant_difference(people, least):
     good = predictions(2, subjects=people, skill=1.0)
     wrong = good.assign(predicted=good["truth"].map(dict(zip("abcd", "bcda", strict=True))))
     computed = paired_differences({"good": good, "wrong": wrong}, CLASSES, repeats=2000)["good", "wrong"]
@@ -290,7 +290,7 @@ def test_few_people_cannot_make_a_difference_real(people, least):
     assert same["uf1"].value == 0 and (people == 1 or same["uf1"].p == 1)
 
 
-def test_a_difference_that_is_not_there_is_rarely_called_real():
+def test_equal_systems_rarely_differ_significantly():
     """Two systems of equal skill on people of very different difficulty; by subject about one in twenty may be real."""
     rng = np.random.default_rng(0)
     wrong = 0

@@ -12,7 +12,7 @@ from repository import REPO
 from merflow.evaluation.published import differs, ledger, published
 
 
-def test_table_ii_is_the_papers():
+def test_table_ii_equals_the_paper():
     """22 methods and the paper's own; values as printed, and the paper's words on the best of the others."""
     mmew, samm = (published_table(f"tsdgcn-{d}-methods") for d in ("mmew", "samm"))
     assert len(mmew) == len(samm) == 23 and set(mmew) == set(samm)
@@ -36,7 +36,7 @@ def test_table_ii_is_the_papers():
         assert sorted(table, key=table.get)[-2:] == [("TLCNN [42]", "", "accuracy"), ("TSDGCN", "", "accuracy")]
 
 
-def test_table_iii_is_the_papers():
+def test_table_iii_equals_the_paper():
     mmew, samm = (published_table(f"tsdgcn-{d}-stages") for d in ("mmew", "samm"))
     order = ("accuracy_pretrain", "accuracy_finetune", "accuracy")
     for table, macro, micro, ours, theirs in (
@@ -79,7 +79,7 @@ def test_published_numbers_have_system_data_and_source():
         assert number["protocol"] == ("composite-loso" if stated else "not stated")
 
 
-def test_the_composites_numbers_are_those_of_the_challenge():
+def test_composite_numbers_equal_the_challenge():
     """UF1 and UAR of all clips and of CASME II; of STSTNet the mean recall of its released predictions."""
     printed = {
         "LBP-TOP": (0.5882, 0.5785, 0.7026, 0.7429),
@@ -147,7 +147,7 @@ def test_mersiamc3d_numbers_do_not_fit_composite_clips():
         ("ablation", "spatial and temporal, cross-entropy, 8+2 and 4+0", "", "accuracy", {9, 13}, {10}),
     ],
 )
-def test_what_could_explain_a_number_fits_it(table, row, column, metric, named, not_named):
+def test_ledger_entries_fit_their_number(table, row, column, metric, named, not_named):
     for data in ("mmew", "samm"):
         entries = set(ledger_entries(published()[f"tsdgcn-{data}-{table}", row, column, metric]["ledger"]))
         assert named <= entries and not entries & not_named

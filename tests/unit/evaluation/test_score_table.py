@@ -83,7 +83,7 @@ def test_command_fails_with_one_message(tmp_path):
         ("truth;predicted\na;a\nb;b\n", "cells must be separated by commas"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path, capsys, text, message):
+def test_problems_of_the_table_are_named(tmp_path, capsys, text, message):
     path = tmp_path / "bad.csv"
     path.write_text(text)
     assert main([str(path)]) == 1
@@ -91,7 +91,7 @@ def test_what_is_wrong_is_named(tmp_path, capsys, text, message):
     assert message in output.err and str(path) in output.err and "Traceback" not in output.err and not output.out
 
 
-def test_a_file_that_is_no_text_is_an_error(tmp_path, capsys):
+def test_binary_file_is_an_error(tmp_path, capsys):
     path = tmp_path / "bad.csv"
     path.write_bytes(bytes(range(256)) * 10)
     assert main([str(path)]) == 1
@@ -130,13 +130,13 @@ def test_classes_must_be_different_names(table, capsys, classes):
     ],
     ids=["Windows", "BOM and an empty line", "blanks"],
 )
-def test_how_a_table_was_saved_does_not_matter(tmp_path, content):
+def test_table_format_does_not_change_scores(tmp_path, content):
     (tmp_path / "table.csv").write_bytes(content)
     (result,) = score_file(tmp_path / "table.csv")
     assert result["classes"] == ["happy", "sad"] and result["accuracy"] == 0.5
 
 
-def test_one_name_of_a_clip_may_be_of_two_people(tmp_path):
+def test_clip_name_may_occur_for_two_people(tmp_path):
     (tmp_path / "table.csv").write_text("truth,predicted,subject,clip\na,a,sub01,EP01\nb,b,sub02,EP01\n")
     (result,) = score_file(tmp_path / "table.csv")
     assert (result["n_clips"], result["accuracy"]) == (2, 1)

@@ -51,7 +51,7 @@ def test_fitted_parts_follow_refit_and_selection(tmp_path, changes, fitted):
         (("demo", "demo"), False),
     ],
 )
-def test_a_name_is_one_person_only_within_one_source(tmp_path, layouts, same):
+def test_same_name_is_same_person_within_one_source(tmp_path, layouts, same):
     audited = planned(tmp_path, layouts)
     assert audited["mine"].same_people == (["two"] if same else [])
     assert audited["mine"].macro.endswith("/one/default/cache.h5") and not audited["mine"].excludes_test_people
@@ -61,7 +61,7 @@ def test_a_name_is_one_person_only_within_one_source(tmp_path, layouts, same):
     )  # fmt: skip
 
 
-def test_the_plan_follows_the_settings(tmp_path):
+def test_audit_plan_follows_the_settings(tmp_path):
     layouts = ("mmew-macro", "mmew-micro")
     assert planned(tmp_path, layouts, pretrain={"exclude_test_subjects": True})["mine"].excludes_test_people
     audited = planned(tmp_path, layouts, macro="none")["mine"]
@@ -71,7 +71,7 @@ def test_the_plan_follows_the_settings(tmp_path):
     assert audited["majority"].splits == audited["mine"].splits, "the floor has the split of the experiment"
 
 
-def test_cells_of_a_table_are_in_the_plan_once_for_each_split(tmp_path):
+def test_audit_plan_has_table_cells_once_per_split(tmp_path):
     layouts = ("mmew-macro", "mmew-micro")
     table = {"of": "mine", "rows": {"loss.gamma": [1, 2]}}
     audited = planned(tmp_path, layouts, {"t": table})
@@ -93,6 +93,6 @@ def test_cells_of_a_table_are_in_the_plan_once_for_each_split(tmp_path):
     ],
     ids=["loss", "rate", "validation", "protocol", "classes"],
 )
-def test_experiments_share_a_split_where_it_is_the_same_draw(tmp_path, changes, shared):
+def test_experiments_share_a_split_of_equal_settings(tmp_path, changes, shared):
     plain = planned(tmp_path, ("demo", "demo"))["mine"].splits
     assert (planned(tmp_path, ("demo", "demo"), **changes)["mine"].splits == plain) is shared

@@ -16,7 +16,7 @@ from merflow.evaluation.published import published
 from merflow.study.load import load_config
 
 
-def test_the_papers_studies_show_every_table_and_figure():
+def test_paper_studies_show_every_table_and_figure():
     for name, number in (("demo", 6), ("mmew", 6), ("samm", 7)):
         study = yaml.safe_load((REPO / "studies" / f"tsdgcn_{name}.yaml").read_text())
         kinds = {block: figure["kind"] for block, figure in study["figures"].items()}
@@ -54,7 +54,7 @@ def test_studies_of_the_paper_are_planned(tmp_path):
             assert settings["table-III"].experiments["tsdgcn"].macro == "ck"
 
 
-def test_a_study_counts_every_different_configuration_once():
+def test_tried_counts_each_configuration_once():
     overlay = yaml.safe_load((REPO / "studies" / "tsdgcn_demo.yaml").read_text())
     study = plan(overlay)
     assert len(study.config.tables) == 3
@@ -85,7 +85,7 @@ def test_a_study_counts_every_different_configuration_once():
         ({"colour": "red"}, "figures.f.colour: unknown key"),
     ],
 )
-def test_a_mistake_in_a_figure_is_named(figure, message):
+def test_problems_of_a_figure_are_named(figure, message):
     two = yaml.safe_load(BASE.read_text())["experiments"]
     experiments = two | {"two": two["tsdgcn"]}
     whole = {"kind": "methods", "of": "tsdgcn"} | figure
@@ -106,7 +106,7 @@ def test_composite_study_shows_every_published_table(tmp_path):
         assert systems == ["tsdgcn", "msjfn", "mersiamc3d", "ststnet", "off-apexnet"], "floors among them"
 
 
-def test_a_floor_that_is_not_there_by_this_name_is_told():
+def test_figure_of_unknown_floor_names_the_floors():
     tsdgcn = yaml.safe_load(BASE.read_text())["experiments"]["tsdgcn"]
     two = {"a": tsdgcn, "b": tsdgcn | {"protocol": "subject-kfold"}}  # Floors of two protocols have longer names.
     figures = {"f": {"kind": "methods", "of": ["majority"]}}
@@ -116,7 +116,7 @@ def test_a_floor_that_is_not_there_by_this_name_is_told():
         plan({"experiments": two, "figures": figures})
 
 
-def test_a_figure_may_not_take_the_name_of_a_table():
+def test_figure_must_not_have_the_name_of_a_table():
     table = {"of": "tsdgcn", "rows": {"loss.gamma": [1, 2]}}
     with pytest.raises(ConfigError, match="figures.t: a table of variants has this name"):
         load_config(BASE, {"tables": {"t": table}, "figures": {"t": {"kind": "methods", "of": "tsdgcn"}}})
