@@ -72,8 +72,8 @@ def page_svg(figure: Figure, description: str, prefix: str) -> str:
     svg = re.sub(r"\n+", " ", svg)
     svg = re.sub(r"\s*font-family: [^;\"]*;?", "", svg)
     svg = re.sub(r'\bid="(.*?)"', rf'id="{prefix}-\1"', svg)
-    svg = re.sub(r'xlink:href="#', f'href="#{prefix}-', svg)
-    svg = re.sub(r"url\(#", f"url(#{prefix}-", svg)
+    svg = svg.replace('xlink:href="#', f'href="#{prefix}-').replace("xlink:href", "href")
+    svg = svg.replace("url(#", f"url(#{prefix}-")
     for colour, name in _NAMES.items():
         svg = svg.replace(colour, f"var({name})")
     width, height = _size(svg)

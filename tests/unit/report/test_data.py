@@ -5,6 +5,7 @@ import io
 import re
 import shutil
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import cv2
 import h5py
@@ -20,6 +21,7 @@ from merflow.report.sections.curves import curves_svg
 from merflow.report.sections.data import composites, dataset_clips
 from merflow.report.sections.timings import rule_times
 from merflow.report.settings import ClassCount, ExperimentSettings, GraphSettings
+from merflow.report.svg import standalone_svg
 from merflow.storage.tables import write_table
 from merflow.systems.tsdgcn.graph import Graph, build_graph
 
@@ -184,6 +186,8 @@ def with_graph(study, file):
 def test_drawn_links_are_those_of_the_graph(study, graph):
     content = graphs.content(with_graph(study, graph))
     (drawing,) = (entry["drawing"] for entry in content["graphs"])
+    saved = ElementTree.fromstring(standalone_svg(drawing.svg, drawing.title))
+    assert len(saved.findall(".//{http://www.w3.org/2000/svg}image")) == 4, "the face and three places in it"
     rows = pd.read_csv(io.StringIO(drawing.csv))
     adjacency = Graph.load(graph).adjacency.toarray()
     assert set(rows["place"]) == set(graphs.PLACES)
