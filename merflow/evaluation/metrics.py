@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix, f1_score
 
 from merflow.errors import InputError
 
@@ -26,7 +26,7 @@ LEVEL = 0.95
 
 
 def score(truth: Iterable[str], predicted: Iterable[str], classes: Iterable[str]) -> Scores:
-    """Score predictions by scikit-learn.
+    """Score predictions.
 
     A class without any true clip has no recall. It is left out of UF1 and UAR and listed under ``absent``; a clip that
     is wrongly given that class still counts against the clip's own class.
@@ -50,16 +50,10 @@ def score(truth: Iterable[str], predicted: Iterable[str], classes: Iterable[str]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "A single label was found")  # `labels` is given.
         confusion = confusion_matrix(truth, predicted, labels=classes)
-    precision, recall, f1, support = precision_recall_fscore_support(
-        truth, predicted, labels=classes, zero_division=np.nan
-    )
-    f1 = np.where(support > 0, f1, np.nan)
-    by_class = {"f1": f1, "recall": recall, "precision": precision}
+    values, support = rates(confusion), confusion.sum(axis=1)
     return {
-        "accuracy": float(np.trace(confusion) / confusion.sum()),
-        "uf1": float(np.nanmean(f1)),
-        "uar": float(np.nanmean(recall)),
-        **{name: dict(zip(classes, values.tolist(), strict=True)) for name, values in by_class.items()},
+        **{name: float(values[name]) for name in OVERALL},
+        **{name: dict(zip(classes, values[name].tolist(), strict=True)) for name in PER_CLASS},
         "support": dict(zip(classes, support.tolist(), strict=True)),
         "confusion": confusion.tolist(),
         "classes": classes,

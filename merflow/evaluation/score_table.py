@@ -6,13 +6,14 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
+from tabulate import tabulate
 
 from merflow.errors import InputError, MerflowError
 from merflow.evaluation.evaluate import check_clips, check_labels
 from merflow.evaluation.metrics import OVERALL, PER_CLASS, Scores, bootstrap_subjects, fold_mean_f1, mean_rates, score
+from merflow.storage.files import json_value
 from merflow.storage.tables import read_table
 
 TITLES = {"accuracy": "accuracy", "uf1": "UF1", "uar": "UAR"}
@@ -108,17 +109,14 @@ def _score(table: pd.DataFrame, classes: list[str], resamples: int, seed: int) -
 def text(results: Sequence[Scores]) -> str:
     """The results as a table for people, with notes on what was left out."""
     header = ["experiment", "scope", *TITLES.values(), "clips", "subjects", "repeats"]
-    rows = [header]
+    rows = []
     for r in results:
         values = [_with_interval(r[name], r["intervals"].get(name)) for name in TITLES]
         subjects = "-" if r["n_subjects"] is None else str(r["n_subjects"])
         rows.append([r["experiment"] or "-", r["scope"], *values, str(r["n_clips"]), subjects, str(r["repeats"])])
-    kept = [column for column in zip(*rows, strict=True) if column[0] != "experiment" or set(column[1:]) != {"-"}]
-    widths = [max(map(len, column)) for column in kept]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in zip(*kept, strict=True)
-    ]
+    named = any(r["experiment"] for r in results)
+    table = tabulate([row[not named :] for row in rows], header[not named :], "plain", disable_numparse=True)
+    lines = [line.rstrip() for line in table.splitlines()]
     if any(r["intervals"] for r in results):
         lines.append("[low, high]: 95 % interval over subjects (bootstrap)")
     for r in results:
@@ -136,15 +134,6 @@ def _with_interval(value: float, interval: tuple[float, float] | None) -> str:
     if interval is None or math.isnan(interval[0]):
         return f"{value:.4f}"
     return f"{value:.4f} [{interval[0]:.3f}, {interval[1]:.3f}]"
-
-
-def plain(value: Any) -> Any:
-    """``value`` with every NaN as None, so that it is JSON that any reader accepts."""
-    if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -166,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MerflowError as error:
         print(f"merflow.score: {error}", file=sys.stderr)
         return 1
-    print(json.dumps(plain(results), indent=2, allow_nan=False) if options.json else text(results))
+    print(json.dumps(json_value(results), indent=2, allow_nan=False) if options.json else text(results))
     return 0
 
 

@@ -24,6 +24,18 @@ class MemberGroup(nn.Module):
 
     members = 1
 
+    def __init__(self, centre: Mapping[str, Tensor] | None = None) -> None:
+        """Keep the centring of the rows (:func:`merflow.learning.batches.centre_arrays`), if there is one."""
+        super().__init__()
+        self.mean: Tensor | None
+        self.divisor: Tensor
+        for name in ("mean", "divisor"):
+            self.register_buffer(name, (centre or {}).get(name))
+
+    def centred(self, rows: Tensor) -> Tensor:
+        """Return the centred rows."""
+        return rows if self.mean is None else (rows - self.mean) / self.divisor
+
     def batch(self, rows: int) -> int:
         """Return the number of clips of a batch, for clips of ``rows`` rows."""
         return max(1, IMAGE_BATCH // rows)
@@ -51,19 +63,13 @@ class EndToEndGraphs(MemberGroup):
     """SGCNs that were trained inside a fold together with their head, and the centring of their input, if any."""
 
     def __init__(self, model: EndToEnd, centre: Mapping[str, Tensor]) -> None:
-        """Join a network with its centring (:func:`merflow.learning.batches.centre_arrays`; may be empty)."""
-        super().__init__()
+        """Join a network with its centring, which may be empty."""
+        super().__init__(centre)
         self.model = model
-        self.mean: Tensor | None
-        self.divisor: Tensor
-        self.register_buffer("mean", centre.get("mean"))
-        self.register_buffer("divisor", centre.get("divisor"))
 
     def forward(self, rows: Tensor) -> Tensor:
         """See :class:`MemberGroup`."""
-        if self.mean is not None:
-            rows = (rows - self.mean) / self.divisor
-        probs: Tensor = self.model(rows.flatten(0, 1)).softmax(dim=1)
+        probs: Tensor = self.model(self.centred(rows).flatten(0, 1)).softmax(dim=1)
         return probs.reshape(-1, rows.shape[1], probs.shape[1]).mean(dim=1)[None]
 
 
@@ -72,12 +78,8 @@ class ClipNetwork(MemberGroup):
 
     def __init__(self, model: nn.Module, centre: Mapping[str, Tensor], shape: tuple[int, ...]) -> None:
         """Join them; ``shape`` is the network's input for a clip, ``[channels, (frames,) side, side]``."""
-        super().__init__()
+        super().__init__(centre)
         self.model, self.shape = model, shape
-        self.mean: Tensor
-        self.divisor: Tensor
-        self.register_buffer("mean", centre["mean"])
-        self.register_buffer("divisor", centre["divisor"])
 
     def batch(self, rows: int) -> int:
         """See :class:`MemberGroup`."""
@@ -85,6 +87,5 @@ class ClipNetwork(MemberGroup):
 
     def forward(self, rows: Tensor) -> Tensor:
         """See :class:`MemberGroup`."""
-        clips = ((rows - self.mean) / self.divisor).reshape(-1, *self.shape)
-        probs: Tensor = self.model(clips).softmax(dim=1)
+        probs: Tensor = self.model(self.centred(rows).reshape(-1, *self.shape)).softmax(dim=1)
         return probs[None]

@@ -1,18 +1,16 @@
 """The results of a prediction as tables: ``answers.csv`` and ``answers.json``."""
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from merflow.inference.settings import PageSettings
-from merflow.storage.files import atomic_write
+from merflow.storage.files import atomic_write, json_value
 from merflow.storage.hdf5 import open_h5
 from merflow.storage.tables import ANSWERS, INTERVALS, KEYFRAMES, PREDICTED, QUALITY, read_table, write_table
 
@@ -70,7 +68,7 @@ class PredictionResults:
         for number, source in enumerate(settings.sources.values()):
             search_results = files["search_results"][number]
             with open_h5(search_results) as file:
-                track = {name: plain(value) for name, value in file.attrs.items()}
+                track = json_value(dict(file.attrs))
             candidates = _rows(read_table(files["intervals"][number], INTERVALS))
             sources.append(SourceResult(number, source["clip"], source["label"], search_results, track, candidates))
         prepared = {}
@@ -128,7 +126,7 @@ def write_answers(rows: Sequence[Row], settings: PageSettings, folder: Path) -> 
             "uncertain_below": settings.uncertain_below,
             "max_unsearched_seconds": settings.max_unsearched_seconds,
         },
-        "answers": [{name: plain(value) for name, value in row.items()} for row in rows],
+        "answers": json_value(rows),
     }
     with atomic_write(folder / "answers.json") as temporary:
         # Bytes of a file name that are not UTF-8 become escapes of JSON.
@@ -138,10 +136,3 @@ def write_answers(rows: Sequence[Row], settings: PageSettings, folder: Path) -> 
 
 def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
-
-
-def plain(value: Any) -> Any:
-    """Return a value for JSON: NumPy values as Python values, NaN as None."""
-    value = value.item() if isinstance(value, np.generic) else value
-    value = value.tolist() if isinstance(value, np.ndarray) else value
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -17,14 +17,13 @@ from merflow.errors import InputError
 from merflow.preprocessing.flow import optical_strain
 from merflow.preprocessing.settings import PreparationSettings
 from merflow.storage.files import atomic_write, digest, safe_filename
-from merflow.storage.hdf5 import check_readable, open_h5_raw
+from merflow.storage.hdf5 import open_h5
 from merflow.storage.tables import KEYFRAMES, QUALITY, read_table, write_table
 
 log = logging.getLogger(__name__)
 
 CHANNELS = ["u", "v", "strain"]
 """Channels of ``flow``, in order."""
-FilePair = tuple[str | Path, str | Path]
 
 
 def build_cache(
@@ -69,11 +68,13 @@ def build_cache(
     """
     rows = {str(row["clip"]): row for row in clips}
     by_clip: dict[str, dict[str, Any]] = {}
-    for pair in zip(faces, flow, strict=True):  # Only two files are open at a time.
-        with _opened(pair) as files:
-            for group in files[0].values():
-                if row := rows.get(group.attrs["clip"]):
-                    by_clip[str(row["clip"])] = _report(row, files)
+    for faces_file, flow_file in zip(faces, flow, strict=True):
+        with open_h5(faces_file) as file:
+            of_subject = {clip: _report(rows[clip], g) for g in file.values() if (clip := g.attrs["clip"]) in rows}
+        with open_h5(flow_file) as file:
+            for clip, report in of_subject.items():
+                report["head_motion_px"] = file[safe_filename(clip)].attrs.get("head_motion_px")
+        by_clip |= of_subject
     reports = [by_clip[clip] for clip in rows]
     write_table(pd.DataFrame(reports, columns=QUALITY), quality, QUALITY)
     report_failures(dataset, reports, quality, stop)
@@ -89,21 +90,18 @@ def build_cache(
     kept = [rows[clip] for clip in places]
     with new_cache(cache, kept, 1 if stills else count, 0 if stills else count, attributes) as file:
         apex = np.zeros(len(places), np.int64)
-        done = 0
-        for pair in zip(faces, flow, strict=True):
-            with _opened(pair) as files:
-                for face in files[0].values():
-                    clip = face.attrs["clip"]
-                    if clip not in places:
-                        continue
-                    place, field = places[clip], files[1][safe_filename(clip)]
-                    file["spatial"][place], apex[place] = read_keyframes(face, keyframe_rows[clip])
-                    if not stills and len(field["flow"]):
-                        uv = field["flow"][:].astype(np.float32)
-                        file["flow"][place] = np.concatenate([uv, optical_strain(uv)[:, None]], 1)
-                    done += 1
-                    if done % 50 == 0 or done == len(places):
-                        log.info("%d of %d clips", done, len(places))
+        for number, (faces_file, flow_file) in enumerate(zip(faces, flow, strict=True), start=1):
+            with open_h5(faces_file) as source:
+                groups = {clip: group for group in source.values() if (clip := group.attrs["clip"]) in places}
+                for clip, group in groups.items():
+                    place = places[clip]
+                    file["spatial"][place], apex[place] = read_keyframes(group, keyframe_rows[clip])
+            with open_h5(flow_file) as source:
+                for clip in () if stills else groups:
+                    uv = source[safe_filename(clip)]["flow"][:].astype(np.float32)
+                    if len(uv):
+                        file["flow"][places[clip]] = np.concatenate([uv, optical_strain(uv)[:, None]], 1)
+            log.info("%d of %d subjects", number, len(faces))
         file["apex_index"][:] = apex
 
 
@@ -151,18 +149,6 @@ def new_cache(
         yield file
 
 
-@contextmanager
-def _opened(pair: FilePair) -> Iterator[tuple[h5py.File, h5py.File]]:
-    """Open the faces and the flow of one subject; if one is damaged, the error names it."""
-    try:
-        with open_h5_raw(pair[0]) as faces, open_h5_raw(pair[1]) as flow:
-            yield faces, flow
-    except (OSError, KeyError, RuntimeError):
-        for file in pair:
-            check_readable(file)
-        raise
-
-
 def report_failures(
     dataset: str, reports: Sequence[Mapping[str, Any]], quality: str | Path, stop: bool = False
 ) -> None:
@@ -182,20 +168,15 @@ def report_failures(
         )
 
 
-def _report(row: Mapping[str, Any], pair: tuple[h5py.File, h5py.File]) -> dict[str, Any]:
-    """Return the row of ``quality.csv`` of one clip; the first stage that failed gives the reason."""
-    groups = [file[safe_filename(row["clip"])] for file in pair]
-    reasons = [group.attrs["status"] for group in groups if group.attrs["status"] != "ok"]
-    face, motion = (group.attrs for group in groups)
+def _report(row: Mapping[str, Any], face: h5py.Group) -> dict[str, Any]:
+    """Return the row of ``quality.csv`` of one clip, without its head motion."""
+    status = face.attrs["status"]
     return {
         **{name: row[name] for name in ("clip", "subject", "label")},
-        "status": "failed" if reasons else "ok",
-        "reason": reasons[0] if reasons else "",
-        "alignment": face.get("alignment"),
-        "face_width_px": face.get("face_width_px"),
-        "interocular_px": face.get("interocular_px"),
-        "head_motion_px": motion.get("head_motion_px"),
-        "frames": len(groups[0]["frame_numbers"]) if "frame_numbers" in groups[0] else 0,
+        "status": "ok" if status == "ok" else "failed",
+        "reason": "" if status == "ok" else status,
+        **{name: face.attrs.get(name) for name in ("alignment", "face_width_px", "interocular_px")},
+        "frames": len(face["frame_numbers"]) if "frame_numbers" in face else 0,
     }
 
 

@@ -1,5 +1,6 @@
 """Atomic writes, temporary files, and names that are safe as a file or HDF5 group."""
 
+import math
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ from errno import EINVAL, ENOTSUP
 from glob import escape
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from merflow.errors import InputError
@@ -99,6 +101,16 @@ def safe_filename(name: str) -> str:
     encoded = quote(name, safe="", errors="surrogateescape").replace("~", "%7E")
     encoded = "%2E" + encoded[1:] if encoded.startswith(".") else encoded
     return encoded if len(encoded) <= MAX_FILENAME else f"{encoded[: MAX_FILENAME - 13]}~{digest(encoded)}"
+
+
+def json_value(value: Any) -> Any:
+    """Return ``value`` as JSON has it: NumPy arrays and numbers as Python's, NaN as None."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, dict):
+        return {key: json_value(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def digest(*parts: object) -> str:

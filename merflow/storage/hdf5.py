@@ -23,7 +23,7 @@ def open_h5(path: str | Path) -> Iterator[h5py.File]:
     Raises:
         InputError: the file is missing, cut short, not HDF5, or lacks what the block reads from it.
     """
-    with open_h5_raw(path) as file:
+    with _opened(path) as file:
         try:
             yield file
         except (OSError, KeyError, RuntimeError) as error:  # The block may also write to other files.
@@ -32,12 +32,7 @@ def open_h5(path: str | Path) -> Iterator[h5py.File]:
             raise damaged_file_error(path, error) from error
 
 
-def open_h5_raw(path: str | Path) -> h5py.File:
-    """Open a file of the workflow for reading, without converting errors of later reads; for many files at once.
-
-    Raises:
-        InputError: the file is missing, cut short or not HDF5.
-    """
+def _opened(path: str | Path) -> h5py.File:
     try:
         return h5py.File(path)
     except FileNotFoundError as error:
@@ -50,23 +45,6 @@ def open_h5_raw(path: str | Path) -> h5py.File:
         if "unable to lock file" in str(error):
             raise InputError(f"{path} is open for writing in another program; close it there and run again") from error
         raise damaged_file_error(path, error) from error
-
-
-def check_readable(path: str | Path) -> None:
-    """Read the whole file, to find out which of several files is damaged.
-
-    Raises:
-        InputError: this file is damaged.
-    """
-
-    def read(_: str, item: h5py.HLObject) -> None:
-        dict(item.attrs)
-        if isinstance(item, h5py.Dataset):
-            for place in range(len(item)) if item.shape else ():
-                item[place]
-
-    with open_h5(path) as file:
-        file.visititems(read)
 
 
 def damaged_file_error(path: str | Path, error: Exception) -> InputError:
