@@ -64,6 +64,7 @@ def measure_plan(folder: Path, clips: int, subjects: int) -> dict[str, Any]:
     kinds = ("micro", "macro")
     overlay = {
         "study": "big",
+        "folds_per_job": 1,
         "datasets": {kind: {"layout": "manifest", "kind": kind, "root": str(folder / kind)} for kind in kinds},
         "experiments": {
             "tsdgcn": {"system": "tsdgcn", "macro": "macro", "micro": "micro"},

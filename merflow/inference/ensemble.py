@@ -8,6 +8,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +25,13 @@ from merflow.learning.fit import repeatable
 from merflow.runtime.devices import device
 from merflow.storage.files import atomic_write
 from merflow.storage.hdf5 import open_h5
-from merflow.storage.weights import read_weights
 from merflow.systems.clip_images import clip_image
 from merflow.systems.clip_networks import make_network
+from merflow.systems.saved_models import SavedModel, models_in, read_models
 from merflow.systems.tsdgcn.fold_training import EndToEnd
 from merflow.systems.tsdgcn.fusion import clip_signals
 from merflow.systems.tsdgcn.graph import Graph
-from merflow.systems.tsdgcn.heads import SavedHead, heads_in, load_heads
+from merflow.systems.tsdgcn.heads import StandardizedHead
 from merflow.systems.tsdgcn.pretrain import load_network
 from merflow.systems.tsdgcn.sgcn import SGCN
 
@@ -108,10 +110,18 @@ class Ensemble:
     @cached_property
     def groups(self) -> list[MemberGroup]:
         """The members in order: those of one seed together if they share its networks, otherwise each alone."""
-        groups: dict[int, list[Mapping[str, Any]]] = {}
-        for number, member in enumerate(self.metadata["members"]):
-            groups.setdefault(member["seed"] if self._shares_networks else number, []).append(member)
-        return [self._group(members).to(device()).eval().requires_grad_(False) for members in groups.values()]
+        groups: list[MemberGroup] = []
+        for name, members in groupby(self.metadata["members"], itemgetter("file")):
+            path = self.results / name
+            saved = read_models(path)
+            try:
+                for seed, of_seed in groupby(members, itemgetter("seed")):
+                    groups += self._groups(seed, [saved[seed, member["fold"]] for member in of_seed])
+            except (KeyError, ValueError, TypeError, RuntimeError) as error:
+                raise InputError(
+                    f"{path} has not the networks of the folds ({error}); delete it and run again"
+                ) from error
+        return [group.to(device()).eval().requires_grad_(False) for group in groups]
 
     def subsample(self, count: int | None) -> "Ensemble":
         """Return an ensemble of ``count`` members, spread over folds and seeds; of all members for None."""
@@ -126,57 +136,46 @@ class Ensemble:
         return any("weights" in files for networks in self.metadata["networks"].values() for files in networks)
 
     @cached_property
-    def _heads(self) -> dict[tuple[int, str], SavedHead]:
-        files = dict.fromkeys(member["file"] for member in self.metadata["members"])
-        return {(head.seed, head.fold): head for file in files for head in load_heads(self.results / file)}
-
-    @cached_property
     def _graphs(self) -> dict[str, Graph]:
         names = [files["graph"] for networks in self.metadata["networks"].values() for files in networks]
         return {name: Graph.load(self.results / name) for name in dict.fromkeys(names)}
 
-    def _group(self, members: Sequence[Mapping[str, Any]]) -> MemberGroup:
-        files = self.metadata["networks"].get(str(members[0]["seed"]), [])
+    def _groups(self, seed: int, models: Sequence[SavedModel]) -> list[MemberGroup]:
+        """Return the groups of some models of a seed."""
+        files = self.metadata["networks"].get(str(seed), [])
         graphs = [self._graphs[network["graph"]] for network in files]
         if self._shares_networks:
             weights = [self.results / network["weights"] for network in files]
             networks = [load_network(*pair)[0] for pair in zip(weights, graphs, strict=True)]
-            return SharedGraphs(networks, [self._heads[member["seed"], member["fold"]].network() for member in members])
-        path = self.results / members[0]["file"]
-        try:
-            metadata, tensors = read_weights(path)
-            return self._graph_member(metadata, tensors, graphs) if graphs else self._clip_member(metadata, tensors)
-        except (KeyError, ValueError, RuntimeError) as error:
-            raise InputError(f"{path} is not a trained fold ({error}); delete it and run again") from error
+            heads = [StandardizedHead(model.about["branch"], model.tensors) for model in models]
+            return [SharedGraphs(networks, heads)]
+        return [self._graph_member(model, graphs) if graphs else self._clip_member(model) for model in models]
 
-    def _graph_member(
-        self, metadata: Mapping[str, str], tensors: Mapping[str, Tensor], graphs: Sequence[Graph]
-    ) -> MemberGroup:
+    def _graph_member(self, model: SavedModel, graphs: Sequence[Graph]) -> MemberGroup:
         """Return the SGCNs of one fold with their head."""
         networks = []
-        for place, graph in enumerate(graphs):
-            state = _with_prefix(tensors, f"networks.{place}")
+        for index, graph in enumerate(graphs):
+            state = _with_prefix(model.tensors, f"networks.{index}")
             networks.append(SGCN(graph, len(state["classifier.bias"])))
             networks[-1].load_state_dict(state)
-        arrays = {name: tensor.numpy() for name, tensor in _with_prefix(tensors, "head").items()}
-        if metadata["network"] == "sgcn-heads":
-            head = SavedHead(0, "", np.array(json.loads(metadata["branch"]), np.int64), arrays)
-            return SharedGraphs(networks, [head.network()])
-        inputs = arrays["weight_1"].shape[1]
-        unscaled = {"mean": np.zeros((1, inputs)), "scale": np.ones((1, 1))}
-        head = SavedHead(0, "", np.zeros(1, np.int64), arrays | unscaled)
+        head = _with_prefix(model.tensors, "head")
+        if model.about["network"] == "sgcn-heads":
+            return SharedGraphs(networks, [StandardizedHead(model.about["branch"], head)])
+        inputs = head["weight_1"].shape[1]
+        unscaled = {"mean": torch.zeros(1, inputs), "scale": torch.ones(1, inputs)}
         images = inputs // (len(networks) * networks[0].connected.out_features)
-        return EndToEndGraphs(EndToEnd(networks, head.network().head, images), _with_prefix(tensors, "centre"))
+        network = EndToEnd(networks, StandardizedHead([0], head | unscaled).head, images)
+        return EndToEndGraphs(network, _with_prefix(model.tensors, "centre"))
 
-    def _clip_member(self, metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> MemberGroup:
+    def _clip_member(self, model: SavedModel) -> MemberGroup:
         """Return the network on clips of one fold."""
-        centre, side = _with_prefix(tensors, "centre"), self.input_settings.side
+        centre, side = _with_prefix(model.tensors, "centre"), self.input_settings.side
         channels, pixels = centre["mean"].shape
         with repeatable(0):
-            model = make_network(metadata["network"], len(self.classes), json.loads(metadata["settings"]))
-        model.load_state_dict(_with_prefix(tensors, "network"))
+            network = make_network(model.about["network"], len(self.classes), model.about["options"])
+        network.load_state_dict(_with_prefix(model.tensors, "network"))
         frames = () if self.input_settings.kind == "flow-image" else (pixels // side**2,)
-        return ClipNetwork(model, centre, (channels, *frames, side, side))
+        return ClipNetwork(network, centre, (channels, *frames, side, side))
 
     def _check(self, clips: ClipArrays) -> None:
         """Raise InputError if the clips lack an input of the members."""
@@ -232,28 +231,24 @@ def load_ensemble(path: str | Path) -> Ensemble:
 def gather_ensemble(
     settings: EnsembleSettings,
     validation: Path,
-    models: Sequence[Mapping[str, Any]],
+    models: Sequence[Path],
     caches: Sequence[Path],
     output: Path,
     results: Path,
 ) -> None:
     """Write ``ensemble.json`` of an experiment: its members, and the temperature of all of them.
 
-    ``validation`` has the probabilities of validation clips of all folds. A model is ``seed, fold, file`` of one fold,
-    or ``file`` of all folds (``heads.safetensors``). The first cache shows what a clip must have. File names are
-    relative to ``results``.
+    ``validation`` has the probabilities of validation clips of all folds; ``models`` are the files of the trained
+    networks. The first cache shows what a clip must have. File names are relative to ``results``.
 
     Raises:
-        InputError: no fold has a network.
+        InputError: a file cannot be read, or no fold has a network.
     """
-    members = []
-    for model in models:
-        path = Path(model["file"])
-        file = _relative(path, results)
-        if "fold" not in model:
-            members += [{"seed": seed, "fold": fold, "file": file} for seed, fold in heads_in(path)]
-        elif read_weights(path, arrays=False)[0].get("network") != "none":
-            members.append({"seed": model["seed"], "fold": model["fold"], "file": file})
+    members = [
+        {"seed": model["seed"], "fold": model["fold"], "file": _relative(file, results)}
+        for file in models
+        for model in models_in(file)
+    ]
     if not members:
         raise InputError(f"experiment {settings.experiment}: no fold has a usable clip, so there is no network")
     probs = ValidationProbs.read(validation, settings.classes)

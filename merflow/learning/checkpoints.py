@@ -45,6 +45,10 @@ class Checkpoints:
         self._every = INTERVAL if every is None else every
         self._count, self._last = 0, time.monotonic()
 
+    def depend_on(self, *made_of: Any) -> None:
+        """Add something that decides all trainings from here on."""
+        self._made_of = _digest((self._made_of, made_of))
+
     def next(self, *made_of: Any) -> "Checkpoint":
         """Return the checkpoint of the next training; ``made_of``: what decides it (tensors, or text of it)."""
         self._count += 1
@@ -85,9 +89,9 @@ class Checkpoint:
         tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
         tensors |= {f"best/{name}": tensor for name, tensor in (best or {}).items()}
         if optimiser:
-            for place, parameter in enumerate(_parameters(optimiser)):
+            for index, parameter in enumerate(_parameters(optimiser)):
                 state = optimiser.state[parameter]
-                tensors |= {f"optimiser/{place}/{key}": torch.as_tensor(value) for key, value in state.items()}
+                tensors |= {f"optimiser/{index}/{key}": torch.as_tensor(value) for key, value in state.items()}
         tensors |= {f"generator/{name}": state for name, state in _generator_states().items()}
         content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         metadata = {"fingerprint": self._fingerprint, "progress": json.dumps(dict(progress))}
@@ -120,9 +124,9 @@ class Checkpoint:
             log.warning("%s is damaged; training starts from the beginning", self._path)
             return None
         network.load_state_dict(_below(tensors, "network/"))
-        for place, parameter in enumerate(_parameters(optimiser)):
+        for index, parameter in enumerate(_parameters(optimiser)):
             # Copied because Adam changes them in place.
-            state = _below(tensors, f"optimiser/{place}/")
+            state = _below(tensors, f"optimiser/{index}/")
             optimiser.state[parameter] = {key: value.clone().to(parameter.device) for key, value in state.items()}
         _set_generator_states(_below(tensors, "generator/"))
         return json.loads(metadata["progress"]), _below(tensors, "best/")

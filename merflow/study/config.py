@@ -307,6 +307,7 @@ class Config(Block):
     title: str = field("", "heading of the report; empty: the name of the study")
     results: str = field("results", "folder that receives everything the workflow makes")
     device: Literal["auto", "cpu", "cuda"] = field("auto", "where networks run")
+    folds_per_job: Count = field(4, "folds of an experiment that one job trains; it changes no result")
     demo: DemoBlock = DemoBlock()
     datasets: NonEmptyDict[DatasetBlock] = field(..., "one block for each dataset, under any name")
     corrections: str | None = field(None, "table of corrections to the annotations, or null")

@@ -12,7 +12,7 @@ EXPERIMENT_TABLES = {
     "curves": "curves.csv",
     "validation": "validation.csv",
 }
-"""Tables of an experiment and of each of its folds, by pathvar: ``<predictions>`` is the name of the file."""
+"""Tables of an experiment and of each job that trains its folds, by pathvar: ``<predictions>`` is a file name."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ class Paths:
         """A file of an experiment."""
         return f"{self.study}/experiments/{experiment}/{file}"
 
-    def fold(self, experiment: str, seed: int, fold: str, file: str) -> str:
-        """A file of one fold of an experiment."""
-        return self.experiment(experiment, f"folds/{seed}/{fold}/{file}")
+    def folds(self, experiment: str, seed: int, group: str, file: str) -> str:
+        """A file of the folds of an experiment that one job trains."""
+        return self.experiment(experiment, f"folds/{seed}/{group}/{file}")
 
     def table(self, name: str) -> str:
         """A table of the study, or one of its tables of variants or figures."""

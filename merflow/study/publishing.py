@@ -64,7 +64,7 @@ class Publishing:
 
     def ensemble_files(self, name: str) -> list[str]:
         """``ensemble.json`` of an experiment, and every file that it points to."""
-        models = [model["file"] for model in self.training.model_files(name)]
+        models = self.training.model_files(name)
         return [self.paths.experiment(name, "ensemble.json"), *models, *self.ensemble_networks(name)]
 
     @property

@@ -183,20 +183,20 @@ class Training:
     def _splits_of_seed(self, name: str, seed: int) -> dict[int, str]:
         return {seed: self.splits(name)[seed]}
 
-    def model_files(self, name: str) -> list[dict[str, Any]]:
-        """The files of trained networks: ``file``, and for a file of one fold its ``seed`` and ``fold``."""
+    def model_files(self, name: str) -> list[str]:
+        """The files of the trained networks of an experiment."""
         if self.experiments[name].shares_features:
-            return [{"file": self.paths.experiment(name, "heads.safetensors")}]
-        return [
-            {"seed": seed, "fold": fold, "file": self.paths.fold(name, seed, filename, "model.safetensors")}
-            for seed in self.experiments[name].seeds
-            for filename, fold in self.experiments.folds(name).items()
-        ]
+            return [self.paths.experiment(name, "heads.safetensors")]
+        return self._fold_files(name, "model.safetensors")
 
     def fold_tables(self, name: str, table: str) -> list[str]:
-        """A table of each fold and seed of an experiment; ``table`` is a key of :data:`EXPERIMENT_TABLES`."""
-        seeds, folds, file = self.experiments[name].seeds, self.experiments.folds(name), EXPERIMENT_TABLES[table]
-        return [self.paths.fold(name, seed, fold, file) for seed in seeds for fold in folds]
+        """A table of all folds and seeds of an experiment in parts; ``table`` is a key of :data:`EXPERIMENT_TABLES`."""
+        return self._fold_files(name, EXPERIMENT_TABLES[table])
+
+    def _fold_files(self, name: str, file: str) -> list[str]:
+        """A file of each job that trains folds of an experiment."""
+        seeds, groups = self.experiments[name].seeds, self.experiments.fold_groups(name)
+        return [self.paths.folds(name, seed, group, file) for seed in seeds for group in groups]
 
     def cells(self, table: str) -> list[CellSettings]:
         """Settings of the cells of a table."""

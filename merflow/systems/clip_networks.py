@@ -4,7 +4,6 @@ Many published numbers of such networks rest on an epoch that was chosen on the 
 lowest loss on validation subjects of the training part is kept, or the last one (:mod:`merflow.protocols.selection`).
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -14,49 +13,46 @@ from typing import Any
 from torch import nn
 
 from merflow.learning.batches import Centred, centre_arrays
-from merflow.storage.weights import write_weights
+from merflow.learning.checkpoints import Checkpoints
+from merflow.runtime.devices import device
 from merflow.systems.clip_images import read_clip_images
-from merflow.systems.fold_runner import ClipRows, System, TrainedFold
-from merflow.systems.network_training import Images, train_fold, train_network
-from merflow.systems.predictions import ResultFiles
+from merflow.systems.fold_runner import ClipRows, System, TrainedFold, run_job
+from merflow.systems.network_training import Images, train_network
+from merflow.systems.predictions import Model, ResultFiles
 from merflow.systems.samples import FoldData
 from merflow.systems.settings import ClipNetworkSettings
 
 
 class ClipNetwork(System[ClipNetworkSettings]):
-    """A network of the registry; its model is the network with the mean image and divisor of its inputs."""
+    """A network of the registry.
 
-    def __init__(self, settings: ClipNetworkSettings) -> None:
-        """``settings``: those of the job."""
-        self.refits = settings.network.refit
+    Its saved model has the arrays ``network.*`` and ``centre.mean, centre.divisor``
+    (:class:`merflow.learning.batches.Centred`), and what :func:`make_network` makes it from: ``network`` (its module
+    and class) and ``options``.
+    """
+
+    def __init__(self, refits: bool, checkpoints: Checkpoints) -> None:
+        """See :class:`merflow.systems.fold_runner.System`."""
+        self.refits, self.checkpoints = refits, checkpoints
 
     def train(
         self, rows: ClipRows, classes: int, folds: Sequence[FoldData], settings: ClipNetworkSettings
     ) -> Iterator[TrainedFold]:
         """See :meth:`merflow.systems.fold_runner.System.train`."""
         network = settings.network
+        options = {"dropout": network.dropout, **network.options}
+        about = {"network": network.model, "options": options}
         frames = () if network.input_kind == "flow-image" else (rows.shape[2] // network.side**2,)
         for fold in folds:
             # Inputs are standardised by the training clips; the key-frames of a clip share one mean image and divisor.
             centred = Centred(rows, fold.train)
             images = Images(centred, (rows.shape[1], *frames, network.side, network.side), by_row=False)
-            trained = train_network(
-                lambda: make_network(network.model, classes, {"dropout": network.dropout, **network.options}),
+            trained_network, trained = train_network(
+                lambda: make_network(network.model, classes, options),
                 *(images, fold, settings.loss, classes, network.schedule, self.checkpoints),
             )
-            yield replace(trained, model=(trained.model, centred))
-
-    def save(self, models: Sequence[tuple[nn.Module, Centred]], path: Path, settings: ClipNetworkSettings) -> None:
-        """Write the network of the fold as safetensors.
-
-        Arrays: ``network.*`` and ``centre.mean, centre.divisor`` (:class:`merflow.learning.batches.Centred`).
-        Metadata: ``network`` (its module and class) and ``settings``, from which :func:`make_network` makes it again.
-        """
-        ((network, centred),) = models
-        state = {f"network.{name}": tensor.detach().cpu() for name, tensor in network.state_dict().items()}
-        options = {"dropout": settings.network.dropout, **settings.network.options}
-        metadata = {"network": settings.network.model, "settings": json.dumps(options, sort_keys=True)}
-        write_weights(state | centre_arrays(centred), path, metadata)
+            state = {f"network.{name}": tensor for name, tensor in trained_network.state_dict().items()}
+            yield replace(trained, model=Model.of(about, state | centre_arrays(centred)))
 
 
 def make_network(model: str, classes: int, options: Mapping[str, Any]) -> nn.Module:
@@ -70,18 +66,32 @@ def make_network(model: str, classes: int, options: Mapping[str, Any]) -> nn.Mod
     return network
 
 
-def train_clip_network(
+def train_clip_networks(
     caches: Sequence[Path],
     files: ResultFiles,
     model: Path,
     settings: ClipNetworkSettings,
-    seed: int,
-    fold: str,
+    folds: Sequence[str] | None,
     code: str,
 ) -> None:
-    """Train and test the network of one fold (:func:`merflow.systems.network_training.train_fold`).
+    """Train and test the networks of some folds, fold by fold (:func:`merflow.systems.fold_runner.run_job`).
 
-    ``caches``: cache of each micro dataset; ``model``: output, the trained network; ``code``: digest of the code.
+    The job resumes from the checkpoints beside its tables, and removes them at the end.
+
+    Args:
+        caches: cache of each micro dataset.
+        files: output tables.
+        model: output, the trained networks.
+        settings: settings of the job.
+        folds: names of the folds; None: all.
+        code: digest of the code; checkpoints of other code are not used.
+
+    Raises:
+        InputError: the caches cannot be used, or do not belong to the splits.
+        ConfigError: a training diverged.
     """
     samples = read_clip_images(caches, settings.clips, settings.network.input_kind, settings.network.side)
-    train_fold(ClipNetwork(settings), samples, settings, seed, fold, files, model, code)
+    checkpoints = Checkpoints(files.predictions.parent / "checkpoints", code, settings, device().type)
+    system = ClipNetwork(settings.network.refit, checkpoints)
+    run_job(lambda _: (system, samples), settings, files, model, folds)
+    checkpoints.remove()

@@ -1,14 +1,20 @@
 """The one way to train and test the folds of an experiment, for every system.
 
-A :class:`System` says how its model is made and trained. :func:`run_folds` does everything else: it selects settings
-inside the training part, lets validation subjects choose the epoch, trains on them too if the system refits, and
-predicts the test clips, whose labels no training gets.
+A :class:`System` says how its model is made and trained. :func:`run_job` reads the splits, trains and tests the folds
+and writes tables and models. :func:`run_folds` selects settings inside the training part, lets validation subjects
+choose the epoch, trains on them too if the system refits, and predicts the test clips, whose labels no training gets.
 """
 
+import ctypes
 import logging
+import multiprocessing
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -16,9 +22,10 @@ import numpy as np
 
 from merflow.protocols.folds import Fold
 from merflow.protocols.selection import select_settings, without_validation
+from merflow.protocols.splits import read_folds
 from merflow.protocols.variants import with_overrides
 from merflow.storage.disk_arrays import DiskArray
-from merflow.systems.predictions import FoldPredictions, FoldResult
+from merflow.systems.predictions import FoldPredictions, FoldResult, Model, ResultFiles, write_results
 from merflow.systems.samples import FoldData, Samples
 from merflow.systems.settings import JobSettings
 
@@ -37,14 +44,14 @@ class TrainedFold:
     """A model after its training on one fold.
 
     Attributes:
-        predict: maps places of clips to their class probabilities, float64 ``[n, classes]``.
-        model: what :meth:`System.save` writes.
+        predict: maps indices of clips to their class probabilities, float64 ``[n, classes]``.
+        model: the model as it is saved; None for a baseline.
         curve: rows ``stage, epoch, split, loss, accuracy``.
         epochs: the epoch that the validation clips chose, by the dotted key that sets the number of epochs.
     """
 
     predict: Callable[[np.ndarray], np.ndarray]
-    model: Any
+    model: Model | None
     curve: Sequence[Mapping[str, Any]]
     epochs: Mapping[str, int]
 
@@ -80,8 +87,68 @@ class System(ABC, Generic[S]):
             settings: settings of the job, with selected values in place.
         """
 
-    def save(self, models: Sequence[Any], path: Path, settings: S) -> None:  # noqa: B027
-        """Write the models of all folds; baselines write none."""
+
+Load = Callable[[int], tuple[System[S], Samples]]
+"""Maps the seed of a repeat to its system and samples."""
+
+
+def run_job(
+    load: Load[S],
+    settings: S,
+    files: ResultFiles,
+    model: Path | None = None,
+    names: Sequence[str] | None = None,
+    processes: int = 1,
+) -> None:
+    """Train and test folds of each repeat in ``settings.splits``, and write their tables and models.
+
+    A fold of which no clip could be used is left out; without folds the tables have a header only.
+
+    Args:
+        load: makes the system and reads the samples of a repeat.
+        settings: settings of the job.
+        files: output tables.
+        model: output, the trained models (:mod:`merflow.systems.saved_models`); None for a baseline.
+        names: names of the folds, in the order of the tables; None: all, in the order of the splits.
+        processes: number of repeats that train side by side, which changes no result.
+
+    Raises:
+        InputError: inputs and splits do not belong together, or no settings can be selected inside a fold.
+        ConfigError: a training diverged.
+    """
+    results = run_repeats(load, settings, names, processes)
+    if model:
+        from merflow.systems.saved_models import write_models  # It imports torch, which baselines do not need.
+
+        write_models(results, model, settings)
+    write_results(results, settings.experiment, files)
+
+
+def run_repeats(load: Load[S], settings: S, names: Sequence[str] | None = None, processes: int = 1) -> list[FoldResult]:
+    """Train and test folds of each repeat; return their results. Arguments and errors are those of :func:`run_job`."""
+    run = partial(_run_repeat, load, settings, names)
+    if processes == 1 or len(settings.splits) == 1:
+        return [result for seed in settings.splits for result in run(seed)]
+    # Forked: a fresh interpreter would run the script that called this function again.
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), _end_with_parent) as pool:
+        return [result for repeat in pool.map(run, settings.splits) for result in repeat]
+
+
+def _run_repeat(load: Load[S], settings: S, names: Sequence[str] | None, seed: int) -> list[FoldResult]:
+    system, samples = load(seed)
+    folds = {
+        fold.name: fold for fold in read_folds(settings.splits[seed], samples.clips) if not names or fold.name in names
+    }
+    log.info("repeat %d: %d clips, %d folds, %s", seed, len(samples.clips), len(folds), samples.rows.shape)
+    for name in set(names or ()) - set(folds):
+        log.warning("no clip of fold %s could be used; it is left out", name)
+    return run_folds(system, samples, [folds[name] for name in names or folds if name in folds], seed, settings)
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel to end this worker if its parent is killed; otherwise it would block forever."""
+    with suppress(OSError, AttributeError):  # Only Linux has it.
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def run_folds(system: System[S], samples: Samples, folds: Sequence[Fold], repeat: int, settings: S) -> list[FoldResult]:
@@ -97,9 +164,11 @@ def run_folds(system: System[S], samples: Samples, folds: Sequence[Fold], repeat
 
 def _run_together(system: System[S], samples: Samples, folds: list[Fold], repeat: int, settings: S) -> list[FoldResult]:
     """Train and test the folds of one call of :meth:`System.train`."""
+    seeds = [(repeat, fold.number) for fold in folds]
+    if system.checkpoints:
+        system.checkpoints.depend_on(seeds, [vars(fold) for fold in folds], str(samples.rows), samples.labels)
     if not system.trains_together:
         system.prepare(folds[0], samples.subjects, len(samples.classes), repeat)
-    seeds = [(repeat, fold.number) for fold in folds]
 
     def predict_inner(
         inner: Sequence[Fold], inner_seeds: Sequence[tuple[int, ...]], overrides: Mapping[str, Any]
@@ -112,13 +181,13 @@ def _run_together(system: System[S], samples: Samples, folds: list[Fold], repeat
     if settings.selection.method == "none":
         folds = [without_validation(fold) for fold in folds]
     results: dict[int, FoldResult] = {}
-    for overrides in [option for place, option in enumerate(selected) if option not in selected[:place]]:
-        places = [place for place, option in enumerate(selected) if option == overrides]
-        some, some_seeds = [folds[place] for place in places], [seeds[place] for place in places]
+    for overrides in [option for index, option in enumerate(selected) if option not in selected[:index]]:
+        indices = [index for index, option in enumerate(selected) if option == overrides]
+        some, some_seeds = [folds[index] for index in indices], [seeds[index] for index in indices]
         trained_folds = _train(system, samples, some, some_seeds, with_overrides(settings, overrides))
-        for place, (chosen, final, data) in zip(places, trained_folds, strict=True):
-            results[place] = _result(samples, folds[place], repeat, chosen, final, data, overrides)
-    return [results[place] for place in range(len(folds))]
+        for index, (chosen, final, data) in zip(indices, trained_folds, strict=True):
+            results[index] = _result(samples, folds[index], repeat, chosen, final, data, overrides)
+    return [results[index] for index in range(len(folds))]
 
 
 def _train(

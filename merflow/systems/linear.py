@@ -18,10 +18,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from merflow.protocols.splits import read_folds
 from merflow.systems.clip_images import read_clip_images
-from merflow.systems.fold_runner import ClipRows, System, TrainedFold, run_folds
-from merflow.systems.predictions import ResultFiles, write_results
+from merflow.systems.fold_runner import ClipRows, System, TrainedFold, run_job
+from merflow.systems.predictions import ResultFiles
 from merflow.systems.samples import FoldData, read_samples
 from merflow.systems.settings import LinearSettings
 
@@ -30,7 +29,9 @@ C = 1e-3
 
 
 def run_linear(caches: Sequence[Path], files: ResultFiles, settings: LinearSettings) -> None:
-    """Train and test a baseline on every fold of every seed; ``caches``: cache of each dataset.
+    """Train and test a baseline on every fold of every repeat (:func:`merflow.systems.fold_runner.run_job`).
+
+    ``caches``: cache of each dataset.
 
     Raises:
         InputError: the caches cannot be used.
@@ -39,13 +40,10 @@ def run_linear(caches: Sequence[Path], files: ResultFiles, settings: LinearSetti
         samples = read_samples([[path] for path in caches], settings.clips, _no_image, in_memory=True)
     else:
         samples = read_clip_images(caches, settings.clips, in_memory=True)
-    results = []
-    for seed, table in settings.splits.items():
-        results += run_folds(Baseline(), samples, list(read_folds(table, samples.clips)), seed, settings)
-    write_results(results, settings.experiment, files)
+    run_job(lambda _: (Baseline(), samples), settings, files)
 
 
-def _no_image(files: Sequence[h5py.File], place: int) -> np.ndarray:
+def _no_image(files: Sequence[h5py.File], index: int) -> np.ndarray:
     return np.zeros((1, 0), np.float32)
 
 
@@ -61,8 +59,8 @@ class Baseline(System[LinearSettings]):
             yield TrainedFold(partial(_predict, model, rows), None, (), {})
 
 
-def _predict(model: "Predict", rows: ClipRows, places: np.ndarray) -> np.ndarray:
-    return model(rows[places].reshape(len(places), -1))
+def _predict(model: "Predict", rows: ClipRows, indices: np.ndarray) -> np.ndarray:
+    return model(rows[indices].reshape(len(indices), -1))
 
 
 Predict = Callable[[np.ndarray], np.ndarray]

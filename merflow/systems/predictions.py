@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -11,7 +11,22 @@ from merflow.protocols.variants import variant_label
 from merflow.storage.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, write_table, write_table_in_parts
 from merflow.systems.samples import Samples
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Row = dict[str, Any]
+
+
+class Model(NamedTuple):
+    """A trained model as it is saved: ``network`` and what else it is made of, as values for JSON, and its arrays."""
+
+    about: Mapping[str, Any]
+    arrays: Mapping[str, np.ndarray]
+
+    @classmethod
+    def of(cls, about: Mapping[str, Any], tensors: Mapping[str, "Tensor"]) -> "Model":
+        """Return the model with tensors from any device as its arrays."""
+        return cls(about, {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()})
 
 
 class FoldPredictions(NamedTuple):
@@ -22,9 +37,9 @@ class FoldPredictions(NamedTuple):
     classes: Sequence[str]
 
     @classmethod
-    def of(cls, samples: Samples, places: np.ndarray, probs: np.ndarray) -> "FoldPredictions":
-        """Return the predictions for the clips at some places."""
-        return cls([samples.clips_with_truth[place] for place in places], probs, samples.classes)
+    def of(cls, samples: Samples, indices: np.ndarray, probs: np.ndarray) -> "FoldPredictions":
+        """Return the predictions for some clips."""
+        return cls([samples.clips_with_truth[index] for index in indices], probs, samples.classes)
 
     def rows(self, names: Mapping[str, Any]) -> Iterator[Row]:
         """Yield a row of a table of predictions per clip; ``names`` are its first columns."""
@@ -46,7 +61,7 @@ class FoldResult:
         train_clips: their number.
         curve: rows ``stage, epoch, split, loss, accuracy``.
         overrides: settings that were selected inside the fold, by dotted key.
-        model: the trained model, as the system saves it.
+        model: the trained model; None for a baseline.
     """
 
     repeat: int
@@ -57,7 +72,7 @@ class FoldResult:
     train_clips: int
     curve: Sequence[Mapping[str, Any]]
     overrides: Mapping[str, Any]
-    model: Any
+    model: Model | None
 
     def prediction_rows(self, experiment: str) -> Iterator[Row]:
         """Rows of ``predictions.csv``."""

@@ -1,7 +1,7 @@
 """One fold of a network on clips, trained in seconds."""
 
 from flow_caches import CLASSES
-from training_jobs import train_clip_network
+from training_jobs import train_clip_networks
 
 from merflow.storage.tables import PREDICTIONS, read_table
 
@@ -21,7 +21,7 @@ def train(caches, system, folder, fold, seed=0, changes=None, code="", **setting
     files = {"predictions": folder / "p.csv", "accuracy_train": folder / "a.csv", "curves": folder / "c.csv"}
     job = {"experiment": "net", "system": system, "protocol": "loso", "classes": CLASSES, **settings}
     job["network"] = NETWORK | FAST[system] | (changes or {})
-    train_clip_network(caches, **files, settings=job, seed=seed, fold=fold, code=code)
+    train_clip_networks(caches, **files, settings=job, seed=seed, folds=[fold], code=code)
     return read_table(files["predictions"], PREDICTIONS), files
 
 

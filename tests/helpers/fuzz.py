@@ -36,8 +36,8 @@ from merflow.storage.tables import CLIPS, read_table
 from merflow.storage.weights import write_weights
 from merflow.study.load import load_config
 from merflow.study.sources import list_sources
+from merflow.systems.saved_models import read_models
 from merflow.systems.tsdgcn.graph import build_graph
-from merflow.systems.tsdgcn.heads import SavedHead, load_heads, save_heads
 from merflow.systems.tsdgcn.pretrain import load_network, outcome
 from merflow.systems.tsdgcn.sgcn import SGCN
 
@@ -205,10 +205,9 @@ def targets(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], None
         loaded = Checkpoints(folder / "kept", "about").next("x").load(network, torch.optim.Adam(network.parameters()))
         _refuse_none(loaded, "training starts from the beginning")
 
-    arrays = {"weight_1": (3, 4), "bias_1": (3,), "weight_2": (2, 3), "bias_2": (2,), "mean": (2, 4), "scale": (2, 4)}
-    heads_of_fold = [{name: np.ones(shape, np.float32) for name, shape in arrays.items()} for _ in range(2)]
-    save_heads([SavedHead(0, "s1", np.array([0, 1]), head) for head in heads_of_fold], folder / "seed.safetensors", {})
-    heads = (folder / "seed.safetensors").read_bytes()
+    folds = '[{"fold": "s1", "network": "heads", "branch": [0, 1], "seed": 0}]'
+    write_weights({"0/bias_1": torch.ones(3)}, folder / "seed.safetensors", {"folds": folds})
+    models = (folder / "seed.safetensors").read_bytes()
 
     def header(data: bytes) -> None:
         assert image_size(data) == image_size(data)
@@ -256,7 +255,7 @@ def targets(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], None
         "scorer": ([scorer], _file(folder, "s.safetensors", load_scorer)),
         "checkpoint": ([state], checkpoint),
         "table of clips": ([CLIPS_TO_ASK], _file(folder, "ask.csv", lambda f: list_sources(str(f)))),
-        "heads": ([heads], _file(folder, "h.safetensors", lambda f: [head.network() for head in load_heads(f)])),
+        "models": ([models], _file(folder, "m.safetensors", read_models)),
     }
 
 

@@ -3,7 +3,7 @@
 import pytest
 from clip_network_training import FAST as NETWORK_SETTINGS
 from graph_caches import CLASSES, HEAD, PRETRAIN, SETTINGS
-from training_jobs import finetune, train_clip_network, train_graph_fold
+from training_jobs import finetune, train_clip_networks, train_graph_folds
 
 from merflow.evaluation.evaluate import merge
 from merflow.inference.ensemble import gather_ensemble, load_ensemble
@@ -105,7 +105,7 @@ def frozen(results, name, folder, seeds):
     more = {"validation": folder / "validation.csv", "heads": folder / "heads.safetensors"}
     finetune(files, *tables, settings, processes=len(seeds), **more)
     networks = {seed: [{"graph": results / f"graph{seed}.h5", "weights": weights(results, seed)}] for seed in seeds}
-    return input_settings_of(settings), [{"file": folder / "heads.safetensors"}], networks
+    return input_settings_of(settings), [folder / "heads.safetensors"], networks
 
 
 def outputs(folder, fold):
@@ -120,7 +120,7 @@ def outputs(folder, fold):
 def gathered(folder, folds):
     for table in ("predictions", "validation"):
         merge([outputs(folder, fold)[table] for fold in folds], folder / f"{table}.csv")
-    return [{"seed": 0, "fold": fold, "file": outputs(folder, fold)["model"]} for fold in folds]
+    return [outputs(folder, fold)["model"] for fold in folds]
 
 
 def graph_folds(results, name, folder, folds=tuple(FOLDS), **changes):
@@ -129,7 +129,7 @@ def graph_folds(results, name, folder, folds=tuple(FOLDS), **changes):
     start = [] if macro or name == "from-nothing" else [weights(results, 0)]
     for fold in folds:
         inputs = [results / "micro.h5"], [results / "graph0.h5"], start, macro
-        train_graph_fold(*inputs, **outputs(folder, fold), settings=settings, seed=0, fold=fold)
+        train_graph_folds(*inputs, **outputs(folder, fold), settings=settings, seed=0, folds=[fold])
     return input_settings_of(settings), gathered(folder, folds), {0: [{"graph": results / "graph0.h5"}]}
 
 
@@ -143,8 +143,8 @@ def clip_settings(name, **changes):
 def clip_folds(results, name, folder, **changes):
     settings = clip_settings(name, **changes)
     for fold in FOLDS:
-        train_clip_network(
-            [results / "micro.h5"], **outputs(folder, fold), settings=settings, seed=0, fold=fold
+        train_clip_networks(
+            [results / "micro.h5"], **outputs(folder, fold), settings=settings, seed=0, folds=[fold]
         )  # fmt: skip
     side = settings["network"].get("side", 28)
     return {"kind": input_kind(settings["system"], settings["network"]), "side": side}, gathered(folder, FOLDS), {}

@@ -113,15 +113,15 @@ def fold_settings(
     )
 
 
-def train_graph_fold(
-    caches, graphs, weights, macro, *, predictions, accuracy_train, curves, settings, seed, fold, code="",
+def train_graph_folds(
+    caches, graphs, weights, macro, *, predictions, accuracy_train, curves, settings, seed, folds, code="",
     validation=None, model=None,
 ):  # fmt: skip
-    """Train one fold of TSDGCN (:func:`merflow.systems.tsdgcn.fold_training.train_graph_fold`)."""
+    """Train folds of TSDGCN (:func:`merflow.systems.tsdgcn.fold_training.train_graph_folds`)."""
     job = fold_settings(caches, settings, seed, predictions.parent, macro is not None)
     files = ResultFiles(predictions, accuracy_train, curves, validation)
     model = model or predictions.parent / "model.safetensors"
-    fold_training.train_graph_fold(caches, graphs, weights, macro, files, model, job, seed, fold, code)
+    fold_training.train_graph_folds(caches, graphs, weights, macro, files, model, job, folds, code)
 
 
 def clip_network_settings(caches: Sequence[Path], settings: Settings, seed: int, folder: Path) -> ClipNetworkSettings:
@@ -136,14 +136,14 @@ def clip_network_settings(caches: Sequence[Path], settings: Settings, seed: int,
     )
 
 
-def train_clip_network(
-    caches, *, predictions, accuracy_train, curves, settings, seed, fold, code="", validation=None, model=None
+def train_clip_networks(
+    caches, *, predictions, accuracy_train, curves, settings, seed, folds, code="", validation=None, model=None
 ):
-    """Train one fold of a network on clips (:func:`merflow.systems.clip_networks.train_clip_network`)."""
+    """Train folds of a network on clips (:func:`merflow.systems.clip_networks.train_clip_networks`)."""
     job = clip_network_settings(caches, settings, seed, predictions.parent)
     files = ResultFiles(predictions, accuracy_train, curves, validation)
     model = model or predictions.parent / "model.safetensors"
-    clip_networks.train_clip_network(caches, files, model, job, seed, fold, code)
+    clip_networks.train_clip_networks(caches, files, model, job, folds, code)
 
 
 def run_linear(caches, system, predictions, accuracy_train, settings):

@@ -1,5 +1,6 @@
 """The two code blocks of docs/add-a-model.md are written where the page says; the new system runs beside others."""
 
+import json
 import re
 
 import pandas as pd
@@ -33,6 +34,7 @@ def study(tmp_path_factory):
         "study": "toy",
         "datasets": {"flows": tree.settings | {"classes": "megc2019"}},
         "floors": ["majority"],
+        "folds_per_job": 1,
         "experiments": {
             "mine": {"system": "two-layers", "micro": "flows", "network": {"epochs": 8, "filters": 16}, **HALVES},
             "shallow": {"system": "ststnet", "micro": "flows", "network": {"epochs": 2}, **HALVES},
@@ -60,6 +62,22 @@ def test_added_model_is_compared_with_other_systems(study):
     )
     assert ">mine<" in (folder / "results/toy/report.html").read_text()
     assert "mine" in set(pd.read_csv(folder / "results/toy/audit.csv")["experiment"])
+
+
+def test_folds_per_job_changes_jobs_and_no_result(study):
+    folder, config = study
+    together = config | {"folds_per_job": 2}
+    trained = [job for job in planned(folder, together) if job.startswith("Train")]
+    assert len(trained) == 2 and all("fold-1+2" in job for job in trained), "no result of one fold is taken for two"
+    snakemake(folder, config=together | {"study": "together"})
+    one, two = folder / "results/toy", folder / "results/together"
+    assert not (two / "experiments/mine/folds/0/fold-1").exists()
+    for name in ("predictions", "metrics", "curves", "accuracy_train", "calibration", "audit"):
+        assert (one / f"{name}.csv").read_bytes() == (two / f"{name}.csv").read_bytes(), name
+    for name in ("mine", "shallow"):
+        first, second = (json.loads((study / f"experiments/{name}/ensemble.json").read_text()) for study in (one, two))
+        assert first["temperature"] == second["temperature"]
+        assert [member["fold"] for member in first["members"]] == [member["fold"] for member in second["members"]]
 
 
 def test_changed_model_reruns_only_its_folds(study):

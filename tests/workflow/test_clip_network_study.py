@@ -1,4 +1,4 @@
-"""Networks on flow images through the workflow: as experiments, as floors, one job per fold."""
+"""Networks on flow images through the workflow: as experiments and as floors, with one job per fold."""
 
 import os
 import signal
@@ -30,6 +30,7 @@ def study(tmp_path_factory):
         "datasets": {"flows": tree.settings | {"classes": "megc2019"}},
         "floors": ["majority", "off-apexnet"],
         "network": SHORT,
+        "folds_per_job": 1,
         "experiments": {
             "shallow": {"system": "ststnet", "micro": "flows", "protocol": "composite-loso", "seeds": [3]},
         },

@@ -10,10 +10,11 @@ from configurations import plan
 from demo_study import CLASSES, SUBJECTS, shorter
 from independent_linear import SOLVERS, independent_predictions
 from sklearn.metrics import f1_score
-from training_jobs import run_linear, split_files, train_clip_network
+from training_jobs import run_linear, split_files, train_clip_networks
 
 from merflow.evaluation.metrics import bootstrap_subjects, mean_rates
 from merflow.protocols.settings import ClipSettings
+from merflow.systems import fold_runner
 from merflow.systems.clip_images import SIDE, read_clip_images
 from merflow.systems.tsdgcn import finetune as finetuning
 
@@ -95,13 +96,8 @@ def floor_answers(cache, system: str, work, labels: dict | None = None) -> pd.Da
         return pd.read_csv(work / "p.csv")
     files = {"predictions": work / "p.csv", "accuracy_train": work / "a.csv", "curves": work / "c.csv"}
     settings |= {"network": NETWORKS[system], "loss": {"name": "cross-entropy"}}
-    parts = []
-    with h5py.File(cache) as file:
-        people = sorted(set(file["subject"].asstr()[:]))
-    for fold in people:
-        train_clip_network([cache], **files, settings=settings, seed=0, fold=fold)
-        parts.append(pd.read_csv(work / "p.csv"))
-    return pd.concat(parts)
+    train_clip_networks([cache], **files, settings=settings, seed=0, folds=None)
+    return pd.read_csv(work / "p.csv")
 
 
 @pytest.mark.slow  # Unit tests show the same on made-up data.
@@ -121,12 +117,12 @@ def test_heads_on_permuted_labels_are_at_chance(demo, tmp_path):
 @pytest.mark.slow
 def test_chance_bound_rejects_heads_that_train_on_test_clips(demo, tmp_path, monkeypatch):
     folder = demo
-    honest = finetuning.read_folds
+    honest = fold_runner.read_folds
 
     def leaking(*arguments):
         return (replace(fold, train=np.union1d(fold.train, fold.test)) for fold in honest(*arguments))
 
-    monkeypatch.setattr(finetuning, "read_folds", leaking)
+    monkeypatch.setattr(fold_runner, "read_folds", leaking)
     assert not at_chance([uar_of(table) for table in head_predictions(folder, permuted(folder, 3), tmp_path)])
 
 

@@ -1,7 +1,7 @@
 rule gather_ensemble:
     input:
         validation="<study>/experiments/{experiment}/<validation>",
-        models=lambda w: [model["file"] for model in training.model_files(w.experiment)],
+        models=lambda w: training.model_files(w.experiment),
         networks=lambda w: publishing.ensemble_networks(w.experiment),
         caches=lambda w: training.caches(w.experiment),
     output:
@@ -18,7 +18,6 @@ rule gather_ensemble:
         code=script_hash("gather_ensemble"),
         # Reruns if `publishing.ensemble_settings` changes; it leaves out training settings: the networks are files.
         settings=lambda w: asdict(publishing.ensemble_settings(w.experiment)),
-        models=lambda w: training.model_files(w.experiment),
         results=lambda w: settings.results,
     message:
         "Gather the trained networks of experiment {wildcards.experiment}"

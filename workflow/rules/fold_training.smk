@@ -6,12 +6,12 @@ rule train_fold:
         macro=lambda w: training.fold_macro_cache(w.experiment),
         splits=lambda w: training.splits(w.experiment)[int(w.seed)],
     output:
-        **tables("<study>/experiments/{experiment}/folds/{seed}/{fold}"),
-        model="<study>/experiments/{experiment}/folds/{seed}/{fold}/model.safetensors",
+        **tables("<study>/experiments/{experiment}/folds/{seed}/{folds}"),
+        model="<study>/experiments/{experiment}/folds/{seed}/{folds}/model.safetensors",
     log:
-        "<logs>/train_fold/<name>/{experiment}/{seed}/{fold}.log",
+        "<logs>/train_fold/<name>/{experiment}/{seed}/{folds}.log",
     benchmark:
-        "<benchmarks>/train_fold/<name>/{experiment}/{seed}/{fold}.tsv"
+        "<benchmarks>/train_fold/<name>/{experiment}/{seed}/{folds}.tsv"
     wildcard_constraints:
         experiment=one_of(experiments.graph_fold_experiments),
     conda:
@@ -22,9 +22,9 @@ rule train_fold:
         code=script_hash("train_fold"),
         # Reruns if `training.fold_settings` changes; it leaves out keys of graphs, weights and splits, which are files.
         settings=lambda w: asdict(training.fold_settings(w.experiment, int(w.seed))),
-        fold=lambda w: experiments.folds(w.experiment)[w.fold],
+        folds=lambda w: experiments.fold_groups(w.experiment)[w.folds],
     message:
-        "Train the fold {wildcards.fold} of experiment {wildcards.experiment}, seed {wildcards.seed}"
+        "Train the folds {wildcards.folds} of experiment {wildcards.experiment}, seed {wildcards.seed}"
     script:
         "../scripts/train_fold.py"
 
@@ -34,12 +34,12 @@ rule train_clip_network:
         caches=lambda w: training.caches(w.experiment),
         splits=lambda w: training.splits(w.experiment)[int(w.seed)],
     output:
-        **tables("<study>/experiments/{experiment}/folds/{seed}/{fold}"),
-        model="<study>/experiments/{experiment}/folds/{seed}/{fold}/model.safetensors",
+        **tables("<study>/experiments/{experiment}/folds/{seed}/{folds}"),
+        model="<study>/experiments/{experiment}/folds/{seed}/{folds}/model.safetensors",
     log:
-        "<logs>/train_clip_network/<name>/{experiment}/{seed}/{fold}.log",
+        "<logs>/train_clip_network/<name>/{experiment}/{seed}/{folds}.log",
     benchmark:
-        "<benchmarks>/train_clip_network/<name>/{experiment}/{seed}/{fold}.tsv"
+        "<benchmarks>/train_clip_network/<name>/{experiment}/{seed}/{folds}.tsv"
     wildcard_constraints:
         experiment=one_of(experiments.clip_network_experiments),
     conda:
@@ -51,8 +51,8 @@ rule train_clip_network:
         network=lambda w: network_code(w.experiment),
         # Reruns if `training.clip_network_settings` changes; it leaves out the options of other networks.
         settings=lambda w: asdict(training.clip_network_settings(w.experiment, int(w.seed))),
-        fold=lambda w: experiments.folds(w.experiment)[w.fold],
+        folds=lambda w: experiments.fold_groups(w.experiment)[w.folds],
     message:
-        "Train the fold {wildcards.fold} of experiment {wildcards.experiment}, seed {wildcards.seed}"
+        "Train the folds {wildcards.folds} of experiment {wildcards.experiment}, seed {wildcards.seed}"
     script:
         "../scripts/train_clip_network.py"

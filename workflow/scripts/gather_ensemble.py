@@ -10,7 +10,7 @@ with script_context(snakemake):
     gather_ensemble(
         from_params(EnsembleSettings, snakemake.params.settings),
         Path(snakemake.input.validation),
-        snakemake.params.models,
+        [Path(file) for file in snakemake.input.models],
         [Path(cache) for cache in snakemake.input.caches],
         Path(snakemake.output[0]),
         Path(snakemake.params.results),

@@ -1,17 +1,17 @@
-"""Train the networks of one fold of TSDGCN, and predict its test clips."""
+"""Train the networks of TSDGCN of some folds, and predict their test clips."""
 
 from pathlib import Path
 
 from merflow.runtime.script_context import from_params, script_context
 from merflow.systems.predictions import ResultFiles
 from merflow.systems.settings import FoldTrainingSettings
-from merflow.systems.tsdgcn.fold_training import train_graph_fold
+from merflow.systems.tsdgcn.fold_training import train_graph_folds
 
 with script_context(snakemake):
     caches, graphs, weights, macro = (
         [Path(file) for file in snakemake.input.get(name)] for name in ("caches", "graphs", "weights", "macro")
     )
-    train_graph_fold(
+    train_graph_folds(
         caches,
         graphs,
         weights,
@@ -19,7 +19,6 @@ with script_context(snakemake):
         ResultFiles.of(snakemake.output),
         Path(snakemake.output.model),
         from_params(FoldTrainingSettings, snakemake.params.settings),
-        seed=int(snakemake.wildcards.seed),
-        fold=snakemake.params.fold,
+        folds=snakemake.params.folds,
         code=snakemake.params.code,
     )

@@ -6,31 +6,30 @@ to learn from before (``macro: none``), and if the macro set shows the test subj
 (``pretrain.exclude_test_subjects``).
 """
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from merflow.learning.batches import Batches, Centred, centre_arrays
+from merflow.learning.checkpoints import Checkpoints
 from merflow.learning.fit import repeatable
 from merflow.protocols.folds import Fold
 from merflow.runtime.devices import device
-from merflow.storage.weights import write_weights
-from merflow.systems.fold_runner import ClipRows, System, TrainedFold
-from merflow.systems.network_training import Images, train_fold, train_network
-from merflow.systems.predictions import ResultFiles
+from merflow.systems.fold_runner import ClipRows, System, TrainedFold, run_job
+from merflow.systems.network_training import Images, train_network
+from merflow.systems.predictions import Model, ResultFiles
 from merflow.systems.samples import FoldData
 from merflow.systems.settings import FoldTrainingSettings
 from merflow.systems.tsdgcn.finetune import HeadSystem
 from merflow.systems.tsdgcn.fusion import load_signals
 from merflow.systems.tsdgcn.graph import Graph
-from merflow.systems.tsdgcn.heads import WEIGHTS, Head, SavedHead
+from merflow.systems.tsdgcn.heads import WEIGHTS, Head
 from merflow.systems.tsdgcn.pretrain import load_network, train_sgcn
 from merflow.systems.tsdgcn.sgcn import HIDDEN, SGCN
 
@@ -51,12 +50,15 @@ class EndToEnd(nn.Module):
         return scores
 
 
-Model = tuple[Sequence[SGCN], SavedHead | Head, Centred | None]
-"""The SGCNs of a fold; a head on their features, or the head that was trained with them; centring of the inputs."""
-
-
 class FoldSGCN(System[FoldTrainingSettings]):
-    """SGCNs that are loaded, pre-trained or made for each fold, with a head on their features or trained with them."""
+    """SGCNs that are loaded, pre-trained or made for each fold, with a head on their features or trained with them.
+
+    Its saved model has the arrays ``networks.{index}.*`` of each SGCN (its graph is in its own file) and ``head.*``. If
+    the SGCNs stay as they are, ``network`` is ``sgcn-heads``, and the head and ``branch`` are those of
+    :class:`merflow.systems.tsdgcn.finetune.HeadSystem`. Otherwise ``network`` is ``end-to-end``, the head has only its
+    weights, and without pre-training there are ``centre.mean, centre.divisor``
+    (:class:`merflow.learning.batches.Centred`).
+    """
 
     def __init__(
         self,
@@ -65,6 +67,7 @@ class FoldSGCN(System[FoldTrainingSettings]):
         macro: Path | None,
         branch: np.ndarray,
         settings: FoldTrainingSettings,
+        checkpoints: Checkpoints,
     ) -> None:
         """Keep what the networks of a fold are made of.
 
@@ -74,19 +77,22 @@ class FoldSGCN(System[FoldTrainingSettings]):
             macro: cache of the macro set, if the fold pre-trains.
             branch: branch of each row of a clip.
             settings: settings of the job.
+            checkpoints: where trainings save their states.
         """
         self.graphs, self.weights, self.macro, self.settings = graphs, weights, macro, settings
+        self.checkpoints = checkpoints
         self.heads = HeadSystem[FoldTrainingSettings](branch)
         self.networks: list[SGCN] = []
+        self.features: np.ndarray | None = None
 
     def prepare(self, fold: Fold, subjects: Sequence[str], classes: int, repeat: int) -> None:
         """Load the SGCNs, pre-train them without the test subjects, or make them."""
-        self.networks = []
-        tested = {subjects[place].split("/", 1)[1] for place in fold.test}
-        for place, graph in enumerate(self.graphs):
-            seed = self.settings.network_seeds[place], fold.number
+        self.networks, self.features = [], None
+        tested = {subjects[clip].split("/", 1)[1] for clip in fold.test}
+        for index, graph in enumerate(self.graphs):
+            seed = self.settings.network_seeds[index], fold.number
             if self.weights:
-                network = load_network(self.weights[place], graph)[0]
+                network = load_network(self.weights[index], graph)[0]
             elif self.macro is not None and self.settings.pretrain is not None:
                 network = train_sgcn(
                     self.macro, graph, self.settings.pretrain, seed, self.checkpoints, left_out=tested
@@ -99,52 +105,44 @@ class FoldSGCN(System[FoldTrainingSettings]):
     def train(
         self, rows: ClipRows, classes: int, folds: Sequence[FoldData], settings: FoldTrainingSettings
     ) -> Iterator[TrainedFold]:
-        """See :meth:`merflow.systems.fold_runner.System.train`; the models are of the type :data:`Model`."""
+        """See :meth:`merflow.systems.fold_runner.System.train`."""
         images, head = rows.shape[2] // self.graphs[0].side ** 2, settings.head
+        if settings.transfer == "frozen":
+            if self.features is None:  # They are the same for every training on this fold.
+                self.features = _features(self.networks, rows, images)
+            for trained in self.heads.train(self.features, classes, folds, settings):
+                about, head_arrays = cast("Model", trained.model)
+                head_tensors = {name: torch.from_numpy(array) for name, array in head_arrays.items()}
+                model = _model({**about, "network": "sgcn-heads"}, self.networks, head_tensors, None)
+                yield replace(trained, model=model)
+            return
         for fold in folds:
             # Without pre-training nothing has set the scale of the inputs: they are centred by the training clips.
             centred = None if self.weights or self.macro else Centred(rows, fold.train)
-            inputs = rows if centred is None else centred
             networks = deepcopy(self.networks)
 
             def make_network(networks: Sequence[SGCN] = networks) -> EndToEnd:
                 inputs_of_head = HIDDEN * len(networks) * images
                 return EndToEnd(networks, Head(inputs_of_head, head.hidden, classes, head.dropout), images)
 
-            if settings.transfer == "frozen":
-                (trained,) = self.heads.train(_features(networks, inputs, images), classes, [fold], settings)
-                model = networks, trained.model, centred
-            else:
-                trained = train_network(
-                    make_network,
-                    Images(inputs, rows.shape[2:], by_row=True),
-                    *(fold, settings.loss, classes, head, self.checkpoints),
-                )
-                model = networks, trained.model.head, centred
-            yield replace(trained, model=model, epochs={})
+            network, trained = train_network(
+                make_network,
+                Images(rows if centred is None else centred, rows.shape[2:], by_row=True),
+                *(fold, settings.loss, classes, head, self.checkpoints),
+            )
+            weights = dict(zip(WEIGHTS, cast("EndToEnd", network).head.parameters(), strict=True))
+            yield replace(trained, model=_model({"network": "end-to-end"}, networks, weights, centred), epochs={})
 
-    def save(self, models: Sequence[Model], path: Path, settings: FoldTrainingSettings) -> None:
-        """Write the model of the fold as safetensors.
 
-        Arrays: ``networks.{place}.*`` of each SGCN (its graph is in its own file), ``head.*`` as in
-        :class:`merflow.systems.tsdgcn.heads.SavedHead` (without ``mean`` and ``scale`` if the SGCNs were trained with
-        it), and ``centre.mean, centre.divisor`` (:class:`merflow.learning.batches.Centred`). Metadata: ``network,
-        branch``.
-        """
-        ((networks, head, centred),) = models
-        tensors = {
-            f"networks.{place}.{name}": tensor
-            for place, network in enumerate(networks)
-            for name, tensor in network.state_dict().items()
-        }
-        metadata = {"network": "end-to-end"}
-        if isinstance(head, SavedHead):
-            tensors |= {f"head.{name}": torch.from_numpy(array) for name, array in head.arrays.items()}
-            metadata = {"network": "sgcn-heads", "branch": json.dumps(head.branch.tolist())}
-        else:
-            tensors |= {f"head.{name}": weight for name, weight in zip(WEIGHTS, head.parameters(), strict=True)}
-        tensors |= centre_arrays(centred)
-        write_weights({name: tensor.detach().cpu() for name, tensor in tensors.items()}, path, metadata)
+def _model(
+    about: Mapping[str, Any], networks: Sequence[SGCN], head: Mapping[str, Tensor], centred: Centred | None
+) -> Model:
+    """Return the model of a fold; its arrays are those of :class:`FoldSGCN`."""
+    states = [(f"networks.{index}", network.state_dict()) for index, network in enumerate(networks)]
+    tensors = {
+        f"{prefix}.{name}": tensor for prefix, state in [*states, ("head", head)] for name, tensor in state.items()
+    }
+    return Model.of(about, tensors | centre_arrays(centred))
 
 
 @torch.no_grad()
@@ -160,7 +158,7 @@ def _features(networks: Sequence[SGCN], rows: ClipRows | Centred, images: int) -
     return torch.cat(parts).reshape(len(rows), rows.shape[1], -1).numpy()
 
 
-def train_graph_fold(
+def train_graph_folds(
     caches: Sequence[Path],
     graphs: Sequence[Path],
     weights: Sequence[Path],
@@ -168,21 +166,25 @@ def train_graph_fold(
     files: ResultFiles,
     model: Path,
     settings: FoldTrainingSettings,
-    seed: int,
-    fold: str,
+    folds: Sequence[str] | None,
     code: str,
 ) -> None:
-    """Train and test the networks of one fold (:func:`merflow.systems.network_training.train_fold`).
+    """Train and test the networks of some folds, fold by fold (:func:`merflow.systems.fold_runner.run_job`).
 
-    ``caches``: cache of each micro dataset; ``graphs, weights, macro``: as in :class:`FoldSGCN`; ``model``: output, the
-    trained model; ``code``: digest of the code.
+    The job resumes from the checkpoints beside its tables, and removes them at the end. ``caches``: cache of each micro
+    dataset; ``graphs, weights, macro``: as in :class:`FoldSGCN`; the others are those of
+    :func:`merflow.systems.clip_networks.train_clip_networks`.
 
     Raises:
-        InputError: caches, graphs and weights do not belong together, or no people are left to pre-train on.
+        InputError: caches, graphs, weights and splits do not belong together, or no people are left to pre-train on.
+        ConfigError: a training diverged.
     """
     loaded = [Graph.load(graph) for graph in graphs]
     samples, branch = load_signals(
         caches, settings.clips, settings.branches, settings.fusion, settings.signal, loaded[0].side
     )
-    system = FoldSGCN(loaded, weights, macro, branch, settings)
-    train_fold(system, samples, settings, seed, fold, files, model, code, [graph.digest for graph in loaded])
+    made_of = code, settings, device().type, [graph.digest for graph in loaded]
+    checkpoints = Checkpoints(files.predictions.parent / "checkpoints", *made_of)
+    system = FoldSGCN(loaded, weights, macro, branch, settings, checkpoints)
+    run_job(lambda _: (system, samples), settings, files, model, folds)
+    checkpoints.remove()

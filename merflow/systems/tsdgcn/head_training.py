@@ -25,7 +25,7 @@ from merflow.systems.tsdgcn.heads import Head, Standardizer, TrainedHead
 log = logging.getLogger(__name__)
 
 BATCH_BYTES = 2**28
-"""Limit of the standardised rows in memory; one fold may exceed it."""
+"""Most bytes of standardised training rows of the folds that train together; a single fold may have more."""
 
 
 def train_heads(
@@ -52,21 +52,21 @@ def train_heads(
         ConfigError: the loss does not fit the classes, or a training diverged; the message names the fold.
     """
     make_loss(loss, classes)
-    batches: dict[int, list[int]] = {}
-    for place, fold in enumerate(folds):
+    batches: dict[tuple[int, bool], list[int]] = {}
+    for index, fold in enumerate(folds):
         steps = math.ceil(len(fold.train) * rows.shape[1] / settings.batch)
-        batches.setdefault(steps, []).append(place)
+        batches.setdefault((steps, bool(len(fold.validation))), []).append(index)
     trained: dict[int, TrainedHead] = {}
-    for steps, places in batches.items():
+    for (steps, _), indices in batches.items():
         most = max(1, BATCH_BYTES // (4 * steps * settings.batch * rows.shape[2]))
-        for start in range(0, len(places), most):
-            together = places[start : start + most]
+        for start in range(0, len(indices), most):
+            together = indices[start : start + most]
             with repeatable(0):
-                some = [folds[place] for place in together]
+                some = [folds[index] for index in together]
                 heads = HeadBatchTrainer(rows, branch, some, loss, classes, settings).train()
             trained |= zip(together, heads, strict=True)
             log.info("%d of %d heads are trained", len(trained), len(folds))
-    return [trained[place] for place in range(len(folds))]
+    return [trained[index] for index in range(len(folds))]
 
 
 class HeadBatchTrainer:
@@ -75,7 +75,8 @@ class HeadBatchTrainer:
     The total loss is the sum of the losses of the heads. The gradient of a head depends on its own loss only, and Adam
     works element by element, so each head trains as :func:`merflow.learning.fit.fit` would train it alone: with its own
     weights, batches and dropout from its own seed, and its own best epoch. Heads whose patience is exhausted leave the
-    batch. The folds must have the same number of steps per epoch; their last batches are padded to one length.
+    batch. The folds must have the same number of steps per epoch, and all or none of them validation clips; their last
+    batches are padded to one length.
     """
 
     def __init__(
@@ -124,10 +125,10 @@ class HeadBatchTrainer:
         """Return standardised rows of some clips of each fold, padded with 0, ``[folds, rows, features]``."""
         each = rows.shape[1]
         stacked = torch.zeros(len(clips), max(map(len, clips)), each, len(features))
-        for x, places, standardizer in zip(stacked, clips, self.standardizers, strict=True):
+        for x, indices, standardizer in zip(stacked, clips, self.standardizers, strict=True):
             for row in range(each):
                 mean, scale = standardizer.mean[row, features], standardizer.scale[row, features]
-                x[: len(places), row] = torch.from_numpy((rows[places, row][:, features] - mean) / scale)
+                x[: len(indices), row] = torch.from_numpy((rows[indices, row][:, features] - mean) / scale)
         return stacked.flatten(1, 2)
 
     def train(self) -> list[TrainedHead]:
@@ -154,8 +155,8 @@ class HeadBatchTrainer:
         total, correct = torch.zeros(2, len(self.active))
         for start in range(0, order.shape[1], self.settings.batch):
             batch = slice(start, start + self.settings.batch)
-            places, counted = order[:, batch], present[:, batch]
-            x = self.x.flatten(0, 1).index_select(0, places.flatten()).view(*places.shape, -1)
+            indices, counted = order[:, batch], present[:, batch]
+            x = self.x.flatten(0, 1).index_select(0, indices.flatten()).view(*indices.shape, -1)
             scores = self._scores(x, dropout=dropout[:, batch].mT)
             losses = row_losses(scores, y[:, batch], self.loss) * counted
             self._step((losses.sum(dim=1) / counted.sum(dim=1)).sum())
@@ -167,11 +168,11 @@ class HeadBatchTrainer:
         """Draw the order of each head's rows, ``[heads, rows]``, and its dropout factors, ``[heads, rows, hidden]``."""
         order = torch.zeros(len(self.active), self.y.shape[1], dtype=torch.int64)
         uniform = torch.ones(*order.shape, self.settings.hidden)
-        for place, head in enumerate(self.active.tolist()):
+        for index, head in enumerate(self.active.tolist()):
             length, generator = int(self.lengths[head]), self.generators[head]
-            order[place, :length] = torch.randperm(length, generator=generator)
+            order[index, :length] = torch.randperm(length, generator=generator)
             if self.settings.dropout:
-                uniform[place, :length] = torch.rand(length, self.settings.hidden, generator=generator)
+                uniform[index, :length] = torch.rand(length, self.settings.hidden, generator=generator)
         return order, uniform.ge_(self.settings.dropout).div_(1 - self.settings.dropout)
 
     def _scores(self, x: Tensor, untrained: Tensor | float = 0.0, dropout: Tensor | float = 1.0) -> Tensor:
@@ -214,11 +215,11 @@ class HeadBatchTrainer:
             better = losses < self.smallest_loss[self.active]
             self.smallest_loss[self.active[better]] = losses[better]
         self.best_epoch[self.active[better]] = epoch
-        for place in better.nonzero()[:, 0].tolist():
-            weight_1, *others = self.heads[self.active[place]].parameters()
-            weight_1[:, self.trained] = self.weights[0][place]
+        for index in better.nonzero()[:, 0].tolist():
+            weight_1, *others = self.heads[self.active[index]].parameters()
+            weight_1[:, self.trained] = self.weights[0][index]
             for best, weight in zip(others, self.weights[1:], strict=True):
-                best.copy_(weight[place])
+                best.copy_(weight[index])
 
     def _remove(self, finished: Tensor) -> None:
         """Remove finished heads from the batch."""

@@ -16,7 +16,7 @@ from small_ensembles import (
     trained,
     weights,
 )
-from training_jobs import train_clip_network
+from training_jobs import train_clip_networks
 
 from merflow.errors import InputError
 from merflow.evaluation.calibration import temper
@@ -93,14 +93,14 @@ load = ensemble.load_network
 def test_gather_ensemble_reads_names_of_heads_only(results, tmp_path, monkeypatch):
     whole, *_ = trained(results, "frozen", (0, 1))
     folder = results / "study/experiments/frozen"
-    input_settings, models = whole.metadata["reads"], [{"file": folder / "heads.safetensors"}]
+    input_settings, models = whole.metadata["reads"], [folder / "heads.safetensors"]
     networks = {seed: [{"graph": results / f"graph{seed}.h5", "weights": weights(results, seed)}] for seed in (0, 1)}
-    monkeypatch.setattr(ensemble, "load_heads", None)
+    monkeypatch.setattr(ensemble, "read_models", None)
     settings, caches = ensemble_settings("frozen", input_settings, networks), [results / "micro.h5"]
     gather_ensemble(settings, folder / "validation.csv", models, caches, tmp_path / "ensemble.json", results)
     assert (tmp_path / "ensemble.json").read_bytes() == (folder / "ensemble.json").read_bytes()
-    with pytest.raises(InputError, match=r"w0\.safetensors holds no heads of merflow"):
-        models = [{"file": results / "w0.safetensors"}]
+    with pytest.raises(InputError, match=r"w0\.safetensors holds no models of merflow"):
+        models = [results / "w0.safetensors"]
         gather_ensemble(settings, folder / "validation.csv", models, caches, tmp_path / "e", results)
 
 
@@ -121,10 +121,10 @@ def test_temperature_without_validation_clips_is_one(results):
 
 def test_gather_ensemble_skips_fold_without_clips(results, tmp_path):
     files = outputs(tmp_path / "study/experiments/x", "micro/nobody")
-    fold = {"settings": clip_settings("msjfn"), "seed": 0, "fold": "micro/nobody"}
-    train_clip_network([results / "micro.h5"], **files, **fold)
+    fold = {"settings": clip_settings("msjfn"), "seed": 0, "folds": ["micro/nobody"]}
+    train_clip_networks([results / "micro.h5"], **files, **fold)
     assert len(read_table(files["validation"], PREDICTIONS)) == 0
-    models = [{"seed": 0, "fold": "micro/nobody", "file": files["model"]}]
+    models = [files["model"]]
     with pytest.raises(InputError, match="no fold has a usable clip"):
         gather_ensemble(
             ensemble_settings("x", {"kind": "flow-image", "side": 28}, {}),
@@ -157,7 +157,7 @@ def test_ensemble_names_damaged_files(results, tmp_path):
     with pytest.raises(InputError, match="gone.safetensors does not exist"):
         Ensemble(missing, tmp_path).members(ClipArrays.of_cache(results / "micro.h5", [0]))
     other = whole.metadata | {"members": [{"seed": 0, "fold": "x", "file": "w0.safetensors"}]}
-    with pytest.raises(InputError, match="is not a trained fold"):
+    with pytest.raises(InputError, match="holds no models of merflow"):
         Ensemble(other, results).members(ClipArrays.of_cache(results / "micro.h5", [0]))
 
 
@@ -182,6 +182,6 @@ def test_model_file_is_independent_of_test_labels(results, tmp_path):
     files = []
     for name, cache in (("one", results / "micro.h5"), ("two", other)):
         files_of_fold = outputs(tmp_path / name, FOLDS[1])
-        train_clip_network([cache], **files_of_fold, settings=clip_settings("msjfn"), seed=0, fold=FOLDS[1])
+        train_clip_networks([cache], **files_of_fold, settings=clip_settings("msjfn"), seed=0, folds=[FOLDS[1]])
         files.append(files_of_fold["model"].read_bytes())
     assert files[0] == files[1]

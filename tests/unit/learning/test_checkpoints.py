@@ -12,7 +12,7 @@ from graph_caches import FAST, OWN
 from graph_caches import make_cache as make_graph_cache
 from torch import nn
 from torch.nn import functional
-from training_jobs import pretrain, train_graph_fold
+from training_jobs import pretrain, train_graph_folds
 
 from merflow.errors import ConfigError
 from merflow.learning import checkpoints
@@ -276,7 +276,9 @@ def test_killed_tsdgcn_fold_resumes_unless_graph_differs(tmp_path, dying, caplog
         files = {name: tmp_path / folder / file for name, file in files.items()}
         settings = OWN | {"head": OWN["head"] | {"epochs": 4}}
         plan = [tmp_path / f"graph{graph}.h5"]
-        train_graph_fold([tmp_path / "micro.h5"], plan, [], None, **files, settings=settings, seed=0, fold="micro/s1")
+        train_graph_folds(
+            [tmp_path / "micro.h5"], plan, [], None, **files, settings=settings, seed=0, folds=["micro/s1"]
+        )
 
     for graph in (0, 1):
         job(f"whole{graph}", graph)

@@ -62,8 +62,7 @@ def test_experiments_that_train_in_each_fold_have_fold_jobs():
     experiments, training = study.experiments, study.training
     assert experiments.fold_experiments == ["mine", "moved", "apart", "ststnet"]
     assert experiments.shared_weight_experiments == ["moved"] and not experiments.shared_feature_experiments
-    folds = experiments.folds("mine")
-    assert len(folds) == 12 and set(folds.values()) == set(experiments.folds("apart").values())
+    assert experiments.fold_groups("mine") == experiments.fold_groups("apart")
     assert not training.fold_weights("mine", 0) and len(training.fold_weights("moved", 0)) == 2
     assert not training.fold_weights("apart", 0)
     assert training.fold_macro_cache("apart") and not training.fold_macro_cache("moved")
@@ -71,6 +70,14 @@ def test_experiments_that_train_in_each_fold_have_fold_jobs():
     assert ("demo-macro", "default") in training.prepared()
     del overlay["experiments"]["moved"], overlay["experiments"]["apart"]
     assert plan(overlay).training.prepared() == [("demo-micro", "default")], "no macro set is prepared"
+
+
+@pytest.mark.parametrize(("folds_per_job", "sizes"), [(1, [1] * 12), (5, [4] * 3), (7, [6, 6]), (99, [12])])
+def test_fold_groups_are_consecutive_and_of_equal_size(folds_per_job, sizes):
+    groups = plan({"folds_per_job": folds_per_job}).experiments.fold_groups("msjfn")
+    assert list(map(len, groups.values())) == sizes
+    assert sum(groups.values(), []) == [f"demo-micro/s{number:02d}" for number in range(1, 13)]
+    assert next(iter(groups)) == "demo-micro%2Fs01" + (f"+{sizes[0]}" if sizes[0] > 1 else "")
 
 
 def test_synthetic_scorer_people_do_not_depend_on_the_demo():

@@ -53,9 +53,6 @@ class Threshold(System):
         curve = [{"stage": "finetune", "epoch": 1, "split": "train", "loss": 0.0, "accuracy": 1.0}]
         return [TrainedFold(predict, len(self.trained), curve, {"network.epochs": 3}) for _ in folds]
 
-    def save(self, models, path, settings):
-        raise AssertionError("run_folds saves nothing")
-
 
 @pytest.fixture
 def samples():

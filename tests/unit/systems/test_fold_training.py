@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from graph_caches import FAST, OWN, make_cache
-from training_jobs import finetune, pretrain, train_graph_fold
+from training_jobs import finetune, pretrain, train_graph_folds
 
 from merflow.errors import InputError
 from merflow.learning.batches import Centred
@@ -34,7 +34,8 @@ def train(folder, where, weights=True, macro=None, micro=None, fold="micro/s1", 
     files = {"predictions": where / "p.csv", "accuracy_train": where / "a.csv", "curves": where / "c.csv"}
     weights = [folder / "w.safetensors"] if weights else []
     caches = [micro or folder / "micro.h5"]
-    train_graph_fold(caches, [folder / "graph.h5"], weights, macro, **files, settings=OWN | changes, seed=0, fold=fold)
+    given = caches, [folder / "graph.h5"], weights, macro
+    train_graph_folds(*given, **files, settings=OWN | changes, seed=0, folds=[fold])
     return read_table(files["predictions"], PREDICTIONS), files
 
 

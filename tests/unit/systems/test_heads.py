@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from merflow.errors import ConfigError, InputError
+from merflow.errors import ConfigError
 from merflow.learning.fit import Rows, fit, repeatable
 from merflow.learning.layers import Dropout
 from merflow.learning.losses import make_loss, row_losses
@@ -15,7 +15,7 @@ from merflow.learning.settings import LossSettings
 from merflow.systems.samples import FoldData
 from merflow.systems.settings import HeadSettings
 from merflow.systems.tsdgcn import head_training
-from merflow.systems.tsdgcn.heads import Head, SavedHead, Standardizer, load_heads, save_heads
+from merflow.systems.tsdgcn.heads import Head, StandardizedHead, Standardizer
 
 CLASSES = 3
 BRANCH = np.array([0, 0, 1])
@@ -102,6 +102,12 @@ def test_head_settings_change_the_training(changes):
     (plain,), (changed,) = train_heads([fold]), train_heads([fold], settings=settings)
     assert_trained_as_alone(changed, fold, LOSSES[1], settings)
     assert plain.training.curve != changed.training.curve
+
+
+def test_heads_with_and_without_validation_train_in_one_call():
+    folds = [make_fold(seed=1), make_fold(validation=0, seed=2)]
+    for head, fold in zip(train_heads(folds), folds, strict=True):
+        assert_trained_as_alone(head, fold, LOSSES[1])
 
 
 def test_without_validation_the_last_epoch_is_kept():
@@ -242,41 +248,31 @@ def test_probabilities_are_the_mean_over_rows():
     assert head.probabilities(ROWS[:0]).shape == (0, CLASSES)
 
 
-# --- Files ------------------------------------------------------------------------------------------------------------
+# --- Saved heads ------------------------------------------------------------------------------------------------------
 
 SHAPES = {"weight_1": (3, 4), "bias_1": (3,), "weight_2": (2, 3), "bias_2": (2,), "mean": (2, 4), "scale": (2, 4)}
 
 
-def test_saved_head_scores_as_the_trained_one(tmp_path):
+def test_saved_head_scores_as_the_trained_one():
     (head,) = train_heads([make_fold(seed=4)])
-    save_heads([SavedHead.of(head, BRANCH, 3, "s1")], tmp_path / "h.safetensors", {})
-    (loaded,) = load_heads(tmp_path / "h.safetensors")
-    assert (loaded.seed, loaded.fold, loaded.branch.tolist()) == (3, "s1", BRANCH.tolist())
+    arrays = {name: torch.from_numpy(array) for name, array in head.arrays(BRANCH).items()}
     with torch.no_grad():
-        probs = loaded.network()(torch.from_numpy(ROWS)).double().softmax(dim=2).mean(dim=1)
+        probs = StandardizedHead(BRANCH.tolist(), arrays)(torch.from_numpy(ROWS)).double().softmax(dim=2).mean(dim=1)
     np.testing.assert_allclose(probs, head.probabilities(ROWS), atol=1e-6)
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("branch", "changes"),
     [
-        {"weight_2": np.ones((2, 4), np.float32)},
-        {"mean": np.ones((2, 3), np.float32)},
-        {"bias_2": np.ones((), np.float32)},
-        {"weight_1": np.ones((3, 4), np.int32)},
-        {"branch": np.array([0, 2])},
-        {"branch": np.array([[0]])},
-        {"seed": None},
-        {"fold": 1},
+        ([0, 1, 1], {"weight_2": torch.ones(2, 4)}),
+        ([0, 1, 1], {"mean": torch.ones(2, 3)}),
+        ([0, 1, 1], {"weight_1": torch.ones(3, 4, dtype=torch.int32)}),
+        ([0, 2], {}),
+        ([[0]], {}),
     ],
 )
-def test_heads_of_wrong_shapes_are_rejected(tmp_path, changes):
-    arrays = {name: np.ones(shape, np.float32) for name, shape in SHAPES.items()}
-    good = SavedHead(0, "s1", np.array([0, 1, 1]), arrays)
-    save_heads([good], tmp_path / "h.safetensors", {})
-    assert load_heads(tmp_path / "h.safetensors")[0].network()(torch.ones(1, 3, 4)).shape == (1, 3, 2)
-    fields = {name: value for name, value in changes.items() if name in ("branch", "seed", "fold")}
-    bad = good._replace(arrays=arrays | {name: changes[name] for name in changes if name in arrays}, **fields)
-    save_heads([bad], tmp_path / "h.safetensors", {})
-    with pytest.raises(InputError, match="holds no heads of merflow"):
-        load_heads(tmp_path / "h.safetensors")
+def test_saved_head_of_wrong_shapes_is_rejected(branch, changes):
+    arrays = {name: torch.ones(shape) for name, shape in SHAPES.items()}
+    assert StandardizedHead([0, 1, 1], arrays)(torch.ones(1, 3, 4)).shape == (1, 3, 2)
+    with pytest.raises(ValueError, match="do not fit together"):
+        StandardizedHead(branch, arrays | changes)

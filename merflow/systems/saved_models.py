@@ -1,0 +1,65 @@
+"""The file of the models that a job trained: one safetensors file with those of all its folds."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from merflow.errors import InputError
+from merflow.storage.weights import read_weights, write_weights
+from merflow.systems.predictions import FoldResult
+from merflow.systems.settings import JobSettings
+
+
+class SavedModel(NamedTuple):
+    """The model of a fold as its file holds it; ``about`` and names of ``tensors`` are those of its system."""
+
+    about: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+
+
+def write_models(results: Sequence[FoldResult], path: Path, settings: JobSettings) -> None:
+    """Write the models of some folds.
+
+    Arrays: ``{number}/{name}``, numbered in the order of ``results``. Metadata: ``folds``, a list with ``seed, fold``
+    of each number and what its system adds, and ``settings``, the settings of the job.
+    """
+    models = [(result, result.model) for result in results if result.model]
+    tensors = {
+        f"{number}/{name}": torch.from_numpy(array)
+        for number, (_, model) in enumerate(models)
+        for name, array in model.arrays.items()
+    }
+    folds = [{"seed": result.repeat, "fold": result.fold, **model.about} for result, model in models]
+    about = asdict(settings)
+    del about["splits"], about["clips"]["labels"]
+    metadata = {"folds": folds, "settings": about}
+    write_weights(tensors, path, {name: json.dumps(value, sort_keys=True) for name, value in metadata.items()})
+
+
+def models_in(path: Path) -> list[dict[str, Any]]:
+    """Return ``seed, fold`` and what else is known of each model in a file, without reading arrays.
+
+    Raises:
+        InputError: the file cannot be read, or is no file of :func:`write_models`.
+    """
+    try:
+        folds = json.loads(read_weights(path, arrays=False)[0]["folds"])
+        return [{**about, "seed": int(about["seed"]), "fold": str(about["fold"])} for about in folds]
+    except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise InputError(f"{path} holds no models of merflow ({error}); delete it and run again") from error
+
+
+def read_models(path: Path) -> dict[tuple[int, str], SavedModel]:
+    """Return the models in a file by seed and fold; errors as in :func:`models_in`."""
+    tensors: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    for key, tensor in read_weights(path)[1].items():
+        number, _, name = key.partition("/")
+        tensors[number][name] = tensor
+    models = enumerate(models_in(path))
+    return {(about["seed"], about["fold"]): SavedModel(about, tensors[str(number)]) for number, about in models}
