@@ -165,7 +165,7 @@ def test_finetune_writes_validation_predictions_of_each_fold(pretrained, tmp_pat
     assert (table["fold"] != table["subject"]).all()
 
 
-def test_poisoned_test_labels_change_no_prediction_of_their_clips(pretrained, tmp_path):
+def test_poisoned_test_labels_leave_predictions_unchanged(pretrained, tmp_path):
     settings = finetune_settings([pretrained["features"][0]], SETTINGS, [0], tmp_path)
     samples, branch = load([pretrained["features"]])
     folds = draw_folds("loso", samples.subjects, samples.labels)

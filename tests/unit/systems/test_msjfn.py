@@ -42,7 +42,7 @@ def test_each_module_is_a_part_of_the_answer(modules):
     assert model.predictions(images()).shape == (1 + modules, 5, 3)
 
 
-def test_without_fusion_the_backbone_answers_and_the_modules_supervise():
+def test_without_fusion_backbone_predicts_modules_supervise():
     model, x, y = made(fusion="none"), images(), torch.tensor([0, 1, 2, 1, 0])
     assert parts(reached(model, model(x)[:, 0].sum())) == BACKBONE
     value, scores = model.supervise(x, y, functional.cross_entropy)
@@ -81,7 +81,7 @@ def test_deep_supervision_asks_it_of_every_prediction():
 
 
 @pytest.mark.parametrize("modules", [1, 3])
-def test_a_module_joins_two_neighbouring_stages_the_deepest_first(modules):
+def test_module_joins_neighbouring_stages_deepest_first(modules):
     model = made(modules=modules)
     assert model.places == list(range(3 - modules, 3))
     for module, place in zip(model.joint, model.places, strict=True):
