@@ -33,7 +33,7 @@ def main(name: str, *options: str) -> None:
         except MerflowError as error:
             assert str(error)
 
-    # libFuzzer's own limit of 1 MB cuts the longest seeds off, and nothing of them is read then.
+    # libFuzzer's default limit of 1 MB would cut the longest seeds, which could then not be read.
     longest = f"-max_len={max(map(len, seeds)) + 4096}"
     atheris.Setup([sys.argv[0], str(corpus), longest, *options], one)
     atheris.Fuzz()

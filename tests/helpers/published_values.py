@@ -1,4 +1,4 @@
-"""Published numbers as tests ask for them."""
+"""Lookups in the published numbers."""
 
 from merflow.evaluation.published import published
 

@@ -74,7 +74,7 @@ def head_predictions(folder, labels: list[dict], work) -> list[pd.DataFrame]:
 
 @pytest.fixture(scope="module")
 def images(demo, tmp_path_factory):
-    """A cache with the flow images of the demo and nothing else of it, as it is read some thousand times."""
+    """A cache that has only the flow images of the demo, because it is read thousands of times."""
     samples = read_clip_images([cache_of(demo)], ClipSettings([MICRO], CLASSES, {}), in_memory=True)
     clips = samples.clips_with_truth
     path = tmp_path_factory.mktemp("images") / "cache.h5"

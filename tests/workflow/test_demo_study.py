@@ -179,7 +179,7 @@ def test_predict_answers_video_and_gives_reason_for_failure(demo):
     for file in frames:
         writer.write(cv2.imread(str(file)))
     writer.release()
-    # With onset and offset nothing is searched, so that no search is measured.
+    # A clip with onset and offset is not searched, so the accuracy of the search is not measured.
     table = clips / "table.csv"
     table.write_text("clip,frames,onset,offset\nface,face.mp4,0,19\nwall,wall,,\n")
     arguments = ["predict", "--config", f"clips={table}", "predict={experiments: [msjfn, tsdgcn]}"]

@@ -123,7 +123,7 @@ def seconds_until_ended(run: subprocess.Popen, folder: Path) -> float:
 
 
 def test_results_after_twenty_kills_equal_an_undisturbed_run(tmp_path, footage):
-    """Every other kill takes the driver alone. When the study has ended, it begins again in a new folder."""
+    """Every other kill is of the driver alone. A study that has ended starts again in a new folder."""
     undisturbed, config = repository(tmp_path / "undisturbed"), settings(footage)
     start = time.monotonic()
     snakemake(undisturbed, config=config)

@@ -170,8 +170,8 @@ def test_changed_module_reruns_rules_that_import_it(restored, module):
     for message, reason in re.findall(r"^Job \d+: (.*)\nReason: (.*)$", text, re.MULTILINE):
         if "Params have changed" in reason or "Code has changed" in reason:
             began |= rules({message})
-    # Snakemake prints one reason a job: of a rule that imports the module it may be a changed input. So every importer
-    # must be among all planned rules.
+    # Snakemake prints one reason per job, and for a rule that imports the module this may be a changed input. So every
+    # importer must be among all planned rules.
     all_rules = rules(set(re.findall(r"^Job \d+: (.*)$", text, re.MULTILINE)))
     importers = {rule for rule in scripts if rule in MESSAGE}
     assert importers and began <= importers <= all_rules

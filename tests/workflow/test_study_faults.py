@@ -105,7 +105,7 @@ def test_truncated_files_are_named_and_made_again(folder):
 
 
 def test_missing_footage_is_named_and_results_are_kept(folder):
-    """Alignment of the second person finds the dataset gone: its disk was unplugged, say."""
+    """The dataset disappears before the second person is aligned, as when its disk is unplugged."""
     script = folder / "workflow/scripts/align_faces.py"
     text = script.read_text()
     assert "with script_context(snakemake):\n" in text

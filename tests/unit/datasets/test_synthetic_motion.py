@@ -75,7 +75,7 @@ def test_true_flow_follows_points(macro_motion, onset, apex):
     moved = np.array([(step.real, step.imag) for _, step in expected])
     assert np.abs(there - [place for place, _ in expected]).max() < 0.02
     assert np.abs(np.array([face[y, x] for x, y in points]) - moved).max() < 0.02
-    # The check can fail: neither the backward field itself nor no motion at all is as good.
+    # The check can fail: the field without root finding is off by more.
     unsolved = motion.field * np.float32(motion.strength(frame) - motion.strength(onset))
     assert np.abs(np.array([unsolved[y, x] for x, y in points]) - moved).max() > 0.2
 

@@ -1,4 +1,4 @@
-"""Temperature and what it is judged by: laws, an independent reference, and no test label in sight."""
+"""Calibration: temperature, calibration error and losses against their definitions; no use of test labels."""
 
 import tracemalloc
 
@@ -79,7 +79,7 @@ def test_fitted_temperature_is_best_of_a_grid(case):
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
 def test_fit_temperature_recovers_a_known_one(factor):
-    """Of calibrated answers it is 1, of overconfident ones above 1, of timid ones below."""
+    """It is 1 for calibrated answers, above 1 for overconfident ones, below 1 for underconfident ones."""
     probs, labels = drawn(0, 20_000)
     assert fit_temperature(temper(probs, 1 / factor), labels) == pytest.approx(factor, rel=0.03)
 
@@ -197,7 +197,7 @@ def test_calibrate_writes_the_tables_of_a_study(tmp_path):
 
 
 def test_intervals_are_over_subjects_not_clips(tmp_path):
-    """Many clips of two people tell as little as few."""
+    """Many clips of two people give as wide an interval as few clips."""
     tests = table(0, folds=2, clips=200)
     bad = tests["subject"] == "s1"
     tests.loc[bad, "truth"] = "a"
@@ -257,7 +257,7 @@ def test_validation_clips_are_not_kept_as_text(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("cell", ["", "inf", "none", "nan"])
 def test_invalid_probability_is_refused(tmp_path, cell):
-    """Its temperature would be 1, whatever the others say."""
+    """Otherwise its temperature would be 1, whatever the other rows hold."""
     good, bad = table(0), table(1).astype({"p_b": object})
     bad.loc[7, "p_b"] = cell
     for name, tables in (("p.csv", (bad, good)), ("v.csv", (good, bad))):

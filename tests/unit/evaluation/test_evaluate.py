@@ -93,7 +93,7 @@ def test_repeats_are_averaged_and_the_subject_stays_the_unit(tmp_path):
     row = value(metrics, "pooled", "uar")
     assert row["value"] == pytest.approx(np.mean(each), abs=1e-8) and len(set(each)) > 1
     assert (row["n_clips"], row["n_subjects"], row["repeats"]) == (20, 8, 3)
-    # Three copies of one repeat tell nothing new: the interval must not shrink.
+    # Three copies of one repeat add no information, so the interval must not shrink.
     repeat = predictions()
     (tmp_path / "copies").mkdir()
     copies = evaluated(pd.concat([repeat.assign(repeat=r) for r in range(3)]), tmp_path / "copies")

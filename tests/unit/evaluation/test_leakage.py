@@ -100,7 +100,7 @@ def test_audit_of_clean_study_reports_no_leak(tmp_path, floor):
 
 
 def person_in(part, other):
-    """Moves one clip of the first person of ``part`` in fold faces/s0 into ``other``."""
+    """Move one clip of the first person of ``part`` in fold faces/s0 into ``other``."""
 
     def plant(study):
         def change(table):
@@ -114,7 +114,7 @@ def person_in(part, other):
 
 
 def copied_clip(same_person):
-    """A copy of s0's first clip lies under another name: among another person's clips, or among s0's own."""
+    """Copy s0's first clip under another name, to the clips of another person or of s0."""
 
     def plant(study):
         def change(file):
@@ -288,7 +288,7 @@ def test_audit_of_table_cells_needs_no_predictions(tmp_path):
 
 
 def taught_scorer(folder, people):
-    """A weights file that says whom it learnt from, as the scorer of key-frames does."""
+    """A weights file that names the people it was trained on, as the key-frame scorer does."""
     save_file({"a": np.zeros(2)}, folder / "scorer.safetensors", {"subjects": json.dumps(people)})
     return str(folder / "scorer.safetensors")
 

@@ -230,7 +230,7 @@ def test_paired_difference_has_a_sign():
 
 
 def test_paired_difference_uses_the_same_draw_for_both():
-    # The second system errs on one clip of each subject more: the difference hardly varies, though accuracy does.
+    # The second system makes one more error per subject, so the difference hardly varies, although accuracy does.
     table = clustered(1)
     worse = table.copy()
     first_right = worse[worse["truth"] == worse["predicted"]].groupby("subject").head(1).index
@@ -291,7 +291,7 @@ def test_few_people_give_no_significant_difference(people, least):
 
 
 def test_equal_systems_rarely_differ_significantly():
-    """Two systems of equal skill on people of very different difficulty; by subject about one in twenty may be real."""
+    """Equal systems on people of very different difficulty: about one difference in twenty may be significant."""
     rng = np.random.default_rng(0)
     wrong = 0
     for _ in range(150):

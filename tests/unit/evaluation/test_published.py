@@ -13,7 +13,7 @@ from merflow.evaluation.published import differs, ledger, published
 
 
 def test_table_ii_equals_the_paper():
-    """22 methods and the paper's own; values as printed, and the paper's words on the best of the others."""
+    """22 methods and the paper's own, with the printed values; the best other method is the one the paper names."""
     mmew, samm = (published_table(f"tsdgcn-{d}-methods") for d in ("mmew", "samm"))
     assert len(mmew) == len(samm) == 23 and set(mmew) == set(samm)
     printed = {
@@ -126,7 +126,7 @@ def both_fit(uf1: float, uar: float, clips: tuple[int, int, int]) -> bool:
 
 
 def test_mersiamc3d_numbers_do_not_fit_composite_clips():
-    """So neither number is said to be the composite's; STSTNet's pair does fit, which checks the check."""
+    """So neither number is listed as one of the composite; STSTNet's pair does fit, so the check can succeed."""
     samm, part = (92, 26, 15), published_table("megc2019-samm-methods")
     quoted = published_table("mersiamc3d-samm-methods")
     assert quoted == pytest.approx({("MERSiamC3D", "", "accuracy"): 0.7280, ("MERSiamC3D", "", "uf1"): 0.7475})

@@ -52,7 +52,7 @@ def test_every_pair_on_the_same_clips_is_compared_and_corrected(tmp_path):
 
 
 def test_difference_lost_by_correction_is_unclear(tmp_path):
-    """Six people who all favour one system: p is 2 / 2^6 = 0.031; alone that is below 0.05, beside more pairs not."""
+    """Six people who all favour one system: p is 2 / 2^6 = 0.031, which is above 0.05 once corrected for more pairs."""
     good, bad = (answers(name, skill, people=6) for name, skill in (("good", 1.0), ("bad", 0.0)))
     assert set(compared(tmp_path, good, bad)["verdict"]) == {"first"}
     third = [row | {"experiment": "third"} for row in bad]

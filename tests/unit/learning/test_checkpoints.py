@@ -1,4 +1,4 @@
-"""Checkpoints: a training that was killed ends with the bits of an undisturbed one, and nothing is learnt twice."""
+"""Checkpoints: a training that was killed ends with the bits of an undisturbed one, and no training is repeated."""
 
 import json
 import logging
@@ -143,7 +143,7 @@ def test_broken_checkpoint_is_ignored(tmp_path, content, caplog):
 
 @pytest.mark.parametrize("name", ["network/layers.0.weight", "generator/cpu", "optimiser/0/exp_avg"])
 def test_damaged_checkpoint_is_ignored(tmp_path, name, caplog):
-    """A flipped bit in a weight would else go on unseen, and one in the generator's state be a crash."""
+    """Otherwise a flipped bit in a weight would stay unnoticed, and one in the generator's state would crash."""
     with pytest.raises(Killed):
         learn(tmp_path, dies_in=14)
     (file,) = tmp_path.iterdir()
@@ -185,7 +185,7 @@ def test_checkpoint_is_safetensors_with_json(tmp_path):
 
 @pytest.fixture
 def dying(monkeypatch):
-    """Makes a job die right after so many states were written; every epoch writes one."""
+    """Let a job die right after a number of states is written; every epoch writes one."""
     honest = checkpoints.Checkpoint.save
     monkeypatch.setattr(checkpoints, "INTERVAL", 0.0)
 
@@ -248,7 +248,7 @@ def test_killed_clip_network_fold_resumes_with_same_bits(tmp_path, dying, kind, 
 
 @pytest.mark.parametrize("change", ["clips", "code", "settings"])
 def test_fold_with_other_inputs_ignores_checkpoint(tmp_path, dying, change, caplog):
-    """Pairs of clips are places among them: their pixels, too, belong to what a state was made of."""
+    """A pair holds indices of clips, so a state must also depend on the pixels of the clips."""
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=4, each=1))
 
     def job(folder, code="", network=NETWORK):

@@ -102,7 +102,7 @@ def test_align_none_resizes_the_image(picture, eyes, tmp_path, box, size):
     assert done.frames.shape == (2, size, size) and (done.frames[0] == done.frames[1]).all()
     frame = done.frames[0].astype(float)
     assert np.abs(frame - expected).mean() < 2.5
-    # Half a pixel to any side, which a transform of corners instead of centres is off by, fits worse.
+    # A shift by half a pixel fits worse; a transform of corners instead of centres would have this shift.
     for shift in ((0.5, 0), (-0.5, 0), (0, 0.5), (0, -0.5)):
         moved = cv2.warpAffine(
             frame, np.column_stack([np.eye(2), shift]), (size, size), borderMode=cv2.BORDER_REPLICATE
@@ -212,7 +212,7 @@ def test_auto_without_face_takes_only_crop_formats(tmp_path, width, height, take
     else:
         with pytest.raises(ClipError, match=rf"no face found in frames 0\.\.1 of .*{width}x{height}.*`align: none`"):
             align_clip(clip)
-    # The decision is auto's alone.
+    # The other settings do not decide.
     assert align_clip(replace(clip, align="none")).placement.alignment == "crop"
     with pytest.raises(ClipError, match="no face found in frames 0..1 of"):
         align_clip(replace(clip, align="detect"))
@@ -259,7 +259,7 @@ def test_align_clip_refuses_unknown_align(tight, tmp_path):
 
 @pytest.mark.parametrize("box", [SQUARE, TALL])
 def test_gate_apex_of_face_crops_is_spotted(tmp_path, box):
-    """Gate: within two frames of the true one. All ten clips were tried by hand, in five framings."""
+    """Gate: within two frames of the true one. All ten clips were tried by hand, in five croppings."""
     filmed = film_micro_clips(2, whole=True)[::2]
     clips = [
         written(tmp_path / f"c{n}", cut(film.frames, film.eyes, box)[0], align="none") for n, film in enumerate(filmed)
@@ -270,7 +270,7 @@ def test_gate_apex_of_face_crops_is_spotted(tmp_path, box):
     apexes = {clip.clip: film.apex for clip, film in zip(clips, filmed, strict=True)}
     assert len(table) == 5
     assert all(abs(int(row["apex_spotted"]) - apexes[name]) <= 2 for name, row in table.iterrows())
-    # A spotter that does not look fails the gate.
+    # The middle frame fails the gate.
     assert any(abs((len(film.frames) - 1) // 2 - film.apex) > 2 for film in filmed)
 
 

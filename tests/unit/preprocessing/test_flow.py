@@ -61,7 +61,7 @@ def test_local_contrast_is_invariant_to_gain_and_slow_light():
     assert plain.std() > 0.1
     changes = [np.abs(local_contrast(other) - plain)[inside].mean() for other in (0.6 * picture + 30, picture * ramp)]
     assert max(changes) < 0.01
-    # What the flow would have to swallow without it.
+    # Without normalisation the change of brightness is this large.
     assert np.abs(picture * ramp - picture)[inside].mean() / 255 > 0.02
 
 
@@ -162,7 +162,7 @@ def test_fit_similarity_keeps_the_expression(parameters, place, seed):
     on_face = face_weights(size) > 0
     left = head + expression + noise - similarity_field(fit_similarity(head + expression + noise), size)
     assert np.hypot(*(left - expression - noise))[on_face].mean() < 0.05
-    # Plain least squares takes several times as much of it away.
+    # Plain least squares removes several times as much of the expression.
     design = np.stack([[x, -y, np.ones_like(x), 0 * x], [y, x, 0 * x, np.ones_like(x)]])[:, :, on_face]
     matrix = np.concatenate([design[0].T, design[1].T])
     observed = (head + expression + noise)[:, on_face].reshape(-1)
@@ -239,7 +239,7 @@ def test_gate_clip_flow_of_still_face_has_no_facial_motion(person):
 
 
 def test_gate_flow_of_real_smiles_widens_the_mouth(faces_folder):
-    """Neutral and smiling photographs of one person each, as a clip of two frames; landmarks of the neutral one."""
+    """Neutral and smiling photographs of each person as a clip of two frames, and the landmarks of the neutral one."""
     corners, widening, backward = [48, 54], [], []
     for neutral in sorted((faces_folder / "neutral").glob("*.jpg")):
         first = read_grey(neutral)
@@ -257,7 +257,7 @@ def test_gate_flow_of_real_smiles_widens_the_mouth(faces_folder):
     assert len(widening) == 30
     # One of the thirty smiles with closed lips that do not widen.
     assert (widening > 0).sum() >= 29 and np.median(widening) > 1.5
-    # The other way round the mouth narrows: it is the smile that is seen, not a habit of the flow. Zeros would fail.
+    # With the two photographs exchanged the mouth narrows, so the flow follows the smile. Zero flow would fail.
     assert np.median(backward) < -0.5
 
 

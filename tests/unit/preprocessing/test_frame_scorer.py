@@ -45,7 +45,7 @@ def aligned_people(folder, name, **settings):
 
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory):
-    """A scorer that learnt from five small clips of each of five people in five epochs, and their files."""
+    """A scorer trained for five epochs on five small clips of each of five people, and their files."""
     folder = tmp_path_factory.mktemp("taught")
     emotions = ["happiness", "surprise", "disgust", "sadness"]
     files = aligned_people(folder, "teachers", subjects=5, frames=16, emotions=emotions)
@@ -126,7 +126,7 @@ def test_gate_apex_on_learned_curve(model, unseen):
 
 
 def test_gate_adaptive_key_frames_match_true_levels(model, unseen):
-    """Five key-frames are to show 1/3, 2/3, all, 2/3, 1/3 of the expression. Gate: .1 off on average."""
+    """Five key-frames should show 1/3, 2/3, 3/3, 2/3, 1/3 of the expression. Gate: mean error of .1."""
     wanted = np.array([1, 2, 3, 2, 1]) / 3
 
     def off(chosen):
@@ -164,7 +164,7 @@ def test_small_frames_stabilise_the_head():
 
 
 def test_small_frames_follow_the_geometry():
-    """A face cut in another way comes to the same place; with the wrong geometry it does not."""
+    """A face in another crop gets the same position; with the wrong geometry it does not."""
     frame = still_clip(0, 8, noise=0.0, drift=0.0, light=False)[0]
     _, face = find_face([frame])
     usual = warp(frame, crop_transform(face.eyes, 128), 128)
@@ -301,7 +301,7 @@ def test_ranking_loss_orders_pairs_by_side_of_apex():
 
     assert accuracy(0, 5, 9, 5, 0) == 1
     assert accuracy(0, -5, -9, -5, 0) == 0
-    # Frames on different sides make no pair: whatever stands there, the order within a side is all that counts.
+    # Frames on different sides of the apex make no pair; only the order within a side counts.
     assert accuracy(0, 1, 9, 8, 7) == 1
     assert accuracy(0, 1, 2, 3, 4) == 0.5
 
@@ -367,7 +367,7 @@ def test_select_subject_refuses_scores_of_other_faces(taught, tmp_path):
 
 @pytest.mark.slow
 def test_gate_scorer_on_animated_photographs(model, faces_folder, tmp_path):
-    """The scorer has seen drawn faces only. The same gates as for these; an untrained network fails them."""
+    """The scorer was trained on drawn faces only; the gates are the same, and an untrained network fails them."""
     portraits = {"portraits": str(faces_folder / "neutral"), "frame_size": 480, "interocular_px": 120}
     files = aligned_people(tmp_path, "photos", subjects=4, first_subject=0, amplitude=[1.0, 2.6], **portraits)
     clips = clips_with_truth(files)

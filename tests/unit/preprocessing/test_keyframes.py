@@ -103,7 +103,7 @@ def test_gate_spot_apex_is_within_two_frames():
 
     curves = {id(clip): motion_curve(clip.aligned(128)) for clip in clips}
     assert share(lambda clip: spot_apex(curves[id(clip)])) >= 0.9
-    # Spotters that do not look fail the gate.
+    # The first, middle and last frame fail the gate.
     assert share(lambda clip: 0) < 0.9
     assert share(lambda clip: len(clip.frames) // 2) < 0.9
     assert share(lambda clip: len(clip.frames) - 1) < 0.9
@@ -250,7 +250,7 @@ def test_uniform_key_frames_are_equal_time_steps(subject):
     uniform, motion = (read_table(subject / f"{name}.csv", KEYFRAMES) for name in ("uniform", "three"))
     rows = rows_of(uniform, "annotated")
     assert rows["frame"].tolist() == [100, 102, 104, 106]
-    # The curve is that of the motion; only the places differ.
+    # The curve is that of the motion; only the chosen frames differ.
     assert set(rows["apex_spotted"]) == {103} and rows["magnitude_px"].iloc[2] == pytest.approx(
         rows_of(motion, "annotated").set_index("frame").loc[104, "magnitude_px"]
     )

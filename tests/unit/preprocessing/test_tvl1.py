@@ -117,9 +117,9 @@ def test_backends_agree_for_every_setting(name, change):
     pairs = [demo_pair("noise", number, 128) for number in range(3)]
     plain, changed = ([tvl1(*pair, **chosen) for pair in pairs] for chosen in ({}, change))
     differences = [apart(tvl1(*pair, **change, backend=name), same) for pair, same in zip(pairs, changed, strict=True)]
-    # When to stop is all or nothing: where rounding turns it, that field differs by hundredths of a pixel.
+    # Whether to iterate again is a yes or no: if rounding changes it, the field differs by hundredths of a pixel.
     assert max(differences) <= AGREEMENT_PX and np.median(differences) < 0.003
-    # The setting does something, and a backend that ignored it would fail.
+    # The setting has an effect, so a backend that ignored it would fail.
     assert min(map(apart, plain, changed)) > 0.006
 
 

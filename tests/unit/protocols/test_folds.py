@@ -1,4 +1,4 @@
-"""Splits: no subject on two sides, no test label in training hands."""
+"""Folds: subjects stay apart, and training gets no test label."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ PEOPLE = st.lists(st.sampled_from([f"demo/s{n:02d}" for n in range(9)]), min_siz
 
 
 def is_sound(parts: list[Fold], subjects: list[str]) -> bool:
-    """Every clip is tested once, and no subject stands on two sides of a fold."""
+    """Every clip is tested once, and no subject is in two parts of a fold."""
     subjects = np.array(subjects)
     tested = np.concatenate([fold.test for fold in parts])
     return sorted(tested) == list(range(len(subjects))) and all(

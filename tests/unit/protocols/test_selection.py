@@ -1,4 +1,4 @@
-"""Settings chosen inside a fold: by whom, of what, and never on what the fold tests."""
+"""Selection of settings inside a fold, which never uses the test clips of the fold."""
 
 from dataclasses import replace
 
@@ -93,7 +93,7 @@ def test_inner_folds_need_two_subjects():
 
 
 def test_select_settings_takes_first_best_pooled_recall():
-    """Answers are made up: what is chosen follows from scikit-learn's recall over all inner folds."""
+    """The answers are made up; the choice follows from scikit-learn's recall over all inner folds."""
     rng = np.random.default_rng(3)
     subjects, labels = np.repeat([f"s{n}" for n in range(5)], 12), rng.choice(3, 60, p=[0.7, 0.15, 0.15])
     folds = draw_folds("loso", subjects, labels)

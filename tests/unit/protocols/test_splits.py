@@ -45,7 +45,7 @@ def caches(tmp_path):
 
 
 def labelled(caches):
-    """By hand: the clips that count, in the order of the caches."""
+    """The labelled clips in the order of the caches, selected by hand."""
     clips = []
     for path in caches:
         with h5py.File(path) as file:

@@ -1,4 +1,4 @@
-"""The page as a whole: nothing is loaded, nothing breaks out, demo data are called synthetic."""
+"""The page as a whole: it loads nothing, text of users is escaped, and demo data are called synthetic."""
 
 import base64
 import hashlib

@@ -178,7 +178,7 @@ def write_answers(file):
 
 
 def test_read_table_names_truncated_file(tmp_path):
-    """Every byte: a probability that has lost its last digits is still a number."""
+    """Cut at every byte, because a probability without its last digits is still a number."""
     file = tmp_path / "validation.csv"
     write_answers(file)
     data = file.read_bytes()
@@ -201,7 +201,7 @@ def test_read_table_names_truncated_file(tmp_path):
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE, errno.EMFILE])
 def test_read_image_raises_disk_errors(tmp_path, monkeypatch, number):
-    """The clip would stay out of the study for good, as its files do not change when the disk is back."""
+    """Otherwise the clip would be left out for good, because its files do not change when the disk is back."""
     frame = tmp_path / "1.png"
     cv2.imwrite(str(frame), np.zeros((30, 40), np.uint8))
 
@@ -244,7 +244,7 @@ def test_open_h5_of_file_open_elsewhere(tmp_path):
 
 @pytest.mark.parametrize("rows", ["c1,a,extra\n", "c1,a\nc2,a,extra\n"])
 def test_read_table_refuses_extra_cells(tmp_path, rows):
-    """pandas cuts the cells beyond the header off, with a warning, where the first row has them."""
+    """pandas drops the cells beyond the header, with a warning, if the first row has them."""
     file = tmp_path / "predictions.csv"
     file.write_text(f"clip,truth\n{rows}")
     for read in (lambda: read_table(file, []), lambda: list(read_table_in_parts(file, [], 1))):

@@ -30,7 +30,7 @@ def test_paper_studies_show_every_table_and_figure():
 
 
 def test_studies_of_the_paper_are_planned(tmp_path):
-    """51 cells, of which three are there twice or are the experiment itself, and the one on unseen people."""
+    """51 cells, of which three are repeated or are the experiment itself, and one experiment on unseen people."""
     dataset_trees.mmew_micro(tmp_path / "MMEW", published_takes.mmew_takes())
     dataset_trees.mmew_macro(tmp_path / "MMEW", published_takes.mmew_macro_takes())
     dataset_trees.samm(tmp_path / "SAMM", published_takes.samm_takes())

@@ -11,8 +11,6 @@ from merflow.footage.fingerprints import EMPTY, check_unchanged, record_source
 from merflow.study.prediction import Prediction
 from merflow.study.sources import list_sources
 
-# --- sources ----------------------------------------------------------------------------------------------------------
-
 
 def test_list_sources_of_video_image_folder_and_mixed_folder(tmp_path):
     (tmp_path / "all").mkdir()
@@ -72,7 +70,7 @@ def test_list_sources_names_unusable_input(tmp_path, name, says):
 
 
 def locked(monkeypatch, *places):
-    """Nobody may look into some folders; the tests may run as root, who may look everywhere."""
+    """Make folders unreadable for the test, which may run as root, who can read everything."""
 
     def guard(owner, name):
         real = getattr(owner, name)
