@@ -3,21 +3,24 @@
     python bench/scale.py plan --clips 10000 --subjects 600
     python bench/scale.py memory --clips 60 240
 
-`plan` needs no frames: its clips are a table and empty videos. `memory` runs the demo study with two numbers of micro
-clips (key-frames, flow, one epoch of each training) and reads `max_rss` from `results/benchmarks/`; the
-difference is what a clip adds.
+`plan` needs no frames: its clips are a table and empty videos. `plan_ratio` is the CPU time of the plan over that of
+bare.smk, which has as many jobs and files and no parameters; the two take turns. `memory` runs the demo study with two
+numbers of micro clips (key-frames, flow, one epoch of each training) and reads `max_rss` from `results/benchmarks/`;
+the difference is what a clip adds.
 """
 
 import csv
 import json
+import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import yaml
-from common import REPO, parser, show, snakemake, write_study
+from common import REPO, Run, parser, show, snakemake, write_study
 
 EMOTIONS = ["happiness", "surprise", "disgust", "sadness", "fear"]
+ROUNDS = 3
 
 
 # --- plan -------------------------------------------------------------------------------------------------------------
@@ -57,6 +60,12 @@ def pretend_finished(folder: Path) -> int:
     return len(names)
 
 
+def count_jobs(plan: Run) -> dict[str, int]:
+    """Return the number of jobs of each rule, and the ``total``, that a dry run printed."""
+    rows = (line.split() for line in plan.output.splitlines())
+    return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
+
+
 def measure_plan(folder: Path, clips: int, subjects: int) -> dict[str, Any]:
     """Return seconds to plan a study from nothing, and to find that a finished one needs nothing."""
     write_index(folder / "micro", clips, subjects)
@@ -74,9 +83,18 @@ def measure_plan(folder: Path, clips: int, subjects: int) -> dict[str, Any]:
     }
     write_study(folder, overlay)
     plan = snakemake(folder, "-n", "--quiet", "rules")
-    jobs = next(int(line.split()[1]) for line in plan.output.splitlines() if line.startswith("total"))
-    figures = {"clips": clips, "subjects": subjects, "jobs": jobs}
-    figures |= {"plan_s": plan.seconds, "plan_cpu_s": plan.cpu_seconds, "plan_mb": plan.peak_mb}
+    jobs, networks, bare = count_jobs(plan), ["msjfn", "mersiamc3d", "ststnet"], folder / "bare"
+    trainings = jobs["train_clip_network"] // len(networks)
+    write_study(bare, {"micro": subjects, "macro": subjects // 2, "networks": networks, "trainings": trainings})
+    seconds: list[tuple[float, float]] = []
+    for _ in range(ROUNDS):
+        bare_plan = snakemake(bare, "-n", "--quiet", "rules", snakefile=Path(__file__).with_name("bare.smk"))
+        again = snakemake(folder, "-n", "--quiet", "rules")
+        seconds.append((again.cpu_seconds, bare_plan.cpu_seconds))
+    cpu_seconds, bare_cpu_seconds = map(statistics.median, zip(*seconds, strict=True))
+    figures = {"clips": clips, "subjects": subjects, "jobs": jobs["total"], "bare_jobs": count_jobs(bare_plan)["total"]}
+    figures |= {"plan_s": plan.seconds, "plan_mb": plan.peak_mb, "plan_cpu_s": cpu_seconds}
+    figures |= {"bare_cpu_s": bare_cpu_seconds, "plan_ratio": cpu_seconds / bare_cpu_seconds}
     figures["files"] = pretend_finished(folder)
     again = snakemake(folder)
     assert "Nothing to be done" in again.output, again.output[-2000:]

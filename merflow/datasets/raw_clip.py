@@ -31,4 +31,6 @@ class RawClip:
 
 def escape_controls(text: str) -> str:
     """``text`` with control characters and bytes that are not UTF-8 as escapes (a line end becomes two letters)."""
+    if text.isprintable():  # No letter of these categories; nearly every text.
+        return text
     return "".join(repr(letter)[1:-1] if category(letter) in ("Cc", "Cs") else letter for letter in text)

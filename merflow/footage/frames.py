@@ -27,7 +27,7 @@ VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wm
 
 def is_video(source: str | Path) -> bool:
     """Return whether ``source`` is a video file, by its suffix."""
-    return Path(source).suffix.lower() in VIDEOS and not os.path.isdir(source)
+    return os.path.splitext(source)[1].lower() in VIDEOS and not os.path.isdir(source)
 
 
 def image_paths(source: str | Path) -> list[str]:

@@ -14,7 +14,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[1]
+PACKAGE = Path(__file__).resolve().parents[1]
 TEMPLATE = ".j2"
 INCLUDES = re.compile(r"{%-?\s*(?:include|import|from|extends)\s+[\"']([^\"']+)")
 REGISTERED = re.compile(r"merflow(\.\w+)+(:\w+)?")
@@ -31,19 +31,14 @@ def code_hash(script: str | Path) -> str:
 def needed(script: str | Path) -> list[Path]:
     """Return the files of the package that ``script`` needs, directly or indirectly, sorted."""
     files: set[Path] = set()
-    waiting = [Path(script)]
+    waiting = [Path(script).resolve()]
     while waiting:
-        for file in _directly_needed(waiting.pop().resolve()):
+        for file in _directly_needed(waiting.pop()):
             if file not in files:
                 files.add(file)
                 if file.suffix in (".py", TEMPLATE):
                     waiting.append(file)
     return sorted(files)
-
-
-@cache
-def _tree(file: Path) -> ast.AST:
-    return ast.parse(file.read_text(encoding="utf-8"), str(file))
 
 
 @cache
@@ -53,7 +48,7 @@ def _directly_needed(file: Path) -> frozenset[Path]:
         return frozenset(_included(file))
     in_package = PACKAGE in file.parents
     files: set[Path] = set()
-    for node in ast.walk(_tree(file)):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), str(file))):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 files.update(_module(alias.name))
@@ -79,14 +74,11 @@ def _included(template: Path) -> Iterator[Path]:
         yield from (folder / name for folder in folders if (folder / name).is_file())
 
 
-def _module(name: str) -> Iterator[Path]:
-    """Yield the file of module ``name`` and the ``__init__`` files of its packages, if it is in this package."""
-    parts = name.split(".")
-    if parts[0] != PACKAGE.name:
-        return
-    for depth in range(1, len(parts) + 1):
-        path = PACKAGE.parent.joinpath(*parts[:depth])
-        if path.is_dir():
-            yield path / "__init__.py"
-        elif path.with_suffix(".py").is_file():
-            yield path.with_suffix(".py")
+@cache
+def _module(name: str) -> frozenset[Path]:
+    """Return the file of module ``name`` and the ``__init__`` files of its packages, if it is in this package."""
+    if name.split(".")[0] != PACKAGE.name:
+        return frozenset()
+    path = PACKAGE.parent.joinpath(*name.split("."))
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return _module(name.rpartition(".")[0]) | ({file} if file.is_file() else set())

@@ -34,10 +34,10 @@ def package(tmp_path, monkeypatch):
         (root / name).write_text(text)
     (tmp_path / "script.py").write_text("import json\nfrom merflow import a\n")
     monkeypatch.setattr(codehash, "PACKAGE", root)
-    codehash._tree.cache_clear()
+    codehash._module.cache_clear()
     codehash._directly_needed.cache_clear()
     yield tmp_path
-    codehash._tree.cache_clear()
+    codehash._module.cache_clear()
     codehash._directly_needed.cache_clear()
 
 
@@ -48,7 +48,7 @@ def test_needed_covers_every_kind_of_reference(package):
 
 
 def fresh_hash(script):
-    codehash._tree.cache_clear()
+    codehash._module.cache_clear()
     codehash._directly_needed.cache_clear()
     return codehash.code_hash(script)
 
