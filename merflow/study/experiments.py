@@ -4,7 +4,7 @@ import itertools
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from merflow.datasets.assemble import relabel
@@ -77,6 +77,10 @@ class Experiments:
         if not e.classes and len(classes) < 2:
             raise ConfigError(f"{where}: its clips have {len(classes)} label ({labels}); at least 2 are needed")
         return list(e.classes or classes)
+
+    def classes_by_name(self, names: Iterable[str]) -> dict[str, list[str]]:
+        """Classes of several experiments."""
+        return {name: self.classes(name) for name in names}
 
     def class_set(self, name: str, dataset: str) -> ClassSet:
         """The class set or map of an experiment, for the labels of one of its datasets."""

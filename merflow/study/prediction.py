@@ -4,15 +4,20 @@ import json
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from merflow.errors import ConfigError
 from merflow.footage.fingerprints import source_token
 from merflow.footage.frames import FPS_OF_IMAGES, image_paths, is_video
-from merflow.inference.settings import AnsweringExperiment, AnswerSettings, PageSettings
+from merflow.inference.settings import AnsweringExperiment, AnswerSettings, PageSettings, SpottingSettings
 from merflow.storage.files import digest, safe_filename
+from merflow.study.config import Config
 from merflow.study.sources import list_sources
 from merflow.study.training import Training
+
+
+def spotting_settings(config: Config) -> SpottingSettings:
+    """Settings of the search of long videos."""
+    return SpottingSettings(**config.predict.spotting.model_dump())
 
 
 class Prediction:
@@ -65,10 +70,6 @@ class Prediction:
         """Token of the footage of a source (:mod:`merflow.footage.fingerprints`)."""
         record = Path(self.folder, "sources", source, "source.json")
         return source_token([{"frames": self.sources[source]["frames"]}], record)
-
-    def search_settings(self) -> dict[str, Any]:
-        """Frame rate and search settings of the job that looks for candidates in a source."""
-        return {"fps": self.block.fps, "spotting": self.block.spotting.model_dump()}
 
     @property
     def searches(self) -> bool:

@@ -41,8 +41,8 @@ rule calibrate:
         "../../envs/learn.yaml"
     params:
         code=script_hash("calibrate"),
-        # Reruns if the classes change (`experiments.classes`); predictions are files.
-        classes={name: experiments.classes(name) for name in experiments.network_experiments},
+        # Reruns if the classes change (`experiments.classes_by_name`); predictions are files.
+        classes=experiments.classes_by_name(experiments.network_experiments),
     message:
         "Calibrate the systems of the study"
     script:

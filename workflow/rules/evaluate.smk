@@ -79,8 +79,8 @@ rule compare_systems:
         "../../envs/learn.yaml"
     params:
         code=script_hash("compare_systems"),
-        # Reruns if the classes change (`experiments.classes`); predictions are a file.
-        classes={name: experiments.classes(name) for name in experiments},
+        # Reruns if the classes change (`experiments.classes_by_name`); predictions are a file.
+        classes=experiments.classes_by_name(experiments),
     message:
         "Compare the systems of the study"
     script:

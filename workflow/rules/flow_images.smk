@@ -16,8 +16,9 @@ rule import_flow_images:
         "../../envs/vision.yaml"
     params:
         code=script_hash("import_flow_images"),
-        # Reruns if the images, `data.cache_rows` or these keys change; other columns of clips.csv are left out.
-        settings=lambda w: settings.datasets[w.dataset].model_dump(include={"channels", "scaling"}),
+        # Reruns if the images, `data.cache_rows` or `channels` and `scaling` change; the rest of clips.csv is left out.
+        channels=lambda w: settings.datasets[w.dataset].channels,
+        scaling=lambda w: settings.datasets[w.dataset].scaling,
         classes=lambda w: data.index(w.dataset).classes,
         clips=lambda w: data.cache_rows(w.dataset),
         stop=lambda w: data.stops_on_problem(w.dataset),

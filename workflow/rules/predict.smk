@@ -9,8 +9,8 @@ rule measure_spotting:
         "../../envs/vision.yaml"
     params:
         code=script_hash("measure_spotting"),
-        # Reruns if the block `predict.spotting` changes.
-        settings=settings.predict.spotting.model_dump(),
+        # Reruns if the block `predict.spotting` changes (`spotting_settings`).
+        settings=asdict(spotting_settings(settings)),
     message:
         "Measure the search of long videos on synthetic people"
     script:
@@ -33,11 +33,12 @@ rule search_source:
         "../../envs/vision.yaml"
     params:
         code=script_hash("search_source"),
-        # Reruns if the footage or `prediction.search_settings` changes; it leaves out who answers and how.
+        # Reruns if the footage, the frame rate or `spotting_settings` changes; it leaves out who answers and how.
         source=lambda w: prediction.sources[w.source],
         token=lambda w: prediction.source_token(w.source),
         alone=lambda w: len(prediction.sources) == 1,
-        settings=lambda w: prediction.search_settings(),
+        fps=settings.predict.fps,
+        settings=asdict(spotting_settings(settings)),
     message:
         "Search {wildcards.source}"
     script:

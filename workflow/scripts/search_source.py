@@ -9,9 +9,8 @@ from merflow.inference.settings import SpottingSettings
 from merflow.runtime.script_context import script_context
 
 with script_context(snakemake):
-    row, settings = snakemake.params.source, snakemake.params.settings
-    spotting = SpottingSettings(**settings["spotting"])
+    row, settings = snakemake.params.source, SpottingSettings(**snakemake.params.settings)
     folder = Path(snakemake.output.search_results).parent
     with check_unchanged([row], "clips"):
-        search_source(Clip.from_row(row), settings["fps"], spotting, folder, snakemake.params.alone)
+        search_source(Clip.from_row(row), snakemake.params.fps, settings, folder, snakemake.params.alone)
     record_source([row], snakemake.params.token, Path(snakemake.output.source))
