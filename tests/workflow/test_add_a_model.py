@@ -70,12 +70,14 @@ def test_folds_per_job_changes_jobs_and_no_result(study):
     trained = [job for job in planned(folder, together) if job.startswith("Train")]
     assert len(trained) == 2 and all("fold-1+2" in job for job in trained), "no result of one fold is taken for two"
     snakemake(folder, config=together | {"study": "together"})
-    one, two = folder / "results/toy", folder / "results/together"
-    assert not (two / "experiments/mine/folds/0/fold-1").exists()
+    single, pairs = folder / "results/toy", folder / "results/together"
+    assert not (pairs / "experiments/mine/folds/0/fold-1").exists()
     for name in ("predictions", "metrics", "curves", "accuracy_train", "calibration", "audit"):
-        assert (one / f"{name}.csv").read_bytes() == (two / f"{name}.csv").read_bytes(), name
+        assert (single / f"{name}.csv").read_bytes() == (pairs / f"{name}.csv").read_bytes(), name
     for name in ("mine", "shallow"):
-        first, second = (json.loads((study / f"experiments/{name}/ensemble.json").read_text()) for study in (one, two))
+        first, second = (
+            json.loads((study / f"experiments/{name}/ensemble.json").read_text()) for study in (single, pairs)
+        )
         assert first["temperature"] == second["temperature"]
         assert [member["fold"] for member in first["members"]] == [member["fold"] for member in second["members"]]
 
