@@ -11,7 +11,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def exact(value: float | None) -> str:
-    """A number with six digits, for sorting and saving; empty if there is none."""
+    """A number with six digits, for sorting; empty if there is none."""
     return "" if value is None or math.isnan(value) else f"{value:.6g}"
 
 

@@ -285,19 +285,6 @@ def test_drawings_are_saved_with_their_numbers(browser, report):
         assert reader.driver.get_log("browser") == []
 
 
-def test_tables_are_saved_with_exact_numbers(reader, study):
-    reader.click(reader.find("#results .of-table button")[0])
-    table = pd.read_csv(io.StringIO(reader.saved("results.csv")))
-    pooled = pd.read_csv(study.tables["metrics"]).query("scope == 'pooled' and metric == 'uf1'").set_index("experiment")
-    assert [name.split()[0] for name in table["experiment"]] == NAMES
-    for column_, source in (("UF1", "value"), ("UF1 low", "ci_low"), ("UF1 high", "ci_high")):
-        assert table[column_].tolist() == pytest.approx(pooled.loc[NAMES, source].tolist(), rel=1e-5)
-    reader.click(reader.find("#classes .of-table button")[0])
-    counts = pd.read_csv(io.StringIO(reader.saved("confusion-tsdgcn.csv")), index_col=0)
-    source = pd.read_csv(study.tables["predictions"]).query("experiment == 'tsdgcn'")
-    assert counts.to_numpy().sum() == len(source) and list(counts) == [*CLASSES[:4], ODD]
-
-
 @pytest.mark.parametrize("width", [320, 390, 800, 1400])
 def test_page_fits_the_screen(browser, report, width):
     reader = browser.open(report, width=width)
