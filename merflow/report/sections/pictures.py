@@ -1,7 +1,6 @@
 """Section "Faces and flow": a contact sheet of every subject, within a limit of clips."""
 
 import json
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -98,8 +97,7 @@ def contact_sheets(report: ReportData, limit: int = CLIPS_SHOWN) -> list[Dataset
     subjects_of = [
         _subjects_of_images(f.flow_images) if f.flow_images else _subjects_of_frames(f) for f in report.datasets
     ]
-    labels = [[label for _, label, _ in clips] for subjects in subjects_of for _, clips, _ in subjects]
-    chosen = iter(choose_clips(labels, limit))
+    chosen = iter(choose_clips([len(clips) for subjects in subjects_of for _, clips, _ in subjects], limit))
     datasets = []
     for files, subjects in zip(report.datasets, subjects_of, strict=True):
         sheets = []
@@ -114,30 +112,18 @@ def contact_sheets(report: ReportData, limit: int = CLIPS_SHOWN) -> list[Dataset
     return datasets
 
 
-def choose_clips(labels: Sequence[Sequence[str]], limit: int) -> list[list[int]]:
+def choose_clips(counts: Sequence[int], limit: int) -> list[list[int]]:
     """Indices of the clips of each subject that are shown, at most ``limit`` in all.
 
-    Every subject gets its first clip before any gets a second, and so on. The clips of a subject are chosen in turn by
-    class; the class that comes first differs between subjects. If there are more subjects than ``limit``, subjects at
-    even steps through the list get one clip. ``labels`` are those of the clips of each subject.
+    The limit is divided equally among the subjects. The clips of a subject are at even steps through the list; the
+    first one differs between subjects, and so does its class. ``counts`` are the numbers of clips.
     """
-    turns = []
-    for subject, clip_labels in enumerate(labels):
-        classes = list(dict.fromkeys(clip_labels))
-        rounds: Counter[str] = Counter()
-        order = []
-        for clip, label in enumerate(clip_labels):
-            order.append((rounds[label], (classes.index(label) - subject) % len(classes), clip))
-            rounds[label] += 1
-        turns += [(turn, subject, clip) for turn, (*_, clip) in enumerate(sorted(order))]
-    turns.sort()
-    first = [turn for turn in turns if turn[0] == 0]
-    if len(first) > limit:
-        turns = [first[step] for step in np.linspace(0, len(first) - 1, limit).round().astype(int)]
-    chosen: list[list[int]] = [[] for _ in labels]
-    for _, subject, clip in turns[:limit]:
-        chosen[subject].append(clip)
-    return [sorted(clips) for clips in chosen]
+    chosen = []
+    for subject, count in enumerate(counts):
+        share = min(count, (subject + 1) * limit // len(counts) - subject * limit // len(counts))
+        steps = np.arange(share) * count // max(1, share)
+        chosen.append(sorted(((steps + subject) % max(1, count)).tolist()))
+    return chosen
 
 
 Subject = tuple[str, list[ClipRow], Callable[[Sequence[ClipRow]], list[ClipPictures]]]

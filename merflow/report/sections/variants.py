@@ -21,21 +21,12 @@ METRICS = {
 
 
 @dataclass(frozen=True)
-class VariantCell:
-    """Our value and the published one; ``shade`` is 0 for the smallest and 1 for the largest value of the metric."""
-
-    ours: Estimate
-    published: float
-    shade: float
-
-
-@dataclass(frozen=True)
 class MetricTable:
-    """One metric of a table of variants: rows of (name, cells)."""
+    """One metric of a table of variants: rows of (name, cells), a cell has our value and the published one."""
 
     title: str
     columns: Sequence[str]
-    rows: Sequence[tuple[str, Sequence[VariantCell]]]
+    rows: Sequence[tuple[str, Sequence[tuple[Estimate, float]]]]
 
 
 @dataclass(frozen=True)
@@ -65,14 +56,11 @@ def variant_tables(report: ReportData) -> list[VariantTable]:
         rows, columns = (list(dict.fromkeys(table[side])) for side in ("row", "column"))
         metrics = []
         for metric, title in METRICS.items():
-            cells = {(r["row"], r["column"]): r for r in table[table["metric"] == metric].to_dict("records")}
-            values = {name: as_number(cell["value"]) for name, cell in cells.items()}
-            low, width = min(values.values()), max(values.values()) - min(values.values())
-            drawn = {}
-            for name_pair, cell in cells.items():
-                shade = (values[name_pair] - low) / width if width else 0.5
-                drawn[name_pair] = VariantCell(as_estimate(cell), as_number(cell["published"]), shade)
-            metrics.append(MetricTable(title, columns, [(row, [drawn[row, c] for c in columns]) for row in rows]))
+            cells = {
+                (row["row"], row["column"]): (as_estimate(row), as_number(row["published"]))
+                for row in table[table["metric"] == metric].to_dict("records")
+            }
+            metrics.append(MetricTable(title, columns, [(row, [cells[row, c] for c in columns]) for row in rows]))
         tables.append(
             VariantTable(
                 name=name,

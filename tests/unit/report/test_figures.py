@@ -110,8 +110,8 @@ def test_variants_show_published_numbers(with_figures, tmp_path):
     changed = replace(with_figures, variants={"focal": tmp_path / "focal.csv"})
     (table,) = variant_tables(changed)
     (name, cells), _ = table.metrics[0].rows
-    assert table.tried == 4 and name == "alpha 1" and cells[0].published == pytest.approx(0.7273)
-    assert [cell.shade for cell in cells] == [1.0, 0.0]
+    assert table.tried == 4 and name == "alpha 1" and cells[0][1] == pytest.approx(0.7273)
+    assert [ours.value for ours, _ in cells] == pytest.approx([0.6, 0.5])
     text = written(changed, tmp_path, "variants").of_section["variants"]
     assert "4 configurations of tsdgcn were tried" in text and "(72.7 %)" in text
     assert "The best cell of a table is not a result" in text and "learning rate" in text, "what a scalar alpha does"
