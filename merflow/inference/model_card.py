@@ -10,11 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from merflow.datasets.registry import LAYOUTS
 from merflow.inference.ensemble import Ensemble
 from merflow.inference.settings import ExportSettings
+from merflow.report.formats import templates
 from merflow.storage.files import atomic_write
 from merflow.storage.tables import CALIBRATION, METRICS, read_table
 
@@ -42,10 +41,7 @@ def write_card(
     }
     table = read_table(calibration, CALIBRATION)
     calibration_rows = table[table["experiment"] == metadata["experiment"]].to_dict("records")
-    environment = Environment(  # Escaped, because viewers of Markdown may render HTML in it.
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+    environment = templates(Path(__file__).parent)
     environment.filters["figure"] = _figure
     text = environment.get_template(TEMPLATE).render(
         metadata=metadata,

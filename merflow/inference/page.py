@@ -10,12 +10,11 @@ import cv2
 import h5py
 import matplotlib
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from merflow.inference.results import PredictionResults, PreparedClip, Row, SourceResult, write_answers
 from merflow.inference.settings import SEARCHED, UNCERTAIN, PageSettings
 from merflow.report import svg
-from merflow.report.formats import percent
+from merflow.report.formats import templates
 from merflow.report.images import colour_wheel, flow_picture, picture
 from merflow.report.sections.certainty import coverage_at
 from merflow.runtime.summary import SYNTHETIC_MARK
@@ -92,11 +91,8 @@ def _page(
         "style": svg.style_sheet(),
         "mark": SYNTHETIC_MARK if settings.synthetic else "",
     }
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters.update(percent=percent, points=points)
+    environment = templates(Path(__file__).parent)
+    environment.filters["points"] = points
     return environment.get_template(TEMPLATE).render(content)
 
 

@@ -1,6 +1,9 @@
-"""Numbers as the page writes them (filters of the templates)."""
+"""The templates of pages, and numbers as pages write them (filters of the templates)."""
 
 import math
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from merflow.report.systems import Estimate
 
@@ -38,3 +41,14 @@ def memory(megabytes: float) -> str:
     if not megabytes:
         return "–"
     return f"{megabytes / 1024:.1f} GB" if megabytes >= 1024 else f"{megabytes:.0f} MB"
+
+
+def templates(*folders: Path) -> Environment:
+    """The templates in some folders. Their values are escaped, also in Markdown, whose viewers may render HTML."""
+    environment = Environment(
+        loader=FileSystemLoader(folders), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    for function in (number, exact, interval, percent, duration, memory):
+        environment.filters[function.__name__] = function
+    return environment

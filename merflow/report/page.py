@@ -12,9 +12,7 @@ import shutil
 from functools import partial
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from merflow.report import formats
+from merflow.report.formats import templates
 from merflow.report.report_data import ReportData
 from merflow.report.section import METRIC_TITLES, Drawing
 from merflow.report.sections import (
@@ -66,13 +64,8 @@ def write_report(report: ReportData, output: Path, drawings: Path | None = None)
     script = (here / "script.js.j2").read_text(encoding="utf-8")
     saved: dict[str, str] = {}
     mark = "(synthetic)" if report.settings.synthetic else ""
-    environment = Environment(
-        loader=FileSystemLoader([here, here / "sections"]), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+    environment = templates(here, here / "sections")
     environment.filters["filename"] = safe_filename
-    for name in ("number", "exact", "interval", "percent", "duration", "memory"):
-        environment.filters[name] = getattr(formats, name)
     environment.globals.update(keep=partial(keep_drawing, saved, mark), report=report, titles=METRIC_TITLES)
     sections = []
     for section in SECTIONS:

@@ -22,38 +22,28 @@ class LongClipSettings:
     fps: float
     seconds: float  # length of the clip
     expressions: int  # number of expressions
-    emotions: tuple[str, ...]
     duration: tuple[float, float]  # range of an expression's length in seconds
-    amplitude: tuple[float, float]  # longest displacement in per cent of the pupils' distance (demo: 0.8 to 2.2)
     blinks: float  # blinks per second
-    postures: int  # number of changes of the head's position
     frame_size: int
     interocular_px: int
-    noise: float
-    drift: float
-    seed: int
 
 
 STANDARD = LongClipSettings(
     fps=100,
     seconds=12.0,
     expressions=4,
-    emotions=("happiness", "surprise", "disgust", "fear", "sadness", "anger"),
     duration=(0.17, 0.5),
-    amplitude=(0.9, 2.2),
     blinks=0.25,
-    postures=1,
     frame_size=240,
     interocular_px=60,
-    noise=2.0,
-    drift=1.0,
-    seed=0,
 )
 
 CHOOSING, MEASURING = 2_000_000, 3_000_000
 """Numbers of the first person for choosing the thresholds of spotting, and of the first for measuring its accuracy."""
 
-_STREAM = 211
+_SEED, _STREAM = 0, 211
+_AMPLITUDE = (0.9, 2.2)  # Longest displacement in per cent of the pupils' distance (demo: 0.8 to 2.2).
+_NOISE, _DRIFT = 2.0, 1.0  # As in :class:`merflow.datasets.settings.SyntheticSettings`.
 _REST = 0.6  # Seconds without an expression before the first, between two, and after the last.
 _BLINK = (0.12, 0.25)  # Seconds.
 _LID = {45: 1.0}
@@ -98,7 +88,7 @@ def plan_long(person: int, settings: LongClipSettings = STANDARD) -> LongClip:
     The expressions are in the first two thirds, at least 0.6 s apart; the last third has none. Blinks occur at any time
     outside expressions.
     """
-    rng = np.random.default_rng((settings.seed, _STREAM, person))
+    rng = np.random.default_rng((_SEED, _STREAM, person))
     fps, frames = float(settings.fps), round(settings.seconds * settings.fps)
     unit = settings.interocular_px / 100
     events: list[Event] = []
@@ -113,10 +103,10 @@ def plan_long(person: int, settings: LongClipSettings = STANDARD) -> LongClip:
         start += gaps[number]
         onset, offset = round(start * fps), round((start + lengths[number]) * fps)
         apex = onset + max(1, round((offset - onset) * rng.uniform(0.4, 0.6)))
-        emotion = str(rng.choice(settings.emotions))
+        emotion = str(rng.choice(list(EMOTIONS)))
         strengths = {unit: float(usual * rng.uniform(0.8, 1.2)) for unit, usual in EMOTIONS[emotion].items()}
         gains = (float(rng.uniform(0.7, 1.0)), float(rng.uniform(0.7, 1.0)))
-        amplitude = float(unit * rng.uniform(*settings.amplitude))
+        amplitude = float(unit * rng.uniform(*_AMPLITUDE))
         events.append(Event(emotion, onset, apex, max(offset, apex + 1), amplitude, gains, strengths))
         start += lengths[number]
     occupied = [(event.onset - 0.1 * fps, event.offset + 0.1 * fps) for event in events]
@@ -128,9 +118,8 @@ def plan_long(person: int, settings: LongClipSettings = STANDARD) -> LongClip:
             events.append(Event("blink", onset, apex, onset + length, unit * _LIDS_CLOSED, (1.0, 1.0), _LID))
             occupied.append((onset - 0.1 * fps, onset + length + 0.1 * fps))
     zoom = settings.frame_size / 480
-    rigid = head_motion(rng, frames, settings.drift, zoom)
-    for _ in range(settings.postures):
-        rigid += _posture(rng, frames, fps, settings.interocular_px)
+    rigid = head_motion(rng, frames, _DRIFT, zoom)
+    rigid += _posture(rng, frames, fps, settings.interocular_px)
     return LongClip(person, frames, fps, tuple(sorted(events, key=lambda event: event.onset)), rigid, settings)
 
 
@@ -146,8 +135,8 @@ def _posture(rng: np.random.Generator, frames: int, fps: float, interocular: flo
 def film_long(clip: LongClip) -> Iterator[np.ndarray]:
     """Yield the frames of a long clip, uint8 BGR [frame_size, frame_size, 3]."""
     settings, size = clip.settings, clip.settings.frame_size
-    base = draw_face(settings.seed, clip.person, size, settings.interocular_px)
-    rng = np.random.default_rng((settings.seed, _STREAM, clip.person, 1))
+    base = draw_face(_SEED, clip.person, size, settings.interocular_px)
+    rng = np.random.default_rng((_SEED, _STREAM, clip.person, 1))
     gain = 1 + 0.008 * random_walk(rng, clip.frames, 0.15 * clip.fps)
     still = np.zeros((size, size, 3), np.float32)
     fields: dict[int, np.ndarray] = {}
@@ -163,4 +152,4 @@ def film_long(clip: LongClip) -> Iterator[np.ndarray]:
             course = envelope(event.offset - event.onset + 1, 0, event.apex - event.onset, event.offset - event.onset)
             layers = layers + fields[number] * course[frame - event.onset]
         strength = 0.0 if layers is still else 1.0
-        yield render_frame(base, layers, strength, clip.rigid[frame], float(gain[frame]), settings.noise, rng)
+        yield render_frame(base, layers, strength, clip.rigid[frame], float(gain[frame]), _NOISE, rng)
