@@ -2,12 +2,12 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 BIN := .venv/bin
-RUN = --cores $(CORES) --no-hooks --logger merflow
+RUN = --cores $(CORES) --no-hooks
 PYTEST = $(BIN)/pytest -q -n $(CORES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: run resume test test-unit test-workflow test-all lint docs bench clean
 .NOTPARALLEL:
-run resume: export PYTHONPATH = workflow/logger
+run resume: export MERFLOW_PROGRESS = 1
 run: .venv/installed
 	@$(BIN)/snakemake $(RUN)
 	@$(BIN)/python -m merflow.runtime.summary

@@ -1,0 +1,65 @@
+"""One line of progress in the terminal, in place of the lines that Snakemake prints for each job.
+
+The log file in ``.snakemake/log`` keeps everything.
+"""
+
+import logging
+import os
+import shutil
+import sys
+import time
+
+VARIABLE = "MERFLOW_PROGRESS"
+"""Environment variable of `make run`: if it is set, the line is printed where there is no terminal too."""
+NO_TERMINAL_SECONDS = 30
+"""Least time between two lines where there is no terminal."""
+
+
+def show_progress_line(logger: logging.Logger) -> None:
+    """Replace Snakemake's own handler of the terminal by :class:`ProgressLine`; the user's ``--logger`` stays."""
+    if not (sys.stderr.isatty() or VARIABLE in os.environ):
+        return
+    for handler in [handler for handler in logger.handlers if handler.name == "DefaultStreamHandler"]:
+        line = ProgressLine()
+        line.setFormatter(handler.formatter)
+        line.filters = handler.filters
+        logger.removeHandler(handler)
+        logger.addHandler(line)
+
+
+class ProgressLine(logging.Handler):
+    """Write jobs done, time left and the latest job in one line of stderr, and messages and errors above it."""
+
+    def __init__(self) -> None:
+        """Start the clock."""
+        super().__init__()
+        self.begin = self.written = time.monotonic()
+        self.job = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Update the line when a job has ended; print what is not about a single job."""
+        event, fields = getattr(getattr(record, "event", None), "value", ""), vars(record)
+        if event == "run_info":
+            self.write(f"{fields['stats']['total']} jobs")
+        elif event == "job_info":
+            self.job = fields["rule_msg"] or fields["rule_name"]
+        elif event == "progress":
+            self.show_progress(fields["done"], fields["total"])
+        elif record.levelno > logging.INFO or not (event or record.getMessage().startswith("Select jobs")):
+            self.write(self.format(record))
+
+    def show_progress(self, done: int, total: int) -> None:
+        """Replace the line; the time left is estimated from the mean time of the jobs so far."""
+        now = time.monotonic()
+        left = round((now - self.begin) * (total - done) / done)
+        line = f"{done} of {total} jobs done, about {left // 60}:{left % 60:02d} min left. {self.job}"
+        if sys.stderr.isatty():
+            self.write(line[: shutil.get_terminal_size().columns - 1], end="\n" if done == total else "")
+        elif done == total or now > self.written + NO_TERMINAL_SECONDS:
+            self.write(line)
+            self.written = now
+
+    def write(self, text: str, end: str = "\n") -> None:
+        """Write ``text`` in place of the line."""
+        sys.stderr.write(("\r\033[K" if sys.stderr.isatty() else "") + text + end)
+        sys.stderr.flush()
