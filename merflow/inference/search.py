@@ -27,7 +27,6 @@ from merflow.inference.spotting import (
     windows,
 )
 from merflow.preprocessing.faces import align_subject
-from merflow.preprocessing.geometry import map_points
 from merflow.preprocessing.settings import AlignSettings
 from merflow.storage.files import atomic_write, safe_filename
 from merflow.storage.tables import INTERVALS, read_table, write_table
@@ -136,13 +135,11 @@ def write_track(file: h5py.File, result: SpottingResult, fps: float, settings: S
         seconds=track.frames / fps, threshold=threshold(curve, settings),
     )  # fmt: skip
     file["centres"], file["motion"] = np.array(track.centres, np.int64), curve
-    file["lids"] = np.array(track.lids, np.float64)
     file["lost"] = np.array(track.lost, np.int64).reshape(-1, 2)
     file["blinks"] = np.array(result.blinks, np.int64)
     for number, position in enumerate(track.positions):
         group, face = file.create_group(f"places/{number:05d}"), position.face
-        group.attrs.update(frame=position.frame, box=face.box, eyes=face.eyes, transform=position.transform)
-        group.attrs["landmarks"] = map_points(np.eye(2, 3), face.landmarks)
+        group.attrs.update(frame=position.frame, box=face.box, eyes=face.eyes)
     group = file.create_group("thumbnails")
     for number, image in track.thumbnails:
         group.create_dataset(f"{number:09d}", data=image)

@@ -12,7 +12,6 @@ from report_study import CLASSES, Page, with_settings, with_tables, written
 from merflow.evaluation.evaluate import evaluate, merge
 from merflow.evaluation.settings import EvaluationSettings
 from merflow.report.sections import certainty
-from merflow.report.sections.classes import class_drawings
 from merflow.report.sections.subjects import subjects_by_difficulty
 from merflow.storage.files import safe_filename
 from merflow.storage.tables import CALIBRATION, COVERAGE, PREDICTIONS, RELIABILITY, write_table
@@ -81,16 +80,15 @@ def test_datasets_of_a_composite_have_matrices(study, tmp_path):
     assert "tsdgcn on other" in text and "tsdgcn on people-micro" in text
 
 
-def test_class_drawing_has_values_and_intervals(study):
-    (drawing,) = class_drawings(study.systems)
-    table, rows = pd.read_csv(study.tables["metrics"]), read(drawing.csv)
-    assert len(rows) == 4 * 5 * 3
-    for row in rows.to_dict("records"):
-        values = table[(table["experiment"] == row["experiment"]) & (table["scope"] == f"class:{row['class']}")]
-        values = values[values["metric"] == row["metric"]].iloc[0]
-        for name in ("value", "ci_low", "ci_high", "n_clips"):
-            assert row[name] == pytest.approx(values[name], nan_ok=True)
-    assert "Recall of tsdgcn: happiness" in drawing.svg
+def test_class_table_has_values_and_intervals(study):
+    table = pd.read_csv(study.tables["metrics"])
+    for system in study.systems:
+        for result in system.by_class.classes:
+            values = table[(table["experiment"] == system.name) & (table["scope"] == f"class:{result.name}")]
+            for row in values.to_dict("records"):
+                expected = [row["value"], row["ci_low"], row["ci_high"]]
+                assert list(vars(getattr(result, row["metric"])).values()) == pytest.approx(expected, nan_ok=True)
+                assert result.clips == row["n_clips"]
 
 
 # --- Subjects ---------------------------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from report_study import CLASSES, Page, with_settings, written
 
 from merflow.evaluation.figure_tables import tabulate_figure
 from merflow.evaluation.settings import ClipLabels, FigureExperiment, FigureSettings
-from merflow.report.sections.classes import class_drawings
 from merflow.report.sections.differences import difference_drawing, system_pairs
+from merflow.report.sections.results import metric_drawings
 from merflow.report.sections.variants import variant_tables
 from merflow.report.settings import VariantTableSettings
 from merflow.storage.tables import FLOW_STATISTICS, GRID, METRICS, write_table
@@ -126,7 +126,7 @@ def test_drawings_are_reproducible_and_escape_names(study):
     pairs = [replace(pair, first=HOSTILE) for pair in system_pairs(study)]
 
     def drawings():
-        return [*class_drawings(systems), difference_drawing(pairs)]
+        return [*metric_drawings(systems), difference_drawing(pairs)]
 
     for drawing, again in zip(drawings(), drawings(), strict=True):
         assert drawing == again and "<script" not in drawing.svg

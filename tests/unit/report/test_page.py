@@ -45,7 +45,7 @@ def test_pictures_and_drawings_have_texts(page):
             assert len(attributes["alt"]) > 10
         if tag == "svg":
             assert attributes["role"] == "img" and len(attributes["aria-label"]) > 20
-    assert sum(tag == "svg" for tag, _ in page.tags) == 3 + 3 + 2  # metrics; training; pairs, classes
+    assert sum(tag == "svg" for tag, _ in page.tags) == 3 + 3 + 1  # metrics; training; pairs
 
 
 def test_page_loads_nothing(page):
