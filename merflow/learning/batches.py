@@ -21,7 +21,7 @@ class Centred:
     """
 
     def __init__(self, clips: DiskArray | np.ndarray, train: np.ndarray) -> None:
-        """Centre ``clips [clips, rows, pixels]`` by those at the places ``train``."""
+        """Centre ``clips [clips, rows, pixels]`` by those at the indices ``train``."""
         self._clips = clips
         self.shape: tuple[int, ...] = clips.shape
         parts = [train[start : start + BLOCK] for start in range(0, len(train), BLOCK)]
@@ -35,9 +35,9 @@ class Centred:
         """Return the number of clips."""
         return self.shape[0]
 
-    def __getitem__(self, places: np.ndarray | slice) -> np.ndarray:
-        """Return the centred clips at ``places``, float32 ``[places, rows, pixels]``."""
-        return np.asarray((self._clips[places] - self.mean) / self.divisor)
+    def __getitem__(self, indices: np.ndarray | slice) -> np.ndarray:
+        """Return the centred clips at ``indices``, float32 ``[indices, rows, pixels]``."""
+        return np.asarray((self._clips[indices] - self.mean) / self.divisor)
 
     def __str__(self) -> str:
         """Return the text that identifies the clips in a checkpoint."""
@@ -52,50 +52,50 @@ def centre_arrays(centred: Centred | None) -> dict[str, Tensor]:
 
 
 class Batches:
-    """Some of the clips, as a training reads them: indexing by places returns a tensor on the device."""
+    """Some of the clips, as a training reads them: indexing returns a tensor on the device."""
 
     def __init__(
         self,
         clips: DiskArray | Centred | np.ndarray,
-        places: np.ndarray,
+        indices: np.ndarray,
         shape: tuple[int, ...],
         device: torch.device,
         rows: bool = False,
     ) -> None:
-        """Select the clips at ``places`` of ``clips [clips, rows, pixels]``, as inputs of a ``shape``.
+        """Select the clips at ``indices`` of ``clips [clips, rows, pixels]``, as inputs of a ``shape``.
 
         ``rows``: whether each row of a clip is an input by itself.
         """
-        self._clips, self._places, self._shape, self.device = clips, np.asarray(places), shape, device
+        self._clips, self._indices, self._shape, self.device = clips, np.asarray(indices), shape, device
         self._rows = clips.shape[1] if rows else 1
 
     def __len__(self) -> int:
         """Return the number of inputs."""
-        return len(self._places) * self._rows
+        return len(self._indices) * self._rows
 
     def __getitem__(self, chosen: Tensor) -> Tensor:
-        """Return the inputs at the places ``chosen``, float32 ``[chosen, *shape]``."""
+        """Return the inputs at the indices ``chosen``, float32 ``[chosen, *shape]``."""
         numbers = chosen.cpu().numpy()
         if self._rows == 1:
-            inputs = self._clips[self._places[numbers]]
+            inputs = self._clips[self._indices[numbers]]
         else:
             clips, inverse = np.unique(numbers // self._rows, return_inverse=True)
-            inputs = self._clips[self._places[clips]][inverse, numbers % self._rows]
+            inputs = self._clips[self._indices[clips]][inverse, numbers % self._rows]
         return torch.from_numpy(inputs.reshape(len(numbers), *self._shape)).to(self.device)
 
     def split(self, batch: int) -> Iterator[Tensor]:
         """Yield all inputs in order, ``batch`` at a time."""
-        for places in torch.split(torch.arange(len(self)), batch):
-            yield self[places]
+        for indices in torch.split(torch.arange(len(self)), batch):
+            yield self[indices]
 
     def followed_by(self, other: "Batches") -> "Batches":
         """Return these inputs and then those of ``other``, which must be of the same clips."""
-        places = np.concatenate([self._places, other._places])
-        return Batches(self._clips, places, self._shape, self.device, self._rows > 1)
+        indices = np.concatenate([self._indices, other._indices])
+        return Batches(self._clips, indices, self._shape, self.device, self._rows > 1)
 
     def __str__(self) -> str:
         """Return the text that identifies the inputs in a checkpoint."""
-        return f"{self._clips} {self._places.tolist()} {self._shape} {self._rows}"
+        return f"{self._clips} {self._indices.tolist()} {self._shape} {self._rows}"
 
 
 def concatenate(first: Tensor | Batches, second: Tensor | Batches) -> Tensor | Batches:

@@ -47,16 +47,16 @@ class Training:
 
 
 def class_numbers(labels: Sequence[str], classes: Sequence[str], source: Path) -> np.ndarray:
-    """Return the place of each label among the classes, int64.
+    """Return the index of each label among the classes, int64.
 
     Raises:
         InputError: a label is not a class.
     """
-    places = {name: number for number, name in enumerate(classes)}
-    unknown = sorted(set(labels) - set(places))
+    indices = {name: number for number, name in enumerate(classes)}
+    unknown = sorted(set(labels) - set(indices))
     if unknown:
         raise InputError(f"{source}: label {unknown[0]!r} is not among the classes {', '.join(classes)}")
-    return np.array([places[label] for label in labels], dtype=np.int64)
+    return np.array([indices[label] for label in labels], dtype=np.int64)
 
 
 @contextmanager

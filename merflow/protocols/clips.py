@@ -15,7 +15,7 @@ from merflow.storage.hdf5 import open_h5
 class LabelledClips(NamedTuple):
     """The clips of one file that have a class."""
 
-    places: np.ndarray  # int64, their places in the file, ascending
+    indices: np.ndarray  # int64, their indices in the file, ascending
     clips: list[dict[str, str]]  # ``dataset, subject, clip`` of each
     labels: np.ndarray  # int64, number of the class of each
 
@@ -36,13 +36,13 @@ def read_labelled_clips(files: Sequence[Path], settings: ClipSettings) -> list[L
             raise InputError(f"{path} cannot be read: {error}; delete it and run again") from error
         if (relabelled := settings.labels.get(dataset)) is not None:
             labels = np.array([relabelled.get(clip, "") for clip in ids], dtype=object)
-        places = np.flatnonzero(np.isin(labels, classes))
+        indices = np.flatnonzero(np.isin(labels, classes))
         clips = [
             {"dataset": database(subjects[n], dataset), "subject": str(subjects[n]), "clip": str(ids[n])}
-            for n in places
+            for n in indices
         ]
-        numbers = np.array([classes.index(label) for label in labels[places]], np.int64)
-        result.append(LabelledClips(places, clips, numbers))
+        numbers = np.array([classes.index(label) for label in labels[indices]], np.int64)
+        result.append(LabelledClips(indices, clips, numbers))
     if not any(len(part.clips) for part in result):
         raise InputError(f"no clip of {', '.join(map(str, files))} has one of the labels {', '.join(classes)}")
     return result

@@ -25,10 +25,10 @@ class Fold:
     """One split of the clips into three parts, without a common subject except in ``paper-holdout``."""
 
     name: str  # the subject or database that is left out, or another name
-    train: np.ndarray  # int64, places of the training clips
-    validation: np.ndarray  # int64, places of the clips that choose the epoch; empty if there are only two subjects
-    test: np.ndarray  # int64, places of the test clips
-    number: int = 0  # place of the fold in its table of splits; it seeds the training of the fold
+    train: np.ndarray  # int64, indices of the training clips
+    validation: np.ndarray  # int64, indices of the clips that choose the epoch; empty if there are only two subjects
+    test: np.ndarray  # int64, indices of the test clips
+    number: int = 0  # index of the fold in its table of splits; it seeds the training of the fold
 
 
 PROTOCOLS = ("loso", "composite-loso", "subject-kfold", "cross-dataset", "paper-holdout")
@@ -68,13 +68,13 @@ def draw_folds(
     first = 0
     match protocol:
         case "loso" | "composite-loso":
-            tests = _places_by_group(subjects)
+            tests = _indices_by_group(subjects)
             if len(tests) < 2:
                 raise InputError(
                     f"leave-one-subject-out needs at least 2 subjects with labelled clips, found {len(tests)}"
                 )
         case "cross-dataset":
-            tests = _places_by_group(np.array([database(subject) for subject in subjects]))
+            tests = _indices_by_group(np.array([database(subject) for subject in subjects]))
             if len(tests) < 2:
                 raise InputError(f"cross-dataset needs clips of at least 2 databases, found {', '.join(tests)}")
         case "subject-kfold":
@@ -105,12 +105,12 @@ def fold_names(protocol: str, subjects: Iterable[str], folds: int | None = None)
     return sorted(set(subjects))
 
 
-def _places_by_group(groups: np.ndarray) -> dict[str, np.ndarray]:
+def _indices_by_group(groups: np.ndarray) -> dict[str, np.ndarray]:
     return {str(name): np.flatnonzero(groups == name) for name in np.unique(groups)}
 
 
 def _subject_groups(subjects: np.ndarray, labels: np.ndarray, count: int, seed: int) -> list[np.ndarray]:
-    """Return the places of the clips of each of ``count`` groups of subjects."""
+    """Return the indices of the clips of each of ``count`` groups of subjects."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     people = len(np.unique(subjects))
@@ -168,7 +168,7 @@ def hold_out(
         seed: seed of the draw.
 
     Returns:
-        Places of the training and of the validation clips, int64. With a single subject, validation is empty.
+        Indices of the training and of the validation clips, int64. With a single subject, validation is empty.
     """
     subjects = np.asarray(subjects, dtype=str)
     names, owner = np.unique(subjects, return_inverse=True)

@@ -45,9 +45,9 @@ def make_splits(caches: Sequence[Path], output: Path, settings: SplitSettings, s
     )
 
     def rows(fold: Fold) -> Iterable[dict[str, object]]:
-        part_of = {int(place): part for part in PARTS for place in getattr(fold, part)}
+        part_of = {int(index): part for part in PARTS for index in getattr(fold, part)}
         common = {"protocol": settings.protocol, "seed": seed, "fold": fold.name}
-        return [common | clips[place] | {"part": part_of[place]} for place in sorted(part_of)]
+        return [common | clips[index] | {"part": part_of[index]} for index in sorted(part_of)]
 
     # Written fold by fold: one row per fold and clip is millions of rows for many subjects.
     write_table_in_parts(map(rows, folds), output, SPLITS)
@@ -79,19 +79,19 @@ def read_splits(path: Path) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def read_folds(path: str | Path, clips: Sequence[Mapping[str, str]]) -> Iterator[Fold]:
-    """Yield the folds of a table of splits, in its order, as places among the clips (``dataset, subject, clip``).
+    """Yield the folds of a table of splits, in its order, as indices among the clips (``dataset, subject, clip``).
 
     Raises:
         InputError: a fold of the file has other clips than ``clips``, or one of them twice.
     """
-    place_of = {(clip["dataset"], clip["subject"], clip["clip"]): place for place, clip in enumerate(clips)}
+    index_of = {(clip["dataset"], clip["subject"], clip["clip"]): index for index, clip in enumerate(clips)}
     for number, (name, rows) in enumerate(read_splits(Path(path))):
         keys = list(zip(rows["dataset"], rows["subject"], rows["clip"], strict=True))
-        different = set(keys) ^ set(place_of)
-        if different or len(keys) != len(place_of):
+        different = set(keys) ^ set(index_of)
+        if different or len(keys) != len(index_of):
             clip = " ".join(min(different)[::2]) if different else next(key[2] for key in keys if keys.count(key) > 1)
             problem = "is not both in the file and among the clips" if different else "is in it twice"
             raise InputError(f"{path}, fold {name}: clip {clip} {problem}; delete the file and run again")
-        places = np.array([place_of[key] for key in keys], np.int64)
-        train, validation, test = (np.sort(places[(rows["part"] == part).to_numpy()]) for part in PARTS)
+        indices = np.array([index_of[key] for key in keys], np.int64)
+        train, validation, test = (np.sort(indices[(rows["part"] == part).to_numpy()]) for part in PARTS)
         yield Fold(name, train, validation, test, number)

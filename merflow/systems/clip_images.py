@@ -45,32 +45,32 @@ def read_clip_images(
             no clip is left.
     """
 
-    def read_clip(files: Sequence[h5py.File], place: int) -> np.ndarray:
+    def read_clip(files: Sequence[h5py.File], index: int) -> np.ndarray:
         (file,) = files
         source = "spatial" if input_kind == "key-frames" else "flow"
         if not file[source].shape[1]:
             raise InputError(f"{file.filename} holds {MISSING[source]}")
-        image = clip_image(file, place, int(file["apex_index"][place]), input_kind, side)
+        image = clip_image(file, index, int(file["apex_index"][index]), input_kind, side)
         if not np.isfinite(image).all():
-            clip = file["clip"].asstr()[place]
+            clip = file["clip"].asstr()[index]
             raise InputError(f"{file.filename}: the flow of clip {clip} is not finite; delete the cache and run again")
         return image
 
     return read_samples([[path] for path in caches], clips, read_clip, in_memory=in_memory)
 
 
-def clip_image(source: Mapping[str, Any], place: int, apex: int, input_kind: str, side: int) -> np.ndarray:
-    """Return what a system reads of the clip at a place, float32 ``[channels, pixels]`` (:data:`INPUT_KINDS`).
+def clip_image(source: Mapping[str, Any], index: int, apex: int, input_kind: str, side: int) -> np.ndarray:
+    """Return what a system reads of the clip at an index, float32 ``[channels, pixels]`` (:data:`INPUT_KINDS`).
 
-    ``source``: ``spatial, flow`` by name, an open cache or arrays; ``apex``: place of the apex among its key-frames.
+    ``source``: ``spatial, flow`` by name, an open cache or arrays; ``apex``: index of the apex among its key-frames.
     """
     if input_kind == "key-frames":
-        frames = grey_signal(source["spatial"][place], side)
+        frames = grey_signal(source["spatial"][index], side)
         # The mean over the clip shows who the person is, which outweighs the motion: with it, networks learn nothing
         # from a few hundred clips.
         still = frames.mean(axis=0) if len(frames) > 1 else 0
         return (frames - still).reshape(1, -1)
     if input_kind == "flow-image":
-        return area_resize(source["flow"][place, apex].astype(np.float32), side).reshape(3, -1)
-    flows = area_resize(source["flow"][place].astype(np.float32), side)
+        return area_resize(source["flow"][index, apex].astype(np.float32), side).reshape(3, -1)
+    flows = area_resize(source["flow"][index].astype(np.float32), side)
     return np.moveaxis(flows, 1, 0).reshape(3, -1)

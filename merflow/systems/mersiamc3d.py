@@ -45,11 +45,11 @@ class Branch(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map clips ``[clips, channels, frames, side, side]`` to vectors ``[clips, EMBEDDING]``."""
         x = x.contiguous(memory_format=torch.channels_last_3d)  # Faster on a CPU.
-        for place, layer in enumerate(self.layers):
+        for index, layer in enumerate(self.layers):
             x = layer(x)
-            if place == 0:
+            if index == 0:
                 x = functional.max_pool3d(x, (1, 2, 2))
-            elif place < LAYERS - 1:
+            elif index < LAYERS - 1:
                 x = functional.max_pool3d(x, 2, ceil_mode=True)
         vectors: Tensor = self.embed(self.pool(x))
         return vectors
@@ -68,9 +68,9 @@ class Siamese(nn.Module):
         self.clips = [clips]  # In a list, so that it is not part of the state.
 
     def forward(self, pairs: Tensor) -> Tensor:
-        """Map places of clips, int64 ``[pairs, 2]``, to scores ``[pairs, 2 (other class, same class)]``."""
-        places, back = torch.unique(pairs, return_inverse=True)
-        first, second = self.branch(self.clips[0][places])[back].unbind(dim=1)
+        """Map indices of clips, int64 ``[pairs, 2]``, to scores ``[pairs, 2 (other class, same class)]``."""
+        indices, back = torch.unique(pairs, return_inverse=True)
+        first, second = self.branch(self.clips[0][indices])[back].unbind(dim=1)
         scores: Tensor = self.compare((first - second).abs())
         return scores
 
@@ -79,17 +79,17 @@ CHUNK_CLIPS = 256
 """Clips whose partners are drawn together: for many clips, a matrix of all pairs would not fit into memory."""
 
 
-def draw_pairs(labels: Tensor, count: int, first_place: int = 0) -> Rows:
+def draw_pairs(labels: Tensor, count: int, first_index: int = 0) -> Rows:
     """Draw pairs of clips: for each clip ``count`` partners of its class and as many of another class.
 
     Both clips of a pair are among the given ones, which are the training part or the validation part of a fold, never
     both. Random numbers come from torch's generator.
 
     Returns:
-        Places ``[pairs, 2]``, counted from ``first_place``, and 1 if both have the same class, else 0.
+        Indices ``[pairs, 2]``, counted from ``first_index``, and 1 if both have the same class, else 0.
     """
     classes = labels.cpu()
-    places, targets = [torch.zeros((0, 2), dtype=torch.int64)], [torch.zeros(0, dtype=torch.int64)]
+    indices, targets = [torch.zeros((0, 2), dtype=torch.int64)], [torch.zeros(0, dtype=torch.int64)]
     for same in (True, False):
         for start in range(0, len(classes), CHUNK_CLIPS):
             first = torch.arange(start, min(start + CHUNK_CLIPS, len(classes)))
@@ -98,9 +98,9 @@ def draw_pairs(labels: Tensor, count: int, first_place: int = 0) -> Rows:
             first, allowed = first[has_partner], allowed[has_partner]
             if len(first):
                 second = torch.multinomial(allowed.double(), count, replacement=True)
-                places.append(torch.stack([first[:, None].expand(-1, count), second], dim=2).reshape(-1, 2))
+                indices.append(torch.stack([first[:, None].expand(-1, count), second], dim=2).reshape(-1, 2))
                 targets.append(torch.full((len(first) * count,), int(same)))
-    return Rows(torch.cat(places).to(labels.device) + first_place, torch.cat(targets).to(labels.device))
+    return Rows(torch.cat(indices).to(labels.device) + first_index, torch.cat(targets).to(labels.device))
 
 
 class MERSiamC3D(nn.Module):

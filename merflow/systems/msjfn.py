@@ -85,11 +85,11 @@ class MSJFN(nn.Module):
             Block(inputs, outputs, stride=2) for inputs, outputs in zip([3, *widths], widths, strict=False)
         )
         self.classify = Classify(widths[-1], classes, dropout)
-        places = range(STAGES - 1 - modules, STAGES - 1)
+        indices = range(STAGES - 1 - modules, STAGES - 1)
         self.joint = nn.ModuleList(
-            JointFeatureModule(widths[place], widths[place + 1], classes, dropout) for place in places
+            JointFeatureModule(widths[index], widths[index + 1], classes, dropout) for index in indices
         )
-        self.places, self.fusion = list(places), fusion if modules else "none"
+        self.indices, self.fusion = list(indices), fusion if modules else "none"
         if self.fusion == "learned":
             self.weights = nn.Parameter(torch.zeros(modules + 1))
 
@@ -99,7 +99,7 @@ class MSJFN(nn.Module):
         for stage in self.stages:
             x = stage(x)
             maps.append(x)
-        joint = [module(maps[n], maps[n + 1]) for module, n in zip(self.joint, self.places, strict=True)]
+        joint = [module(maps[n], maps[n + 1]) for module, n in zip(self.joint, self.indices, strict=True)]
         return torch.stack([self.classify(x), *joint])
 
     def fuse(self, predictions: Tensor) -> Tensor:

@@ -48,11 +48,11 @@ class Samples:
 
 @dataclass(frozen=True)
 class FoldData:
-    """A fold as its training gets it: neither the places nor the labels of its test clips.
+    """A fold as its training gets it: neither the indices nor the labels of its test clips.
 
     Attributes:
-        train: int64, places of the training clips; they alone set the standardisation.
-        validation: int64, places of the clips that choose the epoch; may be empty.
+        train: int64, indices of the training clips; they alone set the standardisation.
+        validation: int64, indices of the clips that choose the epoch; may be empty.
         train_labels, validation_labels: int64, their classes.
         seed: seed of weights, batches and dropout.
         name: name of the fold, for messages.
@@ -72,7 +72,7 @@ class FoldData:
 
 
 ReadClip = Callable[[Sequence[h5py.File], int], np.ndarray]
-"""Reads the clip at a place of the open files of a dataset: float32 ``[rows, features or pixels]``."""
+"""Reads the clip at an index of the open files of a dataset: float32 ``[rows, features or pixels]``."""
 
 
 def read_samples(
@@ -96,8 +96,8 @@ def read_samples(
         for group, part in zip(files, labelled, strict=True):
             with ExitStack() as stack:
                 opened = [stack.enter_context(open_h5(path)) for path in group]
-                for place in part.places:
-                    yield read_clip(opened, int(place))
+                for index in part.indices:
+                    yield read_clip(opened, int(index))
 
     try:
         rows = _stack(read(), len(clips)) if in_memory else DiskArray(read())
@@ -114,8 +114,8 @@ def _stack(clips: Iterator[np.ndarray], count: int) -> np.ndarray:
     """Return :func:`numpy.stack` of ``count`` clips without holding them twice."""
     first = next(clips)
     stacked = np.empty((count, *first.shape), np.float32)
-    for place, clip in enumerate(chain([first], clips)):
+    for index, clip in enumerate(chain([first], clips)):
         if clip.shape != first.shape:
             raise ValueError(f"clips of two shapes, {first.shape} and {clip.shape}")
-        stacked[place] = clip
+        stacked[index] = clip
     return stacked

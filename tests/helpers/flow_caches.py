@@ -23,9 +23,9 @@ def make_cache(
     apex = rng.integers(0, 3, len(labels))
     for n, label in enumerate(labels):
         for m in range(3):
-            place = CLASSES.index(label) if label in CLASSES else 0
-            place = place if m == apex[n] else (place + 1) % len(CLASSES)
-            flow[n, m, 0, 4 : SIZE - 4, 10 * place : 10 * place + 8] += strength
+            index = CLASSES.index(label) if label in CLASSES else 0
+            index = index if m == apex[n] else (index + 1) % len(CLASSES)
+            flow[n, m, 0, 4 : SIZE - 4, 10 * index : 10 * index + 8] += strength
     text = h5py.string_dtype()
     with h5py.File(path, "w") as file:
         file.create_dataset("clip", data=[f"c{n:03d}" for n in range(len(labels))], dtype=text)

@@ -70,9 +70,9 @@ def load_features(
     for group in paths:
         _check_feature_files(group, branches)
 
-    def read_clip(files: Sequence[h5py.File], place: int) -> np.ndarray:
+    def read_clip(files: Sequence[h5py.File], index: int) -> np.ndarray:
         nonlocal branch
-        features = {name: np.concatenate([file[name][place] for file in files], axis=1)[None] for name in branches}
+        features = {name: np.concatenate([file[name][index] for file in files], axis=1)[None] for name in branches}
         rows, branch = fuse(features, fusion, int(files[0].attrs["rows_per_flow"]))
         return np.asarray(rows[0])
 
@@ -113,20 +113,20 @@ def load_signals(
     """
     branch = np.zeros(0, np.int64)
 
-    def read_clip(files: Sequence[h5py.File], place: int) -> np.ndarray:
+    def read_clip(files: Sequence[h5py.File], index: int) -> np.ndarray:
         nonlocal branch
         (file,) = files
         for key in branches:
             if not file["spatial" if key == "spatial" else "flow"].shape[1]:
                 raise InputError(f"{file.filename} has nothing for the {key} branch; leave {key} out of `branches`")
-        rows, branch = clip_signals(file, place, side, branches, fusion, signal)
+        rows, branch = clip_signals(file, index, side, branches, fusion, signal)
         return rows
 
     return read_samples([[path] for path in caches], clips, read_clip), branch
 
 
 def clip_signals(
-    source: Mapping[str, Any], place: int, side: int, branches: Sequence[str], fusion: str, signal: str
+    source: Mapping[str, Any], index: int, side: int, branches: Sequence[str], fusion: str, signal: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the fused signals of one clip on a graph.
 
@@ -138,9 +138,9 @@ def clip_signals(
     signals = {}
     for name in branches:
         images = (
-            grey_signal(source["spatial"][place], side)
+            grey_signal(source["spatial"][index], side)
             if name == "spatial"
-            else flow_signal(source["flow"][place][None], side, signal)[0]
+            else flow_signal(source["flow"][index][None], side, signal)[0]
         )
         signals[name] = images.reshape(1, len(images), -1)
     rows, branch = fuse(signals, fusion, ROWS_PER_FLOW[signal])

@@ -282,9 +282,9 @@ def _match(matrix: csr_array, degree: np.ndarray, visits: np.ndarray) -> np.ndar
             continue
         parent[node] = count
         best, largest = -1, 0.0
-        for place in range(starts[node], starts[node + 1]):
-            if gain[place] > largest and parent[neighbours[place]] < 0:
-                best, largest = neighbours[place], gain[place]
+        for index in range(starts[node], starts[node + 1]):
+            if gain[index] > largest and parent[neighbours[index]] < 0:
+                best, largest = neighbours[index], gain[index]
         if best >= 0:
             parent[best] = count
         count += 1
@@ -321,7 +321,7 @@ def _children(parents: list[np.ndarray], order: np.ndarray, coarse_order: np.nda
     ancestor = np.arange(len(order))
     for parent in parents:
         ancestor = parent[ancestor]
-    # The children of a node are adjacent, so they are described by the place of the first one and their number.
+    # The children of a node are adjacent, so they are described by the index of the first one and their number.
     counts = np.bincount(np.argsort(coarse_order)[ancestor[order]], minlength=len(coarse_order))
     starts = np.cumsum(counts) - counts
     slots = np.arange(counts.max())

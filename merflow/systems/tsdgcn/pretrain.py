@@ -112,18 +112,18 @@ def train_sgcn(
         InputError: the cache has no images, or labelled clips of fewer than two classes.
     """
     images, labels, subjects, classes = macro_images(cache, graph.side, settings.frames)
-    places = np.flatnonzero([subject.split("/", 1)[-1] not in left_out for subject in subjects])
-    if len(set(labels[places])) < 2:
+    indices = np.flatnonzero([subject.split("/", 1)[-1] not in left_out for subject in subjects])
+    if len(set(labels[indices])) < 2:
         raise InputError(
             f"{cache}: without {', '.join(sorted(left_out))} fewer than 2 classes are left to pre-train on; give more "
             "macro subjects, or set pretrain.exclude_test_subjects: false"
         )
-    train, held_out = hold_out(subjects[places], labels[places], share=settings.validation, seed=seed)
+    train, held_out = hold_out(subjects[indices], labels[indices], share=settings.validation, seed=seed)
     log.info("%d of %d images train, %d choose the epoch", len(train), len(images), len(held_out))
     parts = {
         part: Rows(
-            Batches(images, places[chosen], images.shape[2:], device()),
-            torch.from_numpy(labels[places[chosen]]).to(device()),
+            Batches(images, indices[chosen], images.shape[2:], device()),
+            torch.from_numpy(labels[indices[chosen]]).to(device()),
         )
         for part, chosen in (("train", train), ("validation", held_out))
         if len(chosen)
@@ -134,7 +134,7 @@ def train_sgcn(
             *(network, functional.cross_entropy, parts["train"], parts.get("validation")),
             *(settings.schedule, graph.name, checkpoints),
         )
-    validation_subjects = sorted({str(subject) for subject in subjects[places[held_out]]})
+    validation_subjects = sorted({str(subject) for subject in subjects[indices[held_out]]})
     return Pretrained(network, training, classes, parts, validation_subjects)
 
 

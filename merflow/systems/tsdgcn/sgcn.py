@@ -35,7 +35,7 @@ the gain from the cache. The number does not depend on the machine, because the 
 
 
 class SparseMatrix(NamedTuple):
-    """A sparse matrix in the format of ``embedding_bag``; ``starts`` are the places of the first entry of each row."""
+    """A sparse matrix in the format of ``embedding_bag``; ``starts`` are the indices of the first entry of each row."""
 
     starts: Tensor
     columns: Tensor
@@ -88,8 +88,8 @@ class TableRow(torch.autograd.Function):
             x: inputs.
             weight: ``[K, inputs, outputs]``.
             bias: ``[outputs]``.
-            fixed: the rescaled Laplacian (:class:`SparseMatrix`); ``pool`` (:attr:`Graph.pools`); ``place``, int64
-                ``[nodes]``, the first place of each node in the flattened ``pool``.
+            fixed: the rescaled Laplacian (:class:`SparseMatrix`); ``pool`` (:attr:`Graph.pools`); ``first``, int64
+                ``[nodes]``, index of the first entry of each node in the flattened ``pool``.
         """
         *laplacian, pool, _ = fixed
         order, _, outputs = weight.shape
@@ -111,7 +111,7 @@ class TableRow(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of x, weight and bias."""
-        x, weight, result, *laplacian, pool, place = ctx.saved_tensors[:8]
+        x, weight, result, *laplacian, pool, first = ctx.saved_tensors[:8]
         x_gradient, weight_gradient = torch.empty_like(x), torch.zeros_like(weight)
         bias_gradient = weight.new_zeros(weight.shape[2])
         for images, winner in zip(
@@ -119,9 +119,9 @@ class TableRow(torch.autograd.Function):
         ):
             active = through_relu(gradient[:, images], result[:, images])
             bias_gradient += active.sum(dim=(0, 1))
-            # If a node fills two places of its cluster, its gradient is in the first one.
+            # If a node fills two entries of its cluster, its gradient is in the first one.
             children = to_winners(active.view(len(pool), -1), winner, pool.shape[1])
-            g = children.flatten(0, 1).index_select(0, place).view(len(x), -1, weight.shape[2])
+            g = children.flatten(0, 1).index_select(0, first).view(len(x), -1, weight.shape[2])
             transposed = _rows(x[:, images].contiguous()).T
             part = _rows(g) @ weight[0].T
             for k, term in enumerate(chebyshev_terms(SparseMatrix(*laplacian), g, len(weight))):
@@ -221,7 +221,7 @@ class ChebyshevLayer(nn.Module):
     columns: Tensor
     values: Tensor
     pool: Tensor
-    place: Tensor
+    first: Tensor
 
     def __init__(self, laplacian: csr_array, pool: np.ndarray, order: int, inputs: int, outputs: int) -> None:
         """Make a layer with K = ``order`` for a rescaled Laplacian, and clusters as in :attr:`Graph.pools`."""
@@ -230,7 +230,7 @@ class ChebyshevLayer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs))
         fixed = SparseMatrix.of(laplacian)._asdict()
         fixed["pool"] = torch.from_numpy(pool)
-        fixed["place"] = torch.from_numpy(np.unique(pool, return_index=True)[1])
+        fixed["first"] = torch.from_numpy(np.unique(pool, return_index=True)[1])
         for name, tensor in fixed.items():
             self.register_buffer(name, tensor, persistent=False)
 
@@ -243,7 +243,7 @@ class ChebyshevLayer(nn.Module):
         """Map ``[nodes, images, inputs]`` to ``[coarse nodes, images, outputs]``."""
         result: Tensor
         if x.shape[2] > 1 or x.requires_grad:
-            result = TableRow.apply(x, self.weight, self.bias, *self.laplacian, self.pool, self.place)  # type: ignore[no-untyped-call]
+            result = TableRow.apply(x, self.weight, self.bias, *self.laplacian, self.pool, self.first)  # type: ignore[no-untyped-call]
             return result
         terms = x.new_empty(x.shape[1], len(self.weight), self.pool.numel())
         for k, term in enumerate(chebyshev_terms(self.laplacian, x, len(self.weight))):

@@ -37,9 +37,9 @@ def test_centred_images_without_deviation_are_zero():
 
 def test_batches_index_like_a_tensor():
     rows = numbers(9, 2, 12)
-    places = np.array([8, 0, 3, 5])
-    tensor = torch.from_numpy(rows[places]).reshape(4, 2, 3, 4)
-    batches = Batches(DiskArray(rows), places, (2, 3, 4), CPU)
+    indices = np.array([8, 0, 3, 5])
+    tensor = torch.from_numpy(rows[indices]).reshape(4, 2, 3, 4)
+    batches = Batches(DiskArray(rows), indices, (2, 3, 4), CPU)
     chosen = torch.tensor([3, 0, 0, 2])
     assert len(batches) == 4 and torch.equal(batches[chosen], tensor[chosen])
     assert torch.equal(torch.cat(list(batches.split(3))), tensor)
@@ -49,9 +49,9 @@ def test_batches_index_like_a_tensor():
 
 def test_batches_by_row_index_like_a_tensor_of_rows():
     rows = numbers(9, 2, 12)
-    places = np.array([8, 0, 3, 5])
-    by_row = Batches(DiskArray(rows), places, (12,), CPU, rows=True)
-    flat = torch.from_numpy(rows[places]).reshape(8, 12)
+    indices = np.array([8, 0, 3, 5])
+    by_row = Batches(DiskArray(rows), indices, (12,), CPU, rows=True)
+    flat = torch.from_numpy(rows[indices]).reshape(8, 12)
     chosen = torch.tensor([7, 0, 6, 1, 1])
     assert len(by_row) == 8 and torch.equal(by_row[chosen], flat[chosen])
     assert torch.equal(torch.cat(list(by_row.split(3))), flat)
@@ -60,7 +60,7 @@ def test_batches_by_row_index_like_a_tensor_of_rows():
 def test_text_of_batches_identifies_clips_and_places():
     rows = numbers()
     assert str(Centred(DiskArray(rows), np.arange(3))) != str(Centred(DiskArray(rows), np.arange(4)))
-    batches = [Batches(DiskArray(rows), np.array(places), (3, 5), CPU) for places in ([0, 1], [0, 2])]
+    batches = [Batches(DiskArray(rows), np.array(indices), (3, 5), CPU) for indices in ([0, 1], [0, 2])]
     assert str(batches[0]) != str(batches[1])
 
 

@@ -99,8 +99,8 @@ def test_each_training_of_a_job_has_its_checkpoint(tmp_path):
         training, validation = data()
         models = []
         with repeatable(7):
-            for place in range(3):
-                models.append(Net(dies_in if place == 1 else None))
+            for index in range(3):
+                models.append(Net(dies_in if index == 1 else None))
                 fit(models[-1], functional.cross_entropy, training, validation, SCHEDULE, "fold", states)
         states.remove()
         return models
@@ -149,8 +149,8 @@ def test_damaged_checkpoint_is_ignored(tmp_path, name, caplog):
     (file,) = tmp_path.iterdir()
     data = bytearray(file.read_bytes())
     size = int.from_bytes(data[:8], "little")
-    place = 8 + size + json.loads(data[8 : 8 + size])[name]["data_offsets"][0]
-    data[place + 2] ^= 1
+    offset = 8 + size + json.loads(data[8 : 8 + size])[name]["data_offsets"][0]
+    data[offset + 2] ^= 1
     file.write_bytes(data)
     assert same(learn(), learn(tmp_path))
     assert "is damaged; training starts from the beginning" in caplog.text

@@ -31,13 +31,13 @@ def is_sound(parts: list[Fold], subjects: list[str]) -> bool:
 @settings(max_examples=60, deadline=None)
 @given(subjects=PEOPLE, share=st.floats(0.05, 0.5), seed=st.integers(0, 1000))
 def test_subjects_stay_apart(subjects, share, seed):
-    labels = [len(subject) + place % 4 for place, subject in enumerate(subjects)]
+    labels = [len(subject) + index % 4 for index, subject in enumerate(subjects)]
     parts = draw_folds("loso", subjects, labels, validation=share, seed=seed)
     assert is_sound(parts, subjects)
     assert [fold.name for fold in parts] == sorted(set(subjects))
     people = len(set(subjects)) - 1
     for fold in parts:
-        held_out = len({subjects[place] for place in fold.validation})
+        held_out = len({subjects[index] for index in fold.validation})
         assert held_out == (min(max(1, round(share * people)), people - 1) if people > 1 else 0)
 
 
@@ -82,12 +82,12 @@ def test_seed_chooses_the_validation_subjects():
 def test_classes_are_covered_where_possible():
     # Class 1 is shown by two people only, class 2 by everybody: training must keep one who shows class 1.
     subjects = [name for name in "abcdefgh" for _ in range(2)]
-    labels = [1 if name in "ab" and place % 2 else 2 for place, name in enumerate(subjects)]
+    labels = [1 if name in "ab" and index % 2 else 2 for index, name in enumerate(subjects)]
     for seed in range(20):
         train, held_out = hold_out(subjects, labels, share=0.4, seed=seed)
-        assert {labels[place] for place in train} == {1, 2}
-        assert {labels[place] for place in held_out} == {1, 2}
-    blind = [{labels[place] for place in hold_out(subjects, share=0.4, seed=seed)[1]} for seed in range(20)]
+        assert {labels[index] for index in train} == {1, 2}
+        assert {labels[index] for index in held_out} == {1, 2}
+    blind = [{labels[index] for index in hold_out(subjects, share=0.4, seed=seed)[1]} for seed in range(20)]
     assert {2} in blind
 
 

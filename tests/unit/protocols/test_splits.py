@@ -96,7 +96,7 @@ def test_make_splits_is_repeatable_and_depends_on_its_seed(caches, tmp_path, pro
 )
 def test_parts_are_disjoint_and_each_clip_is_tested_once(tmp_path_factory, people, protocol, seed):
     folder = tmp_path_factory.mktemp("law")
-    labels = [CLASSES[place % 3] for place in range(len(people))]
+    labels = [CLASSES[index % 3] for index in range(len(people))]
     cache = write_cache(folder / "c.h5", "one", people, labels)
     settings = split_settings(protocol, ClipSettings(["one"], CLASSES, {}), test_clips=2)
     make_splits([cache], folder / "s.csv", settings, seed)

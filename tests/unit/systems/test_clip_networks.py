@@ -124,14 +124,14 @@ def test_gradients_equal_finite_differences(system):
     generator = np.random.default_rng(0)
     for name, weights in model.named_parameters():
         for flat in generator.integers(weights.numel(), size=3):
-            place, values = np.unravel_index(flat, weights.shape), []
+            index, values = np.unravel_index(flat, weights.shape), []
             for step in (reach, -reach):
                 with torch.no_grad():
-                    weights[place] += step
+                    weights[index] += step
                     values.append(functional.cross_entropy(model(x), y).item())
-                    weights[place] -= step
+                    weights[index] -= step
             slope = (values[0] - values[1]) / (2 * reach)
-            assert weights.grad[place].item() == pytest.approx(slope, rel=1e-3, abs=1e-8), name
+            assert weights.grad[index].item() == pytest.approx(slope, rel=1e-3, abs=1e-8), name
 
 
 @pytest.mark.parametrize("system", NETWORKS)

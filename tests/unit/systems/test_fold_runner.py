@@ -46,8 +46,8 @@ class Threshold(System):
     def train(self, rows, classes, folds, settings):
         self.trained.append((folds, settings.network))
 
-        def predict(places):
-            right = (rows[places, 0, 0] > settings.network.bias).astype(float)
+        def predict(indices):
+            right = (rows[indices, 0, 0] > settings.network.bias).astype(float)
             return np.stack([1 - right, right], axis=1)
 
         curve = [{"stage": "finetune", "epoch": 1, "split": "train", "loss": 0.0, "accuracy": 1.0}]

@@ -182,8 +182,8 @@ def test_missing_branch_of_cache_is_named(folder, tmp_path):
 
 def test_centred_uses_training_clips_only():
     rows = np.random.default_rng(0).normal(7, 3, (9, 2, 25)).astype(np.float32)
-    train_places = np.arange(6)
-    centred = Centred(rows, train_places)[:]
+    train_indices = np.arange(6)
+    centred = Centred(rows, train_indices)[:]
     np.testing.assert_allclose(centred[:6].mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(centred[:6].std(axis=(0, 2)), 1, rtol=1e-5)
     assert abs(centred[6:].mean(axis=0)).max() > 1e-3

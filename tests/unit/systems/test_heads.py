@@ -57,8 +57,8 @@ def assert_trained_as_alone(trained, fold, loss, settings=SETTINGS):
     """Compare with the same head by :func:`merflow.learning.fit.fit`."""
     standardizer = Standardizer.fit(ROWS, fold.train, BRANCH)
 
-    def rows(places, labels):
-        x = standardizer.transform(ROWS[places]).reshape(-1, ROWS.shape[2])
+    def rows(indices, labels):
+        x = standardizer.transform(ROWS[indices]).reshape(-1, ROWS.shape[2])
         return Rows(torch.from_numpy(x), torch.from_numpy(np.repeat(labels, 3)))
 
     with repeatable(*fold.seed):
@@ -190,9 +190,9 @@ def test_row_losses_average_to_the_loss():
     scores = torch.randn(2, 20, CLASSES, generator=generator)
     target = torch.randint(0, CLASSES, (2, 20), generator=generator)
     for loss in LOSSES:
-        for place in range(2):
-            mean = make_loss(loss, CLASSES)(scores[place], target[place])
-            torch.testing.assert_close(row_losses(scores, target, loss)[place].mean(), mean)
+        for index in range(2):
+            mean = make_loss(loss, CLASSES)(scores[index], target[index])
+            torch.testing.assert_close(row_losses(scores, target, loss)[index].mean(), mean)
 
 
 def test_dropout_has_the_law_of_torch():

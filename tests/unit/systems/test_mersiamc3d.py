@@ -145,9 +145,9 @@ def test_frozen_layers_do_not_change(frozen):
         model.prior(training, None, SCHEDULE, "fold")
         before = [{k: v.clone() for k, v in layer.state_dict().items()} for layer in model.branch.layers]
         fit(model, functional.cross_entropy, training, None, Schedule(2, 1, 3e-3, 0.0, 8, 0.0))
-    for place, (layer, old) in enumerate(zip(model.branch.layers, before, strict=True)):
+    for index, (layer, old) in enumerate(zip(model.branch.layers, before, strict=True)):
         same = all(torch.equal(value, old[name]) for name, value in layer.state_dict().items())
-        assert same == (place < frozen), "weights and running averages"
+        assert same == (index < frozen), "weights and running averages"
 
 
 def test_curve_has_both_stages(tmp_path):
@@ -211,9 +211,9 @@ def test_pairs_drawn_in_parts_are_of_all_clips():
     """Partners come from all clips, not only from the part that a clip was drawn with."""
     labels = torch.arange(3 * CHUNK_CLIPS) % 3
     with repeatable(0):
-        places, same = draw_pairs(labels, 2)
-    assert len(places) == 4 * len(labels)
-    assert ((labels[places[:, 0]] == labels[places[:, 1]]).long() == same).all()
-    assert (places[:, 0] != places[:, 1]).all()
-    apart = (places[:, 0] // CHUNK_CLIPS != places[:, 1] // CHUNK_CLIPS).float().mean()
+        indices, same = draw_pairs(labels, 2)
+    assert len(indices) == 4 * len(labels)
+    assert ((labels[indices[:, 0]] == labels[indices[:, 1]]).long() == same).all()
+    assert (indices[:, 0] != indices[:, 1]).all()
+    apart = (indices[:, 0] // CHUNK_CLIPS != indices[:, 1] // CHUNK_CLIPS).float().mean()
     assert 0.6 < apart < 0.73, "two of three parts are others"

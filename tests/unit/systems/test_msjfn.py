@@ -83,10 +83,10 @@ def test_deep_supervision_asks_it_of_every_prediction():
 @pytest.mark.parametrize("modules", [1, 3])
 def test_module_joins_neighbouring_stages_deepest_first(modules):
     model = made(modules=modules)
-    assert model.places == list(range(3 - modules, 3))
-    for module, place in zip(model.joint, model.places, strict=True):
-        fine = torch.randn(2, 4 * 2**place, 8, 8, dtype=torch.float64)
-        coarse = torch.randn(2, 8 * 2**place, 4, 4, dtype=torch.float64)
+    assert model.indices == list(range(3 - modules, 3))
+    for module, index in zip(model.joint, model.indices, strict=True):
+        fine = torch.randn(2, 4 * 2**index, 8, 8, dtype=torch.float64)
+        coarse = torch.randn(2, 8 * 2**index, 4, 4, dtype=torch.float64)
         expected = module(fine, coarse)
         assert not torch.allclose(expected, module(fine + 1, coarse)) and not torch.allclose(
             expected, module(fine, coarse + 1)

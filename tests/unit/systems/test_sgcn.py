@@ -117,7 +117,7 @@ def test_layer_passes_gradcheck():
     x = torch.randn(16, 2, 2, dtype=torch.float64, requires_grad=True)
 
     def run(x, weight, bias):
-        return sgcn.TableRow.apply(x, weight, bias, *layer.laplacian, layer.pool, layer.place)
+        return sgcn.TableRow.apply(x, weight, bias, *layer.laplacian, layer.pool, layer.first)
 
     assert torch.autograd.gradcheck(run, (x, layer.weight, layer.bias))
 
