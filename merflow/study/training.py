@@ -20,6 +20,7 @@ from merflow.systems.settings import (
     GraphSettings,
     HeadSettings,
     LinearSettings,
+    PretrainedNetwork,
     PretrainSettings,
 )
 
@@ -111,19 +112,11 @@ class Training:
         networks = [network for seed in e.seeds for network in self.networks(name, seed)]
         return [self.paths.weights(e.macro, e.prep, network.weights, suffix) for network in networks]
 
-    def pretraining_rows(self, name: str) -> list[dict[str, Any]]:
-        """``experiment, repeat, name`` (such as ``8+2``) and ``weights`` of the SGCNs in :meth:`weight_files`."""
-        e = self.experiments[name]
-        return [
-            {
-                "experiment": name,
-                "repeat": seed,
-                "name": f"{graph} (second)" if graph in e.graphs[:index] else graph,
-                "weights": network.weights,
-            }
-            for seed in e.seeds
-            for index, (graph, network) in enumerate(zip(e.graphs, self.networks(name, seed), strict=True))
-        ]
+    def pretrained_networks(self, name: str) -> list[PretrainedNetwork]:
+        """The SGCNs in :meth:`weight_files`, named by their graphs."""
+        graphs = self.experiments[name].graphs
+        names = [f"{graph} (second)" if graph in graphs[:index] else graph for index, graph in enumerate(graphs)]
+        return [PretrainedNetwork(name, seed, graph) for seed in self.experiments[name].seeds for graph in names]
 
     def features(self, name: str) -> dict[int, list[list[str]]]:
         """For each seed and each micro dataset the feature files of the one or two SGCNs (Eq. 4)."""
@@ -157,31 +150,39 @@ class Training:
 
     def head_settings(self, name: str) -> FinetuneSettings:
         """Settings of the heads of an experiment with shared features."""
-        e, clips = self.experiments[name], self.experiments.clip_settings(name)
-        return FinetuneSettings(name, clips, _selection(e), self.splits(name), e.branches, e.fusion, _loss(e), _head(e))
+        return FinetuneSettings(**self._job(name), **_fused_head(self.experiments[name]))
 
     def fold_settings(self, name: str, seed: int) -> FoldTrainingSettings:
-        """Settings of one fold of an experiment whose SGCNs depend on the fold."""
-        e, seeds = self.experiments[name], [network.seed for network in self.networks(name, seed)]
-        pretrain = _pretrain(e) if self.fold_macro_cache(name) else None
-        shared = vars(self.head_settings(name)) | {"splits": self._splits_of_seed(name, seed)}
+        """Settings of the folds of one repeat of an experiment whose SGCNs depend on the fold."""
+        e = self.experiments[name]
         return FoldTrainingSettings(
-            **shared, transfer=e.transfer, signal=e.temporal.signal, pretrain=pretrain, network_seeds=seeds
+            **self._job(name, seed),
+            **_fused_head(e),
+            transfer=e.transfer,
+            signal=e.temporal.signal,
+            pretrain=_pretrain(e) if self.fold_macro_cache(name) else None,
+            network_seeds=[network.seed for network in self.networks(name, seed)],
         )
 
     def clip_network_settings(self, name: str, seed: int) -> ClipNetworkSettings:
-        """Settings of one fold of a network that reads clips; options of other networks are left out."""
-        e, clips = self.experiments[name], self.experiments.clip_settings(name)
+        """Settings of the folds of one repeat of a network that reads clips; options of other networks are left out."""
+        e = self.experiments[name]
         network = network_settings(e.system, e.network_block)
-        return ClipNetworkSettings(name, clips, _selection(e), self._splits_of_seed(name, seed), network, _loss(e))
+        return ClipNetworkSettings(**self._job(name, seed), network=network, loss=_loss(e))
 
     def linear_settings(self, name: str) -> LinearSettings:
         """Settings of a baseline without a network."""
-        clips, nothing_selected = self.experiments.clip_settings(name), SelectionSettings("none", {}, 0, 0.0)
-        return LinearSettings(name, clips, nothing_selected, self.splits(name), self.experiments[name].system)
+        return LinearSettings(**self._job(name), system=self.experiments[name].system)
 
-    def _splits_of_seed(self, name: str, seed: int) -> dict[int, str]:
-        return {seed: self.splits(name)[seed]}
+    def _job(self, name: str, seed: int | None = None) -> dict[str, Any]:
+        """What every training job reads (:class:`JobSettings`), for one repeat or all of them."""
+        splits = self.splits(name)
+        return {
+            "experiment": name,
+            "clips": self.experiments.clip_settings(name),
+            "selection": _selection(self.experiments[name]),
+            "splits": splits if seed is None else {seed: splits[seed]},
+        }
 
     def model_files(self, name: str) -> list[str]:
         """The files of the trained networks of an experiment."""
@@ -203,9 +204,15 @@ class Training:
         cells = []
         for row, column, _ in table_cells(self.experiments.data.config, table):
             training, name = self.tables[table], cell_name(row, column)
-            protocol, heads = training.experiments[name].protocol, training.head_settings(name)
-            files = training.features(name), training.weight_files(name)
-            cells.append(CellSettings(row, column, protocol, heads, *files))
+            cell = CellSettings(
+                row=row,
+                column=column,
+                protocol=training.experiments[name].protocol,
+                finetune=training.head_settings(name),
+                features=training.features(name),
+                weights=training.weight_files(name),
+            )
+            cells.append(cell)
         return cells
 
     def table_files(self, table: str) -> dict[str, list[str]]:
@@ -247,7 +254,7 @@ def _network(experiment: ExperimentBlock, index: int, seed: int) -> Network:
     sigma = graph.sigma if isinstance(graph.sigma, str) else f"{graph.sigma:.10g}"
     name = f"{graph_name}-{graph.side}px-T{graph.threshold:.10g}-sigma-{sigma}-seed{seed}"
     pretrain = digest(sorted(experiment.pretrain.model_dump().items()))[:6]
-    settings = GraphSettings(graph.side, p, q, graph.threshold, graph.sigma, seed)
+    settings = GraphSettings(side=graph.side, p=p, q=q, threshold=graph.threshold, sigma=graph.sigma, seed=seed)
     return Network(f"{name}-{pretrain}", name, seed, settings, _pretrain(experiment))
 
 
@@ -255,19 +262,23 @@ def _pretrain(experiment: ExperimentBlock) -> PretrainSettings:
     return PretrainSettings(**experiment.pretrain.model_dump(exclude={"exclude_test_subjects"}))
 
 
-def _head(experiment: ExperimentBlock) -> HeadSettings:
-    return HeadSettings(**experiment.head.model_dump(exclude={"validation"}))
+def _fused_head(experiment: ExperimentBlock) -> dict[str, Any]:
+    head = HeadSettings(**experiment.head.model_dump(exclude={"validation"}))
+    return {"branches": experiment.branches, "fusion": experiment.fusion, "loss": _loss(experiment), "head": head}
 
 
 def _loss(experiment: ExperimentBlock) -> LossSettings:
     loss = experiment.loss
     if loss.name == "cross-entropy" and "loss.name" not in experiment.grid:  # It has no parameters.
-        return LossSettings(loss.name, 1.0, 0.0)
-    return LossSettings(loss.name, loss.alpha, loss.gamma)
+        return LossSettings(name=loss.name, alpha=1.0, gamma=0.0)
+    return LossSettings(name=loss.name, alpha=loss.alpha, gamma=loss.gamma)
 
 
 def _selection(experiment: ExperimentBlock) -> SelectionSettings:
     """Who chooses epochs and hyper-parameters; ``paper-tuning`` shows its grid in a table and searches nothing."""
-    if experiment.selection == "nested":
-        return SelectionSettings("nested", experiment.grid, experiment.inner_folds, experiment.validation)
-    return SelectionSettings("none" if experiment.selection == "none" else "validation", {}, 0, 0.0)
+    e = experiment
+    if not e.trains_network or e.selection == "none":
+        return SelectionSettings("none", grid={}, inner_folds=0, validation=0.0)
+    if e.selection == "nested":
+        return SelectionSettings("nested", grid=e.grid, inner_folds=e.inner_folds, validation=e.validation)
+    return SelectionSettings("validation", grid={}, inner_folds=0, validation=0.0)

@@ -50,7 +50,16 @@ class PretrainSettings:
     @property
     def schedule(self) -> Schedule:
         """How long and how fast the network trains."""
-        return Schedule(self.epochs, self.patience, self.learning_rate, self.decay, self.batch, 0.0)
+        return Schedule(self.epochs, self.patience, self.learning_rate, self.decay, self.batch, weight_decay=0.0)
+
+
+@dataclass(frozen=True)
+class PretrainedNetwork:
+    """A pre-trained SGCN in the tables of an experiment; ``name``: that of its graph, such as ``8+2``."""
+
+    experiment: str
+    repeat: int
+    name: str
 
 
 @dataclass(frozen=True)
@@ -90,7 +99,9 @@ class NetworkSettings:
     @property
     def schedule(self) -> Schedule:
         """How long and how fast the network trains."""
-        return Schedule(self.epochs, self.patience, self.learning_rate, 0.0, self.batch, self.weight_decay)
+        return Schedule(
+            self.epochs, self.patience, self.learning_rate, decay=0.0, batch=self.batch, weight_decay=self.weight_decay
+        )
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,8 @@ rule tabulate_pretraining:
         "../../envs/learn.yaml"
     params:
         code=script_hash("tabulate_pretraining"),
-        # Reruns if `training.pretraining_rows` changes; it leaves out the pre-training's settings, which are in names.
-        networks=lambda w: training.pretraining_rows(w.experiment),
+        # Reruns if `training.pretrained_networks` changes: names; graphs and pre-training are in the names of files.
+        networks=lambda w: [asdict(network) for network in training.pretrained_networks(w.experiment)],
     message:
         "Tabulate the pre-training of experiment {wildcards.experiment}"
     script:

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from merflow.runtime.script_context import script_context
+from merflow.systems.settings import PretrainedNetwork
 from merflow.systems.tsdgcn.pretrain import tabulate
 
 with script_context(snakemake):
     tabulate(
-        snakemake.params.networks,
+        [PretrainedNetwork(**network) for network in snakemake.params.networks],
         [Path(file) for file in snakemake.input.weights],
         [Path(file) for file in snakemake.input.curves],
         Path(snakemake.output.accuracy),

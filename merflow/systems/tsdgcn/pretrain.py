@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from hashlib import sha256
@@ -24,7 +24,7 @@ from merflow.storage.disk_arrays import DiskArray
 from merflow.storage.hdf5 import open_h5
 from merflow.storage.tables import ACCURACY_TRAIN, CURVES, read_table, write_table
 from merflow.storage.weights import read_weights, write_weights
-from merflow.systems.settings import PretrainSettings
+from merflow.systems.settings import PretrainedNetwork, PretrainSettings
 from merflow.systems.tsdgcn.graph import Graph
 from merflow.systems.tsdgcn.sgcn import SGCN
 from merflow.systems.tsdgcn.signals import grey_signal
@@ -213,7 +213,7 @@ def _weights_file(path: Path) -> Iterator[None]:
 
 
 def tabulate(
-    networks: Sequence[Mapping[str, Any]],
+    networks: Sequence[PretrainedNetwork],
     weights: Sequence[Path],
     curves: Sequence[Path],
     accuracy_train: Path,
@@ -221,15 +221,15 @@ def tabulate(
 ) -> None:
     """Write the training accuracies and learning curves of an experiment's pre-trained networks.
 
-    ``networks``: ``experiment, repeat, name`` of each. In ``accuracy_train``, an output as ``curve``, ``fold`` is the
-    name of the network, and ``n`` the number of training images.
+    ``networks``, ``weights`` and ``curves`` are of the same order. In ``accuracy_train``, an output as ``curve``,
+    ``fold`` is the name of the network, and ``n`` the number of training images.
     """
     accuracies, tables = [], []
     for network, weights_file, curve_file in zip(networks, weights, curves, strict=True):
-        names = {name: network[name] for name in ("experiment", "repeat")}
+        names: dict[str, Any] = {"experiment": network.experiment, "repeat": network.repeat}
         result = outcome(weights_file)
         counts = {"accuracy": result["accuracy_train"], "n": result["n_train"]}
-        accuracies.append(names | {"fold": network["name"], "stage": "pretrain"} | counts)
-        tables.append(read_table(curve_file, CURVES).assign(**names, name=network["name"]))
+        accuracies.append(names | {"fold": network.name, "stage": "pretrain"} | counts)
+        tables.append(read_table(curve_file, CURVES).assign(**names, name=network.name))
     write_table(accuracies, accuracy_train, ACCURACY_TRAIN)
     write_table(pd.concat(tables), curve, CURVES)

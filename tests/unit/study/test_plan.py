@@ -240,9 +240,8 @@ def test_cache_rows_do_not_depend_on_other_settings(labelled):
 
 def test_second_network_of_a_graph_has_its_own_seed():
     study = plan(experiment(graphs=["8+2", "8+2"], seeds=[0, 1000]))
-    rows = study.training.pretraining_rows("mine")
-    assert [row["name"] for row in rows] == ["8+2", "8+2 (second)"] * 2
-    assert len({study.training.networks_by_weights[row["weights"]].seed for row in rows}) == 4
+    assert [row.name for row in study.training.pretrained_networks("mine")] == ["8+2", "8+2 (second)"] * 2
+    assert len({network.seed for seed in (0, 1000) for network in study.training.networks("mine", seed)}) == 4
 
 
 def test_floors_that_read_keyframes_need_frames(tmp_path):
