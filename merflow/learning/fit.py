@@ -186,7 +186,7 @@ def scores_of(network: nn.Module, x: Tensor | Batches, batch: int) -> Tensor:
 
 
 def evaluate(network: nn.Module, loss: Loss, rows: Rows, batch: int) -> dict[str, float]:
-    """Return ``loss`` and ``accuracy`` over rows in evaluation mode."""
+    """Return ``loss`` (mean) and ``accuracy`` over rows in evaluation mode, ``batch`` inputs at a time."""
     scores = scores_of(network, rows.x, batch)
     return {
         "loss": float(loss(scores, rows.y)),

@@ -103,7 +103,7 @@ class MSJFN(nn.Module):
         return torch.stack([self.classify(x), *joint])
 
     def fuse(self, predictions: Tensor) -> Tensor:
-        """Fuse predictions, and return the logarithms of the probabilities, ``[clips, classes]``."""
+        """Fuse class scores ``[1 + modules, clips, classes]`` to log probabilities ``[clips, classes]``."""
         log_probs = predictions.log_softmax(dim=2)
         if self.fusion == "none":
             return log_probs[0]

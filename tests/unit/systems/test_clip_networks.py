@@ -81,12 +81,11 @@ def test_shapes_and_parameters(system, classes):
 
 def test_ststnet_equals_three_separate_streams():
     """The other path: three convolutions, each with its normalisation and pooling, then one block of maps."""
-    model, x = made("ststnet", dropout=0.5).double(), torch.randn(6, 3, 28, 28, dtype=torch.float64)
+    model, x = made("ststnet").double(), torch.randn(6, 3, 28, 28, dtype=torch.float64)
     x.requires_grad_()
     with torch.no_grad():
         model.normalise.weight.copy_(torch.linspace(-1, 2, 16))
         model.normalise.bias.copy_(torch.linspace(-1, 1, 16))
-    model.dropout.share = 0.0
     blocks, first = [], 0
     for filters in (3, 5, 8):
         part = slice(first, first + filters)

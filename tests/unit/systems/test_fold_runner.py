@@ -1,5 +1,6 @@
 """The fold runner, with a system that records what it is given."""
 
+import tracemalloc
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from merflow.protocols.folds import draw_folds
 from merflow.protocols.settings import SelectionSettings
 from merflow.storage.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, read_table
 from merflow.systems.fold_runner import System, TrainedFold, run_folds
-from merflow.systems.predictions import ResultFiles, write_results
+from merflow.systems.predictions import FoldPredictions, FoldResult, ResultFiles, write_results
 from merflow.systems.samples import Samples
 
 CLASSES = ["left", "right"]
@@ -133,3 +134,23 @@ def test_write_results_writes_every_table(samples, tmp_path):
     assert len(read_table(files.accuracy, ACCURACY_TRAIN)) == len(read_table(files.curves, CURVES)) == 5
     write_results([], "mine", files)
     assert all(read_table(*pair).empty for pair in ((files.predictions, PREDICTIONS), (files.validation, PREDICTIONS)))
+
+
+def test_validation_rows_are_written_fold_by_fold(tmp_path):
+    """With one row for each fold and validation clip, the rows of all folds are too many for the memory."""
+    clips = [{"dataset": "d", "subject": "d/s", "clip": f"c{n}", "truth": "left"} for n in range(3000)]
+    validation = FoldPredictions(clips, np.full((3000, 2), 0.5), CLASSES)
+    test = FoldPredictions([], np.zeros((0, 2)), CLASSES)
+    files = ResultFiles(*(tmp_path / f"{name}.csv" for name in ("p", "a", "c", "v")))
+
+    def peak_bytes(folds):
+        results = [FoldResult(0, f"d/s{n}", test, validation, 1.0, 1, [], {}, None) for n in range(folds)]
+        tracemalloc.start()
+        write_results(results, "mine", files)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    peak_bytes(1)
+    assert peak_bytes(12) < 2 * peak_bytes(1)
+    assert len(files.validation.read_text().splitlines()) == 1 + 3000, "of the last call"

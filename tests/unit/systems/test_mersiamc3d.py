@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from merflow.errors import InputError
 from merflow.learning.fit import Rows, fit, repeatable
 from merflow.learning.settings import Schedule
 from merflow.storage.tables import ACCURACY_TRAIN, CURVES, read_table
@@ -203,7 +204,7 @@ def test_flow_images_have_no_key_frames(tmp_path):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=3))
     with h5py.File(cache, "r+") as file:
         file["spatial"] = np.zeros((18, 0, 32, 32), np.uint8)
-    with pytest.raises(Exception, match="holds flow images and no frames; choose a system that reads flow"):
+    with pytest.raises(InputError, match="holds flow images and no frames; choose a system that reads flow"):
         train([cache], "mersiamc3d", tmp_path, "people/s1", changes={"input_kind": "key-frames"})
 
 
