@@ -8,17 +8,16 @@ Heads follow the same rules in a loop of their own, because thousands of them tr
 import copy
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from merflow.errors import ConfigError, InputError
+from merflow.errors import ConfigError
 from merflow.learning.batches import Batches
 from merflow.learning.checkpoints import Checkpoints
 from merflow.learning.losses import Loss
@@ -44,19 +43,6 @@ class Training:
 
     epoch: int
     curve: list[dict[str, Any]]
-
-
-def class_numbers(labels: Sequence[str], classes: Sequence[str], source: Path) -> np.ndarray:
-    """Return the index of each label among the classes, int64.
-
-    Raises:
-        InputError: a label is not a class.
-    """
-    indices = {name: number for number, name in enumerate(classes)}
-    unknown = sorted(set(labels) - set(indices))
-    if unknown:
-        raise InputError(f"{source}: label {unknown[0]!r} is not among the classes {', '.join(classes)}")
-    return np.array([indices[label] for label in labels], dtype=np.int64)
 
 
 @contextmanager

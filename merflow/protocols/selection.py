@@ -78,13 +78,8 @@ def select_settings(
     UAR weighs rare classes as much as frequent ones. Of equal candidates, the first declared is taken. Test clips and
     their labels have no influence (see :func:`inner_folds`).
 
-    Args:
-        folds: folds of one repeat.
-        seeds: seed of each fold.
-        subjects: subject of each clip.
-        labels: int64 ``[clips]``, classes of all clips.
-        selection: grid and number of inner folds.
-        predict: trains on inner folds and predicts them.
+    ``seeds``: seed of each fold; ``subjects``, and ``labels`` int64 ``[clips]``: of all clips; ``predict``: trains on
+    inner folds and predicts them.
 
     Returns:
         For each fold the values of its candidate by dotted key; empty unless ``selection`` is nested.

@@ -116,10 +116,9 @@ class CommonNetworkBlock(Block):
 
 
 def _option(schema: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Type and field of an option of a network, which the registry describes by a JSON schema."""
-    values = tuple(value for value in schema.get("enum", ()) if value is not None)
+    """Type and field of an option of a network, which the registry describes by a JSON schema; null: its default."""
     kinds = {"integer": int, "number": float, "boolean": bool, "string": str}
-    kind = Literal[values] if values else kinds[schema["type"][0]]
+    kind = Literal[tuple(schema["enum"])] if "enum" in schema else kinds[schema["type"]]
     bounds = Field(default=None, ge=schema.get("minimum"), le=schema.get("maximum"), description=schema["description"])
     return kind | None, bounds
 

@@ -76,15 +76,9 @@ def train_clip_networks(
 ) -> None:
     """Train and test the networks of some folds, fold by fold (:func:`merflow.systems.fold_runner.run_job`).
 
-    The job resumes from the checkpoints beside its tables, and removes them at the end.
-
-    Args:
-        caches: cache of each micro dataset.
-        files: output tables.
-        model: output, the trained networks.
-        settings: settings of the job.
-        folds: names of the folds; None: all.
-        code: digest of the code; checkpoints of other code are not used.
+    The job resumes from the checkpoints beside its tables, and removes them at the end. ``caches``: cache of each micro
+    dataset; ``model``: output, the trained networks; ``folds``: names of the folds (None: all); ``code``: digest of the
+    code, as checkpoints of other code are not used.
 
     Raises:
         InputError: the caches cannot be used, or do not belong to the splits.

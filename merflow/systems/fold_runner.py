@@ -88,6 +88,8 @@ class System(ABC, Generic[S]):
         """
 
 
+Trained = tuple[TrainedFold, TrainedFold, FoldData]
+"""The model whose epoch the validation clips chose, the one that predicts, and what that one was trained on."""
 Load = Callable[[int], tuple[System[S], Samples]]
 """Maps the seed of a repeat to its system and samples."""
 
@@ -185,19 +187,15 @@ def _run_together(system: System[S], samples: Samples, folds: list[Fold], repeat
         indices = [index for index, option in enumerate(selected) if option == overrides]
         some, some_seeds = [folds[index] for index in indices], [seeds[index] for index in indices]
         trained_folds = _train(system, samples, some, some_seeds, with_overrides(settings, overrides))
-        for index, (chosen, final, data) in zip(indices, trained_folds, strict=True):
-            results[index] = _result(samples, folds[index], repeat, chosen, final, data, overrides)
+        for index, trained in zip(indices, trained_folds, strict=True):
+            results[index] = _result(samples, folds[index], repeat, overrides, trained)
     return [results[index] for index in range(len(folds))]
 
 
 def _train(
     system: System[S], samples: Samples, folds: Sequence[Fold], seeds: Sequence[tuple[int, ...]], settings: S
-) -> Iterator[tuple[TrainedFold, TrainedFold, FoldData]]:
-    """Yield for each fold the model of which the validation clips chose the epoch, and the one that predicts.
-
-    They differ only if the system refits: the second one trains on the validation clips too. The third item is what the
-    second one was trained on.
-    """
+) -> Iterator[Trained]:
+    """Train a model on each fold; if the system refits, the one that predicts trains on the validation clips too."""
     classes = len(samples.classes)
     data = [FoldData.of(fold, samples.labels, seed) for fold, seed in zip(folds, seeds, strict=True)]
     trained_folds = system.train(samples.rows, classes, data, settings)
@@ -209,16 +207,9 @@ def _train(
         yield chosen, final, trained_on
 
 
-def _result(
-    samples: Samples,
-    fold: Fold,
-    repeat: int,
-    chosen: TrainedFold,
-    final: TrainedFold,
-    trained_on: FoldData,
-    overrides: Mapping[str, Any],
-) -> FoldResult:
+def _result(samples: Samples, fold: Fold, repeat: int, overrides: Mapping[str, Any], trained: Trained) -> FoldResult:
     """Predict the clips of a trained fold."""
+    chosen, final, trained_on = trained
     validation_probs = np.zeros((0, len(samples.classes)))
     if len(fold.validation):
         validation_probs = chosen.predict(fold.validation)

@@ -56,15 +56,9 @@ def train_network(
 ) -> tuple[nn.Module, TrainedFold]:
     """Train a network on a fold; if it has a method ``prior`` (siamese pairs), that stage comes first.
 
-    Args:
-        make_network: makes a network that maps inputs ``[n, *images.shape]`` to class scores ``[n, classes]``; it takes
-            its random numbers from torch's generator.
-        images: inputs of all clips.
-        fold: training and validation clips, their classes and the seed.
-        loss: what is minimised.
-        classes: number of classes.
-        schedule: how long and how fast.
-        checkpoints: as in :func:`merflow.learning.fit.fit`.
+    ``make_network``: makes a network that maps inputs ``[n, *images.shape]`` to class scores ``[n, classes]``, with
+    random numbers from torch's generator; ``images``: inputs of all clips; ``checkpoints``: as in
+    :func:`merflow.learning.fit.fit`.
 
     Returns:
         The network in evaluation mode with the weights of the chosen epoch, and the trained fold, without its model.

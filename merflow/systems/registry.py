@@ -146,14 +146,6 @@ def network_settings(name: str, block: Mapping[str, Any]) -> NetworkSettings:
     )
 
 
-def option_schemas() -> dict[str, dict[str, Any]]:
-    """Return the JSON schemas of all options, for the block ``network``; null, their default, is the system's value.
-
-    Two systems that have an option of the same name must describe it alike.
-    """
-    schemas = {}
-    for system in NETWORKS.values():
-        for option, schema in system.options.items():
-            nullable = {"enum": [*schema["enum"], None]} if "enum" in schema else {"type": [schema["type"], "null"]}
-            schemas[option] = {**schema, **nullable, "default": None}
-    return schemas
+def option_schemas() -> dict[str, Mapping[str, Any]]:
+    """Return the JSON schemas of all options; two systems that have an option of the same name describe it alike."""
+    return {option: schema for system in NETWORKS.values() for option, schema in system.options.items()}

@@ -17,7 +17,7 @@ from torch.nn import functional
 from merflow.errors import InputError
 from merflow.learning.batches import Batches
 from merflow.learning.checkpoints import Checkpoints
-from merflow.learning.fit import Rows, Training, class_numbers, evaluate, fit, repeatable
+from merflow.learning.fit import Rows, Training, evaluate, fit, repeatable
 from merflow.protocols.folds import hold_out
 from merflow.runtime.devices import device
 from merflow.storage.disk_arrays import DiskArray
@@ -157,10 +157,9 @@ def macro_images(cache: Path, side: int, frames: str) -> tuple[DiskArray, np.nda
         if not spatial.shape[1]:
             raise InputError(f"{cache} has no images to train on (spatial is empty); choose another macro dataset")
         shown = set(labels) - {""}
-        if len(shown) < 2:
-            raise InputError(
-                f"{cache}: labelled clips of at least 2 classes are needed, found: {', '.join(sorted(shown))}"
-            )
+        if len(shown) < 2 or not shown <= set(classes):
+            names = ", ".join(sorted(shown))
+            raise InputError(f"{cache}: labels of at least 2 of {', '.join(classes)} are needed, found: {names}")
         rows: list[int] = []
 
         def signals() -> Iterator[np.ndarray]:
@@ -173,7 +172,8 @@ def macro_images(cache: Path, side: int, frames: str) -> tuple[DiskArray, np.nda
                     yield signal.reshape(1, -1)
 
         images = DiskArray(signals())
-    return images, class_numbers(labels[rows], classes, cache), subjects[rows], classes
+    numbers = np.array([classes.index(label) for label in labels[rows]], np.int64)
+    return images, numbers, subjects[rows], classes
 
 
 def load_network(weights: Path, graph: Graph) -> tuple[SGCN, str]:
