@@ -8,7 +8,6 @@ from typing import Any
 
 import cv2
 import h5py
-import matplotlib
 import numpy as np
 
 from merflow.inference.results import PredictionResults, PreparedClip, Row, SourceResult, write_answers
@@ -180,30 +179,29 @@ def _curve(source: SourceResult, file: h5py.File) -> str:
     centres, motion, track = file["centres"][()], file["motion"][()], source.track
     if len(centres) < 3 or not np.isfinite(motion).any():
         return ""
-    with matplotlib.rc_context(svg.STYLE):
-        figure, (axes,) = svg.make_axes(6.0, 1.4)
-        seconds = (centres - track["first"]) / track["fps"]
-        highest = max(float(np.nanmax(motion)), track["threshold"]) * 1.15
-        intervals = []
-        for number, candidate in enumerate(source.candidates, start=1):
-            onset, offset = (source.seconds(int(candidate[name])) for name in ("onset", "offset"))
-            axes.axvspan(onset, offset, color=svg.FIRST, alpha=0.2, linewidth=0)
-            middle = (onset + offset) / 2
-            axes.text(middle, highest, str(number), ha="center", va="bottom", fontsize=7, color=svg.INK)
-            intervals.append(f"{number} from {onset:.2f} to {offset:.2f} s")
-        axes.plot(seconds, motion, color=svg.FIRST, linewidth=1.2)
-        axes.axhline(track["threshold"], color=svg.SECOND, linewidth=1, linestyle="--")
-        blinks = (file["blinks"][()] - track["first"]) / track["fps"]
-        if len(blinks):
-            heights = np.interp(blinks, seconds, np.nan_to_num(motion))
-            axes.plot(blinks, heights, "x", color=svg.MUTED, markersize=5)
-        axes.set(xlim=(0, max(track["seconds"], 1e-3)), ylim=(0, highest), xlabel="seconds", ylabel="% of eye distance")
-        svg.plain_axes(axes, grid="y")
-        description = (
-            f"Motion there and back over {track['seconds']:.1f} s, threshold {track['threshold']:.2f} per cent of the "
-            f"distance between the eyes; candidates: {'; '.join(intervals) or 'none'}; {len(blinks)} blinks"
-        )
-        return svg.page_svg(figure, description, f"curve-{source.number}")
+    figure, (axes,) = svg.make_axes(6.0, 1.4)
+    seconds = (centres - track["first"]) / track["fps"]
+    highest = max(float(np.nanmax(motion)), track["threshold"]) * 1.15
+    intervals = []
+    for number, candidate in enumerate(source.candidates, start=1):
+        onset, offset = (source.seconds(int(candidate[name])) for name in ("onset", "offset"))
+        axes.axvspan(onset, offset, color=svg.FIRST, alpha=0.2, linewidth=0)
+        middle = (onset + offset) / 2
+        axes.text(middle, highest, str(number), ha="center", va="bottom", fontsize=7, color=svg.INK)
+        intervals.append(f"{number} from {onset:.2f} to {offset:.2f} s")
+    axes.plot(seconds, motion, color=svg.FIRST, linewidth=1.2)
+    axes.axhline(track["threshold"], color=svg.SECOND, linewidth=1, linestyle="--")
+    blinks = (file["blinks"][()] - track["first"]) / track["fps"]
+    if len(blinks):
+        heights = np.interp(blinks, seconds, np.nan_to_num(motion))
+        axes.plot(blinks, heights, "x", color=svg.MUTED, markersize=5)
+    axes.set(xlim=(0, max(track["seconds"], 1e-3)), ylim=(0, highest), xlabel="seconds", ylabel="% of eye distance")
+    svg.plain_axes(axes, grid="y")
+    description = (
+        f"Motion there and back over {track['seconds']:.1f} s, threshold {track['threshold']:.2f} per cent of the "
+        f"distance between the eyes; candidates: {'; '.join(intervals) or 'none'}; {len(blinks)} blinks"
+    )
+    return svg.page_svg(figure, description, f"curve-{source.number}")
 
 
 # --- Candidates -------------------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -25,7 +24,6 @@ from merflow.report.svg import (
     MUTED,
     RULE,
     SECOND,
-    STYLE,
     make_axes,
     page_svg,
     plain_axes,
@@ -72,9 +70,8 @@ def draw_in_page(table: Path, settings: FigureSettings, prefix: str) -> tuple[st
     columns = FLOW_STATISTICS if settings.kind == "flow-statistics" else COMPARISON
     rows = read_table(table, columns)
     rows = rows.assign(**as_numbers(rows[[name for name in NUMBERS if name in columns]]))
-    with matplotlib.rc_context(STYLE):
-        figure, description, legend = kinds[settings.kind](rows)
-        return page_svg(figure, f"{settings.title}: {description}", prefix), legend
+    figure, description, legend = kinds[settings.kind](rows)
+    return page_svg(figure, f"{settings.title}: {description}", prefix), legend
 
 
 def _variants(rows: pd.DataFrame) -> Drawn:

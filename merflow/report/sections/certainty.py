@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -20,7 +19,6 @@ from merflow.report.svg import (
     SECOND,
     SHARE_NAMES,
     SHARES,
-    STYLE,
     make_axes,
     page_svg,
     plain_axes,
@@ -163,24 +161,23 @@ def _small_diagrams(
     """A small diagram of accuracies per system; ``draw`` fills one and describes it, ``label`` is below the x axis."""
     lines = math.ceil(len(names) / PER_ROW)
     columns = math.ceil(len(names) / lines)
-    with matplotlib.rc_context(STYLE):
-        size = (1.65 * columns, 1.7 * lines)
-        figure, grid = make_axes(*size, lines, columns, sharex=True, sharey=True, wspace=0.22, hspace=0.3)
-        description = []
-        for place, (axes, name) in enumerate(zip(grid, names, strict=False)):
-            description.append(f"{name} {draw(axes, table[table['experiment'] == name])}")
-            axes.set(xlim=(0, 1.02), ylim=(-0.02, 1.04))
-            axes.set_xticks(SHARES, SHARE_NAMES)
-            axes.set_yticks(SHARES, SHARE_NAMES)
-            axes.set_title(short(name), loc="left", fontsize=8, fontweight="bold")
-            plain_axes(axes, grid="both")
-            axes.tick_params(labelcolor=MUTED, labelbottom=place + columns >= len(names))
-            if place % columns == 0:
-                axes.set_ylabel("accuracy")
-        for axes in grid[len(names) :]:
-            axes.set_visible(False)
-        grid[columns * (lines - 1)].set_xlabel(label, loc="left")
-        return page_svg(figure, f"{title}. {'; '.join(description)}", title.split()[0].lower())
+    size = (1.65 * columns, 1.7 * lines)
+    figure, grid = make_axes(*size, lines, columns, sharex=True, sharey=True, wspace=0.22, hspace=0.3)
+    description = []
+    for place, (axes, name) in enumerate(zip(grid, names, strict=False)):
+        description.append(f"{name} {draw(axes, table[table['experiment'] == name])}")
+        axes.set(xlim=(0, 1.02), ylim=(-0.02, 1.04))
+        axes.set_xticks(SHARES, SHARE_NAMES)
+        axes.set_yticks(SHARES, SHARE_NAMES)
+        axes.set_title(short(name), loc="left", fontsize=8, fontweight="bold")
+        plain_axes(axes, grid="both")
+        axes.tick_params(labelcolor=MUTED, labelbottom=place + columns >= len(names))
+        if place % columns == 0:
+            axes.set_ylabel("accuracy")
+    for axes in grid[len(names) :]:
+        axes.set_visible(False)
+    grid[columns * (lines - 1)].set_xlabel(label, loc="left")
+    return page_svg(figure, f"{title}. {'; '.join(description)}", title.split()[0].lower())
 
 
 SECTION = Section("certainty", "Calibration", content)

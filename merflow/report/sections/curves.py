@@ -3,12 +3,11 @@
 import re
 from typing import Any
 
-import matplotlib
 import pandas as pd
 
 from merflow.report.report_data import ReportData
 from merflow.report.section import Drawing, Section
-from merflow.report.svg import FIRST, INK, MUTED, SECOND, STYLE, make_axes, page_svg
+from merflow.report.svg import FIRST, INK, MUTED, SECOND, make_axes, page_svg
 from merflow.storage.tables import CURVES, read_table
 
 FOLD_STAGES = {"prior": "Pairs", "finetune": "Fine-tuning"}
@@ -81,29 +80,28 @@ def mean_curves(table: pd.DataFrame) -> pd.DataFrame:
 def curves_svg(title: str, table: pd.DataFrame, prefix: str) -> str:
     """Loss (top) and accuracy (bottom) against the epoch, for training and validation; see :func:`mean_curves`."""
     runs = table["run"].nunique()
-    with matplotlib.rc_context(STYLE):
-        figure, (above, below) = make_axes(2.8, 2.4, 2, sharex=True, hspace=0.14)
-        ends = []
-        means = mean_curves(table)
-        for split, colour, line in (("train", FIRST, "-"), ("validation", SECOND, "--")):
-            for axes, measure in ((above, "loss"), (below, "accuracy")):
-                part = means[(means["split"] == split) & (means["measure"] == measure)]
-                if part.empty:
-                    continue
-                axes.plot(part["epoch"], part["mean"], line, color=colour, linewidth=1.5, label=split)
-                if runs > 1:
-                    axes.fill_between(part["epoch"], part["low"], part["high"], color=colour, alpha=0.18, linewidth=0)
-                ends.append(f"{split} {measure} {part['mean'].iloc[-1]:.2f}")
-        above.set_title(title, loc="left", fontsize=9, fontweight="bold")
-        above.set(ylabel="loss", ylim=(0, None))
-        below.set(ylabel="accuracy", xlabel="epoch", ylim=(0, 1.02))
-        for axes in (above, below):
-            axes.grid(axis="y")
-            axes.tick_params(length=0, labelcolor=MUTED)
-        if above.lines:
-            above.legend(frameon=False, fontsize=8, loc="upper right", labelcolor=INK)
-        many = f"mean of {runs} runs; " if runs > 1 else ""
-        return page_svg(figure, f"Training curves of {title}: {many}at the end {'; '.join(ends)}", prefix)
+    figure, (above, below) = make_axes(2.8, 2.4, 2, sharex=True, hspace=0.14)
+    ends = []
+    means = mean_curves(table)
+    for split, colour, line in (("train", FIRST, "-"), ("validation", SECOND, "--")):
+        for axes, measure in ((above, "loss"), (below, "accuracy")):
+            part = means[(means["split"] == split) & (means["measure"] == measure)]
+            if part.empty:
+                continue
+            axes.plot(part["epoch"], part["mean"], line, color=colour, linewidth=1.5, label=split)
+            if runs > 1:
+                axes.fill_between(part["epoch"], part["low"], part["high"], color=colour, alpha=0.18, linewidth=0)
+            ends.append(f"{split} {measure} {part['mean'].iloc[-1]:.2f}")
+    above.set_title(title, loc="left", fontsize=9, fontweight="bold")
+    above.set(ylabel="loss", ylim=(0, None))
+    below.set(ylabel="accuracy", xlabel="epoch", ylim=(0, 1.02))
+    for axes in (above, below):
+        axes.grid(axis="y")
+        axes.tick_params(length=0, labelcolor=MUTED)
+    if above.lines:
+        above.legend(frameon=False, fontsize=8, loc="upper right", labelcolor=INK)
+    many = f"mean of {runs} runs; " if runs > 1 else ""
+    return page_svg(figure, f"Training curves of {title}: {many}at the end {'; '.join(ends)}", prefix)
 
 
 SECTION = Section("curves", "Training", content)

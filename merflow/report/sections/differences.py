@@ -5,12 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
-
 from merflow.report import formats
 from merflow.report.report_data import ReportData
 from merflow.report.section import Drawing, Section, as_csv
-from merflow.report.svg import FIRST, INK, MUTED, STYLE, draw_estimates, make_axes, page_svg, short
+from merflow.report.svg import FIRST, INK, MUTED, draw_estimates, make_axes, page_svg, short
 from merflow.report.systems import Estimate, as_estimate, as_number
 from merflow.storage.tables import DIFFERENCES, read_table
 
@@ -84,24 +82,23 @@ def _forest_svg(pairs: Sequence[Pair], prefix: str) -> str:
     """Differences in UF1 with their intervals, one line per pair."""
     names = [f"{short(pair.first)} − {short(pair.second)}" for pair in pairs]
     differences = [pair.metrics["uf1"] for pair in pairs]
-    with matplotlib.rc_context(STYLE):
-        figure, (axes,) = make_axes(2.9, 0.21 * len(pairs))
-        axes.axvline(0, color=INK, linewidth=1.0)
-        draw_estimates(
-            axes, names, [(*vars(d.estimate).values(), FIRST if d.real else MUTED, d.real) for d in differences], "D"
-        )
-        ends = [abs(end) for d in differences for end in vars(d.estimate).values() if not math.isnan(end)]
-        reach = 1.06 * max([0.1, *ends])
-        axes.set_xlim(-reach, reach)
-        axes.set_title("← second is better · first is better →", fontsize=8, color=MUTED)
-        axes.xaxis.set_major_formatter(lambda x, _: f"{x:+.2f}".rstrip("0").rstrip(".") if abs(x) > 1e-9 else "0")
-        description = []
-        for pair, difference in zip(pairs, differences, strict=True):
-            interval = formats.interval(difference.estimate)
-            verdict = "real" if difference.real else "not clearly different"
-            names_of_pair = f"{pair.first} minus {pair.second}"
-            description.append(f"{names_of_pair} {difference.estimate.value:+.3f} {interval}, {verdict}")
-        return page_svg(figure, f"Differences in UF1. {'; '.join(description)}", prefix)
+    figure, (axes,) = make_axes(2.9, 0.21 * len(pairs))
+    axes.axvline(0, color=INK, linewidth=1.0)
+    draw_estimates(
+        axes, names, [(*vars(d.estimate).values(), FIRST if d.real else MUTED, d.real) for d in differences], "D"
+    )
+    ends = [abs(end) for d in differences for end in vars(d.estimate).values() if not math.isnan(end)]
+    reach = 1.06 * max([0.1, *ends])
+    axes.set_xlim(-reach, reach)
+    axes.set_title("← second is better · first is better →", fontsize=8, color=MUTED)
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:+.2f}".rstrip("0").rstrip(".") if abs(x) > 1e-9 else "0")
+    description = []
+    for pair, difference in zip(pairs, differences, strict=True):
+        interval = formats.interval(difference.estimate)
+        verdict = "real" if difference.real else "not clearly different"
+        names_of_pair = f"{pair.first} minus {pair.second}"
+        description.append(f"{names_of_pair} {difference.estimate.value:+.3f} {interval}, {verdict}")
+    return page_svg(figure, f"Differences in UF1. {'; '.join(description)}", prefix)
 
 
 SECTION = Section("differences", "Differences between systems", content)

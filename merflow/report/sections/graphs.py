@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
@@ -17,7 +16,7 @@ from merflow.preprocessing.resize import area_resize
 from merflow.preprocessing.settings import Geometry
 from merflow.report.report_data import ReportData
 from merflow.report.section import Drawing, Section, as_csv
-from merflow.report.svg import FIRST, INK, SECOND, STYLE, make_axes, page_svg
+from merflow.report.svg import FIRST, INK, SECOND, make_axes, page_svg
 from merflow.storage.hdf5 import open_h5
 from merflow.systems.tsdgcn.graph import Graph, chosen_neighbours
 
@@ -126,25 +125,24 @@ def _graph_svg(graph: Graph, rows: Sequence[dict[str, Any]], face: Face, title: 
     small = area_resize(face.image, graph.side)
     reach = math.floor(graph.threshold) + 0.9
     description = []
-    with matplotlib.rc_context(STYLE):
-        ratios = [1.4, *[1.0] * len(PLACES)]
-        figure, (axes, *panels) = make_axes(6.4, 2.0, columns=len(ratios), width_ratios=ratios, wspace=0.07)
-        _faded(axes, small, (0, graph.side, 0, graph.side))
-        for number, (name, panel) in enumerate(zip(PLACES, panels, strict=True), start=1):
-            links = [row for row in rows if row["place"] == name]
-            row, column = links[0]["row"], links[0]["column"]
-            corner = (column - reach, row - reach)
-            axes.add_patch(Rectangle(corner, 2 * reach, 2 * reach, facecolor="none", edgecolor=INK, linewidth=1.1))
-            axes.text(column + reach + 0.8, row, str(number), va="center", fontweight="bold", fontsize=9, color=INK)
-            over = math.ceil(reach)
-            view = (row - over, row + over + 1, column - over, column + over + 1)
-            top, bottom, start, end = np.clip(view, 0, graph.side)
-            _faded(panel, small[top:bottom, start:end], (start, end, top, bottom), small.min(), small.max())
-            panel.set(xlim=(column - reach, column + reach), ylim=(row + reach, row - reach))
-            panel.set_title(f"{number}  {name}", loc="left", fontsize=8, fontweight="bold", pad=4)
-            description.append(_draw_node(panel, row, column, links, name))
-        text = f"{title}. {' '.join(description)}"
-        return page_svg(figure, text, prefix)
+    ratios = [1.4, *[1.0] * len(PLACES)]
+    figure, (axes, *panels) = make_axes(6.4, 2.0, columns=len(ratios), width_ratios=ratios, wspace=0.07)
+    _faded(axes, small, (0, graph.side, 0, graph.side))
+    for number, (name, panel) in enumerate(zip(PLACES, panels, strict=True), start=1):
+        links = [row for row in rows if row["place"] == name]
+        row, column = links[0]["row"], links[0]["column"]
+        corner = (column - reach, row - reach)
+        axes.add_patch(Rectangle(corner, 2 * reach, 2 * reach, facecolor="none", edgecolor=INK, linewidth=1.1))
+        axes.text(column + reach + 0.8, row, str(number), va="center", fontweight="bold", fontsize=9, color=INK)
+        over = math.ceil(reach)
+        view = (row - over, row + over + 1, column - over, column + over + 1)
+        top, bottom, start, end = np.clip(view, 0, graph.side)
+        _faded(panel, small[top:bottom, start:end], (start, end, top, bottom), small.min(), small.max())
+        panel.set(xlim=(column - reach, column + reach), ylim=(row + reach, row - reach))
+        panel.set_title(f"{number}  {name}", loc="left", fontsize=8, fontweight="bold", pad=4)
+        description.append(_draw_node(panel, row, column, links, name))
+    text = f"{title}. {' '.join(description)}"
+    return page_svg(figure, text, prefix)
 
 
 def _faded(axes: Axes, image: np.ndarray, extent: tuple[int, int, int, int], low: float = 0, high: float = 255) -> None:

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 
 from merflow.evaluation.metrics import OVERALL
 from merflow.report.report_data import ReportData
 from merflow.report.section import METRIC_TITLES, Drawing, Section, as_csv
-from merflow.report.svg import FIRST, SECOND, SHARE_NAMES, SHARES, STYLE, draw_estimates, make_axes, page_svg, short
+from merflow.report.svg import FIRST, SECOND, SHARE_NAMES, SHARES, draw_estimates, make_axes, page_svg, short
 from merflow.report.systems import SystemResult
 
 
@@ -39,17 +38,16 @@ def metric_drawings(systems: Sequence[SystemResult]) -> list[Drawing]:
 
 def forest_svg(title: str, rows: Sequence[dict[str, Any]], prefix: str) -> str:
     """Values of one metric with their intervals, one line per system; floors are hollow."""
-    with matplotlib.rc_context(STYLE):
-        names = [short(row["experiment"]) for row in rows]
-        figure, (axes,) = make_axes(2.2, 0.07 + 0.24 * len(rows))
-        looks = [(SECOND, False) if row["floor"] else (FIRST, True) for row in rows]
-        values = [(row["value"], row["ci_low"], row["ci_high"]) for row in rows]
-        draw_estimates(axes, names, [(*value, *look) for value, look in zip(values, looks, strict=True)])
-        axes.set_xlim(0, 1)
-        axes.set_xticks(SHARES, SHARE_NAMES)
-        axes.set_title(title, loc="left", fontsize=9, fontweight="bold")
-        description = "; ".join(f"{row['experiment']} {row['value']:.3f}" for row in rows)
-        return page_svg(figure, f"{title} with 95 % intervals: {description}", prefix)
+    names = [short(row["experiment"]) for row in rows]
+    figure, (axes,) = make_axes(2.2, 0.07 + 0.24 * len(rows))
+    looks = [(SECOND, False) if row["floor"] else (FIRST, True) for row in rows]
+    values = [(row["value"], row["ci_low"], row["ci_high"]) for row in rows]
+    draw_estimates(axes, names, [(*value, *look) for value, look in zip(values, looks, strict=True)])
+    axes.set_xlim(0, 1)
+    axes.set_xticks(SHARES, SHARE_NAMES)
+    axes.set_title(title, loc="left", fontsize=9, fontweight="bold")
+    description = "; ".join(f"{row['experiment']} {row['value']:.3f}" for row in rows)
+    return page_svg(figure, f"{title} with 95 % intervals: {description}", prefix)
 
 
 SECTION = Section("results", "Results", content)
