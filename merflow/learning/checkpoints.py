@@ -32,17 +32,15 @@ class Checkpoints:
     training starts from the beginning.
     """
 
-    def __init__(self, folder: Path, *made_of: Any, every: float | None = None) -> None:
+    def __init__(self, folder: Path, *made_of: Any) -> None:
         """Keep states in a folder.
 
         Args:
             folder: the folder.
             made_of: what decides every training of the job, apart from the arguments of :meth:`next`: code, settings
                 and the clips themselves (arrays, tensors, or text).
-            every: minimum number of seconds between two states; None: :data:`INTERVAL`.
         """
         self.folder, self._made_of = folder, _digest(made_of)
-        self._every = INTERVAL if every is None else every
         self._count, self._last = 0, time.monotonic()
 
     def depend_on(self, *made_of: Any) -> None:
@@ -57,7 +55,7 @@ class Checkpoints:
     def due(self) -> bool:
         """Whether it is time to save a state; called after each epoch."""
         now = time.monotonic()
-        if now - self._last < self._every:
+        if now - self._last < INTERVAL:
             return False
         self._last = now
         return True

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-import h5py
 import numpy as np
 from scipy.special import softmax
 from sklearn.dummy import DummyClassifier
@@ -37,14 +36,11 @@ def run_linear(caches: Sequence[Path], files: ResultFiles, settings: LinearSetti
         InputError: the caches cannot be used.
     """
     if settings.system == "majority":
-        samples = read_samples([[path] for path in caches], settings.clips, _no_image, in_memory=True)
+        no_image = np.zeros((1, 0), np.float32)
+        samples = read_samples([[path] for path in caches], settings.clips, lambda *_: no_image, in_memory=True)
     else:
         samples = read_clip_images(caches, settings.clips, in_memory=True)
     run_job(lambda _: (Baseline(), samples), settings, files)
-
-
-def _no_image(files: Sequence[h5py.File], index: int) -> np.ndarray:
-    return np.zeros((1, 0), np.float32)
 
 
 class Baseline(System[LinearSettings]):

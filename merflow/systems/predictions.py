@@ -3,16 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from merflow.protocols.variants import variant_label
 from merflow.storage.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, write_table, write_table_in_parts
 from merflow.systems.samples import Samples
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Row = dict[str, Any]
 
@@ -24,8 +21,8 @@ class Model(NamedTuple):
     arrays: Mapping[str, np.ndarray]
 
     @classmethod
-    def of(cls, about: Mapping[str, Any], tensors: Mapping[str, "Tensor"]) -> "Model":
-        """Return the model with tensors from any device as its arrays."""
+    def of(cls, about: Mapping[str, Any], tensors: Mapping[str, Any]) -> "Model":
+        """Return the model with tensors from any device as its arrays; this module does not import torch."""
         return cls(about, {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()})
 
 

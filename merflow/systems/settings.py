@@ -99,9 +99,7 @@ class NetworkSettings:
     @property
     def schedule(self) -> Schedule:
         """How long and how fast the network trains."""
-        return Schedule(
-            self.epochs, self.patience, self.learning_rate, decay=0.0, batch=self.batch, weight_decay=self.weight_decay
-        )
+        return Schedule(self.epochs, self.patience, self.learning_rate, 0.0, self.batch, self.weight_decay)
 
 
 @dataclass(frozen=True)

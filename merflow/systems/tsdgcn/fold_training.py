@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from merflow.learning.batches import Batches, Centred, centre_arrays
 from merflow.learning.checkpoints import Checkpoints
-from merflow.learning.fit import repeatable
+from merflow.learning.fit import repeatable, scores_of
 from merflow.protocols.folds import Fold
 from merflow.runtime.devices import device
 from merflow.systems.fold_runner import ClipRows, System, TrainedFold, run_job
@@ -71,13 +71,8 @@ class FoldSGCN(System[FoldTrainingSettings]):
     ) -> None:
         """Keep what the networks of a fold are made of.
 
-        Args:
-            graphs: graph of each SGCN.
-            weights: pre-trained weights of each; empty if the fold pre-trains them, or if they are not pre-trained.
-            macro: cache of the macro set, if the fold pre-trains.
-            branch: branch of each row of a clip.
-            settings: settings of the job.
-            checkpoints: where trainings save their states.
+        ``graphs, weights``: of each SGCN, without weights if the fold pre-trains them, or if they are not pre-trained;
+        ``macro``: cache of the macro set, if the fold pre-trains; ``branch``: branch of each row of a clip.
         """
         self.graphs, self.weights, self.macro, self.settings = graphs, weights, macro, settings
         self.checkpoints = checkpoints
@@ -145,17 +140,11 @@ def _model(
     return Model.of(about, tensors | centre_arrays(centred))
 
 
-@torch.no_grad()
-def _features(networks: Sequence[SGCN], rows: ClipRows | Centred, images: int) -> np.ndarray:
+def _features(networks: Sequence[SGCN], rows: ClipRows, images: int) -> np.ndarray:
     """Return the outputs of the fully connected layers (X^fc of Eq. 4), float32 ``[clips, rows, features]``."""
     inputs = Batches(rows, np.arange(len(rows)), rows.shape[2:], device(), rows=True)
-    for network in networks:
-        network.to(device()).eval()
-    parts = [
-        torch.cat([network.features(x) for x in part.chunk(images, dim=1) for network in networks], dim=1).cpu()
-        for part in inputs.split(64)
-    ]
-    return torch.cat(parts).reshape(len(rows), rows.shape[1], -1).numpy()
+    features = scores_of(EndToEnd(networks, nn.Identity(), images).to(device()), inputs, 64)
+    return features.reshape(len(rows), rows.shape[1], -1).cpu().numpy()
 
 
 def train_graph_folds(

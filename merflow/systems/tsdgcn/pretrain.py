@@ -228,8 +228,8 @@ def tabulate(
     for network, weights_file, curve_file in zip(networks, weights, curves, strict=True):
         names: dict[str, Any] = {"experiment": network.experiment, "repeat": network.repeat}
         result = outcome(weights_file)
-        counts = {"accuracy": result["accuracy_train"], "n": result["n_train"]}
-        accuracies.append(names | {"fold": network.name, "stage": "pretrain"} | counts)
+        row = {"fold": network.name, "stage": "pretrain", "accuracy": result["accuracy_train"], "n": result["n_train"]}
+        accuracies.append(names | row)
         tables.append(read_table(curve_file, CURVES).assign(**names, name=network.name))
     write_table(accuracies, accuracy_train, ACCURACY_TRAIN)
     write_table(pd.concat(tables), curve, CURVES)

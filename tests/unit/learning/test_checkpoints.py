@@ -24,6 +24,11 @@ from merflow.systems.tsdgcn.graph import build_graph
 SCHEDULE = Schedule(epochs=20, patience=4, learning_rate=3e-2, decay=1e-3, batch=8, weight_decay=1e-4)
 
 
+@pytest.fixture(autouse=True)
+def save_every_epoch(monkeypatch):
+    monkeypatch.setattr(checkpoints, "INTERVAL", 0.0)
+
+
 class Killed(Exception):
     """Stands for a signal."""
 
@@ -50,15 +55,13 @@ class Net(nn.Module):
         return self.layers(x)
 
 
-def learn(
-    folder=None, dies_in=None, about="", shift=0.0, validated=True, every=0.0, schedule=SCHEDULE, draws=7, weights=7
-):
+def learn(folder=None, dies_in=None, about="", shift=0.0, validated=True, schedule=SCHEDULE, draws=7, weights=7):
     """One training; its network, result, and numbers drawn right after it."""
     training, validation = data(shift)
     with repeatable(weights):
         model = Net(dies_in)
     with repeatable(draws):
-        states = Checkpoints(folder, about, every=every) if folder else None
+        states = Checkpoints(folder, about) if folder else None
         result = fit(
             model,
             functional.cross_entropy,
@@ -95,7 +98,7 @@ def test_finished_training_is_not_repeated(tmp_path):
 
 def test_each_training_of_a_job_has_its_checkpoint(tmp_path):
     def job(dies_in=None):
-        states = Checkpoints(tmp_path, every=0.0)
+        states = Checkpoints(tmp_path)
         training, validation = data()
         models = []
         with repeatable(7):
@@ -165,7 +168,8 @@ def test_unwritable_checkpoint_does_not_stop_training(tmp_path, caplog):
 def test_checkpoints_are_not_written_too_often(tmp_path, monkeypatch):
     times = iter(range(0, 1000, 10))
     monkeypatch.setattr(checkpoints.time, "monotonic", lambda: next(times))
-    states = Checkpoints(tmp_path, every=35)
+    monkeypatch.setattr(checkpoints, "INTERVAL", 35)
+    states = Checkpoints(tmp_path)
     assert [states.due() for _ in range(9)] == [False, False, False, True] * 2 + [False]
 
 
@@ -187,7 +191,6 @@ def test_checkpoint_is_safetensors_with_json(tmp_path):
 def dying(monkeypatch):
     """Let a job die right after a number of states is written; every epoch writes one."""
     honest = checkpoints.Checkpoint.save
-    monkeypatch.setattr(checkpoints, "INTERVAL", 0.0)
 
     def run(after, job):
         written = []
