@@ -121,16 +121,12 @@ class Training:
     def features(self, name: str) -> dict[int, list[list[str]]]:
         """For each seed and each micro dataset the feature files of the one or two SGCNs (Eq. 4)."""
         e = self.experiments[name]
-        return {
-            seed: [
-                [
-                    self.paths.features(e.prep, e.macro, network.weights, dataset, e.temporal.signal)
-                    for network in self.networks(name, seed)
-                ]
-                for dataset in e.datasets
-            ]
-            for seed in e.seeds
-        }
+
+        def files(seed: int, dataset: str) -> list[str]:
+            names = [network.weights for network in self.networks(name, seed)]
+            return [self.paths.features(e.prep, e.macro, weights, dataset, e.temporal.signal) for weights in names]
+
+        return {seed: [files(seed, dataset) for dataset in e.datasets] for seed in e.seeds}
 
     def feature_files(self, name: str) -> list[str]:
         """The files of :meth:`features` as one list."""
