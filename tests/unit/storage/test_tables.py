@@ -25,8 +25,8 @@ def test_write_in_parts_holds_one_part(tmp_path):
         return lambda: write_table_in_parts((part(number) for number in range(parts)), tmp_path / "t.csv", SPLITS)
 
     write(1)()
-    one, many = peak_bytes(write(1)), peak_bytes(write(12))
-    assert many < 2 * one
+    single, many = peak_bytes(write(1)), peak_bytes(write(12))
+    assert many < 2 * single
     parts = list(read_table_in_parts(tmp_path / "t.csv", SPLITS, 4000))
     assert len(parts) == 12 and parts[11]["fold"].tolist() == [str(n) for n in range(11, 4011)]
 
@@ -40,5 +40,5 @@ def test_read_in_parts_holds_one_part(tmp_path):
         files.append(tmp_path / f"{parts}.csv")
         write_table_in_parts((part(number) for number in range(parts)), files[-1], SPLITS)
         read(files[-1])()
-    one, many = map(peak_bytes, map(read, files))
-    assert many < 3 * one
+    single, many = map(peak_bytes, map(read, files))
+    assert many < 3 * single

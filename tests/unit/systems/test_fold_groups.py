@@ -36,9 +36,9 @@ def graph_job(folder, **changes):
     build_graph(16, 4, 2).save(folder / "graph.h5")
     short = {name: OWN[name] | {"epochs": 2} for name in ("head", "pretrain")}
     settings = OWN | short | changes
-    given = [micro], [folder / "graph.h5"], [], macro
+    inputs = [micro], [folder / "graph.h5"], [], macro
     return lambda folds, files: train_graph_folds(
-        *given, **files, settings=settings, seed=0, folds=[f"micro/{fold}" for fold in folds]
+        *inputs, **files, settings=settings, seed=0, folds=[f"micro/{fold}" for fold in folds]
     )
 
 

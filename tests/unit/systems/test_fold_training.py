@@ -34,8 +34,8 @@ def train(folder, where, weights=True, macro=None, micro=None, fold="micro/s1", 
     files = {"predictions": where / "p.csv", "accuracy_train": where / "a.csv", "curves": where / "c.csv"}
     weights = [folder / "w.safetensors"] if weights else []
     caches = [micro or folder / "micro.h5"]
-    given = caches, [folder / "graph.h5"], weights, macro
-    train_graph_folds(*given, **files, settings=OWN | changes, seed=0, folds=[fold])
+    inputs = caches, [folder / "graph.h5"], weights, macro
+    train_graph_folds(*inputs, **files, settings=OWN | changes, seed=0, folds=[fold])
     return read_table(files["predictions"], PREDICTIONS), files
 
 

@@ -68,8 +68,8 @@ def is_pq_graph(adjacency, side, p, q, threshold):
 @pytest.mark.parametrize("sigma", ["neighbours", "image", 1.7])
 @pytest.mark.parametrize(("p", "threshold"), [(4, 2 * sqrt(2)), (12, 2 * sqrt(2)), (3, 1.0), (6, 2.0), (30, WIDE)])
 def test_adjacency_without_draws_is_algorithm_1(p, threshold, sigma):
-    found = pq_adjacency(9, p, 0, threshold=threshold, sigma=sigma)
-    np.testing.assert_allclose(found.toarray(), algorithm_1(9, p, threshold, sigma), rtol=1e-12, atol=0)
+    adjacency = pq_adjacency(9, p, 0, threshold=threshold, sigma=sigma)
+    np.testing.assert_allclose(adjacency.toarray(), algorithm_1(9, p, threshold, sigma), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize(("threshold", "count"), [(2 * sqrt(2), 24), (WIDE, 68), (1, 4), (sqrt(2), 8), (2, 12)])
@@ -92,13 +92,13 @@ def test_candidate_offsets_count(threshold, count):
 def test_pq_adjacency_is_symmetric_with_p_to_pq_links(side, p, q, threshold, seed):
     if p + q == 0:
         p = 1
-    found = pq_adjacency(side, p, q, threshold=threshold, seed=seed)
-    assert found.shape == (side**2, side**2)
-    assert found.dtype == np.float64
-    assert is_pq_graph(found, side, p, q, threshold)
+    adjacency = pq_adjacency(side, p, q, threshold=threshold, seed=seed)
+    assert adjacency.shape == (side**2, side**2)
+    assert adjacency.dtype == np.float64
+    assert is_pq_graph(adjacency, side, p, q, threshold)
     again = pq_adjacency(side, p, q, threshold=threshold, seed=seed)
-    assert (found != again).nnz == 0
-    for matrix in (found, *coarsen(found, 3)[0]):
+    assert (adjacency != again).nnz == 0
+    for matrix in (adjacency, *coarsen(adjacency, 3)[0]):
         spectrum = np.linalg.eigvalsh(scaled_laplacian(matrix)[0].toarray())
         assert spectrum[0] >= -1 - 1e-12
         assert spectrum[-1] <= 1 + 1e-12
@@ -121,8 +121,8 @@ def test_seed_changes_only_drawn_neighbours():
     first, second = pq_adjacency(16, 8, 2, seed=0), pq_adjacency(16, 8, 2, seed=9)
     assert ((first > 0) != (second > 0)).nnz > 100
     nearest = pq_adjacency(16, 8, 0) > 0
-    for found in (first, second):
-        assert ((found > 0).multiply(nearest) != nearest).nnz == 0
+    for adjacency in (first, second):
+        assert ((adjacency > 0).multiply(nearest) != nearest).nnz == 0
 
 
 def test_drawn_neighbours_are_uniform():
@@ -169,11 +169,11 @@ def laplacian_by_definition(dense):
 @pytest.mark.parametrize(("p", "q"), [(4, 0), (8, 2)])
 def test_scaled_laplacian_is_eq_2(p, q):
     adjacency = pq_adjacency(13, p, q)
-    found, largest = scaled_laplacian(adjacency)
+    laplacian, largest = scaled_laplacian(adjacency)
     expected, exact = laplacian_by_definition(adjacency.toarray())
     assert exact <= largest <= exact * (1 + 3e-5)
-    np.testing.assert_allclose(found.toarray(), expected, atol=1e-4)
-    assert (found != found.T).nnz == 0
+    np.testing.assert_allclose(laplacian.toarray(), expected, atol=1e-4)
+    assert (laplacian != laplacian.T).nnz == 0
 
 
 def test_identity_graph_has_no_spread_spectrum():
@@ -194,8 +194,8 @@ def test_coarsening_unites_linked_pairs():
         # Heavy-edge matching is maximal: two nodes that stayed alone are not linked.
         assert fine[alone][:, alone].nnz == 0
         for pair in np.flatnonzero(sizes == 2):
-            one, other = np.flatnonzero(parent == pair)
-            assert fine[one, other] > 0
+            first, second = np.flatnonzero(parent == pair)
+            assert fine[first, second] > 0
         united = np.zeros((fine.shape[0], coarse.shape[0]))
         united[np.arange(len(parent)), parent] = 1
         expected = united.T @ fine.toarray() @ united
@@ -270,8 +270,8 @@ def test_saved_graph_loads_unchanged(tmp_path):
     assert loaded.digest == graph.digest
     assert (loaded.name, loaded.side, loaded.sigma, loaded.seed) == ("8+2", 20, 1.5, 3)
     assert (loaded.adjacency != graph.adjacency).nnz == 0
-    for one, other in zip(loaded.pools, graph.pools, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for loaded_pool, pool in zip(loaded.pools, graph.pools, strict=True):
+        np.testing.assert_array_equal(loaded_pool, pool)
     build_graph(20, 8, 2, sigma=1.5, seed=3).save(tmp_path / "again.h5")
     assert (tmp_path / "again.h5").read_bytes() == (tmp_path / "graph.h5").read_bytes()
 

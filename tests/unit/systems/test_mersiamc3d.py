@@ -195,7 +195,7 @@ def test_time_is_read():
 def test_the_first_pooling_leaves_time_alone():
     model, frames = made().eval(), []
     for layer in model.branch.layers:
-        layer.register_forward_hook(lambda _, given, __: frames.append(given[0].shape[2:]))
+        layer.register_forward_hook(lambda _, inputs, __: frames.append(inputs[0].shape[2:]))
     model(torch.zeros(1, 3, 8, 32, 32))
     assert frames == [(8, 32, 32), (8, 16, 16), (4, 8, 8), (2, 4, 4)]
 

@@ -67,12 +67,12 @@ def test_chebyshev_terms_are_those_of_eq_3(graph, order):
     matrix = SparseMatrix.of(laplacian)._replace(values=torch.from_numpy(laplacian.data))
     x = torch.randn(laplacian.shape[0], 3, 5, dtype=torch.float64)
     expected = [torch.einsum("nm,mbi->nbi", term, x) for term in dense_terms(laplacian, order)]
-    found = list(chebyshev_terms(matrix, x, order))
-    assert len(found) == order
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+    terms = list(chebyshev_terms(matrix, x, order))
+    assert len(terms) == order
+    for term, reference in zip(terms, expected, strict=True):
+        torch.testing.assert_close(term, reference, rtol=1e-9, atol=1e-9)
     # Without the graph, the terms would equal x.
-    assert order == 1 or not torch.allclose(found[1], x, rtol=0.1, atol=0.1)
+    assert order == 1 or not torch.allclose(terms[1], x, rtol=0.1, atol=0.1)
 
 
 @pytest.mark.parametrize("cached", [1, 1000, 10**6])
@@ -87,8 +87,8 @@ def test_layer_is_eq_3_then_pooling(graph, monkeypatch, order, inputs, number, c
     goal = torch.randn(len(pool), 7, 5, dtype=torch.float64)
     expected = dense_layer(x, layer, dense_terms(graph.laplacians[number], order), pool)
     wanted = gradients(expected, goal, x, layer.weight, layer.bias)
-    for one, other in zip(gradients(layer(x), goal, x, layer.weight, layer.bias), wanted, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+    for gradient, reference in zip(gradients(layer(x), goal, x, layer.weight, layer.bias), wanted, strict=True):
+        torch.testing.assert_close(gradient, reference, rtol=1e-9, atol=1e-9)
     with torch.no_grad():
         torch.testing.assert_close(layer(x), expected, rtol=1e-9, atol=1e-9)
     assert 0.1 < (expected > 0).double().mean() < 1
@@ -186,14 +186,14 @@ def test_network_gradients_match_the_dense_formula(graph):
     net = SGCN(graph, 4, hidden=32, dropout=0.0)
     x, y = torch.rand(5, 256), torch.arange(5) % 4
     functional.cross_entropy(net(x), y).backward()
-    found = [parameter.grad.double().clone() for parameter in net.parameters()]
+    gradients_of_layers = [parameter.grad.double().clone() for parameter in net.parameters()]
     net.zero_grad()
     net.double()
     functional.cross_entropy(dense_network(net, graph, x.double())[1], y).backward()
-    for one, parameter in zip(found, net.parameters(), strict=True):
+    for gradient, parameter in zip(gradients_of_layers, net.parameters(), strict=True):
         scale = parameter.grad.abs().max()
         assert scale > 0
-        assert (one - parameter.grad).abs().max() < 1e-4 * scale
+        assert (gradient - parameter.grad).abs().max() < 1e-4 * scale
 
 
 def test_scores_do_not_depend_on_the_batch(graph):
