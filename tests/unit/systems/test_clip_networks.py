@@ -18,12 +18,11 @@ from merflow.evaluation.metrics import bootstrap_subjects
 from merflow.learning.fit import Rows, fit, repeatable
 from merflow.learning.settings import Schedule
 from merflow.protocols.settings import ClipSettings
-from merflow.runtime.code_hash import needed
 from merflow.storage.tables import ACCURACY_TRAIN, CURVES, read_table
 from merflow.systems import clip_networks, network_training
 from merflow.systems.clip_images import read_clip_images
 from merflow.systems.clip_networks import ClipNetwork, make_network
-from merflow.systems.registry import NETWORKS, complete_block, network_settings, option_schemas, source
+from merflow.systems.registry import NETWORKS, complete_block, network_settings
 
 CLIPS = ClipSettings(["people"], CLASSES, {})
 SHAPES = {"flow-image": (3, 28, 28), "flows": (3, 4, 16, 16)}
@@ -342,36 +341,6 @@ def test_refit_trains_for_the_epochs_of_both_stages(tmp_path, monkeypatch):
     pairs, classes, pairs_again, classes_again = asked
     assert pairs[0] == 4 and classes[0] == 6 and pairs[1] < 4 and classes[1] < 6, "chosen before the last"
     assert pairs_again == (pairs[1], pairs[1], True) and classes_again == (classes[1], classes[1], True)
-
-
-def test_registry():
-    for name, system in NETWORKS.items():
-        block = complete_block(name, NETWORK | {"epochs": 7, "learning_rate": None, "batch": 3, "modules": None})
-        assert (block["epochs"], block["batch"]) == (7, 3)
-        assert block["learning_rate"] == system.settings["learning_rate"]
-        assert ("modules" in block) == (name == "msjfn"), "options of other systems are left out"
-        options = network_settings(name, block).options
-        assert isinstance(make_network(system.model, 3, {"dropout": 0.1, **options}), torch.nn.Module)
-    loaded = "import sys, merflow.systems.registry; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True).stdout.strip() == "False"
-
-
-def test_systems_describe_a_shared_option_alike():
-    schemas = {}
-    for system in NETWORKS.values():
-        for option, schema in system.options.items():
-            assert schemas.setdefault(option, schema) == schema
-    assert set(schemas) == set(option_schemas())
-
-
-def test_scripts_need_neither_networks_nor_registry():
-    """A change in one network, or another entry, then reruns no other network; the rule adds the file of its own."""
-    networks = {source(name) for name in NETWORKS}
-    assert {"ststnet", "off_apexnet", "msjfn", "mersiamc3d"} <= {file.stem for file in networks}
-    assert all(file.is_file() for file in networks)
-    for script in (REPO / "workflow/scripts").glob("*.py"):
-        files = set(needed(script))
-        assert not files & networks and REPO / "merflow/systems/registry.py" not in files, script
 
 
 HEAP = """
