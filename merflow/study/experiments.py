@@ -128,7 +128,7 @@ class Experiments:
         return [{"label": c, "expected": expected[c] if all_published else None, "indexed": counts[c]} for c in classes]
 
     def fold_groups(self, name: str) -> dict[str, list[str]]:
-        """The folds that each job trains, by the name of the job's folder: consecutive ones, in groups of equal size.
+        """The folds that each job trains, by the name of the job's folder: consecutive ones, about as many in each job.
 
         The folds are those of the subjects that have a usable clip. A folder has the name of its first fold, and their
         number if there are several: other groups are other files, and no result of another group is taken for theirs.

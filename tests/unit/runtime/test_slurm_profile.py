@@ -4,7 +4,7 @@ import re
 
 import pytest
 import yaml
-from repository import REPO
+from repository import REPO, copy_repository, snakemake
 
 PROFILE, DEFAULT = (
     yaml.safe_load((REPO / "profiles" / name / "config.yaml").read_text()) for name in ("slurm", "default")
@@ -50,3 +50,13 @@ def test_faces_and_keyframes_are_in_different_groups():
     groups = PROFILE["groups"]
     assert "train_scorer" not in groups
     assert groups["align_faces"] != groups["score_frames"] == groups["select_keyframes"] == groups["compute_flow"]
+
+
+@pytest.mark.parametrize(("arguments", "jobs"), [((), 36), (("--config", "folds_per_job=6"), 6)])
+def test_folds_per_job_of_profile_and_command_line(tmp_path, arguments, jobs):
+    """The profile takes precedence over the configuration file."""
+    folder = copy_repository(tmp_path)
+    given = ("-n", "--workflow-profile", "profiles/slurm", *arguments)
+    assert re.search(
+        rf"^train_clip_network +{jobs}$", snakemake(folder, *given, config={"folds_per_job": 12}).stdout, re.M
+    )
