@@ -54,6 +54,7 @@ TARGETS = {
 """What must be reached, with no larger error than `opencv_defaults` in any column."""
 
 
+@functools.cache
 def settings_of(backend: str) -> FlowSettings:
     """Default settings of the stage with another backend."""
     config = yaml.safe_load((REPO / "config.yaml").read_text(encoding="utf-8"))
