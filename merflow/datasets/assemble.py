@@ -58,7 +58,7 @@ def assemble(
             text = f"the name {raw.clip!r} is used in {seen[raw.clip]} too; names must be unique"
             findings.append(("clip", text, LEFT_OUT))
         # One video may show several people one after the other; the frames of a folder show one person.
-        if raw.frames and not is_video(raw.frames) and len(owners.get(raw.frames, ())) > 1:
+        if raw.frames and len(owners.get(raw.frames, ())) > 1 and not is_video(raw.frames):
             people = ", ".join(sorted(owners[raw.frames]))
             findings.append(("frames", f"{raw.frames} is used for several subjects: {people}", LEFT_OUT))
         numbers, kind, of_frames, bad_apex = check_clip(raw, layout)
