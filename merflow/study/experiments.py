@@ -192,20 +192,21 @@ def with_floors(config: Config, data: Data) -> Experiments:
     """The experiments of a configuration, and the floors that belong beside them.
 
     A floor has the clips and the split of the experiments that it is compared with. It repeats their seeds if a seed
-    draws the split or the floor's weights.
+    draws the split or the floor's weights. Its name is that of its system if the study has one group of experiments, or
+    one group with networks; floors of all other groups have the group in their names.
     """
     declared = Experiments(config.experiments, data)
     groups: dict[Comparison, str] = {}
-    for name in declared:
-        if declared[name].trains_network:
-            groups.setdefault(declared.comparison(name), name)
+    for name in sorted(declared, key=lambda name: not declared[name].trains_network):
+        groups.setdefault(declared.comparison(name), name)
+    plain = [group for group, name in groups.items() if declared[name].trains_network] or list(groups)
     present = {(declared[name].system, declared.comparison(name)) for name in declared}
     floors: dict[str, ExperimentBlock] = {}
     for group, name in groups.items():
         for system in config.floors:
             if (system, group) in present:
                 continue
-            parts = [system] if len(groups) == 1 else [system, *group[0], *group[1:]]
+            parts = [system] if plain == [group] else [system, *group[0], *group[1:]]
             floor = "-".join(filter(None, parts))
             floors[f"floor-{floor}" if floor in declared.blocks else floor] = _floor(system, declared[name], config)
     return Experiments(declared.blocks | floors, data)

@@ -32,12 +32,13 @@ class Figures:
         If there are several floors of a system, its name means the one beside the first experiment of the figure.
         """
         first = next((name for name in asked if name in self.config.experiments), None)
-        floors = {
+        shown = {name: name for name in self.experiments} | {
             self.experiments[name].system: name
             for name in self.experiments
             if first and self.experiments.comparison(name) == self.experiments.comparison(first)
         }
-        names = [name if name in self.experiments.blocks else floors.get(name, "") for name in asked]
+        shown |= {name: name for name in self.config.experiments}
+        names = [shown.get(name, "") for name in asked]
         if "" in names:
             there = ", ".join(self.experiments)
             raise ConfigError(

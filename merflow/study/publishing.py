@@ -124,11 +124,13 @@ class Publishing:
         )
 
     def _experiment(self, name: str) -> ExperimentSettings:
+        """What the report says of an experiment; a linear one is a floor if the study declares a network."""
         e = self.experiments[name]
+        trains = any(experiment.trains_network for experiment in self.config.experiments.values())
         return ExperimentSettings(
             system=e.system,
             datasets=e.datasets,
-            floor=name not in self.config.experiments or not e.trains_network,
+            floor=name not in self.config.experiments or (trains and not e.trains_network),
             reading=self.experiments.reading(name),
             class_counts=[ClassCount(**count) for count in self.experiments.class_counts(name)],
         )

@@ -20,6 +20,8 @@ FIGURES = {
 TABLES = {"branches": {"of": "tsdgcn", "rows": {"branches": [["spatial"], ["temporal"]]}}}
 DIVIDED = {"system": "majority", "micro": "demo-micro", "protocol": "paper-holdout", "test_clips": SUBJECTS}
 """A floor under the protocol that allows people of the test in the training part."""
+DIVIDING = {"divided", *(f"{floor}-demo-micro-default-paper-holdout-{SUBJECTS}-0" for floor in FLOORS[1:])}
+"""The experiments under that protocol."""
 
 
 def shorter() -> dict:

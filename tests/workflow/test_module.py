@@ -15,6 +15,7 @@ STUDY = {
     "demo": {"subjects": 4, "emotions": ["happiness", "surprise"], "clips_per_emotion": 1, "frames": 20},
     "datasets": {"people": {"layout": "demo"}},
     "experiments": {"svm": {"system": "linear-svm", "micro": "people"}},
+    "floors": [],
 }
 SNAKEFILE = """
 configfile: "study.yaml"

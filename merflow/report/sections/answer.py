@@ -50,14 +50,14 @@ class PublishedResults:
 
 def content(report: ReportData) -> dict[str, Any]:
     """Values of ``answer.html.j2``."""
-    trained = [system for system in report.systems if not system.floor]
-    main = best_uf1(trained or report.systems)
+    systems = [system for system in report.systems if not system.floor]
+    main = best_uf1(systems)
     leaks = {audited.name for audited in audited_experiments(report) if audited.leaks}
     return {
         "main": main,
-        "trained": len(trained),
+        "compared": len(systems),
         "comparison": compare_with_floors(main, report),
-        "floors": [system for system in report.systems if system.floor and system is not main],
+        "floors": [system for system in report.systems if system.floor],
         "seen": main.protocol == "paper-holdout" or main.name in leaks,
         "synthetic_clips": all(LAYOUTS[report.settings.layouts[name]].synthetic for name in main.settings.datasets),
         "synthetic_datasets": [files.title for files in report.datasets if files.synthetic],

@@ -10,11 +10,9 @@ from merflow.report.systems import as_number
 
 def content(report: ReportData) -> dict[str, Any]:
     """Values of ``classes.html.j2``."""
-    trained = [system for system in report.systems if not system.floor]
-    floors = [system for system in report.systems if system.floor]
     return {
-        "systems": trained or floors,
-        "folded": floors if trained else [],
+        "systems": [system for system in report.systems if not system.floor],
+        "floors": [system for system in report.systems if system.floor],
         "predictions": predictions_by_clip(report),
     }
 

@@ -37,16 +37,15 @@ def content(report: ReportData) -> dict[str, Any]:
 def subjects_by_difficulty(report: ReportData) -> list[Subject]:
     """Subjects with the correct predictions of each system, the hardest subject first.
 
-    The difficulty of a subject is the mean accuracy of the trained systems (of the floors if nothing was trained). Each
-    repeat of a clip counts.
+    The difficulty of a subject is the mean accuracy of the systems that are no floors. Each repeat of a clip counts.
     """
     table = report.predictions
     table = table.assign(correct=(table["truth"] == table["predicted"]).astype(int))
     groups = table.groupby(["dataset", "subject", "experiment"])["correct"]
     systems = [system.name for system in report.systems]
     correct, counts = (column.unstack().reindex(columns=systems) for column in (groups.sum(), groups.size()))
-    trained = [system.name for system in report.systems if not system.floor] or systems
-    difficulty = (correct / counts)[trained].mean(axis=1).sort_values(kind="stable")
+    compared = [system.name for system in report.systems if not system.floor]
+    difficulty = (correct / counts)[compared].mean(axis=1).sort_values(kind="stable")
     clips = table.groupby(["dataset", "subject"])["clip"].nunique()
     titles = {files.dataset: files.title for files in reversed(report.datasets)}
     subjects = []

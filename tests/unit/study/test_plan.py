@@ -165,6 +165,36 @@ def test_scorer_needs_annotated_apexes_of_two_people(scorer_study, rows, message
         scorer_study("teachers", rows).check()
 
 
+def test_floors_run_beside_linear_experiments(labelled):
+    labelled["floors"] = ["majority", "linear-svm"]
+    labelled["experiments"]["svm"] = {"system": "linear-svm", "micro": "words", "protocol": "paper-holdout"}
+    labelled["experiments"]["svm"] |= {"test_clips": 1, "seeds": [0, 1]}
+    study = plan(labelled)
+    study.check()
+    floor = study.experiments["majority"]
+    assert list(study.experiments) == ["svm", "majority"], "svm itself needs no floor of its system"
+    assert study.training.splits("majority") == study.training.splits("svm") and floor.seeds == [0, 1]
+    settings = study.publishing.report_settings().experiments
+    assert {name: settings[name].floor for name in settings} == {"svm": False, "majority": True}
+    labelled["experiments"]["net"] = {"system": "ststnet", "micro": "numbers"}
+    study = plan(labelled)
+    group = "words-default-paper-holdout-1-0.1"
+    assert list(study.experiments) == ["svm", "net", "majority", "linear-svm", f"majority-{group}"]
+    assert study.experiments["majority"].micro == "numbers", "floors of the networks have the short names"
+    settings = study.publishing.report_settings().experiments
+    assert {name for name in settings if not settings[name].floor} == {"net"}
+
+
+def test_figure_shows_the_floor_of_its_first_experiment(labelled):
+    labelled["floors"] = ["majority"]
+    labelled["experiments"]["net"] = {"system": "ststnet", "micro": "numbers"}
+    labelled["experiments"]["svm"] = {"system": "linear-svm", "micro": "words"}
+    labelled["figures"] = {first: {"kind": "methods", "of": [first, "majority"]} for first in ("net", "svm")}
+    blocks = plan(labelled).figures.blocks
+    assert blocks["net"]["of"] == ["net", "majority"]
+    assert blocks["svm"]["of"] == ["svm", "majority-words-default-loso"]
+
+
 def test_floors_repeat_the_seeds_that_draw_splits():
     overlay = experiment(protocol="paper-holdout", test_clips=20, seeds=[0, 1])
     overlay["experiments"]["other"] = overlay["experiments"]["mine"] | {"protocol": "loso"}
