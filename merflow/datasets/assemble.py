@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from merflow.datasets.checks import GAP, Finding, check_clip, parse_fps
 from merflow.datasets.corrections import Correction, apply_corrections
 from merflow.datasets.index import LEFT_OUT, NOTED, ClassCount, Index, Problem
-from merflow.datasets.labels import ClassSet, plain_name
+from merflow.datasets.labels import ClassSet, plain_name, similar_word
 from merflow.datasets.raw_clip import RawClip, escape_controls
 from merflow.datasets.registry import LAYOUTS, ClassSetPart
 from merflow.errors import ConfigError
@@ -84,6 +84,10 @@ def assemble(
     if text := _count_note(layout_name, clips, labels, counts):
         table = raw_clips[0].file if raw_clips and raw_clips[0].row else root
         problems.append(Problem(name, table, None, "", "classes", text, NOTED))
+    if not layout.labels:  # the user's own words
+        for number, text in _doubtful_classes(clips).items():
+            raw = raw_clips[number]
+            problems.append(Problem(name, raw.file, raw.row, clips[number].clip, "label", text, NOTED))
     source = [{f"source_{plain_name(key)}": value for key, value in raw.source.items()} for raw in raw_clips]
     return Index(clips, classes, problems, source, labels.name, counts, grave)
 
@@ -164,7 +168,9 @@ def _label(raw: RawClip, labels: ClassSet, column: str, layout: str) -> tuple[st
         return label, []
     words = ", ".join(labels.words(layout))
     if LAYOUTS[layout].user_annotated or not (labels.part(layout) or LAYOUTS[layout].labels):
-        text = f"{word!r} is not among the classes {words}; the clip is processed and not scored"
+        meant = similar_word(word, labels.words(layout))
+        hint = f" (did you mean {meant!r}?)" if meant else ""
+        text = f"{word!r} is not among the classes {words}{hint}; the clip is processed and not scored"
         return "", [("label", text, NOTED)]
     return "", [("label", f"{column} {word!r} is unknown; known: {words}", LEFT_OUT)]
 
@@ -196,6 +202,28 @@ def _count_note(layout: str, clips: Sequence[Clip], labels: ClassSet, counts: Se
     if missing:
         return f"all {listed} clips of {labels.name} are listed, {usable} can be used: {', '.join(missing)}"
     return ""
+
+
+def _doubtful_classes(clips: Sequence[Clip]) -> dict[int, str]:
+    """Notes on classes of one person and on probable typing errors, by the index of the first clip of the class."""
+    first: dict[str, int] = {}
+    people: dict[str, set[str]] = {}
+    for place, clip in enumerate(clips):
+        if clip.label and not clip.problem:
+            first.setdefault(clip.label, place)
+            people.setdefault(clip.label, set()).add(clip.subject)
+    notes, subjects = {}, set().union(*people.values())
+    for label, place in first.items():
+        person, *others = people[label]
+        meant = similar_word(label, people)
+        texts = []
+        if clips[place].kind == "micro" and not others and len(subjects) > 2:
+            texts.append(f"only {person} has clips of it, so leave-one-subject-out cannot learn it")
+        if meant and (not others or meant.casefold() == label.casefold()):
+            texts.append(f"did you mean {meant!r}?")
+        if texts:
+            notes[place] = f"class {label!r}: {'; '.join(texts)}"
+    return notes
 
 
 def published_differences(published: ClassSetPart, clips: Sequence[Clip]) -> list[str]:

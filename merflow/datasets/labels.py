@@ -1,5 +1,6 @@
 """Class sets: which labels of a dataset take part in a study, their classes there, and how many clips are expected."""
 
+import difflib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -136,6 +137,12 @@ def _check_words(words: Sequence[str], allowed: Sequence[str] | None, where: str
     """Raise if a configuration names a label that the dataset does not have."""
     if allowed is not None and (unknown := [word for word in words if word not in allowed]):
         raise ConfigError(f"{where}: no label {', '.join(unknown)} in the dataset; there are: {', '.join(allowed)}")
+
+
+def similar_word(word: str, words: Collection[str]) -> str:
+    """The word among ``words`` that differs from ``word`` in a few letters or in case; empty if there is none."""
+    others = {other.casefold(): other for other in words if other != word}
+    return next((others[near] for near in difflib.get_close_matches(word.casefold(), others, 1, 0.8)), "")
 
 
 def plain_name(column: str) -> str:

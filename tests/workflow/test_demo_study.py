@@ -152,6 +152,7 @@ def test_differences_favour_trained_systems_over_majority(demo):
     folder = demo
     table = pd.read_csv(folder / "results/demo/differences.csv").query("metric == 'uf1'")
     pairs = {(row["first"], row["second"]): row["verdict"] for row in table.to_dict("records")}
+    assert {len(DIVIDING.intersection(pair)) for pair in pairs} == {0, 2}, "they predicted other clips"
     pairs = {pair: verdict for pair, verdict in pairs.items() if not DIVIDING.intersection(pair)}
     assert len(pairs) == 21
     better = {

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from merflow.datasets.labels import published_as
+from merflow.datasets.labels import published_as, similar_word
 from merflow.datasets.registry import LAYOUTS
 from merflow.evaluation.metrics import OVERALL
 from merflow.evaluation.published import differs, published
@@ -62,7 +62,15 @@ def content(report: ReportData) -> dict[str, Any]:
         "synthetic_clips": all(LAYOUTS[report.settings.layouts[name]].synthetic for name in main.settings.datasets),
         "synthetic_datasets": [files.title for files in report.datasets if files.synthetic],
         "published": published_results(main, report.settings.layouts),
+        "single": {} if main.protocol == "paper-holdout" else classes_of_one_person(main, report),
     }
+
+
+def classes_of_one_person(main: SystemResult, report: ReportData) -> dict[str, tuple[str, str]]:
+    """The person of each class that only one person shows, and the class that was probably meant (empty: unclear)."""
+    rows = report.predictions[report.predictions["experiment"] == main.name]
+    people = {str(label): list(group.unique()) for label, group in rows.groupby("truth")["subject"]}
+    return {c: (str(p[0]), similar_word(c, main.classes)) for c, p in people.items() if len(p) == 1}
 
 
 def compare_with_floors(main: SystemResult, report: ReportData) -> FloorComparison | None:

@@ -127,6 +127,41 @@ def test_empty_frames_count_inside_the_clip_only(root):
     assert "img1.png is empty (0 bytes), and 1 more" in problem.problem
 
 
+def labelled(root, *labels, **changes):
+    """The notes on the labels of clips of people s0, s1, ..."""
+    for n in range(len(labels)):
+        (root / f"{n}.mp4").write_bytes(b"not looked into")
+    rows = "".join(f"c{n},s{n},{label},{n}.mp4,,,,\n" for n, label in enumerate(labels))
+    return [
+        (note.row, note.clip, note.field, note.effect, note.problem)
+        for note in people(root, HEADER + rows, on_problem="stop", **changes).problems
+    ]
+
+
+def test_misspelled_label_is_noted_with_the_class_meant(root):
+    (note,) = labelled(root, "surprise", "happiness", "suprise", "surprise", "happiness")
+    assert note[:4] == (4, "c2", "label", "noted")
+    assert note[4] == (
+        "class 'suprise': only people/s2 has clips of it, so leave-one-subject-out cannot learn it; "
+        "did you mean 'surprise'?"
+    )
+    (note,) = labelled(root, "surprise", "happiness", "suprise", classes=["surprise", "happiness"])
+    assert "'suprise' is not among the classes surprise, happiness (did you mean 'surprise'?)" in note[4]
+    (note,) = labelled(root, "surprise", "happiness", "suprise", "surprise", "happiness", kind="macro")
+    assert note[4] == "class 'suprise': did you mean 'surprise'?", "nobody is left out of macro clips"
+
+
+def test_class_of_one_person_is_noted_without_a_near_class(root):
+    (note,) = labelled(root, "fear", "happiness", "fear", "happiness", "sadness")
+    assert note[1] == "c4" and note[4].endswith("so leave-one-subject-out cannot learn it")
+    assert labelled(root, "fear", "happiness", "fear", "happiness") == []
+
+
+def test_labels_that_differ_in_case_are_noted(root):
+    notes = labelled(root, "Fear", "fear", "Fear", "fear")
+    assert [note[4] for note in notes] == ["class 'Fear': did you mean 'fear'?", "class 'fear': did you mean 'Fear'?"]
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_separator_may_be_comma_semicolon_or_tab(root, separator):
     text = (HEADER + "c1,s1,happiness,a,1,3,5,200\n").replace(",", separator)

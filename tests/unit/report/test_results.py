@@ -63,6 +63,21 @@ def test_verdict_follows_the_numbers(tmp_path, skills, words):
         assert sides.get(comparison.verdict, difference.low <= 0 <= difference.high)
 
 
+def test_answer_warns_of_a_class_of_one_person(tmp_path):
+    skills, classes = {"tsdgcn": 0.8, "majority": 0.0}, ["happiness", "hapiness", "fear"]
+    study = make_study(tmp_path, skills=skills, classes=classes)
+    assert "Only " not in written(study, tmp_path, "answer").of_section["answer"]
+    table = pd.read_csv(study.tables["predictions"])
+    kept = (table["truth"] != "hapiness") | (table["subject"] == "people-micro/s03")
+    write_table(table[kept], study.tables["predictions"], PREDICTIONS)
+    text = written(with_tables(study), tmp_path, "answer").of_section["answer"]
+    assert "Only people-micro/s03 has clips of the class hapiness." in text and "Did you mean happiness?" in text
+    metrics = pd.read_csv(study.tables["metrics"])
+    write_table(metrics.assign(protocol="paper-holdout"), study.tables["metrics"], list(metrics))
+    text = written(with_tables(study), tmp_path, "answer").of_section["answer"]
+    assert "Only " not in text, "this protocol divides people"
+
+
 def test_seeds_have_a_spread_and_folds_a_mean(tmp_path):
     study = make_study(tmp_path, skills={"tsdgcn": 0.6, "majority": 0.0})
     once = pd.read_csv(study.tables["predictions"])
