@@ -246,7 +246,7 @@ def _keyframe_strip(clip: str, prepared: PreparedClip) -> tuple[list[dict[str, A
     apex = min(range(1, len(numbers)), key=lambda n: abs(numbers[n] - prepared.apex))
     strip = [
         {
-            "name": "onset" if not n else "apex" if n == apex else f"key-frame {n}",
+            "name": "onset" if not n else "apex" if n == apex else f"key-frame {n - 1}",
             "frame": number,
             "face": picture(frames[number], _FACE_PX),
             "flow": flow_picture(flow[n - 1], full) if n else "",

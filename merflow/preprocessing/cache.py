@@ -53,8 +53,9 @@ def build_cache(
         keyframes: ``keyframes/{subject}.csv``, in the same order.
         flow: ``flow/{subject}.h5``, in the same order.
         cache: output. Datasets ``clip, subject, label, kind`` (text [n]), ``spatial`` uint8 [n, Ms, S, S], ``flow``
-            float16 [n, Mt, 3 (u, v, strain), S, S] in pixels of the crop, ``apex_index`` int64 [n] (index of the apex
-            among the key-frames); attributes ``dataset, preparation, classes, size, config_digest, code_version``.
+            float16 [n, Mt, 3 (u, v, strain), S, S] in pixels of the crop, ``apex_index`` int64 [n] (``index`` in
+            ``keyframes/{subject}.csv`` of the key-frame at the apex); attributes ``dataset, preparation, classes, size,
+            config_digest, code_version``.
         quality: output, a row for every indexed clip.
         dataset: its name.
         preparation: its name.
@@ -181,13 +182,13 @@ def _report(row: Mapping[str, Any], face: h5py.Group) -> dict[str, Any]:
 
 
 def read_keyframes(face: h5py.Group, rows: pd.DataFrame) -> tuple[np.ndarray, int]:
-    """Return key-frames 1..M of a clip, uint8 [M, S, S], and the index of the apex among them.
+    """Return the key-frames of a clip, uint8 [M, S, S], and the index of the apex among them, from 0.
 
     Args:
         face: group of the clip in ``faces/{subject}.h5``.
         rows: rows of the clip in ``keyframes/{subject}.csv``.
     """
-    rows = rows[rows["index"] > 0].sort_values("index")
+    rows = rows.dropna(subset="index").sort_values("index")
     numbers = face["frame_numbers"][:]
     chosen = rows["frame"].astype(int).to_numpy()
     frames = np.stack([face["frames"][place] for place in np.searchsorted(numbers, chosen)])

@@ -144,10 +144,11 @@ def select_subject(
 ) -> None:
     """Choose the key-frames of all clips of a subject and write ``keyframes/{subject}.csv``.
 
-    Columns as in :data:`merflow.storage.tables.KEYFRAMES`: ``index`` 0 is the onset, 1..M are the key-frames in time;
+    Columns as in :data:`merflow.storage.tables.KEYFRAMES`: ``index`` counts the key-frames in time from 0, as
+    ``apex_index`` and the arrays of the cache do, and is empty for the onset;
     ``magnitude_px`` is the curve there: motion in pixels of the aligned crop, or with ``adaptive`` the learned score,
     which has no unit. The apex is always spotted, for the record; ``apex_source`` says which one was used. A still
-    image has one row (index 1, ``still``); a clip that could not be aligned has none.
+    image has one row (index 0, ``still``); a clip that could not be aligned has none.
 
     ``scores`` are those of :func:`merflow.preprocessing.frame_scorer.scorer.score_subject` for the same faces; only the
     method ``adaptive`` takes them.
@@ -198,7 +199,7 @@ def _annotated_apex(group: h5py.Group) -> int | str:
 def _still_row(group: h5py.Group) -> dict[str, Any]:
     numbers, annotated = group["frame_numbers"][()].tolist(), _annotated_apex(group)
     frame = annotated if annotated in numbers else numbers[0]
-    row = {"clip": str(group.attrs["clip"]), "index": 1, "frame": frame, "magnitude_px": 0.0}
+    row = {"clip": str(group.attrs["clip"]), "index": 0, "frame": frame, "magnitude_px": 0.0}
     return row | {"apex_annotated": annotated, "apex_spotted": "", "apex_source": "still"}
 
 
@@ -216,5 +217,5 @@ def _clip_rows(group: h5py.Group, curve: np.ndarray, settings: KeyframeSettings)
     steps = choose_uniform(len(curve), settings.count) if uniform else choose(curve, apex, settings.count)
     return [
         row | {"index": index, "frame": numbers[place], "magnitude_px": float(curve[place])}
-        for index, place in enumerate([0, *steps])
+        for index, place in zip([None, *range(len(steps))], [0, *steps], strict=True)
     ]

@@ -95,8 +95,8 @@ def make_dataset(
                 spot = np.exp(-((x**2 + (y - 0.2) ** 2) / 0.02))
                 field = np.stack([x, y]) * 20 * spot
                 fields["flow"] = np.stack([field * m / 3 for m in (1, 2, 3, 2, 1)]).astype(np.float16)
-                for index, frame in enumerate(chosen):
-                    rows.append({"clip": clip, "index": index, "frame": frame, "magnitude_px": 3 - abs(3 - index),
+                for index, frame in zip([None, 0, 1, 2, 3, 4], chosen, strict=True):
+                    rows.append({"clip": clip, "index": index, "frame": frame, "magnitude_px": 3 - abs(frame - 9) / 2,
                                  "apex_annotated": apex, "apex_spotted": apex, "apex_source": "annotated"})  # fmt: skip
         write_table(rows, paths["keyframes"], KEYFRAMES)
     base = folder / "data" / name

@@ -281,7 +281,7 @@ def test_gate_flow_of_still_face_crop_has_no_facial_motion(tmp_path, person):
     place = find_face(frames[:1])[1].eyes
     clip = written(tmp_path / "c", cut(frames, place, TALL)[0], align="none")
     align_subject([clip], tmp_path / "faces.h5", align_settings())
-    rows = [{"clip": "c", "index": i, "frame": n} for i, n in enumerate((0, 5, 10, 14, 19))]
+    rows = [{"clip": "c", "index": i, "frame": n} for i, n in zip([None, 0, 1, 2, 3], (0, 5, 10, 14, 19), strict=True)]
     write_table(rows, tmp_path / "keyframes.csv", KEYFRAMES)
     on_face = face_weights(128, FACE_CROP) > 0
 

@@ -266,7 +266,7 @@ def test_gate_flow_of_real_smiles_widens_the_mouth(faces_folder):
 
 def keyframe_rows(clip, numbers):
     return [
-        {"clip": clip, "index": i, "frame": n, "magnitude_px": 0.0, "apex_source": "spotted"}
+        {"clip": clip, "index": i - 1 if i else None, "frame": n, "magnitude_px": 0.0, "apex_source": "spotted"}
         for i, n in enumerate(numbers)
     ]
 

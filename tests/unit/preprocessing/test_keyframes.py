@@ -12,10 +12,11 @@ from environments import imported
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from repository import REPO
-from stage_settings import keyframe_settings
+from stage_settings import keyframe_settings, preparation
 
 from merflow.errors import ConfigError
-from merflow.preprocessing.cache import read_keyframes
+from merflow.preprocessing.cache import build_cache, read_keyframes
+from merflow.preprocessing.flow import subject_flow
 from merflow.preprocessing.geometry import region_mask, stored_geometry
 from merflow.preprocessing.keyframes import (
     _nearest_ascending,
@@ -192,7 +193,7 @@ def subject(tmp_path_factory, face):
 
 
 def rows_of(table, clip):
-    return table[table["clip"] == clip].sort_values("index")
+    return table[table["clip"] == clip].sort_values("index", na_position="first")
 
 
 def test_select_subject_contract(subject):
@@ -202,7 +203,7 @@ def test_select_subject_contract(subject):
     assert set(table["clip"]) == {"annotated", "s1/free", "photo", "single"}
 
     rows = rows_of(table, "annotated")
-    assert rows["index"].tolist() == [0, 1, 2, 3, 4, 5]
+    assert rows["index"].isna().iloc[0] and rows["index"].iloc[1:].tolist() == [0, 1, 2, 3, 4]
     assert rows["frame"].iloc[0] == 100 and rows["frame"].iloc[3] == 104
     assert set(rows["apex_source"]) == {"annotated"}
     assert set(rows["apex_annotated"]) == {104} and set(rows["apex_spotted"]) == {103}
@@ -214,7 +215,7 @@ def test_select_subject_contract(subject):
     assert free["apex_annotated"].isna().all()
 
     photo = rows_of(table, "photo")
-    assert photo["index"].tolist() == [1] and photo["frame"].tolist() == [4]
+    assert photo["index"].tolist() == [0] and photo["frame"].tolist() == [4]
     assert photo["apex_source"].tolist() == ["still"]
 
     assert rows_of(table, "single")["frame"].tolist() == [0] * 6
@@ -241,7 +242,7 @@ def test_select_subject_of_face_crop_without_landmarks(face, tmp_path):
             file[name].attrs["geometry"] = (2.6, height, 0.5)
     select_subject(tmp_path / "faces.h5", tmp_path / "out.csv", keyframe_settings(count=1))
     table = read_table(tmp_path / "out.csv", KEYFRAMES).set_index(["clip", "index"])["magnitude_px"]
-    assert table["elsewhere", 1] < 0.5 * table["seen", 1]
+    assert table["elsewhere", 0] < 0.5 * table["seen", 0]
 
 
 def test_uniform_key_frames_are_equal_time_steps(subject):
@@ -287,6 +288,27 @@ def test_select_keyframes_imports_no_torch_or_scorer():
 # ---------------------------------------------------------------- where the cache finds the apex
 
 
+def test_index_of_keyframes_is_place_in_flow_and_cache(subject, tmp_path):
+    settings = preparation(keyframes={"count": 4})
+    faces, keyframes, flow, cache = (subject / "faces.h5", *(tmp_path / name for name in ("k.csv", "f.h5", "c.h5")))
+    select_subject(faces, keyframes, settings.keyframes)
+    subject_flow(faces, keyframes, flow, settings.flow)
+    clips = [{"clip": clip, "subject": "demo/s01", "label": "x", "kind": "micro"} for clip in ("annotated", "s1/free")]
+    build_cache(
+        clips, [faces], [keyframes], [flow], cache=cache, quality=tmp_path / "q.csv", dataset="demo",
+        preparation="default", settings=settings, classes=["x"], code="",
+    )  # fmt: skip
+    table = read_table(keyframes, KEYFRAMES)
+    with h5py.File(faces) as aligned, h5py.File(flow) as fields, h5py.File(cache) as file:
+        for clip, group, apex in (("annotated", "annotated", 104), ("s1/free", "s1%2Ffree", 10)):
+            place = file["clip"].asstr()[()].tolist().index(clip)
+            (index,) = table[(table["clip"] == clip) & (table["frame"] == apex)]["index"].astype(int)
+            assert file["apex_index"][place] == index and fields[group]["frame_numbers"][index] == apex
+            np.testing.assert_array_equal(file["flow"][place, index, :2], fields[group]["flow"][index])
+            frame = aligned[group]["frame_numbers"][()].tolist().index(apex)
+            np.testing.assert_array_equal(file["spatial"][place, index], aligned[group]["frames"][frame])
+
+
 @pytest.mark.parametrize(
     ("frames", "apex", "source", "expected"),
     [
@@ -301,7 +323,7 @@ def test_select_keyframes_imports_no_torch_or_scorer():
 )
 def test_read_keyframes_finds_apex_index(tmp_path, face, frames, apex, source, expected):
     subject_file(tmp_path / "faces.h5", {"clip": (np.stack([face] * 21), 0, {})})
-    table = pd.DataFrame({"clip": "clip", "index": range(6), "frame": [0, *frames], "apex_source": source})
+    table = pd.DataFrame({"clip": "clip", "index": [None, *range(5)], "frame": [0, *frames], "apex_source": source})
     table["magnitude_px"] = [0, 1, 2, 3, 4, 1]
     table["apex_annotated"], table["apex_spotted"] = (apex, 9) if source == "annotated" else (9, apex)
     with h5py.File(tmp_path / "faces.h5") as file:

@@ -239,7 +239,13 @@ def subject(tmp_path):
     pair = demo_pair("noise", 1, 64)
     subject_file(tmp_path / "faces.h5", {"a": (pair[[0, 1, 0]], 5, {}), "b": (pair[[1, 0, 1]], 0, {})}, 64)
     rows = [
-        {"clip": clip, "index": index, "frame": first + index, "magnitude_px": 0.0, "apex_spotted": first + 1}
+        {
+            "clip": clip,
+            "index": index - 1 if index else None,
+            "frame": first + index,
+            "magnitude_px": 0.0,
+            "apex_spotted": first + 1,
+        }
         | {"apex_source": "spotted"}
         for clip, first in (("a", 5), ("b", 0))
         for index in range(3)

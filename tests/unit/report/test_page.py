@@ -206,7 +206,7 @@ def test_stills_and_failed_datasets_are_shown(tmp_path):
     for faces, keyframes, flow in zip(macro.faces, macro.keyframes, macro.flow, strict=True):
         with h5py.File(faces, "a") as file:
             names = [group.attrs["clip"] for group in file.values()]
-        still = {"index": 1, "frame": 3, "magnitude_px": 0, "apex_source": "still"}
+        still = {"index": 0, "frame": 3, "magnitude_px": 0, "apex_source": "still"}
         write_table([{"clip": name} | still for name in names], keyframes, KEYFRAMES)
         with h5py.File(flow, "a") as file:
             for group in file.values():
