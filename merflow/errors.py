@@ -2,6 +2,9 @@
 
 import errno
 
+MAX_REASON = 200
+"""Characters of a reason on the screen; tables have the whole text."""
+
 
 class MerflowError(Exception):
     """Base of every error that merflow raises on purpose; shown without a traceback."""
@@ -24,6 +27,11 @@ class ClipError(MerflowError):
     def __str__(self) -> str:
         """Return the message, with bytes that are not UTF-8 escaped, because HDF5 does not accept them."""
         return super().__str__().encode(errors="backslashreplace").decode()
+
+
+def shorten(reason: str) -> str:
+    """Return a reason for the screen: at most :data:`MAX_REASON` characters, without the middle of a longer text."""
+    return reason if len(reason) <= MAX_REASON else f"{reason[: MAX_REASON - 85]} ... {reason[-80:]}"
 
 
 def advice(error: BaseException) -> str | None:

@@ -3,15 +3,17 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from filecmp import cmp
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 from tabulate import tabulate
 
 from merflow.datasets.registry import LAYOUTS
 from merflow.datasets.settings import AnyDatasetSettings, DatasetSettings
-from merflow.errors import InputError
+from merflow.errors import InputError, shorten
 from merflow.footage.clip import Clip
 from merflow.storage.tables import CLASSES, CLIPS, PROBLEMS, write_table
 
@@ -97,22 +99,27 @@ def index_dataset(name: str, settings: AnyDatasetSettings) -> Index:
     return index
 
 
-def report_problems(name: str, index: Index, table: str) -> None:
-    """Print the problems of a dataset to stderr; ``table`` is the file that holds them too."""
-    if index.problems:
-        bad = sum(clip.problem != "" for clip in index.clips)
-        print(
-            f"merflow: dataset {name}: {bad} of {len(index.clips)} clips cannot be used and are left out; "
-            f"all problems (also in {table}):\n{listing(index.problems)}",
-            file=sys.stderr,
-        )
+def report_problems(name: str, index: Index, table: Path) -> None:
+    """Print the problems of a dataset to stderr, unless a run has written them to ``table`` already."""
+    with TemporaryDirectory() as folder:
+        write_problems(index.problems, Path(folder, table.name))
+        if not index.problems or (table.is_file() and cmp(Path(folder, table.name), table, shallow=False)):
+            return
+    bad = sum(clip.problem != "" for clip in index.clips)
+    lost = {clip.subject for clip in index.clips} - {clip.subject for clip in index.clips if not clip.problem}
+    people = f", all clips of {', '.join(sorted(lost))} among them" if lost else ""
+    print(
+        f"merflow: dataset {name}: {bad} of {len(index.clips)} clips cannot be used and are left out{people}; "
+        f"all problems (after a run also in {table}):\n{listing(index.problems)}",
+        file=sys.stderr,
+    )
 
 
 def listing(problems: Sequence[Problem]) -> str:
     """The problems as a table, the gravest first; at most :data:`MAX_ROWS` of them."""
     ordered = sorted(problems, key=lambda p: EFFECTS.index(p.effect))
     shown = [
-        [f"{_short_place(p.file)}{f', row {p.row}' if p.row else ''}", p.clip, p.field, p.effect, p.problem]
+        [f"{_short_place(p.file)}{f', row {p.row}' if p.row else ''}", p.clip, p.field, p.effect, shorten(p.problem)]
         for p in ordered[:MAX_ROWS]
     ]
     headers = ["where", "clip", "field", "effect", "problem"]

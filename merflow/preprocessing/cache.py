@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from merflow.errors import InputError
+from merflow.errors import InputError, shorten
 from merflow.preprocessing.flow import optical_strain
 from merflow.preprocessing.settings import PreparationSettings
 from merflow.storage.files import atomic_write, digest, safe_filename
@@ -81,7 +81,7 @@ def build_cache(
     report_failures(dataset, reports, quality, stop)
     places = {clip: place for place, clip in enumerate(r["clip"] for r in reports if r["status"] == "ok")}
     if not places:
-        reasons = "\n".join(f"  - {report['clip']}: {report['reason']}" for report in reports)
+        reasons = "\n".join(f"  - {report['clip']}: {shorten(report['reason'])}" for report in reports)
         raise InputError(f"no clip of dataset {dataset} could be processed:\n{reasons}")
     count = settings.keyframes.count
     stills = all(rows[clip]["kind"] == "still" for clip in places)
@@ -160,7 +160,7 @@ def report_failures(
     """
     failed = [report for report in reports if report["status"] == "failed"]
     if failed:
-        reasons = "\n".join(f"  - {report['clip']}: {report['reason']}" for report in failed)
+        reasons = "\n".join(f"  - {report['clip']}: {shorten(report['reason'])}" for report in failed)
         if stop:
             raise InputError(f"dataset {dataset} has clips that failed and `on_problem: stop`:\n{reasons}")
         print(

@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import time
+from urllib.parse import unquote
 
 VARIABLE = "MERFLOW_PROGRESS"
 """Environment variable of `make run`: if it is set, the line is printed where there is no terminal too."""
@@ -42,7 +43,7 @@ class ProgressLine(logging.Handler):
         if event == "run_info":
             self.write(f"{fields['stats']['total']} jobs")
         elif event == "job_info":
-            self.job = fields["rule_msg"] or fields["rule_name"]
+            self.job = unquote(fields["rule_msg"] or fields["rule_name"])
         elif event == "progress":
             self.show_progress(fields["done"], fields["total"])
         elif record.levelno > logging.INFO or not (event or record.getMessage().startswith("Select jobs")):

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from urllib.parse import unquote
 
 from merflow.errors import MerflowError, advice
 from merflow.runtime.driver import end_with_driver
@@ -62,7 +63,7 @@ def script_context(snakemake: Any) -> Iterator[logging.Logger]:
         force=True,
     )
     log = logging.getLogger(snakemake.rule)
-    wildcards = " ".join(f"{name}={value}" for name, value in snakemake.wildcards.items())
+    wildcards = " ".join(f"{name}={unquote(value)}" for name, value in snakemake.wildcards.items())
     try:
         log.info("start %s", wildcards)
         yield log

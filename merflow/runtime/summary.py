@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from merflow.errors import InputError, MerflowError
+from merflow.storage.yaml_files import read_yaml
 
 SYNTHETIC_MARK = '<meta name="merflow:data" content="synthetic">'
 """Element in the head of a report on synthetic data."""
@@ -56,14 +57,12 @@ def _cell(row: dict[str, str] | None) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Print the summary of a study, by default that of ``config.yaml`` in this folder; returns the exit status."""
-    if arguments:
-        folder = Path(arguments[0])
-    else:
-        import yaml
-
-        config = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
-        folder = Path(config.get("results", "results"), config["study"])
     try:
+        if arguments:
+            folder = Path(arguments[0])
+        else:
+            config = read_yaml("config.yaml")
+            folder = Path(config.get("results", "results"), config.get("study", "study"))
         print(summary(folder))
     except MerflowError as error:
         print(f"merflow.runtime.summary: {error}", file=sys.stderr)

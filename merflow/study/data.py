@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from merflow.datasets.index import DatasetError, Index, index_dataset, write_problems
+from merflow.datasets.index import DatasetError, Index, index_dataset, report_problems, write_problems
 from merflow.datasets.registry import LAYOUTS, layout_source
 from merflow.datasets.settings import STANDARD_MACRO, STANDARD_MICRO, AnyDatasetSettings, DatasetSettings
 from merflow.datasets.synthetic import scorer_people
@@ -73,6 +73,11 @@ class Data:
                 write_problems(error.index.problems, table)
                 raise InputError(f"{error}\n(the same as a table: {table})") from error
         return self._indexes[name]
+
+    def report_problems(self) -> None:
+        """Print the problems of every dataset that the study has listed, unless a run has written them already."""
+        for name, index in self._indexes.items():
+            report_problems(name, index, Path(self.paths.dataset(name), "problems.csv"))
 
     def index_digest(self, name: str) -> str:
         """A digest that changes if a row of ``clips.csv`` or ``problems.csv`` changes."""

@@ -6,10 +6,9 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from merflow.datasets.registry import LAYOUTS
 from merflow.errors import ConfigError
+from merflow.storage.yaml_files import read_yaml
 from merflow.study.config import NO_MACRO, PRETRAINED_RATE, STUDY_BLOCKS, UNTRAINED_RATE, Config, TableBlock
 from merflow.study.config_checks import check_references, check_selection, check_systems, check_tables
 from merflow.study.config_errors import problems
@@ -29,10 +28,7 @@ def load_config(base: Path, overlay: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: one message with all problems, each with its key and what is allowed.
     """
-    try:
-        settings = yaml.safe_load(base.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{base} cannot be read: {error}") from error
+    settings = read_yaml(base)
     for name in REPLACED:
         if overlay.get(name) is not None:
             settings[name] = {}

@@ -48,6 +48,24 @@ def study(tmp_path_factory):
     return folder, done, [row[0] for row in rows], before
 
 
+def test_dry_run_prints_bad_clips_and_people_by_name(tmp_path):
+    folder = copy_repository(tmp_path)
+    people.write_manifest(folder, [[f"c{n}", name, "fear", "none", *[None] * 4] for n, name in enumerate("ab")])
+    for n, name in enumerate(("Zoë M", "Ann", "Li")):
+        (folder / f"{n}").mkdir()
+        (folder / f"{n}" / "1.png").write_bytes(b"not looked into")
+        (folder / f"{n}" / "2.png").write_bytes(b"not looked into")
+        with open(folder / "manifest.csv", "a") as table:
+            table.write(f"good{n},{name},{'happiness' if n else 'fear'},{n},,,,\n")
+    dataset = {"layout": "manifest", "root": str(folder), "kind": "micro"}
+    config = {"study": "mine", "datasets": {"people": dataset}, "floors": []}
+    config["experiments"] = {"svm": {"system": "linear-svm", "micro": "people"}}
+    done = snakemake(folder, "-n", config=config)
+    assert "dataset people: 2 of 5 clips cannot be used" in done.stderr
+    assert re.search(r"row 3 +c1 +frames +left out +.*none does not exist", done.stderr)
+    assert "Align the faces of people/Zoë M\n" in done.stdout + done.stderr
+
+
 REASONS = {
     "bad-corrupt": "corrupt/0010.jpg is not an image",
     "bad-truncated": "truncated/0012.jpg",

@@ -17,6 +17,6 @@ rule align_faces:
         source=lambda w: data.source_token(w.dataset, w.prep, w.subject),
         settings=lambda w: asdict(data.preparation(w.prep).align),
     message:
-        "Align the faces of {wildcards.dataset}/{wildcards.subject}"
+        "Align the faces of {params.clips[0][subject]}"
     script:
         "../scripts/align_faces.py"

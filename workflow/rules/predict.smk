@@ -40,7 +40,7 @@ rule search_source:
         fps=settings.predict.fps,
         settings=asdict(spotting_settings(settings)),
     message:
-        "Search {wildcards.source}"
+        "Search {params.source[clip]}"
     script:
         "../scripts/search_source.py"
 
@@ -63,7 +63,7 @@ rule align_candidates:
         source=lambda w: prediction.sources[w.source],
         settings=lambda w: asdict(data.preparation(w.prep).align),
     message:
-        "Align the faces of the candidates of {wildcards.source}"
+        "Align the faces of the candidates of {params.source[clip]}"
     script:
         "../scripts/align_candidates.py"
 

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from merflow.datasets.index import index_dataset, report_problems, write_index
+from merflow.datasets.index import index_dataset, write_index
 from merflow.datasets.settings import dataset_settings
 from merflow.runtime.script_context import script_context
 
 with script_context(snakemake):
     index = index_dataset(snakemake.wildcards.dataset, dataset_settings(snakemake.params.settings))
     write_index(index, *(Path(snakemake.output[name]) for name in ("clips", "problems", "classes")))
-    report_problems(snakemake.wildcards.dataset, index, snakemake.output.problems)

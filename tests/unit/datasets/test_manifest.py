@@ -162,6 +162,17 @@ def test_labels_that_differ_in_case_are_noted(root):
     assert [note[4] for note in notes] == ["class 'Fear': did you mean 'fear'?", "class 'fear': did you mean 'Fear'?"]
 
 
+def test_long_reason_is_cut_on_the_screen_only(root):
+    long = "x/" * 150 + "gone"
+    text = HEADER + f"c1,s1,x,{long},,,,\nc2,s2,y,b with spaces,,,,\n"
+    (problem,) = people(root, text).problems
+    assert problem.problem.endswith(f"{long} does not exist"), "the file has all of it"
+    with pytest.raises(InputError) as error:
+        people(root, text, on_problem="stop")
+    reason = str(error.value).splitlines()[-1].split("left out  ")[1]
+    assert len(reason) == 200 and reason.endswith("x/gone does not exist") and reason.startswith(str(root)[:40])
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_separator_may_be_comma_semicolon_or_tab(root, separator):
     text = (HEADER + "c1,s1,happiness,a,1,3,5,200\n").replace(",", separator)

@@ -184,3 +184,10 @@ def test_summary_has_path_metrics_and_synthetic_note(tmp_path, capsys):
 def test_summary_of_unfinished_study_is_one_message(tmp_path, capsys):
     assert summary_main([str(tmp_path)]) == 1
     assert "metrics.csv does not exist; run the workflow first" in capsys.readouterr().err
+
+
+def test_summary_of_unreadable_configuration_is_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert summary_main([]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "config.yaml cannot be read: No such file or directory; name a" in error

@@ -53,9 +53,9 @@ def progress(emit, done):
 
 def test_line_has_jobs_done_time_left_and_job(emit, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert emit("", event=LogEvent.JOB_INFO, rule_msg="Align the faces of demo/s01", rule_name="align_faces") == ""
+    assert emit("", event=LogEvent.JOB_INFO, rule_msg="Align the faces of demo/Zo%C3%AB", rule_name="align_faces") == ""
     progress(emit, 1)
-    assert progress(emit, 2) == "\r\033[K2 of 20 jobs done, about 1:30 min left. Align the faces of demo/s01"
+    assert progress(emit, 2) == "\r\033[K2 of 20 jobs done, about 1:30 min left. Align the faces of demo/Zoë"
 
 
 def test_few_lines_without_terminal(emit):

@@ -4,11 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from merflow.errors import InputError
 from merflow.runtime.script_context import script_context
 
 
-def rule(log, *outputs):
-    return SimpleNamespace(rule="r", log=[str(log)], output=list(map(str, outputs)), wildcards={"subject": "s1"})
+def rule(log, *outputs, subject="s1"):
+    return SimpleNamespace(rule="r", log=[str(log)], output=list(map(str, outputs)), wildcards={"subject": subject})
 
 
 def test_log_tells_start_and_end(tmp_path):
@@ -16,6 +17,13 @@ def test_log_tells_start_and_end(tmp_path):
         pass
     lines = (tmp_path / "x.log").read_text().splitlines()
     assert [line.split(" ", 1)[1] for line in lines] == ["INFO r: start subject=s1", "INFO r: done"]
+
+
+def test_error_shows_the_name_of_a_person(tmp_path, capsys):
+    with pytest.raises(SystemExit), script_context(rule(tmp_path / "x.log", subject="Zo%C3%AB%20M")):
+        raise InputError("bad")
+    assert capsys.readouterr().err == "merflow: r subject=Zoë M: bad\n"
+    assert "start subject=Zoë M" in (tmp_path / "x.log").read_text()
 
 
 def test_temporaries_of_killed_jobs_are_removed(tmp_path):

@@ -17,6 +17,28 @@ def problems(overlay) -> str:
     return str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"study: mine\ndemo:\n\tseed: 1\n",
+            "mine.yaml, line 3: found character '\\t' that cannot start any token; indent",
+        ),
+        (b"study: mine\ndemo: {seed: 1\n", "mine.yaml, line 3: expected ',' or '}', but got '<stream end>'; indent"),
+        (b"study: mine\ntitle: a: b\n", "mine.yaml, line 2: mapping values are not allowed here; indent"),
+        (b"study: M\xfcller\n", "mine.yaml is not text in UTF-8"),
+        (b"- study\n", "mine.yaml: expected keys such as `study: mine`, found \"['study']\""),
+        (None, "mine.yaml cannot be read: No such file or directory; name a configuration file"),
+    ],
+)
+def test_unreadable_configuration_is_one_line(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "mine.yaml").write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "mine.yaml", {})
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
 def keyframes(block, **changes):
     return {"preparations": {"default": {"keyframes": block}}} | changes
 

@@ -3,6 +3,7 @@ import re
 import pytest
 from configurations import experiment, plan
 
+from merflow.datasets.index import write_problems
 from merflow.datasets.synthetic import scorer_people
 from merflow.errors import ConfigError
 from merflow.study.audit import audit_plan
@@ -248,6 +249,24 @@ def test_classes_must_fit_the_labels_of_the_clips(labelled, classes, micro, mess
         return
     with pytest.raises(ConfigError, match=re.escape(message)):
         study.check()
+
+
+def test_problems_are_printed_until_a_run_has_written_them(labelled, tmp_path, capsys):
+    (tmp_path / "words/2/1.png").unlink()
+    (tmp_path / "words/2/0.png").unlink()
+    labelled |= {"results": str(tmp_path / "results")}
+    labelled["experiments"]["mine"] = {"system": "majority", "micro": "words"}
+    study = plan(labelled)
+    study.check()
+    study.data.report_problems()
+    error = capsys.readouterr().err
+    assert (
+        "1 of 3 clips cannot be used and are left out, all clips of words/s2 among them;" in error
+        and "words/2 holds no image" in error
+    )
+    write_problems(study.data.index("words").problems, tmp_path / "results/data/words/problems.csv")
+    study.data.report_problems()
+    assert capsys.readouterr().err == ""
 
 
 def test_datasets_of_different_class_sets_are_not_mixed(labelled):
