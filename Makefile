@@ -1,16 +1,17 @@
-# Two commands: `make run` (the demo study up to its report) and `make test`.
+# Two commands: `make run` (the demo study up to its report, or yours: make run CONFIG=mine.yaml) and `make test`.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 BIN := .venv/bin
-RUN = --cores $(CORES) --no-hooks
+RUN = --cores $(CORES) --no-hooks $(CONFIG:%=--configfile %)
 PYTEST = $(BIN)/pytest -q -n $(CORES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: run resume test test-unit test-workflow test-all lint docs bench clean
 .NOTPARALLEL:
 run resume: export MERFLOW_PROGRESS = 1
 run: .venv/installed
+	@$(BIN)/python -m merflow.study.load $(CONFIG)
 	@$(BIN)/snakemake $(RUN)
-	@$(BIN)/python -m merflow.runtime.summary
+	@$(BIN)/python -m merflow.runtime.summary $(CONFIG)
 
 # Continue a killed run: make resume ARGS='--cores 8 --configfile mine.yaml', as it was given to snakemake.
 resume: ARGS ?= $(RUN)

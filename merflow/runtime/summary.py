@@ -1,6 +1,6 @@
 """The summary of a finished study: the path of its report and its main metrics.
 
-``python -m merflow.runtime.summary FOLDER`` prints it again.
+``python -m merflow.runtime.summary FOLDER`` or ``mine.yaml`` prints it again.
 """
 
 import csv
@@ -56,14 +56,16 @@ def _cell(row: dict[str, str] | None) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the summary of a study, by default that of ``config.yaml`` in this folder; returns the exit status."""
+    """Print the summary of a study: of a folder or a configuration file, by default of ``config.yaml``.
+
+    Returns the exit status.
+    """
+    source = arguments[0] if arguments else "config.yaml"
     try:
-        if arguments:
-            folder = Path(arguments[0])
-        else:
-            config = read_yaml("config.yaml")
-            folder = Path(config.get("results", "results"), config.get("study", "study"))
-        print(summary(folder))
+        if source.endswith((".yaml", ".yml")):
+            config = read_yaml("config.yaml") | read_yaml(source)
+            source = f"{config['results']}/{config['study']}"
+        print(summary(Path(source)))
     except MerflowError as error:
         print(f"merflow.runtime.summary: {error}", file=sys.stderr)
         return 1

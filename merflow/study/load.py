@@ -1,13 +1,17 @@
-"""Read a configuration: overlay over ``config.yaml``, complete with all defaults, checked before any job starts."""
+"""Read a configuration: overlay over ``config.yaml``, complete with all defaults, checked before any job starts.
+
+``python -m merflow.study.load mine.yaml`` prints what is wrong with a configuration.
+"""
 
 import itertools
+import sys
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from merflow.datasets.registry import LAYOUTS
-from merflow.errors import ConfigError
+from merflow.errors import ConfigError, MerflowError
 from merflow.storage.yaml_files import read_yaml
 from merflow.study.config import NO_MACRO, PRETRAINED_RATE, STUDY_BLOCKS, UNTRAINED_RATE, Config, TableBlock
 from merflow.study.config_checks import check_references, check_selection, check_systems, check_tables
@@ -106,3 +110,10 @@ def _with_grid_tables(config: Config) -> Config:
         table["columns"] = [dict(cell) for cell in cells] if columns else None
         tables.setdefault(f"{name}-grid", TableBlock.model_validate(table))
     return config.model_copy(update={"tables": tables})
+
+
+if __name__ == "__main__":
+    try:
+        load_config(Path("config.yaml"), read_yaml(sys.argv[1]) if sys.argv[1:] else {})
+    except MerflowError as error:
+        sys.exit(f"merflow: {error}")

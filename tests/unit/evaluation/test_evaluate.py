@@ -186,6 +186,15 @@ def test_summary_of_unfinished_study_is_one_message(tmp_path, capsys):
     assert "metrics.csv does not exist; run the workflow first" in capsys.readouterr().err
 
 
+def test_summary_takes_the_file_of_a_study(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text("study: demo\nresults: out\n")
+    (tmp_path / "mine.yaml").write_text("study: mine\n")
+    for arguments, study in (([], "demo"), (["mine.yaml"], "mine")):
+        assert summary_main(arguments) == 1
+        assert f"out/{study}/metrics.csv does not exist" in capsys.readouterr().err
+
+
 def test_summary_of_unreadable_configuration_is_one_line(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert summary_main([]) == 1

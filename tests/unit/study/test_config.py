@@ -1,9 +1,12 @@
 import re
+import subprocess
+import sys
 from copy import deepcopy
 
 import pytest
 import yaml
 from configurations import BASE, experiment
+from repository import REPO
 
 from merflow.errors import ConfigError
 from merflow.study.config import Config
@@ -37,6 +40,23 @@ def test_unreadable_configuration_is_one_line(tmp_path, content, message):
     with pytest.raises(ConfigError) as caught:
         load_config(tmp_path / "mine.yaml", {})
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_make_run_takes_a_configuration():
+    done = subprocess.run(["make", "-n", "run", "CONFIG=mine.yaml"], cwd=REPO, capture_output=True, text=True)
+    check, run, summary = done.stdout.splitlines()[-3:]
+    assert check.endswith("-m merflow.study.load mine.yaml") and summary.endswith(
+        "-m merflow.runtime.summary mine.yaml"
+    )
+    assert run.endswith("--no-hooks --configfile mine.yaml")
+
+
+@pytest.mark.parametrize(("argument", "message"), [("no.yaml", "merflow: no.yaml cannot be read"), ("config.yaml", "")])
+def test_check_of_configuration_is_one_line(argument, message):
+    command = [sys.executable, "-m", "merflow.study.load", argument]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == bool(message) == done.returncode
 
 
 def keyframes(block, **changes):
