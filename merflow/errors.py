@@ -2,9 +2,6 @@
 
 import errno
 
-MAX_REASON = 200
-"""Characters of a reason on the screen; tables have the whole text."""
-
 
 class MerflowError(Exception):
     """Base of every error that merflow raises on purpose; shown without a traceback."""
@@ -30,8 +27,8 @@ class ClipError(MerflowError):
 
 
 def shorten(reason: str) -> str:
-    """Return a reason for the screen: at most :data:`MAX_REASON` characters, without the middle of a longer text."""
-    return reason if len(reason) <= MAX_REASON else f"{reason[: MAX_REASON - 85]} ... {reason[-80:]}"
+    """Return a reason for the screen: at most 200 characters, without the middle of a longer text."""
+    return reason if len(reason) <= 200 else f"{reason[:115]} ... {reason[-80:]}"
 
 
 def advice(error: BaseException) -> str | None:

@@ -1,7 +1,7 @@
 """From the clips that a layout reads to the index: corrections, labels, and everything that is wrong, reported once."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from merflow.datasets.checks import GAP, Finding, check_clip, parse_fps
 from merflow.datasets.corrections import Correction, apply_corrections
@@ -85,7 +85,7 @@ def assemble(
         table = raw_clips[0].file if raw_clips and raw_clips[0].row else root
         problems.append(Problem(name, table, None, "", "classes", text, NOTED))
     if not layout.labels:  # the user's own words
-        for number, text in _doubtful_classes(clips).items():
+        for number, text in _doubtful_classes(clips):
             raw = raw_clips[number]
             problems.append(Problem(name, raw.file, raw.row, clips[number].clip, "label", text, NOTED))
     source = [{f"source_{plain_name(key)}": value for key, value in raw.source.items()} for raw in raw_clips]
@@ -168,8 +168,7 @@ def _label(raw: RawClip, labels: ClassSet, column: str, layout: str) -> tuple[st
         return label, []
     words = ", ".join(labels.words(layout))
     if LAYOUTS[layout].user_annotated or not (labels.part(layout) or LAYOUTS[layout].labels):
-        meant = similar_word(word, labels.words(layout))
-        hint = f" (did you mean {meant!r}?)" if meant else ""
+        hint = f" (did you mean {meant!r}?)" if (meant := similar_word(word, labels.words(layout))) else ""
         text = f"{word!r} is not among the classes {words}{hint}; the clip is processed and not scored"
         return "", [("label", text, NOTED)]
     return "", [("label", f"{column} {word!r} is unknown; known: {words}", LEFT_OUT)]
@@ -204,26 +203,21 @@ def _count_note(layout: str, clips: Sequence[Clip], labels: ClassSet, counts: Se
     return ""
 
 
-def _doubtful_classes(clips: Sequence[Clip]) -> dict[int, str]:
-    """Notes on classes of one person and on probable typing errors, by the index of the first clip of the class."""
-    first: dict[str, int] = {}
-    people: dict[str, set[str]] = {}
-    for place, clip in enumerate(clips):
+def _doubtful_classes(clips: Sequence[Clip]) -> Iterator[tuple[int, str]]:
+    """Yield notes on classes of one person and on probable typing errors, after the index of a class's first clip."""
+    people: dict[str, dict[str, int]] = {}
+    for number, clip in enumerate(clips):
         if clip.label and not clip.problem:
-            first.setdefault(clip.label, place)
-            people.setdefault(clip.label, set()).add(clip.subject)
-    notes, subjects = {}, set().union(*people.values())
-    for label, place in first.items():
-        person, *others = people[label]
-        meant = similar_word(label, people)
-        texts = []
-        if clips[place].kind == "micro" and not others and len(subjects) > 2:
+            people.setdefault(clip.label, {}).setdefault(clip.subject, number)
+    for label, first_clips in people.items():
+        (person, number), *others = first_clips.items()
+        texts, meant = [], similar_word(label, people)
+        if clips[number].kind == "micro" and not others and len(set().union(*people.values())) > 2:
             texts.append(f"only {person} has clips of it, so leave-one-subject-out cannot learn it")
         if meant and (not others or meant.casefold() == label.casefold()):
             texts.append(f"did you mean {meant!r}?")
         if texts:
-            notes[place] = f"class {label!r}: {'; '.join(texts)}"
-    return notes
+            yield number, f"class {label!r}: {'; '.join(texts)}"
 
 
 def published_differences(published: ClassSetPart, clips: Sequence[Clip]) -> list[str]:

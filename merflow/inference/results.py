@@ -76,7 +76,6 @@ class PredictionResults:
         for prep, (faces, keyframes, flow) in zip(cycle(settings.preparations), stages, strict=False):
             for clip, rows in read_table(keyframes, KEYFRAMES).groupby("clip", sort=False):
                 apex = int(rows[f"apex_{rows['apex_source'].iloc[0]}"].iloc[0])
-                rows = rows.sort_values("index", na_position="first")
                 prepared[prep, str(clip)] = PreparedClip(faces, flow, rows, apex)
         tables = {
             name: read_table(file, ANSWERS).set_index("clip")

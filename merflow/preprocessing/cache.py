@@ -188,7 +188,7 @@ def read_keyframes(face: h5py.Group, rows: pd.DataFrame) -> tuple[np.ndarray, in
         face: group of the clip in ``faces/{subject}.h5``.
         rows: rows of the clip in ``keyframes/{subject}.csv``.
     """
-    rows = rows.dropna(subset="index").sort_values("index")
+    rows = rows.dropna(subset="index")
     numbers = face["frame_numbers"][:]
     chosen = rows["frame"].astype(int).to_numpy()
     frames = np.stack([face["frames"][place] for place in np.searchsorted(numbers, chosen)])

@@ -253,9 +253,7 @@ def subject_flow(faces: str | Path, keyframes: str | Path, output: str | Path, s
     """
     cv2.setNumThreads(1)
     table = read_table(keyframes, KEYFRAMES)
-    rows = {
-        str(name): part.sort_values("index", na_position="first") for name, part in table.groupby("clip", sort=False)
-    }
+    rows = {str(name): part for name, part in table.groupby("clip", sort=False)}
     with open_h5(faces) as source, atomic_write(output) as temporary, h5py.File(temporary, "w") as target:
         size = int(source.attrs["size"])
         target.attrs["size"] = size

@@ -144,7 +144,7 @@ def select_subject(
 ) -> None:
     """Choose the key-frames of all clips of a subject and write ``keyframes/{subject}.csv``.
 
-    Columns as in :data:`merflow.storage.tables.KEYFRAMES`: ``index`` counts the key-frames in time from 0, as
+    Columns as in :data:`merflow.storage.tables.KEYFRAMES`, rows in time: ``index`` counts the key-frames from 0, as
     ``apex_index`` and the arrays of the cache do, and is empty for the onset;
     ``magnitude_px`` is the curve there: motion in pixels of the aligned crop, or with ``adaptive`` the learned score,
     which has no unit. The apex is always spotted, for the record; ``apex_source`` says which one was used. A still

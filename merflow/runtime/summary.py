@@ -56,10 +56,7 @@ def _cell(row: dict[str, str] | None) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the summary of a study: of a folder or a configuration file, by default of ``config.yaml``.
-
-    Returns the exit status.
-    """
+    """Print the summary of a study's folder or configuration file, by default ``config.yaml``; returns the status."""
     source = arguments[0] if arguments else "config.yaml"
     try:
         if source.endswith((".yaml", ".yml")):

@@ -192,8 +192,7 @@ def with_floors(config: Config, data: Data) -> Experiments:
     """The experiments of a configuration, and the floors that belong beside them.
 
     A floor has the clips and the split of the experiments that it is compared with. It repeats their seeds if a seed
-    draws the split or the floor's weights. Its name is that of its system if the study has one group of experiments, or
-    one group with networks; floors of all other groups have the group in their names.
+    draws the split or the floor's weights. Its name ends in its group, unless that is the only one (with networks).
     """
     declared = Experiments(config.experiments, data)
     groups: dict[Comparison, str] = {}

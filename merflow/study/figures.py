@@ -32,18 +32,15 @@ class Figures:
         If there are several floors of a system, its name means the one beside the first experiment of the figure.
         """
         first = next((name for name in asked if name in self.config.experiments), None)
-        shown = {name: name for name in self.experiments} | {
+        beside = {
             self.experiments[name].system: name
             for name in self.experiments
             if first and self.experiments.comparison(name) == self.experiments.comparison(first)
         }
-        shown |= {name: name for name in self.config.experiments}
-        names = [shown.get(name, "") for name in asked]
-        if "" in names:
+        names = [name if name in self.config.experiments else beside.get(name, name) for name in asked]
+        if unknown := [name for name in names if name not in self.experiments.blocks]:
             there = ", ".join(self.experiments)
-            raise ConfigError(
-                f"figures.{figure}.of: no experiment or floor {asked[names.index('')]!r}; there are: {there}"
-            )
+            raise ConfigError(f"figures.{figure}.of: no experiment or floor {unknown[0]!r}; there are: {there}")
         return names
 
     @cached_property

@@ -1,7 +1,4 @@
-"""Read a configuration: overlay over ``config.yaml``, complete with all defaults, checked before any job starts.
-
-``python -m merflow.study.load mine.yaml`` prints what is wrong with a configuration.
-"""
+"""Read a configuration: overlay over ``config.yaml``, complete with all defaults, checked before any job starts."""
 
 import itertools
 import sys
@@ -112,7 +109,7 @@ def _with_grid_tables(config: Config) -> Config:
     return config.model_copy(update={"tables": tables})
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # python -m merflow.study.load mine.yaml: print what is wrong with it
     try:
         load_config(Path("config.yaml"), read_yaml(sys.argv[1]) if sys.argv[1:] else {})
     except MerflowError as error:

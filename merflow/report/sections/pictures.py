@@ -1,7 +1,6 @@
 """Section "Faces and flow": a contact sheet of every subject, within a limit of clips."""
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -177,7 +176,7 @@ def _draw_frames(faces: Path, keyframes: Path, flow: Path, clips: Sequence[ClipR
 
 def _clip_pictures(faces: Path, keyframes: pd.DataFrame, flow: Path, clip: str, label: str) -> ClipPictures:
     """Pictures of the key-frames and flow fields of a clip."""
-    table = keyframes[keyframes["clip"] == clip].sort_values("index", na_position="first")
+    table = keyframes[keyframes["clip"] == clip]
     numbers = table["frame"].astype(int).tolist()
     source = str(table["apex_source"].iloc[0])
     apex_cell = "" if source == "still" else table[f"apex_{source}"].iloc[0]
@@ -188,9 +187,8 @@ def _clip_pictures(faces: Path, keyframes: pd.DataFrame, flow: Path, clip: str, 
         subject = str(group.attrs["subject"])
         frame_numbers = group["frame_numbers"][()].tolist()
         for index, number in zip(table["index"], numbers, strict=True):
-            is_onset = math.isnan(index)
-            is_apex = number == apex and not is_onset
-            title = "still" if source == "still" else "onset" if is_onset else f"key-frame {index:g}"
+            is_apex = number == apex and index >= 0  # The onset has no index.
+            title = "still" if source == "still" else f"key-frame {index:g}" if index >= 0 else "onset"
             title = f"apex ({source})" if is_apex else title
             alt = f"Aligned face of {subject}, {label or 'no label'}: {title}, frame {number}"
             image = picture(group["frames"][frame_numbers.index(number)], SIDE, QUALITY)

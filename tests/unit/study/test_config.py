@@ -29,7 +29,7 @@ def problems(overlay) -> str:
         ),
         (b"study: mine\ndemo: {seed: 1\n", "mine.yaml, line 3: expected ',' or '}', but got '<stream end>'; indent"),
         (b"study: mine\ntitle: a: b\n", "mine.yaml, line 2: mapping values are not allowed here; indent"),
-        (b"study: M\xfcller\n", "mine.yaml is not text in UTF-8"),
+        (b"study: M\xfcller\n", "mine.yaml cannot be read: it is not text in UTF-8; name"),
         (b"- study\n", "mine.yaml: expected keys such as `study: mine`, found \"['study']\""),
         (None, "mine.yaml cannot be read: No such file or directory; name a configuration file"),
     ],
