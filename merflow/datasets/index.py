@@ -108,11 +108,11 @@ def report_problems(name: str, index: Index, table: Path) -> None:
     bad = sum(clip.problem != "" for clip in index.clips)
     lost = {clip.subject for clip in index.clips} - {clip.subject for clip in index.clips if not clip.problem}
     people = f", all clips of {', '.join(sorted(lost))} among them" if lost else ""
-    print(
-        f"merflow: dataset {name}: {bad} of {len(index.clips)} clips cannot be used and are left out{people}; "
-        f"all problems (after a run also in {table}):\n{listing(index.problems)}",
-        file=sys.stderr,
+    left_out = (
+        f"{bad} of {len(index.clips)} clips cannot be used and are left out{people}" if bad else "no clip is left out"
     )
+    problems = f"all problems (after a run also in {table}):\n{listing(index.problems)}"
+    print(f"merflow: dataset {name}: {left_out}; {problems}", file=sys.stderr)
 
 
 def listing(problems: Sequence[Problem]) -> str:

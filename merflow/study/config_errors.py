@@ -50,7 +50,7 @@ def _message(error: Mapping[str, Any], values: Any, schema: Schema, prefix: str)
     if kind == "missing_key":
         return f"{where}: missing {error['msg']}"
     value = reduce(getitem, path, values)
-    shown = "this block" if isinstance(value, Mapping) else repr(value)
+    shown = ("this block" if value else "an empty block") if isinstance(value, Mapping) else repr(value)
     if kind == "refused":
         return f"{where}: {shown} {error['msg']}"
     return f"{where}: {shown} is not allowed{_expected(described, value)}"

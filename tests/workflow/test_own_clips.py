@@ -64,6 +64,11 @@ def test_dry_run_prints_bad_clips_and_people_by_name(tmp_path):
     assert "dataset people: 2 of 5 clips cannot be used" in done.stderr
     assert re.search(r"row 3 +c1 +frames +left out +.*none does not exist", done.stderr)
     assert "Align the faces of people/Zoë M\n" in done.stdout + done.stderr
+    for n in "12":
+        shutil.rmtree(folder / n)
+    done = snakemake(folder, "-n", config=config, ok=False)
+    assert "4 of 5 clips cannot be used" in done.stderr
+    assert "labelled clips of people/Zoë M only" in done.stdout + done.stderr
 
 
 REASONS = {

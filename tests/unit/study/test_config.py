@@ -74,6 +74,7 @@ def keyframes(block, **changes):
         ({"head": {"epochs": 1.5}}, "head.epochs: 1.5 is not allowed; expected a whole number"),
         ({"graph": {"sigma": "wide"}}, "graph.sigma: 'wide' is not allowed; expected"),
         ({"datasets": {"mine": {"layout": "manifest"}}}, "datasets.mine: missing root"),
+        ({"datasets": {"x": {"layout": "demo"}}}, "experiments: an empty block is not allowed; expected a block"),
         ({"datasets": {"a/b": {"layout": "demo"}}}, "the name 'a/b' is not allowed"),
         ({"demo": {"portraits": "/no/such/folder"}}, "demo.portraits: folder /no/such/folder does not exist"),
         (experiment(graphs=["8+"]), "experiments.mine.graphs.0: '8+' is not allowed: a graph such as \"8+2\""),
@@ -101,7 +102,8 @@ def test_problems_name_key_and_allowed_values(overlay, message):
 
 
 def test_missing_folder_is_named(tmp_path):
-    text = problems({"datasets": {"mine": {"layout": "manifest", "root": str(tmp_path / "gone")}}})
+    missing = {"mine": {"layout": "manifest", "root": str(tmp_path / "gone")}}
+    text = problems({"datasets": missing, "experiments": {"svm": {"system": "linear-svm", "micro": "mine"}}})
     assert f"datasets.mine.root: folder {tmp_path / 'gone'} does not exist" in text
 
 
