@@ -53,9 +53,8 @@ def build_cache(
         keyframes: ``keyframes/{subject}.csv``, in the same order.
         flow: ``flow/{subject}.h5``, in the same order.
         cache: output. Datasets ``clip, subject, label, kind`` (text [n]), ``spatial`` uint8 [n, Ms, S, S], ``flow``
-            float16 [n, Mt, 3 (u, v, strain), S, S] in pixels of the crop, ``apex_index`` int64 [n] (``index`` in
-            ``keyframes/{subject}.csv`` of the key-frame at the apex); attributes ``dataset, preparation, classes, size,
-            config_digest, code_version``.
+            float16 [n, Mt, 3 (u, v, strain), S, S] in pixels of the crop, ``apex_index`` int64 [n] (index of the apex
+            among them, from 0); attributes ``dataset, preparation, classes, size, config_digest, code_version``.
         quality: output, a row for every indexed clip.
         dataset: its name.
         preparation: its name.
