@@ -56,7 +56,7 @@ def test_faces_and_keyframes_are_in_different_groups():
 def test_folds_per_job_of_profile_and_command_line(tmp_path, arguments, jobs):
     """The profile takes precedence over the configuration file."""
     folder = copy_repository(tmp_path)
-    given = ("-n", "--workflow-profile", "profiles/slurm", *arguments)
+    options = ("-n", "--workflow-profile", "profiles/slurm", *arguments)
     assert re.search(
-        rf"^train_clip_network +{jobs}$", snakemake(folder, *given, config={"folds_per_job": 12}).stdout, re.M
+        rf"^train_clip_network +{jobs}$", snakemake(folder, *options, config={"folds_per_job": 12}).stdout, re.M
     )
