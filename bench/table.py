@@ -13,6 +13,7 @@ FIGURES = {
     "flow.py": ["numba_ms_231", "numba_vs_opencv_defaults_231", "two_processes_scaling"],
     "study.py": ["ours_s", "naive_over_ours", "one_by_one_over_ours"],
     "networks.py": ["seconds"],
+    "faces.py": ["hog_lost", "auto_lost", "found_by_hog_alone"],
     "scale.py plan": ["jobs", "plan_cpu_s", "plan_ratio", "nothing_cpu_s"],
 }
 """Figures of each benchmark that the table shows."""

@@ -16,13 +16,14 @@ WHOLE, GIVEN, SEARCHED = "whole", "given", "searched"
 
 @dataclass(frozen=True)
 class SpottingSettings:
-    """Settings of the search of long videos; the block ``predict.spotting`` of the configuration."""
+    """Settings of the search of long videos; the block ``predict.spotting`` of the configuration, and the detector."""
 
     max_unsearched_seconds: float
     reference: float
     least_motion: float
     deviations: float
     blink: float
+    detector: str
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
 from merflow.inference.settings import SpottingSettings
-from merflow.preprocessing.faces import Face, find_face
+from merflow.preprocessing.detection import Face, find_face
 from merflow.preprocessing.flow import dis_flow, dis_solver, fit_similarity, similarity_field
 from merflow.preprocessing.geometry import Box, crop_transform, face_weights, map_points, region_mask, warp
 from merflow.preprocessing.keyframes import MOTION_SIDE
@@ -40,6 +40,7 @@ SHORTEST, LONGEST = 1 / 25, 1 / 2
 _INTEROCULAR_PX = MOTION_SIDE / STANDARD_GEOMETRY.crop
 _BLOCKS = 6  # Number of blocks of frames in k; the frames of a block are averaged.
 _DETECTION_INTERVAL = 1.0  # Seconds after which the face is detected again.
+_CNN_INTERVAL = 4.0  # Seconds after which the slow detector is tried again, if it found nothing.
 _MAX_SHIFT = 0.12  # Inter-ocular distances that a face may move before it is cropped with a new transform.
 _TOP = 0.1
 _SMOOTH_PX = 4.0
@@ -131,14 +132,18 @@ def track_motion(frames: Iterable[Frame], fps: float, settings: SpottingSettings
     members: list[int] = []
     active: dict[int, int] = {}  # Earlier positions, and the block after which each is no longer needed.
     current: int | None = None
-    next_detection, number, blocks_done = 0.0, -1, 0
+    next_detection, next_cnn, number, blocks_done = 0.0, 0.0, -1, 0
     for count, (number, frame) in enumerate(frames):
         if not count:
             track.first, (track.height, track.width) = number, frame.shape
         thumbnails.offer(number, frame)
         if count >= next_detection:
-            detection = find_face([frame], 5, 1 if current is None and not track.positions else 0)
-            next_detection = count + max(1.0, fps * (_DETECTION_INTERVAL if detection else 0.25))
+            upsample = 1 if current is None and not track.positions else 0
+            detection = find_face([frame], 5, upsample, settings.detector if count >= next_cnn else "hog")
+            if detection is None and count >= next_cnn:
+                next_cnn = count + fps * _CNN_INTERVAL
+            wait = _DETECTION_INTERVAL if detection else _CNN_INTERVAL if settings.detector == "cnn" else 0.25
+            next_detection = count + max(1.0, fps * wait)
             if detection is None:
                 if not track.lost or track.lost[-1][1] >= 0:
                     track.lost.append((number, -1))

@@ -175,8 +175,9 @@ def _report(row: Mapping[str, Any], face: h5py.Group) -> dict[str, Any]:
         **{name: row[name] for name in ("clip", "subject", "label")},
         "status": "ok" if status == "ok" else "failed",
         "reason": "" if status == "ok" else status,
-        **{name: face.attrs.get(name) for name in ("alignment", "face_width_px", "interocular_px")},
+        **{name: face.attrs.get(name) for name in ("alignment", "detector", "face_width_px", "interocular_px")},
         "frames": len(face["frame_numbers"]) if "frame_numbers" in face else 0,
+        "notes": face.attrs.get("notes", ""),
     }
 
 

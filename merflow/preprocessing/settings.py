@@ -33,6 +33,9 @@ class AlignSettings:
     eye_height: float
     upsample: int
     search: int
+    detector: str
+    note_inside: float
+    least_inside: float
 
     @property
     def geometry(self) -> Geometry:

@@ -20,8 +20,8 @@ CLASSES = ["class_set", "label", "expected", "found", "usable", "source"]
 KEYFRAMES = ["clip", "index", "frame", "magnitude_px", "apex_annotated", "apex_spotted", "apex_source"]
 FRAME_SCORES = ["clip", "frame", "score"]
 QUALITY = [
-    "clip", "subject", "label", "status", "reason", "alignment", "face_width_px", "interocular_px", "head_motion_px",
-    "frames",
+    "clip", "subject", "label", "status", "reason", "alignment", "detector", "face_width_px", "interocular_px",
+    "head_motion_px", "frames", "notes",
 ]  # fmt: skip
 PREDICTIONS = ["experiment", "repeat", "fold", "dataset", "subject", "clip", "truth", "predicted"]
 ACCURACY_TRAIN = ["experiment", "repeat", "fold", "stage", "accuracy", "n", "chosen"]

@@ -122,6 +122,9 @@ class AlignBlock(Block):
     eye_height: float = field(STANDARD_GEOMETRY.eye_height, "height of the eyes as a share of the crop", ge=0.1, le=0.9)
     upsample: int = field(1, "how many times an image may be doubled if no face is found", ge=0, le=2)
     search: Count = field(5, "number of frames, from the onset, in which a face is searched for")
+    detector: Literal["auto", "hog", "cnn"] = field("auto", "dlib's face detector; auto: CNN where HOG finds no face")
+    note_inside: float = field(0.9, "a clip is noted if a smaller share of the crop is inside the image", ge=0, le=1)
+    least_inside: float = field(0.75, "a clip is left out if a smaller share of the crop is inside", ge=0, le=1)
 
 
 class KeyframeBlock(Block):

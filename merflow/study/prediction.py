@@ -16,8 +16,10 @@ from merflow.study.training import Training
 
 
 def spotting_settings(config: Config) -> SpottingSettings:
-    """Settings of the search of long videos."""
-    return SpottingSettings(**config.predict.spotting.model_dump())
+    """Settings of the search of long videos; its detector is that of all preparations, ``auto`` if they differ."""
+    detectors = {preparation.align.detector for preparation in config.preparations.values()}
+    detector = detectors.pop() if len(detectors) == 1 else "auto"
+    return SpottingSettings(**config.predict.spotting.model_dump(), detector=detector)
 
 
 class Prediction:

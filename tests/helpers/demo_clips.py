@@ -14,7 +14,7 @@ from merflow.datasets.settings import STANDARD_MICRO
 from merflow.datasets.synthetic.plan import Performance, plan_subject
 from merflow.datasets.synthetic.render import base_picture, clip_motion, render_frames
 from merflow.datasets.synthetic.truth import crop_flow, expression_flow
-from merflow.preprocessing.faces import find_face
+from merflow.preprocessing.detection import find_face
 from merflow.preprocessing.geometry import crop_transform, warp
 from merflow.preprocessing.settings import STANDARD_GEOMETRY
 from merflow.storage.files import safe_filename

@@ -82,11 +82,13 @@ def make_dataset(
                     each.attrs.update(clip=clip, subject=subject, status=status)
                 quality.append({"clip": clip, "subject": subject, "label": label,
                                 "status": "ok" if status == "ok" else "failed",
-                                "reason": "" if status == "ok" else status})  # fmt: skip
+                                "reason": "" if status == "ok" else status, "notes": ""})  # fmt: skip
                 if status != "ok":
                     continue
                 quality[-1] |= {"face_width_px": 200 + rng.integers(40), "interocular_px": 118 + rng.integers(5),
-                                "head_motion_px": rng.random(), "frames": 13}  # fmt: skip
+                                "head_motion_px": rng.random(), "frames": 13,
+                                "detector": "cnn" if number == 1 else "hog",
+                                "notes": "4 faces" if number == 4 else ""}  # fmt: skip
                 numbers = np.arange(onset, offset + 1)
                 group["frames"] = np.stack([drawn_face(SIZE, 0.04 * (n - onset)) for n in numbers])
                 group["frame_numbers"] = numbers

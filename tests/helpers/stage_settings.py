@@ -28,4 +28,4 @@ def flow_settings(**changes) -> FlowSettings:
 
 
 def spotting_settings(**changes) -> SpottingSettings:
-    return SpottingSettings(**_CONFIG["predict"]["spotting"] | changes)
+    return SpottingSettings(**_CONFIG["predict"]["spotting"] | {"detector": "auto"} | changes)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -59,6 +59,8 @@ class DatasetClips:
     classes: Sequence[ClassClips]
     total: ClassClips
     crops: int  # clips that were used as face crops without detecting the face
+    detectors: Mapping[Any, int]  # number of processed clips whose face each detector found
+    noted: Sequence[dict[Any, Any]]  # rows of quality.csv with notes
     quality: Sequence[QualityRow]  # of the processed clips
     corrections: Sequence[dict[Any, Any]]  # rows of problems.csv
     failed: Sequence[dict[Any, Any]]  # rows of quality.csv
@@ -108,7 +110,7 @@ def dataset_clips(files: DatasetFiles) -> DatasetClips:
         if clips["label"].eq(label).any() or label in expected
     ]
     total = count("", sum(expected.values()) if expected else None, pd.Series(True, clips.index))
-    corrected = problems["effect"] == "corrected"
+    corrected, used = problems["effect"] == "corrected", quality[quality["status"] == "ok"]
     return DatasetClips(
         title=files.title,
         synthetic=files.synthetic,
@@ -119,7 +121,9 @@ def dataset_clips(files: DatasetFiles) -> DatasetClips:
         classes=classes,
         total=total,
         crops=int((quality["alignment"] == "crop").sum()),
-        quality=_quality(quality[quality["status"] == "ok"]),
+        detectors=used.loc[used["detector"].isin(["hog", "cnn"]), "detector"].value_counts().to_dict(),
+        noted=used[used["notes"].ne("")].to_dict("records"),
+        quality=_quality(used),
         corrections=problems[corrected].to_dict("records"),
         failed=quality[quality["status"] != "ok"].to_dict("records"),
         problems=problems[~corrected].to_dict("records"),

@@ -24,7 +24,7 @@ from merflow.inference.spotting import (
     smooth,
 )
 from merflow.inference.spotting_accuracy import figures, matches, measure_person, rate_interval
-from merflow.preprocessing.faces import Face
+from merflow.preprocessing.detection import Face
 
 SHORT = replace(STANDARD, seconds=3.2, fps=25, expressions=1, blinks=0.0, duration=(0.4, 0.5))
 
@@ -218,6 +218,16 @@ def test_track_motion_follows_face_that_returns_elsewhere(monkeypatch):
     assert 60 <= gap[0] <= 110 and 120 <= gap[1] <= 135
     measured = np.isfinite(track.motion)
     assert measured[0] and measured[-1] and not measured[len(measured) // 2 - 2 : len(measured) // 2 + 2].all()
+
+
+@pytest.mark.parametrize(("detector", "cnn"), [("auto", 3), ("hog", 0), ("cnn", 3)])
+def test_track_motion_tries_cnn_every_four_seconds(monkeypatch, detector, cnn):
+    asked = []
+    monkeypatch.setattr(spotting, "find_face", lambda frames, _, upsample, name: asked.append(name))
+    frames = ((number, np.zeros((160, 160), np.uint8)) for number in range(250))
+    assert not spotting.track_motion(frames, 25, spotting_settings(detector=detector)).positions
+    assert len([name for name in asked if name != "hog"]) == cnn and set(asked) <= {detector, "hog"}
+    assert asked.count("hog") == {"auto": 33, "hog": 36, "cnn": 0}[detector], "every 7 frames"
 
 
 @pytest.mark.parametrize(("right", "places"), [(2, 1), (30, 2)])

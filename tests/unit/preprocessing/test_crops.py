@@ -15,9 +15,10 @@ from still_clip import still_clip
 from merflow.errors import ClipError
 from merflow.footage.clip import Clip
 from merflow.footage.frames import read_grey
-from merflow.preprocessing import faces
+from merflow.preprocessing import detection, faces
 from merflow.preprocessing.cache import build_cache
-from merflow.preprocessing.faces import FACE_CROP, align_subject, find_face
+from merflow.preprocessing.detection import find_face
+from merflow.preprocessing.faces import FACE_CROP, align_subject
 from merflow.preprocessing.flow import subject_flow
 from merflow.preprocessing.geometry import crop_transform, eye_centres, face_weights, map_points, whole_image_transform
 from merflow.preprocessing.keyframes import select_subject
@@ -163,7 +164,7 @@ def test_auto_takes_tight_crop_whole_with_landmarks(picture, eyes, tmp_path, box
         attrs = dict(file["c"].attrs)
     place = map_points(auto.placement.transform, eyes - corner)
     np.testing.assert_allclose(eye_centres(attrs["landmarks"]), place, atol=2)
-    assert attrs["alignment"] == "crop" and attrs["detector"] == "dlib-hog/5" and attrs["detected_frame"] == 0
+    assert attrs["alignment"] == "crop" and attrs["detector"] == "hog" and attrs["detected_frame"] == 0
     assert attrs["interocular_px"] == pytest.approx(120, abs=6)
     width, height, across = attrs["geometry"]
     assert 128 / width == pytest.approx(place[1, 0] - place[0, 0], abs=3)
@@ -242,8 +243,8 @@ def test_align_ignores_eyes_outside_the_crop(tight, tmp_path, monkeypatch):
 
 
 def test_align_none_needs_no_landmark_model(tight, tmp_path, monkeypatch):
-    monkeypatch.setattr(faces, "find_spec", lambda name: None)
-    faces._landmark_model.cache_clear()
+    monkeypatch.setattr(detection, "find_spec", lambda name: None)
+    detection.landmark_model.cache_clear()
     align_subject([written(tmp_path / "c", [tight], align="none")], tmp_path / "faces.h5", align_settings())
     with h5py.File(tmp_path / "faces.h5") as file:
         assert file["c"]["frames"].shape == (1, 128, 128)
@@ -299,7 +300,7 @@ def test_quality_table_shows_alignment(picture, tight, tmp_path):
         written(tmp_path / "wide", [picture] * 3, align="auto"),
         written(tmp_path / "tight", [tight] * 3, align="auto"),
         written(tmp_path / "whole", [tight] * 3, align="none"),
-        written(tmp_path / "usual", [picture] * 3),
+        written(tmp_path / "usual", [np.hstack([picture, picture[:, 40:440]])] * 3),
         written(tmp_path / "photo", [tight], align="none", kind="still"),
         written(tmp_path / "blank", [np.full((240, 320), 90, np.uint8)] * 3, align="auto"),
     ]
@@ -325,6 +326,11 @@ def test_quality_table_shows_alignment(picture, tight, tmp_path):
     }
     assert table["alignment"].to_dict() == alignment
     assert set(table.index[table["status"] == "failed"]) == {"blank"}
+    assert table["detector"].to_dict() == {
+        name: "hog" if name in ("wide", "tight", "usual") else "" if name == "blank" else "none" for name in alignment
+    }
+    note = "2 faces in frames 0..2; the largest and most central one is used"
+    assert table.loc[table["notes"] != "", "notes"].to_dict() == {"usual": note}
     for name in ("face_width_px", "interocular_px"):
         assert set(table.index[table[name].notna()]) == {"wide", "tight", "usual"}
     with h5py.File(tmp_path / "cache.h5") as cache, h5py.File(paths["faces.h5"]) as source:

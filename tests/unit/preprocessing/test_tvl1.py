@@ -21,7 +21,7 @@ from merflow.datasets.synthetic.render import base_picture, clip_motion, render_
 from merflow.footage.frames import read_grey
 from merflow.preprocessing import flow as flow_module
 from merflow.preprocessing.cache import build_cache
-from merflow.preprocessing.faces import find_face
+from merflow.preprocessing.detection import find_face
 from merflow.preprocessing.flow import subject_flow
 from merflow.preprocessing.geometry import crop_transform, warp
 from merflow.preprocessing.tvl1 import numba_backend

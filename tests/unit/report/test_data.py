@@ -34,6 +34,17 @@ def test_clips_are_counted_and_failures_have_reasons(page):
     assert "onset 9 lies after apex 3" in failed
 
 
+def test_detectors_are_counted_and_notes_are_listed(study, page):
+    for dataset in map(dataset_clips, study.datasets):
+        assert dataset.detectors["cnn"] == len(dataset.classes)
+        assert dataset.detectors["hog"] == dataset.total.processed - dataset.detectors["cnn"]
+        hog, cnn = (dataset.detectors[name] for name in ("hog", "cnn"))
+        assert f"Faces found by dlib's HOG detector: {hog}, dlib's CNN detector: {cnn}." in page.text
+        assert {row["notes"] for row in dataset.noted} == {"4 faces"}
+        assert f"{len(dataset.noted)} processed clips with notes" in page.text
+    assert "s04_happiness: 4 faces" in page.text
+
+
 def test_published_counts_are_compared(study, page):
     macro, micro = map(dataset_clips, study.datasets)
     row = next(row for row in micro.classes if row.label == "happiness")

@@ -8,7 +8,7 @@ from prediction_sources import write_picture
 
 from merflow.errors import ConfigError, InputError
 from merflow.footage.fingerprints import EMPTY, check_unchanged, record_source
-from merflow.study.prediction import Prediction
+from merflow.study.prediction import Prediction, spotting_settings
 from merflow.study.sources import list_sources
 
 
@@ -148,6 +148,13 @@ def test_prediction_answers_by_experiments_with_networks(tmp_path):
     for name in ("majority", "nobody"):
         with pytest.raises(ConfigError, match=f"{name} does not train a network.*tsdgcn, msjfn, mersiamc3d"):
             Prediction(study(clips=clips, predict={"experiments": [name]}))
+
+
+@pytest.mark.parametrize(("second", "detector"), [("hog", "hog"), ("cnn", "auto")])
+def test_search_uses_detector_of_preparations(second, detector):
+    """Two preparations share the search; if their detectors differ, it uses both."""
+    blocks = {name: {"align": {"detector": value}} for name, value in (("default", "hog"), ("two", second))}
+    assert spotting_settings(plan({"preparations": blocks}).config).detector == detector
 
 
 def test_prediction_folders_of_equal_names_differ(tmp_path):
