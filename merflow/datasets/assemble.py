@@ -13,6 +13,8 @@ from merflow.errors import ConfigError
 from merflow.footage.clip import Clip
 from merflow.footage.frames import is_video
 
+Interval = tuple[str | None, str | None]
+"""Onset and offset, as the table has them."""
 MAX_GAP_ROWS = 20
 """Clips with missing frames inside that are reported one by one; more of them become one note."""
 
@@ -58,9 +60,12 @@ def assemble(
             text = f"the name {raw.clip!r} is used in {seen[raw.clip]} too; names must be unique"
             findings.append(("clip", text, LEFT_OUT))
         # One video may show several people one after the other; the frames of a folder show one person.
-        if raw.frames and len(owners.get(raw.frames, ())) > 1 and not is_video(raw.frames):
-            people = ", ".join(sorted(owners[raw.frames]))
-            findings.append(("frames", f"{raw.frames} is used for several subjects: {people}", LEFT_OUT))
+        people = owners.get(raw.frames, {})
+        if raw.frames and len(people) > 1 and is_video(raw.frames):
+            people = {person: times for person, times in people.items() if _interval(raw) in times}
+        if raw.frames and len(people) > 1:
+            text = f"{raw.frames} is used for several subjects: {', '.join(sorted(people))}"
+            findings.append(("frames", text, LEFT_OUT))
         numbers, kind, of_frames, bad_apex = check_clip(raw, layout)
         label, of_label = _label(raw, labels, column, layout_name)
         findings += of_frames + of_label
@@ -104,13 +109,18 @@ def _escape(raw: RawClip, column: str) -> None:
         raw.source[column] = escape_controls(texts["label"])
 
 
-def _owners(raw_clips: Sequence[RawClip]) -> dict[str, set[str]]:
-    """Subjects of each folder of frames."""
-    owners: dict[str, set[str]] = {}
+def _owners(raw_clips: Sequence[RawClip]) -> dict[str, dict[str, set[Interval]]]:
+    """Subjects of each folder of frames or video, with the intervals of their clips."""
+    owners: dict[str, dict[str, set[Interval]]] = {}
     for raw in raw_clips:
         if raw.subject:
-            owners.setdefault(raw.frames, set()).add(f"{raw.prefix}/{raw.subject}".lstrip("/"))
+            person = f"{raw.prefix}/{raw.subject}".lstrip("/")
+            owners.setdefault(raw.frames, {}).setdefault(person, set()).add(_interval(raw))
     return owners
+
+
+def _interval(raw: RawClip) -> Interval:
+    return raw.numbers["onset"], raw.numbers["offset"]
 
 
 def _collapse_gaps(name: str, root: str, problems: list[Problem], clips: int) -> list[Problem]:

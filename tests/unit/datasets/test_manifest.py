@@ -127,6 +127,14 @@ def test_empty_frames_count_inside_the_clip_only(root):
     assert "img1.png is empty (0 bytes), and 1 more" in problem.problem
 
 
+def test_two_people_are_not_in_one_video_at_a_time(root):
+    rows = "c1,s1,x,v.mp4,0,,9,\nc2,s2,y,v.mp4,10,,19,\nc3,s3,y,v.mp4,0,4,9,\nc4,s2,x,v.mp4,,,,\n"
+    clips = people(root, HEADER + rows).clips
+    assert [clip.problem.partition("v.mp4 ")[2] for clip in clips] == [
+        "is used for several subjects: s1, s3", "", "is used for several subjects: s1, s3", ""
+    ]  # fmt: skip
+
+
 def labelled(root, *labels, **changes):
     """The notes on the labels of clips of people s0, s1, ..."""
     for n in range(len(labels)):
