@@ -14,6 +14,7 @@ FIGURES = {
     "study.py": ["ours_s", "naive_over_ours", "one_by_one_over_ours"],
     "networks.py": ["seconds"],
     "faces.py": ["hog_lost", "auto_lost", "found_by_hog_alone"],
+    "video.py": ["h264_vs_opencv", "mjpeg_vs_opencv", "mpeg4_vs_opencv"],
     "scale.py plan": ["jobs", "plan_cpu_s", "plan_ratio", "nothing_cpu_s"],
 }
 """Figures of each benchmark that the table shows."""

@@ -48,3 +48,11 @@ def faces_folder():
     if not FACES.is_dir():
         pytest.skip(f"no face photographs in {FACES}; MERFLOW_FACES names another folder")
     return FACES
+
+
+@pytest.fixture(scope="session")
+def cases_folder():
+    folder = FACES.with_name("cases")
+    if not folder.is_dir():
+        pytest.skip(f"no cases of public reports in {folder}; they lie beside the photographs")
+    return folder

@@ -4,17 +4,14 @@ import glob as globbing
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 
 from merflow.errors import ClipError
 from merflow.footage.clip import Clip
-from merflow.footage.images import check_size, read_image
-from merflow.footage.video import missing_bytes
+from merflow.footage.images import read_image
+from merflow.footage.video import FrameRate, TimedFrame, frame_rate, read_video, unequal
 
 IMAGES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
@@ -22,7 +19,11 @@ FPS_OF_IMAGES = 200.0
 """Frames per second assumed for images without a stated rate: high-speed cameras write images."""
 FPS_OF_VIDEOS = 25.0
 """Frames per second assumed for videos whose file states no plausible rate."""
-VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
+FROM_VIDEO = "from the video"
+VIDEOS = {
+    ".3g2", ".3gp", ".asf", ".avi", ".dv", ".flv", ".gif", ".m2ts", ".m2v", ".m4v", ".mkv", ".mod", ".mov", ".mp4",
+    ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".qt", ".ts", ".vob", ".webm", ".wmv",
+}  # fmt: skip
 
 
 def is_video(source: str | Path) -> bool:
@@ -112,100 +113,87 @@ def read_grey(file: str | Path) -> np.ndarray:
     return read_image(file, cv2.IMREAD_GRAYSCALE)
 
 
-@contextmanager
-def open_video(source: str | Path) -> Iterator[Any]:
-    """Open a video as ``cv2.VideoCapture``, which is not opened if the file is not a video.
-
-    OpenCV crashes at names that are not UTF-8, so such a file is opened through a symbolic link.
-    """
-    import cv2
-
-    with TemporaryDirectory() if has_invalid_utf8(source) else nullcontext() as folder:
-        name = str(source)
-        if folder is not None:
-            name = os.path.join(folder, "video" + Path(source).suffix.lower())
-            os.symlink(os.path.abspath(source), name)
-        capture = cv2.VideoCapture(name)
-        try:
-            yield capture
-        finally:
-            capture.release()
+def frames_per_second(source: Clip, configured: float | None) -> tuple[FrameRate, str]:
+    """Return the frames per second of a source, and where they come from: :data:`FROM_VIDEO`, or other words."""
+    rate, words = None, "assumed, because images do not say"
+    if fps := configured or source.fps:
+        rate, words = FrameRate(fps, fps), "from predict.fps" if configured else "from the table"
+    elif is_video(source.frames):
+        rate, words = frame_rate(source.frames), FROM_VIDEO
+        if rate is None or not 1 <= rate.mean <= 10_000:
+            rate, words = FrameRate(FPS_OF_VIDEOS, FPS_OF_VIDEOS), "assumed, because the video does not say"
+    return rate or FrameRate(FPS_OF_IMAGES, FPS_OF_IMAGES), words
 
 
-def has_invalid_utf8(name: str | Path) -> bool:
-    """Return whether the name of a file holds bytes that are not UTF-8."""
-    return any("\ud800" <= letter <= "\udfff" for letter in str(name))
+def read_frames(
+    source: str,
+    first: int | None = None,
+    last: int | None = None,
+    *,
+    fps: float | None = None,
+    notes: list[str] | None = None,
+    skip_damaged: bool = False,
+) -> Iterator[TimedFrame]:
+    """Yield frames ``first..last`` (inclusive; None: no bound) of a clip, ascending; those of a video count from 0.
 
-
-def frames_per_second(source: Clip, configured: float | None) -> tuple[float, str]:
-    """Return the frames per second of a source, and where the number comes from."""
-    if configured:
-        return float(configured), "from predict.fps"
-    if source.fps:
-        return float(source.fps), "from the table"
-    if is_video(source.frames):
-        import cv2
-
-        with open_video(source.frames) as capture:
-            rate = float(capture.get(cv2.CAP_PROP_FPS)) if capture.isOpened() else 0.0
-        if 1 <= rate <= 10_000:
-            return rate, "from the video"
-        return FPS_OF_VIDEOS, "assumed, because the video does not say"
-    return FPS_OF_IMAGES, "assumed, because images do not say"
-
-
-def _video_frames(source: str) -> Iterator[tuple[int, np.ndarray]]:
-    import cv2
-
-    with open_video(source) as capture:
-        if not capture.isOpened():
-            raise ClipError(f"video {source} cannot be opened: missing, damaged, or its codec is not supported")
-        width, height = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        check_size(width, height, f"video {source}")
-        number = 0
-        while True:
-            good, frame = capture.read()
-            if not good or frame is None:
-                break
-            yield number, cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) if frame.ndim == 3 else frame
-            number += 1
-    if not number:
-        raise ClipError(f"video {source} has no frame that can be decoded: it is damaged or its codec is not supported")
-    if missing := missing_bytes(source):
-        raise ClipError(
-            f"video {source} is cut off after frame {number - 1}: {missing} of the bytes that its header states are "
-            "missing; copy it again"
-        )
-
-
-def grey_frames(source: str, first: int | None = None, last: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield frames ``first..last`` (inclusive; None: no bound) of a clip as (frame number, uint8 [H, W]), ascending.
-
-    Frames of a video are counted from 0.
+    Args:
+        source: folder of images, glob or video.
+        first: lowest frame number.
+        last: highest frame number.
+        fps: the times of the frames follow from this rate; None: the times that the video states.
+        notes: receives what a user should know of the frames.
+        skip_damaged: whether damaged frames of a video between ``first`` and ``last`` are left out and noted.
 
     Raises:
         ClipError: there is no frame, one cannot be read, or two have different sizes; the message names the file.
     """
+    notes = [] if notes is None else notes
     if is_video(source):
-        frames = _video_frames(source)
+        frames = read_video(source, notes)
+        frames = frames if fps is None else (frame._replace(seconds=frame.number / fps) for frame in frames)
     else:
         files = FrameList(source).files
         if not files:
             missing = not globbing.has_magic(str(source)) and not Path(source).exists()
             raise ClipError(f"{source} does not exist" if missing else f"{source} holds no image")
         low, high = min(files) if first is None else first, max(files) if last is None else last
-        frames = ((number, read_grey(file)) for number, file in files.items() if low <= number <= high)
+        chosen = [(number, file) for number, file in files.items() if low <= number <= high]
+        frames = (TimedFrame(n, place / (fps or np.nan), read_grey(file)) for place, (n, file) in enumerate(chosen))
     shape: tuple[int, ...] | None = None
-    for number, frame in frames:
+    damaged: list[str] = []
+    intact, traces, before, steps = True, False, np.nan, [np.inf, 0.0]
+    for number, seconds, picture, key in frames:
         if last is not None and number > last:
             break
-        if first is not None and number < first:
-            continue
-        if shape is not None and frame.shape != shape:
-            raise ClipError(
-                f"{source}: frame {number} is {frame.shape[1]}x{frame.shape[0]}, those before {shape[1]}x{shape[0]}"
-            )
-        shape = frame.shape
-        yield number, frame
+        outside = first is not None and number < first
+        intact = picture is not None and (intact or key)
+        if picture is None:
+            damaged.append(f"{number} ({seconds:.2f} s)")
+            if not outside and not skip_damaged:
+                raise ClipError(f"video {source}: frame {damaged[-1]} is damaged")
+        elif not outside:
+            if shape not in (None, picture.shape):
+                sizes = ["x".join(map(str, each[::-1])) for each in (picture.shape, shape or ())]
+                raise ClipError(f"{source}: frame {number} is {sizes[0]}, those before {sizes[1]}")
+            shape, traces = picture.shape, traces or not intact
+            # Comparisons with NaN, the time of images, are false.
+            steps = [min(steps[0], seconds - before), max(steps[1], seconds - before)]
+            yield TimedFrame(number, seconds, picture, key)
+        before = np.nan if picture is None or outside else seconds
     if shape is None:
         raise ClipError(f"{source} has no frame in {first}..{last}")
+    if damaged:
+        more = f" and {len(damaged) - 5} more" if len(damaged) > 5 else ""
+        after = "; the frames up to the next key frame build on them" if traces else ""
+        notes.append(f"damaged frames left out: {', '.join(damaged[:5])}{more}{after}")
+    if fps is None and unequal(*steps):
+        notes.append(f"the frame rate varies from {1 / steps[1]:.3g} to {1 / max(steps[0], 1e-4):.3g} per second")
+
+
+def grey_frames(
+    source: str, first: int | None = None, last: int | None = None, notes: list[str] | None = None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (frame number, uint8 [H, W]) of :func:`read_frames`; a damaged frame among them is an error."""
+    for frame in read_frames(source, first, last, notes=notes):
+        assert frame.picture is not None
+        yield frame.number, frame.picture

@@ -1,72 +1,264 @@
-"""Video files that are cut off: decoders read what is there and do not report the rest."""
+"""Video files: the number, the time and the grey picture of every frame, decoded by FFmpeg through PyAV."""
 
-import os
-import struct
-from collections.abc import Callable
+import errno
+import heapq
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, NamedTuple
 
-SLACK = 4096
-"""Bytes that may be missing: some programs count their headers wrongly, and a frame has more bytes than this."""
-MAX_PARTS = 100_000
-"""Top-level parts that are read; a fragmented recording has one for every few seconds."""
+import numpy as np
+
+from merflow.errors import ClipError
+from merflow.footage.images import MAX_SIDE, check_size
+
+CONTAINERS = "asf,avi,dv,flv,gif,matroska,mov,mpeg,mpegts,mpegvideo,mxf,ogg"
+"""FFmpeg's names of the formats that are read; none of them is a playlist or a list of other files."""
+INTERLACED = "interlaced; deinterlaced to one picture per frame"
+_FIRST_FIELD = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}  # By FFmpeg's number of an interlaced field order.
+_LIMITED_RANGE, _FULL_RANGE = 1, 2
+_NO_VIDEO = (
+    errno.ENOENT,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.EINVAL,
+)  # EINVAL: a damaged file states impossible places.
 
 
-def missing_bytes(video: str | Path) -> int:
-    """Return how many bytes the top-level parts of an AVI, MP4, MOV or Matroska file claim beyond its end.
+class TimedFrame(NamedTuple):
+    """One frame of a clip."""
 
-    It is 0 for complete files, for parts without a stated size (a recording that was never closed) and for other
-    formats.
+    number: int  # of an image, or place in a video from 0, damaged frames included
+    seconds: float  # time in the video, as players show it; NaN for images
+    picture: np.ndarray | None  # grey, uint8 [H, W], upright, with square pixels; None if the frame is damaged
+    key: bool = True  # whether it was coded without reference to other frames
+
+
+class FrameRate(NamedTuple):
+    """Frames per second; ``fastest`` differs from ``mean`` if the frames do not all last equally long."""
+
+    mean: float
+    fastest: float
+
+
+def unequal(shortest: float, longest: float) -> bool:
+    """Return whether two durations of frames, in seconds, differ by more than rounded times do."""
+    return longest > 1.5 * shortest + 0.001
+
+
+def read_video(file: str | Path, notes: list[str]) -> Iterator[TimedFrame]:
+    """Yield the frames of a video in the order in which they are shown, one in memory at a time.
+
+    Interlaced frames are deinterlaced (bwdif), pixels made square, and pictures turned as the file says; 10 bits and
+    more are scaled by their range. A cover picture is no frame. ``notes`` receives what a user should know.
 
     Raises:
-        OSError: the file cannot be read.
+        ClipError: the file is no video, or is cut off; its frames are too large, or none can be decoded.
     """
-    size = os.path.getsize(video)
-    with open(video, "rb") as file:
-        head = file.read(12)
-        part = _box if head[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide") else None
-        part = _riff if head.startswith(b"RIFF") else _element if head.startswith(b"\x1a\x45\xdf\xa3") else part
-        end = _end(file, size, part) if part else 0
-    return end - size if end - size > SLACK else 0
+    usable, now = False, -np.inf
+    with _open(file) as (container, stream):
+        aspect = float(stream.sample_aspect_ratio or 1)
+        for number, seconds, image in _deinterlaced(_decoded(file, container, stream), stream, notes):
+            now = max(now, seconds)  # A broken file may step back.
+            if image is None:
+                yield TimedFrame(number, now, None, False)
+            else:
+                usable = True
+                yield TimedFrame(number, now, _upright(image, aspect, f"video {file}"), image.key_frame)
+    if not usable:
+        raise ClipError(f"video {file} has no frame that can be decoded: it is damaged or its codec is not supported")
 
 
-def _end(file: BinaryIO, size: int, part: Callable[[bytes], int | None]) -> int:
-    """Return where the last top-level part claims to end; ``part`` returns a part's length from its first 16 bytes."""
-    place = 0
-    for _ in range(MAX_PARTS):
-        if place >= size:
-            break
-        file.seek(place)
-        length = part(file.read(16))
-        if not length:  # It extends to the end of the file, or its kind is unknown.
-            return place
-        place += length
-    return place
+def frame_rate(file: str | Path) -> FrameRate | None:
+    """Return the frames per second by the times of the frames, of which none is decoded; None if the file has no times.
+
+    Raises:
+        ClipError: the file cannot be opened as a video.
+    """
+    with _open(file) as (container, stream):
+        times = {packet.pts for packet in container.demux(stream) if packet.pts is not None and not packet.is_discard}
+        steps, stated = np.diff(sorted(times)) * float(stream.time_base), float(stream.guessed_rate or 0)
+    if not len(steps):
+        return FrameRate(stated, stated) if stated else None
+    mean, shortest = len(steps) / float(steps.sum()), float(np.percentile(steps, 5))
+    if unequal(shortest, float(steps.max())):
+        return FrameRate(mean, 1 / shortest)
+    return FrameRate(stated, stated) if abs(stated / mean - 1) < 0.01 else FrameRate(mean, mean)
 
 
-def _riff(head: bytes) -> int | None:
-    if len(head) < 8 or head[:4] != b"RIFF":
-        return None
-    length = struct.unpack_from("<I", head, 4)[0]
-    return 8 + length + length % 2 if 0 < length < 0xFFFFFFFF else None
+@contextmanager
+def _open(file: str | Path) -> Iterator[tuple[Any, Any]]:
+    """Yield PyAV's container and its stream of frames. FFmpeg can reach no other file and no network."""
+    import av
+
+    options, opened = {"format_whitelist": CONTAINERS, "protocol_whitelist": "none"}, False
+    kind = av.stream.Disposition
+    still = kind.attached_pic | kind.timed_thumbnails | kind.still_image
+    try:
+        with open(file, "rb") as source, av.open(source, options=options, metadata_errors="replace") as container:
+            moving = [s for s in container.streams.video if s.codec_context and not s.disposition & still]
+            if not moving:
+                raise ClipError(f"video {file} holds no moving pictures, or its codec is not supported")
+            # A cover may also come as a video of one frame; `frames` is 0 if the file states no number.
+            moving = [stream for stream in moving if stream.frames != 1] or moving
+            best = container.streams.best("video")
+            stream = best if best in moving else moving[0]
+            check_size(stream.codec_context.width, stream.codec_context.height, f"video {file}")
+            opened = True
+            yield container, stream
+    except (av.error.FFmpegError, OSError) as error:
+        of_file = isinstance(error, av.error.FFmpegError) or error.errno in _NO_VIDEO
+        if not of_file or (opened and isinstance(error, MemoryError)):  # A damaged header may claim any memory.
+            raise
+        message = f"video {file} cannot be opened: missing, damaged, or its codec is not supported"
+        raise ClipError(message) from error
 
 
-def _box(head: bytes) -> int | None:
-    if len(head) < 8:
-        return None
-    length = struct.unpack_from(">I", head)[0]
-    if length == 1:
-        return struct.unpack_from(">Q", head, 8)[0] if len(head) == 16 else None
-    return length if length >= 8 else None
+_Decoded = tuple[int, float, Any]
+"""Number, seconds, and PyAV's frame, None if it is damaged."""
 
 
-def _element(head: bytes) -> int | None:
-    """Length of a Matroska element: the leading zeros of its kind and of its size give the length of each number."""
-    kind = 9 - head[0].bit_length() if head and head[0] else 0
-    if not 0 < kind <= 4 or len(head) <= kind or not head[kind]:
-        return None
-    wide = 9 - head[kind].bit_length()
-    if len(head) < kind + wide:
-        return None
-    digits = int.from_bytes(head[kind : kind + wide], "big") & ((1 << 7 * wide) - 1)
-    return None if digits == (1 << 7 * wide) - 1 else kind + wide + digits
+def _decoded(file: str | Path, container: Any, stream: Any) -> Iterator[_Decoded]:
+    """Yield the frames in the order in which they are shown.
+
+    What lies before the first key frame and refers to frames that the file lacks is no frame, as in players.
+
+    Raises:
+        ClipError: the file ends before the video does.
+    """
+    import av
+
+    context = stream.codec_context
+    context.thread_type = "NONE"  # Several threads do not say which frame is damaged, and sometimes not that one is.
+    context.flags |= av.codec.context.Flags.output_corrupt
+    # MJPEG reports damage only if asked to; other decoders would then refuse frames that are whole.
+    context.options = {"max_pixels": str(MAX_SIDE**2)} | ({"err_detect": "explode"} if context.name == "mjpeg" else {})
+    start, unit = (container.start_time or 0) / av.time_base, float(stream.time_base)
+    rate = float(stream.guessed_rate or 25)
+    marks_cuts = container.format.name.split(",")[0] in ("avi", "flv", "mov")
+    waiting: list[int] = []  # Times of packets whose frame did not come yet, a heap.
+    first_key, hurt = np.inf, -np.inf
+    errors = number = 0
+    end, cut, pictureless = 0.0, False, False
+
+    def lost(before: float) -> Iterator[_Decoded]:
+        """Yield the frames that should have come by now if packets are damaged; some packets have no picture."""
+        nonlocal number, errors, pictureless
+        while waiting and waiting[0] < before:
+            stamp = heapq.heappop(waiting)
+            pictureless = pictureless or not errors
+            if errors and stamp >= first_key:
+                errors -= pictureless
+                yield number, stamp * unit - start, None
+                number += 1
+
+    for packet in container.demux():
+        if packet.is_corrupt and marks_cuts:
+            cut = True  # The file ends within this packet.
+            continue
+        if packet.stream.index != stream.index:
+            continue
+        if packet.size and not packet.is_discard and packet.pts is not None:
+            heapq.heappush(waiting, packet.pts)
+            end = max(end, (packet.pts + (packet.duration or 0)) * unit - start)
+            if packet.is_keyframe:
+                first_key = min(first_key, packet.pts)
+        try:
+            images = packet.decode()
+        except av.error.MemoryError:
+            raise
+        except av.error.FFmpegError:
+            images, errors, hurt = [], errors + 1, -np.inf if packet.pts is None else packet.pts
+            if packet.pts is None:
+                yield number, number / rate, None
+                number += 1
+        for image in images:
+            stamp = -np.inf if image.pts is None else image.pts
+            yield from lost(stamp)
+            if waiting and waiting[0] == stamp:
+                heapq.heappop(waiting)
+            if image.is_corrupt and stamp < first_key:
+                continue
+            first_key = min(first_key, stamp)
+            if image.key_frame and not image.is_corrupt and stamp > hurt:
+                errors = 0
+            yield (
+                number,
+                number / rate if image.pts is None else image.time - start,
+                None if image.is_corrupt else image,
+            )
+            number += 1
+    yield from lost(np.inf)
+    # Matroska states the duration of each stream in a tag.
+    stated = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", ""))
+    missing = np.dot([3600, 60, 1], [float(part) for part in stated.groups()]) - end if stated else 0
+    if number and (cut or missing > 1.5 / rate):
+        raise ClipError(f"video {file} is cut off after frame {number - 1}; copy it again")
+
+
+def _deinterlaced(frames: Iterator[_Decoded], stream: Any, notes: list[str]) -> Iterator[_Decoded]:
+    """Yield the frames; from the first interlaced one on, those that are interlaced are deinterlaced."""
+    import av
+
+    graph: Any = None
+    pending: tuple[int, float] | None = None  # The frame that the graph returns when it gets the next one.
+    for number, seconds, image in frames:
+        order = stream.codec_context.field_order
+        if graph is None and image is not None and (image.interlaced_frame or order in _FIRST_FIELD):
+            graph = av.filter.Graph()
+            nodes = [graph.add_buffer(None, image.width, image.height, image.format, time_base=stream.time_base)]
+            # Frames say which field is first, but decoders of raw video mistake the orders 4 and 5.
+            if not image.interlaced_frame or order >= 4:
+                nodes.append(graph.add("setfield", _FIRST_FIELD[order]))
+            nodes += [graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink")]
+            graph.link_nodes(*nodes).configure()
+            notes += [] if INTERLACED in notes else [INTERLACED]
+        if graph is None:
+            yield number, seconds, image
+            continue
+        graph.vpush(image)
+        if pending:
+            yield *pending, graph.vpull()
+        pending = (number, seconds)
+        if image is None:  # It ended the graph; the next frame begins another one.
+            graph = pending = None
+            yield number, seconds, None
+    if pending:
+        graph.vpush(None)
+        yield *pending, graph.vpull()
+
+
+def _upright(image: Any, aspect: float, what: str) -> np.ndarray:
+    """Return a frame as grey, its pixels of ``aspect`` made square, turned as the file says, uint8 [H, W]."""
+    import cv2
+
+    grey = _grey(image)
+    height, width = grey.shape[0], max(1, round(grey.shape[1] * aspect))
+    if width != grey.shape[1]:
+        check_size(width, height, f"{what} with square pixels")
+        grey = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA if aspect < 1 else cv2.INTER_LINEAR)
+    return np.ascontiguousarray(np.rot90(grey, round(image.rotation / 90)))
+
+
+def _grey(image: Any) -> np.ndarray:
+    """Return the luma of a frame by its true range, uint8 [H, W]; if it has none, OpenCV's grey of its colours."""
+    import cv2
+
+    kind, plane, bits = image.format, image.planes[0], image.format.components[0].bits
+    if not kind.name.startswith(("yuv4", "yuvj4", "yuva4", "gray")) or bits > 16 or plane.line_size < 0:
+        return np.asarray(cv2.cvtColor(image.to_ndarray(format="rgb24"), cv2.COLOR_RGB2GRAY))
+    grey_alone = kind.name.startswith("gray") and image.color_range != _LIMITED_RANGE
+    levels = _grey_levels(bits, image.color_range == _FULL_RANGE or kind.name.startswith("yuvj") or grey_alone)
+    sample = np.dtype(np.uint8 if bits == 8 else ">u2" if kind.is_big_endian else "<u2")
+    rows: np.ndarray = np.frombuffer(plane, sample).reshape(-1, plane.line_size // sample.itemsize)
+    luma = rows[: image.height, : image.width]
+    return np.asarray(cv2.LUT(luma.view(np.uint8), levels) if bits == 8 else levels[luma])
+
+
+@lru_cache
+def _grey_levels(bits: int, full: bool) -> np.ndarray:
+    """Return the grey level of each luma, uint8 [2 ** bits]; unless full, 16 to 235 of 8 bits is the range (BT.709)."""
+    low, high = (0, 2**bits - 1) if full else (16 << (bits - 8), 235 << (bits - 8))
+    return np.round(np.clip((np.arange(2**bits) - low) * 255 / (high - low), 0, 255)).astype(np.uint8)

@@ -169,18 +169,17 @@ def _face_track(source: SourceResult) -> dict[str, Any]:
     """Return the number of face positions, the width of the face, and the stretches without a face."""
     with open_h5(source.search_results) as file:
         widths = [float(group.attrs["box"][2]) for group in file["places"].values()]
-        lost = [(source.seconds(first), source.seconds(last)) for first, last in file["lost"][()].tolist()]
+        lost = file["lost"][()].tolist()
     face = f"{min(widths):.0f} to {max(widths):.0f}" if max(widths) - min(widths) >= 1 else f"{widths[0]:.0f}"
     return {"places": len(widths), "face": face, "lost": lost}
 
 
 def _curve(source: SourceResult, file: h5py.File) -> str:
     """Return the motion there and back over time, with candidates and blinks; empty if the clip is too short."""
-    centres, motion, track = file["centres"][()], file["motion"][()], source.track
-    if len(centres) < 3 or not np.isfinite(motion).any():
+    seconds, motion, track = file["centres"][()], file["motion"][()], source.track
+    if len(seconds) < 3 or not np.isfinite(motion).any():
         return ""
     figure, (axes,) = svg.make_axes(6.0, 1.4)
-    seconds = (centres - track["first"]) / track["fps"]
     highest = max(float(np.nanmax(motion)), track["threshold"]) * 1.15
     intervals = []
     for number, candidate in enumerate(source.candidates, start=1):
@@ -191,11 +190,12 @@ def _curve(source: SourceResult, file: h5py.File) -> str:
         intervals.append(f"{number} from {onset:.2f} to {offset:.2f} s")
     axes.plot(seconds, motion, color=svg.FIRST, linewidth=1.2)
     axes.axhline(track["threshold"], color=svg.SECOND, linewidth=1, linestyle="--")
-    blinks = (file["blinks"][()] - track["first"]) / track["fps"]
+    blinks = file["blinks"][()]
     if len(blinks):
         heights = np.interp(blinks, seconds, np.nan_to_num(motion))
         axes.plot(blinks, heights, "x", color=svg.MUTED, markersize=5)
-    axes.set(xlim=(0, max(track["seconds"], 1e-3)), ylim=(0, highest), xlabel="seconds", ylabel="% of eye distance")
+    ends = track["begin"], track["begin"] + max(track["seconds"], 1e-3)
+    axes.set(xlim=ends, ylim=(0, highest), xlabel="seconds", ylabel="% of eye distance")
     svg.plain_axes(axes, grid="y")
     description = (
         f"Motion there and back over {track['seconds']:.1f} s, threshold {track['threshold']:.2f} per cent of the "

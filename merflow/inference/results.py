@@ -7,6 +7,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from merflow.inference.settings import PageSettings
@@ -20,7 +21,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class SourceResult:
-    """A source, the attributes of its ``search.h5`` (``track``), and the rows of its candidates."""
+    """A source, the attributes of its ``search.h5`` and the times of its frames (``track``), and its candidates."""
 
     number: int
     clip: str
@@ -35,8 +36,8 @@ class SourceResult:
         return bool(self.track["status"] == "ok")
 
     def seconds(self, frame: int) -> float:
-        """Return the time of a frame from the first one."""
-        return float((frame - self.track["first"]) / self.track["fps"])
+        """Return the time of a frame; images start at 0."""
+        return float(np.interp(frame, self.track["frame_numbers"], self.track["frame_seconds"]))
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class PredictionResults:
             search_results = files["search_results"][number]
             with open_h5(search_results) as file:
                 track = json_value(dict(file.attrs))
+                track |= {name: file[name][:] for name in ("frame_numbers", "frame_seconds") if name in file}
             candidates = _rows(read_table(files["intervals"][number], INTERVALS))
             sources.append(SourceResult(number, source["clip"], source["label"], search_results, track, candidates))
         prepared = {}
@@ -91,6 +93,7 @@ class PredictionResults:
         """Yield the rows of ``answers.csv``."""
         for source in self.sources:
             base = {"source": source.clip, "label": source.label, "fps": source.track["fps"], "clip": source.clip}
+            base["notes"] = source.track["notes"]
             if not source.searchable:
                 yield base | {"status": "failed", "reason": source.track["status"], "fps": ""}
             elif not source.candidates:
@@ -107,7 +110,14 @@ class PredictionResults:
         if (prep, clip) in self.prepared:
             frames["apex"] = self.prepared[prep, clip].apex
         seconds = {f"{name}_s": round(source.seconds(frame), 4) for name, frame in frames.items()}
-        row = {"clip": clip, "found": candidate["found"], **frames, **seconds, "experiment": experiment}
+        row = {
+            "clip": clip,
+            "found": candidate["found"],
+            "fps": candidate["fps"],
+            **frames,
+            **seconds,
+            "experiment": experiment,
+        }
         table = self.tables[experiment]
         if clip not in table.index:
             return row | {"status": "failed", "reason": self.failed[prep].get(clip, "")}

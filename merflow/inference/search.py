@@ -2,8 +2,10 @@
 
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +16,49 @@ import numpy as np
 from merflow.errors import ClipError, InputError
 from merflow.footage.clip import Clip
 from merflow.footage.fingerprints import check_unchanged
-from merflow.footage.frames import frames_per_second, grey_frames, is_video
+from merflow.footage.frames import FROM_VIDEO, frames_per_second, is_video, read_frames
+from merflow.footage.video import FrameRate, TimedFrame
 from merflow.inference.settings import GIVEN, SEARCHED, WHOLE, SpottingSettings
-from merflow.inference.spotting import (
-    LONGEST,
-    Frame,
-    SpottingResult,
-    smooth,
-    spot,
-    threshold,
-    track_motion,
-    windows,
-)
+from merflow.inference.spotting import LONGEST, SpottingResult, smooth, spot, threshold, track_motion, windows
 from merflow.preprocessing.faces import align_subject
 from merflow.preprocessing.settings import AlignSettings
 from merflow.storage.files import atomic_write, safe_filename
 from merflow.storage.tables import INTERVALS, read_table, write_table
 
 log = logging.getLogger(__name__)
+
+_LONGEST_GAP = 2.0  # Seconds without a frame that the search takes as they are; a longer gap is shortened to this.
+
+
+@dataclass
+class Timeline:
+    """The frame that is shown at each tick of a constant rate, so that equal numbers of ticks are equal times.
+
+    If the frame rate does not vary, each tick has a frame of its own.
+    """
+
+    numbers: "array[int]" = field(default_factory=lambda: array("q"))
+    seconds: "array[float]" = field(default_factory=lambda: array("d"))
+
+    def ticks(self, frames: Iterable[TimedFrame], rate: float) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (tick, picture) and remember the number and the time of the frame; ``rate`` is in ticks per second."""
+        start: float | None = None
+        longest = round(_LONGEST_GAP * rate)
+        before: list[TimedFrame] = []
+        for frame in frames:
+            start = frame.seconds if start is None else start
+            gap = round((frame.seconds - start) * rate) - len(self.numbers)
+            start += max(0, gap - longest) / rate
+            for shown in before * min(gap, longest) + [frame] * (gap >= 0):
+                self.numbers.append(shown.number)
+                self.seconds.append(shown.seconds)
+                assert shown.picture is not None
+                yield len(self.numbers) - 1, shown.picture
+            before = [frame]
+
+    def tick(self, number: int) -> int:
+        """Return the first tick at which a frame, or the next one that there is, is shown."""
+        return min(bisect_left(self.numbers, number), len(self.numbers) - 1)
 
 
 def search_source(
@@ -56,12 +83,17 @@ def search_source(
     frames_folder.mkdir(parents=True)
     rows: list[dict[str, Any]] = []
     result: SpottingResult | None = None
-    rate, rate_reason, status = 0.0, "", "ok"
+    status = "ok"
+    notes: list[str] = []
+    attributes: dict[str, Any] = {"clip": source.clip, "fps": 0.0, "fps_from": ""}
     try:
         if source.problem:
             raise ClipError(source.problem)
-        rate, rate_reason = frames_per_second(source, fps)
-        result, rows = _candidate_rows(source, rate, settings)
+        rate, attributes["fps_from"] = frames_per_second(source, fps)
+        attributes["fps"] = rate.mean
+        timeline = Timeline()
+        by_file = attributes["fps_from"] == FROM_VIDEO
+        result, rows = _candidate_rows(source, rate, None if by_file else rate.mean, settings, timeline, notes)
         if is_video(source.frames):
             _store_frames(source.frames, rows, frames_folder)
     except ClipError as error:
@@ -71,43 +103,54 @@ def search_source(
         raise InputError(f"clips: {status}")
     write_table(rows, folder / "intervals.csv", INTERVALS)
     with atomic_write(folder / "search.h5") as temporary, h5py.File(temporary, "w") as file:
-        file.attrs.update(clip=source.clip, status=status, fps=rate, fps_from=rate_reason)
+        file.attrs.update(**attributes, status=status, notes="; ".join(notes))
         if result is not None:
-            write_track(file, result, rate, settings)
-    log.info("%s: %s, %d candidates", source.clip, status, len(rows))
+            write_track(file, result, rate, settings, timeline)
+    log.info("%s: %s, %d candidates%s", source.clip, status, len(rows), "".join(f"; {note}" for note in notes))
 
 
 def _candidate_rows(
-    source: Clip, fps: float, settings: SpottingSettings
+    source: Clip, rate: FrameRate, fps: float | None, settings: SpottingSettings, timeline: Timeline, notes: list[str]
 ) -> tuple[SpottingResult, list[dict[str, Any]]]:
-    """Return the search result of a source and the rows of its candidates."""
+    """Return the search result of a source, in ticks of ``timeline``, and the rows of its candidates, in frame numbers.
 
-    def read() -> Iterator[Frame]:
-        return grey_frames(source.frames, source.onset, source.offset)
+    ``fps`` is as of :func:`merflow.footage.frames.read_frames`; ``timeline`` and ``notes`` are filled.
+    """
 
-    track = track_motion(read(), fps, settings)
+    def read(timeline: Timeline, notes: list[str]) -> Iterator[tuple[int, np.ndarray]]:
+        frames = read_frames(source.frames, source.onset, source.offset, fps=fps, notes=notes, skip_damaged=True)
+        return timeline.ticks(frames, rate.fastest)
+
+    track = track_motion(read(timeline, notes), rate.fastest, settings)
+    numbers, seconds = timeline.numbers, timeline.seconds
     if not track.positions:
-        raise ClipError(f"no face found in frames {track.first}..{track.last} of {source.frames}")
-    if track.frames < 2:
+        raise ClipError(f"no face found in frames {numbers[0]}..{numbers[-1]} of {source.frames}")
+    if numbers[0] == numbers[-1]:
         raise ClipError(f"{source.frames} has one frame; motion needs two")
-    row = {"source": source.clip, "frames": source.frames, "fps": fps, "apex": source.apex, "strength": np.nan}
+
+    def row(origin: str, first: int, last: int, strength: float = np.nan) -> dict[str, Any]:
+        """Return the row of a candidate from tick ``first`` to ``last``."""
+        onset, offset = numbers[first], numbers[last]
+        clip = f"{source.clip}@{onset}-{offset}" if origin == SEARCHED else source.clip
+        frames, duration = len(set(numbers[first : last + 1])), seconds[last] - seconds[first]
+        return {
+            "clip": clip, "source": source.clip, "found": origin, "frames": source.frames, "onset": onset,
+            "apex": source.apex, "offset": offset, "strength": strength,
+            "fps": (frames - 1) / duration if rate.fastest != rate.mean and duration else rate.mean,
+        }  # fmt: skip
+
     if source.onset is not None and source.offset is not None:
-        ends, origin = (source.onset, source.offset), GIVEN
-    elif track.frames <= settings.max_unsearched_seconds * fps + 1:
-        ends, origin = (track.first, track.last), WHOLE
+        rows = [row(GIVEN, 0, len(numbers) - 1) | {"onset": source.onset, "offset": source.offset}]
+    elif seconds[-1] - seconds[0] <= settings.max_unsearched_seconds + 1e-6:
+        rows = [row(WHOLE, 0, len(numbers) - 1)]
     elif source.apex is not None:
-        half = round(LONGEST / 2 * fps)
-        ends, origin = (max(track.first, source.apex - half), min(track.last, source.apex + half)), GIVEN
+        apex, half = timeline.tick(source.apex), round(LONGEST / 2 * rate.fastest)
+        rows = [row(GIVEN, max(0, apex - half), min(len(numbers) - 1, apex + half))]
     else:
-        result = spot(read, fps, settings, track)
-        return result, [
-            row
-            | {"clip": f"{source.clip}@{interval.onset}-{interval.offset}", "found": SEARCHED}
-            | {"strength": interval.strength, "onset": interval.onset, "offset": interval.offset}
-            for interval in result.intervals
-        ]
-    rows = [row | {"clip": source.clip, "found": origin, "onset": ends[0], "offset": ends[1]}]
-    blinks = [window.peak for window in windows(track, fps, settings) if window.blink]
+        result = spot(lambda: read(Timeline(), []), rate.fastest, settings, track)
+        kept = [interval for interval in result.intervals if numbers[interval.offset] - numbers[interval.onset] > 1]
+        return result, [row(SEARCHED, interval.onset, interval.offset, interval.strength) for interval in kept]
+    blinks = [window.peak for window in windows(track, rate.fastest, settings) if window.blink]
     return SpottingResult(track, [], blinks), rows
 
 
@@ -119,30 +162,41 @@ def _store_frames(video: str, rows: Sequence[dict[str, Any]], folder: Path) -> N
         Path(row["frames"]).mkdir()
     if not searched:
         return
-    for number, frame in grey_frames(video, None, max(row["offset"] for row in searched)):
+    for number, _, picture, _ in read_frames(video, None, max(row["offset"] for row in searched), skip_damaged=True):
         for row in searched:
             if row["onset"] <= number <= row["offset"]:
-                code = cv2.imencode(".png", frame, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
+                assert picture is not None
+                code = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
                 Path(row["frames"], f"{number}.png").write_bytes(code.tobytes())
 
 
-def write_track(file: h5py.File, result: SpottingResult, fps: float, settings: SpottingSettings) -> None:
-    """Write face positions, curves, blinks, stretches without a face and thumbnails into ``search.h5``."""
-    track = result.track
-    curve = smooth(track.motion, track.reach(fps, settings))
+def write_track(
+    file: h5py.File, result: SpottingResult, rate: FrameRate, settings: SpottingSettings, timeline: Timeline
+) -> None:
+    """Write face positions, curves, blinks, stretches without a face and thumbnails into ``search.h5``.
+
+    Times are in seconds: of the curves (``centres``), of ``blinks`` and of the stretches without a face (``lost``).
+    ``frame_numbers`` and ``frame_seconds`` have the time of every frame.
+    """
+    track, seconds = result.track, np.array(timeline.seconds)
+    numbers, places = np.unique(np.array(timeline.numbers), return_index=True)
+    curve = smooth(track.motion, track.reach(rate.fastest, settings))
     file.attrs.update(
-        frames=track.frames, first=track.first, last=track.last, width=track.width, height=track.height,
-        seconds=track.frames / fps, threshold=threshold(curve, settings),
+        frames=len(numbers), first=numbers[0], last=numbers[-1], width=track.width, height=track.height,
+        begin=seconds[0], seconds=seconds[-1] - seconds[0] + 1 / rate.mean, threshold=threshold(curve, settings),
     )  # fmt: skip
-    file["centres"], file["motion"] = np.array(track.centres, np.int64), curve
-    file["lost"] = np.array(track.lost, np.int64).reshape(-1, 2)
-    file["blinks"] = np.array(result.blinks, np.int64)
+    file.create_dataset("frame_numbers", data=numbers, compression="gzip")
+    file.create_dataset("frame_seconds", data=seconds[places], compression="gzip")
+    file["centres"], file["motion"] = seconds[np.array(track.centres, np.int64)], curve
+    file["lost"] = seconds[np.array(track.lost, np.int64).reshape(-1, 2)]
+    file["blinks"] = seconds[np.array(result.blinks, np.int64)]
     for number, position in enumerate(track.positions):
         group, face = file.create_group(f"places/{number:05d}"), position.face
-        group.attrs.update(frame=position.frame, box=face.box, eyes=face.eyes)
+        group.attrs.update(frame=timeline.numbers[position.frame], box=face.box, eyes=face.eyes)
     group = file.create_group("thumbnails")
-    for number, image in track.thumbnails:
-        group.create_dataset(f"{number:09d}", data=image)
+    for tick, image in track.thumbnails:
+        if (name := f"{timeline.numbers[tick]:09d}") not in group:
+            group[name] = image
 
 
 def candidate_clips(source: Clip, intervals: str | Path) -> list[Clip]:

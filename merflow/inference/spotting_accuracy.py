@@ -90,7 +90,10 @@ def measure_person(person: int, settings: SpottingSettings) -> dict[str, Any]:
     with TemporaryDirectory() as folder:
         video = f"{folder}/video.mp4"
         _compress(clip, video)
-        candidates = spot(lambda: grey_frames(video), clip.fps, settings).intervals
+        result = spot(lambda: grey_frames(video), clip.fps, settings)
+        if result.track.frames != clip.frames:  # OpenCV reports no error when it writes.
+            raise OSError(errno.ENOSPC, "a video could not be written completely", video)
+    candidates = result.intervals
     truth = clip.expressions
     hits = matches(
         [(true.onset, true.offset) for true in truth], [(candidate.onset, candidate.offset) for candidate in candidates]
@@ -108,6 +111,3 @@ def _compress(clip: LongClip, video: str) -> None:
     for frame in film_long(clip):
         writer.write(frame)
     writer.release()
-    if cv2.VideoCapture(video).get(cv2.CAP_PROP_FRAME_COUNT) != clip.frames:
-        # OpenCV reports no error itself.
-        raise OSError(errno.ENOSPC, "a video could not be written completely", video)

@@ -11,7 +11,7 @@ frames are taken whole (``align: none``, or ``auto`` if the frames turn out to b
 import json
 import logging
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -111,7 +111,8 @@ def align_clip(clip: Clip, settings: AlignSettings) -> AlignedClip:
         raise ClipError(clip.problem)
     if clip.align not in ALIGN:
         raise ClipError(f"align: {clip.align} is not allowed; allowed: {', '.join(ALIGN)}")
-    stream = grey_frames(clip.frames, clip.onset, clip.offset)
+    notes: list[str] = []
+    stream = grey_frames(clip.frames, clip.onset, clip.offset, notes)
     head = list(islice(stream, settings.search))
     if clip.onset is not None and head[0][0] != clip.onset:
         raise ClipError(f"{clip.frames} has no frame {clip.onset}, the onset; the first after it is {head[0][0]}")
@@ -121,6 +122,7 @@ def align_clip(clip: Clip, settings: AlignSettings) -> AlignedClip:
         numbers.append(number)
         crops.append(warp(frame, placement.transform, settings.size))
     _check_numbers(clip, numbers)
+    placement = replace(placement, notes=(*placement.notes, *notes))
     return AlignedClip(np.stack(crops), np.array(numbers, np.int64), placement)
 
 

@@ -22,8 +22,6 @@ THREADS = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENCV_FOR_THREADS_NUM": "1",
-    # A video file must not make FFmpeg open other files or network addresses.
-    "OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file",
     # The second limit on image sizes, after the check of the header (merflow.footage.images).
     "OPENCV_IO_MAX_IMAGE_PIXELS": str(8192**2),
     # Fix the instruction set, so that results do not depend on the alignment of arrays. "AVX2,STRICT" also gives the

@@ -45,7 +45,7 @@ ANSWERS = [
 PREDICTED = [
     "source", "clip", "status", "reason", "found", "onset", "apex", "offset", "onset_s", "apex_s", "offset_s", "fps",
     "label", "experiment", "answer", "top", "p_top", "entropy", "mutual_information", "members_agree", "n_members",
-    "flags",
+    "flags", "notes",
 ]  # fmt: skip
 SPOTTING = [
     "scope", "seconds", "expressions", "spotted", "hits", "misses", "false_alarms", "false_alarms_per_minute",
@@ -63,7 +63,7 @@ COVERAGE = ["experiment", "threshold", "answered", "accuracy", "n_clips"]
 
 TEXT_COLUMNS = {
     "clip", "subject", "label", "truth", "predicted", "fold", "dataset", "experiment", "reason", "problem", "frames",
-    "row", "column", "metric", "ledger", "chosen", "source", "flags", "answer", "top",
+    "row", "column", "metric", "ledger", "chosen", "source", "flags", "answer", "top", "notes",
 }  # fmt: skip
 """Columns that stay text even if all their cells look like numbers."""
 CLASS_SCOPE = "/class:"

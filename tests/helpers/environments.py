@@ -24,7 +24,7 @@ CUDA = re.compile(r"(nvidia|cuda|triton)\b")
 BROUGHT = "# what these bring with them"
 WORK = ("vision", "flow", "learn", "report", "export")
 """The environments that rules name; `driver` is for Snakemake itself."""
-JOBS_ONLY = {"PIL", "cv2", "sklearn", "torch"}
+JOBS_ONLY = {"PIL", "av", "cv2", "sklearn", "torch"}
 """Modules that the library behind the Snakefile imports in functions which only jobs call."""
 
 

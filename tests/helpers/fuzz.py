@@ -19,6 +19,7 @@ import torch
 import yaml
 from dataset_trees import dataset_settings
 from torch import nn
+from videos import waves, write_video
 
 from merflow.datasets.corrections import read_corrections
 from merflow.datasets.index import index_dataset, write_index
@@ -26,7 +27,7 @@ from merflow.datasets.workbook import read_workbook
 from merflow.errors import MerflowError
 from merflow.evaluation.score_table import score_file
 from merflow.footage.images import image_size, read_image
-from merflow.footage.video import missing_bytes
+from merflow.footage.video import frame_rate, read_video
 from merflow.learning.checkpoints import Checkpoints
 from merflow.preprocessing.frame_scorer.network import FrameScorer
 from merflow.preprocessing.frame_scorer.scorer import _NETWORK, load_scorer
@@ -135,11 +136,6 @@ PREDICTIONS = (
 )
 SPLITS = b"protocol,seed,fold,dataset,subject,clip,part\nloso,0,s1,d,s1,c1,test\nloso,0,s1,d,s2,c2,train\n"
 CLIPS_TO_ASK = b"clip,frames,onset,apex,offset,fps,label\nc1,a,1,2,3,200,joy\nc2,b*,,,,,\nc3,b,1,,2,30,\n"
-CONTAINERS = [
-    b"RIFF\xf0\0\1\0AVI " + b"LIST" * 20 + b"RIFF\xff\xff\0\0AVIX",
-    b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\1mdat\0\0\0\1\0\0\0\x10",
-    b"\x1a\x45\xdf\xa3\x82ab\x18\x53\x80\x67\x01\0\0\1\0\0\0\0",
-]
 WORKBOOK = [
     ["Subject", "Filename", "OnsetFrame", "ApexFrame", "OffsetFrame", "Estimated Emotion"],
     [1, "S01-01-001", 1, 2, 3, "happiness"],
@@ -209,6 +205,9 @@ def targets(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], None
     write_weights({"0/bias_1": torch.ones(3)}, folder / "seed.safetensors", {"folds": folds})
     models = (folder / "seed.safetensors").read_bytes()
 
+    kinds = (("v.mp4", "libx264"), ("v.avi", "mpeg4"), ("v.mkv", "mpeg4"), ("v.ts", "mpeg2video"))
+    videos = [write_video(folder / name, waves(8, 32, 48), encoder).read_bytes() for name, encoder in kinds]
+
     def header(data: bytes) -> None:
         assert image_size(data) == image_size(data)
         _refuse_none(image_size(data), "no header that is known")
@@ -246,7 +245,7 @@ def targets(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], None
         "configuration": ([yaml.safe_dump(OVERLAY, sort_keys=False).encode()], _config),
         "picture headers": (pictures, header),
         "pictures": (pictures, _file(folder, "p.png", lambda f: read_image(f, cv2.IMREAD_GRAYSCALE))),
-        "video containers": (CONTAINERS, _file(folder, "v", lambda f: _refuse_none(missing_bytes(f) or None, "whole"))),
+        "videos": (videos, _file(folder, "v.mp4", lambda f: (frame_rate(f), list(read_video(f, []))))),
         "scores": ([PREDICTIONS], _file(folder, "predictions.csv", lambda f: score_file(f, resamples=5))),
         "splits": ([SPLITS], _file(folder, "splits.csv", lambda f: list(read_splits(f)))),
         "tables": ([PREDICTIONS, SPLITS], _file(folder, "t.csv", lambda f: read_table(f, []))),

@@ -13,7 +13,7 @@ ROWS_SHOWN = 200
 def content(report: ReportData) -> dict[str, Any]:
     """Values of ``failed.html.j2``."""
     datasets = [dataset_clips(files) for files in report.datasets]
-    return {"datasets": [d for d in datasets if d.failed or d.problems], "rows_shown": ROWS_SHOWN}
+    return {"datasets": [d for d in datasets if d.failed or d.noted or d.problems], "rows_shown": ROWS_SHOWN}
 
 
 SECTION = Section("failed", "Failures", content, badge=False)

@@ -123,25 +123,6 @@ def test_frames_of_one_pixel_are_reason(tmp_path, align):
         align_clip(clip, align_settings())
 
 
-def test_video_of_huge_frames_is_refused_by_its_header(tmp_path, monkeypatch):
-    class Huge:
-        def isOpened(self):  # noqa: N802 - OpenCV's name
-            return True
-
-        def get(self, which):
-            return {cv2.CAP_PROP_FRAME_WIDTH: 20_000.0, cv2.CAP_PROP_FRAME_HEIGHT: 100.0}[which]
-
-        def read(self):
-            pytest.fail("decoded")
-
-        def release(self):
-            pass
-
-    monkeypatch.setattr(cv2, "VideoCapture", lambda _: Huge())
-    with pytest.raises(ClipError, match=r"video x\.avi is 20000x100; at most"):
-        list(grey_frames("x.avi"))
-
-
 # --- Names and labels -------------------------------------------------------------------------------------------------
 
 HEADER = ["clip", "subject", "label", "frames", "onset", "apex", "offset", "fps"]

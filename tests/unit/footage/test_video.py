@@ -1,56 +1,347 @@
-"""Truncated videos are detected by the sizes that their top-level parts state."""
+"""Videos: pictures, numbers and times of their frames, and the files that are refused."""
 
-import struct
-
+import av
 import cv2
 import numpy as np
 import pytest
+from videos import FIRST_FIELDS, damage, fields, noise, wave, waves, write_video, write_with_cover
 
 from merflow.errors import ClipError
-from merflow.footage.frames import grey_frames
-from merflow.footage.video import SLACK, missing_bytes
-
-KINDS = [("avi", "MJPG"), ("avi", "mp4v"), ("mkv", "MJPG"), ("webm", "VP80"), ("mp4", "mp4v"), ("mov", "mp4v")]
-
-
-def write_video(path, codec, frames=20):
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 30, (128, 96))
-    assert writer.isOpened()
-    for noise in np.random.default_rng(0).integers(0, 255, (frames, 96, 128, 3), np.uint8):
-        writer.write(noise)
-    writer.release()
+from merflow.footage.clip import Clip
+from merflow.footage.frames import FROM_VIDEO, VIDEOS, frames_per_second, grey_frames, read_frames
+from merflow.footage.video import INTERLACED, frame_rate, read_video
 
 
-@pytest.mark.parametrize(("suffix", "codec"), KINDS)
-def test_truncated_video_is_refused(tmp_path, suffix, codec):
-    """OpenCV returns the remaining frames without an error; MP4 and MOV, whose directory is last, do not open."""
-    video = tmp_path / f"v.{suffix}"
-    write_video(video, codec)
-    assert missing_bytes(video) == 0 and len(list(grey_frames(str(video)))) == 20
-    data = video.read_bytes()
-    video.write_bytes(data[: len(data) // 2])
-    assert missing_bytes(video) > SLACK
-    with pytest.raises(ClipError, match=rf"v\.{suffix} (is cut off after frame \d+: .*copy it again|cannot be opened)"):
-        list(grey_frames(str(video)))
-    if suffix not in ("mp4", "mov"):
-        assert len(list(grey_frames(str(video), 0, 2))) == 3, "what is wanted is there"
+def read(file, first=None, last=None):
+    """Return numbers, seconds, pictures and notes."""
+    notes = []
+    frames = list(read_frames(str(file), first, last, notes=notes, skip_damaged=True))
+    return [f.number for f in frames], [f.seconds for f in frames], [f.picture for f in frames], notes
+
+
+def error(picture, expected, margin=4):
+    """Return the mean difference of two pictures without their margin."""
+    inside = slice(margin, -margin)
+    return np.abs(picture[inside, inside].astype(float) - expected[inside, inside]).mean()
+
+
+# --- Pictures ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("data", "missing"),
+    ("name", "encoder", "pixels"),
     [
-        (b"RIFF" + struct.pack("<I", 1_000_004) + b"AVI " + bytes(500_000), 500_000),
-        (b"RIFF" + struct.pack("<I", 0) + b"AVI " + bytes(500_000), 0),  # A recording that was never closed.
-        (b"RIFF" + struct.pack("<I", 104) + b"AVI " + bytes(100) + b"RIFF" + struct.pack("<I", 9_004) + b"AVIX", 9_000),
-        (b"RIFF" + struct.pack("<I", 2_004) + b"AVI ", 0),  # Less than the slack.
-        (struct.pack(">I4s8x", 16, b"ftyp") + struct.pack(">I4sQ", 1, b"mdat", 6_000_000_016), 6_000_000_000),
-        (struct.pack(">I4s8x", 16, b"ftyp") + struct.pack(">I4s", 0, b"mdat") + bytes(9), 0),  # Up to the end.
-        (b"\x1a\x45\xdf\xa3\x82ab\x18\x53\x80\x67\x01" + (9_000).to_bytes(7, "big"), 9_000),
-        (b"\x1a\x45\xdf\xa3\x82ab\x18\x53\x80\x67\x01" + b"\xff" * 7 + bytes(50), 0),  # Live: no size.
-        (b"\0\0\1\xba" + bytes(100), 0),
-        (b"", 0),
+        ("v.mp4", "libx264", "yuv420p"),
+        ("v.mov", "mjpeg", "yuvj420p"),
+        ("v.avi", "mpeg4", "yuv420p"),
+        ("v.mpg", "mpeg2video", "yuv420p"),
+        ("v.mkv", "ffv1", "yuv420p"),
+        ("v.webm", "libvpx-vp9", "yuv420p"),
+        ("v.wmv", "wmv2", "yuv420p"),
+        ("v.ts", "libx264", "yuv420p"),
+        ("v.3gp", "mpeg4", "yuv420p"),
+        ("v.flv", "flv", "yuv420p"),
+        ("v.mxf", "mpeg2video", "yuv422p"),
+        ("v.m2ts", "mpeg2video", "yuv420p"),
+        ("v.gif", "gif", "gray"),
     ],
-)  # fmt: skip
-def test_what_outermost_parts_claim(tmp_path, data, missing):
-    (tmp_path / "v").write_bytes(data)
-    assert missing_bytes(tmp_path / "v") == missing
+)
+def test_read_frames_of_each_container(tmp_path, name, encoder, pixels):
+    pictures = waves()
+    numbers, seconds, read_pictures, notes = read(write_video(tmp_path / name, pictures, encoder, pixels))
+    assert numbers == list(range(12)) and notes == [] and name[1:] in VIDEOS
+    assert seconds == pytest.approx(np.arange(12) / 25, abs=0.006)
+    assert max(map(error, read_pictures, pictures)) < 3
+
+
+@pytest.mark.parametrize(("encoder", "pixels"), [("libx264", "yuv420p"), ("mjpeg", "yuvj420p"), ("mpeg4", "yuv420p")])
+def test_read_frames_agrees_with_opencv_in_colour(tmp_path, encoder, pixels):
+    chance = np.random.default_rng(0)
+    colours = [np.dstack([wave(n, 96, 128)] * 3) // 2 + chance.integers(0, 99, 3, np.uint8) for n in range(5)]
+    with av.open(str(tmp_path / "v.avi"), "w") as container:
+        stream = container.add_stream(encoder, rate=25)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 128, 96, pixels, 4_000_000
+        for colour in colours:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(colour, "rgb24")))
+        container.mux(stream.encode())
+    capture = cv2.VideoCapture(str(tmp_path / "v.avi"))
+    for picture in read(tmp_path / "v.avi")[2]:
+        expected = cv2.cvtColor(capture.read()[1], cv2.COLOR_BGR2GRAY)
+        assert np.abs(picture.astype(int) - expected).max() <= 6 and error(picture, expected) < 2
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    ["yuv420p", "yuv422p10le", "yuv420p10le", "yuv420p12le", "yuv444p16le", "gray10le", "gray12le", "gray16le", "gray"],
+)
+def test_depth_is_scaled_by_its_range(tmp_path, pixels):
+    ramp = np.tile(np.arange(256, dtype=np.uint8), (96, 1))
+    (_, _, (picture,), _) = read(write_video(tmp_path / "v.mkv", [ramp], "ffv1", pixels))
+    assert np.abs(picture.astype(int) - ramp).max() <= (pixels == "yuv420p")
+
+
+@pytest.mark.parametrize(
+    ("encoder", "pixels", "name"),
+    [
+        ("libx265", "yuv420p12le", "v.mp4"),
+        ("libx265", "yuv420p10le", "v.mp4"),
+        ("libx264", "yuv420p10le", "v.mkv"),
+        ("prores_ks", "yuv422p10le", "v.mov"),
+    ],
+)
+def test_depth_of_compressed_video(tmp_path, encoder, pixels, name):
+    options = {"x265-params": "log-level=none"} if encoder == "libx265" else {}
+    pictures = waves(3)
+    read_pictures = read(write_video(tmp_path / name, pictures, encoder, pixels, options=options))[2]
+    assert len(read_pictures) == 3 and max(map(error, read_pictures, pictures)) < 2
+
+
+@pytest.mark.parametrize(("name", "encoder"), [("v.mp4", "libx264"), ("v.avi", "mpeg4"), ("v.ts", "libx264")])
+@pytest.mark.parametrize(
+    ("aspect", "width"), [("16/15", 137), ("8/9", 114), ("2", 256), ("1/2", 64), (None, 128), ("1", 128)]
+)
+def test_pixels_become_square(tmp_path, name, encoder, aspect, width):
+    picture = read(write_video(tmp_path / name, waves(9), encoder, aspect=aspect))[2][0]
+    assert picture.shape == (96, width)
+    assert error(picture, cv2.resize(wave(0), (width, 96), interpolation=cv2.INTER_AREA)) < 3
+
+
+@pytest.mark.parametrize("turn", [0, 90, 180, 270, -90])
+def test_rotation_is_applied_as_by_opencv(tmp_path, turn):
+    file = write_video(tmp_path / "v.mp4", waves(2), turn=turn)
+    picture, expected = read(file)[2][0], cv2.cvtColor(cv2.VideoCapture(str(file)).read()[1], cv2.COLOR_BGR2GRAY)
+    assert picture.shape == expected.shape and error(picture, expected) < 2
+    assert error(picture, np.rot90(wave(0), turn // 90)) < 3
+
+
+INTERLACED_FLAGS = {"flags": "+ildct+ilme"}
+
+
+@pytest.mark.parametrize("order", FIRST_FIELDS)
+@pytest.mark.parametrize(
+    ("name", "encoder", "pixels", "options"),
+    [
+        ("v.mp4", "libx264", "yuv420p", {"flags": "+ildct", "crf": "4"}),
+        ("v.mkv", "libx264", "yuv420p10le", {"flags": "+ildct", "crf": "4"}),
+        ("v.m2ts", "libx264", "yuv420p", {"flags": "+ildct", "crf": "4"}),
+        ("v.mpg", "mpeg2video", "yuv420p", INTERLACED_FLAGS),
+        ("v.ts", "mpeg2video", "yuv422p", INTERLACED_FLAGS),
+        ("v.avi", "mpeg4", "yuv420p", INTERLACED_FLAGS),
+        ("v.mov", "prores_ks", "yuv422p10le", {"flags": "+ildct"}),
+        ("v.mkv", "ffv1", "yuv420p", {}),
+        ("v.mov", "mjpeg", "yuvj422p", {}),
+        ("v.mov", "rawvideo", "uyvy422", {}),
+        ("v.mkv", "rawvideo", "yuv420p", {}),
+    ],
+)
+def test_interlaced_video_is_deinterlaced(tmp_path, name, encoder, pixels, options, order):
+    pictures = fields(8, int(FIRST_FIELDS[order] == "bff"))
+    file = write_video(tmp_path / name, pictures, encoder, pixels, order=order, options=options)
+    numbers, seconds, pictures, notes = read(file)
+    assert numbers == list(range(8)) and notes == [INTERLACED] and seconds == pytest.approx(np.arange(8) / 25, abs=1e-3)
+    for number in range(1, 7):
+        now, late = (error(pictures[number], wave(number + shift)) for shift in (0, 0.5))
+        assert now < late / 2, "each picture shows the time of the first field"
+
+
+def test_interlaced_dv(tmp_path):
+    file = write_video(tmp_path / "v.dv", fields(4, 1, 576, 720), "dvvideo", aspect="16/15")
+    numbers, _, pictures, notes = read(file)
+    assert numbers == list(range(4)) and notes == [INTERLACED] and pictures[0].shape == (576, 768)
+    expected = cv2.resize(wave(2, 576, 720), (768, 576))
+    assert error(pictures[2], expected) < error(fields(4, 1, 576, 720)[2], wave(2, 576, 720)) / 2
+
+
+def test_interlaced_case_has_a_picture_for_each_frame(cases_folder):
+    numbers, _, pictures, notes = read(cases_folder / "interlaced" / "b_interlaced.mp4")
+    assert numbers == list(range(20)) and len({picture.tobytes() for picture in pictures}) == 20
+    assert notes == [INTERLACED]
+
+
+def test_cover_picture_is_no_video(tmp_path):
+    for name in ("cover.mp4", "cover.m4v"):
+        write_with_cover(tmp_path / name, waves(3))
+        assert [picture.shape for picture in read(tmp_path / name)[2]] == [(96, 128)] * 3
+    write_with_cover(tmp_path / "sound.mp4", [])
+    with pytest.raises(ClipError, match=r"sound\.mp4 holds no moving pictures"):
+        read(tmp_path / "sound.mp4")
+
+
+def test_one_picture_before_the_video_is_a_cover(tmp_path):
+    write_with_cover(tmp_path / "v.mp4", waves(3), attached=False)
+    assert [picture.shape for picture in read(tmp_path / "v.mp4")[2]] == [(96, 128)] * 3
+
+
+# --- Numbers and times ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "encoder"), [("v.mp4", "libx264"), ("v.mkv", "libx264"), ("v.mov", "mjpeg")])
+def test_seconds_are_those_of_the_file(tmp_path, name, encoder):
+    times = np.array([0, 0.1, 0.2, 0.3, 0.32, 0.34, 0.36, 0.38])
+    pixels = "yuvj420p" if encoder == "mjpeg" else "yuv420p"
+    file = write_video(tmp_path / name, waves(8), encoder, pixels, times=times)
+    numbers, seconds, pictures, notes = read(file)
+    assert seconds == pytest.approx(times, abs=1e-3) and numbers == list(range(8))
+    assert notes == ["the frame rate varies from 10 to 50 per second"]
+    assert max(map(error, pictures, waves(8))) < 3
+    rate = frame_rate(file)
+    assert rate.mean == pytest.approx(7 / 0.38, rel=0.01) and rate.fastest == pytest.approx(50, rel=0.01)
+
+
+def test_clip_of_constant_rate_in_a_video_whose_rate_varies(tmp_path):
+    file = write_video(tmp_path / "v.mp4", waves(8), times=[0, 0.1, 0.2, 0.3, 0.32, 0.34, 0.36, 0.38])
+    assert read(file, 4, 7)[3] == [] and read(file, 0, 3)[3] == []
+    assert read(file, 2, 5)[3] == ["the frame rate varies from 10 to 50 per second"]
+
+
+@pytest.mark.parametrize("rate", [25, 50, 100, 200, 240, 400])
+@pytest.mark.parametrize("name", ["v.mkv", "v.mp4", "v.ts"])
+def test_constant_rate_does_not_vary(tmp_path, name, rate):
+    """Matroska rounds times to 1 ms."""
+    file = write_video(tmp_path / name, waves(30), rate=rate)
+    stated = frame_rate(file)
+    assert stated.mean == stated.fastest == pytest.approx(rate, rel=0.001)
+    _, seconds, _, notes = read(file)
+    assert notes == [] and seconds == pytest.approx(np.arange(30) / rate, abs=1e-3)
+
+
+def test_frames_per_second_of_case_vfr(cases_folder):
+    clip = Clip("c", "d/s", "", "micro", str(cases_folder / "vfr" / "vfr.mp4"))
+    rate, source = frames_per_second(clip, None)
+    assert source == FROM_VIDEO and rate.mean == pytest.approx(25.9, abs=0.1) and rate.fastest > 49
+    assert frames_per_second(clip, 200)[0] == (200, 200)
+    assert read(clip.frames)[1][79] == pytest.approx(3.98)
+
+
+@pytest.mark.parametrize("how", ["zeros", "cut", "noise"])
+@pytest.mark.parametrize(
+    ("name", "encoder", "pixels", "options"),
+    [
+        ("v.avi", "mjpeg", "yuvj420p", {}),
+        ("v.mov", "mjpeg", "yuvj420p", {}),
+        ("v.avi", "mpeg4", "yuv420p", {}),
+        ("v.mp4", "mpeg4", "yuv420p", {"bf": "2", "g": "6"}),
+        ("v.mp4", "libx264", "yuv420p", {"g": "8"}),
+        ("v.mkv", "libx264", "yuv420p", {"g": "8", "bf": "0"}),
+        ("v.mov", "prores_ks", "yuv422p10le", {}),
+    ],
+)
+def test_damaged_frames_keep_their_numbers(tmp_path, name, encoder, pixels, options, how):
+    """A damaged frame can make frames that refer to it undecodable."""
+    pictures = waves(20)
+    whole = write_video(tmp_path / name, pictures, encoder, pixels, options=options)
+    file = damage(whole, tmp_path / f"bad-{name}", 10, how)
+    numbers, seconds, read_pictures, (note,) = read(file)
+    missing = sorted(set(range(20)) - set(numbers))
+    first, last = missing[0], missing[-1]
+    assert 10 - 3 <= first <= last <= 10 + 3 and len(missing) <= 3
+    assert seconds == pytest.approx(np.array(numbers) / 25, abs=1e-3)
+    assert note.startswith(f"damaged frames left out: {first} ({first / 25:.2f} s)")
+    for number in (0, first - 1, 19):
+        picture = read_pictures[numbers.index(number)]
+        assert min(range(20), key=lambda n: error(picture, pictures[n])) == number
+    with pytest.raises(ClipError, match=rf"bad-{name}: frame {first} \({first / 25:.2f} s\) is damaged"):
+        list(grey_frames(str(file), first - 2, first + 2))
+    assert len(list(grey_frames(str(file), 0, first - 1))) == first
+    notes = []
+    assert len(list(grey_frames(str(file), last + 1, 19, notes))) == 19 - last
+    assert notes == [note], "damage before the onset is noted"
+
+
+def test_note_says_that_frames_build_on_a_damaged_one(tmp_path):
+    for name, encoder, pixels in (("v.mov", "mjpeg", "yuvj420p"), ("v.mp4", "mpeg4", "yuv420p")):
+        file = damage(write_video(tmp_path / name, waves(20), encoder, pixels), tmp_path / f"bad-{name}", 3, "cut")
+        assert read(file, 5, 9)[3][0].endswith("build on them") is (encoder == "mpeg4")
+        assert read(file, 13, 15)[3] == ["damaged frames left out: 3 (0.12 s)"], "frame 12 is a key frame"
+
+
+def test_damaged_key_frame_of_interlaced_video(tmp_path):
+    whole = write_video(tmp_path / "v.mkv", fields(8, 0), "libx264", order=2, options={"flags": "+ildct", "g": "1"})
+    numbers, _, pictures, notes = read(damage(whole, tmp_path / "bad.mkv", 4))
+    assert numbers == [0, 1, 2, 3, 5, 6, 7] and notes[0] == INTERLACED and "4 (0.16 s)" in notes[1]
+    assert error(pictures[numbers.index(6)], wave(6)) < 2
+
+
+def test_video_cut_from_a_stream_begins_at_its_first_key_frame(tmp_path):
+    whole = write_video(tmp_path / "v.ts", waves(30), options={"g": "12", "bf": "2", "flags": "-cgop"})
+    data = whole.read_bytes()
+    keys = [packet.pos for packet in av.open(str(whole)).demux(video=0) if packet.is_keyframe]
+    (tmp_path / "late.ts").write_bytes(data[: 3 * 188] + data[keys[1] // 2 // 188 * 188 :])
+    numbers, seconds, pictures, notes = read(tmp_path / "late.ts")
+    assert numbers == list(range(len(numbers))) and 15 <= len(numbers) <= 18 and notes == []
+    assert error(pictures[-1], wave(29)) < 3 and seconds[0] >= 0
+
+
+# --- Files that are refused -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder", "pixels"),
+    [
+        ("v.avi", "mjpeg", "yuvj420p"),
+        ("v.avi", "mpeg4", "yuv420p"),
+        ("v.mkv", "mjpeg", "yuvj420p"),
+        ("v.webm", "libvpx", "yuv420p"),
+        ("v.mp4", "mpeg4", "yuv420p"),
+        ("v.mov", "mjpeg", "yuvj420p"),
+        ("v.flv", "flv", "yuv420p"),
+    ],
+)
+def test_truncated_video_is_refused(tmp_path, name, encoder, pixels):
+    """MP4 and MOV, whose directory is last, do not open unless they were written with the directory first."""
+    options = {"movflags": "faststart"} if name == "v.mp4" else {}
+    file = write_video(tmp_path / name, noise(20), encoder, pixels, container_options=options)
+    assert len(list(grey_frames(str(file)))) == 20
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) // 2])
+    with pytest.raises(ClipError, match=rf"{name} (is cut off after frame \d+; copy it again|cannot be opened)"):
+        list(grey_frames(str(file)))
+    if name != "v.mov":
+        assert len(list(grey_frames(str(file), 0, 2))) == 3, "what is wanted is there"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.mp4", "ffconcat version 1.0\nfile 'v.mp4'\n"),
+        ("list.ts", "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nv.mp4\n#EXT-X-ENDLIST\n"),
+        ("list.mkv", '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"></MPD>'),
+        ("list.avi", "v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n"),
+        ("text.mov", "no video\n" * 200),
+        ("empty.mp4", ""),
+    ],
+)
+def test_list_of_files_is_no_video(tmp_path, name, text):
+    write_video(tmp_path / "v.mp4", waves(2))
+    (tmp_path / name).write_text(text)
+    for read_file in (lambda file: list(read_video(file, [])), frame_rate):
+        with pytest.raises(ClipError, match=rf"{name} cannot be opened"):
+            read_file(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["http:v.mp4", "concat:v.mp4", "pipe:0.mp4", "-.mp4", "frame%03d.mp4"])
+def test_name_is_never_an_address(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "v.mp4", waves(3)).rename(tmp_path / name)
+    assert len(read(name)[0]) == 3
+
+
+def test_videos_that_are_too_large_are_not_decoded(tmp_path, monkeypatch):
+    file = write_video(tmp_path / "v.mkv", waves(2), aspect=None)
+    wide = write_video(tmp_path / "wide.mp4", waves(2), aspect="2")
+    monkeypatch.setattr("merflow.footage.images.MAX_SIDE", 200)
+    assert len(read(file)[0]) == 2
+    with pytest.raises(ClipError, match=r"wide\.mp4 with square pixels is 256x96; at most 200x200"):
+        read(wide)
+    monkeypatch.setattr("merflow.footage.images.MAX_SIDE", 100)
+    monkeypatch.setattr("merflow.footage.video._decoded", None)
+    with pytest.raises(ClipError, match=r"v\.mkv is 128x96; at most 100x100"):
+        read(file)
+
+
+def test_frames_of_two_sizes_are_refused(tmp_path):
+    first = write_video(tmp_path / "a.ts", waves(12)).read_bytes()
+    second = write_video(tmp_path / "b.ts", waves(12, 64, 96)).read_bytes()
+    (tmp_path / "both.ts").write_bytes(first + second)
+    with pytest.raises(ClipError, match=r"both\.ts: frame 12 is 96x64, those before 128x96"):
+        read(tmp_path / "both.ts")

@@ -2,13 +2,16 @@
 
 import json
 import os
+from array import array
 from dataclasses import asdict
 
 import h5py
 import numpy as np
+import pandas as pd
 from prediction_sources import source_clip
 from stage_settings import spotting_settings
 
+from merflow.footage.video import FrameRate
 from merflow.inference import search
 from merflow.inference.page import _films, coverage_at_threshold, heat_picture, points, write_prediction
 from merflow.inference.results import SourceResult
@@ -42,14 +45,14 @@ def page_settings(**changes):
     )
 
 
-def write_page(folder, rows, input_path="clips"):
+def write_page(folder, rows, input_path="clips", notes=None):
     """Write the page of sources without candidates, or that could not be searched; return its folder."""
     folder.mkdir()
     files = {name: [] for name in ("faces", "keyframes", "flow", "quality", "tables", "regions")}
     write_table([], folder / "coverage.csv", COVERAGE)
     files |= {"search_results": [], "intervals": [], "coverage": folder / "coverage.csv"}
     for number, row in enumerate(rows):
-        results, intervals = write_motionless_source(folder / str(number), row)
+        results, intervals = write_motionless_source(folder / str(number), row, notes[number] if notes else "")
         files["search_results"].append(results)
         files["intervals"].append(intervals)
     settings = page_settings(input=input_path, sources={row.clip: asdict(row) for row in rows})
@@ -57,17 +60,18 @@ def write_page(folder, rows, input_path="clips"):
     return folder / "out"
 
 
-def write_motionless_source(folder, row):
+def write_motionless_source(folder, row, notes=""):
     """``search.h5`` and ``intervals.csv`` of two seconds in which nothing happens."""
     folder.mkdir()
     chance = np.random.default_rng(0)
     face = Face((20, 20, 40, 40), 1.0, np.array([[55, 30], [47, 30], [25, 30], [33, 30], [40, 45.0]]))
     track = MotionTrack(50, 0, 49, 80, 80, list(range(50)), list(chance.random(50)), [0.0] * 50)
+    timeline = search.Timeline(array("q", range(50)), array("d", [number / 25 for number in range(50)]))
     track.positions = [FacePosition(0, np.eye(2, 3), face)]
     track.thumbnails = [(number, chance.integers(0, 255, (80, 80), np.uint8)) for number in range(0, 48, 4)]
     with h5py.File(folder / "search.h5", "w") as file:
-        file.attrs.update(clip=row.clip, status=row.problem or "ok", fps=25.0, fps_from="as the video says")
-        search.write_track(file, SpottingResult(track, [], []), 25.0, spotting_settings())
+        file.attrs.update(clip=row.clip, status=row.problem or "ok", fps=25.0, fps_from="from the video", notes=notes)
+        search.write_track(file, SpottingResult(track, [], []), FrameRate(25, 25), spotting_settings(), timeline)
     write_table([], folder / "intervals.csv", INTERVALS)
     return folder / "search.h5", folder / "intervals.csv"
 
@@ -91,11 +95,21 @@ def test_page_of_many_clips_limits_films(tmp_path, monkeypatch):
     assert 'id="source-3"' in page, "what is known of a clip stays"
 
 
+def test_notes_of_a_source_are_on_the_page_and_in_the_answers(tmp_path):
+    rows = [source_clip(tmp_path / name, clip=name) for name in "ab"]
+    out = write_page(tmp_path / "page", rows, notes=["the frame rate varies from 10 to 50 per second", ""])
+    page = (out / "index.html").read_text()
+    assert page.count("About the file:") == 1 and "the frame rate varies from 10 to 50 per second" in page
+    answers = pd.read_csv(out / "answers.csv", keep_default_na=False)
+    assert list(answers["notes"]) == ["the frame rate varies from 10 to 50 per second", ""]
+
+
 def test_films_of_shown_candidates_come_first(tmp_path, monkeypatch):
     sources = []
     for number, candidates in enumerate(([], ["a"], ["b"], [])):
         results, _ = write_motionless_source(tmp_path / str(number), source_clip(tmp_path, clip="s"))
-        track = {"first": 0, "fps": 25.0, "seconds": 2.0, "threshold": 0.3, "width": 80}
+        track = {"begin": 0.0, "seconds": 2.0, "threshold": 0.3, "width": 80}
+        track |= {"frame_numbers": np.arange(50), "frame_seconds": np.arange(50) / 25}
         rows = [{"clip": name, "onset": 3, "offset": 9} for name in candidates]
         sources.append(SourceResult(number, "s", "", str(results), track, rows))
     assert list(_films(sources, {"b"})) == [2, 0, 3]

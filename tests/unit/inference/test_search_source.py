@@ -1,18 +1,22 @@
 """The search of one source: stored candidates, their faces, and sources that cannot be searched."""
 
 import os
+import re
 import shutil
 from dataclasses import replace
 
 import cv2
 import h5py
+import numpy as np
 import pytest
 from prediction_sources import source_clip, write_picture
 from stage_settings import align_settings, preparation, spotting_settings
+from videos import damage, write_video
 
 from merflow.datasets.synthetic.long_clips import CHOOSING, STANDARD, film_long, plan_long
 from merflow.errors import InputError
 from merflow.footage.clip import Clip
+from merflow.footage.video import TimedFrame
 from merflow.inference import search
 from merflow.inference.candidates import gather_candidates
 from merflow.storage.tables import INTERVALS, read_table, write_table
@@ -102,6 +106,82 @@ def test_search_and_align_of_names_that_are_not_utf8(video, tmp_path, whole):
     with h5py.File(tmp_path / "faces.h5") as file:
         (group,) = file.values()
         assert group.attrs["status"] == "ok" and group.attrs["clip"].startswith(r"m\udce9.mp4")
+
+
+def test_search_goes_by_time_if_the_frame_rate_varies(tmp_path):
+    """A fifth of the frames are left up to half a second before the expression, as by a phone in dim light."""
+    drawn = plan_long(
+        CHOOSING + 40, replace(STANDARD, seconds=3.2, fps=50, expressions=1, blinks=0.0, duration=(0.4, 0.5))
+    )
+    (true,) = drawn.expressions
+    kept = [number for number in range(drawn.frames) if number % 5 == 0 or number > true.onset - 25]
+    frames = list(film_long(drawn))
+    pictures = [cv2.cvtColor(frames[number], cv2.COLOR_BGR2GRAY) for number in kept]
+    path = write_video(tmp_path / "phone.mp4", pictures, "mpeg4", times=[number / 50 for number in kept])
+    search_source(source_clip(path), tmp_path / "out")
+    (row,) = read_table(tmp_path / "out/intervals.csv", INTERVALS).to_dict("records")
+    assert row["fps"] == pytest.approx(50, rel=0.02)
+    for name in ("onset", "offset"):
+        assert kept[int(row[name])] / 50 == pytest.approx(getattr(true, name) / 50, abs=0.08)
+    with h5py.File(tmp_path / "out/search.h5") as file:
+        assert file.attrs["notes"] == "the frame rate varies from 10 to 50 per second"
+        assert file.attrs["frames"] == len(kept) and file.attrs["seconds"] == pytest.approx(3.2, abs=0.05)
+        assert file["frame_seconds"][:] == pytest.approx(np.array(kept) / 50, abs=1e-3)
+        strongest = file["centres"][:][np.nanargmax(file["motion"][:])]
+        assert strongest == pytest.approx(true.apex / 50, abs=0.1)
+
+
+def test_search_of_case_vfr(cases_folder, tmp_path):
+    search_source(source_clip(cases_folder / "vfr" / "vfr.mp4"), tmp_path)
+    (row,) = read_table(tmp_path / "intervals.csv", INTERVALS).to_dict("records")
+    with h5py.File(tmp_path / "search.h5") as file:
+        seconds = file["frame_seconds"][:]
+    assert seconds[int(row["onset"])] == pytest.approx(3.8, abs=0.06)
+    assert seconds[int(row["offset"])] == pytest.approx(4.2, abs=0.06)
+
+
+def test_search_skips_and_notes_damaged_frames(video, tmp_path):
+    clip = video[1]
+    (true,) = clip.expressions
+    pictures = [cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in film_long(clip)]
+    whole = write_video(tmp_path / "whole.avi", pictures, "mjpeg", "yuvj420p")
+    bad = damage(whole, tmp_path / "bad.avi", true.apex + 1, "cut")
+    search_source(source_clip(bad), tmp_path / "out")
+    (row,) = read_table(tmp_path / "out/intervals.csv", INTERVALS).to_dict("records")
+    assert row["onset"] <= true.apex <= row["offset"]
+    kept = sorted(int(file.stem) for file in (tmp_path / "out").glob("_frames/*/*.png"))
+    assert kept == [n for n in range(int(row["onset"]), int(row["offset"]) + 1) if n != true.apex + 1]
+    with h5py.File(tmp_path / "out/search.h5") as file:
+        assert file.attrs["notes"].startswith(f"damaged frames left out: {true.apex + 1} (")
+        assert file.attrs["frames"] == clip.frames - 1 and file.attrs["last"] == clip.frames - 1
+    given = source_clip(bad, onset=true.apex - 3, offset=true.apex + 4)
+    search_source(given, tmp_path / "given")
+    search.align_candidates(given, tmp_path / "given/intervals.csv", tmp_path / "faces.h5", align_settings(size=64))
+    with h5py.File(tmp_path / "faces.h5") as file:
+        (group,) = file.values()
+        assert re.search(rf"bad\.avi: frame {true.apex + 1} \(\d\.\d\d s\) is damaged", group.attrs["status"])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rate", "expected"),
+    [
+        ([0, 0.04, 0.08, 0.12], 25, [0, 1, 2, 3]),
+        ([4, 4.033, 4.067, 4.1], 30, [0, 1, 2, 3]),  # As Matroska rounds them.
+        ([0, 0.1, 0.12, 0.14], 50, [0, 0, 0, 0, 0, 1, 2, 3]),
+        ([0, 0.02, 0.035, 0.04], 50, [0, 1, 2]),  # Two frames within one tick.
+        ([0, 0.1, 9.0, 9.1], 10, [0] + [1] * 21 + [2, 3]),  # A gap counts as two seconds.
+        ([0, 0.1, 0.1, 0.2], 10, [0, 1, 3]),
+    ],
+)
+def test_timeline_shows_each_frame_until_the_next(seconds, rate, expected):
+    timeline = search.Timeline()
+    frames = [TimedFrame(10 + n, time, np.full((2, 2), n, np.uint8)) for n, time in enumerate(seconds)]
+    ticks = list(timeline.ticks(frames, rate))
+    assert [tick for tick, _ in ticks] == list(range(len(expected)))
+    assert [picture[0, 0] for _, picture in ticks] == expected
+    assert list(timeline.numbers) == [10 + n for n in expected]
+    assert list(timeline.seconds) == [seconds[n] for n in expected]
+    assert timeline.tick(11) == expected.index(1) and timeline.tick(99) == len(expected) - 1
 
 
 def test_search_source_status_of_name_that_is_not_utf8(tmp_path):

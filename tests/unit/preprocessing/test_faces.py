@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stage_settings import align_settings
 from still_clip import still_clip
+from videos import damage, write_video
 
 from merflow.errors import ClipError, ConfigError, InputError
 from merflow.footage.clip import Clip
+from merflow.footage.video import INTERLACED
 from merflow.preprocessing import detection, faces
 from merflow.preprocessing.detection import find_face
 from merflow.preprocessing.faces import align_clip, align_subject
@@ -300,6 +302,32 @@ def test_gate_align_clip_places_real_pupils(faces_folder):
     assert len(photographs) == 30
     assert max(aligned) < 3
     assert min(unaligned) > 3  # The photographs are of one format, yet merely shrinking them fails for each.
+
+
+def test_align_subject_of_interlaced_case(cases_folder, tmp_path):
+    """Each clip has its own pictures, and the interlaced one a note, which goes to quality.csv."""
+    names = ("a_progressive", "b_interlaced")
+    clips = [Clip(name, "v", "", "micro", str(cases_folder / "interlaced" / f"{name}.mp4")) for name in names]
+    align_subject(clips, tmp_path / "faces.h5", align_settings())
+    with h5py.File(tmp_path / "faces.h5") as file:
+        frames = file["b_interlaced"]["frames"][()]
+        assert len({frame.tobytes() for frame in frames}) == len(frames) == 20
+        assert np.abs(frames[0].astype(int) - file["a_progressive"]["frames"][0]).max() > 20
+        assert [file[name].attrs["notes"] for name in names] == ["", INTERLACED]
+
+
+def test_align_clip_with_damaged_frames(faces_folder, tmp_path):
+    photograph = cv2.resize(
+        cv2.imread(str(next(iter(sorted((faces_folder / "neutral").glob("*.jpg"))))), 0), (400, 400)
+    )
+    whole = write_video(tmp_path / "v.avi", [photograph] * 12, "mjpeg", "yuvj420p")
+    bad = str(damage(whole, tmp_path / "bad.avi", 4, "cut"))
+    with pytest.raises(ClipError, match=r"bad\.avi: frame 4 \(0\.16 s\) is damaged"):
+        align_clip(Clip("c", "v", "", "micro", bad, 2, 3, 6), align_settings())
+    aligned = align_clip(Clip("c", "v", "", "micro", bad, 5, 6, 11), align_settings())
+    assert aligned.frame_numbers.tolist() == list(range(5, 12))
+    assert list(aligned.placement.notes) == ["damaged frames left out: 4 (0.16 s)"]
+    assert not align_clip(Clip("c", "v", "", "micro", bad, 0, 1, 3), align_settings()).placement.notes
 
 
 def test_align_subject_of_real_videos(faces_folder, tmp_path):
