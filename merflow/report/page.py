@@ -32,6 +32,7 @@ from merflow.report.sections import (
     subjects,
     timings,
     variants,
+    wrong,
 )
 from merflow.report.svg import standalone_svg, style_sheet
 from merflow.runtime.summary import SYNTHETIC_MARK
@@ -40,8 +41,8 @@ from merflow.storage.files import atomic_write, safe_filename, scratch_folder
 log = logging.getLogger(__name__)
 
 SECTIONS = [module.SECTION for module in (
-    answer, results, differences, audit, classes, subjects, certainty, figures, variants, data, failed, pictures,
-    graphs, curves, timings, settings,
+    answer, results, differences, audit, classes, wrong, subjects, certainty, figures, variants, data, failed,
+    pictures, graphs, curves, timings, settings,
 )]  # fmt: skip
 """Sections of the page, in order."""
 

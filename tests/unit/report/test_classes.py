@@ -12,6 +12,7 @@ from report_study import CLASSES, Page, with_settings, with_tables, written
 from merflow.evaluation.evaluate import evaluate, merge
 from merflow.evaluation.settings import EvaluationSettings
 from merflow.report.sections import certainty
+from merflow.report.sections import wrong as wrong_section
 from merflow.report.sections.subjects import subjects_by_difficulty
 from merflow.storage.files import safe_filename
 from merflow.storage.tables import CALIBRATION, COVERAGE, PREDICTIONS, RELIABILITY, write_table
@@ -89,6 +90,52 @@ def test_class_table_has_values_and_intervals(study):
                 expected = [row["value"], row["ci_low"], row["ci_high"]]
                 assert list(vars(getattr(result, row["metric"])).values()) == pytest.approx(expected, nan_ok=True)
                 assert result.clips == row["n_clips"]
+
+
+# --- Wrong answers ----------------------------------------------------------------------------------------------------
+
+
+def wrong_rows(page):
+    """The cells of the rows of each system's table."""
+    section = re.search(r'<section id="wrong"[^>]*>.*?</section>', page.html, re.DOTALL).group(0)
+    return {
+        name: [
+            re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>(<th scope=\"row.*?)</tr>", part)
+        ]
+        for name, part in re.findall(r"<summary>([\w-]+).*?</summary>(.*?)</details>", section, re.DOTALL)
+    }
+
+
+def test_wrong_answers_are_listed_with_probability(study, page):
+    table = pd.read_csv(study.tables["predictions"])
+    wrong = table[table["truth"] != table["predicted"]]
+    assert set(wrong["experiment"]) == set(wrong_rows(page)) == {"tsdgcn", "majority", "linear-svm", "softmax"}
+    for name, rows in wrong_rows(page).items():
+        columns = ["clip", "subject", "truth", "predicted"]
+        expected = wrong.loc[wrong["experiment"] == name, columns].assign(probability="0.600")
+        assert rows == expected.to_numpy().tolist() and len(rows) > 3
+    count = (wrong["experiment"] == "tsdgcn").sum()
+    assert f"tsdgcn: {count} of 39 clips" in page.of_section["wrong"]
+    assert f"majority (floor): {len(wrong_rows(page)['majority'])} of 39 clips" in page.of_section["wrong"]
+
+
+def test_wrong_answers_of_many_clips_are_bounded(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(wrong_section, "ROWS", 12)
+    page = written(study, tmp_path, "wrong")
+    assert [len(rows) for rows in wrong_rows(page).values()] == [3] * 4
+    assert page.of_section["wrong"].count("The first 3 are shown; predictions.csv") == 4
+
+
+def test_wrong_answers_of_repeats_and_without_probabilities(study, tmp_path):
+    once = pd.read_csv(study.tables["predictions"]).query("experiment == 'tsdgcn'").iloc[:5]
+    changed = once.assign(truth="fear", predicted="surprise", p_surprise=np.nan)
+    write_table(pd.concat([changed, changed.assign(repeat=1)]), tmp_path / "p.csv", PREDICTIONS)
+    metrics = pd.read_csv(study.tables["metrics"]).query("experiment == 'tsdgcn'").assign(repeats=2)
+    metrics.to_csv(tmp_path / "m.csv", index=False)
+    page = written(with_tables(study, predictions=tmp_path / "p.csv", metrics=tmp_path / "m.csv"), tmp_path, "wrong")
+    assert "tsdgcn: 10 of 10 predictions" in page.of_section["wrong"]
+    rows = wrong_rows(page)["tsdgcn"]
+    assert [row[2:] for row in rows] == [[repeat, "fear", "surprise", "–"] for repeat in "0" * 5 + "1" * 5]
 
 
 # --- Subjects ---------------------------------------------------------------------------------------------------------
