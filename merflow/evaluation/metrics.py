@@ -189,9 +189,14 @@ def paired_differences(
                 pair[metric] = Difference(value, np.nan, np.nan, np.nan)
                 continue
             beyond = 1 + min((apart <= 0).sum(), (apart >= 0).sum())
-            p = min(1.0, max(2 * beyond / (1 + len(apart)), 2.0 ** (1 - people)))
+            p = min(1.0, max(2 * beyond / (1 + len(apart)), smallest_p(people, len(apart))))
             pair[metric] = Difference(value, *interval(apart), float(p))
     return differences
+
+
+def smallest_p(subjects: int, resamples: int) -> float:
+    """The smallest p value that :func:`paired_differences` can give, for at least two subjects."""
+    return max(2 / (1 + resamples), 2.0 ** (1 - subjects))
 
 
 def holm(p: Sequence[float]) -> list[float]:

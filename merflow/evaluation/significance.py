@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from merflow.evaluation.evaluate import check_predictions
-from merflow.evaluation.metrics import LEVEL, OVERALL, holm, paired_differences
+from merflow.evaluation.metrics import LEVEL, OVERALL, holm, paired_differences, smallest_p
 from merflow.storage.tables import DIFFERENCES, PREDICTIONS, read_table, write_table
 
 log = logging.getLogger(__name__)
@@ -62,6 +62,16 @@ def compare(predictions: Path, output: Path, classes: Mapping[str, Sequence[str]
             row |= {"p_holm": p, "verdict": better if p < 1 - LEVEL else "unclear"}
     write_table(rows, output, DIFFERENCES)
     log.info("%d pairs, %d resamples of the subjects", pairs, resamples)
+
+
+def smallest_corrected_p(subjects: Sequence[int]) -> dict[int, float]:
+    """The smallest corrected p value that a pair of systems can have, by its number of subjects.
+
+    ``subjects``: number of subjects of each pair. Pairs with more subjects can precede it in Holm's correction.
+    """
+    resamples = max(RESAMPLES, RESAMPLES_PER_PAIR * len(subjects))
+    counts = {n: sum(2 <= other <= n for other in subjects) for n in sorted(set(subjects)) if n > 1}
+    return {n: min(1.0, count * smallest_p(n, resamples)) for n, count in counts.items()}
 
 
 def _tested_clips(rows: pd.DataFrame) -> frozenset[Any]:

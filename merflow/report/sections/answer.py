@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from merflow.datasets.labels import published_as, similar_word
 from merflow.datasets.registry import LAYOUTS
 from merflow.evaluation.metrics import OVERALL
@@ -14,6 +16,7 @@ from merflow.report.section import Section
 from merflow.report.sections.audit import audited_experiments
 from merflow.report.sections.differences import system_pairs
 from merflow.report.systems import Estimate, SystemResult, best_uf1
+from merflow.storage.tables import QUALITY, read_table
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ def content(report: ReportData) -> dict[str, Any]:
     leaks = {audited.name for audited in audited_experiments(report) if audited.leaks}
     return {
         "main": main,
+        "left_out": left_out(main, report),
         "compared": len(systems),
         "comparison": compare_with_floors(main, report),
         "floors": [system for system in report.systems if system.floor],
@@ -71,6 +75,18 @@ def classes_of_one_person(main: SystemResult, report: ReportData) -> dict[str, t
     rows = report.predictions[report.predictions["experiment"] == main.name]
     people = {str(label): list(group.unique()) for label, group in rows.groupby("truth")["subject"]}
     return {c: (str(p[0]), similar_word(c, main.classes)) for c, p in people.items() if len(p) == 1}
+
+
+def left_out(main: SystemResult, report: ReportData) -> tuple[int, list[str]]:
+    """The number of labelled clips of a system's datasets that no system could use, and people who have no other."""
+    quality = pd.concat(
+        read_table(files.quality, QUALITY) for files in report.datasets if files.dataset in main.settings.datasets
+    )
+    failed = quality[quality["status"].ne("ok") & quality["label"].isin(main.classes)]
+    if main.protocol == "paper-holdout":  # It tests some of the usable clips only.
+        return failed["clip"].nunique(), []
+    predicted = report.predictions.loc[report.predictions["experiment"] == main.name, "subject"]
+    return main.expected_clips - main.n_clips, sorted(set(failed["subject"]) - set(predicted))
 
 
 def compare_with_floors(main: SystemResult, report: ReportData) -> FloorComparison | None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from merflow.evaluation.significance import smallest_corrected_p
 from merflow.report import formats
 from merflow.report.report_data import ReportData
 from merflow.report.section import Drawing, Section, as_csv
@@ -44,7 +45,8 @@ class Pair:
 def content(report: ReportData) -> dict[str, Any]:
     """Values of ``differences.html.j2``."""
     pairs = system_pairs(report)
-    return {"pairs": pairs, "drawing": difference_drawing(pairs) if pairs else None}
+    possible = smallest_corrected_p([pair.n_subjects for pair in pairs])
+    return {"pairs": pairs, "possible": possible, "drawing": difference_drawing(pairs) if pairs else None}
 
 
 def system_pairs(report: ReportData) -> list[Pair]:

@@ -1,4 +1,4 @@
-"""Section "Failures": clips that could not be processed, and problems in the tables of the datasets."""
+"""Section "Clips that could not be processed": those clips, and problems in the tables of the datasets."""
 
 from typing import Any
 
@@ -16,4 +16,4 @@ def content(report: ReportData) -> dict[str, Any]:
     return {"datasets": [d for d in datasets if d.failed or d.noted or d.problems], "rows_shown": ROWS_SHOWN}
 
 
-SECTION = Section("failed", "Failures", content, badge=False)
+SECTION = Section("failed", "Clips that could not be processed", content, badge=False)

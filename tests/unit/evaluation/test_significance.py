@@ -1,12 +1,14 @@
 """Which differences are real: all pairs on the same clips, the correction, the verdict."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from merflow.errors import InputError
-from merflow.evaluation.metrics import OVERALL, holm
-from merflow.evaluation.significance import compare
+from merflow.evaluation.metrics import OVERALL, holm, paired_differences, smallest_p
+from merflow.evaluation.significance import compare, smallest_corrected_p
 from merflow.storage.tables import DIFFERENCES, PREDICTIONS, read_table, write_table
 
 CLASSES = ["a", "b", "c"]
@@ -68,6 +70,42 @@ def test_correction_grows_with_the_number_of_pairs(tmp_path):
     real = differences[differences["second"] == "wrong"]
     assert (real["verdict"] == "first").all(), "with 10,000 resamples the least p times 276 pairs would be 0.055"
     assert (differences["p_holm"] >= differences["p"]).all()
+
+
+@pytest.mark.parametrize("people", [2, 3, 4, 5])
+def test_smallest_p_is_that_of_all_outcomes(people):
+    """Each person is classified better by the first system, by the second, or equally well by both."""
+    rows = [{"truth": truth, "subject": str(n)} for n in range(people) for truth in CLASSES]
+    table, resamples, ps = pd.DataFrame(rows), 200, []
+    for outcome in product((1, 0, -1), repeat=people):
+        better = np.repeat(outcome, len(CLASSES))
+        right, wrong = table["truth"], table["truth"].map(dict(zip(CLASSES, CLASSES[1:] + CLASSES[:1], strict=True)))
+        tables = {name: table.assign(predicted=right.where(better * sign >= 0, wrong))
+                  for name, sign in (("first", 1), ("second", -1))}  # fmt: skip
+        ps += [d.p for d in paired_differences(tables, CLASSES, resamples)["first", "second"].values()]
+    signs = list(product((1, -1), repeat=people))
+    assert min(ps) == smallest_p(people, resamples) == sum(abs(sum(s)) == people for s in signs) / len(signs)
+
+
+def test_smallest_p_is_limited_by_the_resamples(tmp_path):
+    tables = {name: pd.DataFrame(answers(name, skill, people=30)) for name, skill in (("good", 1.0), ("bad", 0.0))}
+    differences = paired_differences(tables, CLASSES, 200)["good", "bad"]
+    assert {d.p for d in differences.values()} == {2 / 201} == {smallest_p(30, 200)}
+
+
+def test_smallest_corrected_p_is_that_of_all_tables():
+    """Each pair has the smallest p value that it can have, or a large one."""
+    subjects = [5, 8, 8, 1, 12, 2]
+    least = {}
+    for smallest in product((True, False), repeat=len(subjects)):
+        ps = [np.nan if n < 2 else 2 / 2**n if small else 0.9 for n, small in zip(subjects, smallest, strict=True)]
+        for n, p in zip(subjects, holm(ps), strict=True):
+            least[n] = min(least.get(n, 1.0), p)
+    del least[1]
+    assert smallest_corrected_p(subjects) == pytest.approx(least)
+    assert smallest_corrected_p([5]) == {5: 0.0625}, "no difference can be real"
+    assert smallest_corrected_p([30] * 3) == pytest.approx({30: 3 * 2 / 10001})
+    assert smallest_corrected_p([1]) == {}
 
 
 def test_other_clips_classes_truths_or_repeats_are_not_compared(tmp_path):

@@ -25,14 +25,15 @@ EVIL = '<script>alert("1")</script>'
 
 def test_contents_link_every_section(page):
     sections = [a["id"] for tag, a in page.tags if tag == "section"]
-    expected = "answer results differences audit classes subjects data failed pictures curves timings settings"
+    expected = "answer results differences audit classes wrong subjects data failed pictures curves timings settings"
     assert sections == expected.split()
     links = [
         a["href"]
         for tag, a in page.tags
         if tag == "a" and "sheet-" not in a["href"] and "anchor" not in a.get("class", "") and "download" not in a
     ]
-    assert links == ["#answer", *(f"#{name}" for name in sections)], "the skip link, then the contents"
+    expected = ["#answer", *(f"#{name}" for name in sections), "#failed"]
+    assert links == expected, "the skip link, the contents, then the reasons of clips that were left out"
 
 
 def test_sections_have_names_of_their_own():

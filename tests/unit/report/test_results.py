@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from report_study import CLASSES, make_study, with_settings, with_tables, written
+from report_study import CLASSES, make_study, with_dataset, with_settings, with_tables, written
 from sklearn.metrics import accuracy_score, f1_score
 
 from merflow.datasets.labels import class_sets, published_as
 from merflow.evaluation.leakage import CHECKS
 from merflow.evaluation.published import published
-from merflow.report.sections.answer import compare_with_floors, published_results
+from merflow.report.sections.answer import compare_with_floors, left_out, published_results
 from merflow.report.sections.differences import difference_drawing, system_pairs
 from merflow.report.systems import Estimate, best_uf1
 from merflow.storage.tables import AUDIT, PREDICTIONS, write_table
@@ -38,6 +38,38 @@ def test_results_count_expected_clips(page):
     for name in ("tsdgcn", "majority (floor)", "linear-svm (floor)", "softmax (floor)"):
         assert name in text
     assert "39 of 40" in text
+
+
+def test_answer_says_how_many_clips_were_left_out(study, page, tmp_path):
+    link = 'clips correctly; <a href="#failed">1 of the 40 labelled clips was left out</a>. The clips show 8 people'
+    assert link in page.html
+    (files,) = (files for files in study.datasets if files.dataset == "people-micro")
+    quality, predictions = pd.read_csv(files.quality), pd.read_csv(study.tables["predictions"])
+    quality.loc[quality["subject"].str.endswith(("s02", "s05")), ["status", "reason"]] = "failed", "too dark"
+    quality.to_csv(tmp_path / "quality.csv", index=False)
+    usable = predictions[predictions["clip"].isin(quality.loc[quality["status"] == "ok", "clip"])]
+    write_table(usable, tmp_path / "predictions.csv", PREDICTIONS)
+    metrics = pd.read_csv(study.tables["metrics"]).assign(n_clips=30, n_subjects=6)
+    metrics.to_csv(tmp_path / "metrics.csv", index=False)
+    changed = with_tables(with_dataset(study, "people-micro", quality=tmp_path / "quality.csv"),
+                          metrics=tmp_path / "metrics.csv", predictions=tmp_path / "predictions.csv")  # fmt: skip
+    words = written(changed, tmp_path, "answer", "failed").of_section["answer"]
+    assert (
+        "of 30 clips correctly; 10 of the 40 labelled clips were left out, among them all clips of people-micro/s02"
+        in words
+    )
+    (result,) = (system for system in changed.systems if system.name == "tsdgcn")
+    holdout = replace(result, protocol="paper-holdout", n_clips=6, n_subjects=2)
+    assert left_out(holdout, changed) == (10, []), "a clip that this protocol does not test is not left out"
+    counts = [row for row in result.settings.class_counts if row.label != "fear"]
+    fewer = replace(result.by_class, classes=[row for row in result.by_class.classes if row.name != "fear"])
+    settings = replace(result.settings, class_counts=counts)
+    others = replace(holdout, settings=settings, by_class=fewer)
+    assert left_out(others, changed) == (8, []), "clips of other classes were not to be used"
+
+
+def test_answer_of_a_complete_study_leaves_nothing_out(tmp_path):
+    assert "left out" not in written(make_study(tmp_path, bad=None), tmp_path, "answer").of_section["answer"]
 
 
 @pytest.mark.parametrize(
@@ -113,20 +145,34 @@ def test_holdout_that_divides_subjects_is_marked(study, page, tmp_path):
 # --- Differences ------------------------------------------------------------------------------------------------------
 
 
-def test_real_differences_are_bold(study, page):
+def test_real_differences_are_marked_in_words(study, page):
     table = pd.read_csv(study.tables["differences"])
     assert table.groupby(["first", "second"]).ngroups == 6
     real = table[table["verdict"] != "unclear"]
     assert 0 < len(real) < len(table), "a case with both"
     section = re.search(r'<section id="differences">.*?</section>', page.html, re.DOTALL).group(0)
-    bold = sorted(re.findall(r"<b>([+-][.\d]+)</b>", section))
-    assert bold == sorted(f"{value:+.3f}" for value in real["difference"])
-    assert len(re.findall(r"<b>", section)) == len(real)
+    marked = sorted(re.findall(r'([+-][.\d]+) <span class="real">real</span>', section))
+    assert marked == sorted(f"{value:+.3f}" for value in real["difference"])
     words = page.of_section["differences"]
     assert f"{(real['metric'] == 'uf1').sum()} of 6 pairs differ in UF1 by more than chance" in words
     for row in table.to_dict("records"):
         assert f"{row['difference']:+.3f}" in words
         assert f"[{row['ci_low']:.2f}, {row['ci_high']:.2f}]" in words
+
+
+@pytest.mark.parametrize(
+    "people, words",
+    [
+        (5, "With 5 people no difference can be real at 0.05, because the smallest corrected p value that"),
+        (5, "that is possible is 0.375."),
+        (12, "With 12 people a difference can be real: the smallest corrected p value that is possible is 0.003."),
+    ],
+)  # fmt: skip
+def test_differences_say_what_is_possible_with_n_people(study, tmp_path, people, words):
+    """For six pairs: 6 * 2 / 2^n."""
+    pd.read_csv(study.tables["differences"]).assign(n_subjects=people).to_csv(tmp_path / "d.csv", index=False)
+    page = written(with_tables(study, differences=tmp_path / "d.csv"), tmp_path, "differences")
+    assert words in page.text
 
 
 def test_real_differences_have_their_own_marker(study):
