@@ -117,9 +117,9 @@ def _sections(path: str, block: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _networks() -> Iterator[str]:
-    """What stands for ``null`` in the block ``network``, for each network of the registry."""
+    """Return the default of each key of the block ``network``, for each network of the registry."""
     yield "## The networks' own values"
-    yield "What `null`, or nothing, in the block `network` means to each, and the keys that only it has."
+    yield "The values of keys of the block `network` that are `null` or left out, and the keys that a network adds."
     for name, system in NETWORKS.items():
         yield f"### `{name}`"
         loss = ", ".join(f"{key} {value}" for key, value in system.loss.items())

@@ -71,6 +71,9 @@ def train_network(
     trainings: dict[str, Training] = {}
     with repeatable(*fold.seed):
         network: Any = make_network().to(device())
+        if isinstance(images.rows, Centred) and not images.by_row:  # For a `supervise` that changes clips.
+            mean_image = torch.from_numpy(images.rows.mean / images.rows.divisor).view(images.shape)
+            network.register_buffer("mean_image", mean_image.to(device()), persistent=False)
         if hasattr(network, "prior"):
             learned = network.prior(training, validation, schedule, f"{fold.name}, pairs", checkpoints)
             trainings |= {"prior": learned} if learned else {}
