@@ -2,7 +2,9 @@
 
 import sys
 
-from merflow.evaluation.score_table import main
+from merflow.evaluation.score_table import main, score_file
+
+__all__ = ["score_file"]
 
 if __name__ == "__main__":
     sys.exit(main())

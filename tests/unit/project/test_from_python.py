@@ -1,0 +1,86 @@
+"""The code of docs/from-python.md, run in the folder of a study."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from flow_caches import balanced, make_cache
+from repository import REPO
+from sklearn.metrics import f1_score, recall_score
+
+from merflow.evaluation.significance import compare
+from merflow.storage.tables import PREDICTIONS, write_table
+
+PAGE = (REPO / "docs" / "from-python.md").read_text()
+CLASSES = ["disgust", "happiness", "surprise"]
+SYSTEMS = {"tsdgcn": 0.6, "msjfn": 0.9, "linear-svm": 0.1}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Results of a study with the names of the page, made up."""
+    folder = tmp_path_factory.mktemp("clone")
+    rng = np.random.default_rng(0)
+    for name in re.findall(r'"(results/[^"]+)"', PAGE) + ["mine.csv"]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    make_cache(folder / "results/data/demo-micro/default/cache.h5", *balanced(people=2))
+    rows = [
+        {"experiment": name, "repeat": repeat, "fold": f"d/{n // 6}", "dataset": "d", "subject": f"d/{n // 6}",
+         "clip": str(n), "truth": CLASSES[n % 3], "predicted": CLASSES[n % 3] if rng.random() < skill else "surprise"}
+        for name, skill in SYSTEMS.items() for repeat in range(2) for n in range(72)
+    ]  # fmt: skip
+    write_table(rows, folder / "results/demo/predictions.csv", PREDICTIONS)
+    (table,) = re.findall(r"```csv\n(.*?)```", PAGE, re.DOTALL)
+    (folder / "mine.csv").write_text(table)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def names(folder):
+    """What the code of the page leaves in its names, block after block."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        namespace = {}
+        for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+            exec(block, namespace)
+    return namespace
+
+
+def test_page_reads_the_arrays_of_the_clips(names):
+    assert names["clips"][0] == "c000" and set(names["subjects"]) == {"people/s0", "people/s1"}
+    assert len(names["clips"]) == len(names["labels"]) == len(names["flow"]) == 12
+    assert set(names["labels"]) == set(CLASSES) and names["flow"].dtype == np.float16 and names["flow"].shape[2] == 3
+
+
+def test_page_scores_as_sklearn_does(names):
+    truth, predicted = ["fear", "fear", "joy"], ["fear", "joy", "joy"]
+    expected = f1_score(truth, predicted, average="macro"), recall_score(truth, predicted, average="macro")
+    assert (names["scores"]["uf1"], names["scores"]["uar"]) == pytest.approx(expected)
+    (result,) = names["results"]
+    assert result["uf1"] == pytest.approx(expected[0]) and result["intervals"] == {}
+
+
+def test_page_compares_as_the_study_does(names, folder, tmp_path):
+    compare(folder / "results/demo/predictions.csv", tmp_path / "d.csv", dict.fromkeys(SYSTEMS, CLASSES))
+    expected = pd.read_csv(tmp_path / "d.csv").query("metric == 'uf1'")
+    pairs = list(zip(expected["first"], expected["second"], strict=True))
+    assert list(names["differences"]) == pairs and len(pairs) == 3
+    got = [[*names["differences"][pair]["uf1"][:3], p] for pair, p in zip(pairs, names["corrected"], strict=True)]
+    np.testing.assert_allclose(got, expected[["difference", "ci_low", "ci_high", "p_holm"]], rtol=1e-6)
+    assert names["low"] < f1_mean(folder, "linear-svm") < names["high"], "the interval of the last system"
+
+
+def f1_mean(folder, name):
+    rows = pd.read_csv(folder / "results/demo/predictions.csv").query("experiment == @name")
+    return np.mean([f1_score(r["truth"], r["predicted"], average="macro") for _, r in rows.groupby("repeat")])
+
+
+def test_page_names_systems_and_datasets_of_the_demo():
+    demo = yaml.safe_load((REPO / "config.yaml").read_text())
+    assert set(SYSTEMS) <= {*demo["experiments"], *demo["floors"]}
+    (shown,) = re.findall(r"for name in \((.*?)\)\}", PAGE)
+    assert set(SYSTEMS) == set(re.findall(r'"([\w-]+)"', shown))
+    datasets = set(re.findall(r"results/data/([\w-]+)/default", PAGE))
+    assert datasets == {"demo-micro"} <= set(demo["datasets"])
