@@ -12,6 +12,12 @@ import yaml
 REPO = Path(__file__).parents[2]
 
 
+def yaml_blocks(page: str) -> list[dict]:
+    """The blocks of YAML of a page of the documentation."""
+    text = (REPO / "docs" / page).read_text(encoding="utf-8")
+    return [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+
+
 def copy_repository(target: Path) -> Path:
     """Copy what the workflow needs to ``target``, so that a test can change it; returns ``target``."""
     for name in ("merflow", "workflow", "envs", "profiles"):

@@ -1,5 +1,6 @@
 """The studies of MSJFN, MERSiamC3D and of all systems: what they plan, on datasets as distributed and on the demo."""
 
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import published_takes
 import pytest
 import yaml
 from configurations import plan
-from repository import REPO
+from repository import REPO, yaml_blocks
+
+from merflow.systems.registry import SYSTEMS
 
 READING = "our reading of the abstract"
 
@@ -110,3 +113,27 @@ def test_demo_ablations_are_those_of_the_real_studies(three):
     real = [*planned("msjfn_3db", three).config.experiments, *planned("mersiamc3d", three).config.experiments]
     ablations = {name for name in real if not name.endswith(("smic", "casme2", "samm", "samm-5"))}
     assert demo == ablations
+
+
+def test_page_without_macro_clips_plans_networks_and_floors(tmp_path):
+    (overlay,) = (block for block in yaml_blocks("own-clips.md") if "floors" in block)
+    overlay["datasets"]["people"]["root"] = str(tmp_path)
+    rows = ["clip,subject,label,frames"]
+    for clip, subject, label in (("a", "p1", "joy"), ("b", "p1", "fear"), ("c", "p2", "joy"), ("d", "p2", "fear")):
+        (tmp_path / clip).mkdir()
+        for n in range(2):
+            (tmp_path / clip / f"{n}.png").write_bytes(b"not looked into")
+        rows.append(f"{clip},{subject},{label},{clip}")
+    (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
+    study = plan(overlay)
+    study.check()
+    experiments = study.experiments
+    assert {*experiments} == {"ststnet", "msjfn", "majority", "linear-svm"}
+    assert [d for d, _ in experiments.prepared()] == ["people"], "no macro set, real or synthetic"
+    epochs = {study.training.clip_network_settings(name, 0).network.epochs for name in ("ststnet", "msjfn")}
+    assert epochs == set(overlay["network"].values()) == {100}
+
+
+def test_page_lists_all_systems_that_need_no_macro_clips():
+    text = (REPO / "docs" / "own-clips.md").read_text().split("## Without macro clips")[1].split("```")[0]
+    assert set(re.findall("`([^`]+)`", text)) == set(SYSTEMS)
