@@ -10,7 +10,7 @@ import numpy as np
 
 from merflow.errors import ClipError
 from merflow.footage.clip import Clip
-from merflow.footage.images import read_image
+from merflow.footage.images import page_count, read_image
 from merflow.footage.video import FrameRate, TimedFrame, frame_rate, read_video, unequal
 
 IMAGES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -65,6 +65,7 @@ class FrameList:
     Attributes:
         files: file of each frame.
         numbered: whether the names hold one number each; if not, images are counted from 0 in the order of their names.
+        places: file and page of each frame; the frames of a single TIFF file of several pages are its pages, from 0.
         first: lowest number; 0 if there is no image.
         last: highest number; 0 if there is no image.
     """
@@ -76,6 +77,10 @@ class FrameList:
         self.numbered = numbers is not None
         by_name = sorted(paths, key=os.path.basename)
         self.files = dict(enumerate(by_name) if numbers is None else sorted(numbers.items()))
+        pages = page_count(next(iter(self.files.values()))) if len(self.files) == 1 else 1
+        if pages > 1:
+            self.files = dict.fromkeys(range(pages), *self.files.values())
+        self.places = {number: (file, number if pages > 1 else 0) for number, file in self.files.items()}
         self.first, self.last = min(self.files, default=0), max(self.files, default=0)
 
     def __len__(self) -> int:
@@ -102,15 +107,24 @@ class FrameList:
         return [n for n in range(first + 1, last) if n not in self.files]
 
 
-def read_grey(file: str | Path) -> np.ndarray:
-    """Read one image as grey, uint8 [H, W].
+def read_deep(file: str | Path, page: int = 0) -> np.ndarray:
+    """Read one image, or one page of a TIFF file, as grey with all its bits, uint8 or uint16 [H, W].
 
     Raises:
-        ClipError: as :func:`merflow.footage.images.read_image`.
+        ClipError: as :func:`merflow.footage.images.read_image`, or the pixels are of another kind.
     """
     import cv2
 
-    return read_image(file, cv2.IMREAD_GRAYSCALE)
+    image = read_image(file, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH, page=page)
+    if image.dtype not in (np.uint8, np.uint16):
+        raise ClipError(f"frame {file} has pixels of the type {image.dtype}; images of 8 or 16 bits are read")
+    return image
+
+
+def read_grey(file: str | Path, page: int = 0, bit_depth: int = 16) -> np.ndarray:
+    """Read one image as :func:`read_deep` does, uint8 [H, W]; of more than 8 bits, ``bit_depth`` are in use."""
+    image = read_deep(file, page)
+    return image if image.dtype == np.uint8 else np.minimum(image >> (bit_depth - 8), 255).astype(np.uint8)
 
 
 def frames_per_second(source: Clip, configured: float | None) -> tuple[FrameRate, str]:
@@ -133,6 +147,7 @@ def read_frames(
     fps: float | None = None,
     notes: list[str] | None = None,
     skip_damaged: bool = False,
+    bit_depth: int = 16,
 ) -> Iterator[TimedFrame]:
     """Yield frames ``first..last`` (inclusive; None: no bound) of a clip, ascending; those of a video count from 0.
 
@@ -143,6 +158,7 @@ def read_frames(
         fps: the times of the frames follow from this rate; None: the times that the video states.
         notes: receives what a user should know of the frames.
         skip_damaged: whether damaged frames of a video between ``first`` and ``last`` are left out and noted.
+        bit_depth: bits in use of images of more than 8 bits.
 
     Raises:
         ClipError: there is no frame, one cannot be read, or two have different sizes; the message names the file.
@@ -152,13 +168,16 @@ def read_frames(
         frames = read_video(source, notes)
         frames = frames if fps is None else (frame._replace(seconds=frame.number / fps) for frame in frames)
     else:
-        files = FrameList(source).files
+        files = FrameList(source).places
         if not files:
             missing = not globbing.has_magic(str(source)) and not Path(source).exists()
             raise ClipError(f"{source} does not exist" if missing else f"{source} holds no image")
         low, high = min(files) if first is None else first, max(files) if last is None else last
-        chosen = [(number, file) for number, file in files.items() if low <= number <= high]
-        frames = (TimedFrame(n, place / (fps or np.nan), read_grey(file)) for place, (n, file) in enumerate(chosen))
+        chosen = [(number, place) for number, place in files.items() if low <= number <= high]
+        frames = (
+            TimedFrame(number, index / (fps or np.nan), read_grey(*place, bit_depth))
+            for index, (number, place) in enumerate(chosen)
+        )
     shape: tuple[int, ...] | None = None
     damaged: list[str] = []
     intact, traces, before, steps = True, False, np.nan, [np.inf, 0.0]
@@ -191,9 +210,13 @@ def read_frames(
 
 
 def grey_frames(
-    source: str, first: int | None = None, last: int | None = None, notes: list[str] | None = None
+    source: str,
+    first: int | None = None,
+    last: int | None = None,
+    notes: list[str] | None = None,
+    bit_depth: int = 16,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (frame number, uint8 [H, W]) of :func:`read_frames`; a damaged frame among them is an error."""
-    for frame in read_frames(source, first, last, notes=notes):
+    for frame in read_frames(source, first, last, notes=notes, bit_depth=bit_depth):
         assert frame.picture is not None
         yield frame.number, frame.picture

@@ -16,8 +16,10 @@ FORMATS = ("PNG", "JPEG", "BMP", "PPM", "TIFF", "WEBP", "GIF")
 """Pillow's names of the formats that are read."""
 
 
-def read_image(file: str | Path, flags: int, what: str = "frame") -> np.ndarray:
+def read_image(file: str | Path, flags: int, what: str = "frame", page: int = 0) -> np.ndarray:
     """One image of one of :data:`FORMATS` as ``cv2.imdecode`` returns it; ``what`` names it in messages.
+
+    ``page`` counts the pages of a TIFF file from 0.
 
     Raises:
         ClipError: the file is missing, empty, too large, or not an image that can be decoded.
@@ -34,12 +36,16 @@ def read_image(file: str | Path, flags: int, what: str = "frame") -> np.ndarray:
         raise ClipError(f"{what} {file} cannot be read: {error.strerror}") from error
     if not data.size:
         raise ClipError(f"{what} {file} is empty (0 bytes)")
-    stated = image_size(data.tobytes())
+    stated = image_size(data.tobytes(), page)
     if stated is None:
         raise ClipError(f"{what} {file} is not an image that can be decoded")
     check_size(*stated, f"{what} {file}")
     try:
-        image = cv2.imdecode(data, flags)
+        if page:
+            pages = cv2.imdecodemulti(data, flags, range=(page, page + 1))[1]
+            image = pages[0] if pages else None
+        else:
+            image = cv2.imdecode(data, flags)
     except cv2.error:  # OpenCV raises for some damaged files and returns None for others.
         image = None
     if image is None:
@@ -54,7 +60,22 @@ def check_size(width: int, height: int, what: str) -> None:
         raise ClipError(f"{what} is {width}x{height}; at most {MAX_SIDE}x{MAX_SIDE} is read: make it smaller")
 
 
-def image_size(data: bytes) -> tuple[int, int] | None:
+def page_count(file: str | Path) -> int:
+    """Number of pages of a TIFF file; 1 for other files and for those that cannot be read."""
+    from PIL import Image
+
+    if Path(file).suffix.lower() not in (".tif", ".tiff"):
+        return 1
+    try:
+        with Image.open(file, formats=("TIFF",)) as image:
+            return int(getattr(image, "n_frames", 1))
+    except MemoryError:
+        raise
+    except Exception:  # As in image_size; who reads the file says what is wrong.
+        return 1
+
+
+def image_size(data: bytes, page: int = 0) -> tuple[int, int] | None:
     """Width and height that the header of an image file states; None if it is not an image that may be decoded."""
     from PIL import Image
 
@@ -63,6 +84,8 @@ def image_size(data: bytes) -> tuple[int, int] | None:
         return None
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if page:
+                image.seek(page)
             return image.size
     except MemoryError:
         raise

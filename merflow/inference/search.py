@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 from merflow.errors import ClipError, InputError
+from merflow.footage.bit_depth import bits_in_use, largest_values
 from merflow.footage.clip import Clip
 from merflow.footage.fingerprints import check_unchanged
 from merflow.footage.frames import FROM_VIDEO, frames_per_second, is_video, read_frames
@@ -116,9 +117,10 @@ def _candidate_rows(
 
     ``fps`` is as of :func:`merflow.footage.frames.read_frames`; ``timeline`` and ``notes`` are filled.
     """
+    options: dict[str, Any] = {"fps": fps, "bit_depth": bits_in_use(largest_values([source])), "skip_damaged": True}
 
     def read(timeline: Timeline, notes: list[str]) -> Iterator[tuple[int, np.ndarray]]:
-        frames = read_frames(source.frames, source.onset, source.offset, fps=fps, notes=notes, skip_damaged=True)
+        frames = read_frames(source.frames, source.onset, source.offset, notes=notes, **options)
         return timeline.ticks(frames, rate.fastest)
 
     track = track_motion(read(timeline, notes), rate.fastest, settings)

@@ -20,6 +20,7 @@ import h5py
 import numpy as np
 
 from merflow.errors import ClipError
+from merflow.footage.bit_depth import bits_in_use, largest_values
 from merflow.footage.clip import Clip
 from merflow.footage.frames import grey_frames
 from merflow.preprocessing.detection import Face, find_face, landmark_model
@@ -87,7 +88,7 @@ class AlignedClip:
     placement: Placement
 
 
-def align_clip(clip: Clip, settings: AlignSettings) -> AlignedClip:
+def align_clip(clip: Clip, settings: AlignSettings, bit_depth: int = 16) -> AlignedClip:
     """Crop the face from the frames of one clip, onset to offset, by one similarity transform.
 
     Source frames are read one by one; only the first ``search`` of them are kept, until the face is found.
@@ -100,7 +101,7 @@ def align_clip(clip: Clip, settings: AlignSettings) -> AlignedClip:
 
     A face that is aligned is noted if less than ``note_inside`` of its square lies inside the image.
 
-    Without an onset (offset), the first (last) frame is used.
+    Without an onset (offset), the first (last) frame is used. ``bit_depth`` is that of images of more than 8 bits.
 
     Raises:
         ClipError: the index found a problem, a frame is unreadable, onset, apex and offset do not fit the frames,
@@ -112,7 +113,7 @@ def align_clip(clip: Clip, settings: AlignSettings) -> AlignedClip:
     if clip.align not in ALIGN:
         raise ClipError(f"align: {clip.align} is not allowed; allowed: {', '.join(ALIGN)}")
     notes: list[str] = []
-    stream = grey_frames(clip.frames, clip.onset, clip.offset, notes)
+    stream = grey_frames(clip.frames, clip.onset, clip.offset, notes, bit_depth)
     head = list(islice(stream, settings.search))
     if clip.onset is not None and head[0][0] != clip.onset:
         raise ClipError(f"{clip.frames} has no frame {clip.onset}, the onset; the first after it is {head[0][0]}")
@@ -187,7 +188,9 @@ def _check_numbers(clip: Clip, numbers: list[int]) -> None:
         raise ClipError(f"{clip.frames} has no frame {clip.apex}, the apex")
 
 
-def align_subject(clips: Iterable[Clip], output: str | Path, settings: AlignSettings) -> None:
+def align_subject(
+    clips: Iterable[Clip], output: str | Path, settings: AlignSettings, bit_depth: int | None = None
+) -> None:
     """Align all clips of a subject and write ``faces/{subject}.h5``; one clip is in memory at a time.
 
     Every clip has a group with attributes ``clip``, ``subject``, ``kind`` and ``status``: ``ok``, or the reason why
@@ -197,7 +200,8 @@ def align_subject(clips: Iterable[Clip], output: str | Path, settings: AlignSett
     ``onset``, ``apex`` and ``offset`` (apex -1 if the dataset has none). If a face was found: ``landmarks`` (float64
     [n, 2], crop pixels), ``detected_frame``, ``interocular_px`` and ``face_width_px`` (source pixels). If the frames
     were taken whole: ``geometry`` (float64 [3], :class:`merflow.preprocessing.settings.Geometry`), from the face, or
-    assumed if none was found.
+    assumed if none was found. Clips of images of more than 8 bits have ``bit_depth``, the bits in use: the argument, or
+    one value for all clips, from their largest value.
 
     Raises:
         InputError: the landmark model is not installed.
@@ -206,6 +210,8 @@ def align_subject(clips: Iterable[Clip], output: str | Path, settings: AlignSett
     clips = list(clips)
     if any(clip.align != "none" for clip in clips):
         landmark_model(settings.landmarks)
+    largest = largest_values(clips)
+    bit_depth = bit_depth or bits_in_use(largest)
     with atomic_write(output) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["size"] = settings.size
         file.attrs["settings"] = json.dumps(asdict(settings), sort_keys=True)
@@ -213,13 +219,17 @@ def align_subject(clips: Iterable[Clip], output: str | Path, settings: AlignSett
             group = file.create_group(safe_filename(clip.clip))
             group.attrs["clip"], group.attrs["subject"], group.attrs["kind"] = clip.clip, clip.subject, clip.kind
             try:
-                aligned = align_clip(clip, settings)
+                aligned = align_clip(clip, settings, bit_depth)
             except ClipError as error:
                 group.attrs["status"] = str(error)
                 log.warning("%s: %s", clip.clip, error)
                 continue
             _write(group, clip, aligned)
             placement = aligned.placement
+            if clip.clip in largest:
+                group.attrs["bit_depth"] = bit_depth
+                note = f"images of 16 bits, of which {bit_depth} are used; largest value {largest[clip.clip]}"
+                group.attrs["notes"] = "; ".join([note, *placement.notes])
             face = "no face" if placement.face is None else f"face of {placement.face.box[2]:.0f} px"
             action = "taken whole" if placement.alignment == "crop" else "aligned"
             reason = "; ".join([placement.reason, *placement.notes])

@@ -190,8 +190,9 @@ def _dataset_problems(here: str, dataset: DatasetBlock) -> Iterator[str]:
     for key in ("channels", "scaling"):
         if getattr(dataset, key) is not None and layout.has_frames:
             yield f"{here}.{key}: only flow images (layout flow-images) have {key}"
-    if dataset.align is not None and not layout.has_frames:
-        yield f"{here}.align: flow images have no frames to align"
+    for key in ("align", "bit_depth"):
+        if getattr(dataset, key) is not None and not layout.has_frames:
+            yield f"{here}.{key}: flow images have no frames to align"
 
 
 def _has_frames(config: Config, dataset: str) -> bool:

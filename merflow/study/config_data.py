@@ -101,6 +101,7 @@ class DatasetBlock(Block):
     kind: Literal["micro", "macro"] | None = field(None, "what the clips show")
     classes: Classes | None = field(None, CLASSES)
     align: Literal["detect", "none", "auto"] | None = field(None, ALIGN)
+    bit_depth: Literal[8, 10, 12, 14, 16] | None = field(None, "bits in use of deeper images; null: by largest value")
     corrections: str | None = field(None, "table of corrections of this dataset, instead of the study's")
     channels: Channels | None = field(None, "what red, green and blue of a flow image hold, in their order")
     scaling: str | None = field(None, "how the numbers of a flow image were made, in words")

@@ -28,6 +28,10 @@ class Data:
         self._indexes: dict[str, Index] = {}
         self._clips: dict[str, dict[str, list[dict[str, Any]]]] = {}
 
+    def bit_depth(self, name: str) -> int | None:
+        """Bits in use of a dataset's images of more than 8 bits; None: decided by their largest value."""
+        return self.config.datasets[name].bit_depth if name in self.config.datasets else None
+
     def settings(self, name: str) -> AnyDatasetSettings:
         """Settings of a dataset; those of synthetic people come from the block ``demo``."""
         root = f"{self.paths.dataset(name)}/source"
@@ -35,7 +39,7 @@ class Data:
             return replace(scorer_people.SETTINGS, root=root)
         block, demo = self.config.datasets[name], self.config.demo
         if not self.is_synthetic(name):
-            values = block.model_dump(exclude={"channels", "scaling"})
+            values = block.model_dump(exclude={"channels", "scaling", "bit_depth"})
             values["corrections"] = block.corrections or self.config.corrections
             return DatasetSettings(**values, dataset_names=tuple(self.config.datasets))
         macro_subjects = demo.subjects // 2

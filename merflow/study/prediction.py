@@ -7,7 +7,7 @@ from pathlib import Path
 
 from merflow.errors import ConfigError
 from merflow.footage.fingerprints import source_token
-from merflow.footage.frames import FPS_OF_IMAGES, image_paths, is_video
+from merflow.footage.frames import FPS_OF_IMAGES, FrameList, is_video
 from merflow.inference.settings import AnsweringExperiment, AnswerSettings, PageSettings, SpottingSettings
 from merflow.storage.files import digest, safe_filename
 from merflow.study.config import Config
@@ -80,7 +80,7 @@ class Prediction:
             if not row["problem"] and (row["onset"] is None or row["offset"] is None):
                 fps = self.block.fps or row["fps"] or FPS_OF_IMAGES
                 most_frames = self.block.spotting.max_unsearched_seconds * fps
-                if is_video(row["frames"]) or len(image_paths(row["frames"])) > most_frames:
+                if is_video(row["frames"]) or len(FrameList(row["frames"])) > most_frames:
                     return True
         return False
 

@@ -12,10 +12,11 @@ rule align_faces:
         "../../envs/vision.yaml"
     params:
         code=script_hash("align_faces"),
-        # Reruns if the footage, `data.clips` (it leaves out labels) or the block `align` of the preparation changes.
+        # Reruns if the footage, `data.clips` (it leaves out labels), `bit_depth` or the preparation's block `align` changes.
         clips=lambda w: data.clips(w.dataset, w.subject),
         source=lambda w: data.source_token(w.dataset, w.prep, w.subject),
         settings=lambda w: asdict(data.preparation(w.prep).align),
+        bit_depth=lambda w: data.bit_depth(w.dataset),
     message:
         "Align the faces of {params.clips[0][subject]}"
     script:

@@ -12,5 +12,5 @@ with script_context(snakemake):
     settings = AlignSettings(**snakemake.params.settings)
     clips = [Clip.from_row({"label": "", **row}) for row in snakemake.params.clips]
     with check_unchanged(snakemake.params.clips, snakemake.wildcards.dataset):
-        align_subject(clips, Path(snakemake.output.faces), settings)
+        align_subject(clips, Path(snakemake.output.faces), settings, snakemake.params.bit_depth)
     record_source(snakemake.params.clips, snakemake.params.source, Path(snakemake.output.source))

@@ -348,10 +348,8 @@ def test_align_subject_of_real_videos(faces_folder, tmp_path):
         assert "no frame 500, the offset" in status["late"]
 
 
-def test_align_clip_leaves_out_face_cut_by_the_picture(faces_folder):
+def test_align_clip_leaves_out_face_cut_by_the_picture(cases_folder):
     """The picture ends above the mouth; a repeated border would move more than the face."""
-    folder = faces_folder.with_name("cases") / "face-cut-off" / "clip"
-    if not folder.is_dir():
-        pytest.skip(f"no clip in {folder}")
+    folder = cases_folder / "face-cut-off" / "clip"
     with pytest.raises(ClipError, match=r"cut off: only 7[34]% of the aligned square lies inside the image"):
         align_clip(Clip("c", "p/s1", "x", "micro", str(folder)), align_settings())

@@ -169,6 +169,14 @@ def test_scorer_cannot_learn_from_flow_images(tmp_path):
     assert "keyframes.learn_from: 'flows' holds flow images; name a dataset of moving clips" in problems(overlay)
 
 
+@pytest.mark.parametrize(("key", "value"), [("align", "auto"), ("bit_depth", 12)])
+def test_flow_images_have_no_settings_of_frames(tmp_path, key, value):
+    (tmp_path / "flows.csv").write_text("image,subject,label\n")
+    overlay = experiment()
+    overlay["datasets"]["flows"] = {"layout": "flow-images", "root": str(tmp_path), key: value}
+    assert f"datasets.flows.{key}: flow images have no frames to align" in problems(overlay)
+
+
 def keys_of(schema, definitions, prefix=""):
     """Every key below a schema, with its own schema."""
     for name, inner in schema.get("properties", {}).items():

@@ -293,6 +293,15 @@ def test_second_network_of_a_graph_has_its_own_seed():
     assert len({network.seed for seed in (0, 1000) for network in study.training.networks("mine", seed)}) == 4
 
 
+def test_bit_depth_is_that_of_the_dataset(tmp_path):
+    overlay, block = experiment(), {"layout": "manifest", "root": str(tmp_path), "kind": "micro"}
+    overlay["datasets"] |= {"mine": block | {"bit_depth": 12}, "other": block}
+    (tmp_path / "manifest.csv").write_text("clip,subject,label,frames\n")
+    data = plan(overlay).data
+    assert [data.bit_depth(name) for name in ("mine", "other", scorer_people.NAME)] == [12, None, None]
+    assert not hasattr(data.settings("mine"), "bit_depth"), "another value does not index the dataset again"
+
+
 def test_floors_that_read_keyframes_need_frames(tmp_path):
     (tmp_path / "flows.csv").write_text("dataset,subject,clip,label,image\nd,s1,a,x,a.png\nd,s2,b,y,b.png\n")
     for name in "ab":
