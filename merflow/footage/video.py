@@ -3,6 +3,7 @@
 import errno
 import heapq
 import re
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -78,7 +79,8 @@ def frame_rate(file: str | Path) -> FrameRate | None:
         ClipError: the file cannot be opened as a video.
     """
     with _open(file) as (container, stream):
-        times = {packet.pts for packet in container.demux(stream) if packet.pts is not None and not packet.is_discard}
+        packets = (packet for packet in container.demux(stream) if packet.size and not packet.is_discard)
+        times = {packet.dts if container.format.name == "avi" else packet.pts for packet in packets} - {None}
         steps, stated = np.diff(sorted(times)) * float(stream.time_base), float(stream.guessed_rate or 0)
     if not len(steps):
         return FrameRate(stated, stated) if stated else None
@@ -135,13 +137,26 @@ def _decoded(file: str | Path, container: Any, stream: Any) -> Iterator[_Decoded
     context.flags |= av.codec.context.Flags.output_corrupt
     # MJPEG reports damage only if asked to; other decoders would then refuse frames that are whole.
     context.options = {"max_pixels": str(MAX_SIDE**2)} | ({"err_detect": "explode"} if context.name == "mjpeg" else {})
-    start, unit = (container.start_time or 0) / av.time_base, float(stream.time_base)
+    start, unit = container.start_time, float(stream.time_base)
+    start = None if start is None else start / av.time_base
     rate = float(stream.guessed_rate or 25)
-    marks_cuts = container.format.name.split(",")[0] in ("avi", "flv", "mov")
+    timeless = container.format.name == "avi"  # It has no times but those of decoding; FFmpeg would guess others.
+    marks_cuts = timeless or container.format.name.split(",")[0] in ("flv", "mov")
     waiting: list[int] = []  # Times of packets whose frame did not come yet, a heap.
+    decoding: deque[int] = deque()  # Times of decoding; frames without other times have them in this order.
+    failed: deque[int] = deque()  # Places of packets without a time that cannot be decoded.
     first_key, hurt = np.inf, -np.inf
-    errors = number = 0
+    errors = number = packets = 0
     end, cut, pictureless = 0.0, False, False
+
+    def seconds(stamp: int | None) -> float:
+        """Return the time of the next frame."""
+        nonlocal start
+        stamp = decoding.popleft() if stamp is None and decoding else stamp
+        if stamp is None:
+            return number / rate
+        start = stamp * unit if start is None else start
+        return stamp * unit - start
 
     def lost(before: float) -> Iterator[_Decoded]:
         """Yield the frames that should have come by now if packets are damaged; some packets have no picture."""
@@ -151,8 +166,12 @@ def _decoded(file: str | Path, container: Any, stream: Any) -> Iterator[_Decoded
             pictureless = pictureless or not errors
             if errors and stamp >= first_key:
                 errors -= pictureless
-                yield number, stamp * unit - start, None
+                yield number, seconds(stamp), None
                 number += 1
+        while failed and (failed[0] <= number or before == np.inf):
+            failed.popleft()
+            yield number, seconds(None), None
+            number += 1
 
     for packet in container.demux():
         if packet.is_corrupt and marks_cuts:
@@ -160,35 +179,36 @@ def _decoded(file: str | Path, container: Any, stream: Any) -> Iterator[_Decoded
             continue
         if packet.stream.index != stream.index:
             continue
-        if packet.size and not packet.is_discard and packet.pts is not None:
-            heapq.heappush(waiting, packet.pts)
-            end = max(end, (packet.pts + (packet.duration or 0)) * unit - start)
+        stamp = None if timeless else packet.pts
+        if packet.size and stamp is None and packet.dts is not None:
+            decoding.append(packet.dts)
+        if packet.size and not packet.is_discard:
+            packets += 1
+            end = max(end, ((stamp or 0) + (packet.duration or 0)) * unit - (start or 0))
+            if stamp is not None:
+                heapq.heappush(waiting, stamp)
             if packet.is_keyframe:
-                first_key = min(first_key, packet.pts)
+                first_key = min(first_key, -np.inf if stamp is None else stamp)
         try:
             images = packet.decode()
         except av.error.MemoryError:
             raise
         except av.error.FFmpegError:
-            images, errors, hurt = [], errors + 1, -np.inf if packet.pts is None else packet.pts
-            if packet.pts is None:
-                yield number, number / rate, None
-                number += 1
+            images, errors, hurt = [], errors + 1, -np.inf if stamp is None else stamp
+            if stamp is None:
+                failed.append(packets - 1)
         for image in images:
-            stamp = -np.inf if image.pts is None else image.pts
-            yield from lost(stamp)
-            if waiting and waiting[0] == stamp:
+            stamp = None if timeless else image.pts
+            place = -np.inf if stamp is None else stamp
+            yield from lost(place)
+            if waiting and waiting[0] == place:
                 heapq.heappop(waiting)
-            if image.is_corrupt and stamp < first_key:
+            if image.is_corrupt and place < first_key:
                 continue
-            first_key = min(first_key, stamp)
-            if image.key_frame and not image.is_corrupt and stamp > hurt:
+            first_key = min(first_key, place)
+            if image.key_frame and not image.is_corrupt and place > hurt:
                 errors = 0
-            yield (
-                number,
-                number / rate if image.pts is None else image.time - start,
-                None if image.is_corrupt else image,
-            )
+            yield number, seconds(stamp), None if image.is_corrupt else image
             number += 1
     yield from lost(np.inf)
     # Matroska states the duration of each stream in a tag.
