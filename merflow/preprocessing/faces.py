@@ -160,8 +160,8 @@ def _place(clip: Clip, head: list[tuple[int, np.ndarray]], settings: AlignSettin
         raise ClipError(f"the face in {clip.frames} is too small: under {_MIN_EYE_DISTANCE_PX:g} px between the eyes")
     if inside < settings.least_inside:
         raise ClipError(
-            f"the face in {clip.frames} is cut off: only {share}, `align.least_inside` is {settings.least_inside:.0%}; "
-            "if the frames are face crops, set `align: auto` or `none` for the dataset"
+            f"the face in {clip.frames} is cut off: only {share} (`least_inside` is {settings.least_inside:.0%}); "
+            "for face crops set `align: auto` or `none`"
         )
     if inside < settings.note_inside:
         notes.append(f"only {share}")

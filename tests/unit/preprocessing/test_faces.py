@@ -239,7 +239,7 @@ def test_align_clip_notes_and_refuses_cut_off_face(picture, tmp_path):
     assert note in [f"only {percent}% of the aligned square lies inside the image" for percent in (84, 85, 86)]
     assert aligned("some", note_inside=0.8).placement.notes == ()
     with pytest.raises(
-        ClipError, match=r"little.png is cut off: only 6[456]% of .*least_inside` is 75%.*`align: auto`"
+        ClipError, match=r"little.png is cut off: only 6[456]% of .*`least_inside` is 75%.*`align: auto`"
     ):
         aligned("little")
     with pytest.raises(ClipError, match="is cut off"):
