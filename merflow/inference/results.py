@@ -59,8 +59,8 @@ class PredictionResults:
     """By preparation and clip."""
     tables: dict[str, pd.DataFrame]
     """Answers of each experiment, indexed by clip."""
-    failed: dict[str, dict[str, str]]
-    """Reasons of failed candidates, by preparation and clip."""
+    quality: dict[str, dict[str, tuple[str, str]]]
+    """Why a candidate failed (empty if it did not), and its notes, by preparation and clip."""
 
     @classmethod
     def read(cls, settings: PageSettings, files: Mapping[str, Sequence[str]]) -> "PredictionResults":
@@ -83,11 +83,11 @@ class PredictionResults:
             name: read_table(file, ANSWERS).set_index("clip")
             for name, file in zip(settings.experiments, files["tables"], strict=True)
         }
-        failed = {}
+        measured = {}
         for prep, quality in zip(settings.preparations, files["quality"], strict=True):
-            bad = read_table(quality, QUALITY).query("status != 'ok'")
-            failed[prep] = dict(zip(bad["clip"], bad["reason"], strict=True))
-        return cls(sources, prepared, tables, failed)
+            table = read_table(quality, QUALITY)
+            measured[prep] = dict(zip(table["clip"], zip(table["reason"], table["notes"], strict=True), strict=True))
+        return cls(sources, prepared, tables, measured)
 
     def rows(self, settings: PageSettings) -> Iterator[Row]:
         """Yield the rows of ``answers.csv``."""
@@ -118,9 +118,11 @@ class PredictionResults:
             **seconds,
             "experiment": experiment,
         }
+        reason, notes = self.quality[prep].get(clip, ("", ""))
+        row["notes"] = "; ".join(dict.fromkeys(filter(None, f"{source.track['notes']}; {notes}".split("; "))))
         table = self.tables[experiment]
         if clip not in table.index:
-            return row | {"status": "failed", "reason": self.failed[prep].get(clip, "")}
+            return row | {"status": "failed", "reason": reason}
         (answer,) = _rows(table.loc[[clip]].drop(columns="experiment"))
         return row | {"status": "ok", "reason": ""} | answer
 

@@ -14,7 +14,7 @@ from stage_settings import spotting_settings
 from merflow.footage.video import FrameRate
 from merflow.inference import search
 from merflow.inference.page import _films, coverage_at_threshold, heat_picture, points, write_prediction
-from merflow.inference.results import SourceResult
+from merflow.inference.results import PredictionResults, SourceResult
 from merflow.inference.settings import AnsweringExperiment, PageSettings
 from merflow.inference.spotting import FacePosition, MotionTrack, SpottingResult
 from merflow.preprocessing.faces import Face
@@ -102,6 +102,20 @@ def test_notes_of_a_source_are_on_the_page_and_in_the_answers(tmp_path):
     assert page.count("About the file:") == 1 and "the frame rate varies from 10 to 50 per second" in page
     answers = pd.read_csv(out / "answers.csv", keep_default_na=False)
     assert list(answers["notes"]) == ["the frame rate varies from 10 to 50 per second", ""]
+
+
+def test_notes_of_a_candidate_are_in_the_answers():
+    """Those of the file, and those of its face, once each; a candidate that failed has its reason."""
+    track = {"status": "ok", "fps": 25, "notes": "interlaced", "frame_numbers": [0, 9], "frame_seconds": [0, 0.4]}
+    candidate = {"onset": 0, "offset": 9, "found": "whole", "fps": 25}
+    source = SourceResult(0, "s", "", "", track, [candidate | {"clip": name} for name in "ab"])
+    quality = {"default": {"a": ("", "2 faces; interlaced"), "b": ("no face found", "")}}
+    tables = {"mine": pd.DataFrame([{"experiment": "mine", "answer": "joy"}], index=["a"])}
+    results = PredictionResults([source], {}, tables, quality)
+    experiments = {"mine": AnsweringExperiment("tsdgcn", "default", CLASSES, ["m"], "loso")}
+    answered, failed = results.rows(page_settings(experiments=experiments))
+    assert (answered["status"], answered["notes"]) == ("ok", "interlaced; 2 faces")
+    assert (failed["status"], failed["reason"], failed["notes"]) == ("failed", "no face found", "interlaced")
 
 
 def test_films_of_shown_candidates_come_first(tmp_path, monkeypatch):
