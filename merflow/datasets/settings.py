@@ -36,9 +36,11 @@ class SyntheticSettings:
     kind: str
     subjects: int
     first_subject: int  # number of people before the first of this dataset, so that two datasets show different people
-    emotions: tuple[str, ...]  # names from :data:`merflow.datasets.synthetic.expressions.EMOTIONS`
+    repertoire: str  # prototypes: every emotion has its units | annotated: units as often as in real annotations
+    emotions: tuple[str, ...]  # labels of :mod:`merflow.datasets.synthetic.plan`
     clips_per_emotion: int  # clips of each person and emotion
-    frames: int
+    clips: Mapping[str, int]  # clips of each emotion, spread over the people; empty: clips_per_emotion of each person
+    frames: int  # prototypes only: clips of other people are as long as real ones
     fps: int
     frame_size: int  # side of a frame in pixels
     interocular_px: int  # distance between the pupils in pixels
@@ -48,8 +50,13 @@ class SyntheticSettings:
     seed: int
     noise: float  # standard deviation of the camera noise in grey levels
     drift: float  # scale of the head's drift; 0 for none
-    light: bool  # whether the illumination varies
+    light: float  # scale of the variation of the illumination; 0 for none
     portraits: str | None  # folder of photographs to animate instead of drawn faces
+
+    @property
+    def annotated(self) -> bool:
+        """Whether these clips follow real annotations, which are of micro-expressions; macro clips are prototypes."""
+        return self.repertoire == "annotated" and self.kind == "micro"
 
     @property
     def subject_names(self) -> list[str]:
@@ -66,8 +73,10 @@ STANDARD_MICRO = SyntheticSettings(
     kind="micro",
     subjects=1,
     first_subject=0,
+    repertoire="prototypes",
     emotions=("happiness", "surprise", "disgust", "fear", "sadness"),
     clips_per_emotion=2,
+    clips={},
     frames=40,
     fps=200,
     frame_size=480,
@@ -78,7 +87,7 @@ STANDARD_MICRO = SyntheticSettings(
     seed=0,
     noise=2.0,
     drift=1.0,
-    light=True,
+    light=1.0,
     portraits=None,
 )
 """A micro-expression as high-speed cameras record it."""

@@ -171,12 +171,24 @@ def check_references(config: Config) -> Iterator[str]:
             yield f"{here}: no dataset {source!r}; there are: {', '.join(config.datasets)}; null: synthetic people"
         elif not _has_frames(config, source):
             yield f"{here}: {source!r} holds flow images; name a dataset of moving clips with annotated apexes, or null"
+    yield from _demo_problems(config)
     portraits = config.demo.portraits
     if portraits is not None and not Path(portraits).is_dir():
         yield f"demo.portraits: folder {portraits} does not exist; give a folder of frontal photographs, or null"
     for name, experiment in config.experiments.items():
         yield from _experiment_problems(config, name, experiment)
     yield from _figure_problems(config)
+
+
+def _demo_problems(config: Config) -> Iterator[str]:
+    """Yield labels and people that the repertoire of the synthetic people does not have."""
+    if config.demo.repertoire == "annotated":
+        return
+    if "others" in config.demo.emotions:
+        yield "demo.emotions: others has no prototype; leave it out, or give repertoire: annotated"
+    for name, dataset in config.datasets.items():
+        if dataset.people is not None:
+            yield f"datasets.{name}.people: needs demo.repertoire: annotated; give it, or leave people out"
 
 
 def _dataset_problems(here: str, dataset: DatasetBlock) -> Iterator[str]:
@@ -187,6 +199,8 @@ def _dataset_problems(here: str, dataset: DatasetBlock) -> Iterator[str]:
         yield from _folder_problems(here, dataset)
     if layout.kind and dataset.kind != layout.kind:
         yield f"{here}.kind: layout {dataset.layout} holds {layout.kind} clips"
+    if dataset.people is not None and not (layout.synthetic and dataset.kind == "micro"):
+        yield f"{here}.people: only for layout demo with kind: micro; leave it out"
     for key in ("channels", "scaling"):
         if getattr(dataset, key) is not None and layout.has_frames:
             yield f"{here}.{key}: only flow images (layout flow-images) have {key}"

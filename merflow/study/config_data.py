@@ -55,9 +55,15 @@ Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
 
 
-Emotion = Literal["happiness", "surprise", "disgust", "fear", "sadness", "anger"]
+Emotion = Literal["happiness", "surprise", "disgust", "fear", "sadness", "anger", "others", "negative", "positive"]
 Emotions = Annotated[list[Emotion], Field(min_length=2), Unique]
-EMOTIONS = "two or more of happiness, surprise, disgust, fear, sadness and anger"
+EMOTIONS = (
+    "two or more of happiness, surprise, disgust, fear, sadness, anger, others (repertoire annotated), "
+    "negative (anger, disgust, fear, sadness) and positive (happiness)"
+)
+REPERTOIRE = (
+    "prototypes: each emotion has its own action units; annotated: micro clips show them as often as real annotations"
+)
 
 
 class DemoBlock(Block):
@@ -66,12 +72,34 @@ class DemoBlock(Block):
     subjects: int = field(24, "number of people; the first half has the macro clips, the second the micro", ge=4)
     clips_per_emotion: Count = field(2, "micro clips of each emotion and person")
     macro_clips_per_emotion: Count = field(1, "macro clips of each emotion and person")
-    frames: int = field(40, "frames of a micro clip", ge=20)
+    repertoire: Literal["prototypes", "annotated"] = field("prototypes", REPERTOIRE)
+    frames: int = field(40, "frames of a micro clip (annotated: as many as real clips have)", ge=20)
     emotions: Emotions = field(["happiness", "surprise", "disgust", "fear", "sadness"], EMOTIONS)
     noise: float = field(2.0, "camera noise in grey levels", ge=0)
     drift: float = field(1.0, "amount of head motion; 0 for none", ge=0)
     portraits: str | None = field(None, "folder of frontal photographs to animate instead of drawn faces")
     seed: int = field(0, "seed of the synthetic people", ge=0)
+
+
+class PeopleBlock(Block):
+    """Layout demo: people of this dataset alone, instead of those that the block `demo` shares out."""
+
+    subjects: Count = field(..., "number of people; no other dataset of the study shows them")
+    clips: dict[Emotion, Count] = field(
+        ..., "number of clips of each label, spread unevenly over the people", min_length=2
+    )
+    fps: int = field(200, "frames per second", ge=25, le=400)
+    interocular_px: int = field(
+        120, "distance between the pupils in pixels; a frame is four times as wide", ge=50, le=240
+    )
+    noise: float = field(2.0, "camera noise in grey levels", ge=0)
+    light: float = field(1.0, "variation of the illumination; 0 for none", ge=0)
+
+    @model_validator(mode="after")
+    def _has_enough_clips(self) -> "PeopleBlock":
+        if sum(self.clips.values()) < self.subjects:
+            raise PydanticCustomError("refused", "is not allowed; every person needs a clip")
+        return self
 
 
 class ClassMap(Block):
@@ -104,6 +132,7 @@ class DatasetBlock(Block):
     bit_depth: Literal[8, 10, 12, 14, 16] | None = field(None, "bits in use of deeper images; null: by largest value")
     corrections: str | None = field(None, "table of corrections of this dataset, instead of the study's")
     channels: Channels | None = field(None, "what red, green and blue of a flow image hold, in their order")
+    people: PeopleBlock | None = field(None, "layout demo: people of this dataset alone, instead of those of `demo`")
     scaling: str | None = field(None, "how the numbers of a flow image were made, in words")
     on_problem: Literal["skip-clip", "stop"] = field("skip-clip", "what to do about a clip that cannot be used")
 

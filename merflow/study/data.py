@@ -1,18 +1,26 @@
 """The datasets of a study: their clips, subjects and settings. Folders are listed and no frame is opened."""
 
 from dataclasses import asdict, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from merflow.datasets.index import DatasetError, Index, index_dataset, report_problems, write_problems
 from merflow.datasets.registry import LAYOUTS, layout_source
-from merflow.datasets.settings import STANDARD_MACRO, STANDARD_MICRO, AnyDatasetSettings, DatasetSettings
+from merflow.datasets.settings import (
+    STANDARD_MACRO,
+    STANDARD_MICRO,
+    AnyDatasetSettings,
+    DatasetSettings,
+    SyntheticSettings,
+)
 from merflow.datasets.synthetic import scorer_people
 from merflow.errors import InputError
 from merflow.footage.fingerprints import source_token
 from merflow.preprocessing.settings import PreparationSettings
 from merflow.storage.files import digest, safe_filename
 from merflow.study.config import Config
+from merflow.study.config_data import PeopleBlock
 from merflow.study.paths import Paths
 
 FOOTAGE = ("clip", "subject", "kind", "frames", "onset", "apex", "offset", "align", "problem")
@@ -39,10 +47,13 @@ class Data:
             return replace(scorer_people.SETTINGS, root=root)
         block, demo = self.config.datasets[name], self.config.demo
         if not self.is_synthetic(name):
-            values = block.model_dump(exclude={"channels", "scaling", "bit_depth"})
+            values = block.model_dump(exclude={"channels", "scaling", "bit_depth", "people"})
             values["corrections"] = block.corrections or self.config.corrections
             return DatasetSettings(**values, dataset_names=tuple(self.config.datasets))
         macro_subjects = demo.subjects // 2
+        shared = demo.model_dump(include={"repertoire", "noise", "drift", "portraits", "seed"})
+        if block.people is not None:
+            return self._people_settings(name, block.people, replace(STANDARD_MICRO, root=root, **shared))
         if block.kind == "macro":
             settings = replace(STANDARD_MACRO, subjects=macro_subjects, clips_per_emotion=demo.macro_clips_per_emotion)
         else:
@@ -53,8 +64,18 @@ class Data:
                 clips_per_emotion=demo.clips_per_emotion,
                 frames=demo.frames,
             )
-        shared = demo.model_dump(include={"noise", "drift", "portraits", "seed"})
         return replace(settings, root=root, emotions=tuple(demo.emotions), **shared)
+
+    def _people_settings(self, name: str, people: PeopleBlock, shared: SyntheticSettings) -> SyntheticSettings:
+        """Settings of a dataset with people of its own; their numbers follow those of the datasets before it."""
+        before = [self.config.datasets[other].people for other in takewhile(lambda n: n != name, self.config.datasets)]
+        return replace(
+            shared,
+            first_subject=self.config.demo.subjects + sum(block.subjects for block in before if block),
+            emotions=tuple(people.clips),
+            frame_size=4 * people.interocular_px,
+            **people.model_dump(),
+        )
 
     def index_settings(self, name: str) -> dict[str, Any]:
         """Settings of the job that lists a dataset; keys that change no row of its tables have a fixed value."""

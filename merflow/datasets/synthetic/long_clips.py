@@ -11,8 +11,8 @@ import numpy as np
 
 from merflow.datasets.synthetic.draw import draw_face
 from merflow.datasets.synthetic.expressions import EMOTIONS, unit_field
-from merflow.datasets.synthetic.plan import envelope
-from merflow.datasets.synthetic.render import deformation, head_motion, random_walk, render_frame
+from merflow.datasets.synthetic.plan import envelope, random_walk
+from merflow.datasets.synthetic.render import deformation, head_motion, render_frame
 
 
 @dataclass(frozen=True)

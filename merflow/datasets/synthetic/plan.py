@@ -4,19 +4,22 @@ Every clip has its own random stream, so that none depends on the other clips. T
 planned, so it imports no library for images.
 """
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from merflow.datasets.settings import SyntheticSettings
-from merflow.datasets.synthetic.expressions import EMOTIONS
+from merflow.datasets.synthetic.annotated import MEMBERS, act, real_timing
+from merflow.datasets.synthetic.expressions import ACTION_UNITS, EMOTIONS, Push
 from merflow.footage.clip import Clip
 
 _KIND_CODES = {"micro": 0, "macro": 1}
-_EMOTION_CODES = {emotion: code for code, emotion in enumerate(EMOTIONS)}
+_EMOTION_CODES = {emotion: code for code, emotion in enumerate((*EMOTIONS, "others", *MEMBERS))}
 _CLIP_STREAM = 101
 """Second number of the seed of everything that belongs to one clip; people have another one."""
+_SHARES_STREAM = 109
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Performance:
     gains: tuple[float, float]  # strength of the left and of the right side of the image
     strengths: Mapping[int, float]  # strength of each action unit
     seed: tuple[int, ...]  # seed of drift, light and noise
+    pushes: Mapping[int, tuple[Push, ...]] = field(default_factory=lambda: ACTION_UNITS)  # each unit of this person
 
     @property
     def envelope(self) -> np.ndarray:
@@ -62,11 +66,26 @@ def plan_clips(dataset: str, settings: SyntheticSettings) -> list[Clip]:
 
 def plan_subject(subject: str, settings: SyntheticSettings) -> list[Performance]:
     """Plan the clips of one subject, emotion by emotion."""
+    clips = (
+        _shares(settings)[subject] if settings.clips else dict.fromkeys(settings.emotions, settings.clips_per_emotion)
+    )
     return [
         _performance(subject, emotion, repeat, settings)
-        for emotion in settings.emotions
-        for repeat in range(1, settings.clips_per_emotion + 1)
+        for emotion, number in clips.items()
+        for repeat in range(1, number + 1)
     ]
+
+
+def _shares(settings: SyntheticSettings) -> dict[str, Counter[str]]:
+    """Draw how many clips of each emotion each person has: at least one clip, some people many more than others."""
+    rng = np.random.default_rng((settings.seed, _SHARES_STREAM, settings.first_subject))
+    emotions = rng.permutation([emotion for emotion, number in settings.clips.items() for _ in range(number)])
+    people = settings.subject_names
+    more = rng.choice(people, len(emotions) - len(people), p=rng.dirichlet(np.ones(len(people))))
+    shares: dict[str, Counter[str]] = {subject: Counter() for subject in people}
+    for subject, emotion in zip([*people, *more], emotions, strict=True):
+        shares[str(subject)][str(emotion)] += 1
+    return shares
 
 
 def _performance(subject: str, emotion: str, repeat: int, settings: SyntheticSettings) -> Performance:
@@ -76,7 +95,9 @@ def _performance(subject: str, emotion: str, repeat: int, settings: SyntheticSet
     rng = np.random.default_rng(seed)
     onset, apex, offset = _timing(rng, settings.frames, kind)
     low, high = settings.side_gain
-    return Performance(
+    members = MEMBERS.get(emotion, (emotion,))
+    usual = EMOTIONS.get(members[repeat % len(members)], {})  # No prototype for "others", which only annotations have.
+    performance = Performance(
         clip=f"{subject}_{emotion}_{repeat}",
         emotion=emotion,
         frames=settings.frames,
@@ -86,8 +107,28 @@ def _performance(subject: str, emotion: str, repeat: int, settings: SyntheticSet
         rest=float(rng.uniform(*settings.rest)),
         amplitude_px=float(rng.uniform(*settings.amplitude)),
         gains=(float(rng.uniform(low, high)), float(rng.uniform(low, high))),
-        strengths={unit: float(usual * rng.uniform(0.8, 1.2)) for unit, usual in EMOTIONS[emotion].items()},
+        strengths={unit: float(strength * rng.uniform(0.8, 1.2)) for unit, strength in usual.items()},
         seed=(*seed, 1),
+    )
+    return _as_annotated(performance, (settings.seed, person), rng, settings) if settings.annotated else performance
+
+
+def _as_annotated(
+    performance: Performance, person: tuple[int, int], rng: np.random.Generator, settings: SyntheticSettings
+) -> Performance:
+    """Return the clip with the action units, the strength and the timing of real annotations."""
+    action = act(performance.emotion, person, rng)
+    onset, apex, offset, frames = real_timing(rng, settings.fps)
+    return replace(
+        performance,
+        frames=frames,
+        onset=onset,
+        apex=apex,
+        offset=offset,
+        amplitude_px=action.amplitude * settings.interocular_px,
+        gains=action.gains,
+        strengths=action.strengths,
+        pushes=action.pushes,
     )
 
 
@@ -116,3 +157,15 @@ def envelope(frames: int, onset: int, apex: int, offset: int, rest: float = 0.0)
     rise = 0.5 - 0.5 * np.cos(np.pi * np.clip((time - onset) / (apex - onset), 0, 1))
     fall = 0.5 + 0.5 * np.cos(np.pi * np.clip((time - apex) / (offset - apex), 0, 1))
     return np.where(time <= apex, rise, rest + (1 - rest) * fall).astype(np.float32)
+
+
+def random_walk(rng: np.random.Generator, frames: int, memory: float) -> np.ndarray:
+    """Return a smooth random walk from 0, an Ornstein-Uhlenbeck process of standard deviation 1, float64 [frames]."""
+    decay = np.exp(-1 / memory)
+    walk = np.empty(frames)
+    walk[0] = rng.standard_normal()
+    for step in range(1, frames):
+        walk[step] = decay * walk[step - 1] + np.sqrt(1 - decay**2) * rng.standard_normal()
+    window = np.hanning(11)[1:-1]
+    walk = np.convolve(np.pad(walk, 4, "edge"), window / window.sum(), "valid")
+    return np.asarray(walk - walk[0])

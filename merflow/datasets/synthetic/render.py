@@ -3,7 +3,7 @@
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -11,9 +11,10 @@ import h5py
 import numpy as np
 
 from merflow.datasets.settings import SyntheticSettings
+from merflow.datasets.synthetic.distractions import distractions
 from merflow.datasets.synthetic.draw import MARGIN, OVERSAMPLING, BasePicture, draw_face
 from merflow.datasets.synthetic.expressions import unit_field
-from merflow.datasets.synthetic.plan import Performance, plan_subject
+from merflow.datasets.synthetic.plan import Performance, plan_subject, random_walk
 from merflow.datasets.synthetic.truth import Motion, pose_matrix
 from merflow.storage.files import safe_filename, scratch_folder
 
@@ -40,7 +41,8 @@ def make_subject(dataset: str, subject: str, settings: SyntheticSettings, folder
 
     The folder holds ``{clip}/{number:04d}.jpg`` (numbers from 0) and ``truth.h5``: a group ``key(clip)`` per clip with
     ``field`` float32 [h, w, 2], ``envelope`` float32 [T] and ``rigid`` float64 [T, 4], as
-    :mod:`merflow.datasets.synthetic.truth` defines them, and the attributes ``clip, emotion, amplitude_px, onset,
+    :mod:`merflow.datasets.synthetic.truth` defines them (blinks, gaze and turns of the head are not in it), and the
+    attributes ``clip, emotion, amplitude_px, onset,
     apex, offset, noise``.
     """
     folder = Path(folder)
@@ -49,7 +51,10 @@ def make_subject(dataset: str, subject: str, settings: SyntheticSettings, folder
         with h5py.File(temporary / TRUTH, "w") as file:
             for number, performance in enumerate(performances, start=1):
                 motion = clip_motion(base, performance, settings)
-                frames = render_frames(base, motion, performance, noise=settings.noise, light=settings.light)
+                others = distractions(base.anchors, performance, settings) if settings.annotated else []
+                frames = render_frames(
+                    base, motion, performance, noise=settings.noise, light=settings.light, others=others
+                )
                 _write_frames(frames, temporary / performance.clip)
                 _write_truth(file.create_group(safe_filename(performance.clip)), performance, motion, settings.noise)
                 log.info("%s/%s: clip %d of %d, %s", dataset, subject, number, len(performances), performance.clip)
@@ -70,7 +75,7 @@ def base_picture(subject: str, settings: SyntheticSettings) -> BasePicture:
 def clip_motion(base: BasePicture, performance: Performance, settings: SyntheticSettings) -> Motion:
     """Return the motion of a performance on this face: displacement field, course, and pose of the head."""
     size = settings.frame_size
-    field = unit_field(base.anchors, performance.strengths, performance.gains, (size, size))
+    field = unit_field(base.anchors, performance.strengths, performance.gains, (size, size), performance.pushes)
     rng = np.random.default_rng((*performance.seed, 0))
     rigid = head_motion(rng, performance.frames, settings.drift, size / 480)
     return Motion(field, performance.envelope, rigid, performance.amplitude_px)
@@ -94,31 +99,33 @@ def head_motion(rng: np.random.Generator, frames: int, drift: float, zoom: float
     return rigid
 
 
-def random_walk(rng: np.random.Generator, frames: int, memory: float) -> np.ndarray:
-    """Return a smooth random walk from 0, an Ornstein-Uhlenbeck process of standard deviation 1, float64 [frames]."""
-    decay = np.exp(-1 / memory)
-    walk = np.empty(frames)
-    walk[0] = rng.standard_normal()
-    for step in range(1, frames):
-        walk[step] = decay * walk[step - 1] + np.sqrt(1 - decay**2) * rng.standard_normal()
-    window = np.hanning(11)[1:-1]
-    walk = np.convolve(np.pad(walk, 4, "edge"), window / window.sum(), "valid")
-    return np.asarray(walk - walk[0])
-
-
 def render_frames(
-    base: BasePicture, motion: Motion, performance: Performance, *, noise: float = 2.0, light: bool = True
+    base: BasePicture,
+    motion: Motion,
+    performance: Performance,
+    *,
+    noise: float = 2.0,
+    light: float = 1.0,
+    others: Sequence[tuple[np.ndarray, np.ndarray]] = (),
 ) -> Iterator[np.ndarray]:
     """Yield the frames of a clip, uint8 BGR [size, size, 3].
 
-    ``noise`` is the standard deviation of the camera noise in grey levels, the same in the three channels.
+    ``noise`` is the standard deviation of the camera noise in grey levels, the same in the three channels; ``light``
+    scales the variation of the illumination; ``others`` are further displacements, as
+    :func:`merflow.datasets.synthetic.distractions.distractions` returns them.
     """
     rng = np.random.default_rng((*performance.seed, 1))
     frames = len(motion.envelope)
-    gain = 1 + _LIGHT * random_walk(rng, frames, _LIGHT_FRAMES) if light else np.ones(frames)
-    layers = deformation(motion.field)
+    gain = 1 + light * _LIGHT * random_walk(rng, frames, _LIGHT_FRAMES) if light else np.ones(frames)
+    expression, further = deformation(motion.field), [(deformation(field), course) for field, course in others]
     for frame in range(frames):
-        yield render_frame(base, layers, motion.strength(frame), motion.rigid[frame], gain[frame], noise, rng)
+        layers, strength = expression, motion.strength(frame)
+        if further:
+            layers = np.float32(strength) * expression
+            for field, course in further:
+                layers += np.float32(course[frame]) * field
+            strength = 1.0
+        yield render_frame(base, layers, strength, motion.rigid[frame], gain[frame], noise, rng)
 
 
 def deformation(field: np.ndarray) -> np.ndarray:
