@@ -19,13 +19,13 @@ MEMBERS = {"negative": ("anger", "disgust", "fear", "sadness"), "positive": ("ha
 """Emotions of the labels that join several; any other label is an emotion."""
 
 _STYLE_STREAM, _CLIP_STREAM = 103, 107
-_PLACE = 0.04  # Standard deviation of a person's place of a unit, in inter-ocular distances.
-_TURN = 20.0  # Standard deviation of its direction, degrees.
+_PLACE = 0.03  # Standard deviation of a person's place of a unit, in inter-ocular distances.
+_TURN = 15.0  # Standard deviation of its direction, degrees.
 _WIDTH, _STRENGTH = 0.15, 0.3  # Standard deviations of the logarithms of its width and strength.
 _USUAL_SIDE = 0.75  # Share of a person's one-sided clips that are on the side this person prefers for the unit.
 _WEAK_SIDE = (0.0, 0.15)  # Strength of the weaker side of a one-sided clip.
 _SIDES = (0.6, 1.0)  # Strength of each side of any other clip.
-_AMPLITUDE = (0.014, 0.036)  # Limits of the longest displacement of a person of usual strength, inter-ocular distances.
+_AMPLITUDE = (0.016, 0.040)  # Limits of the longest displacement of a person of usual strength, inter-ocular distances.
 _RISE, _FALL = (0.17, 0.35, 0.06, 0.25), (0.16, 0.40, 0.06, 0.25)
 """Onset to apex and apex to offset: median in seconds, standard deviation of the logarithm, limits in seconds."""
 _MARGIN = (0.02, 0.06)  # Seconds before the onset and after the offset.

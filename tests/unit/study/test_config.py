@@ -63,9 +63,26 @@ def keyframes(block, **changes):
     return {"preparations": {"default": {"keyframes": block}}} | changes
 
 
+def people(repertoire="annotated", kind="micro", layout="demo", subjects=2):
+    """Overlay with a dataset whose people are its own."""
+    block = {
+        "layout": layout,
+        "root": ".",
+        "kind": kind,
+        "people": {"subjects": subjects, "clips": {"fear": 2, "anger": 1}},
+    }
+    svm = {"svm": {"system": "linear-svm", "micro": "drawn"}}
+    return {"demo": {"repertoire": repertoire}, "datasets": {"drawn": block}, "experiments": svm}
+
+
 @pytest.mark.parametrize(
     ("overlay", "message"),
     [
+        ({"demo": {"emotions": ["others", "fear"]}}, "demo.emotions: others has no prototype; leave it out"),
+        (people(repertoire="prototypes"), "datasets.drawn.people: needs demo.repertoire: annotated"),
+        (people(kind="macro"), "datasets.drawn.people: only for layout demo with kind: micro"),
+        (people(layout="manifest"), "datasets.drawn.people: only for layout demo with kind: micro"),
+        (people(subjects=4), "datasets.drawn.people: this block is not allowed; every person needs a clip"),
         ({"studdy": "x"}, "studdy: unknown key (did you mean `study`?)"),
         ({"study": "data"}, "study: 'data' is reserved"),
         ({"study": 3}, "study: 3 is not allowed; expected a string"),
