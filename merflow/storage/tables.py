@@ -145,10 +145,15 @@ def read_table_in_parts(
     try:
         if made_by_merflow:
             check_complete(path)
+        checked = False
         with pd.read_csv(
             path, keep_default_na=False, na_values={}, dtype=str, index_col=False, iterator=True, chunksize=rows
         ) as parts:
             while (table := _next_part(parts)) is not None:
+                # pandas reads missing cells as empty, so a row can be short only if its last cell is empty.
+                if made_by_merflow and not checked and table.iloc[:, -1].eq("").any():
+                    _check_rows(path)
+                    checked = True
                 table = table.rename(columns=unescape_formula).map(unescape_formula)
                 missing = [name for name in columns if name not in table.columns]
                 if missing:
@@ -179,6 +184,20 @@ def check_complete(path: str | Path) -> None:
         file.seek(-1, os.SEEK_END)
         if file.read(1) != b"\n":
             raise cut_short_error(path, "its last line has no line end")
+        file.seek(0)
+        while block := file.read(1 << 14):
+            if b"\0" in block:  # A power failure can leave blocks of zeros.
+                raise cut_short_error(path, "it has zero bytes")
+
+
+def _check_rows(path: str | Path) -> None:
+    """Raise InputError if a row has fewer cells than the header; blank lines are ignored."""
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = filter(None, csv.reader(file))
+        count = len(next(rows, []))
+        for number, row in enumerate(rows, 2):
+            if len(row) < count:
+                raise cut_short_error(path, f"row {number} has fewer cells than the header")
 
 
 def cut_short_error(path: str | Path, why: str) -> InputError:

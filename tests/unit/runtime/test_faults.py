@@ -199,6 +199,14 @@ def test_read_table_names_truncated_file(tmp_path):
         assert not (tmp_path / "all.csv").exists()
 
 
+def test_read_table_refuses_zero_bytes(tmp_path):
+    """What a disk leaves of a file that it was writing when its power went."""
+    file = tmp_path / "predictions.csv"
+    file.write_bytes(b"clip,truth\nc1,a\nc2,a" + bytes(50) + b"\n")
+    with pytest.raises(InputError, match=r"predictions\.csv is damaged .*zero bytes"):
+        read_table(file, [])
+
+
 @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE, errno.EMFILE])
 def test_read_image_raises_disk_errors(tmp_path, monkeypatch, number):
     """Otherwise the clip would be left out for good, because its files do not change when the disk is back."""
@@ -249,6 +257,20 @@ def test_read_table_refuses_extra_cells(tmp_path, rows):
     file.write_text(f"clip,truth\n{rows}")
     for read in (lambda: read_table(file, []), lambda: list(read_table_in_parts(file, [], 1))):
         with pytest.raises(InputError, match=r"predictions\.csv.*; remove it and run again"):
+            read()
+
+
+def test_read_table_names_short_row(tmp_path):
+    file = tmp_path / "validation.csv"
+    write_answers(file)
+    file.write_bytes(file.read_bytes() + b"a,0,a,a\n")
+    for read in (
+        lambda: list(read_table_in_parts(file, PREDICTIONS, 2)),
+        lambda: merge([file], tmp_path / "all.csv"),
+    ):
+        with pytest.raises(
+            InputError, match=r"validation\.csv is damaged .* \(row 5 has fewer cells than the header\)"
+        ):
             read()
 
 
