@@ -115,12 +115,16 @@ def contact_sheets(report: ReportData, limit: int = CLIPS_SHOWN) -> list[Dataset
 def choose_clips(counts: Sequence[int], limit: int) -> list[list[int]]:
     """Indices of the clips of each subject that are shown, at most ``limit`` in all.
 
-    The limit is divided equally among the subjects. The clips of a subject are at even steps through the list; the
-    first one differs between subjects, and so does its class. ``counts`` are the numbers of clips.
+    The limit is divided equally among the subjects that have so many clips. The clips of a subject are at even steps
+    through the list; the first one differs between subjects, and so does its class. ``counts``: numbers of clips.
     """
+    cap = max(cap for cap in range(limit + 1) if np.minimum(counts, cap).sum() <= limit)
+    shares = np.minimum(counts, cap)
+    larger = np.flatnonzero(np.greater(counts, cap))
+    rest = min(len(larger), limit - int(shares.sum()))
+    shares[larger[np.arange(rest) * len(larger) // max(1, rest)]] += 1
     chosen = []
-    for subject, count in enumerate(counts):
-        share = min(count, (subject + 1) * limit // len(counts) - subject * limit // len(counts))
+    for subject, (count, share) in enumerate(zip(counts, shares.tolist(), strict=True)):
         steps = np.arange(share) * count // max(1, share)
         chosen.append(sorted(((steps + subject) % max(1, count)).tolist()))
     return chosen

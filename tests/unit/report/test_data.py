@@ -131,10 +131,26 @@ def test_few_clips_are_shared_by_the_subjects(study, tmp_path, monkeypatch):
     assert len(numbers) == 12 and sum(numbers) == 30 and max(numbers) - min(numbers) <= 1
     assert {clip.label for sheet in half[1].subjects for clip in sheet.clips} == set(CLASSES), "not one class"
     few = [sheet for dataset in pictures.contact_sheets(study, limit=5) for sheet in dataset.subjects]
-    assert [place for place, sheet in enumerate(few) if sheet.clips] == [2, 4, 7, 9, 11], "at even steps through all"
+    assert [index for index, sheet in enumerate(few) if sheet.clips] == [0, 2, 4, 7, 9], "at even steps through all"
     monkeypatch.setattr(pictures, "contact_sheets", lambda _: half)
     words = " ".join(written(study, tmp_path, "pictures").of_section["pictures"].split())
     assert f"{half[1].shown} of 39 processed clips are shown, from 8 of 8 subjects" in words
+
+
+@pytest.mark.parametrize(
+    ("counts", "limit", "shown"),
+    [
+        ([40, 5, 5], 60, [40, 5, 5]),
+        ([40, 5, 5], 21, [11, 5, 5]),
+        ([0, 3, 9, 9], 12, [0, 3, 5, 4]),
+        ([4] * 6, 3, [1, 0, 1, 0, 1, 0]),
+        ([], 9, []),
+    ],
+)
+def test_choose_clips_fills_limit_with_uneven_counts(counts, limit, shown):
+    chosen = pictures.choose_clips(counts, limit)
+    assert [len(set(clips)) for clips in chosen] == shown
+    assert all(set(clips) <= set(range(count)) for clips, count in zip(chosen, counts, strict=True))
 
 
 def test_flow_images_have_sheets(study, tmp_path):
