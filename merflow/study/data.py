@@ -137,6 +137,9 @@ class Data:
             for clip in self.index(name).clips:
                 row = {key: getattr(clip, key) for key in FOOTAGE}
                 grouped.setdefault(subject_filename(clip.subject), []).append(row)
+        if subject not in self._clips[name]:
+            subjects = ", ".join(self._clips[name])
+            raise InputError(f"dataset {name} has no clips of subject {subject!r}; its subjects are: {subjects}")
         return self._clips[name][subject]
 
     def source_token(self, name: str, prep: str, subject: str) -> str:

@@ -1,8 +1,6 @@
 """The experiments of a study and the floors beside them: classes, labels, folds, splits and groups."""
 
-import itertools
 import json
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -35,7 +33,7 @@ class Experiments:
         """Keep the experiments; their datasets are indexed at their first use."""
         self.blocks, self.data = dict(blocks), data
         self._labels: dict[str, dict[str, dict[str, str]]] = {}
-        self._fold_groups: dict[str, dict[str, list[str]]] = {}
+        self._folds: dict[str, dict[str, str]] = {}
         self.graph_experiments = self._names(lambda e: e.uses_graphs)
         self.shared_feature_experiments = self._names(lambda e: e.shares_features)
         self.shared_weight_experiments = self._names(lambda e: e.shares_weights)
@@ -127,20 +125,13 @@ class Experiments:
             counts.update(labels[dataset][clip.clip] if labels else clip.label for clip in clips)
         return [{"label": c, "expected": expected[c] if all_published else None, "indexed": counts[c]} for c in classes]
 
-    def fold_groups(self, name: str) -> dict[str, list[str]]:
-        """The folds that each job trains, by the name of the job's folder: consecutive ones, about as many in each job.
-
-        The folds are those of the subjects that have a usable clip. A folder has the name of its first fold, and their
-        number if there are several: other groups are other files, and no result of another group is taken for theirs.
-        """
-        if name not in self._fold_groups:
+    def folds(self, name: str) -> dict[str, str]:
+        """The folds of an experiment, those of the subjects that have a usable clip, by their file names."""
+        if name not in self._folds:
             people = {clip.subject for clip in self.usable_clips(name)}
             folds = fold_names(self[name].protocol, people, self[name].folds)
-            jobs = math.ceil(len(folds) / self.data.config.folds_per_job)
-            bounds = [len(folds) * job // jobs for job in range(jobs + 1)]
-            groups = [folds[first:end] for first, end in itertools.pairwise(bounds)]
-            self._fold_groups[name] = {_group_name(group): group for group in groups}
-        return self._fold_groups[name]
+            self._folds[name] = {safe_filename(fold): fold for fold in folds}
+        return self._folds[name]
 
     def shared_prep(self, name: str) -> str:
         """The first preparation of an experiment on the same datasets that aligns faces in the same way.
@@ -220,10 +211,6 @@ def _floor(system: str, experiment: ExperimentBlock, config: Config) -> Experime
         network = config.network.model_dump(exclude_none=True)
         settings |= {"network": complete_block(system, network) | validation, "loss": dict(NETWORKS[system].loss)}
     return ExperimentBlock.model_validate(settings)
-
-
-def _group_name(folds: list[str]) -> str:
-    return safe_filename(folds[0]) + (f"+{len(folds)}" if len(folds) > 1 else "")
 
 
 def plain_classes(classes: Any) -> Any:

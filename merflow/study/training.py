@@ -1,7 +1,10 @@
 """What trains: graphs, pre-trained weights, features, heads, networks and linear baselines, with their files."""
 
+import itertools
+import math
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from merflow.learning.settings import LossSettings
@@ -42,6 +45,7 @@ class Training:
         """Keep the experiments; ``tables`` has the training of the cells of each table."""
         self.experiments, self.paths, self.tables = experiments, paths, tables or {}
         self._with_tables = [self, *self.tables.values()]
+        self._groups: dict[tuple[str, int], list[str]] = {}
 
     def caches(self, name: str) -> list[str]:
         """Caches of the datasets that an experiment recognises."""
@@ -192,8 +196,30 @@ class Training:
 
     def _fold_files(self, name: str, file: str) -> list[str]:
         """A file of each job that trains folds of an experiment."""
-        seeds, groups = self.experiments[name].seeds, self.experiments.fold_groups(name)
-        return [self.paths.folds(name, seed, group, file) for seed in seeds for group in groups]
+        seeds = self.experiments[name].seeds
+        return [self.paths.folds(name, seed, group, file) for seed in seeds for group in self.fold_groups(name, seed)]
+
+    def fold_groups(self, name: str, seed: int) -> list[str]:
+        """The folders of the jobs that train the folds of a repeat, ``folds_per_job`` in a job (:func:`_fold_groups`).
+
+        If more of the folds were trained in groups of another size, these groups are kept: no fold trains again.
+        """
+        if (name, seed) not in self._groups:
+            folds = list(self.experiments.folds(name))
+            models = Path(self.paths.experiment(name, f"folds/{seed}")).glob("*/model.safetensors")
+            trained = {model.parent.name for model in models}
+            sizes = [self.experiments.data.config.folds_per_job, *(range(1, len(folds) + 1) if trained else ())]
+            groupings = [_fold_groups(folds, size) for size in sizes]
+            best = max(groupings, key=lambda groups: sum(groups[group] for group in trained & groups.keys()))
+            self._groups[name, seed] = list(best)
+        return self._groups[name, seed]
+
+    def folds_of_group(self, name: str, group: str) -> list[str]:
+        """The folds in a folder of :meth:`fold_groups`, from its name alone: trainings that run change the groups."""
+        first, _, size = group.partition("+")
+        folds = self.experiments.folds(name)
+        start = list(folds).index(first)
+        return list(folds.values())[start : start + int(size or 1)]
 
     def cells(self, table: str) -> list[CellSettings]:
         """Settings of the cells of a table."""
@@ -238,6 +264,17 @@ def make_training(config: Config, experiments: Experiments, paths: Paths) -> Tra
 def cell_name(row: str, column: str) -> str:
     """Name of a cell of a table among the experiments of the table."""
     return f"{row} | {column}"
+
+
+def _fold_groups(folds: list[str], per_job: int) -> dict[str, int]:
+    """The number of folds of each job, by its folder: consecutive folds, about as many in each job.
+
+    A folder has the name of its first fold and, if there are several, their number: other groups are other files.
+    """
+    jobs = math.ceil(len(folds) / per_job)
+    bounds = [len(folds) * job // jobs for job in range(jobs + 1)]
+    sizes = {start: end - start for start, end in itertools.pairwise(bounds)}
+    return {folds[start] + (f"+{size}" if size > 1 else ""): size for start, size in sizes.items()}
 
 
 def _network(experiment: ExperimentBlock, index: int, seed: int) -> Network:

@@ -22,7 +22,7 @@ rule train_fold:
         code=script_hash("train_fold"),
         # Reruns if `training.fold_settings` changes; it leaves out keys of graphs, weights and splits, which are files.
         settings=lambda w: asdict(training.fold_settings(w.experiment, int(w.seed))),
-        folds=lambda w: experiments.fold_groups(w.experiment)[w.folds],
+        folds=lambda w: training.folds_of_group(w.experiment, w.folds),
     message:
         "Train the folds {wildcards.folds} of experiment {wildcards.experiment}, seed {wildcards.seed}"
     script:
@@ -51,7 +51,7 @@ rule train_clip_network:
         network=lambda w: network_code(w.experiment),
         # Reruns if `training.clip_network_settings` changes; it leaves out the options of other networks.
         settings=lambda w: asdict(training.clip_network_settings(w.experiment, int(w.seed))),
-        folds=lambda w: experiments.fold_groups(w.experiment)[w.folds],
+        folds=lambda w: training.folds_of_group(w.experiment, w.folds),
     message:
         "Train the folds {wildcards.folds} of experiment {wildcards.experiment}, seed {wildcards.seed}"
     script:

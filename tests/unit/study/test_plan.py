@@ -5,7 +5,7 @@ from configurations import experiment, plan
 
 from merflow.datasets.index import write_problems
 from merflow.datasets.synthetic import scorer_people
-from merflow.errors import ConfigError
+from merflow.errors import ConfigError, InputError
 from merflow.study.audit import audit_plan
 
 
@@ -63,7 +63,7 @@ def test_experiments_that_train_in_each_fold_have_fold_jobs():
     experiments, training = study.experiments, study.training
     assert experiments.fold_experiments == ["mine", "moved", "apart", "ststnet"]
     assert experiments.shared_weight_experiments == ["moved"] and not experiments.shared_feature_experiments
-    assert experiments.fold_groups("mine") == experiments.fold_groups("apart")
+    assert training.fold_groups("mine", 0) == training.fold_groups("apart", 0)
     assert not training.fold_weights("mine", 0) and len(training.fold_weights("moved", 0)) == 2
     assert not training.fold_weights("apart", 0)
     assert training.fold_macro_cache("apart") and not training.fold_macro_cache("moved")
@@ -75,10 +75,32 @@ def test_experiments_that_train_in_each_fold_have_fold_jobs():
 
 @pytest.mark.parametrize(("folds_per_job", "sizes"), [(1, [1] * 12), (5, [4] * 3), (7, [6, 6]), (99, [12])])
 def test_fold_groups_are_consecutive_and_of_equal_size(folds_per_job, sizes):
-    groups = plan({"folds_per_job": folds_per_job}).experiments.fold_groups("msjfn")
-    assert list(map(len, groups.values())) == sizes
-    assert sum(groups.values(), []) == [f"demo-micro/s{number:02d}" for number in range(1, 13)]
-    assert next(iter(groups)) == "demo-micro%2Fs01" + (f"+{sizes[0]}" if sizes[0] > 1 else "")
+    training = plan({"folds_per_job": folds_per_job}).training
+    names = training.fold_groups("msjfn", 0)
+    groups = [training.folds_of_group("msjfn", name) for name in names]
+    assert list(map(len, groups)) == sizes
+    assert sum(groups, []) == [f"demo-micro/s{number:02d}" for number in range(1, 13)]
+    assert names[0] == "demo-micro%2Fs01" + (f"+{sizes[0]}" if sizes[0] > 1 else "")
+
+
+@pytest.mark.parametrize(
+    ("folds_per_job", "trained", "jobs"),
+    [(1, (1, 5, 9), 3), (1, (5,), 3), (3, (1, 5, 9), 3), (4, (1, 5, 9), 3), (1, (2, 6), 12)],
+)
+def test_fold_groups_keep_the_size_of_trained_ones(tmp_path, folds_per_job, trained, jobs):
+    """Folders of groups of four, of which the last case has none that divides the folds evenly."""
+    for first in trained:
+        model = tmp_path / f"demo/experiments/msjfn/folds/0/demo-micro%2Fs{first:02d}+4/model.safetensors"
+        model.parent.mkdir(parents=True)
+        model.touch()
+    training = plan({"folds_per_job": folds_per_job, "results": str(tmp_path)}).training
+    assert len(training.fold_groups("msjfn", 0)) == jobs
+    assert len(training.fold_groups("msjfn", 1)) == -(-12 // folds_per_job), "of a seed that is not trained"
+
+
+def test_clips_of_unknown_subject_name_the_known_ones():
+    with pytest.raises(InputError, match=r"dataset demo-micro has no clips of subject 'zzz'; its subjects are: s01, "):
+        plan({}).data.clips("demo-micro", "zzz")
 
 
 def test_synthetic_scorer_people_do_not_depend_on_the_demo():
