@@ -58,17 +58,17 @@ class ClipArrays:
             InputError: the cache cannot be read.
         """
         with open_h5(path) as file:
-            places = range(len(file["clip"])) if rows is None else rows
+            chosen = range(len(file["clip"])) if rows is None else rows
             names = ("spatial", "flow", "apex_index")
-            return cls(*(np.stack([file[name][place] for place in places]) for name in names))
+            return cls(*(np.stack([file[name][row] for row in chosen]) for name in names))
 
     def __len__(self) -> int:
         """Number of clips."""
         return len(self.apex_index)
 
-    def part(self, places: slice | np.ndarray) -> "ClipArrays":
-        """Return the clips at some places."""
-        return ClipArrays(self.spatial[places], self.flow[places], self.apex_index[places])
+    def part(self, rows: slice | np.ndarray) -> "ClipArrays":
+        """Return some of the clips."""
+        return ClipArrays(self.spatial[rows], self.flow[rows], self.apex_index[rows])
 
 
 class Ensemble:
@@ -98,7 +98,7 @@ class Ensemble:
             InputError: the clips lack an input of the members, or a file of the ensemble is missing or damaged.
         """
         self._check(clips)
-        rows = np.stack([clip_rows(self.input_settings, clips, place) for place in range(len(clips))])
+        rows = np.stack([clip_rows(self.input_settings, clips, index) for index in range(len(clips))])
         probs = np.concatenate([_apply(group, rows) for group in self.groups]).astype(np.float64)
         return temper(probs, self.temperature) if calibrated else probs
 
@@ -114,13 +114,12 @@ class Ensemble:
         for name, members in groupby(self.metadata["members"], itemgetter("file")):
             path = self.results / name
             saved = read_models(path)
-            try:
-                for seed, of_seed in groupby(members, itemgetter("seed")):
+            for seed, of_seed in groupby(members, itemgetter("seed")):
+                try:
                     groups += self._groups(seed, [saved[seed, member["fold"]] for member in of_seed])
-            except (KeyError, ValueError, TypeError, RuntimeError) as error:
-                raise InputError(
-                    f"{path} has not the networks of the folds ({error}); delete it and run again"
-                ) from error
+                except (KeyError, ValueError, RuntimeError) as error:  # Something is missing, or has other sizes.
+                    message = f"{path} lacks the network of a fold ({error}); delete it and run again"
+                    raise InputError(message) from error
         return [group.to(device()).eval().requires_grad_(False) for group in groups]
 
     def subsample(self, count: int | None) -> "Ensemble":
@@ -191,12 +190,12 @@ class Ensemble:
                 )
 
 
-def clip_rows(settings: InputSettings, clips: ClipArrays, place: int) -> np.ndarray:
+def clip_rows(settings: InputSettings, clips: ClipArrays, index: int) -> np.ndarray:
     """Return what the members read of one clip, float32 ``[rows, pixels]``."""
     source = {"spatial": clips.spatial, "flow": clips.flow}
     if settings.kind == SIGNALS:
-        return clip_signals(source, place, settings.side, settings.branches, settings.fusion, settings.signal)[0]
-    return clip_image(source, place, int(clips.apex_index[place]), settings.kind, settings.side)
+        return clip_signals(source, index, settings.side, settings.branches, settings.fusion, settings.signal)[0]
+    return clip_image(source, index, int(clips.apex_index[index]), settings.kind, settings.side)
 
 
 @torch.no_grad()

@@ -31,7 +31,7 @@ from merflow.preprocessing.settings import STANDARD_GEOMETRY
 
 log = logging.getLogger(__name__)
 
-Frame = tuple[int, np.ndarray]
+GreyFrame = tuple[int, np.ndarray]
 """Frame number and grey pixels, uint8 [H, W]."""
 
 SHORTEST, LONGEST = 1 / 25, 1 / 2
@@ -80,7 +80,7 @@ class MotionTrack:
     positions: list[FacePosition] = field(default_factory=list)
     lost: list[tuple[int, int]] = field(default_factory=list)
     """First and last frame of stretches without a face."""
-    thumbnails: list[Frame] = field(default_factory=list)
+    thumbnails: list[GreyFrame] = field(default_factory=list)
 
     def reach(self, fps: float, settings: SpottingSettings) -> int:
         """Return the number of values of the curves between the frames that are compared."""
@@ -118,7 +118,7 @@ class SpottingResult:
     blinks: list[int]
 
 
-def track_motion(frames: Iterable[Frame], fps: float, settings: SpottingSettings) -> MotionTrack:
+def track_motion(frames: Iterable[GreyFrame], fps: float, settings: SpottingSettings) -> MotionTrack:
     """Return where the face is in a video, and how far it moves there and back at each time."""
     cv2.setNumThreads(1)
     reach = max(1, round(settings.reference * fps))
@@ -174,7 +174,7 @@ def track_motion(frames: Iterable[Frame], fps: float, settings: SpottingSettings
                 shared = set(blocks[0][1]) & set(blocks[reach][1]) & set(blocks[-1][1])
                 motion = lids = np.nan
                 if shared:
-                    before, now, after = (blocks[place][1][max(shared)] for place in (0, reach, -1))
+                    before, now, after = (blocks[index][1][max(shared)] for index in (0, reach, -1))
                     motion, lids = compare(before, now, after)
                 track.centres.append(blocks[reach][0])
                 track.motion.append(motion)
@@ -225,7 +225,7 @@ class _Thumbnails:
     """A few equally spaced frames of a video of unknown length."""
 
     def __init__(self) -> None:
-        self.kept: list[Frame] = []
+        self.kept: list[GreyFrame] = []
         self.every, self.count = 1, 0
 
     def offer(self, number: int, frame: np.ndarray) -> None:
@@ -314,7 +314,7 @@ def _resting_ends(distance: np.ndarray, middle: int, reach: int) -> tuple[int, i
 
 
 def refine_windows(
-    frames: Iterable[Frame], track: MotionTrack, candidates: Sequence[Window], fps: float
+    frames: Iterable[GreyFrame], track: MotionTrack, candidates: Sequence[Window], fps: float
 ) -> Iterator[Interval]:
     """Yield the candidate of each window, in order; only the frames of overlapping windows are in memory."""
     waiting = deque(candidates)
@@ -362,7 +362,7 @@ def overlap(first: tuple[int, int], second: tuple[int, int]) -> float:
 
 
 def spot(
-    read: Callable[[], Iterable[Frame]], fps: float, settings: SpottingSettings, track: MotionTrack | None = None
+    read: Callable[[], Iterable[GreyFrame]], fps: float, settings: SpottingSettings, track: MotionTrack | None = None
 ) -> SpottingResult:
     """Return the candidates of a long video, which is read twice, the second time as far as needed.
 

@@ -1,8 +1,8 @@
 """The training loop of all networks but the heads: Adam, Keras' decay, the epoch with the smallest validation loss.
 
 Heads follow the same rules in a loop of their own, because thousands of them train batched
-(:mod:`merflow.systems.tsdgcn.head_training`); the scorer of key-frames has no epochs to choose
-(:mod:`merflow.preprocessing.frame_scorer.scorer`).
+(:mod:`merflow.systems.tsdgcn.head_training`). The scorer of key-frames draws random clips and ranks their frames, so it
+has its own loop, too (:mod:`merflow.preprocessing.frame_scorer.scorer`).
 """
 
 import copy

@@ -5,12 +5,14 @@ run. SLURM jobs continue without their driver: :mod:`merflow.runtime.resume` wai
 """
 
 import atexit
+import ctypes
 import multiprocessing
 import os
 import select
 import signal
 import socket
 import threading
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -89,3 +91,14 @@ def _end() -> None:
     for worker in multiprocessing.active_children():
         worker.kill()
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def worker_pool(processes: int) -> ProcessPoolExecutor:
+    """Return a pool of forked processes; a fresh interpreter would run the script of the job again."""
+    return ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), _end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel to end this worker if its parent is killed; otherwise it would block forever."""
+    with suppress(OSError, AttributeError):  # Only Linux has it.
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

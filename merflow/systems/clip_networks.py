@@ -18,8 +18,9 @@ from merflow.runtime.devices import device
 from merflow.systems.clip_images import read_clip_images
 from merflow.systems.fold_runner import ClipRows, System, TrainedFold, run_job
 from merflow.systems.network_training import Images, train_network
-from merflow.systems.predictions import Model, ResultFiles
+from merflow.systems.predictions import ResultFiles
 from merflow.systems.samples import FoldData
+from merflow.systems.saved_models import SavedModel
 from merflow.systems.settings import ClipNetworkSettings
 
 
@@ -52,7 +53,7 @@ class ClipNetwork(System[ClipNetworkSettings]):
                 *(images, fold, settings.loss, classes, network.schedule, self.checkpoints),
             )
             state = {f"network.{name}": tensor for name, tensor in trained_network.state_dict().items()}
-            yield replace(trained, model=Model.of(about, state | centre_arrays(centred)))
+            yield replace(trained, model=SavedModel.of(about, state | centre_arrays(centred)))
 
 
 def make_network(model: str, classes: int, options: Mapping[str, Any]) -> nn.Module:

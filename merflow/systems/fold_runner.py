@@ -1,18 +1,17 @@
 """The one way to train and test the folds of an experiment, for every system.
 
-A :class:`System` says how its model is made and trained. :func:`run_job` reads the splits, trains and tests the folds
-and writes tables and models. :func:`run_folds` selects settings inside the training part, lets validation subjects
-choose the epoch, trains on them too if the system refits, and predicts the test clips, whose labels no training gets.
+A :class:`System` says how its model is made and trained. The functions call each other in this order:
+
+- :func:`run_job` writes the tables and models of
+- :func:`run_repeats`, side by side or one after the other: each reads its samples and splits, and calls
+- :func:`run_folds`, which trains and tests the folds of a repeat, together or one by one: it selects settings inside
+  the training part, lets validation subjects choose the epoch, trains on them too if the system refits
+  (:func:`_train`), and predicts the test clips, whose labels no training gets (:func:`_result`).
 """
 
-import ctypes
 import logging
-import multiprocessing
-import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,13 +23,15 @@ from merflow.protocols.folds import Fold
 from merflow.protocols.selection import select_settings, without_validation
 from merflow.protocols.splits import read_folds
 from merflow.protocols.variants import with_overrides
+from merflow.runtime.driver import worker_pool
 from merflow.storage.disk_arrays import DiskArray
-from merflow.systems.predictions import FoldPredictions, FoldResult, Model, ResultFiles, write_results
+from merflow.systems.predictions import FoldPredictions, FoldResult, ResultFiles, write_results
 from merflow.systems.samples import FoldData, Samples
 from merflow.systems.settings import JobSettings
 
 if TYPE_CHECKING:
     from merflow.learning.checkpoints import Checkpoints
+    from merflow.systems.saved_models import SavedModel
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class TrainedFold:
     """
 
     predict: Callable[[np.ndarray], np.ndarray]
-    model: Model | None
+    model: "SavedModel | None"
     curve: Sequence[Mapping[str, Any]]
     epochs: Mapping[str, int]
 
@@ -88,14 +89,21 @@ class System(ABC, Generic[S]):
         """
 
 
-Trained = tuple[TrainedFold, TrainedFold, FoldData]
-"""The model whose epoch the validation clips chose, the one that predicts, and what that one was trained on."""
-Load = Callable[[int], tuple[System[S], Samples]]
+@dataclass(frozen=True)
+class TrainedPair:
+    """The model whose epoch the validation clips chose, the ``final`` one, which predicts, and what that trained on."""
+
+    chosen: TrainedFold
+    final: TrainedFold
+    trained_on: FoldData
+
+
+LoadRepeat = Callable[[int], tuple[System[S], Samples]]
 """Maps the seed of a repeat to its system and samples."""
 
 
 def run_job(
-    load: Load[S],
+    load: LoadRepeat[S],
     settings: S,
     files: ResultFiles,
     model: Path | None = None,
@@ -126,17 +134,18 @@ def run_job(
     write_results(results, settings.experiment, files)
 
 
-def run_repeats(load: Load[S], settings: S, names: Sequence[str] | None = None, processes: int = 1) -> list[FoldResult]:
+def run_repeats(
+    load: LoadRepeat[S], settings: S, names: Sequence[str] | None = None, processes: int = 1
+) -> list[FoldResult]:
     """Train and test folds of each repeat; return their results. Arguments and errors are those of :func:`run_job`."""
     run = partial(_run_repeat, load, settings, names)
     if processes == 1 or len(settings.splits) == 1:
         return [result for seed in settings.splits for result in run(seed)]
-    # Forked: a fresh interpreter would run the script that called this function again.
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), _end_with_parent) as pool:
+    with worker_pool(processes) as pool:
         return [result for repeat in pool.map(run, settings.splits) for result in repeat]
 
 
-def _run_repeat(load: Load[S], settings: S, names: Sequence[str] | None, seed: int) -> list[FoldResult]:
+def _run_repeat(load: LoadRepeat[S], settings: S, names: Sequence[str] | None, seed: int) -> list[FoldResult]:
     system, samples = load(seed)
     folds = {
         fold.name: fold for fold in read_folds(settings.splits[seed], samples.clips) if not names or fold.name in names
@@ -145,12 +154,6 @@ def _run_repeat(load: Load[S], settings: S, names: Sequence[str] | None, seed: i
     for name in set(names or ()) - set(folds):
         log.warning("no clip of fold %s could be used; it is left out", name)
     return run_folds(system, samples, [folds[name] for name in names or folds if name in folds], seed, settings)
-
-
-def _end_with_parent() -> None:
-    """Ask the kernel to end this worker if its parent is killed; otherwise it would block forever."""
-    with suppress(OSError, AttributeError):  # Only Linux has it.
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def run_folds(system: System[S], samples: Samples, folds: Sequence[Fold], repeat: int, settings: S) -> list[FoldResult]:
@@ -175,9 +178,9 @@ def _run_together(system: System[S], samples: Samples, folds: list[Fold], repeat
     def predict_inner(
         inner: Sequence[Fold], inner_seeds: Sequence[tuple[int, ...]], overrides: Mapping[str, Any]
     ) -> Iterator[np.ndarray]:
-        trained_folds = _train(system, samples, inner, inner_seeds, with_overrides(settings, overrides))
-        for fold, (_, final, _) in zip(inner, trained_folds, strict=True):
-            yield final.predict(fold.test)
+        trained_pairs = _train(system, samples, inner, inner_seeds, with_overrides(settings, overrides))
+        for fold, trained in zip(inner, trained_pairs, strict=True):
+            yield trained.final.predict(fold.test)
 
     selected = select_settings(folds, seeds, samples.subjects, samples.labels, settings.selection, predict_inner)
     if settings.selection.method == "none":
@@ -185,16 +188,16 @@ def _run_together(system: System[S], samples: Samples, folds: list[Fold], repeat
     results: dict[int, FoldResult] = {}
     for overrides in [option for index, option in enumerate(selected) if option not in selected[:index]]:
         indices = [index for index, option in enumerate(selected) if option == overrides]
-        some, some_seeds = [folds[index] for index in indices], [seeds[index] for index in indices]
-        trained_folds = _train(system, samples, some, some_seeds, with_overrides(settings, overrides))
-        for index, trained in zip(indices, trained_folds, strict=True):
+        equal_folds, equal_seeds = [folds[index] for index in indices], [seeds[index] for index in indices]
+        trained_pairs = _train(system, samples, equal_folds, equal_seeds, with_overrides(settings, overrides))
+        for index, trained in zip(indices, trained_pairs, strict=True):
             results[index] = _result(samples, folds[index], repeat, overrides, trained)
     return [results[index] for index in range(len(folds))]
 
 
 def _train(
     system: System[S], samples: Samples, folds: Sequence[Fold], seeds: Sequence[tuple[int, ...]], settings: S
-) -> Iterator[Trained]:
+) -> Iterator[TrainedPair]:
     """Train a model on each fold; if the system refits, the one that predicts trains on the validation clips too."""
     classes = len(samples.classes)
     data = [FoldData.of(fold, samples.labels, seed) for fold, seed in zip(folds, seeds, strict=True)]
@@ -204,12 +207,12 @@ def _train(
         if system.refits and len(fold.validation):
             trained_on = FoldData.of(without_validation(fold), samples.labels, trained_on.seed)
             (final,) = system.train(samples.rows, classes, [trained_on], with_overrides(settings, chosen.epochs))
-        yield chosen, final, trained_on
+        yield TrainedPair(chosen, final, trained_on)
 
 
-def _result(samples: Samples, fold: Fold, repeat: int, overrides: Mapping[str, Any], trained: Trained) -> FoldResult:
+def _result(samples: Samples, fold: Fold, repeat: int, overrides: Mapping[str, Any], pair: TrainedPair) -> FoldResult:
     """Predict the clips of a trained fold."""
-    chosen, final, trained_on = trained
+    chosen, final, trained_on = pair.chosen, pair.final, pair.trained_on
     validation_probs = np.zeros((0, len(samples.classes)))
     if len(fold.validation):
         validation_probs = chosen.predict(fold.validation)

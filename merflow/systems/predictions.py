@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -11,19 +11,10 @@ from merflow.protocols.variants import variant_label
 from merflow.storage.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, write_table, write_table_in_parts
 from merflow.systems.samples import Samples
 
+if TYPE_CHECKING:
+    from merflow.systems.saved_models import SavedModel  # It imports torch, which baselines do not need.
+
 Row = dict[str, Any]
-
-
-class Model(NamedTuple):
-    """A trained model as it is saved: ``network`` and what else it is made of, as values for JSON, and its arrays."""
-
-    about: Mapping[str, Any]
-    arrays: Mapping[str, np.ndarray]
-
-    @classmethod
-    def of(cls, about: Mapping[str, Any], tensors: Mapping[str, Any]) -> "Model":
-        """Return the model with tensors from any device as its arrays; this module does not import torch."""
-        return cls(about, {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()})
 
 
 class FoldPredictions(NamedTuple):
@@ -69,7 +60,7 @@ class FoldResult:
     train_clips: int
     curve: Sequence[Mapping[str, Any]]
     overrides: Mapping[str, Any]
-    model: Model | None
+    model: "SavedModel | None"
 
     def prediction_rows(self, experiment: str) -> Iterator[Row]:
         """Rows of ``predictions.csv``."""

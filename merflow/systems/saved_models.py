@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,10 +18,20 @@ from merflow.systems.settings import JobSettings
 
 
 class SavedModel(NamedTuple):
-    """The model of a fold as its file holds it; ``about`` and names of ``tensors`` are those of its system."""
+    """A trained model as its file holds it: ``network`` and what else it is made of, as values for JSON, and arrays."""
 
     about: Mapping[str, Any]
-    tensors: Mapping[str, Tensor]
+    arrays: Mapping[str, np.ndarray]
+
+    @classmethod
+    def of(cls, about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "SavedModel":
+        """Return the model with tensors from any device as its arrays."""
+        return cls(about, {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()})
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The arrays as tensors on the CPU."""
+        return {name: torch.from_numpy(array) for name, array in self.arrays.items()}
 
 
 def write_models(results: Sequence[FoldResult], path: Path, settings: JobSettings) -> None:
@@ -31,9 +42,7 @@ def write_models(results: Sequence[FoldResult], path: Path, settings: JobSetting
     """
     models = [(result, result.model) for result in results if result.model]
     tensors = {
-        f"{number}/{name}": torch.from_numpy(array)
-        for number, (_, model) in enumerate(models)
-        for name, array in model.arrays.items()
+        f"{number}/{name}": tensor for number, (_, model) in enumerate(models) for name, tensor in model.tensors.items()
     }
     folds = [{"seed": result.repeat, "fold": result.fold, **model.about} for result, model in models]
     about = asdict(settings)
@@ -62,4 +71,4 @@ def read_models(path: Path) -> dict[tuple[int, str], SavedModel]:
         number, _, name = key.partition("/")
         tensors[number][name] = tensor
     models = enumerate(models_in(path))
-    return {(about["seed"], about["fold"]): SavedModel(about, tensors[str(number)]) for number, about in models}
+    return {(about["seed"], about["fold"]): SavedModel.of(about, tensors[str(number)]) for number, about in models}

@@ -8,8 +8,9 @@ from typing import TypeVar
 import numpy as np
 
 from merflow.systems.fold_runner import ClipRows, System, TrainedFold, run_job, run_repeats
-from merflow.systems.predictions import FoldResult, Model, ResultFiles
+from merflow.systems.predictions import FoldResult, ResultFiles
 from merflow.systems.samples import FoldData, Samples
+from merflow.systems.saved_models import SavedModel
 from merflow.systems.settings import FinetuneSettings
 from merflow.systems.tsdgcn.fusion import load_features
 from merflow.systems.tsdgcn.head_training import train_heads
@@ -38,7 +39,8 @@ class HeadSystem(System[S]):
         about = {"network": "heads", "branch": self.branch.tolist()}
         for head in train_heads(rows[:], self.branch, folds, settings.loss, classes, settings.head):
             curve = [{"stage": "finetune"} | row for row in head.training.curve]
-            yield TrainedFold(partial(_predict, head, rows), Model(about, head.arrays(self.branch)), curve, epochs={})
+            model = SavedModel(about, head.arrays(self.branch))
+            yield TrainedFold(partial(_predict, head, rows), model, curve, epochs={})
 
 
 def _predict(head: TrainedHead, rows: ClipRows, indices: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ to learn from before (``macro: none``), and if the macro set shows the test subj
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,9 +24,10 @@ from merflow.protocols.folds import Fold
 from merflow.runtime.devices import device
 from merflow.systems.fold_runner import ClipRows, System, TrainedFold, run_job
 from merflow.systems.network_training import Images, train_network
-from merflow.systems.predictions import Model, ResultFiles
+from merflow.systems.predictions import ResultFiles
 from merflow.systems.samples import FoldData
-from merflow.systems.settings import FoldTrainingSettings
+from merflow.systems.saved_models import SavedModel
+from merflow.systems.settings import FoldTrainingSettings, HeadSettings
 from merflow.systems.tsdgcn.finetune import HeadSystem
 from merflow.systems.tsdgcn.fusion import load_signals
 from merflow.systems.tsdgcn.graph import Graph
@@ -106,22 +108,16 @@ class FoldSGCN(System[FoldTrainingSettings]):
             if self.features is None:  # They are the same for every training on this fold.
                 self.features = _features(self.networks, rows, images)
             for trained in self.heads.train(self.features, classes, folds, settings):
-                about, head_arrays = cast("Model", trained.model)
-                head_tensors = {name: torch.from_numpy(array) for name, array in head_arrays.items()}
-                model = _model({**about, "network": "sgcn-heads"}, self.networks, head_tensors, None)
-                yield replace(trained, model=model)
+                saved_head = cast("SavedModel", trained.model)
+                about = {**saved_head.about, "network": "sgcn-heads"}
+                yield replace(trained, model=_model(about, self.networks, saved_head.tensors, None))
             return
         for fold in folds:
             # Without pre-training nothing has set the scale of the inputs: they are centred by the training clips.
             centred = None if self.weights or self.macro else Centred(rows, fold.train)
             networks = deepcopy(self.networks)
-
-            def make_network(networks: Sequence[SGCN] = networks) -> EndToEnd:
-                inputs_of_head = HIDDEN * len(networks) * images
-                return EndToEnd(networks, Head(inputs_of_head, head.hidden, classes, head.dropout), images)
-
             network, trained = train_network(
-                make_network,
+                partial(_join, networks, images, head, classes),
                 Images(rows if centred is None else centred, rows.shape[2:], by_row=True),
                 *(fold, settings.loss, classes, head, self.checkpoints),
             )
@@ -129,15 +125,21 @@ class FoldSGCN(System[FoldTrainingSettings]):
             yield replace(trained, model=_model({"network": "end-to-end"}, networks, weights, centred), epochs={})
 
 
+def _join(networks: Sequence[SGCN], images: int, head: HeadSettings, classes: int) -> EndToEnd:
+    """Return the SGCNs of a fold with a new head."""
+    inputs_of_head = HIDDEN * len(networks) * images
+    return EndToEnd(networks, Head(inputs_of_head, head.hidden, classes, head.dropout), images)
+
+
 def _model(
     about: Mapping[str, Any], networks: Sequence[SGCN], head: Mapping[str, Tensor], centred: Centred | None
-) -> Model:
+) -> SavedModel:
     """Return the model of a fold; its arrays are those of :class:`FoldSGCN`."""
     states = [(f"networks.{index}", network.state_dict()) for index, network in enumerate(networks)]
     tensors = {
         f"{prefix}.{name}": tensor for prefix, state in [*states, ("head", head)] for name, tensor in state.items()
     }
-    return Model.of(about, tensors | centre_arrays(centred))
+    return SavedModel.of(about, tensors | centre_arrays(centred))
 
 
 def _features(networks: Sequence[SGCN], rows: ClipRows, images: int) -> np.ndarray:

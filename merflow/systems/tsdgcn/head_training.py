@@ -62,8 +62,8 @@ def train_heads(
         for start in range(0, len(indices), most):
             together = indices[start : start + most]
             with repeatable(0):
-                some = [folds[index] for index in together]
-                heads = HeadBatchTrainer(rows, branch, some, loss, classes, settings).train()
+                batch_folds = [folds[index] for index in together]
+                heads = HeadBatchTrainer(rows, branch, batch_folds, loss, classes, settings).train()
             trained |= zip(together, heads, strict=True)
             log.info("%d of %d heads are trained", len(trained), len(folds))
     return [trained[index] for index in range(len(folds))]

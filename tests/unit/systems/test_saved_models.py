@@ -9,8 +9,7 @@ from training_jobs import selection_settings
 from merflow.errors import InputError
 from merflow.protocols.settings import ClipSettings
 from merflow.storage.weights import write_weights
-from merflow.systems.predictions import Model
-from merflow.systems.saved_models import models_in, read_models, write_models
+from merflow.systems.saved_models import SavedModel, models_in, read_models, write_models
 from merflow.systems.settings import LinearSettings
 
 CLIPS = ClipSettings(["d"], ["a", "b"], {"d": {"c1": "secret"}})
@@ -19,7 +18,9 @@ SETTINGS = LinearSettings("mine", CLIPS, selection_settings({}), {0: "splits.csv
 
 def result(seed, fold, value):
     arrays = {"network.w": np.full((2, 3), value, np.float32), "network.count": np.array(int(value))}
-    return SimpleNamespace(repeat=seed, fold=fold, model=Model({"network": "any", "options": {"width": value}}, arrays))
+    return SimpleNamespace(
+        repeat=seed, fold=fold, model=SavedModel({"network": "any", "options": {"width": value}}, arrays)
+    )
 
 
 def test_models_are_read_by_seed_and_fold(tmp_path):
