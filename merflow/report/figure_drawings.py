@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -24,6 +25,7 @@ from merflow.report.svg import (
     MUTED,
     RULE,
     SECOND,
+    STYLE,
     make_axes,
     page_svg,
     plain_axes,
@@ -61,6 +63,7 @@ def draw_file(table: Path, output: Path, settings: FigureSettings) -> None:
         temporary.write_text(standalone_svg(svg, settings.title, [legend, *notes]), encoding="utf-8")
 
 
+@rc_context(STYLE)
 def draw_in_page(table: Path, settings: FigureSettings, prefix: str) -> tuple[str, str]:
     """The SVG of a figure in the page, and its legend; ``prefix`` makes the ids of the SVG unique."""
     kinds = {
@@ -129,27 +132,27 @@ def _bars(groups: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], axis: str) 
     legend += " Grey: published by others or by the paper." if any(bar["published_only"] for bar in every) else ""
     wrapped = [textwrap.wrap(bar["name"], NAME, break_on_hyphens=False) for bar in every]
     line = LINE if max(map(len, wrapped)) == 1 else 0.145 * max(map(len, wrapped)) + 0.05
-    (figure, (axes,)), place = make_axes(WIDTH, line * lines + 0.05), 0
+    (figure, (axes,)), y = make_axes(WIDTH, line * lines + 0.05), 0
     description, ticks = [], []
     for heading, bars in groups:
         if headed:
-            axes.text(-0.008, place, heading, fontweight="bold", ha="right", va="center", color=INK)
-            place += 1
+            axes.text(-0.008, y, heading, fontweight="bold", ha="right", va="center", color=INK)
+            y += 1
         for bar in bars:
             colour, alpha = (MUTED, 0.3) if bar["published_only"] else (FIRST, 0.45)
-            axes.barh(place, bar["value"], height=0.62, color=colour, alpha=alpha, linewidth=0)
+            axes.barh(y, bar["value"], height=0.62, color=colour, alpha=alpha, linewidth=0)
             if not math.isnan(bar["low"]):
-                axes.plot([bar["low"], bar["high"]], [place, place], color=FIRST, linewidth=1.6)
+                axes.plot([bar["low"], bar["high"]], [y, y], color=FIRST, linewidth=1.6)
             if not math.isnan(bar["published"]):
-                axes.plot(bar["published"], place, "D", color=SECOND, markersize=4.5, clip_on=False)
+                axes.plot(bar["published"], y, "D", color=SECOND, markersize=4.5, clip_on=False)
             end = bar["value"] if math.isnan(bar["high"]) else max(bar["value"], bar["high"])
             if -0.03 < bar["published"] - end < 0.15:  # Keep the number clear of the diamond.
                 end = max(end, bar["published"] + 0.01)
             ink = MUTED if bar["published_only"] else FIRST
-            axes.text(end + 0.015, place, percent(bar["value"], 1), fontsize=7, va="center", color=ink)
-            ticks.append(place)
+            axes.text(end + 0.015, y, percent(bar["value"], 1), fontsize=7, va="center", color=ink)
+            ticks.append(y)
             description.append(f"{heading} {bar['name']} {percent(bar['value'], 1)}{_beside(bar['published'])}".strip())
-            place += 1
+            y += 1
     axes.set(xlim=(0, 1.06), ylim=(lines - 0.4, -0.6), yticks=ticks)
     axes.set_yticklabels(["\n".join(parts) for parts in wrapped])
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
@@ -177,15 +180,17 @@ def _heat(rows: pd.DataFrame, names: list[str], columns: list[str]) -> Drawn:
 
 
 def _confusion(rows: pd.DataFrame) -> Drawn:
-    """A confusion matrix per experiment: shares of the true class and numbers of clips."""
+    """A confusion matrix per experiment: shares of the true class and numbers of clips, beside published shares.
+
+    The section "Classes and confusion" has the matrices of all systems as HTML tables, whose cells list their clips.
+    """
     experiments = {str(name): matrix for name, matrix in rows.groupby("experiment", sort=False)}
     classes = [list(dict.fromkeys(matrix["row"])) for matrix in experiments.values()]
     legend = "Rows: true class. Columns: predicted class. Share of the true class, and clips (over all repeats)."
     if rows["published"].notna().any():
         legend += " In brackets: published. Framed: the published rate differs from ours."
     heights = [0.42 * len(names) for names in classes]
-    turned = any(len(name) * LETTER > WIDTH / len(names) for names in classes for name in names)
-    top = 0.6 + 0.35 * turned
+    top = 0.95 if any(map(_too_wide, classes)) else 0.6
     figure, panels = make_axes(
         WIDTH, sum(heights) + top * (len(heights) - 1), len(heights),
         height_ratios=heights, hspace=top * len(heights) / sum(heights),
@@ -199,7 +204,7 @@ def _confusion(rows: pd.DataFrame) -> Drawn:
             _cell(axes, place, shade, above, str(int(row["count"])), framed=row["differs"] == "yes")
             if row["row"] == row["column"]:
                 description.append(f"{experiment} {row['row']} {percent(rate)}{_beside(row['published'])}")
-        _label_cells(axes, names, names, 40 if turned else 0)
+        _label_cells(axes, names, names)
         axes.annotate(
             experiment, (0, 1), (0, (top - 0.13) * 72), xycoords="axes fraction", textcoords="offset points",
             fontweight="bold", va="top", color=INK,
@@ -244,8 +249,14 @@ def _cell(axes: Axes, place: tuple[int, int], shade: float, above: str, below: s
     axes.text(x, y + 0.22, below, ha="center", va="center", fontsize=7, color=INK)
 
 
-def _label_cells(axes: Axes, names: Sequence[str], columns: Sequence[str], turn: int = 0) -> None:
-    """Write the names of rows at the left and those of columns at the top."""
+def _too_wide(columns: Sequence[str]) -> bool:
+    """Whether a name is wider than its column."""
+    return any(len(name) * LETTER > WIDTH / len(columns) for name in columns)
+
+
+def _label_cells(axes: Axes, names: Sequence[str], columns: Sequence[str]) -> None:
+    """Write the names of rows at the left and those of columns at the top, turned if they are too wide."""
+    turn = 40 if _too_wide(columns) else 0
     axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(names) - 0.5, -0.5))
     axes.set_yticks(range(len(names)), names)
     axes.set_xticks(range(len(columns)), columns, rotation=turn, color=INK, ha="left" if turn else "center")

@@ -12,6 +12,8 @@ import shutil
 from functools import partial
 from pathlib import Path
 
+from matplotlib import rc_context
+
 from merflow.report.formats import templates
 from merflow.report.report_data import ReportData
 from merflow.report.section import METRIC_TITLES, Drawing
@@ -34,7 +36,7 @@ from merflow.report.sections import (
     variants,
     wrong,
 )
-from merflow.report.svg import standalone_svg, style_sheet
+from merflow.report.svg import STYLE, standalone_svg, style_sheet
 from merflow.runtime.summary import SYNTHETIC_MARK
 from merflow.storage.files import atomic_write, safe_filename, scratch_folder
 
@@ -47,6 +49,7 @@ SECTIONS = [module.SECTION for module in (
 """Sections of the page, in order."""
 
 
+@rc_context(STYLE)
 def write_report(report: ReportData, output: Path, drawings: Path | None = None) -> None:
     """Write the report.
 

@@ -58,9 +58,9 @@ class ReportData:
         files = {name: [Path(file) for file in _as_list(inputs.get(name, []))] for name in inputs.keys()}  # noqa: SIM118
         names = [dataset for dataset, _ in settings.prepared]
         datasets = []
-        for place, (name, preparation) in enumerate(settings.prepared):
+        for index, (name, preparation) in enumerate(settings.prepared):
             tables = ("clips", "problems", "classes", "quality")
-            paths: dict[str, Any] = {table: files[table][place] for table in tables}
+            paths: dict[str, Any] = {table: files[table][index] for table in tables}
             for stage in ("faces", "keyframes", "flow"):
                 paths[stage] = [file for file in files[stage] if file.parts[-4:-2] == (name, preparation)]
             images = [file for file in files.get("flow_images", []) if file.parts[-3:-1] == (name, preparation)]

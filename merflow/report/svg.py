@@ -10,7 +10,6 @@ from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -19,29 +18,28 @@ from matplotlib.figure import Figure
 INK, MUTED, RULE, FIRST, SECOND = "#010101", "#020202", "#030303", "#040404", "#050505"
 _NAMES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", FIRST: "--first", SECOND: "--second"}
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-# All drawings of a process have one style.
-matplotlib.rcParams.update(
-    {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "merflow",
-        "text.parse_math": False,  # Names may contain dollar signs.
-        "font.size": 8.0,
-        "text.color": INK,
-        "axes.edgecolor": RULE,
-        "axes.labelcolor": MUTED,
-        "xtick.color": RULE,
-        "ytick.color": RULE,
-        "xtick.labelcolor": MUTED,
-        "ytick.labelcolor": INK,
-        "axes.linewidth": 0.8,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "grid.color": RULE,
-        "grid.linewidth": 0.6,
-    }
-)
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "merflow",
+    "text.parse_math": False,  # Names may contain dollar signs.
+    "font.size": 8.0,
+    "text.color": INK,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": MUTED,
+    "xtick.color": RULE,
+    "ytick.color": RULE,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+}
+"""Settings of Matplotlib in which :func:`merflow.report.page.write_report` and the figures of a study are drawn."""
 LETTER = 0.066
-"""Upper estimate of a letter's width in inches."""
+"""Upper estimate of a letter's width in inches: names of columns that are wider than a column are turned, and titles of
+files wrap."""
 LONGEST = 20
 """Longest name in a drawing; tables show it in full."""
 PIXELS = 1.6
@@ -93,13 +91,13 @@ def standalone_svg(svg: str, title: str, notes: Sequence[str] = ()) -> str:
     above = textwrap.wrap(title, max(12, int(letters / 1.2)))
     below = [line for note in notes for line in textwrap.wrap(note, letters)]
     top, bottom = 14 * len(above) + 4 * bool(above), 11 * len(below) + 4 * bool(below)
-    whole = height + top + bottom
+    total_height = height + top + bottom
     bold, plain = 'fill="var(--ink)" font-size="10" font-weight="bold"', 'fill="var(--muted)" font-size="8"'
-    lines = [(line, bold, 14 * (place + 0.85) - top) for place, line in enumerate(above)]
-    lines += [(line, plain, height + 11 * (place + 0.85)) for place, line in enumerate(below)]
-    texts = "".join(f'<text x="4" y="{y:g}" {look}>{escape(line, quote=False)}</text>' for line, look, y in lines)
-    paper = f'<rect y="{-top:g}" width="{width:g}" height="{whole:g}" fill="var(--page)"/>'
-    size = f'width="{2 * width:g}" height="{2 * whole:g}" viewBox="0 {-top:g} {width:g} {whole:g}"'
+    lines = [(line, bold, 14 * (index + 0.85) - top) for index, line in enumerate(above)]
+    lines += [(line, plain, height + 11 * (index + 0.85)) for index, line in enumerate(below)]
+    texts = "".join(f'<text x="4" y="{y:g}" {style}>{escape(line, quote=False)}</text>' for line, style, y in lines)
+    paper = f'<rect y="{-top:g}" width="{width:g}" height="{total_height:g}" fill="var(--page)"/>'
+    size = f'width="{2 * width:g}" height="{2 * total_height:g}" viewBox="0 {-top:g} {width:g} {total_height:g}"'
     svg = re.sub(r'width="[^"]*" viewBox="[^"]*"', f'{size} style="font-family: {FONTS}"', svg, count=1)
     svg = svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
     svg = svg.replace("</title>", f"</title>{paper}{texts}", 1)
@@ -138,11 +136,11 @@ def draw_estimates(
 
     A row has a value, low, high, a colour, and whether its mark is a filled ``marker`` or a hollow circle.
     """
-    for place, (value, low, high, colour, filled) in enumerate(rows):
+    for y, (value, low, high, colour, filled) in enumerate(rows):
         if not math.isnan(low):
-            axes.plot([low, high], [place, place], color=colour, linewidth=2)
+            axes.plot([low, high], [y, y], color=colour, linewidth=2)
         axes.plot(
-            value, place, marker if filled else "o", color=colour, markerfacecolor=colour if filled else "none",
+            value, y, marker if filled else "o", color=colour, markerfacecolor=colour if filled else "none",
             markersize=5, markeredgewidth=1.4, clip_on=False, zorder=3,
         )  # fmt: skip
     axes.set_ylim(len(rows) - 0.5, -0.5)

@@ -99,8 +99,8 @@ def coverage_at(table: pd.DataFrame, threshold: float) -> Coverage:
     rows = as_numbers(table[["threshold", "answered", "accuracy"]]).sort_values("threshold")
     if rows.empty:
         return Coverage(math.nan, math.nan, math.nan)
-    place = min(int(np.searchsorted(rows["threshold"].to_numpy(), threshold - 1e-9)), len(rows) - 1)
-    return Coverage(rows["answered"].iloc[place], rows["accuracy"].iloc[place], rows["accuracy"].iloc[0])
+    row = min(int(np.searchsorted(rows["threshold"].to_numpy(), threshold - 1e-9)), len(rows) - 1)
+    return Coverage(rows["answered"].iloc[row], rows["accuracy"].iloc[row], rows["accuracy"].iloc[0])
 
 
 def _tendency(reliability: pd.DataFrame) -> str:
@@ -164,15 +164,15 @@ def _small_diagrams(
     size = (1.65 * columns, 1.7 * lines)
     figure, grid = make_axes(*size, lines, columns, sharex=True, sharey=True, wspace=0.22, hspace=0.3)
     description = []
-    for place, (axes, name) in enumerate(zip(grid, names, strict=False)):
+    for index, (axes, name) in enumerate(zip(grid, names, strict=False)):
         description.append(f"{name} {draw(axes, table[table['experiment'] == name])}")
         axes.set(xlim=(0, 1.02), ylim=(-0.02, 1.04))
         axes.set_xticks(SHARES, SHARE_NAMES)
         axes.set_yticks(SHARES, SHARE_NAMES)
         axes.set_title(short(name), loc="left", fontsize=8, fontweight="bold")
         plain_axes(axes, grid="both")
-        axes.tick_params(labelcolor=MUTED, labelbottom=place + columns >= len(names))
-        if place % columns == 0:
+        axes.tick_params(labelcolor=MUTED, labelbottom=index + columns >= len(names))
+        if index % columns == 0:
             axes.set_ylabel("accuracy")
     for axes in grid[len(names) :]:
         axes.set_visible(False)

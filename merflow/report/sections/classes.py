@@ -29,14 +29,14 @@ def predictions_by_clip(report: ReportData) -> dict[str, Any]:
     clips: dict[tuple[str, str, str], int] = {}
     systems = []
     for system in report.systems:
-        index = {name: place for place, name in enumerate(system.classes)}
+        class_index = {name: index for index, name in enumerate(system.classes)}
         rows = []
         table = report.predictions[report.predictions["experiment"] == system.name]
         for row in table.to_dict("records"):
             clip = clips.setdefault((str(row["clip"]), str(row["subject"]), str(row["dataset"])), len(clips))
             probs = [as_number(row.get(f"p_{name}")) for name in system.classes]
             thousandths = [] if any(map(math.isnan, probs)) else [round(1000 * p) for p in probs]
-            truth, predicted = index[str(row["truth"])], index[str(row["predicted"])]
+            truth, predicted = class_index[str(row["truth"])], class_index[str(row["predicted"])]
             rows.append([clip, int(row["repeat"]), truth, predicted, *thousandths])
         systems.append({"name": system.name, "classes": system.classes, "rows": rows})
     named = [[clip, subject, data, sheet_id(titles.get(data, data), subject)] for clip, subject, data in clips]

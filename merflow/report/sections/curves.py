@@ -41,14 +41,14 @@ def training_curves(table: pd.DataFrame) -> list[Drawing]:
     return drawings
 
 
-def _drawing(stage: str, name: str, table: pd.DataFrame, place: int) -> Drawing:
+def _drawing(stage: str, name: str, table: pd.DataFrame, index: int) -> Drawing:
     table = table.assign(**{c: pd.to_numeric(table[c], errors="coerce") for c in ("epoch", "loss", "accuracy")})
     runs = table["run"].nunique()
     kind = "repeats" if stage == "Pre-training" else "folds and repeats" if table["repeat"].nunique() > 1 else "folds"
     plain = re.sub(r"[^A-Za-z0-9]+", "-", name.split(" (")[0]).strip("-")
     return Drawing(
-        f"training-{place + 1}-{plain}",
-        curves_svg(f"{stage}: {name}", table, f"curve{place}"),
+        f"training-{index + 1}-{plain}",
+        curves_svg(f"{stage}: {name}", table, f"curve{index}"),
         mean_curves(table).round(6).to_csv(index=False, lineterminator="\n"),
         caption=f"Mean of {runs} {kind}." if runs > 1 else "",
     )

@@ -51,13 +51,13 @@ def report_graphs(report: ReportData, face: Face) -> list[dict[str, Any]]:
         InputError: the links of a graph do not follow from its settings.
     """
     graphs = []
-    for place, (name, file) in enumerate(report.graphs.items()):
+    for index, (name, file) in enumerate(report.graphs.items()):
         graph = Graph.load(file)
         rows = _links(graph, file, face.geometry)
         title = f"Graph {graph.name} on a face of {graph.side}x{graph.side} nodes"
         drawing = Drawing(
-            f"graph-{place + 1}-{graph.p}-{graph.q}",
-            _graph_svg(graph, rows, face, title, f"graph{place}"),
+            f"graph-{index + 1}-{graph.p}-{graph.q}",
+            _graph_svg(graph, rows, face, title, f"graph{index}"),
             as_csv(rows, COLUMNS),
             title,
             f"Orange squares: the {graph.p} nearest neighbours. "
@@ -155,9 +155,9 @@ def _faded(axes: Axes, image: np.ndarray, extent: tuple[int, int, int, int], low
 
 def _draw_node(axes: Axes, row: int, column: int, links: Sequence[dict[str, Any]], name: str) -> str:
     """Draw a node and its links; returns a description."""
-    looks = {"near": (SECOND, "s", 5.2, SECOND), "drawn": (FIRST, "o", 6, FIRST), "candidate": (INK, "o", 2.6, "none")}
+    styles = {"near": (SECOND, "s", 5.2, SECOND), "drawn": (FIRST, "o", 6, FIRST), "candidate": (INK, "o", 2.6, "none")}
     texts = {}
-    for kind, (colour, marker, size, face) in looks.items():
+    for kind, (colour, marker, size, face) in styles.items():
         spots = [(link["neighbour_row"], link["neighbour_column"]) for link in links if link["kind"] == kind]
         for y, x in spots if kind != "candidate" else ():
             axes.plot([column, x], [row, y], color=colour, linewidth=1.6, zorder=2)

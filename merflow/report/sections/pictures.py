@@ -101,8 +101,8 @@ def contact_sheets(report: ReportData, limit: int = CLIPS_SHOWN) -> list[Dataset
     datasets = []
     for files, subjects in zip(report.datasets, subjects_of, strict=True):
         sheets = []
-        for (subject, clips, draw), places in zip(subjects, chosen, strict=False):
-            shown = draw([clips[place] for place in places]) if places else []
+        for (subject, clips, draw), indices in zip(subjects, chosen, strict=False):
+            shown = draw([clips[index] for index in indices]) if indices else []
             sheets.append(ContactSheet(subject, sheet_id(files.title, subject), len(clips), shown))
         unit = ""
         if files.flow_images:

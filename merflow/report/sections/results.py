@@ -40,9 +40,9 @@ def forest_svg(title: str, rows: Sequence[dict[str, Any]], prefix: str) -> str:
     """Values of one metric with their intervals, one line per system; floors are hollow."""
     names = [short(row["experiment"]) for row in rows]
     figure, (axes,) = make_axes(2.2, 0.07 + 0.24 * len(rows))
-    looks = [(SECOND, False) if row["floor"] else (FIRST, True) for row in rows]
+    styles = [(SECOND, False) if row["floor"] else (FIRST, True) for row in rows]
     values = [(row["value"], row["ci_low"], row["ci_high"]) for row in rows]
-    draw_estimates(axes, names, [(*value, *look) for value, look in zip(values, looks, strict=True)])
+    draw_estimates(axes, names, [(*value, *style) for value, style in zip(values, styles, strict=True)])
     axes.set_xlim(0, 1)
     axes.set_xticks(SHARES, SHARE_NAMES)
     axes.set_title(title, loc="left", fontsize=9, fontweight="bold")

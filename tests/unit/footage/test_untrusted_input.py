@@ -16,6 +16,7 @@ import pytest
 from dataset_trees import dataset_settings
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib import rc_context
 from repository import REPO
 from stage_settings import align_settings
 
@@ -27,7 +28,7 @@ from merflow.footage.images import image_size
 from merflow.preprocessing.faces import align_clip
 from merflow.report.sections.curves import curves_svg
 from merflow.report.sections.results import forest_svg
-from merflow.report.svg import LONGEST
+from merflow.report.svg import LONGEST, STYLE
 from merflow.storage.tables import CLIPS, escape_formula, read_table, unescape_formula, write_table
 from merflow.storage.weights import read_weights
 
@@ -251,6 +252,7 @@ class Tags(HTMLParser):
 
 
 @pytest.mark.parametrize("name", ATTACKS)
+@rc_context(STYLE)
 def test_names_are_text_in_every_drawing(name):
     rows = [{"experiment": name, "value": 0.5, "ci_low": 0.4, "ci_high": 0.6, "floor": False}]
     course = pd.DataFrame({"epoch": [1, 2], "split": "train", "loss": 1.0, "accuracy": 0.5, "run": 1})

@@ -3,6 +3,8 @@
 import base64
 import hashlib
 import re
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from xml.etree import ElementTree
 
@@ -91,6 +93,12 @@ def test_drawings_are_saved_with_their_numbers(study, page, tmp_path):
     metrics = pd.read_csv(study.tables["metrics"]).query("scope == 'pooled' and metric == 'uf1'")
     assert forest["value"].to_dict() == pytest.approx(metrics.set_index("experiment")["value"].to_dict())
     assert list(tmp_path.glob(".*")) == []
+
+
+def test_import_leaves_settings_of_matplotlib_unchanged():
+    code = "from matplotlib import rcParams; before = dict(rcParams); import merflow.report.page"
+    code += "; assert rcParams == before"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_two_drawings_of_one_name_are_refused():
