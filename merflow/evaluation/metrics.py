@@ -5,14 +5,13 @@ as in See et al.: MEGC 2019, the second facial micro-expressions grand challenge
 counts pooled over all folds, never as a mean of the folds' own scores.
 """
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import confusion_matrix, f1_score
+from sklearn.metrics import f1_score
 
 from merflow.errors import InputError
 
@@ -45,11 +44,8 @@ def score(truth: Iterable[str], predicted: Iterable[str], classes: Iterable[str]
         raise InputError(f"{len(truth)} true labels but {len(predicted)} predictions; every clip needs one of each")
     if not truth:
         raise InputError("there is no prediction to score")
-    _check_labels(truth, "true label", classes)
-    _check_labels(predicted, "prediction", classes)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "A single label was found")  # `labels` is given.
-        confusion = confusion_matrix(truth, predicted, labels=classes)
+    table = pd.DataFrame({"truth": truth, "predicted": predicted, "subject": ""})
+    confusion = subject_counts(table, classes)[0, 0]
     values, support = rates(confusion), confusion.sum(axis=1)
     return {
         **{name: float(values[name]) for name in OVERALL},
@@ -99,8 +95,8 @@ def subject_counts(table: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
     classes = [str(c) for c in classes]
     _check_labels(table["truth"].astype(str), "true label", classes)
     _check_labels(table["predicted"].astype(str), "prediction", classes)
-    place = pd.Index(classes)
-    truth, predicted = (place.get_indexer(pd.Index(table[name].astype(str))) for name in ("truth", "predicted"))
+    class_index = pd.Index(classes)
+    truth, predicted = (class_index.get_indexer(pd.Index(table[name].astype(str))) for name in ("truth", "predicted"))
     person = ["dataset", "subject"] if "dataset" in table else ["subject"]
     subject = table.groupby(person, sort=True).ngroup().to_numpy()
     repeat = pd.factorize(table["repeat"], sort=True)[0] if "repeat" in table else np.zeros(len(table), int)
@@ -205,11 +201,9 @@ def holm(p: Sequence[float]) -> list[float]:
     NaN stays NaN and does not count.
     """
     values = np.asarray(p, dtype=float)
-    corrected, largest = np.full(len(values), np.nan), 0.0
-    order = [place for place in np.argsort(values, kind="stable") if np.isfinite(values[place])]
-    for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - rank) * values[place]))
-        corrected[place] = largest
+    order = np.argsort(values)[: np.isfinite(values).sum()]
+    corrected = np.full(len(values), np.nan)
+    corrected[order] = np.maximum.accumulate(np.minimum(1, values[order] * np.arange(len(order), 0, -1)))
     return corrected.tolist()
 
 

@@ -114,8 +114,8 @@ def text(results: Sequence[Scores]) -> str:
         values = [_with_interval(r[name], r["intervals"].get(name)) for name in TITLES]
         subjects = "-" if r["n_subjects"] is None else str(r["n_subjects"])
         rows.append([r["experiment"] or "-", r["scope"], *values, str(r["n_clips"]), subjects, str(r["repeats"])])
-    named = any(r["experiment"] for r in results)
-    table = tabulate([row[not named :] for row in rows], header[not named :], "plain", disable_numparse=True)
+    first = 0 if any(r["experiment"] for r in results) else 1
+    table = tabulate([row[first:] for row in rows], header[first:], "plain", disable_numparse=True)
     lines = [line.rstrip() for line in table.splitlines()]
     if any(r["intervals"] for r in results):
         lines.append("[low, high]: 95 % interval over subjects (bootstrap)")

@@ -110,14 +110,8 @@ class PredictionResults:
         if (prep, clip) in self.prepared:
             frames["apex"] = self.prepared[prep, clip].apex
         seconds = {f"{name}_s": round(source.seconds(frame), 4) for name, frame in frames.items()}
-        row = {
-            "clip": clip,
-            "found": candidate["found"],
-            "fps": candidate["fps"],
-            **frames,
-            **seconds,
-            "experiment": experiment,
-        }
+        row = {name: candidate[name] for name in ("clip", "found", "fps")} | frames | seconds
+        row["experiment"] = experiment
         reason, notes = self.quality[prep].get(clip, ("", ""))
         row["notes"] = "; ".join(dict.fromkeys(filter(None, f"{source.track['notes']}; {notes}".split("; "))))
         table = self.tables[experiment]

@@ -48,16 +48,14 @@ class Prediction:
 
     def _answering(self) -> list[str]:
         """Experiments that answer."""
-        asked, blocks = self.block.experiments, self.config.experiments
-        able = [n for n, e in blocks.items() if e.trains_network and all(map(self.data.has_frames, e.datasets))]
-        if unknown := [name for name in asked or () if name not in able]:
-            there = ", ".join(able) or "none"
-            raise ConfigError(
-                f"predict.experiments: {unknown[0]} does not train a network on clips; there are: {there}"
-            )
-        if not able:
+        requested, blocks = self.block.experiments, self.config.experiments
+        trainable = [n for n, e in blocks.items() if e.trains_network and all(map(self.data.has_frames, e.datasets))]
+        if unknown := [name for name in requested or () if name not in trainable]:
+            names = ", ".join(trainable) or "none"
+            raise ConfigError(f"predict.experiments: {unknown[0]} trains no network on clips; there are: {names}")
+        if not trainable:
             raise ConfigError("clips: no experiment of the study trains a network that reads clips; add one, or floors")
-        return list(asked or able)
+        return list(requested or trainable)
 
     @cached_property
     def preparations(self) -> list[str]:
