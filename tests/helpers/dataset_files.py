@@ -11,13 +11,14 @@ import cv2
 import numpy as np
 import openpyxl
 import xlwt
+from expression_motion import expression_flow
 
 from merflow.datasets.settings import STANDARD_MICRO
 from merflow.datasets.synthetic.draw import BasePicture, draw_face
 from merflow.datasets.synthetic.expressions import EMOTIONS
 from merflow.datasets.synthetic.plan import Performance
 from merflow.datasets.synthetic.render import clip_motion, render_frames
-from merflow.datasets.synthetic.truth import crop_flow, expression_flow
+from merflow.datasets.synthetic.truth import crop_flow
 from merflow.preprocessing.geometry import crop_transform
 from merflow.preprocessing.settings import STANDARD_GEOMETRY
 

@@ -8,12 +8,13 @@ from itertools import islice
 import cv2
 import h5py
 import numpy as np
+from expression_motion import expression_flow
 from still_clip import still_clip
 
 from merflow.datasets.settings import STANDARD_MICRO
 from merflow.datasets.synthetic.plan import Performance, plan_subject
 from merflow.datasets.synthetic.render import base_picture, clip_motion, render_frames
-from merflow.datasets.synthetic.truth import crop_flow, expression_flow
+from merflow.datasets.synthetic.truth import crop_flow
 from merflow.preprocessing.detection import find_face
 from merflow.preprocessing.geometry import crop_transform, warp
 from merflow.preprocessing.settings import STANDARD_GEOMETRY

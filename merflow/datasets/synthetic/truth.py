@@ -6,7 +6,7 @@ expression moves it to z and the head moves it to y, where the camera sees it:
     p = z - a_t u(z)                        a_t = amplitude_px * envelope[t]
     y = A_t(z) = c + d_t + s_t R_t (z - c)  c = centre of the frame, ((width - 1) / 2, (height - 1) / 2)
 
-``field`` is u. It is the BACKWARD field, defined at the place z that the point has reached. The forward displacement
+``field`` is u. It is the BACKWARD field, defined at the point z that the point has reached. The forward displacement
 F of the point p solves F(p) = a_t u(p + F(p)). ``rigid`` holds (dx, dy, rotation, scale) of A_t; rotation is in
 radians, positive from x (right) to y (down). Row t of ``envelope`` and ``rigid`` belongs to frame number t.
 """
@@ -59,34 +59,22 @@ def true_flow(motion: Motion, frame: int, onset: int) -> np.ndarray:
     Returns:
         float32 [height, width, 2], (right, down) in pixels of the frame, at the pixels of the onset frame.
     """
-    pixels, start, end = _tracks(motion, frame, onset)
-    return np.asarray((apply_affine(motion.pose(frame), start + end) - pixels).astype(np.float32))
-
-
-def expression_flow(motion: Motion, frame: int, onset: int) -> np.ndarray:
-    """Return the flow of the expression only, with the head as in the onset frame; see :func:`true_flow`."""
-    _, _, end = _tracks(motion, frame, onset)
-    return np.asarray((end @ motion.pose(onset)[:, :2].T).astype(np.float32))
+    pixels = pixel_grid(*motion.field.shape[:2])
+    start = apply_affine(cv2.invertAffineTransform(motion.pose(onset)), pixels)
+    neutral = start - motion.strength(onset) * _sample(motion.field, start)
+    end = neutral + _forward(motion, frame, neutral)
+    return np.asarray((apply_affine(motion.pose(frame), end) - pixels).astype(np.float32))
 
 
 def crop_flow(flow: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
     """Return a flow of source frames, [height, width, 2], in the geometry of an aligned crop, float32 [2, size, size].
 
-    It is sampled at the place of each pixel of the crop in the source, rotated and scaled. ``transform`` is the 2x3
+    It is sampled at the position of each pixel of the crop in the source, rotated and scaled. ``transform`` is the 2x3
     similarity from source to crop, as ``faces/{subject}.h5`` has it.
     """
-    places = apply_affine(cv2.invertAffineTransform(np.asarray(transform, np.float64)), pixel_grid(size, size))
-    there = _sample(np.asarray(flow, np.float32), places)
-    return np.ascontiguousarray((there @ np.asarray(transform)[:, :2].T).transpose(2, 0, 1), np.float32)
-
-
-def _tracks(motion: Motion, frame: int, onset: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the pixels of the onset frame, their canonical places, and their displacement by the expression."""
-    height, width = motion.field.shape[:2]
-    pixels = pixel_grid(height, width)
-    start = apply_affine(cv2.invertAffineTransform(motion.pose(onset)), pixels)
-    neutral = start - motion.strength(onset) * _sample(motion.field, start)
-    return pixels, start, neutral + _forward(motion, frame, neutral) - start
+    positions = apply_affine(cv2.invertAffineTransform(np.asarray(transform, np.float64)), pixel_grid(size, size))
+    sampled = _sample(np.asarray(flow, np.float32), positions)
+    return np.ascontiguousarray((sampled @ np.asarray(transform)[:, :2].T).transpose(2, 0, 1), np.float32)
 
 
 def _forward(motion: Motion, frame: int, neutral: np.ndarray) -> np.ndarray:
@@ -110,7 +98,7 @@ def apply_affine(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     return np.asarray(points @ matrix[:, :2].T + matrix[:, 2])
 
 
-def _sample(field: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Sample a field at places [height, width, 2], bilinear; outside the frame, the border is repeated."""
-    x, y = np.moveaxis(places, -1, 0).astype(np.float32)
+def _sample(field: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Sample a field at positions [height, width, 2], bilinear; outside the frame, the border is repeated."""
+    x, y = np.moveaxis(positions, -1, 0).astype(np.float32)
     return np.asarray(cv2.remap(field, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))

@@ -5,6 +5,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from expression_motion import expression_flow
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from synthetic_people import MACRO, MICRO, drawn_person
 
 from merflow.datasets.synthetic import render
 from merflow.datasets.synthetic.plan import plan_subject
-from merflow.datasets.synthetic.truth import Motion, crop_flow, expression_flow, true_flow
+from merflow.datasets.synthetic.truth import Motion, crop_flow, true_flow
 
 
 @pytest.fixture(scope="session")
