@@ -153,7 +153,7 @@ def measure(work: Path, folds: int) -> dict[str, Any]:
         extraction = [cpu_seconds(call) for call in calls]
         for table, stored in tables.items():
             cells = [with_features(cell, files) for cell in stored]
-            sampled, half = [cells[place] for place in SAMPLED[table]], len(SAMPLED[table]) // 2
+            sampled, half = [cells[index] for index in SAMPLED[table]], len(SAMPLED[table]) // 2
             # Single heads are timed before and after the table, so that a change of the machine's load affects both.
             single = [cost for cell in sampled[:half] for cost in single_head_seconds(cell, folds)]
             together = cpu_seconds(partial(run_table, cells, folder / "t.csv", folder / "t" / "p.csv", None))

@@ -38,8 +38,8 @@ def index(name: str, settings: DatasetSettings) -> Index:
         owner = clip.split("_")[0]
         number = subject_number(subject)
         person = f"{number:03d}" if isinstance(number, int) else subject
-        place = int(owner) if owner.isdecimal() else -1
-        folder = by_name.get((place, clip.casefold()), people.get(place, frames / owner) / clip)
+        owner_number = int(owner) if owner.isdecimal() else -1
+        folder = by_name.get((owner_number, clip.casefold()), people.get(owner_number, frames / owner) / clip)
         raw = workbook_clip(row, clip or f"row-{row.number}", person, folder, table)
         if row.cells["objective"]:
             raw.source["objective_classes"] = row.cells["objective"]

@@ -87,10 +87,10 @@ def reliability(probs: np.ndarray, labels: np.ndarray, bins: int = BINS) -> list
     """
     top, right = probs.max(axis=1), probs.argmax(axis=1) == labels
     edges = np.linspace(0, 1, bins + 1)
-    place = np.clip(np.searchsorted(edges, top, side="left") - 1, 0, bins - 1)
+    bin_index = np.clip(np.searchsorted(edges, top, side="left") - 1, 0, bins - 1)
     rows = []
     for number, (low, high) in enumerate(pairwise(edges.tolist())):
-        inside = place == number
+        inside = bin_index == number
         n = int(inside.sum())
         confidence, accuracy = (float(top[inside].mean()), float(right[inside].mean())) if n else (math.nan, math.nan)
         rows.append({"bin_low": low, "bin_high": high, "n": n, "confidence": confidence, "accuracy": accuracy})
@@ -187,11 +187,11 @@ def calibrated_probs(
         InputError: the predictions are damaged (:func:`read_probs`; ``source`` names their file).
     """
     probs = read_probs(predictions, classes, source)[0].copy()
-    for name, places in predictions.groupby(["repeat", "fold"]).indices.items():
+    for name, indices in predictions.groupby(["repeat", "fold"]).indices.items():
         rows = validation.folds.get(name)
         if rows is not None:
             temperature = fit_temperature(validation.probs[rows], validation.labels[rows])
-            probs[places] = temper(probs[places], temperature)
+            probs[indices] = temper(probs[indices], temperature)
     return probs
 
 

@@ -62,9 +62,9 @@ def evaluate(predictions: Path, metrics: Path, settings: EvaluationSettings) -> 
     if len(scored) == 2:  # A single dataset: its classes are those of all clips.
         scored = {"pooled": scored["pooled"]}
     for scope, (part, values, intervals) in scored.items():
-        for place, label in enumerate(classes):
+        for index, label in enumerate(classes):
             class_scope = f"class:{label}" if scope == "pooled" else f"{scope}{tables.CLASS_SCOPE}{label}"
-            class_values = {name: values[name][place] for name in PER_CLASS}
+            class_values = {name: values[name][index] for name in PER_CLASS}
             class_intervals = {name: intervals[name][label] for name in PER_CLASS}
             add(class_scope, part[part["truth"] == label], class_values, class_intervals)
     tables.write_table(rows, metrics, tables.METRICS)

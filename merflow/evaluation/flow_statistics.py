@@ -34,11 +34,11 @@ def flow_statistics(caches: Sequence[Path], clips: ClipLabels) -> list[dict[str,
     for dataset, cache in zip(clips.datasets, caches, strict=True):
         with open_h5(cache) as file:
             columns = [file[name].asstr()[:] for name in ("clip", "subject", "label")]
-            for place, (clip, subject, cached_label) in enumerate(zip(*columns, strict=True)):
+            for index, (clip, subject, cached_label) in enumerate(zip(*columns, strict=True)):
                 label = clips.labels[dataset].get(clip, "") if clips.labels else cached_label
                 if label not in classes or not file["flow"].shape[1]:
                     continue
-                field = file["flow"][place, :, :2].astype(np.float64)
+                field = file["flow"][index, :, :2].astype(np.float64)
                 length = np.hypot(field[:, 0], field[:, 1])
                 rows.append(
                     {"clip": clip, "subject": subject, "label": label}

@@ -173,9 +173,9 @@ def read_clips(path: str | Path, dataset: str, *, labelled: bool = False) -> dic
             dataset = dataset or str(file.attrs["dataset"])
             columns = [file[name].asstr()[:] for name in ("clip", "subject", "label")]
             clips = {}
-            for place, (clip, subject, label) in enumerate(zip(*columns, strict=True)):
+            for index, (clip, subject, label) in enumerate(zip(*columns, strict=True)):
                 if label or not labelled:
-                    content = content_digest(file["spatial"][place], file["flow"][place], (dataset, clip))
+                    content = content_digest(file["spatial"][index], file["flow"][index], (dataset, clip))
                     clips[database(subject, dataset), str(clip)] = Clip(str(subject), content)
             return clips
     except (OSError, KeyError) as error:

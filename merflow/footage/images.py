@@ -95,12 +95,12 @@ def image_size(data: bytes, page: int = 0) -> tuple[int, int] | None:
 
 def _png_chunks_fit(data: bytes) -> bool:
     """Whether no chunk claims to be longer than the file: OpenCV (4.14) allocates what a chunk claims, up to 4 GB."""
-    place = 8
-    while place + 8 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, place)
+    start = 8
+    while start + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, start)
         if length > len(data):
             return False
         if kind == b"IEND":  # What follows does not belong to the image.
             break
-        place += 12 + length
+        start += 12 + length
     return True

@@ -77,8 +77,8 @@ def summarize_members(members: np.ndarray, classes: Sequence[str], uncertain_bel
         }
     )
     for name, values in (("p", mean), ("p_low", low), ("p_high", high)):
-        for place, label in enumerate(classes):
-            table[f"{name}_{label}"] = values[:, place]
+        for index, label in enumerate(classes):
+            table[f"{name}_{label}"] = values[:, index]
     return table
 
 
@@ -139,8 +139,8 @@ def clip_measures(cache: str | Path, quality: str | Path) -> pd.DataFrame:
     rows = {}
     with open_h5(cache) as file:
         if len(file["clip"]) and file["flow"].shape[1]:
-            for place, clip in enumerate(file["clip"].asstr()[:]):
-                rows[clip] = flow_measures(file["flow"][place], int(file["apex_index"][place]))
+            for index, clip in enumerate(file["clip"].asstr()[:]):
+                rows[clip] = flow_measures(file["flow"][index], int(file["apex_index"][index]))
     measures = pd.DataFrame.from_dict(rows, orient="index", columns=["motion", "spread"])
     for name in ("head_motion_px", "interocular_px"):
         measures[name] = pd.to_numeric(table[name], errors="coerce").reindex(measures.index)
@@ -210,13 +210,13 @@ def answer_clips(
         if not ranges:
             raise InputError(f"experiment {experiment}: its caches have no moving clip to compare with")
         measures = clip_measures(cache, quality)
-        for place, name in enumerate(names):
-            clip = ClipArrays.of_cache(cache, [place])
+        for index, name in enumerate(names):
+            clip = ClipArrays.of_cache(cache, [index])
             row = summarize_members(ensemble.members(clip), classes, settings.uncertain_below)
             clip_values = {str(key): float(value) for key, value in measures.loc[name].items()}
             flags = rate_flags(fps[name], settings.training_fps) + range_flags(clip_values, ranges)
             rows.append(row.assign(clip=name, experiment=experiment, flags="; ".join(flags)))
-            drops[place] = occlusion_drops(ensemble, clip, classes.index(row["top"].iloc[0]), all_masks)
+            drops[index] = occlusion_drops(ensemble, clip, classes.index(row["top"].iloc[0]), all_masks)
             log.info("%s: %s (%.2f)", name, row["answer"].iloc[0], row["p_top"].iloc[0])
     columns = [f"{name}_{label}" for name in ("p", "p_low", "p_high") for label in classes]
     write_table(pd.concat(rows) if rows else pd.DataFrame(columns=ANSWERS + columns), table, ANSWERS)

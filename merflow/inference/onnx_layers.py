@@ -97,10 +97,10 @@ class ExportedChebyshevLayer(nn.Module):
         starts, columns, values = (part.cpu().numpy() for part in layer.laplacian)
         counts = np.diff(starts, append=len(columns))
         row = np.repeat(np.arange(len(starts)), counts)
-        place = np.arange(len(columns)) - np.repeat(starts, counts)
+        position = np.arange(len(columns)) - np.repeat(starts, counts)
         neighbours = np.zeros((len(starts), counts.max()), np.int64)
         entries = np.zeros((len(starts), counts.max(), 1), np.float32)
-        neighbours[row, place], entries[row, place, 0] = columns, values
+        neighbours[row, position], entries[row, position, 0] = columns, values
         self.neighbours: Tensor
         self.entries: Tensor
         self.pool: Tensor

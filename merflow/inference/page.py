@@ -70,11 +70,11 @@ def _page(
         if source.searchable:
             section |= _face_track(source)
         section["candidates"] = []
-        for place, candidate in enumerate(source.candidates, start=1):
+        for number, candidate in enumerate(source.candidates, start=1):
             if str(candidate["clip"]) in shown:
                 its_rows = [row for row in rows if (row["clip"], row["source"]) == (candidate["clip"], source.clip)]
-                place_on_page = {"anchor": f"clip-{source.number}-{place}", "place": place}
-                section["candidates"].append(place_on_page | _candidate(settings, its_rows, regions, results))
+                heading = {"anchor": f"clip-{source.number}-{number}", "number": number}
+                section["candidates"].append(heading | _candidate(settings, its_rows, regions, results))
         section["hidden"] = len(source.candidates) - len(section["candidates"])
         sections.append(section)
     content = {
@@ -238,8 +238,8 @@ def _keyframe_strip(clip: str, prepared: PreparedClip) -> tuple[list[dict[str, A
     numbers = prepared.keyframes["frame"].astype(int).tolist()
     with open_h5(prepared.faces) as file:
         group = file[safe_filename(clip)]
-        places = {number: place for place, number in enumerate(group["frame_numbers"][:].tolist())}
-        frames = {number: group["frames"][places[number]] for number in [*numbers, prepared.apex]}
+        index_of = {number: index for index, number in enumerate(group["frame_numbers"][:].tolist())}
+        frames = {number: group["frames"][index_of[number]] for number in [*numbers, prepared.apex]}
     with open_h5(prepared.flow) as file:
         flow = file[safe_filename(clip)]["flow"][:].astype(np.float32)
     full = max(0.5, float(np.percentile(np.hypot(flow[:, 0], flow[:, 1]), 99.5)))
@@ -260,8 +260,8 @@ def _keyframe_strip(clip: str, prepared: PreparedClip) -> tuple[list[dict[str, A
 def _occlusion(clip: str, file: str, face: np.ndarray) -> tuple[str, list[dict[str, Any]]]:
     """Return the face with its occlusion heat map, and the drop of each region, largest first."""
     with open_h5(file) as tables:
-        place = list(tables["clip"].asstr()[:]).index(clip)
-        names, drops, grid = tables["region"].asstr()[:], tables["drops"][place], tables["grid"][place]
+        index = list(tables["clip"].asstr()[:]).index(clip)
+        names, drops, grid = tables["region"].asstr()[:], tables["drops"][index], tables["grid"][index]
     regions = [{"name": str(name), "drop": float(drop)} for name, drop in zip(names, drops, strict=True)]
     return picture(heat_picture(face, grid), _FACE_PX), sorted(regions, key=lambda region: -region["drop"])
 

@@ -181,14 +181,14 @@ def write_track(
     ``frame_numbers`` and ``frame_seconds`` have the time of every frame.
     """
     track, seconds = result.track, np.array(timeline.seconds)
-    numbers, places = np.unique(np.array(timeline.numbers), return_index=True)
+    numbers, indices = np.unique(np.array(timeline.numbers), return_index=True)
     curve = smooth(track.motion, track.reach(rate.fastest, settings))
     file.attrs.update(
         frames=len(numbers), first=numbers[0], last=numbers[-1], width=track.width, height=track.height,
         begin=seconds[0], seconds=seconds[-1] - seconds[0] + 1 / rate.mean, threshold=threshold(curve, settings),
     )  # fmt: skip
     file.create_dataset("frame_numbers", data=numbers, compression="gzip")
-    file.create_dataset("frame_seconds", data=seconds[places], compression="gzip")
+    file.create_dataset("frame_seconds", data=seconds[indices], compression="gzip")
     file["centres"], file["motion"] = seconds[np.array(track.centres, np.int64)], curve
     file["lost"] = seconds[np.array(track.lost, np.int64).reshape(-1, 2)]
     file["blinks"] = seconds[np.array(result.blinks, np.int64)]

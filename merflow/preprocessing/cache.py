@@ -44,7 +44,7 @@ def build_cache(
     """Write the key-frames and flows of all subjects of a dataset into one file.
 
     Clips keep the order of ``clips.csv``; one clip is in memory at a time. If all clips are stills, the cache holds one
-    image and no flow per clip; a still among moving clips has its image in every place and zero flow (``kind`` tells
+    image and no flow per clip; a still among moving clips has its image at every index and zero flow (``kind`` tells
     which clips are stills).
 
     Args:
@@ -69,8 +69,11 @@ def build_cache(
     rows = {str(row["clip"]): row for row in clips}
     by_clip: dict[str, dict[str, Any]] = {}
     for faces_file, flow_file in zip(faces, flow, strict=True):
+        of_subject = {}
         with open_h5(faces_file) as file:
-            of_subject = {clip: _report(rows[clip], g) for g in file.values() if (clip := g.attrs["clip"]) in rows}
+            for group in file.values():
+                if group.attrs["clip"] in rows:
+                    of_subject[group.attrs["clip"]] = _report(rows[group.attrs["clip"]], group)
         with open_h5(flow_file) as file:
             for clip, report in of_subject.items():
                 report["head_motion_px"] = file[safe_filename(clip)].attrs.get("head_motion_px")
@@ -78,29 +81,30 @@ def build_cache(
     reports = [by_clip[clip] for clip in rows]
     write_table(pd.DataFrame(reports, columns=QUALITY), quality, QUALITY)
     report_failures(dataset, reports, quality, stop)
-    places = {clip: place for place, clip in enumerate(r["clip"] for r in reports if r["status"] == "ok")}
-    if not places:
+    usable = [report["clip"] for report in reports if report["status"] == "ok"]
+    if not usable:
         reasons = "\n".join(f"  - {report['clip']}: {shorten(report['reason'])}" for report in reports)
         raise InputError(f"no clip of dataset {dataset} could be processed:\n{reasons}")
     count = settings.keyframes.count
-    stills = all(rows[clip]["kind"] == "still" for clip in places)
+    stills = all(rows[clip]["kind"] == "still" for clip in usable)
     attributes = cache_attributes(dataset, preparation, settings, classes, code)
     table = pd.concat([read_table(file, KEYFRAMES) for file in keyframes])
     keyframe_rows = {str(name): part for name, part in table.groupby("clip", sort=False)}
-    kept = [rows[clip] for clip in places]
+    cache_index = {clip: index for index, clip in enumerate(usable)}
+    kept = [rows[clip] for clip in usable]
     with new_cache(cache, kept, 1 if stills else count, 0 if stills else count, attributes) as file:
-        apex = np.zeros(len(places), np.int64)
+        apex = np.zeros(len(usable), np.int64)
         for number, (faces_file, flow_file) in enumerate(zip(faces, flow, strict=True), start=1):
             with open_h5(faces_file) as source:
-                groups = {clip: group for group in source.values() if (clip := group.attrs["clip"]) in places}
-                for clip, group in groups.items():
-                    place = places[clip]
-                    file["spatial"][place], apex[place] = read_keyframes(group, keyframe_rows[clip])
+                clips_of_subject = [g.attrs["clip"] for g in source.values() if g.attrs["clip"] in cache_index]
+                for clip in clips_of_subject:
+                    index, face = cache_index[clip], source[safe_filename(clip)]
+                    file["spatial"][index], apex[index] = read_keyframes(face, keyframe_rows[clip])
             with open_h5(flow_file) as source:
-                for clip in () if stills else groups:
+                for clip in clips_of_subject:
                     uv = source[safe_filename(clip)]["flow"][:].astype(np.float32)
                     if len(uv):
-                        file["flow"][places[clip]] = np.concatenate([uv, optical_strain(uv)[:, None]], 1)
+                        file["flow"][cache_index[clip]] = np.concatenate([uv, optical_strain(uv)[:, None]], 1)
             log.info("%d of %d subjects", number, len(faces))
         file["apex_index"][:] = apex
 
@@ -191,7 +195,7 @@ def read_keyframes(face: h5py.Group, rows: pd.DataFrame) -> tuple[np.ndarray, in
     rows = rows.dropna(subset="index")
     numbers = face["frame_numbers"][:]
     chosen = rows["frame"].astype(int).to_numpy()
-    frames = np.stack([face["frames"][place] for place in np.searchsorted(numbers, chosen)])
+    frames = np.stack([face["frames"][index] for index in np.searchsorted(numbers, chosen)])
     source = rows["apex_source"].iloc[0]
     if source == "still":
         return frames, 0

@@ -235,8 +235,8 @@ def clip_flow(
                 motion = motion - similarity_field(rigid, shape[-1])
         motions[pair] = motion, rigid
     flow, rigids = np.zeros((len(pairs), *shape), np.float32), np.zeros((len(pairs), 4), np.float32)
-    for place, pair in enumerate(pairs):
-        flow[place], rigids[place] = motions[pair]
+    for index, pair in enumerate(pairs):
+        flow[index], rigids[index] = motions[pair]
     return flow, rigids
 
 
@@ -268,14 +268,14 @@ def subject_flow(faces: str | Path, keyframes: str | Path, output: str | Path, s
             if clip not in rows:
                 raise InputError(f"{keyframes} has no row for clip {clip} of {faces}; delete it and run again")
             numbers = rows[clip]["frame"].astype(np.int64).to_numpy()
-            places = {int(number): index for index, number in enumerate(group["frame_numbers"][()])}
-            missing = [int(number) for number in numbers if int(number) not in places]
+            frame_index = {int(number): index for index, number in enumerate(group["frame_numbers"][()])}
+            missing = [int(number) for number in numbers if int(number) not in frame_index]
             if missing:
                 raise InputError(
                     f"{keyframes}: frame {missing[0]} of clip {clip} is not in {faces}; delete it and run again"
                 )
             # The first row is the onset; a still image has one row and no flow.
-            frames, indices = np.unique([places[int(number)] for number in numbers], return_inverse=True)
+            frames, indices = np.unique([frame_index[int(number)] for number in numbers], return_inverse=True)
             keyframe_indices: list[int] = indices.tolist()
             before = keyframe_indices[:1] * (len(numbers) - 1)
             if settings.reference == "consecutive":

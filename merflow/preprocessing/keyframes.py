@@ -99,7 +99,7 @@ def choose(curve: np.ndarray, apex: int, count: int) -> list[int]:
     down = floor + (peak - floor) * np.arange(falling, 0, -1) / (falling + 1)
     before = _nearest_ascending(curve[1:apex], up)
     after = _nearest_ascending(curve[apex + 1 :], down)
-    return [1 + place for place in before] + [apex] + [apex + 1 + place for place in after]
+    return [1 + index for index in before] + [apex] + [apex + 1 + index for index in after]
 
 
 def choose_uniform(frames: int, count: int) -> list[int]:
@@ -114,14 +114,14 @@ def choose_uniform(frames: int, count: int) -> list[int]:
 
 def _all_frames(last: int, count: int) -> list[int]:
     """Return frames 1 to ``last``, with the nearest repeated until there are ``count``."""
-    places: list[int] = (1 + np.round(np.linspace(0, last - 1, count)).astype(int)).tolist()
-    return places
+    frames: list[int] = (1 + np.round(np.linspace(0, last - 1, count)).astype(int)).tolist()
+    return frames
 
 
 def _nearest_ascending(values: np.ndarray, levels: np.ndarray) -> list[int]:
-    """Return strictly ascending places in ``values`` [n] with the least sum of distances to ``levels`` [k], k <= n.
+    """Return strictly ascending indices of ``values`` [n] with the least sum of distances to ``levels`` [k], k <= n.
 
-    Ties go to the earliest places. Dynamic programming over (level, place).
+    Ties go to the lowest indices. Dynamic programming over (level, index).
     """
     if not len(levels):
         return []
@@ -133,10 +133,10 @@ def _nearest_ascending(values: np.ndarray, levels: np.ndarray) -> list[int]:
         where = np.maximum.accumulate(np.where(total < np.concatenate([[np.inf], best[:-1]]), np.arange(len(total)), 0))
         came_from.append(np.concatenate([[0], where[:-1]]))
         total = row + np.concatenate([[np.inf], best[:-1]])
-    places = [int(np.argmin(total))]
+    indices = [int(np.argmin(total))]
     for where in reversed(came_from):
-        places.append(int(where[places[-1]]))
-    return places[::-1]
+        indices.append(int(where[indices[-1]]))
+    return indices[::-1]
 
 
 def select_subject(
@@ -216,6 +216,6 @@ def _clip_rows(group: h5py.Group, curve: np.ndarray, settings: KeyframeSettings)
     uniform = settings.method == "uniform"
     steps = choose_uniform(len(curve), settings.count) if uniform else choose(curve, apex, settings.count)
     return [
-        row | {"index": index, "frame": numbers[place], "magnitude_px": float(curve[place])}
-        for index, place in zip([None, *range(len(steps))], [0, *steps], strict=True)
+        row | {"index": index, "frame": numbers[position], "magnitude_px": float(curve[position])}
+        for index, position in zip([None, *range(len(steps))], [0, *steps], strict=True)
     ]

@@ -110,8 +110,8 @@ def import_flow_images(
         "code_version": code,
     }
     with new_cache(cache, usable, 0, 1, attributes) as file:
-        for place, row in enumerate(usable):
-            file["flow"][place, 0] = read_flow_image(row["frames"], source_channels)
+        for index, row in enumerate(usable):
+            file["flow"][index, 0] = read_flow_image(row["frames"], source_channels)
     log.info("%d of %d images of %dx%d", len(usable), len(clips), size, size)
 
 

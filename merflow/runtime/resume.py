@@ -29,7 +29,7 @@ def slurm_jobs(folder: Path) -> list[str]:
         sys.exit(f"merflow: squeue failed: {reason}; resume where it works, since SLURM jobs may still be running")
     jobs = dict(line.split(maxsplit=1) for line in lines)
     this_job = os.environ.get("SLURM_JOB_ID")
-    return [job for job, place in jobs.items() if job != this_job and Path(place).resolve() == folder.resolve()]
+    return [job for job, path in jobs.items() if job != this_job and Path(path).resolve() == folder.resolve()]
 
 
 def main(arguments: Sequence[str]) -> None:

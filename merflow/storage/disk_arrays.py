@@ -49,13 +49,13 @@ class DiskArray:
         """Return the number of clips."""
         return self.shape[0]
 
-    def __getitem__(self, places: np.ndarray | slice) -> np.ndarray:
-        """Read the clips at ``places``, float32 ``[places, rows, pixels]``."""
-        chosen = np.arange(len(self))[places]
+    def __getitem__(self, indices: np.ndarray | slice) -> np.ndarray:
+        """Read the clips at ``indices``, float32 ``[indices, rows, pixels]``."""
+        chosen = np.arange(len(self))[indices]
         clips = np.empty((len(chosen), *self.shape[1:]), np.float32)
         size = 4 * self.shape[1] * self.shape[2]
-        for clip, place in zip(clips, chosen.tolist(), strict=True):
-            os.preadv(self._file.fileno(), [memoryview(clip.data).cast("B")], place * size)
+        for clip, index in zip(clips, chosen.tolist(), strict=True):
+            os.preadv(self._file.fileno(), [memoryview(clip.data).cast("B")], index * size)
         return clips
 
     def __str__(self) -> str:

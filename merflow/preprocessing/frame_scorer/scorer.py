@@ -76,8 +76,8 @@ class TrainingClip:
 
 
 Batch = tuple[Tensor, Tensor, Tensor]
-"""Onset and frames, float32 ``[clips, 1 + n, SIDE, SIDE]``; places of the frames in their clips ``[clips, n]``;
-places of the apexes ``[clips]``."""
+"""Onset and frames, float32 ``[clips, 1 + n, SIDE, SIDE]``; indices of the frames in their clips ``[clips, n]``;
+indices of the apexes ``[clips]``."""
 
 
 def _moving_clips(file: h5py.File) -> Iterator[tuple[h5py.Group, np.ndarray]]:
@@ -100,10 +100,10 @@ def read_training_clips(faces: Sequence[str | Path], dataset: str) -> list[Train
                 apex = np.flatnonzero(group["frame_numbers"][()] == int(group.attrs["apex"]))
                 if not len(apex) or not apex[0]:
                     continue
-                places = np.linspace(0, len(frames) - 1, min(len(frames), MAX_FRAMES)).round().astype(int)
-                places = np.union1d(places, apex)
-                kept = frames[places].astype(np.float16)
-                clips.append(TrainingClip(str(group.attrs["subject"]), kept, int(np.searchsorted(places, apex[0]))))
+                indices = np.linspace(0, len(frames) - 1, min(len(frames), MAX_FRAMES)).round().astype(int)
+                indices = np.union1d(indices, apex)
+                kept = frames[indices].astype(np.float16)
+                clips.append(TrainingClip(str(group.attrs["subject"]), kept, int(np.searchsorted(indices, apex[0]))))
     subjects = sorted({clip.subject for clip in clips})
     if len(subjects) < 2:
         raise InputError(
@@ -202,23 +202,23 @@ def _fit(
 
 def _sample(clips: Sequence[TrainingClip], random: np.random.Generator) -> Batch:
     """Sample clips and frames of them, and augment them."""
-    images, places = [], []
+    images, indices = [], []
     chosen = [clips[n] for n in random.integers(len(clips), size=TRAINING["clips"])]
     for clip in chosen:
         # A short clip repeats frames, which form no pair.
         length, count = len(clip.frames), TRAINING["frames"]
         sampled = np.sort(random.choice(length, count, replace=length < count))
         images.append(clip.frames[np.concatenate([[0], sampled])].astype(np.float32))
-        places.append(sampled)
+        indices.append(sampled)
     apexes = torch.tensor([clip.apex for clip in chosen])
-    return augmented(torch.from_numpy(np.stack(images))), torch.from_numpy(np.stack(places)), apexes
+    return augmented(torch.from_numpy(np.stack(images))), torch.from_numpy(np.stack(indices)), apexes
 
 
 def _ranking_loss(model: FrameScorer, batch: Batch) -> tuple[Tensor, Tensor]:
     """Return the mean logistic loss over the pairs of known order, and the fraction that is ordered correctly."""
-    images, places, apexes = batch
+    images, indices, apexes = batch
     scores = model(images[:, 0], images[:, 1:])
-    first, second, apex = places[:, :, None], places[:, None, :], apexes[:, None, None]
+    first, second, apex = indices[:, :, None], indices[:, None, :], apexes[:, None, None]
     second_higher = ((first < second) & (second <= apex)) | ((first > second) & (second >= apex))
     steps = (scores[:, None, :] - scores[:, :, None])[second_higher]
     return functional.softplus(-steps).mean(), (steps > 0).float().mean()
@@ -227,9 +227,9 @@ def _ranking_loss(model: FrameScorer, batch: Batch) -> tuple[Tensor, Tensor]:
 def _validation_clip(clip: TrainingClip) -> Batch:
     """Return equally spaced frames of a clip and its apex, augmented once like training frames."""
     last = len(clip.frames) - 1
-    places = np.unique(np.append(np.linspace(0, last, _VALIDATION_FRAMES).round().astype(int), clip.apex))
-    images = torch.from_numpy(clip.frames[np.append(0, places)].astype(np.float32))
-    return augmented(images[None]), torch.from_numpy(places)[None], torch.tensor([clip.apex])
+    indices = np.unique(np.append(np.linspace(0, last, _VALIDATION_FRAMES).round().astype(int), clip.apex))
+    images = torch.from_numpy(clip.frames[np.append(0, indices)].astype(np.float32))
+    return augmented(images[None]), torch.from_numpy(indices)[None], torch.tensor([clip.apex])
 
 
 @torch.no_grad()

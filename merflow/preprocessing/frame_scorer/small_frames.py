@@ -36,19 +36,19 @@ def small_frames(frames: np.ndarray, geometry: Geometry) -> np.ndarray:
 
     small = np.empty((len(frames), SIDE, SIDE), np.float32)
     seen = eye_mask().numpy()
-    for place, frame in enumerate(frames):
+    for index, frame in enumerate(frames):
         frame = frame.astype(np.float32)
         if sigma > 0.2:
             frame = cv2.GaussianBlur(frame, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
         pose = np.eye(3)
-        small[place] = resampled(frame, pose)
-        if not place:
+        small[index] = resampled(frame, pose)
+        if not index:
             causes = head_and_light(torch.from_numpy(small[:1] - small[0].mean()))[0].double().numpy()
             solved = np.linalg.pinv(causes)
             continue
         for _ in range(_STABILISATION_STEPS):
-            pose = pose @ _inverse_motion(*(solved @ ((small[place] - small[0]) * seen).ravel())[:4])
-            small[place] = resampled(frame, pose)
+            pose = pose @ _inverse_motion(*(solved @ ((small[index] - small[0]) * seen).ravel())[:4])
+            small[index] = resampled(frame, pose)
     return small
 
 

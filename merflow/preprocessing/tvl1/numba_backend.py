@@ -99,10 +99,10 @@ def _level(first: np.ndarray, second: np.ndarray, flow: list[np.ndarray], settin
     ]
     for _ in range(settings.warps):
         # Converted once to OpenCV's fixed point; otherwise remap would convert it for each of the three arrays.
-        places, fractions = cv2.convertMaps(columns + parts[0], rows + parts[1], cv2.CV_16SC2)
-        warped = cv2.remap(second, places, fractions, cv2.INTER_CUBIC)
+        positions, fractions = cv2.convertMaps(columns + parts[0], rows + parts[1], cv2.CV_16SC2)
+        warped = cv2.remap(second, positions, fractions, cv2.INTER_CUBIC)
         for slope, gradient in zip((slope_x, slope_y), gradients, strict=True):
-            cv2.remap(gradient, places, fractions, cv2.INTER_CUBIC, dst=slope[inside])
+            cv2.remap(gradient, positions, fractions, cv2.INTER_CUBIC, dst=slope[inside])
         _linearise(first, warped, slope_x, slope_y, u, v, constant, inverse)
         error, rounds = np.inf, 0
         while error > enough and rounds < OUTER:
@@ -130,7 +130,7 @@ def _padded(count: int, height: int, width: int) -> list[np.ndarray]:
         _kept.memory = np.empty(needed, np.float32)
     memory = _kept.memory
     begin = -(memory.ctypes.data // memory.itemsize) % _VECTOR
-    return [memory[place : place + size].reshape(shape) for place in range(begin, begin + count * apart, apart)]
+    return [memory[start : start + size].reshape(shape) for start in range(begin, begin + count * apart, apart)]
 
 
 def _whole_vectors(width: int) -> int:
