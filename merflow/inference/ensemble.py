@@ -130,10 +130,6 @@ class Ensemble:
         kept = np.linspace(0, len(members) - 1, count).round().astype(int) if count > 1 else [0]
         return Ensemble(dict(self.metadata) | {"members": [members[n] for n in kept]}, self.results)
 
-    @property
-    def _shares_networks(self) -> bool:
-        return any("weights" in files for networks in self.metadata["networks"].values() for files in networks)
-
     @cached_property
     def _graphs(self) -> dict[str, Graph]:
         names = [files["graph"] for networks in self.metadata["networks"].values() for files in networks]
@@ -143,7 +139,7 @@ class Ensemble:
         """Return the groups of some models of a seed."""
         files = self.metadata["networks"].get(str(seed), [])
         graphs = [self._graphs[network["graph"]] for network in files]
-        if self._shares_networks:
+        if any("weights" in network for network in files):
             weights = [self.results / network["weights"] for network in files]
             networks = [load_network(*pair)[0] for pair in zip(weights, graphs, strict=True)]
             heads = [StandardizedHead(model.about["branch"], model.tensors) for model in models]

@@ -180,17 +180,15 @@ def _heat(rows: pd.DataFrame, names: list[str], columns: list[str]) -> Drawn:
 
 
 def _confusion(rows: pd.DataFrame) -> Drawn:
-    """A confusion matrix per experiment: shares of the true class and numbers of clips, beside published shares.
-
-    The section "Classes and confusion" has the matrices of all systems as HTML tables, whose cells list their clips.
-    """
+    """A confusion matrix per experiment beside published shares; sections/classes.html.j2 says why it has its own."""
     experiments = {str(name): matrix for name, matrix in rows.groupby("experiment", sort=False)}
     classes = [list(dict.fromkeys(matrix["row"])) for matrix in experiments.values()]
     legend = "Rows: true class. Columns: predicted class. Share of the true class, and clips (over all repeats)."
     if rows["published"].notna().any():
         legend += " In brackets: published. Framed: the published rate differs from ours."
     heights = [0.42 * len(names) for names in classes]
-    top = 0.95 if any(map(_too_wide, classes)) else 0.6
+    turned = any(max(map(len, names)) * LETTER > WIDTH / len(names) for names in classes)
+    top = 0.6 + 0.35 * turned
     figure, panels = make_axes(
         WIDTH, sum(heights) + top * (len(heights) - 1), len(heights),
         height_ratios=heights, hspace=top * len(heights) / sum(heights),
@@ -249,14 +247,9 @@ def _cell(axes: Axes, place: tuple[int, int], shade: float, above: str, below: s
     axes.text(x, y + 0.22, below, ha="center", va="center", fontsize=7, color=INK)
 
 
-def _too_wide(columns: Sequence[str]) -> bool:
-    """Whether a name is wider than its column."""
-    return any(len(name) * LETTER > WIDTH / len(columns) for name in columns)
-
-
 def _label_cells(axes: Axes, names: Sequence[str], columns: Sequence[str]) -> None:
     """Write the names of rows at the left and those of columns at the top, turned if they are too wide."""
-    turn = 40 if _too_wide(columns) else 0
+    turn = 40 if max(map(len, columns)) * LETTER > WIDTH / len(columns) else 0
     axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(names) - 0.5, -0.5))
     axes.set_yticks(range(len(names)), names)
     axes.set_xticks(range(len(columns)), columns, rotation=turn, color=INK, ha="left" if turn else "center")
