@@ -9,6 +9,7 @@ import pandas as pd
 
 from merflow.datasets.labels import published_as, similar_word
 from merflow.datasets.registry import LAYOUTS
+from merflow.datasets.synthetic.annotated import ceilings, rows_of
 from merflow.evaluation.metrics import OVERALL
 from merflow.evaluation.published import differs, published
 from merflow.report.report_data import ReportData
@@ -64,10 +65,19 @@ def content(report: ReportData) -> dict[str, Any]:
         "floors": [system for system in report.systems if system.floor],
         "seen": main.protocol == "paper-holdout" or main.name in leaks,
         "synthetic_clips": all(LAYOUTS[report.settings.layouts[name]].synthetic for name in main.settings.datasets),
+        "ceilings": annotated_ceilings(main, report),
         "synthetic_datasets": [files.title for files in report.datasets if files.synthetic],
         "published": published_results(main, report.settings.layouts),
         "single": {} if main.protocol == "paper-holdout" else classes_of_one_person(main, report),
     }
+
+
+def annotated_ceilings(main: SystemResult, report: ReportData) -> tuple[float, float] | None:
+    """UF1 that the true action units allow (:func:`ceilings`); None unless drawn people act as annotated ones do."""
+    clips = {count.label: count.indexed for count in main.settings.class_counts if count.indexed}
+    drawn = all(LAYOUTS[report.settings.layouts[name]].synthetic for name in main.settings.datasets)
+    annotated = report.settings.config.get("demo", {}).get("repertoire") == "annotated"
+    return ceilings(clips) if drawn and annotated and all(map(rows_of, clips)) else None
 
 
 def classes_of_one_person(main: SystemResult, report: ReportData) -> dict[str, tuple[str, str]]:

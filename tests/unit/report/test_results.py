@@ -15,6 +15,7 @@ from merflow.evaluation.leakage import CHECKS
 from merflow.evaluation.published import published
 from merflow.report.sections.answer import compare_with_floors, left_out, published_results
 from merflow.report.sections.differences import difference_drawing, system_pairs
+from merflow.report.settings import ClassCount
 from merflow.report.systems import Estimate, best_uf1
 from merflow.storage.tables import AUDIT, PREDICTIONS, write_table
 
@@ -31,6 +32,24 @@ def test_answer_names_the_best_floor(study, page):
     assert f"the best floor, {max(floors, key=floors.get)}" in text
     assert f"UF1 of the floors: {', '.join(f'{name} {floor:.3f}' for name, floor in floors.items())}." in text
     assert page.html.index('id="answer"') < page.html.index('id="results"')
+
+
+def test_answer_has_the_ceiling_of_annotated_people_only(study, tmp_path):
+    sentence = "Their true action units alone would give UF1"
+    counts = [ClassCount(name, None, n) for name, n in (("negative", 250), ("positive", 109), ("surprise", 83))]
+    experiments = {name: replace(block, class_counts=counts) for name, block in study.settings.experiments.items()}
+    for repertoire, layout, stated in (
+        ("annotated", "demo", True), ("prototypes", "demo", False), ("annotated", "manifest", False)
+    ):  # fmt: skip
+        changed = with_settings(
+            study,
+            config={"demo": {"repertoire": repertoire}},
+            experiments=experiments,
+            layouts=dict.fromkeys(study.settings.layouts, layout),
+        )
+        text = written(changed, tmp_path, "answer").of_section["answer"]
+        assert (sentence in text) == stated
+        assert (f"{sentence} 0.736" in text) == stated and ("and 0.766 with the labels" in text) == stated
 
 
 def test_results_count_expected_clips(page):

@@ -1,6 +1,7 @@
 """The studies of MSJFN, MERSiamC3D and of all systems: what they plan, on datasets as distributed and on the demo."""
 
 import re
+from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -137,3 +138,29 @@ def test_page_without_macro_clips_plans_networks_and_floors(tmp_path):
 def test_page_lists_all_systems_that_need_no_macro_clips():
     text = (REPO / "docs" / "own-clips.md").read_text().split("## Without macro clips")[1].split("```")[0]
     assert set(re.findall("`([^`]+)`", text)) == set(SYSTEMS)
+
+
+def test_drawn_composite_is_the_composite_of_drawn_people():
+    """Clips, people and classes of MEGC2019; ten groups of people and three seeds, the same for every system."""
+    overlay = yaml.safe_load((REPO / "studies" / "drawn_composite.yaml").read_text())
+    study = plan(overlay)
+    study.check()
+    clips = {name: study.data.index(name).clips for name in study.config.datasets}
+    assert {name: len(of) for name, of in clips.items()} == {"drawn-casme2": 145, "drawn-samm": 133, "drawn-smic": 164}
+    people = {name: len({clip.subject for clip in of}) for name, of in clips.items()}
+    assert people == {"drawn-casme2": 24, "drawn-samm": 28, "drawn-smic": 16}
+    labels = Counter(clip.label for of in clips.values() for clip in of)
+    assert labels == {"negative": 250, "positive": 109, "surprise": 83}
+    settings = [study.data.settings(name) for name in clips]
+    numbers = [set(range(s.first_subject, s.first_subject + s.subjects)) for s in settings]
+    assert len(set().union(*numbers)) == 68, "no person is in two datasets"
+    assert all(s.annotated for s in settings)
+    assert len({(s.fps, s.noise, s.light, s.interocular_px) for s in settings}) == 3
+    for name, experiment in study.experiments.blocks.items():
+        if experiment.system != "majority":
+            assert (experiment.protocol, experiment.folds, list(experiment.seeds)) == (
+                "subject-kfold",
+                10,
+                [0, 1, 2],
+            ), name
+    assert len({tuple(study.training.splits(name).values()) for name in study.experiments}) == 1
