@@ -1,5 +1,7 @@
 """From the clips that a layout reads to the index: corrections, labels, and everything that is wrong, reported once."""
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -15,6 +17,8 @@ from merflow.footage.frames import is_video
 
 Interval = tuple[str | None, str | None]
 """Onset and offset, as the table has them."""
+NO_VALUE = ("nan", "none", "null", "nil", "na", "n/a", "<na>")
+"""Words that programs write for a missing value."""
 MAX_GAP_ROWS = 20
 """Clips with missing frames inside that are reported one by one; more of them become one note."""
 
@@ -89,10 +93,11 @@ def assemble(
     if text := _count_note(layout_name, clips, labels, counts):
         table = raw_clips[0].file if raw_clips and raw_clips[0].row else root
         problems.append(Problem(name, table, None, "", "classes", text, NOTED))
-    if not layout.labels:  # the user's own words
-        for number, text in _doubtful_classes(clips):
-            raw = raw_clips[number]
-            problems.append(Problem(name, raw.file, raw.row, clips[number].clip, "label", text, NOTED))
+    twice = list(_spelled_twice(clips))
+    grave += len(twice)
+    for number, field, text in [*twice, *([] if layout.labels else _doubtful_classes(clips))]:
+        raw = raw_clips[number]
+        problems.append(Problem(name, raw.file, raw.row, clips[number].clip, field, text, NOTED))
     source = [{f"source_{plain_name(key)}": value for key, value in raw.source.items()} for raw in raw_clips]
     return Index(clips, classes, problems, source, labels.name, counts, grave)
 
@@ -213,8 +218,29 @@ def _count_note(layout: str, clips: Sequence[Clip], labels: ClassSet, counts: Se
     return ""
 
 
-def _doubtful_classes(clips: Sequence[Clip]) -> Iterator[tuple[int, str]]:
-    """Yield notes on classes of one person and on probable typing errors, after the index of a class's first clip."""
+def _spelled_twice(clips: Sequence[Clip]) -> Iterator[tuple[int, str, str]]:
+    """Yield people and classes that differ in spelling only: a clip of the last spelling, the field, and the note."""
+    for field, counted in (("subject", "people, also in the folds"), ("label", "classes")):
+        spellings: dict[str, dict[str, int]] = {}
+        for number, clip in enumerate(clips):
+            if name := getattr(clip, field):
+                spellings.setdefault(_unspelled(name), {}).setdefault(name, number)
+        for names in spellings.values():
+            if len(names) > 1:
+                text = f"{' and '.join(map(repr, names))} differ in case, leading zeros or blanks alone"
+                yield list(names.values())[-1], field, f"{text}: they count as {len(names)} {counted}"
+
+
+def _unspelled(name: str) -> str:
+    """A name without case, leading zeros and blanks."""
+    return re.sub(r"(?<!\d)0+(?=\d)|\s", "", unicodedata.normalize("NFKC", name)).casefold()
+
+
+def _doubtful_classes(clips: Sequence[Clip]) -> Iterator[tuple[int, str, str]]:
+    """Yield notes on classes of one person, probable typing errors and words for no value: first clip, field, note.
+
+    The words are the user's own.
+    """
     people: dict[str, dict[str, int]] = {}
     for number, clip in enumerate(clips):
         if clip.label and not clip.problem:
@@ -222,12 +248,14 @@ def _doubtful_classes(clips: Sequence[Clip]) -> Iterator[tuple[int, str]]:
     for label, first_clips in people.items():
         (person, number), *others = first_clips.items()
         texts, meant = [], similar_word(label, people)
+        if label.casefold() in NO_VALUE:
+            texts.append("read as a label like any other; leave the cell empty if the clip has none")
         if clips[number].kind == "micro" and not others and len(set().union(*people.values())) > 2:
             texts.append(f"only {person} has clips of it, so leave-one-subject-out cannot learn it")
-        if meant and (not others or meant.casefold() == label.casefold()):
+        if meant and not others and _unspelled(meant) != _unspelled(label):
             texts.append(f"did you mean {meant!r}?")
         if texts:
-            yield number, f"class {label!r}: {'; '.join(texts)}"
+            yield number, "label", f"class {label!r}: {'; '.join(texts)}"
 
 
 def published_differences(published: ClassSetPart, clips: Sequence[Clip]) -> list[str]:

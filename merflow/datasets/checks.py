@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 
 from merflow.datasets.index import LEFT_OUT, NOTED, RENUMBERED, SPOTTED
 from merflow.datasets.raw_clip import RawClip
 from merflow.datasets.registry import Layout
-from merflow.footage.frames import FrameList, is_video
+from merflow.footage.frames import FrameList, is_video, no_image
 
 Finding = tuple[str, str, str]
 """Field of the annotation, text and effect."""
@@ -19,7 +20,8 @@ NO_APEX = ("", "/", "-", "nan", "none", "n/a")
 """How tables say that a clip has no annotated apex."""
 FPS_RANGE = (0.001, 100_000.0)
 """Least and most frames per second that a table may give."""
-FRAME_NUMBER = re.compile(r"\d{1,9}(\.0*)?")
+FRAME_NUMBER = re.compile(r"(\d+)(\.0{1,2})?")
+"""``1.000`` is not one: in some languages it means 1000."""
 
 
 def check_clip(clip: RawClip, layout: Layout) -> tuple[Numbers, str, list[Finding], bool]:
@@ -42,7 +44,7 @@ def check_clip(clip: RawClip, layout: Layout) -> tuple[Numbers, str, list[Findin
             findings.append(("onset", text, RENUMBERED))
             numbers = rebased
         findings += _frame_problems(clip.frames, numbers, frames, layout, kind)
-    if not layout.user_annotated and not _left_out(findings) and (reason := _apex_problem(clip, numbers, frames)):
+    if not _left_out(findings) and (reason := _apex_problem(clip, numbers, frames, kind)):
         findings.append(("apex", f"apex {numbers['apex']} is {reason}; it is spotted", SPOTTED))
         numbers["apex"] = None
         bad_apex = True
@@ -97,8 +99,7 @@ def _list_frames(clip: RawClip) -> tuple[FrameList | None, str]:
             return None, f"video {path} does not exist" if not path.is_file() else "" if path.stat().st_size else empty
         if len(frames := FrameList(clip.frames)):
             return frames, ""
-        missing = "matches no image" if set(clip.frames) & set("*?[") else "does not exist"
-        return None, f"{clip.frames} {'holds no image' if path.is_dir() else missing}"
+        return None, f"{clip.frames}: {frames.problem}" if frames.problem else no_image(clip.frames)
     except OSError as error:
         return None, f"{clip.frames[:200]} cannot be listed: {error.strerror}"
 
@@ -116,11 +117,6 @@ def _rebase(numbers: Numbers, frames: FrameList) -> Numbers | None:
 def _frame_problems(folder: str, numbers: Numbers, frames: FrameList, layout: Layout, kind: str) -> Iterator[Finding]:
     """What is wrong with the images of a clip, from their names and sizes."""
     annotated = {name: n for name, n in numbers.items() if n is not None and (name != "apex" or layout.user_annotated)}
-    if annotated and not frames.numbered:
-        name = next(iter(annotated))
-        text = f"{folder}: the names of the images do not hold one number each, so {name} has no meaning"
-        yield "frames", text, LEFT_OUT
-        return
     for name, number in annotated.items():
         if number not in frames:
             text = f"frame {number} does not exist; frames of {folder} run from {frames.first} to {frames.last}"
@@ -130,28 +126,37 @@ def _frame_problems(folder: str, numbers: Numbers, frames: FrameList, layout: La
     if empty := frames.empty(first, last):
         more = f", and {len(empty) - 1} more" if len(empty) > 1 else ""
         yield "frames", f"{empty[0]} is empty (0 bytes){more}", LEFT_OUT
-    if kind == "micro" and layout.has_frames and frames.numbered and frames.count(first, last) == 1:
+    if kind == "micro" and layout.has_frames and frames.count(first, last) == 1:
         yield "offset", f"one frame between onset {first} and offset {last}; motion needs two", LEFT_OUT
-    if layout.user_annotated or not frames.numbered or first not in frames or last not in frames:
+    if first not in frames or last not in frames:
         return
-    if gaps := [number for number in frames.gaps(first, last) if number != numbers["apex"]]:
-        listed = ", ".join(map(str, gaps[:5])) + (f" and {len(gaps) - 5} more" if len(gaps) > 5 else "")
+    apex = numbers["apex"] or 0
+    if gaps := [gap for gap in frames.gaps(first, last) if gap != range(apex, apex + 1)]:
+        rest = sum(map(len, gaps)) - 5
+        listed = ", ".join(map(str, islice(chain(*gaps), 5))) + (f" and {rest} more" if rest > 0 else "")
         yield "frames", f"frame {listed} {GAP} {first} and {last} of {folder}; the others are used", NOTED
 
 
-def _apex_problem(clip: RawClip, numbers: Numbers, frames: FrameList | None) -> str:
+def _apex_problem(clip: RawClip, numbers: Numbers, frames: FrameList | None, kind: str) -> str:
     """Why the annotated apex cannot be right; empty if it can."""
     onset, apex, offset = (numbers[name] for name in ("onset", "apex", "offset"))
     if apex is None:
         return ""
     if (onset is not None and apex < onset) or (offset is not None and apex > offset):
         return f"outside onset {onset}..offset {offset}"
-    return f"not among the frames of {clip.frames}" if frames is not None and apex not in frames else ""
+    if frames is not None and apex not in frames:
+        return f"not among the frames of {clip.frames}"
+    first, last = (0, None) if frames is None else (frames.first, frames.last)
+    if kind != "still" and apex == (first if onset is None else onset):
+        return "the onset, where no motion has begun"
+    # Clips of macro-expressions may end at the apex, as those of CK+.
+    return "the offset, where the motion is over" if kind == "micro" and apex == (offset or last) else ""
 
 
 def parse_frame_number(text: str) -> int | None:
-    """``12`` and ``12.0`` (as spreadsheets write it) as 12; None for anything that is not a frame number."""
-    return int(float(text)) if FRAME_NUMBER.fullmatch(text) else None
+    """``12`` and ``12.0`` (as spreadsheets write it) as 12, None for anything else; the last 15 digits, as of names."""
+    match = FRAME_NUMBER.fullmatch(text)
+    return int(match[1][-15:]) if match else None
 
 
 def parse_fps(text: str) -> float | None:

@@ -41,7 +41,7 @@ def index(name: str, settings: DatasetSettings) -> Index:
         for folder in subfolders(person):
             clip = f"{person.name}_{folder.name}"
             raw = RawClip(clip, person.name, str(folder), "macro", str(folder))
-            first, last = first_and_last(image_paths(folder), raw)
+            first, last = first_and_last(image_paths(folder))
             raw.numbers = {"onset": first, "apex": last, "offset": last}
             raw.source = {"emotion": _label(label_root / person.name / folder.name, raw)}
             raw_clips.append(raw)

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from merflow.datasets.assemble import published_differences
-from merflow.datasets.folders import subject_number
 from merflow.datasets.index import NOTED, Index, Problem
 from merflow.datasets.labels import class_sets
 from merflow.datasets.layouts import finish, root_of
@@ -38,7 +37,7 @@ def index(name: str, settings: DatasetSettings) -> Index:
         raw.problems += [(key, "empty") for key in ("dataset", "subject", "clip") if not row[key]]
         raw.problems += [("image", problem)] if problem else []
         raw_clips.append(raw)
-    notes = [Problem(name, str(table), None, "", field, text, NOTED) for field, text in _spellings(raw_clips)]
+    notes = [Problem(name, str(table), None, "", "dataset", text, NOTED) for text in _spellings(raw_clips)]
     index = finish(name, settings, raw_clips, notes)
     index.problems += _by_database(name, table, index)
     return index
@@ -59,20 +58,15 @@ def _find_image(name: str, *folders: Path) -> tuple[str, str]:
     return file.as_posix(), "" if file.stat().st_size else f"{file} is empty (0 bytes)"
 
 
-def _spellings(raw_clips: Sequence[RawClip]) -> Iterator[tuple[str, str]]:
-    """Yield databases and subjects that differ only in spelling: each would count as two in every fold."""
+def _spellings(raw_clips: Sequence[RawClip]) -> Iterator[str]:
+    """Yield a note for each database that is spelled in several ways: each would count as another database."""
     databases: dict[str, set[str]] = {}
-    people: dict[tuple[str, int | str], set[str]] = {}
     for raw in raw_clips:
         database = layout_of_database(raw.prefix) or plain_database(raw.prefix)
         databases.setdefault(database, set()).add(raw.prefix)
-        people.setdefault((raw.prefix, subject_number(raw.subject)), set()).add(raw.subject)
     for names in databases.values():
         if len(names) > 1:
-            yield "dataset", f"spelled {' and '.join(sorted(names))}: counted as {len(names)} databases"
-    for (database, _), names in people.items():
-        if len(names) > 1:
-            yield "subject", f"of {database} spelled {' and '.join(sorted(names))}: counted as {len(names)} people"
+            yield f"spelled {' and '.join(sorted(names))}: counted as {len(names)} databases"
 
 
 def _by_database(name: str, table: Path, index: Index) -> list[Problem]:

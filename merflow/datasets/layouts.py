@@ -13,7 +13,7 @@ from merflow.datasets.raw_clip import RawClip
 from merflow.datasets.settings import DatasetSettings
 from merflow.datasets.workbook import Row, find_workbook, read_workbook
 from merflow.errors import InputError
-from merflow.footage.frames import numbers_of_names
+from merflow.footage.frames import frames_in_order
 
 COLUMNS = {
     "subject": ("Subject", "Subject ID", "Participant"),
@@ -126,9 +126,7 @@ def unlisted_folders(
     ]
 
 
-def first_and_last(images: Sequence[str], raw: RawClip) -> tuple[str, str]:
-    """First and last frame number of a clip without annotation, as text; empty, and noted, if names hold none."""
-    numbers = numbers_of_names(images)
-    if images and numbers is None:
-        raw.notes.append(("frames", "the names of the images do not hold one number each; they are read in order"))
+def first_and_last(images: Sequence[str]) -> tuple[str, str]:
+    """First and last frame number of a clip without annotation, as text; empty if the order is not certain."""
+    numbers, _ = frames_in_order(images)
     return (str(min(numbers)), str(max(numbers))) if numbers else ("", "")

@@ -38,7 +38,7 @@ def index(name: str, settings: DatasetSettings) -> Index:
             raw.source = {"emotion": folder.parent.name.lower()}
             images = image_paths(folder)
             raw.align = "auto" if images and images[0].rpartition("/")[2].lower().startswith("reg") else "detect"
-            first, last = first_and_last(images, raw)
+            first, last = first_and_last(images)
             raw.numbers = {"onset": first, "apex": None, "offset": last}
             if CODES.get(code) != raw.source["emotion"]:
                 raw.problems.append(("label", f"folder {folder.parent.name} contradicts the name {folder.name}"))

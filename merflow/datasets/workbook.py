@@ -139,7 +139,8 @@ def _sheets(file: Path) -> dict[str, list[list[str]]]:
     """Every sheet as rows of text; a CSV is one sheet without a name."""
     try:
         if file.suffix.lower() not in SUFFIXES | TEXT_SUFFIXES:
-            raise InputError(f"{file} is not a workbook (.xlsx, .xls or .csv); save it as one of them")
+            suffixes = ", ".join(sorted(SUFFIXES | TEXT_SUFFIXES))
+            raise InputError(f"{file} is no table by its name; read are {suffixes}: save it as one of them")
         if not (size := file.stat().st_size):
             raise InputError(f"{file} is empty (0 bytes)")
         if size > MAX_BYTES:
@@ -176,8 +177,10 @@ def _csv_rows(file: Path) -> list[list[str]]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = data.decode("latin-1")  # As older spreadsheets write it; the columns that matter are ASCII.
+    declared = re.match(r'"?sep=(.)"?\r?\n', text, re.IGNORECASE)  # Spreadsheets do not show this line.
+    text = text[declared.end() :] if declared else text
     head = "\n".join(text.splitlines()[:HEADER_ROWS])
-    separator = max(",;\t", key=head.count)
+    separator = declared[1] if declared else max(",;\t", key=head.count)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
     return [[cell.strip() for cell in row] for row in rows]
 

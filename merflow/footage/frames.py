@@ -3,8 +3,11 @@
 import glob as globbing
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
+from statistics import median_low
 
 import numpy as np
 
@@ -14,7 +17,10 @@ from merflow.footage.images import page_count, read_image
 from merflow.footage.video import FrameRate, TimedFrame, frame_rate, read_video, unequal
 
 IMAGES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-_LAST_NUMBER = re.compile(r"(\d+)\D*$")
+_NUMBER = re.compile(r"\d{1,15}(?=(?:\d{15})*(?!\d))")
+"""A number in a name. Of more than 15 digits, which no float holds exactly, each 15 from the end are one number."""
+MAX_STEP = 100
+"""Usual difference of the numbers of neighbouring images above which they are taken for times, such as microseconds."""
 FPS_OF_IMAGES = 200.0
 """Frames per second assumed for images without a stated rate: high-speed cameras write images."""
 FPS_OF_VIDEOS = 25.0
@@ -48,23 +54,59 @@ def _is_image_name(name: str) -> bool:
     return name[0] != "." and os.path.splitext(name)[1].lower() in IMAGES
 
 
-def numbers_of_names(files: Iterable[str]) -> dict[int, str] | None:
-    """Return files by the last run of digits in their names, unordered; None if that is not one number each."""
-    numbers: dict[int, str] = {}
-    for file in files:
-        digits = _LAST_NUMBER.search(os.path.splitext(os.path.basename(file))[0])
-        if digits is None or (number := int(digits[1])) in numbers:
-            return None
-        numbers[number] = file
-    return numbers
+def no_image(source: str | Path) -> str:
+    """Return why a source that is no video has no image: it does not exist, or no reader takes its files."""
+    listed = f"images ({', '.join(sorted(IMAGES))}) and videos ({', '.join(sorted(VIDEOS))})"
+    folder = os.path.isdir(source)
+    if not folder and os.path.isfile(source):
+        return f"{source} is neither a video nor an image by its name; read are {listed}"
+    if not folder and not globbing.has_magic(str(source)):
+        return f"{source} does not exist"
+    files = globbing.glob(os.path.join(globbing.escape(str(source)), "*") if folder else str(source))
+    others = sorted(os.path.basename(file) for file in files if os.path.isfile(file))
+    more = f", but files such as {others[0]}; read are {listed}" if others else ""
+    return f"{source} {'holds' if folder else 'matches'} no image{more}"
+
+
+def frames_in_order(files: Iterable[str]) -> tuple[dict[int, str], str]:
+    """Return the images of a clip by frame number, ascending, and why their order is not certain (empty: it is).
+
+    The frame number is the one number in which the names differ; the rest of the names is equal but for case and
+    leading zeros. That of a single image is the last number in its name.
+    """
+    ordered = sorted(files, key=lambda file: (os.path.basename(file), file))
+    names = [os.path.splitext(os.path.basename(file))[0] for file in ordered]
+    forms = [_NUMBER.sub("\0", name).casefold() for name in names]
+    columns = list(zip(*map(_NUMBER.findall, names), strict=False))
+    by_value = {tuple(map(int, column)): column for column in columns}
+    differing = [numbers for numbers in by_value if len(set(numbers)) > 1]
+    differing = differing or [tuple(map(int, column)) for column in columns[-1:]]
+    if len(names) < 2:
+        return {differing[0][0] if differing else 0: file for file in ordered}, ""
+    counts = Counter(forms)
+    if len(counts) == len(differing) == 1:
+        texts = by_value[differing[0]]
+        place = columns.index(texts)
+        fraction = place > 0 and forms[0].split("\0")[place] == "." and sorted(texts, key=int) != sorted(texts)
+        in_order = sorted(zip(differing[0], ordered, strict=True))
+        for (number, file), (following, other) in pairwise(in_order):
+            if number == following:
+                both = f"{os.path.basename(file)}, {os.path.basename(other)}"
+                return {}, f"two images have number {number}: {both}; remove one, or give it another number"
+        if not fraction:
+            return dict(in_order), ""
+    rarest = forms.index(min(forms, key=lambda form: counts[form]))
+    shown = ", ".join(os.path.basename(file) for file in ordered[max(rarest - 1, 0) : rarest + 2])
+    text = "the order of the images is not certain, because their names do not differ in one whole number alone"
+    return {}, f"{text}: {shown}; rename or remove images"
 
 
 class FrameList:
     """The images of a folder, a glob or one image by frame number, ascending; nothing is opened.
 
     Attributes:
-        files: file of each frame.
-        numbered: whether the names hold one number each; if not, images are counted from 0 in the order of their names.
+        files: file of each frame; empty if there is a problem.
+        problem: why the order of the images is not certain; empty if it is.
         places: file and page of each frame; the frames of a single TIFF file of several pages are its pages, from 0.
         first: lowest number; 0 if there is no image.
         last: highest number; 0 if there is no image.
@@ -72,11 +114,7 @@ class FrameList:
 
     def __init__(self, source: str | Path) -> None:
         """List ``source``."""
-        paths = image_paths(source)
-        numbers = numbers_of_names(paths)
-        self.numbered = numbers is not None
-        by_name = sorted(paths, key=os.path.basename)
-        self.files = dict(enumerate(by_name) if numbers is None else sorted(numbers.items()))
+        self.files, self.problem = frames_in_order(image_paths(source))
         pages = page_count(next(iter(self.files.values()))) if len(self.files) == 1 else 1
         if pages > 1:
             self.files = dict.fromkeys(range(pages), *self.files.values())
@@ -99,12 +137,12 @@ class FrameList:
         """Return the files of 0 bytes among the frames ``first..last``, in order."""
         return [file for n, file in self.files.items() if first <= n <= last and not os.path.getsize(file)]
 
-    def gaps(self, first: int, last: int) -> list[int]:
-        """Return the numbers between ``first`` and ``last`` (both excluded) that have no file."""
-        inside = sum(first < n < last for n in self.files)
-        if inside >= last - first - 1 or last - first > 100 * len(self.files):
+    def gaps(self, first: int, last: int) -> list[range]:
+        """Return the numbers between frames ``first`` and ``last`` that have no file; none if numbers are times."""
+        steps = list(pairwise(number for number in self.files if first <= number <= last))
+        if not steps or median_low(after - before for before, after in steps) > MAX_STEP:
             return []
-        return [n for n in range(first + 1, last) if n not in self.files]
+        return [range(before + 1, after) for before, after in steps if after > before + 1]
 
 
 def read_deep(file: str | Path, page: int = 0) -> np.ndarray:
@@ -168,10 +206,9 @@ def read_frames(
         frames = read_video(source, notes)
         frames = frames if fps is None else (frame._replace(seconds=frame.number / fps) for frame in frames)
     else:
-        files = FrameList(source).places
-        if not files:
-            missing = not globbing.has_magic(str(source)) and not Path(source).exists()
-            raise ClipError(f"{source} does not exist" if missing else f"{source} holds no image")
+        listed = FrameList(source)
+        if not (files := listed.places):
+            raise ClipError(f"{source}: {listed.problem}" if listed.problem else no_image(source))
         low, high = min(files) if first is None else first, max(files) if last is None else last
         chosen = [(number, place) for number, place in files.items() if low <= number <= high]
         frames = (

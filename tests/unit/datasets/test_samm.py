@@ -17,7 +17,7 @@ TAKES = [
     Take(6, "006_1_2", "anger", 5562, 5564, 5567, objective=3),
     Take(6, "006_3_4", "other", 98, 99, 103, objective=7),
     Take(17, "017_1_1", "happiness", 9998, 10001, 10004, objective=1),
-    Take(37, "037_7_2", "sadness", 12, 12, 15, objective=5),
+    Take(37, "037_7_2", "sadness", 12, 13, 15, objective=5),
 ]
 GOOD = {take.name for take in TAKES}
 BAD_ROW = 14 + len(TAKES) + 1
