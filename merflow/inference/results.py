@@ -71,6 +71,7 @@ class PredictionResults:
             with open_h5(search_results) as file:
                 track = json_value(dict(file.attrs))
                 track |= {name: file[name][:] for name in ("frame_numbers", "frame_seconds") if name in file}
+            track["notes"] = "; ".join(filter(None, [source.get("notes", ""), track["notes"]]))
             candidates = _rows(read_table(files["intervals"][number], INTERVALS))
             sources.append(SourceResult(number, source["clip"], source["label"], search_results, track, candidates))
         prepared = {}

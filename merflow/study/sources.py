@@ -2,11 +2,14 @@
 
 import difflib
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from merflow.datasets.assemble import assemble
 from merflow.datasets.folders import subfolders
+from merflow.datasets.index import LEFT_OUT
 from merflow.datasets.labels import ClassSet
 from merflow.datasets.manifest import read_table_of_clips
 from merflow.datasets.raw_clip import RawClip, escape_controls
@@ -19,10 +22,22 @@ COLUMNS = ("clip", "subject", "label", "frames", "onset", "apex", "offset", "fps
 NO_CLIPS = "clips: `clips` is not set; use --config clips=/path/to/video.mp4, or a folder, or a table (docs/predict.md)"
 
 
+def as_typed(clips: str | None, arguments: Sequence[str]) -> str | None:
+    """Return ``clips`` as the command line gives it (``--config clips=...``), if it does; else the given value.
+
+    Snakemake reads the value as a number if it can (``006_1_2``) and else as YAML, where `` #`` begins a comment.
+    """
+    typed = [match[1] for text in arguments if (match := re.fullmatch(r"(?s)(?:--config=|-C)?clips=(.+)", text))]
+    if clips is None or not typed:
+        return clips
+    quoted = len(typed[-1]) > 2 and typed[-1][0] == typed[-1][-1] and typed[-1][0] in "'\""
+    return typed[-1][1:-1] if quoted else typed[-1]
+
+
 def list_sources(clips: str | None) -> dict[str, dict[str, Any]]:
     """Videos, folders of images, or rows of a table of clips, by a name that is safe for a file.
 
-    Each is a row of :class:`merflow.footage.clip.Clip`.
+    Each is a row of :class:`merflow.footage.clip.Clip`, and ``notes`` on its frames and its apex.
 
     Args:
         clips: a video, a folder of images, a folder of videos and such folders, or a table of clips.
@@ -43,7 +58,11 @@ def list_sources(clips: str | None) -> dict[str, dict[str, Any]]:
     if all(clip.problem for clip in index.clips):
         problems = "\n".join(f"  - {clip.clip}: {clip.problem}" for clip in index.clips)
         raise InputError(f"clips: nothing in {path} can be used:\n{problems}")
-    return {safe_filename(clip.clip): clip.row() for clip in index.clips}
+    notes: dict[str, list[str]] = {}
+    for problem in index.problems:
+        if problem.effect != LEFT_OUT and problem.field in ("frames", "apex"):
+            notes.setdefault(problem.clip, []).append(problem.problem)
+    return {safe_filename(c.clip): c.row() | {"notes": "; ".join(notes.get(c.clip, ()))} for c in index.clips}
 
 
 def _entries(path: Path) -> list[RawClip]:

@@ -71,6 +71,17 @@ def test_dry_run_prints_bad_clips_and_people_by_name(tmp_path):
     assert "labelled clips of people/Zoë M only" in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(("path", "name"), [("take #2", "take%20%232"), ("006_1_2", "006_1_2"), ("001", "001")])
+def test_predict_plans_clips_as_typed(tmp_path, path, name):
+    folder = copy_repository(tmp_path)
+    for inside in {path, path.split(" #")[0]}:
+        (folder / inside).mkdir()
+        for n in "123":
+            (folder / inside / f"{n}.png").write_bytes(b"not looked into")
+    done = snakemake(folder, "-n", "predict", "--config", f"clips={path}")
+    assert f"results/demo/predict/{name}/index.html" in done.stdout + done.stderr
+
+
 REASONS = {
     "bad-corrupt": "corrupt/0010.jpg is not an image",
     "bad-truncated": "truncated/0012.jpg",

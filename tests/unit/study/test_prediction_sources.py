@@ -5,11 +5,12 @@ import os
 import pytest
 from configurations import plan
 from prediction_sources import write_picture
+from snakemake.cli import parse_config
 
 from merflow.errors import ConfigError, InputError
 from merflow.footage.fingerprints import EMPTY, check_unchanged, record_source
 from merflow.study.prediction import Prediction, spotting_settings
-from merflow.study.sources import list_sources
+from merflow.study.sources import as_typed, list_sources
 
 
 def test_list_sources_of_video_image_folder_and_mixed_folder(tmp_path):
@@ -26,6 +27,54 @@ def test_list_sources_of_video_image_folder_and_mixed_folder(tmp_path):
     write_picture(tmp_path / "all" / "cover.png")
     with pytest.raises(InputError, match=r"holds videos \(such as a\.mp4\) and images \(such as cover\.png\)"):
         list_sources(str(tmp_path / "all"))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "take #2",
+        "/data/take #2/a.mp4",
+        "006_1_2",
+        "001",
+        "1e3",
+        "0x10",
+        "nan",
+        "True",
+        "a: b",
+        "[x]",
+        "it's",
+        " a",
+        "a=b",
+    ],
+)
+def test_clips_of_command_line_are_taken_as_typed(path):
+    given = parse_config([f"clips={path}"])["clips"]
+    assert given != path or path in ("0x10", "it's", "a=b"), "Snakemake changes it"
+    arguments = ["snakemake", "predict", "--config", "folds_per_job=1", f"clips={path}"]
+    assert as_typed(given, arguments) == path
+    assert as_typed(given, ["snakemake", f"--config=clips={path}"]) == as_typed(given, [f"-Cclips={path}"]) == path
+    assert as_typed(given, [f"clips='{path}'"]) == as_typed(given, [f'clips="{path}"']) == path
+
+
+def test_clips_of_configuration_stay_as_they_are():
+    assert as_typed("a.mp4", ["snakemake", "predict", "--configfile", "clips.yaml"]) == "a.mp4"
+    assert as_typed(None, ["snakemake", "--config", "clips="]) is None
+
+
+def test_list_sources_notes_gaps_and_apex(tmp_path):
+    rows = ["clip,frames,onset,apex,offset", "a,frames,1,1,7", "b,gaps,,,", "c,frames,1,3,7", ""]
+    for number in (1, 2, 5):
+        write_picture(tmp_path / "gaps" / f"{number}.png")
+    a, b, c = list_sources(table(tmp_path, "\n".join(rows))).values()
+    assert "apex 1 is the onset" in a["notes"] and a["apex"] is None and a["problem"] == ""
+    assert "frame 3, 4 missing between 1 and 5" in b["notes"] and c["notes"] == ""
+
+
+def test_list_sources_refuses_uncertain_order(tmp_path):
+    for name in ("1", "2", "2 - Copy"):
+        write_picture(tmp_path / "clip" / f"{name}.png")
+    with pytest.raises(InputError, match=r"order of the images is not certain.*2 - Copy\.png, 2\.png"):
+        list_sources(str(tmp_path / "clip"))
 
 
 def table(folder, text):
