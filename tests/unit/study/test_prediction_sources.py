@@ -195,7 +195,7 @@ def test_prediction_answers_by_experiments_with_networks(tmp_path):
     assert prediction.name == "a.mp4" and prediction.folder == "results/demo/predict/a.mp4" and prediction.searches
     assert Prediction(study(clips=clips, predict={"experiments": ["msjfn"]})).answering == ["msjfn"]
     for name in ("majority", "nobody"):
-        with pytest.raises(ConfigError, match=f"{name} does not train a network.*tsdgcn, msjfn, mersiamc3d"):
+        with pytest.raises(ConfigError, match=f"{name} trains no network.*tsdgcn, msjfn, mersiamc3d"):
             Prediction(study(clips=clips, predict={"experiments": [name]}))
 
 
