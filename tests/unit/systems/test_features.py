@@ -74,7 +74,7 @@ def test_macro_images_names_unusable_caches(pretrained, tmp_path):
     cache = make_cache(tmp_path / "cache.h5", 2, 1, 5, "macro")
     with h5py.File(cache, "r+") as file:
         file["label"][:] = ["up"] * 6
-    with pytest.raises(InputError, match="at least 2 classes"):
+    with pytest.raises(InputError, match="at least 2 of up, down, left"):
         macro_images(cache, 16, "peak")
     with h5py.File(cache, "r+") as file:
         file["label"][:] = ["up", "down", "sideways"] * 2
