@@ -58,8 +58,10 @@ def parser(description: str) -> argparse.ArgumentParser:
     return made
 
 
-def show(figures: Mapping[str, Any], as_json: bool) -> None:
-    """Print the figures, one a line, and as one JSON object at the end if asked for."""
+def show(figures: Mapping[str, Any], as_json: bool, targets: Mapping[str, float] | None = None) -> None:
+    """Print the figures, one a line, and as one JSON object at the end if asked for; ``targets`` are lower limits."""
+    missed = [f"{name} < {least}" for name, least in (targets or {}).items() if figures.get(name, least) < least]
+    figures = {**figures, "missed": [*missed, *figures.get("missed", [])]}
     for name, value in figures.items():
         print(f"{name:40} {value:10.4g}" if isinstance(value, float) else f"{name:40} {value!s:>10}")
     if as_json:

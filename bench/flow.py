@@ -195,16 +195,13 @@ def main() -> None:
     if not arguments.no_scaling:
         figures |= scaling()
     missed = [
-        f"{name} {figures[name]} < {least}" for name, least in TARGETS.items() if figures.get(name, least) < least
-    ]
-    missed += [
         f"{name}_error_{condition}_{size} > opencv_defaults"
         for name in OURS
         for size in arguments.sizes
         for condition in CONDITIONS
         if figures[f"{name}_error_{condition}_{size}"] > figures[f"opencv_defaults_error_{condition}_{size}"]
     ]
-    show(figures | {"missed": missed}, arguments.json)
+    show(figures | {"missed": missed}, arguments.json, TARGETS)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,15 @@ def test_cells_show_our_and_published_numbers(tmp_path, table):
     assert diamonds if table != "focal" else not diamonds, "bars have diamonds; of the heat map no cell is framed"
 
 
+@pytest.mark.parametrize("suffix", ["", " with a name of many letters"])
+def test_wide_column_names_of_heat_map_are_turned(tmp_path, suffix):
+    cell = {"metric": "accuracy", "value": 0.5, "ci_low": 0.4, "ci_high": 0.6, "n_clips": 44}
+    rows = [{"row": f"r{row}", "column": f"c{column}{suffix}"} | cell for row in range(3) for column in range(3)]
+    write_table(rows, tmp_path / "grid.csv", GRID)
+    svg = drawn(tmp_path, tmp_path / "grid.csv", settings("variants"))
+    assert ("rotate(-40" in svg) == bool(suffix)
+
+
 def test_cell_is_framed_if_published_number_is_outside(tmp_path):
     plan = settings("variants", published="tsdgcn-samm-focal")
     inside = drawn(tmp_path, of_paper(tmp_path, "tsdgcn-samm-focal", 0.039), plan)
