@@ -142,7 +142,6 @@ def measure(work: Path, folds: int) -> dict[str, Any]:
     study = prepare(work)
     tables = {table: study.training.cells(name) for table, name in TABLES.items()}
     torch.set_num_threads(1)
-    figures: dict[str, Any] = {}
     heads, heads_ours, one_by_one, extracted_again = 0, 0.0, 0.0, 0.0
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -159,18 +158,12 @@ def measure(work: Path, folds: int) -> dict[str, Any]:
             together = cpu_seconds(partial(run_table, cells, folder / "t.csv", folder / "t" / "p.csv", None))
             single += [cost for cell in sampled[half:] for cost in single_head_seconds(cell, folds)]
             count = sum(map(count_heads, cells))
-            alone = statistics.mean(single) * count
-            figures |= {
-                f"table_{table}_heads": count,
-                f"table_{table}_ours_s": round(together, 2),
-                f"table_{table}_one_by_one_s": round(alone, 1),
-                f"table_{table}_one_by_one_over_ours": round(alone / together, 2),
-            }
-            heads, heads_ours, one_by_one = heads + count, heads_ours + together, one_by_one + alone
+            heads, heads_ours = heads + count, heads_ours + together
+            one_by_one += statistics.mean(single) * count
             each = statistics.median(extraction)
             extracted_again += sum(extraction_seconds(cell, each) * count_heads(cell) for cell in cells)
     ours, naive = heads_ours + sum(extraction), one_by_one + extracted_again
-    return figures | {
+    return {
         "heads": heads,
         "extraction_s": round(sum(extraction), 1),
         "heads_ours_s": round(heads_ours, 1),
