@@ -237,10 +237,7 @@ def _unspelled(name: str) -> str:
 
 
 def _doubtful_classes(clips: Sequence[Clip]) -> Iterator[tuple[int, str, str]]:
-    """Yield notes on classes of one person, probable typing errors and words for no value: first clip, field, note.
-
-    The words are the user's own.
-    """
+    """Yield notes on classes of one person, probable typing errors and words for no value: first clip, field, note."""
     people: dict[str, dict[str, int]] = {}
     for number, clip in enumerate(clips):
         if clip.label and not clip.problem:

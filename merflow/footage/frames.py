@@ -58,7 +58,7 @@ def no_image(source: str | Path) -> str:
     """Return why a source that is no video has no image: it does not exist, or no reader takes its files."""
     listed = f"images ({', '.join(sorted(IMAGES))}) and videos ({', '.join(sorted(VIDEOS))})"
     folder = os.path.isdir(source)
-    if not folder and os.path.isfile(source):
+    if os.path.isfile(source):
         return f"{source} is neither a video nor an image by its name; read are {listed}"
     if not folder and not globbing.has_magic(str(source)):
         return f"{source} does not exist"
@@ -89,10 +89,9 @@ def frames_in_order(files: Iterable[str]) -> tuple[dict[int, str], str]:
         place = columns.index(texts)
         fraction = place > 0 and forms[0].split("\0")[place] == "." and sorted(texts, key=int) != sorted(texts)
         in_order = sorted(zip(differing[0], ordered, strict=True))
-        for (number, file), (following, other) in pairwise(in_order):
-            if number == following:
-                both = f"{os.path.basename(file)}, {os.path.basename(other)}"
-                return {}, f"two images have number {number}: {both}; remove one, or give it another number"
+        twice = [(n, *map(os.path.basename, (a, b))) for (n, a), (m, b) in pairwise(in_order) if n == m]
+        if twice:
+            return {}, "two images have number {}: {}, {}; remove one, or give it another number".format(*twice[0])
         if not fraction:
             return dict(in_order), ""
     rarest = forms.index(min(forms, key=lambda form: counts[form]))

@@ -27,11 +27,9 @@ def as_typed(clips: str | None, arguments: Sequence[str]) -> str | None:
 
     Snakemake reads the value as a number if it can (``006_1_2``) and else as YAML, where `` #`` begins a comment.
     """
-    typed = [match[1] for text in arguments if (match := re.fullmatch(r"(?s)(?:--config=|-C)?clips=(.+)", text))]
-    if clips is None or not typed:
-        return clips
-    quoted = len(typed[-1]) > 2 and typed[-1][0] == typed[-1][-1] and typed[-1][0] in "'\""
-    return typed[-1][1:-1] if quoted else typed[-1]
+    quotes_or_not = r"""(?s)(?:--config=|-C)?clips=(['"]?)(.+)\1"""
+    typed = [match[2] for text in arguments if (match := re.fullmatch(quotes_or_not, text))]
+    return typed[-1] if typed and clips is not None else clips
 
 
 def list_sources(clips: str | None) -> dict[str, dict[str, Any]]:
@@ -58,11 +56,13 @@ def list_sources(clips: str | None) -> dict[str, dict[str, Any]]:
     if all(clip.problem for clip in index.clips):
         problems = "\n".join(f"  - {clip.clip}: {clip.problem}" for clip in index.clips)
         raise InputError(f"clips: nothing in {path} can be used:\n{problems}")
-    notes: dict[str, list[str]] = {}
-    for problem in index.problems:
-        if problem.effect != LEFT_OUT and problem.field in ("frames", "apex"):
-            notes.setdefault(problem.clip, []).append(problem.problem)
-    return {safe_filename(c.clip): c.row() | {"notes": "; ".join(notes.get(c.clip, ()))} for c in index.clips}
+    notes = [
+        problem for problem in index.problems if problem.effect != LEFT_OUT and problem.field in ("frames", "apex")
+    ]
+    return {
+        safe_filename(clip.clip): clip.row() | {"notes": "; ".join(p.problem for p in notes if p.clip == clip.clip)}
+        for clip in index.clips
+    }
 
 
 def _entries(path: Path) -> list[RawClip]:
@@ -107,8 +107,9 @@ def _of_folder(folder: Path) -> list[RawClip]:
             entries.append(_entry(inside.name, inside))
             entries[-1].problems.append(("frames", f"folder {inside} cannot be read: {error.strerror}"))
     if not entries:
-        kinds = f"video ({', '.join(sorted(VIDEOS))})"
-        raise InputError(f"clips: folder {folder} holds no {kinds}, no image and no folder of images")
+        videos_read, images_read = (", ".join(sorted(suffixes)) for suffixes in (VIDEOS, IMAGES))
+        kinds = f"no video ({videos_read}), no image ({images_read}) and no folder of images"
+        raise InputError(f"clips: folder {folder} holds {kinds}")
     return entries
 
 
