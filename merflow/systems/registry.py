@@ -103,6 +103,7 @@ SYSTEMS = {
     "tsdgcn": SystemEntry("graph", ("loss", "head")),
     "majority": SystemEntry("linear"),
     "linear-svm": SystemEntry("linear"),
+    "rbf-svm": SystemEntry("linear"),
     "softmax": SystemEntry("linear"),
     **{name: SystemEntry("clips", ("loss", "network")) for name in NETWORKS},
 }

@@ -11,7 +11,7 @@ from independent_linear import SOLVERS, independent_predictions
 from sklearn.base import clone
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVC, LinearSVC
 from training_jobs import run_linear
 
 from merflow.errors import InputError
@@ -30,7 +30,7 @@ def outcome(caches: list[Path], system: str, folder: Path, **settings) -> pd.Dat
     return read_table(folder / "predictions.csv", PREDICTIONS)
 
 
-@pytest.mark.parametrize("system", ["linear-svm", "softmax"])
+@pytest.mark.parametrize("system", ["linear-svm", "rbf-svm", "softmax"])
 def test_baseline_learns_from_the_apex_flow_only(tmp_path, system):
     easy = outcome([make_cache(tmp_path / "easy.h5", *balanced())], system, tmp_path)
     floor = outcome([tmp_path / "easy.h5"], "majority", tmp_path)
@@ -50,7 +50,10 @@ def test_majority_predicts_most_frequent_training_class(tmp_path):
     assert (row["p_happiness"], row["p_surprise"], row["p_disgust"]) == pytest.approx((0.6, 0.2, 0.2))
 
 
-@pytest.mark.parametrize("system", ["majority", "linear-svm", pytest.param("softmax", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "system",
+    ["majority", "linear-svm", *(pytest.param(name, marks=pytest.mark.slow) for name in ("rbf-svm", "softmax"))],
+)
 def test_permuted_labels_leave_chance_accuracy(tmp_path, system):
     """On 50 permutations the mean UAR is within two standard errors of chance, or below it: nothing leaks."""
     labels, subjects = balanced(people=5)
@@ -65,7 +68,7 @@ def test_permuted_labels_leave_chance_accuracy(tmp_path, system):
     assert np.mean(reached) <= 1 / 3 + 2 * error
 
 
-@pytest.mark.parametrize("system", ["majority", "linear-svm", "softmax"])
+@pytest.mark.parametrize("system", ["majority", "linear-svm", "rbf-svm", "softmax"])
 def test_poisoned_test_labels_change_no_prediction(tmp_path, system):
     labels, subjects = balanced()
     clean = outcome([make_cache(tmp_path / "clean.h5", labels, subjects)], system, tmp_path)
@@ -87,7 +90,7 @@ def test_poisoned_test_labels_change_no_prediction(tmp_path, system):
         assert truths[0] != truths[1]  # the poison was there
 
 
-@pytest.mark.parametrize("system", ["linear-svm", "softmax"])
+@pytest.mark.parametrize("system", ["linear-svm", "rbf-svm", "softmax"])
 def test_changed_test_clip_changes_no_other_prediction(tmp_path, system):
     """Inputs are standardised by training clips, so what a fold tests reaches nothing but its own answer."""
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=3))
@@ -101,7 +104,7 @@ def test_changed_test_clip_changes_no_other_prediction(tmp_path, system):
     np.testing.assert_allclose(before[1:], after[1:], atol=1e-9)
 
 
-@pytest.mark.parametrize("system", ["majority", "linear-svm", "softmax"])
+@pytest.mark.parametrize("system", ["majority", "linear-svm", "rbf-svm", "softmax"])
 def test_run_linear_writes_tables_of_the_contract(tmp_path, system):
     labels, subjects = balanced(people=3)
     labels[0] = ""
@@ -153,6 +156,32 @@ def test_linear_svm_equals_scikit_learn(tmp_path):
     np.testing.assert_allclose(fit("linear-svm", images, label, 3)(test), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_rbf_svm_equals_kernel_of_principal_components(classes):
+    """Principal components by an eigenvalue decomposition, the kernel from distances; libsvm gets the kernel only."""
+    rng = np.random.default_rng(3)
+    mixing = rng.normal(0, 1, (30, 30)) * np.geomspace(1, 0.01, 30)
+    images, label = (5 + rng.normal(0, 3, (60, 30)) @ mixing.T).astype(np.float32), np.arange(60) % classes
+    test = (5 + rng.normal(0, 3, (10, 30)) @ mixing.T).astype(np.float32)
+    mean, deviation = images.astype(float).mean(0), images.astype(float).std(0)
+    inputs, inputs_of_test = (images - mean) / deviation, (test - mean) / deviation
+    values, vectors = np.linalg.eigh(inputs.T @ inputs)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    kept = 1 + int(np.flatnonzero(np.cumsum(values) / values.sum() >= 0.95)[0])
+    assert 2 < kept < 25, "some components are left out"
+    train, test_components = inputs @ vectors[:, :kept], inputs_of_test @ vectors[:, :kept]
+    gamma = 1 / (kept * train.var())
+
+    def kernel(first, second):
+        return np.exp(-gamma * ((first[:, None] - second[None]) ** 2).sum(2))
+
+    reference = SVC(kernel="precomputed", class_weight="balanced").fit(kernel(train, train), label)
+    margins = reference.decision_function(kernel(test_components, train))
+    margins = margins if classes > 2 else np.stack([-margins, margins], 1)
+    expected = np.exp(margins) / np.exp(margins).sum(1, keepdims=True)
+    np.testing.assert_allclose(fit("rbf-svm", images, label, classes)(test), expected, atol=1e-3)
+
+
 @pytest.mark.parametrize("clips", [15, 40])
 def test_basis_of_few_clips_changes_no_hyperplane(clips):
     rng = np.random.default_rng(2)
@@ -195,7 +224,7 @@ def test_interval_contains_value_of_another_solver(tmp_path, system):
         assert not low <= f1_score(labels, trivial, average="macro") <= high
 
 
-@pytest.mark.parametrize("system", ["linear-svm", "softmax"])
+@pytest.mark.parametrize("system", ["linear-svm", "rbf-svm", "softmax"])
 def test_fit_with_two_classes_or_one(system):
     rng = np.random.default_rng(1)
     images = rng.normal(0, 1, (30, 8)).astype(np.float32)
