@@ -64,12 +64,13 @@ def assemble(
             text = f"the name {raw.clip!r} is used in {seen[raw.clip]} too; names must be unique"
             findings.append(("clip", text, LEFT_OUT))
         # One video may show several people one after the other; the frames of a folder show one person.
-        people = owners.get(raw.frames, {})
-        if raw.frames and len(people) > 1 and is_video(raw.frames):
-            people = {person: times for person, times in people.items() if _interval(raw) in times}
-        if raw.frames and len(people) > 1:
-            text = f"{raw.frames} is used for several subjects: {', '.join(sorted(people))}"
-            findings.append(("frames", text, LEFT_OUT))
+        for file in _files(raw):
+            people = owners.get(file, {})
+            if len(people) > 1 and is_video(file):
+                people = {person: times for person, times in people.items() if _interval(raw) in times}
+            if len(people) > 1:
+                text = f"{file} is used for several subjects: {', '.join(sorted(people))}"
+                findings.append(("frames", text, LEFT_OUT))
         numbers, kind, of_frames, bad_apex = check_clip(raw, layout)
         label, of_label = _label(raw, labels, column, layout_name)
         findings += of_frames + of_label
@@ -99,7 +100,8 @@ def assemble(
         raw = raw_clips[number]
         problems.append(Problem(name, raw.file, raw.row, clips[number].clip, field, text, NOTED))
     source = [{f"source_{plain_name(key)}": value for key, value in raw.source.items()} for raw in raw_clips]
-    return Index(clips, classes, problems, source, labels.name, counts, grave)
+    images = {clip.clip: raw.images for clip, raw in zip(clips, raw_clips, strict=True) if raw.images}
+    return Index(clips, classes, problems, source, labels.name, counts, grave, images)
 
 
 def _escape(raw: RawClip, column: str) -> None:
@@ -114,13 +116,19 @@ def _escape(raw: RawClip, column: str) -> None:
         raw.source[column] = escape_controls(texts["label"])
 
 
+def _files(raw: RawClip) -> list[str]:
+    """Folder of frames, video or images of a clip, each once."""
+    images = [*raw.images.flows, *raw.images.faces] if raw.images else []
+    return [file for file in dict.fromkeys([raw.frames, *images]) if file]
+
+
 def _owners(raw_clips: Sequence[RawClip]) -> dict[str, dict[str, set[Interval]]]:
-    """Subjects of each folder of frames or video, with the intervals of their clips."""
+    """Subjects of each folder of frames, video or image, with the intervals of their clips."""
     owners: dict[str, dict[str, set[Interval]]] = {}
     for raw in raw_clips:
-        if raw.subject:
-            person = f"{raw.prefix}/{raw.subject}".lstrip("/")
-            owners.setdefault(raw.frames, {}).setdefault(person, set()).add(_interval(raw))
+        person = f"{raw.prefix}/{raw.subject}".lstrip("/")
+        for file in _files(raw) if raw.subject else ():
+            owners.setdefault(file, {}).setdefault(person, set()).add(_interval(raw))
     return owners
 
 

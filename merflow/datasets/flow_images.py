@@ -1,52 +1,106 @@
-"""Layout ``flow-images``: ready-made optical flow, one three-channel image per clip, and a CSV table.
+"""Layout ``flow-images``: ready-made optical flow, one or several three-channel images per clip, and a CSV table.
 
 Such sets circulate with public code (28 x 28 pixels: horizontal flow, vertical flow, optical strain, each scaled to
-0..255). They have no frames, so alignment, key-frames and flow are skipped and the study starts at the cache.
+0..255), some with aligned faces. They have no frames: alignment and flow are skipped, the study starts at the cache.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from merflow.datasets.assemble import published_differences
+from merflow.datasets.checks import NO_APEX, parse_frame_number
 from merflow.datasets.index import NOTED, Index, Problem
-from merflow.datasets.labels import class_sets
+from merflow.datasets.labels import class_set, class_sets
 from merflow.datasets.layouts import finish, root_of
 from merflow.datasets.manifest import read_table_of_clips
-from merflow.datasets.raw_clip import RawClip
+from merflow.datasets.raw_clip import ClipImages, RawClip
 from merflow.datasets.registry import LAYOUTS, layout_of_database, plain_database
 from merflow.datasets.settings import DatasetSettings
 from merflow.footage.frames import IMAGES
 
-REQUIRED = ["dataset", "subject", "clip", "label", "image"]
+NAMES = ["dataset", "subject", "clip"]
+REQUIRED = [*NAMES, "label", "image"]
+UNMARKED = {*NO_APEX, "0", "no", "false"}
+"""Cells of the column ``apex`` in the rows of other images than that at the apex."""
 
 
 def index(name: str, settings: DatasetSettings) -> Index:
     """Index a table of flow images: ``dataset, subject, clip, label, image``, images relative to the table or the root.
 
     Clips are named ``dataset/subject/clip`` and subjects ``dataset/subject``, with the dataset of the table, so that
-    results can be reported by database.
+    results can be reported by database. With a column ``index``, a clip may have a row for each of several images;
+    ``apex`` marks the one at the apex (without a mark: the last one). ``face`` names the face beside a flow image.
     """
-    table = root_of(settings) / (settings.table or LAYOUTS["flow-images"].table)
-    raw_clips = []
-    for number, row in read_table_of_clips(table, REQUIRED, ()).items():
-        clip = "/".join(row[key] for key in ("dataset", "subject", "clip"))
-        image, problem = _find_image(row["image"], table.parent, root_of(settings))
-        raw = RawClip(clip, row["subject"], image, "micro", str(table), number, row["clip"], prefix=row["dataset"])
-        raw.source = {key: value for key, value in row.items() if key not in REQUIRED[1:3] + ["image"]}
-        raw.problems += [(key, "empty") for key in ("dataset", "subject", "clip") if not row[key]]
-        raw.problems += [("image", problem)] if problem else []
-        raw_clips.append(raw)
+    root = root_of(settings)
+    table = root / (settings.table or LAYOUTS["flow-images"].table)
+    label = class_set(settings.classes, f"datasets.{name}.classes", settings.layout).column(settings.layout)
+    rows = read_table_of_clips(table, REQUIRED, ())
+    by_clip: dict[str, dict[int, dict[str, str]]] = {}
+    for number, row in rows.items():
+        by_clip.setdefault("/".join(row[key] for key in NAMES), {})[number] = row
+    numbered = len(by_clip) < len(rows) and all("index" in row for row in rows.values())
+    groups = list(by_clip.values()) if numbered else [{number: row} for number, row in rows.items()]
+    has_faces = any(row.get("face") for row in rows.values())
+    raw_clips = [_read_clip(group, numbered, label, has_faces, table, root) for group in groups]
     notes = [Problem(name, str(table), None, "", "dataset", text, NOTED) for text in _spellings(raw_clips)]
+    notes += [Problem(name, str(table), None, "", "index", text, NOTED) for text in _fewer_images(raw_clips)]
     index = finish(name, settings, raw_clips, notes)
     index.problems += _by_database(name, table, index)
     return index
 
 
-def _find_image(name: str, *folders: Path) -> tuple[str, str]:
+def _read_clip(
+    rows: Mapping[int, Mapping[str, str]], numbered: bool, label: str, has_faces: bool, table: Path, root: Path
+) -> RawClip:
+    """Return the clip of some rows of the table, in the order of ``index`` if they are numbered by it.
+
+    ``label`` is the column of the labels; ``has_faces`` says that every row must name a face.
+    """
+    problems = [(key, "empty") for key in NAMES if not next(iter(rows.values()))[key]]
+    where, apex = f"row {', '.join(map(str, rows))}", len(rows) - 1
+    if numbered:
+        words = {row.get(label, "") for row in rows.values()}
+        if len(words) > 1:
+            problems.append((label, f"{where}: {', '.join(sorted(words))}; expected one label for the clip"))
+        places = {number: parse_frame_number(row["index"]) for number, row in rows.items()}
+        first = 0 if 0 in places.values() else 1
+        expected = range(first, first + len(rows))
+        if set(places.values()) != set(expected):
+            cells, wanted = ", ".join(row["index"] or "empty" for row in rows.values()), ", ".join(map(str, expected))
+            problems.append(("index", f"{where}: {cells}; expected {wanted}, each once, in any order"))
+        rows = dict(sorted(rows.items(), key=lambda item: places[item[0]] or 0))
+        marked = [place for place, row in enumerate(rows.values()) if row.get("apex", "").lower() not in UNMARKED]
+        if len(marked) > 1:
+            problems.append(("apex", f"{where}: {len(marked)} are marked; mark one, or none if the last is the apex"))
+        apex = marked[0] if marked else apex
+    files: dict[str, list[str]] = {"image": [], "face": []}
+    for number, row in rows.items():
+        for field in ("image", "face") if has_faces else ("image",):
+            file, problem = _find_image(field, row[field], table.parent, root)
+            files[field].append(file)
+            if problem:
+                problems.append((field, f"row {number}: {problem}" if len(rows) > 1 else problem))
+    number, row = list(rows.items())[apex]
+    clip = "/".join(row[key] for key in NAMES)
+    raw = RawClip(clip, row["subject"], files["image"][apex], "micro", str(table), number, row["clip"])
+    raw.prefix, raw.problems, raw.images = row["dataset"], problems, ClipImages(files["image"], files["face"], apex)
+    raw.source = {key: value for key, value in row.items() if key not in ("subject", "clip", "image")}
+    return raw
+
+
+def _fewer_images(raw_clips: Sequence[RawClip]) -> Iterator[str]:
+    """Yield a note of the clips with fewer images than others."""
+    counts = {raw.clip: len(raw.images.flows) for raw in raw_clips if raw.images and not raw.problems}
+    most = max(counts.values(), default=0)
+    if fewer := [f"{clip} ({count})" for clip, count in counts.items() if count < most]:
+        yield f"clips with fewer than {most} images, which are repeated to make {most}: {', '.join(fewer)}"
+
+
+def _find_image(field: str, name: str, *folders: Path) -> tuple[str, str]:
     """Return the file of an image in the first folder that has it, and what is wrong with it (empty: nothing)."""
     if not name:
-        return "", "empty; give the file of the image"
+        return "", f"empty; give the file of the {field}"
     tried = [folder / path for path in dict.fromkeys((name, name.replace("\\", "/"))) for folder in folders]
     file = next((path for path in tried if os.path.isfile(path)), None)  # A name that is too long is not a file.
     if file is None:

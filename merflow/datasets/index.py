@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 from tabulate import tabulate
 
+from merflow.datasets.raw_clip import ClipImages
 from merflow.datasets.registry import LAYOUTS
 from merflow.datasets.settings import AnyDatasetSettings, DatasetSettings
 from merflow.errors import InputError, shorten
@@ -58,7 +59,7 @@ class Index:
 
     ``class_set`` names the set of classes and ``counts`` holds the clips of each; ``grave`` is the number of problems
     at which ``on_problem: stop`` stops: clips that are left out, annotated apexes that cannot be right, and
-    corrections that fit no clip.
+    corrections that fit no clip. ``images`` are the files of each clip of ready-made flow images, by its name.
     """
 
     clips: list[Clip]
@@ -68,6 +69,7 @@ class Index:
     class_set: str = ""
     counts: list[ClassCount] = field(default_factory=list)
     grave: int = 0
+    images: dict[str, ClipImages] = field(default_factory=dict)
 
 
 class DatasetError(InputError):

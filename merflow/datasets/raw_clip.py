@@ -4,6 +4,15 @@ from dataclasses import dataclass, field
 from unicodedata import category
 
 
+@dataclass(frozen=True)
+class ClipImages:
+    """Files of the ready-made flow images of a clip, in order, and of the face beside each."""
+
+    flows: list[str]
+    faces: list[str]  # empty in a dataset without faces
+    apex: int  # place of the image at the apex, from 0
+
+
 @dataclass
 class RawClip:
     """A clip as a layout reads it; the annotation is still text. See also :class:`merflow.footage.clip.Clip`.
@@ -26,6 +35,7 @@ class RawClip:
     problems: list[tuple[str, str]] = field(default_factory=list)  # (field, text) of each reason to leave it out
     notes: list[tuple[str, str]] = field(default_factory=list)  # (field, text) of whatever else is worth reporting
     prefix: str = ""  # replaces the dataset's name before the subject
+    images: ClipImages | None = None  # of ready-made flow images; ``frames`` is then the one at the apex
     excluded: bool = False  # left out by a correction; the user wants that, so ``on_problem: stop`` does not stop
 
 

@@ -248,7 +248,8 @@ LAYOUTS: dict[str, Layout] = {
     "flow-images": Layout(
         index="flow_images:index",
         title="ready-made flow images",
-        looks_for="`flows.csv`: `dataset, subject, clip, label, image`; see [flow images](#flow-images)",
+        looks_for="`flows.csv`: `dataset, subject, clip, label, image`, optional `index, apex, face`; see "
+        "[flow images](#flow-images)",
         clip_names="`samm/006/006_1_2`, `samm/006`",
         table="flows.csv",
         guide="docs/datasets.md",

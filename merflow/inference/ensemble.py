@@ -175,13 +175,12 @@ class Ensemble:
     def _check(self, clips: ClipArrays) -> None:
         """Raise InputError if the clips lack an input of the members."""
         needs = self.metadata["clip"]
-        arrays = {"key_frames": clips.spatial, "flows": clips.flow}
-        for name in arrays.keys() & needs.keys():
-            count, size = arrays[name].shape[1], arrays[name].shape[-1]
-            if (count, size) != (needs[name], needs["size"]):
+        for name, array, side in (("key_frames", clips.spatial, "face_size"), ("flows", clips.flow, "size")):
+            count, size, wanted = array.shape[1], array.shape[-1], needs.get(side)
+            if name in needs and (count, size) != (needs[name], wanted):
                 raise InputError(
                     f"experiment {self.metadata['experiment']} reads {needs[name]} {name.replace('_', '-')} of "
-                    f"{needs['size']}x{needs['size']} pixels of each clip, and these have {count} of {size}x{size}; "
+                    f"{wanted}x{wanted} pixels of each clip, and these have {count} of {size}x{size}; "
                     f"prepare them as {self.metadata['prep']!r} does"
                 )
 
@@ -251,7 +250,7 @@ def gather_ensemble(
     with open_h5(caches[0]) as cache:
         clip = {"size": int(cache["flow"].shape[-1])}
         if inputs.kind == "key-frames" or "spatial" in inputs.branches:
-            clip["key_frames"] = int(cache["spatial"].shape[1])
+            clip["key_frames"], clip["face_size"] = int(cache["spatial"].shape[1]), int(cache["spatial"].shape[-1])
         if inputs.kind in ("flow-image", "flows") or "temporal" in inputs.branches:
             clip["flows"] = int(cache["flow"].shape[1])
     metadata = asdict(settings)

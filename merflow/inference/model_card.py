@@ -74,9 +74,8 @@ def _inputs(metadata: Mapping[str, Any]) -> list[dict[str, str]]:
     clip, size = metadata["clip"], metadata["clip"]["size"]
     inputs: list[tuple[str, str, tuple[Any, ...], str]] = []
     if "key_frames" in clip:
-        inputs.append(
-            ("spatial", "uint8", ("n", clip["key_frames"], size, size), "aligned grey crops of the key-frames")
-        )
+        shape = ("n", clip["key_frames"], clip["face_size"], clip["face_size"])
+        inputs.append(("spatial", "uint8", shape, "aligned grey crops of the key-frames"))
     if "flows" in clip:
         meaning = "TV-L1 flow to each key-frame: u and v in pixels of the crop, and optical strain"
         inputs.append(("flow", "float32", ("n", clip["flows"], 3, size, size), meaning))

@@ -54,7 +54,7 @@ class ExportedEnsemble(nn.Module):
             ConfigError: they are too large for a single file.
         """
         super().__init__()
-        self.reader = ClipReader(ensemble.input_settings, ensemble.metadata["clip"]["size"])
+        self.reader = ClipReader(ensemble.input_settings)
         self.temperature = ensemble.temperature
         self.groups = nn.ModuleList()
         size, members, experiment = 0, len(ensemble.metadata["members"]), ensemble.metadata["experiment"]

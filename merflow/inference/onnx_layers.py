@@ -18,12 +18,10 @@ from merflow.systems.tsdgcn.signals import FLAT, UNIT
 class ClipReader(nn.Module):
     """Computes the input of the networks from clips, as :func:`merflow.inference.ensemble.clip_rows` does."""
 
-    def __init__(self, settings: InputSettings, size: int) -> None:
-        """``size`` of the crops in pixels."""
+    def __init__(self, settings: InputSettings) -> None:
+        """``settings`` of the ensemble."""
         super().__init__()
-        self.settings, self.size = settings, size
-        self.weights: Tensor
-        self.register_buffer("weights", torch.from_numpy(area_weights(size, settings.side)))
+        self.settings = settings
 
     @property
     def inputs(self) -> list[str]:
@@ -35,8 +33,9 @@ class ClipReader(nn.Module):
 
     def resize(self, images: Tensor) -> Tensor:
         """Return images ``[..., S, S]`` at the side of the networks, averaged by area."""
-        images = images.float()
-        return images if self.size == self.settings.side else self.weights @ images @ self.weights.T
+        size, side = images.shape[-1], self.settings.side
+        weights = torch.tensor(area_weights(size, side))
+        return images.float() if size == side else weights @ images.float() @ weights.T
 
     def grey(self, spatial: Tensor) -> Tensor:
         """Return :func:`merflow.systems.tsdgcn.signals.grey_signal`."""
@@ -50,7 +49,7 @@ class ClipReader(nn.Module):
         small = self.resize(flow)
         if self.settings.signal == "strain":
             return small[:, :, 2].flatten(2) / UNIT
-        motion = small[:, :, :2] / (UNIT * self.size)
+        motion = small[:, :, :2] / (UNIT * flow.shape[-1])
         if self.settings.signal == "magnitude":
             return motion.square().sum(dim=2).sqrt().flatten(2)
         return motion.flatten(1, 2).flatten(2)

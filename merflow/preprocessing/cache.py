@@ -137,13 +137,14 @@ def new_cache(
         rows: ``clip, subject, label, kind`` of each clip.
         images: number of images of each clip (Ms).
         flows: number of flows of each clip (Mt).
-        attributes: attributes of the file, ``size`` among them.
+        attributes: attributes of the file, ``size`` among them, and ``face_size`` if the images have another side.
     """
     count, size = len(rows), attributes["size"]
     with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
         for name in ("clip", "subject", "label", "kind"):
             file.create_dataset(name, data=[row[name] for row in rows], dtype=h5py.string_dtype())
-        shapes = {"spatial": (count, images, size, size), "flow": (count, flows, 3, size, size)}
+        side = attributes.get("face_size", size)
+        shapes = {"spatial": (count, images, side, side), "flow": (count, flows, 3, size, size)}
         for name, dtype in (("spatial", np.uint8), ("flow", np.float16)):
             shape = shapes[name]
             # Chunked by clip; HDF5 cannot chunk a dataset without elements.

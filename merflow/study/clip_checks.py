@@ -133,12 +133,12 @@ def _check_training(experiments: Experiments, name: str) -> None:
     e, data = experiments[name], experiments.data
     if not e.trains_network:
         return
-    without_frames = [dataset for dataset in e.datasets if not data.has_frames(dataset)]
-    if without_frames and input_kind(e.system, e.network_block) == "key-frames":
-        raise ConfigError(
-            f"experiments.{name}.micro: {without_frames[0]!r} holds flow images and no frames; give network: "
-            "{input_kind: flows}"
-        )
+    if without_faces := [dataset for dataset in e.datasets if not data.has_faces(dataset)]:
+        lacks = f"{without_faces[0]!r} holds flow images without faces; give its table a column `face`, or"
+        if e.uses_graphs and "spatial" in e.branches:
+            raise ConfigError(f"experiments.{name}.branches: {lacks} branches: [temporal]")
+        if input_kind(e.system, e.network_block) == "key-frames":
+            raise ConfigError(f"experiments.{name}.micro: {lacks} network: {{input_kind: flows}}")
     classes = experiments.classes(name)
     for block, alpha in [("loss", e.loss.alpha), *(("grid.loss", alpha) for alpha in e.grid.get("loss.alpha", []))]:
         if isinstance(alpha, list) and len(alpha) != len(classes):

@@ -237,9 +237,6 @@ def _experiment_problems(config: Config, name: str, experiment: ExperimentBlock)
             yield f"{here}.micro: dataset {dataset!r} is of kind {datasets[dataset].kind}, expected micro"
     if not experiment.uses_graphs:
         return
-    images = [name for name in experiment.datasets if not _has_frames(config, name)]
-    if images and "spatial" in experiment.branches:
-        yield f"{here}.branches: {images[0]!r} holds flow images and no frames; give branches: [temporal]"
     if experiment.macro == NO_MACRO:
         if experiment.pretrain.exclude_test_subjects:
             yield f"{here}.pretrain.exclude_test_subjects: there is no pre-training with macro: none"

@@ -119,8 +119,10 @@ class Data:
 
     def cache_rows(self, name: str) -> list[dict[str, Any]]:
         """What a cache takes from the index, clip by clip, so that other changes of the index do not remake it."""
-        names = ["clip", "subject", "label", "kind"] + ([] if self.has_frames(name) else ["frames", "problem"])
-        return [{key: getattr(clip, key) for key in names} for clip in self.index(name).clips]
+        names = ["clip", "subject", "label", "kind"] + ([] if self.has_frames(name) else ["problem"])
+        rows = [{key: getattr(clip, key) for key in names} for clip in self.index(name).clips]
+        images = self.index(name).images
+        return [row | asdict(images[row["clip"]]) for row in rows] if images else rows
 
     def stops_on_problem(self, name: str) -> bool:
         """Whether a clip of this dataset that cannot be used stops the run."""
@@ -149,8 +151,8 @@ class Data:
         )
 
     def image_rows(self, name: str) -> list[dict[str, str]]:
-        """The files of a dataset of flow images."""
-        return [{"frames": clip.frames} for clip in self.index(name).clips]
+        """The files of a dataset of flow images and their faces."""
+        return [{"frames": file} for clip in self.index(name).images.values() for file in (*clip.flows, *clip.faces)]
 
     def image_token(self, name: str, prep: str) -> str:
         """Token of the files of a dataset of flow images."""
@@ -159,6 +161,10 @@ class Data:
     def has_frames(self, name: str) -> bool:
         """Whether a dataset goes through alignment, key-frames and flow; flow images enter at the cache."""
         return LAYOUTS[self.layout(name)].has_frames
+
+    def has_faces(self, name: str) -> bool:
+        """Whether a dataset has images of faces: frames, or ready-made faces beside its flow images."""
+        return self.has_frames(name) or any(images.faces for images in self.index(name).images.values())
 
     def is_synthetic(self, name: str) -> bool:
         """Whether the workflow makes the clips of a dataset."""

@@ -141,14 +141,16 @@ class Faces:
             take.name, emotion, frames, onset, apex, offset, 0.0, amplitude, (1.0, 0.9), strengths or {12: 1.0}, seed
         )
 
-    def flow_picture(self, take: Take, side: int = 28) -> np.ndarray:
+    def flow_picture(self, take: Take, side: int = 28, before_apex: int = 0) -> np.ndarray:
         """The true flow from onset to apex as a picture, uint8 [side, side, 3], to be written by :func:`save`.
+
+        ``before_apex``: number of frames before the apex at which the flow ends.
 
         Red, green and blue of the file are horizontal flow, vertical flow and optical strain, each scaled to 0..255.
         """
         base, performance = self.performance(take)
         motion = clip_motion(base, performance, replace(STANDARD_MICRO, frame_size=self.size))
-        flow = expression_flow(motion, performance.apex, performance.onset)
+        flow = expression_flow(motion, performance.apex - before_apex, performance.onset)
         u, v = crop_flow(flow, crop_transform(base.anchors.paired["pupil"], side), side)
         (uy, ux), (vy, vx) = np.gradient(u), np.gradient(v)
         strain = np.sqrt(ux**2 + vy**2 + 0.5 * (uy + vx) ** 2)

@@ -288,3 +288,25 @@ def flow_images(
         folders["/".join(image[:3])] = root / file
     file = write_table(root / table, rows)
     return Tree("flow-images", root, file, folders, first_rows(folders, 1))
+
+
+def flow_sequences(
+    root: Path,
+    images: Sequence[FlowImage],
+    count: int,
+    *,
+    write: Callable[[Path, FlowImage, int], None] = lambda path, image, number: junk(path, image.take, number),
+) -> Tree:
+    """Ready-made flow images 1 to ``count`` of each clip, the face beside each, and a CSV; ``write`` makes both.
+
+    The files are ``samm 006 006_1_2 1 image.png`` and ``... face.png``.
+    """
+    rows: list[list[Cell]] = [["dataset", "subject", "clip", "label", "index", "image", "face"]]
+    root.mkdir(parents=True, exist_ok=True)
+    for image in images:
+        for number in range(1, count + 1):
+            files = [f"{' '.join(image[:3])} {number} {kind}.png" for kind in ("image", "face")]
+            for file in files:
+                write(root / file, image, number)
+            rows.append([*image[:4], number, *files])
+    return Tree("flow-images", root, write_table(root / "flows.csv", rows))

@@ -84,14 +84,33 @@ def takes(subjects, name, **changes):
     ]
 
 
-def flow_images(folder: Path, databases: dict[str, tuple[int, ...]]) -> dataset_trees.Tree:
-    """Write ready-made flow images of the subjects of each database, one per MEGC2019 class, and their table."""
-    images = [
+def rows_of(databases: dict[str, tuple[int, ...]]) -> list[dataset_trees.FlowImage]:
+    """Return a row for each subject of each database and each class of MEGC2019."""
+    return [
         dataset_trees.FlowImage(database, f"s {take.subject}", f"clip {take.name}", MEGC[take.emotion], take)
         for database, subjects in databases.items()
         for take in takes(subjects, lambda subject, emotion, n: f"{subject}{n}")
     ]
+
+
+def flow_images(folder: Path, databases: dict[str, tuple[int, ...]]) -> dataset_trees.Tree:
+    """Write ready-made flow images of the subjects of each database, one per MEGC2019 class, and their table."""
     faces = dataset_files.Faces(size=240, interocular=60)
     return dataset_trees.flow_images(
-        folder, images, write=lambda path, image: dataset_files.save(path, faces.flow_picture(image.take))
+        folder,
+        rows_of(databases),
+        write=lambda path, image: dataset_files.save(path, faces.flow_picture(image.take)),
     )
+
+
+def flow_sequences(folder: Path, databases: dict[str, tuple[int, ...]]) -> dataset_trees.Tree:
+    """Write three flow images of each clip of :func:`flow_images`, the last to the apex, and the face at each."""
+    faces = dataset_files.Faces(size=240, interocular=60, crop=70)
+
+    def write(path: Path, image: dataset_trees.FlowImage, number: int) -> None:
+        if path.stem.endswith("face"):
+            faces(path, image.take, image.take.apex - 6 + 2 * number)
+        else:
+            dataset_files.save(path, faces.flow_picture(image.take, before_apex=6 - 2 * number))
+
+    return dataset_trees.flow_sequences(folder, rows_of(databases), 3, write=write)

@@ -16,7 +16,8 @@ rule import_flow_images:
         "../../envs/vision.yaml"
     params:
         code=script_hash("import_flow_images"),
-        # Reruns if the images, `data.cache_rows` or `channels` and `scaling` change; the rest of clips.csv is left out.
+        # Reruns if the images, `data.cache_rows` or the next three change; the rest of clips.csv is left out.
+        face_size=lambda w: data.preparation(w.prep).align.size if data.has_faces(w.dataset) else 0,
         channels=lambda w: settings.datasets[w.dataset].channels,
         scaling=lambda w: settings.datasets[w.dataset].scaling,
         classes=lambda w: data.index(w.dataset).classes,

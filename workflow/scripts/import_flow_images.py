@@ -13,6 +13,7 @@ with script_context(snakemake):
         snakemake.output.quality,
         dataset=snakemake.wildcards.dataset,
         preparation=snakemake.wildcards.prep,
+        face_size=snakemake.params.face_size,
         channels=snakemake.params.channels,
         scaling=snakemake.params.scaling,
         classes=snakemake.params.classes,

@@ -44,7 +44,7 @@ class ClipPictures:
 
     clip: str
     label: str
-    frames: Sequence[Picture]  # aligned key-frames, or ready-made flow images
+    frames: Sequence[Picture]  # aligned key-frames, or the ready-made face and flow image at the apex
     flows: Sequence[Picture] = ()  # flow fields in colours; empty for ready-made flow images
     full: float = 0.0  # motion in pixels that is shown with full saturation
     reference: str = ""  # onset or consecutive: the frame at which each flow field starts
@@ -164,12 +164,15 @@ def _draw_images(cache: Path, clips: Sequence[ClipRow]) -> list[ClipPictures]:
     drawn = []
     with open_h5(cache) as file:
         for clip, label, row in clips:
-            channels = []
-            for channel, image in zip(file.attrs["flow_channels"], file["flow"][row, 0], strict=True):
-                grey = np.clip(image.astype(np.float32) * 255, 0, 255).astype(np.uint8)
-                alt = f"Flow image of clip {clip}, {label or 'no label'}: {channel}"
-                channels.append(Picture(str(channel), alt, picture(grey, SIDE, QUALITY)))
-            drawn.append(ClipPictures(clip, label, channels))
+            apex = file["apex_index"][row]
+            flow = np.clip(file["flow"][row, apex].astype(np.float32) * 255, 0, 255).astype(np.uint8)
+            images = {"face": file["spatial"][row, apex]} if file["spatial"].shape[1] else {}
+            images |= dict(zip(file.attrs["flow_channels"], flow, strict=True))
+            alt = f"Ready-made image of clip {clip}, {label or 'no label'}"
+            shown = [
+                Picture(str(name), f"{alt}: {name}", picture(image, SIDE, QUALITY)) for name, image in images.items()
+            ]
+            drawn.append(ClipPictures(clip, label, shown))
     return drawn
 
 

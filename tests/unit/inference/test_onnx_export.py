@@ -45,7 +45,7 @@ def test_reader_equals_the_input_of_training(results, name):
     """Resizing and signals in torch and in numpy."""
     whole, clips = ensemble_of(results, name), clips_of(results)
     clips = ClipArrays(clips.spatial, clips.flow, np.arange(len(clips)) % clips.flow.shape[1])
-    reader = ClipReader(whole.input_settings, whole.metadata["clip"]["size"])
+    reader = ClipReader(whole.input_settings)
     arrays = [torch.from_numpy(array) for array in model_inputs(reader.inputs, clips).values()]
     expected = np.stack([clip_rows(whole.input_settings, clips, place) for place in range(len(clips))])
     np.testing.assert_allclose(reader(*arrays).numpy(), expected, atol=2e-5)

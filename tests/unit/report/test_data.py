@@ -160,12 +160,13 @@ def test_flow_images_have_sheets(study, tmp_path):
         file.create_dataset("clip", data=["a", "b", "c"], dtype=text)
         file.create_dataset("subject", data=["one", "two", "one"], dtype=text)
         file.create_dataset("label", data=["fear", "fear", ""], dtype=text)
-        file["flow"] = np.random.default_rng(0).random((3, 1, 3, 28, 28)).astype(np.float16)
+        file["flow"] = np.random.default_rng(0).random((3, 2, 3, 28, 28)).astype(np.float16)
+        file["spatial"], file["apex_index"] = np.full((3, 2, 40, 40), 90, np.uint8), [1, 0, 1]
         file.attrs.update(flow_channels=["u", "v", "strain"], flow_unit="a share of the largest")
     changed = with_dataset(study, "people-macro", faces=[], keyframes=[], flow=[], flow_images=cache)
     macro, micro = pictures.contact_sheets(changed)
     assert [(sheet.subject, len(sheet.clips)) for sheet in macro.subjects] == [("one", 2), ("two", 1)]
-    assert [frame.title for frame in macro.subjects[0].clips[0].frames] == ["u", "v", "strain"]
+    assert [frame.title for frame in macro.subjects[0].clips[0].frames] == ["face", "u", "v", "strain"]
     assert macro.unit and not micro.unit
     page = written(changed, tmp_path, "pictures")
     assert "Ready-made flow images (a share of the largest)" in page.of_section["pictures"]

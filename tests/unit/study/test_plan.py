@@ -1,5 +1,6 @@
 import re
 
+import dataset_trees
 import pytest
 from configurations import experiment, plan
 
@@ -7,6 +8,7 @@ from merflow.datasets.index import write_problems
 from merflow.datasets.synthetic import scorer_people
 from merflow.errors import ConfigError, InputError
 from merflow.study.audit import audit_plan
+from merflow.systems.registry import SYSTEMS
 
 
 def keyframes(block, **changes):
@@ -324,7 +326,7 @@ def test_bit_depth_is_that_of_the_dataset(tmp_path):
     assert not hasattr(data.settings("mine"), "bit_depth"), "another value does not index the dataset again"
 
 
-def test_floors_that_read_keyframes_need_frames(tmp_path):
+def test_floors_that_read_keyframes_need_faces(tmp_path):
     (tmp_path / "flows.csv").write_text("dataset,subject,clip,label,image\nd,s1,a,x,a.png\nd,s2,b,y,b.png\n")
     for name in "ab":
         (tmp_path / f"{name}.png").write_bytes(b"x")
@@ -337,9 +339,7 @@ def test_floors_that_read_keyframes_need_frames(tmp_path):
     overlay["floors"] = ["mersiamc3d"]
     overlay["experiments"] = {"mine": {"system": "msjfn", "micro": "flows"}}
     overlay["network"] = {"input_kind": "key-frames"}
-    with pytest.raises(
-        ConfigError, match="mersiamc3d.micro: 'flows' holds flow images and no frames; give network: {i"
-    ):
+    with pytest.raises(ConfigError, match="mersiamc3d.micro: 'flows' holds flow images without faces"):
         plan(overlay).check()
 
 
@@ -353,3 +353,43 @@ def test_splits_use_preparations_of_their_own_datasets():
     study = plan(overlay)
     caches = [study.training.split_caches(split) for split in study.training.split_experiments]
     assert sorted(caches) == [["results/data/demo-micro/default/cache.h5"], ["results/data/two/other/cache.h5"]]
+
+
+def flow_sequences(folder, faces=True):
+    """A study of every system on flow images with three images a clip; the overlay."""
+    clips = [dataset_trees.FlowImage("d", f"s{n % 3}", f"{n}", "xy"[n % 2]) for n in range(6)]
+    tree = dataset_trees.flow_sequences(folder, clips, 3)
+    if not faces:
+        tree.table.write_text(re.sub(r"[^,]*face\.png", "", tree.table.read_text()))
+    shared = {"micro": "flows"}
+    return {
+        "datasets": {"flows": tree.settings},
+        "experiments": {
+            "tsdgcn": {"system": "tsdgcn", "macro": "none"} | shared,
+            "frames": {"system": "mersiamc3d", "network": {"input_kind": "key-frames"}} | shared,
+        },
+        "floors": [name for name in SYSTEMS if name != "tsdgcn"],
+    }
+
+
+def test_every_system_is_planned_on_flow_images_with_faces(tmp_path):
+    study = plan(flow_sequences(tmp_path))
+    study.check()
+    assert {study.experiments[name].system for name in study.experiments} == set(SYSTEMS)
+    (row, *_), files = study.data.cache_rows("flows"), [row["frames"] for row in study.data.image_rows("flows")]
+    assert len(row["flows"]) == len(row["faces"]) == 3 and row["apex"] == 2
+    assert len(files) == len(set(files)) == 36 and {*row["flows"], *row["faces"]} <= set(files)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "message"),
+    [
+        ("tsdgcn", "tsdgcn.branches: 'flows' holds flow images without faces; give its table a column `face`, or br"),
+        ("frames", "frames.micro: 'flows' holds flow images without faces; give its table a column `face`, or netw"),
+    ],
+)
+def test_systems_that_read_faces_need_some(tmp_path, experiment, message):
+    overlay = flow_sequences(tmp_path, faces=False)
+    overlay["experiments"] = {experiment: overlay["experiments"][experiment]}
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        plan(overlay).check()
