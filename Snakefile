@@ -8,7 +8,9 @@ include: "workflow/Snakefile"
 
 workflow.default_target = "all"  # The default target of an included file does not count.
 
-from merflow.runtime.progress import show_progress_line  # workflow/Snakefile has put merflow on the path.
+from merflow.runtime.progress import plain_names, show_progress_line  # workflow/Snakefile has put merflow on the path.
 
-if workflow.is_main_process and not workflow.dryrun:
-    show_progress_line(logger)
+if workflow.is_main_process:
+    logger.addFilter(plain_names)
+    if not workflow.dryrun:
+        show_progress_line(logger)

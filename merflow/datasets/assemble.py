@@ -21,6 +21,7 @@ NO_VALUE = ("nan", "none", "null", "nil", "na", "n/a", "<na>")
 """Words that programs write for a missing value."""
 MAX_GAP_ROWS = 20
 """Clips with missing frames inside that are reported one by one; more of them become one note."""
+NOT_TRAINED = "not used in training or tests"
 
 
 def assemble(
@@ -94,6 +95,10 @@ def assemble(
     if text := _count_note(layout_name, clips, labels, counts):
         table = raw_clips[0].file if raw_clips and raw_clips[0].row else root
         problems.append(Problem(name, table, None, "", "classes", text, NOTED))
+    if layout.user_annotated and (unlabelled := [raw for raw in raw_clips if not _word(raw, column)]):
+        names = ", ".join(raw.clip for raw in unlabelled[:3]) + (", ..." if len(unlabelled) > 3 else "")
+        text = f"{len(unlabelled)} of {len(clips)} clips without a label: {names}; {NOT_TRAINED}"
+        problems.append(Problem(name, raw_clips[0].file, None, "", column, text, NOTED))
     twice = list(_spelled_twice(clips))
     grave += len(twice)
     for number, field, text in [*twice, *([] if layout.labels else _doubtful_classes(clips))]:
@@ -175,15 +180,19 @@ def unknown_words(index: Index, layout: str, labels: ClassSet) -> Counter[str]:
     return Counter({word: n for word, n in words.items() if word and labels.classify(layout, word) is None})
 
 
+def _word(raw: RawClip, column: str) -> str:
+    """The label of a clip as the table or its correction has it."""
+    return raw.source.get("corrected_label", raw.source.get(column, "")).strip()
+
+
 def _label(raw: RawClip, labels: ClassSet, column: str, layout: str) -> tuple[str, list[Finding]]:
-    """The class of a clip (empty: not scored), and what is wrong with its label."""
-    corrected = raw.source.get("corrected_label")
-    word = raw.source.get(column, "") if corrected is None else corrected
-    if not word.strip():
-        text = f"{column} is empty; the clip is not scored"
+    """The class of a clip (empty: in no training and no test), and what is wrong with its label."""
+    corrected, word = raw.source.get("corrected_label"), _word(raw, column)
+    if not word:
+        text = f"{column} is empty; {NOT_TRAINED}"
         return "", [] if LAYOUTS[layout].labels_optional else [("label", text, NOTED)]
     if labels.excludes(layout, raw.subject, raw.name or raw.clip):
-        return "", [("label", f"left out by the definition of {labels.name}; the clip is not scored", NOTED)]
+        return "", [("label", f"left out by the definition of {labels.name}; {NOT_TRAINED}", NOTED)]
     label = labels.classify(layout, word)
     if not label and corrected in labels.classes:
         label = corrected
@@ -192,7 +201,7 @@ def _label(raw: RawClip, labels: ClassSet, column: str, layout: str) -> tuple[st
     words = ", ".join(labels.words(layout))
     if LAYOUTS[layout].user_annotated or not (labels.part(layout) or LAYOUTS[layout].labels):
         hint = f" (did you mean {meant!r}?)" if (meant := similar_word(word, labels.words(layout))) else ""
-        text = f"{word!r} is not among the classes {words}{hint}; the clip is processed and not scored"
+        text = f"{word!r} is not among the classes {words}{hint}; {NOT_TRAINED}"
         return "", [("label", text, NOTED)]
     return "", [("label", f"{column} {word!r} is unknown; known: {words}", LEFT_OUT)]
 

@@ -74,7 +74,10 @@ def _parse_numbers(clip: RawClip, layout: Layout) -> tuple[Numbers, list[Finding
             bad_apex = True
     if clip.fps and parse_fps(clip.fps) is None:
         low, high = FPS_RANGE
-        findings.append(("fps", f"{clip.fps[:50]!r} is not a number from {low:g} to {high:g} per second", LEFT_OUT))
+        comma = "; write a decimal point, no comma" if "," in clip.fps else ""
+        findings.append(
+            ("fps", f"{clip.fps[:50]!r} is not a number from {low:g} to {high:g} per second{comma}", LEFT_OUT)
+        )
     return numbers, findings, bad_apex
 
 

@@ -54,9 +54,7 @@ def index(name: str, settings: DatasetSettings) -> Index:
     ]
     unlabelled = [raw for raw in raw_clips if not raw.source["emotion"]]
     if unlabelled:
-        text = (
-            f"{len(unlabelled)} of {len(raw_clips)} sequences have no label (the release labels 327 of 593); not scored"
-        )
+        text = f"{len(unlabelled)} of {len(raw_clips)} sequences have no label (the release labels 327 of 593)"
         notes.append(Problem(name, str(label_root), None, "", "label", text, NOTED))
     return finish(name, settings, raw_clips, notes)
 

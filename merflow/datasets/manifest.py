@@ -19,8 +19,8 @@ def index(name: str, settings: DatasetSettings) -> Index:
     """Index the clips of a manifest.
 
     Every row becomes a clip; one that cannot be used has the reason in ``problem``, so that it is counted and reported.
-    A clip with a label outside ``classes`` is processed and not scored, and the label is noted, since it may be a
-    typing error.
+    A clip with a label outside ``classes`` gets faces and flow, and no system is trained or tested on it. The label is
+    noted, since it may be a typing error.
     """
     table = Path(settings.root) / (settings.table or LAYOUTS["manifest"].table)
     raw_clips = []

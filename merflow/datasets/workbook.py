@@ -106,7 +106,9 @@ def read_workbook(
     header = ", ".join(cell for cell in cells if cell)[:500] or "nothing"
     if not places:
         raise InputError(f"{where}: no header row; expected the columns {missing}; the first row holds: {header}")
-    raise InputError(f"{where}: column {missing} missing; row {number + 1}, its header, has: {header}")
+    raise InputError(
+        f"{where}: column {missing} missing; row {number + 1}, its header, has: {header}; rename or add columns there"
+    )
 
 
 def _places(cells: Sequence[str], columns: Mapping[str, Sequence[str]]) -> dict[str, int]:
@@ -176,7 +178,7 @@ def _csv_rows(file: Path) -> list[list[str]]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        text = data.decode("latin-1")  # As older spreadsheets write it; the columns that matter are ASCII.
+        text = data.decode("cp1252", errors="replace")  # As Excel writes it.
     declared = re.match(r'"?sep=(.)"?\r?\n', text, re.IGNORECASE)  # Spreadsheets do not show this line.
     text = text[declared.end() :] if declared else text
     head = "\n".join(text.splitlines()[:HEADER_ROWS])

@@ -48,7 +48,7 @@ def build_cache(
     which clips are stills).
 
     Args:
-        clips: rows of the index, in its order: ``clip, subject, label, kind``.
+        clips: rows of the index, in its order: ``clip, subject, label, kind``, and ``problem`` if there is one.
         faces: ``faces/{subject}.h5`` of every subject.
         keyframes: ``keyframes/{subject}.csv``, in the same order.
         flow: ``flow/{subject}.h5``, in the same order.
@@ -80,7 +80,7 @@ def build_cache(
         by_clip |= of_subject
     reports = [by_clip[clip] for clip in rows]
     write_table(pd.DataFrame(reports, columns=QUALITY), quality, QUALITY)
-    report_failures(dataset, reports, quality, stop)
+    report_failures(dataset, clips, reports, quality, stop)
     usable = [report["clip"] for report in reports if report["status"] == "ok"]
     if not usable:
         reasons = "\n".join(f"  - {report['clip']}: {shorten(report['reason'])}" for report in reports)
@@ -155,22 +155,27 @@ def new_cache(
 
 
 def report_failures(
-    dataset: str, reports: Sequence[Mapping[str, Any]], quality: str | Path, stop: bool = False
+    dataset: str,
+    clips: Sequence[Mapping[str, Any]],
+    reports: Sequence[Mapping[str, Any]],
+    quality: str | Path,
+    stop: bool = False,
 ) -> None:
-    """Print on stderr which clips failed, and why.
+    """Print on stderr which clips failed when their files were opened, and why.
+
+    The other failed clips have a ``problem`` in the index, which has been printed before.
 
     Raises:
         InputError: the same, if ``stop``.
     """
-    failed = [report for report in reports if report["status"] == "failed"]
+    usable = [report for clip, report in zip(clips, reports, strict=True) if not clip.get("problem")]
+    failed = [report for report in usable if report["status"] == "failed"]
     if failed:
         reasons = "\n".join(f"  - {report['clip']}: {shorten(report['reason'])}" for report in failed)
         if stop:
             raise InputError(f"dataset {dataset} has clips that failed and `on_problem: stop`:\n{reasons}")
-        print(
-            f"merflow: dataset {dataset}: {len(failed)} of {len(reports)} clips failed (table: {quality}):\n{reasons}",
-            file=sys.stderr,
-        )
+        count = f"{len(failed)} of {len(usable)} clips failed when their files were opened"
+        print(f"merflow: dataset {dataset}: {count} (table: {quality}):\n{reasons}", file=sys.stderr)
 
 
 def _report(row: Mapping[str, Any], face: h5py.Group) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def import_flow_images(
                 reasons[row["clip"]] = f"{image} is {side}x{side}, most of the dataset are {size}x{size}"
     reports = [_report(row, reasons[row["clip"]]) for row in clips]
     write_table(pd.DataFrame(reports), quality, QUALITY)
-    report_failures(dataset, reports, quality, stop)
+    report_failures(dataset, clips, reports, quality, stop)
     usable = [row for row in clips if not reasons[row["clip"]]]
     if not usable:
         listed = "\n".join(f"  - {clip}: {reason}" for clip, reason in reasons.items())

@@ -28,6 +28,13 @@ def show_progress_line(logger: logging.Logger) -> None:
         logger.addHandler(line)
 
 
+def plain_names(record: logging.LogRecord) -> bool:
+    """Filter of Snakemake's logger: people and folds have their names, without the encoding of file names."""
+    if message := getattr(record, "rule_msg", None):
+        record.rule_msg = unquote(message)
+    return True
+
+
 class ProgressLine(logging.Handler):
     """Write jobs done, time left and the latest job in one line of stderr, and messages and errors above it."""
 
@@ -43,7 +50,7 @@ class ProgressLine(logging.Handler):
         if event == "run_info":
             self.write(f"{fields['stats']['total']} jobs")
         elif event == "job_info":
-            self.job = unquote(fields["rule_msg"] or fields["rule_name"])
+            self.job = fields["rule_msg"] or fields["rule_name"]
         elif event == "progress":
             self.show_progress(fields["done"], fields["total"])
         elif record.levelno > logging.INFO or not (event or record.getMessage().startswith("Select jobs")):

@@ -119,7 +119,7 @@ class Data:
 
     def cache_rows(self, name: str) -> list[dict[str, Any]]:
         """What a cache takes from the index, clip by clip, so that other changes of the index do not remake it."""
-        names = ["clip", "subject", "label", "kind"] + ([] if self.has_frames(name) else ["problem"])
+        names = ["clip", "subject", "label", "kind", "problem"]
         rows = [{key: getattr(clip, key) for key in names} for clip in self.index(name).clips]
         images = self.index(name).images
         return [row | asdict(images[row["clip"]]) for row in rows] if images else rows

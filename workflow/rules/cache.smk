@@ -14,7 +14,7 @@ rule build_cache:
         "../../envs/vision.yaml"
     params:
         code=script_hash("build_cache"),
-        # Reruns if `data.cache_rows` changes; it leaves out all columns of clips.csv but names, labels and kind.
+        # Reruns if `data.cache_rows` changes; it leaves out all columns of clips.csv but names, labels, kind and problem.
         settings=lambda w: asdict(data.preparation(w.prep)),
         classes=lambda w: data.index(w.dataset).classes,
         clips=lambda w: data.cache_rows(w.dataset),

@@ -10,8 +10,9 @@ import pandas as pd
 from merflow.datasets.labels import published_as, similar_word
 from merflow.datasets.registry import LAYOUTS
 from merflow.datasets.synthetic.annotated import ceilings, rows_of
-from merflow.evaluation.metrics import OVERALL
+from merflow.evaluation.metrics import LEVEL, OVERALL
 from merflow.evaluation.published import differs, published
+from merflow.evaluation.significance import smallest_corrected_p
 from merflow.report.report_data import ReportData
 from merflow.report.section import Section
 from merflow.report.sections.audit import audited_experiments
@@ -26,7 +27,8 @@ class FloorComparison:
 
     floor: SystemResult
     difference: Mapping[str, Estimate]  # system minus floor for each metric
-    verdict: str  # above, below, unclear, or empty if there is no interval
+    verdict: str  # above, below (both by more than chance, after correction), unclear, or empty if there is no interval
+    too_few: int  # number of people, if no difference can be real with so few; otherwise 0
 
 
 @dataclass(frozen=True)
@@ -101,19 +103,18 @@ def left_out(main: SystemResult, report: ReportData) -> tuple[int, list[str]]:
 
 def compare_with_floors(main: SystemResult, report: ReportData) -> FloorComparison | None:
     """The comparison with the best floor on the same clips (``differences.csv``); None if there is none."""
-    differences: dict[str, Mapping[str, Estimate]] = {}
-    for pair in system_pairs(report):
-        if pair.first == main.name:
-            differences[pair.second] = {metric: d.estimate for metric, d in pair.metrics.items()}
-        elif pair.second == main.name:
-            differences[pair.first] = {metric: d.estimate.negated for metric, d in pair.metrics.items()}
-    floors = [s for s in report.systems if s.floor and s.name in differences]
+    pairs = system_pairs(report)
+    compared = {name: p for p in pairs for name in (p.first, p.second) if main.name in (p.first, p.second)}
+    floors = [s for s in report.systems if s.floor and s.name in compared]
     if not floors:
         return None
     floor = best_uf1(floors)
-    gain = differences[floor.name]["uf1"]
-    verdict = "" if math.isnan(gain.low) else "above" if gain.low > 0 else "below" if gain.high < 0 else "unclear"
-    return FloorComparison(floor, differences[floor.name], verdict)
+    pair = compared[floor.name]
+    difference = {m: d.estimate if pair.first == main.name else d.estimate.negated for m, d in pair.metrics.items()}
+    gain, real = difference["uf1"], pair.metrics["uf1"].real
+    verdict = "" if math.isnan(gain.low) else "unclear" if not real else "above" if gain.value > 0 else "below"
+    possible = smallest_corrected_p([pair.n_subjects for pair in pairs]).get(pair.n_subjects, 1.0)
+    return FloorComparison(floor, difference, verdict, pair.n_subjects if possible >= 1 - LEVEL else 0)
 
 
 def published_results(main: SystemResult, layouts: Mapping[str, str]) -> PublishedResults | None:

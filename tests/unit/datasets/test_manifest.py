@@ -34,11 +34,13 @@ def test_good_manifest_gives_every_clip_as_written(root):
     index = people(
         root, HEADER + "c1,s1,happiness,a,1,3,5,200\nc2,s2,surprise,b with spaces,,,,\nc3,s2,,v.mp4,0,,9,30\n"
     )
-    assert not index.problems and index.classes == ["happiness", "surprise"]
+    (note,) = index.problems
+    assert "1 of 3 clips without a label: c3; not used in training or tests" in note.problem and note.effect == "noted"
+    assert index.classes == ["happiness", "surprise"]
     first, second, third = index.clips
     assert (first.subject, first.onset, first.apex, first.offset, first.fps) == ("people/s1", 1, 3, 5, 200.0)
     assert (second.onset, second.apex, second.offset, second.fps) == (None, None, None, None)
-    assert third.label == "" and third.problem == "", "a clip without a label is listed and not scored"
+    assert third.label == "" and third.problem == "", "a clip without a label is processed"
 
 
 @pytest.mark.parametrize(
@@ -50,12 +52,14 @@ def test_good_manifest_gives_every_clip_as_written(root):
         ("c1,s1,happiness,a,1,3,9,", "offset", "frame 9 does not exist"),
         ("c1,s1,happiness,a,1,/,5,", "apex", "'/' is not a frame number"),
         ("c1,s1,happiness,a,1,3,5,fast", "fps", "'fast' is not a number from"),
+        ('c1,s1,happiness,a,1,3,5,"29,97"', "fps", "per second; write a decimal point, no comma"),
         ("c1,s1,happiness,a,1,3,5,1e999", "fps", "'1e999' is not a number from 0.001 to 100000 per second"),
         ("c1,s1,happiness,a,1,3,5,inf", "fps", "'inf' is not a number from"),
         ("c1,s1,happiness,a,1,3,5,nan", "fps", "'nan' is not a number from"),
         ("c1,s1,happiness,a,1,3,5,1e300", "fps", "'1e300' is not a number from"),
         ("c1,s1,happiness,a,1,3,5,1e-300", "fps", "'1e-300' is not a number from"),
         ("c1,s1,happiness,gone,,,,", "frames", "gone does not exist"),
+        ("c1,s1,happiness,a\\b,,,,", "frames", "does not exist; separate folders by /"),
         ("c1,s1,happiness,gone.mp4,,,,", "frames", "gone.mp4 does not exist"),
         ("c1,s1,happiness,x*/*.png,,,,", "frames", "matches no image"),
         ("c1,s1,happiness,empty,,,,", "frames", "empty holds no image"),
@@ -108,6 +112,12 @@ def test_manifest_may_be_a_workbook(root):
     table.to_excel(root / "clips.xlsx", index=False)
     (clip,) = people(root, "", table="clips.xlsx").clips
     assert (clip.clip, clip.onset, clip.problem) == ("c1", 1, "")
+
+
+def test_windows_text_of_excel_is_read(root):
+    (root / "clips.csv").write_bytes((HEADER + "c1,Zoë,„Freude“,a,,,,\n").encode("cp1252"))
+    (clip,) = people(root, "", table="clips.csv").clips
+    assert (clip.subject, clip.label) == ("people/Zoë", "„Freude“")
 
 
 def test_label_outside_classes_is_noted_and_clip_processed(root):
@@ -214,7 +224,7 @@ def test_spreadsheet_habits_are_accepted(root):
     index = people(
         root,
         "\ufeffClip , SUBJECT,label,Frames,onset\n c1 ,s1,happiness, a ,1.0\n\n,,,,\n"
-        "c2,s1,surprise,b with spaces,2\nc3,s1,,gone,\n",
+        "c2,s1,surprise,b with spaces,2\nc3,s1,surprise,gone,\n",
     )
     assert [clip.clip for clip in index.clips] == ["c1", "c2", "c3"]
     assert [problem.row for problem in index.problems] == [6], "rows are counted as a spreadsheet counts them"

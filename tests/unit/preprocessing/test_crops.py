@@ -16,7 +16,7 @@ from merflow.errors import ClipError
 from merflow.footage.clip import Clip
 from merflow.footage.frames import read_grey
 from merflow.preprocessing import detection, faces
-from merflow.preprocessing.cache import build_cache
+from merflow.preprocessing.cache import build_cache, report_failures
 from merflow.preprocessing.detection import find_face
 from merflow.preprocessing.faces import FACE_CROP, align_subject
 from merflow.preprocessing.flow import subject_flow
@@ -373,3 +373,15 @@ def test_auto_takes_tight_real_photographs_whole(faces_folder, tmp_path):
 def test_auto_fails_for_real_video_without_face(faces_folder):
     with pytest.raises(ClipError, match="no face found"):
         align_clip(Clip("none", "v", "", "micro", str(faces_folder / "video" / "no_face.mp4"), align="auto"))
+
+
+def test_clips_that_the_index_left_out_are_printed_once(capsys):
+    clips = [{"clip": "a", "problem": "a does not exist"}, {"clip": "b", "problem": ""}, {"clip": "c", "problem": ""}]
+    status = {"a": ("failed", "a does not exist"), "b": ("failed", "no face"), "c": ("ok", "")}
+    reports = [{"clip": clip, "status": s, "reason": reason} for clip, (s, reason) in status.items()]
+    report_failures("people", clips, reports, "quality.csv")
+    shown = capsys.readouterr().err
+    assert "1 of 2 clips failed when their files were opened" in shown
+    assert "- b: no face" in shown and "does not exist" not in shown
+    report_failures("people", clips[:1], reports[:1], "quality.csv")
+    assert capsys.readouterr().err == ""

@@ -94,7 +94,7 @@ def test_answer_of_a_complete_study_leaves_nothing_out(tmp_path):
 @pytest.mark.parametrize(
     "skills, words",
     [
-        ({"tsdgcn": 0.95, "majority": 0.0}, "This is above the best floor, majority"),
+        ({"tsdgcn": 0.95, "majority": 0.0}, "which is more than chance."),
         ({"tsdgcn": 0.5, "linear-svm": 0.4}, "not clearly different"),  # higher, but the interval holds 0
         ({"tsdgcn": 0.0, "linear-svm": 1.0}, "below"),
         ({"tsdgcn": 0.5}, "No floor ran on the same clips"),
@@ -109,9 +109,21 @@ def test_verdict_follows_the_numbers(tmp_path, skills, words):
     assert ("An interval without width" in page.of_section["results"]) == any(s.zero_width for s in study.systems)
     comparison = compare_with_floors(best_uf1([s for s in study.systems if not s.floor]), study)
     if comparison and comparison.verdict:
-        difference = comparison.difference["uf1"]
-        sides = {"above": difference.low > 0, "below": difference.high < 0}
-        assert sides.get(comparison.verdict, difference.low <= 0 <= difference.high)
+        table = pd.read_csv(study.tables["differences"]).query("metric == 'uf1'").set_index(["first", "second"])
+        name, floor = best_uf1([s for s in study.systems if not s.floor]).name, comparison.floor.name
+        better = table.loc[(name, floor) if (name, floor) in table.index else (floor, name), "verdict"]
+        assert (comparison.verdict == "unclear") == (better == "unclear"), "the verdict is that of the corrected p"
+
+
+def test_answer_calls_no_difference_real_with_few_people(tmp_path):
+    study = make_study(tmp_path, skills={"tsdgcn": 0.95, "majority": 0.0})
+    table = pd.read_csv(study.tables["differences"])
+    assert (table["ci_low"] > 0).all(), "every interval excludes 0"
+    few = table.assign(verdict="unclear", p_holm=0.0625, n_subjects=5)
+    write_table(few, study.tables["differences"], list(table))
+    text = written(with_tables(study), tmp_path, "answer").of_section["answer"]
+    assert "not clearly different from the best floor, majority" in text and "which may be chance." in text
+    assert "With 5 people no difference can be shown to be more than chance." in text
 
 
 def test_answer_warns_of_a_class_of_one_person(tmp_path):

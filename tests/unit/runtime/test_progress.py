@@ -14,11 +14,11 @@ from merflow.runtime import progress as module
 
 SNAKEFILE = """
 from snakemake.logging import logger
-from merflow.runtime.progress import show_progress_line
+from merflow.runtime.progress import plain_names, show_progress_line
 
 rule all:
     output: "done"
-    input: "a.txt", "b.txt"
+    input: "a.txt", "Zo%C3%AB.txt"
     message: "Gather"
     shell: "touch {output}"
 
@@ -27,6 +27,7 @@ rule part:
     message: "Make {wildcards.name}"
     shell: "touch {output}"
 
+logger.addFilter(plain_names)
 show_progress_line(logger)
 """
 
@@ -53,7 +54,7 @@ def progress(emit, done):
 
 def test_line_has_jobs_done_time_left_and_job(emit, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert emit("", event=LogEvent.JOB_INFO, rule_msg="Align the faces of demo/Zo%C3%AB", rule_name="align_faces") == ""
+    assert emit("", event=LogEvent.JOB_INFO, rule_msg="Align the faces of demo/Zoë", rule_name="align_faces") == ""
     progress(emit, 1)
     assert progress(emit, 2) == "\r\033[K2 of 20 jobs done, about 1:30 min left. Align the faces of demo/Zoë"
 
@@ -92,3 +93,13 @@ def test_snakemake_shows_one_line_in_a_terminal(tmp_path):
     assert [f"\r\033[K{done} of 3 jobs done" in shown for done in (1, 2, 3)] == [True] * 3
     assert "Gather" in shown and "jobid" not in shown and "rule part" not in shown
     assert "Nothing to be done" in run_in_terminal(tmp_path)
+
+
+def test_plain_snakemake_shows_names_of_people(tmp_path):
+    (tmp_path / "Snakefile").write_text(SNAKEFILE)
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run"]
+    environment = {name: value for name, value in os.environ.items() if name != module.VARIABLE}
+    run = subprocess.run(
+        command, cwd=tmp_path, env=environment | {"PYTHONPATH": str(REPO)}, capture_output=True, text=True
+    )
+    assert "Make Zoë" in run.stdout + run.stderr, run.stderr
