@@ -265,7 +265,7 @@ def _doubtful_classes(clips: Sequence[Clip]) -> Iterator[tuple[int, str, str]]:
         if label.casefold() in NO_VALUE:
             texts.append("read as a label like any other; leave the cell empty if the clip has none")
         if clips[number].kind == "micro" and not others and len(set().union(*people.values())) > 2:
-            texts.append(f"only {person} has clips of it, so leave-one-subject-out cannot learn it")
+            texts.append(f"only {person} has usable clips of it, so leave-one-subject-out cannot learn it")
         if meant and not others and _unspelled(meant) != _unspelled(label):
             texts.append(f"did you mean {meant!r}?")
         if texts:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from merflow.errors import ClipError, InputError
+from merflow.errors import ClipError, InputError, shorten
 from merflow.footage.images import read_image
 from merflow.preprocessing.cache import CHANNELS, new_cache, report_failures
 from merflow.storage.files import digest
@@ -110,7 +110,7 @@ def import_flow_images(
     report_failures(dataset, clips, reports, quality, stop)
     usable = [row for row in clips if not reasons[row["clip"]]]
     if not usable:
-        listed = "\n".join(f"  - {clip}: {reason}" for clip, reason in reasons.items())
+        listed = "\n".join(f"  - {clip}: {shorten(reason)}" for clip, reason in reasons.items())
         raise InputError(f"no image of dataset {dataset} could be used:\n{listed}")
     attributes = {
         "dataset": dataset,

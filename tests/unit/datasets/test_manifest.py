@@ -160,7 +160,7 @@ def test_misspelled_label_is_noted_with_the_class_meant(root):
     (note,) = labelled(root, "surprise", "happiness", "suprise", "surprise", "happiness")
     assert note[:4] == (4, "c2", "label", "noted")
     assert note[4] == (
-        "class 'suprise': only people/s2 has clips of it, so leave-one-subject-out cannot learn it; "
+        "class 'suprise': only people/s2 has usable clips of it, so leave-one-subject-out cannot learn it; "
         "did you mean 'surprise'?"
     )
     (note,) = labelled(root, "surprise", "happiness", "suprise", classes=["surprise", "happiness"])

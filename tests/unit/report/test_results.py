@@ -134,7 +134,7 @@ def test_answer_warns_of_a_class_of_one_person(tmp_path):
     kept = (table["truth"] != "hapiness") | (table["subject"] == "people-micro/s03")
     write_table(table[kept], study.tables["predictions"], PREDICTIONS)
     text = written(with_tables(study), tmp_path, "answer").of_section["answer"]
-    assert "Only people-micro/s03 has clips of the class hapiness." in text and "Did you mean happiness?" in text
+    assert "Only people-micro/s03 has usable clips of the class hapiness." in text and "Did you mean happiness?" in text
     metrics = pd.read_csv(study.tables["metrics"])
     write_table(metrics.assign(protocol="paper-holdout"), study.tables["metrics"], list(metrics))
     text = written(with_tables(study), tmp_path, "answer").of_section["answer"]
