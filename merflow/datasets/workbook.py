@@ -5,6 +5,7 @@ import io
 import os
 import re
 import zipfile
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,7 +177,7 @@ def _cell_text(cell: object) -> str:
 def _csv_rows(file: Path) -> list[list[str]]:
     data = file.read_bytes()
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig")
     except UnicodeDecodeError:
         text = data.decode("cp1252", errors="replace")  # As Excel writes it.
     declared = re.match(r'"?sep=(.)"?\r?\n', text, re.IGNORECASE)  # Spreadsheets do not show this line.

@@ -114,8 +114,9 @@ def test_manifest_may_be_a_workbook(root):
     assert (clip.clip, clip.onset, clip.problem) == ("c1", 1, "")
 
 
-def test_windows_text_of_excel_is_read(root):
-    (root / "clips.csv").write_bytes((HEADER + "c1,Zoë,„Freude“,a,,,,\n").encode("cp1252"))
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-8-sig"])
+def test_text_as_excel_saves_it_is_read(root, encoding):
+    (root / "clips.csv").write_bytes((HEADER + "c1,Zoë,„Freude“,a,,,,\n").encode(encoding))
     (clip,) = people(root, "", table="clips.csv").clips
     assert (clip.subject, clip.label) == ("people/Zoë", "„Freude“")
 
