@@ -61,7 +61,7 @@ def no_image(source: str | Path) -> str:
     if os.path.isfile(source):
         return f"{source} is neither a video nor an image by its name; read are {listed}"
     if not folder and not globbing.has_magic(str(source)):
-        return f"{source} does not exist"
+        return f"{source} does not exist{'; separate folders by /' if chr(92) in str(source) else ''}"
     files = globbing.glob(os.path.join(globbing.escape(str(source)), "*") if folder else str(source))
     others = sorted(os.path.basename(file) for file in files if os.path.isfile(file))
     more = f", but files such as {others[0]}; read are {listed}" if others else ""
