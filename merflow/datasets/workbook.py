@@ -96,23 +96,23 @@ def read_workbook(
     headers = [(name, table, number) for name, table in sheets for number in range(min(HEADER_ROWS, len(table)))]
     if not headers:
         raise InputError(f"{file} is empty")
-    name, table, number = max(headers, key=lambda header: len(_places(header[1][header[2]], columns)))
+    name, table, number = max(headers, key=lambda header: len(_column_indices(header[1][header[2]], columns)))
     cells = table[number]
-    places = _places(cells, columns)
-    if len(places) == len(columns):
-        places |= _places(cells, optional or {})
-        return _rows(file, table, number, places, [*columns, *(optional or {})])
+    indices = _column_indices(cells, columns)
+    if len(indices) == len(columns):
+        indices |= _column_indices(cells, optional or {})
+        return _rows(file, table, number, indices, [*columns, *(optional or {})])
     where = f"{file}, sheet {name}" if name else str(file)
-    missing = ", ".join(names[0] for wanted, names in columns.items() if wanted not in places)
+    missing = ", ".join(names[0] for wanted, names in columns.items() if wanted not in indices)
     header = ", ".join(cell for cell in cells if cell)[:500] or "nothing"
-    if not places:
+    if not indices:
         raise InputError(f"{where}: no header row; expected the columns {missing}; the first row holds: {header}")
     raise InputError(
         f"{where}: column {missing} missing; row {number + 1}, its header, has: {header}; rename or add columns there"
     )
 
 
-def _places(cells: Sequence[str], columns: Mapping[str, Sequence[str]]) -> dict[str, int]:
+def _column_indices(cells: Sequence[str], columns: Mapping[str, Sequence[str]]) -> dict[str, int]:
     """Position of each wanted column in a row that may be the header; columns that it lacks are left out."""
     header = [_bare(cell) for cell in cells]
     names = {wanted: next((n for n in map(_bare, names) if n in header), None) for wanted, names in columns.items()}
@@ -120,9 +120,9 @@ def _places(cells: Sequence[str], columns: Mapping[str, Sequence[str]]) -> dict[
 
 
 def _rows(
-    file: Path, table: list[list[str]], header: int, places: Mapping[str, int], columns: Sequence[str]
+    file: Path, table: list[list[str]], header: int, indices: Mapping[str, int], columns: Sequence[str]
 ) -> list[Row]:
-    names = {place: plain_name(cell) for place, cell in enumerate(table[header]) if cell}
+    names = {index: plain_name(cell) for index, cell in enumerate(table[header]) if cell}
     width = len(table[header])
     rows: list[Row] = []
     for number, cells in enumerate(table[header + 1 :], header + 2):
@@ -132,9 +132,9 @@ def _rows(
                 "give every column a name, or put quotes around a cell that has a separator in it"
             )
         cells = cells + [""] * (width - len(cells))
-        chosen = {name: cells[places[name]] if name in places else "" for name in columns}
+        chosen = {name: cells[indices[name]] if name in indices else "" for name in columns}
         if any(chosen.values()):
-            rows.append(Row(number, chosen, {name: cells[place] for place, name in names.items()}))
+            rows.append(Row(number, chosen, {name: cells[index] for index, name in names.items()}))
     return rows
 
 
