@@ -161,7 +161,9 @@ def test_differences_favour_trained_systems_over_majority(demo):
     }
     for system in ("linear-svm", "softmax", "ststnet", *SYSTEMS):
         assert better[frozenset((system, "majority"))] in (system, "")
-    assert (table["p_holm"] >= table["p"]).all() and (table["n_subjects"] == SUBJECTS // 2).all()
+    assert (table["p_holm"] >= table["p"]).all()
+    loso = ~table["first"].isin(DIVIDING)
+    assert (table.loc[loso, "n_subjects"] == SUBJECTS // 2).all()
 
 
 def test_run_prints_summary_and_second_run_does_nothing(demo):
