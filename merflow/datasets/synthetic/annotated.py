@@ -25,7 +25,7 @@ _WIDTH, _STRENGTH = 0.15, 0.3  # Standard deviations of the logarithms of its wi
 _USUAL_SIDE = 0.75  # Share of a person's one-sided clips that are on the side this person prefers for the unit.
 _WEAK_SIDE = (0.0, 0.15)  # Strength of the weaker side of a one-sided clip.
 _SIDES = (0.6, 1.0)  # Strength of each side of any other clip.
-_AMPLITUDE = (0.016, 0.040)  # Limits of the longest displacement of a person of usual strength, inter-ocular distances.
+_AMPLITUDE = (0.018, 0.045)  # Limits of the longest displacement of a person of usual strength, inter-ocular distances.
 _RISE, _FALL = (0.17, 0.35, 0.06, 0.25), (0.16, 0.40, 0.06, 0.25)
 """Onset to apex and apex to offset: median in seconds, standard deviation of the logarithm, limits in seconds."""
 _MARGIN = (0.02, 0.06)  # Seconds before the onset and after the offset.
