@@ -99,9 +99,9 @@ def test_search_and_align_of_names_that_are_not_utf8(video, tmp_path, whole):
     (row,) = list_sources(path).values()
     assert (row["frames"], row["clip"], row["problem"]) == (path, r"m\udce9.mp4", "")
     ends = {"onset": 10, "offset": 30} if whole else {}
-    search_source(Clip(**row | ends), tmp_path / "out")
+    search_source(Clip.from_row(row | ends), tmp_path / "out")
     search.align_candidates(
-        Clip(**row | ends), tmp_path / "out/intervals.csv", tmp_path / "faces.h5", align_settings(size=32)
+        Clip.from_row(row | ends), tmp_path / "out/intervals.csv", tmp_path / "faces.h5", align_settings(size=32)
     )
     with h5py.File(tmp_path / "faces.h5") as file:
         (group,) = file.values()

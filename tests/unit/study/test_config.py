@@ -43,7 +43,8 @@ def test_unreadable_configuration_is_one_line(tmp_path, content, message):
 
 
 def test_make_run_takes_a_configuration():
-    done = subprocess.run(["make", "-n", "run", "CONFIG=mine.yaml"], cwd=REPO, capture_output=True, text=True)
+    command = ["make", "--no-print-directory", "-n", "run", "CONFIG=mine.yaml"]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
     check, run, summary = done.stdout.splitlines()[-3:]
     assert check.endswith("-m merflow.study.load mine.yaml") and summary.endswith(
         "-m merflow.runtime.summary mine.yaml"

@@ -98,6 +98,7 @@ def test_killed_job_trains_no_finished_fold_again(tmp_path, monkeypatch, caplog)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(checkpoints.Checkpoint, "save", save)
         job(FOLDS, outputs(tmp_path / "killed/0"))
+    caplog.clear()
     with caplog.at_level(logging.INFO):
         killed = results(job, tmp_path / "killed", [FOLDS])
     assert caplog.text.count("resumed after epoch 3") >= 3 and "people/s0: epoch" not in caplog.text
