@@ -18,7 +18,8 @@ from merflow.footage.images import MAX_SIDE, check_size
 CONTAINERS = "asf,avi,dv,flv,gif,matroska,mov,mpeg,mpegts,mpegvideo,mxf,ogg"
 """FFmpeg's names of the formats that are read; none of them is a playlist or a list of other files."""
 INTERLACED = "interlaced; deinterlaced to one picture per frame"
-_FIRST_FIELD = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}  # By FFmpeg's number of an interlaced field order.
+_FIRST_FIELD = {2: "tff", 3: "bff", 4: "tff", 5: "bff"}
+"""Field that is shown first, by FFmpeg's number of the field order; its own programs write 4 and 5 in this sense."""
 _LIMITED_RANGE, _FULL_RANGE = 1, 2
 _NO_VIDEO = (
     errno.ENOENT,
@@ -229,8 +230,7 @@ def _deinterlaced(frames: Iterator[_Decoded], stream: Any, notes: list[str]) -> 
         if graph is None and image is not None and (image.interlaced_frame or order in _FIRST_FIELD):
             graph = av.filter.Graph()
             nodes = [graph.add_buffer(None, image.width, image.height, image.format, time_base=stream.time_base)]
-            # Frames say which field is first, but decoders of raw video mistake the orders 4 and 5.
-            if not image.interlaced_frame or order >= 4:
+            if not image.interlaced_frame:  # Otherwise the frames say which field is first.
                 nodes.append(graph.add("setfield", _FIRST_FIELD[order]))
             nodes += [graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink")]
             graph.link_nodes(*nodes).configure()

@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import cv2
@@ -119,7 +119,7 @@ def align_clip(clip: Clip, settings: AlignSettings, bit_depth: int = 16) -> Alig
         raise ClipError(f"{clip.frames} has no frame {clip.onset}, the onset; the first after it is {head[0][0]}")
     placement = _place(clip, head, settings)
     numbers, crops = [], []
-    for number, frame in [*head, *stream]:
+    for number, frame in chain(head, stream):
         numbers.append(number)
         crops.append(warp(frame, placement.transform, settings.size))
     _check_numbers(clip, numbers)

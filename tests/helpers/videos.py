@@ -6,7 +6,7 @@ import av
 import numpy as np
 
 CLOCK = Fraction(1, 10_000)
-FIRST_FIELDS = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}
+FIRST_FIELDS = {2: "tff", 3: "bff", 4: "tff", 5: "bff"}
 """Field that is shown first in each interlaced field order of FFmpeg."""
 
 
