@@ -25,6 +25,7 @@ MAX_BYTES = 50_000_000
 """Largest workbook, packed and unpacked: a hundred times the largest of the field."""
 
 UNREADABLE = (CalamineError, ValueError, NotImplementedError, zipfile.BadZipFile)
+"""What pandas, calamine and zipfile raise for a damaged workbook; the third one for an unknown compression."""
 
 
 @dataclass(frozen=True)
