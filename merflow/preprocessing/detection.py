@@ -144,7 +144,7 @@ def prominence(box: Any, shape: tuple[int, ...]) -> float:
 def find_face(
     frames: Sequence[np.ndarray], landmarks: int = 5, upsample: int = 1, detector: str = "auto"
 ) -> tuple[int, Face] | None:
-    """Return the first frame's index in which the most prominent face is, and the face; None if there is none.
+    """Return the index of the first frame that shows the most prominent face well, and the face; None if there is none.
 
     HOG searches all frames at a low resolution before a higher one is tried, because every doubling of the image also
     adds false detections: first in copies whose longer side is 640 px, then at full size, then doubled up to
@@ -184,11 +184,13 @@ def _most_prominent(
             person.append((index, score, box))
     candidates = []
     for person in people:
-        index, score, box = person[0]
-        points = _fit_landmarks(model, frames[index], box)
-        if is_face(points, box.width()):
-            face = Face((box.left(), box.top(), box.width(), box.height()), score, points, detector)
-            candidates.append((sum(prominence(box, frames[index].shape) for index, _, box in person), index, face))
+        total = sum(prominence(box, frames[index].shape) for index, _, box in person)
+        for index, score, box in person:  # A blink or a blur may spoil the landmarks of one frame.
+            points = _fit_landmarks(model, frames[index], box)
+            if is_face(points, box.width()):
+                face = Face((box.left(), box.top(), box.width(), box.height()), score, points, detector)
+                candidates.append((total, index, face))
+                break
     if not candidates:
         return None
     _, index, face = max(candidates, key=lambda candidate: candidate[0])

@@ -196,3 +196,15 @@ def test_auto_finds_dark_tight_photographs(faces_folder):
         assert face.detector == ("cnn" if lost[-1] else "hog")
         np.testing.assert_allclose(face.eyes, (eyes - [left, top]) * scale, atol=0.25 * apart * scale)
     assert len(lost) == 5 and sum(lost) >= 3
+
+
+def test_find_face_takes_a_later_frame_of_a_person(fake, monkeypatch):
+    frames, calls = fake([[(1.0, 150, 100, 90)]] * 3, [[]] * 3)
+    fit = detection._fit_landmarks
+    spoilt = FIVE[[0, 1, 2, 3, 0]] * 90
+    monkeypatch.setattr(
+        detection, "_fit_landmarks", lambda model, frame, box: fit(model, frame, box) if frame[0, 0] else spoilt
+    )
+    index, face = find_face(frames, upsample=0)
+    assert (index, face.detector, face.faces) == (1, "hog", 1)
+    assert {name for name, _ in calls} == {"hog"}
