@@ -4,7 +4,7 @@ import logging
 import shutil
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -73,8 +73,8 @@ def search_source(
 
     ``intervals.csv`` has a row for each candidate; ``apex`` is empty unless it was given, because key-frame selection
     spots it; ``strength`` is the height of the peak. ``search.h5`` has attributes ``status`` (``ok`` or the reason of a
-    failure), ``fps, fps_from, frames, first, last, width, height, threshold, seconds``, and what :func:`write_track`
-    writes.
+    failure), ``fps, fps_from, bit_depth, frames, first, last, width, height, threshold, seconds``, and what
+    :func:`write_track` writes.
 
     Raises:
         InputError: the source failed, and it is the only one (``alone``).
@@ -86,15 +86,19 @@ def search_source(
     result: SpottingResult | None = None
     status = "ok"
     notes: list[str] = []
-    attributes: dict[str, Any] = {"clip": source.clip, "fps": 0.0, "fps_from": ""}
+    attributes: dict[str, Any] = {"clip": source.clip, "fps": 0.0, "fps_from": "", "bit_depth": 16}
     try:
         if source.problem:
             raise ClipError(source.problem)
         rate, attributes["fps_from"] = frames_per_second(source, fps)
-        attributes["fps"] = rate.mean
+        attributes["fps"], attributes["bit_depth"] = rate.mean, bits_in_use(largest_values([source]))
         timeline = Timeline()
-        by_file = attributes["fps_from"] == FROM_VIDEO
-        result, rows = _candidate_rows(source, rate, None if by_file else rate.mean, settings, timeline, notes)
+        options = {
+            "fps": None if attributes["fps_from"] == FROM_VIDEO else rate.mean,
+            "bit_depth": attributes["bit_depth"],
+            "skip_damaged": True,
+        }
+        result, rows = _candidate_rows(source, rate, options, settings, timeline, notes)
         if is_video(source.frames):
             _store_frames(source.frames, rows, frames_folder)
     except ClipError as error:
@@ -111,13 +115,17 @@ def search_source(
 
 
 def _candidate_rows(
-    source: Clip, rate: FrameRate, fps: float | None, settings: SpottingSettings, timeline: Timeline, notes: list[str]
+    source: Clip,
+    rate: FrameRate,
+    options: Mapping[str, Any],
+    settings: SpottingSettings,
+    timeline: Timeline,
+    notes: list[str],
 ) -> tuple[SpottingResult, list[dict[str, Any]]]:
     """Return the search result of a source, in ticks of ``timeline``, and the rows of its candidates, in frame numbers.
 
-    ``fps`` is as of :func:`merflow.footage.frames.read_frames`; ``timeline`` and ``notes`` are filled.
+    ``options`` are of :func:`merflow.footage.frames.read_frames`; ``timeline`` and ``notes`` are filled.
     """
-    options: dict[str, Any] = {"fps": fps, "bit_depth": bits_in_use(largest_values([source])), "skip_damaged": True}
 
     def read(timeline: Timeline, notes: list[str]) -> Iterator[tuple[int, np.ndarray]]:
         frames = read_frames(source.frames, source.onset, source.offset, notes=notes, **options)
@@ -232,10 +240,14 @@ def _number(value: Any) -> int | None:
 def align_candidates(source: Clip, intervals: str | Path, output: Path, settings: AlignSettings) -> None:
     """Write ``faces.h5`` of a source's candidates, as :func:`merflow.preprocessing.faces.align_subject` does.
 
+    The bits in use are those that the search found in the whole source (``search.h5``, beside ``intervals``).
+
     Raises:
         InputError: the source's files were removed or changed while they were read.
     """
     clips = candidate_clips(source, intervals)
     user_files = [clip.row() for clip in clips if clip.frames == source.frames]
+    with h5py.File(Path(intervals).with_name("search.h5")) as file:
+        bit_depth = int(file.attrs["bit_depth"])
     with check_unchanged(user_files, "clips"):
-        align_subject(clips, output, settings)
+        align_subject(clips, output, settings, bit_depth)

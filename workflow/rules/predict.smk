@@ -48,6 +48,7 @@ rule search_source:
 rule align_candidates:
     input:
         intervals="<study>/predict/{prediction}/sources/{source}/intervals.csv",
+        search_results="<study>/predict/{prediction}/sources/{source}/search.h5",
         frames="<study>/predict/{prediction}/sources/{source}/_frames",
     output:
         faces="<study>/predict/{prediction}/sources/{source}/{prep}/faces.h5",

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from prediction_sources import source_clip, write_picture
 from stage_settings import align_settings, preparation, spotting_settings
+from still_clip import still_clip
 from videos import damage, write_video
 
 from merflow.datasets.synthetic.long_clips import CHOOSING, STANDARD, film_long, plan_long
@@ -162,6 +163,35 @@ def test_search_skips_and_notes_damaged_frames(video, tmp_path):
         assert re.search(rf"bad\.avi: frame {true.apex + 1} \(\d\.\d\d s\) is damaged", group.attrs["status"])
 
 
+def test_search_of_video_that_is_cut_off_reads_what_is_there(video, tmp_path):
+    pictures = [cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in film_long(video[1])]
+    whole = write_video(tmp_path / "v.avi", pictures, "mjpeg", "yuvj420p").read_bytes()
+    (tmp_path / "cut.avi").write_bytes(whole[: len(whole) * 3 // 4])
+    search_source(source_clip(tmp_path / "cut.avi"), tmp_path / "out")
+    with h5py.File(tmp_path / "out/search.h5") as file:
+        last = int(file.attrs["last"])
+        assert file.attrs["status"] == "ok" and len(pictures) / 2 < last < len(pictures) - 10
+        assert file.attrs["notes"].endswith(f"cut.avi is cut off after frame {last}; copy it again")
+    search_source(source_clip(tmp_path / "cut.avi", onset=10, offset=last + 5), tmp_path / "given")
+    with h5py.File(tmp_path / "given/search.h5") as file:
+        assert "is cut off" in file.attrs["status"], "the clip is not complete"
+
+
+def test_bit_depth_is_that_of_the_whole_source(tmp_path):
+    """A candidate whose images are dark is scaled as the search scaled it."""
+    picture = cv2.resize(still_clip(0, 8, noise=0.0, drift=0.0)[0], (240, 240), interpolation=cv2.INTER_AREA)
+    (tmp_path / "frames").mkdir()
+    for number in range(20):
+        image = picture.astype(np.uint16) << (4 if number == 0 else 2)
+        cv2.imwrite(str(tmp_path / "frames" / f"{number}.png"), image)
+    source = source_clip(tmp_path / "frames", apex=15, fps=10.0)
+    search_source(source, tmp_path / "out")
+    search.align_candidates(source, tmp_path / "out/intervals.csv", tmp_path / "faces.h5", align_settings(size=64))
+    with h5py.File(tmp_path / "faces.h5") as file:
+        (group,) = file.values()
+        assert group.attrs["status"] == "ok" and group.attrs["onset"] > 0 and group.attrs["bit_depth"] == 12
+
+
 @pytest.mark.parametrize(
     ("seconds", "rate", "expected"),
     [
@@ -199,6 +229,8 @@ def test_align_candidates_stops_if_footage_was_removed(tmp_path):
         write_picture(frames / f"{number}.png")
     rows = [{"clip": "it", "source": "it", "found": "whole", "frames": str(frames), "onset": 0, "offset": 2, "fps": 9}]
     write_table(rows, tmp_path / "intervals.csv", INTERVALS)
+    with h5py.File(tmp_path / "search.h5", "w") as file:
+        file.attrs["bit_depth"] = 16
     files = tmp_path / "intervals.csv", tmp_path / "faces.h5"
     search.align_candidates(source_clip(frames), *files, align_settings())
     (tmp_path / "faces.h5").unlink()
