@@ -14,11 +14,12 @@ import numpy as np
 from merflow.errors import ClipError
 from merflow.footage.clip import Clip
 from merflow.footage.images import page_count, read_image
-from merflow.footage.video import FrameRate, TimedFrame, frame_rate, read_video, unequal
+from merflow.footage.video import CutOffError, FrameRate, TimedFrame, frame_rate, read_video, unequal
 
 IMAGES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-_NUMBER = re.compile(r"\d{1,15}(?=(?:\d{15})*(?!\d))")
-"""A number in a name. Of more than 15 digits, which no float holds exactly, each 15 from the end are one number."""
+_NUMBER = re.compile(r"\d+")
+MAX_DIGITS = 15
+"""Last digits of a number in a name that are the frame number: no float holds more of them exactly."""
 MAX_STEP = 100
 """Usual difference of the numbers of neighbouring images above which they are taken for times, such as microseconds."""
 FPS_OF_IMAGES = 200.0
@@ -82,18 +83,21 @@ def frames_in_order(files: Iterable[str]) -> tuple[dict[int, str], str]:
     differing = [numbers for numbers in by_value if len(set(numbers)) > 1]
     differing = differing or [tuple(map(int, column)) for column in columns[-1:]]
     if len(names) < 2:
-        return {differing[0][0] if differing else 0: file for file in ordered}, ""
+        return {differing[0][0] % 10**MAX_DIGITS if differing else 0: file for file in ordered}, ""
     counts = Counter(forms)
     if len(counts) == len(differing) == 1:
         texts = by_value[differing[0]]
-        place = columns.index(texts)
-        fraction = place > 0 and forms[0].split("\0")[place] == "." and sorted(texts, key=int) != sorted(texts)
+        column = columns.index(texts)
+        fraction = column > 0 and forms[0].split("\0")[column] == "." and sorted(texts, key=int) != sorted(texts)
         in_order = sorted(zip(differing[0], ordered, strict=True))
-        twice = [(n, *map(os.path.basename, (a, b))) for (n, a), (m, b) in pairwise(in_order) if n == m]
-        if twice:
-            return {}, "two images have number {}: {}, {}; remove one, or give it another number".format(*twice[0])
+        for (before, file), (after, next_file) in pairwise(in_order):
+            shown = f"{os.path.basename(file)}, {os.path.basename(next_file)}"
+            if before == after:
+                return {}, f"two images have number {before}: {shown}; remove one, or give it another number"
+            if before // 10**MAX_DIGITS != after // 10**MAX_DIGITS:
+                return {}, f"the numbers of images differ before their last {MAX_DIGITS} digits: {shown}; rename them"
         if not fraction:
-            return dict(in_order), ""
+            return {number % 10**MAX_DIGITS: file for number, file in in_order}, ""
     rarest = forms.index(min(forms, key=lambda form: counts[form]))
     shown = ", ".join(os.path.basename(file) for file in ordered[max(rarest - 1, 0) : rarest + 2])
     text = "the order of the images is not certain, because their names do not differ in one whole number alone"
@@ -137,11 +141,16 @@ class FrameList:
         return [file for n, file in self.files.items() if first <= n <= last and not os.path.getsize(file)]
 
     def gaps(self, first: int, last: int) -> list[range]:
-        """Return the numbers between frames ``first`` and ``last`` that have no file; none if numbers are times."""
+        """Return the numbers between frames ``first`` and ``last`` that have no file.
+
+        If numbers are times, these are the times at which frames are expected after a step of over 1.5 usual ones.
+        """
         steps = list(pairwise(number for number in self.files if first <= number <= last))
-        if not steps or median_low(after - before for before, after in steps) > MAX_STEP:
-            return []
-        return [range(before + 1, after) for before, after in steps if after > before + 1]
+        usual = median_low(after - before for before, after in steps) if steps else 1
+        usual = usual if usual > MAX_STEP else 1
+        return [
+            range(before + usual, after - usual // 2, usual) for before, after in steps if after - before > 1.5 * usual
+        ]
 
 
 def read_deep(file: str | Path, page: int = 0) -> np.ndarray:
@@ -194,7 +203,8 @@ def read_frames(
         last: highest frame number.
         fps: the times of the frames follow from this rate; None: the times that the video states.
         notes: receives what a user should know of the frames.
-        skip_damaged: whether damaged frames of a video between ``first`` and ``last`` are left out and noted.
+        skip_damaged: whether damaged frames of a video between ``first`` and ``last`` are left out and noted, and a
+            file that is cut off is read up to there if ``last`` is None.
         bit_depth: bits in use of images of more than 8 bits.
 
     Raises:
@@ -203,6 +213,7 @@ def read_frames(
     notes = [] if notes is None else notes
     if is_video(source):
         frames = read_video(source, notes)
+        frames = _up_to_cut(frames, notes) if skip_damaged and last is None else frames
         frames = frames if fps is None else (frame._replace(seconds=frame.number / fps) for frame in frames)
     else:
         listed = FrameList(source)
@@ -243,6 +254,14 @@ def read_frames(
         notes.append(f"damaged frames left out: {', '.join(damaged[:5])}{more}{after}")
     if fps is None and unequal(*steps):
         notes.append(f"the frame rate varies from {1 / steps[1]:.3g} to {1 / max(steps[0], 1e-4):.3g} per second")
+
+
+def _up_to_cut(frames: Iterator[TimedFrame], notes: list[str]) -> Iterator[TimedFrame]:
+    """Yield the frames of a video; if its file is cut off, note it instead of raising an error."""
+    try:
+        yield from frames
+    except CutOffError as error:
+        notes.append(str(error))
 
 
 def grey_frames(

@@ -21,6 +21,8 @@ INTERLACED = "interlaced; deinterlaced to one picture per frame"
 _FIRST_FIELD = {2: "tff", 3: "bff", 4: "tff", 5: "bff"}
 """Field that is shown first, by FFmpeg's number of the field order; its own programs write 4 and 5 in this sense."""
 _LIMITED_RANGE, _FULL_RANGE = 1, 2
+_MAX_SPEED = 4
+"""Limit of ``fastest`` of a :class:`FrameRate`, in rates of the median frame: the search has a tick for each."""
 _NO_VIDEO = (
     errno.ENOENT,
     errno.EISDIR,
@@ -36,6 +38,10 @@ class TimedFrame(NamedTuple):
     seconds: float  # time in the video, as players show it; NaN for images
     picture: np.ndarray | None  # grey, uint8 [H, W], upright, with square pixels; None if the frame is damaged
     key: bool = True  # whether it was coded without reference to other frames
+
+
+class CutOffError(ClipError):
+    """The file ends before its video does; the frames up to there were read."""
 
 
 class FrameRate(NamedTuple):
@@ -57,7 +63,8 @@ def read_video(file: str | Path, notes: list[str]) -> Iterator[TimedFrame]:
     more are scaled by their range. A cover picture is no frame. ``notes`` receives what a user should know.
 
     Raises:
-        ClipError: the file is no video, or is cut off; its frames are too large, or none can be decoded.
+        ClipError: the file is no video; its frames are too large, or none can be decoded.
+        CutOffError: the file is cut off.
     """
     usable, now = False, -np.inf
     with _open(file) as (container, stream):
@@ -87,7 +94,7 @@ def frame_rate(file: str | Path) -> FrameRate | None:
         return FrameRate(stated, stated) if stated else None
     mean, shortest = len(steps) / float(steps.sum()), float(np.percentile(steps, 5))
     if unequal(shortest, float(steps.max())):
-        return FrameRate(mean, 1 / shortest)
+        return FrameRate(mean, 1 / max(shortest, float(np.median(steps)) / _MAX_SPEED))
     return FrameRate(stated, stated) if abs(stated / mean - 1) < 0.01 else FrameRate(mean, mean)
 
 
@@ -129,7 +136,7 @@ def _decoded(file: str | Path, container: Any, stream: Any) -> Iterator[_Decoded
     What lies before the first key frame and refers to frames that the file lacks is no frame, as in players.
 
     Raises:
-        ClipError: the file ends before the video does.
+        CutOffError: the file ends before the video does.
     """
     import av
 
@@ -216,7 +223,7 @@ def _decoded(file: str | Path, container: Any, stream: Any) -> Iterator[_Decoded
     stated = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", ""))
     missing = np.dot([3600, 60, 1], [float(part) for part in stated.groups()]) - end if stated else 0
     if number and (cut or missing > 1.5 / rate):
-        raise ClipError(f"video {file} is cut off after frame {number - 1}; copy it again")
+        raise CutOffError(f"video {file} is cut off after frame {number - 1}; copy it again")
 
 
 def _deinterlaced(frames: Iterator[_Decoded], stream: Any, notes: list[str]) -> Iterator[_Decoded]:

@@ -112,6 +112,10 @@ TEN = [f"{number}.jpg" for number in range(1, 11)]
         (["12-00-00_995000.png", "12-00-01_000000.png"], "12-00-00_995000.png, 12-00-01_000000.png"),
         (["20240501_120000_995.png", "20240501_120001_000.png"], "20240501_120000_995.png, 20240501_120001_000.png"),
         (["1714557600.5.png", "1714557600.52.png", "1714557600.6.png"], "1714557600.5.png, 1714557600.52.png"),
+        (
+            ["999999999999980.png", "999999999999990.png", "1000000000000000.png"],
+            "differ before their last 15 digits: 999999999999990.png, 1000000000000000.png",
+        ),
     ],
 )
 def test_uncertain_order_is_refused_with_the_names(tmp_path, names, shown):
@@ -119,7 +123,7 @@ def test_uncertain_order_is_refused_with_the_names(tmp_path, names, shown):
         write(tmp_path / name)
     frames = FrameList(tmp_path)
     assert shown in frames.problem and not frames.files
-    with pytest.raises(ClipError, match=r"order of the images is not certain|two images have number"):
+    with pytest.raises(ClipError, match=r"order of the images is not certain|two images have number|differ before"):
         levels(str(tmp_path))
 
 
@@ -129,12 +133,13 @@ def test_single_image_has_last_number_of_its_name(tmp_path, name, number):
     assert levels(str(tmp_path)) == levels(str(tmp_path / f"{name}.png")) == [(number, 9)]
 
 
-def test_gaps_between_frames_but_not_between_times():
+def test_gaps_between_frames_and_between_times():
     frames = FrameList.__new__(FrameList)
     for numbers, gaps in [
         ([1, 2, 5, 6, 10**12], [range(3, 5), range(7, 10**12)]),
         ([1, 3, 5], [range(2, 3), range(4, 5)]),
-        ([0, 5000, 10000, 20000], []),
+        ([0, 5000, 10000, 20000], [range(15000, 15001)]),
+        ([7, 5010, 10003, 17400, 22402, 37300], [range(27405, 32409, 5003)]),
         ([4], []),
     ]:
         frames.files = dict.fromkeys(numbers, "")

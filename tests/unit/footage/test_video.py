@@ -215,6 +215,12 @@ def test_frames_per_second_of_case_vfr(cases_folder):
     assert read(clip.frames)[1][79] == pytest.approx(3.98)
 
 
+def test_short_intervals_do_not_set_the_pace_of_the_search(tmp_path):
+    times = np.cumsum([0, *([0.04] * 8 + [0.0001, 0.0799]) * 4])
+    rate = frame_rate(write_video(tmp_path / "v.mp4", waves(len(times)), times=times))
+    assert rate.mean == pytest.approx(25, rel=0.01) and rate.fastest == pytest.approx(100, rel=0.01)
+
+
 @pytest.mark.parametrize("how", ["zeros", "cut", "noise"])
 @pytest.mark.parametrize(
     ("name", "encoder", "pixels", "options"),
