@@ -5,6 +5,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from merflow.datasets.action_units import unit_cells, unit_doubts
 from merflow.datasets.checks import GAP, Finding, check_clip, parse_fps
 from merflow.datasets.corrections import Correction, apply_corrections
 from merflow.datasets.index import LEFT_OUT, NOTED, ClassCount, Index, Problem
@@ -75,6 +76,8 @@ def assemble(
         numbers, kind, of_frames, bad_apex = check_clip(raw, layout)
         label, of_label = _label(raw, labels, column, layout_name)
         findings += of_frames + of_label
+        if doubts := unit_doubts(raw.source):
+            findings.append(("action_units", doubts, NOTED))
         clip = Clip(
             clip=raw.clip if raw.clip not in seen else f"{raw.clip} ({place})",
             subject=f"{raw.prefix or name}/{raw.subject or '(none)'}",
@@ -104,7 +107,10 @@ def assemble(
     for number, field, text in [*twice, *([] if layout.labels else _doubtful_classes(clips))]:
         raw = raw_clips[number]
         problems.append(Problem(name, raw.file, raw.row, clips[number].clip, field, text, NOTED))
-    source = [{f"source_{plain_name(key)}": value for key, value in raw.source.items()} for raw in raw_clips]
+    source = [
+        unit_cells(raw.source) | {f"source_{plain_name(key)}": value for key, value in raw.source.items()}
+        for raw in raw_clips
+    ]
     images = {clip.clip: raw.images for clip, raw in zip(clips, raw_clips, strict=True) if raw.images}
     return Index(clips, classes, problems, source, labels.name, counts, grave, images)
 
@@ -162,7 +168,8 @@ def relabel(index: Index, layout: str, labels: ClassSet, where: str) -> dict[str
     """
     column = labels.column(layout)
     if not any(f"source_{column}" in row for row in index.source):
-        columns = ", ".join(key.removeprefix("source_") for key in index.source[0]) if index.source else "none"
+        names = [key for row in index.source[:1] for key in row if key.startswith("source_")]
+        columns = ", ".join(key.removeprefix("source_") for key in names) or "none"
         raise ConfigError(f"{where}: the dataset has no column {column!r}; its columns: {columns}")
     classes = {}
     for clip, row in zip(index.clips, index.source, strict=True):

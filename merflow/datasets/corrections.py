@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from merflow.datasets.action_units import unit_column
 from merflow.datasets.folders import subject_number
 from merflow.datasets.index import CORRECTED, NOTED, Problem
 from merflow.datasets.labels import plain_name
@@ -16,13 +17,13 @@ from merflow.errors import InputError
 
 COLUMNS = ("dataset", "subject", "clip", "field", "value", "reason")
 NUMBERS = ("onset", "apex", "offset")
-FIELDS = (*NUMBERS, "fps", "label", "subject", "exclude")
+FIELDS = (*NUMBERS, "fps", "label", "subject", "action_units", "exclude")
 """Fields that can be corrected in every dataset, in addition to its columns of labels."""
 
 
 @dataclass(frozen=True)
 class Correction:
-    """One row of the table. ``field``: onset, apex, offset, fps, label, exclude, or a column of the dataset's table."""
+    """One row of the table. ``field`` is one of :data:`FIELDS`, or a column of labels of the dataset's table."""
 
     file: str
     row: int
@@ -130,5 +131,6 @@ def correct(raw: RawClip, correction: Correction, column: str) -> str:
     elif where == "label":
         old, raw.source["corrected_label"] = raw.source.get(column, ""), value
     else:
+        where = (unit_column(raw.source) or where) if where == "action_units" else where
         old, raw.source[where] = raw.source.get(where), value
     return f"{old or '(empty)'} -> {value or '(empty)'}: {correction.reason}"

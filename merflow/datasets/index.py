@@ -55,7 +55,7 @@ class ClassCount:
 
 @dataclass
 class Index:
-    """All clips of a dataset, further columns of each (``source_*``), its class names and its problems.
+    """All clips of a dataset, further columns of each (``action_units*`` and ``source_*``), its classes and problems.
 
     ``class_set`` names the set of classes and ``counts`` holds the clips of each; ``grave`` is the number of problems
     at which ``on_problem: stop`` stops: clips that are left out, annotated apexes that cannot be right, and

@@ -175,7 +175,7 @@ def samm(
             "Offset Frame": take.offset,
             "Duration": 5,
             "Micro": "1/2",
-            "Action Units": "4 or R7",
+            "Action Units": "4+R7",
             "Estimated Emotion": take.emotion.capitalize(),
             "Objective Classes": take.objective,
         },

@@ -41,7 +41,7 @@ def test_clips_are_read_below_preamble_in_every_format(tmp_path, table, frames):
     assert first.frames == str(tree.folders["006_1_2"])
     assert index.source[0]["source_estimated_emotion"].lower() == "anger"
     assert float(index.source[0]["source_objective_classes"]) == 3, "the label that is not used goes along"
-    assert index.source[0]["source_action_units"] == "4 or R7" and index.source[0]["source_micro"] == "1/2"
+    assert index.source[0]["source_action_units"] == "4+R7" and index.source[0]["source_micro"] == "1/2"
 
 
 @pytest.mark.parametrize("table", ["SAMM_Micro_FACS_Codes_v2.xlsx", "SAMM_Micro_FACS_Codes_v2.csv"])
