@@ -91,6 +91,7 @@ def audit(plan: Sequence[AuditSettings], predictions: Path, accuracy_train: Path
             row = _row("predicted clips are the test part", range(len(predictions_of[other])), note=NO_SUCH_FOLD)
             rows.append(dict(zip(fold_key, other, strict=True)) | row)
         log.info("%s: %d rows", entry.experiment, len(rows))
+    rows = list({tuple(row.values()): row for row in rows}.values())  # Members of an ensemble share many.
     leaks = [row for row in rows if row["size"] and row["allowed"] == "no"]
     if leaks:
         raise InputError(_error_message(leaks))
@@ -147,9 +148,10 @@ def check_fold(
         yield _row("contents: pre-training and test", pairs)
     if not settings.scored:
         return
-    expected = sum(len(keys[part]) for part in settings.fitted_parts)
-    note = f"{fitted_clips or 'no'} clips fitted, {expected} in {' and '.join(settings.fitted_parts)}"
-    yield _row("fitted on training clips only", range(abs((fitted_clips or 0) - expected)), note=note)
+    if settings.fitted_parts:
+        expected = sum(len(keys[part]) for part in settings.fitted_parts)
+        note = f"{fitted_clips or 'no'} clips fitted, {expected} in {' and '.join(settings.fitted_parts)}"
+        yield _row("fitted on training clips only", range(abs((fitted_clips or 0) - expected)), note=note)
     predicted = set() if predictions is None else _clip_keys(predictions)
     yield _row("predicted clips are the test part", map("/".join, predicted ^ keys["test"]))
 

@@ -14,6 +14,15 @@ class EvaluationSettings:
 
 
 @dataclass(frozen=True)
+class AveragingSettings:
+    """An ensemble of systems: its classes and repeats."""
+
+    experiment: str
+    classes: Sequence[str]
+    seeds: Sequence[int]
+
+
+@dataclass(frozen=True)
 class AuditSettings:
     """What the leakage audit checks of one experiment, or of all cells of a table of variants with the same splits."""
 
@@ -26,7 +35,7 @@ class AuditSettings:
     scorer: str  # weights of a key-frame scorer that was trained on a dataset; empty without one
     scorer_people: Sequence[str]  # micro datasets whose subject names refer to the people that trained the scorer
     divides_subjects: bool  # whether the protocol splits the clips of one subject between training and test
-    fitted_parts: Sequence[str]  # parts of the split that fit normalisation and class balancing
+    fitted_parts: Sequence[str]  # parts of the split that fit normalisation and class balancing; empty of an ensemble
     scored: bool  # whether the experiment has rows in the tables of the study
 
 

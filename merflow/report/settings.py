@@ -25,6 +25,7 @@ class ExperimentSettings:
     floor: bool  # whether it is a baseline
     reading: str  # what its system was rebuilt from, if not from its paper; else empty
     class_counts: Sequence[ClassCount]  # over all its datasets
+    members: Sequence[str] = ()  # of an ensemble: the experiments and floors whose mean it is
 
 
 @dataclass(frozen=True)

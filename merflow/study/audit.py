@@ -9,19 +9,31 @@ from merflow.study.training import Training
 
 
 def audit_plan(training: Training) -> list[AuditSettings]:
-    """What to check of every experiment, and of the cells of each table once for each split."""
-    plan = [_audit_settings(training, name, name, scored=True) for name in training.experiments]
+    """What to check of every experiment, and of the cells of each table once for each split.
+
+    An ensemble has the checks of its members too: what they have seen, it has seen.
+    """
+    plan = []
+    for name in training.experiments:
+        entry = _audit_settings(training, name, name, scored=True)
+        members = [
+            _audit_settings(training, member, name, scored=False) for member in training.experiments[name].of or ()
+        ]
+        plan += [entry, *_distinct([replace(member, fitted_parts=[]) for member in members])]
     for table, cells in training.tables.items():
-        entries: dict[str, AuditSettings] = {}
-        for cell in cells.experiments:
-            entry = _audit_settings(cells, cell, f"table {table}: {cell}", scored=False)
-            entries.setdefault(digest(replace(entry, experiment="")), entry)
-        plan += (
-            entries.values()
-            if len(entries) > 1
-            else [replace(e, experiment=f"table {table}") for e in entries.values()]
+        entries = _distinct(
+            [_audit_settings(cells, cell, f"table {table}: {cell}", scored=False) for cell in cells.experiments]
         )
+        plan += entries if len(entries) > 1 else [replace(entries[0], experiment=f"table {table}")]
     return plan
+
+
+def _distinct(entries: list[AuditSettings]) -> list[AuditSettings]:
+    """The entries that check different things, whatever their names."""
+    distinct: dict[str, AuditSettings] = {}
+    for entry in entries:
+        distinct.setdefault(digest(replace(entry, experiment="")), entry)
+    return list(distinct.values())
 
 
 def _audit_settings(training: Training, name: str, shown: str, scored: bool) -> AuditSettings:
@@ -29,6 +41,7 @@ def _audit_settings(training: Training, name: str, shown: str, scored: bool) -> 
     e = experiments[name]
     chooses_epoch = e.trains_network and e.selection != "none"
     refits = e.network is not None and e.network.refit
+    fitted = ["train"] if chooses_epoch and not refits else ["train", "validation"]
     return AuditSettings(
         experiment=shown,
         splits=training.splits(name),
@@ -39,7 +52,7 @@ def _audit_settings(training: Training, name: str, shown: str, scored: bool) -> 
         scorer=data.scorer_file(e.prep) if data.config.preparations[e.prep].keyframes.learn_from else "",
         scorer_people=scorer_test_datasets(experiments, name),
         divides_subjects=e.protocol == "paper-holdout",
-        fitted_parts=["train"] if chooses_epoch and not refits else ["train", "validation"],
+        fitted_parts=[] if e.is_ensemble else fitted,
         scored=scored,
     )
 

@@ -155,6 +155,9 @@ Selection = Literal["validation", "none", "nested", "paper-tuning"]
 SELECTION = (
     "validation: validation subjects choose the epoch; nested: search `grid` in each fold; paper-tuning: show it"
 )
+Members = Annotated[list[str], Field(min_length=2), Unique]
+MICRO = "dataset that is recognised, or a list of datasets; required, except for an ensemble"
+OF = "system: ensemble: two or more experiments and floors, of whose calibrated probabilities it is the mean"
 GRAPHS = 'one or two graphs such as "8+2": p nearest and q drawn neighbours, p + q at least 1'
 
 
@@ -162,7 +165,8 @@ class ExperimentBlock(Block):
     """One experiment: a system, the datasets that it recognises, and how it is evaluated."""
 
     system: System = field(..., "what is trained")
-    micro: str | Names = field(..., "dataset that is recognised, or a list of datasets")
+    micro: str | Names | None = field(None, MICRO)
+    of: Members | None = field(None, OF)
     macro: str = field(NO_MACRO, "dataset of the pre-training, or none: everything is trained inside the fold")
     transfer: Literal["frozen", "end-to-end"] = field("frozen", "end-to-end: each fold trains the pre-trained networks")
     classes: Classes | None = field(None, CLASSES)
@@ -185,7 +189,10 @@ class ExperimentBlock(Block):
     network: NetworkBlock | None = field(None, "settings of a network that reads clips")
 
     @model_validator(mode="after")
-    def _has_macro(self) -> "ExperimentBlock":
+    def _has_what_its_system_needs(self) -> "ExperimentBlock":
+        needed = "of" if self.is_ensemble else "micro"
+        if getattr(self, needed) is None:
+            raise PydanticCustomError("missing_key", needed)
         if self.uses_graphs and "macro" not in self.model_fields_set:
             raise PydanticCustomError("missing_key", "macro")
         return self
@@ -193,7 +200,7 @@ class ExperimentBlock(Block):
     @property
     def datasets(self) -> list[str]:
         """The datasets that are recognised."""
-        return [self.micro] if isinstance(self.micro, str) else list(self.micro)
+        return [self.micro] if isinstance(self.micro, str) else list(self.micro or ())
 
     @property
     def network_block(self) -> dict[str, Any]:
@@ -212,8 +219,13 @@ class ExperimentBlock(Block):
 
     @property
     def trains_network(self) -> bool:
-        """Whether the system is a network, as opposed to a linear baseline."""
+        """Whether the system is a network, as opposed to a linear baseline or an ensemble."""
         return self.uses_graphs or self.reads_clips
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether it is the mean of other experiments; what it recognises and how is that of its members."""
+        return SYSTEMS[self.system].kind == "ensemble"
 
     @property
     def pretrains(self) -> bool:
@@ -295,7 +307,7 @@ class PredictBlock(Block):
     spotting: SpottingBlock = SpottingBlock()
 
 
-Floor = Annotated[str, *choice(name for name, system in SYSTEMS.items() if system.kind != "graph")]
+Floor = Annotated[str, *choice(name for name, system in SYSTEMS.items() if system.kind in ("linear", "clips"))]
 Floors = Annotated[list[Floor], Unique]
 
 

@@ -25,7 +25,7 @@ NOT_SEARCHED = {
 
 
 def check_systems(config: Config, declared: Config) -> Iterator[str]:
-    """Yield the keys of ``network`` and ``loss`` that an experiment's system does not have.
+    """Yield the keys of an experiment, and of its ``network`` and ``loss``, that its system does not have.
 
     Args:
         config: the complete configuration.
@@ -33,6 +33,12 @@ def check_systems(config: Config, declared: Config) -> Iterator[str]:
     """
     for name, experiment in config.experiments.items():
         network, system = declared.experiments[name].network, experiment.system
+        if experiment.is_ensemble:
+            for key in sorted(declared.experiments[name].model_fields_set - {"system", "of"}):
+                yield f"experiments.{name}.{key}: an ensemble has only `of`; its members decide the rest: leave it out"
+            continue
+        if experiment.of is not None:
+            yield f"experiments.{name}.of: only for system: ensemble"
         if network is not None and not experiment.reads_clips:
             yield f"experiments.{name}.network: only the systems {', '.join(NETWORKS)} have it"
         elif network is not None:
@@ -176,7 +182,8 @@ def check_references(config: Config) -> Iterator[str]:
     if portraits is not None and not Path(portraits).is_dir():
         yield f"demo.portraits: folder {portraits} does not exist; give a folder of frontal photographs, or null"
     for name, experiment in config.experiments.items():
-        yield from _experiment_problems(config, name, experiment)
+        if not experiment.is_ensemble:
+            yield from _experiment_problems(config, name, experiment)
     yield from _figure_problems(config)
 
 

@@ -2,13 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from merflow.datasets.assemble import relabel
 from merflow.datasets.labels import ClassSet, class_set
 from merflow.errors import ConfigError
-from merflow.evaluation.settings import EvaluationSettings
+from merflow.evaluation.settings import AveragingSettings, EvaluationSettings
 from merflow.footage.clip import Clip
 from merflow.protocols.folds import fold_names
 from merflow.protocols.settings import ClipSettings, SplitSettings
@@ -16,7 +16,7 @@ from merflow.storage.files import digest, safe_filename
 from merflow.study.config import Config, ExperimentBlock
 from merflow.study.config_data import ClassMap
 from merflow.study.data import Data
-from merflow.systems.registry import NETWORKS, complete_block
+from merflow.systems.registry import NETWORKS, SYSTEMS, complete_block
 
 SPLIT_KEYS = {"subject-kfold": ("folds", "seeds"), "paper-holdout": ("test_clips", "seeds")}
 """Keys of an experiment that decide the split of a protocol; each seed draws another split."""
@@ -40,8 +40,11 @@ class Experiments:
         self.graph_fold_experiments = self._names(lambda e: e.uses_graphs and not e.shares_features)
         self.clip_network_experiments = self._names(lambda e: e.reads_clips)
         self.fold_experiments = self.graph_fold_experiments + self.clip_network_experiments
-        self.linear_experiments = self._names(lambda e: not e.trains_network)
+        self.linear_experiments = self._names(lambda e: SYSTEMS[e.system].kind == "linear")
         self.network_experiments = self.graph_experiments + self.clip_network_experiments
+        self.ensembles = self._names(lambda e: e.is_ensemble)
+        self.trained_experiments = self._names(lambda e: not e.is_ensemble)
+        self.calibrated_experiments = self.network_experiments + self.ensembles
 
     def _names(self, accepts: Callable[[ExperimentBlock], bool]) -> list[str]:
         return [name for name, experiment in self.blocks.items() if accepts(experiment)]
@@ -169,6 +172,26 @@ class Experiments:
         """How the predictions of an experiment are scored."""
         return EvaluationSettings(name, self[name].protocol, self.classes(name))
 
+    def averaging_settings(self, name: str) -> AveragingSettings:
+        """How the members of an ensemble are averaged."""
+        return AveragingSettings(name, self.classes(name), self[name].seeds)
+
+    def resolve(self, asked: Sequence[str], where: str) -> list[str]:
+        """The experiments and floors of a list of names; ``where`` is its key, for messages.
+
+        If there are several floors of a system, its name means the one beside the first experiment of the list.
+
+        Raises:
+            ConfigError: there is no experiment or floor of a name.
+        """
+        declared = self.data.config.experiments.keys() & self.blocks.keys()
+        first = next((name for name in asked if name in declared), None)
+        beside = {self[name].system: name for name in self if first and self.comparison(name) == self.comparison(first)}
+        names = [name if name in declared else beside.get(name, name) for name in asked]
+        if unknown := [name for name in names if name not in self.blocks]:
+            raise ConfigError(f"{where}: no experiment or floor {unknown[0]!r}; there are: {', '.join(self)}")
+        return names
+
     def prepared(self) -> list[tuple[str, str]]:
         """Every (dataset, preparation) that is used, in the order of first use."""
         pairs = [
@@ -180,12 +203,12 @@ class Experiments:
 
 
 def with_floors(config: Config, data: Data) -> Experiments:
-    """The experiments of a configuration, and the floors that belong beside them.
+    """The experiments of a configuration without its ensembles, and the floors that belong beside them.
 
     A floor has the clips and the split of the experiments that it is compared with. It repeats their seeds if a seed
     draws the split or the floor's weights. Its name ends in its group, unless that is the only one (with networks).
     """
-    declared = Experiments(config.experiments, data)
+    declared = Experiments({name: e for name, e in config.experiments.items() if not e.is_ensemble}, data)
     groups: dict[Comparison, str] = {}
     for name in sorted(declared, key=lambda name: not declared[name].trains_network):
         groups.setdefault(declared.comparison(name), name)

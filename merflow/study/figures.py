@@ -4,7 +4,6 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from merflow.errors import ConfigError
 from merflow.evaluation.settings import ClipLabels, FigureExperiment, FigureSettings
 from merflow.study.experiments import distinct_settings
 from merflow.study.training import Training
@@ -24,24 +23,10 @@ class Figures:
         """Keep the planner of the training jobs, and check what the figures show."""
         self.training, self.experiments, self.data = training, training.experiments, training.experiments.data
         self.config = self.data.config
-        self._shown = {name: self._names(name, figure.experiments) for name, figure in self.config.figures.items()}
-
-    def _names(self, figure: str, asked: list[str]) -> list[str]:
-        """The experiments and floors of a figure.
-
-        If there are several floors of a system, its name means the one beside the first experiment of the figure.
-        """
-        first = next((name for name in asked if name in self.config.experiments), None)
-        beside = {
-            self.experiments[name].system: name
-            for name in self.experiments
-            if first and self.experiments.comparison(name) == self.experiments.comparison(first)
+        self._shown = {
+            name: self.experiments.resolve(figure.experiments, f"figures.{name}.of")
+            for name, figure in self.config.figures.items()
         }
-        names = [name if name in self.config.experiments else beside.get(name, name) for name in asked]
-        if unknown := [name for name in names if name not in self.experiments.blocks]:
-            there = ", ".join(self.experiments)
-            raise ConfigError(f"figures.{figure}.of: no experiment or floor {unknown[0]!r}; there are: {there}")
-        return names
 
     @cached_property
     def blocks(self) -> dict[str, dict[str, Any]]:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from merflow.study.clip_checks import check_study
 from merflow.study.config import Config
 from merflow.study.data import Data
+from merflow.study.ensembles import with_ensembles
 from merflow.study.experiments import Experiments, with_floors
 from merflow.study.figures import Figures
 from merflow.study.paths import Paths
@@ -32,7 +33,7 @@ def plan_study(config: Config) -> Plan:
     """Make the planners of a configuration."""
     paths = Paths(config.results, config.study)
     data = Data(config, paths)
-    experiments = with_floors(config, data)
+    experiments = with_ensembles(config, with_floors(config, data))
     training = make_training(config, experiments, paths)
     figures = Figures(training)
     return Plan(config, paths, data, experiments, training, figures, Publishing(training, figures))

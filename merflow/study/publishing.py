@@ -130,7 +130,8 @@ class Publishing:
         return ExperimentSettings(
             system=e.system,
             datasets=e.datasets,
-            floor=name not in self.config.experiments or (trains and not e.trains_network),
+            floor=name not in self.config.experiments or (trains and name in self.experiments.linear_experiments),
+            members=e.of or [],
             reading=self.experiments.reading(name),
             class_counts=[ClassCount(**count) for count in self.experiments.class_counts(name)],
         )

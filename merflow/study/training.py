@@ -310,7 +310,7 @@ def _loss(experiment: ExperimentBlock) -> LossSettings:
 def _selection(experiment: ExperimentBlock) -> SelectionSettings:
     """Who chooses epochs and hyper-parameters; ``paper-tuning`` shows its grid in a table and searches nothing."""
     e = experiment
-    if not e.trains_network or e.selection == "none":
+    if e.selection == "none":
         return SelectionSettings("none", grid={}, inner_folds=0, validation=0.0)
     if e.selection == "nested":
         return SelectionSettings("nested", grid=e.grid, inner_folds=e.inner_folds, validation=e.validation)

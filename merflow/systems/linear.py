@@ -47,7 +47,13 @@ def run_linear(caches: Sequence[Path], files: ResultFiles, settings: LinearSetti
 
 
 class Baseline(System[LinearSettings]):
-    """A baseline; no seed has an influence."""
+    """A baseline; no seed has an influence.
+
+    It chooses nothing on the validation clips. They calibrate it (:mod:`merflow.evaluation.calibration`), by the
+    probabilities of a model that did not train on them, and train the model that predicts.
+    """
+
+    refits = True
 
     def train(
         self, rows: ClipRows, classes: int, folds: Sequence[FoldData], settings: LinearSettings
@@ -71,7 +77,7 @@ def fit(system: str, images: np.ndarray, labels: np.ndarray, classes: int) -> Pr
 
     ``majority``: the probabilities are the shares of the classes in training; of equal shares, the first class is
     predicted. ``linear-svm``: one against the rest, balanced class weights; its probabilities are the softmax of the
-    decision values, which are useful for ranking and not calibrated. ``rbf-svm``: RBF kernel on principal components of
+    decision values, which only a temperature calibrates. ``rbf-svm``: RBF kernel on principal components of
     the training clips, balanced class weights, probabilities likewise. ``softmax``: multinomial logistic regression,
     balanced class weights. All but the first standardise each input by the training clips. If training has one class
     only, they predict it. A class without training clips has probability 0.

@@ -44,7 +44,7 @@ class FoldResult:
         repeat: seed of the repeat.
         fold: name of the fold.
         test: predictions for the test clips.
-        validation: predictions for the clips that chose the epoch, by a model that did not train on them.
+        validation: predictions for the validation clips, by a model that did not train on them.
         train_accuracy: accuracy over the training clips.
         train_clips: their number.
         curve: rows ``stage, epoch, split, loss, accuracy``.
@@ -84,7 +84,7 @@ class FoldResult:
 
 
 class ResultFiles(NamedTuple):
-    """Output files of a training job; a baseline has no curves and no validation clips."""
+    """Output files of a training job; a baseline has no curves."""
 
     predictions: Path
     accuracy: Path

@@ -95,7 +95,7 @@ NETWORKS = {
 class SystemEntry(NamedTuple):
     """An entry of :data:`SYSTEMS`: its kind, and the blocks of an experiment of which ``grid`` may vary keys."""
 
-    kind: str  # ``graph`` (graphs and a pre-training), ``clips`` (a network of NETWORKS) or ``linear`` (a baseline)
+    kind: str  # ``graph`` (graphs and a pre-training), ``clips`` (a network of NETWORKS), ``linear`` or ``ensemble``
     searched: Sequence[str] = ()
 
 
@@ -106,6 +106,7 @@ SYSTEMS = {
     "rbf-svm": SystemEntry("linear"),
     "softmax": SystemEntry("linear"),
     **{name: SystemEntry("clips", ("loss", "network")) for name in NETWORKS},
+    "ensemble": SystemEntry("ensemble"),
 }
 """Every value of the key ``system``."""
 

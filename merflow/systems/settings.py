@@ -155,7 +155,7 @@ class ClipNetworkSettings(JobSettings):
 
 @dataclass(frozen=True)
 class LinearSettings(JobSettings):
-    """The ``run_floor`` job: ``majority``, ``linear-svm``, ``rbf-svm`` or ``softmax``; its selection is ``none``."""
+    """The ``run_floor`` job: ``majority``, ``linear-svm``, ``rbf-svm`` or ``softmax``."""
 
     system: str
 

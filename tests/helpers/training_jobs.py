@@ -147,8 +147,9 @@ def train_clip_networks(
 
 
 def run_linear(caches, system, predictions, accuracy_train, settings):
-    """Train a baseline (:func:`merflow.systems.linear.run_linear`)."""
+    """Train a baseline (:func:`merflow.systems.linear.run_linear`); validation predictions too."""
     clips = clip_settings(caches, settings)
     splits = split_files(caches, clips, settings, settings.get("seeds", [0]), predictions.parent)
-    job = LinearSettings(settings["experiment"], clips, SelectionSettings("none", {}, 0, 0.0), splits, system)
-    linear.run_linear(caches, ResultFiles(predictions, accuracy_train), job)
+    job = LinearSettings(settings["experiment"], clips, selection_settings(settings), splits, system)
+    files = ResultFiles(predictions, accuracy_train, validation=predictions.parent / "validation.csv")
+    linear.run_linear(caches, files, job)

@@ -27,8 +27,12 @@ rule gather_ensemble:
 
 rule calibrate:
     input:
-        predictions=expand("<study>/experiments/{experiment}/<predictions>", experiment=experiments.network_experiments),
-        validation=expand("<study>/experiments/{experiment}/<validation>", experiment=experiments.network_experiments),
+        predictions=expand(
+            "<study>/experiments/{experiment}/<predictions>", experiment=experiments.calibrated_experiments
+        ),
+        validation=expand(
+            "<study>/experiments/{experiment}/<validation>", experiment=experiments.calibrated_experiments
+        ),
     output:
         calibration=report("<study>/calibration.csv", caption="../report/calibration.rst", category="Tables"),
         reliability="<study>/reliability.csv",
@@ -42,8 +46,37 @@ rule calibrate:
     params:
         code=script_hash("calibrate"),
         # Reruns if the classes change (`experiments.classes_by_name`); predictions are files.
-        classes=experiments.classes_by_name(experiments.network_experiments),
+        classes=experiments.classes_by_name(experiments.calibrated_experiments),
     message:
         "Calibrate the systems of the study"
     script:
         "../scripts/calibrate.py"
+
+
+rule average_systems:
+    input:
+        predictions=lambda w: expand(
+            "<study>/experiments/{experiment}/<predictions>", experiment=experiments[w.experiment].of
+        ),
+        validation=lambda w: expand(
+            "<study>/experiments/{experiment}/<validation>", experiment=experiments[w.experiment].of
+        ),
+    output:
+        predictions="<study>/experiments/{experiment}/<predictions>",
+        validation="<study>/experiments/{experiment}/<validation>",
+    log:
+        "<logs>/average_systems/<name>/{experiment}.log",
+    benchmark:
+        "<benchmarks>/average_systems/<name>/{experiment}.tsv"
+    wildcard_constraints:
+        experiment=one_of(experiments.ensembles),
+    conda:
+        "../../envs/learn.yaml"
+    params:
+        code=script_hash("average_systems"),
+        # Reruns if `experiments.averaging_settings` changes; names and folds of members are in files.
+        settings=lambda w: asdict(experiments.averaging_settings(w.experiment)),
+    message:
+        "Average the members of {wildcards.experiment}"
+    script:
+        "../scripts/average_systems.py"

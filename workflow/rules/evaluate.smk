@@ -27,7 +27,7 @@ rule gather_tables:
             "<study>/experiments/{experiment}/pretraining/accuracy_train.csv",
             experiment=experiments.shared_weight_experiments,
         )
-        + expand("<study>/experiments/{experiment}/<accuracy>", experiment=experiments),
+        + expand("<study>/experiments/{experiment}/<accuracy>", experiment=experiments.trained_experiments),
         curves=expand(
             "<study>/experiments/{experiment}/pretraining/curves.csv", experiment=experiments.shared_weight_experiments
         )

@@ -58,6 +58,7 @@ rule run_floor:
     output:
         predictions="<study>/experiments/{experiment}/<predictions>",
         accuracy="<study>/experiments/{experiment}/<accuracy>",
+        validation="<study>/experiments/{experiment}/<validation>",
     log:
         "<logs>/run_floor/<name>/{experiment}.log",
     benchmark:

@@ -37,7 +37,8 @@ def audited_experiments(report: ReportData) -> list[AuditedExperiment]:
         leaks = []
         for check, leaking in rows[rows["size"] > 0].groupby("check", sort=False):
             sizes = leaking["size"].astype(int)
-            leaks.append(Leak(CHECKS.get(str(check), str(check)), len(leaking), int(sizes.min()), int(sizes.max())))
+            count = len(leaking[["repeat", "fold"]].drop_duplicates())
+            leaks.append(Leak(CHECKS.get(str(check), str(check)), count, int(sizes.min()), int(sizes.max())))
         folds = len(rows[["repeat", "fold"]].drop_duplicates())
         experiments.append(AuditedExperiment(str(name), folds, rows["check"].nunique(), leaks))
     return experiments

@@ -179,6 +179,7 @@ def test_reference_has_every_key_with_its_default(pages):
         "datasets.NAME.kind",
         "experiments.NAME.transfer",
         "experiments.NAME.macro",
+        "experiments.NAME.micro",
     }
     assert len(defaults) > 90
     for path, value in defaults.items():

@@ -120,6 +120,22 @@ def test_run_linear_writes_tables_of_the_contract(tmp_path, system):
     assert set(train["stage"]) == {"finetune"} and train["accuracy"].between(0, 1).all()
 
 
+@pytest.mark.parametrize("system", ["linear-svm", "rbf-svm"])
+def test_validation_clips_are_predicted_by_a_model_without_them(tmp_path, system):
+    """The final model trains on them too, as if there were no validation part."""
+    cache = make_cache(tmp_path / "cache.h5", *balanced(people=5))
+    test, columns = outcome([cache], system, tmp_path), [f"p_{name}" for name in CLASSES]
+    validation = read_table(tmp_path / "validation.csv", PREDICTIONS)
+    samples = read_clip_images([cache], ClipSettings(["people"], CLASSES, {}), in_memory=True)
+    people, images = np.array(samples.subjects), samples.rows.reshape(len(samples.labels), -1)
+    for fold, rows in validation.groupby("fold"):
+        held_out = np.isin(people, rows["subject"].unique())
+        for table, trains in ((rows, ~held_out & (people != fold)), (test[test["fold"] == fold], people != fold)):
+            chosen = np.isin([clip["clip"] for clip in samples.clips], table["clip"])
+            expected = fit(system, images[trains], samples.labels[trains], 3)(images[chosen])
+            np.testing.assert_allclose(table[columns], expected, atol=1e-6)
+
+
 def test_run_linear_of_two_datasets_and_seeds(tmp_path):
     labels, subjects = balanced(people=2)
     caches = [
