@@ -1,9 +1,9 @@
 """From the clips that a layout reads to the index: corrections, labels, and everything that is wrong, reported once."""
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from unicodedata import category, normalize
 
 from merflow.datasets.action_units import unit_cells, unit_doubts
 from merflow.datasets.checks import GAP, Finding, check_clip, parse_fps
@@ -102,9 +102,9 @@ def assemble(
         names = ", ".join(raw.clip for raw in unlabelled[:3]) + (", ..." if len(unlabelled) > 3 else "")
         text = f"{len(unlabelled)} of {len(clips)} clips without a label: {names}; {NOT_TRAINED}"
         problems.append(Problem(name, raw_clips[0].file, None, "", column, text, NOTED))
-    twice = list(_spelled_twice(clips))
+    twice = list(_spelled_twice(clips, raw_clips))
     grave += len(twice)
-    for number, field, text in [*twice, *([] if layout.labels else _doubtful_classes(clips))]:
+    for number, field, text in [*twice, *_doubtful_classes(clips, own_words=not layout.labels)]:
         raw = raw_clips[number]
         problems.append(Problem(name, raw.file, raw.row, clips[number].clip, field, text, NOTED))
     source = [
@@ -242,26 +242,33 @@ def _count_note(layout: str, clips: Sequence[Clip], labels: ClassSet, counts: Se
     return ""
 
 
-def _spelled_twice(clips: Sequence[Clip]) -> Iterator[tuple[int, str, str]]:
+def _spelled_twice(clips: Sequence[Clip], raw_clips: Sequence[RawClip]) -> Iterator[tuple[int, str, str]]:
     """Yield people and classes that differ in spelling only: a clip of the last spelling, the field, and the note."""
     for field, counted in (("subject", "people, also in the folds"), ("label", "classes")):
         spellings: dict[str, dict[str, int]] = {}
-        for number, clip in enumerate(clips):
-            if name := getattr(clip, field):
-                spellings.setdefault(_unspelled(name), {}).setdefault(name, number)
-        for names in spellings.values():
-            if len(names) > 1:
-                text = f"{' and '.join(map(repr, names))} differ in case, leading zeros or blanks alone"
-                yield list(names.values())[-1], field, f"{text}: they count as {len(names)} {counted}"
+        for number, (clip, raw) in enumerate(zip(clips, raw_clips, strict=True)):
+            name, cell = getattr(clip, field), raw.typed.get(field, "")
+            typed = name.removesuffix(cell.strip()) + cell if name.endswith(cell.strip()) else name
+            if name:
+                spellings.setdefault(_unspelled(name), {}).setdefault(typed, number)
+        for numbers in filter(lambda numbers: len(numbers) > 1, spellings.values()):
+            text = f"{' and '.join(map(repr, numbers))} differ in case, zeros, blanks or invisible letters alone"
+            count = len({getattr(clips[number], field) for number in numbers.values()})
+            counts = (
+                f"they count as {count} {counted}" if count > 1 else "blanks at the ends are dropped: they count as one"
+            )
+            yield max(numbers.values()), field, f"{text}: {counts}"
 
 
 def _unspelled(name: str) -> str:
-    """A name without case, leading zeros and blanks."""
-    return re.sub(r"(?<!\d)0+(?=\d)|\s", "", unicodedata.normalize("NFKC", name)).casefold()
+    """A name without case, leading zeros, decimals of whole numbers, blanks and invisible letters."""
+    visible = "".join(letter for letter in normalize("NFKC", name) if category(letter) != "Cf" and not letter.isspace())
+    whole = re.sub(r"(?<![\d.,])(\d+)\.0+(?![\d.,])", r"\1", visible)
+    return re.sub(r"(?<!\d)(?<!\d[.,])0+(?=\d)", "", whole).casefold()
 
 
-def _doubtful_classes(clips: Sequence[Clip]) -> Iterator[tuple[int, str, str]]:
-    """Yield notes on classes of one person, probable typing errors and words for no value: first clip, field, note."""
+def _doubtful_classes(clips: Sequence[Clip], own_words: bool) -> Iterator[tuple[int, str, str]]:
+    """Yield notes on classes of one person, and of own words those for no value and probable typing errors."""
     people: dict[str, dict[str, int]] = {}
     for number, clip in enumerate(clips):
         if clip.label and not clip.problem:
@@ -269,11 +276,12 @@ def _doubtful_classes(clips: Sequence[Clip]) -> Iterator[tuple[int, str, str]]:
     for label, first_clips in people.items():
         (person, number), *others = first_clips.items()
         texts, meant = [], similar_word(label, people)
-        if label.casefold() in NO_VALUE:
+        if own_words and label.casefold() in NO_VALUE:
             texts.append("read as a label like any other; leave the cell empty if the clip has none")
-        if clips[number].kind == "micro" and not others and len(set().union(*people.values())) > 2:
-            texts.append(f"only {person} has usable clips of it, so leave-one-subject-out cannot learn it")
-        if meant and not others and _unspelled(meant) != _unspelled(label):
+        if not others:
+            untrained = ", so leave-one-subject-out cannot learn it" if clips[number].kind == "micro" else ""
+            texts.append(f"only {person} has usable clips of it{untrained}")
+        if own_words and meant and not others and _unspelled(meant) != _unspelled(label):
             texts.append(f"did you mean {meant!r}?")
         if texts:
             yield number, "label", f"class {label!r}: {'; '.join(texts)}"

@@ -62,22 +62,18 @@ def _parse_numbers(clip: RawClip, layout: Layout) -> tuple[Numbers, list[Finding
     findings: list[Finding] = []
     for name in ("onset", "offset"):
         if numbers[name] is None and (texts[name] or not layout.bounds_optional):
-            findings.append((name, f"{texts[name]!r} is not a frame number" if texts[name] else "empty", LEFT_OUT))
+            findings.append((name, no_frame_number(texts[name]) if texts[name] else "empty", LEFT_OUT))
     bad_apex = False
     if clip.numbers["apex"] is not None and numbers["apex"] is None and (texts["apex"] or not layout.bounds_optional):
         if layout.user_annotated:
-            findings.append(("apex", f"{texts['apex']!r} is not a frame number", LEFT_OUT))
+            findings.append(("apex", no_frame_number(texts["apex"]), LEFT_OUT))
         elif texts["apex"].lower() in NO_APEX:
             findings.append(("apex", f"not annotated ({texts['apex'] or 'empty'}); it is spotted", SPOTTED))
         else:
-            findings.append(("apex", f"{texts['apex']!r} is not a frame number; the apex is spotted", SPOTTED))
+            findings.append(("apex", f"{no_frame_number(texts['apex'])}; the apex is spotted", SPOTTED))
             bad_apex = True
     if clip.fps and parse_fps(clip.fps) is None:
-        low, high = FPS_RANGE
-        comma = "; write a decimal point, no comma" if "," in clip.fps else ""
-        findings.append(
-            ("fps", f"{clip.fps[:50]!r} is not a number from {low:g} to {high:g} per second{comma}", LEFT_OUT)
-        )
+        findings.append(("fps", f"{no_fps(clip.fps)}; the clip is used without it", NOTED))
     return numbers, findings, bad_apex
 
 
@@ -162,10 +158,34 @@ def parse_frame_number(text: str) -> int | None:
     return int(match[1][-15:]) if match else None
 
 
+def no_frame_number(text: str) -> str:
+    """Why a text is not read as a frame number."""
+    whole = "" if _readings(text) or not re.search(r"\d[.,]\d", text) else "; write a whole number"
+    return f"{text[:50]!r} is not a frame number{_readings(text)}{whole}"
+
+
+def no_fps(text: str) -> str:
+    """Why a text is not read as frames per second."""
+    low, high = FPS_RANGE
+    comma = "; write a decimal point, no comma" if "," in text and not _readings(text) else ""
+    return f"{text[:50]!r} is not a number from {low:g} to {high:g} per second{_readings(text)}{comma}"
+
+
+def _readings(text: str) -> str:
+    """What a number with a separator of thousands may mean; empty if there is no such separator."""
+    if not re.fullmatch(r"\d{1,3}([.,'\u2019_\s]\d{3})+", text):
+        return ""
+    whole, decimal = int(re.sub(r"\D", "", text)), re.fullmatch(r"(\d+)[.,](\d+)", text)
+    if not decimal:
+        return f": write {whole}"
+    number = f"{float('.'.join(decimal.groups())):g}"
+    return f": is it {whole} or {number}? write {whole} or {number}"
+
+
 def parse_fps(text: str) -> float | None:
-    """Frames per second; None for anything that is not a number within :data:`FPS_RANGE`."""
+    """Frames per second; None for all but numbers within :data:`FPS_RANGE`, and for ``25.000``, which may be 25000."""
     try:
-        fps = float(text)
+        fps = float("" if re.fullmatch(r"\d{1,3}\.000", text) else text)
     except ValueError:
         return None
     return fps if FPS_RANGE[0] <= fps <= FPS_RANGE[1] else None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from merflow.datasets.action_units import unit_column
+from merflow.datasets.checks import no_fps, no_frame_number, parse_fps, parse_frame_number
 from merflow.datasets.folders import subject_number
 from merflow.datasets.index import CORRECTED, NOTED, Problem
 from merflow.datasets.labels import plain_name
@@ -68,8 +69,11 @@ def read_corrections(file: str | Path, dataset: str, datasets: Collection[str] =
         for name in ("clip", "field", "reason"):
             if not cells[name]:
                 wrong.append(f"row {row.number}: {name} is empty")
-        if field in NUMBERS and not cells["value"].isdecimal() and not (field == "apex" and not cells["value"]):
-            wrong.append(f"row {row.number}: {field} {cells['value']!r} is not a frame number")
+        value = cells["value"]
+        if field in NUMBERS and parse_frame_number(value) is None and not (field == "apex" and not value):
+            wrong.append(f"row {row.number}: {field} {no_frame_number(value)}")
+        if field == "fps" and parse_fps(value) is None:
+            wrong.append(f"row {row.number}: fps {no_fps(value)}")
         key = (cells["dataset"], cells["subject"], cells["clip"], field)
         if key in rows:
             wrong.append(f"row {row.number}: {field} of {cells['clip']} is corrected in row {rows[key]} too")

@@ -35,14 +35,18 @@ def index(name: str, settings: DatasetSettings) -> Index:
     root = root_of(settings)
     table = root / (settings.table or LAYOUTS["flow-images"].table)
     label = class_set(settings.classes, f"datasets.{name}.classes", settings.layout).column(settings.layout)
-    rows = read_table_of_clips(table, REQUIRED, ())
-    by_clip: dict[str, dict[int, dict[str, str]]] = {}
+    lines = read_table_of_clips(table, REQUIRED, ())
+    rows = {line.number: line.cells for line in lines}
+    by_clip: dict[str, dict[int, Mapping[str, str]]] = {}
     for number, row in rows.items():
         by_clip.setdefault("/".join(row[key] for key in NAMES), {})[number] = row
     numbered = len(by_clip) < len(rows) and all("index" in row for row in rows.values())
     groups = list(by_clip.values()) if numbered else [{number: row} for number, row in rows.items()]
     has_faces = any(row.get("face") for row in rows.values())
     raw_clips = [_read_clip(group, numbered, label, has_faces, table, root) for group in groups]
+    typed = {line.number: line.typed for line in lines}
+    for raw in raw_clips:
+        raw.typed = typed[raw.row or 0]
     notes = [Problem(name, str(table), None, "", "dataset", text, NOTED) for text in _spellings(raw_clips)]
     notes += [Problem(name, str(table), None, "", "index", text, NOTED) for text in _fewer_images(raw_clips)]
     index = finish(name, settings, raw_clips, notes)

@@ -1,6 +1,7 @@
 """Layout ``manifest``: a table of the user's clips, each a folder of images, a glob or a video file."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from merflow.datasets.index import Index
@@ -8,7 +9,7 @@ from merflow.datasets.layouts import finish
 from merflow.datasets.raw_clip import RawClip
 from merflow.datasets.registry import LAYOUTS
 from merflow.datasets.settings import DatasetSettings
-from merflow.datasets.workbook import read_workbook
+from merflow.datasets.workbook import Row, read_workbook
 from merflow.errors import InputError
 
 REQUIRED = ["clip", "subject", "label", "frames"]
@@ -24,12 +25,13 @@ def index(name: str, settings: DatasetSettings) -> Index:
     """
     table = Path(settings.root) / (settings.table or LAYOUTS["manifest"].table)
     raw_clips = []
-    for number, row in read_table_of_clips(table, REQUIRED, OPTIONAL).items():
+    for line in read_table_of_clips(table, REQUIRED, OPTIONAL):
+        number, row = line.number, line.cells
         frames = (table.parent / row["frames"]).as_posix() if row["frames"] else ""
         raw = RawClip(row["clip"] or f"row-{number}", row["subject"], frames, settings.kind, str(table), number)
         raw.numbers = {key: row[key] for key in ("onset", "apex", "offset")}
         raw.source = {key: value for key, value in row.items() if key not in REQUIRED[:2] + ["frames"] + OPTIONAL}
-        raw.fps = row["fps"]
+        raw.fps, raw.typed = row["fps"], line.typed
         if not row["clip"]:
             raw.problems.append(("clip", "empty; give every clip a name"))
         if not row["subject"]:
@@ -38,8 +40,8 @@ def index(name: str, settings: DatasetSettings) -> Index:
     return finish(name, settings, raw_clips)
 
 
-def read_table_of_clips(table: Path, required: Sequence[str], optional: Sequence[str]) -> dict[int, dict[str, str]]:
-    """Cells of a user's table by row number and column; those of ``optional`` columns that it lacks are empty.
+def read_table_of_clips(table: Path, required: Sequence[str], optional: Sequence[str]) -> list[Row]:
+    """Rows of a user's table, with the cells of all columns; those of ``optional`` columns that it lacks are empty.
 
     Raises:
         InputError: the table cannot be read, or lacks required columns or rows.
@@ -47,4 +49,4 @@ def read_table_of_clips(table: Path, required: Sequence[str], optional: Sequence
     rows = read_workbook(table, {name: [name] for name in required}, optional={name: [name] for name in optional})
     if not rows:
         raise InputError(f"{table} has a header and no rows")
-    return {row.number: {**row.source, **row.cells} for row in rows}
+    return [replace(row, cells={**row.source, **row.cells}) for row in rows]

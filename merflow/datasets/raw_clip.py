@@ -1,5 +1,6 @@
 """A clip as a layout reads it from its table and folders, before anything is checked."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from unicodedata import category
 
@@ -30,6 +31,7 @@ class RawClip:
     name: str = ""  # the dataset's name of the clip, if ``clip`` holds more than that
     numbers: dict[str, str | None] = field(default_factory=lambda: dict.fromkeys(("onset", "apex", "offset")))
     source: dict[str, str] = field(default_factory=dict)
+    typed: Mapping[str, str] = field(default_factory=dict)  # cells of a user's table with the blanks at their ends
     align: str = "detect"
     fps: str = ""
     problems: list[tuple[str, str]] = field(default_factory=list)  # (field, text) of each reason to leave it out

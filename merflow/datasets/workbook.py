@@ -30,11 +30,15 @@ UNREADABLE = (CalamineError, ValueError, NotImplementedError, zipfile.BadZipFile
 
 @dataclass(frozen=True)
 class Row:
-    """One row: its number as a spreadsheet counts it, the wanted cells by name, and all cells by column."""
+    """One row: its number as a spreadsheet counts it, the wanted cells by name, and all cells by column.
+
+    ``typed`` are the wanted cells with the blanks at their ends.
+    """
 
     number: int
     cells: Mapping[str, str]
     source: Mapping[str, str]
+    typed: Mapping[str, str]
 
 
 def find_workbook(root: Path, chosen: str | None, pattern: str, example: str) -> tuple[Path, list[Path]]:
@@ -81,7 +85,7 @@ def read_workbook(
     """Rows of the first sheet that has the wanted columns, below its header.
 
     Column names are compared without case, spaces, underscores and hyphens. Rows in which all wanted cells are empty
-    are left out. All cells are text without white space at the ends, whole numbers without decimals.
+    are left out. All cells are text without blanks at the ends, whole numbers without decimals.
 
     Args:
         file: workbook, or text with columns separated by commas, semicolons or tabs.
@@ -105,7 +109,7 @@ def read_workbook(
         return _rows(file, table, number, indices, [*columns, *(optional or {})])
     where = f"{file}, sheet {name}" if name else str(file)
     missing = ", ".join(names[0] for wanted, names in columns.items() if wanted not in indices)
-    header = ", ".join(cell for cell in cells if cell)[:500] or "nothing"
+    header = ", ".join(filter(None, map(str.strip, cells)))[:500] or "nothing"
     if not indices:
         raise InputError(f"{where}: no header row; expected the columns {missing}; the first row holds: {header}")
     raise InputError(
@@ -123,19 +127,21 @@ def _column_indices(cells: Sequence[str], columns: Mapping[str, Sequence[str]]) 
 def _rows(
     file: Path, table: list[list[str]], header: int, indices: Mapping[str, int], columns: Sequence[str]
 ) -> list[Row]:
-    names = {index: plain_name(cell) for index, cell in enumerate(table[header]) if cell}
+    names = {index: plain_name(cell) for index, cell in enumerate(table[header]) if cell.strip()}
     width = len(table[header])
     rows: list[Row] = []
     for number, cells in enumerate(table[header + 1 :], header + 2):
+        typed = cells + [""] * (width - len(cells))
+        cells = [cell.strip() for cell in typed]
         if beyond := "".join(cells[width:]):
             raise InputError(
                 f"{file}: row {number} has {beyond!r} beyond the last of {width} named columns; "
                 "give every column a name, or put quotes around a cell that has a separator in it"
             )
-        cells = cells + [""] * (width - len(cells))
         chosen = {name: cells[indices[name]] if name in indices else "" for name in columns}
         if any(chosen.values()):
-            rows.append(Row(number, chosen, {name: cells[index] for index, name in names.items()}))
+            source = {name: cells[index] for index, name in names.items()}
+            rows.append(Row(number, chosen, source, {name: typed[index] for name, index in indices.items()}))
     return rows
 
 
@@ -169,10 +175,10 @@ def _workbook_sheets(file: Path) -> dict[str, list[list[str]]]:
 
 
 def _cell_text(cell: object) -> str:
-    """A cell as text: whole numbers without decimals, one space for any white space, none at the ends."""
+    """A cell as text: whole numbers without decimals, one blank for line ends and tabs."""
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
-    return re.sub(r"\s+", " ", str(cell)).strip()
+    return re.sub(r"[\t-\r]+", " ", str(cell))
 
 
 def _csv_rows(file: Path) -> list[list[str]]:
@@ -185,8 +191,8 @@ def _csv_rows(file: Path) -> list[list[str]]:
     text = text[declared.end() :] if declared else text
     head = "\n".join(text.splitlines()[:HEADER_ROWS])
     separator = declared[1] if declared else max(",;\t", key=head.count)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
-    return [[cell.strip() for cell in row] for row in rows]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+    return list(reader)
 
 
 def _bare(name: str) -> str:

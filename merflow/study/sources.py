@@ -1,6 +1,7 @@
 """The clips that ``clips`` of the configuration names: videos, folders of images, rows of a table. Opens no frame."""
 
 import difflib
+import glob as globbing
 import os
 import re
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from merflow.datasets.assemble import assemble
+from merflow.datasets.checks import no_fps, parse_fps
 from merflow.datasets.folders import subfolders
 from merflow.datasets.index import LEFT_OUT
 from merflow.datasets.labels import ClassSet
@@ -67,6 +69,11 @@ def list_sources(clips: str | None) -> dict[str, dict[str, Any]]:
 
 def _entries(path: Path) -> list[RawClip]:
     if not path.exists():
+        if globbing.has_magic(str(path)):
+            raise InputError(
+                f"clips: {path} is a pattern, and patterns are not expanded; give the folder of the videos, or a table "
+                f"(.csv) with a column frames, which may hold patterns of images such as {path.parent}/*.png"
+            )
         raise InputError(f"clips: {path} does not exist; give a video, a folder, or a table of clips (CSV)")
     if path.is_dir():
         return _of_folder(path)
@@ -115,18 +122,21 @@ def _of_folder(folder: Path) -> list[RawClip]:
 
 def _of_table(table: Path) -> list[RawClip]:
     rows = read_table_of_clips(table, ["frames"], [name for name in COLUMNS if name != "frames"])
-    for column in next(iter(rows.values())):
+    for column in rows[0].cells:
         near = difflib.get_close_matches(column, COLUMNS, 1, 0.8)
         if column not in COLUMNS and near:
             raise InputError(
                 f"{table}: unknown column {column!r} (did you mean {near[0]!r}?); known: {', '.join(COLUMNS)}"
             )
     entries = []
-    for number, row in rows.items():
+    for number, row in ((row.number, row.cells) for row in rows):
         frames = (table.parent / row["frames"]).as_posix() if row["frames"] else ""
         name, subject = row["clip"] or f"row-{number}", row["subject"] or "somebody"
         entry = RawClip(name, subject, frames, "micro", str(table), number)
         entry.numbers = {name: row[name] for name in ("onset", "apex", "offset")}
         entry.source, entry.fps = {"label": row["label"]}, row["fps"]
+        if entry.fps and parse_fps(entry.fps) is None:  # Seconds and the search of long clips need it.
+            entry.problems.append(("fps", no_fps(entry.fps)))
+            entry.fps = ""
         entries.append(entry)
     return entries

@@ -7,7 +7,7 @@ composition of the complete sets (``*_takes`` functions) is that of the publicat
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +40,7 @@ class Tree:
 
     def index(self, **changes: Any) -> Index:
         """The index with further settings."""
-        return index_dataset(self.name, dataset_settings(**self.settings | changes))
+        return of_few_people(index_dataset(self.name, dataset_settings(**self.settings | changes)))
 
     def frame(self, clip: str, number: int) -> Path:
         """File of a frame, whatever its prefix and padding."""
@@ -53,6 +53,11 @@ def dataset_settings(**values: Any) -> DatasetSettings:
     defaults = dict.fromkeys(("table", "images", "classes", "align", "corrections"))
     others = {"kind": "micro", "dataset_names": (), "on_problem": "skip-clip"}
     return DatasetSettings(**defaults | others | values)
+
+
+def of_few_people(index: Index) -> Index:
+    """The index without the notes on classes of one person, of which small datasets have many."""
+    return replace(index, problems=[p for p in index.problems if "has usable clips of it" not in p.problem])
 
 
 def reported(index: Index, **fields: Any) -> list[Problem]:

@@ -1,7 +1,10 @@
 """Tables as people write them: numbers with separators, apexes that are none, names spelled twice, odd first lines."""
 
+from dataclasses import replace
+
 import pytest
-from dataset_trees import Take, dataset_settings, reported, samm
+from dataset_files import write_table
+from dataset_trees import Take, dataset_settings, of_few_people, reported, samm
 
 from merflow.datasets.checks import parse_frame_number
 from merflow.datasets.index import index_dataset
@@ -19,7 +22,7 @@ def people(root, rows, numbers=range(1, 13), header=HEADER, **changes):
             for number in numbers:
                 (folder / f"{number}.png").write_bytes(b"x")
     (root / "manifest.csv").write_text(header + "\n".join(rows) + "\n")
-    return index_dataset("people", dataset_settings(layout="manifest", root=str(root), **changes))
+    return of_few_people(index_dataset("people", dataset_settings(layout="manifest", root=str(root), **changes)))
 
 
 # --- Apex -------------------------------------------------------------------------------------------------------------
@@ -75,6 +78,8 @@ def test_number_with_separator_is_refused_with_row_and_value(tmp_path, text):
     index = people(tmp_path, ["a,s1,x,a,,,", row], range(1, 1100))
     (problem,) = index.problems
     assert (problem.row, problem.field, problem.effect) == (3, "onset", "left out") and text in problem.problem
+    whole = {"1.000": "is it 1000 or 1? write 1000 or 1", "1,000": "is it 1000 or 1?", "1.000.000": "write 1000000"}
+    assert whole.get(text, "write 1000" if len(text) == 5 else "") in problem.problem
 
 
 def test_whole_numbers_of_spreadsheets_are_read():
@@ -156,6 +161,10 @@ SPELLINGS = [
     ("sub 3", "sub3"),
     ("P\u00a07", "p07"),
     ("Zoe\u0308", "Zo\u00eb"),
+    ("1", "1.0"),
+    ("S1", "S1\u200b"),
+    ("S1", "\ufeffS\u00ad1"),
+    ("S.01", "S.1"),
 ]
 
 
@@ -171,7 +180,18 @@ def test_person_spelled_in_two_ways_is_noted(tmp_path, first, second):
         people(tmp_path, rows, on_problem="stop")
 
 
-@pytest.mark.parametrize(("first", "second"), [("Fear", "fear"), ("01", "1"), ("very sad", "verysad"), ("a  b", "A b")])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("Fear", "fear"),
+        ("01", "1"),
+        ("very sad", "verysad"),
+        ("a  b", "A b"),
+        ("1", "1.0"),
+        ("x y", "x\u00a0y"),
+        ("joy", "jo\u2060y"),
+    ],
+)
 def test_label_spelled_in_two_ways_is_noted(tmp_path, first, second):
     rows = [f"{n},s{n},{label},{n},,," for n, label in enumerate([first, second] * 2)]
     index = people(tmp_path, rows)
@@ -184,8 +204,45 @@ def test_label_spelled_in_two_ways_is_noted(tmp_path, first, second):
     assert sum("count as 2 classes" in problem.problem for problem in people(tmp_path, rows).problems) == 1
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".xlsx"])
+@pytest.mark.parametrize("blank", [" ", "\u00a0", "\t", "\n", "\u3000"])
+def test_dropped_blank_at_end_is_noted(tmp_path, blank, suffix):
+    people(tmp_path, ["a,s1,x,a,,,", "b,s2,x,b,,,", "c,s3,x,c,,,"])
+    rows = [
+        HEADER.strip().split(","),
+        ["a", "S1", "x", "a"],
+        ["b", f"S1{blank}", "x", "b"],
+        ["c", "T2", f"x{blank}", "c"],
+    ]
+    write_table(tmp_path / f"clips{suffix}", [row + [""] * (7 - len(row)) for row in rows])
+    settings = dataset_settings(layout="manifest", root=str(tmp_path), table=f"clips{suffix}")
+    index = index_dataset("people", settings)
+    assert [clip.label for clip in index.clips] == ["x", "x", "x"]
+    assert [clip.subject for clip in index.clips] == ["people/S1", "people/S1", "people/T2"]
+    subject, label = index.problems
+    assert (subject.row, subject.field, label.row, label.field) == (3, "subject", 4, "label")
+    end = " " if suffix == ".xlsx" and blank in "\t\n" else blank
+    assert (
+        subject.problem.startswith(f"'people/S1' and {f'people/S1{end}'!r} differ")
+        and "count as one" in subject.problem
+    )
+    with pytest.raises(InputError, match="count as one"):
+        index_dataset("people", replace(settings, on_problem="stop"))
+
+
 @pytest.mark.parametrize(
-    "names", [("s1", "s10"), ("s1", "s2"), ("10", "1"), ("A1", "B1"), ("1_1", "11"), ("100", "10")]
+    "names",
+    [
+        ("s1", "s10"),
+        ("s1", "s2"),
+        ("10", "1"),
+        ("A1", "B1"),
+        ("1_1", "11"),
+        ("100", "10"),
+        ("2.05", "2.5"),
+        ("1.1", "1.10"),
+        ("1.0.2", "1.2"),
+    ],
 )
 def test_different_people_are_not_noted(tmp_path, names):
     rows = [f"{n},{name},{label},{n},,," for n, (name, label) in enumerate(zip(names, "xx", strict=True))]

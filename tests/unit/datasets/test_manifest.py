@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from dataset_trees import dataset_settings
+from dataset_trees import dataset_settings, of_few_people
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +16,7 @@ HEADER = "clip,subject,label,frames,onset,apex,offset,fps\n"
 
 def people(root, text, **changes):
     (root / "manifest.csv").write_text(text)
-    return index_dataset("people", dataset_settings(layout="manifest", root=str(root), **changes))
+    return of_few_people(index_dataset("people", dataset_settings(layout="manifest", root=str(root), **changes)))
 
 
 @pytest.fixture
@@ -51,13 +51,6 @@ def test_good_manifest_gives_every_clip_as_written(root):
         ("c1,s1,happiness,a,5,,3,", "onset", "onset 5 comes after offset 3"),
         ("c1,s1,happiness,a,1,3,9,", "offset", "frame 9 does not exist"),
         ("c1,s1,happiness,a,1,/,5,", "apex", "'/' is not a frame number"),
-        ("c1,s1,happiness,a,1,3,5,fast", "fps", "'fast' is not a number from"),
-        ('c1,s1,happiness,a,1,3,5,"29,97"', "fps", "per second; write a decimal point, no comma"),
-        ("c1,s1,happiness,a,1,3,5,1e999", "fps", "'1e999' is not a number from 0.001 to 100000 per second"),
-        ("c1,s1,happiness,a,1,3,5,inf", "fps", "'inf' is not a number from"),
-        ("c1,s1,happiness,a,1,3,5,nan", "fps", "'nan' is not a number from"),
-        ("c1,s1,happiness,a,1,3,5,1e300", "fps", "'1e300' is not a number from"),
-        ("c1,s1,happiness,a,1,3,5,1e-300", "fps", "'1e-300' is not a number from"),
         ("c1,s1,happiness,gone,,,,", "frames", "gone does not exist"),
         ("c1,s1,happiness,a\\b,,,,", "frames", "does not exist; separate folders by /"),
         ("c1,s1,happiness,gone.mp4,,,,", "frames", "gone.mp4 does not exist"),
@@ -146,14 +139,33 @@ def test_two_people_are_not_in_one_video_at_a_time(root):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("fps", "says"),
+    [
+        ("fast", "'fast' is not a number from 0.001 to 100000 per second;"),
+        ('"29,97"', "per second; write a decimal point, no comma;"),
+        ("1.000", "'1.000' is not a number from 0.001 to 100000 per second: is it 1000 or 1? write 1000 or 1;"),
+        ('"1,000"', "per second: is it 1000 or 1? write 1000 or 1;"),
+        *((fps, f"{fps!r} is not a number from") for fps in ("1e999", "inf", "nan", "1e300", "1e-300")),
+    ],
+)
+def test_clip_is_used_without_unreadable_fps(root, fps, says):
+    index = people(root, HEADER + f"c1,s1,x,a,1,3,5,{fps}\nc2,s2,x,b with spaces,1,3,5,23.976\n", on_problem="stop")
+    (note,) = index.problems
+    assert (note.row, note.field, note.effect) == (2, "fps", "noted") and says in note.problem
+    assert [(clip.fps, clip.problem) for clip in index.clips] == [(None, ""), (23.976, "")]
+
+
 def labelled(root, *labels, **changes):
     """The notes on the labels of clips of people s0, s1, ..."""
     for n in range(len(labels)):
         (root / f"{n}.mp4").write_bytes(b"not looked into")
     rows = "".join(f"c{n},s{n},{label},{n}.mp4,,,,\n" for n, label in enumerate(labels))
+    (root / "manifest.csv").write_text(HEADER + rows)
+    settings = dataset_settings(layout="manifest", root=str(root), on_problem="stop", **changes)
     return [
         (note.row, note.clip, note.field, note.effect, note.problem)
-        for note in people(root, HEADER + rows, on_problem="stop", **changes).problems
+        for note in index_dataset("people", settings).problems
     ]
 
 
@@ -164,16 +176,19 @@ def test_misspelled_label_is_noted_with_the_class_meant(root):
         "class 'suprise': only people/s2 has usable clips of it, so leave-one-subject-out cannot learn it; "
         "did you mean 'surprise'?"
     )
-    (note,) = labelled(root, "surprise", "happiness", "suprise", classes=["surprise", "happiness"])
-    assert "'suprise' is not among the classes surprise, happiness (did you mean 'surprise'?)" in note[4]
+    notes = labelled(root, "surprise", "happiness", "suprise", classes=["surprise", "happiness"])
+    assert "'suprise' is not among the classes surprise, happiness (did you mean 'surprise'?)" in notes[0][4]
     (note,) = labelled(root, "surprise", "happiness", "suprise", "surprise", "happiness", kind="macro")
-    assert note[4] == "class 'suprise': did you mean 'surprise'?", "nobody is left out of macro clips"
+    assert note[4] == "class 'suprise': only people/s2 has usable clips of it; did you mean 'surprise'?"
 
 
-def test_class_of_one_person_is_noted_without_a_near_class(root):
-    (note,) = labelled(root, "fear", "happiness", "fear", "happiness", "sadness")
-    assert note[1] == "c4" and note[4].endswith("so leave-one-subject-out cannot learn it")
-    assert labelled(root, "fear", "happiness", "fear", "happiness") == []
+@pytest.mark.parametrize("kind", ["micro", "macro"])
+def test_class_of_one_person_is_noted_always(root, kind):
+    (note,) = labelled(root, "fear", "happiness", "fear", "happiness", "sadness", kind=kind)
+    assert note[1] == "c4" and "only people/s4 has usable clips of it" in note[4]
+    assert note[4].endswith("so leave-one-subject-out cannot learn it") == (kind == "micro")
+    assert [note[1] for note in labelled(root, "fear", "sadness", kind=kind)] == ["c0", "c1"], "two people in all"
+    assert labelled(root, "fear", "happiness", "fear", "happiness", kind=kind) == []
 
 
 def test_long_reason_is_cut_on_the_screen_only(root):
@@ -183,7 +198,7 @@ def test_long_reason_is_cut_on_the_screen_only(root):
     assert problem.problem.endswith(f"{long} does not exist"), "the file has all of it"
     with pytest.raises(InputError) as error:
         people(root, text, on_problem="stop")
-    reason = str(error.value).splitlines()[-1].split("left out  ")[1]
+    reason = str(error.value).split("left out  ")[1].splitlines()[0]
     assert len(reason) == 200 and reason.endswith("x/gone does not exist") and reason.startswith(str(root)[:40])
 
 

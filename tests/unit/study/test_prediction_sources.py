@@ -92,10 +92,20 @@ def test_list_sources_of_table_without_labels(tmp_path):
     assert "does not exist" in c["problem"]
 
 
+def test_list_sources_needs_readable_fps(tmp_path):
+    rows = ["frames,fps", "frames,100", "frames,25.000", "frames,fast", ""]
+    problems = [row["problem"] for row in list_sources(table(tmp_path, "\n".join(rows))).values()]
+    assert (
+        problems[0] == "" and "is it 25000 or 25? write 25000 or 25" in problems[1] and "'fast' is not" in problems[2]
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [
         ("missing.mp4", "does not exist"),
+        ("*.mp4", r"is a pattern, and patterns are not expanded; give the folder of the videos, or a table \(\.csv\)"),
+        ("take[1-3].mp4", "patterns are not expanded"),
         ("empty", "holds no video"),
         ("one.png", "is one picture"),
         ("notes.txt", "is not a video by its name"),
