@@ -10,11 +10,12 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
+from merflow.datasets.workbook import read_workbook
 from merflow.errors import InputError, MerflowError
 from merflow.evaluation.evaluate import check_clips, check_labels
 from merflow.evaluation.metrics import OVERALL, PER_CLASS, Scores, bootstrap_subjects, fold_mean_f1, mean_rates, score
 from merflow.storage.files import json_value
-from merflow.storage.tables import read_table
+from merflow.storage.tables import unescape_formula
 
 TITLES = {"accuracy": "accuracy", "uf1": "UF1", "uar": "UAR"}
 KNOWN = ("truth", "predicted", "experiment", "repeat", "fold", "dataset", "subject", "clip")
@@ -30,7 +31,7 @@ def score_file(path: Path, classes: Sequence[str] | None = None, resamples: int 
     and labels are removed, and whole numbers lose their decimal point: ``1.0`` is the class ``1``.
 
     Args:
-        path: CSV file.
+        path: CSV file with commas, semicolons or tabs, or workbook.
         classes: names of the classes, in order; None: all that occur, in alphabetical order.
         resamples: of the bootstrap.
         seed: of the bootstrap.
@@ -65,23 +66,19 @@ def score_file(path: Path, classes: Sequence[str] | None = None, resamples: int 
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """The table with every cell as text, without spaces around it.
+    """The table with every cell as text, without spaces around it; its index is the number of the row, less 2.
 
     Raises:
         InputError: not a table of predictions.
     """
-    table = read_table(path, [], made_by_merflow=False)
-    table.columns = table.columns.str.strip()
-    missing = [name for name in ("truth", "predicted") if name not in table]
-    if missing:
-        other = [mark for mark in ";\t" if len(table.columns) == 1 and mark in table.columns[0]]
-        hint = "; cells must be separated by commas" if other else ""
-        raise InputError(f"{path}: column {', '.join(missing)} missing; found: {', '.join(table.columns)}{hint}")
-    if table.empty:
+    required, optional = KNOWN[:2], KNOWN[2:]
+    rows = read_workbook(path, {name: [name] for name in required}, optional={name: [name] for name in optional})
+    if not rows:
         raise InputError(f"{path} has no row below its header; one row per clip is expected")
-    for name in (name for name in KNOWN if name in table):
-        table[name] = table[name].astype(object).fillna("").astype(str).str.strip()
-    for name in ("truth", "predicted"):
+    names = [name for name in KNOWN if name in rows[0].typed]
+    cells = [[unescape_formula(row.cells[name]) for name in names] for row in rows]
+    table = pd.DataFrame(cells, [row.number - 2 for row in rows], names)
+    for name in required:
         table[name] = table[name].str.replace(r"^(-?\d+)\.0*$", r"\1", regex=True)
     return table
 
@@ -139,7 +136,7 @@ def _with_interval(value: float, interval: tuple[float, float] | None) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m merflow.score", description="Accuracy, UF1, UAR of predictions.")
-    parser.add_argument("predictions", type=Path, help="CSV: truth, predicted; optional dataset, subject, clip, fold")
+    parser.add_argument("predictions", type=Path, help="table: truth, predicted; optional dataset, subject, clip, fold")
     parser.add_argument("--classes", help="names of the classes, separated by commas; all that occur if left out")
     parser.add_argument("--resamples", type=int, default=2000, help="resamples of the bootstrap over subjects")
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")

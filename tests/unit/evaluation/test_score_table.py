@@ -71,16 +71,16 @@ def test_command_fails_with_one_message(tmp_path):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("", "cannot be read as CSV"),
-        ("truth,label\na,b\n", "column predicted missing; found: truth, label"),
+        ("", "is empty (0 bytes)"),
+        ("truth,label\na,b\n", "column predicted missing; row 1, its header, has: truth, label"),
         ("truth,predicted\n", "no row below its header"),
         ("truth,predicted\na,b\na,\n", "row 3: column predicted is empty"),
         ("truth,predicted,subject\na,b,\n", "row 2: column subject is empty"),
         ("truth,predicted,clip\na,b,c1\na,b,c1\n", "row 3: clip c1 occurs twice"),
         ("truth,predicted,clip,repeat\na,a,c1,0\nb,a,c1,1\n", "clip c1 has different true labels"),
         ("truth,predicted,subject,repeat\na,a,1,0\nb,a,1,\n", "row 3: column repeat is empty"),
-        ("truth,predicted\nc1,a,a\nc2,b,b\n", "more cells than its header"),
-        ("truth;predicted\na;a\nb;b\n", "cells must be separated by commas"),
+        ("truth,predicted\nc1,a,a\nc2,b,b\n", "row 2 has 'a' beyond the last of 2 named columns"),
+        ("truth,predicted\n\na,b\n\na,\n", "row 5: column predicted is empty"),
     ],
 )
 def test_problems_of_the_table_are_named(tmp_path, capsys, text, message):
@@ -127,8 +127,11 @@ def test_classes_must_be_different_names(table, capsys, classes):
         b"truth,predicted\r\nhappy,happy\r\nsad,happy\r\n",
         b"\xef\xbb\xbftruth,predicted\nhappy,happy\n\nsad,happy\n",
         b"truth, predicted, more\nhappy, happy,1\nsad, happy ,2\n",
+        b"truth;predicted\nhappy;happy\nsad;happy\n",
+        b"sep=;\r\ntruth;predicted\r\nhappy;happy\r\nsad;happy\r\n",
+        "truth\tpredicted\nhappy\thappy\nsad\thappy\n".encode("utf-16"),
     ],
-    ids=["Windows", "BOM and an empty line", "blanks"],
+    ids=["Windows", "BOM and an empty line", "blanks", "semicolons", "sep=", "tabs in UTF-16"],
 )
 def test_table_format_does_not_change_scores(tmp_path, content):
     (tmp_path / "table.csv").write_bytes(content)
