@@ -181,7 +181,7 @@ def make_study(
     for place, path in enumerate(["align_faces/people-micro/default/s01", "align_faces/people-micro/default/s02",
                                   "align_faces/other-dataset/default/s01", "finetune/made/tsdgcn",
                                   "finetune/other/tsdgcn", "gather_tables/made", "build_graph/8+2",
-                                  "evaluate/made/tsdgcn"]):  # fmt: skip
+                                  "evaluate/made/tsdgcn", "align_faces/people-micro/default/gone"]):  # fmt: skip
         file = folder / "benchmarks" / f"{path}.tsv"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(
