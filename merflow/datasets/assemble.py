@@ -63,7 +63,8 @@ def assemble(
         findings += [(*note, NOTED) for note in raw.notes]
         place = f"row {raw.row}" if raw.row else raw.frames
         if raw.clip in seen:
-            text = f"the name {raw.clip!r} is used in {seen[raw.clip]} too; names must be unique"
+            numbered = "" if layout.has_frames else ", unless a column `index` numbers the images of each clip"
+            text = f"the name {raw.clip!r} is used in {seen[raw.clip]} too; names must be unique{numbered}"
             findings.append(("clip", text, LEFT_OUT))
         # One video may show several people one after the other; the frames of a folder show one person.
         for file in _files(raw):

@@ -139,6 +139,13 @@ def _check_training(experiments: Experiments, name: str) -> None:
             raise ConfigError(f"experiments.{name}.branches: {lacks} branches: [temporal]")
         if input_kind(e.system, e.network_block) == "key-frames":
             raise ConfigError(f"experiments.{name}.micro: {lacks} network: {{input_kind: flows}}")
+    counts = {dataset: data.images_per_clip(dataset) for dataset in e.datasets}
+    if len(set(counts.values())) > 1 and (e.uses_graphs or input_kind(e.system, e.network_block) != "flow-image"):
+        listed = ", ".join(f"{dataset} {count}" for dataset, count in counts.items())
+        raise ConfigError(
+            f"experiments.{name}.micro: {e.system} reads all images of a clip, and their numbers differ: {listed}; "
+            "give it datasets with one number, or a system that reads the image at the apex (ststnet, linear-svm)"
+        )
     classes = experiments.classes(name)
     for block, alpha in [("loss", e.loss.alpha), *(("grid.loss", alpha) for alpha in e.grid.get("loss.alpha", []))]:
         if isinstance(alpha, list) and len(alpha) != len(classes):

@@ -166,6 +166,12 @@ class Data:
         """Whether a dataset has images of faces: frames, or ready-made faces beside its flow images."""
         return self.has_frames(name) or any(images.faces for images in self.index(name).images.values())
 
+    def images_per_clip(self, name: str) -> int:
+        """Flow images of each clip in the cache of a dataset of flow images; 0 if it has frames."""
+        index = self.index(name)
+        usable = [index.images[clip.clip] for clip in index.clips if clip.clip in index.images and not clip.problem]
+        return max((len(images.flows) for images in usable), default=0)
+
     def is_synthetic(self, name: str) -> bool:
         """Whether the workflow makes the clips of a dataset."""
         return LAYOUTS[self.layout(name)].synthetic

@@ -112,6 +112,13 @@ def test_clip_with_fewer_images_is_noted_and_used(tree):
     assert note.problem == f"clips with fewer than 3 images, which are repeated to make 3: {FIRST} (1)"
 
 
+def test_several_images_of_clip_need_an_index(tree):
+    change(tree, lambda cells: cells.drop(columns="index"))
+    (problem, *_) = reported(tree.index(), effect="left out")
+    assert (problem.row, problem.field) == (3, "clip")
+    assert "is used in row 2 too; names must be unique, unless a column `index` numbers the images" in problem.problem
+
+
 def test_faces_may_be_left_out_for_all(tree):
     change(tree, lambda cells: cells.assign(face=""))
     assert all(not images.faces and len(images.flows) == 3 for images in tree.index().images.values())

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from dataset_trees import dataset_settings
+from dataset_trees import dataset_settings, of_few_people
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib import rc_context
@@ -138,7 +138,7 @@ NASTY = [
 def people(root, rows):
     with (root / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([HEADER, *([*row, "", "", "", ""] for row in rows)])
-    return index_dataset("people", dataset_settings(layout="manifest", root=str(root)))
+    return of_few_people(index_dataset("people", dataset_settings(layout="manifest", root=str(root))))
 
 
 def frames(folder):

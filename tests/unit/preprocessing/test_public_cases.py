@@ -3,7 +3,7 @@
 import h5py
 import pandas as pd
 import pytest
-from dataset_trees import dataset_settings
+from dataset_trees import dataset_settings, of_few_people
 from stage_settings import align_settings, keyframe_settings
 
 from merflow.datasets.index import index_dataset
@@ -15,7 +15,7 @@ from merflow.preprocessing.keyframes import select_subject
 def test_frames_named_by_twenty_digits_are_aligned(cases_folder, tmp_path):
     folder = cases_folder / "name-of-20-digits"
     (tmp_path / "manifest.csv").write_text(f"clip,subject,label,frames\nc,s1,x,{folder / 'clip'}\n")
-    index = index_dataset("p", dataset_settings(layout="manifest", root=str(tmp_path)))
+    index = of_few_people(index_dataset("p", dataset_settings(layout="manifest", root=str(tmp_path))))
     align_subject(index.clips, tmp_path / "faces.h5", align_settings())
     with h5py.File(tmp_path / "faces.h5") as file:
         (group,) = file.values()
@@ -25,7 +25,7 @@ def test_frames_named_by_twenty_digits_are_aligned(cases_folder, tmp_path):
 
 def test_apex_at_onset_is_spotted_at_greatest_motion(cases_folder, tmp_path):
     root = cases_folder / "apex-is-onset"
-    index = index_dataset("p", dataset_settings(layout="manifest", root=str(root), table="manifest.csv"))
+    index = of_few_people(index_dataset("p", dataset_settings(layout="manifest", root=str(root), table="manifest.csv")))
     assert [(problem.field, problem.effect) for problem in index.problems] == [("apex", "apex spotted")]
     align_subject(index.clips, tmp_path / "faces.h5", align_settings())
     select_subject(tmp_path / "faces.h5", tmp_path / "keyframes.csv", keyframe_settings())

@@ -393,3 +393,16 @@ def test_systems_that_read_faces_need_some(tmp_path, experiment, message):
     overlay["experiments"] = {experiment: overlay["experiments"][experiment]}
     with pytest.raises(ConfigError, match=re.escape(message)):
         plan(overlay).check()
+
+
+def test_datasets_with_other_numbers_of_flow_images_are_refused(tmp_path):
+    overlay = flow_sequences(tmp_path / "three")
+    clips = [dataset_trees.FlowImage("e", f"s{n % 3}", f"{n}", "xy"[n % 2]) for n in range(6)]
+    overlay["datasets"]["two"] = dataset_trees.flow_sequences(tmp_path / "two", clips, 2).settings
+    for block in overlay["experiments"].values():
+        block["micro"] = ["flows", "two"]
+    overlay["floors"] = ["linear-svm", "ststnet", "msjfn"]
+    for name, block in overlay["experiments"].items():
+        with pytest.raises(ConfigError, match=f"{name}.micro: .* reads all images of a clip.*: flows 3, two 2; give"):
+            plan(overlay | {"experiments": {name: block}}).check()
+    plan(overlay | {"experiments": {"image": {"system": "ststnet", "micro": ["flows", "two"]}}}).check()
