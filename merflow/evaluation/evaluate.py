@@ -21,6 +21,7 @@ COLUMNS = {
     "metrics": tables.METRICS,
     "accuracy_train": tables.ACCURACY_TRAIN,
     "curves": tables.CURVES,
+    "test_epochs": tables.TEST_EPOCHS,
 }
 """Columns of the study's tables, by the stem of their file."""
 ROWS_AT_ONCE = 50_000

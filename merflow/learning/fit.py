@@ -8,7 +8,7 @@ has its own loop, too (:mod:`merflow.preprocessing.frame_scorer.scorer`).
 import copy
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
@@ -38,11 +38,13 @@ class Training:
     """The epoch whose weights :func:`fit` kept, from 1, and the learning curve.
 
     It has a dictionary ``epoch, split, loss, accuracy`` per epoch and split (train, validation), over rows. The
-    training figures are measured during the epoch, with dropout.
+    training figures are measured during the epoch, with dropout. ``answers`` are those of ``answer`` after every
+    :attr:`merflow.learning.settings.Schedule.answers_every` epochs.
     """
 
     epoch: int
     curve: list[dict[str, Any]]
+    answers: list[list[int]]
 
 
 @contextmanager
@@ -66,6 +68,7 @@ def fit(
     schedule: Schedule,
     name: str | None = None,
     checkpoints: Checkpoints | None = None,
+    answer: Callable[[], list[int]] | None = None,
 ) -> Training:
     """Train ``network`` in place; it ends in evaluation mode, with the weights of its best epoch.
 
@@ -81,6 +84,8 @@ def fit(
         schedule: how long and how fast.
         name: if not empty, one line per epoch is logged, with an upper bound of the remaining time.
         checkpoints: where the training saves its state and resumes from a saved state, or None.
+        answer: classes of the test clips by the network as it is, which chooses nothing and draws no random number, or
+            None.
 
     Raises:
         ConfigError: the training loss is not finite, or the validation loss never was.
@@ -130,6 +135,8 @@ def fit(
             if figures["loss"] < progress.smallest:
                 progress.best, progress.smallest = progress.epoch, figures["loss"]
                 best_weights = copy.deepcopy(network.state_dict())
+        if answer and progress.epoch % schedule.answers_every == 0:
+            progress.answers.append(answer())
         if name:
             left = (schedule.epochs - progress.epoch) * (time.monotonic() - start) / (progress.epoch - first)
             latest = [row for row in progress.curve[-2:] if row["epoch"] == progress.epoch]
@@ -149,7 +156,7 @@ def fit(
         elif checkpoint and checkpoint.due():
             checkpoint.save(asdict(progress), network, best_weights, optimiser)
     network.eval()
-    return Training(progress.best, progress.curve)
+    return Training(progress.best, progress.curve, progress.answers)
 
 
 @dataclass
@@ -162,6 +169,7 @@ class _Progress:
     step: int = 0
     over: bool = False
     curve: list[dict[str, Any]] = field(default_factory=list)
+    answers: list[list[int]] = field(default_factory=list)
 
 
 @torch.no_grad()

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+MOST_ANSWERS = 200
+"""Most epochs of a training of which the answers for the test clips are kept."""
+
 
 @dataclass(frozen=True)
 class LossSettings:
@@ -38,3 +41,8 @@ class Schedule:
     decay: float
     batch: int
     weight_decay: float
+
+    @property
+    def answers_every(self) -> int:
+        """Number of epochs from one kept answer for the test clips to the next (:data:`MOST_ANSWERS`)."""
+        return -(-self.epochs // MOST_ANSWERS)

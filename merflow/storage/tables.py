@@ -24,6 +24,7 @@ QUALITY = [
     "head_motion_px", "frames", "notes",
 ]  # fmt: skip
 PREDICTIONS = ["experiment", "repeat", "fold", "dataset", "subject", "clip", "truth", "predicted"]
+TEST_EPOCHS = ["experiment", "repeat", "fold", "dataset", "subject", "clip", "truth", "every", "answers"]
 ACCURACY_TRAIN = ["experiment", "repeat", "fold", "stage", "accuracy", "n", "chosen"]
 CURVES = ["experiment", "repeat", "stage", "name", "epoch", "split", "loss", "accuracy"]
 GRID = ["row", "column", "metric", "value", "ci_low", "ci_high", "n_clips", "published", "caveat"]
@@ -63,7 +64,7 @@ COVERAGE = ["experiment", "threshold", "answered", "accuracy", "n_clips"]
 
 TEXT_COLUMNS = {
     "clip", "subject", "label", "truth", "predicted", "fold", "dataset", "experiment", "reason", "problem", "frames",
-    "row", "column", "metric", "ledger", "chosen", "source", "flags", "answer", "top", "notes",
+    "row", "column", "metric", "ledger", "chosen", "source", "flags", "answer", "answers", "top", "notes",
 }  # fmt: skip
 """Columns that stay text even if all their cells look like numbers."""
 CLASS_SCOPE = "/class:"

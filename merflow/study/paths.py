@@ -11,6 +11,7 @@ EXPERIMENT_TABLES = {
     "accuracy": "accuracy_train.csv",
     "curves": "curves.csv",
     "validation": "validation.csv",
+    "test_epochs": "test_epochs.csv",
 }
 """Tables of an experiment and of each job that trains its folds, by pathvar: ``<predictions>`` is a file name."""
 

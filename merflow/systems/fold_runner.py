@@ -25,7 +25,7 @@ from merflow.protocols.splits import read_folds
 from merflow.protocols.variants import with_overrides
 from merflow.runtime.driver import worker_pool
 from merflow.storage.disk_arrays import DiskArray
-from merflow.systems.predictions import FoldPredictions, FoldResult, ResultFiles, write_results
+from merflow.systems.predictions import EpochAnswers, FoldPredictions, FoldResult, ResultFiles, write_results
 from merflow.systems.samples import FoldData, Samples
 from merflow.systems.settings import JobSettings
 
@@ -49,12 +49,14 @@ class TrainedFold:
         model: the model as it is saved; None for a baseline.
         curve: rows ``stage, epoch, split, loss, accuracy``.
         epochs: the epoch that the validation clips chose, by the dotted key that sets the number of epochs.
+        answers: classes of the test clips after each epoch, if the fold keeps them.
     """
 
     predict: Callable[[np.ndarray], np.ndarray]
     model: "SavedModel | None"
     curve: Sequence[Mapping[str, Any]]
     epochs: Mapping[str, int]
+    answers: EpochAnswers = EpochAnswers()
 
 
 class System(ABC, Generic[S]):
@@ -189,23 +191,35 @@ def _run_together(system: System[S], samples: Samples, folds: list[Fold], repeat
     for overrides in [option for index, option in enumerate(selected) if option not in selected[:index]]:
         indices = [index for index, option in enumerate(selected) if option == overrides]
         equal_folds, equal_seeds = [folds[index] for index in indices], [seeds[index] for index in indices]
-        trained_pairs = _train(system, samples, equal_folds, equal_seeds, with_overrides(settings, overrides))
+        selected_settings = with_overrides(settings, overrides)
+        trained_pairs = _train(system, samples, equal_folds, equal_seeds, selected_settings, keep_answers=True)
         for index, trained in zip(indices, trained_pairs, strict=True):
             results[index] = _result(samples, folds[index], repeat, overrides, trained)
     return [results[index] for index in range(len(folds))]
 
 
 def _train(
-    system: System[S], samples: Samples, folds: Sequence[Fold], seeds: Sequence[tuple[int, ...]], settings: S
+    system: System[S],
+    samples: Samples,
+    folds: Sequence[Fold],
+    seeds: Sequence[tuple[int, ...]],
+    settings: S,
+    keep_answers: bool = False,
 ) -> Iterator[TrainedPair]:
-    """Train a model on each fold; if the system refits, the one that predicts trains on the validation clips too."""
+    """Train a model on each fold; if the system refits, the one that predicts trains on the validation clips too.
+
+    ``keep_answers``: whether the one that predicts keeps its answers for the test clips after each epoch.
+    """
     classes = len(samples.classes)
-    data = [FoldData.of(fold, samples.labels, seed) for fold, seed in zip(folds, seeds, strict=True)]
+    # The training that chooses the epochs of a refit predicts no test clip.
+    kept = [keep_answers and not (system.refits and len(fold.validation)) for fold in folds]
+    data = [FoldData.of(fold, samples.labels, seed, keep) for fold, seed, keep in zip(folds, seeds, kept, strict=True)]
     trained_folds = system.train(samples.rows, classes, data, settings)
     for fold, trained_on, chosen in zip(folds, data, trained_folds, strict=True):
         final = chosen
         if system.refits and len(fold.validation):
-            trained_on = FoldData.of(without_validation(fold), samples.labels, trained_on.seed)
+            whole, seed = without_validation(fold), trained_on.seed
+            trained_on = FoldData.of(whole, samples.labels, seed, keep_answers)
             (final,) = system.train(samples.rows, classes, [trained_on], with_overrides(settings, chosen.epochs))
         yield TrainedPair(chosen, final, trained_on)
 
@@ -228,4 +242,5 @@ def _result(samples: Samples, fold: Fold, repeat: int, overrides: Mapping[str, A
         curve=chosen.curve,
         overrides=overrides,
         model=final.model,
+        answers=final.answers,
     )

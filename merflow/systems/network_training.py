@@ -16,6 +16,7 @@ from merflow.learning.settings import LossSettings, Schedule
 from merflow.runtime.devices import device
 from merflow.storage.disk_arrays import DiskArray
 from merflow.systems.fold_runner import TrainedFold
+from merflow.systems.predictions import EpochAnswers
 from merflow.systems.samples import FoldData
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,12 @@ def train_network(
     training = images.labelled(fold.train, fold.train_labels)
     validation = images.labelled(fold.validation, fold.validation_labels) if len(fold.validation) else None
     trainings: dict[str, Training] = {}
+
+    def predict(indices: np.ndarray) -> np.ndarray:
+        with repeatable(0):
+            probs = scores_of(network, images.batches(indices), schedule.batch).double().softmax(dim=1)
+            return probs.reshape(len(indices), -1, classes).mean(dim=1).cpu().numpy()
+
     with repeatable(*fold.seed):
         network: Any = make_network().to(device())
         if isinstance(images.rows, Centred) and not images.by_row:  # For a `supervise` that changes clips.
@@ -78,14 +85,12 @@ def train_network(
             learned = network.prior(training, validation, schedule, f"{fold.name}, pairs", checkpoints)
             trainings |= {"prior": learned} if learned else {}
         minimised = make_loss(loss, classes)
-        trainings["finetune"] = fit(network, minimised, training, validation, schedule, fold.name, checkpoints)
+        trainings["finetune"] = fit(
+            *(network, minimised, training, validation, schedule, fold.name, checkpoints),
+            answer=(lambda: predict(fold.test).argmax(axis=1).tolist()) if len(fold.test) else None,
+        )
     epochs = {EPOCHS[stage]: stage_training.epoch for stage, stage_training in trainings.items()}
     log.info("%s: kept %s", fold.name, ", ".join(f"{key}: {epoch}" for key, epoch in epochs.items()))
-
-    def predict(indices: np.ndarray) -> np.ndarray:
-        with repeatable(0):
-            probs = scores_of(network, images.batches(indices), schedule.batch).double().softmax(dim=1)
-            return probs.reshape(len(indices), -1, classes).mean(dim=1).cpu().numpy()
-
     curve = [{"stage": stage, **row} for stage, of_stage in trainings.items() for row in of_stage.curve]
-    return network, TrainedFold(predict, None, curve, epochs)
+    answers = EpochAnswers(schedule.answers_every, trainings["finetune"].answers)
+    return network, TrainedFold(predict, None, curve, epochs, answers)

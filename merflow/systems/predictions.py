@@ -8,13 +8,30 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from merflow.protocols.variants import variant_label
-from merflow.storage.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, write_table, write_table_in_parts
+from merflow.storage.tables import (
+    ACCURACY_TRAIN,
+    CURVES,
+    PREDICTIONS,
+    TEST_EPOCHS,
+    write_table,
+    write_table_in_parts,
+)
 from merflow.systems.samples import Samples
 
 if TYPE_CHECKING:
     from merflow.systems.saved_models import SavedModel  # It imports torch, which baselines do not need.
 
 Row = dict[str, Any]
+
+
+class EpochAnswers(NamedTuple):
+    """Classes that a network gave the test clips during its training: after ``every`` epochs, twice as many, ...
+
+    ``classes``: numbers of the classes, ``[epochs, clips]``. They never choose anything.
+    """
+
+    every: int = 1
+    classes: Sequence[Sequence[int]] = ()
 
 
 class FoldPredictions(NamedTuple):
@@ -50,6 +67,7 @@ class FoldResult:
         curve: rows ``stage, epoch, split, loss, accuracy``.
         overrides: settings that were selected inside the fold, by dotted key.
         model: the trained model; None for a baseline.
+        answers: classes of the test clips during the training of the model that predicts.
     """
 
     repeat: int
@@ -61,6 +79,7 @@ class FoldResult:
     curve: Sequence[Mapping[str, Any]]
     overrides: Mapping[str, Any]
     model: "SavedModel | None"
+    answers: EpochAnswers = EpochAnswers()
 
     def prediction_rows(self, experiment: str) -> Iterator[Row]:
         """Rows of ``predictions.csv``."""
@@ -69,6 +88,12 @@ class FoldResult:
     def validation_rows(self, experiment: str) -> Iterator[Row]:
         """Rows of ``validation.csv``."""
         return self.validation.rows(self._names(experiment))
+
+    def test_epoch_rows(self, experiment: str) -> Iterator[Row]:
+        """Rows of ``test_epochs.csv``."""
+        for index, clip in enumerate(self.test.clips):
+            answers = " ".join(str(classes[index]) for classes in self.answers.classes)
+            yield {**self._names(experiment), **clip, "every": self.answers.every, "answers": answers}
 
     def accuracy_row(self, experiment: str) -> Row:
         """The row of ``accuracy_train.csv``."""
@@ -84,12 +109,13 @@ class FoldResult:
 
 
 class ResultFiles(NamedTuple):
-    """Output files of a training job; a baseline has no curves."""
+    """Output files of a training job; a baseline has no curves and no epochs."""
 
     predictions: Path
     accuracy: Path
     curves: Path | None = None
     validation: Path | None = None
+    test_epochs: Path | None = None
 
     @classmethod
     def of(cls, output: Any) -> "ResultFiles":
@@ -109,3 +135,6 @@ def write_results(results: Sequence[FoldResult], experiment: str, files: ResultF
         # Fold by fold: one row per fold and clip is millions of rows for many clips and subjects.
         parts = [result.validation_rows(experiment) for result in results if result.validation.clips]
         write_table_in_parts(parts or [[]], files.validation, PREDICTIONS)
+    if files.test_epochs:
+        rows = [row for result in results for row in result.test_epoch_rows(experiment)]
+        write_table(rows, files.test_epochs, TEST_EPOCHS)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -48,7 +48,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class FoldData:
-    """A fold as its training gets it: neither the indices nor the labels of its test clips.
+    """A fold as its training gets it: without the labels of its test clips.
 
     Attributes:
         train: int64, indices of the training clips; they alone set the standardisation.
@@ -56,6 +56,7 @@ class FoldData:
         train_labels, validation_labels: int64, their classes.
         seed: seed of weights, batches and dropout.
         name: name of the fold, for messages.
+        test: int64, indices of the clips whose answers after each epoch are kept; may be empty.
     """
 
     train: np.ndarray
@@ -64,11 +65,16 @@ class FoldData:
     validation_labels: np.ndarray
     seed: tuple[int, ...]
     name: str = ""
+    test: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @classmethod
-    def of(cls, fold: Fold, labels: np.ndarray, seed: tuple[int, ...]) -> "FoldData":
-        """Return the training data of a fold; ``labels`` are those of all clips."""
-        return cls(fold.train, labels[fold.train], fold.validation, labels[fold.validation], seed, fold.name)
+    def of(cls, fold: Fold, labels: np.ndarray, seed: tuple[int, ...], keep_answers: bool = False) -> "FoldData":
+        """Return the training data of a fold; ``labels`` are those of all clips, and those of test clips are not read.
+
+        ``keep_answers``: whether the answers for the test clips after each epoch are kept.
+        """
+        test = fold.test if keep_answers else fold.test[:0]
+        return cls(fold.train, labels[fold.train], fold.validation, labels[fold.validation], seed, fold.name, test)
 
 
 ReadClip = Callable[[Sequence[h5py.File], int], np.ndarray]

@@ -19,6 +19,7 @@ FAST = {
 def train(caches, system, folder, fold, seed=0, changes=None, code="", **settings):
     folder.mkdir(parents=True, exist_ok=True)
     files = {"predictions": folder / "p.csv", "accuracy_train": folder / "a.csv", "curves": folder / "c.csv"}
+    files["test_epochs"] = folder / "e.csv"
     job = {"experiment": "net", "system": system, "protocol": "loso", "classes": CLASSES, **settings}
     job["network"] = NETWORK | FAST[system] | (changes or {})
     train_clip_networks(caches, **files, settings=job, seed=seed, folds=[fold], code=code)

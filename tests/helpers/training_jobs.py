@@ -90,11 +90,13 @@ def pretrain(cache, graph, weights, curve, settings, seed):
     pretraining.pretrain(cache, graph, weights, curve, PretrainSettings(**settings), seed)
 
 
-def finetune(features, predictions, accuracy, curves, settings, processes=1, *, validation=None, heads=None):
+def finetune(
+    features, predictions, accuracy, curves, settings, processes=1, *, validation=None, test_epochs=None, heads=None
+):
     """Train heads on feature files (:func:`merflow.systems.tsdgcn.finetune.finetune`)."""
     files = [Path(group[0]) for group in next(iter(features.values()))]
     job = finetune_settings(files, settings, list(features), predictions.parent)
-    tables = ResultFiles(predictions, accuracy, curves, validation)
+    tables = ResultFiles(predictions, accuracy, curves, validation, test_epochs)
     finetuning.finetune(features, tables, heads or predictions.parent / "heads.safetensors", job, processes)
 
 
@@ -115,11 +117,11 @@ def fold_settings(
 
 def train_graph_folds(
     caches, graphs, weights, macro, *, predictions, accuracy_train, curves, settings, seed, folds, code="",
-    validation=None, model=None,
+    validation=None, test_epochs=None, model=None,
 ):  # fmt: skip
     """Train folds of TSDGCN (:func:`merflow.systems.tsdgcn.fold_training.train_graph_folds`)."""
     job = fold_settings(caches, settings, seed, predictions.parent, macro is not None)
-    files = ResultFiles(predictions, accuracy_train, curves, validation)
+    files = ResultFiles(predictions, accuracy_train, curves, validation, test_epochs)
     model = model or predictions.parent / "model.safetensors"
     fold_training.train_graph_folds(caches, graphs, weights, macro, files, model, job, folds, code)
 
@@ -137,11 +139,12 @@ def clip_network_settings(caches: Sequence[Path], settings: Settings, seed: int,
 
 
 def train_clip_networks(
-    caches, *, predictions, accuracy_train, curves, settings, seed, folds, code="", validation=None, model=None
-):
+    caches, *, predictions, accuracy_train, curves, settings, seed, folds, code="",
+    validation=None, test_epochs=None, model=None,
+):  # fmt: skip
     """Train folds of a network on clips (:func:`merflow.systems.clip_networks.train_clip_networks`)."""
     job = clip_network_settings(caches, settings, seed, predictions.parent)
-    files = ResultFiles(predictions, accuracy_train, curves, validation)
+    files = ResultFiles(predictions, accuracy_train, curves, validation, test_epochs)
     model = model or predictions.parent / "model.safetensors"
     clip_networks.train_clip_networks(caches, files, model, job, folds, code)
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from merflow.systems.fold_runner import ClipRows, System, TrainedFold, run_job, run_repeats
-from merflow.systems.predictions import FoldResult, ResultFiles
+from merflow.systems.predictions import EpochAnswers, FoldResult, ResultFiles
 from merflow.systems.samples import FoldData, Samples
 from merflow.systems.saved_models import SavedModel
 from merflow.systems.settings import FinetuneSettings
@@ -40,7 +40,8 @@ class HeadSystem(System[S]):
         for head in train_heads(rows[:], self.branch, folds, settings.loss, classes, settings.head):
             curve = [{"stage": "finetune"} | row for row in head.training.curve]
             model = SavedModel(about, head.arrays(self.branch))
-            yield TrainedFold(partial(_predict, head, rows), model, curve, epochs={})
+            answers = EpochAnswers(settings.head.answers_every, head.training.answers)
+            yield TrainedFold(partial(_predict, head, rows), model, curve, {}, answers)
 
 
 def _predict(head: TrainedHead, rows: ClipRows, indices: np.ndarray) -> np.ndarray:

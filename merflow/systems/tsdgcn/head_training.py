@@ -115,11 +115,15 @@ class HeadBatchTrainer:
         self.val_x = self._stack_rows(rows, validation, self.trained)
         self.val_y, self.val_lengths = _stack_labels([fold.validation_labels for fold in folds], rows.shape[1])
         self.val_untrained = weight_1[..., untrained] @ self._stack_rows(rows, validation, untrained).mT
+        test = [fold.test for fold in folds]
+        self.test_x = self._stack_rows(rows, test, self.trained)
+        self.test_untrained = weight_1[..., untrained] @ self._stack_rows(rows, test, untrained).mT
 
         self.active = torch.arange(len(folds))
         self.best_epoch = torch.zeros(len(folds), dtype=torch.int64)
         self.smallest_loss = torch.full((len(folds),), math.inf)
         self.curves: list[list[dict[str, Any]]] = [[] for _ in folds]
+        self.answers: list[list[list[int]]] = [[] for _ in folds]
 
     def _stack_rows(self, rows: np.ndarray, clips: Sequence[np.ndarray], features: np.ndarray) -> Tensor:
         """Return standardised rows of some clips of each fold, padded with 0, ``[folds, rows, features]``."""
@@ -137,14 +141,17 @@ class HeadBatchTrainer:
             self._train_epoch(epoch)
             with torch.no_grad():
                 self._keep_best(epoch)
+                if self.test_x.shape[1] and epoch % self.settings.answers_every == 0:
+                    self._keep_answers()
                 self._remove(epoch - self.best_epoch[self.active] >= self.settings.patience)
             if not len(self.active):
                 break
         best = self.best_epoch.tolist()
         if 0 in best:
             raise _diverged(self.folds[best.index(0)], ": the loss of the validation clips was not a number")
-        parts = zip(self.heads, self.standardizers, best, self.curves, strict=True)
-        return [TrainedHead(head.eval(), scaling, Training(epoch, curve)) for head, scaling, epoch, curve in parts]
+        trainings = map(Training, best, self.curves, self.answers)
+        parts = zip(self.heads, self.standardizers, trainings, strict=True)
+        return [TrainedHead(head.eval(), standardizer, training) for head, standardizer, training in parts]
 
     def _train_epoch(self, epoch: int) -> None:
         order, dropout = self._draw_epoch()
@@ -220,6 +227,14 @@ class HeadBatchTrainer:
             weight_1[:, self.trained] = self.weights[0][index]
             for best, weight in zip(others, self.weights[1:], strict=True):
                 best.copy_(weight[index])
+
+    def _keep_answers(self) -> None:
+        """Keep the classes of the test clips: those of the mean probabilities of their rows."""
+        scores = self._scores(self.test_x[self.active], self.test_untrained[self.active])
+        clips = scores.view(len(scores), -1, len(self.standardizers[0].mean), scores.shape[2])
+        classes = clips.double().softmax(dim=3).mean(dim=2).argmax(dim=2)
+        for head, of_head in zip(self.active.tolist(), classes.tolist(), strict=True):
+            self.answers[head].append(of_head[: len(self.folds[head].test)])
 
     def _remove(self, finished: Tensor) -> None:
         """Remove finished heads from the batch."""

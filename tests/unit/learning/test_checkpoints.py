@@ -17,7 +17,7 @@ from training_jobs import pretrain, train_graph_folds
 from merflow.errors import ConfigError
 from merflow.learning import checkpoints
 from merflow.learning.checkpoints import Checkpoints
-from merflow.learning.fit import Rows, fit, repeatable
+from merflow.learning.fit import Rows, fit, repeatable, scores_of
 from merflow.learning.settings import Schedule
 from merflow.systems.tsdgcn.graph import build_graph
 
@@ -70,6 +70,7 @@ def learn(folder=None, dies_in=None, about="", shift=0.0, validated=True, schedu
             schedule,
             "fold",
             states,
+            answer=lambda: scores_of(model, validation.x, 8).argmax(dim=1).tolist(),
         )
         return model, result, torch.rand(3).tolist()
 

@@ -329,8 +329,8 @@ def test_refit_trains_for_the_epochs_of_both_stages(tmp_path, monkeypatch):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=5))
     asked, honest = [], fit
 
-    def watched(model, loss, training, validation, schedule, *rest):
-        course = honest(model, loss, training, validation, schedule, *rest)
+    def watched(model, loss, training, validation, schedule, *rest, **kept):
+        course = honest(model, loss, training, validation, schedule, *rest, **kept)
         asked.append((schedule.epochs, course.epoch, validation is None))
         return course
 
