@@ -143,7 +143,7 @@ class Ensemble:
             weights = [self.results / network["weights"] for network in files]
             networks = [load_network(*pair)[0] for pair in zip(weights, graphs, strict=True)]
             heads = [StandardizedHead(model.about["branch"], model.tensors) for model in models]
-            return [SharedGraphs(networks, heads)]
+            return [SharedGraphs(networks, heads, self.input_settings, models[0].about["branch"])]
         return [self._graph_member(model, graphs) if graphs else self._clip_member(model) for model in models]
 
     def _graph_member(self, model: SavedModel, graphs: Sequence[Graph]) -> MemberGroup:
@@ -155,11 +155,13 @@ class Ensemble:
             networks[-1].load_state_dict(state)
         head = _with_prefix(model.tensors, "head")
         if model.about["network"] == "sgcn-heads":
-            return SharedGraphs(networks, [StandardizedHead(model.about["branch"], head)])
-        inputs = head["weight_1"].shape[1]
+            branch = model.about["branch"]
+            return SharedGraphs(networks, [StandardizedHead(branch, head)], self.input_settings, branch)
+        hidden, inputs = head["weight_1"].shape
+        joined = head["weight_2"].shape[1] // hidden
         unscaled = {"mean": torch.zeros(1, inputs), "scale": torch.ones(1, inputs)}
-        images = inputs // (len(networks) * networks[0].connected.out_features)
-        network = EndToEnd(networks, StandardizedHead([0], head | unscaled).head, images)
+        images = joined * inputs // (len(networks) * networks[0].connected.out_features)
+        network = EndToEnd(networks, StandardizedHead([0] * joined, head | unscaled).head, images)
         return EndToEndGraphs(network, _with_prefix(model.tensors, "centre"))
 
     def _clip_member(self, model: SavedModel) -> MemberGroup:
@@ -189,7 +191,7 @@ def clip_rows(settings: InputSettings, clips: ClipArrays, index: int) -> np.ndar
     """Return what the members read of one clip, float32 ``[rows, pixels]``."""
     source = {"spatial": clips.spatial, "flow": clips.flow}
     if settings.kind == SIGNALS:
-        return clip_signals(source, index, settings.side, settings.branches, settings.fusion, settings.signal)[0]
+        return clip_signals(source, index, settings.side, settings)[0]
     return clip_image(source, index, int(clips.apex_index[index]), settings.kind, settings.side)
 
 

@@ -6,7 +6,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from merflow.systems.settings import SignalSettings
 from merflow.systems.tsdgcn.fold_training import EndToEnd
+from merflow.systems.tsdgcn.fusion import subtract_clip_mean
+from merflow.systems.tsdgcn.heads import Head, clip_probabilities
 from merflow.systems.tsdgcn.sgcn import SGCN
 
 IMAGE_BATCH = 16
@@ -44,9 +47,15 @@ class MemberGroup(nn.Module):
 class SharedGraphs(MemberGroup):
     """SGCNs and the heads that were trained on their features (Eq. 4 and 5)."""
 
-    def __init__(self, networks: Sequence[nn.Module], heads: Sequence[nn.Module]) -> None:
-        """Join networks with heads from features ``[n, rows, features]`` to scores ``[n, rows, classes]``."""
+    def __init__(
+        self, networks: Sequence[nn.Module], heads: Sequence[nn.Module], settings: SignalSettings, branch: Sequence[int]
+    ) -> None:
+        """Join networks with heads on features ``[n, rows, features]``.
+
+        ``settings``: what they read of a clip; ``branch``: branch of each row.
+        """
         super().__init__()
+        self.settings, self.branch = settings, list(branch)
         self.networks, self.heads, self.members = nn.ModuleList(networks), nn.ModuleList(heads), len(heads)
         self.pixels = cast("SGCN", networks[0]).order.numel()
 
@@ -56,7 +65,9 @@ class SharedGraphs(MemberGroup):
         networks = cast("list[SGCN]", list(self.networks))
         features = torch.cat([network.features(image) for image in images for network in networks], dim=1)
         features = features.reshape(-1, rows.shape[1], features.shape[1])
-        return torch.stack([head(features).softmax(dim=2).mean(dim=1) for head in self.heads])
+        if self.settings.relative == "features":
+            features = subtract_clip_mean(features, self.settings.branches, self.settings.fusion, self.branch)
+        return torch.stack([clip_probabilities(head(features)) for head in self.heads])
 
 
 class EndToEndGraphs(MemberGroup):
@@ -69,8 +80,11 @@ class EndToEndGraphs(MemberGroup):
 
     def forward(self, rows: Tensor) -> Tensor:
         """See :class:`MemberGroup`."""
-        probs: Tensor = self.model(self.centred(rows).flatten(0, 1)).softmax(dim=1)
-        return probs.reshape(-1, rows.shape[1], probs.shape[1]).mean(dim=1)[None]
+        rows = self.centred(rows)
+        if cast("Head", self.model.head).rows > 1:
+            return clip_probabilities(self.model(rows.flatten(1)))[None]
+        scores: Tensor = self.model(rows.flatten(0, 1))
+        return clip_probabilities(scores.reshape(-1, rows.shape[1], scores.shape[1]))[None]
 
 
 class ClipNetwork(MemberGroup):

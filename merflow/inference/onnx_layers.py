@@ -39,20 +39,25 @@ class ClipReader(nn.Module):
 
     def grey(self, spatial: Tensor) -> Tensor:
         """Return :func:`merflow.systems.tsdgcn.signals.grey_signal`."""
-        small = self.resize(spatial) / 255
-        small = small - small.mean(dim=(-2, -1), keepdim=True)
-        deviation = small.square().mean(dim=(-2, -1), keepdim=True).sqrt()
-        return small / deviation.clamp(min=FLAT)
+        return self.standardised(self.resize(spatial) / 255)
+
+    def standardised(self, images: Tensor) -> Tensor:
+        """Return each image ``[..., side, side]`` at mean 0 and standard deviation 1."""
+        images = images - images.mean(dim=(-2, -1), keepdim=True)
+        deviation = images.square().mean(dim=(-2, -1), keepdim=True).sqrt()
+        return images / deviation.clamp(min=FLAT)
 
     def motion(self, flow: Tensor) -> Tensor:
         """Return :func:`merflow.systems.tsdgcn.signals.flow_signal`, ``[n, rows, pixels]``."""
         small = self.resize(flow)
         if self.settings.signal == "strain":
-            return small[:, :, 2].flatten(2) / UNIT
-        motion = small[:, :, :2] / (UNIT * flow.shape[-1])
-        if self.settings.signal == "magnitude":
-            return motion.square().sum(dim=2).sqrt().flatten(2)
-        return motion.flatten(1, 2).flatten(2)
+            images = small[:, :, 2] / UNIT
+        else:
+            motion = small[:, :, :2] / (UNIT * flow.shape[-1])
+            images = motion.flatten(1, 2)
+            if self.settings.signal == "magnitude":
+                images = motion.square().sum(dim=2).sqrt()
+        return (self.standardised(images) if self.settings.normalise == "image" else images).flatten(2)
 
     def forward(self, *arrays: Tensor) -> Tensor:
         """Return rows ``[n, rows, pixels]`` of clips; ``arrays`` in the order of :attr:`inputs`."""
@@ -75,6 +80,8 @@ class ClipReader(nn.Module):
         signals = {}
         if "spatial" in clips:
             signals["spatial"] = self.grey(clips["spatial"]).flatten(2)
+            if self.settings.relative == "pixels":
+                signals["spatial"] = signals["spatial"] - signals["spatial"].mean(dim=1, keepdim=True)
         if "flow" in clips:
             signals["temporal"] = self.motion(clips["flow"])
         concat = self.settings.fusion == "concat" and len(signals) == 2

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from merflow.preprocessing.settings import PreparationSettings
+from merflow.systems.settings import SignalSettings
 
 SIGNALS = "signals"
 """Input of systems with graphs; the others read one of :data:`merflow.systems.clip_images.INPUT_KINDS`."""
@@ -47,22 +48,16 @@ class AnswerSettings:
 
 
 @dataclass(frozen=True)
-class InputSettings:
-    """What the networks of an experiment read of a clip.
+class InputSettings(SignalSettings):
+    """What the networks of an experiment read of a clip; the base is for systems with graphs, and empty for others.
 
     Attributes:
         kind: ``signals`` (systems with graphs) or one of :data:`merflow.systems.clip_images.INPUT_KINDS`.
         side: side of the images in pixels.
-        branches: ``spatial``, ``temporal`` or both; empty unless ``kind`` is ``signals``, like the next two.
-        fusion: ``stack`` or ``concat``.
-        signal: ``magnitude``, ``u+v`` or ``strain``.
     """
 
     kind: str
     side: int
-    branches: Sequence[str]
-    fusion: str
-    signal: str
 
 
 @dataclass(frozen=True)

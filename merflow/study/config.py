@@ -38,7 +38,7 @@ NO_MACRO = "none"
 """Value of ``macro`` if nothing is pre-trained."""
 RESERVED = ("data", "graphs", "pretrained", "features", "scorers", "logs", "benchmarks")
 """Folders under ``results`` that hold no study."""
-STUDY_BLOCKS = ("graph", "pretrain", "temporal", "head", "network")
+STUDY_BLOCKS = ("graph", "pretrain", "spatial", "temporal", "head", "network")
 """Blocks that an experiment takes from the study and may override key by key."""
 
 MOST_EPOCHS = "maximum number of epochs"
@@ -66,6 +66,7 @@ class GraphBlock(Block):
     side: int = field(64, "side of the image that the graph covers in pixels", ge=16, le=128)
     threshold: float = field(2.8284271247461903, "T: largest distance of a candidate neighbour in pixels", ge=1)
     sigma: Literal["neighbours", "image"] | Rate = field("neighbours", "sigma in Eq. 1: a name or a number of pixels")
+    symmetrise: Literal["maximum", "mean-degree"] = field("maximum", "how links that one node alone drew are treated")
 
 
 class PretrainBlock(Block):
@@ -82,10 +83,17 @@ class PretrainBlock(Block):
     exclude_test_subjects: bool = field(False, "whether each fold pre-trains without the images of its test subjects")
 
 
+class SpatialBlock(Block):
+    """How key-frames enter a network."""
+
+    relative: bool = field(False, "whether the clip's mean is subtracted from the key-frames' features, or pixels")
+
+
 class TemporalBlock(Block):
     """How optical flow enters a network trained on grey images."""
 
     signal: Annotated[str, *choice(ROWS_PER_FLOW)] = field("magnitude", "the scalar at each pixel")
+    normalise: Literal["constant", "image"] = field("constant", "image: each flow image has mean 0 and deviation 1")
 
 
 class HeadBlock(Block):
@@ -158,6 +166,7 @@ SELECTION = (
 Members = Annotated[list[str], Field(min_length=2), Unique]
 MICRO = "dataset that is recognised, or a list of datasets; required, except for an ensemble"
 OF = "system: ensemble: two or more experiments and floors, of whose calibrated probabilities it is the mean"
+FUSION = "Eq. 5: rows of the branches below each other, one by one or all of a clip together, or side by side"
 GRAPHS = 'one or two graphs such as "8+2": p nearest and q drawn neighbours, p + q at least 1'
 
 
@@ -179,11 +188,12 @@ class ExperimentBlock(Block):
     inner_folds: int = field(3, "groups of training subjects of selection: nested", ge=2)
     graphs: Annotated[list[Graph], Field(min_length=1, max_length=2)] = field(["8+2", "4+0"], GRAPHS)
     branches: Branches = field(["spatial", "temporal"], "spatial, temporal or both")
-    fusion: Literal["stack", "concat"] = field("stack", "Eq. 5: rows of the branches below each other, or side by side")
+    fusion: Literal["stack", "clip", "concat"] = field("stack", FUSION)
     loss: LossBlock = LossBlock()
     seeds: Seeds = field([0], "one repeat per seed; a seed decides graph, pre-training and head")
     graph: GraphBlock = GraphBlock()
     pretrain: PretrainBlock = PretrainBlock()
+    spatial: SpatialBlock = SpatialBlock()
     temporal: TemporalBlock = TemporalBlock()
     head: HeadBlock = HeadBlock()
     network: NetworkBlock | None = field(None, "settings of a network that reads clips")
@@ -325,6 +335,7 @@ class Config(Block):
     preparations: dict[Name, PreparationBlock] = field({"default": PreparationBlock()}, "ways to the flow, by name")
     graph: GraphBlock = GraphBlock()
     pretrain: PretrainBlock = PretrainBlock()
+    spatial: SpatialBlock = SpatialBlock()
     temporal: TemporalBlock = TemporalBlock()
     head: HeadBlock = HeadBlock()
     network: NetworkBlock = NetworkBlock()

@@ -8,7 +8,7 @@ from merflow.inference.settings import SIGNALS, EnsembleSettings, ExportSettings
 from merflow.report.settings import ClassCount, ExperimentSettings, GraphSettings, ReportSettings, VariantTableSettings
 from merflow.study.config import NO_MACRO
 from merflow.study.figures import Figures
-from merflow.study.training import Training
+from merflow.study.training import Training, signal_settings
 from merflow.systems.registry import network_settings
 
 
@@ -43,9 +43,9 @@ class Publishing:
     def _input_settings(self, name: str) -> InputSettings:
         e = self.experiments[name]
         if e.uses_graphs:
-            return InputSettings(SIGNALS, e.graph.side, e.branches, e.fusion, e.temporal.signal)
+            return InputSettings(**vars(signal_settings(e)), kind=SIGNALS, side=e.graph.side)
         network = network_settings(e.system, e.network_block)
-        return InputSettings(network.input_kind, network.side, [], "", "")
+        return InputSettings([], "", "", "", "", network.input_kind, network.side)
 
     def _network_files(self, name: str, seed: int) -> list[dict[str, str]]:
         """``graph`` of each SGCN of one repeat and, if all folds share them, its ``weights``."""

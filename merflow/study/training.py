@@ -25,6 +25,7 @@ from merflow.systems.settings import (
     LinearSettings,
     PretrainedNetwork,
     PretrainSettings,
+    SignalSettings,
 )
 
 
@@ -128,7 +129,9 @@ class Training:
 
         def files(seed: int, dataset: str) -> list[str]:
             names = [network.weights for network in self.networks(name, seed)]
-            return [self.paths.features(e.prep, e.macro, weights, dataset, e.temporal.signal) for weights in names]
+            normalised = "" if e.temporal.normalise == "constant" else f".{e.temporal.normalise}"
+            signal = e.temporal.signal + normalised
+            return [self.paths.features(e.prep, e.macro, weights, dataset, signal) for weights in names]
 
         return {seed: [files(seed, dataset) for dataset in e.datasets] for seed in e.seeds}
 
@@ -159,7 +162,6 @@ class Training:
             **self._job(name, seed),
             **_fused_head(e),
             transfer=e.transfer,
-            signal=e.temporal.signal,
             pretrain=_pretrain(e) if self.fold_macro_cache(name) else None,
             network_seeds=[network.seed for network in self.networks(name, seed)],
         )
@@ -286,8 +288,10 @@ def _network(experiment: ExperimentBlock, index: int, seed: int) -> Network:
     p, q = map(int, graph_name.split("+"))
     sigma = graph.sigma if isinstance(graph.sigma, str) else f"{graph.sigma:.10g}"
     name = f"{graph_name}-{graph.side}px-T{graph.threshold:.10g}-sigma-{sigma}-seed{seed}"
+    if graph.symmetrise != "maximum":
+        name += f"-{graph.symmetrise}"
     pretrain = digest(sorted(experiment.pretrain.model_dump().items()))[:6]
-    settings = GraphSettings(side=graph.side, p=p, q=q, threshold=graph.threshold, sigma=graph.sigma, seed=seed)
+    settings = GraphSettings(p=p, q=q, seed=seed, **graph.model_dump())
     return Network(f"{name}-{pretrain}", name, seed, settings, _pretrain(experiment))
 
 
@@ -297,7 +301,14 @@ def _pretrain(experiment: ExperimentBlock) -> PretrainSettings:
 
 def _fused_head(experiment: ExperimentBlock) -> dict[str, Any]:
     head = HeadSettings(**experiment.head.model_dump(exclude={"validation"}))
-    return {"branches": experiment.branches, "fusion": experiment.fusion, "loss": _loss(experiment), "head": head}
+    return {"inputs": signal_settings(experiment), "loss": _loss(experiment), "head": head}
+
+
+def signal_settings(experiment: ExperimentBlock) -> SignalSettings:
+    """What an experiment with graphs reads of a clip."""
+    e = experiment
+    relative = {"frozen": "features", "end-to-end": "pixels"}[e.transfer] if e.spatial.relative else "no"
+    return SignalSettings(e.branches, e.fusion, e.temporal.signal, e.temporal.normalise, relative)
 
 
 def _loss(experiment: ExperimentBlock) -> LossSettings:

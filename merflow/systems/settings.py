@@ -25,6 +25,7 @@ class GraphSettings:
     threshold: float
     sigma: str | float
     seed: int
+    symmetrise: str
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,26 @@ class PretrainSettings:
     def schedule(self) -> Schedule:
         """How long and how fast the network trains."""
         return Schedule(self.epochs, self.patience, self.learning_rate, self.decay, self.batch, weight_decay=0.0)
+
+
+@dataclass(frozen=True)
+class SignalSettings:
+    """What a system with graphs reads of a clip (:mod:`merflow.systems.tsdgcn.fusion`).
+
+    Attributes:
+        branches: ``spatial`` and/or ``temporal``.
+        fusion: ``stack``, ``clip`` or ``concat`` (Eq. 5).
+        signal: scalar at each pixel of a flow image: ``magnitude``, ``u+v`` or ``strain``.
+        normalise: ``constant`` or ``image``: scale of a flow image.
+        relative: what the mean over a clip's key-frames is subtracted from: their ``pixels``, their ``features``, or
+            nothing (``no``).
+    """
+
+    branches: Sequence[str]
+    fusion: str
+    signal: str
+    normalise: str
+    relative: str
 
 
 @dataclass(frozen=True)
@@ -117,13 +138,10 @@ class FinetuneSettings(JobSettings):
     """The ``finetune`` job: a head per fold on features that all folds share.
 
     Attributes:
-        branches: ``spatial`` and/or ``temporal``.
-        fusion: ``stack`` or ``concat`` (Eq. 5).
-        loss, head: see their classes.
+        inputs, loss, head: see their classes.
     """
 
-    branches: Sequence[str]
-    fusion: str
+    inputs: SignalSettings
     loss: LossSettings
     head: HeadSettings
 
@@ -134,13 +152,11 @@ class FoldTrainingSettings(FinetuneSettings):
 
     Attributes:
         transfer: ``frozen`` (a head on the features of the SGCNs) or ``end-to-end``.
-        signal: scalar at each pixel of a flow image: ``magnitude``, ``u+v`` or ``strain``.
         pretrain: pre-training without the test subjects; None where the fold does not pre-train.
         network_seeds: seed of each SGCN.
     """
 
     transfer: str
-    signal: str
     pretrain: PretrainSettings | None
     network_seeds: Sequence[int]
 

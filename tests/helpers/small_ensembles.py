@@ -3,7 +3,7 @@
 import pytest
 from clip_network_training import FAST as NETWORK_SETTINGS
 from graph_caches import CLASSES, HEAD, PRETRAIN, SETTINGS
-from training_jobs import finetune, train_clip_networks, train_graph_folds
+from training_jobs import finetune, signal_settings, train_clip_networks, train_graph_folds
 
 from merflow.evaluation.evaluate import merge
 from merflow.inference.ensemble import gather_ensemble, load_ensemble
@@ -26,9 +26,11 @@ GRAPH_SYSTEMS = {
     "frozen": {},
     "frozen-concat": {"fusion": "concat", "signal": "u+v"},
     "frozen-spatial": {"branches": ["spatial"]},
+    "frozen-clip": {"fusion": "clip", "normalise": "image", "relative": "features"},
     "fold-pretrained": {"transfer": "frozen"},
     "end-to-end": {"transfer": "end-to-end"},
     "end-to-end-concat": {"transfer": "end-to-end", "fusion": "concat"},
+    "end-to-end-clip": {"transfer": "end-to-end", "fusion": "clip", "normalise": "image", "relative": "pixels"},
     "from-nothing": {"transfer": "end-to-end", "branches": ["temporal"]},
 }
 
@@ -42,7 +44,7 @@ CLIP_SYSTEMS = {
 }
 
 
-QUICK = ("frozen", "end-to-end-concat", "ststnet", "msjfn", "mersiamc3d-frames")
+QUICK = ("frozen", "frozen-clip", "end-to-end-concat", "end-to-end-clip", "ststnet", "msjfn", "mersiamc3d-frames")
 
 
 SYSTEMS = [
@@ -63,7 +65,8 @@ def ensemble_settings(name, input_settings, networks):
     settings = {"experiment": name, "system": "any", "classes": CLASSES, "prep": "default", "micro": ["micro"]}
     settings |= {"refits": CLIP_SYSTEMS.get(name, {}).get("refit", False), "seeds": [0], "selection": "validation"}
     settings |= {"macro": "none", "protocol": "loso", "networks": networks}
-    settings["input_settings"] = {"branches": [], "fusion": "", "signal": ""} | input_settings
+    empty = {"branches": [], "fusion": "", "signal": "", "normalise": "", "relative": ""}
+    settings["input_settings"] = empty | input_settings
     return from_params(EnsembleSettings, settings)
 
 
@@ -85,7 +88,7 @@ def trained(results, name, seeds=(0,), **changes):
 
 
 def input_settings_of(settings):
-    return {"kind": "signals", "side": SIDE} | {key: settings[key] for key in ("branches", "fusion", "signal")}
+    return {"kind": "signals", "side": SIDE} | vars(signal_settings(settings))
 
 
 def frozen(results, name, folder, seeds):
@@ -100,7 +103,7 @@ def frozen(results, name, folder, seeds):
             results / f"graph{seed}.h5",
             folder / f"f{seed}.h5",
         )
-        extract(*paths, settings["signal"])
+        extract(*paths, settings["signal"], settings.get("normalise", "constant"))
     tables = [folder / f"{table}.csv" for table in ("predictions", "accuracy", "curves")]
     more = {"validation": folder / "validation.csv", "heads": folder / "heads.safetensors"}
     finetune(files, *tables, settings, processes=len(seeds), **more)

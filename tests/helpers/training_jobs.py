@@ -18,6 +18,7 @@ from merflow.systems.settings import (
     HeadSettings,
     LinearSettings,
     PretrainSettings,
+    SignalSettings,
 )
 from merflow.systems.tsdgcn import finetune as finetuning
 from merflow.systems.tsdgcn import fold_training
@@ -69,6 +70,12 @@ def selection_settings(settings: Settings) -> SelectionSettings:
     return SelectionSettings(method, settings.get("grid", {}), settings.get("inner_folds", 0), share)
 
 
+def signal_settings(settings: Settings) -> SignalSettings:
+    keys = {"signal": "magnitude", "normalise": "constant", "relative": "no"}
+    choices = {key: settings.get(key, value) for key, value in keys.items()}
+    return SignalSettings(settings["branches"], settings["fusion"], **choices)
+
+
 def finetune_settings(
     files: Sequence[Path], settings: Settings, seeds: Sequence[int], folder: Path
 ) -> FinetuneSettings:
@@ -78,8 +85,7 @@ def finetune_settings(
         clips,
         selection_settings(settings),
         split_files(files, clips, settings, seeds, folder),
-        settings["branches"],
-        settings["fusion"],
+        signal_settings(settings),
         loss_settings(settings["loss"]),
         head_settings(settings["head"]),
     )
@@ -109,7 +115,6 @@ def fold_settings(
     return FoldTrainingSettings(
         **fields,
         transfer=settings["transfer"],
-        signal=settings["signal"],
         pretrain=pretrain,
         network_seeds=settings["network_seeds"],
     )

@@ -31,7 +31,10 @@ FROZEN = [
     {"graph.side": 128},
     {"macro": "others"},
     {"pretrain.frames": "all"},
+    {"graph.symmetrise": "mean-degree"},
     {"fusion": "concat"},
+    {"fusion": "clip"},
+    {"spatial.relative": True},
     {"branches": ["spatial"]},
     {"branches": ["temporal"]},
     {"loss.name": "cross-entropy"},
@@ -39,12 +42,14 @@ FROZEN = [
     {"loss.gamma": 4.0},
     {"temporal.signal": "u+v"},
     {"temporal.signal": "strain"},
+    {"temporal.normalise": "image"},
     {"head.hidden": 24},
 ]
 """Choices of shared networks: rows of a table of variants."""
 OTHERS = {
     "end-to-end": {"transfer": "end-to-end"},
     "untrained": {"macro": "none"},
+    "untrained-clips": {"macro": "none", "fusion": "clip", "spatial": {"relative": True}},
     "without-test-subjects": {"pretrain": PLAIN["pretrain"] | {"exclude_test_subjects": True}},
     "two-consecutive": {"prep": "two-consecutive"},
 }

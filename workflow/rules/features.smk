@@ -15,8 +15,9 @@ rule extract_features:
         gpu=GPUS,
     params:
         code=script_hash("extract_features"),
-        # Reruns if a file changes; `signal` is in the name of the output.
-        signal=lambda w: w.signal,
+        # Reruns if a file changes; both are in the name of the output.
+        signal=lambda w: w.signal.partition(".")[0],
+        normalise=lambda w: w.signal.partition(".")[2] or "constant",
     message:
         "Extract features of {wildcards.dataset} with {wildcards.weights}"
     script:

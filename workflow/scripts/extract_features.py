@@ -12,4 +12,5 @@ with script_context(snakemake):
         Path(snakemake.input.graph),
         Path(snakemake.output[0]),
         snakemake.params.signal,
+        snakemake.params.normalise,
     )

@@ -108,6 +108,8 @@ def _links(graph: Graph, file: Path, geometry: Geometry) -> list[dict[str, Any]]
             other_row, other_column = row + int(offsets[step, 0]), column + int(offsets[step, 1])
             other = other_row * side + other_column
             kind = "near" if near[node, step] else "drawn" if drawn[node, step] else "candidate"
+            if graph.symmetrise == "mean-degree" and other not in linked:
+                kind = "candidate"  # The link was left out.
             if kind != "candidate":
                 chosen.add(other)
             elif other in linked:

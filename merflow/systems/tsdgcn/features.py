@@ -24,7 +24,7 @@ CLIPS_AT_ONCE = 8
 """Number of clips that go through the network at a time, so that memory does not grow with the dataset."""
 
 
-def extract(cache: Path, weights: Path, graph: Path, output: Path, signal: str) -> None:
+def extract(cache: Path, weights: Path, graph: Path, output: Path, signal: str, normalise: str = "constant") -> None:
     """Write the outputs of the fully connected layer (X^fc of Eq. 4) for all clips of a dataset.
 
     Args:
@@ -34,7 +34,8 @@ def extract(cache: Path, weights: Path, graph: Path, output: Path, signal: str) 
         output: HDF5: ``clip, subject, label`` (text), ``spatial`` float32 ``[n, Ms, 512]``, ``temporal`` float32
             ``[n, Mt * r, 512]`` with r rows per flow image (2 for ``u+v``: u, then v, for each flow image); attributes
             ``dataset, classes, weights, graph, signal, rows_per_flow``.
-        signal: ``magnitude``, ``u+v`` or ``strain``: the scalar at each pixel of a flow image.
+        signal: as in :func:`merflow.systems.tsdgcn.signals.flow_signal`.
+        normalise: likewise.
 
     Raises:
         InputError: weights and graph do not belong together.
@@ -55,7 +56,8 @@ def extract(cache: Path, weights: Path, graph: Path, output: Path, signal: str) 
         for first in range(0, clips, CLIPS_AT_ONCE):
             part = slice(first, min(first + CLIPS_AT_ONCE, clips))
             file["spatial"][part] = _features(network, grey_signal(source["spatial"][part], pixel_graph.side))
-            file["temporal"][part] = _features(network, flow_signal(source["flow"][part], pixel_graph.side, signal))
+            motion = flow_signal(source["flow"][part], pixel_graph.side, signal, normalise)
+            file["temporal"][part] = _features(network, motion)
             log.info("%d of %d clips", part.stop, clips)
         file.attrs.update(
             dataset=source.attrs["dataset"],

@@ -29,7 +29,7 @@ from merflow.systems.samples import FoldData
 from merflow.systems.saved_models import SavedModel
 from merflow.systems.settings import FoldTrainingSettings, HeadSettings
 from merflow.systems.tsdgcn.finetune import HeadSystem
-from merflow.systems.tsdgcn.fusion import load_signals
+from merflow.systems.tsdgcn.fusion import load_signals, subtract_clip_mean
 from merflow.systems.tsdgcn.graph import Graph
 from merflow.systems.tsdgcn.heads import WEIGHTS, Head
 from merflow.systems.tsdgcn.pretrain import load_network, train_sgcn
@@ -40,7 +40,7 @@ class EndToEnd(nn.Module):
     """One or two SGCNs and the fused head (Eq. 4 and 5) as one network."""
 
     def __init__(self, networks: Sequence[nn.Module], head: nn.Module, images: int) -> None:
-        """Join the parts; ``images``: number of images side by side in a row (2 for ``fusion: concat``)."""
+        """Join the parts; ``images``: number of images of an input: 2 for ``concat``, all of a clip for ``clip``."""
         super().__init__()
         self.networks, self.head, self.images = nn.ModuleList(networks), head, images
 
@@ -103,32 +103,38 @@ class FoldSGCN(System[FoldTrainingSettings]):
         self, rows: ClipRows, classes: int, folds: Sequence[FoldData], settings: FoldTrainingSettings
     ) -> Iterator[TrainedFold]:
         """See :meth:`merflow.systems.fold_runner.System.train`."""
-        images, head = rows.shape[2] // self.graphs[0].side ** 2, settings.head
+        images, head, inputs = rows.shape[2] // self.graphs[0].side ** 2, settings.head, settings.inputs
         if settings.transfer == "frozen":
             if self.features is None:  # They are the same for every training on this fold.
-                self.features = _features(self.networks, rows, images)
+                features = _features(self.networks, rows, images)
+                if inputs.relative == "features":
+                    features = subtract_clip_mean(features, inputs.branches, inputs.fusion, self.heads.branch)
+                self.features = features.cpu().numpy()
             for trained in self.heads.train(self.features, classes, folds, settings):
                 saved_head = cast("SavedModel", trained.model)
                 about = {**saved_head.about, "network": "sgcn-heads"}
                 yield replace(trained, model=_model(about, self.networks, saved_head.tensors, None))
             return
+        by_row = inputs.fusion != "clip"
+        shape = rows.shape[2:] if by_row else (rows.shape[1] * rows.shape[2],)
+        joined = 1 if by_row else rows.shape[1]
         for fold in folds:
             # Without pre-training nothing has set the scale of the inputs: they are centred by the training clips.
             centred = None if self.weights or self.macro else Centred(rows, fold.train)
             networks = deepcopy(self.networks)
             network, trained = train_network(
-                partial(_join, networks, images, head, classes),
-                Images(rows if centred is None else centred, rows.shape[2:], by_row=True),
+                partial(_join, networks, images, head, classes, joined),
+                Images(rows if centred is None else centred, shape, by_row),
                 *(fold, settings.loss, classes, head, self.checkpoints),
             )
             weights = dict(zip(WEIGHTS, cast("EndToEnd", network).head.parameters(), strict=True))
             yield replace(trained, model=_model({"network": "end-to-end"}, networks, weights, centred), epochs={})
 
 
-def _join(networks: Sequence[SGCN], images: int, head: HeadSettings, classes: int) -> EndToEnd:
-    """Return the SGCNs of a fold with a new head."""
+def _join(networks: Sequence[SGCN], images: int, head: HeadSettings, classes: int, rows: int) -> EndToEnd:
+    """Return the SGCNs of a fold with a new head; ``rows``: number of rows that are one input."""
     inputs_of_head = HIDDEN * len(networks) * images
-    return EndToEnd(networks, Head(inputs_of_head, head.hidden, classes, head.dropout), images)
+    return EndToEnd(networks, Head(inputs_of_head, head.hidden, classes, head.dropout, rows), images * rows)
 
 
 def _model(
@@ -142,11 +148,11 @@ def _model(
     return SavedModel.of(about, tensors | centre_arrays(centred))
 
 
-def _features(networks: Sequence[SGCN], rows: ClipRows, images: int) -> np.ndarray:
+def _features(networks: Sequence[SGCN], rows: ClipRows, images: int) -> Tensor:
     """Return the outputs of the fully connected layers (X^fc of Eq. 4), float32 ``[clips, rows, features]``."""
     inputs = Batches(rows, np.arange(len(rows)), rows.shape[2:], device(), rows=True)
     features = scores_of(EndToEnd(networks, nn.Identity(), images).to(device()), inputs, 64)
-    return features.reshape(len(rows), rows.shape[1], -1).cpu().numpy()
+    return features.reshape(len(rows), rows.shape[1], -1)
 
 
 def train_graph_folds(
@@ -171,9 +177,7 @@ def train_graph_folds(
         ConfigError: a training diverged.
     """
     loaded = [Graph.load(graph) for graph in graphs]
-    samples, branch = load_signals(
-        caches, settings.clips, settings.branches, settings.fusion, settings.signal, loaded[0].side
-    )
+    samples, branch = load_signals(caches, settings.clips, settings.inputs, loaded[0].side)
     made_of = code, settings, device().type, [graph.digest for graph in loaded]
     checkpoints = Checkpoints(files.predictions.parent / "checkpoints", *made_of)
     system = FoldSGCN(loaded, weights, macro, branch, settings, checkpoints)

@@ -1,30 +1,37 @@
 """Inputs of TSDGCN: features or signals of both branches, fused (Eq. 4 and 5)."""
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import torch
+from torch import Tensor
 
 from merflow.errors import InputError
 from merflow.protocols.settings import ClipSettings
 from merflow.storage.hdf5 import open_h5
 from merflow.systems.samples import Samples, read_samples
-from merflow.systems.settings import ROWS_PER_FLOW
+from merflow.systems.settings import ROWS_PER_FLOW, SignalSettings
 from merflow.systems.tsdgcn.signals import flow_signal, grey_signal
 
 
-def fuse(branches: Mapping[str, np.ndarray], fusion: str, rows_per_flow: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def fuse(
+    branches: Mapping[str, np.ndarray], fusion: str, rows_per_flow: int = 1, *, relative: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Fuse the branches of clips (Eq. 5).
 
     ``stack`` is Eq. 5 as printed, Ms + Mt rows of the same width: each row of either branch is a sample of the head.
-    ``concat`` is what the text calls integrated: row m of both branches side by side.
+    ``clip`` has the same rows, but all rows of a clip are one sample. ``concat`` is what the text calls integrated: row
+    m of both branches side by side.
 
     Args:
         branches: ``spatial`` ``[clips, Ms, d]`` and/or ``temporal`` ``[clips, Mt * rows_per_flow, d]``.
-        fusion: ``stack`` or ``concat``.
+        fusion: ``stack``, ``clip`` or ``concat``.
         rows_per_flow: rows of each flow image; for ``concat`` the spatial row is repeated beside each of them.
+        relative: whether the mean of a clip's spatial rows is subtracted from each of them.
 
     Returns:
         float32 ``[clips, rows, features]``, and the branch of each row, int64 ``[rows]``: rows with the same number
@@ -33,8 +40,11 @@ def fuse(branches: Mapping[str, np.ndarray], fusion: str, rows_per_flow: int = 1
     Raises:
         InputError: ``concat`` of different numbers of key-frames and flow images.
     """
+    if relative and "spatial" in branches:
+        spatial = branches["spatial"]
+        branches = {**branches, "spatial": spatial - spatial.mean(axis=1, keepdims=True)}
     parts = list(branches.values())
-    if fusion == "stack":
+    if fusion != "concat":
         branch = np.repeat(np.arange(len(parts)), [part.shape[1] for part in parts])
         return np.concatenate(parts, axis=1), branch
     if len(parts) == 2:
@@ -48,8 +58,32 @@ def fuse(branches: Mapping[str, np.ndarray], fusion: str, rows_per_flow: int = 1
     return np.concatenate(parts, axis=2), np.zeros(parts[0].shape[1], np.int64)
 
 
+def subtract_clip_mean(
+    features: Tensor, branches: Sequence[str], fusion: str, branch: Sequence[int] | np.ndarray
+) -> Tensor:
+    """Return fused features ``[clips, rows, features]`` with the spatial part less its mean over the clip.
+
+    ``branches, fusion``: as in :func:`fuse`, which returned ``branch``.
+    """
+    if "spatial" not in branches:
+        return features
+    if fusion == "concat":
+        parts = list(features.chunk(len(branches), dim=2))
+    else:
+        bounds = accumulate(np.bincount(branch).tolist(), initial=0)
+        parts = [features[:, first:last] for first, last in pairwise(bounds)]
+    place = list(branches).index("spatial")
+    parts[place] = parts[place] - parts[place].mean(dim=1, keepdim=True)
+    return torch.cat(parts, dim=2 if fusion == "concat" else 1)
+
+
 def load_features(
-    files: Sequence[Sequence[str | Path]], clips: ClipSettings, branches: Sequence[str], fusion: str
+    files: Sequence[Sequence[str | Path]],
+    clips: ClipSettings,
+    branches: Sequence[str],
+    fusion: str,
+    *,
+    relative: bool = False,
 ) -> tuple[Samples, np.ndarray]:
     """Read and fuse the features of all labelled clips.
 
@@ -59,6 +93,7 @@ def load_features(
         clips: datasets and classes.
         branches: ``spatial`` and/or ``temporal``.
         fusion: as in :func:`fuse`.
+        relative: likewise.
 
     Returns:
         Samples with rows in memory, and the branch of each row.
@@ -73,7 +108,7 @@ def load_features(
     def read_clip(files: Sequence[h5py.File], index: int) -> np.ndarray:
         nonlocal branch
         features = {name: np.concatenate([file[name][index] for file in files], axis=1)[None] for name in branches}
-        rows, branch = fuse(features, fusion, int(files[0].attrs["rows_per_flow"]))
+        rows, branch = fuse(features, fusion, int(files[0].attrs["rows_per_flow"]), relative=relative)
         return np.asarray(rows[0])
 
     return read_samples(paths, clips, read_clip, in_memory=True), branch
@@ -97,12 +132,11 @@ def _check_feature_files(files: Sequence[Path], branches: Sequence[str]) -> None
 
 
 def load_signals(
-    caches: Sequence[Path], clips: ClipSettings, branches: Sequence[str], fusion: str, signal: str, side: int
+    caches: Sequence[Path], clips: ClipSettings, settings: SignalSettings, side: int
 ) -> tuple[Samples, np.ndarray]:
     """Read labelled clips as signals on a graph.
 
-    Arguments as in :func:`load_features`, :func:`merflow.systems.tsdgcn.signals.flow_signal`; ``caches``: cache of each
-    micro dataset; ``side``: side of the graph.
+    ``caches``: cache of each micro dataset; ``side``: side of the graph.
 
     Returns:
         Samples with rows ``[clips, rows, pixels]`` (images side by side for ``concat``) on the disk, and the branch of
@@ -116,32 +150,33 @@ def load_signals(
     def read_clip(files: Sequence[h5py.File], index: int) -> np.ndarray:
         nonlocal branch
         (file,) = files
-        for key in branches:
+        for key in settings.branches:
             if not file["spatial" if key == "spatial" else "flow"].shape[1]:
                 raise InputError(f"{file.filename} has nothing for the {key} branch; leave {key} out of `branches`")
-        rows, branch = clip_signals(file, index, side, branches, fusion, signal)
+        rows, branch = clip_signals(file, index, side, settings)
         return rows
 
     return read_samples([[path] for path in caches], clips, read_clip), branch
 
 
 def clip_signals(
-    source: Mapping[str, Any], index: int, side: int, branches: Sequence[str], fusion: str, signal: str
+    source: Mapping[str, Any], index: int, side: int, settings: SignalSettings
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the fused signals of one clip on a graph.
 
-    ``source``: ``spatial, flow`` by name, an open cache or arrays; the others are as in :func:`load_signals`.
+    ``source``: ``spatial, flow`` by name, an open cache or arrays; ``side``: side of the graph.
 
     Returns:
         float32 ``[rows, pixels]``, images side by side for ``concat``, and the branch of each row.
     """
     signals = {}
-    for name in branches:
+    for name in settings.branches:
         images = (
             grey_signal(source["spatial"][index], side)
             if name == "spatial"
-            else flow_signal(source["flow"][index][None], side, signal)[0]
+            else flow_signal(source["flow"][index][None], side, settings.signal, settings.normalise)[0]
         )
         signals[name] = images.reshape(1, len(images), -1)
-    rows, branch = fuse(signals, fusion, ROWS_PER_FLOW[signal])
+    relative = settings.relative == "pixels"
+    rows, branch = fuse(signals, settings.fusion, ROWS_PER_FLOW[settings.signal], relative=relative)
     return rows[0], branch

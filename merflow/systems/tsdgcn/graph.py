@@ -22,7 +22,7 @@ from merflow.errors import ConfigError, InputError
 from merflow.storage.files import atomic_write
 from merflow.storage.hdf5 import open_h5
 
-SCALARS = ("side", "p", "q", "threshold", "sigma", "seed")
+SCALARS = ("side", "p", "q", "threshold", "sigma", "seed", "symmetrise")
 COARSENINGS = (2, 2, 1, 1, 1, 1)
 """Number of coarsenings after each convolution layer (s_l of Table I); each one at best halves the nodes."""
 VISITING_SEED = 0
@@ -43,7 +43,7 @@ class Graph:
     Nodes are ordered so that the children of a coarse node are adjacent. No fake nodes are added.
 
     Attributes:
-        side, p, q, threshold, sigma, seed: arguments of :func:`pq_adjacency`.
+        side, p, q, threshold, sigma, seed, symmetrise: arguments of :func:`pq_adjacency`.
         adjacency: A of Eq. 1, float64 ``[side**2, side**2]``, node = row * side + column.
         order: int64 ``[side**2]``; node i of the first layer is pixel ``order[i]``.
         laplacians: the rescaled Laplacian of each layer, float64, symmetric, spectrum inside [-1, 1].
@@ -58,6 +58,7 @@ class Graph:
     threshold: float
     sigma: str | float
     seed: int
+    symmetrise: str
     adjacency: csr_array
     order: np.ndarray
     laplacians: tuple[csr_array, ...]
@@ -120,13 +121,19 @@ class Graph:
 
 
 def build_graph(
-    side: int, p: int, q: int, threshold: float = 2 * sqrt(2), sigma: str | float = "neighbours", seed: int = 0
+    side: int,
+    p: int,
+    q: int,
+    threshold: float = 2 * sqrt(2),
+    sigma: str | float = "neighbours",
+    seed: int = 0,
+    symmetrise: str = "maximum",
 ) -> Graph:
     """Return the p+q graph of a square image, its coarser graphs and their Laplacians.
 
     Arguments and errors are those of :func:`pq_adjacency`.
     """
-    adjacency = pq_adjacency(side, p, q, threshold=threshold, sigma=sigma, seed=seed)
+    adjacency = pq_adjacency(side, p, q, threshold=threshold, sigma=sigma, seed=seed, symmetrise=symmetrise)
     levels, parents = coarsen(adjacency, sum(COARSENINGS))
     orders = _tree_orders(parents)
     layers = []
@@ -134,7 +141,8 @@ def build_graph(
         order = orders[level]
         laplacian = scaled_laplacian(levels[level][order][:, order])
         layers.append((*laplacian, _children(parents[level:following], order, orders[following])))
-    return Graph(side, p, q, float(threshold), sigma, seed, adjacency, orders[0], *zip(*layers, strict=True))
+    scalars = (side, p, q, float(threshold), sigma, seed, symmetrise)
+    return Graph(*scalars, adjacency, orders[0], *zip(*layers, strict=True))
 
 
 def candidate_offsets(threshold: float) -> np.ndarray:
@@ -153,13 +161,20 @@ def candidate_offsets(threshold: float) -> np.ndarray:
 
 
 def pq_adjacency(
-    side: int, p: int, q: int, *, threshold: float = 2 * sqrt(2), sigma: str | float = "neighbours", seed: int = 0
+    side: int,
+    p: int,
+    q: int,
+    *,
+    threshold: float = 2 * sqrt(2),
+    sigma: str | float = "neighbours",
+    seed: int = 0,
+    symmetrise: str = "maximum",
 ) -> csr_array:
     """Return the adjacency matrix of the p+q stochastic graph of a square image (Algorithm 1, Eq. 1).
 
     Each node is linked to its p nearest candidates and to q of its other candidates, drawn without replacement. The
     candidates are the nodes at a distance of at most ``threshold``. The algorithm gives a directed graph, but the paper
-    uses an undirected one: A <- max(A, A^T). Near the border a node has fewer candidates; if there are fewer than p+q,
+    uses an undirected one (``symmetrise``). Near the border a node has fewer candidates; if there are fewer than p+q,
     all of them are linked.
 
     Args:
@@ -171,6 +186,9 @@ def pq_adjacency(
             the p+q neighbours that the node chose. ``image``: the mean distance to the farthest pixel of the image. A
             number: pixels.
         seed: seed of the draw; unused if q is 0.
+        symmetrise: ``maximum``: A <- max(A, A^T), which leaves more than p+q neighbours on average. ``mean-degree``: of
+            the links that only one of their nodes chose, a drawn half is left out, so that the mean number of
+            neighbours is that of chosen ones; the last link of a node stays.
 
     Returns:
         float64 ``[side**2, side**2]``, symmetric, zero diagonal, node = row * side + column.
@@ -195,9 +213,27 @@ def pq_adjacency(
     weights = np.exp(-squared[step] / width**2)
     target = rows[source, step] * side + columns[source, step]
     directed = csr_array((weights, (source, target)), shape=(side * side, side * side))
+    if symmetrise == "mean-degree":
+        directed = _without_half(directed, seed if q else 0)
     adjacency = directed.maximum(directed.T).tocsr()
     adjacency.sort_indices()
     return adjacency
+
+
+def _without_half(directed: csr_array, seed: int) -> csr_array:
+    """Return a directed graph without a drawn half of the links that have none in the other direction."""
+    links = directed.tocoo()
+    backwards = set(zip(links.col.tolist(), links.row.tolist(), strict=True))
+    pairs = list(zip(links.row.tolist(), links.col.tolist(), strict=True))
+    one_sided = [index for index, pair in enumerate(pairs) if pair not in backwards]
+    neighbours = np.diff(directed.maximum(directed.T).tocsr().indptr)
+    kept, surplus = np.ones(len(pairs), bool), len(one_sided) // 2
+    for index in np.random.default_rng((seed, 1)).permutation(one_sided).astype(int):
+        ends = list(pairs[index])
+        if surplus and (neighbours[ends] > 1).all():
+            kept[index], surplus = False, surplus - 1
+            neighbours[ends] -= 1
+    return csr_array((links.data[kept], (links.row[kept], links.col[kept])), shape=directed.shape)
 
 
 def chosen_neighbours(

@@ -35,18 +35,21 @@ def train_heads(
     loss: LossSettings,
     classes: int,
     settings: HeadSettings,
+    joined: bool = False,
 ) -> list[TrainedHead]:
     """Train a head for each fold of one repeat.
 
     A head has the same bits whatever else a study trains: only the folds of this call train together.
 
     Args:
-        rows: float32 ``[clips, rows, features]``; each row of a clip is a sample with the class of its clip.
+        rows: float32 ``[clips, rows, features]``.
         branch: int64 ``[rows]``: rows with the same number share their standardisation.
         folds: training and validation clips, and the seed of each head.
         loss: what each head minimises.
         classes: number of classes.
         settings: settings of the heads.
+        joined: whether all rows of a clip are one sample (``fusion: clip``); otherwise each row is one, with the class
+            of its clip.
 
     Raises:
         ConfigError: the loss does not fit the classes, or a training diverged; the message names the fold.
@@ -54,16 +57,17 @@ def train_heads(
     make_loss(loss, classes)
     batches: dict[tuple[int, bool], list[int]] = {}
     for index, fold in enumerate(folds):
-        steps = math.ceil(len(fold.train) * rows.shape[1] / settings.batch)
+        steps = math.ceil(len(fold.train) * (1 if joined else rows.shape[1]) / settings.batch)
         batches.setdefault((steps, bool(len(fold.validation))), []).append(index)
     trained: dict[int, TrainedHead] = {}
     for (steps, _), indices in batches.items():
-        most = max(1, BATCH_BYTES // (4 * steps * settings.batch * rows.shape[2]))
+        size = steps * settings.batch * rows.shape[2] * (rows.shape[1] if joined else 1)
+        most = max(1, BATCH_BYTES // (4 * size))
         for start in range(0, len(indices), most):
             together = indices[start : start + most]
             with repeatable(0):
                 batch_folds = [folds[index] for index in together]
-                heads = HeadBatchTrainer(rows, branch, batch_folds, loss, classes, settings).train()
+                heads = HeadBatchTrainer(rows, branch, batch_folds, loss, classes, settings, joined).train()
             trained |= zip(together, heads, strict=True)
             log.info("%d of %d heads are trained", len(trained), len(folds))
     return [trained[index] for index in range(len(folds))]
@@ -87,9 +91,12 @@ class HeadBatchTrainer:
         loss: LossSettings,
         classes: int,
         settings: HeadSettings,
+        joined: bool,
     ) -> None:
         """Standardise the rows of each fold and draw the initial weights of its head; see :func:`train_heads`."""
         self.folds, self.loss, self.settings = folds, loss, settings
+        self.joined = rows.shape[1] if joined else 1
+        samples = rows.shape[1] // self.joined  # of a clip
         self.standardizers = [Standardizer.fit(rows, fold.train, branch) for fold in folds]
         # A feature that does not vary in training (half of them do not, after ReLU) has no gradient without weight
         # decay: its weights stay as drawn, and it matters for validation clips only.
@@ -100,7 +107,7 @@ class HeadBatchTrainer:
         self.generators: list[torch.Generator] = []
         for fold in folds:
             with repeatable(*fold.seed):
-                self.heads.append(Head(rows.shape[2], settings.hidden, classes, settings.dropout))
+                self.heads.append(Head(rows.shape[2], settings.hidden, classes, settings.dropout, self.joined))
                 self.generators.append(torch.Generator().set_state(torch.get_rng_state()))
 
         parameters = zip(*(head.parameters() for head in self.heads), strict=True)
@@ -111,13 +118,13 @@ class HeadBatchTrainer:
 
         train, validation = [fold.train for fold in folds], [fold.validation for fold in folds]
         self.x = self._stack_rows(rows, train, self.trained)
-        self.y, self.lengths = _stack_labels([fold.train_labels for fold in folds], rows.shape[1])
+        self.y, self.lengths = _stack_labels([fold.train_labels for fold in folds], samples)
         self.val_x = self._stack_rows(rows, validation, self.trained)
-        self.val_y, self.val_lengths = _stack_labels([fold.validation_labels for fold in folds], rows.shape[1])
-        self.val_untrained = weight_1[..., untrained] @ self._stack_rows(rows, validation, untrained).mT
+        self.val_y, self.val_lengths = _stack_labels([fold.validation_labels for fold in folds], samples)
+        self.val_untrained = weight_1[..., untrained] @ self._stack_rows(rows, validation, untrained).flatten(1, 2).mT
         test = [fold.test for fold in folds]
         self.test_x = self._stack_rows(rows, test, self.trained)
-        self.test_untrained = weight_1[..., untrained] @ self._stack_rows(rows, test, untrained).mT
+        self.test_untrained = weight_1[..., untrained] @ self._stack_rows(rows, test, untrained).flatten(1, 2).mT
 
         self.active = torch.arange(len(folds))
         self.best_epoch = torch.zeros(len(folds), dtype=torch.int64)
@@ -126,14 +133,14 @@ class HeadBatchTrainer:
         self.answers: list[list[list[int]]] = [[] for _ in folds]
 
     def _stack_rows(self, rows: np.ndarray, clips: Sequence[np.ndarray], features: np.ndarray) -> Tensor:
-        """Return standardised rows of some clips of each fold, padded with 0, ``[folds, rows, features]``."""
+        """Return standardised rows of some clips of each fold, padded with 0, ``[folds, samples, rows, features]``."""
         each = rows.shape[1]
         stacked = torch.zeros(len(clips), max(map(len, clips)), each, len(features))
         for x, indices, standardizer in zip(stacked, clips, self.standardizers, strict=True):
             for row in range(each):
                 mean, scale = standardizer.mean[row, features], standardizer.scale[row, features]
                 x[: len(indices), row] = torch.from_numpy((rows[indices, row][:, features] - mean) / scale)
-        return stacked.flatten(1, 2)
+        return stacked.view(len(clips), stacked.shape[1] * each // self.joined, self.joined, len(features))
 
     def train(self) -> list[TrainedHead]:
         """Train until every head has had its last epoch; return the heads with the weights of their best epochs."""
@@ -163,7 +170,7 @@ class HeadBatchTrainer:
         for start in range(0, order.shape[1], self.settings.batch):
             batch = slice(start, start + self.settings.batch)
             indices, counted = order[:, batch], present[:, batch]
-            x = self.x.flatten(0, 1).index_select(0, indices.flatten()).view(*indices.shape, -1)
+            x = self.x.flatten(0, 1).index_select(0, indices.flatten()).view(*indices.shape, *self.x.shape[2:])
             scores = self._scores(x, dropout=dropout[:, batch].mT)
             losses = row_losses(scores, y[:, batch], self.loss) * counted
             self._step((losses.sum(dim=1) / counted.sum(dim=1)).sum())
@@ -172,24 +179,28 @@ class HeadBatchTrainer:
         self._add_to_curves(epoch, "train", total / lengths, correct / lengths)
 
     def _draw_epoch(self) -> tuple[Tensor, Tensor]:
-        """Draw the order of each head's rows, ``[heads, rows]``, and its dropout factors, ``[heads, rows, hidden]``."""
+        """Draw the order of each head's samples, ``[heads, samples]``, and their factors of dropout."""
         order = torch.zeros(len(self.active), self.y.shape[1], dtype=torch.int64)
-        uniform = torch.ones(*order.shape, self.settings.hidden)
+        uniform = torch.ones(*order.shape, self.joined * self.settings.hidden)
         for index, head in enumerate(self.active.tolist()):
             length, generator = int(self.lengths[head]), self.generators[head]
             order[index, :length] = torch.randperm(length, generator=generator)
             if self.settings.dropout:
-                uniform[index, :length] = torch.rand(length, self.settings.hidden, generator=generator)
+                uniform[index, :length] = torch.rand(length, uniform.shape[2], generator=generator)
         return order, uniform.ge_(self.settings.dropout).div_(1 - self.settings.dropout)
 
     def _scores(self, x: Tensor, untrained: Tensor | float = 0.0, dropout: Tensor | float = 1.0) -> Tensor:
-        """Map values ``[heads, rows, features]`` of the trained features to class scores ``[heads, rows, classes]``.
+        """Map ``[heads, samples, rows, features]`` of the trained features to scores ``[heads, samples, classes]``.
 
-        ``untrained``: what the other features add to the hidden layer; ``dropout``: its factors; ``[heads, hidden,
-        rows]``.
+        ``untrained``: what the other features add to the hidden layer, ``[heads, hidden, samples * rows]``;
+        ``dropout``: factors, ``[heads, rows * hidden, samples]``.
         """
         weight_1, bias_1, weight_2, bias_2 = self.weights
-        hidden = torch.baddbmm(bias_1[..., None] + untrained, weight_1, x.mT).relu() * dropout
+        hidden = torch.baddbmm(bias_1[..., None] + untrained, weight_1, x.flatten(1, 2).mT).relu()
+        if self.joined > 1:
+            by_row = hidden.view(*hidden.shape[:2], -1, self.joined)
+            hidden = by_row.permute(0, 3, 1, 2).flatten(1, 2)
+        hidden = hidden * dropout
         return torch.baddbmm(bias_2[..., None], weight_2, hidden).mT.contiguous()
 
     def _step(self, loss: Tensor) -> None:
@@ -231,7 +242,7 @@ class HeadBatchTrainer:
     def _keep_answers(self) -> None:
         """Keep the classes of the test clips: those of the mean probabilities of their rows."""
         scores = self._scores(self.test_x[self.active], self.test_untrained[self.active])
-        clips = scores.view(len(scores), -1, len(self.standardizers[0].mean), scores.shape[2])
+        clips = scores.view(len(scores), -1, len(self.standardizers[0].mean) // self.joined, scores.shape[2])
         classes = clips.double().softmax(dim=3).mean(dim=2).argmax(dim=2)
         for head, of_head in zip(self.active.tolist(), classes.tolist(), strict=True):
             self.answers[head].append(of_head[: len(self.folds[head].test)])
@@ -252,7 +263,7 @@ class HeadBatchTrainer:
 
 
 def _stack_labels(labels: Sequence[np.ndarray], each: int) -> tuple[Tensor, Tensor]:
-    """Return the classes of the rows of each fold, padded, and their number; a clip has ``each`` rows."""
+    """Return the classes of the samples of each fold, padded, and their number; a clip has ``each`` samples."""
     rows = [torch.from_numpy(classes).repeat_interleave(each) for classes in labels]
     return nn.utils.rnn.pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows])
 

@@ -21,11 +21,34 @@ WEIGHTS = ("weight_1", "bias_1", "weight_2", "bias_2")
 
 
 class Head(nn.Sequential):
-    """The fully connected layer after fusion with ReLU and dropout, and the classifier."""
+    """The fully connected layer after fusion with ReLU and dropout, and the classifier.
 
-    def __init__(self, inputs: int, hidden: int, classes: int, dropout: float) -> None:
+    With ``rows`` above 1 (``fusion: clip``) the classifier reads the outputs of all rows of a clip, X^out below Eq. 5.
+    """
+
+    def __init__(self, inputs: int, hidden: int, classes: int, dropout: float, rows: int = 1) -> None:
         """Make a head with random weights from torch's generator."""
-        super().__init__(nn.Linear(inputs, hidden), nn.ReLU(inplace=True), Dropout(dropout), nn.Linear(hidden, classes))
+        layers = nn.Linear(inputs, hidden), nn.ReLU(inplace=True), Dropout(dropout), nn.Linear(rows * hidden, classes)
+        super().__init__(*layers)
+        self.rows = rows
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[..., inputs]`` to class scores ``[..., classes]``; with several rows ``[clips, rows, inputs]``, also
+        flattened, to ``[clips, classes]``.
+        """
+        if self.rows > 1:
+            x = x.reshape(len(x), self.rows, -1)
+        connected, relu, dropout, classifier = self
+        hidden = dropout(relu(connected(x)))
+        scores: Tensor = classifier(hidden.flatten(1) if self.rows > 1 else hidden)
+        return scores
+
+
+def clip_probabilities(scores: Tensor) -> Tensor:
+    """Return the probabilities of clips, ``[clips, classes]``: the mean over rows of scores ``[clips, rows, classes]``,
+    or those of whole clips, ``[clips, classes]``.
+    """
+    return scores.softmax(dim=1) if scores.ndim == 2 else scores.softmax(dim=2).mean(dim=1)
 
 
 @dataclass(frozen=True)
@@ -80,7 +103,7 @@ class TrainedHead:
         with repeatable(0):
             for part in np.array_split(rows, math.ceil(len(rows) / CLIPS_AT_ONCE) or 1):
                 scores = self.head.eval()(torch.from_numpy(self.standardizer.transform(part)))
-                probs.append(scores.double().softmax(dim=2).mean(dim=1).numpy())
+                probs.append(clip_probabilities(scores.double()).numpy())
         return np.concatenate(probs)
 
     def arrays(self, branch: np.ndarray) -> dict[str, np.ndarray]:
@@ -110,7 +133,7 @@ class StandardizedHead(nn.Module):
         super().__init__()
         _check_shapes(branch, arrays)
         hidden, inputs = arrays["weight_1"].shape
-        self.head = Head(inputs, hidden, len(arrays["bias_2"]), 0.0)
+        self.head = Head(inputs, hidden, len(arrays["bias_2"]), 0.0, arrays["weight_2"].shape[1] // hidden)
         with torch.no_grad():
             for weight, name in zip(self.head.parameters(), WEIGHTS, strict=True):
                 weight.copy_(arrays[name])
@@ -119,7 +142,7 @@ class StandardizedHead(nn.Module):
         self.eval()
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Map features ``[clips, rows, features]`` to class scores ``[clips, rows, classes]``."""
+        """Map features ``[clips, rows, features]`` to the class scores of :class:`Head`."""
         scores: Tensor = self.head((rows - self.mean) / self.scale)
         return scores
 
@@ -127,7 +150,9 @@ class StandardizedHead(nn.Module):
 def _check_shapes(branch: Sequence[int], arrays: Mapping[str, Tensor]) -> None:
     """Raise ValueError unless branches and arrays of a head fit together."""
     (hidden, inputs), classes, branches = arrays["weight_1"].shape, len(arrays["bias_2"]), len(arrays["mean"])
-    shapes = {"weight_1": (hidden, inputs), "bias_1": (hidden,), "weight_2": (classes, hidden), "bias_2": (classes,)}
+    joined = len(branch) if arrays["weight_2"].shape[1] > hidden else 1
+    shapes = {"weight_1": (hidden, inputs), "bias_1": (hidden,), "bias_2": (classes,)}
+    shapes["weight_2"] = (classes, joined * hidden)
     shapes |= dict.fromkeys(("mean", "scale"), (branches, inputs))
     fit = all(arrays[name].shape == shape and arrays[name].is_floating_point() for name, shape in shapes.items())
     if not fit or not all(isinstance(number, int) and 0 <= number < branches for number in branch):

@@ -17,31 +17,37 @@ def grey_signal(images: np.ndarray, side: int) -> np.ndarray:
     uint8 ``[..., S, S]`` to float32 ``[..., side, side]``. The paper does not say how it normalises images. With [0, 1]
     alone, the brightness of the skin outweighs the expression in every layer, and training stays on a plateau.
     """
-    small = area_resize(images, side) / 255
-    small -= small.mean(axis=(-2, -1), keepdims=True)
-    return np.asarray(small / np.maximum(small.std(axis=(-2, -1), keepdims=True), FLAT))
+    return _standardised(area_resize(images, side) / 255)
 
 
-def flow_signal(flow: np.ndarray, side: int, signal: str) -> np.ndarray:
+def _standardised(images: np.ndarray) -> np.ndarray:
+    """Return each image ``[..., side, side]`` at mean 0 and standard deviation 1."""
+    images = images - images.mean(axis=(-2, -1), keepdims=True)
+    return np.asarray(images / np.maximum(images.std(axis=(-2, -1), keepdims=True), FLAT))
+
+
+def flow_signal(flow: np.ndarray, side: int, signal: str, normalise: str = "constant") -> np.ndarray:
     """Return optical flow as scalar images at the size of a graph.
 
     The vectors are averaged over the area of a pixel before their length is computed, so that noise averages out.
-    Images are not normalised one by one, because the amount of motion is information.
 
     Args:
         flow: ``[n, M, 3 (u, v, strain), S, S]``; u and v in pixels of the crop.
         side: side of the graph.
         signal: ``magnitude``, ``u+v`` or ``strain``.
+        normalise: ``constant``: 1.0 is a motion of 1 % of the width of the crop, or a strain of 1 %, so that the amount
+            of motion is kept. ``image``: each image has mean 0 and standard deviation 1, as the grey images have.
 
     Returns:
-        float32 ``[n, M * rows per flow, side, side]``, for ``u+v`` u and v alternate; 1.0 is a motion of 1 % of the
-        width of the crop, or a strain of 1 %.
+        float32 ``[n, M * rows per flow, side, side]``, for ``u+v`` u and v alternate.
     """
     clips, count, _, size, _ = flow.shape
     small = area_resize(flow, side)
     if signal == "strain":
-        return np.asarray(small[:, :, 2] / UNIT)
-    motion = small[:, :, :2] / (UNIT * size)
-    if signal == "magnitude":
-        return np.asarray(np.hypot(motion[:, :, 0], motion[:, :, 1]))
-    return np.asarray(motion.reshape(clips, 2 * count, side, side))
+        images = small[:, :, 2] / UNIT
+    else:
+        motion = small[:, :, :2] / (UNIT * size)
+        images = motion.reshape(clips, 2 * count, side, side)
+        if signal == "magnitude":
+            images = np.hypot(motion[:, :, 0], motion[:, :, 1])
+    return _standardised(images) if normalise == "image" else np.asarray(images)

@@ -129,6 +129,15 @@ def test_flow_signal_of_constant_motion():
     np.testing.assert_allclose(flow_signal(flow, 25, "strain"), 2.0, rtol=1e-3)
 
 
+@pytest.mark.parametrize("signal", ["magnitude", "u+v", "strain"])
+def test_flow_images_can_have_mean_0_and_deviation_1(signal):
+    flow = np.random.default_rng(0).normal(0.2, 0.3, (2, 3, 3, 50, 50)).astype(np.float16)
+    plain, images = (flow_signal(flow, 25, signal, normalise) for normalise in ("constant", "image"))
+    mean, deviation = (getattr(plain, name)(axis=(2, 3), keepdims=True) for name in ("mean", "std"))
+    np.testing.assert_allclose(images, (plain - mean) / deviation, atol=1e-4)
+    assert (flow_signal(0 * flow, 25, signal, "image") == 0).all()
+
+
 def test_extract_of_u_and_v_is_repeatable(pretrained, tmp_path):
     inputs = [pretrained["micro"], pretrained["folder"] / "two.safetensors", pretrained["folder"] / "two.graph.h5"]
     for name in ("a.h5", "b.h5"):

@@ -3,6 +3,7 @@
 import h5py
 import numpy as np
 import pytest
+import torch
 from graph_caches import CLASSES, HEAD, SETTINGS, SIZE, make_cache
 from training_jobs import finetune, finetune_settings
 
@@ -16,7 +17,7 @@ from merflow.systems.samples import Samples
 from merflow.systems.tsdgcn import finetune as finetuning
 from merflow.systems.tsdgcn.features import extract
 from merflow.systems.tsdgcn.finetune import HeadSystem
-from merflow.systems.tsdgcn.fusion import fuse, load_features
+from merflow.systems.tsdgcn.fusion import fuse, load_features, subtract_clip_mean
 
 BOTH = ["spatial", "temporal"]
 
@@ -28,8 +29,8 @@ def run(features, folder, **changes):
     return files
 
 
-def load(files, branches=BOTH, fusion="stack", classes=CLASSES, datasets=("micro",)):
-    return load_features(files, ClipSettings(datasets, classes, {}), branches, fusion)
+def load(files, branches=BOTH, fusion="stack", classes=CLASSES, datasets=("micro",), **more):
+    return load_features(files, ClipSettings(datasets, classes, {}), branches, fusion, **more)
 
 
 def probs_of(rows):
@@ -81,6 +82,23 @@ def test_load_features_fuses_as_eq_4_and_5(pretrained):
     np.testing.assert_array_equal(concat.rows[:, 1, 1024:], dual["temporal"][:, 1])
     single, _ = load([pretrained["features"][:1]], ["temporal"])
     np.testing.assert_array_equal(single.rows, arrays[0]["temporal"])
+
+
+@pytest.mark.parametrize("fusion", ["stack", "clip", "concat"])
+@pytest.mark.parametrize("branches", [BOTH, BOTH[::-1], ["temporal"]])
+def test_relative_features_are_less_the_mean_of_the_key_frames(pretrained, fusion, branches):
+    plain, branch = load([pretrained["features"]], branches, fusion)
+    relative, _ = load([pretrained["features"]], branches, fusion, relative=True)
+    expected = plain.rows.copy()
+    if "spatial" in branches:
+        place = branches.index("spatial")
+        part = expected[:, 3 * place : 3 * place + 3]
+        if fusion == "concat":
+            part = expected[:, :, 1024 * place : 1024 * place + 1024]
+        part -= part.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(relative.rows, expected, atol=1e-6)
+    of_tensor = subtract_clip_mean(torch.from_numpy(plain.rows), branches, fusion, branch.tolist())
+    np.testing.assert_allclose(of_tensor, expected, atol=1e-6)
 
 
 def test_fuse_names_what_does_not_fit():

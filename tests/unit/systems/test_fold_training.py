@@ -50,15 +50,16 @@ def changed_copy(source, target, change):
     return target
 
 
-@pytest.mark.parametrize("fusion", ["stack", "concat"])
-def test_frozen_fold_equals_head_on_extracted_features(folder, tmp_path, fusion):
+@pytest.mark.parametrize(
+    "changes", [{}, {"fusion": "concat"}, {"fusion": "clip", "normalise": "image", "relative": "features"}]
+)
+def test_frozen_fold_equals_head_on_extracted_features(folder, tmp_path, changes):
     """The other path: features extracted once, heads trained by `finetune`."""
-    table, files = train(folder, tmp_path / "fold", transfer="frozen", fusion=fusion)
-    extract(
-        folder / "micro.h5", folder / "w.safetensors", folder / "graph.h5", tmp_path / "f.h5", "magnitude"
-    )  # fmt: skip
+    table, files = train(folder, tmp_path / "fold", transfer="frozen", **changes)
+    inputs = folder / "micro.h5", folder / "w.safetensors", folder / "graph.h5"
+    extract(*inputs, tmp_path / "f.h5", "magnitude", changes.get("normalise", "constant"))
     outputs = [tmp_path / name for name in ("p.csv", "a.csv", "c.csv")]
-    finetune({0: [[tmp_path / "f.h5"]]}, *outputs, OWN | {"fusion": fusion})
+    finetune({0: [[tmp_path / "f.h5"]]}, *outputs, OWN | changes)
     reference = read_table(outputs[0], PREDICTIONS).query("fold == 'micro/s1'")
     assert (
         table[["clip", "truth", "predicted"]].values.tolist()
@@ -74,6 +75,12 @@ def test_fold_networks_learn(folder, tmp_path, weights):
     tables = [train(folder, tmp_path / f"{n}", weights, fold=f"micro/s{n}")[0] for n in range(2)]
     right = np.concatenate([(table["truth"] == table["predicted"]).to_numpy() for table in tables])
     assert len(right) == 12 and right.mean() >= 0.75, "majority would reach a third"
+
+
+def test_fold_networks_learn_whole_clips(folder, tmp_path):
+    changes = {"fusion": "clip", "normalise": "image", "relative": "pixels"}
+    table, _ = train(folder, tmp_path, **changes)
+    assert (table["truth"] == table["predicted"]).mean() >= 0.75
 
 
 def test_end_to_end_differs_from_frozen(folder, tmp_path):

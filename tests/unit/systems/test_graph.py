@@ -15,6 +15,7 @@ from merflow.systems.tsdgcn.graph import (
     Graph,
     build_graph,
     candidate_offsets,
+    chosen_neighbours,
     coarsen,
     pq_adjacency,
     scaled_laplacian,
@@ -79,6 +80,35 @@ def test_candidate_offsets_count(threshold, count):
     everyone = pq_adjacency(25, count, 0, threshold=threshold)
     assert everyone[[middle]].nnz == count
     assert pq_adjacency(25, count + 50, 3, threshold=threshold).nnz == everyone.nnz
+
+
+def mean_neighbours(p, q, side=28, seed=0, **settings):
+    return np.diff(pq_adjacency(side, p, q, seed=seed, **settings).indptr).mean()
+
+
+@pytest.mark.parametrize(("p", "q", "mean"), [(4, 0, 4.14), (8, 2, 11.83), (4, 6, 14.05), (12, 0, 12.49)])
+def test_mean_number_of_neighbours(p, q, mean):
+    """By the maximum, graphs of the same p + q differ (docs/fidelity.md); by the mean degree they do not."""
+    assert round(mean_neighbours(p, q), 2) == mean
+    _, _, nearest, drawn = chosen_neighbours(28, p, q, 2 * sqrt(2), 0)
+    chosen = (nearest | drawn).sum(axis=1).mean()
+    assert mean_neighbours(p, q, symmetrise="mean-degree") == pytest.approx(chosen, abs=0.003)
+    assert p + q - 0.05 < chosen <= p + q, "a few fewer at the border"
+
+
+@pytest.mark.parametrize(("p", "q"), [(8, 2), (0, 1), (0, 2)])
+def test_mean_degree_keeps_weights_and_mutual_links_and_isolates_no_node(p, q):
+    whole, part = (pq_adjacency(20, p, q, seed=3, symmetrise=name).toarray() for name in ("maximum", "mean-degree"))
+    offsets, _, nearest, drawn = chosen_neighbours(20, p, q, 2 * sqrt(2), 3)
+    source, step = np.nonzero(nearest | drawn)
+    directed = np.zeros((400, 400), bool)
+    directed[source, source + offsets[step] @ [20, 1]] = True
+    np.testing.assert_array_equal(part, np.where(part > 0, whole, 0))
+    np.testing.assert_array_equal(part, part.T)
+    assert (part[directed & directed.T] > 0).all() and (part > 0).any(axis=1).all()
+    assert (part > 0).sum() < (whole > 0).sum()
+    again = pq_adjacency(20, p, q, seed=3, symmetrise="mean-degree").toarray()
+    np.testing.assert_array_equal(part, again)
 
 
 @settings(max_examples=40, deadline=None)

@@ -49,20 +49,22 @@ def make_fold(train=40, validation=12, seed=0, labels=LABELS, name=""):
     return FoldData(train, labels[train], validation, labels[validation], (seed, 7), name)
 
 
-def train_heads(folds, loss=LOSSES[1], settings=SETTINGS, rows=ROWS):
-    return head_training.train_heads(rows, BRANCH, folds, loss, CLASSES, settings)
+def train_heads(folds, loss=LOSSES[1], settings=SETTINGS, rows=ROWS, joined=False):
+    return head_training.train_heads(rows, BRANCH, folds, loss, CLASSES, settings, joined)
 
 
-def assert_trained_as_alone(trained, fold, loss, settings=SETTINGS):
+def assert_trained_as_alone(trained, fold, loss, settings=SETTINGS, joined=False):
     """Compare with the same head by :func:`merflow.learning.fit.fit`."""
     standardizer = Standardizer.fit(ROWS, fold.train, BRANCH)
 
     def rows(indices, labels):
-        x = standardizer.transform(ROWS[indices]).reshape(-1, ROWS.shape[2])
-        return Rows(torch.from_numpy(x), torch.from_numpy(np.repeat(labels, 3)))
+        x = standardizer.transform(ROWS[indices])
+        if not joined:
+            x, labels = x.reshape(-1, ROWS.shape[2]), np.repeat(labels, 3)
+        return Rows(torch.from_numpy(x), torch.from_numpy(labels))
 
     with repeatable(*fold.seed):
-        head = Head(ROWS.shape[2], settings.hidden, CLASSES, settings.dropout)
+        head = Head(ROWS.shape[2], settings.hidden, CLASSES, settings.dropout, 3 if joined else 1)
         validation = rows(fold.validation, fold.validation_labels) if len(fold.validation) else None
         training = rows(fold.train, fold.train_labels)
         expected = fit(head, make_loss(loss, CLASSES), training, validation, settings)
@@ -102,6 +104,26 @@ def test_head_settings_change_the_training(changes):
     (plain,), (changed,) = train_heads([fold]), train_heads([fold], settings=settings)
     assert_trained_as_alone(changed, fold, LOSSES[1], settings)
     assert plain.training.curve != changed.training.curve
+
+
+def test_heads_of_whole_clips_train_as_each_alone():
+    """All rows of a clip are one sample (``fusion: clip``)."""
+    folds = [make_fold(*size, seed) for seed, size in enumerate(((40, 12), (38, 9), (21, 12)))]
+    for head, fold in zip(train_heads(folds, joined=True), folds, strict=True):
+        assert_trained_as_alone(head, fold, LOSSES[1], joined=True)
+
+
+def test_head_of_whole_clips_classifies_the_outputs_of_all_rows():
+    """X^out below Eq. 5: each row through the same layer, and one classifier over all of them."""
+    fold = make_fold(seed=3)
+    (head,) = train_heads([fold], joined=True)
+    weight_1, bias_1, weight_2, bias_2 = (weight.detach().numpy() for weight in head.head.parameters())
+    x = head.standardizer.transform(ROWS[:4]).astype(float)
+    out = np.maximum(x @ weight_1.T + bias_1, 0)
+    assert (weight_2.shape, out.shape) == ((CLASSES, 3 * SETTINGS.hidden), (4, 3, SETTINGS.hidden))
+    scores = out.reshape(4, -1) @ weight_2.T + bias_2
+    expected = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(head.probabilities(ROWS[:4]), expected, atol=1e-5)
 
 
 def test_heads_with_and_without_validation_train_in_one_call():
