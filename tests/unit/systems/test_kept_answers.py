@@ -104,7 +104,7 @@ def test_keeping_answers_changes_no_bit_and_test_labels_change_no_answer(tmp_pat
     assert (tmp_path / "without/model.safetensors").read_bytes() == (tmp_path / "kept/model.safetensors").read_bytes()
 
 
-def head_results(tmp_path, labels=None, epochs=30, people=10):
+def head_results(tmp_path, labels=None, epochs=30, people=10, fusion="stack"):
     """Results of heads on random features: of the folds of the first people. One feature varies on the first only."""
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 3, 60)
@@ -113,16 +113,17 @@ def head_results(tmp_path, labels=None, epochs=30, people=10):
     clips = [{"dataset": "d", "subject": f"d/s{n // 6}", "clip": f"c{n}"} for n in range(60)]
     samples = Samples(clips, truth if labels is None else labels, CLASSES, rows)
     cache = make_graph_cache(tmp_path / "for-settings.h5", 4, 1, 1, "micro")
-    settings = finetune_settings([cache], SETTINGS | {"head": SETTINGS["head"] | {"epochs": epochs}}, [0], tmp_path)
+    changes = {"head": SETTINGS["head"] | {"epochs": epochs}, "fusion": fusion}
+    settings = finetune_settings([cache], SETTINGS | changes, [0], tmp_path)
     folds = draw_folds("loso", samples.subjects, truth)[:people]
     return truth, run_folds(HeadSystem(np.zeros(3, int)), samples, folds, 0, settings)
 
 
-@pytest.mark.parametrize("people", [1, 10])
-def test_heads_keep_the_answers_of_each_epoch(tmp_path, people):
-    _, results = head_results(tmp_path, people=people)
+@pytest.mark.parametrize(("people", "fusion"), [(1, "stack"), (10, "stack"), (10, "clip")])
+def test_heads_keep_the_answers_of_each_epoch(tmp_path, people, fusion):
+    _, results = head_results(tmp_path, people=people, fusion=fusion)
     for epochs in (1, 7, 30):
-        truth, stopped = head_results(tmp_path, epochs=epochs, people=people)
+        truth, stopped = head_results(tmp_path, epochs=epochs, people=people, fusion=fusion)
         for result, full in zip(stopped, results, strict=True):
             kept = full.answers.classes[: len(result.answers.classes)]
             assert [*result.answers.classes] == [*kept] and len(kept) == max(row["epoch"] for row in result.curve)
