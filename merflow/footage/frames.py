@@ -4,7 +4,7 @@ import glob as globbing
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import median_low
@@ -13,8 +13,9 @@ import numpy as np
 
 from merflow.errors import ClipError
 from merflow.footage.clip import Clip
+from merflow.footage.decoding import MISSING, CutOffError, unequal
 from merflow.footage.images import page_count, read_image
-from merflow.footage.video import CutOffError, FrameRate, TimedFrame, frame_rate, read_video, unequal
+from merflow.footage.video import FrameRate, TimedFrame, frame_rate, read_video
 
 IMAGES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 _NUMBER = re.compile(r"\d+")
@@ -212,7 +213,7 @@ def read_frames(
     """
     notes = [] if notes is None else notes
     if is_video(source):
-        frames = read_video(source, notes)
+        frames = read_video(source, notes, skip_damaged)
         frames = _up_to_cut(frames, notes) if skip_damaged and last is None else frames
         frames = frames if fps is None else (frame._replace(seconds=frame.number / fps) for frame in frames)
     else:
@@ -226,34 +227,47 @@ def read_frames(
             for index, (number, place) in enumerate(chosen)
         )
     shape: tuple[int, ...] | None = None
-    damaged: list[str] = []
-    intact, traces, before, steps = True, False, np.nan, [np.inf, 0.0]
-    for number, seconds, picture, key in frames:
+    faulty: dict[bool, list[TimedFrame]] = {False: [], True: []}
+    before, steps = np.nan, [np.inf, 0.0]
+    for frame in frames:
+        number, seconds, picture, fault = frame
         if last is not None and number > last:
             break
         outside = first is not None and number < first
-        intact = picture is not None and (intact or key)
         if picture is None:
-            damaged.append(f"{number} ({seconds:.2f} s)")
+            faulty[fault == MISSING].append(frame)
             if not outside and not skip_damaged:
-                raise ClipError(f"video {source}: frame {damaged[-1]} is damaged")
+                raise ClipError(f"video {source}: frame {number} ({seconds:.2f} s) {fault}")
         elif not outside:
             if shape not in (None, picture.shape):
                 sizes = ["x".join(map(str, each[::-1])) for each in (picture.shape, shape or ())]
                 raise ClipError(f"{source}: frame {number} is {sizes[0]}, those before {sizes[1]}")
-            shape, traces = picture.shape, traces or not intact
+            shape = picture.shape
             # Comparisons with NaN, the time of images, are false.
             steps = [min(steps[0], seconds - before), max(steps[1], seconds - before)]
-            yield TimedFrame(number, seconds, picture, key)
+            yield frame
         before = np.nan if picture is None or outside else seconds
     if shape is None:
         raise ClipError(f"{source} has no frame in {first}..{last}")
-    if damaged:
-        more = f" and {len(damaged) - 5} more" if len(damaged) > 5 else ""
-        after = "; the frames up to the next key frame build on them" if traces else ""
-        notes.append(f"damaged frames left out: {', '.join(damaged[:5])}{more}{after}")
+    for missing, text in ((False, "damaged frames left out"), (True, "frames missing from the file")):
+        notes += [f"{text}: {_listed(faulty[missing])}"] if faulty[missing] else []
     if fps is None and unequal(*steps):
         notes.append(f"the frame rate varies from {1 / steps[1]:.3g} to {1 / max(steps[0], 1e-4):.3g} per second")
+
+
+def _listed(frames: Sequence[TimedFrame]) -> str:
+    """Return the numbers and times of some frames, as ``3 (0.12 s), 7 (0.28 s) to 9 (0.36 s)``."""
+    runs: list[list[str]] = []
+    before = None
+    for frame in frames:
+        text = f"{frame.number} ({frame.seconds:.2f} s)"
+        if before is not None and frame.number == before + 1:
+            runs[-1][1:] = [text]
+        else:
+            runs.append([text])
+        before = frame.number
+    more = f" and {len(runs) - 5} more" if len(runs) > 5 else ""
+    return ", ".join(" to ".join(run) for run in runs[:5]) + more
 
 
 def _up_to_cut(frames: Iterator[TimedFrame], notes: list[str]) -> Iterator[TimedFrame]:

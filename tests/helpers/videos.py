@@ -5,6 +5,8 @@ from fractions import Fraction
 import av
 import numpy as np
 
+from merflow.footage.frames import read_frames
+
 CLOCK = Fraction(1, 10_000)
 FIRST_FIELDS = {2: "tff", 3: "bff", 4: "tff", 5: "bff"}
 """Field that is shown first in each interlaced field order of FFmpeg."""
@@ -146,3 +148,16 @@ def damage(source, target, number, how="zeros"):
         return {"zeros": bytes(len(data)), "cut": data[:half], "noise": data[:half] + noise}[how]
 
     return rewrite(source, target, change)
+
+
+def read(file, first=None, last=None):
+    """Return numbers, seconds, pictures and notes."""
+    notes = []
+    frames = list(read_frames(str(file), first, last, notes=notes, skip_damaged=True))
+    return [f.number for f in frames], [f.seconds for f in frames], [f.picture for f in frames], notes
+
+
+def error(picture, expected, margin=4):
+    """Return the mean difference of two pictures without their margin."""
+    inside = slice(margin, -margin)
+    return np.abs(picture[inside, inside].astype(float) - expected[inside, inside]).mean()

@@ -4,26 +4,12 @@ import av
 import cv2
 import numpy as np
 import pytest
-from videos import FIRST_FIELDS, damage, fields, noise, wave, waves, write_video, write_with_cover
+from videos import FIRST_FIELDS, error, fields, noise, read, wave, waves, write_video, write_with_cover
 
 from merflow.errors import ClipError
 from merflow.footage.clip import Clip
-from merflow.footage.frames import FROM_VIDEO, VIDEOS, frames_per_second, grey_frames, read_frames
+from merflow.footage.frames import FROM_VIDEO, VIDEOS, frames_per_second, grey_frames
 from merflow.footage.video import INTERLACED, frame_rate, read_video
-
-
-def read(file, first=None, last=None):
-    """Return numbers, seconds, pictures and notes."""
-    notes = []
-    frames = list(read_frames(str(file), first, last, notes=notes, skip_damaged=True))
-    return [f.number for f in frames], [f.seconds for f in frames], [f.picture for f in frames], notes
-
-
-def error(picture, expected, margin=4):
-    """Return the mean difference of two pictures without their margin."""
-    inside = slice(margin, -margin)
-    return np.abs(picture[inside, inside].astype(float) - expected[inside, inside]).mean()
-
 
 # --- Pictures ---------------------------------------------------------------------------------------------------------
 
@@ -221,55 +207,6 @@ def test_short_intervals_do_not_set_the_pace_of_the_search(tmp_path):
     assert rate.mean == pytest.approx(25, rel=0.01) and rate.fastest == pytest.approx(100, rel=0.01)
 
 
-@pytest.mark.parametrize("how", ["zeros", "cut", "noise"])
-@pytest.mark.parametrize(
-    ("name", "encoder", "pixels", "options"),
-    [
-        ("v.avi", "mjpeg", "yuvj420p", {}),
-        ("v.mov", "mjpeg", "yuvj420p", {}),
-        ("v.avi", "mpeg4", "yuv420p", {}),
-        ("v.mp4", "mpeg4", "yuv420p", {"bf": "2", "g": "6"}),
-        ("v.mp4", "libx264", "yuv420p", {"g": "8"}),
-        ("v.mkv", "libx264", "yuv420p", {"g": "8", "bf": "0"}),
-        ("v.mov", "prores_ks", "yuv422p10le", {}),
-    ],
-)
-def test_damaged_frames_keep_their_numbers(tmp_path, name, encoder, pixels, options, how):
-    """A damaged frame can make frames that refer to it undecodable."""
-    pictures = waves(20)
-    whole = write_video(tmp_path / name, pictures, encoder, pixels, options=options)
-    file = damage(whole, tmp_path / f"bad-{name}", 10, how)
-    numbers, seconds, read_pictures, (note,) = read(file)
-    missing = sorted(set(range(20)) - set(numbers))
-    first, last = missing[0], missing[-1]
-    assert 10 - 3 <= first <= last <= 10 + 3 and len(missing) <= 3
-    assert seconds == pytest.approx(np.array(numbers) / 25, abs=1e-3)
-    assert note.startswith(f"damaged frames left out: {first} ({first / 25:.2f} s)")
-    for number in (0, first - 1, 19):
-        picture = read_pictures[numbers.index(number)]
-        assert min(range(20), key=lambda n: error(picture, pictures[n])) == number
-    with pytest.raises(ClipError, match=rf"bad-{name}: frame {first} \({first / 25:.2f} s\) is damaged"):
-        list(grey_frames(str(file), first - 2, first + 2))
-    assert len(list(grey_frames(str(file), 0, first - 1))) == first
-    notes = []
-    assert len(list(grey_frames(str(file), last + 1, 19, notes))) == 19 - last
-    assert notes == [note], "damage before the onset is noted"
-
-
-def test_note_says_that_frames_build_on_a_damaged_one(tmp_path):
-    for name, encoder, pixels in (("v.mov", "mjpeg", "yuvj420p"), ("v.mp4", "mpeg4", "yuv420p")):
-        file = damage(write_video(tmp_path / name, waves(20), encoder, pixels), tmp_path / f"bad-{name}", 3, "cut")
-        assert read(file, 5, 9)[3][0].endswith("build on them") is (encoder == "mpeg4")
-        assert read(file, 13, 15)[3] == ["damaged frames left out: 3 (0.12 s)"], "frame 12 is a key frame"
-
-
-def test_damaged_key_frame_of_interlaced_video(tmp_path):
-    whole = write_video(tmp_path / "v.mkv", fields(8, 0), "libx264", order=2, options={"flags": "+ildct", "g": "1"})
-    numbers, _, pictures, notes = read(damage(whole, tmp_path / "bad.mkv", 4))
-    assert numbers == [0, 1, 2, 3, 5, 6, 7] and notes[0] == INTERLACED and "4 (0.16 s)" in notes[1]
-    assert error(pictures[numbers.index(6)], wave(6)) < 2
-
-
 def test_video_cut_from_a_stream_begins_at_its_first_key_frame(tmp_path):
     whole = write_video(tmp_path / "v.ts", waves(30), options={"g": "12", "bf": "2", "flags": "-cgop"})
     data = whole.read_bytes()
@@ -342,7 +279,7 @@ def test_videos_that_are_too_large_are_not_decoded(tmp_path, monkeypatch):
     with pytest.raises(ClipError, match=r"wide\.mp4 with square pixels is 256x96; at most 200x200"):
         read(wide)
     monkeypatch.setattr("merflow.footage.images.MAX_SIDE", 100)
-    monkeypatch.setattr("merflow.footage.video._decoded", None)
+    monkeypatch.setattr("merflow.footage.decoding._decoded", None)
     with pytest.raises(ClipError, match=r"v\.mkv is 128x96; at most 100x100"):
         read(file)
 
