@@ -173,9 +173,18 @@ def report_failures(
     if failed:
         reasons = "\n".join(f"  - {report['clip']}: {shorten(report['reason'])}" for report in failed)
         if stop:
-            raise InputError(f"dataset {dataset} has clips that failed and `on_problem: stop`:\n{reasons}")
-        count = f"{len(failed)} of {len(usable)} clips failed when their files were opened"
+            raise InputError(
+                f"dataset {dataset} has clips that failed and `on_problem: stop`{cut_off(failed)}:\n{reasons}"
+            )
+        count = f"{len(failed)} of {len(usable)} clips failed when their files were opened{cut_off(failed)}"
         print(f"merflow: dataset {dataset}: {count} (table: {quality}):\n{reasons}", file=sys.stderr)
+
+
+def cut_off(failed: Sequence[Mapping[Any, Any]]) -> str:
+    """How many failed clips (rows of ``quality.csv``) show a face that the picture cuts; empty if none does."""
+    count = sum("`least_inside`" in str(row["reason"]) for row in failed)
+    advice = "if the pictures are face crops, set `align: auto` for the dataset, which keeps them"
+    return f", {count} of them because the picture cuts the face off: {advice}" if count else ""
 
 
 def _report(row: Mapping[str, Any], face: h5py.Group) -> dict[str, Any]:

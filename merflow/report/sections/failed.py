@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from merflow.preprocessing.cache import cut_off
 from merflow.report.report_data import ReportData
 from merflow.report.section import Section
 from merflow.report.sections.data import dataset_clips
@@ -13,7 +14,8 @@ ROWS_SHOWN = 200
 def content(report: ReportData) -> dict[str, Any]:
     """Values of ``failed.html.j2``."""
     datasets = [dataset_clips(files) for files in report.datasets]
-    return {"datasets": [d for d in datasets if d.failed or d.noted or d.problems], "rows_shown": ROWS_SHOWN}
+    shown = [d for d in datasets if d.failed or d.noted or d.problems]
+    return {"datasets": shown, "rows_shown": ROWS_SHOWN, "cut_off": cut_off}
 
 
 SECTION = Section("failed", "Clips that could not be processed", content, badge=False)

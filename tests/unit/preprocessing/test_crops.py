@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stage_settings import align_settings, flow_settings, keyframe_settings, preparation
 from still_clip import still_clip
 
-from merflow.errors import ClipError
+from merflow.errors import ClipError, InputError
 from merflow.footage.clip import Clip
 from merflow.footage.frames import read_grey
 from merflow.preprocessing import detection, faces
@@ -386,3 +386,16 @@ def test_clips_that_the_index_left_out_are_printed_once(capsys):
     assert "- b: no face" in shown and "does not exist" not in shown
     report_failures("people", clips[:1], reports[:1], "quality.csv")
     assert capsys.readouterr().err == ""
+
+
+def test_clips_left_out_for_cut_faces_are_counted_on_screen(tight, tmp_path, capsys):
+    with pytest.raises(ClipError) as error:
+        faces.align_clip(written(tmp_path / "c", [tight] * 2), align_settings(least_inside=0.99))
+    reasons = [str(error.value), str(error.value), "no face found"]
+    clips = [{"clip": str(number), "problem": ""} for number in range(3)]
+    reports = [row | {"status": "failed", "reason": reason} for row, reason in zip(clips, reasons, strict=True)]
+    said = "3 of 3 clips failed when their files were opened, 2 of them because the picture cuts the face off: "
+    report_failures("people", clips, reports, "quality.csv")
+    assert f"{said}if the pictures are face crops, set `align: auto`" in capsys.readouterr().err
+    with pytest.raises(InputError, match="2 of them because the picture cuts the face off: .*`align: auto`"):
+        report_failures("people", clips, reports, "quality.csv", stop=True)

@@ -209,6 +209,12 @@ def test_numbers_are_formatted():
     assert [memory(m) for m in (0, 812.4, 2048)] == ["–", "812 MB", "2.0 GB"]
 
 
+def test_cut_faces_are_counted(tmp_path):
+    study = make_study(tmp_path, bad="the face is cut off: only 60% (`least_inside` is 75%)")
+    failed = written(study, tmp_path, "failed").of_section["failed"]
+    assert "1 of 40 clips, 1 of them because the picture cuts the face off: if the pictures are face crops" in failed
+
+
 def test_stills_and_failed_datasets_are_shown(tmp_path):
     study = make_study(tmp_path)
     macro, micro = study.datasets
