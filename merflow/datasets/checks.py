@@ -166,9 +166,11 @@ def no_frame_number(text: str) -> str:
 
 def no_fps(text: str) -> str:
     """Why a text is not read as frames per second."""
+    if readings := _readings(text):
+        return f"{text!r} has a separator{readings}"
     low, high = FPS_RANGE
-    comma = "; write a decimal point, no comma" if "," in text and not _readings(text) else ""
-    return f"{text[:50]!r} is not a number from {low:g} to {high:g} per second{_readings(text)}{comma}"
+    comma = "; write a decimal point, no comma" if "," in text else ""
+    return f"{text[:50]!r} is not a number from {low:g} to {high:g} per second{comma}"
 
 
 def _readings(text: str) -> str:

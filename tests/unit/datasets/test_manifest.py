@@ -144,8 +144,8 @@ def test_two_people_are_not_in_one_video_at_a_time(root):
     [
         ("fast", "'fast' is not a number from 0.001 to 100000 per second;"),
         ('"29,97"', "per second; write a decimal point, no comma;"),
-        ("1.000", "'1.000' is not a number from 0.001 to 100000 per second: is it 1000 or 1? write 1000 or 1;"),
-        ('"1,000"', "per second: is it 1000 or 1? write 1000 or 1;"),
+        ("1.000", "'1.000' has a separator: is it 1000 or 1? write 1000 or 1;"),
+        ('"1,000"', "'1,000' has a separator: is it 1000 or 1? write 1000 or 1;"),
         *((fps, f"{fps!r} is not a number from") for fps in ("1e999", "inf", "nan", "1e300", "1e-300")),
     ],
 )
