@@ -6,7 +6,7 @@ is counted and reported. Any other leak is an error, because the numbers that re
 
 import json
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from itertools import combinations
@@ -18,8 +18,9 @@ import pandas as pd
 from safetensors import SafetensorError, safe_open
 
 from merflow.errors import InputError
-from merflow.evaluation.settings import AuditSettings
+from merflow.evaluation.settings import AddedDatasets, AuditSettings
 from merflow.footage.clip import database
+from merflow.protocols.clips import read_labelled_clips
 from merflow.protocols.splits import PARTS, read_splits
 from merflow.storage.hdf5 import open_h5
 from merflow.storage.tables import ACCURACY_TRAIN, AUDIT, PREDICTIONS, read_table, write_table
@@ -39,7 +40,10 @@ CHECKS = {
 }
 """Every check, and what its size counts."""
 REMEDIES = {
-    "subjects": "the split is not that of the protocol: delete the table of splits and run again",
+    "subjects": (
+        "the split is not that of the protocol: delete the table of splits and run again; or a dataset of `train_also` "
+        "shows people of the test: leave it out"
+    ),
     "contents": "remove all but one copy of each such clip from the datasets",
     "fitted": "delete the experiment's tables and run again",
     "predicted": "delete the experiment's tables and run again",
@@ -76,12 +80,13 @@ def audit(plan: Sequence[AuditSettings], predictions: Path, accuracy_train: Path
             clips |= cached_clips(file, dataset)
         macro = cached_clips(entry.macro, "", labelled=True) if entry.macro else {}
         people = cached_people(entry.scorer) if entry.scorer else None
+        added = added_clips(entry.added, cached_clips) if entry.added else {}
         for seed, path in entry.splits.items():
             for fold, split in read_splits(Path(path)):
                 name = (entry.experiment, seed, fold)
                 checks = check_fold(
                     split, entry, clips, macro, people, predictions=predictions_of.get(name),
-                    fitted_clips=fitted_clips.get(name),
+                    fitted_clips=fitted_clips.get(name), added=added,
                 )  # fmt: skip
                 rows += [dict(zip(fold_key, name, strict=True)) | row for row in checks]
                 checked.add(name)
@@ -107,6 +112,7 @@ def check_fold(
     *,
     predictions: pd.DataFrame | None = None,
     fitted_clips: int | None = None,
+    added: Mapping[tuple[str, str], Clip] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """The rows ``check, size, allowed, note`` of one fold.
 
@@ -118,9 +124,14 @@ def check_fold(
         scorer_people: people who trained the key-frame scorer; None if no scorer was trained on a dataset.
         predictions: of the fold.
         fitted_clips: number of clips that fitted its normalisation and balancing, as its training reports.
+        added: clips that train in every fold (:func:`added_clips`).
     """
     keys = {part: _clip_keys(split[split["part"] == part]) for part in PARTS}
     people = {part: set(split.loc[split["part"] == part, "subject"]) for part in PARTS}
+    if settings.added and added:
+        keys["train"] |= added.keys()
+        people["train"] |= added_people(settings.added, added)
+        clips = {**clips, **added}
     divides = settings.divides_subjects
     yield _row("subjects: train and test", people["train"] & people["test"], divides)
     yield _row("subjects: validation and test", people["validation"] & people["test"], divides)
@@ -182,6 +193,30 @@ def read_clips(path: str | Path, dataset: str, *, labelled: bool = False) -> dic
             return clips
     except (OSError, KeyError) as error:
         raise InputError(f"{path} cannot be read as a cache: {error}; delete it and run again") from error
+
+
+def added_clips(
+    settings: AddedDatasets, read: Callable[[str, str], Mapping[tuple[str, str], Clip]]
+) -> dict[tuple[str, str], Clip]:
+    """The clips that train in every fold, by dataset (or database) and name; ``read`` is :func:`read_clips`."""
+    parts = read_labelled_clips([Path(file) for file in settings.caches], settings.clips)
+    return {
+        (clip["dataset"], clip["clip"]): read(file, dataset)[clip["dataset"], clip["clip"]]
+        for file, dataset, part in zip(settings.caches, settings.clips.datasets, parts, strict=True)
+        for clip in part.clips
+    }
+
+
+def added_people(settings: AddedDatasets, added: Mapping[tuple[str, str], Clip]) -> set[str]:
+    """The subjects of clips that train in every fold, also by the names that they have in the datasets of the test."""
+    people = {clip.subject for clip in added.values()}
+    return people | {
+        f"{micro}/{_person(subject)}"
+        for dataset, micros in settings.same_people.items()
+        for micro in micros
+        for subject in people
+        if subject.startswith(f"{dataset}/")
+    }
 
 
 def read_scorer_people(weights: str | Path) -> frozenset[str]:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from merflow.protocols.settings import ClipSettings
+
 
 @dataclass(frozen=True)
 class EvaluationSettings:
@@ -23,6 +25,18 @@ class AveragingSettings:
 
 
 @dataclass(frozen=True)
+class AddedDatasets:
+    """Datasets whose clips train in every fold: clips and classes, the cache of each, and whom its names mean.
+
+    ``same_people`` has for each dataset the micro-expression datasets whose subject names mean the same people.
+    """
+
+    clips: ClipSettings
+    caches: Sequence[str]
+    same_people: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
 class AuditSettings:
     """What the leakage audit checks of one experiment, or of all cells of a table of variants with the same splits."""
 
@@ -37,6 +51,7 @@ class AuditSettings:
     divides_subjects: bool  # whether the protocol splits the clips of one subject between training and test
     fitted_parts: Sequence[str]  # parts of the split that fit normalisation and class balancing; empty of an ensemble
     scored: bool  # whether the experiment has rows in the tables of the study
+    added: AddedDatasets | None = None
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,14 @@ class LabelledClips(NamedTuple):
 
 
 def read_labelled_clips(files: Sequence[Path], settings: ClipSettings) -> list[LabelledClips]:
-    """Read the labelled clips of each file (a cache or a feature file of each dataset of ``settings``).
+    """Read the labelled clips of each file: a cache or a feature file of each dataset, and of each of ``train_also``.
 
     Raises:
         InputError: a file cannot be read, or no file has a clip of one of the classes.
     """
     classes = list(settings.classes)
     result = []
-    for path, dataset in zip(files, settings.datasets, strict=True):
+    for path, dataset in zip(files, [*settings.datasets, *settings.train_also], strict=True):
         try:
             with open_h5(path) as file:
                 ids, subjects, labels = (file[column].asstr()[:] for column in ("clip", "subject", "label"))

@@ -16,6 +16,7 @@ class ClipSettings:
     datasets: Sequence[str]  # names, in the order of their files
     classes: Sequence[str]  # class names, in order; clips with another label are left out
     labels: Mapping[str, Mapping[str, str]]
+    train_also: Sequence[str] = ()  # further datasets, whose files follow: their clips train in every fold
 
 
 @dataclass(frozen=True)

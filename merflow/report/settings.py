@@ -17,6 +17,16 @@ class ClassCount:
 
 
 @dataclass(frozen=True)
+class AddedClips:
+    """A dataset whose clips train in every fold: clips and people, and clips left out for having another label."""
+
+    dataset: str
+    clips: int
+    people: int
+    other_labels: int
+
+
+@dataclass(frozen=True)
 class ExperimentSettings:
     """What the report says of an experiment beside its tables."""
 
@@ -26,6 +36,7 @@ class ExperimentSettings:
     reading: str  # what its system was rebuilt from, if not from its paper; else empty
     class_counts: Sequence[ClassCount]  # over all its datasets
     members: Sequence[str] = ()  # of an ensemble: the experiments and floors whose mean it is
+    added: Sequence[AddedClips] = ()  # of each dataset that only trains
 
 
 @dataclass(frozen=True)

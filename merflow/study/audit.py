@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from merflow.evaluation.settings import AuditSettings
+from merflow.evaluation.settings import AddedDatasets, AuditSettings
+from merflow.protocols.settings import ClipSettings
 from merflow.storage.files import digest
 from merflow.study.clip_checks import scorer_test_datasets
 from merflow.study.training import Training
@@ -54,6 +55,19 @@ def _audit_settings(training: Training, name: str, shown: str, scored: bool) -> 
         divides_subjects=e.protocol == "paper-holdout",
         fitted_parts=[] if e.is_ensemble else fitted,
         scored=scored,
+        added=_added(training, name) if e.train_also else None,
+    )
+
+
+def _added(training: Training, name: str) -> AddedDatasets:
+    """The datasets of an experiment that only train."""
+    experiments, e = training.experiments, training.experiments[name]
+    clips = experiments.clip_settings(name)
+    labels = {dataset: clips.labels[dataset] for dataset in e.train_also if dataset in clips.labels}
+    return AddedDatasets(
+        ClipSettings(e.train_also, clips.classes, labels),
+        [training.paths.cache(dataset, e.prep) for dataset in e.train_also],
+        {dataset: experiments.same_people(name, dataset) for dataset in e.train_also},
     )
 
 
@@ -61,7 +75,8 @@ def audited_files(plan: list[AuditSettings]) -> dict[str, list[str]]:
     """Files that the audit reads, each once: ``splits``, ``scorers``, and ``caches`` of micro and macro clips."""
     files = {
         "splits": [file for entry in plan for file in entry.splits.values()],
-        "caches": [file for entry in plan for file in (*entry.caches.values(), entry.macro)],
+        "caches": [file for entry in plan for file in (*entry.caches.values(), entry.macro)]
+        + [file for entry in plan if entry.added for file in entry.added.caches],
         "scorers": [entry.scorer for entry in plan],
     }
     return {kind: list(dict.fromkeys(filter(None, paths))) for kind, paths in files.items()}

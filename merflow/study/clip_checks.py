@@ -49,6 +49,7 @@ def check_experiment(experiments: Experiments, name: str) -> None:
     _check_classes(experiments, name)
     _check_scorer(experiments, name)
     _check_protocol(experiments, name)
+    _check_train_also(experiments, name)
     _check_training(experiments, name)
 
 
@@ -61,9 +62,11 @@ def _check_classes(experiments: Experiments, name: str) -> None:
             f"experiments.{name}.micro: its datasets have different class sets ({', '.join(sorted(sets))}); "
             "give them one, or give the experiment `classes`"
         )
-    if len({data.has_frames(dataset) for dataset in datasets}) > 1:
+    training = experiments[name].training_datasets
+    if len({data.has_frames(dataset) for dataset in training}) > 1:
+        key = "micro" if training == datasets else "train_also"
         raise ConfigError(
-            f"experiments.{name}.micro: {', '.join(datasets)} mix flow images, whose scale is not known, with "
+            f"experiments.{name}.{key}: {', '.join(training)} mix flow images, whose scale is not known, with "
             "flow in pixels"
         )
     if not isinstance(classes, str | ClassMap):
@@ -129,11 +132,31 @@ def _check_protocol(experiments: Experiments, name: str) -> None:
         raise ConfigError(f"experiments.{name}.test_clips: {e.test_clips} of {len(clips)} leave none to train")
 
 
+def _check_train_also(experiments: Experiments, name: str) -> None:
+    """Raise if a dataset that only trains has no clip to train on, or shows people who are tested."""
+    where = f"experiments.{name}.train_also"
+    for dataset in experiments[name].train_also:
+        clips = experiments.usable_clips_of(name, dataset)
+        if not clips:
+            raise ConfigError(
+                f"{where}: no usable clip of {dataset} has one of the labels {', '.join(experiments.classes(name))}; "
+                f"map its labels under datasets.{dataset}.classes, or leave it out"
+            )
+        if any(clip.kind == "still" for clip in clips):
+            raise ConfigError(f"{where}: {dataset} has still images; name a dataset of moving clips")
+        if shared := sorted(experiments.shared_people(name, dataset)):
+            names = ", ".join(shared[:5]) + (f" and {len(shared) - 5} more" if len(shared) > 5 else "")
+            raise ConfigError(
+                f"{where}: {dataset} shows people who are tested, {names}; name a dataset of other people, or leave it "
+                "out"
+            )
+
+
 def _check_training(experiments: Experiments, name: str) -> None:
     e, data = experiments[name], experiments.data
     if not e.trains_network:
         return
-    if without_faces := [dataset for dataset in e.datasets if not data.has_faces(dataset)]:
+    if without_faces := [dataset for dataset in e.training_datasets if not data.has_faces(dataset)]:
         lacks = f"{without_faces[0]!r} holds flow images without faces; give its table a column `face`, or"
         if e.uses_graphs and "spatial" in e.branches:
             raise ConfigError(f"experiments.{name}.branches: {lacks} branches: [temporal]")

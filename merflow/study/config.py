@@ -167,6 +167,7 @@ Members = Annotated[list[str], Field(min_length=2), Unique]
 MICRO = "dataset that is recognised, or a list of datasets; required, except for an ensemble"
 OF = "system: ensemble: two or more experiments and floors, of whose calibrated probabilities it is the mean"
 FUSION = "Eq. 5: rows of the branches below each other, one by one or all of a clip together, or side by side"
+TRAIN_ALSO = "datasets whose clips train in every fold; they are never tested and choose no epoch"
 GRAPHS = 'one or two graphs such as "8+2": p nearest and q drawn neighbours, p + q at least 1'
 
 
@@ -176,6 +177,7 @@ class ExperimentBlock(Block):
     system: System = field(..., "what is trained")
     micro: str | Names | None = field(None, MICRO)
     of: Members | None = field(None, OF)
+    train_also: Annotated[list[str], Unique] = field([], TRAIN_ALSO)
     macro: str = field(NO_MACRO, "dataset of the pre-training, or none: everything is trained inside the fold")
     transfer: Literal["frozen", "end-to-end"] = field("frozen", "end-to-end: each fold trains the pre-trained networks")
     classes: Classes | None = field(None, CLASSES)
@@ -211,6 +213,11 @@ class ExperimentBlock(Block):
     def datasets(self) -> list[str]:
         """The datasets that are recognised."""
         return [self.micro] if isinstance(self.micro, str) else list(self.micro or ())
+
+    @property
+    def training_datasets(self) -> list[str]:
+        """The datasets that are recognised, and those that only train."""
+        return [*self.datasets, *self.train_also]
 
     @property
     def network_block(self) -> dict[str, Any]:

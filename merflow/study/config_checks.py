@@ -242,6 +242,11 @@ def _experiment_problems(config: Config, name: str, experiment: ExperimentBlock)
             yield f"{here}.micro: no dataset {dataset!r}; there are: {', '.join(datasets)}"
         elif datasets[dataset].kind != "micro":
             yield f"{here}.micro: dataset {dataset!r} is of kind {datasets[dataset].kind}, expected micro"
+    for dataset in experiment.train_also:
+        if dataset not in datasets:
+            yield f"{here}.train_also: no dataset {dataset!r}; there are: {', '.join(datasets)}"
+        elif dataset in experiment.datasets:
+            yield f"{here}.train_also: {dataset!r} is recognised, so each fold trains on its other clips; leave it out"
     if not experiment.uses_graphs:
         return
     if experiment.macro == NO_MACRO:

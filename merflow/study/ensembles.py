@@ -28,7 +28,7 @@ def _ensemble(name: str, block: ExperimentBlock, experiments: Experiments) -> Ex
         raise ConfigError(f"{where}: {nested[0]!r} is an ensemble itself; name its members instead")
     first, *others = members = experiments.resolve(block.of or [], where)
     for other in others:
-        parts = zip(SHARED, experiments.comparison(first), experiments.comparison(other), strict=True)
+        parts = zip(SHARED, experiments.comparison(first)[:4], experiments.comparison(other)[:4], strict=True)
         if different := [name for name, *values in parts if values[0] != values[1]]:
             raise ConfigError(
                 f"{where}: {first} and {other} differ in their {' and '.join(different)}; an ensemble needs the same "
@@ -37,6 +37,7 @@ def _ensemble(name: str, block: ExperimentBlock, experiments: Experiments) -> Ex
     lead = experiments[first]
     settings = lead.model_dump(include=CLIPS_AND_SPLIT, exclude_none=True)
     settings |= {"system": block.system, "of": members, "seeds": _seeds(where, members, experiments)}
+    settings["train_also"] = list(dict.fromkeys(also for member in members for also in experiments[member].train_also))
     return ExperimentBlock.model_validate(settings | {"head": {"validation": lead.validation}})
 
 

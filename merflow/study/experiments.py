@@ -20,10 +20,10 @@ from merflow.systems.registry import NETWORKS, SYSTEMS, complete_block
 
 SPLIT_KEYS = {"subject-kfold": ("folds", "seeds"), "paper-holdout": ("test_clips", "seeds")}
 """Keys of an experiment that decide the split of a protocol; each seed draws another split."""
-CLIPS_AND_SPLIT = {"micro", "prep", "protocol", "folds", "test_clips", "classes"}
+CLIPS_AND_SPLIT = {"micro", "train_also", "prep", "protocol", "folds", "test_clips", "classes"}
 """Keys that a floor has in common with its experiments."""
-Comparison = tuple[tuple[str, ...], str, str, str]
-"""What two experiments must share to be comparable: datasets, alignment, protocol, classes."""
+Comparison = tuple[tuple[str, ...], str, str, str, str]
+"""What two experiments must share to be comparable: datasets, alignment, protocol, classes, and `train_also`."""
 
 
 class Experiments:
@@ -89,30 +89,50 @@ class Experiments:
         return class_set(plain_classes(self[name].classes), where, layout, alone=False)
 
     def labels(self, name: str) -> dict[str, dict[str, str]]:
-        """Label of each clip by dataset, if the experiment has its own class set or map; otherwise empty."""
+        """Label of each clip by dataset, if the experiment has its own class set or map; otherwise empty.
+
+        A dataset that only trains keeps its own class set or map, if it has one.
+        """
         if not isinstance(self[name].classes, str | ClassMap):
             return {}
         if name not in self._labels:
             where, data = f"experiments.{name}.classes", self.data
             self._labels[name] = {
                 dataset: relabel(data.index(dataset), data.layout(dataset), self.class_set(name, dataset), where)
-                for dataset in self[name].datasets
+                for dataset in self[name].training_datasets
+                if dataset in self[name].datasets or data.config.datasets[dataset].classes is None
             }
         return self._labels[name]
 
     def clip_settings(self, name: str) -> ClipSettings:
         """The clips and classes that an experiment recognises."""
-        return ClipSettings(self[name].datasets, self.classes(name), self.labels(name))
+        return ClipSettings(self[name].datasets, self.classes(name), self.labels(name), self[name].train_also)
+
+    def tested_clip_settings(self, name: str) -> ClipSettings:
+        """The same without the clips that only train."""
+        labels = {dataset: of for dataset, of in self.labels(name).items() if dataset in self[name].datasets}
+        return ClipSettings(self[name].datasets, self.classes(name), labels)
 
     def usable_clips(self, name: str) -> list[Clip]:
-        """The clips of an experiment that have no problem and a label among its classes."""
-        classes, labels = self.classes(name), self.labels(name)
-        return [
-            clip
-            for dataset in self[name].datasets
-            for clip in self.data.index(dataset).clips
-            if labels.get(dataset, {}).get(clip.clip, clip.label) in classes and not clip.problem
-        ]
+        """The clips that an experiment recognises, those that have no problem and a label among its classes."""
+        return [clip for dataset in self[name].datasets for clip in self.usable_clips_of(name, dataset)]
+
+    def usable_clips_of(self, name: str, dataset: str) -> list[Clip]:
+        """Those of one of the datasets that an experiment recognises or trains on."""
+        classes, labels = self.classes(name), self.labels(name).get(dataset, {})
+        clips = self.data.index(dataset).clips
+        return [clip for clip in clips if labels.get(clip.clip, clip.label) in classes and not clip.problem]
+
+    def shared_people(self, name: str, dataset: str) -> set[str]:
+        """People whom an experiment recognises, and who have clips in a dataset that only trains."""
+        people = {clip.subject for clip in self.usable_clips_of(name, dataset)}
+        names = {subject.split("/", 1)[1] for subject in people}
+        people |= {f"{micro}/{person}" for micro in self.same_people(name, dataset) for person in names}
+        return people & {clip.subject for clip in self.usable_clips(name)}
+
+    def same_people(self, name: str, dataset: str) -> list[str]:
+        """The datasets that an experiment recognises whose subject names mean the same people as another one's."""
+        return [micro for micro in self[name].datasets if self.data.same_people(micro, dataset)]
 
     def class_counts(self, name: str) -> list[dict[str, Any]]:
         """Clips of each class of an experiment: ``label, expected`` (published, or None) and ``indexed``."""
@@ -151,7 +171,8 @@ class Experiments:
         experiment = self[name]
         split = "-".join(_as_name(getattr(experiment, key)) for key in SPLIT_KEYS.get(experiment.protocol, ()))
         protocol = experiment.protocol + (f"-{split}" if split else "")
-        return tuple(experiment.datasets), self.shared_prep(name), protocol, _classes_name(experiment)
+        classes, train_also = _classes_name(experiment), "-".join(experiment.train_also)
+        return tuple(experiment.datasets), self.shared_prep(name), protocol, classes, train_also
 
     def split_name(self, name: str) -> str:
         """Start of the names of an experiment's tables of splits; a corrected label does not change it."""
@@ -166,7 +187,7 @@ class Experiments:
         e = self[name]
         folds = e.folds if e.protocol == "subject-kfold" else None
         test_clips = e.test_clips if e.protocol == "paper-holdout" else None
-        return SplitSettings(e.protocol, folds, test_clips, e.validation, self.clip_settings(name))
+        return SplitSettings(e.protocol, folds, test_clips, e.validation, self.tested_clip_settings(name))
 
     def evaluation_settings(self, name: str) -> EvaluationSettings:
         """How the predictions of an experiment are scored."""
@@ -197,7 +218,7 @@ class Experiments:
         pairs = [
             (dataset, e.prep)
             for e in self.blocks.values()
-            for dataset in ([e.macro] if e.pretrains else []) + e.datasets
+            for dataset in ([e.macro] if e.pretrains else []) + e.training_datasets
         ]
         return list(dict.fromkeys(pairs))
 

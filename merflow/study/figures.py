@@ -68,7 +68,7 @@ class Figures:
             flow_labels=None,
         )
         if kind == "flow-statistics":
-            clips = self.experiments.clip_settings(shown[0])
+            clips = self.experiments.tested_clip_settings(shown[0])
             return replace(settings, flow_labels=ClipLabels(clips.datasets, clips.classes, clips.labels or None))
         if kind == "variants":
             return replace(settings, tried=len(self.training.tables[name].experiments.blocks))

@@ -89,11 +89,11 @@ class Prediction:
     def training_files(self, experiment: str, name: str) -> list[str]:
         """A file, such as ``cache.h5``, of each dataset that an experiment was trained on."""
         prep = self.prep(experiment)
-        return [self.paths.prepared(dataset, prep, name) for dataset in self.experiments[experiment].datasets]
+        return [self.paths.prepared(dataset, prep, name) for dataset in self.experiments[experiment].training_datasets]
 
     def answer_settings(self, experiment: str) -> AnswerSettings:
         """Settings of the job in which an experiment answers."""
-        datasets = self.experiments[experiment].datasets
+        datasets = self.experiments[experiment].training_datasets
         rates = sorted(clip.fps for dataset in datasets for clip in self.data.index(dataset).clips if clip.fps)
         align = self.config.preparations[self.prep(experiment)].align
         return AnswerSettings(
@@ -108,7 +108,7 @@ class Prediction:
     def page_settings(self) -> PageSettings:
         """What the page shows beside its tables."""
         experiments = {name: self.experiments[name] for name in self.answering}
-        trained = {dataset for experiment in experiments.values() for dataset in experiment.datasets}
+        trained = {dataset for experiment in experiments.values() for dataset in experiment.training_datasets}
         return PageSettings(
             self.name,
             self.path,

@@ -5,7 +5,14 @@ import itertools
 from merflow.datasets.registry import LAYOUTS
 from merflow.errors import ConfigError
 from merflow.inference.settings import SIGNALS, EnsembleSettings, ExportSettings, InputSettings
-from merflow.report.settings import ClassCount, ExperimentSettings, GraphSettings, ReportSettings, VariantTableSettings
+from merflow.report.settings import (
+    AddedClips,
+    ClassCount,
+    ExperimentSettings,
+    GraphSettings,
+    ReportSettings,
+    VariantTableSettings,
+)
 from merflow.study.config import NO_MACRO
 from merflow.study.figures import Figures
 from merflow.study.training import Training, signal_settings
@@ -81,6 +88,7 @@ class Publishing:
         """What the export and its model card say of an experiment."""
         e = self.experiments[name]
         roles = dict.fromkeys(e.datasets, "recognised")
+        roles |= dict.fromkeys(e.train_also, "training only")
         if e.pretrains:
             roles.setdefault(e.macro, "pre-training")
         layouts = {dataset: self.data.layout(dataset) for dataset in roles}
@@ -132,9 +140,16 @@ class Publishing:
             datasets=e.datasets,
             floor=name not in self.config.experiments or (trains and name in self.experiments.linear_experiments),
             members=e.of or [],
+            added=[self._added(name, dataset) for dataset in e.train_also],
             reading=self.experiments.reading(name),
             class_counts=[ClassCount(**count) for count in self.experiments.class_counts(name)],
         )
+
+    def _added(self, name: str, dataset: str) -> AddedClips:
+        """What the report says of a dataset that only trains."""
+        clips = self.experiments.usable_clips_of(name, dataset)
+        usable = sum(not clip.problem for clip in self.data.index(dataset).clips)
+        return AddedClips(dataset, len(clips), len({clip.subject for clip in clips}), usable - len(clips))
 
     @property
     def shown_graphs(self) -> dict[str, GraphSettings]:

@@ -53,6 +53,11 @@ class Training:
         e = self.experiments[name]
         return [self.paths.cache(dataset, e.prep) for dataset in e.datasets]
 
+    def training_caches(self, name: str) -> list[str]:
+        """Caches of the datasets that an experiment trains on: those of :meth:`caches`, and of ``train_also``."""
+        e = self.experiments[name]
+        return [self.paths.cache(dataset, e.prep) for dataset in e.training_datasets]
+
     def splits(self, name: str) -> dict[int, str]:
         """The table of splits of each seed."""
         split = self.experiments.split_name(name)
@@ -124,7 +129,7 @@ class Training:
         return [PretrainedNetwork(name, seed, graph) for seed in self.experiments[name].seeds for graph in names]
 
     def features(self, name: str) -> dict[int, list[list[str]]]:
-        """For each seed and each micro dataset the feature files of the one or two SGCNs (Eq. 4)."""
+        """For each seed and each dataset that trains heads the feature files of the one or two SGCNs (Eq. 4)."""
         e = self.experiments[name]
 
         def files(seed: int, dataset: str) -> list[str]:
@@ -133,7 +138,7 @@ class Training:
             signal = e.temporal.signal + normalised
             return [self.paths.features(e.prep, e.macro, weights, dataset, signal) for weights in names]
 
-        return {seed: [files(seed, dataset) for dataset in e.datasets] for seed in e.seeds}
+        return {seed: [files(seed, dataset) for dataset in e.training_datasets] for seed in e.seeds}
 
     def feature_files(self, name: str) -> list[str]:
         """The files of :meth:`features` as one list."""

@@ -149,9 +149,8 @@ def run_repeats(
 
 def _run_repeat(load: LoadRepeat[S], settings: S, names: Sequence[str] | None, seed: int) -> list[FoldResult]:
     system, samples = load(seed)
-    folds = {
-        fold.name: fold for fold in read_folds(settings.splits[seed], samples.clips) if not names or fold.name in names
-    }
+    all_folds = read_folds(settings.splits[seed], samples.clips[: samples.divided])
+    folds = {fold.name: fold for fold in all_folds if not names or fold.name in names}
     log.info("repeat %d: %d clips, %d folds, %s", seed, len(samples.clips), len(folds), samples.rows.shape)
     for name in set(names or ()) - set(folds):
         log.warning("no clip of fold %s could be used; it is left out", name)
@@ -210,7 +209,7 @@ def _train(
 
     ``keep_answers``: whether the one that predicts keeps its answers for the test clips after each epoch.
     """
-    classes = len(samples.classes)
+    classes, folds = len(samples.classes), [samples.with_added(fold) for fold in folds]
     # The training that chooses the epochs of a refit predicts no test clip.
     kept = [keep_answers and not (system.refits and len(fold.validation)) for fold in folds]
     data = [FoldData.of(fold, samples.labels, seed, keep) for fold, seed, keep in zip(folds, seeds, kept, strict=True)]

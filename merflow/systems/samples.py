@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -27,17 +27,24 @@ class Samples:
         labels: int64 ``[clips]``, number of the class of each clip.
         classes: class names.
         rows: float32 ``[clips, rows, features or pixels]``: X^in of Eq. 5, signals on a graph, or the images of a clip.
+        divided: number of clips, which come first, that the folds divide; the others train in every fold. None: all.
     """
 
     clips: list[dict[str, str]]
     labels: np.ndarray
     classes: Sequence[str]
     rows: np.ndarray | DiskArray
+    divided: int | None = None
 
     @property
     def subjects(self) -> list[str]:
         """Subject of each clip."""
         return [clip["subject"] for clip in self.clips]
+
+    def with_added(self, fold: Fold) -> Fold:
+        """Return a fold with the clips that train in every fold among its training clips."""
+        added = np.arange(len(self.clips), dtype=np.int64)[len(self.clips) if self.divided is None else self.divided :]
+        return replace(fold, train=np.concatenate([fold.train, added]))
 
     @cached_property
     def clips_with_truth(self) -> list[dict[str, str]]:
@@ -87,7 +94,8 @@ def read_samples(
     """Read the labelled clips of some datasets.
 
     Args:
-        files: for each dataset its cache, or the feature files of its networks, which hold the same clips.
+        files: for each dataset, those of ``train_also`` last, its cache, or the feature files of its networks, which
+            hold the same clips.
         settings: datasets and classes.
         read_clip: reads one clip.
         in_memory: whether the rows are an array; otherwise they are a disk array, one clip in memory at a time.
@@ -113,7 +121,8 @@ def read_samples(
             f"{names}: the datasets differ in their numbers of key-frames ({error}); prepare all in the same way"
         ) from error
     labels = np.concatenate([part.labels for part in labelled])
-    return Samples(clips, labels, list(settings.classes), rows)
+    divided = sum(len(part.clips) for part in labelled[: len(settings.datasets)])
+    return Samples(clips, labels, list(settings.classes), rows, divided)
 
 
 def _stack(clips: Iterator[np.ndarray], count: int) -> np.ndarray:

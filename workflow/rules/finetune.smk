@@ -53,7 +53,7 @@ rule tabulate_pretraining:
 
 rule run_floor:
     input:
-        caches=lambda w: training.caches(w.experiment),
+        caches=lambda w: training.training_caches(w.experiment),
         splits=lambda w: training.splits(w.experiment).values(),
     output:
         predictions="<study>/experiments/{experiment}/<predictions>",

@@ -1,6 +1,6 @@
 rule train_fold:
     input:
-        caches=lambda w: training.caches(w.experiment),
+        caches=lambda w: training.training_caches(w.experiment),
         graphs=lambda w: training.graph_files(w.experiment, int(w.seed)),
         weights=lambda w: training.fold_weights(w.experiment, int(w.seed)),
         macro=lambda w: training.fold_macro_cache(w.experiment),
@@ -31,7 +31,7 @@ rule train_fold:
 
 rule train_clip_network:
     input:
-        caches=lambda w: training.caches(w.experiment),
+        caches=lambda w: training.training_caches(w.experiment),
         splits=lambda w: training.splits(w.experiment)[int(w.seed)],
     output:
         **tables("<study>/experiments/{experiment}/folds/{seed}/{folds}"),

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from merflow.evaluation.leakage import audit
 from merflow.evaluation.settings import AuditSettings
-from merflow.runtime.script_context import script_context
+from merflow.runtime.script_context import from_params, script_context
 
 with script_context(snakemake):
     audit(
-        [AuditSettings(**entry) for entry in snakemake.params.plan],
+        [from_params(AuditSettings, entry) for entry in snakemake.params.plan],
         Path(snakemake.input.predictions),
         Path(snakemake.input.accuracy),
         Path(snakemake.output[0]),

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from merflow.errors import InputError
 from merflow.evaluation.leakage import CHECKS, Clip, audit, check_fold, content_digest
-from merflow.evaluation.settings import AuditSettings
+from merflow.evaluation.settings import AddedDatasets, AuditSettings
 from merflow.protocols.folds import draw_folds
 from merflow.protocols.settings import ClipSettings, SelectionSettings, SplitSettings
 from merflow.protocols.splits import make_splits
@@ -226,6 +226,44 @@ def test_content_digest_covers_every_byte():
         array[-1, -1, -1] = 0
     nothing = np.zeros((0, 4, 4), np.uint8), np.zeros((0, 3, 4, 4), np.float16)
     assert content_digest(*nothing, ("d", "a")) != content_digest(*nothing, ("d", "b")), "empty clips are not one clip"
+
+
+# --- Datasets that only train -----------------------------------------------------------------------------------------
+
+
+def with_more(tmp_path, people, same_people=("faces",)):
+    """A study that trains also on a dataset ``more`` in every fold."""
+    study = Study(tmp_path)
+    file = write_cache(tmp_path / "more.h5", "more", people, 9)
+    study.entry["added"] = AddedDatasets(ClipSettings(["more"], CLASSES, {}), [file], {"more": list(same_people)})
+    study.trained["n"] += 4 * len(people)
+    return study
+
+
+def test_people_who_only_train_are_no_leak(tmp_path):
+    assert (with_more(tmp_path, ["t1", "t2"]).audit()["size"] == 0).all()
+    assert (with_more(tmp_path, ["t1", "s2"], same_people=()).audit()["size"] == 0).all(), "the name of another person"
+
+
+def test_person_who_trains_also_and_is_tested_is_a_leak(tmp_path):
+    with pytest.raises(InputError, match=r"fold faces/s2: subjects: train and test: 1 \(faces/s2\)") as error:
+        with_more(tmp_path, ["t1", "s2"]).audit()
+    assert "a dataset of `train_also` shows people of the test" in str(error.value)
+
+
+def test_copy_of_a_test_clip_that_trains_also_is_a_leak(tmp_path):
+    study = with_more(tmp_path, ["t1", "t2"])
+    with h5py.File(study.micro) as micro, h5py.File(tmp_path / "more.h5", "r+") as more:
+        more["spatial"][1], more["flow"][1] = micro["spatial"][0], micro["flow"][0]
+    with pytest.raises(InputError, match=r"faces/s0: contents: train, validation and test: 1 \(more/t1-1 = faces/s0-0"):
+        study.audit()
+
+
+def test_clips_that_only_train_must_have_trained(tmp_path):
+    study = with_more(tmp_path, ["t1"])
+    study.trained["n"] -= 1
+    with pytest.raises(InputError, match="fitted on training clips only: 1"):
+        study.audit()
 
 
 # --- Leaks that the configuration requests ----------------------------------------------------------------------------

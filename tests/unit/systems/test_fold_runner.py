@@ -117,6 +117,34 @@ def test_run_folds_with_selection_none_trains_all_clips(samples):
     assert all(result.train_clips == 16 and not len(result.validation.clips) for result in results)
 
 
+@pytest.mark.parametrize("selection", SELECTIONS)
+def test_added_clips_train_in_every_fold_and_do_nothing_else(samples, selection):
+    """The folds are those of the other clips: the same clips are tested and choose epochs."""
+    new = [{"dataset": "more", "subject": f"more/t{n}", "clip": f"m{n}"} for n in range(4)]
+    clips, labels = samples.clips + new, np.append(samples.labels, [0, 1, 1, 1])
+    rows = (2.0 * labels - 1).astype(np.float32)[:, None, None]
+    more = Samples(clips, labels, CLASSES, rows, divided=len(samples.clips))
+    systems, folds = (
+        (Threshold(refits=True), Threshold(refits=True)),
+        draw_folds("loso", samples.subjects, samples.labels, seed=1),
+    )
+    settings = Settings("mine", NetworkBlock(0.0, 10), SELECTIONS[selection], {})
+    results = [
+        run_folds(system, part, folds, 7, settings) for system, part in zip(systems, (samples, more), strict=True)
+    ]
+    for (before, _), (after, _) in zip(*(system.trained for system in systems), strict=True):
+        for fold, with_more in zip(before, after, strict=True):
+            assert with_more.train.tolist() == [*fold.train.tolist(), 20, 21, 22, 23]
+            np.testing.assert_array_equal(with_more.train_labels, labels[with_more.train])
+            assert with_more.validation.tolist() == fold.validation.tolist() and with_more.seed == fold.seed
+    for before, after in zip(*results, strict=True):
+        assert after.train_clips == before.train_clips + 4
+        for part in ("test", "validation"):
+            assert [clip["clip"] for clip in getattr(after, part).clips] == [
+                clip["clip"] for clip in getattr(before, part).clips
+            ]
+
+
 @pytest.mark.parametrize("together", [False, True])
 def test_run_folds_selects_settings_inside_the_fold(samples, together):
     system = Threshold(together=together)

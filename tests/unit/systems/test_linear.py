@@ -12,16 +12,19 @@ from sklearn.base import clone
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
-from training_jobs import run_linear
+from training_jobs import run_linear, split_files
 
 from merflow.errors import InputError
 from merflow.evaluation.metrics import bootstrap_subjects, score
 from merflow.preprocessing.resize import area_resize
-from merflow.protocols.settings import ClipSettings
+from merflow.protocols.settings import ClipSettings, SelectionSettings
 from merflow.storage.tables import ACCURACY_TRAIN, PREDICTIONS, read_table
+from merflow.systems import linear
 from merflow.systems.clip_images import SIDE, read_clip_images
 from merflow.systems.linear import fit
+from merflow.systems.predictions import ResultFiles
 from merflow.systems.registry import SYSTEMS
+from merflow.systems.settings import LinearSettings
 
 
 def outcome(caches: list[Path], system: str, folder: Path, **settings) -> pd.DataFrame:
@@ -134,6 +137,29 @@ def test_validation_clips_are_predicted_by_a_model_without_them(tmp_path, system
             chosen = np.isin([clip["clip"] for clip in samples.clips], table["clip"])
             expected = fit(system, images[trains], samples.labels[trains], 3)(images[chosen])
             np.testing.assert_allclose(table[columns], expected, atol=1e-6)
+
+
+def test_baseline_trains_also_on_another_dataset(tmp_path):
+    """The tables have the same clips; only clips with a label of the experiment are added."""
+    tested = make_cache(tmp_path / "tested.h5", *balanced(people=3))
+    labels = ["happiness", "surprise", "contempt"]
+    more = make_cache(tmp_path / "more.h5", labels, [f"more/t{n}" for n in range(3)], dataset="more", strength=9.0)
+    settings = {"experiment": "floor", "protocol": "loso", "classes": CLASSES, "seeds": [0], "datasets": ["people"]}
+    tables = []
+    for files, train_also in (([tested], []), ([tested, more], ["more"])):
+        folder = tmp_path / f"with{len(files)}"
+        folder.mkdir()
+        clips = ClipSettings(["people"], CLASSES, {}, train_also)
+        splits = split_files([tested], ClipSettings(["people"], CLASSES, {}), settings, [0], folder)
+        job = LinearSettings("floor", clips, SelectionSettings("validation", {}, 0, 0.0), splits, "linear-svm")
+        results = ResultFiles(folder / "p.csv", folder / "a.csv", validation=folder / "v.csv")
+        linear.run_linear(files, results, job)
+        tables.append([read_table(file, []) for file in (results.predictions, results.validation, results.accuracy)])
+    names = ["fold", "dataset", "subject", "clip", "truth"]
+    for before, after in zip(*(part[:2] for part in tables), strict=True):
+        pd.testing.assert_frame_equal(before[names], after[names])
+        assert (before["p_happiness"] != after["p_happiness"]).any()
+    assert (tables[1][2]["n"] - tables[0][2]["n"]).tolist() == [2, 2, 2]
 
 
 def test_run_linear_of_two_datasets_and_seeds(tmp_path):
