@@ -20,7 +20,7 @@ def largest_values(clips: Iterable[Clip]) -> dict[str, int]:
     for clip in clips:
         if clip.problem or is_video(clip.frames):
             continue
-        for number, (file, page) in FrameList(clip.frames).places.items():
+        for number, (file, page) in FrameList(clip.frames).images.items():
             if (clip.onset is None or clip.onset <= number) and (clip.offset is None or number <= clip.offset):
                 try:
                     image = read_deep(file, page)

@@ -14,7 +14,8 @@ import numpy as np
 from merflow.errors import ClipError
 from merflow.footage.clip import Clip
 from merflow.footage.decoding import MISSING, CutOffError, unequal
-from merflow.footage.images import page_count, read_image
+from merflow.footage.images import read_image, read_page, several_pages
+from merflow.footage.tiff import open_tiff, page_count
 from merflow.footage.video import FrameRate, TimedFrame, frame_rate, read_video
 
 IMAGES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -106,12 +107,13 @@ def frames_in_order(files: Iterable[str]) -> tuple[dict[int, str], str]:
 
 
 class FrameList:
-    """The images of a folder, a glob or one image by frame number, ascending; nothing is opened.
+    """The images of a folder, a glob or one image by frame number, ascending; only the first one is opened, if a TIFF.
 
     Attributes:
         files: file of each frame; empty if there is a problem.
         problem: why the order of the images is not certain; empty if it is.
-        places: file and page of each frame; the frames of a single TIFF file of several pages are its pages, from 0.
+        images: file and page of each frame. The frames of a single TIFF file of several pages are its pages, from 0;
+            the page of other files is None.
         first: lowest number; 0 if there is no image.
         last: highest number; 0 if there is no image.
     """
@@ -119,10 +121,15 @@ class FrameList:
     def __init__(self, source: str | Path) -> None:
         """List ``source``."""
         self.files, self.problem = frames_in_order(image_paths(source))
-        pages = page_count(next(iter(self.files.values()))) if len(self.files) == 1 else 1
-        if pages > 1:
-            self.files = dict.fromkeys(range(pages), *self.files.values())
-        self.places = {number: (file, number if pages > 1 else 0) for number, file in self.files.items()}
+        first = next(iter(self.files.values()), "")
+        pages = page_count(first)
+        if pages > 1 and len(self.files) > 1:
+            self.files, self.problem = {}, several_pages(first, pages)
+        elif pages > 1 and not open_tiff(first).complete:
+            self.files, self.problem = {}, f"{first} is cut off after page {pages - 1}; copy it again"
+        elif pages > 1:
+            self.files = dict.fromkeys(range(pages), first)
+        self.images = {number: (file, number if pages > 1 else None) for number, file in self.files.items()}
         self.first, self.last = min(self.files, default=0), max(self.files, default=0)
 
     def __len__(self) -> int:
@@ -154,7 +161,7 @@ class FrameList:
         ]
 
 
-def read_deep(file: str | Path, page: int = 0) -> np.ndarray:
+def read_deep(file: str | Path, page: int | None = None) -> np.ndarray:
     """Read one image, or one page of a TIFF file, as grey with all its bits, uint8 or uint16 [H, W].
 
     Raises:
@@ -162,13 +169,14 @@ def read_deep(file: str | Path, page: int = 0) -> np.ndarray:
     """
     import cv2
 
-    image = read_image(file, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH, page=page)
+    flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
+    image = read_image(file, flags) if page is None else read_page(file, page, flags)
     if image.dtype not in (np.uint8, np.uint16):
         raise ClipError(f"frame {file} has pixels of the type {image.dtype}; images of 8 or 16 bits are read")
     return image
 
 
-def read_grey(file: str | Path, page: int = 0, bit_depth: int = 16) -> np.ndarray:
+def read_grey(file: str | Path, page: int | None = None, bit_depth: int = 16) -> np.ndarray:
     """Read one image as :func:`read_deep` does, uint8 [H, W]; of more than 8 bits, ``bit_depth`` are in use."""
     image = read_deep(file, page)
     return image if image.dtype == np.uint8 else np.minimum(image >> (bit_depth - 8), 255).astype(np.uint8)
@@ -218,13 +226,13 @@ def read_frames(
         frames = frames if fps is None else (frame._replace(seconds=frame.number / fps) for frame in frames)
     else:
         listed = FrameList(source)
-        if not (files := listed.places):
+        if not (files := listed.images):
             raise ClipError(f"{source}: {listed.problem}" if listed.problem else no_image(source))
         low, high = min(files) if first is None else first, max(files) if last is None else last
-        chosen = [(number, place) for number, place in files.items() if low <= number <= high]
+        chosen = [(number, image) for number, image in files.items() if low <= number <= high]
         frames = (
-            TimedFrame(number, index / (fps or np.nan), read_grey(*place, bit_depth))
-            for index, (number, place) in enumerate(chosen)
+            TimedFrame(number, index / (fps or np.nan), read_grey(*image, bit_depth))
+            for index, (number, image) in enumerate(chosen)
         )
     shape: tuple[int, ...] | None = None
     faulty: dict[bool, list[TimedFrame]] = {False: [], True: []}

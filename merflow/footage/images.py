@@ -2,11 +2,13 @@
 
 import io
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from merflow.errors import ClipError
+from merflow.footage.tiff import open_tiff, page_count
 
 MAX_SIDE = 8192
 """Longest side in pixels of an image or of a video's frames: eight times what the datasets of the field have."""
@@ -16,13 +18,11 @@ FORMATS = ("PNG", "JPEG", "BMP", "PPM", "TIFF", "WEBP", "GIF")
 """Pillow's names of the formats that are read."""
 
 
-def read_image(file: str | Path, flags: int, what: str = "frame", page: int = 0) -> np.ndarray:
+def read_image(file: str | Path, flags: int, what: str = "frame") -> np.ndarray:
     """One image of one of :data:`FORMATS` as ``cv2.imdecode`` returns it; ``what`` names it in messages.
 
-    ``page`` counts the pages of a TIFF file from 0.
-
     Raises:
-        ClipError: the file is missing, empty, too large, or not an image that can be decoded.
+        ClipError: the file is missing, empty, too large, no image that can be decoded, or a TIFF file of several pages.
         OSError: the disk or its permissions prevent reading, which is not the clip's fault.
         MemoryError: there is too little memory for the image.
     """
@@ -36,21 +36,44 @@ def read_image(file: str | Path, flags: int, what: str = "frame", page: int = 0)
         raise ClipError(f"{what} {file} cannot be read: {error.strerror}") from error
     if not data.size:
         raise ClipError(f"{what} {file} is empty (0 bytes)")
-    stated = image_size(data.tobytes(), page)
+    if (pages := page_count(file)) > 1:
+        raise ClipError(several_pages(file, pages))
+    stated = image_size(data.tobytes())
     if stated is None:
         raise ClipError(f"{what} {file} is not an image that can be decoded")
     check_size(*stated, f"{what} {file}")
+    return _decoded(lambda: cv2.imdecode(data, flags), stated, f"{what} {file}")
+
+
+def read_page(file: str | Path, page: int, flags: int) -> np.ndarray:
+    """One page of a TIFF file, from 0, as :func:`read_image` returns it; the file may be of any size."""
     try:
-        if page:
-            pages = cv2.imdecodemulti(data, flags, range=(page, page + 1))[1]
-            image = pages[0] if pages else None
-        else:
-            image = cv2.imdecode(data, flags)
+        tiff = open_tiff(file)
+    except FileNotFoundError as error:
+        raise ClipError(f"frame {file} cannot be read: {error.strerror}") from error
+    what = f"page {page} of {file}"
+    if page >= len(tiff.pages):
+        raise ClipError(f"{what} does not exist")
+    _, width, height = tiff.pages[page]
+    check_size(width, height, what)
+    return _decoded(lambda: tiff.read(page, flags), (width, height), what)
+
+
+def several_pages(file: str | Path, pages: int) -> str:
+    """Return why a TIFF file of several pages is no image of a sequence."""
+    return f"{file} is a TIFF file of {pages} pages, a clip of its own; separate it from other images"
+
+
+def _decoded(decode: Callable[[], np.ndarray | None], size: tuple[int, int], what: str) -> np.ndarray:
+    import cv2
+
+    try:
+        image = decode()
     except cv2.error:  # OpenCV raises for some damaged files and returns None for others.
         image = None
     if image is None:
-        np.empty((*stated, 4), np.uint16)  # A MemoryError of OpenCV looks like a damaged file; this one does not.
-        raise ClipError(f"{what} {file} is not an image that can be decoded")
+        np.empty((*size, 4), np.uint16)  # A MemoryError of OpenCV looks like a damaged file; this one does not.
+        raise ClipError(f"{what} is not an image that can be decoded")
     return image
 
 
@@ -60,22 +83,7 @@ def check_size(width: int, height: int, what: str) -> None:
         raise ClipError(f"{what} is {width}x{height}; at most {MAX_SIDE}x{MAX_SIDE} is read: make it smaller")
 
 
-def page_count(file: str | Path) -> int:
-    """Number of pages of a TIFF file; 1 for other files and for those that cannot be read."""
-    from PIL import Image
-
-    if Path(file).suffix.lower() not in (".tif", ".tiff"):
-        return 1
-    try:
-        with Image.open(file, formats=("TIFF",)) as image:
-            return int(getattr(image, "n_frames", 1))
-    except MemoryError:
-        raise
-    except Exception:  # As in image_size; who reads the file says what is wrong.
-        return 1
-
-
-def image_size(data: bytes, page: int = 0) -> tuple[int, int] | None:
+def image_size(data: bytes) -> tuple[int, int] | None:
     """Width and height that the header of an image file states; None if it is not an image that may be decoded."""
     from PIL import Image
 
@@ -84,8 +92,6 @@ def image_size(data: bytes, page: int = 0) -> tuple[int, int] | None:
         return None
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if page:
-                image.seek(page)
             return image.size
     except MemoryError:
         raise

@@ -17,6 +17,7 @@ from merflow.datasets.manifest import read_table_of_clips
 from merflow.datasets.raw_clip import RawClip, escape_controls
 from merflow.errors import InputError
 from merflow.footage.frames import IMAGES, VIDEOS, image_paths, is_video
+from merflow.footage.tiff import page_count
 from merflow.storage.files import safe_filename
 
 COLUMNS = ("clip", "subject", "label", "frames", "onset", "apex", "offset", "fps")
@@ -81,6 +82,8 @@ def _entries(path: Path) -> list[RawClip]:
         return _of_table(path)
     if is_video(path):
         return [_entry(path.name, path)]
+    if page_count(path) > 1:
+        return [_entry(path.name, path)]
     if path.suffix.lower() in IMAGES:
         raise InputError(f"clips: {path} is one picture; an expression is a motion: give a video or a folder of images")
     raise InputError(
@@ -98,6 +101,8 @@ def _entry(name: str, frames: Path) -> RawClip:
 def _of_folder(folder: Path) -> list[RawClip]:
     videos = sorted(file for file in folder.iterdir() if is_video(file) and file.name[0] != "." and file.is_file())
     images = image_paths(folder)
+    if stacks := _stacks(folder, images):
+        videos, images = sorted([*videos, *stacks]), []
     if images and videos:
         video, image = escape_controls(videos[0].name), escape_controls(Path(min(images)).name)
         raise InputError(
@@ -109,7 +114,10 @@ def _of_folder(folder: Path) -> list[RawClip]:
     entries = [_entry(file.name, file) for file in videos]
     for inside in subfolders(folder):
         try:
-            entries += [_entry(inside.name, inside)] if image_paths(inside) else []
+            images = image_paths(inside)
+            stacks = _stacks(inside, images)
+            entries += [_entry(f"{inside.name}/{stack.name}", stack) for stack in stacks]
+            entries += [_entry(inside.name, inside)] if images and not stacks else []
         except OSError as error:
             entries.append(_entry(inside.name, inside))
             entries[-1].problems.append(("frames", f"folder {inside} cannot be read: {error.strerror}"))
@@ -118,6 +126,24 @@ def _of_folder(folder: Path) -> list[RawClip]:
         kinds = f"no video ({videos_read}), no image ({images_read}) and no folder of images"
         raise InputError(f"clips: folder {folder} holds {kinds}")
     return entries
+
+
+def _stacks(folder: Path, images: Sequence[str]) -> list[Path]:
+    """TIFF files of several pages, if a folder holds more than one and no other image; each is a clip.
+
+    Raises:
+        InputError: it holds such files and other images.
+    """
+    stacks = sorted(Path(image) for image in images if page_count(image) > 1)
+    if len(images) < 2 or not stacks:
+        return []
+    if others := sorted({Path(image) for image in images} - set(stacks)):
+        stack, image = (escape_controls(file.name) for file in (stacks[0], others[0]))
+        raise InputError(
+            f"clips: folder {folder} holds TIFF files of several pages (such as {stack}), which are clips, and single "
+            f"images (such as {image}): put them into folders of their own"
+        )
+    return stacks
 
 
 def _of_table(table: Path) -> list[RawClip]:

@@ -140,8 +140,8 @@ def rewrite(source, target, change):
 def damage(source, target, number, how="zeros"):
     """Copy a video with one damaged packet: ``zeros`` from its start, or a ``cut`` or ``noise`` in its second half."""
 
-    def change(place, data):
-        if place != number:
+    def change(index, data):
+        if index != number:
             return data
         half = len(data) // 2
         noise = np.random.default_rng(0).integers(0, 256, len(data) - half, np.uint8).tobytes()

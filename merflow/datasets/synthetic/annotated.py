@@ -80,9 +80,9 @@ def ceilings(clips: Mapping[str, int]) -> tuple[float, float]:
     improved = True
     while improved:
         improved = False
-        for place in np.ndindex(counts.shape):
+        for cell in np.ndindex(counts.shape):
             other = best.copy()
-            other[place[0]] = place[1]
+            other[cell[0]] = cell[1]
             if uf1(other) > uf1(best):
                 best, improved = other, True
     return uf1(frequent), uf1(best)

@@ -1,4 +1,4 @@
-"""Images of more than 8 bits are scaled by the bits in use, and the pages of a TIFF file are frames."""
+"""Images of more than 8 bits are scaled by the bits in use."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from still_clip import still_clip
 from merflow.errors import ClipError
 from merflow.footage.bit_depth import BIT_DEPTHS, bits_in_use, largest_values
 from merflow.footage.clip import Clip
-from merflow.footage.frames import FrameList, grey_frames, read_grey
+from merflow.footage.frames import grey_frames, read_grey
 from merflow.preprocessing.faces import align_subject
 
 GREY = np.random.default_rng(0).integers(0, 256, (20, 30), np.uint8)
@@ -82,31 +82,6 @@ def test_align_subject_records_bit_depth(tmp_path):
     align_subject(clips, tmp_path / "faces.h5", align_settings(), bit_depth=14)
     with h5py.File(tmp_path / "faces.h5") as file:
         assert file["twelve"].attrs["bit_depth"] == 14 and file["twelve"]["frames"][0].max() < 64
-
-
-def test_pages_of_a_tiff_file_are_frames(tmp_path):
-    """Named alone or the only image of its folder; a file of one page is one frame with the number of its name."""
-    pages = [deep(np.roll(GREY, number, 1), 16) for number in range(12)]
-    (tmp_path / "clip").mkdir()
-    movie = tmp_path / "clip" / "movie7.tiff"
-    cv2.imwritemulti(str(movie), pages)
-    for source in (str(movie), str(tmp_path / "clip")):
-        frames = FrameList(source)
-        assert (len(frames), frames.first, frames.last, 11 in frames) == (12, 0, 11, True)
-        read = dict(grey_frames(source, 3, 11))
-        assert list(read) == list(range(3, 12))
-        for number, frame in read.items():
-            np.testing.assert_array_equal(frame, np.roll(GREY, number, 1))
-    assert largest_values([Clip("c", "s", "", "micro", str(movie), 2, 3, 4)]) == {"c": int(pages[2].max())}
-    cv2.imwrite(str(movie), GREY)
-    assert list(dict(grey_frames(str(movie)))) == [7]
-
-
-def test_tiff_page_larger_than_allowed_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("merflow.footage.images.MAX_SIDE", 40)
-    cv2.imwritemulti(str(tmp_path / "m.tif"), [GREY, np.zeros((20, 41), np.uint8)])
-    with pytest.raises(ClipError, match="is 41x20; at most 40x40"):
-        list(grey_frames(str(tmp_path / "m.tif")))
 
 
 def test_twelve_bit_camera_of_a_public_report(cases_folder, tmp_path):

@@ -2,6 +2,8 @@
 
 import os
 
+import cv2
+import numpy as np
 import pytest
 from configurations import plan
 from prediction_sources import write_picture
@@ -26,6 +28,27 @@ def test_list_sources_of_video_image_folder_and_mixed_folder(tmp_path):
     assert list(list_sources(str(tmp_path / "all"))) == ["a.mp4", "b%20c"]
     write_picture(tmp_path / "all" / "cover.png")
     with pytest.raises(InputError, match=r"holds videos \(such as a\.mp4\) and images \(such as cover\.png\)"):
+        list_sources(str(tmp_path / "all"))
+
+
+def write_stack(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwritemulti(str(path), [np.full((20, 30), 9, np.uint8)] * 4)
+    return path
+
+
+def test_list_sources_takes_each_tiff_file_of_several_pages_as_a_clip(tmp_path):
+    (row,) = list_sources(str(write_stack(tmp_path / "one" / "take.tif"))).values()
+    assert (row["clip"], row["frames"], row["problem"]) == ("take.tif", str(tmp_path / "one" / "take.tif"), "")
+    write_stack(tmp_path / "all" / "a.tif")
+    write_stack(tmp_path / "all" / "b.tif")
+    (tmp_path / "all" / "c.mp4").write_bytes(b"x")
+    for name in ("d.tif", "e.tif"):
+        write_stack(tmp_path / "all" / "inside" / name)
+    clips = [row["clip"] for row in list_sources(str(tmp_path / "all")).values()]
+    assert clips == ["a.tif", "b.tif", "c.mp4", "inside/d.tif", "inside/e.tif"]
+    write_picture(tmp_path / "all" / "7.png")
+    with pytest.raises(InputError, match=r"TIFF files of several pages \(such as a\.tif\).* images \(such as 7\.png\)"):
         list_sources(str(tmp_path / "all"))
 
 
