@@ -70,7 +70,7 @@ class GraphBlock(Block):
 
 
 class PretrainBlock(Block):
-    """Training of one SGCN on macro images."""
+    """Training of the SGCNs on macro images."""
 
     epochs: Count = field(100, MOST_EPOCHS)
     patience: Count = field(10, PATIENCE)
@@ -80,6 +80,7 @@ class PretrainBlock(Block):
     dropout: Dropout = field(0.5, "dropout before the last layer")
     frames: Literal["peak", "all"] = field("peak", "images of a macro clip: the frames near its apex, or all")
     validation: Share = field(0.2, "share of the macro subjects that chooses the epoch")
+    together: bool = field(False, "whether two networks are pre-trained as one, with one classifier on both features")
     exclude_test_subjects: bool = field(False, "whether each fold pre-trains without the images of its test subjects")
 
 
@@ -248,6 +249,11 @@ class ExperimentBlock(Block):
     def pretrains(self) -> bool:
         """Whether networks are pre-trained on macro clips."""
         return self.uses_graphs and self.macro != NO_MACRO
+
+    @property
+    def pretrains_together(self) -> bool:
+        """Whether two networks are pre-trained with one classifier."""
+        return self.pretrains and self.pretrain.together and len(self.graphs) > 1
 
     @property
     def shares_weights(self) -> bool:

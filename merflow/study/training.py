@@ -28,15 +28,22 @@ from merflow.systems.settings import (
     SignalSettings,
 )
 
+PARTS = ("first", "second")
+"""End of the names of the weights of two SGCNs that are pre-trained together."""
+
 
 class Network(NamedTuple):
-    """One SGCN of a repeat: the names of its weights and of its graph, its seed and the settings of both."""
+    """One SGCN of a repeat: the names of its weights and of its graph, its seed and the settings of both.
+
+    ``pair``: name of the two networks that are pre-trained together; empty for a network that is trained alone.
+    """
 
     weights: str
     graph: str
     seed: int
     graph_settings: GraphSettings
     pretrain_settings: PretrainSettings
+    pair: str = ""
 
 
 class Training:
@@ -90,12 +97,22 @@ class Training:
     def networks(self, name: str, seed: int) -> list[Network]:
         """The one or two SGCNs of one repeat of an experiment, in the order of ``graphs``."""
         e = self.experiments[name]
-        return [_network(e, index, seed) for index in range(len(e.graphs))]
+        networks = [_network(e, index, seed) for index in range(len(e.graphs))]
+        return _pair(networks, seed) if e.pretrains_together else networks
 
     @cached_property
     def networks_by_weights(self) -> dict[str, Network]:
         """Every SGCN by the name of its weights, those of tables of variants included."""
         return {network.weights: network for network in self._all_networks}
+
+    @cached_property
+    def pairs(self) -> dict[str, list[Network]]:
+        """The two SGCNs that are pre-trained together, by the name of the pair."""
+        pairs: dict[str, list[Network]] = {}
+        for network in self.networks_by_weights.values():
+            if network.pair:
+                pairs.setdefault(network.pair, []).append(network)
+        return pairs
 
     @cached_property
     def graphs(self) -> dict[str, GraphSettings]:
@@ -168,6 +185,7 @@ class Training:
             **_fused_head(e),
             transfer=e.transfer,
             pretrain=_pretrain(e) if self.fold_macro_cache(name) else None,
+            together=e.pretrains_together,
             network_seeds=[network.seed for network in self.networks(name, seed)],
         )
 
@@ -295,13 +313,21 @@ def _network(experiment: ExperimentBlock, index: int, seed: int) -> Network:
     name = f"{graph_name}-{graph.side}px-T{graph.threshold:.10g}-sigma-{sigma}-seed{seed}"
     if graph.symmetrise != "maximum":
         name += f"-{graph.symmetrise}"
-    pretrain = digest(sorted(experiment.pretrain.model_dump().items()))[:6]
+    pretrain = digest(sorted(experiment.pretrain.model_dump(exclude={"together"}).items()))[:6]
     settings = GraphSettings(p=p, q=q, seed=seed, **graph.model_dump())
     return Network(f"{name}-{pretrain}", name, seed, settings, _pretrain(experiment))
 
 
+def _pair(networks: list[Network], seed: int) -> list[Network]:
+    """The same networks, pre-trained together with the seed of the repeat."""
+    name = "-and-".join(network.graph.split("-")[0] for network in networks)
+    pair = f"{name}-seed{seed}-{digest([network.weights for network in networks])[:12]}"
+    parts = zip(networks, PARTS, strict=True)
+    return [network._replace(weights=f"{pair}-{part}", pair=pair) for network, part in parts]
+
+
 def _pretrain(experiment: ExperimentBlock) -> PretrainSettings:
-    return PretrainSettings(**experiment.pretrain.model_dump(exclude={"exclude_test_subjects"}))
+    return PretrainSettings(**experiment.pretrain.model_dump(exclude={"exclude_test_subjects", "together"}))
 
 
 def _fused_head(experiment: ExperimentBlock) -> dict[str, Any]:

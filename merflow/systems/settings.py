@@ -30,7 +30,7 @@ class GraphSettings:
 
 @dataclass(frozen=True)
 class PretrainSettings:
-    """Pre-training of one SGCN on macro images (:func:`merflow.systems.tsdgcn.pretrain.pretrain`).
+    """Pre-training of SGCNs on macro images (:func:`merflow.systems.tsdgcn.pretrain.pretrain`).
 
     Attributes:
         epochs, patience, learning_rate, decay, batch: see :class:`merflow.learning.settings.Schedule`.
@@ -153,11 +153,13 @@ class FoldTrainingSettings(FinetuneSettings):
     Attributes:
         transfer: ``frozen`` (a head on the features of the SGCNs) or ``end-to-end``.
         pretrain: pre-training without the test subjects; None where the fold does not pre-train.
-        network_seeds: seed of each SGCN.
+        together: whether two SGCNs are pre-trained with one classifier.
+        network_seeds: seed of each SGCN; the first is that of two that are pre-trained together.
     """
 
     transfer: str
     pretrain: PretrainSettings | None
+    together: bool
     network_seeds: Sequence[int]
 
 

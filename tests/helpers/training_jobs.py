@@ -93,7 +93,7 @@ def finetune_settings(
 
 def pretrain(cache, graph, weights, curve, settings, seed):
     """Pre-train an SGCN (:func:`merflow.systems.tsdgcn.pretrain.pretrain`)."""
-    pretraining.pretrain(cache, graph, weights, curve, PretrainSettings(**settings), seed)
+    pretraining.pretrain(cache, [graph], [weights], [curve], PretrainSettings(**settings), seed)
 
 
 def finetune(
@@ -116,6 +116,7 @@ def fold_settings(
         **fields,
         transfer=settings["transfer"],
         pretrain=pretrain,
+        together=settings.get("together", False),
         network_seeds=settings["network_seeds"],
     )
 

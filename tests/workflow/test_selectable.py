@@ -32,6 +32,7 @@ FROZEN = [
     {"macro": "others"},
     {"pretrain.frames": "all"},
     {"graph.symmetrise": "mean-degree"},
+    {"graphs": ["8+2", "4+0"], "pretrain.together": True},
     {"fusion": "concat"},
     {"fusion": "clip"},
     {"spatial.relative": True},

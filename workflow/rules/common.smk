@@ -10,6 +10,7 @@ from functools import cache
 
 from merflow.study.audit import audit_plan, audited_files
 from merflow.study.paths import EXPERIMENT_TABLES
+from merflow.study.training import PARTS
 
 GPUS = gpus_per_job(settings.device)  # of a job that trains or applies a network
 

@@ -1,4 +1,4 @@
-"""Train one SGCN (Table I) on macro-expression images."""
+"""Train one SGCN (Table I), or two together, on macro-expression images."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ from merflow.systems.tsdgcn.pretrain import pretrain
 with script_context(snakemake):
     pretrain(
         Path(snakemake.input.cache),
-        Path(snakemake.input.graph),
-        Path(snakemake.output.weights),
-        Path(snakemake.output.curve),
+        [Path(file) for file in snakemake.input.graphs],
+        [Path(file) for file in snakemake.output.weights],
+        [Path(file) for file in snakemake.output.curves],
         from_params(PretrainSettings, snakemake.params.settings),
         snakemake.params.seed,
         snakemake.params.code,

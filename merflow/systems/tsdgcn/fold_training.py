@@ -32,7 +32,7 @@ from merflow.systems.tsdgcn.finetune import HeadSystem
 from merflow.systems.tsdgcn.fusion import load_signals, subtract_clip_mean
 from merflow.systems.tsdgcn.graph import Graph
 from merflow.systems.tsdgcn.heads import WEIGHTS, Head
-from merflow.systems.tsdgcn.pretrain import load_network, train_sgcn
+from merflow.systems.tsdgcn.pretrain import load_network, train_sgcns
 from merflow.systems.tsdgcn.sgcn import HIDDEN, SGCN
 
 
@@ -86,18 +86,19 @@ class FoldSGCN(System[FoldTrainingSettings]):
         """Load the SGCNs, pre-train them without the test subjects, or make them."""
         self.networks, self.features = [], None
         tested = {subjects[clip].split("/", 1)[1] for clip in fold.test}
-        for index, graph in enumerate(self.graphs):
-            seed = self.settings.network_seeds[index], fold.number
-            if self.weights:
-                network = load_network(self.weights[index], graph)[0]
-            elif self.macro is not None and self.settings.pretrain is not None:
-                network = train_sgcn(
-                    self.macro, graph, self.settings.pretrain, seed, self.checkpoints, left_out=tested
-                ).network
+        if self.weights:
+            pairs = zip(self.weights, self.graphs, strict=True)
+            self.networks = [load_network(weights, graph)[0] for weights, graph in pairs]
+            return
+        seeds = [(seed, fold.number) for seed in self.settings.network_seeds]
+        groups = [self.graphs] if self.settings.together else [[graph] for graph in self.graphs]
+        for graphs, seed in zip(groups, seeds, strict=False):
+            if self.macro is not None and self.settings.pretrain is not None:
+                inputs = self.macro, graphs, self.settings.pretrain, seed, self.checkpoints
+                self.networks += train_sgcns(*inputs, left_out=tested).networks
             else:
                 with repeatable(*seed):
-                    network = SGCN(graph, classes)
-            self.networks.append(network)
+                    self.networks.append(SGCN(graphs[0], classes))
 
     def train(
         self, rows: ClipRows, classes: int, folds: Sequence[FoldData], settings: FoldTrainingSettings

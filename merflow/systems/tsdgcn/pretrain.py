@@ -1,4 +1,4 @@
-"""Pre-training of one SGCN on macro-expression images: the source network."""
+"""Pre-training of SGCNs on macro-expression images: the source network."""
 
 import json
 import logging
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor, nn
 from torch.nn import functional
 
 from merflow.errors import InputError
@@ -36,72 +37,100 @@ BESIDE_PEAK = 1
 
 
 def pretrain(
-    cache: Path, graph: Path, weights: Path, curve: Path, settings: PretrainSettings, seed: int, code: str = ""
+    cache: Path,
+    graphs: Sequence[Path],
+    weights: Sequence[Path],
+    curves: Sequence[Path],
+    settings: PretrainSettings,
+    seed: int,
+    code: str = "",
 ) -> None:
-    """Train an SGCN on all subjects of a macro dataset (:func:`train_sgcn`), and write it.
+    """Train an SGCN, or two together, on all subjects of a macro dataset (:func:`train_sgcns`), and write them.
 
     Until the weights are written, a checkpoint lies beside them.
 
     Args:
         cache: macro dataset; only ``spatial`` and the labels are used.
-        graph: pixel graph.
-        weights: output, safetensors; metadata ``network, graph_digest, classes, settings, seed, outcome``.
-        curve: output table.
+        graphs: pixel graph of each SGCN.
+        weights: output of each, safetensors; metadata ``network, graph_digest, classes, settings, seed, outcome``. Two
+            networks that trained together have the outcome of both together.
+        curves: output table of each.
         settings: settings of the pre-training.
         seed: seed of weights, batches, dropout and of the validation subjects.
         code: digest of the code; checkpoints of other code are not used.
     """
-    pixel_graph, settings_text = Graph.load(graph), json.dumps(asdict(settings), sort_keys=True)
-    folder = weights.with_name(f"{weights.stem}.checkpoints")
-    checkpoints = Checkpoints(folder, code, pixel_graph.digest, settings_text, device().type)
-    pretrained = train_sgcn(cache, pixel_graph, settings, (seed,), checkpoints)
-    network, training, parts = pretrained.network, pretrained.training, pretrained.parts
+    pixel_graphs, settings_text = [Graph.load(graph) for graph in graphs], json.dumps(asdict(settings), sort_keys=True)
+    folder = weights[0].with_name(f"{weights[0].stem}.checkpoints")
+    digests = [graph.digest for graph in pixel_graphs]
+    checkpoints = Checkpoints(folder, code, *digests, settings_text, device().type)
+    pretrained = train_sgcns(cache, pixel_graphs, settings, (seed,), checkpoints)
+    training, parts = pretrained.training, pretrained.parts
     result: dict[str, Any] = {"epoch": training.epoch, "n_train": len(parts["train"].y), "n_validation": 0}
     with repeatable(0):
         for part, rows in parts.items():
             result[f"n_{part}"] = len(rows.y)
-            result[f"accuracy_{part}"] = evaluate(network, functional.cross_entropy, rows, settings.batch)["accuracy"]
+            figures = evaluate(pretrained.together, functional.cross_entropy, rows, settings.batch)
+            result[f"accuracy_{part}"] = figures["accuracy"]
     result["subjects_validation"] = pretrained.validation_subjects
     metadata = {
         "network": "sgcn",
-        "graph_digest": pixel_graph.digest,
         "classes": json.dumps(pretrained.classes),
         "settings": settings_text,
         "seed": str(seed),
         "outcome": json.dumps(result, sort_keys=True),
     }
-    names = {"experiment": "", "repeat": seed, "stage": "pretrain", "name": pixel_graph.name}
-    write_table([names | row for row in training.curve], curve, CURVES)
-    write_weights(network.cpu().state_dict(), weights, metadata)
+    for graph, network, file, curve in zip(pixel_graphs, pretrained.networks, weights, curves, strict=True):
+        names = {"experiment": "", "repeat": seed, "stage": "pretrain", "name": graph.name}
+        write_table([names | row for row in training.curve], curve, CURVES)
+        write_weights(network.cpu().state_dict(), file, metadata | {"graph_digest": graph.digest})
     checkpoints.remove()
     log.info("kept epoch %d, training accuracy %.1f %%", training.epoch, 100 * result["accuracy_train"])
 
 
-class Pretrained(NamedTuple):
-    """A pre-trained SGCN, the images that trained it and that chose the epoch (``train, validation``)."""
+class DualSGCN(nn.Module):
+    """Two SGCNs with one classifier on the features of both (Eq. 4).
 
-    network: SGCN
+    Its scores are the sum of those of two classifiers, one of the features of each SGCN.
+    """
+
+    def __init__(self, networks: Sequence[SGCN]) -> None:
+        """Join two networks."""
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[images, pixels]`` to class scores ``[images, classes]``."""
+        first, second = self.networks
+        scores: Tensor = first(x) + second(x)
+        return scores
+
+
+class Pretrained(NamedTuple):
+    """Pre-trained SGCNs, alone or two ``together``, and the images that trained them and that chose the epoch."""
+
+    networks: list[SGCN]
+    together: nn.Module
     training: Training
     classes: list[str]
     parts: dict[str, Rows]
     validation_subjects: list[str]
 
 
-def train_sgcn(
+def train_sgcns(
     cache: Path,
-    graph: Graph,
+    graphs: Sequence[Graph],
     settings: PretrainSettings,
     seed: tuple[int, ...],
     checkpoints: Checkpoints | None = None,
     left_out: Collection[str] = (),
 ) -> Pretrained:
-    """Train an SGCN to recognise expressions on macro images, with cross entropy.
+    """Train an SGCN, or two with one classifier, to recognise expressions on macro images, with cross entropy.
 
     Validation subjects, drawn by the seed, choose the epoch.
 
     Args:
         cache: macro dataset.
-        graph: graph of the SGCN.
+        graphs: graph of each SGCN; one or two.
         settings: settings of the pre-training.
         seed: seed of weights, batches, dropout and of the validation subjects.
         checkpoints: as in :func:`merflow.learning.fit.fit`.
@@ -111,7 +140,7 @@ def train_sgcn(
     Raises:
         InputError: the cache has no images, or labelled clips of fewer than two classes.
     """
-    images, labels, subjects, classes = macro_images(cache, graph.side, settings.frames)
+    images, labels, subjects, classes = macro_images(cache, graphs[0].side, settings.frames)
     indices = np.flatnonzero([subject.split("/", 1)[-1] not in left_out for subject in subjects])
     if len(set(labels[indices])) < 2:
         raise InputError(
@@ -129,13 +158,15 @@ def train_sgcn(
         if len(chosen)
     }
     with repeatable(*seed):
-        network = SGCN(graph, len(classes), dropout=settings.dropout).to(device())
+        networks = [SGCN(graph, len(classes), dropout=settings.dropout).to(device()) for graph in graphs]
+        together = DualSGCN(networks) if len(networks) > 1 else networks[0]
+        name = " and ".join(graph.name for graph in graphs)
         training = fit(
-            *(network, functional.cross_entropy, parts["train"], parts.get("validation")),
-            *(settings.schedule, graph.name, checkpoints),
+            *(together, functional.cross_entropy, parts["train"], parts.get("validation")),
+            *(settings.schedule, name, checkpoints),
         )
     validation_subjects = sorted({str(subject) for subject in subjects[indices[held_out]]})
-    return Pretrained(network, training, classes, parts, validation_subjects)
+    return Pretrained(networks, together, training, classes, parts, validation_subjects)
 
 
 def macro_images(cache: Path, side: int, frames: str) -> tuple[DiskArray, np.ndarray, np.ndarray, list[str]]:

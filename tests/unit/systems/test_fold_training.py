@@ -15,7 +15,7 @@ from merflow.systems.settings import PretrainSettings
 from merflow.systems.tsdgcn.features import extract
 from merflow.systems.tsdgcn.fold_training import FoldSGCN
 from merflow.systems.tsdgcn.graph import Graph, build_graph
-from merflow.systems.tsdgcn.pretrain import train_sgcn
+from merflow.systems.tsdgcn.pretrain import train_sgcns
 from merflow.systems.tsdgcn.sgcn import SGCN
 
 
@@ -29,12 +29,12 @@ def folder(tmp_path_factory):
     return folder
 
 
-def train(folder, where, weights=True, macro=None, micro=None, fold="micro/s1", **changes):
+def train(folder, where, weights=True, macro=None, micro=None, fold="micro/s1", graphs=1, **changes):
     where.mkdir(parents=True, exist_ok=True)
     files = {"predictions": where / "p.csv", "accuracy_train": where / "a.csv", "curves": where / "c.csv"}
     weights = [folder / "w.safetensors"] if weights else []
     caches = [micro or folder / "micro.h5"]
-    inputs = caches, [folder / "graph.h5"], weights, macro
+    inputs = caches, graphs * [folder / "graph.h5"], weights, macro
     train_graph_folds(*inputs, **files, settings=OWN | changes, seed=0, folds=[fold])
     return read_table(files["predictions"], PREDICTIONS), files
 
@@ -75,6 +75,16 @@ def test_fold_networks_learn(folder, tmp_path, weights):
     tables = [train(folder, tmp_path / f"{n}", weights, fold=f"micro/s{n}")[0] for n in range(2)]
     right = np.concatenate([(table["truth"] == table["predicted"]).to_numpy() for table in tables])
     assert len(right) == 12 and right.mean() >= 0.75, "majority would reach a third"
+
+
+def test_fold_pre_trains_two_networks_together(folder, tmp_path):
+    changes = {"transfer": "frozen", "network_seeds": [3, 3]}
+    apart, together = (
+        train(folder, tmp_path / str(flag), False, folder / "macro.h5", graphs=2, together=flag, **changes)[0]
+        for flag in (False, True)
+    )
+    assert np.abs(probs_of(apart) - probs_of(together)).max() > 1e-4
+    assert (together["truth"] == together["predicted"]).mean() >= 0.5
 
 
 def test_fold_networks_learn_whole_clips(folder, tmp_path):
@@ -162,7 +172,7 @@ def test_macro_images_of_test_subjects_do_not_train(folder, tmp_path):
     assert probs_of(base).tolist() != probs_of(other).tolist()
     with pytest.raises(InputError, match="fewer than 2 classes are left"):
         people = {f"s{n}" for n in range(4)}
-        train_sgcn(folder / "macro.h5", load_graph(folder), PretrainSettings(**FAST), (0, 0), left_out=people)
+        train_sgcns(folder / "macro.h5", [load_graph(folder)], PretrainSettings(**FAST), (0, 0), left_out=people)
 
 
 def load_graph(folder):
