@@ -1,6 +1,7 @@
 """Alignment: geometry, resampling, bad clips, and real photographs."""
 
 import json
+import tracemalloc
 from dataclasses import replace
 
 import cv2
@@ -329,6 +330,29 @@ def test_align_clip_with_damaged_frames(faces_folder, tmp_path):
     assert aligned.frame_numbers.tolist() == list(range(5, 12))
     assert list(aligned.placement.notes) == ["damaged frames left out: 4 (0.16 s)"]
     assert not align_clip(Clip("c", "v", "", "micro", bad, 0, 1, 3), align_settings()).placement.notes
+
+
+@pytest.mark.parametrize("source", ["v.avi", "frames", "pages.tif"])
+def test_align_clip_holds_one_frame_at_a_time(tmp_path, source):
+    """Beside the first frames, in which the face is searched; the crops are small."""
+    frames = [np.full((900, 1200), number, np.uint8) for number in range(40)]
+    if source == "v.avi":
+        write_video(tmp_path / source, frames, "mjpeg", "yuvj420p")
+    elif source == "frames":
+        (tmp_path / source).mkdir()
+        for number, frame in enumerate(frames):
+            cv2.imwrite(str(tmp_path / source / f"{number}.pgm"), frame)
+    else:
+        cv2.imwritemulti(str(tmp_path / source), frames)
+    clip = Clip("c", "v", "", "micro", str(tmp_path / source), align="none")
+    size, settings = frames[0].nbytes, align_settings(size=32, search=3)
+    del frames
+    align_clip(replace(clip, offset=5), settings)
+    tracemalloc.start()
+    assert len(align_clip(clip, settings).frames) == 40
+    peak = tracemalloc.get_traced_memory()[1] / size
+    tracemalloc.stop()
+    assert peak < 3 + 5
 
 
 def test_align_subject_of_real_videos(faces_folder, tmp_path):
