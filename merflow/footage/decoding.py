@@ -22,8 +22,8 @@ _MOST_MISSING = 60.0
 """Seconds in which frames that are missing are counted; a longer pause has the numbers of this one."""
 _BLANK = 64
 """Bytes of zeros with which no packet of compressed video begins."""
-_LATEST = 1.0
-"""Seconds by which a frame may be behind those before it; if it is more, the file begins to count anew."""
+_LATEST = 0.5
+"""Seconds by which a frame may be behind those before it; if it is more, the file begins to count its times anew."""
 _NO_VIDEO = (
     errno.ENOENT,
     errno.EISDIR,
@@ -185,8 +185,11 @@ class _Numbering:
         seconds = self.number / self.rate
         if stamp is not None:
             self.start = stamp * self.unit if self.start is None else self.start
-            seconds = stamp * self.unit - self.start
             step = 0.0 if self.shown is None else (stamp - self.shown) * self.unit
+            if self.shown is not None and step <= -_LATEST:  # As where recordings were joined.
+                self.start += step - (self.interval or 1 / self.rate)
+                self.absent.clear()
+            seconds = stamp * self.unit - self.start
             behind = self.shown is not None and -_LATEST < step <= 0
             near = (self.interval or 0.0) / 2 / self.unit
             if behind and any(abs(time - stamp) <= near for time in self.absent):
@@ -281,6 +284,7 @@ def _decoded(file: str | Path, container: Any, stream: Any, numbering: _Numberin
             if waiting and waiting[0] == shown:
                 heapq.heappop(waiting)
             damaged = image.is_corrupt or stamp in incomplete
+            incomplete.discard(stamp)
             if damaged and shown < first_key:
                 continue
             first_key = min(first_key, shown)

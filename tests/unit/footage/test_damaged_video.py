@@ -7,7 +7,7 @@ from videos import damage, error, fields, read, wave, waves, write_video
 
 from merflow.errors import ClipError
 from merflow.footage.frames import grey_frames
-from merflow.footage.video import INTERLACED, frame_rate
+from merflow.footage.video import INTERLACED, frame_rate, read_video
 
 
 def textured(count):
@@ -141,6 +141,18 @@ def test_long_pause_is_no_endless_row_of_missing_frames(tmp_path):
     times = [*np.arange(10) / 25, *(1e6 + np.arange(10) / 25)]
     numbers = read(write_video(tmp_path / "v.mkv", waves(20), times=times, options={"g": "1"}))[0]
     assert numbers[:10] == list(range(10)) and numbers[10] == 9 + 60 * 25
+
+
+@pytest.mark.parametrize(("name", "encoder"), [("v.mpg", "mpeg2video"), ("v.ts", "mpeg2video")])
+def test_times_go_on_where_recordings_were_joined(tmp_path, name, encoder):
+    whole = write_video(tmp_path / name, waves(40), encoder, options={"g": "1"}).read_bytes()
+    (tmp_path / f"two-{name}").write_bytes(whole + whole)
+    frames = list(read_video(tmp_path / f"two-{name}", []))
+    assert [frame.number for frame in frames] == list(range(80))
+    assert [frame.seconds for frame in frames] == pytest.approx(np.arange(80) / 25, abs=0.001)
+    whole = [frame for frame in frames if not frame.fault]  # TS reports a packet where they meet as incomplete.
+    assert len(whole) >= 79
+    assert max(error(frame.picture, wave(frame.number % 40)) for frame in whole) < 3
 
 
 @pytest.mark.parametrize(
