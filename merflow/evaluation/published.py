@@ -12,6 +12,8 @@ PUBLISHED = Path(__file__).parent / "published.csv"
 free text; ``ledger`` lists the entries of docs/fidelity.md that could explain a difference."""
 LEDGER = Path(__file__).parent / "ledger.csv"
 """A summary of each entry of docs/fidelity.md: ``number, about``."""
+CHOSEN_ON_TEST = "epoch chosen on the test"
+"""Start of the caveat of a number whose epoch is known to have been chosen on the test clips."""
 ROUNDING = 0.0005
 """Half of the last digit that the papers print, as a fraction."""
 

@@ -21,6 +21,7 @@ from merflow.report.sections import (
     answer,
     audit,
     certainty,
+    chosen_on_test,
     classes,
     curves,
     data,
@@ -43,8 +44,8 @@ from merflow.storage.files import atomic_write, safe_filename, scratch_folder
 log = logging.getLogger(__name__)
 
 SECTIONS = [module.SECTION for module in (
-    answer, results, differences, audit, classes, wrong, subjects, certainty, figures, variants, data, failed,
-    pictures, graphs, curves, timings, settings,
+    answer, results, differences, audit, chosen_on_test, classes, wrong, subjects, certainty, figures, variants, data,
+    failed, pictures, graphs, curves, timings, settings,
 )]  # fmt: skip
 """Sections of the page, in order."""
 

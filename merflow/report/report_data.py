@@ -15,7 +15,7 @@ from merflow.storage.tables import ACCURACY_TRAIN, METRICS, PREDICTIONS, read_ta
 
 TABLES = (
     "predictions", "metrics", "accuracy_train", "curves", "audit", "differences", "calibration", "reliability",
-    "coverage",
+    "coverage", "chosen_on_test",
 )  # fmt: skip
 """Tables of the study, as the rule of the report names them."""
 

@@ -35,6 +35,7 @@ COMPARISON = [
 FLOW_STATISTICS = ["clip", "subject", "label", "mean", "variance"]
 SPLITS = ["protocol", "seed", "fold", "dataset", "subject", "clip", "part"]
 AUDIT = ["experiment", "repeat", "fold", "check", "size", "allowed", "note"]
+CHOSEN_ON_TEST = ["experiment", "choice", "metric", "chosen_on_test", "result"]
 DIFFERENCES = [
     "first", "second", "metric", "difference", "ci_low", "ci_high", "p", "p_holm", "verdict", "n_subjects",
 ]  # fmt: skip

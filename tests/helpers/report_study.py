@@ -24,6 +24,7 @@ from merflow.storage.tables import (
     ACCURACY_TRAIN,
     AUDIT,
     CALIBRATION,
+    CHOSEN_ON_TEST,
     CLIPS,
     COVERAGE,
     CURVES,
@@ -187,7 +188,8 @@ def make_study(
         file.write_text(
             f"s\th:m:s\tmax_rss\tcpu_time\n{10.0 + place}\t0:00:10\t{'NA' if place == 6 else 200 + place}\t9\n"
         )
-    for name, columns in (("calibration", CALIBRATION), ("reliability", RELIABILITY), ("coverage", COVERAGE)):
+    empty = {"calibration": CALIBRATION, "reliability": RELIABILITY, "coverage": COVERAGE}
+    for name, columns in {**empty, "chosen_on_test": CHOSEN_ON_TEST}.items():
         write_table([], folder / f"{name}.csv", columns)
     counts = [ClassCount(name, None, int(clips["label"].eq(name).sum())) for name in classes]
     layout = "demo" if synthetic else "manifest"

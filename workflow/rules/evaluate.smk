@@ -66,6 +66,28 @@ use rule gather_tables as gather_folds with:
         "Gather the folds of experiment {wildcards.experiment}"
 
 
+rule choose_on_test:
+    input:
+        metrics="<study>/metrics.csv",
+        epochs=expand("<study>/experiments/{experiment}/<test_epochs>", experiment=experiments.network_experiments),
+    output:
+        "<study>/chosen_on_test.csv",
+    log:
+        "<logs>/choose_on_test/<name>.log",
+    benchmark:
+        "<benchmarks>/choose_on_test/<name>.tsv"
+    conda:
+        "../../envs/learn.yaml"
+    params:
+        code=script_hash("choose_on_test"),
+        # Reruns if the classes change (`experiments.classes_by_name`); answers are files.
+        classes=experiments.classes_by_name(experiments.network_experiments),
+    message:
+        "Show what an epoch chosen on the test clips would have scored"
+    script:
+        "../scripts/choose_on_test.py"
+
+
 rule compare_systems:
     input:
         "<study>/predictions.csv",

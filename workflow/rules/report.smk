@@ -15,6 +15,7 @@ rule write_report:
         curves="<study>/curves.csv",
         audit="<study>/audit.csv",
         differences="<study>/differences.csv",
+        chosen_on_test="<study>/chosen_on_test.csv",
         calibration="<study>/calibration.csv",
         reliability="<study>/reliability.csv",
         coverage="<study>/coverage.csv",

@@ -11,7 +11,7 @@ from merflow.datasets.labels import published_as, similar_word
 from merflow.datasets.registry import LAYOUTS
 from merflow.datasets.synthetic.annotated import ceilings, rows_of
 from merflow.evaluation.metrics import LEVEL, OVERALL
-from merflow.evaluation.published import differs, published
+from merflow.evaluation.published import CHOSEN_ON_TEST, differs, published
 from merflow.evaluation.significance import smallest_corrected_p
 from merflow.report.report_data import ReportData
 from merflow.report.section import Section
@@ -41,6 +41,11 @@ class PublishedMethod:
     values: dict[str, float]
     caveats: list[str]
 
+    @property
+    def chosen_on_test(self) -> bool:
+        """Whether its epoch is known to have been chosen on the test clips."""
+        return any(caveat.startswith(CHOSEN_ON_TEST) for caveat in self.caveats)
+
 
 @dataclass(frozen=True)
 class PublishedResults:
@@ -49,7 +54,7 @@ class PublishedResults:
     dataset: str  # its name in ``published.csv``
     metrics: Sequence[str]
     methods: Sequence[PublishedMethod]
-    best: Mapping[str, PublishedMethod]  # the method with the highest value, by metric
+    best: Mapping[str, PublishedMethod]  # the highest value by metric, of epochs not known to be chosen on test clips
     same: PublishedMethod | None  # the published row of our own system
     outside: Mapping[str, bool]  # whether a value of that row lies outside our interval, by metric
 
@@ -134,7 +139,7 @@ def published_results(main: SystemResult, layouts: Mapping[str, str]) -> Publish
     best = {}
     for metric in metrics:
         # A name in brackets marks a second reading of a number that another row has.
-        rows = [m for m in methods.values() if metric in m.values and "[U" not in m.system]
+        rows = [m for m in methods.values() if metric in m.values and "[U" not in m.system and not m.chosen_on_test]
         best[metric] = max(rows, key=lambda method: method.values[metric])
     same = next((m for m in methods.values() if m.system.casefold() == main.settings.system.casefold()), None)
     outside = {}

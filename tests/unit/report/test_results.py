@@ -17,7 +17,7 @@ from merflow.report.sections.answer import compare_with_floors, left_out, publis
 from merflow.report.sections.differences import difference_drawing, system_pairs
 from merflow.report.settings import ClassCount
 from merflow.report.systems import Estimate, best_uf1
-from merflow.storage.tables import AUDIT, PREDICTIONS, write_table
+from merflow.storage.tables import AUDIT, CHOSEN_ON_TEST, PREDICTIONS, write_table
 
 
 def test_answer_names_the_best_floor(study, page):
@@ -282,7 +282,7 @@ def test_published_numbers_need_the_same_clips_and_classes(study):
     three = {"c": "casme2", "s": "samm", "h": "smic-hs"}
     beside = published_beside(study, three, "megc2019", "ststnet", **values)
     assert beside.dataset == "MEGC2019 composite" and beside.metrics == ["uf1", "uar"]
-    assert beside.best["uf1"].system == beside.best["uar"].system == "EMR"
+    assert (beside.best["uf1"].system, beside.best["uar"].system) == ("EMR", "FeatRef"), "no epoch chosen on test"
     assert beside.same.values == {"uf1": 0.7353, "uar": 0.7186}
     assert beside.outside == {"uf1": False, "uar": False}
     assert published_beside(study, {"f": "flow-images"}, "megc2019", "msjfn", **values).same is None
@@ -311,3 +311,23 @@ def test_published_datasets_are_in_the_table():
     assert names == {"MMEW", "SAMM", "MEGC2019 composite"}
     assert names <= {row["dataset"] for row in published().values()}
     assert published_as(["casme2", "samm"], class_sets()["megc2019"].classes) is None
+
+
+def test_numbers_chosen_on_test_are_red_and_in_their_section_only(study, tmp_path):
+    rows = [
+        {"experiment": "tsdgcn", "choice": choice, "metric": metric, "chosen_on_test": value, "result": 0.617}
+        for choice, value in (("one epoch", 0.7351), ("an epoch of each fold", 0.9132))
+        for metric in ("accuracy", "uf1", "uar")
+    ]
+    write_table(rows, tmp_path / "chosen.csv", CHOSEN_ON_TEST)
+    page = written(with_tables(study, chosen_on_test=tmp_path / "chosen.csv"), tmp_path)
+    text = " ".join(page.of_section["chosen_on_test"].split())
+    assert "They are not results" in text and "UF1, one epoch chosen on test" in text and "0.617" in text
+    assert page.html.count('<td class="n leak">0.735</td>') == page.html.count('<td class="n leak">0.913</td>') == 2
+    assert not any(
+        "0.735" in part or "0.913" in part for name, part in page.of_section.items() if name != "chosen_on_test"
+    )
+
+
+def test_study_without_networks_has_no_section_of_chosen_epochs(page):
+    assert "chosen_on_test" not in page.of_section
