@@ -148,11 +148,9 @@ class Ensemble:
 
     def _graph_member(self, model: SavedModel, graphs: Sequence[Graph]) -> MemberGroup:
         """Return the SGCNs of one fold with their head."""
-        networks = []
-        for index, graph in enumerate(graphs):
-            state = _with_prefix(model.tensors, f"networks.{index}")
-            networks.append(SGCN(graph, len(state["classifier.bias"])))
-            networks[-1].load_state_dict(state)
+        networks = [
+            SGCN.of_state(graph, _with_prefix(model.tensors, f"networks.{index}")) for index, graph in enumerate(graphs)
+        ]
         head = _with_prefix(model.tensors, "head")
         if model.about["network"] == "sgcn-heads":
             branch = model.about["branch"]

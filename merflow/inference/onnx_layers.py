@@ -57,6 +57,8 @@ class ClipReader(nn.Module):
             images = motion.flatten(1, 2)
             if self.settings.signal == "magnitude":
                 images = motion.square().sum(dim=2).sqrt()
+            elif self.settings.signal == "channels":
+                images = torch.cat([motion, small[:, :, 2:] / UNIT], dim=2)
         return (self.standardised(images) if self.settings.normalise == "image" else images).flatten(2)
 
     def forward(self, *arrays: Tensor) -> Tensor:
@@ -137,15 +139,17 @@ class ExportedSGCN(nn.Module):
         """Share the weights of ``network``."""
         super().__init__()
         self.layers = nn.ModuleList(ExportedChebyshevLayer(cast(ChebyshevLayer, layer)) for layer in network.layers)
-        self.connected = network.connected
+        self.norms, self.channels, self.connected = network.norms, network.channels, network.connected
         self.order: Tensor
         self.register_buffer("order", network.order.cpu())
 
     def features(self, x: Tensor) -> Tensor:
-        """Return :meth:`merflow.systems.tsdgcn.sgcn.SGCN.features`, ``[images, pixels]`` to ``[images, hidden]``."""
-        signal = x.index_select(1, self.order).unsqueeze(2)
-        for layer in self.layers:
+        """Return :meth:`merflow.systems.tsdgcn.sgcn.SGCN.features`, ``[images, hidden]``."""
+        signal = x.reshape(x.shape[0], self.channels, -1).index_select(2, self.order).transpose(1, 2)
+        for index, layer in enumerate(self.layers):
             signal = layer(signal)
+            if self.norms:
+                signal = self.norms[index](signal.transpose(1, 2)).transpose(1, 2)
         return functional.relu(self.connected(signal.flatten(1)))
 
 

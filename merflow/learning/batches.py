@@ -20,16 +20,22 @@ class Centred:
     divisor, which preserves the shape of the image.
     """
 
-    def __init__(self, clips: DiskArray | np.ndarray, train: np.ndarray) -> None:
-        """Centre ``clips [clips, rows, pixels]`` by those at the indices ``train``."""
+    def __init__(self, clips: DiskArray | np.ndarray, train: np.ndarray, channels: int = 1) -> None:
+        """Centre ``clips [clips, rows, pixels]`` by those at the indices ``train``.
+
+        ``channels``: number of parts of a row that have a divisor each.
+        """
         self._clips = clips
         self.shape: tuple[int, ...] = clips.shape
         parts = [train[start : start + BLOCK] for start in range(0, len(train), BLOCK)]
         total = sum(clips[part].sum(axis=0, dtype=np.float64) for part in parts)
         self.mean = np.asarray(total / len(train), np.float32)
-        squares = sum(np.square(clips[part] - self.mean, dtype=np.float64).sum(axis=(0, 2)) for part in parts)
-        deviation = np.sqrt(squares / (len(train) * clips.shape[2]))
-        self.divisor = np.maximum(deviation, 1e-6).astype(np.float32)[:, None]
+        shape = (-1, clips.shape[1], channels, clips.shape[2] // channels)
+        squares = sum(
+            np.square(clips[part] - self.mean, dtype=np.float64).reshape(shape).sum(axis=(0, 3)) for part in parts
+        )
+        deviation = np.maximum(np.sqrt(squares / (len(train) * shape[3])), 1e-6).astype(np.float32)
+        self.divisor = deviation if channels == 1 else np.repeat(deviation, shape[3], axis=1)
 
     def __len__(self) -> int:
         """Return the number of clips."""
@@ -45,7 +51,7 @@ class Centred:
 
 
 def centre_arrays(centred: Centred | None) -> dict[str, Tensor]:
-    """Return the arrays of a weights file: ``centre.mean [rows, pixels]`` and ``centre.divisor [rows, 1]``, or none."""
+    """Return the arrays of a weights file: ``centre.mean [rows, pixels]`` and ``centre.divisor``, or none."""
     if centred is None:
         return {}
     return {"centre.mean": torch.from_numpy(centred.mean), "centre.divisor": torch.from_numpy(centred.divisor)}

@@ -38,9 +38,10 @@ NO_MACRO = "none"
 """Value of ``macro`` if nothing is pre-trained."""
 RESERVED = ("data", "graphs", "pretrained", "features", "scorers", "logs", "benchmarks")
 """Folders under ``results`` that hold no study."""
-STUDY_BLOCKS = ("graph", "pretrain", "spatial", "temporal", "head", "network")
+STUDY_BLOCKS = ("graph", "pretrain", "sgcn", "spatial", "temporal", "head", "network")
 """Blocks that an experiment takes from the study and may override key by key."""
 
+SIGNAL = "the scalar at each pixel; channels: u, v and strain, without pre-training"
 MOST_EPOCHS = "maximum number of epochs"
 PATIENCE = "stop after this many epochs without a better validation loss"
 DECAY = "the learning rate at a step is learning_rate / (1 + decay * step)"
@@ -84,6 +85,13 @@ class PretrainBlock(Block):
     exclude_test_subjects: bool = field(False, "whether each fold pre-trains without the images of its test subjects")
 
 
+class SGCNBlock(Block):
+    """The layers of a network that is not pre-trained (macro: none); not in the paper."""
+
+    layers: int = field(6, "number of Chebyshev layers, the first ones of Table I", ge=2, le=6)
+    batch_norm: bool = field(False, "whether batch normalisation follows each Chebyshev layer")
+
+
 class SpatialBlock(Block):
     """How key-frames enter a network."""
 
@@ -93,7 +101,7 @@ class SpatialBlock(Block):
 class TemporalBlock(Block):
     """How optical flow enters a network trained on grey images."""
 
-    signal: Annotated[str, *choice(ROWS_PER_FLOW)] = field("magnitude", "the scalar at each pixel")
+    signal: Annotated[str, *choice(ROWS_PER_FLOW)] = field("magnitude", SIGNAL)
     normalise: Literal["constant", "image"] = field("constant", "image: each flow image has mean 0 and deviation 1")
 
 
@@ -196,6 +204,7 @@ class ExperimentBlock(Block):
     seeds: Seeds = field([0], "one repeat per seed; a seed decides graph, pre-training and head")
     graph: GraphBlock = GraphBlock()
     pretrain: PretrainBlock = PretrainBlock()
+    sgcn: SGCNBlock = SGCNBlock()
     spatial: SpatialBlock = SpatialBlock()
     temporal: TemporalBlock = TemporalBlock()
     head: HeadBlock = HeadBlock()
@@ -348,6 +357,7 @@ class Config(Block):
     preparations: dict[Name, PreparationBlock] = field({"default": PreparationBlock()}, "ways to the flow, by name")
     graph: GraphBlock = GraphBlock()
     pretrain: PretrainBlock = PretrainBlock()
+    sgcn: SGCNBlock = SGCNBlock()
     spatial: SpatialBlock = SpatialBlock()
     temporal: TemporalBlock = TemporalBlock()
     head: HeadBlock = HeadBlock()

@@ -256,6 +256,10 @@ def _experiment_problems(config: Config, name: str, experiment: ExperimentBlock)
         yield f"{here}.macro: no dataset {experiment.macro!r}; there are: {', '.join(datasets)}"
     elif experiment.macro in experiment.datasets:
         yield f"{here}.macro: {experiment.macro!r} is also the micro dataset; pre-train on other clips"
+    if experiment.pretrains and experiment.sgcn != type(experiment.sgcn)():
+        yield f"{here}.sgcn: only networks that are not pre-trained (macro: none) have other layers than the paper's"
+    if experiment.temporal.signal == "channels" and (experiment.pretrains or "spatial" in experiment.branches):
+        yield f"{here}.temporal.signal: channels needs macro: none and branches: [temporal]"
     threshold = experiment.graph.threshold
     for index, graph in enumerate(experiment.graphs):
         if sum(map(int, graph.split("+"))) > (most := neighbours_within(threshold)):

@@ -25,6 +25,7 @@ from merflow.systems.settings import (
     LinearSettings,
     PretrainedNetwork,
     PretrainSettings,
+    SGCNSettings,
     SignalSettings,
 )
 
@@ -186,6 +187,7 @@ class Training:
             transfer=e.transfer,
             pretrain=_pretrain(e) if self.fold_macro_cache(name) else None,
             together=e.pretrains_together,
+            sgcn=SGCNSettings(**e.sgcn.model_dump()),
             network_seeds=[network.seed for network in self.networks(name, seed)],
         )
 

@@ -11,7 +11,7 @@ from typing import Any
 from merflow.learning.settings import LossSettings, Schedule
 from merflow.protocols.settings import ClipSettings, SelectionSettings
 
-ROWS_PER_FLOW = {"magnitude": 1, "u+v": 2, "strain": 1}
+ROWS_PER_FLOW = {"magnitude": 1, "u+v": 2, "strain": 1, "channels": 1}
 """Number of signals per flow image, for each value of ``temporal.signal``."""
 
 
@@ -61,7 +61,8 @@ class SignalSettings:
     Attributes:
         branches: ``spatial`` and/or ``temporal``.
         fusion: ``stack``, ``clip`` or ``concat`` (Eq. 5).
-        signal: scalar at each pixel of a flow image: ``magnitude``, ``u+v`` or ``strain``.
+        signal: scalar at each pixel of a flow image: ``magnitude``, ``u+v`` or ``strain``; or ``channels``, all of u, v
+            and strain.
         normalise: ``constant`` or ``image``: scale of a flow image.
         relative: what the mean over a clip's key-frames is subtracted from: their ``pixels``, their ``features``, or
             nothing (``no``).
@@ -72,6 +73,19 @@ class SignalSettings:
     signal: str
     normalise: str
     relative: str
+
+    @property
+    def channels(self) -> int:
+        """Number of values at a pixel."""
+        return 3 if self.signal == "channels" else 1
+
+
+@dataclass(frozen=True)
+class SGCNSettings:
+    """Layers of an SGCN that is not pre-trained (:class:`merflow.systems.tsdgcn.sgcn.SGCN`)."""
+
+    layers: int
+    batch_norm: bool
 
 
 @dataclass(frozen=True)
@@ -154,12 +168,14 @@ class FoldTrainingSettings(FinetuneSettings):
         transfer: ``frozen`` (a head on the features of the SGCNs) or ``end-to-end``.
         pretrain: pre-training without the test subjects; None where the fold does not pre-train.
         together: whether two SGCNs are pre-trained with one classifier.
+        sgcn: layers of the SGCNs; those of pre-trained ones are the paper's.
         network_seeds: seed of each SGCN; the first is that of two that are pre-trained together.
     """
 
     transfer: str
     pretrain: PretrainSettings | None
     together: bool
+    sgcn: SGCNSettings
     network_seeds: Sequence[int]
 
 

@@ -32,6 +32,13 @@ GRAPH_SYSTEMS = {
     "end-to-end-concat": {"transfer": "end-to-end", "fusion": "concat"},
     "end-to-end-clip": {"transfer": "end-to-end", "fusion": "clip", "normalise": "image", "relative": "pixels"},
     "from-nothing": {"transfer": "end-to-end", "branches": ["temporal"]},
+    "from-nothing-channels": {
+        "transfer": "end-to-end",
+        "branches": ["temporal"],
+        "signal": "channels",
+        "layers": 4,
+        "batch_norm": True,
+    },
 }
 
 
@@ -44,7 +51,16 @@ CLIP_SYSTEMS = {
 }
 
 
-QUICK = ("frozen", "frozen-clip", "end-to-end-concat", "end-to-end-clip", "ststnet", "msjfn", "mersiamc3d-frames")
+QUICK = (
+    "frozen",
+    "frozen-clip",
+    "end-to-end-concat",
+    "end-to-end-clip",
+    "from-nothing-channels",
+    "ststnet",
+    "msjfn",
+    "mersiamc3d-frames",
+)
 
 
 SYSTEMS = [
@@ -129,7 +145,7 @@ def gathered(folder, folds):
 def graph_folds(results, name, folder, folds=tuple(FOLDS), **changes):
     settings = settings_of(name) | changes
     macro = results / "macro.h5" if name == "fold-pretrained" else None
-    start = [] if macro or name == "from-nothing" else [weights(results, 0)]
+    start = [] if macro or name.startswith("from-nothing") else [weights(results, 0)]
     for fold in folds:
         inputs = [results / "micro.h5"], [results / "graph0.h5"], start, macro
         train_graph_folds(*inputs, **outputs(folder, fold), settings=settings, seed=0, folds=[fold])

@@ -18,6 +18,7 @@ from merflow.systems.settings import (
     HeadSettings,
     LinearSettings,
     PretrainSettings,
+    SGCNSettings,
     SignalSettings,
 )
 from merflow.systems.tsdgcn import finetune as finetuning
@@ -117,6 +118,7 @@ def fold_settings(
         transfer=settings["transfer"],
         pretrain=pretrain,
         together=settings.get("together", False),
+        sgcn=SGCNSettings(settings.get("layers", 6), settings.get("batch_norm", False)),
         network_seeds=settings["network_seeds"],
     )
 

@@ -51,6 +51,8 @@ OTHERS = {
     "end-to-end": {"transfer": "end-to-end"},
     "untrained": {"macro": "none"},
     "untrained-clips": {"macro": "none", "fusion": "clip", "spatial": {"relative": True}},
+    "channels": {"macro": "none", "branches": ["temporal"], "temporal": {"signal": "channels"}},
+    "other-layers": {"macro": "none", "sgcn": {"layers": 4, "batch_norm": True}},
     "without-test-subjects": {"pretrain": PLAIN["pretrain"] | {"exclude_test_subjects": True}},
     "two-consecutive": {"prep": "two-consecutive"},
 }

@@ -98,13 +98,15 @@ class FoldSGCN(System[FoldTrainingSettings]):
                 self.networks += train_sgcns(*inputs, left_out=tested).networks
             else:
                 with repeatable(*seed):
-                    self.networks.append(SGCN(graphs[0], classes))
+                    options = vars(self.settings.sgcn) | {"channels": self.settings.inputs.channels}
+                    self.networks.append(SGCN(graphs[0], classes, **options))
 
     def train(
         self, rows: ClipRows, classes: int, folds: Sequence[FoldData], settings: FoldTrainingSettings
     ) -> Iterator[TrainedFold]:
         """See :meth:`merflow.systems.fold_runner.System.train`."""
-        images, head, inputs = rows.shape[2] // self.graphs[0].side ** 2, settings.head, settings.inputs
+        head, inputs = settings.head, settings.inputs
+        images = rows.shape[2] // (inputs.channels * self.graphs[0].side ** 2)
         if settings.transfer == "frozen":
             if self.features is None:  # They are the same for every training on this fold.
                 features = _features(self.networks, rows, images)
@@ -121,7 +123,7 @@ class FoldSGCN(System[FoldTrainingSettings]):
         joined = 1 if by_row else rows.shape[1]
         for fold in folds:
             # Without pre-training nothing has set the scale of the inputs: they are centred by the training clips.
-            centred = None if self.weights or self.macro else Centred(rows, fold.train)
+            centred = None if self.weights or self.macro else Centred(rows, fold.train, inputs.channels)
             networks = deepcopy(self.networks)
             network, trained = train_network(
                 partial(_join, networks, images, head, classes, joined),

@@ -10,7 +10,7 @@ processes a few images at a time, so that the operands of the Chebyshev recurren
 stay in the cache and no large array is allocated.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import ceil, sqrt
 from typing import Any, NamedTuple
 
@@ -29,6 +29,8 @@ WIDTHS = (32, 32, 64, 64, 128, 128)
 """d of each layer (Table I): number of output channels."""
 HIDDEN = 512
 """Width of the fully connected layer (Table I)."""
+MOST_CHANNELS = 3
+"""Most values at a pixel of an image."""
 CACHED = 320 * 1024
 """Floats (1.25 MB) of the largest array that a layer processes at a time on a CPU. With fewer, call overhead exceeds
 the gain from the cache. The number does not depend on the machine, because the last bits of results depend on it."""
@@ -133,16 +135,16 @@ class TableRow(torch.autograd.Function):
 
 
 class FirstRow(torch.autograd.Function):
-    """:class:`TableRow` for images of one channel, which have no gradient, from their Chebyshev terms."""
+    """:class:`TableRow` for images, which have few channels and no gradient, from their Chebyshev terms."""
 
     @staticmethod
     def forward(ctx: Any, terms: Tensor, weight: Tensor, bias: Tensor, children: int) -> Tensor:
-        """Map terms ``[images, K, coarse nodes * children]`` to ``[coarse nodes, images, outputs]``."""
+        """Map terms ``[images, K * inputs, coarse nodes * children]`` to ``[coarse nodes, images, outputs]``."""
         outputs = weight.shape[2]
         # Images are the first axis in memory: they are computed in this order, and the gradient arrives in it.
         result, winners = terms.new_empty(len(terms), terms.shape[2] // children, outputs), []
         for images in parts(terms, len(terms), terms.shape[2] * outputs):
-            y = terms[images].transpose(1, 2) @ weight[:, 0]
+            y = terms[images].transpose(1, 2) @ weight.flatten(0, 1)
             largest, winner = largest_child(y.view(-1, children, outputs), any(ctx.needs_input_grad))
             torch.add(largest, bias, out=_rows(result[images])).relu_()
             winners.append(winner)
@@ -156,13 +158,13 @@ class FirstRow(torch.autograd.Function):
         """Return the gradients of weight and bias."""
         terms, weight, result, *winners = ctx.saved_tensors
         outputs, gradient = weight.shape[2], gradient.transpose(0, 1)
-        weight_gradient, bias_gradient = torch.zeros_like(weight[:, 0]), weight.new_zeros(outputs)
+        weight_gradient, bias_gradient = torch.zeros_like(weight.flatten(0, 1)), weight.new_zeros(outputs)
         for images, winner in zip(parts(terms, len(terms), terms.shape[2] * outputs), winners, strict=True):
             active = through_relu(gradient[images], result[images]).view(-1, outputs)
             bias_gradient += active.sum(dim=0)
             g = to_winners(active, winner, ctx.children)
             weight_gradient += (terms[images] @ g.reshape(-1, terms.shape[2], outputs)).sum(dim=0)
-        return None, weight_gradient.unsqueeze(1), bias_gradient, None
+        return None, weight_gradient.view(weight.shape), bias_gradient, None
 
 
 def parts(x: Tensor, images: int, floats: int) -> Iterator[slice]:
@@ -242,12 +244,14 @@ class ChebyshevLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[nodes, images, inputs]`` to ``[coarse nodes, images, outputs]``."""
         result: Tensor
-        if x.shape[2] > 1 or x.requires_grad:
+        inputs = x.shape[2]
+        if inputs > MOST_CHANNELS or x.requires_grad:
             result = TableRow.apply(x, self.weight, self.bias, *self.laplacian, self.pool, self.first)  # type: ignore[no-untyped-call]
             return result
-        terms = x.new_empty(x.shape[1], len(self.weight), self.pool.numel())
+        terms = x.new_empty(x.shape[1], len(self.weight) * inputs, self.pool.numel())
         for k, term in enumerate(chebyshev_terms(self.laplacian, x, len(self.weight))):
-            terms[:, k] = term.squeeze(2).index_select(0, self.pool.view(-1)).T
+            of_children = term.index_select(0, self.pool.view(-1))
+            terms[:, k * inputs : (k + 1) * inputs] = of_children.permute(1, 2, 0)
         result = FirstRow.apply(terms, self.weight, self.bias, self.pool.shape[1])  # type: ignore[no-untyped-call]
         return result
 
@@ -256,31 +260,69 @@ class SGCN(nn.Module):
     """The network of Table I on one graph.
 
     It has six Chebyshev layers with pooling, a fully connected layer with ReLU and dropout, and a linear classifier.
-    Its state dictionary holds trained tensors only; the graph has its own file.
+    Its state dictionary holds no graph, which has its own file.
     """
 
     order: Tensor
 
-    def __init__(self, graph: Graph, classes: int, hidden: int = HIDDEN, dropout: float = 0.5) -> None:
-        """Make a network with random weights from torch's generator; ``hidden``: width of the fully connected layer."""
+    def __init__(
+        self,
+        graph: Graph,
+        classes: int,
+        hidden: int = HIDDEN,
+        dropout: float = 0.5,
+        *,
+        channels: int = 1,
+        layers: int = len(ORDERS),
+        batch_norm: bool = False,
+    ) -> None:
+        """Make a network with random weights from torch's generator.
+
+        Args:
+            graph: graph of the images.
+            classes: number of classes.
+            hidden: width of the fully connected layer.
+            dropout: probability of dropping an input of the classifier.
+            channels: values at a pixel; 1 in the paper.
+            layers: number of Chebyshev layers, the first ones of Table I; 6 in the paper.
+            batch_norm: whether batch normalisation follows each of them; not in the paper.
+        """
         super().__init__()
-        inputs = (1, *WIDTHS[:-1])
-        self.layers = nn.ModuleList(
-            ChebyshevLayer(*row) for row in zip(graph.laplacians, graph.pools, ORDERS, inputs, WIDTHS, strict=True)
-        )
-        self.connected = nn.Linear(graph.sizes[-1] * WIDTHS[-1], hidden)
+        self.channels, inputs = channels, (channels, *WIDTHS[:-1])
+        rows = zip(graph.laplacians, graph.pools, ORDERS, inputs, WIDTHS, strict=True)
+        self.layers = nn.ModuleList(ChebyshevLayer(*row) for row in list(rows)[:layers])
+        self.norms = nn.ModuleList(nn.BatchNorm1d(width) for width in WIDTHS[: layers if batch_norm else 0])
+        self.connected = nn.Linear(graph.sizes[layers] * WIDTHS[layers - 1], hidden)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(hidden, classes)
         self.register_buffer("order", torch.from_numpy(graph.order), persistent=False)
 
+    @classmethod
+    def of_state(cls, graph: Graph, state: Mapping[str, Tensor]) -> "SGCN":
+        """Return the network of a state dictionary, whose options show in its tensors.
+
+        Raises:
+            KeyError: a tensor is missing.
+            RuntimeError: a tensor does not fit the graph.
+        """
+        layers = sum(name.startswith("layers.") and name.endswith(".weight") for name in state)
+        channels, batch_norm = state["layers.0.weight"].shape[1], "norms.0.weight" in state
+        classes = len(state["classifier.bias"])
+        network = cls(graph, classes, channels=channels, layers=layers, batch_norm=batch_norm)
+        network.load_state_dict(state)
+        return network
+
     def features(self, x: Tensor) -> Tensor:
         """Return the outputs of the fully connected layer after ReLU, X^fc of Eq. 4, ``[images, hidden]``.
 
-        ``x``: ``[images, pixels]``, a scalar per pixel, pixel = row * side + column.
+        ``x``: ``[images, channels * pixels]``, pixel = row * side + column.
         """
-        signal = x.index_select(1, self.order).T.contiguous().unsqueeze(2)
-        for layer in self.layers:
+        by_channel = x.reshape(len(x), self.channels, -1)
+        signal = by_channel.index_select(2, self.order).permute(2, 0, 1).contiguous()
+        for index, layer in enumerate(self.layers):
             signal = layer(signal)
+            if self.norms:
+                signal = self.norms[index](signal.flatten(0, 1)).view(signal.shape)
         return functional.relu(self.connected(signal.transpose(0, 1).reshape(len(x), -1)))
 
     def forward(self, x: Tensor) -> Tensor:

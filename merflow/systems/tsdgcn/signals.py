@@ -34,12 +34,13 @@ def flow_signal(flow: np.ndarray, side: int, signal: str, normalise: str = "cons
     Args:
         flow: ``[n, M, 3 (u, v, strain), S, S]``; u and v in pixels of the crop.
         side: side of the graph.
-        signal: ``magnitude``, ``u+v`` or ``strain``.
+        signal: ``magnitude``, ``u+v``, ``strain`` or ``channels``.
         normalise: ``constant``: 1.0 is a motion of 1 % of the width of the crop, or a strain of 1 %, so that the amount
             of motion is kept. ``image``: each image has mean 0 and standard deviation 1, as the grey images have.
 
     Returns:
-        float32 ``[n, M * rows per flow, side, side]``, for ``u+v`` u and v alternate.
+        float32 ``[n, M * rows per flow, side, side]``, for ``u+v`` u and v alternate; for ``channels``
+        ``[n, M, 3 (u, v, strain), side, side]``.
     """
     clips, count, _, size, _ = flow.shape
     small = area_resize(flow, side)
@@ -50,4 +51,6 @@ def flow_signal(flow: np.ndarray, side: int, signal: str, normalise: str = "cons
         images = motion.reshape(clips, 2 * count, side, side)
         if signal == "magnitude":
             images = np.hypot(motion[:, :, 0], motion[:, :, 1])
+        elif signal == "channels":
+            images = np.concatenate([motion, small[:, :, 2:] / UNIT], axis=2)
     return _standardised(images) if normalise == "image" else np.asarray(images)

@@ -127,13 +127,16 @@ def test_flow_signal_of_constant_motion():
     assert both.shape == (2, 6, 25, 25)
     np.testing.assert_allclose(both[0, :, 3, 4], [0.6, -0.8] * 3, rtol=1e-3)
     np.testing.assert_allclose(flow_signal(flow, 25, "strain"), 2.0, rtol=1e-3)
+    channels = flow_signal(flow, 25, "channels")
+    assert channels.shape == (2, 3, 3, 25, 25)
+    np.testing.assert_allclose(channels[0, :, :, 3, 4], [[0.6, -0.8, 2.0]] * 3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("signal", ["magnitude", "u+v", "strain"])
+@pytest.mark.parametrize("signal", ["magnitude", "u+v", "strain", "channels"])
 def test_flow_images_can_have_mean_0_and_deviation_1(signal):
     flow = np.random.default_rng(0).normal(0.2, 0.3, (2, 3, 3, 50, 50)).astype(np.float16)
     plain, images = (flow_signal(flow, 25, signal, normalise) for normalise in ("constant", "image"))
-    mean, deviation = (getattr(plain, name)(axis=(2, 3), keepdims=True) for name in ("mean", "std"))
+    mean, deviation = (getattr(plain, name)(axis=(-2, -1), keepdims=True) for name in ("mean", "std"))
     np.testing.assert_allclose(images, (plain - mean) / deviation, atol=1e-4)
     assert (flow_signal(0 * flow, 25, signal, "image") == 0).all()
 

@@ -87,6 +87,13 @@ def test_fold_pre_trains_two_networks_together(folder, tmp_path):
     assert (together["truth"] == together["predicted"]).mean() >= 0.5
 
 
+def test_fold_networks_learn_from_channels(folder, tmp_path):
+    """u, v and strain as channels, four layers, batch normalisation: none of it in the paper."""
+    changes = {"signal": "channels", "branches": ["temporal"], "layers": 4, "batch_norm": True}
+    table, _ = train(folder, tmp_path, weights=False, **changes)
+    assert (table["truth"] == table["predicted"]).mean() >= 0.75
+
+
 def test_fold_networks_learn_whole_clips(folder, tmp_path):
     changes = {"fusion": "clip", "normalise": "image", "relative": "pixels"}
     table, _ = train(folder, tmp_path, **changes)

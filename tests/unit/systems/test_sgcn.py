@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from merflow.inference.onnx_layers import ExportedSGCN
 from merflow.runtime.script_context import THREADS
 from merflow.systems.tsdgcn import sgcn
 from merflow.systems.tsdgcn.graph import build_graph
@@ -95,12 +96,13 @@ def test_layer_is_eq_3_then_pooling(graph, monkeypatch, order, inputs, number, c
 
 
 @pytest.mark.parametrize("cached", [1, 3000, 10**6])
-def test_first_layer_of_images_is_eq_3(graph, monkeypatch, cached):
+@pytest.mark.parametrize("channels", [1, 3])
+def test_first_layer_of_images_is_eq_3(graph, monkeypatch, cached, channels):
     """Images have no gradient, and are filtered from terms in the order of the pooling."""
     monkeypatch.setattr(sgcn, "CACHED", cached)
     torch.manual_seed(0)
-    layer = make_layer(graph, 0, 9, 1, 6)
-    x = torch.randn(graph.sizes[0], 7, 1, dtype=torch.float64)
+    layer = make_layer(graph, 0, 9, channels, 6)
+    x = torch.randn(graph.sizes[0], 7, channels, dtype=torch.float64)
     goal = torch.randn(len(graph.pools[0]), 7, 6, dtype=torch.float64)
     expected = dense_layer(x, layer, dense_terms(graph.laplacians[0], 9), graph.pools[0])
     wanted = gradients(expected, goal, layer.weight, layer.bias)
@@ -157,13 +159,37 @@ def test_equal_children_get_the_gradient_once(graph):
 
 def dense_network(net, graph, x):
     """The whole network in float64 by dense matrices, pixel order in, scores out."""
-    signal = x[:, graph.order].T[:, :, None]
-    for layer, laplacian, pool, order in zip(net.layers, graph.laplacians, graph.pools, ORDERS, strict=True):
+    signal = torch.stack([channel[:, graph.order].T for channel in x.chunk(net.channels, dim=1)], dim=2)
+    rows = zip(net.layers, graph.laplacians, graph.pools, ORDERS, strict=False)
+    for number, (layer, laplacian, pool, order) in enumerate(rows):
         signal = dense_filter(signal, layer.weight.double(), dense_terms(laplacian, order)) + layer.bias.double()
         signal = torch.stack([functional.relu(signal)[row].amax(dim=0) for row in pool.tolist()])
+        if net.norms:
+            norm = net.norms[number]
+            signal = (signal - norm.running_mean) / (norm.running_var + norm.eps).sqrt() * norm.weight + norm.bias
     flat = signal.transpose(0, 1).reshape(len(x), -1)
     hidden = functional.relu(flat @ net.connected.weight.double().T + net.connected.bias.double())
     return hidden, hidden @ net.classifier.weight.double().T + net.classifier.bias.double()
+
+
+@pytest.mark.parametrize(
+    "options", [{"channels": 3}, {"layers": 4}, {"batch_norm": True}, {"channels": 3, "layers": 2, "batch_norm": True}]
+)
+def test_networks_that_are_not_in_the_paper(graph, options):
+    torch.manual_seed(0)
+    net, channels = SGCN(graph, 5, **options), options.get("channels", 1)
+    for norm in net.norms:
+        for values in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+            values.data.uniform_(0.5, 1.5)
+    x = torch.randn(4, channels * 256)
+    assert [layer.weight.shape[1] for layer in net.layers] == [channels, *WIDTHS][: options.get("layers", 6)]
+    again = SGCN.of_state(graph, net.state_dict())
+    net.eval(), again.eval()
+    with torch.no_grad():
+        hidden, scores = dense_network(net, graph, x.double())
+        torch.testing.assert_close(net(x).double(), scores, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(ExportedSGCN(net).eval().features(x).double(), hidden, rtol=1e-3, atol=1e-3)
+        assert torch.equal(again(x), net(x))
 
 
 def test_network_has_the_layers_of_table_1(graph):
