@@ -6,7 +6,15 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-LABELS = {"loss.alpha": "alpha {}", "loss.gamma": "gamma {}", "seeds": "seeds {}"}
+LABELS = {
+    "loss.alpha": "alpha {}",
+    "loss.gamma": "gamma {}",
+    "seeds": "seeds {}",
+    "temporal.normalise": "normalise {}",
+    "spatial.relative": "relative {}",
+    "graph.symmetrise": "symmetrise {}",
+    "pretrain.together": "together {}",
+}
 """How a table names a varied setting; all other settings are named by their value alone."""
 
 
