@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -36,9 +37,9 @@ class Head(nn.Sequential):
         """Map ``[..., inputs]`` to class scores ``[..., classes]``; with several rows ``[clips, rows, inputs]``, also
         flattened, to ``[clips, classes]``.
         """
+        connected, relu, dropout, classifier = cast("tuple[nn.Linear, nn.ReLU, Dropout, nn.Linear]", tuple(self))
         if self.rows > 1:
-            x = x.reshape(len(x), self.rows, -1)
-        connected, relu, dropout, classifier = self
+            x = x.reshape(-1, self.rows, connected.in_features)
         hidden = dropout(relu(connected(x)))
         scores: Tensor = classifier(hidden.flatten(1) if self.rows > 1 else hidden)
         return scores

@@ -28,7 +28,16 @@ from merflow.storage.tables import CALIBRATION, METRICS, write_table
 from merflow.systems.tsdgcn.graph import build_graph
 from merflow.systems.tsdgcn.sgcn import SGCN
 
-FEW = ["frozen", "end-to-end-concat", "off-apexnet", "msjfn", "mersiamc3d"]
+FEW = [
+    "frozen",
+    "frozen-clip",
+    "end-to-end-concat",
+    "end-to-end-clip",
+    "from-nothing-channels",
+    "off-apexnet",
+    "msjfn",
+    "mersiamc3d",
+]
 """One of each kind of member and network; an export takes seconds."""
 
 
