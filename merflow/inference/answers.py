@@ -12,6 +12,7 @@ from scipy.special import entr
 from merflow.errors import InputError
 from merflow.inference.ensemble import ClipArrays, Ensemble
 from merflow.inference.settings import UNCERTAIN, AnswerSettings
+from merflow.inference.system_ensemble import SystemEnsemble
 from merflow.preprocessing.geometry import Box, region_mask
 from merflow.preprocessing.settings import Geometry
 from merflow.storage.files import atomic_write
@@ -108,7 +109,9 @@ def occlude(clip: ClipArrays, masks: Sequence[np.ndarray]) -> ClipArrays:
     return ClipArrays(spatial, flow, np.repeat(clip.apex_index, len(masks)))
 
 
-def occlusion_drops(ensemble: Ensemble, clip: ClipArrays, top: int, masks: Sequence[np.ndarray]) -> np.ndarray:
+def occlusion_drops(
+    ensemble: Ensemble | SystemEnsemble, clip: ClipArrays, top: int, masks: Sequence[np.ndarray]
+) -> np.ndarray:
     """Return how much the probability of class ``top`` drops when each mask of a clip is occluded, float64 [masks].
 
     Occlusion (Zeiler, Fergus: Visualizing and understanding convolutional networks, ECCV 2014). Negative if the region
@@ -178,7 +181,7 @@ def rate_flags(fps: float, training_fps: Sequence[float]) -> list[str]:
 
 
 def answer_clips(
-    ensemble: Ensemble,
+    ensemble: Ensemble | SystemEnsemble,
     experiment: str,
     cache: str | Path,
     quality: str | Path,

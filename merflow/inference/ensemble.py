@@ -89,6 +89,11 @@ class Ensemble:
         self.classes: list[str] = list(metadata["classes"])
         self.temperature = float(metadata["temperature"])
 
+    @property
+    def networks(self) -> list["Ensemble"]:
+        """This ensemble, as an ensemble of systems lists those of its members."""
+        return [self]
+
     def members(self, clips: ClipArrays, calibrated: bool = True) -> np.ndarray:
         """Return the probabilities of each member, float64 ``[members, n, classes]``, in the order of ``metadata``.
 
@@ -213,12 +218,28 @@ def load_ensemble(path: str | Path) -> Ensemble:
     Raises:
         InputError: the file cannot be read, or is not an ensemble.
     """
+    metadata, results = read_metadata(path)
+    try:
+        return Ensemble(metadata, results)
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path} is not a valid ensemble file ({error}); delete it and run again") from error
+
+
+def read_metadata(path: str | Path) -> tuple[Mapping[str, Any], Path]:
+    """Return the content of an ``ensemble.json``, and the folder that its file names are relative to.
+
+    Raises:
+        InputError: the file cannot be read, or is not an ensemble.
+    """
     path = Path(path)
     try:
-        return Ensemble(json.loads(path.read_text(encoding="utf-8")), path.absolute().parents[3])
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+        if not {"system", "classes", "members"} <= set(metadata):
+            raise ValueError("no list of members")
+        return metadata, path.absolute().parents[3]
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; run the study first") from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path} is not a valid ensemble file ({error}); delete it and run again") from error
 
 
@@ -239,7 +260,7 @@ def gather_ensemble(
         InputError: a file cannot be read, or no fold has a network.
     """
     members = [
-        {"seed": model["seed"], "fold": model["fold"], "file": _relative(file, results)}
+        {"seed": model["seed"], "fold": model["fold"], "file": relative_to_results(file, results)}
         for file in models
         for model in models_in(file)
     ]
@@ -257,7 +278,9 @@ def gather_ensemble(
     metadata["reads"] = metadata.pop("input_settings")
     metadata |= {
         "networks": {
-            str(seed): [{name: _relative(Path(file), results) for name, file in files.items()} for files in networks]
+            str(seed): [
+                {name: relative_to_results(Path(file), results) for name, file in files.items()} for files in networks
+            ]
             for seed, networks in settings.networks.items()
         },
         "temperature": fit_temperature(probs.probs, probs.labels),
@@ -270,5 +293,6 @@ def gather_ensemble(
         temporary.write_text(json.dumps(metadata, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _relative(file: Path, results: Path) -> str:
+def relative_to_results(file: Path, results: Path) -> str:
+    """Return a file name as ``ensemble.json`` has it."""
     return file.absolute().relative_to(Path(results).absolute()).as_posix()

@@ -13,6 +13,7 @@ from typing import Any
 from merflow.datasets.registry import LAYOUTS
 from merflow.inference.ensemble import Ensemble
 from merflow.inference.settings import ExportSettings
+from merflow.inference.system_ensemble import SystemEnsemble
 from merflow.report.formats import templates
 from merflow.storage.files import atomic_write
 from merflow.storage.tables import CALIBRATION, METRICS, read_table
@@ -23,7 +24,7 @@ VERSIONS = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 
 
 def write_card(
-    ensemble: Ensemble,
+    ensemble: Ensemble | SystemEnsemble,
     model: bytes,
     check: Sequence[Mapping[str, Any]],
     settings: ExportSettings,
@@ -33,7 +34,9 @@ def write_card(
     card: Path,
 ) -> None:
     """Write ``model_card.md``; ``model`` is the content of ``model.onnx``, ``check`` the rows of ``check.csv``."""
-    metadata, datasets = ensemble.metadata, settings.datasets
+    metadata, datasets, networks = ensemble.metadata, settings.datasets, ensemble.networks
+    clip = clip_shapes(networks)
+    reads_apex = any(network.input_settings.kind == "flow-image" for network in networks)
     table = read_table(metrics, METRICS)
     pooled = table[(table["scope"] == "pooled") & table["metric"].isin(["accuracy", "uf1", "uar"])]
     figures = {
@@ -46,7 +49,8 @@ def write_card(
     text = environment.get_template(TEMPLATE).render(
         metadata=metadata,
         classes=ensemble.classes,
-        temperature=ensemble.temperature,
+        networks={network.metadata["experiment"]: network for network in networks},
+        clip=clip,
         datasets=datasets,
         layouts=LAYOUTS,
         counts=settings.counts,
@@ -57,10 +61,10 @@ def write_card(
         preparation=settings.preparation,
         reached={name: figures[name] for name in [metadata["experiment"], *settings.floors] if name in figures},
         calibration={row["metric"]: row for row in calibration_rows},
-        members=len(metadata["members"]),
+        members=sum(len(network.metadata["members"]) for network in networks),
         all_members=all_members,
         check=check,
-        inputs=_inputs(metadata),
+        inputs=_inputs(clip, reads_apex),
         versions={name: version(name) for name in VERSIONS},
         digest=sha256(model).hexdigest(),
         megabytes=len(model) / 1e6,
@@ -69,9 +73,14 @@ def write_card(
         temporary.write_text(text, encoding="utf-8")
 
 
-def _inputs(metadata: Mapping[str, Any]) -> list[dict[str, str]]:
+def clip_shapes(networks: Sequence[Ensemble]) -> dict[str, int]:
+    """Return what a clip must have for some ensembles: ``key_frames, face_size, flows, size``, if they read them."""
+    return {name: number for network in networks for name, number in network.metadata["clip"].items()}
+
+
+def _inputs(clip: Mapping[str, int], reads_apex: bool) -> list[dict[str, str]]:
     """Return the inputs of the graph: ``name, type, shape, meaning``, and ``zeros``, an example in Python."""
-    clip, size = metadata["clip"], metadata["clip"]["size"]
+    size = clip["size"]
     inputs: list[tuple[str, str, tuple[Any, ...], str]] = []
     if "key_frames" in clip:
         shape = ("n", clip["key_frames"], clip["face_size"], clip["face_size"])
@@ -79,7 +88,7 @@ def _inputs(metadata: Mapping[str, Any]) -> list[dict[str, str]]:
     if "flows" in clip:
         meaning = "TV-L1 flow to each key-frame: u and v in pixels of the crop, and optical strain"
         inputs.append(("flow", "float32", ("n", clip["flows"], 3, size, size), meaning))
-    if metadata["reads"]["kind"] == "flow-image":
+    if reads_apex:
         inputs.append(("apex_index", "int64", ("n",), "index of the apex among the key-frames, from 0"))
     return [
         {"name": name, "type": kind, "shape": f"[{', '.join(map(str, shape))}]", "meaning": meaning}

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnx
@@ -22,10 +23,11 @@ from torch import Tensor, nn
 
 from merflow.errors import ConfigError, MerflowError
 from merflow.evaluation.calibration import TINY
-from merflow.inference.ensemble import ClipArrays, Ensemble, load_ensemble
-from merflow.inference.model_card import VERSIONS, write_card
+from merflow.inference.ensemble import ClipArrays, Ensemble
+from merflow.inference.model_card import VERSIONS, clip_shapes, write_card
 from merflow.inference.onnx_layers import ClipReader, exportable
 from merflow.inference.settings import ExportSettings
+from merflow.inference.system_ensemble import SystemEnsemble, load_systems
 from merflow.learning.fit import repeatable
 from merflow.storage.files import atomic_write
 from merflow.storage.hdf5 import open_h5
@@ -55,6 +57,7 @@ class ExportedEnsemble(nn.Module):
         """
         super().__init__()
         self.reader = ClipReader(ensemble.input_settings)
+        self.inputs = self.reader.inputs
         self.temperature = ensemble.temperature
         self.groups = nn.ModuleList()
         size, members, experiment = 0, len(ensemble.metadata["members"]), ensemble.metadata["experiment"]
@@ -76,19 +79,48 @@ class ExportedEnsemble(nn.Module):
         return members.mean(dim=0), members
 
 
-def to_onnx(ensemble: Ensemble, clips: ClipArrays, metadata: Mapping[str, str]) -> onnx.ModelProto:
+class ExportedSystems(nn.Module):
+    """An ensemble of systems as one module, from clips to probabilities."""
+
+    def __init__(self, ensemble: SystemEnsemble) -> None:
+        """Copy the networks of all members.
+
+        Raises:
+            ConfigError: they are too large for a single file.
+        """
+        super().__init__()
+        self.systems = nn.ModuleList(ExportedEnsemble(system) for system in ensemble.networks)
+        read = {name for system in self.systems for name in cast(ExportedEnsemble, system).inputs}
+        self.inputs: list[str] = [name for name in ("spatial", "flow", "apex_index") if name in read]
+        if sum(tensor.nbytes for tensor in [*self.parameters(), *self.buffers()]) > MAX_BYTES:
+            raise ConfigError(
+                f"export.members: the members of {ensemble.metadata['experiment']} together are larger than 2 GB, "
+                "which one ONNX file cannot hold; set a number of networks of each member"
+            )
+
+    def forward(self, *arrays: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``probabilities [n, classes]`` and ``members [systems, n, classes]``."""
+        clips = dict(zip(self.inputs, arrays, strict=True))
+        members = torch.stack(
+            [system(*(clips[name] for name in cast(ExportedEnsemble, system).inputs))[0] for system in self.systems]
+        )
+        return members.mean(dim=0), members
+
+
+def to_onnx(ensemble: Ensemble | SystemEnsemble, clips: ClipArrays, metadata: Mapping[str, str]) -> onnx.ModelProto:
     """Return an ensemble as one ONNX graph for any number of clips; ``clips`` are examples of the shapes.
 
-    The inputs are those of :attr:`ClipReader.inputs`, the outputs those of :class:`ExportedEnsemble`, float32.
+    The inputs are those of :attr:`ClipReader.inputs`, the outputs those of :class:`ExportedEnsemble` or
+    :class:`ExportedSystems`, float32.
 
     Raises:
         ConfigError: the ensemble is too large for a single file.
         MerflowError: torch cannot export an operation.
     """
-    module = ExportedEnsemble(ensemble).eval()
-    inputs = module.reader.inputs
+    module = ExportedEnsemble(ensemble) if isinstance(ensemble, Ensemble) else ExportedSystems(ensemble)
+    inputs = module.inputs
     arrays = [torch.from_numpy(array) for array in model_inputs(inputs, clips).values()]
-    model = export_module(module, arrays, inputs, ["probabilities", "members"])
+    model = export_module(module.eval(), arrays, inputs, ["probabilities", "members"])
     onnx.helper.set_model_props(model, dict(sorted(metadata.items())))
     return model
 
@@ -155,18 +187,24 @@ def export_onnx(
         ConfigError: the ensemble is too large for a single file.
         MerflowError: onnxruntime and torch differ by more than :data:`LIMIT`.
     """
-    complete = load_ensemble(ensemble)
+    complete = load_systems(ensemble)
     exported = complete.subsample(settings.members)
-    experiment, members = exported.metadata["experiment"], exported.metadata["members"]
+    experiment, networks = exported.metadata["experiment"], exported.networks
+    members = [
+        {"experiment": network.metadata["experiment"], "seed": member["seed"], "fold": member["fold"]}
+        for network in networks
+        for member in network.metadata["members"]
+    ]
+    temperatures = {network.metadata["experiment"]: network.temperature for network in networks}
     samples = list(_samples(caches))
     metadata = {
         "classes": json.dumps(exported.classes),
         "experiment": experiment,
         "system": exported.metadata["system"],
         "preparation": json.dumps(asdict(settings.preparation), sort_keys=True),
-        "clip": json.dumps(exported.metadata["clip"], sort_keys=True),
-        "temperature": repr(exported.temperature),
-        "members": json.dumps([{key: member[key] for key in ("seed", "fold")} for member in members]),
+        "clip": json.dumps(clip_shapes(networks), sort_keys=True),
+        "temperature": json.dumps(temperatures if len(networks) > 1 else networks[0].temperature),
+        "members": json.dumps(members),
         "versions": json.dumps({name: version(name) for name in VERSIONS}, sort_keys=True),
         "license": "see model_card.md",
     }
@@ -186,10 +224,11 @@ def export_onnx(
     with atomic_write(model) as temporary:
         temporary.write_bytes(content)
     write_table(rows, check, EXPORT_CHECK)
-    write_card(exported, content, rows, settings, len(complete.metadata["members"]), metrics, calibration, card)
+    count = sum(len(network.metadata["members"]) for network in complete.networks)
+    write_card(exported, content, rows, settings, count, metrics, calibration, card)
 
 
-def compare(content: bytes, ensemble: Ensemble, samples: Iterable[ClipArrays]) -> dict[str, float]:
+def compare(content: bytes, ensemble: Ensemble | SystemEnsemble, samples: Iterable[ClipArrays]) -> dict[str, float]:
     """Return the largest differences of ``probabilities`` and ``members`` between onnxruntime and torch."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

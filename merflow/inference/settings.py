@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from merflow.preprocessing.settings import PreparationSettings
+from merflow.protocols.settings import ClipSettings
 from merflow.systems.settings import SignalSettings
 
 SIGNALS = "signals"
@@ -82,6 +83,33 @@ class EnsembleSettings:
     refits: bool
     input_settings: InputSettings
     networks: Mapping[int, Sequence[Mapping[str, str]]]
+
+
+@dataclass(frozen=True)
+class SystemMember:
+    """A member of an ensemble of systems: an experiment with its ``ensemble.json``, or a baseline with its caches.
+
+    ``clips`` are those that train the baseline; None for an experiment.
+    """
+
+    experiment: str
+    system: str
+    files: Sequence[str]
+    clips: ClipSettings | None = None
+
+
+@dataclass(frozen=True)
+class SystemEnsembleSettings:
+    """What ``ensemble.json`` says of an ensemble of systems beside the temperatures of its baselines."""
+
+    experiment: str
+    classes: Sequence[str]
+    micro: Sequence[str]
+    prep: str
+    protocol: str
+    seeds: Sequence[int]
+    members: Sequence[SystemMember]
+    system: str = "ensemble"
 
 
 @dataclass(frozen=True)

@@ -193,6 +193,10 @@ class Experiments:
         """How the predictions of an experiment are scored."""
         return EvaluationSettings(name, self[name].protocol, self.classes(name))
 
+    def preparations(self, name: str) -> list[str]:
+        """The preparations that new clips need for an experiment, or for all members of an ensemble."""
+        return list(dict.fromkeys(self[member].prep for member in self[name].of or [name]))
+
     def averaging_settings(self, name: str) -> AveragingSettings:
         """How the members of an ensemble are averaged."""
         return AveragingSettings(name, self.classes(name), self[name].seeds)

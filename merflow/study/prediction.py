@@ -48,10 +48,21 @@ class Prediction:
 
     def _answering(self) -> list[str]:
         """Experiments that answer."""
-        requested, blocks = self.block.experiments, self.config.experiments
-        trainable = [n for n, e in blocks.items() if e.trains_network and all(map(self.data.has_frames, e.datasets))]
+        requested, experiments = self.block.experiments, self.experiments
+        trainable = [
+            name
+            for name in self.config.experiments
+            if name not in experiments.linear_experiments
+            and len(experiments.preparations(name)) == 1
+            and all(map(self.data.has_frames, experiments[name].datasets))
+        ]
         if unknown := [name for name in requested or () if name not in trainable]:
             names = ", ".join(trainable) or "none"
+            if unknown[0] in experiments.ensembles and len(preparations := experiments.preparations(unknown[0])) > 1:
+                raise ConfigError(
+                    f"predict.experiments: the members of {unknown[0]} have the preparations "
+                    f"{', '.join(preparations)}; an ensemble answers new clips if they have one; there are: {names}"
+                )
             raise ConfigError(f"predict.experiments: {unknown[0]} trains no network on clips; there are: {names}")
         if not trainable:
             raise ConfigError("clips: no experiment of the study trains a network that reads clips; add one, or floors")

@@ -4,7 +4,14 @@ import itertools
 
 from merflow.datasets.registry import LAYOUTS
 from merflow.errors import ConfigError
-from merflow.inference.settings import SIGNALS, EnsembleSettings, ExportSettings, InputSettings
+from merflow.inference.settings import (
+    SIGNALS,
+    EnsembleSettings,
+    ExportSettings,
+    InputSettings,
+    SystemEnsembleSettings,
+    SystemMember,
+)
 from merflow.report.settings import (
     AddedClips,
     ClassCount,
@@ -71,18 +78,64 @@ class Publishing:
 
     def ensemble_files(self, name: str) -> list[str]:
         """``ensemble.json`` of an experiment, and every file that it points to."""
-        models = self.training.model_files(name)
-        return [self.paths.experiment(name, "ensemble.json"), *models, *self.ensemble_networks(name)]
+        file = self.paths.experiment(name, "ensemble.json")
+        if self.experiments[name].is_ensemble:
+            return [file, *self.member_files(name)]
+        return [file, *self.training.model_files(name), *self.ensemble_networks(name)]
+
+    def system_ensemble_settings(self, name: str) -> SystemEnsembleSettings:
+        """What ``ensemble.json`` says of an ensemble of systems beside the temperatures of its baselines."""
+        e = self.experiments[name]
+        members = [self._member(member) for member in e.of or ()]
+        classes = self.experiments.classes(name)
+        return SystemEnsembleSettings(name, classes, e.datasets, e.prep, e.protocol, e.seeds, members)
+
+    def _member(self, name: str) -> SystemMember:
+        if name in self.experiments.network_experiments:
+            return SystemMember(name, self.experiments[name].system, [self.paths.experiment(name, "ensemble.json")])
+        caches, clips = self.training.training_caches(name), self.experiments.clip_settings(name)
+        return SystemMember(name, self.experiments[name].system, caches, clips)
+
+    def baselines(self, name: str) -> list[str]:
+        """The members of an ensemble that train no network."""
+        return [member for member in self.experiments[name].of or () if member in self.experiments.linear_experiments]
+
+    def member_files(self, name: str) -> list[str]:
+        """Every file that the members of an ensemble answer by, each once."""
+        baselines = self.baselines(name)
+        files = [
+            self.training.training_caches(member) if member in baselines else self.ensemble_files(member)
+            for member in self.experiments[name].of or ()
+        ]
+        return list(dict.fromkeys(itertools.chain(*files)))
 
     @property
     def exported(self) -> list[str]:
         """Experiments that ``snakemake export`` writes as ONNX."""
-        asked, trained = self.config.export.experiments, self.experiments.network_experiments
+        asked, trained = (
+            self.config.export.experiments,
+            [*self.experiments.network_experiments, *self.exported_ensembles],
+        )
         if asked is None:
             return [name for name in trained if name in self.config.experiments]
+        for name in asked:
+            if name in self.experiments.ensembles and name not in trained:
+                why = f"its members have the preparations {', '.join(self.experiments.preparations(name))}"
+                if baselines := ", ".join(self.baselines(name)):
+                    why = f"its member {baselines} trains no network"
+                raise ConfigError(f"export.experiments: {name!r} cannot be exported, because {why}; name its members")
         if unknown := [name for name in asked if name not in trained]:
             raise ConfigError(f"export.experiments: {unknown[0]!r} trains no network; there are: {', '.join(trained)}")
         return asked
+
+    @property
+    def exported_ensembles(self) -> list[str]:
+        """Ensembles that can be written as ONNX: all members are networks that read the same prepared clips."""
+        return [
+            name
+            for name in self.experiments.ensembles
+            if not self.baselines(name) and len(self.experiments.preparations(name)) == 1
+        ]
 
     def export_settings(self, name: str) -> ExportSettings:
         """What the export and its model card say of an experiment."""

@@ -23,9 +23,9 @@ def script_hash(script):
 
 @cache
 def network_code(experiment):
-    """Hash of the file of an experiment's network, and of no other network's; empty if it is not of the registry."""
-    system = experiments[experiment].system
-    return code_hash(network_source(system)) if experiments[experiment].reads_clips else ""
+    """Hash of the files of an experiment's networks, and of no other network's; empty if none is of the registry."""
+    members = [experiments[name] for name in experiments[experiment].of or [experiment]]
+    return " ".join(code_hash(network_source(member.system)) for member in members if member.reads_clips)
 
 
 def one_of(names):

@@ -80,3 +80,30 @@ rule average_systems:
         "Average the members of {wildcards.experiment}"
     script:
         "../scripts/average_systems.py"
+
+
+rule gather_systems:
+    input:
+        members=lambda w: publishing.member_files(w.experiment),
+        validation=lambda w: expand(
+            "<study>/experiments/{experiment}/<validation>", experiment=publishing.baselines(w.experiment)
+        ),
+    output:
+        "<study>/experiments/{experiment}/ensemble.json",
+    log:
+        "<logs>/gather_systems/<name>/{experiment}.log",
+    benchmark:
+        "<benchmarks>/gather_systems/<name>/{experiment}.tsv"
+    wildcard_constraints:
+        experiment=one_of(experiments.ensembles),
+    conda:
+        "../../envs/learn.yaml"
+    params:
+        code=script_hash("gather_systems"),
+        # Reruns if `publishing.system_ensemble_settings` changes: the members, and the clips that train baselines.
+        settings=lambda w: asdict(publishing.system_ensemble_settings(w.experiment)),
+        results=lambda w: settings.results,
+    message:
+        "Gather the systems of the ensemble {wildcards.experiment}"
+    script:
+        "../scripts/gather_systems.py"

@@ -14,7 +14,7 @@ rule export_onnx:
     benchmark:
         "<benchmarks>/export_onnx/<name>/{experiment}.tsv"
     wildcard_constraints:
-        experiment=one_of(experiments.network_experiments),
+        experiment=one_of(experiments.network_experiments + publishing.exported_ensembles),
     conda:
         "../../envs/export.yaml"
     resources:

@@ -172,7 +172,9 @@ def test_model_card_escapes_names(tmp_path):
     metadata = {"experiment": "e", "system": "ststnet", "prep": "p", "protocol": "loso", "members": [{}]}
     metadata |= {"refits": False, "calibrated": True, "validation_clips": 3}
     metadata |= {"reads": {"kind": "flow-image"}, "clip": {"size": 32}}
-    ensemble = SimpleNamespace(metadata=metadata, classes=[evil, "joy"], temperature=1.0)
+    reads = SimpleNamespace(**metadata["reads"])
+    ensemble = SimpleNamespace(metadata=metadata, classes=[evil, "joy"], temperature=1.0, input_settings=reads)
+    ensemble.networks = [ensemble]
     check = [{"output": "members", "clips": 3, "greatest_difference": 0.0, "limit": 1e-4}]
     settings = replace(settings_of("e", tmp_path), counts=[{"label": evil, "indexed": 3}])
     for layout, licence in (("samm", "SAMM"), ("manifest", "")):

@@ -7,6 +7,7 @@ from configurations import experiment, plan
 
 from merflow.errors import ConfigError
 from merflow.study.audit import audit_plan
+from merflow.study.prediction import Prediction
 
 MSJFN = {"system": "msjfn", "micro": "demo-micro"}
 
@@ -84,6 +85,40 @@ def test_repeats_are_the_seeds_that_members_share(seeds, shared):
 def test_what_cannot_be_averaged_is_refused(of, others, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         plan(study(of, **others))
+
+
+@pytest.fixture
+def two(tmp_path):
+    """A study with an ensemble of networks (``both``), one with a floor and one of two preparations, and a video."""
+    video = tmp_path / "clip.mp4"
+    video.write_bytes(b"not looked into")
+    overlay = study(["mine", "linear-svm"], msjfn=MSJFN, frames=MSJFN | {"system": "mersiamc3d", "prep": "uniform"})
+    overlay["experiments"] |= {
+        name: {"system": "ensemble", "of": ["mine", other]} for name, other in (("both", "msjfn"), ("apart", "frames"))
+    }
+    return overlay | {"clips": str(video), "preparations": {"default": {}, "uniform": {"keyframes": "uniform"}}}
+
+
+def test_ensembles_of_networks_are_exported_and_others_say_why_not(two):
+    assert plan(two).publishing.exported == ["mine", "msjfn", "frames", "both"]
+    for name, why in (
+        ("mix", "its member linear-svm trains no network"),
+        ("apart", "its members have the preparations default, uniform"),
+    ):
+        message = f"export.experiments: {name!r} cannot be exported, because {why}; name its members"
+        with pytest.raises(ConfigError, match=message):
+            list(plan(two | {"export": {"experiments": [name]}}).publishing.exported)
+
+
+def test_ensembles_of_one_preparation_answer_new_clips(two):
+    planned = plan(two)
+    assert Prediction(planned.training).answering == ["mine", "msjfn", "frames", "mix", "both"]
+    files = planned.publishing.ensemble_files("mix")
+    folder = "results/demo/experiments"
+    assert files[:2] == [f"{folder}/mix/ensemble.json", f"{folder}/mine/ensemble.json"]
+    assert files[-1] == "results/data/demo-micro/default/cache.h5" and len(set(files)) == len(files)
+    with pytest.raises(ConfigError, match="the members of apart have the preparations default, uniform; an ensemble"):
+        Prediction(plan(two | {"predict": {"experiments": ["apart"]}}).training)
 
 
 def test_an_ensemble_has_the_checks_of_its_members_in_the_audit():
