@@ -316,7 +316,9 @@ class FigureBlock(Block):
 class ExportBlock(Block):
     """What `snakemake export` writes as ONNX."""
 
-    experiments: Names | None = field(None, "experiments or floors that train networks; null: all experiments that do")
+    experiments: Names | None = field(
+        None, "networks and ensembles of networks, or floors; null: all but floors"
+    )
     members: Count | None = field(None, "number of networks of each ensemble; null: all")
 
 
@@ -333,7 +335,7 @@ class SpottingBlock(Block):
 class PredictBlock(Block):
     """How new clips are answered."""
 
-    experiments: Names | None = field(None, "experiments that answer; null: all experiments that train a network")
+    experiments: Names | None = field(None, "experiments that answer; null: all networks and ensembles")
     uncertain_below: float = field(0.5, "the answer is `uncertain` if the top probability is lower", ge=0, le=1)
     fps: float | None = field(None, "frames per second; null: as the table or the video says", ge=0.001, le=100000)
     spotting: SpottingBlock = SpottingBlock()

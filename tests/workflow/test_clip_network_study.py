@@ -133,6 +133,6 @@ def test_megc2019_study_has_the_systems_it_promises(tmp_path):
     study = plan(settings)
     study.check()
     systems = {experiment.system for experiment in study.experiments.blocks.values()}
-    assert systems == {"tsdgcn", "majority", "linear-svm", "rbf-svm", "softmax", *NETWORKS}
+    assert systems == {"tsdgcn", "majority", "linear-svm", "rbf-svm", "softmax", "ensemble", *NETWORKS}
     networks = [study.experiments[system].network for system in SYSTEMS]
     assert [network.learning_rate for network in networks] == [NETWORKS[s].settings["learning_rate"] for s in SYSTEMS]

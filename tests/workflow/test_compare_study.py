@@ -8,7 +8,7 @@ import pytest
 from repository import REPO
 
 pytestmark = pytest.mark.slow  # Half an hour on two cores.
-SYSTEMS = {"tsdgcn", "msjfn", "mersiamc3d", "ststnet", "off-apexnet", "majority", "linear-svm", "softmax"}
+SYSTEMS = {"tsdgcn", "msjfn", "mersiamc3d", "ststnet", "off-apexnet", "majority", "linear-svm", "softmax", "ensemble"}
 
 GATE = 1.5 / 5
 """1.5 times chance for five classes."""
