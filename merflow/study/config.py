@@ -316,9 +316,7 @@ class FigureBlock(Block):
 class ExportBlock(Block):
     """What `snakemake export` writes as ONNX."""
 
-    experiments: Names | None = field(
-        None, "networks and ensembles of networks, or floors; null: all but floors"
-    )
+    experiments: Names | None = field(None, "networks and ensembles of networks, or floors; null: all but floors")
     members: Count | None = field(None, "number of networks of each ensemble; null: all")
 
 

@@ -231,13 +231,15 @@ def with_floors(config: Config, data: Data) -> Experiments:
     """The experiments of a configuration without its ensembles, and the floors that belong beside them.
 
     A floor has the clips and the split of the experiments that it is compared with. It repeats their seeds if a seed
-    draws the split or the floor's weights. Its name ends in its group, unless that is the only one (with networks).
+    draws the split or the floor's weights. Its name ends in its group, unless that is the only one (with networks
+    and without ``train_also``).
     """
     declared = Experiments({name: e for name, e in config.experiments.items() if not e.is_ensemble}, data)
     groups: dict[Comparison, str] = {}
     for name in sorted(declared, key=lambda name: not declared[name].trains_network):
         groups.setdefault(declared.comparison(name), name)
-    plain = [group for group, name in groups.items() if declared[name].trains_network] or list(groups)
+    networks = [group for group, name in groups.items() if declared[name].trains_network]
+    plain = [group for group in networks if not group[-1]] or networks or list(groups)
     present = {(declared[name].system, declared.comparison(name)) for name in declared}
     floors: dict[str, ExperimentBlock] = {}
     for group, name in groups.items():

@@ -9,6 +9,7 @@ from configurations import experiment, plan
 from merflow.errors import ConfigError
 from merflow.report.settings import AddedClips
 from merflow.study.audit import audit_plan
+from merflow.study.experiments import with_floors
 
 MICRO = ("c1,s1,joy", "c2,s1,fear", "c3,s2,joy", "c4,s3,fear")
 MORE = ("d1,t1,joy", "d2,t2,fear", "d3,t2,contempt")
@@ -56,6 +57,14 @@ def test_jobs_read_the_caches_of_both_and_floors_train_on_the_same_clips(study):
     assert ("more", "default") in planned.training.prepared()
     features = study(macro="demo-macro").training.features("mine")[0]
     assert [files[0].rpartition("/")[2] for files in features] == ["people-magnitude.h5", "more-magnitude.h5"]
+
+
+def test_floors_without_added_clips_keep_their_names(study):
+    planned = study()
+    planned.config.experiments["plain"] = planned.config.experiments["mine"].model_copy(update={"train_also": []})
+    experiments = with_floors(planned.config, planned.data)
+    assert list(experiments) == ["mine", "plain", "linear-svm-people-default-loso-more", "linear-svm"]
+    assert experiments["linear-svm"].train_also == []
 
 
 def test_report_counts_clips_and_people_that_were_added(study):
