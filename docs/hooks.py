@@ -15,6 +15,7 @@ REPO = Path(__file__).parents[1]
 sys.path.insert(0, str(REPO))
 
 from merflow.datasets.labels import class_sets  # noqa: E402
+from merflow.datasets.layout import Layout  # noqa: E402
 from merflow.datasets.registry import LAYOUTS  # noqa: E402
 from merflow.study.config import STUDY_BLOCKS, Config  # noqa: E402
 from merflow.study.config_errors import resolve  # noqa: E402
@@ -55,8 +56,8 @@ def with_tables(markdown: str) -> str:
 def dataset_tables() -> dict[str, str]:
     """Return the tables of datasets.md by their marks: layouts, class sets, and where to get the datasets."""
     layouts = [
-        [_code(name), entry.title, ", ".join([entry.kind or "yours", *map(str, filter(None, [entry.fps]))])]
-        + [entry.looks_for, entry.clip_names]
+        [_code(name), entry.title, ", ".join([_kind(entry), *map(str, filter(None, [entry.fps]))])]
+        + [entry.looks_for, entry.clip_names, entry.unverified]
         for name, entry in LAYOUTS.items()
     ]
     sets = []
@@ -71,10 +72,17 @@ def dataset_tables() -> dict[str, str]:
         sets.append([_code(name), ", ".join(labels.parts), ", ".join(columns), text])
     makers = [[entry.title, entry.makers] for entry in LAYOUTS.values() if entry.makers]
     return {
-        "<!-- layouts -->": _rows(layouts, ("layout", "dataset", "kind, fps", "looks for", "clip, subject")),
+        "<!-- layouts -->": _rows(
+            layouts, ("layout", "dataset", "kind, fps", "looks for", "clip, subject", "not checked on a real copy")
+        ),
         "<!-- class sets -->": _rows(sets, ("set", "for", "column", "classes (clips published)")),
         "<!-- makers -->": _rows(makers, ("dataset", "from")),
     }
+
+
+def _kind(layout: Layout) -> str:
+    """What the clips of a layout show; of a distributed dataset with both kinds, the user chooses."""
+    return layout.kind or ("micro or macro" if layout.licence else "yours")
 
 
 def reference() -> str:

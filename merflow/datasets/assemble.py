@@ -3,18 +3,22 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from unicodedata import category, normalize
 
 from merflow.datasets.action_units import unit_cells, unit_doubts
 from merflow.datasets.checks import GAP, Finding, check_clip, parse_fps
 from merflow.datasets.corrections import Correction, apply_corrections
-from merflow.datasets.index import LEFT_OUT, NOTED, ClassCount, Index, Problem
+from merflow.datasets.index import LEFT_OUT, NOTED, SPOTTED, ClassCount, Index, Problem
+from merflow.datasets.known_errors import certain_errors, known_errors
 from merflow.datasets.labels import ClassSet, plain_name, similar_word
+from merflow.datasets.layout import ClassSetPart
+from merflow.datasets.overlaps import shared_frames
 from merflow.datasets.raw_clip import RawClip, escape_controls
-from merflow.datasets.registry import LAYOUTS, ClassSetPart
+from merflow.datasets.registry import LAYOUTS
 from merflow.errors import ConfigError
 from merflow.footage.clip import Clip
-from merflow.footage.frames import is_video
+from merflow.footage.frames import FrameList, is_video
 
 Interval = tuple[str | None, str | None]
 """Onset and offset, as the table has them."""
@@ -56,8 +60,10 @@ def assemble(
     for raw in raw_clips:
         _escape(raw, column)
     owners = _owners(raw_clips)
+    list_frames = lru_cache(maxsize=1)(FrameList)  # The clips of a long video follow each other.
     clips: list[Clip] = []
     seen: dict[str, str] = {}
+    faulty: set[int] = set()
     for raw in raw_clips:
         findings: list[Finding] = [(*problem, LEFT_OUT) for problem in raw.problems]
         findings += [(*note, NOTED) for note in raw.notes]
@@ -74,7 +80,7 @@ def assemble(
             if len(people) > 1:
                 text = f"{file} is used for several subjects: {', '.join(sorted(people))}"
                 findings.append(("frames", text, LEFT_OUT))
-        numbers, kind, of_frames, bad_apex = check_clip(raw, layout)
+        numbers, kind, of_frames, bad_apex = check_clip(raw, layout, list_frames)
         label, of_label = _label(raw, labels, column, layout_name)
         findings += of_frames + of_label
         if doubts := unit_doubts(raw.source):
@@ -92,9 +98,21 @@ def assemble(
         )
         seen.setdefault(raw.clip, place)
         grave += not raw.excluded if clip.problem else bad_apex
+        if any(effect in (LEFT_OUT, SPOTTED) for *_, effect in findings):
+            faulty.add(len(clips))
         problems += [Problem(name, raw.file, raw.row, clip.clip, *finding) for finding in findings]
         clips.append(clip)
-    problems = _collapse_gaps(name, root, problems, len(clips))
+    errors = list(known_errors(layout_name, raw_clips, faulty))
+    certain = {(error.clip, error.field) for error in certain_errors(layout_name)}
+    for number, error in errors:
+        if (error.clip, error.field) in certain:
+            text = f"known error: {error.old} should be {error.new} ({error.source}); not corrected, see"
+            text += f" python -m merflow.datasets.corrections {layout_name}"
+            problems.append(
+                Problem(name, raw_clips[number].file, error.row, clips[number].clip, error.field, text, NOTED)
+            )
+    if not layout.next_frame:
+        problems = _collapse_gaps(name, root, problems, len(clips))
     classes, counts = _count_classes(layout_name, clips, labels)
     if text := _count_note(layout_name, clips, labels, counts):
         table = raw_clips[0].file if raw_clips and raw_clips[0].row else root
@@ -112,8 +130,16 @@ def assemble(
         unit_cells(raw.source) | {f"source_{plain_name(key)}": value for key, value in raw.source.items()}
         for raw in raw_clips
     ]
+    shared = shared_frames(clips, [raw.video or raw.frames for raw in raw_clips])
+    for first, second, frames in shared:
+        raw = raw_clips[second]
+        shown = f"frames {frames[0]}..{frames[-1]} are" if len(frames) > 1 else f"frame {frames[0]} is"
+        text = f"{shown} in {clips[first].clip} too; the audit takes both for one piece of footage"
+        problems.append(Problem(name, raw.file, raw.row, clips[second].clip, "frames", text, NOTED))
     images = {clip.clip: raw.images for clip, raw in zip(clips, raw_clips, strict=True) if raw.images}
-    return Index(clips, classes, problems, source, labels.name, counts, grave, images)
+    overlaps = [(clips[first].clip, clips[second].clip) for first, second, _ in shared]
+    proposed = [error for _, error in errors]
+    return Index(clips, classes, problems, source, labels.name, counts, grave, images, overlaps, proposed)
 
 
 def _escape(raw: RawClip, column: str) -> None:
@@ -161,33 +187,6 @@ def _collapse_gaps(name: str, root: str, problems: list[Problem], clips: int) ->
 # --- Labels -----------------------------------------------------------------------------------------------------------
 
 
-def relabel(index: Index, layout: str, labels: ClassSet, where: str) -> dict[str, str]:
-    """The class of every clip of an index under another class set; empty for a clip that the set leaves out.
-
-    Raises:
-        ConfigError: the class set reads a column that the dataset does not have; ``where`` is the key that names it.
-    """
-    column = labels.column(layout)
-    if not any(f"source_{column}" in row for row in index.source):
-        names = [key for row in index.source[:1] for key in row if key.startswith("source_")]
-        columns = ", ".join(key.removeprefix("source_") for key in names) or "none"
-        raise ConfigError(f"{where}: the dataset has no column {column!r}; its columns: {columns}")
-    classes = {}
-    for clip, row in zip(index.clips, index.source, strict=True):
-        corrected, word = row.get("source_corrected_label", ""), row.get(f"source_{column}", "")
-        label = labels.classify(layout, corrected or word) if corrected or word else ""
-        excluded = labels.excludes(layout, clip.subject, clip.clip.rpartition("/")[2])
-        classes[clip.clip] = "" if excluded else label or (corrected if corrected in labels.classes else "")
-    return classes
-
-
-def unknown_words(index: Index, layout: str, labels: ClassSet) -> Counter[str]:
-    """Label words of an index that a class set neither keeps nor leaves out, and the number of clips with each."""
-    column = f"source_{labels.column(layout)}"
-    words = Counter(row.get(column, "").strip() for row in index.source)
-    return Counter({word: n for word, n in words.items() if word and labels.classify(layout, word) is None})
-
-
 def _word(raw: RawClip, column: str) -> str:
     """The label of a clip as the table or its correction has it."""
     return raw.source.get("corrected_label", raw.source.get(column, "")).strip()
@@ -207,7 +206,8 @@ def _label(raw: RawClip, labels: ClassSet, column: str, layout: str) -> tuple[st
     if label is not None:
         return label, []
     words = ", ".join(labels.words(layout))
-    if LAYOUTS[layout].user_annotated or not (labels.part(layout) or LAYOUTS[layout].labels):
+    unsure = LAYOUTS[layout].user_annotated or LAYOUTS[layout].unverified
+    if unsure or not (labels.part(layout) or LAYOUTS[layout].labels):
         hint = f" (did you mean {meant!r}?)" if (meant := similar_word(word, labels.words(layout))) else ""
         text = f"{word!r} is not among the classes {words}{hint}; {NOT_TRAINED}"
         return "", [("label", text, NOTED)]

@@ -1,13 +1,14 @@
 """Frame numbers of a clip against its files: what is missing, contradictory or empty. No frame is opened."""
 
 import re
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 
 from merflow.datasets.index import LEFT_OUT, NOTED, RENUMBERED, SPOTTED
+from merflow.datasets.layout import Layout
 from merflow.datasets.raw_clip import RawClip
-from merflow.datasets.registry import Layout
 from merflow.footage.frames import FrameList, is_video, no_image
 
 Finding = tuple[str, str, str]
@@ -24,8 +25,10 @@ FRAME_NUMBER = re.compile(r"(\d+)(\.0{1,2})?")
 """``1.000`` is not one: in some languages it means 1000."""
 
 
-def check_clip(clip: RawClip, layout: Layout) -> tuple[Numbers, str, list[Finding], bool]:
-    """Check the frame numbers of a clip against its files.
+def check_clip(
+    clip: RawClip, layout: Layout, list_frames: Callable[[str], FrameList] = FrameList
+) -> tuple[Numbers, str, list[Finding], bool]:
+    """Check the frame numbers of a clip against its files, which ``list_frames`` lists.
 
     Returns:
         Onset, apex and offset; the kind (a macro clip of one image is a ``still``); the findings; and whether the
@@ -33,7 +36,7 @@ def check_clip(clip: RawClip, layout: Layout) -> tuple[Numbers, str, list[Findin
     """
     numbers, findings, bad_apex = _parse_numbers(clip, layout)
     findings += _order_problems(numbers, layout)
-    frames, problem = _list_frames(clip)
+    frames, problem = _list_frames(clip, list_frames)
     findings += [("frames", problem, LEFT_OUT)] if problem else []
     kind = clip.kind
     if frames is not None:
@@ -43,6 +46,9 @@ def check_clip(clip: RawClip, layout: Layout) -> tuple[Numbers, str, list[Findin
             text = f"frame {numbers['onset']} does not exist; numbers are read as absolute and start at {frames.first}"
             findings.append(("onset", text, RENUMBERED))
             numbers = rebased
+        if layout.next_frame and not _left_out(findings):
+            numbers, moved = _next_frames(numbers, frames)
+            findings += moved
         findings += _frame_problems(clip.frames, numbers, frames, layout, kind)
     if not _left_out(findings) and (reason := _apex_problem(clip, numbers, frames, kind)):
         findings.append(("apex", f"apex {numbers['apex']} is {reason}; it is spotted", SPOTTED))
@@ -85,7 +91,7 @@ def _order_problems(numbers: Numbers, layout: Layout) -> Iterator[Finding]:
             yield before, f"{before} {low} comes after {after} {high}", LEFT_OUT
 
 
-def _list_frames(clip: RawClip) -> tuple[FrameList | None, str]:
+def _list_frames(clip: RawClip, list_frames: Callable[[str], FrameList]) -> tuple[FrameList | None, str]:
     """The images of a clip (None: a video, or no image), and what is wrong with its place (empty: nothing)."""
     if any(field in ("frames", "image") for field, _ in clip.problems):
         return None, ""
@@ -96,7 +102,7 @@ def _list_frames(clip: RawClip) -> tuple[FrameList | None, str]:
         if is_video(path):
             empty = f"video {path} is empty (0 bytes)"
             return None, f"video {path} does not exist" if not path.is_file() else "" if path.stat().st_size else empty
-        if len(frames := FrameList(clip.frames)):
+        if len(frames := list_frames(clip.frames)):
             return frames, ""
         return None, f"{clip.frames}: {frames.problem}" if frames.problem else no_image(clip.frames)
     except OSError as error:
@@ -111,6 +117,21 @@ def _rebase(numbers: Numbers, frames: FrameList) -> Numbers | None:
     if frames.first + offset - onset not in frames:
         return None
     return {name: None if n is None else n - onset + frames.first for name, n in numbers.items()}
+
+
+def _next_frames(numbers: Numbers, frames: FrameList) -> tuple[Numbers, list[Finding]]:
+    """The numbers, each without a file replaced by the next that has one, and a note for each; not after the last."""
+    files = list(frames.files)
+    following = {
+        name: files[bisect_left(files, number)]
+        for name, number in numbers.items()
+        if number is not None and number not in frames and number < frames.last
+    }
+    notes = [
+        (name, f"frame {numbers[name]} does not exist; the next one, {number}, is used", NOTED)
+        for name, number in following.items()
+    ]
+    return numbers | following, notes
 
 
 def _frame_problems(folder: str, numbers: Numbers, frames: FrameList, layout: Layout, kind: str) -> Iterator[Finding]:

@@ -1,7 +1,13 @@
-"""A user's corrections of an annotation: which field of which clip is wrong, the right value, and why."""
+"""A user's corrections of an annotation: which field of which clip is wrong, the right value, and why.
 
+``python -m merflow.datasets.corrections casme3-a`` writes the known errors of a dataset as such a table.
+"""
+
+import csv
 import os
 import re
+import sys
+from argparse import ArgumentParser
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +15,13 @@ from pathlib import Path
 from merflow.datasets.action_units import unit_column
 from merflow.datasets.checks import no_fps, no_frame_number, parse_fps, parse_frame_number
 from merflow.datasets.folders import subject_number
-from merflow.datasets.index import CORRECTED, NOTED, Problem
+from merflow.datasets.index import CORRECTED, NOTED, DatasetError, Problem, index_dataset
+from merflow.datasets.known_errors import EXCLUDE, KnownError, certain_errors
 from merflow.datasets.labels import plain_name
+from merflow.datasets.layout import Layout
 from merflow.datasets.raw_clip import RawClip
-from merflow.datasets.registry import LABEL, Layout
+from merflow.datasets.registry import LABEL, LAYOUTS
+from merflow.datasets.settings import DatasetSettings
 from merflow.datasets.workbook import read_workbook
 from merflow.errors import InputError
 
@@ -33,6 +42,7 @@ class Correction:
     field: str
     value: str
     reason: str
+    old: str = ""  # the value that it replaces; another one stays; empty: any
 
     def fits(self, clip: str, name: str, subject: str, row: int | None = None) -> bool:
         """Whether this row is about a clip, named as in the index or in the dataset; the subject in any spelling.
@@ -46,11 +56,13 @@ class Correction:
         return self.field == "subject" or not corrected or subject_number(corrected) == subject_number(subject)
 
 
-def read_corrections(file: str | Path, dataset: str, datasets: Collection[str] = ()) -> list[Correction]:
+def read_corrections(
+    file: str | Path, dataset: str, datasets: Collection[str] = (), layout: str = ""
+) -> list[Correction]:
     """The corrections of one dataset, in the order of the file, a CSV or workbook with :data:`COLUMNS`.
 
-    Rows of a dataset that is not among ``datasets`` are an error, so that no typing error passes unnoticed, unless
-    ``datasets`` is empty.
+    ``dataset`` in the file may also be the layout, for every dataset of it. Rows of a dataset that is neither a layout
+    nor among ``datasets`` are an error, so that no typing error passes unnoticed, unless ``datasets`` is empty.
 
     Raises:
         InputError: the file cannot be read, or rows of it are wrong; all of them are listed.
@@ -60,11 +72,12 @@ def read_corrections(file: str | Path, dataset: str, datasets: Collection[str] =
     wrong: list[str] = []
     corrections: list[Correction] = []
     rows: dict[tuple[str, str, str, str], int] = {}
-    for row in read_workbook(Path(file), {name: [name] for name in COLUMNS}):
+    columns = {name: [name] for name in COLUMNS} | {"value": ["value", "new value"], "reason": ["reason", "source"]}
+    for row in read_workbook(Path(file), columns, optional={"old": ["old value"]}):
         cells = row.cells
         field = plain_name(cells["field"]).removesuffix("_frame")
         field = {"onsetframe": "onset", "apexframe": "apex", "offsetframe": "offset"}.get(field, field)
-        if datasets and cells["dataset"] not in datasets:
+        if datasets and cells["dataset"] not in (*datasets, *LAYOUTS):
             wrong.append(f"row {row.number}: no dataset {cells['dataset']!r}; there are: {', '.join(datasets)}")
         for name in ("clip", "field", "reason"):
             if not cells[name]:
@@ -78,8 +91,8 @@ def read_corrections(file: str | Path, dataset: str, datasets: Collection[str] =
         if key in rows:
             wrong.append(f"row {row.number}: {field} of {cells['clip']} is corrected in row {rows[key]} too")
         rows[key] = row.number
-        if cells["dataset"] == dataset:
-            texts = {column: cells[column] for column in ("subject", "clip", "value", "reason")}
+        if cells["dataset"] in (dataset, layout):
+            texts = {column: cells[column] for column in ("subject", "clip", "value", "reason", "old")}
             corrections.append(Correction(file=str(file), row=row.number, field=field, **texts))
     if wrong:
         raise InputError(f"{file} cannot be used:\n" + "\n".join(f"  - {text}" for text in wrong))
@@ -104,7 +117,10 @@ def apply_corrections(
     problems = []
     for correction in corrections:
         hits = [raw for raw in raw_clips if correction.fits(raw.clip, raw.name, raw.subject, raw.row)]
-        if len(hits) == 1:
+        field = column if correction.field == "label" else correction.field
+        if len(hits) == 1 and correction.old not in ("", current := hits[0].annotation(field)):
+            text, effect = f"the table has {current or '(empty)'}, not {correction.old}; not applied", NOTED
+        elif len(hits) == 1:
             text, effect = correct(hits[0], correction, column), CORRECTED
         elif hits:
             text, effect = f"fits {len(hits)} clips ({hits[0].clip}, {hits[1].clip}, ...); not applied", NOTED
@@ -117,24 +133,70 @@ def apply_corrections(
 def correct(raw: RawClip, correction: Correction, column: str) -> str:
     """Apply one correction to a clip; returns the sentence that reports it."""
     value, where = correction.value, correction.field
-    old: str | None
+    old = raw.annotation(column if where == "label" else where)
     if where == "exclude":
         raw.problems.append((where, f"excluded by {Path(correction.file).name}: {correction.reason}"))
         raw.excluded = True
         return f"excluded: {correction.reason}"
     if where == "subject":
-        old, number = raw.subject, subject_number(value)
+        number = subject_number(value)
         digits = re.search(r"\d+$", old)
         spelled = isinstance(number, int) and digits is not None
         raw.subject = f"{old[: digits.start()]}{number:0{len(digits[0])}d}" if spelled and digits else value
         raw.problems = [(field, text) for field, text in raw.problems if field != "subject"]
     elif where in raw.numbers:
-        old, raw.numbers[where] = raw.numbers[where], value
+        raw.numbers[where] = value
     elif where == "fps":
-        old, raw.fps = raw.fps, value
+        raw.fps = value
     elif where == "label":
-        old, raw.source["corrected_label"] = raw.source.get(column, ""), value
+        raw.source["corrected_label"] = value
     else:
-        where = (unit_column(raw.source) or where) if where == "action_units" else where
-        old, raw.source[where] = raw.source.get(where), value
+        raw.source[(unit_column(raw.source) or where) if where == "action_units" else where] = value
     return f"{old or '(empty)'} -> {value or '(empty)'}: {correction.reason}"
+
+
+def find_errors(layout: str, root: str, table: str | None = None) -> list[KnownError]:
+    """The known errors that a dataset on disk still has, and the clips that a publication excludes.
+
+    Raises:
+        InputError: the folder or its table cannot be read, or lacks what the layout needs.
+    """
+    kind = LAYOUTS[layout].kind or "micro"
+    settings = DatasetSettings(layout, root, table, None, kind, None, None, None, (), "skip-clip")
+    try:
+        return index_dataset(layout, settings).errors
+    except DatasetError as error:  # Without frames, all clips are left out.
+        return error.index.errors
+
+
+def main() -> None:
+    """Write a table of proposed corrections, with the old values, for the user to read."""
+    parser = ArgumentParser(
+        description="Write the known errors of a dataset as a table of corrections, to be read first."
+    )
+    parser.add_argument("layout", choices=LAYOUTS, metavar="LAYOUT", help="such as casme3-a")
+    parser.add_argument("root", nargs="?", help="folder of the dataset; its workbook gives the clips and old values")
+    parser.add_argument("--table", help="the workbook, relative to the folder, if there are several")
+    parser.add_argument("--output", default="corrections.csv", help="table to write (corrections.csv)")
+    parser.add_argument("--excluded", action="store_true", help="also the clips that a publication excludes")
+    given = parser.parse_args()
+    if os.path.exists(given.output):
+        sys.exit(f"{given.output} exists and stays as it is; name another file with --output")
+    try:
+        errors = find_errors(given.layout, given.root, given.table) if given.root else certain_errors(given.layout)
+    except InputError as error:
+        sys.exit(str(error))
+    errors = [error for error in errors if given.excluded or error.field != EXCLUDE]
+    if not errors:
+        sys.exit(
+            f"no known error of {given.layout}" + ("" if given.root else "; give its folder to compare its workbook")
+        )
+    with open(given.output, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["dataset", "row", "subject", "clip", "field", "old value", "new value", "source"])
+        writer.writerows([given.layout, *error] for error in errors)
+    print(f"{given.output}: {len(errors)} proposals; read them, delete what you reject, name the file in `corrections`")
+
+
+if __name__ == "__main__":
+    main()

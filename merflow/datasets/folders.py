@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from merflow.errors import InputError
@@ -52,6 +52,26 @@ def clip_folders(folder: Path, name: str, depth: int = DEPTH) -> Iterator[Path]:
             yield inner
         elif depth > 1:
             yield from clip_folders(inner, name, depth - 1)
+
+
+def folders_by_name(root: Path, names: Collection[str], depth: int = DEPTH + 3) -> dict[str, list[Path]]:
+    """Folders, up to ``depth`` levels below ``root``, whose names without case are among ``names``, by that name.
+
+    Those of a path with ``crop`` or ``align`` in it come last. The folders themselves are not searched.
+    """
+    folders: dict[str, list[Path]] = {}
+    level = [root]
+    for _ in range(depth):
+        below = [inner for folder in level for inner in subfolders(folder)]
+        level = []
+        for folder in below:
+            if (name := folder.name.casefold()) in names:
+                folders.setdefault(name, []).append(folder)
+            else:
+                level.append(folder)
+    for matches in folders.values():
+        matches.sort(key=lambda folder: re.search("crop|align", str(folder.relative_to(root)).lower()) is not None)
+    return folders
 
 
 def no_such_part(root: Path, what: str, tree: str) -> InputError:

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 from tabulate import tabulate
 
+from merflow.datasets.known_errors import KnownError
 from merflow.datasets.raw_clip import ClipImages
 from merflow.datasets.registry import LAYOUTS
 from merflow.datasets.settings import AnyDatasetSettings, DatasetSettings
@@ -59,7 +60,8 @@ class Index:
 
     ``class_set`` names the set of classes and ``counts`` holds the clips of each; ``grave`` is the number of problems
     at which ``on_problem: stop`` stops: clips that are left out, annotated apexes that cannot be right, and
-    corrections that fit no clip. ``images`` are the files of each clip of ready-made flow images, by its name.
+    corrections that fit no clip. ``images`` are the files of each clip of ready-made flow images, by its name, and
+    ``overlaps`` the pairs of clips that share frames of a video. ``errors`` are the known ones that it still has.
     """
 
     clips: list[Clip]
@@ -70,6 +72,8 @@ class Index:
     counts: list[ClassCount] = field(default_factory=list)
     grave: int = 0
     images: dict[str, ClipImages] = field(default_factory=dict)
+    overlaps: list[tuple[str, str]] = field(default_factory=list)
+    errors: list[KnownError] = field(default_factory=list)
 
 
 class DatasetError(InputError):

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from merflow.datasets.folders import subject_number
-from merflow.datasets.registry import COMPOSITES, LABEL, LAYOUTS, ClassSetPart
+from merflow.datasets.layout import ClassSetPart
+from merflow.datasets.registry import COMPOSITES, LABEL, LAYOUTS
 from merflow.errors import ConfigError
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from unicodedata import category
 
+from merflow.datasets.action_units import unit_column
+
 
 @dataclass(frozen=True)
 class ClipImages:
@@ -38,7 +40,16 @@ class RawClip:
     notes: list[tuple[str, str]] = field(default_factory=list)  # (field, text) of whatever else is worth reporting
     prefix: str = ""  # replaces the dataset's name before the subject
     images: ClipImages | None = None  # of ready-made flow images; ``frames`` is then the one at the apex
+    video: str = ""  # the recording whose frame numbers these are, if it holds several clips
     excluded: bool = False  # left out by a correction; the user wants that, so ``on_problem: stop`` does not stop
+
+    def annotation(self, field: str) -> str:
+        """The value of onset, apex, offset, fps, subject, action_units or a column of the table, as text."""
+        if field in self.numbers:
+            return self.numbers[field] or ""
+        if field in ("fps", "subject"):
+            return self.fps if field == "fps" else self.subject
+        return self.source.get(unit_column(self.source) or field if field == "action_units" else field, "")
 
 
 def escape_controls(text: str) -> str:

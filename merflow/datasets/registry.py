@@ -5,56 +5,10 @@ module is read while the workflow is planned: it holds plain data and imports no
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
-
-@dataclass(frozen=True)
-class ClassSetPart:
-    """How one layout takes part in a named class set."""
-
-    column: str  # column of the labels, as in ``source_{column}``
-    classes: Mapping[str, str]  # class of each label word; an empty class leaves the clip out
-    counts: Mapping[str, int] = field(default_factory=dict)  # published, by class in order; empty if none was
-    subjects: int | None = None  # published number of subjects
-    source: str = ""  # publication of the counts
-    excluded: frozenset[tuple[int, str]] = frozenset()  # (subject number, file name) that the publication leaves out
-    published_as: str = ""  # ``dataset`` of the rows of evaluation/published.csv that report results on these clips
-
-
-@dataclass(frozen=True)
-class Layout:
-    """A dataset as it is distributed.
-
-    Attributes:
-        labels: words of each label column, the default column first; empty: the user's own words in ``label``.
-        user_annotated: the table is the user's own. An apex that contradicts onset or offset then leaves the clip out
-            (otherwise the apex is spotted), and a label outside the classes is noted (otherwise the clip is left out).
-    """
-
-    index: str  # ``file:function`` in this folder; the function maps (name, settings) to an ``Index``
-    title: str  # name of the dataset in papers
-    looks_for: str  # files and folders that it expects, for the documentation
-    clip_names: str  # examples of clip and subject ids, for the documentation
-    kind: str = "micro"  # ``micro`` or ``macro``; empty: the user says it
-    fps: int | None = None  # frames per second, if all clips have the same
-    table: str = ""  # file name of the table if the configuration names none; empty: the layout finds its own
-    guide: str = ""  # page of the documentation that shows such a table
-    licence: str = ""  # the makers' condition, for model cards; empty: the data are the user's own or synthetic
-    makers: str = ""  # from whom the dataset is obtained, for the documentation
-    people: str = ""  # layouts with the same value use the same subject names; empty: the name of the layout
-    databases: tuple[str, ...] = ()  # its names in tables of flow images, as of :func:`plain_database`
-    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    spellings: Mapping[str, str] = field(default_factory=dict)  # further spellings of label words
-    class_sets: Mapping[str, ClassSetPart] = field(default_factory=dict)  # its part in each named class set
-    has_frames: bool = True  # False for ready-made flow images, which start at the cache
-    synthetic: bool = False  # the workflow renders the clips, so that the user has no folder of them
-    bounds_optional: bool = False  # onset and offset may be missing; the first and last frame are used
-    absolute_numbers: bool = False  # annotated frame numbers may be absolute and are then moved to those of the files
-    labels_optional: bool = False  # clips without a label are not reported as problems
-    user_annotated: bool = False
-    subject_in_path: bool = False  # the subject is part of a clip's name and folder, so that it cannot be corrected
+from merflow.datasets.further_layouts import FURTHER_LAYOUTS
+from merflow.datasets.layout import ClassSetPart, Layout, keep, some
 
 
 def layout_source(layout: str) -> Path:
@@ -77,18 +31,6 @@ def database_names(title: str) -> tuple[str, ...]:
     """The plain names of the dataset with this title; for an unknown title, the title in plain form."""
     names = (entry.databases for entry in LAYOUTS.values() if entry.title == title and entry.databases)
     return next(names, (plain_database(title),))
-
-
-def _keep(
-    column: str, counts: Mapping[str, int], source: str, subjects: int | None = None, published_as: str = ""
-) -> ClassSetPart:
-    """The part of a class set whose classes are label words of the column."""
-    classes = {word: word for word in counts}
-    return ClassSetPart(column, classes, counts, subjects, source, published_as=published_as)
-
-
-def _some(counts: Mapping[str, int], *words: str) -> dict[str, int]:
-    return {word: counts[word] for word in words}
 
 
 EMOTION = "estimated_emotion"
@@ -132,9 +74,9 @@ LAYOUTS: dict[str, Layout] = {
         labels={EMOTION: tuple(_MMEW_COUNTS)},
         spellings={"repression": "others", "other": "others"},
         class_sets={
-            "mmew-5": _keep(EMOTION, _some(_MMEW_COUNTS, *_FIVE), _MMEW, published_as="MMEW"),
-            "mmew-6": _keep(EMOTION, _some(_MMEW_COUNTS, *_FIVE, "anger"), _MMEW),
-            "mmew-4": _keep(EMOTION, _some(_MMEW_COUNTS, "happiness", "surprise", "disgust", "others"), _MMEW),
+            "mmew-5": keep(EMOTION, some(_MMEW_COUNTS, *_FIVE), _MMEW, published_as="MMEW"),
+            "mmew-6": keep(EMOTION, some(_MMEW_COUNTS, *_FIVE, "anger"), _MMEW),
+            "mmew-4": keep(EMOTION, some(_MMEW_COUNTS, "happiness", "surprise", "disgust", "others"), _MMEW),
         },
         absolute_numbers=True,
     ),
@@ -171,8 +113,8 @@ LAYOUTS: dict[str, Layout] = {
                 published_as="SAMM",
             ),
             # The emotions with ten clips or more: what most papers since 2017 call SAMM with five classes.
-            "samm-5-estimated": _keep(EMOTION, _some(_SAMM_COUNTS, *tuple(_SAMM_COUNTS)[:5]), _SAMM),
-            "samm-estimated": _keep(EMOTION, _SAMM_COUNTS, _SAMM, 29),
+            "samm-5-estimated": keep(EMOTION, some(_SAMM_COUNTS, *tuple(_SAMM_COUNTS)[:5]), _SAMM),
+            "samm-estimated": keep(EMOTION, _SAMM_COUNTS, _SAMM, 29),
             "megc2019": ClassSetPart(
                 EMOTION,
                 {word: name for word, name in _THREE.items() if word != "repression"},
@@ -195,7 +137,7 @@ LAYOUTS: dict[str, Layout] = {
         labels={EMOTION: ("happiness", "disgust", "repression", "surprise", "others", "sadness", "fear")},
         spellings={"other": "others"},
         class_sets={
-            "casme2-5": _keep(
+            "casme2-5": keep(
                 EMOTION,
                 {"happiness": 32, "disgust": 63, "repression": 27, "surprise": 25, "others": 99},
                 "Yan et al., PLoS ONE 2014 (CASME II, coding of 2014-05-08)",
@@ -222,8 +164,8 @@ LAYOUTS: dict[str, Layout] = {
         databases=("smic", "smichs"),
         labels={TREE: tuple(_SMIC_COUNTS)},
         class_sets={
-            "smic-3": _keep(TREE, _SMIC_COUNTS, "Li et al., FG 2013 (SMIC-HS)", 16),
-            "megc2019": _keep(TREE, _SMIC_COUNTS, _MEGC, 16),
+            "smic-3": keep(TREE, _SMIC_COUNTS, "Li et al., FG 2013 (SMIC-HS)", 16),
+            "megc2019": keep(TREE, _SMIC_COUNTS, _MEGC, 16),
         },
         bounds_optional=True,
     ),
@@ -239,8 +181,8 @@ LAYOUTS: dict[str, Layout] = {
         spellings={"happy": "happiness"},
         class_sets={
             # The TSDGCN paper pre-trains on CK+ for SAMM and does not name the classes: these are its SAMM classes.
-            "ck-plus-5": _keep(TREE, _some(_CK_COUNTS, "happiness", "surprise", "anger", "disgust", "fear"), _CK),
-            "ck-plus-7": _keep(TREE, _CK_COUNTS, _CK),
+            "ck-plus-5": keep(TREE, some(_CK_COUNTS, "happiness", "surprise", "anger", "disgust", "fear"), _CK),
+            "ck-plus-7": keep(TREE, _CK_COUNTS, _CK),
         },
         bounds_optional=True,
         labels_optional=True,
@@ -286,4 +228,5 @@ LAYOUTS: dict[str, Layout] = {
         kind="",
         synthetic=True,
     ),
+    **FURTHER_LAYOUTS,
 }

@@ -4,6 +4,8 @@ Li, Pfister, Huang, Zhao, Pietikäinen: A spontaneous micro-expression database,
 """
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 from merflow.datasets.folders import clip_folders, parents_of, subfolders, subject_number
 from merflow.datasets.index import Index
@@ -28,24 +30,30 @@ def index(name: str, settings: DatasetSettings) -> Index:
     variants = [f for f in variants if any((person / "micro").is_dir() for person in subfolders(f))]
     parts = "folders of subjects (s1, s2, ...) with a folder micro"
     frames, notes = choose_variant(name, settings, variants, parts, TREE)
-    raw_clips = []
-    for person in sorted(subfolders(frames), key=lambda f: (str(subject_number(f.name)).zfill(4), f.name)):
-        if not re.fullmatch(PERSON, person.name, re.IGNORECASE) or not (person / "micro").is_dir():
-            continue
-        for folder in clip_folders(person / "micro", CLIP):
-            number, code = subject_number(person.name), re.split("[_-]", folder.name)[1].lower()
-            raw = RawClip(folder.name, f"s{number:02d}", str(folder), "micro", str(folder))
-            raw.source = {"emotion": folder.parent.name.lower()}
-            images = image_paths(folder)
-            raw.align = "auto" if images and images[0].rpartition("/")[2].lower().startswith("reg") else "detect"
-            first, last = first_and_last(images)
-            raw.numbers = {"onset": first, "apex": None, "offset": last}
-            if CODES.get(code) != raw.source["emotion"]:
-                raw.problems.append(("label", f"folder {folder.parent.name} contradicts the name {folder.name}"))
-            if subject_number(re.split("[_-]", folder.name)[0]) != number:
-                raw.problems.append(("subject", f"folder {person.name} contradicts the name {folder.name}"))
-            raw_clips.append(raw)
+    people = sorted(subfolders(frames), key=lambda f: (str(subject_number(f.name)).zfill(4), f.name))
+    raw_clips = [
+        raw for person in people if re.fullmatch(PERSON, person.name, re.IGNORECASE) for raw in short_clips(person)
+    ]
     return finish(name, settings, raw_clips, notes)
+
+
+def short_clips(person: Path) -> Iterator[RawClip]:
+    """Yield the clips of a person's folder ``micro``, if there is one."""
+    if not (person / "micro").is_dir():
+        return
+    for folder in clip_folders(person / "micro", CLIP):
+        number, code = subject_number(person.name), re.split("[_-]", folder.name)[1].lower()
+        raw = RawClip(folder.name, f"s{number:02d}", str(folder), "micro", str(folder))
+        raw.source = {"emotion": folder.parent.name.lower()}
+        images = image_paths(folder)
+        raw.align = "auto" if images and images[0].rpartition("/")[2].lower().startswith("reg") else "detect"
+        first, last = first_and_last(images)
+        raw.numbers = {"onset": first, "apex": None, "offset": last}
+        if CODES.get(code) != raw.source["emotion"]:
+            raw.problems.append(("label", f"folder {folder.parent.name} contradicts the name {folder.name}"))
+        if subject_number(re.split("[_-]", folder.name)[0]) != number:
+            raw.problems.append(("subject", f"folder {person.name} contradicts the name {folder.name}"))
+        yield raw
 
 
 def _is_high_speed(path: str) -> bool:

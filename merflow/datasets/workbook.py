@@ -6,7 +6,8 @@ import os
 import re
 import zipfile
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,10 @@ class Row:
     typed: Mapping[str, str]
 
 
-def find_workbook(root: Path, chosen: str | None, pattern: str, example: str) -> tuple[Path, list[Path]]:
-    """The annotation workbook of a dataset, and the other ones that match ``pattern``, in two levels below ``root``.
+def find_workbook(
+    root: Path, chosen: str | None, pattern: str, example: str, levels: int = 2
+) -> tuple[Path, list[Path]]:
+    """The annotation workbook of a dataset, and the other ones that match ``pattern``, in ``levels`` below ``root``.
 
     Among several, the last one is chosen: numbers are compared as numbers, ``-updated`` comes after all others,
     ``.xlsx`` is preferred to ``.xls`` and ``.xls`` to ``.csv``.
@@ -54,20 +57,26 @@ def find_workbook(root: Path, chosen: str | None, pattern: str, example: str) ->
         if not os.path.isfile(root / chosen):
             raise InputError(f"{root / chosen} does not exist; `table` names the workbook, relative to {root}")
         return root / chosen, []
-    tables = [
-        file
-        for level in ("*", "*/*", "*/*/*")
-        for file in root.glob(level)
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith((".", "~$")) and file.is_file()
-    ]
+    tables = list(_tables(root, levels))
     candidates = sorted((f for f in tables if re.search(pattern, f.stem, re.IGNORECASE)), key=_recency)
     if not candidates:
         others = ", ".join(sorted(str(f.relative_to(root)) for f in tables)[:10]) or "none"
         raise InputError(
-            f"{root}: no annotation workbook such as {example} (.xlsx, .xls or .csv) in it or two levels below; "
+            f"{root}: no annotation workbook such as {example} (.xlsx, .xls or .csv) in it or {levels} levels below; "
             f"tables there: {others}; put the workbook there, or name it in `table`"
         )
     return candidates[-1], candidates[:-1]
+
+
+def _tables(folder: Path, levels: int) -> Iterator[Path]:
+    """Yield the tables in a folder and up to ``levels`` levels below, except in folders that may not be listed."""
+    with suppress(PermissionError), os.scandir(folder) as entries:
+        for entry in entries:
+            if os.path.splitext(entry.name)[1].lower() in SUFFIXES:
+                if not entry.name.startswith((".", "~$")) and entry.is_file():
+                    yield Path(entry.path)
+            elif levels and not entry.name.startswith(".") and entry.is_dir():
+                yield from _tables(Path(entry.path), levels - 1)
 
 
 def _recency(file: Path) -> tuple[Any, ...]:
@@ -115,6 +124,15 @@ def read_workbook(
     raise InputError(
         f"{where}: column {missing} missing; row {number + 1}, its header, has: {header}; rename or add columns there"
     )
+
+
+def sheet_cells(file: Path) -> dict[str, list[list[str]]]:
+    """Every sheet of a workbook as rows of text without blanks at the ends; a CSV is one sheet without a name.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    return {name: [[cell.strip() for cell in row] for row in rows] for name, rows in _sheets(file).items()}
 
 
 def _column_indices(cells: Sequence[str], columns: Mapping[str, Sequence[str]]) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from merflow.datasets.assemble import unknown_words
+from merflow.datasets.relabel import unknown_words
 from merflow.errors import ConfigError, InputError, MerflowError
 from merflow.footage.clip import database
 from merflow.study.config_data import ClassMap

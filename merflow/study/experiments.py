@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from merflow.datasets.assemble import relabel
 from merflow.datasets.labels import ClassSet, class_set
+from merflow.datasets.relabel import relabel
 from merflow.errors import ConfigError
 from merflow.evaluation.settings import AveragingSettings, EvaluationSettings
 from merflow.footage.clip import Clip
