@@ -33,8 +33,8 @@ CHECKS = {
     "subjects: train and validation": "people have clips that train and clips that choose the epoch",
     "subjects: pre-training and test": "people of the test are in the set that pre-trains",
     "subjects: key-frame scorer and test": "people of the test are in the set that trained the key-frame scorer",
-    "contents: train, validation and test": "clips are in two parts, under one name or two",
-    "contents: pre-training and test": "clips of the test are in the set that pre-trains, under another name",
+    "contents: train, validation and test": "clips, or frames that two clips share, are in two parts",
+    "contents: pre-training and test": "clips of the test, or frames of them, are in the set that pre-trains",
     "fitted on training clips only": "clips too many or too few fitted normalisation and balancing",
     "predicted clips are the test part": "clips are predicted but not in the test part, or the other way round",
 }
@@ -60,8 +60,16 @@ class Clip(NamedTuple):
     content: str
 
 
-def audit(plan: Sequence[AuditSettings], predictions: Path, accuracy_train: Path, output: Path) -> None:
+def audit(
+    plan: Sequence[AuditSettings],
+    predictions: Path,
+    accuracy_train: Path,
+    output: Path,
+    overlaps: Sequence[Sequence[str]] = (),
+) -> None:
     """Check every fold of the study, and write a row per experiment, repeat, fold and check to ``audit.csv``.
+
+    ``overlaps`` are pairs of clips that share frames of a video: dataset, clip, dataset, clip.
 
     Raises:
         InputError: there is a leak that the configuration does not request.
@@ -86,7 +94,7 @@ def audit(plan: Sequence[AuditSettings], predictions: Path, accuracy_train: Path
                 name = (entry.experiment, seed, fold)
                 checks = check_fold(
                     split, entry, clips, macro, people, predictions=predictions_of.get(name),
-                    fitted_clips=fitted_clips.get(name), added=added,
+                    fitted_clips=fitted_clips.get(name), added=added, overlaps=overlaps,
                 )  # fmt: skip
                 rows += [dict(zip(fold_key, name, strict=True)) | row for row in checks]
                 checked.add(name)
@@ -113,6 +121,7 @@ def check_fold(
     predictions: pd.DataFrame | None = None,
     fitted_clips: int | None = None,
     added: Mapping[tuple[str, str], Clip] | None = None,
+    overlaps: Sequence[Sequence[str]] = (),
 ) -> Iterator[dict[str, Any]]:
     """The rows ``check, size, allowed, note`` of one fold.
 
@@ -125,6 +134,7 @@ def check_fold(
         predictions: of the fold.
         fitted_clips: number of clips that fitted its normalisation and balancing, as its training reports.
         added: clips that train in every fold (:func:`added_clips`).
+        overlaps: as of :func:`audit`.
     """
     keys = {part: _clip_keys(split[split["part"] == part]) for part in PARTS}
     people = {part: set(split.loc[split["part"] == part, "subject"]) for part in PARTS}
@@ -151,12 +161,13 @@ def check_fold(
         for content in contents[first].keys() & contents[second].keys():
             twice.add(" = ".join("/".join(contents[part][content]) for part in (first, second)))
         twice |= {"/".join(key) for key in keys[first] & keys[second] if key not in clips}
+        twice |= set(_shared(overlaps, keys[first], keys[second]))
     yield _row("contents: train, validation and test", twice)
     if macro:
         macro_contents = {clip.content: key for key, clip in pretraining.items()}
         both = macro_contents.keys() & contents["test"].keys()
         pairs = {" = ".join("/".join(keys_of[c]) for keys_of in (macro_contents, contents["test"])) for c in both}
-        yield _row("contents: pre-training and test", pairs)
+        yield _row("contents: pre-training and test", pairs | set(_shared(overlaps, pretraining, keys["test"])))
     if not settings.scored:
         return
     if settings.fitted_parts:
@@ -165,6 +176,16 @@ def check_fold(
         yield _row("fitted on training clips only", range(abs((fitted_clips or 0) - expected)), note=note)
     predicted = set() if predictions is None else _clip_keys(predictions)
     yield _row("predicted clips are the test part", map("/".join, predicted ^ keys["test"]))
+
+
+def _shared(
+    overlaps: Iterable[Sequence[str]], first: Collection[tuple[str, str]], second: Collection[tuple[str, str]]
+) -> Iterator[str]:
+    """Yield the pairs of clips that share frames of which one is in ``first`` and the other in ``second``."""
+    for *pair, dataset, clip in overlaps:
+        keys = (pair[0], pair[1]), (dataset, clip)
+        if any(key in first and partner in second for key, partner in (keys, keys[::-1])):
+            yield " = ".join("/".join(key) for key in keys)
 
 
 def _row(check: str, leaked: Iterable[Any], allowed: bool = False, note: str = "") -> dict[str, Any]:

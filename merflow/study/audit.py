@@ -71,6 +71,16 @@ def _added(training: Training, name: str) -> AddedDatasets:
     )
 
 
+def audited_overlaps(training: Training) -> list[list[str]]:
+    """Pairs of clips of the audited datasets that share frames of a video: dataset, clip, dataset, clip."""
+    names: dict[str, None] = {}
+    for experiments in (training.experiments, *(cells.experiments for cells in training.tables.values())):
+        for name in experiments:
+            e = experiments[name]
+            names |= dict.fromkeys([*e.datasets, *e.train_also, *([e.macro] if e.pretrains else [])])
+    return training.experiments.data.overlaps(list(names))
+
+
 def audited_files(plan: list[AuditSettings]) -> dict[str, list[str]]:
     """Files that the audit reads, each once: ``splits``, ``scorers``, and ``caches`` of micro and macro clips."""
     files = {

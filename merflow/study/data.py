@@ -1,11 +1,13 @@
 """The datasets of a study: their clips, subjects and settings. Folders are listed and no frame is opened."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from merflow.datasets.index import DatasetError, Index, index_dataset, report_problems, write_problems
+from merflow.datasets.overlaps import shared_frames
 from merflow.datasets.registry import LAYOUTS, layout_source
 from merflow.datasets.settings import (
     STANDARD_MACRO,
@@ -98,6 +100,20 @@ class Data:
                 write_problems(error.index.problems, table)
                 raise InputError(f"{error}\n(the same as a table: {table})") from error
         return self._indexes[name]
+
+    def overlaps(self, names: Sequence[str]) -> list[list[str]]:
+        """Pairs of clips of these datasets that share frames of a video: dataset, clip, dataset, clip.
+
+        The clips may be of two datasets that list expressions of one video, such as micro- and macro-expressions.
+        """
+        clips = [(name, clip) for name in dict.fromkeys(names) for clip in self.index(name).clips]
+        pairs = [
+            [name, first, name, second] for name in dict.fromkeys(names) for first, second in self.index(name).overlaps
+        ]
+        for first, second, _ in shared_frames([clip for _, clip in clips], [clip.frames for _, clip in clips]):
+            if clips[first][0] != clips[second][0]:
+                pairs.append([clips[first][0], clips[first][1].clip, clips[second][0], clips[second][1].clip])
+        return pairs
 
     def report_problems(self) -> None:
         """Print the problems of every dataset that the study has listed, unless a run has written them already."""

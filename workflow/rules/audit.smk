@@ -18,6 +18,7 @@ rule audit_leakage:
         code=script_hash("audit_leakage"),
         # Reruns if `audit_plan` changes; it leaves out all settings that decide no split and no training clip.
         plan=[asdict(entry) for entry in audited],
+        overlaps=lambda _: audited_overlaps(training),
     message:
         "Audit the study for leakage"
     script:

@@ -8,7 +8,7 @@ import re
 from dataclasses import asdict
 from functools import cache
 
-from merflow.study.audit import audit_plan, audited_files
+from merflow.study.audit import audit_plan, audited_files, audited_overlaps
 from merflow.study.paths import EXPERIMENT_TABLES
 from merflow.study.training import PARTS
 

@@ -12,4 +12,5 @@ with script_context(snakemake):
         Path(snakemake.input.predictions),
         Path(snakemake.input.accuracy),
         Path(snakemake.output[0]),
+        snakemake.params.overlaps,
     )

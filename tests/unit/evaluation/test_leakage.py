@@ -382,3 +382,26 @@ def test_reported_number_of_training_clips_is_what_training_got(monkeypatch):
 
     monkeypatch.setattr(FoldData, "of", greedy)
     assert reported() == [9, 9, 9]
+
+
+# --- Clips that share frames of a video -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("parts", "leaks"), [(("train", "test"), 1), (("validation", "test"), 1), (("train", "train"), 0)]
+)
+def test_clips_that_share_frames_are_one_piece_of_footage(parts, leaks):
+    split = pd.DataFrame({"dataset": "d", "subject": ["d/1", "d/2"], "clip": ["a", "b"], "part": parts})
+    overlaps = [["d", "a", "d", "b"], ["d", "b", "d", "other"]]
+    clips = {("d", "a"): Clip("d/1", "one"), ("d", "b"): Clip("d/2", "two")}
+    rows = {row["check"]: row for row in check_fold(split, audit_settings([]), clips, {}, overlaps=overlaps)}
+    assert rows["contents: train, validation and test"]["size"] == leaks
+    assert rows["contents: train, validation and test"]["note"] == ("d/a = d/b" if leaks else "")
+
+
+def test_pretraining_clip_that_shares_frames_with_a_test_clip_is_a_leak():
+    split = pd.DataFrame({"dataset": "d", "subject": ["d/1"], "clip": ["a"], "part": ["test"]})
+    overlaps = [["d", "a", "m", "x"]]
+    clips, macro = {("d", "a"): Clip("d/1", "one")}, {("m", "x"): Clip("m/1", "two"), ("m", "y"): Clip("m/1", "three")}
+    rows = {row["check"]: row["size"] for row in check_fold(split, audit_settings([]), clips, macro, overlaps=overlaps)}
+    assert rows["contents: pre-training and test"] == 1
