@@ -77,7 +77,7 @@ def audited_overlaps(training: Training) -> list[list[str]]:
     for experiments in (training.experiments, *(cells.experiments for cells in training.tables.values())):
         for name in experiments:
             e = experiments[name]
-            names |= dict.fromkeys([*e.datasets, *e.train_also, *([e.macro] if e.pretrains else [])])
+            names |= dict.fromkeys([*e.training_datasets, *([e.macro] if e.pretrains else [])])
     return training.experiments.data.overlaps(list(names))
 
 
