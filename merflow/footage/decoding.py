@@ -45,11 +45,6 @@ class CutOffError(ClipError):
     """The file ends before its video does; the frames up to there were read."""
 
 
-def unequal(shortest: float, longest: float) -> bool:
-    """Return whether two durations of frames, in seconds, differ by more than rounded times do."""
-    return longest > 1.5 * shortest + 0.001
-
-
 @contextmanager
 def open_video(file: str | Path) -> Iterator[tuple[Any, Any]]:
     """Yield PyAV's container and its stream of frames. FFmpeg can reach no other file and no network.
@@ -126,14 +121,18 @@ def _constant_interval(steps: np.ndarray, rate: float) -> float | None:
         return None
     usual = float(np.median(steps))
     near = np.abs(steps - usual) <= 0.1 * usual + 0.001
-    constant = near.mean() >= 0.8 and all(unequal(usual, step) for step in steps[~near])
+    constant = near.mean() >= 0.8 and all(_late(step, usual) for step in steps[~near])
     return max(float(steps[near].mean()), 1 / rate if rate else 0) if constant else None
+
+
+def _late(step: float, interval: float) -> bool:
+    """Return whether a step is so much longer than the usual interval, both in seconds, that frames are missing."""
+    return step > 1.5 * interval + 0.001
 
 
 def _missing(step: float, interval: float | None) -> int:
     """Return how many frames are missing between two that are ``step`` seconds apart."""
-    late = interval and unequal(interval, step)
-    return max(1, round(min(step, _MOST_MISSING) / interval) - 1) if interval and late else 0
+    return max(1, round(min(step, _MOST_MISSING) / interval) - 1) if interval and _late(step, interval) else 0
 
 
 def decode(file: str | Path, container: Any, stream: Any, times: Times) -> Iterator[Decoded]:
@@ -202,7 +201,7 @@ class _Numbering:
                 self.number += 1
             if image is None:
                 self.absent.append(stamp)
-            self.regular = self.regular or bool(step > 0 and self.interval and not unequal(self.interval, step))
+            self.regular = self.regular or bool(step > 0 and self.interval and not _late(step, self.interval))
             self.shown = self.shown if behind else stamp
         yield Decoded(self.number, seconds, image, fault)
         self.number += 1

@@ -13,10 +13,10 @@ import numpy as np
 
 from merflow.errors import ClipError
 from merflow.footage.clip import Clip
-from merflow.footage.decoding import MISSING, CutOffError, unequal
+from merflow.footage.decoding import MISSING, CutOffError
 from merflow.footage.images import read_image, read_page, several_pages
 from merflow.footage.tiff import open_tiff, page_count
-from merflow.footage.video import FrameRate, TimedFrame, frame_rate, read_video
+from merflow.footage.video import FrameRate, TimedFrame, frame_rate, read_video, varies
 
 IMAGES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 _NUMBER = re.compile(r"\d+")
@@ -259,7 +259,7 @@ def read_frames(
         raise ClipError(f"{source} has no frame in {first}..{last}")
     for missing, text in ((False, "damaged frames left out"), (True, "frames missing from the file")):
         notes += [f"{text}: {_listed(faulty[missing])}"] if faulty[missing] else []
-    if fps is None and unequal(*steps):
+    if fps is None and varies(*steps):
         notes.append(f"the frame rate varies from {1 / steps[1]:.3g} to {1 / max(steps[0], 1e-4):.3g} per second")
 
 

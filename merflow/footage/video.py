@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from merflow.errors import ClipError
-from merflow.footage.decoding import Decoded, decode, open_video, read_times, unequal
+from merflow.footage.decoding import Decoded, decode, open_video, read_times
 from merflow.footage.images import check_size
 
 INTERLACED = "interlaced; deinterlaced to one picture per frame"
@@ -54,13 +54,19 @@ def read_video(file: str | Path, notes: list[str], skip_damaged: bool = False) -
         notes.append(text)
     with open_video(file) as (container, stream):
         aspect = float(stream.sample_aspect_ratio or 1)
-        for number, seconds, image, fault in _deinterlaced(decode(file, container, stream, times), stream, notes):
+        frames = decode(file, container, stream, times)
+        for number, seconds, image, fault in _deinterlaced(frames, stream, notes, f"video {file}"):
             now = max(now, seconds)  # A broken file may step back.
             picture = None if image is None else _upright(image, aspect, f"video {file}")
             usable = usable or picture is not None
             yield TimedFrame(number, now, picture, fault)
     if not usable:
         raise ClipError(f"video {file} has no frame that can be decoded: it is damaged or its codec is not supported")
+
+
+def varies(shortest: float, longest: float) -> bool:
+    """Return whether durations of frames, in seconds, differ by over a tenth; times may be rounded to 1 ms."""
+    return longest > 1.1 * shortest + 0.0011
 
 
 def frame_rate(file: str | Path) -> FrameRate | None:
@@ -76,22 +82,38 @@ def frame_rate(file: str | Path) -> FrameRate | None:
     mean, shortest = len(steps) / float(steps.sum()), float(np.percentile(steps, 5))
     if times.gaps and times.interval:  # Frames are missing, but the rate does not vary.
         mean = 1 / times.interval
-    elif unequal(shortest, float(steps.max())):
+    elif varies(shortest, float(steps.max())):
         return FrameRate(mean, 1 / max(shortest, float(np.median(steps)) / _MAX_SPEED))
     return FrameRate(stated, stated) if abs(stated / mean - 1) < 0.01 else FrameRate(mean, mean)
 
 
-def _deinterlaced(frames: Iterator[Decoded], stream: Any, notes: list[str]) -> Iterator[Decoded]:
-    """Yield the frames; from the first interlaced one on, those that are interlaced are deinterlaced."""
+def _deinterlaced(frames: Iterator[Decoded], stream: Any, notes: list[str], what: str) -> Iterator[Decoded]:
+    """Yield the frames; from the first interlaced one on, those that are interlaced are deinterlaced.
+
+    Raises:
+        ClipError: each frame is one field.
+    """
     import av
 
     graph: Any = None
+    kind: tuple[Any, ...] | None = None  # Size and pixel format of the frames in the graph.
     pending: Decoded | None = None  # The frame that the graph returns when it gets the next one.
     for frame in frames:
         image = frame.image
+        now = image and (image.width, image.height, image.format.name)
+        if graph is not None and now != kind:  # A frame with a fault or of another kind ends the graph.
+            graph.vpush(None)
+            assert pending is not None
+            yield pending._replace(image=graph.vpull())
+            graph = pending = None
         order = stream.codec_context.field_order
         if graph is None and image is not None and (image.interlaced_frame or order in _FIRST_FIELD):
-            graph = av.filter.Graph()
+            if image.interlaced_frame and stream.codec_context.name == "hevc":
+                raise ClipError(
+                    f"{what} is interlaced HEVC, whose fields FFmpeg gives as frames of half the height; "
+                    "convert it to a progressive video"
+                )
+            graph, kind = av.filter.Graph(), now
             nodes = [graph.add_buffer(None, image.width, image.height, image.format, time_base=stream.time_base)]
             if not image.interlaced_frame:  # Otherwise the frames say which field is first.
                 nodes.append(graph.add("setfield", _FIRST_FIELD[order]))
@@ -105,9 +127,6 @@ def _deinterlaced(frames: Iterator[Decoded], stream: Any, notes: list[str]) -> I
         if pending:
             yield pending._replace(image=graph.vpull())
         pending = frame
-        if image is None:  # It ended the graph; the next frame begins another one.
-            graph = pending = None
-            yield frame
     if pending:
         graph.vpush(None)
         yield pending._replace(image=graph.vpull())

@@ -32,7 +32,7 @@ def as_typed(clips: str | None, arguments: Sequence[str]) -> str | None:
     """
     quotes_or_not = r"""(?s)(?:--config=|-C)?clips=(['"]?)(.+)\1"""
     typed = [match[2] for text in arguments if (match := re.fullmatch(quotes_or_not, text))]
-    return typed[-1] if typed and clips is not None else clips
+    return typed[-1] if typed else clips
 
 
 def list_sources(clips: str | None) -> dict[str, dict[str, Any]]:

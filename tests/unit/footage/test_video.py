@@ -140,6 +140,15 @@ def test_interlaced_dv(tmp_path):
     assert error(pictures[2], expected) < error(fields(4, 1, 576, 720)[2], wave(2, 576, 720)) / 2
 
 
+def test_fields_of_interlaced_hevc_are_refused(tmp_path):
+    """FFmpeg gives each field as a frame."""
+    pictures = [wave(number / 2)[number % 2 :: 2] for number in range(8)]
+    options = {"x265-params": "log-level=none:interlace=tff"}
+    file = write_video(tmp_path / "v.mp4", pictures, "libx265", rate=50, options=options)
+    with pytest.raises(ClipError, match=r"v\.mp4 is interlaced HEVC.*convert it"):
+        read(file)
+
+
 def test_interlaced_case_has_a_picture_for_each_frame(cases_folder):
     numbers, _, pictures, notes = read(cases_folder / "interlaced" / "b_interlaced.mp4")
     assert numbers == list(range(20)) and len({picture.tobytes() for picture in pictures}) == 20
@@ -176,13 +185,23 @@ def test_seconds_are_those_of_the_file(tmp_path, name, encoder):
     assert rate.mean == pytest.approx(7 / 0.38, rel=0.01) and rate.fastest == pytest.approx(50, rel=0.01)
 
 
+@pytest.mark.parametrize(("usual", "dim"), [(30, 15), (30, 20), (30, 24), (60, 50), (200, 150)])
+@pytest.mark.parametrize("name", ["v.mkv", "v.mp4"])
+def test_rates_that_vary_a_little_are_noted(tmp_path, name, usual, dim):
+    times = np.cumsum([0, *[1 / usual] * 15, *[1 / dim] * 15])
+    file = write_video(tmp_path / name, waves(31), times=times)
+    seconds, _, (note,) = read(file)[1:]
+    assert seconds == pytest.approx(times, abs=1e-3) and note.startswith("the frame rate varies from ")
+    assert frame_rate(file).fastest == pytest.approx(usual, rel=0.1) and frame_rate(file).mean < 0.95 * usual
+
+
 def test_clip_of_constant_rate_in_a_video_whose_rate_varies(tmp_path):
     file = write_video(tmp_path / "v.mp4", waves(8), times=[0, 0.1, 0.2, 0.3, 0.32, 0.34, 0.36, 0.38])
     assert read(file, 4, 7)[3] == [] and read(file, 0, 3)[3] == []
     assert read(file, 2, 5)[3] == ["the frame rate varies from 10 to 50 per second"]
 
 
-@pytest.mark.parametrize("rate", [25, 50, 100, 200, 240, 400])
+@pytest.mark.parametrize("rate", [24, 25, 30, 50, 60, 100, 200, 240, 400])
 @pytest.mark.parametrize("name", ["v.mkv", "v.mp4", "v.ts"])
 def test_constant_rate_does_not_vary(tmp_path, name, rate):
     """Matroska rounds times to 1 ms."""
@@ -284,9 +303,17 @@ def test_videos_that_are_too_large_are_not_decoded(tmp_path, monkeypatch):
         read(file)
 
 
-def test_frames_of_two_sizes_are_refused(tmp_path):
-    first = write_video(tmp_path / "a.ts", waves(12)).read_bytes()
-    second = write_video(tmp_path / "b.ts", waves(12, 64, 96)).read_bytes()
-    (tmp_path / "both.ts").write_bytes(first + second)
-    with pytest.raises(ClipError, match=r"both\.ts: frame 12 is 96x64, those before 128x96"):
-        read(tmp_path / "both.ts")
+@pytest.mark.parametrize("side", [64, 480])
+@pytest.mark.parametrize(
+    ("suffix", "encoder", "interlaced"), [("ts", "libx264", {}), ("mpg", "mpeg2video", {"order": 2})]
+)
+def test_frames_of_two_sizes_are_refused(tmp_path, suffix, encoder, interlaced, side):
+    options = INTERLACED_FLAGS if interlaced else {}
+    sizes = (96, 128), (side, side)
+    files = [
+        write_video(tmp_path / f"{size}.{suffix}", waves(12, *size), encoder, options=options, **interlaced)
+        for size in sizes
+    ]
+    (tmp_path / f"both.{suffix}").write_bytes(b"".join(file.read_bytes() for file in files))
+    with pytest.raises(ClipError, match=rf"both\.{suffix}: frame 1[12] is {side}x{side}, those before 128x96"):
+        read(tmp_path / f"both.{suffix}")
