@@ -135,7 +135,7 @@ def assemble(
         raw = raw_clips[second]
         shown = f"frames {frames[0]}..{frames[-1]} are" if len(frames) > 1 else f"frame {frames[0]} is"
         text = f"{shown} in {clips[first].clip} too; the audit takes both for one piece of footage"
-        problems.append(Problem(name, raw.file, raw.row, clips[second].clip, "frames", text, NOTED))
+        problems.append(Problem(name, raw.file, raw.row, clips[second].clip, "onset", text, NOTED))
     images = {clip.clip: raw.images for clip, raw in zip(clips, raw_clips, strict=True) if raw.images}
     overlaps = [(clips[first].clip, clips[second].clip) for first, second, _ in shared]
     proposed = [error for _, error in errors]

@@ -92,7 +92,7 @@ def test_clips_that_share_frames_are_noted(tmp_path):
     index = part_a(tmp_path, [*ROWS, *more]).index()
     assert index.overlaps == [("spNO.1/a#20", "spNO.1/a#40"), ("spNO.1/a#60", "spNO.1/a#62")]
     notes = [p for p in index.problems if "share" in p.problem or " too;" in p.problem]
-    assert [(note.row, note.field, note.effect) for note in notes] == [(6, "frames", "noted"), (7, "frames", "noted")]
+    assert [(note.row, note.field, note.effect) for note in notes] == [(6, "onset", "noted"), (7, "onset", "noted")]
     assert (
         "frame 40 is in spNO.1/a#20 too" in notes[0].problem and "frames 62..70 are in spNO.1/a#60" in notes[1].problem
     )

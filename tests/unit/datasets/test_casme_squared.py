@@ -38,7 +38,7 @@ def test_micro_expressions_by_naming_rules(tmp_path, table, naming):
     assert last.frames == str(tmp_path / "rawpic/s40/40_0502funnyerrors")
     assert [row["action_units"] for row in index.source] == ["4", "L12", "none"]
     assert index.source[1]["source_self_report"] == "happiyness"
-    assert [p.row for p in reported(index, field="frames")] == [2], "frame 32 belongs to both"
+    assert [p.row for p in reported(index, field="onset")] == [2], "frame 32 belongs to both"
     assert index.overlaps == [("s15/anger1_1", "s15/anger1_2")]
 
 
