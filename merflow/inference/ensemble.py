@@ -1,4 +1,4 @@
-"""The trained networks of an experiment as an ensemble: one member per fold and seed, whose mean is the answer.
+"""The trained networks of an experiment as an ensemble: those of each fold and seed, whose mean is the answer.
 
 The members of different folds were trained without different people, and none has seen all clips. Their mean answers a
 new clip, and their disagreement shows how much the answer depends on who was in the training data.
@@ -121,7 +121,7 @@ class Ensemble:
             saved = read_models(path)
             for seed, of_seed in groupby(members, itemgetter("seed")):
                 try:
-                    groups += self._groups(seed, [saved[seed, member["fold"]] for member in of_seed])
+                    groups += self._groups(seed, [saved[seed, member["fold"], member["member"]] for member in of_seed])
                 except (KeyError, ValueError, RuntimeError) as error:  # Something is missing, or has other sizes.
                     message = f"{path} lacks the network of a fold ({error}); delete it and run again"
                     raise InputError(message) from error
@@ -260,7 +260,7 @@ def gather_ensemble(
         InputError: a file cannot be read, or no fold has a network.
     """
     members = [
-        {"seed": model["seed"], "fold": model["fold"], "file": relative_to_results(file, results)}
+        {key: model[key] for key in ("seed", "fold", "member")} | {"file": relative_to_results(file, results)}
         for file in models
         for model in models_in(file)
     ]

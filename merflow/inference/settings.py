@@ -67,7 +67,7 @@ class EnsembleSettings:
 
     Attributes:
         classes: class names in the order of all probabilities.
-        refits: whether the final networks were trained on the validation clips too.
+        epoch_choice: how the epoch of the networks was chosen (docs/studies.md).
         networks: by seed, the files of each SGCN: ``graph`` and, if all folds share them, ``weights``.
     """
 
@@ -80,7 +80,7 @@ class EnsembleSettings:
     protocol: str
     seeds: Sequence[int]
     selection: str
-    refits: bool
+    epoch_choice: str
     input_settings: InputSettings
     networks: Mapping[int, Sequence[Mapping[str, str]]]
 

@@ -1,6 +1,6 @@
 """Batches of clips for a training, from memory or from disk."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 
 import numpy as np
@@ -67,13 +67,14 @@ class Batches:
         shape: tuple[int, ...],
         device: torch.device,
         rows: bool = False,
+        augment: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         """Select the clips at ``indices`` of ``clips [clips, rows, pixels]``, as inputs of a ``shape``.
 
-        ``rows``: whether each row of a clip is an input by itself.
+        ``rows``: whether each row of a clip is an input by itself; ``augment``: transforms the clip of each input.
         """
         self._clips, self._indices, self._shape, self.device = clips, np.asarray(indices), shape, device
-        self._rows = clips.shape[1] if rows else 1
+        self._rows, self._augment = clips.shape[1] if rows else 1, augment
 
     def __len__(self) -> int:
         """Return the number of inputs."""
@@ -82,12 +83,12 @@ class Batches:
     def __getitem__(self, chosen: Tensor) -> Tensor:
         """Return the inputs at the indices ``chosen``, float32 ``[chosen, *shape]``."""
         numbers = chosen.cpu().numpy()
-        if self._rows == 1:
-            inputs = self._clips[self._indices[numbers]]
-        else:
-            clips, inverse = np.unique(numbers // self._rows, return_inverse=True)
-            inputs = self._clips[self._indices[clips]][inverse, numbers % self._rows]
-        return torch.from_numpy(inputs.reshape(len(numbers), *self._shape)).to(self.device)
+        places, inverse = np.unique(numbers // self._rows, return_inverse=True)
+        clips = torch.from_numpy(self._clips[self._indices[places]])
+        if self._augment:  # Each input has a transformation of its own.
+            clips, inverse = self._augment(clips[inverse]), np.arange(len(numbers))
+        inputs = clips[inverse] if self._rows == 1 else clips[inverse, numbers % self._rows]
+        return inputs.reshape(len(numbers), *self._shape).to(self.device)
 
     def split(self, batch: int) -> Iterator[Tensor]:
         """Yield all inputs in order, ``batch`` at a time."""
@@ -95,7 +96,7 @@ class Batches:
             yield self[indices]
 
     def followed_by(self, other: "Batches") -> "Batches":
-        """Return these inputs and then those of ``other``, which must be of the same clips."""
+        """Return these inputs and then those of ``other``, which must be of the same clips, without augmentation."""
         indices = np.concatenate([self._indices, other._indices])
         return Batches(self._clips, indices, self._shape, self.device, self._rows > 1)
 

@@ -7,8 +7,9 @@ has its own loop, too (:mod:`merflow.preprocessing.frame_scorer.scorer`).
 
 import copy
 import logging
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from merflow.errors import ConfigError
 from merflow.learning.batches import Batches
@@ -72,9 +74,10 @@ def fit(
 ) -> Training:
     """Train ``network`` in place; it ends in evaluation mode, with the weights of its best epoch.
 
-    The best epoch has the smallest validation loss; without validation rows it is the last one. Random numbers come
-    from torch's generator: call this inside :func:`repeatable`. A network with a method ``supervise(x, y, loss)``
-    computes its training loss and its scores itself.
+    The best epoch has the smallest validation loss. Without validation rows it is the last one; its weights are
+    replaced by the mean of those of the last epochs if the schedule says so. Random numbers come from torch's
+    generator: call this inside :func:`repeatable`. A network with a method ``supervise(x, y, loss)`` computes its
+    training loss and its scores itself.
 
     Args:
         network: maps ``x`` of rows to class scores ``[rows, classes]``.
@@ -92,7 +95,10 @@ def fit(
     """
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimiser = torch.optim.Adam(parameters, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True)
-    supervise = getattr(network, "supervise", None)
+    supervise, steps = (
+        getattr(network, "supervise", None),
+        schedule.epochs * math.ceil(len(training.y) / schedule.batch),
+    )
     progress, best_weights, checkpoint = _Progress(), None, None
     if checkpoints:
         checkpoint = checkpoints.next(
@@ -109,7 +115,7 @@ def fit(
         for rows in torch.split(torch.randperm(len(training.y)), schedule.batch):
             x, y = training.x[rows], training.y[rows]
             for group in optimiser.param_groups:
-                group["lr"] = schedule.learning_rate / (1 + schedule.decay * progress.step)
+                group["lr"] = schedule.rate(progress.step, steps)
             if supervise:
                 value, scores = supervise(x, y, loss)
             else:
@@ -129,6 +135,8 @@ def fit(
         progress.curve.append({"epoch": progress.epoch, "split": "train", "loss": mean, "accuracy": accuracy})
         if validation is None:
             progress.best = progress.epoch
+            if schedule.average:
+                best_weights = _mean_weights(best_weights or {}, network.state_dict(), schedule.share(progress.epoch))
         else:
             figures = evaluate(network, loss, validation, schedule.batch)
             progress.curve.append({"epoch": progress.epoch, "split": "validation"} | figures)
@@ -151,6 +159,8 @@ def fit(
             )
         if progress.over and best_weights is not None:
             network.load_state_dict(best_weights)
+            if schedule.average and validation is None:
+                _recompute_statistics(network, training.x, schedule.batch)
         if checkpoint and progress.over:
             checkpoint.save(asdict(progress), network)
         elif checkpoint and checkpoint.due():
@@ -170,6 +180,31 @@ class _Progress:
     over: bool = False
     curve: list[dict[str, Any]] = field(default_factory=list)
     answers: list[list[int]] = field(default_factory=list)
+
+
+def _mean_weights(mean: Mapping[str, Tensor], weights: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Return ``mean`` with a ``share`` of new weights; counters are the new ones."""
+    return {
+        name: torch.lerp(mean[name].to(weight.device), weight, share)
+        if mean and weight.is_floating_point()
+        else weight.clone()
+        for name, weight in weights.items()
+    }
+
+
+@torch.no_grad()
+def _recompute_statistics(network: nn.Module, x: Tensor | Batches, batch: int) -> None:
+    """Set the means and variances of batch normalisation, which belong to other weights, from the training rows."""
+    network.train()
+    layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm) and layer.training]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # The mean over all batches.
+    for part in x.split(batch) if layers else ():
+        network(part)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -31,36 +32,56 @@ def focal_loss(
         alpha: one weight, or one weight per class; the mean is not divided by the sum of the weights.
         gamma: focusing parameter, at least 0.
     """
-    return _focal_losses(logits, target, alpha, gamma).mean()
-
-
-def _focal_losses(logits: Tensor, target: Tensor, alpha: float | Sequence[float] | Tensor, gamma: float) -> Tensor:
-    log_p = functional.log_softmax(logits, dim=-1).gather(-1, target[..., None]).squeeze(-1)
     weights = torch.as_tensor(alpha, dtype=logits.dtype, device=logits.device)
+    return _focal_losses(logits, target, weights[target] if weights.ndim else weights, gamma).mean()
+
+
+def _focal_losses(logits: Tensor, target: Tensor, weights: Tensor, gamma: float) -> Tensor:
+    log_p = functional.log_softmax(logits, dim=-1).gather(-1, target[..., None]).squeeze(-1)
     # 1 - p_t, without cancellation if p_t is close to 1.
     wrong = (-torch.expm1(log_p)).clamp_min(SMALLEST)
-    return -((weights[target] if weights.ndim else weights) * wrong**gamma * log_p)
+    return -(weights * wrong**gamma * log_p)
 
 
-def make_loss(settings: LossSettings, classes: int) -> Loss:
-    """Return the loss that a configuration names, for a number of classes.
+def make_loss(settings: LossSettings, labels: np.ndarray, classes: int) -> Loss:
+    """Return the loss that a configuration names.
+
+    ``labels``: int64 ``[clips]``, classes of the training clips; ``classes``: number of classes.
+
+    Raises:
+        ConfigError: as :func:`class_weights`.
+    """
+    weights = class_weights(settings, labels, classes)
+    if settings.name == "cross-entropy" and settings.weights == "none":
+        return functional.cross_entropy
+    return partial(focal_loss, alpha=weights, gamma=_gamma(settings))
+
+
+def class_weights(settings: LossSettings, labels: np.ndarray, classes: int) -> Tensor:
+    """Return the weight of each class in the loss, float32 ``[classes]``; arguments as of :func:`make_loss`.
+
+    With ``balanced``, alpha is divided by the number of training clips of the class, times their mean number.
 
     Raises:
         ConfigError: the number of alphas is not the number of classes.
     """
-    if settings.name == "cross-entropy":
-        return functional.cross_entropy
-    alpha = settings.alpha
+    alpha = 1.0 if settings.name == "cross-entropy" else settings.alpha
     if not isinstance(alpha, int | float) and len(alpha) != classes:
         raise ConfigError(f"loss.alpha: {len(alpha)} values for {classes} classes; give one per class, or one number")
-    return partial(focal_loss, alpha=alpha, gamma=settings.gamma)
+    weights = np.broadcast_to(np.asarray(alpha, float), classes)
+    if settings.weights == "balanced":
+        weights = weights * len(labels) / (classes * np.maximum(np.bincount(labels, minlength=classes), 1))
+    return torch.from_numpy(weights.astype(np.float32))
 
 
-def row_losses(scores: Tensor, target: Tensor, settings: LossSettings) -> Tensor:
-    """Return the losses ``[...]`` of rows of any leading shape, of which :func:`make_loss` returns the mean.
+def row_losses(scores: Tensor, target: Tensor, weights: Tensor, settings: LossSettings) -> Tensor:
+    """Return the losses ``[heads, rows]`` of rows, of which :func:`make_loss` returns the mean.
 
-    ``scores``: ``[..., classes]``; ``target``: int64 ``[...]``.
+    ``scores``: ``[heads, rows, classes]``; ``target``: int64 ``[heads, rows]``; ``weights``: those of
+    :func:`class_weights`, ``[heads, classes]``.
     """
-    if settings.name == "cross-entropy":
-        return _focal_losses(scores, target, 1.0, 0.0)
-    return _focal_losses(scores, target, settings.alpha, settings.gamma)
+    return _focal_losses(scores, target, weights.gather(1, target), _gamma(settings))
+
+
+def _gamma(settings: LossSettings) -> float:
+    return 0.0 if settings.name == "cross-entropy" else settings.gamma

@@ -1,11 +1,11 @@
 """Selection of settings inside the training part of a fold, never on its test clips.
 
-``validation``: subjects inside the training part choose the epoch; nothing else is chosen. ``none``: nothing is
-chosen; all training clips train for all epochs. ``nested``: a declared grid is searched inside each fold: its training
-part is divided by subject into inner folds, every candidate predicts the clips that they leave out, and the best
-candidate trains for the test. ``paper-tuning``: as ``validation``, and the report shows the grid as a table of
-variants, as Tables IV and V of the TSDGCN paper do (:mod:`merflow.systems.tsdgcn.variant_tables`); no cell of it
-becomes a result.
+``fixed``: settings are fixed. ``nested``: a declared grid is searched inside each fold: its training part is divided by
+subject into inner folds, every candidate predicts the clips that they leave out, and the best candidate trains for the
+test. ``paper-tuning``: as ``fixed``, and the report shows the grid as a table of variants, as Tables IV and V of the
+TSDGCN paper do (:mod:`merflow.systems.tsdgcn.variant_tables`); no cell of it becomes a result.
+
+The epoch is chosen apart from them (``epoch_choice``): by subjects inside the training part, or it is fixed.
 """
 
 import itertools
@@ -56,7 +56,7 @@ def inner_folds(
     if count < 2:
         raise InputError(
             f"fold {fold.name}: no settings can be selected inside it, because its {len(inside)} training clips have "
-            f"{len(np.unique(people))} subjects; choose selection: validation or none"
+            f"{len(np.unique(people))} subjects; choose selection: fixed"
         )
     draw = int(np.random.SeedSequence(seed).generate_state(1)[0])
     return [

@@ -34,7 +34,13 @@ class SplitSettings:
 class SelectionSettings:
     """Who chooses epochs and hyper-parameters (:mod:`merflow.protocols.selection`)."""
 
-    method: str  # ``validation``, ``none`` or ``nested``
+    method: str  # ``fixed`` or ``nested``
+    epoch: str  # ``validation``, ``refit``, ``fixed`` or ``average``
     grid: Mapping[str, Sequence[Any]]  # values to search by dotted key (``loss.gamma``); empty unless ``nested``
     inner_folds: int  # number of inner folds; 0 unless ``nested``
     validation: float  # share of the training subjects of an inner fold that chooses its epoch; 0.0 unless ``nested``
+
+    @property
+    def uses_validation(self) -> bool:
+        """Whether validation clips choose the epoch; otherwise they train."""
+        return self.epoch in ("validation", "refit")

@@ -35,6 +35,7 @@ class ExperimentSettings:
     floor: bool  # whether it is a baseline
     reading: str  # what its system was rebuilt from, if not from its paper; else empty
     class_counts: Sequence[ClassCount]  # over all its datasets
+    training: str  # how the epoch was chosen, and what else is particular about the training; empty for a linear system
     members: Sequence[str] = ()  # of an ensemble: the experiments and floors whose mean it is
     added: Sequence[AddedClips] = ()  # of each dataset that only trains
 

@@ -40,9 +40,7 @@ def _distinct(entries: list[AuditSettings]) -> list[AuditSettings]:
 def _audit_settings(training: Training, name: str, shown: str, scored: bool) -> AuditSettings:
     experiments, data = training.experiments, training.experiments.data
     e = experiments[name]
-    chooses_epoch = e.trains_network and e.selection != "none"
-    refits = e.network is not None and e.network.refit
-    fitted = ["train"] if chooses_epoch and not refits else ["train", "validation"]
+    fitted = ["train"] if e.epoch_choice == "validation" else ["train", "validation"]
     return AuditSettings(
         experiment=shown,
         splits=training.splits(name),

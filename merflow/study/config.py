@@ -5,10 +5,9 @@ is the commented manual of the same keys. :func:`merflow.study.load.load_config`
 configuration.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, create_model, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from merflow.protocols.folds import PROTOCOLS
@@ -19,37 +18,38 @@ from merflow.study.config_data import (
     Count,
     DatasetBlock,
     DemoBlock,
-    Dropout,
     Name,
     Names,
     NonEmpty,
     NonEmptyDict,
     PreparationBlock,
     Rate,
-    Share,
     Unique,
     choice,
     field,
 )
-from merflow.systems.registry import SYSTEMS, option_schemas
-from merflow.systems.settings import ROWS_PER_FLOW
+from merflow.study.config_training import (
+    AugmentBlock,
+    CommonNetworkBlock,
+    GraphBlock,
+    HeadBlock,
+    LossBlock,
+    NetworkBlock,
+    PretrainBlock,
+    SGCNBlock,
+    SpatialBlock,
+    TemporalBlock,
+)
+from merflow.systems.registry import SYSTEMS
 
 NO_MACRO = "none"
 """Value of ``macro`` if nothing is pre-trained."""
 RESERVED = ("data", "graphs", "pretrained", "features", "scorers", "logs", "benchmarks")
 """Folders under ``results`` that hold no study."""
-STUDY_BLOCKS = ("graph", "pretrain", "sgcn", "spatial", "temporal", "head", "network")
+STUDY_BLOCKS = ("graph", "pretrain", "sgcn", "spatial", "temporal", "head", "network", "augment")
 """Blocks that an experiment takes from the study and may override key by key."""
 
-SIGNAL = "the scalar at each pixel; channels: u, v and strain, without pre-training"
-MOST_EPOCHS = "maximum number of epochs"
-PATIENCE = "stop after this many epochs without a better validation loss"
-DECAY = "the learning rate at a step is learning_rate / (1 + decay * step)"
 PUBLISHED = "table of merflow/evaluation/published.csv whose numbers are shown beside ours"
-PRETRAINED_RATE, UNTRAINED_RATE = 1e-5, 5e-4
-"""Default learning rates of the head. At the paper's rate a network without pre-training does not learn."""
-RATE = f"learning rate of Adam; null: {PRETRAINED_RATE:.5f}, or {UNTRAINED_RATE:.4f} with macro: none"
-HELD_OUT = "share of the training subjects that chooses the epoch"
 
 
 def _not_reserved(name: str) -> str:
@@ -61,104 +61,6 @@ def _not_reserved(name: str) -> str:
 StudyName = Annotated[Name, AfterValidator(_not_reserved)]
 
 
-class GraphBlock(Block):
-    """The pixel graph of TSDGCN (Algorithm 1)."""
-
-    side: int = field(64, "side of the image that the graph covers in pixels", ge=16, le=128)
-    threshold: float = field(2.8284271247461903, "T: largest distance of a candidate neighbour in pixels", ge=1)
-    sigma: Literal["neighbours", "image"] | Rate = field("neighbours", "sigma in Eq. 1: a name or a number of pixels")
-    symmetrise: Literal["maximum", "mean-degree"] = field("maximum", "how links that one node alone drew are treated")
-
-
-class PretrainBlock(Block):
-    """Training of the SGCNs on macro images."""
-
-    epochs: Count = field(100, MOST_EPOCHS)
-    patience: Count = field(10, PATIENCE)
-    learning_rate: Rate = field(0.00001, "learning rate of Adam")
-    decay: float = field(0.000001, DECAY, ge=0)
-    batch: Count = field(32, "images per step")
-    dropout: Dropout = field(0.5, "dropout before the last layer")
-    frames: Literal["peak", "all"] = field("peak", "images of a macro clip: the frames near its apex, or all")
-    validation: Share = field(0.2, "share of the macro subjects that chooses the epoch")
-    together: bool = field(False, "whether two networks are pre-trained as one, with one classifier on both features")
-    exclude_test_subjects: bool = field(False, "whether each fold pre-trains without the images of its test subjects")
-
-
-class SGCNBlock(Block):
-    """The layers of a network that is not pre-trained (macro: none); not in the paper."""
-
-    layers: int = field(6, "number of Chebyshev layers, the first ones of Table I", ge=2, le=6)
-    batch_norm: bool = field(False, "whether batch normalisation follows each Chebyshev layer")
-
-
-class SpatialBlock(Block):
-    """How key-frames enter a network."""
-
-    relative: bool = field(False, "whether the clip's mean is subtracted from the key-frames' features, or pixels")
-
-
-class TemporalBlock(Block):
-    """How optical flow enters a network trained on grey images."""
-
-    signal: Annotated[str, *choice(ROWS_PER_FLOW)] = field("magnitude", SIGNAL)
-    normalise: Literal["constant", "image"] = field("constant", "image: each flow image has mean 0 and deviation 1")
-
-
-class HeadBlock(Block):
-    """The fused head that is trained in each fold."""
-
-    hidden: Count = field(64, "width of the fully connected layer")
-    dropout: Dropout = field(0.5, "dropout before the last layer")
-    epochs: Count = field(100, MOST_EPOCHS)
-    patience: Count = field(10, PATIENCE)
-    learning_rate: Rate | None = field(None, RATE)
-    decay: float = field(0.000001, DECAY, ge=0)
-    weight_decay: float = field(0.0, "L2 penalty", ge=0)
-    batch: Count = field(64, "rows per step")
-    validation: Share = field(0.2, HELD_OUT)
-
-
-class CommonNetworkBlock(Block):
-    """The networks that read clips (merflow/systems/registry.py), trained in each fold; null: the network's default."""
-
-    epochs: Count | None = field(None, f"{MOST_EPOCHS}; null: the network's default")
-    patience: Count | None = field(None, f"{PATIENCE}; null: the network's default")
-    learning_rate: Rate | None = field(None, "learning rate of Adam; null: the network's default")
-    batch: int | None = field(None, "clips per step; null: the network's default", ge=2)
-    dropout: Dropout | None = field(None, "dropout; null: the network's default")
-    weight_decay: float = field(0.0, "L2 penalty", ge=0)
-    validation: Share = field(0.2, HELD_OUT)
-    refit: bool = field(True, "whether to retrain on all training clips for the chosen number of epochs")
-
-
-def _option(schema: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Type and field of an option of a network, which the registry describes by a JSON schema; null: its default."""
-    kinds = {"integer": int, "number": float, "boolean": bool, "string": str}
-    kind = Literal[tuple(schema["enum"])] if "enum" in schema else kinds[schema["type"]]
-    bounds = Field(default=None, ge=schema.get("minimum"), le=schema.get("maximum"), description=schema["description"])
-    return kind | None, bounds
-
-
-if TYPE_CHECKING:
-    NetworkBlock = CommonNetworkBlock
-else:
-    NetworkBlock = create_model(
-        "NetworkBlock",
-        __base__=CommonNetworkBlock,
-        __doc__=CommonNetworkBlock.__doc__,
-        **{name: _option(schema) for name, schema in option_schemas().items()},
-    )
-
-
-class LossBlock(Block):
-    """The loss of the head or network."""
-
-    name: Literal["focal", "cross-entropy"] = field("focal", "kind of loss")
-    alpha: Rate | Annotated[list[Rate], Field(min_length=2)] = field(1.0, "Eq. 6: a number above 0, or one per class")
-    gamma: float = field(1.0, "Eq. 6: focusing parameter", ge=0)
-
-
 Graph = Annotated[
     str,
     StringConstraints(pattern=r"^(?!0\+0$)(0|[1-9][0-9]{0,2})\+(0|[1-9][0-9]{0,2})$"),
@@ -168,10 +70,8 @@ Branches = Annotated[NonEmpty[Literal["spatial", "temporal"]], Unique]
 Protocol = Annotated[str, *choice(PROTOCOLS)]
 Seeds = Annotated[NonEmpty[Annotated[int, Field(ge=0)]], Unique]
 System = Annotated[str, *choice(SYSTEMS)]
-Selection = Literal["validation", "none", "nested", "paper-tuning"]
-SELECTION = (
-    "validation: validation subjects choose the epoch; nested: search `grid` in each fold; paper-tuning: show it"
-)
+Selection = Literal["fixed", "nested", "paper-tuning"]
+SELECTION = "fixed: settings are fixed; nested: search `grid` in each fold; paper-tuning: show it as a table"
 Members = Annotated[list[str], Field(min_length=2), Unique]
 MICRO = "dataset that is recognised, or a list of datasets; required, except for an ensemble"
 OF = "system: ensemble: two or more experiments and floors, of whose calibrated probabilities it is the mean"
@@ -194,7 +94,7 @@ class ExperimentBlock(Block):
     protocol: Protocol = field("loso", "how clips are split into training and test")
     folds: int = field(5, "groups of subjects of subject-kfold", ge=2)
     test_clips: Count | None = field(None, "test clips of paper-holdout; null: a fifth")
-    selection: Selection = field("validation", SELECTION)
+    selection: Selection = field("fixed", SELECTION)
     grid: dict[str, Annotated[NonEmpty[Any], Unique]] = field({}, "dotted keys with a list of values each")
     inner_folds: int = field(3, "groups of training subjects of selection: nested", ge=2)
     graphs: Annotated[list[Graph], Field(min_length=1, max_length=2)] = field(["8+2", "4+0"], GRAPHS)
@@ -209,6 +109,7 @@ class ExperimentBlock(Block):
     temporal: TemporalBlock = TemporalBlock()
     head: HeadBlock = HeadBlock()
     network: NetworkBlock | None = field(None, "settings of a network that reads clips")
+    augment: AugmentBlock = AugmentBlock()
 
     @model_validator(mode="after")
     def _has_what_its_system_needs(self) -> "ExperimentBlock":
@@ -275,9 +176,29 @@ class ExperimentBlock(Block):
         return self.shares_weights and self.transfer == "frozen"
 
     @property
-    def validation(self) -> float:
-        """Share of the training subjects that chooses the epoch."""
-        return self.network.validation if self.network else self.head.validation
+    def training(self) -> HeadBlock | CommonNetworkBlock:
+        """The block that says how long and how the networks of a fold train."""
+        return self.network or self.head
+
+    @property
+    def epoch_choice(self) -> str:
+        """How the epoch is chosen; empty for a linear baseline."""
+        return (self.training.epoch_choice or "") if self.trains_network else ""
+
+    @property
+    def members(self) -> int:
+        """Networks whose mean is the answer of a fold."""
+        return (self.training.average_seeds or 1) if self.trains_network else 1
+
+    @property
+    def can_augment(self) -> bool:
+        """Whether the system reads clips in training; features that are extracted once do not change."""
+        return self.reads_clips or (self.uses_graphs and self.transfer == "end-to-end")
+
+    @property
+    def augments(self) -> bool:
+        """Whether training clips are changed."""
+        return self.augment.apply and self.can_augment
 
 
 Variants = (
@@ -362,6 +283,7 @@ class Config(Block):
     temporal: TemporalBlock = TemporalBlock()
     head: HeadBlock = HeadBlock()
     network: NetworkBlock = NetworkBlock()
+    augment: AugmentBlock = AugmentBlock()
     floors: Floors = field(
         ["majority", "linear-svm", "softmax", "ststnet"], "baselines that run beside the experiments on the same folds"
     )

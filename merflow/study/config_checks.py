@@ -17,7 +17,9 @@ from merflow.systems.registry import NETWORKS, SYSTEMS, option_schemas
 
 NOT_SEARCHED = {
     "validation": "decides the split, which is drawn before anything is chosen",
-    "refit": "decides which clips train, which must be the same in every fold",
+    "epoch_choice": "decides which clips train, which must be the same in every fold",
+    "schedule": "is the same for all candidates",
+    "average_seeds": "is the same for all candidates",
     "side": "decides what is read of a clip, once for all candidates",
     "input_kind": "decides what is read of a clip, once for all candidates",
 }
@@ -50,10 +52,16 @@ def check_systems(config: Config, declared: Config) -> Iterator[str]:
                     f"experiments.{name}.network.{option}: {system} has no such key (its options: {allowed}); "
                     f"it belongs to {owners}"
                 )
+        if declared.experiments[name].augment.model_fields_set and not experiment.can_augment:
+            yield f"experiments.{name}.augment: only networks that train inside the fold read it; leave it out"
         if experiment.loss.name != "cross-entropy":
             continue
         loss = declared.experiments[name].loss.model_fields_set
-        unused = [f"loss.{key}" for key in sorted(loss)] if experiment.reads_clips and "name" not in loss else []
+        unused = (
+            [f"loss.{key}" for key in sorted(loss - {"weights"})]
+            if experiment.reads_clips and "name" not in loss
+            else []
+        )
         unused += [f"grid: {key}" for key in experiment.grid if key in ("loss.alpha", "loss.gamma")]
         for where in unused:
             yield f"experiments.{name}.{where}: cross-entropy has no such parameter; give loss: {{name: focal}} too"

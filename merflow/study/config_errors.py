@@ -13,6 +13,8 @@ RENAMED = {
     "predict.spotting.whole": "max_unsearched_seconds",
     "network.reads": "input_kind",
     "experiments.*.network.reads": "input_kind",
+    "network.refit": "epoch_choice",
+    "experiments.*.network.refit": "epoch_choice",
 }
 """Keys of earlier versions, and their present names."""
 

@@ -38,7 +38,7 @@ def _ensemble(name: str, block: ExperimentBlock, experiments: Experiments) -> Ex
     settings = lead.model_dump(include=CLIPS_AND_SPLIT, exclude_none=True)
     settings |= {"system": block.system, "of": members, "seeds": _seeds(where, members, experiments)}
     settings["train_also"] = list(dict.fromkeys(also for member in members for also in experiments[member].train_also))
-    return ExperimentBlock.model_validate(settings | {"head": {"validation": lead.validation}})
+    return ExperimentBlock.model_validate(settings | {"head": {"validation": lead.training.validation}})
 
 
 def _seeds(where: str, members: list[str], experiments: Experiments) -> list[int]:

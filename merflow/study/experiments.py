@@ -178,7 +178,7 @@ class Experiments:
         """Start of the names of an experiment's tables of splits; a corrected label does not change it."""
         experiment, datasets = self[name], self[name].datasets
         keys = [_as_name(getattr(experiment, key)) for key in SPLIT_KEYS.get(experiment.protocol, ()) if key != "seeds"]
-        classes, validation = _classes_name(experiment), float(experiment.validation)
+        classes, validation = _classes_name(experiment), float(experiment.training.validation)
         identity = digest(datasets, self.shared_prep(name), keys, classes, validation)
         return f"{experiment.protocol}-{'-'.join(datasets)[:80]}-{identity[:6]}"
 
@@ -187,7 +187,7 @@ class Experiments:
         e = self[name]
         folds = e.folds if e.protocol == "subject-kfold" else None
         test_clips = e.test_clips if e.protocol == "paper-holdout" else None
-        return SplitSettings(e.protocol, folds, test_clips, e.validation, self.tested_clip_settings(name))
+        return SplitSettings(e.protocol, folds, test_clips, e.training.validation, self.tested_clip_settings(name))
 
     def evaluation_settings(self, name: str) -> EvaluationSettings:
         """How the predictions of an experiment are scored."""
@@ -253,13 +253,14 @@ def with_floors(config: Config, data: Data) -> Experiments:
 
 
 def _floor(system: str, experiment: ExperimentBlock, config: Config) -> ExperimentBlock:
-    validation = {"validation": experiment.validation}
+    validation = {"validation": experiment.training.validation}
     settings = experiment.model_dump(include=CLIPS_AND_SPLIT, exclude_none=True)
     draws = system in NETWORKS or experiment.protocol in SPLIT_KEYS
     settings |= {"system": system, "seeds": experiment.seeds if draws else [0], "head": validation}
     if system in NETWORKS:
         network = config.network.model_dump(exclude_none=True)
         settings |= {"network": complete_block(system, network) | validation, "loss": dict(NETWORKS[system].loss)}
+        settings["augment"] = config.augment.model_dump()
     return ExperimentBlock.model_validate(settings)
 
 
@@ -270,7 +271,7 @@ def plain_classes(classes: Any) -> Any:
 
 def distinct_settings(experiment: ExperimentBlock) -> str:
     """An experiment as text that is the same for equal settings."""
-    networks = CLIPS_AND_SPLIT | {"system", "seeds", "network", "loss", "selection", "grid"}
+    networks = CLIPS_AND_SPLIT | {"system", "seeds", "network", "loss", "augment", "selection", "grid"}
     settings = experiment.model_dump(include=networks if experiment.reads_clips else None)
     if not experiment.reads_clips and experiment.loss.name == "cross-entropy":
         settings["loss"] = {"name": "cross-entropy"}

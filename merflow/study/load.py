@@ -10,9 +10,10 @@ from typing import Any
 from merflow.datasets.registry import LAYOUTS
 from merflow.errors import ConfigError, MerflowError
 from merflow.storage.yaml_files import read_yaml
-from merflow.study.config import NO_MACRO, PRETRAINED_RATE, STUDY_BLOCKS, UNTRAINED_RATE, Config, TableBlock
+from merflow.study.config import NO_MACRO, STUDY_BLOCKS, Config, TableBlock
 from merflow.study.config_checks import check_references, check_selection, check_systems, check_tables
 from merflow.study.config_errors import problems
+from merflow.study.config_training import PRETRAINED_RATE, UNTRAINED_RATE
 from merflow.systems.registry import NETWORKS, complete_block
 
 REPLACED = ("datasets", "experiments")

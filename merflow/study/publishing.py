@@ -20,10 +20,18 @@ from merflow.report.settings import (
     ReportSettings,
     VariantTableSettings,
 )
-from merflow.study.config import NO_MACRO
+from merflow.study.config import NO_MACRO, ExperimentBlock
 from merflow.study.figures import Figures
 from merflow.study.training import Training, signal_settings
 from merflow.systems.registry import network_settings
+
+EPOCH_CHOICES = {
+    "validation": "validation subjects choose the epoch and do not train",
+    "refit": "validation subjects choose the number of epochs, for which all training clips then train",
+    "fixed": "all training clips train for a fixed number of epochs",
+    "average": "all training clips train for a fixed number of epochs; the mean of the last weights is kept",
+}
+"""What the report says of each way to choose the epoch."""
 
 
 class Publishing:
@@ -38,7 +46,6 @@ class Publishing:
     def ensemble_settings(self, name: str) -> EnsembleSettings:
         """What ``ensemble.json`` says of an experiment beside its members and its calibration."""
         e = self.experiments[name]
-        selection = e.selection if e.selection in ("none", "nested") else "validation"
         return EnsembleSettings(
             name,
             e.system,
@@ -48,8 +55,8 @@ class Publishing:
             e.prep,
             e.protocol,
             e.seeds,
-            selection,
-            e.network is not None and e.network.refit,
+            "nested" if e.selection == "nested" else "fixed",
+            e.epoch_choice,
             self._input_settings(name),
             {} if e.reads_clips else {seed: self._network_files(name, seed) for seed in e.seeds},
         )
@@ -196,6 +203,7 @@ class Publishing:
             added=[self._added(name, dataset) for dataset in e.train_also],
             reading=self.experiments.reading(name),
             class_counts=[ClassCount(**count) for count in self.experiments.class_counts(name)],
+            training=_training_text(e),
         )
 
     def _added(self, name: str, dataset: str) -> AddedClips:
@@ -215,3 +223,13 @@ class Publishing:
             graph: GraphSettings(list(names), list(dict.fromkeys(itertools.chain(*names.values()))))
             for graph, names in users.items()
         }
+
+
+def _training_text(experiment: ExperimentBlock) -> str:
+    """How the epoch of a network was chosen, whether clips were augmented, and how many networks answer for a fold."""
+    if not experiment.trains_network:
+        return ""
+    parts = [EPOCH_CHOICES[experiment.epoch_choice]]
+    parts += ["training clips are augmented"] if experiment.augments else []
+    parts += [f"the answer is the mean of {experiment.members} networks"] if experiment.members > 1 else []
+    return "; ".join(parts)

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from merflow.learning.settings import LossSettings
+from merflow.learning.settings import AugmentSettings, LossSettings
 from merflow.protocols.settings import SelectionSettings, SplitSettings
 from merflow.storage.files import digest
 from merflow.study.config import Config, ExperimentBlock
@@ -189,13 +189,14 @@ class Training:
             together=e.pretrains_together,
             sgcn=SGCNSettings(**e.sgcn.model_dump()),
             network_seeds=[network.seed for network in self.networks(name, seed)],
+            augment=_augment(e),
         )
 
     def clip_network_settings(self, name: str, seed: int) -> ClipNetworkSettings:
         """Settings of the folds of one repeat of a network that reads clips; options of other networks are left out."""
         e = self.experiments[name]
         network = network_settings(e.system, e.network_block)
-        return ClipNetworkSettings(**self._job(name, seed), network=network, loss=_loss(e))
+        return ClipNetworkSettings(**self._job(name, seed), network=network, loss=_loss(e), augment=_augment(e))
 
     def linear_settings(self, name: str) -> LinearSettings:
         """Settings of a baseline without a network."""
@@ -209,6 +210,7 @@ class Training:
             "clips": self.experiments.clip_settings(name),
             "selection": _selection(self.experiments[name]),
             "splits": splits if seed is None else {seed: splits[seed]},
+            "members": self.experiments[name].members,
         }
 
     def model_files(self, name: str) -> list[str]:
@@ -333,7 +335,12 @@ def _pretrain(experiment: ExperimentBlock) -> PretrainSettings:
 
 
 def _fused_head(experiment: ExperimentBlock) -> dict[str, Any]:
-    head = HeadSettings(**experiment.head.model_dump(exclude={"validation"}))
+    block = experiment.head
+    head = HeadSettings(
+        **block.model_dump(exclude={"validation", "schedule", "epoch_choice", "average_seeds"}),
+        cosine=block.schedule == "cosine",
+        average=block.epoch_choice == "average",
+    )
     return {"inputs": signal_settings(experiment), "loss": _loss(experiment), "head": head}
 
 
@@ -347,15 +354,17 @@ def signal_settings(experiment: ExperimentBlock) -> SignalSettings:
 def _loss(experiment: ExperimentBlock) -> LossSettings:
     loss = experiment.loss
     if loss.name == "cross-entropy" and "loss.name" not in experiment.grid:  # It has no parameters.
-        return LossSettings(name=loss.name, alpha=1.0, gamma=0.0)
-    return LossSettings(name=loss.name, alpha=loss.alpha, gamma=loss.gamma)
+        return LossSettings(name=loss.name, alpha=1.0, gamma=0.0, weights=loss.weights)
+    return LossSettings(**loss.model_dump())
+
+
+def _augment(experiment: ExperimentBlock) -> AugmentSettings | None:
+    return AugmentSettings(**experiment.augment.model_dump(exclude={"apply"})) if experiment.augments else None
 
 
 def _selection(experiment: ExperimentBlock) -> SelectionSettings:
     """Who chooses epochs and hyper-parameters; ``paper-tuning`` shows its grid in a table and searches nothing."""
     e = experiment
-    if e.selection == "none":
-        return SelectionSettings("none", grid={}, inner_folds=0, validation=0.0)
     if e.selection == "nested":
-        return SelectionSettings("nested", grid=e.grid, inner_folds=e.inner_folds, validation=e.validation)
-    return SelectionSettings("validation", grid={}, inner_folds=0, validation=0.0)
+        return SelectionSettings("nested", e.epoch_choice, e.grid, e.inner_folds, e.training.validation)
+    return SelectionSettings("fixed", e.epoch_choice or "refit", grid={}, inner_folds=0, validation=0.0)

@@ -74,3 +74,12 @@ def clip_image(source: Mapping[str, Any], index: int, apex: int, input_kind: str
         return area_resize(source["flow"][index, apex].astype(np.float32), side).reshape(3, -1)
     flows = area_resize(source["flow"][index].astype(np.float32), side)
     return np.moveaxis(flows, 1, 0).reshape(3, -1)
+
+
+def image_fields(input_kind: str, pixels: int, side: int) -> list[str]:
+    """Return what each image of a clip shows (:class:`merflow.learning.augmentation.Augmentation`).
+
+    ``pixels``: pixels of a channel, those of all its images.
+    """
+    count = pixels // side**2
+    return ["grey"] * count if input_kind == "key-frames" else ["u"] * count + ["v"] * count + ["strain"] * count

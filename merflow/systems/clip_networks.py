@@ -1,7 +1,7 @@
 """Networks that read clips (:mod:`merflow.systems.registry`), trained inside each fold.
 
-Many published numbers of such networks rest on an epoch that was chosen on the test fold. Here, the epoch with the
-lowest loss on validation subjects of the training part is kept, or the last one (:mod:`merflow.protocols.selection`).
+Many published numbers of such networks rest on an epoch that was chosen on the test fold. Here, validation subjects of
+the training part choose it, or it is fixed (:mod:`merflow.protocols.selection`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,10 +12,11 @@ from typing import Any
 
 from torch import nn
 
+from merflow.learning.augmentation import Augmentation
 from merflow.learning.batches import Centred, centre_arrays
 from merflow.learning.checkpoints import Checkpoints
 from merflow.runtime.devices import device
-from merflow.systems.clip_images import read_clip_images
+from merflow.systems.clip_images import image_fields, read_clip_images
 from merflow.systems.fold_runner import ClipRows, System, TrainedFold, run_job
 from merflow.systems.network_training import Images, train_network
 from merflow.systems.predictions import ResultFiles
@@ -32,9 +33,9 @@ class ClipNetwork(System[ClipNetworkSettings]):
     and class) and ``options``.
     """
 
-    def __init__(self, refits: bool, checkpoints: Checkpoints) -> None:
+    def __init__(self, checkpoints: Checkpoints) -> None:
         """See :class:`merflow.systems.fold_runner.System`."""
-        self.refits, self.checkpoints = refits, checkpoints
+        self.checkpoints = checkpoints
 
     def train(
         self, rows: ClipRows, classes: int, folds: Sequence[FoldData], settings: ClipNetworkSettings
@@ -44,16 +45,20 @@ class ClipNetwork(System[ClipNetworkSettings]):
         options = {"dropout": network.dropout, **network.options}
         about = {"network": network.model, "options": options}
         frames = () if network.input_kind == "flow-image" else (rows.shape[2] // network.side**2,)
+        fields = image_fields(network.input_kind, rows.shape[2], network.side)
         for fold in folds:
             # Inputs are standardised by the training clips; the key-frames of a clip share one mean image and divisor.
             centred = Centred(rows, fold.train)
-            images = Images(centred, (rows.shape[1], *frames, network.side, network.side), by_row=False)
+            augment = Augmentation.of(settings.augment, fields, rows, fold.train, centred)
+            images = Images(
+                centred, (rows.shape[1], *frames, network.side, network.side), by_row=False, augment=augment
+            )
             trained_network, trained = train_network(
                 lambda: make_network(network.model, classes, options),
                 *(images, fold, settings.loss, classes, network.schedule, self.checkpoints),
             )
             state = {f"network.{name}": tensor for name, tensor in trained_network.state_dict().items()}
-            yield replace(trained, model=SavedModel.of(about, state | centre_arrays(centred)))
+            yield replace(trained, models=[SavedModel.of(about, state | centre_arrays(centred))])
 
 
 def make_network(model: str, classes: int, options: Mapping[str, Any]) -> nn.Module:
@@ -87,6 +92,6 @@ def train_clip_networks(
     """
     samples = read_clip_images(caches, settings.clips, settings.network.input_kind, settings.network.side)
     checkpoints = Checkpoints(files.predictions.parent / "checkpoints", code, settings, device().type)
-    system = ClipNetwork(settings.network.refit, checkpoints)
+    system = ClipNetwork(checkpoints)
     run_job(lambda _: (system, samples), settings, files, model, folds)
     checkpoints.remove()

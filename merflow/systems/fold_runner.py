@@ -5,14 +5,14 @@ A :class:`System` says how its model is made and trained. The functions call eac
 - :func:`run_job` writes the tables and models of
 - :func:`run_repeats`, side by side or one after the other: each reads its samples and splits, and calls
 - :func:`run_folds`, which trains and tests the folds of a repeat, together or one by one: it selects settings inside
-  the training part, lets validation subjects choose the epoch, trains on them too if the system refits
+  the training part, lets validation subjects choose the epoch, trains on them too if the experiment refits
   (:func:`_train`), and predicts the test clips, whose labels no training gets (:func:`_result`).
 """
 
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -46,14 +46,14 @@ class TrainedFold:
 
     Attributes:
         predict: maps indices of clips to their class probabilities, float64 ``[n, classes]``.
-        model: the model as it is saved; None for a baseline.
+        models: the models as they are saved, one per member; none for a baseline.
         curve: rows ``stage, epoch, split, loss, accuracy``.
         epochs: the epoch that the validation clips chose, by the dotted key that sets the number of epochs.
         answers: classes of the test clips after each epoch, if the fold keeps them.
     """
 
     predict: Callable[[np.ndarray], np.ndarray]
-    model: "SavedModel | None"
+    models: "Sequence[SavedModel]"
     curve: Sequence[Mapping[str, Any]]
     epochs: Mapping[str, int]
     answers: EpochAnswers = EpochAnswers()
@@ -65,18 +65,16 @@ class System(ABC, Generic[S]):
     Attributes:
         trains_together: whether one call of :meth:`train` gets all folds, as heads do; otherwise one fold after the
             other is prepared and trained.
-        refits: whether the validation clips train too, for the number of epochs that they chose.
         checkpoints: where the trainings of a job save their states; None: nowhere.
     """
 
     trains_together = False
-    refits = False
     checkpoints: "Checkpoints | None" = None
 
-    def prepare(self, fold: Fold, subjects: Sequence[str], classes: int, repeat: int) -> None:  # noqa: B027
+    def prepare(self, fold: Fold, subjects: Sequence[str]) -> None:  # noqa: B027
         """Learn what all trainings of a fold start from, such as pre-trained networks; not if it `trains_together`.
 
-        ``subjects``: subject of each clip; ``repeat``: seed of the repeat.
+        ``subjects``: subject of each clip.
         """
 
     @abstractmethod
@@ -174,7 +172,7 @@ def _run_together(system: System[S], samples: Samples, folds: list[Fold], repeat
     if system.checkpoints:
         system.checkpoints.depend_on(seeds, [vars(fold) for fold in folds], str(samples.rows), samples.labels)
     if not system.trains_together:
-        system.prepare(folds[0], samples.subjects, len(samples.classes), repeat)
+        system.prepare(folds[0], samples.subjects)
 
     def predict_inner(
         inner: Sequence[Fold], inner_seeds: Sequence[tuple[int, ...]], overrides: Mapping[str, Any]
@@ -184,8 +182,7 @@ def _run_together(system: System[S], samples: Samples, folds: list[Fold], repeat
             yield trained.final.predict(fold.test)
 
     selected = select_settings(folds, seeds, samples.subjects, samples.labels, settings.selection, predict_inner)
-    if settings.selection.method == "none":
-        folds = [without_validation(fold) for fold in folds]
+    folds = _divided(folds, settings)
     results: dict[int, FoldResult] = {}
     for overrides in [option for index, option in enumerate(selected) if option not in selected[:index]]:
         indices = [index for index, option in enumerate(selected) if option == overrides]
@@ -197,6 +194,11 @@ def _run_together(system: System[S], samples: Samples, folds: list[Fold], repeat
     return [results[index] for index in range(len(folds))]
 
 
+def _divided(folds: Sequence[Fold], settings: JobSettings) -> list[Fold]:
+    """Return folds whose validation clips train if they do not choose the epoch."""
+    return list(folds) if settings.selection.uses_validation else [without_validation(fold) for fold in folds]
+
+
 def _train(
     system: System[S],
     samples: Samples,
@@ -205,22 +207,54 @@ def _train(
     settings: S,
     keep_answers: bool = False,
 ) -> Iterator[TrainedPair]:
-    """Train a model on each fold; if the system refits, the one that predicts trains on the validation clips too.
+    """Train the members of each fold and yield their mean.
 
-    ``keep_answers``: whether the one that predicts keeps its answers for the test clips after each epoch.
+    ``keep_answers``: whether the first one that predicts keeps its answers for the test clips after each epoch.
     """
-    classes, folds = len(samples.classes), [samples.with_added(fold) for fold in folds]
+    members = [
+        _train_member(
+            *(system, samples, folds, [(*seed, 0, member) if member else seed for seed in seeds], settings),
+            keep_answers and not member,
+        )
+        for member in range(settings.members)
+    ]
+    for pairs in zip(*members, strict=True):
+        chosen, final = (_mean([getattr(pair, name) for pair in pairs]) for name in ("chosen", "final"))
+        yield TrainedPair(chosen, final, pairs[0].trained_on)
+
+
+def _train_member(
+    system: System[S],
+    samples: Samples,
+    folds: Sequence[Fold],
+    seeds: Sequence[tuple[int, ...]],
+    settings: S,
+    keep_answers: bool,
+) -> Iterator[TrainedPair]:
+    """Train a model on each fold; if the experiment refits, the one that predicts trains on validation clips too."""
+    classes, refits = len(samples.classes), settings.selection.epoch == "refit"
+    folds = [samples.with_added(fold) for fold in _divided(folds, settings)]
     # The training that chooses the epochs of a refit predicts no test clip.
-    kept = [keep_answers and not (system.refits and len(fold.validation)) for fold in folds]
+    kept = [keep_answers and not (refits and len(fold.validation)) for fold in folds]
     data = [FoldData.of(fold, samples.labels, seed, keep) for fold, seed, keep in zip(folds, seeds, kept, strict=True)]
     trained_folds = system.train(samples.rows, classes, data, settings)
     for fold, trained_on, chosen in zip(folds, data, trained_folds, strict=True):
         final = chosen
-        if system.refits and len(fold.validation):
+        if refits and len(fold.validation):
             whole, seed = without_validation(fold), trained_on.seed
             trained_on = FoldData.of(whole, samples.labels, seed, keep_answers)
             (final,) = system.train(samples.rows, classes, [trained_on], with_overrides(settings, chosen.epochs))
         yield TrainedPair(chosen, final, trained_on)
+
+
+def _mean(members: Sequence[TrainedFold]) -> TrainedFold:
+    """Return members as one model: the mean of their probabilities. Curve and epochs are those of the first."""
+
+    def predict(indices: np.ndarray) -> np.ndarray:
+        mean: np.ndarray = np.mean([member.predict(indices) for member in members], axis=0)
+        return mean
+
+    return replace(members[0], predict=predict, models=[model for member in members for model in member.models])
 
 
 def _result(samples: Samples, fold: Fold, repeat: int, overrides: Mapping[str, Any], pair: TrainedPair) -> FoldResult:
@@ -240,6 +274,6 @@ def _result(samples: Samples, fold: Fold, repeat: int, overrides: Mapping[str, A
         train_clips=len(trained_on.train),
         curve=chosen.curve,
         overrides=overrides,
-        model=final.model,
+        models=final.models,
         answers=final.answers,
     )

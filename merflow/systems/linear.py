@@ -53,15 +53,13 @@ class Baseline(System[LinearSettings]):
     probabilities of a model that did not train on them, and train the model that predicts.
     """
 
-    refits = True
-
     def train(
         self, rows: ClipRows, classes: int, folds: Sequence[FoldData], settings: LinearSettings
     ) -> Iterator[TrainedFold]:
         """See :meth:`merflow.systems.fold_runner.System.train`."""
         for fold in folds:
             model = fit(settings.system, rows[fold.train].reshape(len(fold.train), -1), fold.train_labels, classes)
-            yield TrainedFold(partial(_predict, model, rows), None, (), {})
+            yield TrainedFold(partial(_predict, model, rows), (), (), {})
 
 
 def _predict(model: "Predict", rows: ClipRows, indices: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from merflow.learning.augmentation import Augmentation
 from merflow.learning.batches import Batches, Centred
 from merflow.learning.checkpoints import Checkpoints
 from merflow.learning.fit import Rows, Training, fit, repeatable, scores_of
@@ -29,21 +30,23 @@ class Images(NamedTuple):
     """The images of all clips, float32 ``[clips, rows, pixels]``, as inputs of a ``shape``.
 
     If ``by_row``, each row of a clip is an input, and the prediction for a clip is the mean of the probabilities of its
-    rows. Otherwise a clip is one input.
+    rows. Otherwise a clip is one input. ``augment`` transforms training clips.
     """
 
     rows: np.ndarray | DiskArray | Centred
     shape: tuple[int, ...]
     by_row: bool
+    augment: Augmentation | None = None
 
-    def batches(self, indices: np.ndarray) -> Batches:
+    def batches(self, indices: np.ndarray, augmented: bool = False) -> Batches:
         """Return the inputs of some clips."""
-        return Batches(self.rows, indices, self.shape, device(), rows=self.by_row)
+        augment = self.augment if augmented else None
+        return Batches(self.rows, indices, self.shape, device(), rows=self.by_row, augment=augment)
 
-    def labelled(self, indices: np.ndarray, labels: np.ndarray) -> Rows:
+    def labelled(self, indices: np.ndarray, labels: np.ndarray, augmented: bool = False) -> Rows:
         """Return the inputs of some clips with their classes, int64 ``[indices]``."""
-        inputs_per_clip = self.rows.shape[1] if self.by_row else 1
-        return Rows(self.batches(indices), torch.from_numpy(np.repeat(labels, inputs_per_clip)).to(device()))
+        classes = torch.from_numpy(np.repeat(labels, self.rows.shape[1] if self.by_row else 1))
+        return Rows(self.batches(indices, augmented), classes.to(device()))
 
 
 def train_network(
@@ -67,7 +70,7 @@ def train_network(
     Raises:
         ConfigError: the loss does not fit the classes, or the training diverged.
     """
-    training = images.labelled(fold.train, fold.train_labels)
+    training = images.labelled(fold.train, fold.train_labels, augmented=True)
     validation = images.labelled(fold.validation, fold.validation_labels) if len(fold.validation) else None
     trainings: dict[str, Training] = {}
 
@@ -78,13 +81,10 @@ def train_network(
 
     with repeatable(*fold.seed):
         network: Any = make_network().to(device())
-        if isinstance(images.rows, Centred) and not images.by_row:  # For a `supervise` that changes clips.
-            mean_image = torch.from_numpy(images.rows.mean / images.rows.divisor).view(images.shape)
-            network.register_buffer("mean_image", mean_image.to(device()), persistent=False)
         if hasattr(network, "prior"):
             learned = network.prior(training, validation, schedule, f"{fold.name}, pairs", checkpoints)
             trainings |= {"prior": learned} if learned else {}
-        minimised = make_loss(loss, classes)
+        minimised = make_loss(loss, fold.train_labels, classes)
         trainings["finetune"] = fit(
             *(network, minimised, training, validation, schedule, fold.name, checkpoints),
             answer=(lambda: predict(fold.test).argmax(axis=1).tolist()) if len(fold.test) else None,
@@ -93,4 +93,4 @@ def train_network(
     log.info("%s: kept %s", fold.name, ", ".join(f"{key}: {epoch}" for key, epoch in epochs.items()))
     curve = [{"stage": stage, **row} for stage, of_stage in trainings.items() for row in of_stage.curve]
     answers = EpochAnswers(schedule.answers_every, trainings["finetune"].answers)
-    return network, TrainedFold(predict, None, curve, epochs, answers)
+    return network, TrainedFold(predict, [], curve, epochs, answers)

@@ -66,8 +66,8 @@ class FoldResult:
         train_clips: their number.
         curve: rows ``stage, epoch, split, loss, accuracy``.
         overrides: settings that were selected inside the fold, by dotted key.
-        model: the trained model; None for a baseline.
-        answers: classes of the test clips during the training of the model that predicts.
+        models: the trained models whose mean is the answer; none for a baseline.
+        answers: classes of the test clips during the training of the first model that predicts.
     """
 
     repeat: int
@@ -78,7 +78,7 @@ class FoldResult:
     train_clips: int
     curve: Sequence[Mapping[str, Any]]
     overrides: Mapping[str, Any]
-    model: "SavedModel | None"
+    models: "Sequence[SavedModel]"
     answers: EpochAnswers = EpochAnswers()
 
     def prediction_rows(self, experiment: str) -> Iterator[Row]:

@@ -51,6 +51,8 @@ _PRIOR = "whether the network learns from pairs of clips before it learns the cl
 _FUSION = "fusion of the predictions of modules and backbone; none: the backbone alone predicts"
 _FROZEN = "number of first layers that target learning does not change"
 
+_TRAINING = {"schedule": "constant", "epoch_choice": "refit", "average_seeds": 1}
+
 NETWORKS = {
     "ststnet": NetworkSystem(
         "ststnet:STSTNet", {"epochs": 200, "patience": 40, "learning_rate": 5e-4, "batch": 256, "dropout": 0.5}
@@ -124,7 +126,9 @@ def complete_block(name: str, block: Mapping[str, Any]) -> dict[str, Any]:
     system = NETWORKS[name]
     others = {option for other in NETWORKS.values() for option in other.options} - set(system.options)
     complete = {key: value for key, value in block.items() if key not in others}
-    defaults = dict(system.settings) | {option: schema["default"] for option, schema in system.options.items()}
+    defaults = (
+        _TRAINING | dict(system.settings) | {option: schema["default"] for option, schema in system.options.items()}
+    )
     return complete | {key: value for key, value in defaults.items() if complete.get(key) is None}
 
 
@@ -140,11 +144,10 @@ def network_settings(name: str, block: Mapping[str, Any]) -> NetworkSettings:
         model=system.model,
         input_kind=input_kind(name, block),
         side=block.get("side") or system.side,
+        cosine=block["schedule"] == "cosine",
+        average=block["epoch_choice"] == "average",
         options={option: block[option] for option in system.options if option != "side"},
-        **{
-            key: block[key]
-            for key in ("epochs", "patience", "learning_rate", "batch", "weight_decay", "dropout", "refit")
-        },
+        **{key: block[key] for key in ("epochs", "patience", "learning_rate", "batch", "weight_decay", "dropout")},
     )
 
 

@@ -37,14 +37,19 @@ class SavedModel(NamedTuple):
 def write_models(results: Sequence[FoldResult], path: Path, settings: JobSettings) -> None:
     """Write the models of some folds.
 
-    Arrays: ``{number}/{name}``, numbered in the order of ``results``. Metadata: ``folds``, a list with ``seed, fold``
-    of each number and what its system adds, and ``settings``, the settings of the job.
+    Arrays: ``{number}/{name}``, numbered in the order of ``results``. Metadata: ``folds``, a list with ``seed, fold,
+    member`` of each number and what its system adds, and ``settings``, the settings of the job.
     """
-    models = [(result, result.model) for result in results if result.model]
+    models = [(result, member, model) for result in results for member, model in enumerate(result.models)]
     tensors = {
-        f"{number}/{name}": tensor for number, (_, model) in enumerate(models) for name, tensor in model.tensors.items()
+        f"{number}/{name}": tensor
+        for number, (*_, model) in enumerate(models)
+        for name, tensor in model.tensors.items()
     }
-    folds = [{"seed": result.repeat, "fold": result.fold, **model.about} for result, model in models]
+    folds = [
+        {"seed": result.repeat, "fold": result.fold, "member": member, **model.about}
+        for result, member, model in models
+    ]
     about = asdict(settings)
     del about["splits"], about["clips"]["labels"]
     metadata = {"folds": folds, "settings": about}
@@ -52,23 +57,27 @@ def write_models(results: Sequence[FoldResult], path: Path, settings: JobSetting
 
 
 def models_in(path: Path) -> list[dict[str, Any]]:
-    """Return ``seed, fold`` and what else is known of each model in a file, without reading arrays.
+    """Return ``seed, fold, member`` and what else is known of each model in a file, without reading arrays.
 
     Raises:
         InputError: the file cannot be read, or is no file of :func:`write_models`.
     """
     try:
         folds = json.loads(read_weights(path, arrays=False)[0]["folds"])
-        return [{**about, "seed": int(about["seed"]), "fold": str(about["fold"])} for about in folds]
+        numbers = ("seed", "member")
+        return [{**about, "fold": str(about["fold"])} | {key: int(about[key]) for key in numbers} for about in folds]
     except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"{path} holds no models of merflow ({error}); delete it and run again") from error
 
 
-def read_models(path: Path) -> dict[tuple[int, str], SavedModel]:
-    """Return the models in a file by seed and fold; errors as in :func:`models_in`."""
+def read_models(path: Path) -> dict[tuple[int, str, int], SavedModel]:
+    """Return the models in a file by seed, fold and member; errors as in :func:`models_in`."""
     tensors: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for key, tensor in read_weights(path)[1].items():
         number, _, name = key.partition("/")
         tensors[number][name] = tensor
     models = enumerate(models_in(path))
-    return {(about["seed"], about["fold"]): SavedModel.of(about, tensors[str(number)]) for number, about in models}
+    return {
+        (about["seed"], about["fold"], about["member"]): SavedModel.of(about, tensors[str(number)])
+        for number, about in models
+    }

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from merflow.learning.settings import LossSettings, Schedule
+from merflow.learning.settings import AugmentSettings, LossSettings, Schedule
 from merflow.protocols.settings import ClipSettings, SelectionSettings
 
 ROWS_PER_FLOW = {"magnitude": 1, "u+v": 2, "strain": 1, "channels": 1}
@@ -113,9 +113,9 @@ class NetworkSettings:
         model: its module and class, such as ``ststnet:STSTNet``.
         input_kind: what it reads of a clip, a key of :data:`merflow.systems.clip_images.INPUT_KINDS`.
         side: side of the images in pixels.
-        epochs, patience, learning_rate, batch, weight_decay: see :class:`merflow.learning.settings.Schedule`.
+        epochs, patience, learning_rate, batch, weight_decay, cosine, average: see
+            :class:`merflow.learning.settings.Schedule`.
         dropout: probability of dropping an input of the classifier.
-        refit: whether the validation clips train too, for the chosen number of epochs.
         options: the network's own options, passed to its constructor.
     """
 
@@ -127,24 +127,33 @@ class NetworkSettings:
     learning_rate: float
     batch: int
     weight_decay: float
+    cosine: bool
+    average: bool
     dropout: float
-    refit: bool
     options: Mapping[str, Any]
 
     @property
     def schedule(self) -> Schedule:
         """How long and how fast the network trains."""
-        return Schedule(self.epochs, self.patience, self.learning_rate, 0.0, self.batch, self.weight_decay)
+        return Schedule(
+            *(self.epochs, self.patience, self.learning_rate, 0.0, self.batch, self.weight_decay),
+            cosine=self.cosine,
+            average=self.average,
+        )
 
 
 @dataclass(frozen=True)
 class JobSettings:
-    """What every training job reads: name of the experiment, clips, selection, and the table of splits of each seed."""
+    """What every training job reads: name of the experiment, clips, selection, and the table of splits of each seed.
+
+    ``members``: number of networks with different random numbers whose mean probabilities are the answer of a fold.
+    """
 
     experiment: str
     clips: ClipSettings
     selection: SelectionSettings
     splits: Mapping[int, str]
+    members: int
 
 
 @dataclass(frozen=True)
@@ -170,6 +179,7 @@ class FoldTrainingSettings(FinetuneSettings):
         together: whether two SGCNs are pre-trained with one classifier.
         sgcn: layers of the SGCNs; those of pre-trained ones are the paper's.
         network_seeds: seed of each SGCN; the first is that of two that are pre-trained together.
+        augment: changes of the training clips; None: none.
     """
 
     transfer: str
@@ -177,14 +187,19 @@ class FoldTrainingSettings(FinetuneSettings):
     together: bool
     sgcn: SGCNSettings
     network_seeds: Sequence[int]
+    augment: AugmentSettings | None
 
 
 @dataclass(frozen=True)
 class ClipNetworkSettings(JobSettings):
-    """The ``train_clip_network`` job: a network that reads clips, trained in each fold."""
+    """The ``train_clip_network`` job: a network that reads clips, trained in each fold.
+
+    ``augment``: changes of the training clips; None: none.
+    """
 
     network: NetworkSettings
     loss: LossSettings
+    augment: AugmentSettings | None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from training_jobs import train_clip_networks
 
 from merflow.storage.tables import PREDICTIONS, read_table
 
-NETWORK = {"refit": False, "weight_decay": 0.0, "validation": 0.2}
+NETWORK = {"epoch_choice": "validation", "weight_decay": 0.0, "validation": 0.2}
 
 
 FAST = {

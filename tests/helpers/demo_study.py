@@ -28,7 +28,7 @@ def shorter() -> dict:
     """Return the overlay of config.yaml: fewer people, clips and epochs."""
     experiments = yaml.safe_load((REPO / "config.yaml").read_text())["experiments"]
     experiments["tsdgcn"]["pretrain"]["epochs"] = 15
-    experiments["msjfn"]["network"] = {"side": 28, "width": 8, "epochs": 15, "refit": False}
+    experiments["msjfn"]["network"] = {"side": 28, "width": 8, "epochs": 15, "epoch_choice": "validation"}
     experiments["mersiamc3d"]["network"] |= {"side": 20, "epochs": 15, "prior_epochs": 2}
     network = {"epochs": 40, "learning_rate": 0.002}
     return {"demo": {"subjects": SUBJECTS, "frames": 20}, "network": network, "experiments": experiments}

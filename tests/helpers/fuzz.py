@@ -201,7 +201,7 @@ def targets(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], None
         loaded = Checkpoints(folder / "kept", "about").next("x").load(network, torch.optim.Adam(network.parameters()))
         _refuse_none(loaded, "training starts from the beginning")
 
-    folds = '[{"fold": "s1", "network": "heads", "branch": [0, 1], "seed": 0}]'
+    folds = '[{"fold": "s1", "network": "heads", "branch": [0, 1], "seed": 0, "member": 0}]'
     write_weights({"0/bias_1": torch.ones(3)}, folder / "seed.safetensors", {"folds": folds})
     models = (folder / "seed.safetensors").read_bytes()
 

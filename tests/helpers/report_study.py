@@ -204,7 +204,8 @@ def make_study(
         scorer_datasets=[],
         uncertain_below=0.5,
         experiments={
-            name: ExperimentSettings(name, ["people-micro"], name in FLOORS, "", counts) for name in skills
+            name: ExperimentSettings(name, ["people-micro"], name in FLOORS, "", counts, "")
+            for name in skills
         },
         tables={},
         figures={},

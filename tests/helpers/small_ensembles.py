@@ -43,9 +43,9 @@ GRAPH_SYSTEMS = {
 
 
 CLIP_SYSTEMS = {
-    "ststnet": {"refit": True},
+    "ststnet": {"epoch_choice": "refit"},
     "off-apexnet": {},
-    "msjfn": {"fusion": "learned"},
+    "msjfn": {"fusion": "learned", "average_seeds": 2},
     "mersiamc3d": {},
     "mersiamc3d-frames": {"input_kind": "key-frames"},
 }
@@ -79,7 +79,8 @@ def settings_of(name):
 
 def ensemble_settings(name, input_settings, networks):
     settings = {"experiment": name, "system": "any", "classes": CLASSES, "prep": "default", "micro": ["micro"]}
-    settings |= {"refits": CLIP_SYSTEMS.get(name, {}).get("refit", False), "seeds": [0], "selection": "validation"}
+    epoch_choice = CLIP_SYSTEMS.get(name, {}).get("epoch_choice", "validation")
+    settings |= {"epoch_choice": epoch_choice, "seeds": [0], "selection": "fixed"}
     settings |= {"macro": "none", "protocol": "loso", "networks": networks}
     empty = {"branches": [], "fusion": "", "signal": "", "normalise": "", "relative": ""}
     settings["input_settings"] = empty | input_settings
@@ -154,7 +155,7 @@ def graph_folds(results, name, folder, folds=tuple(FOLDS), **changes):
 
 def clip_settings(name, **changes):
     system = name.removesuffix("-frames")
-    network = NETWORK_SETTINGS[system] | {"refit": False, "weight_decay": 0.0, "validation": 0.4, **SHORT}
+    network = NETWORK_SETTINGS[system] | {"epoch_choice": "validation", "weight_decay": 0.0, "validation": 0.4, **SHORT}
     network |= CLIP_SYSTEMS[name] | changes
     return {"experiment": name, "system": system, "protocol": "loso", "classes": CLASSES, "network": network}
 

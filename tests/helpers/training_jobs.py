@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from merflow.learning.settings import LossSettings
+from merflow.learning.settings import AugmentSettings, LossSettings
 from merflow.protocols.settings import ClipSettings, SelectionSettings, SplitSettings
 from merflow.protocols.splits import make_splits
 from merflow.storage.hdf5 import open_h5
@@ -58,17 +58,23 @@ def split_files(
 
 
 def loss_settings(loss: Settings) -> LossSettings:
-    return LossSettings(loss["name"], loss.get("alpha", 1.0), loss.get("gamma", 1.0))
+    return LossSettings(loss["name"], loss.get("alpha", 1.0), loss.get("gamma", 1.0), loss.get("weights", "none"))
 
 
 def head_settings(head: Settings) -> HeadSettings:
-    return HeadSettings(**{key: value for key, value in head.items() if key != "validation"})
+    others = ("validation", "epoch_choice", "average_seeds")
+    average = head.get("epoch_choice") == "average"
+    return HeadSettings(**{key: value for key, value in head.items() if key not in others}, average=average)
 
 
 def selection_settings(settings: Settings) -> SelectionSettings:
-    block = settings.get("network", settings.get("head", {}))
-    method, share = settings.get("selection", "validation"), block.get("validation", 0.2)
-    return SelectionSettings(method, settings.get("grid", {}), settings.get("inner_folds", 0), share)
+    block, method = settings.get("network", settings.get("head", {})), settings.get("selection", "fixed")
+    epoch, share = block.get("epoch_choice", "validation"), block.get("validation", 0.2)
+    return SelectionSettings(method, epoch, settings.get("grid", {}), settings.get("inner_folds", 0), share)
+
+
+def augment_settings(settings: Settings) -> AugmentSettings | None:
+    return AugmentSettings(**settings["augment"]) if "augment" in settings else None
 
 
 def signal_settings(settings: Settings) -> SignalSettings:
@@ -86,6 +92,7 @@ def finetune_settings(
         clips,
         selection_settings(settings),
         split_files(files, clips, settings, seeds, folder),
+        settings["head"].get("average_seeds", 1),
         signal_settings(settings),
         loss_settings(settings["loss"]),
         head_settings(settings["head"]),
@@ -120,6 +127,7 @@ def fold_settings(
         together=settings.get("together", False),
         sgcn=SGCNSettings(settings.get("layers", 6), settings.get("batch_norm", False)),
         network_seeds=settings["network_seeds"],
+        augment=augment_settings(settings),
     )
 
 
@@ -141,8 +149,10 @@ def clip_network_settings(caches: Sequence[Path], settings: Settings, seed: int,
         clips,
         selection_settings(settings),
         split_files(caches, clips, settings, [seed], folder),
+        settings["network"].get("average_seeds", 1),
         network_settings(settings["system"], complete_block(settings["system"], settings["network"])),
         loss_settings(settings.get("loss", NETWORKS[settings["system"]].loss)),
+        augment_settings(settings),
     )
 
 
@@ -161,6 +171,7 @@ def run_linear(caches, system, predictions, accuracy_train, settings):
     """Train a baseline (:func:`merflow.systems.linear.run_linear`); validation predictions too."""
     clips = clip_settings(caches, settings)
     splits = split_files(caches, clips, settings, settings.get("seeds", [0]), predictions.parent)
-    job = LinearSettings(settings["experiment"], clips, selection_settings(settings), splits, system)
+    selection = SelectionSettings("fixed", "refit", {}, 0, 0.0)
+    job = LinearSettings(settings["experiment"], clips, selection, splits, 1, system)
     files = ResultFiles(predictions, accuracy_train, validation=predictions.parent / "validation.csv")
     linear.run_linear(caches, files, job)

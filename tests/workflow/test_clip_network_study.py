@@ -93,7 +93,7 @@ def test_changed_network_file_reruns_only_its_folds(study):
 def test_killed_run_continues_from_checkpoints(study, tmp_path):
     """SIGKILL of the run after the pairs of a fold were learnt; the same command continues after --unlock."""
     folder, _, config = study
-    network = {"side": 28, "width": 4, "epochs": 150, "patience": 150, "prior_epochs": 2, "refit": False}
+    network = {"side": 28, "width": 4, "epochs": 150, "patience": 150, "prior_epochs": 2, "epoch_choice": "validation"}
     mine = {"system": "mersiamc3d", "micro": "flows", "network": network, "protocol": "subject-kfold", "folds": 2}
     config = config | {"experiments": {"mine": mine}, "floors": ["majority"]}
     (tmp_path / "killed.yaml").write_text(yaml.safe_dump(config | {"study": "killed"}))

@@ -21,7 +21,7 @@ from merflow.systems.tsdgcn import finetune as finetuning
 PERMUTATIONS = 50
 CHANCE = 1 / len(CLASSES)
 MICRO = "demo-micro"
-NETWORK = {"refit": False, "patience": 20, "batch": 256, "weight_decay": 0.0, "validation": 0.2}
+NETWORK = {"epoch_choice": "validation", "patience": 20, "batch": 256, "weight_decay": 0.0, "validation": 0.2}
 NETWORKS = {
     "ststnet": NETWORK | {"epochs": 40, "learning_rate": 2e-3, "dropout": 0.5},
     "off-apexnet": NETWORK | {"epochs": 5, "learning_rate": 5e-4, "dropout": 0.0},

@@ -8,7 +8,7 @@ from repository import copy_repository, snakemake
 
 pytestmark = pytest.mark.slow
 SHARED = {"micro": "flows", "protocol": "subject-kfold", "folds": 3}
-SHORT = {"side": 28, "width": 4, "epochs": 2, "patience": 2, "refit": False}
+SHORT = {"side": 28, "width": 4, "epochs": 2, "patience": 2, "epoch_choice": "validation"}
 
 
 @pytest.fixture(scope="module")

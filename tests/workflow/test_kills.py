@@ -33,7 +33,7 @@ def repository(folder: Path) -> Path:
 
 
 def settings(folder: Path) -> dict:
-    network = {"side": 28, "width": 8, "epochs": 300, "patience": 300, "refit": False}
+    network = {"side": 28, "width": 8, "epochs": 300, "patience": 300, "epoch_choice": "validation"}
     experiments = {
         "tsdgcn": {"system": "tsdgcn", "macro": "posed", "micro": "people"},
         "msjfn": {"system": "msjfn", "micro": "people", "network": network},

@@ -42,7 +42,9 @@ class HeadSystem(System[S]):
             curve = [{"stage": "finetune"} | row for row in head.training.curve]
             model = SavedModel(about, head.arrays(self.branch))
             answers = EpochAnswers(settings.head.answers_every, head.training.answers)
-            yield TrainedFold(partial(_predict, head, rows), model, curve, {}, answers)
+            yield TrainedFold(
+                partial(_predict, head, rows), [model], curve, {"head.epochs": head.training.epoch}, answers
+            )
 
 
 def _predict(head: TrainedHead, rows: ClipRows, indices: np.ndarray) -> np.ndarray:

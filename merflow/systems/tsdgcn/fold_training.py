@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from merflow.learning.augmentation import Augmentation
 from merflow.learning.batches import Batches, Centred, centre_arrays
 from merflow.learning.checkpoints import Checkpoints
-from merflow.learning.fit import repeatable, scores_of
+from merflow.learning.fit import scores_of
 from merflow.protocols.folds import Fold
 from merflow.runtime.devices import device
 from merflow.systems.fold_runner import ClipRows, System, TrainedFold, run_job
@@ -29,7 +30,7 @@ from merflow.systems.samples import FoldData
 from merflow.systems.saved_models import SavedModel
 from merflow.systems.settings import FoldTrainingSettings, HeadSettings
 from merflow.systems.tsdgcn.finetune import HeadSystem
-from merflow.systems.tsdgcn.fusion import load_signals, subtract_clip_mean
+from merflow.systems.tsdgcn.fusion import image_fields, load_signals, subtract_clip_mean
 from merflow.systems.tsdgcn.graph import Graph
 from merflow.systems.tsdgcn.heads import WEIGHTS, Head
 from merflow.systems.tsdgcn.pretrain import load_network, train_sgcns
@@ -68,38 +69,36 @@ class FoldSGCN(System[FoldTrainingSettings]):
         weights: Sequence[Path],
         macro: Path | None,
         branch: np.ndarray,
+        fields: Sequence[str],
         settings: FoldTrainingSettings,
         checkpoints: Checkpoints,
     ) -> None:
         """Keep what the networks of a fold are made of.
 
         ``graphs, weights``: of each SGCN, without weights if the fold pre-trains them, or if they are not pre-trained;
-        ``macro``: cache of the macro set, if the fold pre-trains; ``branch``: branch of each row of a clip.
+        ``macro``: cache of the macro set, if the fold pre-trains; ``branch``: branch of each row of a clip; ``fields``:
+        what each image of a clip shows.
         """
         self.graphs, self.weights, self.macro, self.settings = graphs, weights, macro, settings
+        self.fields = fields
         self.checkpoints = checkpoints
         self.heads = HeadSystem[FoldTrainingSettings](branch)
         self.networks: list[SGCN] = []
         self.features: np.ndarray | None = None
 
-    def prepare(self, fold: Fold, subjects: Sequence[str], classes: int, repeat: int) -> None:
-        """Load the SGCNs, pre-train them without the test subjects, or make them."""
+    def prepare(self, fold: Fold, subjects: Sequence[str]) -> None:
+        """Load the SGCNs, or pre-train them without the test subjects; without pre-training there are none yet."""
         self.networks, self.features = [], None
         tested = {subjects[clip].split("/", 1)[1] for clip in fold.test}
         if self.weights:
             pairs = zip(self.weights, self.graphs, strict=True)
             self.networks = [load_network(weights, graph)[0] for weights, graph in pairs]
-            return
-        seeds = [(seed, fold.number) for seed in self.settings.network_seeds]
-        groups = [self.graphs] if self.settings.together else [[graph] for graph in self.graphs]
-        for graphs, seed in zip(groups, seeds, strict=False):
-            if self.macro is not None and self.settings.pretrain is not None:
+        elif self.macro is not None and self.settings.pretrain is not None:
+            seeds = [(seed, fold.number) for seed in self.settings.network_seeds]
+            groups = [self.graphs] if self.settings.together else [[graph] for graph in self.graphs]
+            for graphs, seed in zip(groups, seeds, strict=False):
                 inputs = self.macro, graphs, self.settings.pretrain, seed, self.checkpoints
                 self.networks += train_sgcns(*inputs, left_out=tested).networks
-            else:
-                with repeatable(*seed):
-                    options = vars(self.settings.sgcn) | {"channels": self.settings.inputs.channels}
-                    self.networks.append(SGCN(graphs[0], classes, **options))
 
     def train(
         self, rows: ClipRows, classes: int, folds: Sequence[FoldData], settings: FoldTrainingSettings
@@ -114,34 +113,40 @@ class FoldSGCN(System[FoldTrainingSettings]):
                     features = subtract_clip_mean(features, inputs.branches, inputs.fusion, self.heads.branch)
                 self.features = features.cpu().numpy()
             for trained in self.heads.train(self.features, classes, folds, settings):
-                saved_head = cast("SavedModel", trained.model)
+                (saved_head,) = trained.models
                 about = {**saved_head.about, "network": "sgcn-heads"}
-                yield replace(trained, model=_model(about, self.networks, saved_head.tensors, None))
+                yield replace(trained, models=[_model(about, self.networks, saved_head.tensors, None)])
             return
         by_row = inputs.fusion != "clip"
         shape = rows.shape[2:] if by_row else (rows.shape[1] * rows.shape[2],)
         joined = 1 if by_row else rows.shape[1]
         for fold in folds:
             # Without pre-training nothing has set the scale of the inputs: they are centred by the training clips.
-            centred = None if self.weights or self.macro else Centred(rows, fold.train, inputs.channels)
-            networks = deepcopy(self.networks)
+            centred = None if self.networks else Centred(rows, fold.train, inputs.channels)
+            augment = Augmentation.of(settings.augment, self.fields, rows, fold.train, centred)
             network, trained = train_network(
-                partial(_join, networks, images, head, classes, joined),
-                Images(rows if centred is None else centred, shape, by_row),
+                partial(self._join, images, head, classes, joined),
+                Images(rows if centred is None else centred, shape, by_row, augment),
                 *(fold, settings.loss, classes, head, self.checkpoints),
             )
-            weights = dict(zip(WEIGHTS, cast("EndToEnd", network).head.parameters(), strict=True))
-            yield replace(trained, model=_model({"network": "end-to-end"}, networks, weights, centred), epochs={})
+            end_to_end = cast("EndToEnd", network)
+            weights = dict(zip(WEIGHTS, end_to_end.head.parameters(), strict=True))
+            model = _model({"network": "end-to-end"}, end_to_end.networks, weights, centred)
+            yield replace(trained, models=[model], epochs={"head.epochs": trained.epochs["network.epochs"]})
 
+    def _join(self, images: int, head: HeadSettings, classes: int, rows: int) -> EndToEnd:
+        """Return the SGCNs of a fold, new ones if nothing is pre-trained, with a new head.
 
-def _join(networks: Sequence[SGCN], images: int, head: HeadSettings, classes: int, rows: int) -> EndToEnd:
-    """Return the SGCNs of a fold with a new head; ``rows``: number of rows that are one input."""
-    inputs_of_head = HIDDEN * len(networks) * images
-    return EndToEnd(networks, Head(inputs_of_head, head.hidden, classes, head.dropout, rows), images * rows)
+        ``rows``: number of rows that are one input.
+        """
+        options = vars(self.settings.sgcn) | {"channels": self.settings.inputs.channels}
+        networks = deepcopy(self.networks) or [SGCN(graph, classes, **options) for graph in self.graphs]
+        inputs_of_head = HIDDEN * len(networks) * images
+        return EndToEnd(networks, Head(inputs_of_head, head.hidden, classes, head.dropout, rows), images * rows)
 
 
 def _model(
-    about: Mapping[str, Any], networks: Sequence[SGCN], head: Mapping[str, Tensor], centred: Centred | None
+    about: Mapping[str, Any], networks: Iterable[nn.Module], head: Mapping[str, Tensor], centred: Centred | None
 ) -> SavedModel:
     """Return the model of a fold; its arrays are those of :class:`FoldSGCN`."""
     states = [(f"networks.{index}", network.state_dict()) for index, network in enumerate(networks)]
@@ -181,8 +186,9 @@ def train_graph_folds(
     """
     loaded = [Graph.load(graph) for graph in graphs]
     samples, branch = load_signals(caches, settings.clips, settings.inputs, loaded[0].side)
+    fields = image_fields(caches[0], settings.inputs)
     made_of = code, settings, device().type, [graph.digest for graph in loaded]
     checkpoints = Checkpoints(files.predictions.parent / "checkpoints", *made_of)
-    system = FoldSGCN(loaded, weights, macro, branch, settings, checkpoints)
+    system = FoldSGCN(loaded, weights, macro, branch, fields, settings, checkpoints)
     run_job(lambda _: (system, samples), settings, files, model, folds)
     checkpoints.remove()

@@ -180,3 +180,13 @@ def clip_signals(
     relative = settings.relative == "pixels"
     rows, branch = fuse(signals, settings.fusion, ROWS_PER_FLOW[settings.signal], relative=relative)
     return rows[0], branch
+
+
+def image_fields(cache: Path, inputs: SignalSettings) -> list[str]:
+    """Return what each image of :func:`clip_signals` shows (:class:`merflow.learning.augmentation.Augmentation`)."""
+    with open_h5(cache) as file:
+        counts = {"spatial": file["spatial"].shape[1], "temporal": file["flow"].shape[1]}
+    of_flow = {"u+v": [["u"], ["v"]], "channels": [["u", "v", "strain"]]}.get(inputs.signal, [[inputs.signal]])
+    of_branch = {"spatial": [["grey"]], "temporal": of_flow}
+    names = {name: np.array(of_branch[name] * counts[name])[None] for name in inputs.branches}
+    return [str(name) for name in fuse(names, inputs.fusion, ROWS_PER_FLOW[inputs.signal])[0].ravel()]

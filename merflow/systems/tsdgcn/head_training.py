@@ -16,7 +16,7 @@ from torch.optim.adam import adam
 
 from merflow.errors import ConfigError
 from merflow.learning.fit import Training, repeatable
-from merflow.learning.losses import make_loss, row_losses
+from merflow.learning.losses import class_weights, row_losses
 from merflow.learning.settings import LossSettings
 from merflow.systems.samples import FoldData
 from merflow.systems.settings import HeadSettings
@@ -54,7 +54,6 @@ def train_heads(
     Raises:
         ConfigError: the loss does not fit the classes, or a training diverged; the message names the fold.
     """
-    make_loss(loss, classes)
     batches: dict[tuple[int, bool], list[int]] = {}
     for index, fold in enumerate(folds):
         steps = math.ceil(len(fold.train) * (1 if joined else rows.shape[1]) / settings.batch)
@@ -97,6 +96,7 @@ class HeadBatchTrainer:
         self.folds, self.loss, self.settings = folds, loss, settings
         self.joined = rows.shape[1] if joined else 1
         samples = rows.shape[1] // self.joined  # of a clip
+        self.class_weights = torch.stack([class_weights(loss, fold.train_labels, classes) for fold in folds])
         self.standardizers = [Standardizer.fit(rows, fold.train, branch) for fold in folds]
         # A feature that does not vary in training (half of them do not, after ReLU) has no gradient without weight
         # decay: its weights stay as drawn, and it matters for validation clips only.
@@ -115,6 +115,7 @@ class HeadBatchTrainer:
         self.weights = [weight.requires_grad_() for weight in (weight_1[..., self.trained].contiguous(), *others)]
         self.averages, self.squares = ([torch.zeros_like(weight) for weight in self.weights] for _ in range(2))
         self.steps = [torch.zeros(()) for _ in self.weights]
+        self.all_steps = settings.epochs * math.ceil(len(folds[0].train) * samples / settings.batch)
 
         train, validation = [fold.train for fold in folds], [fold.validation for fold in folds]
         self.x = self._stack_rows(rows, train, self.trained)
@@ -172,7 +173,7 @@ class HeadBatchTrainer:
             indices, counted = order[:, batch], present[:, batch]
             x = self.x.flatten(0, 1).index_select(0, indices.flatten()).view(*indices.shape, *self.x.shape[2:])
             scores = self._scores(x, dropout=dropout[:, batch].mT)
-            losses = row_losses(scores, y[:, batch], self.loss) * counted
+            losses = row_losses(scores, y[:, batch], self.class_weights[self.active], self.loss) * counted
             self._step((losses.sum(dim=1) / counted.sum(dim=1)).sum())
             total += losses.detach().sum(dim=1)
             correct += ((scores.argmax(dim=2) == y[:, batch]) * counted).sum(dim=1)
@@ -210,7 +211,7 @@ class HeadBatchTrainer:
         with torch.no_grad():
             adam(  # What torch.optim.Adam calls; here its state must shrink when heads leave.
                 *(self.weights, gradients, self.averages, self.squares, [], self.steps),
-                lr=self.settings.learning_rate / (1 + self.settings.decay * self.steps[0].item()),
+                lr=self.settings.rate(int(self.steps[0].item()), self.all_steps),
                 weight_decay=self.settings.weight_decay,
                 beta1=0.9,
                 beta2=0.999,
@@ -221,23 +222,28 @@ class HeadBatchTrainer:
             )
 
     def _keep_best(self, epoch: int) -> None:
-        """Copy the weights of heads whose validation loss is the smallest so far; of all without validation clips."""
+        """Copy the weights of heads whose validation loss is the smallest so far; of all without validation clips.
+
+        If the schedule averages, a share of the weights is copied.
+        """
         better = torch.ones(len(self.active), dtype=torch.bool)
         if self.val_y.shape[1]:
             y, lengths = self.val_y[self.active], self.val_lengths[self.active]
             present = torch.arange(y.shape[1]) < lengths[:, None]
             scores = self._scores(self.val_x[self.active], self.val_untrained[self.active])
-            losses = (row_losses(scores, y, self.loss) * present).sum(dim=1) / lengths
+            losses = row_losses(scores, y, self.class_weights[self.active], self.loss) * present
+            losses = losses.sum(dim=1) / lengths
             correct = ((scores.argmax(dim=2) == y) * present).sum(dim=1)
             self._add_to_curves(epoch, "validation", losses, correct / lengths)
             better = losses < self.smallest_loss[self.active]
             self.smallest_loss[self.active[better]] = losses[better]
         self.best_epoch[self.active[better]] = epoch
+        share = self.settings.share(epoch)
         for index in better.nonzero()[:, 0].tolist():
             weight_1, *others = self.heads[self.active[index]].parameters()
-            weight_1[:, self.trained] = self.weights[0][index]
+            weight_1[:, self.trained] = torch.lerp(weight_1[:, self.trained], self.weights[0][index], share)
             for best, weight in zip(others, self.weights[1:], strict=True):
-                best.copy_(weight[index])
+                best.lerp_(weight[index], share)
 
     def _keep_answers(self) -> None:
         """Keep the classes of the test clips: those of the mean probabilities of their rows."""

@@ -367,7 +367,7 @@ def test_reported_number_of_training_clips_is_what_training_got(monkeypatch):
     clips = [{"dataset": "d", "subject": f"d/{n // 3}", "clip": str(n)} for n in range(9)]
     samples = Samples(clips, labels, CLASSES, rng.normal(0, 1, (9, 1, 6)).astype(np.float32))
     settings = LinearSettings(
-        "e", ClipSettings(["d"], CLASSES, {}), SelectionSettings("none", {}, 0, 0.0), {}, "softmax"
+        "e", ClipSettings(["d"], CLASSES, {}), SelectionSettings("fixed", "refit", {}, 0, 0.0), {}, 1, "softmax"
     )
 
     def reported():

@@ -1,6 +1,7 @@
 """Ensembles: members reproduce the predictions of their folds; files and their validation."""
 
 import json
+from collections import defaultdict
 
 import h5py
 import numpy as np
@@ -13,6 +14,7 @@ from small_ensembles import (
     clip_settings,
     ensemble_settings,
     outputs,
+    settings_of,
     trained,
     weights,
 )
@@ -26,20 +28,25 @@ from merflow.storage.tables import PREDICTIONS, read_table
 
 
 def answers(whole: Ensemble, rows, results):
-    """What the members say of rows of a table, each of its own fold and seed."""
+    """What the members say of rows of a table, those of its own fold and seed: their mean."""
     with h5py.File(results / "micro.h5") as file:
         place = {clip: number for number, clip in enumerate(file["clip"].asstr())}
     probs = whole.members(ClipArrays.of_cache(results / "micro.h5"), calibrated=False)
-    number = {(member["seed"], member["fold"]): n for n, member in enumerate(whole.metadata["members"])}
+    numbers = defaultdict(list)
+    for number, member in enumerate(whole.metadata["members"]):
+        numbers[member["seed"], member["fold"]].append(number)
     pairs = zip(rows["repeat"], rows["fold"], rows["clip"], strict=True)
-    return np.array([probs[number[seed, fold], place[clip]] for seed, fold, clip in pairs])
+    return np.array([probs[numbers[seed, fold], place[clip]].mean(axis=0) for seed, fold, clip in pairs])
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_members_reproduce_test_predictions(results, name):
     seeds = (0, 1) if name == "frozen" else (0,)
     whole, predictions, validation = trained(results, name, seeds)
-    assert len(whole.metadata["members"]) == SUBJECTS * len(seeds) and len(predictions) == 3 * SUBJECTS * len(seeds)
+    networks = 2 if name == "msjfn" else 1
+    assert len(whole.metadata["members"]) == SUBJECTS * len(seeds) * networks and len(
+        predictions
+    ) == 3 * SUBJECTS * len(seeds)
     np.testing.assert_allclose(answers(whole, predictions, results), chances(predictions), atol=1e-6)
     if not name.startswith("ststnet"):  # Trained on its validation clips, too, in the end.
         np.testing.assert_allclose(answers(whole, validation, results), chances(validation), atol=1e-6)
@@ -113,7 +120,8 @@ def test_ensemble_in_small_batches_gives_same_answers(results, monkeypatch):
 
 
 def test_temperature_without_validation_clips_is_one(results):
-    whole, predictions, validation = trained(results, "from-nothing", folds=tuple(FOLDS[:2]), selection="none")
+    fixed = settings_of("from-nothing")["head"] | {"epoch_choice": "fixed"}
+    whole, predictions, validation = trained(results, "from-nothing", folds=tuple(FOLDS[:2]), head=fixed)
     assert len(validation) == 0 and len(predictions) == 6
     assert whole.temperature == 1 and whole.metadata["calibrated"] is False
     np.testing.assert_allclose(answers(whole, predictions, results), chances(predictions), atol=1e-6)

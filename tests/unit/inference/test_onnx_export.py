@@ -170,7 +170,7 @@ def test_export_writes_check_and_card_with_running_program(results, tmp_path):
 def test_model_card_escapes_names(tmp_path):
     evil = "<script>alert(1)</script>"
     metadata = {"experiment": "e", "system": "ststnet", "prep": "p", "protocol": "loso", "members": [{}]}
-    metadata |= {"refits": False, "calibrated": True, "validation_clips": 3}
+    metadata |= {"epoch_choice": "validation", "calibrated": True, "validation_clips": 3}
     metadata |= {"reads": {"kind": "flow-image"}, "clip": {"size": 32}}
     reads = SimpleNamespace(**metadata["reads"])
     ensemble = SimpleNamespace(metadata=metadata, classes=[evil, "joy"], temperature=1.0, input_settings=reads)

@@ -219,9 +219,11 @@ def flip(cache):
         file["flow"][:] = file["flow"][:][..., ::-1]
 
 
-NETWORK = {"epochs": 3, "refit": True}
+AUGMENT = {"mirror": True, "rotation": 5.0, "shift": 0.04, "scale": 0.05, "strength": 0.2}
+NETWORK = {"epochs": 3, "epoch_choice": "refit"}
 CLIP_JOBS = {
     "refit": ("ststnet", NETWORK, {}),
+    "average": ("msjfn", {"epochs": 6, "epoch_choice": "average", "average_seeds": 2}, {"augment": AUGMENT}),
     "pairs": ("mersiamc3d", NETWORK | {"frozen": 1}, {}),
     "nested": (
         "msjfn",

@@ -1,6 +1,7 @@
 """Focal loss against the formula in float64 and against torch's cross entropy."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from merflow.errors import ConfigError
-from merflow.learning.losses import focal_loss, make_loss
+from merflow.learning.losses import class_weights, focal_loss, make_loss
 from merflow.learning.settings import LossSettings
 
 
@@ -79,9 +80,28 @@ def test_focal_loss_gamma_favours_hard_rows():
 
 def test_make_loss_by_name():
     logits, target = torch.randn(9, 3), torch.arange(9) % 3
-    cross_entropy = make_loss(LossSettings("cross-entropy", 1.0, 0.0), 3)
+    labels = np.arange(9) % 3
+    cross_entropy = make_loss(LossSettings("cross-entropy", 1.0, 0.0), labels, 3)
     assert cross_entropy(logits, target) == functional.cross_entropy(logits, target)
     settings = LossSettings("focal", [1.0, 2.0, 3.0], 0.5)
-    np.testing.assert_allclose(make_loss(settings, 3)(logits, target), focal_loss(logits, target, [1.0, 2.0, 3.0], 0.5))
+    expected = focal_loss(logits, target, [1.0, 2.0, 3.0], 0.5)
+    np.testing.assert_allclose(make_loss(settings, labels, 3)(logits, target), expected)
     with pytest.raises(ConfigError, match="3 values for 4 classes"):
-        make_loss(settings, 4)
+        make_loss(settings, labels, 4)
+
+
+@pytest.mark.parametrize("gamma", [None, 0.0, 2.0])
+def test_balanced_weights_count_every_class_alike(gamma):
+    """The mean over rows is the mean over classes of the mean of each class, by torch's own cross entropy."""
+    labels = np.repeat([0, 1, 2], [12, 5, 3])
+    logits = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    settings = LossSettings("cross-entropy", 1.0, 0.0) if gamma is None else LossSettings("focal", 1.0, gamma)
+    value = make_loss(replace(settings, weights="balanced"), labels, 3)(logits, torch.from_numpy(labels))
+    losses = functional.cross_entropy(logits, torch.from_numpy(labels), reduction="none")
+    losses = losses * (1 - torch.exp(-losses)) ** (gamma or 0)
+    np.testing.assert_allclose(value, np.mean([losses[labels == label].mean() for label in range(3)]), rtol=1e-5)
+
+
+def test_balanced_weights_multiply_alpha_and_allow_a_class_without_clips():
+    settings = LossSettings("focal", [1.0, 2.0, 1.0], 0.5, "balanced")
+    np.testing.assert_allclose(class_weights(settings, np.array([0, 0, 0, 1]), 3), [4 / 9, 8 / 3, 4 / 3], rtol=1e-6)

@@ -88,7 +88,7 @@ def test_inner_folds_divide_training_part_by_subject(people, each, count, seed):
 
 def test_inner_folds_need_two_subjects():
     subjects, labels = np.repeat(["s1", "s2"], 4), np.tile([0, 1], 4)
-    with pytest.raises(InputError, match="1 subjects; choose selection: validation or none"):
+    with pytest.raises(InputError, match="1 subjects; choose selection: fixed"):
         inner_folds(draw_folds("loso", subjects, labels)[0], subjects, labels, 3, validation=0.2, seed=(0,))
 
 
@@ -100,7 +100,7 @@ def test_select_settings_takes_first_best_pooled_recall():
     answers = {value: rng.random((60, 3)) + np.eye(3)[labels] * 0.2 for value in (1, 2, 3)}
     answers |= {4: answers[1], 5: np.tile([1.0, 0, 0], (60, 1))}
     assert (labels == 0).mean() > max((answers[value].argmax(1) == labels).mean() for value in (1, 2, 3))
-    selection = SelectionSettings("nested", {"x": list(answers)}, 3, 0.2)
+    selection = SelectionSettings("nested", "validation", {"x": list(answers)}, 3, 0.2)
 
     def predict(inner, seeds, overrides):
         assert len(set(seeds)) == len(seeds) == len(inner)
@@ -164,9 +164,9 @@ def test_poisoned_test_labels_change_no_selection(features, tmp_path, monkeypatc
     assert trained[row].equals(changed_trained[row])
 
 
-def test_selection_none_trains_all_clips_for_all_epochs(features, tmp_path):
+def test_fixed_epochs_train_all_clips(features, tmp_path):
     _, validated, _ = run(features, tmp_path / "held")
-    _, trained, curves = run(features, tmp_path / "none", selection="none")
+    _, trained, curves = run(features, tmp_path / "fixed", head=HEAD | {"epoch_choice": "fixed"})
     assert set(curves["split"]) == {"train"} and (curves.groupby("name")["epoch"].max() == HEAD["epochs"]).all()
     assert (trained["n"] == 60).all() and (validated["n"] < 60).all()
 
@@ -200,7 +200,7 @@ def test_nested_selection_of_a_clip_network(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"selection": "test"}, "'test' is not allowed; allowed: validation, none, nested, paper-tuning"),
+        ({"selection": "test"}, "'test' is not allowed; allowed: fixed, nested, paper-tuning"),
         ({"selection": "nested"}, "nested needs one, such as"),
         ({"grid": {"loss.alpha": [1]}}, "only selection: nested and paper-tuning read it"),
         ({"selection": "nested", "grid": {"graphs": [["8+2"]]}}, "graphs cannot be chosen inside a fold"),

@@ -65,7 +65,7 @@ def test_corrections_are_separate_from_problems(study, page):
 
 def test_composite_is_counted_over_its_datasets(study, tmp_path):
     counts = [ClassCount("happiness", 30, 29), ClassCount("fear", 5, 5)]
-    several = ExperimentSettings("tsdgcn", ["people-micro", "people-macro"], False, "", counts)
+    several = ExperimentSettings("tsdgcn", ["people-micro", "people-macro"], False, "", counts, "")
     experiments = study.settings.experiments | {"one": several, "two": several}
     changed = with_settings(study, experiments=experiments)
     (composite,) = composites(changed)

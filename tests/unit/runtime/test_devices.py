@@ -129,7 +129,7 @@ def test_device_is_not_among_the_settings_of_a_job():
 
 def trained(place, system="ststnet"):
     """Return probabilities of a network before and after some epochs on a device, without dropout."""
-    block = {"weight_decay": 0.0, "refit": False}
+    block = {"weight_decay": 0.0, "epoch_choice": "validation"}
     settings = network_settings(system, complete_block(system, block))
     generator = torch.Generator().manual_seed(0)
     shape = (24, 3, 28, 28) if settings.input_kind == "flow-image" else (24, 3, 4, 28, 28)

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import pytest
 
-from merflow.learning.settings import LossSettings
+from merflow.learning.settings import AugmentSettings, LossSettings
 from merflow.protocols.settings import ClipSettings, SelectionSettings
 from merflow.runtime.script_context import from_params
 from merflow.systems.settings import (
@@ -13,15 +13,16 @@ from merflow.systems.settings import (
     FoldTrainingSettings,
     HeadSettings,
     PretrainSettings,
+    SignalSettings,
 )
 
 FINETUNE = FinetuneSettings(
     "e",
     ClipSettings(("a",), ("x", "y"), {"a": {"c1": "x"}}),
-    SelectionSettings("nested", {"loss.gamma": (1.0, 2.0)}, 3, 0.2),
+    SelectionSettings("nested", "refit", {"loss.gamma": (1.0, 2.0)}, 3, 0.2),
     {0: "splits.csv"},
-    ("spatial",),
-    "stack",
+    1,
+    SignalSettings(("spatial",), "stack", "u+v", "constant", "no"),
     LossSettings("focal", (1.0, 2.0), 1.0),
     HeadSettings(1, 1, 1e-3, 0.0, 8, 0.0, hidden=8, dropout=0.5),
 )
@@ -29,8 +30,9 @@ FINETUNE = FinetuneSettings(
 
 def test_from_params_is_the_inverse_of_asdict():
     pretrain = PretrainSettings(1, 1, 1e-3, 0.0, 8, 0.5, "peak", 0.2)
+    augment = AugmentSettings(True, 5.0, 0.1, 0.1, 0.2)
     fold = FoldTrainingSettings(
-        **vars(FINETUNE), transfer="frozen", signal="u+v", pretrain=pretrain, network_seeds=(3,)
+        **vars(FINETUNE), transfer="frozen", pretrain=pretrain, network_seeds=(3,), augment=augment
     )
     cell = CellSettings("row", "", "loso", FINETUNE, {0: (("f.h5",),)}, ("w.safetensors",))
     for settings in (FINETUNE, fold, cell):

@@ -32,11 +32,11 @@ def planned(tmp_path, layouts, tables=None, floors=("majority",), **experiment):
     ("changes", "fitted"),
     [
         ({}, ["train", "validation"]),
-        ({"network": {"refit": False}}, ["train"]),
-        ({"network": {"refit": False}, "selection": "none"}, ["train", "validation"]),
+        ({"network": {"epoch_choice": "validation"}}, ["train"]),
+        ({"network": {"epoch_choice": "fixed"}}, ["train", "validation"]),
     ],
 )
-def test_fitted_parts_follow_refit_and_selection(tmp_path, changes, fitted):
+def test_fitted_parts_follow_the_choice_of_the_epoch(tmp_path, changes, fitted):
     audited = planned(tmp_path, ("manifest", "manifest"), system="msjfn", **changes)
     assert audited["mine"].fitted_parts == fitted
 

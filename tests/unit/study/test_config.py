@@ -5,7 +5,7 @@ from copy import deepcopy
 
 import pytest
 import yaml
-from configurations import BASE, experiment
+from configurations import BASE, experiment, plan
 from repository import REPO
 
 from merflow.errors import ConfigError
@@ -274,7 +274,8 @@ def test_learning_rate_of_the_head_depends_on_pretraining():
         ({"loss": {"gamma": 2}}, "mine.loss.gamma: cross-entropy has no such parameter; give loss: {name: focal} too"),
         ({"grid": {"loss.gamma": [0, 2]}}, "mine.grid: loss.gamma: cross-entropy has no such parameter"),
         ({"grid": {"network.side": [28, 56]}}, "mine.grid: network.side decides what is read of a clip, once for all"),
-        ({"grid": {"network.refit": [True, False]}}, "mine.grid: network.refit decides which clips train"),
+        ({"grid": {"network.epoch_choice": ["fixed"]}}, "mine.grid: network.epoch_choice decides which clips train"),
+        ({"network": {"epoch_choice": "last"}}, "'last' is not allowed; allowed: validation, refit, fixed, average"),
         (
             {"grid": {"network.pairs": [1, 2]}},
             "mine.grid: msjfn has no network.pairs; its options: side, width",
@@ -287,11 +288,38 @@ def test_learning_rate_of_the_head_depends_on_pretraining():
 )
 def test_problems_of_networks_name_key_and_options(changes, message):
     changes = ({"selection": "nested"} if "grid" in changes else {}) | changes
-    assert f"experiments.{message}" in problems(experiment() | network(**changes))
+    assert message in problems(experiment() | network(**changes))
 
 
 def network(**changes):
     return {"experiments": {"mine": {"system": "msjfn", "micro": "demo-micro"} | changes}}
+
+
+def test_ways_of_training_reach_the_jobs_of_experiments_and_floors():
+    overlay = network(loss={"weights": "balanced"}, network={"epoch_choice": "average", "average_seeds": 3})
+    overlay["experiments"]["frozen"] = {"system": "tsdgcn", "macro": "demo-macro", "micro": "demo-micro"}
+    overlay["experiments"]["nothing"] = overlay["experiments"]["frozen"] | {"macro": "none", "augment": {"shift": 0.1}}
+    overlay |= {"floors": ["ststnet", "linear-svm"], "augment": {"mirror": False}, "network": {"schedule": "cosine"}}
+    study = plan(overlay)
+    settings = {name: study.training.clip_network_settings(name, 0) for name in ("mine", "ststnet")}
+    for job in settings.values():
+        assert job.augment is not None and not job.augment.mirror and job.network.schedule.cosine
+    mine = settings["mine"]
+    assert (mine.members, mine.loss.weights, mine.loss.name) == (3, "balanced", "cross-entropy")
+    assert mine.network.average and mine.selection.epoch == "average"
+    assert study.training.fold_settings("nothing", 0).augment.shift == 0.1
+    assert study.training.linear_settings("linear-svm").members == 1
+    text = {name: e.training for name, e in study.publishing.report_settings().experiments.items()}
+    assert "mean of the last weights" in text["mine"] and "mean of 3 networks" in text["mine"]
+    assert "augmented" in text["nothing"] and "augmented" not in text["frozen"] and not text["linear-svm"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"system": "linear-svm"}, {"system": "tsdgcn", "macro": "demo-macro"}], ids=["linear", "frozen"]
+)
+def test_augment_where_nothing_is_augmented_is_refused(changes):
+    message = "experiments.mine.augment: only networks that train inside the fold read it; leave it out"
+    assert message in problems(network(**changes, augment={"mirror": False}))
 
 
 def test_networks_have_their_own_defaults():
@@ -302,7 +330,7 @@ def test_networks_have_their_own_defaults():
     mine, siamese = (config.experiments[name] for name in ("mine", "siamese"))
     assert (mine.network.epochs, mine.network.modules, mine.network.width) == (7, 1, 16)
     assert mine.network.pairs is None and siamese.network.pairs == 5 and siamese.network.prior is True
-    assert siamese.loss.model_dump() == {"name": "focal", "alpha": 1.0, "gamma": 3.0}
+    assert siamese.loss.model_dump() == {"name": "focal", "alpha": 1.0, "gamma": 3.0, "weights": "none"}
     assert mine.loss.name == "cross-entropy"
 
 

@@ -96,7 +96,7 @@ def test_mersiamc3d_study_has_all_datasets_and_ablations(three):
     clips = {name: sum(row["indexed"] for row in study.experiments.class_counts(name)) for name in study.experiments}
     assert (clips["mersiamc3d"], clips["mersiamc3d-samm-5"], clips["mersiamc3d-casme2"]) == (133, 136, 246)
     plain = study.training.clip_network_settings("mersiamc3d", 0)
-    assert asdict(plain.loss) == {"name": "focal", "alpha": 1.0, "gamma": 2.0}
+    assert asdict(plain.loss) == {"name": "focal", "alpha": 1.0, "gamma": 2.0, "weights": "none"}
     assert plain.network.input_kind == "flows"
     assert only_difference(study, "mersiamc3d", "mersiamc3d-no-prior") == "prior"
     assert only_difference(study, "mersiamc3d", "mersiamc3d-key-frames") == "input_kind"
@@ -139,6 +139,29 @@ def test_page_without_macro_clips_plans_networks_and_floors(tmp_path):
 def test_page_lists_all_systems_that_need_no_macro_clips():
     text = (REPO / "docs" / "own-clips.md").read_text().split("## Without macro clips")[1].split("```")[0]
     assert set(re.findall("`([^`]+)`", text)) == set(SYSTEMS) - {"ensemble"}
+
+
+def test_ablations_are_on_the_drawn_composite_and_differ_in_one_thing():
+    composite, ablations = (
+        yaml.safe_load((REPO / "studies" / f"{name}.yaml").read_text())
+        for name in ("drawn_composite", "drawn_ablations")
+    )
+    assert all(ablations[block] == composite[block] for block in ("demo", "datasets", "graph"))
+    study = plan(ablations)
+    study.check()
+    splits = {tuple(Path(split).name for split in study.training.splits(name).values()) for name in study.experiments}
+    own = plan(composite).training.splits("msjfn")
+    assert splits == {tuple(Path(split).name for split in own.values())}
+    shown = [name for figure in study.figures.blocks.values() for name in figure["of"]]
+    assert sorted(shown) == sorted(study.config.experiments), "each variant once"
+    differences = {
+        name: only_difference(study, f"{name.partition('-')[0]}-plain", name)
+        for name in study.config.experiments
+        if not name.startswith("tsdgcn") and not name.endswith("plain")
+    }
+    for name, key in differences.items():
+        fixed = name.partition("-")[2] in ("fixed", "average", "cosine")
+        assert fixed or key in ("augment", "weights", "selection", "members"), (name, key)
 
 
 def test_drawn_composite_is_the_composite_of_drawn_people():

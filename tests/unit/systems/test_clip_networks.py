@@ -141,10 +141,14 @@ def test_network_fits_ten_clips(system):
     assert (model(x).argmax(1) == y).all()
 
 
-@pytest.mark.parametrize(("system", "selection"), [(name, "validation") for name in NETWORKS] + [("ststnet", "none")])
-def test_accuracy_on_unseen_people_is_above_majority(tmp_path, system, selection):
+EVERY_CHOICE = [(name, "validation") for name in NETWORKS] + [("ststnet", "fixed"), ("msjfn", "average")]
+
+
+@pytest.mark.parametrize(("system", "epoch"), EVERY_CHOICE)
+def test_accuracy_on_unseen_people_is_above_majority(tmp_path, system, epoch):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=6))
-    tables = [train([cache], system, tmp_path, f"people/s{n}", selection=selection)[0] for n in range(6)]
+    changes = {"epoch_choice": epoch}
+    tables = [train([cache], system, tmp_path, f"people/s{n}", changes=changes)[0] for n in range(6)]
     table = pd.concat(tables)
     assert len(table) == 36 and accuracy(table) > 0.8
     low = bootstrap_subjects(table, CLASSES)["accuracy"][0]
@@ -168,7 +172,7 @@ def test_poisoned_test_labels_change_no_prediction(tmp_path, system):
     assert probs_of(first).tolist() == probs_of(second).tolist()
 
 
-@pytest.mark.parametrize("selection", ["validation", "nested"])
+@pytest.mark.parametrize("selection", ["fixed", "nested"])
 def test_training_gets_no_test_clip(tmp_path, monkeypatch, selection):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=4))
     folds, honest = [], ClipNetwork.train
@@ -180,7 +184,7 @@ def test_training_gets_no_test_clip(tmp_path, monkeypatch, selection):
     monkeypatch.setattr(ClipNetwork, "train", watched)
     nested = {"selection": selection, "inner_folds": 2, "grid": {"network.learning_rate": [1e-3, 2e-3]}}
     table, _ = train([cache], "ststnet", tmp_path / "a", "people/s1", changes={"epochs": 2}, **nested)
-    assert len(folds) == (1 if selection == "validation" else 5) and set(table["truth"]) == set(CLASSES)
+    assert len(folds) == (1 if selection == "fixed" else 5) and set(table["truth"]) == set(CLASSES)
     tested = set(range(6, 12))  # The clips of people/s1.
     for fold in folds:
         assert not tested & {*fold.train.tolist(), *fold.validation.tolist()}
@@ -214,13 +218,13 @@ def test_fold_is_repeatable_and_depends_on_its_seed(tmp_path, system):
     assert first["curves"].read_bytes() != other["curves"].read_bytes()
 
 
-def test_selection_none_trains_on_validation_clips(tmp_path):
+def test_fixed_epochs_train_on_validation_clips(tmp_path):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=6))
     _, files = train([cache], "ststnet", tmp_path, "people/s1", changes={"epochs": 8})
     curve = read_table(files["curves"], CURVES)
     assert set(curve["split"]) == {"train", "validation"} and set(curve["name"]) == {"people/s1"}
     without_validation = read_table(files["accuracy_train"], ACCURACY_TRAIN)["n"].item()
-    _, files = train([cache], "ststnet", tmp_path, "people/s1", changes={"epochs": 8}, selection="none")
+    _, files = train([cache], "ststnet", tmp_path, "people/s1", changes={"epochs": 8, "epoch_choice": "fixed"})
     curve = read_table(files["curves"], CURVES)
     assert set(curve["split"]) == {"train"} and len(curve) == 8
     assert without_validation < read_table(files["accuracy_train"], ACCURACY_TRAIN)["n"].item() == 30
@@ -228,13 +232,14 @@ def test_selection_none_trains_on_validation_clips(tmp_path):
 
 def test_refit_trains_all_clips_for_the_chosen_epochs(tmp_path):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=6))
-    table, files = train([cache], "ststnet", tmp_path / "refit", "people/s1", changes={"epochs": 12, "refit": True})
+    table, files = train(
+        [cache], "ststnet", tmp_path / "refit", "people/s1", changes={"epochs": 12, "epoch_choice": "refit"}
+    )
     curve = read_table(files["curves"], CURVES).query("split == 'validation'")
     epoch = int(curve.loc[curve["loss"].idxmin(), "epoch"])
     assert read_table(files["accuracy_train"], ACCURACY_TRAIN)["n"].item() == 30
-    again, _ = train(
-        [cache], "ststnet", tmp_path / "none", "people/s1", changes={"epochs": epoch}, selection="none"
-    )  # fmt: skip
+    fixed = {"epochs": epoch, "epoch_choice": "fixed"}
+    again, _ = train([cache], "ststnet", tmp_path / "fixed", "people/s1", changes=fixed)
     assert table.equals(again)
     unrefitted, _ = train([cache], "ststnet", tmp_path / "held", "people/s1", changes={"epochs": 12})
     assert not table.equals(unrefitted)
@@ -309,8 +314,8 @@ def test_fit_uses_supervise_of_the_network():
     assert model.asked == 10 and torch.equal(model.weight, before), "the loss of the scores would move the weights"
 
 
-@pytest.mark.parametrize("refit", [False, True])
-def test_inputs_are_standardised_by_training_clips_only(tmp_path, monkeypatch, refit):
+@pytest.mark.parametrize("epoch", ["validation", "refit"])
+def test_inputs_are_standardised_by_training_clips_only(tmp_path, monkeypatch, epoch):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=5))
     seen, honest = [], clip_networks.Centred
 
@@ -319,8 +324,8 @@ def test_inputs_are_standardised_by_training_clips_only(tmp_path, monkeypatch, r
         return honest(rows, train)
 
     monkeypatch.setattr(clip_networks, "Centred", watched)
-    train([cache], "ststnet", tmp_path, "people/s1", changes={"epochs": 1, "refit": refit})
-    assert seen == ([18, 24] if refit else [18]), "of 30 clips six are tested and six choose the epoch"
+    train([cache], "ststnet", tmp_path, "people/s1", changes={"epochs": 1, "epoch_choice": epoch})
+    assert seen == ([18, 24] if epoch == "refit" else [18]), "of 30 clips six are tested and six choose the epoch"
 
 
 def test_refit_trains_for_the_epochs_of_both_stages(tmp_path, monkeypatch):
@@ -336,7 +341,7 @@ def test_refit_trains_for_the_epochs_of_both_stages(tmp_path, monkeypatch):
 
     monkeypatch.setattr(network_training, "fit", watched)
     monkeypatch.setattr(mersiamc3d, "fit", watched)
-    changes = {"epochs": 6, "prior_epochs": 4, "patience": 1, "learning_rate": 0.02, "refit": True}
+    changes = {"epochs": 6, "prior_epochs": 4, "patience": 1, "learning_rate": 0.02, "epoch_choice": "refit"}
     train([cache], "mersiamc3d", tmp_path, "people/s1", changes=changes)
     pairs, classes, pairs_again, classes_again = asked
     assert pairs[0] == 4 and classes[0] == 6 and pairs[1] < 4 and classes[1] < 6, "chosen before the last"
@@ -350,7 +355,7 @@ from merflow.systems.clip_networks import make_network
 from merflow.systems.registry import NETWORKS, complete_block, network_settings
 torch.set_num_threads(1)
 for name, system in NETWORKS.items():
-    block = {"weight_decay": 0.0, "refit": False}
+    block = {"weight_decay": 0.0, "epoch_choice": "validation"}
     settings = network_settings(name, complete_block(name, block))
     frames = () if settings.input_kind == "flow-image" else (5,)
     shape = (3, *frames, settings.side, settings.side)

@@ -23,7 +23,7 @@ TABLES = ("predictions", "accuracy_train", "curves", "validation")
 def clip_network_job(folder, system="ststnet", **changes):
     cache = make_cache(folder / "people.h5", *balanced(people=4, each=1))
     settings = {"experiment": "net", "system": system, "protocol": "loso", "classes": CLASSES}
-    settings["network"] = NETWORK | FAST[system] | {"epochs": 3, "refit": True, "validation": 0.4}
+    settings["network"] = NETWORK | FAST[system] | {"epochs": 3, "epoch_choice": "refit", "validation": 0.4}
     settings |= changes
     return lambda folds, files: train_clip_networks(
         [cache], **files, settings=settings, seed=0, folds=[f"people/{fold}" for fold in folds]

@@ -1,7 +1,8 @@
 """The fold runner, with a system that records what it is given."""
 
 import tracemalloc
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,9 +16,8 @@ from merflow.systems.samples import Samples
 
 CLASSES = ["left", "right"]
 SELECTIONS = {
-    "validation": SelectionSettings("validation", {}, 0, 0.0),
-    "none": SelectionSettings("none", {}, 0, 0.0),
-    "nested": SelectionSettings("nested", {"network.bias": [9.0, 0.0]}, 2, 0.25),
+    **{epoch: SelectionSettings("fixed", epoch, {}, 0, 0.0) for epoch in ("validation", "refit", "fixed", "average")},
+    "nested": SelectionSettings("nested", "validation", {"network.bias": [9.0, 0.0]}, 2, 0.25),
 }
 
 
@@ -33,16 +33,17 @@ class Settings:
     network: NetworkBlock
     selection: SelectionSettings
     splits: dict
+    members: int
 
 
 class Threshold(System):
     """Predicts by the sign of the only feature; it counts its trainings."""
 
-    def __init__(self, refits=False, together=False):
-        self.refits, self.trains_together, self.prepared, self.trained = refits, together, [], []
+    def __init__(self, together=False):
+        self.trains_together, self.prepared, self.trained = together, [], []
 
-    def prepare(self, fold, subjects, classes, repeat):
-        self.prepared.append((fold.name, repeat))
+    def prepare(self, fold, subjects):
+        self.prepared.append(fold.name)
 
     def train(self, rows, classes, folds, settings):
         self.trained.append((folds, settings.network))
@@ -52,7 +53,7 @@ class Threshold(System):
             return np.stack([1 - right, right], axis=1)
 
         curve = [{"stage": "finetune", "epoch": 1, "split": "train", "loss": 0.0, "accuracy": 1.0}]
-        return [TrainedFold(predict, len(self.trained), curve, {"network.epochs": 3}) for _ in folds]
+        return [TrainedFold(predict, [len(self.trained)], curve, {"network.epochs": 3}) for _ in folds]
 
 
 @pytest.fixture
@@ -62,9 +63,9 @@ def samples():
     return Samples(clips, labels, CLASSES, (2.0 * labels - 1).astype(np.float32)[:, None, None])
 
 
-def run(system, samples, selection="validation", bias=0.0):
+def run(system, samples, selection="validation", bias=0.0, members=1):
     folds = draw_folds("loso", samples.subjects, samples.labels, seed=1)
-    settings = Settings("mine", NetworkBlock(bias, 10), SELECTIONS[selection], {})
+    settings = Settings("mine", NetworkBlock(bias, 10), SELECTIONS[selection], {}, members)
     return folds, run_folds(system, samples, folds, 7, settings)
 
 
@@ -95,24 +96,25 @@ def test_run_folds_trains_together_or_one_after_the_other(samples):
     run(together, samples)
     assert [len(data) for data, _ in alone.trained] == [1] * len(folds)
     assert [len(data) for data, _ in together.trained] == [len(folds)]
-    assert alone.prepared == [(fold.name, 7) for fold in folds] and not together.prepared
+    assert alone.prepared == [fold.name for fold in folds] and not together.prepared
 
 
 def test_run_folds_refits_on_validation_clips_for_chosen_epochs(samples):
-    system = Threshold(refits=True)
-    folds, results = run(system, samples)
+    system = Threshold()
+    folds, results = run(system, samples, "refit")
     (first,), network = system.trained[0]
     (refit,), refit_network = system.trained[1]
     assert (network.epochs, refit_network.epochs) == (10, 3)
     assert refit.train.tolist() == sorted([*first.train.tolist(), *first.validation.tolist()])
     assert not len(refit.validation) and refit.seed == first.seed
-    assert results[0].model == 2 and results[0].train_clips == 16
+    assert results[0].models == [2] and results[0].train_clips == 16
     assert len(results[0].validation.clips) == len(folds[0].validation), "predicted by the first model"
 
 
-def test_run_folds_with_selection_none_trains_all_clips(samples):
-    system = Threshold(refits=True)
-    _, results = run(system, samples, "none")
+@pytest.mark.parametrize("epoch", ["fixed", "average"])
+def test_run_folds_trains_all_clips_if_none_choose_the_epoch(samples, epoch):
+    system = Threshold()
+    _, results = run(system, samples, epoch)
     assert len(system.trained) == len(results) and all(not len(data.validation) for (data,), _ in system.trained)
     assert all(result.train_clips == 16 and not len(result.validation.clips) for result in results)
 
@@ -124,11 +126,8 @@ def test_added_clips_train_in_every_fold_and_do_nothing_else(samples, selection)
     clips, labels = samples.clips + new, np.append(samples.labels, [0, 1, 1, 1])
     rows = (2.0 * labels - 1).astype(np.float32)[:, None, None]
     more = Samples(clips, labels, CLASSES, rows, divided=len(samples.clips))
-    systems, folds = (
-        (Threshold(refits=True), Threshold(refits=True)),
-        draw_folds("loso", samples.subjects, samples.labels, seed=1),
-    )
-    settings = Settings("mine", NetworkBlock(0.0, 10), SELECTIONS[selection], {})
+    systems, folds = (Threshold(), Threshold()), draw_folds("loso", samples.subjects, samples.labels, seed=1)
+    settings = Settings("mine", NetworkBlock(0.0, 10), SELECTIONS[selection], {}, 1)
     results = [
         run_folds(system, part, folds, 7, settings) for system, part in zip(systems, (samples, more), strict=True)
     ]
@@ -143,6 +142,22 @@ def test_added_clips_train_in_every_fold_and_do_nothing_else(samples, selection)
             assert [clip["clip"] for clip in getattr(after, part).clips] == [
                 clip["clip"] for clip in getattr(before, part).clips
             ]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_members_train_with_seeds_of_their_own_and_their_mean_answers(samples, together):
+    class Member(Threshold):
+        def train(self, rows, classes, folds, settings):
+            for fold, trained in zip(folds, super().train(rows, classes, folds, settings), strict=True):
+                share = np.random.default_rng(fold.seed).random()
+                answer = partial(lambda share, indices: np.tile([share, 1 - share], (len(indices), 1)), share)
+                yield replace(trained, predict=answer, models=[share])
+
+    (_, alone), (folds, results) = (run(Member(together), samples, "refit", members=count) for count in (1, 3))
+    for fold, one, result in zip(folds, alone, results, strict=True):
+        assert len(set(result.models)) == 3 and result.models[:1] == one.models, "the first is the one without others"
+        for predictions, clips in ((result.test, fold.test), (result.validation, fold.validation)):
+            np.testing.assert_allclose(predictions.probs[:, 0], [np.mean(result.models)] * len(clips))
 
 
 @pytest.mark.parametrize("together", [False, True])
@@ -172,7 +187,7 @@ def test_validation_rows_are_written_fold_by_fold(tmp_path):
     files = ResultFiles(*(tmp_path / f"{name}.csv" for name in ("p", "a", "c", "v")))
 
     def peak_bytes(folds):
-        results = [FoldResult(0, f"d/s{n}", test, validation, 1.0, 1, [], {}, None) for n in range(folds)]
+        results = [FoldResult(0, f"d/s{n}", test, validation, 1.0, 1, [], {}, []) for n in range(folds)]
         tracemalloc.start()
         write_results(results, "mine", files)
         peak = tracemalloc.get_traced_memory()[1]

@@ -10,7 +10,7 @@ from torch import nn
 from merflow.errors import ConfigError
 from merflow.learning.fit import Rows, fit, repeatable
 from merflow.learning.layers import Dropout
-from merflow.learning.losses import make_loss, row_losses
+from merflow.learning.losses import class_weights, make_loss, row_losses
 from merflow.learning.settings import LossSettings
 from merflow.systems.samples import FoldData
 from merflow.systems.settings import HeadSettings
@@ -26,6 +26,7 @@ LOSSES = [
     LossSettings("cross-entropy", 1.0, 0.0),
     LossSettings("focal", 0.1, 0.5),
     LossSettings("focal", [0.2, 1.0, 3.0], 2.0),
+    LossSettings("cross-entropy", 1.0, 0.0, "balanced"),
 ]
 
 
@@ -67,7 +68,7 @@ def assert_trained_as_alone(trained, fold, loss, settings=SETTINGS, joined=False
         head = Head(ROWS.shape[2], settings.hidden, CLASSES, settings.dropout, 3 if joined else 1)
         validation = rows(fold.validation, fold.validation_labels) if len(fold.validation) else None
         training = rows(fold.train, fold.train_labels)
-        expected = fit(head, make_loss(loss, CLASSES), training, validation, settings)
+        expected = fit(head, make_loss(loss, fold.train_labels, CLASSES), training, validation, settings)
     assert trained.training.epoch == expected.epoch
     for row, other in zip(trained.training.curve, expected.curve, strict=True):
         assert (row["epoch"], row["split"]) == (other["epoch"], other["split"])
@@ -87,7 +88,7 @@ def assert_same_bits(heads, others):
 # --- Training ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=["cross-entropy", "focal", "class-weights"])
+@pytest.mark.parametrize("loss", LOSSES, ids=["cross-entropy", "focal", "class-weights", "balanced"])
 def test_heads_of_unequal_folds_train_as_each_alone(loss):
     """Some folds have fewer clips, some a step less per epoch, and some stop early."""
     sizes = ((40, 12), (38, 9), (30, 12), (40, 3), (21, 12))
@@ -98,7 +99,9 @@ def test_heads_of_unequal_folds_train_as_each_alone(loss):
     assert len({len(head.training.curve) for head in trained}) > 1
 
 
-@pytest.mark.parametrize("changes", [{"weight_decay": 0.05}, {"dropout": 0.0}, {"batch": 1000, "epochs": 6}])
+@pytest.mark.parametrize(
+    "changes", [{"weight_decay": 0.05}, {"dropout": 0.0}, {"batch": 1000, "epochs": 6}, {"cosine": True}]
+)
 def test_head_settings_change_the_training(changes):
     fold, settings = make_fold(seed=1), replace(SETTINGS, **changes)
     (plain,), (changed,) = train_heads([fold]), train_heads([fold], settings=settings)
@@ -132,11 +135,12 @@ def test_heads_with_and_without_validation_train_in_one_call():
         assert_trained_as_alone(head, fold, LOSSES[1])
 
 
-def test_without_validation_the_last_epoch_is_kept():
-    fold = make_fold(validation=0, seed=2)
-    (head,) = train_heads([fold])
+@pytest.mark.parametrize("average", [False, True])
+def test_without_validation_the_last_epoch_is_kept_or_the_mean_of_the_last(average):
+    fold, settings = make_fold(validation=0, seed=2), replace(SETTINGS, average=average)
+    (head,) = train_heads([fold], settings=settings)
     assert head.training.epoch == SETTINGS.epochs
-    assert_trained_as_alone(head, fold, LOSSES[1])
+    assert_trained_as_alone(head, fold, LOSSES[1], settings)
 
 
 def test_heads_have_the_same_bits_on_a_second_run():
@@ -212,9 +216,10 @@ def test_row_losses_average_to_the_loss():
     scores = torch.randn(2, 20, CLASSES, generator=generator)
     target = torch.randint(0, CLASSES, (2, 20), generator=generator)
     for loss in LOSSES:
-        for index in range(2):
-            mean = make_loss(loss, CLASSES)(scores[index], target[index])
-            torch.testing.assert_close(row_losses(scores, target, loss)[index].mean(), mean)
+        weights = torch.stack([class_weights(loss, LABELS[:size], CLASSES) for size in (9, 23)])
+        for index, size in enumerate((9, 23)):
+            mean = make_loss(loss, LABELS[:size], CLASSES)(scores[index], target[index])
+            torch.testing.assert_close(row_losses(scores, target, weights, loss)[index].mean(), mean)
 
 
 def test_dropout_has_the_law_of_torch():

@@ -33,13 +33,13 @@ def test_at_most_200_epochs_are_kept_evenly_spaced(epochs, answered):
     assert answered * schedule.answers_every == epochs - epochs % schedule.answers_every
 
 
-def clip_network(system, refit):
+def clip_network(system, epoch_choice):
     def job(folder):
         folder.mkdir(parents=True, exist_ok=True)
         cache = make_cache(folder / "cache.h5", *balanced(people=4, each=1))
 
         def run(where):
-            changes = {"epochs": 5, "patience": 2, "refit": refit}
+            changes = {"epochs": 5, "patience": 2, "epoch_choice": epoch_choice}
             return train_clip_network([cache], system, where, "people/s1", changes=changes)[1]
 
         return cache, "people/s1", run
@@ -66,9 +66,9 @@ def end_to_end(folder):
 
 
 JOBS = {
-    "ststnet": clip_network("ststnet", refit=False),
-    "ststnet, refit": clip_network("ststnet", refit=True),
-    "mersiamc3d": clip_network("mersiamc3d", refit=True),
+    "ststnet": clip_network("ststnet", "validation"),
+    "ststnet, refit": clip_network("ststnet", "refit"),
+    "mersiamc3d": clip_network("mersiamc3d", "refit"),
     "end to end": end_to_end,
 }
 

@@ -151,7 +151,7 @@ def test_baseline_trains_also_on_another_dataset(tmp_path):
         folder.mkdir()
         clips = ClipSettings(["people"], CLASSES, {}, train_also)
         splits = split_files([tested], ClipSettings(["people"], CLASSES, {}), settings, [0], folder)
-        job = LinearSettings("floor", clips, SelectionSettings("validation", {}, 0, 0.0), splits, "linear-svm")
+        job = LinearSettings("floor", clips, SelectionSettings("fixed", "refit", {}, 0, 0.0), splits, 1, "linear-svm")
         results = ResultFiles(folder / "p.csv", folder / "a.csv", validation=folder / "v.csv")
         linear.run_linear(files, results, job)
         tables.append([read_table(file, []) for file in (results.predictions, results.validation, results.accuracy)])

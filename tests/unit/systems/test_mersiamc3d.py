@@ -153,7 +153,7 @@ def test_frozen_layers_do_not_change(frozen):
 
 def test_curve_has_both_stages(tmp_path):
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=4))
-    _, files = train([cache], "mersiamc3d", tmp_path, "people/s1", changes={"epochs": 3, "refit": True})
+    _, files = train([cache], "mersiamc3d", tmp_path, "people/s1", changes={"epochs": 3, "epoch_choice": "refit"})
     curve = read_table(files["curves"], CURVES)
     assert set(curve["stage"]) == {"prior", "finetune"} and set(curve["name"]) == {"people/s1"}
     assert curve.query("stage == 'prior'")["epoch"].max() == 2

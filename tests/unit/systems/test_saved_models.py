@@ -13,23 +13,26 @@ from merflow.systems.saved_models import SavedModel, models_in, read_models, wri
 from merflow.systems.settings import LinearSettings
 
 CLIPS = ClipSettings(["d"], ["a", "b"], {"d": {"c1": "secret"}})
-SETTINGS = LinearSettings("mine", CLIPS, selection_settings({}), {0: "splits.csv"}, "any")
+SETTINGS = LinearSettings("mine", CLIPS, selection_settings({}), {0: "splits.csv"}, 1, "any")
 
 
 def result(seed, fold, value):
     arrays = {"network.w": np.full((2, 3), value, np.float32), "network.count": np.array(int(value))}
     return SimpleNamespace(
-        repeat=seed, fold=fold, model=SavedModel({"network": "any", "options": {"width": value}}, arrays)
+        repeat=seed, fold=fold, models=[SavedModel({"network": "any", "options": {"width": value}}, arrays)]
     )
 
 
-def test_models_are_read_by_seed_and_fold(tmp_path):
+def test_models_are_read_by_seed_fold_and_member(tmp_path):
     results = [result(0, "d/s1", 1.0), result(0, "d/s2", 2.0), result(7, "d/s1", 3.0)]
+    results[2].models.extend(result(7, "d/s1", 4.0).models)
     write_models(results, tmp_path / "m.safetensors", SETTINGS)
     models = read_models(tmp_path / "m.safetensors")
-    assert [(model["seed"], model["fold"]) for model in models_in(tmp_path / "m.safetensors")] == list(models)
-    for (seed, fold), model in models.items():
-        (same,) = [r.model for r in results if (r.repeat, r.fold) == (seed, fold)]
+    names = ("seed", "fold", "member")
+    assert [tuple(model[name] for name in names) for model in models_in(tmp_path / "m.safetensors")] == list(models)
+    assert list(models)[-2:] == [(7, "d/s1", 0), (7, "d/s1", 1)]
+    for (seed, fold, member), model in models.items():
+        (same,) = [r.models[member] for r in results if (r.repeat, r.fold) == (seed, fold)]
         assert model.about["options"] == same.about["options"]
         assert {name: tensor.numpy().tolist() for name, tensor in model.tensors.items()} == {
             name: array.tolist() for name, array in same.arrays.items()

@@ -35,7 +35,7 @@ def test_with_overrides_changes_named_keys_only():
     changed = with_overrides(base, {"loss.alpha": 2, "graphs": ["4+0"]})
     assert changed == {"loss": {"name": "focal", "alpha": 2}, "graphs": ["4+0"]}
     assert base == {"loss": {"name": "focal", "alpha": 1.0}, "graphs": ["8+2"]}
-    network = network_settings("msjfn", complete_block("msjfn", {"weight_decay": 0.0, "refit": False}))
+    network = network_settings("msjfn", complete_block("msjfn", {"weight_decay": 0.0, "epoch_choice": "validation"}))
     changed = with_overrides(network, {"width": 8, "epochs": 3})
     assert (changed.options["width"], changed.epochs, network.options["width"]) == (8, 3, 16)
     assert variants({"loss.alpha": [1, 2]}) == [{"loss.alpha": 1}, {"loss.alpha": 2}] and variants(None) == [{}]
