@@ -191,7 +191,7 @@ def export_onnx(
     exported = complete.subsample(settings.members)
     experiment, networks = exported.metadata["experiment"], exported.networks
     members = [
-        {"experiment": network.metadata["experiment"], "seed": member["seed"], "fold": member["fold"]}
+        {"experiment": network.metadata["experiment"], **{key: member[key] for key in ("seed", "fold", "member")}}
         for network in networks
         for member in network.metadata["members"]
     ]

@@ -39,7 +39,7 @@ class NetworkSystem(NamedTuple):
     options: Mapping[str, Mapping[str, Any]] = {}
     input_kind: str = "flow-image"
     side: int = 28
-    loss: Mapping[str, Any] = {"name": "cross-entropy"}
+    loss: Mapping[str, Any] = {"name": "cross-entropy", "weights": "balanced"}
     reading: str = ""
 
 

@@ -161,10 +161,10 @@ def test_ensemble_names_damaged_files(results, tmp_path):
     (tmp_path / "ensemble.json").write_text(json.dumps({"classes": []}))
     with pytest.raises(InputError, match="is not a valid ensemble file"):
         load_ensemble(tmp_path / "ensemble.json")
-    missing = whole.metadata | {"members": [{"seed": 0, "fold": "x", "file": "gone.safetensors"}]}
+    missing = whole.metadata | {"members": [{"seed": 0, "fold": "x", "member": 0, "file": "gone.safetensors"}]}
     with pytest.raises(InputError, match="gone.safetensors does not exist"):
         Ensemble(missing, tmp_path).members(ClipArrays.of_cache(results / "micro.h5", [0]))
-    other = whole.metadata | {"members": [{"seed": 0, "fold": "x", "file": "w0.safetensors"}]}
+    other = whole.metadata | {"members": [{"seed": 0, "fold": "x", "member": 0, "file": "w0.safetensors"}]}
     with pytest.raises(InputError, match="holds no models of merflow"):
         Ensemble(other, results).members(ClipArrays.of_cache(results / "micro.h5", [0]))
 

@@ -147,8 +147,8 @@ def test_poisoned_test_labels_change_no_selection(features, tmp_path, monkeypatc
     honest, trained, _ = run(features, tmp_path / "honest", **NESTED)
     load = finetuning.load_features
 
-    def poisoned(*arguments):
-        samples, branch = load(*arguments)
+    def poisoned(*arguments, **options):
+        samples, branch = load(*arguments, **options)
         wrong = (samples.labels + np.isin(samples.subjects, ["micro/s1"])) % 3
         return replace(samples, labels=wrong), branch
 

@@ -13,6 +13,7 @@ from merflow.systems.settings import (
     FoldTrainingSettings,
     HeadSettings,
     PretrainSettings,
+    SGCNSettings,
     SignalSettings,
 )
 
@@ -31,9 +32,8 @@ FINETUNE = FinetuneSettings(
 def test_from_params_is_the_inverse_of_asdict():
     pretrain = PretrainSettings(1, 1, 1e-3, 0.0, 8, 0.5, "peak", 0.2)
     augment = AugmentSettings(True, 5.0, 0.1, 0.1, 0.2)
-    fold = FoldTrainingSettings(
-        **vars(FINETUNE), transfer="frozen", pretrain=pretrain, network_seeds=(3,), augment=augment
-    )
+    more = {"pretrain": pretrain, "together": False, "sgcn": SGCNSettings(4, True), "augment": augment}
+    fold = FoldTrainingSettings(**vars(FINETUNE), transfer="frozen", network_seeds=(3,), **more)
     cell = CellSettings("row", "", "loso", FINETUNE, {0: (("f.h5",),)}, ("w.safetensors",))
     for settings in (FINETUNE, fold, cell):
         assert from_params(type(settings), asdict(settings)) == settings

@@ -73,7 +73,7 @@ def test_folds_have_the_same_bits_in_every_grouping(tmp_path, kind):
     alone = results(job, tmp_path / "one", [[fold] for fold in FOLDS])
     assert results(job, tmp_path / "three", [FOLDS[:3], FOLDS[3:]]) == alone
     assert list(alone[1]) == [
-        (0, fold) for fold in dict.fromkeys(read_table(tmp_path / "one/predictions.csv", PREDICTIONS)["fold"])
+        (0, fold, 0) for fold in dict.fromkeys(read_table(tmp_path / "one/predictions.csv", PREDICTIONS)["fold"])
     ]
 
 
