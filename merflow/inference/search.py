@@ -24,6 +24,7 @@ from merflow.inference.spotting import LONGEST, SpottingResult, smooth, spot, th
 from merflow.preprocessing.faces import align_subject
 from merflow.preprocessing.settings import AlignSettings
 from merflow.storage.files import atomic_write, safe_filename
+from merflow.storage.hdf5 import open_h5
 from merflow.storage.tables import INTERVALS, read_table, write_table
 
 log = logging.getLogger(__name__)
@@ -247,7 +248,7 @@ def align_candidates(source: Clip, intervals: str | Path, output: Path, settings
     """
     clips = candidate_clips(source, intervals)
     user_files = [clip.row() for clip in clips if clip.frames == source.frames]
-    with h5py.File(Path(intervals).with_name("search.h5")) as file:
+    with open_h5(Path(intervals).with_name("search.h5")) as file:
         bit_depth = int(file.attrs["bit_depth"])
     with check_unchanged(user_files, "clips"):
         align_subject(clips, output, settings, bit_depth)
