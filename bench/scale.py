@@ -108,7 +108,7 @@ def measure_memory(folder: Path, clips: int) -> dict[str, float]:
     """Return the peak memory of each rule in MB, for a demo study with so many micro clips of 12 people."""
     once = {"epochs": 1}
     overlay = {
-        "demo": {"clips_per_emotion": max(1, clips // 60), "frames": 20},
+        "demo": {"clips_per_emotion": max(1, clips // 36), "fps": 50},
         "pretrain": once,
         "head": once,
         "network": once,

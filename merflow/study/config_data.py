@@ -70,11 +70,12 @@ class DemoBlock(Block):
     """The synthetic people of layout `demo`."""
 
     subjects: int = field(24, "number of people; the first half has the macro clips, the second the micro", ge=4)
-    clips_per_emotion: Count = field(2, "micro clips of each emotion and person")
-    macro_clips_per_emotion: Count = field(1, "macro clips of each emotion and person")
-    repertoire: Literal["prototypes", "annotated"] = field("prototypes", REPERTOIRE)
+    clips_per_emotion: Count = field(4, "micro clips of each emotion and person")
+    macro_clips_per_emotion: Count = field(2, "macro clips of each emotion and person")
+    repertoire: Literal["prototypes", "annotated"] = field("annotated", REPERTOIRE)
+    emotions: Emotions = field(["negative", "positive", "surprise"], EMOTIONS)
+    fps: int = field(100, "frames per second of a micro clip", ge=25, le=400)
     frames: int = field(40, "frames of a micro clip (annotated: as many as real clips have)", ge=20)
-    emotions: Emotions = field(["happiness", "surprise", "disgust", "fear", "sadness"], EMOTIONS)
     noise: float = field(2.0, "camera noise in grey levels", ge=0)
     drift: float = field(1.0, "amount of head motion; 0 for none", ge=0)
     portraits: str | None = field(None, "folder of frontal photographs to animate instead of drawn faces")

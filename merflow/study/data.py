@@ -64,6 +64,7 @@ class Data:
                 subjects=demo.subjects - macro_subjects,
                 first_subject=macro_subjects,
                 clips_per_emotion=demo.clips_per_emotion,
+                fps=demo.fps,
                 frames=demo.frames,
             )
         return replace(settings, root=root, emotions=tuple(demo.emotions), **shared)

@@ -227,7 +227,7 @@ def test_export_and_predict_use_only_their_environment(study, demo, run):
     folder, _ = demo
     clips = folder / "clips"
     (clips / "wall").mkdir(parents=True)
-    (frames,) = (folder / "results/data/demo-micro/source").glob("*/s01_happiness_1")
+    (frames,) = (folder / "results/data/demo-micro/source").glob("*/s01_positive_1")
     (clips / "face").symlink_to(frames)
     for number in range(4):
         cv2.imwrite(str(clips / "wall" / f"{number}.png"), np.full((90, 120), 90 + number, np.uint8))

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from configurations import plan
-from demo_study import CLASSES, SUBJECTS, shorter
+from demo_study import CLASSES, CLIPS, SUBJECTS, shorter
 from independent_linear import SOLVERS, independent_predictions
 from sklearn.metrics import f1_score
 from training_jobs import run_linear, split_files, train_clip_networks
@@ -104,7 +104,7 @@ def floor_answers(cache, system: str, work, labels: dict | None = None) -> pd.Da
 def test_heads_on_permuted_labels_are_at_chance(demo, tmp_path):
     folder = demo
     tables = head_predictions(folder, permuted(folder), tmp_path)
-    assert len(tables) == PERMUTATIONS and all(len(table) == SUBJECTS // 2 * 10 for table in tables)
+    assert len(tables) == PERMUTATIONS and all(len(table) == SUBJECTS // 2 * CLIPS for table in tables)
     assert at_chance([uar_of(table) for table in tables])
     copied = [table.assign(predicted=table["truth"]) for table in tables]
     assert not at_chance([uar_of(table) for table in copied]), "predictions equal to the permuted labels fail the gate"

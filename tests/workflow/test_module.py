@@ -12,7 +12,7 @@ from repository import REPO, copy_repository, snakemake
 
 STUDY = {
     "study": "two",
-    "demo": {"subjects": 4, "emotions": ["happiness", "surprise"], "clips_per_emotion": 1, "frames": 20},
+    "demo": {"subjects": 4, "emotions": ["happiness", "surprise"], "clips_per_emotion": 1, "fps": 50},
     "datasets": {"people": {"layout": "demo"}},
     "experiments": {"svm": {"system": "linear-svm", "micro": "people"}},
     "floors": [],

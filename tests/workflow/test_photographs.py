@@ -107,12 +107,12 @@ def test_picture_of_smiles_is_written(study):
 def test_demo_animates_photographs(tmp_path, faces_folder):
     overlay = tmp_path / "portraits.yaml"
     settings = {
-        "demo": {"subjects": 6, "clips_per_emotion": 1, "frames": 20, "portraits": str(faces_folder / "composite")}
+        "demo": {"subjects": 6, "clips_per_emotion": 1, "fps": 50, "portraits": str(faces_folder / "composite")}
     }
     overlay.write_text(yaml.safe_dump(settings | {"pretrain": {"epochs": 2}, "graph": {"side": 32}}))
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--snakefile", str(REPO / "Snakefile")]
     command += ["--directory", str(tmp_path), "--configfile", str(overlay)]
     subprocess.run(command, check=True, capture_output=True)
     quality = pd.read_csv(tmp_path / "results/data/demo-micro/default/quality.csv")
-    assert len(quality) == 15 and (quality["status"] == "ok").all()
+    assert len(quality) == 9 and (quality["status"] == "ok").all()
     assert "synthetic" in (tmp_path / "results/demo/report.html").read_text()

@@ -96,7 +96,8 @@ def _performance(subject: str, emotion: str, repeat: int, settings: SyntheticSet
     onset, apex, offset = _timing(rng, settings.frames, kind)
     low, high = settings.side_gain
     members = MEMBERS.get(emotion, (emotion,))
-    usual = EMOTIONS.get(members[repeat % len(members)], {})  # No prototype for "others", which only annotations have.
+    # People begin at different members of a label; "others", which only annotations have, has no prototype.
+    usual = EMOTIONS.get(members[(person + repeat) % len(members)], {})
     performance = Performance(
         clip=f"{subject}_{emotion}_{repeat}",
         emotion=emotion,

@@ -72,6 +72,7 @@ def content(report: ReportData) -> dict[str, Any]:
         "floors": [system for system in report.systems if system.floor],
         "seen": main.protocol == "paper-holdout" or main.name in leaks,
         "synthetic_clips": all(LAYOUTS[report.settings.layouts[name]].synthetic for name in main.settings.datasets),
+        "annotated": annotated(main, report),
         "ceilings": annotated_ceilings(main, report),
         "synthetic_datasets": [files.title for files in report.datasets if files.synthetic],
         "published": published_results(main, report.settings.layouts),
@@ -79,12 +80,16 @@ def content(report: ReportData) -> dict[str, Any]:
     }
 
 
+def annotated(main: SystemResult, report: ReportData) -> bool:
+    """Whether all clips of a system show drawn people who act as annotated ones do."""
+    drawn = all(LAYOUTS[report.settings.layouts[name]].synthetic for name in main.settings.datasets)
+    return drawn and report.settings.config.get("demo", {}).get("repertoire") == "annotated"
+
+
 def annotated_ceilings(main: SystemResult, report: ReportData) -> tuple[float, float] | None:
     """UF1 that the true action units allow (:func:`ceilings`); None unless drawn people act as annotated ones do."""
     clips = {count.label: count.indexed for count in main.settings.class_counts if count.indexed}
-    drawn = all(LAYOUTS[report.settings.layouts[name]].synthetic for name in main.settings.datasets)
-    annotated = report.settings.config.get("demo", {}).get("repertoire") == "annotated"
-    return ceilings(clips) if drawn and annotated and all(map(rows_of, clips)) else None
+    return ceilings(clips) if annotated(main, report) and all(map(rows_of, clips)) else None
 
 
 def classes_of_one_person(main: SystemResult, report: ReportData) -> dict[str, tuple[str, str]]:

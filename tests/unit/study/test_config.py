@@ -79,7 +79,10 @@ def people(repertoire="annotated", kind="micro", layout="demo", subjects=2):
 @pytest.mark.parametrize(
     ("overlay", "message"),
     [
-        ({"demo": {"emotions": ["others", "fear"]}}, "demo.emotions: others has no prototype; leave it out"),
+        (
+            {"demo": {"repertoire": "prototypes", "emotions": ["others", "fear"]}},
+            "demo.emotions: others has no prototype; leave it out",
+        ),
         (people(repertoire="prototypes"), "datasets.drawn.people: needs demo.repertoire: annotated"),
         (people(kind="macro"), "datasets.drawn.people: only for layout demo with kind: micro"),
         (people(layout="manifest"), "datasets.drawn.people: only for layout demo with kind: micro"),

@@ -8,7 +8,7 @@ from merflow.study.paths import EXPERIMENT_TABLES
 from merflow.study.prediction import Prediction
 
 OVERLAY = {
-    "demo": {"subjects": 8, "frames": 20},
+    "demo": {"subjects": 8},
     "experiments": {
         "tsdgcn": {"system": "tsdgcn", "micro": "demo-micro", "macro": "demo-macro", "prep": "learned"},
         "in-fold": {"system": "tsdgcn", "micro": "demo-micro", "macro": "none", "seeds": [0, 1]},
