@@ -234,12 +234,12 @@ def read_metadata(path: str | Path) -> tuple[Mapping[str, Any], Path]:
     path = Path(path)
     try:
         metadata = json.loads(path.read_text(encoding="utf-8"))
-        if not {"system", "classes", "members"} <= set(metadata):
-            raise ValueError("no list of members")
+        if missing := [key for key in ("system", "classes", "members") if key not in metadata]:
+            raise KeyError(missing[0])
         return metadata, path.absolute().parents[3]
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; run the study first") from error
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path} is not a valid ensemble file ({error}); delete it and run again") from error
 
 

@@ -34,8 +34,8 @@ FEW = settings(max_examples=15, deadline=None)
 
 @contextmanager
 def scratch():
-    """A folder for one example."""
-    folder = Path(tempfile.mkdtemp())
+    """A folder for one example; the end of a random name could be that of another part of SMIC (`_e`)."""
+    folder = Path(tempfile.mkdtemp(suffix="x"))
     try:
         yield folder
     finally:

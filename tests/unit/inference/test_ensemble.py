@@ -171,7 +171,8 @@ def test_ensemble_names_damaged_files(results, tmp_path):
 
 @pytest.mark.parametrize("part", ["classes", "temperature", "reads"])
 def test_load_ensemble_names_missing_part(tmp_path, part):
-    parts = {"classes": ["joy"], "temperature": 1.0, "reads": {"kind": "flow-image", "side": 4}}
+    parts = {"system": "ststnet", "members": [], "classes": ["joy"], "temperature": 1.0}
+    parts["reads"] = {"kind": "flow-image", "side": 4}
     parts["reads"] |= {"branches": [], "fusion": "", "signal": "", "normalise": "", "relative": ""}
     (tmp_path / "ensemble.json").write_text(json.dumps({name: parts[name] for name in parts if name != part}))
     with pytest.raises(InputError, match=rf"ensemble\.json is not a valid ensemble file \('{part}'\)"):

@@ -223,9 +223,9 @@ def test_settings_that_cannot_be_selected_are_named(changes, message):
 
 
 def test_alpha_of_grid_has_one_value_per_class():
-    grid = {"loss.alpha": [1, [1, 2, 3]]}
+    grid = {"loss.alpha": [1, [1, 2, 3, 4]]}
     study = plan(experiment(selection="nested", grid=grid))
-    with pytest.raises(ConfigError, match=r"grid\.loss\.alpha: 3 values for 5 classes"):
+    with pytest.raises(ConfigError, match=r"grid\.loss\.alpha: 4 values for 3 classes"):
         study.check()
 
 

@@ -358,7 +358,8 @@ def test_fit_names_epoch_of_diverged_loss():
     network = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
     schedule = Schedule(epochs=3, patience=3, learning_rate=1e30, decay=0.0, batch=4, weight_decay=0.0)
     with pytest.raises(ConfigError, match=r"graph 8\+2: training diverged in epoch \d .*smaller learning_rate"):
-        fit(network, make_loss(LossSettings("cross-entropy", 1.0, 0.0), np.zeros(1, int), 2), Rows(x, y), None, schedule, "graph 8+2")
+        loss = make_loss(LossSettings("cross-entropy", 1.0, 0.0), y.numpy(), 2)
+        fit(network, loss, Rows(x, y), None, schedule, "graph 8+2")
 
 
 def test_train_scorer_stops_at_diverged_loss():

@@ -20,13 +20,13 @@ def study(of, **experiments):
 
 
 def test_an_ensemble_has_the_clips_and_folds_of_its_members():
-    classes = ["fear", "surprise"]
+    classes = ["negative", "surprise"]
     settings = MSJFN | {"protocol": "subject-kfold", "folds": 3}
     planned = plan(study(["few", "linear-svm"], few=settings | {"classes": classes}))
     planned.check()
     experiments, training = planned.experiments, planned.training
     mix = experiments["mix"]
-    assert mix.of == ["few", "linear-svm-demo-micro-default-subject-kfold-3-0-fear-surprise"], "the floor beside it"
+    assert mix.of == ["few", "linear-svm-demo-micro-default-subject-kfold-3-0-negative-surprise"], "the floor beside it"
     assert experiments.classes("mix") == classes and experiments.folds("mix") == experiments.folds("few")
     assert training.splits("mix") == training.splits("few") != training.splits("mine")
     assert "mix" in experiments.calibrated_experiments

@@ -74,7 +74,7 @@ def test_demo_study_plans_all_cells():
     study.check()
     assert [len(study.training.cells(name)) for name in ("focal", "graphs", "ablation")] == [25, 20, 6]
     assert {g.p * 100 + g.q for g in study.training.graphs.values()} == {400, 406, 802, 1200}
-    assert len(study.training.networks_by_weights) == 6, "four graphs; second networks of 8+2 and 4+0"
+    assert len(study.training.networks_by_weights) == 22, "four single graphs, and two for each of nine pairs"
     focal = study.training.cells("focal")
     assert len({tuple(f) for cell in focal for d in cell.features.values() for f in d}) == 1, "extracted once"
     assert {(c.finetune.loss.alpha, c.finetune.loss.gamma) for c in focal} == {
