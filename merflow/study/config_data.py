@@ -74,7 +74,7 @@ class DemoBlock(Block):
     macro_clips_per_emotion: Count = field(2, "macro clips of each emotion and person")
     repertoire: Literal["prototypes", "annotated"] = field("annotated", REPERTOIRE)
     emotions: Emotions = field(["negative", "positive", "surprise"], EMOTIONS)
-    fps: int = field(100, "frames per second of a micro clip", ge=25, le=400)
+    fps: int = field(50, "frames per second of a micro clip", ge=25, le=400)
     frames: int = field(40, "frames of a micro clip (annotated: as many as real clips have)", ge=20)
     noise: float = field(2.0, "camera noise in grey levels", ge=0)
     drift: float = field(1.0, "amount of head motion; 0 for none", ge=0)

@@ -1,4 +1,4 @@
-"""The demo study as it is shipped, with fewer people, fewer frames, and figures of its results."""
+"""The demo study as it is shipped, with fewer people, and figures of its results."""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ def shorter() -> dict:
     experiments["msjfn"]["network"] = {"side": 28, "width": 8, "epochs": 15, "epoch_choice": "validation"}
     experiments["mersiamc3d"]["network"] |= {"side": 20, "epochs": 15, "prior_epochs": 2}
     network = {"epochs": 40, "learning_rate": 0.002}
-    return {"demo": {"subjects": SUBJECTS, "fps": 50}, "network": network, "experiments": experiments}
+    return {"demo": {"subjects": SUBJECTS}, "network": network, "experiments": experiments}
 
 
 def run_demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
