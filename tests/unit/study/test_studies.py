@@ -191,7 +191,7 @@ def test_drawn_composite_is_the_composite_of_drawn_people():
 
 
 def test_demo_shows_annotated_people_at_its_frame_rate():
-    data = plan({"demo": {"fps": 50}}).data
+    data = plan({"demo": {"fps": 60}}).data
     macro, micro = data.settings("demo-macro"), data.settings("demo-micro")
-    assert micro.annotated and not macro.annotated and (macro.fps, micro.fps) == (25, 50)
-    assert {clip.fps for clip in data.index("demo-micro").clips} == {50}
+    assert micro.annotated and not macro.annotated and (macro.fps, micro.fps) == (25, 60)
+    assert {clip.fps for clip in data.index("demo-micro").clips} == {60}
