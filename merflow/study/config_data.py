@@ -69,7 +69,7 @@ REPERTOIRE = (
 class DemoBlock(Block):
     """The synthetic people of layout `demo`."""
 
-    subjects: int = field(24, "number of people; the first half has the macro clips, the second the micro", ge=4)
+    subjects: int = field(20, "number of people; the first half has the macro clips, the second the micro", ge=4)
     clips_per_emotion: Count = field(4, "micro clips of each emotion and person")
     macro_clips_per_emotion: Count = field(2, "macro clips of each emotion and person")
     repertoire: Literal["prototypes", "annotated"] = field("annotated", REPERTOIRE)

@@ -52,7 +52,7 @@ def test_faces_and_keyframes_are_in_different_groups():
     assert groups["align_faces"] != groups["score_frames"] == groups["select_keyframes"] == groups["compute_flow"]
 
 
-@pytest.mark.parametrize(("arguments", "jobs"), [((), 36), (("--config", "folds_per_job=6"), 6)])
+@pytest.mark.parametrize(("arguments", "jobs"), [((), 30), (("--config", "folds_per_job=5"), 6)])
 def test_folds_per_job_of_profile_and_command_line(tmp_path, arguments, jobs):
     """The profile takes precedence over the configuration file."""
     folder = copy_repository(tmp_path)

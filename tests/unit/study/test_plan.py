@@ -77,7 +77,7 @@ def test_experiments_that_train_in_each_fold_have_fold_jobs():
 
 @pytest.mark.parametrize(("folds_per_job", "sizes"), [(1, [1] * 12), (5, [4] * 3), (7, [6, 6]), (99, [12])])
 def test_fold_groups_are_consecutive_and_of_equal_size(folds_per_job, sizes):
-    training = plan({"folds_per_job": folds_per_job}).training
+    training = plan({"folds_per_job": folds_per_job, "demo": {"subjects": 24}}).training
     names = training.fold_groups("msjfn", 0)
     groups = [training.folds_of_group("msjfn", name) for name in names]
     assert list(map(len, groups)) == sizes
@@ -95,7 +95,7 @@ def test_fold_groups_keep_the_size_of_trained_ones(tmp_path, folds_per_job, trai
         model = tmp_path / f"demo/experiments/msjfn/folds/0/demo-micro%2Fs{first:02d}+4/model.safetensors"
         model.parent.mkdir(parents=True)
         model.touch()
-    training = plan({"folds_per_job": folds_per_job, "results": str(tmp_path)}).training
+    training = plan({"folds_per_job": folds_per_job, "results": str(tmp_path), "demo": {"subjects": 24}}).training
     assert len(training.fold_groups("msjfn", 0)) == jobs
     assert len(training.fold_groups("msjfn", 1)) == -(-12 // folds_per_job), "of a seed that is not trained"
 
@@ -230,10 +230,10 @@ def test_floors_repeat_the_seeds_that_draw_splits():
         "majority-demo-micro-default-paper-holdout-20-0.1": [0, 1],
         "majority-demo-micro-default-loso": [0],
     }
-    with pytest.raises(ConfigError, match="experiments.mine.folds: 13 folds need as many subjects, found 12"):
+    with pytest.raises(ConfigError, match="experiments.mine.folds: 13 folds need as many subjects, found 10"):
         plan(experiment(protocol="subject-kfold", folds=13)).check()
-    with pytest.raises(ConfigError, match="test_clips: 144 of 144 leave none to train"):
-        plan(experiment(protocol="paper-holdout", test_clips=144)).check()
+    with pytest.raises(ConfigError, match="test_clips: 120 of 120 leave none to train"):
+        plan(experiment(protocol="paper-holdout", test_clips=120)).check()
     with pytest.raises(ConfigError, match="cross-dataset is for several databases; the clips are of demo-micro only"):
         plan(experiment(protocol="cross-dataset")).check()
 
