@@ -23,7 +23,7 @@ from common import REPO, parser, show
 
 from merflow.errors import ClipError
 from merflow.footage.clip import Clip
-from merflow.footage.frames import read_grey
+from merflow.footage.images import read_grey
 from merflow.preprocessing.detection import Face
 from merflow.preprocessing.faces import align_clip
 from merflow.preprocessing.geometry import interocular_distance, map_points

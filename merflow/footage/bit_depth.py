@@ -6,7 +6,8 @@ import numpy as np
 
 from merflow.errors import ClipError
 from merflow.footage.clip import Clip
-from merflow.footage.frames import FrameList, is_video, read_deep
+from merflow.footage.frames import FrameList, is_video
+from merflow.footage.images import read_grey
 
 BIT_DEPTHS = (8, 10, 12, 14, 16)
 
@@ -23,7 +24,7 @@ def largest_values(clips: Iterable[Clip]) -> dict[str, int]:
         for number, (file, page) in FrameList(clip.frames).images.items():
             if (clip.onset is None or clip.onset <= number) and (clip.offset is None or number <= clip.offset):
                 try:
-                    image = read_deep(file, page)
+                    image = read_grey(file, page)
                 except ClipError:
                     continue
                 if image.dtype == np.uint8:

@@ -14,7 +14,7 @@ import numpy as np
 from merflow.errors import ClipError
 from merflow.footage.clip import Clip
 from merflow.footage.decoding import MISSING, CutOffError
-from merflow.footage.images import read_image, read_page, several_pages
+from merflow.footage.images import grey_images, several_pages
 from merflow.footage.tiff import open_tiff, page_count
 from merflow.footage.video import FrameRate, TimedFrame, frame_rate, read_video, varies
 
@@ -161,27 +161,6 @@ class FrameList:
         ]
 
 
-def read_deep(file: str | Path, page: int | None = None) -> np.ndarray:
-    """Read one image, or one page of a TIFF file, as grey with all its bits, uint8 or uint16 [H, W].
-
-    Raises:
-        ClipError: as :func:`merflow.footage.images.read_image`, or the pixels are of another kind.
-    """
-    import cv2
-
-    flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
-    image = read_image(file, flags) if page is None else read_page(file, page, flags)
-    if image.dtype not in (np.uint8, np.uint16):
-        raise ClipError(f"frame {file} has pixels of the type {image.dtype}; images of 8 or 16 bits are read")
-    return image
-
-
-def read_grey(file: str | Path, page: int | None = None, bit_depth: int = 16) -> np.ndarray:
-    """Read one image as :func:`read_deep` does, uint8 [H, W]; of more than 8 bits, ``bit_depth`` are in use."""
-    image = read_deep(file, page)
-    return image if image.dtype == np.uint8 else np.minimum(image >> (bit_depth - 8), 255).astype(np.uint8)
-
-
 def frames_per_second(source: Clip, configured: float | None) -> tuple[FrameRate, str]:
     """Return the frames per second of a source, and where they come from: :data:`FROM_VIDEO`, or other words."""
     rate, words = None, "assumed, because images do not say"
@@ -217,7 +196,7 @@ def read_frames(
         bit_depth: bits in use of images of more than 8 bits.
 
     Raises:
-        ClipError: there is no frame, one cannot be read, or two have different sizes; the message names the file.
+        ClipError: there is no frame, one cannot be read, or two differ in size or depth; the message names the file.
     """
     notes = [] if notes is None else notes
     if is_video(source):
@@ -229,10 +208,10 @@ def read_frames(
         if not (files := listed.images):
             raise ClipError(f"{source}: {listed.problem}" if listed.problem else no_image(source))
         low, high = min(files) if first is None else first, max(files) if last is None else last
-        chosen = [(number, image) for number, image in files.items() if low <= number <= high]
+        chosen = {number: image for number, image in files.items() if low <= number <= high}
         frames = (
-            TimedFrame(number, index / (fps or np.nan), read_grey(*image, bit_depth))
-            for index, (number, image) in enumerate(chosen)
+            TimedFrame(number, index / (fps or np.nan), grey)
+            for index, (number, grey) in enumerate(grey_images(chosen, bit_depth))
         )
     shape: tuple[int, ...] | None = None
     faulty: dict[bool, list[TimedFrame]] = {False: [], True: []}

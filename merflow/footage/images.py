@@ -2,7 +2,7 @@
 
 import io
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +57,39 @@ def read_page(file: str | Path, page: int, flags: int) -> np.ndarray:
     _, width, height = tiff.pages[page]
     check_size(width, height, what)
     return _decoded(lambda: tiff.read(page, flags), (width, height), what)
+
+
+def read_grey(file: str | Path, page: int | None = None) -> np.ndarray:
+    """One image, or one page of a TIFF file, as grey with all its bits, uint8 or uint16 [H, W].
+
+    Raises:
+        ClipError: as :func:`read_image`, or the pixels are of another kind.
+    """
+    import cv2
+
+    flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
+    image = read_image(file, flags) if page is None else read_page(file, page, flags)
+    if image.dtype not in (np.uint8, np.uint16):
+        raise ClipError(f"frame {file} has pixels of the type {image.dtype}; images of 8 or 16 bits are read")
+    return image
+
+
+def grey_images(images: Mapping[int, tuple[str, int | None]], bit_depth: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the numbers and grey levels, uint8 [H, W], of a clip's images, given as file and page.
+
+    ``bit_depth`` bits of images of 16 bits are in use.
+
+    Raises:
+        ClipError: as :func:`read_grey`, or some images have 8 bits and others 16.
+    """
+    depth = 0
+    for number, (file, page) in images.items():
+        image = read_grey(file, page)
+        bits = 8 * image.itemsize
+        if bits != (depth := depth or bits):
+            text = f"frame {number} ({file}) has {bits} bits, those before {depth}"
+            raise ClipError(f"{text}; save all images of a clip with one depth")
+        yield number, image if bits == 8 else np.minimum(image >> (bit_depth - 8), 255).astype(np.uint8)
 
 
 def several_pages(file: str | Path, pages: int) -> str:

@@ -12,7 +12,8 @@ from still_clip import still_clip
 from merflow.errors import ClipError
 from merflow.footage.bit_depth import BIT_DEPTHS, bits_in_use, largest_values
 from merflow.footage.clip import Clip
-from merflow.footage.frames import grey_frames, read_grey
+from merflow.footage.frames import grey_frames
+from merflow.footage.images import read_grey
 from merflow.preprocessing.faces import align_subject
 
 GREY = np.random.default_rng(0).integers(0, 256, (20, 30), np.uint8)
@@ -61,10 +62,23 @@ def test_largest_values_are_those_from_onset_to_offset(tmp_path):
 
 def test_values_above_the_bit_depth_are_white_and_float_is_refused(tmp_path):
     cv2.imwrite(str(tmp_path / "1.png"), np.array([[4095, 4096, 65535]], np.uint16))
-    assert read_grey(tmp_path / "1.png", bit_depth=12).tolist() == [[255, 255, 255]]
+    [(_, grey)] = grey_frames(str(tmp_path / "1.png"), bit_depth=12)
+    assert grey.tolist() == [[255, 255, 255]]
     cv2.imwrite(str(tmp_path / "2.tif"), GREY.astype(np.float32))
     with pytest.raises(ClipError, match=r"2.tif"):
         read_grey(tmp_path / "2.tif")
+
+
+@pytest.mark.parametrize("depths", [(8, 8, 12), (12, 12, 8)])
+def test_images_of_two_depths_are_refused(tmp_path, depths):
+    """Each would be scaled by itself; clips that take one depth each from the folder are read."""
+    images = [GREY if bits == 8 else deep(GREY, bits) for bits in depths]
+    clip = written(tmp_path / "c", images, "f{}.png")
+    bits = "16 bits, those before 8" if depths[0] == 8 else "8 bits, those before 16"
+    with pytest.raises(ClipError, match=rf"frame 2 \(.*f2\.png\) has {bits}; save all images"):
+        list(grey_frames(clip.frames, bit_depth=12))
+    for first, last in ((0, 1), (2, 2)):
+        assert all((frame == GREY).all() for _, frame in grey_frames(clip.frames, first, last, bit_depth=12))
 
 
 def test_align_subject_records_bit_depth(tmp_path):

@@ -17,8 +17,8 @@ from merflow.footage.frames import (
     grey_frames,
     image_paths,
     is_video,
-    read_grey,
 )
+from merflow.footage.images import read_grey
 
 
 def write(path, level=100, shape=(20, 30)):

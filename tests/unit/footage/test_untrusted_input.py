@@ -23,8 +23,8 @@ from stage_settings import align_settings
 from merflow.datasets.index import index_dataset, write_index
 from merflow.errors import ClipError, InputError
 from merflow.footage.clip import Clip
-from merflow.footage.frames import grey_frames, read_grey
-from merflow.footage.images import image_size
+from merflow.footage.frames import grey_frames
+from merflow.footage.images import image_size, read_grey
 from merflow.preprocessing.faces import align_clip
 from merflow.report.sections.curves import curves_svg
 from merflow.report.sections.results import forest_svg

@@ -14,7 +14,7 @@ from still_clip import still_clip
 
 from merflow.errors import ClipError, InputError
 from merflow.footage.clip import Clip
-from merflow.footage.frames import read_grey
+from merflow.footage.images import read_grey
 from merflow.preprocessing import detection, faces
 from merflow.preprocessing.cache import build_cache, report_failures
 from merflow.preprocessing.detection import find_face

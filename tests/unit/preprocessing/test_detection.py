@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from still_clip import still_clip
 
-from merflow.footage.frames import read_grey
+from merflow.footage.images import read_grey
 from merflow.preprocessing import detection
 from merflow.preprocessing.detection import find_face, is_face, prominence
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from stage_settings import flow_settings, keyframe_settings
 
 from merflow.errors import InputError
-from merflow.footage.frames import read_grey
+from merflow.footage.images import read_grey
 from merflow.preprocessing import flow as flow_module
 from merflow.preprocessing.detection import find_face
 from merflow.preprocessing.flow import (

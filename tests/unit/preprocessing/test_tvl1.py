@@ -18,7 +18,7 @@ from stage_settings import flow_settings, preparation
 from merflow.datasets.settings import STANDARD_MICRO
 from merflow.datasets.synthetic.plan import plan_subject
 from merflow.datasets.synthetic.render import base_picture, clip_motion, render_frames
-from merflow.footage.frames import read_grey
+from merflow.footage.images import read_grey
 from merflow.preprocessing import flow as flow_module
 from merflow.preprocessing.cache import build_cache
 from merflow.preprocessing.detection import find_face
