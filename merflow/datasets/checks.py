@@ -136,7 +136,7 @@ def _next_frames(numbers: Numbers, frames: FrameList) -> tuple[Numbers, list[Fin
 
 def _frame_problems(folder: str, numbers: Numbers, frames: FrameList, layout: Layout, kind: str) -> Iterator[Finding]:
     """What is wrong with the images of a clip, from their names and sizes."""
-    annotated = {name: n for name, n in numbers.items() if n is not None and (name != "apex" or layout.user_annotated)}
+    annotated = {name: n for name, n in numbers.items() if n is not None and name != "apex"}
     for name, number in annotated.items():
         if number not in frames:
             text = f"frame {number} does not exist; frames of {folder} run from {frames.first} to {frames.last}"
@@ -170,7 +170,11 @@ def _apex_problem(clip: RawClip, numbers: Numbers, frames: FrameList | None, kin
     if kind != "still" and apex == (first if onset is None else onset):
         return "the onset, where no motion has begun"
     # Clips of macro-expressions may end at the apex, as those of CK+.
-    return "the offset, where the motion is over" if kind == "micro" and apex == (offset or last) else ""
+    return (
+        "the offset, where the motion is over"
+        if kind == "micro" and apex == (last if offset is None else offset)
+        else ""
+    )
 
 
 def parse_frame_number(text: str) -> int | None:

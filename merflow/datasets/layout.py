@@ -23,7 +23,7 @@ class Layout:
 
     Attributes:
         labels: words of each label column, the default column first; empty: the user's own words in ``label``.
-        user_annotated: the table is the user's own. An apex that contradicts onset or offset then leaves the clip out
+        user_annotated: the table is the user's own. An apex before onset or after offset then leaves the clip out
             (otherwise the apex is spotted), and a label outside the classes is noted (otherwise the clip is left out).
     """
 

@@ -138,6 +138,9 @@ def _candidate_rows(
         raise ClipError(f"no face found in frames {numbers[0]}..{numbers[-1]} of {source.frames}")
     if numbers[0] == numbers[-1]:
         raise ClipError(f"{source.frames} has one frame; motion needs two")
+    if source.apex is not None and source.apex > numbers[-1]:
+        notes.append(f"apex {source.apex} is no frame of {source.frames}; it is spotted")
+        source = replace(source, apex=None)
 
     def row(origin: str, first: int, last: int, strength: float = np.nan) -> dict[str, Any]:
         """Return the row of a candidate from tick ``first`` to ``last``."""

@@ -85,6 +85,8 @@ class AlignedClip:
     """uint8 [T, S, S], onset to offset."""
     frame_numbers: np.ndarray
     """int64 [T], the dataset's own numbers."""
+    apex: int | None
+    """The annotated apex; None if there is none, or if it cannot be right."""
     placement: Placement
 
 
@@ -101,10 +103,11 @@ def align_clip(clip: Clip, settings: AlignSettings, bit_depth: int = 16) -> Alig
 
     A face that is aligned is noted if less than ``note_inside`` of its square lies inside the image.
 
-    Without an onset (offset), the first (last) frame is used. ``bit_depth`` is that of images of more than 8 bits.
+    Without an onset (offset), the first (last) frame is used. An apex that is none of the frames, or the last frame of
+    a micro clip, is noted and dropped. ``bit_depth`` is that of images of more than 8 bits.
 
     Raises:
-        ClipError: the index found a problem, a frame is unreadable, onset, apex and offset do not fit the frames,
+        ClipError: the index found a problem, a frame is unreadable, onset and offset do not fit the frames,
             ``align`` is none of :data:`ALIGN`, no face is found where one is needed, or less than ``least_inside`` of
             an aligned square lies inside the image; the message names the file.
     """
@@ -123,8 +126,13 @@ def align_clip(clip: Clip, settings: AlignSettings, bit_depth: int = 16) -> Alig
         numbers.append(number)
         crops.append(warp(frame, placement.transform, settings.size))
     _check_numbers(clip, numbers)
+    apex = clip.apex
+    if apex is not None and (apex not in numbers or (clip.kind == "micro" and apex == numbers[-1])):
+        wrong = "the last frame, where the motion is over" if apex in numbers else f"no frame of {clip.frames}"
+        notes.append(f"apex {apex} is {wrong}; it is spotted")
+        apex = None
     placement = replace(placement, notes=(*placement.notes, *notes))
-    return AlignedClip(np.stack(crops), np.array(numbers, np.int64), placement)
+    return AlignedClip(np.stack(crops), np.array(numbers, np.int64), apex, placement)
 
 
 def _place(clip: Clip, head: list[tuple[int, np.ndarray]], settings: AlignSettings) -> Placement:
@@ -177,15 +185,11 @@ def _fraction_inside(transform: np.ndarray, size: int, shape: tuple[int, ...]) -
 
 
 def _check_numbers(clip: Clip, numbers: list[int]) -> None:
-    """Raise unless onset <= apex <= offset are all among the frames; a video's length is known only once it is read."""
+    """Raise unless there is motion up to the offset; a video's length is known only once it is read."""
     if len(numbers) < 2 and clip.kind != "still":
         raise ClipError(f"{clip.frames} has one frame between onset and offset ({numbers[0]}); motion needs two")
     if clip.offset is not None and numbers[-1] != clip.offset:
         raise ClipError(f"{clip.frames} has no frame {clip.offset}, the offset; the last before it is {numbers[-1]}")
-    if clip.apex is not None and not numbers[0] <= clip.apex <= numbers[-1]:
-        raise ClipError(f"apex {clip.apex} is outside {numbers[0]}..{numbers[-1]}, the frames of {clip.frames}")
-    if clip.apex is not None and clip.apex not in numbers:
-        raise ClipError(f"{clip.frames} has no frame {clip.apex}, the apex")
 
 
 def align_subject(
@@ -256,5 +260,5 @@ def _write(group: h5py.Group, clip: Clip, aligned: AlignedClip) -> None:
     if placement.alignment == "crop":
         group.attrs["geometry"] = geometry
     group.attrs["onset"] = aligned.frame_numbers[0]
-    group.attrs["apex"] = np.int64(-1 if clip.apex is None else clip.apex)
+    group.attrs["apex"] = np.int64(-1 if aligned.apex is None else aligned.apex)
     group.attrs["offset"] = aligned.frame_numbers[-1]

@@ -30,16 +30,23 @@ def people(root, rows, numbers=range(1, 13), header=HEADER, **changes):
 
 @pytest.mark.parametrize(
     ("onset", "apex", "offset", "where"),
-    [("3", 3, "9", "onset"), ("", 1, "9", "onset"), ("3", 9, "9", "offset"), ("3", 12, "", "offset")],
+    [
+        ("3", 3, "9", "the onset"),
+        ("", 1, "9", "the onset"),
+        ("3", 9, "9", "the offset"),
+        ("3", 12, "", "the offset"),
+        ("3", 13, "", "not among the frames"),
+        ("", 0, "9", "not among the frames"),
+    ],
 )
-def test_apex_at_onset_or_offset_is_noted_and_spotted(tmp_path, onset, apex, offset, where):
+def test_apex_at_or_beyond_onset_or_offset_is_noted_and_spotted(tmp_path, onset, apex, offset, where):
     rows = ["a,s1,x,a,2,5,9", f"b,s2,y,b,{onset},{apex},{offset}"]
     index = people(tmp_path, rows)
     (problem,) = index.problems
     assert (problem.row, problem.field, problem.effect) == (3, "apex", "apex spotted")
-    assert f"apex {apex} is the {where}" in problem.problem
+    assert f"apex {apex} is {where}" in problem.problem
     assert [(clip.apex, clip.problem) for clip in index.clips] == [(5, ""), (None, "")]
-    with pytest.raises(InputError, match=f"apex {apex} is the {where}"):
+    with pytest.raises(InputError, match=f"apex {apex} is {where}"):
         people(tmp_path, rows, on_problem="stop")
 
 

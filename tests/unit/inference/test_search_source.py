@@ -92,6 +92,14 @@ def test_search_source_of_short_or_annotated_clip(video, tmp_path, monkeypatch, 
     assert clip.apex == annotation.get("apex")
 
 
+def test_search_source_with_apex_after_end_of_video_is_searched(video, tmp_path):
+    search_source(source_clip(video[0], apex=80), tmp_path)
+    rows = read_table(tmp_path / "intervals.csv", INTERVALS)
+    assert list(rows["found"]) == [search.SEARCHED] and list(rows["apex"]) == [""]
+    with h5py.File(tmp_path / "search.h5") as file:
+        assert f"apex 80 is no frame of {video[0]}; it is spotted" in file.attrs["notes"]
+
+
 @pytest.mark.parametrize("whole", [True, False])
 def test_search_and_align_of_names_that_are_not_utf8(video, tmp_path, whole):
     path = os.fsdecode(os.fsencode(tmp_path) + b"/f\xe9/m\xe9.mp4")

@@ -171,7 +171,6 @@ def test_align_subject_records_reason_of_bad_clips(clip, picture, tmp_path):
     for number in range(8):
         cv2.imwrite(f"{faceless}/{number}.png", np.full((240, 320), 90, np.uint8))
     short = folder("short", 1, 2, 3)
-    gap = folder("gap", 1, 2, 4)
     bad = {
         "reported by the index": (replace(clip, problem="onset 9 is after offset 8"), "onset 9 is after offset 8"),
         "corrupt": (replace(clip, frames=corrupt, onset=1, apex=2, offset=3), "2.png is not an image"),
@@ -183,8 +182,6 @@ def test_align_subject_records_reason_of_bad_clips(clip, picture, tmp_path):
         ),
         "onset": (replace(clip, frames=short, onset=0, apex=None, offset=None), "short has no frame 0, the onset"),
         "offset": (replace(clip, frames=short, onset=1, apex=2, offset=9), "short has no frame 9, the offset"),
-        "apex": (replace(clip, frames=short, onset=1, apex=7, offset=None), "apex 7 is outside 1..3"),
-        "gap": (replace(clip, frames=gap, onset=1, apex=3, offset=4), "gap has no frame 3, the apex"),
         "range": (replace(clip, frames=short, onset=50, apex=None, offset=60), "short has no frame in 50..60"),
     }
     clips = [replace(wrong, clip=name) for name, (wrong, _) in bad.items()]
@@ -196,6 +193,27 @@ def test_align_subject_records_reason_of_bad_clips(clip, picture, tmp_path):
             group = file[safe_filename(name)]
             assert reason in group.attrs["status"], name
             assert len(group) == 0 and group.attrs["subject"] == "demo/s1" and group.attrs["kind"] == "micro"
+
+
+@pytest.mark.parametrize(
+    ("kind", "apex", "note"),
+    [
+        ("micro", 1, ""),
+        ("micro", 2, "apex 2 is the last frame, where the motion is over; it is spotted"),
+        ("micro", 7, "apex 7 is no frame of"),
+        ("macro", 2, ""),
+        ("macro", 7, "apex 7 is no frame of"),
+    ],
+)
+def test_apex_at_or_after_end_of_video_is_noted_and_spotted(picture, tmp_path, kind, apex, note):
+    """The row has no offset, so that only decoding tells the last frame."""
+    write_video(tmp_path / "v.mkv", [picture] * 3, "ffv1", "gray")
+    clip = Clip("c", "s", "", kind, str(tmp_path / "v.mkv"), None, apex, None)
+    align_subject([clip], tmp_path / "faces.h5", align_settings())
+    with h5py.File(tmp_path / "faces.h5") as file:
+        attributes = dict(file["c"].attrs)
+    assert attributes["status"] == "ok" and attributes["apex"] == (-1 if note else apex)
+    assert note in attributes["notes"] and bool(note) == bool(attributes["notes"])
 
 
 def test_align_clip_searches_first_frames_only(picture, tmp_path):
