@@ -167,10 +167,13 @@ class KeyframeBlock(Block):
     learn_from: str | None = field(None, "adaptive: dataset that trains the frame scorer; null: synthetic people")
 
 
-class FlowBlock(Block):
-    """TV-L1 optical flow."""
+BACKENDS = "numba: TV-L1; opencv: its reference; farneback: for comparison, without the keys tau to epsilon"
 
-    backend: Literal["opencv", "numba"] = field("numba", "implementation of TV-L1; opencv: the reference")
+
+class FlowBlock(Block):
+    """Optical flow."""
+
+    backend: Literal["opencv", "numba", "farneback"] = field("numba", BACKENDS)
     reference: Literal["onset", "consecutive"] = field("onset", "flow from the onset, or between successive key-frames")
     tau: Rate = field(0.25, "time step")
     lambda_: Rate = field(0.05, "weight of the data term", alias="lambda")

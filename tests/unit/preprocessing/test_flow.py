@@ -1,5 +1,6 @@
 """The flow stage against known motions, the ground truth of the demo, and real smiles."""
 
+import cv2
 import h5py
 import numpy as np
 import pytest
@@ -83,11 +84,20 @@ def test_initial_flow_is_in_pixels_for_any_shape(shape):
     np.testing.assert_allclose(np.median(start[:, 8:-8, 8:-8], axis=(1, 2)), (5, -3), atol=0.5)
 
 
+@pytest.mark.parametrize("backend", ["numba", "farneback"])
 @pytest.mark.parametrize("shift", [(0.6, 0.0), (0.0, -0.6), (-1.5, 1.0), (7.0, 0.0)])
-def test_tvl1_follows_a_shift_with_its_sign(shift):
-    flow = tvl1(texture(), texture(x=shift[0], y=shift[1]))
+def test_flow_follows_a_shift_with_its_sign(shift, backend):
+    flow = tvl1(texture(), texture(x=shift[0], y=shift[1]), backend=backend)
     assert flow.shape == (2, 128, 128) and flow.dtype == np.float32
     np.testing.assert_allclose(np.median(flow[:, 16:-16, 16:-16], axis=(1, 2)), shift, atol=0.08)
+
+
+def test_farneback_is_that_of_opencv_and_ignores_parameters_of_tvl1():
+    pair = texture(), texture(x=0.6)
+    plain = {"backend": "farneback", "normalise": False, "smooth": 0.0}
+    expected = cv2.calcOpticalFlowFarneback(*pair, np.zeros((128, 128, 2), np.float32), 0.5, 3, 15, 3, 5, 1.2, 0)
+    for changes in ({}, {"scales": 1, "lambda_": 0.3, "warps": 5}):
+        np.testing.assert_allclose(tvl1(*pair, **plain, **changes), expected.transpose(2, 0, 1), atol=1e-4)
 
 
 def test_tvl1_of_equal_images_is_zero():

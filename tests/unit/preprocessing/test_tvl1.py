@@ -30,7 +30,7 @@ from merflow.runtime.code_hash import needed
 from merflow.storage.tables import KEYFRAMES, write_table
 from merflow.study.config_data import FlowBlock
 
-OTHERS = [name for name in BACKENDS if name != "opencv"]
+OTHERS = ["numba"]
 AGREEMENT_PX = 0.05
 
 
@@ -216,13 +216,15 @@ def test_backend_imports_only_its_dependencies(name):
         "print(*({'numba', 'torch'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=REPO, check=True)
-    assert done.stdout.split() == [name] * (name != "opencv")
+    assert done.stdout.split() == [name] * (name == "numba")
 
 
 def test_only_the_flow_job_hashes_the_backends():
     scripts = REPO / "workflow" / "scripts"
     ours = set((REPO / "merflow" / "preprocessing" / "tvl1").glob("*.py"))
-    assert len(ours) == 4 and ours <= set(needed(scripts / "compute_flow.py"))
+    assert len(ours) == 4
+    ours.add(REPO / "merflow" / "preprocessing" / "farneback.py")
+    assert ours <= set(needed(scripts / "compute_flow.py"))
     for other in ("select_keyframes", "build_cache", "write_report"):
         modules = set(needed(scripts / f"{other}.py"))
         assert REPO / "merflow" / "preprocessing" / "flow.py" in modules and not ours & modules
@@ -276,4 +278,6 @@ def test_backend_is_recorded_in_flow_and_cache(subject, name):
         assert {group.attrs["backend"] for group in flow.values()} == {name}
         assert cache.attrs["flow_backend"] == name
         np.testing.assert_array_equal(cache["flow"][0, :, :2], flow["a"]["flow"])
-        assert np.abs(flow["a"]["flow"][0]).max() > 0.1 and not np.any(flow["a"]["flow"][1])
+        moved, still = np.abs(flow["a"]["flow"][()]).max(axis=(1, 2, 3))
+        # OpenCV's Farnebäck sees some motion at the border of equal images.
+        assert moved > 0.1 and still <= 0.1 * (name == "farneback")
