@@ -145,7 +145,7 @@ def _frame_problems(folder: str, numbers: Numbers, frames: FrameList, layout: La
     last = annotated.get("offset", frames.last)
     if empty := frames.empty(first, last):
         more = f", and {len(empty) - 1} more" if len(empty) > 1 else ""
-        yield "frames", f"{empty[0]} is empty (0 bytes){more}", LEFT_OUT
+        yield "frames", f"{empty[0]} is empty (0 bytes){more}; the clip fails when it is read", NOTED
     if kind == "micro" and layout.has_frames and frames.count(first, last) == 1:
         yield "offset", f"one frame between onset {first} and offset {last}; motion needs two", LEFT_OUT
     if first not in frames or last not in frames:

@@ -198,9 +198,9 @@ def test_empty_frame_counts_between_onset_and_offset_only(tmp_path):
     tree.frame("sub01/EP02_01f", 45).write_bytes(b"")
     tree.frame("sub01/EP03_02", 150).write_bytes(b"")
     index = tree.index()
-    assert usable(index) == GOOD - {"sub01/EP03_02"}
+    assert usable(index) == GOOD
     (problem,) = index.problems
-    assert problem.row == 3 and str(tree.frame("sub01/EP03_02", 150)) in problem.problem
+    assert (problem.row, problem.effect) == (3, "noted") and str(tree.frame("sub01/EP03_02", 150)) in problem.problem
 
 
 def test_name_that_is_used_twice_in_subject_is_used_once(tmp_path):

@@ -42,6 +42,16 @@ def test_clips_of_long_videos(tmp_path, top):
     assert {p.field for p in index.problems} - {"label"} == {"onset", "action_units"}
 
 
+def test_clips_whose_frames_are_empty_files_are_listed_counted_and_noted(tmp_path):
+    tree = part_a(tmp_path)
+    for file in (tmp_path / "part_A").rglob("color/*.jpg"):
+        file.write_bytes(b"")
+    index = tree.index()
+    assert usable(index) == set(NAMES) and sum(count.usable for count in index.counts) == 4
+    notes = reported(index, field="frames", effect="noted")
+    assert {note.clip for note in notes} == set(NAMES) and all("is empty (0 bytes), and" in n.problem for n in notes)
+
+
 def test_missing_frame_is_replaced_by_next_one(tmp_path):
     tree = part_a(tmp_path)
     for number in (24, 40, 64, 65, 80, 81):

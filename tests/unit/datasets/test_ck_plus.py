@@ -137,10 +137,10 @@ def test_empty_sequences_and_empty_frames_are_named(tmp_path):
         file.unlink()
     tree.frame("S010_002", 6).write_bytes(b"")
     index = tree.index()
-    assert usable(index) == {"S010_001", "S999_014"}
+    assert usable(index) == {"S010_001", "S010_002", "S999_014"}
     (none,), (zero,) = reported(index, clip="S005_001"), reported(index, clip="S010_002")
     assert str(tree.folders["S005_001"]) in none.problem and none.effect == "left out"
-    assert str(tree.frame("S010_002", 6)) in zero.problem and zero.effect == "left out"
+    assert str(tree.frame("S010_002", 6)) in zero.problem and zero.effect == "noted"
 
 
 def test_sequence_of_one_image_is_still(tmp_path):

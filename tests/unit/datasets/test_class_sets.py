@@ -106,7 +106,8 @@ def test_missing_clip_is_noted_with_class_and_counts(complete, dataset, name, ex
 def test_clip_that_cannot_be_used_is_found_and_not_usable(tmp_path):
     takes = published_takes.smic_takes()
     tree = dataset_trees.smic_hs(tmp_path, takes)
-    tree.frame(takes[0].name, takes[0].first).write_bytes(b"")
+    for number in range(takes[0].first, takes[0].last + 1):
+        tree.frame(takes[0].name, number).unlink()
     index = tree.index(classes="smic-3")
     (count,) = [count for count in index.counts if count.label == "negative"]
     assert (count.expected, count.found, count.usable) == (70, 70, 69)

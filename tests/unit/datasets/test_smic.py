@@ -135,10 +135,10 @@ def test_empty_folders_and_empty_frames_are_named(tmp_path):
         file.unlink()
     tree.frame("s2_sur_01", 90825).write_bytes(b"")
     index = tree.index()
-    assert usable(index) == {"s1_po_02", "s20_ne_10"}
+    assert usable(index) == {"s1_po_02", "s2_sur_01", "s20_ne_10"}
     (none,), (zero,) = reported(index, clip="s1_ne_01"), reported(index, clip="s2_sur_01")
     assert str(tree.folders["s1_ne_01"]) in none.problem and none.effect == "left out"
-    assert str(tree.frame("s2_sur_01", 90825)) in zero.problem and zero.effect == "left out"
+    assert str(tree.frame("s2_sur_01", 90825)) in zero.problem and zero.effect == "noted"
     with pytest.raises(InputError, match=r"(?s)s1_ne_01.*s2_sur_01"):
         tree.index(on_problem="stop")
 
