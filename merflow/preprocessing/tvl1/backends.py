@@ -2,8 +2,8 @@
 
 The model of TV-L1 is that of Zach, Pock, Bischof: A duality based approach for realtime TV-L1 optical flow, DAGM 2007;
 the scheme is that of Sanchez Perez, Meinhardt-Llopis, Facciolo: TV-L1 optical flow estimation, IPOL 2013, as
-implemented in OpenCV's DualTVL1OpticalFlow. On every level of a pyramid, from coarse to fine, and for every warping of the second
-frame by the current flow (central differences, bicubic interpolation, zero outside the frame):
+implemented in OpenCV's DualTVL1OpticalFlow. On every level of a pyramid, from coarse to fine, and for every warping of
+the second frame by the current flow (central differences, bicubic interpolation, zero outside the frame):
 
     rho(u) = I1w + <grad I1w, u - u0> - I0
     v = u + clip(-rho(u) / |grad I1w|^2, -lambda theta, lambda theta) grad I1w      (data term, IPOL eq. 14)
