@@ -270,22 +270,25 @@ def _unspelled(name: str) -> str:
 
 def _doubtful_classes(clips: Sequence[Clip], own_words: bool) -> Iterator[tuple[int, str, str]]:
     """Yield notes on classes of one person, and of own words those for no value and probable typing errors."""
-    people: dict[str, dict[str, int]] = {}
+    first: dict[str, int] = {}
+    people: dict[str, dict[str, int]] = {}  # Those with usable clips.
     for number, clip in enumerate(clips):
+        if clip.label:
+            first.setdefault(clip.label, number)
         if clip.label and not clip.problem:
             people.setdefault(clip.label, {}).setdefault(clip.subject, number)
-    for label, first_clips in people.items():
-        (person, number), *others = first_clips.items()
+    for label, number in first.items():
+        usable = people.get(label, {})
         texts, meant = [], similar_word(label, people)
         if own_words and label.casefold() in NO_VALUE:
             texts.append("read as a label like any other; leave the cell empty if the clip has none")
-        if not others:
+        if len(usable) == 1:
             untrained = ", so leave-one-subject-out cannot learn it" if clips[number].kind == "micro" else ""
-            texts.append(f"only {person} has usable clips of it{untrained}")
-        if own_words and meant and not others and _unspelled(meant) != _unspelled(label):
-            texts.append(f"did you mean {meant!r}?")
+            texts.append(f"only {next(iter(usable))} has usable clips of it{untrained}")
+            if own_words and meant and _unspelled(meant) != _unspelled(label):
+                texts.append(f"did you mean {meant!r}?")
         if texts:
-            yield number, "label", f"class {label!r}: {'; '.join(texts)}"
+            yield min(usable.values(), default=number), "label", f"class {label!r}: {'; '.join(texts)}"
 
 
 def published_differences(published: ClassSetPart, clips: Sequence[Clip]) -> list[str]:

@@ -170,11 +170,8 @@ def _apex_problem(clip: RawClip, numbers: Numbers, frames: FrameList | None, kin
     if kind != "still" and apex == (first if onset is None else onset):
         return "the onset, where no motion has begun"
     # Clips of macro-expressions may end at the apex, as those of CK+.
-    return (
-        "the offset, where the motion is over"
-        if kind == "micro" and apex == (last if offset is None else offset)
-        else ""
-    )
+    at_end = kind == "micro" and apex == (last if offset is None else offset)
+    return "the offset, where the motion is over" if at_end else ""
 
 
 def parse_frame_number(text: str) -> int | None:

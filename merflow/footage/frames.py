@@ -60,10 +60,12 @@ def _is_image_name(name: str) -> bool:
 def no_image(source: str | Path) -> str:
     """Return why a source that is no video has no image: it does not exist, or no reader takes its files."""
     listed = f"images ({', '.join(sorted(IMAGES))}) and videos ({', '.join(sorted(VIDEOS))})"
-    folder = os.path.isdir(source)
-    if os.path.isfile(source):
-        return f"{source} is neither a video nor an image by its name; read are {listed}"
-    if not folder and not globbing.has_magic(str(source)):
+    folder, pattern = os.path.isdir(source), globbing.has_magic(str(source))
+    suffix = "" if folder or pattern else os.path.splitext(source)[1].lower()
+    if (file := os.path.isfile(source)) or suffix not in ("", *IMAGES):
+        other = "" if file else ", nor a folder that exists"
+        return f"{source} is neither a video nor an image by its name{other}; read are {listed}"
+    if not folder and not pattern:
         return f"{source} does not exist{'; separate folders by /' if chr(92) in str(source) else ''}"
     files = globbing.glob(os.path.join(globbing.escape(str(source)), "*") if folder else str(source))
     others = sorted(os.path.basename(file) for file in files if os.path.isfile(file))
@@ -90,7 +92,7 @@ def frames_in_order(files: Iterable[str]) -> tuple[dict[int, str], str]:
     if len(counts) == len(differing) == 1:
         texts = by_value[differing[0]]
         column = columns.index(texts)
-        fraction = column > 0 and forms[0].split("\0")[column] == "." and sorted(texts, key=int) != sorted(texts)
+        fraction = column > 0 and forms[0].split("\0")[column] in (".", ",") and sorted(texts, key=int) != sorted(texts)
         in_order = sorted(zip(differing[0], ordered, strict=True))
         for (before, file), (after, next_file) in pairwise(in_order):
             shown = f"{os.path.basename(file)}, {os.path.basename(next_file)}"

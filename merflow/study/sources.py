@@ -22,6 +22,7 @@ from merflow.storage.files import safe_filename
 
 COLUMNS = ("clip", "subject", "label", "frames", "onset", "apex", "offset", "fps")
 """Columns of a table of clips; ``frames`` is required."""
+TABLES = (".csv", ".tsv", ".xlsx", ".xls", ".ods")
 NO_CLIPS = "clips: `clips` is not set; use --config clips=/path/to/video.mp4, or a folder, or a table (docs/predict.md)"
 
 
@@ -75,10 +76,11 @@ def _entries(path: Path) -> list[RawClip]:
                 f"clips: {path} is a pattern, and patterns are not expanded; give the folder of the videos, or a table "
                 f"(.csv) with a column frames, which may hold patterns of images such as {path.parent}/*.png"
             )
-        raise InputError(f"clips: {path} does not exist; give a video, a folder, or a table of clips (CSV)")
+        if path.suffix.lower() in {"", *TABLES, *IMAGES, *VIDEOS}:
+            raise InputError(f"clips: {path} does not exist; give a video, a folder, or a table of clips (CSV)")
     if path.is_dir():
         return _of_folder(path)
-    if path.suffix.lower() in (".csv", ".tsv", ".xlsx", ".xls", ".ods"):
+    if path.suffix.lower() in TABLES:
         return _of_table(path)
     if is_video(path):
         return [_entry(path.name, path)]

@@ -265,5 +265,7 @@ def test_words_for_no_value_are_labels_and_said_so(tmp_path, word):
     (note,) = index.problems
     assert (note.row, note.field) == (2, "label")
     assert f"class {word!r}: read as a label like any other; leave the cell empty" in note.problem
+    rows = ["a,s1,x,a,,,", f"b,s2,{word},b,9,,3", "c,s3,x,c,,,"]
+    assert [(p.row, p.field) for p in people(tmp_path, rows).problems] == [(3, "onset"), (3, "label")]
     (note,) = people(tmp_path, ["a,s1,,a,,,", "b,s2,x,b,,,", "c,s3,x,c,,,"]).problems
     assert "1 of 3 clips without a label: a;" in note.problem, "an empty cell is no label"

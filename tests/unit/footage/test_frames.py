@@ -111,6 +111,7 @@ TEN = [f"{number}.jpg" for number in range(1, 11)]
         (["1_t33.png", "2_t66.png"], "1_t33.png, 2_t66.png"),
         (["12-00-00_995000.png", "12-00-01_000000.png"], "12-00-00_995000.png, 12-00-01_000000.png"),
         (["20240501_120000_995.png", "20240501_120001_000.png"], "20240501_120000_995.png, 20240501_120001_000.png"),
+        (["t0,1.png", "t0,2.png", "t0,10.png"], "t0,1.png, t0,10.png"),
         (["1714557600.5.png", "1714557600.52.png", "1714557600.6.png"], "1714557600.5.png, 1714557600.52.png"),
         (
             ["999999999999980.png", "999999999999990.png", "1000000000000000.png"],
@@ -150,7 +151,11 @@ def test_gaps_between_frames_and_between_times():
 def test_suffix_without_reader_is_named_with_those_read(tmp_path, suffix):
     (tmp_path / f"phone{suffix}").write_bytes(b"x")
     for source, says in (
-        (tmp_path / f"phone{suffix}", "is neither a video nor an image by its name"),
+        (tmp_path / f"phone{suffix}", "is neither a video nor an image by its name; read are"),
+        (
+            tmp_path / f"absent{suffix or '.pfm'}",
+            "is neither a video nor an image by its name, nor a folder that exists",
+        ),
         (tmp_path, f"holds no image, but files such as phone{suffix};"),
         (tmp_path / "ph*", f"matches no image, but files such as phone{suffix};"),
     ):

@@ -127,6 +127,7 @@ def test_list_sources_needs_readable_fps(tmp_path):
     ("name", "says"),
     [
         ("missing.mp4", "does not exist"),
+        ("missing.heic", "is not a video by its name"),
         ("*.mp4", r"is a pattern, and patterns are not expanded; give the folder of the videos, or a table \(\.csv\)"),
         ("take[1-3].mp4", "patterns are not expanded"),
         ("empty", "holds no video"),
