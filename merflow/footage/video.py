@@ -14,7 +14,7 @@ from merflow.footage.images import check_size
 INTERLACED = "interlaced; deinterlaced to one picture per frame"
 _FIRST_FIELD = {2: "tff", 3: "bff", 4: "tff", 5: "bff"}
 """Field that is shown first, by FFmpeg's number of the field order; its own programs write 4 and 5 in this sense."""
-_LIMITED_RANGE, _FULL_RANGE = 1, 2
+_FULL_RANGE = 2
 _MAX_SPEED = 4
 """Limit of ``fastest`` of a :class:`FrameRate`, in rates of the median frame: the search has a tick for each."""
 
@@ -151,8 +151,9 @@ def _grey(image: Any) -> np.ndarray:
     kind, plane, bits = image.format, image.planes[0], image.format.components[0].bits
     if not kind.name.startswith(("yuv4", "yuvj4", "yuva4", "gray")) or bits > 16 or plane.line_size < 0:
         return np.asarray(cv2.cvtColor(image.to_ndarray(format="rgb24"), cv2.COLOR_RGB2GRAY))
-    grey_alone = kind.name.startswith("gray") and image.color_range != _LIMITED_RANGE
-    levels = _grey_levels(bits, image.color_range == _FULL_RANGE or kind.name.startswith("yuvj") or grey_alone)
+    # As FFmpeg converts: formats without colour are of full range whatever the file says (libx265 calls them limited),
+    # others only if the file says so. H.264 decodes to others: without its flag of full range, it is limited.
+    levels = _grey_levels(bits, image.color_range == _FULL_RANGE or kind.name.startswith(("yuvj", "gray")))
     sample = np.dtype(np.uint8 if bits == 8 else ">u2" if kind.is_big_endian else "<u2")
     rows: np.ndarray = np.frombuffer(plane, sample).reshape(-1, plane.line_size // sample.itemsize)
     luma = rows[: image.height, : image.width]

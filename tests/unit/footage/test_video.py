@@ -84,6 +84,26 @@ def test_depth_of_compressed_video(tmp_path, encoder, pixels, name):
     assert len(read_pictures) == 3 and max(map(error, read_pictures, pictures)) < 2
 
 
+@pytest.mark.parametrize(
+    ("encoder", "pixels", "full"),
+    [
+        *((encoder, pixels, True) for encoder in ("ffv1", "libx265") for pixels in ("gray", "gray10le", "gray12le")),
+        # H.264 (E.2.1) infers video_full_range_flag 0, limited, where a file has none.
+        *(("libx264", pixels, False) for pixels in ("gray", "gray10le")),
+    ],
+)
+def test_range_of_video_without_colour_is_that_of_ffmpeg(tmp_path, encoder, pixels, full):
+    """The file does not state the range, or, if written by libx265, a limited one."""
+    ramp = np.tile(np.arange(256, dtype=np.uint8), (96, 1))
+    options = {"libx265": {"x265-params": "lossless=1:log-level=none"}, "libx264": {"qp": "0"}}.get(encoder)
+    file = write_video(tmp_path / "v.mkv", [ramp], encoder, pixels, options=options)
+    (picture,) = read(file)[2]
+    with av.open(str(file)) as container:
+        by_ffmpeg = next(container.decode(video=0)).reformat(format="gray").to_ndarray()
+    expected = ramp if full else np.clip((ramp.astype(float) - 16) * 255 / 219, 0, 255)
+    assert np.abs(picture - expected).max() <= 2 and np.abs(picture.astype(int) - by_ffmpeg).max() <= 1
+
+
 @pytest.mark.parametrize(("name", "encoder"), [("v.mp4", "libx264"), ("v.avi", "mpeg4"), ("v.ts", "libx264")])
 @pytest.mark.parametrize(
     ("aspect", "width"), [("16/15", 137), ("8/9", 114), ("2", 256), ("1/2", 64), (None, 128), ("1", 128)]
