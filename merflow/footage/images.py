@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from merflow.errors import ClipError
-from merflow.footage.tiff import open_tiff, page_count
+from merflow.footage.tiff import open_tiff, page_count, white_is_zero
 
 MAX_SIDE = 8192
 """Longest side in pixels of an image or of a video's frames: eight times what the datasets of the field have."""
@@ -54,7 +54,7 @@ def read_page(file: str | Path, page: int, flags: int) -> np.ndarray:
     what = f"page {page} of {file}"
     if page >= len(tiff.pages):
         raise ClipError(f"{what} does not exist")
-    _, width, height = tiff.pages[page]
+    _, width, height, _ = tiff.pages[page]
     check_size(width, height, what)
     return _decoded(lambda: tiff.read(page, flags), (width, height), what)
 
@@ -71,7 +71,8 @@ def read_grey(file: str | Path, page: int | None = None) -> np.ndarray:
     image = read_image(file, flags) if page is None else read_page(file, page, flags)
     if image.dtype not in (np.uint8, np.uint16):
         raise ClipError(f"frame {file} has pixels of the type {image.dtype}; images of 8 or 16 bits are read")
-    return image
+    # OpenCV (4.14) inverts such images of 8 bits itself.
+    return ~image if image.dtype == np.uint16 and white_is_zero(file, page) else image
 
 
 def grey_images(images: Mapping[int, tuple[str, int | None]], bit_depth: int) -> Iterator[tuple[int, np.ndarray]]:

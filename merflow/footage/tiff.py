@@ -11,7 +11,7 @@ import numpy as np
 TIFFS = (".tif", ".tiff")
 _REDUCED = 1
 """Bit of the tag NewSubfileType of a page that is a smaller copy of another one, such as a thumbnail."""
-_SUBFILE, _WIDTH, _HEIGHT = 254, 256, 257
+_SUBFILE, _WIDTH, _HEIGHT, _PHOTOMETRIC = 254, 256, 257, 262
 _SHORT = 3
 
 
@@ -21,6 +21,7 @@ class Page(NamedTuple):
     offset: int
     width: int
     height: int
+    white_is_zero: bool
 
 
 class TiffFile:
@@ -59,7 +60,7 @@ class TiffFile:
                 size = 2 if self._number(start + 2, 2) == _SHORT else 4
                 tags[self._number(start, 2)] = self._number(start + entry - word, size)
             if not tags.get(_SUBFILE, 0) & _REDUCED:
-                yield Page(offset, tags.get(_WIDTH, 0), tags.get(_HEIGHT, 0))
+                yield Page(offset, tags.get(_WIDTH, 0), tags.get(_HEIGHT, 0), tags.get(_PHOTOMETRIC) == 0)
             offset = self._number(first + number * entry, word)
         self.complete = not offset
 
@@ -94,3 +95,9 @@ def page_count(file: str | Path) -> int:
         return max(1, len(open_tiff(file).pages))
     except OSError:  # Who reads the file says what is wrong.
         return 1
+
+
+def white_is_zero(file: str | Path, page: int | None) -> bool:
+    """Return whether ``file`` is a TIFF file in whose (first) page 0 is white."""
+    pages = open_tiff(file).pages[page or 0 :] if Path(file).suffix.lower() in TIFFS else []
+    return bool(pages) and pages[0].white_is_zero

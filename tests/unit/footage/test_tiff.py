@@ -46,6 +46,21 @@ def big_tiff(file, images, order=">"):
     file.write_bytes(data)
 
 
+@pytest.mark.parametrize("pages", [1, 2])
+@pytest.mark.parametrize("pixels", [np.uint8, np.uint16])
+def test_tiff_in_which_white_is_zero_is_inverted(tmp_path, pixels, pages):
+    """As the same picture written with black as zero."""
+    values = GREY.astype(pixels) << (8 * np.dtype(pixels).itemsize - 8)
+    file = tmp_path / "1.tif"
+    cv2.imwritemulti(str(file), [~values] * pages, [cv2.IMWRITE_TIFF_COMPRESSION, 1])
+    data = file.read_bytes()
+    black_is_zero, white_is_zero = struct.pack("<HHII", 262, 3, 1, 1), struct.pack("<HHII", 262, 3, 1, 0)
+    assert data.count(black_is_zero) == pages
+    file.write_bytes(data.replace(black_is_zero, white_is_zero))
+    frames = [frame for _, frame in grey_frames(str(file))]
+    np.testing.assert_array_equal(frames, [GREY] * pages)
+
+
 def test_pages_of_a_tiff_file_are_frames(tmp_path):
     """Named alone or the only image of its folder; a file of one page is one frame with the number of its name."""
     pages = [deep(np.roll(GREY, number, 1), 16) for number in range(12)]
