@@ -258,7 +258,7 @@ def _decoded(file: str | Path, container: Any, stream: Any, numbering: _Numberin
             numbering.decoding.append(packet.dts)
         if packet.size and not packet.is_discard:
             packets += 1
-            end = max(end, ((stamp or 0) + (packet.duration or 0)) * unit - (numbering.start or 0))
+            end = max(end, ((stamp or 0) + (packet.duration or 0)) * unit)
             if stamp is not None:
                 heapq.heappush(waiting, stamp)
                 if packet.is_corrupt:
@@ -291,7 +291,7 @@ def _decoded(file: str | Path, container: Any, stream: Any, numbering: _Numberin
                 errors = 0
             yield from numbering.frames(stamp, None if damaged else image, DAMAGED if damaged else "")
     yield from lost(np.inf)
-    # Matroska states the duration of each stream in a tag.
+    # Matroska states the end of each stream, or its duration, in a tag.
     stated = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", ""))
     missing = np.dot([3600, 60, 1], [float(part) for part in stated.groups()]) - end if stated else 0
     if numbering.number and (cut or missing > 1.5 / numbering.rate):
