@@ -16,7 +16,7 @@ from merflow.footage.clip import Clip
 from merflow.footage.decoding import MISSING, CutOffError
 from merflow.footage.images import grey_images, several_pages
 from merflow.footage.tiff import open_tiff, page_count
-from merflow.footage.video import FrameRate, TimedFrame, frame_rate, read_video, varies
+from merflow.footage.video import FrameRate, TimedFrame, frame_rate, resume_video, varies
 
 IMAGES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 _NUMBER = re.compile(r"\d+")
@@ -202,7 +202,7 @@ def read_frames(
     """
     notes = [] if notes is None else notes
     if is_video(source):
-        frames = read_video(source, notes, skip_damaged)
+        frames = resume_video(source, first, last, notes, skip_damaged)
         frames = _up_to_cut(frames, notes) if skip_damaged and last is None else frames
         frames = frames if fps is None else (frame._replace(seconds=frame.number / fps) for frame in frames)
     else:

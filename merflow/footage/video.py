@@ -1,7 +1,9 @@
 """Video files: the number, the time and the grey picture of every frame, decoded by FFmpeg through PyAV."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Generator, Iterator
 from functools import lru_cache
+from inspect import GEN_CLOSED, getgeneratorstate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +37,7 @@ class FrameRate(NamedTuple):
     fastest: float
 
 
-def read_video(file: str | Path, notes: list[str], skip_damaged: bool = False) -> Iterator[TimedFrame]:
+def read_video(file: str | Path, notes: list[str], skip_damaged: bool = False) -> Generator[TimedFrame, None, None]:
     """Yield the frames of a video in the order in which they are shown, one in memory at a time.
 
     Interlaced frames are deinterlaced (bwdif), pixels made square, and pictures turned as the file says; 10 bits and
@@ -62,6 +64,48 @@ def read_video(file: str | Path, notes: list[str], skip_damaged: bool = False) -
             yield TimedFrame(number, now, picture, fault)
     if not usable:
         raise ClipError(f"video {file} has no frame that can be decoded: it is damaged or its codec is not supported")
+
+
+class _Reading(NamedTuple):
+    """A video that was read up to some frame."""
+
+    frames: Generator[TimedFrame, None, None]  # those that follow
+    notes: list[str]
+    faulty: list[TimedFrame]  # those that were read and have a fault
+
+
+_readings: dict[tuple[Any, ...], tuple[int, _Reading]] = {}
+"""The video that was read last, and the number of its next frame."""
+
+
+def resume_video(
+    file: str | Path, first: int | None, last: int | None, notes: list[str], skip_damaged: bool = False
+) -> Iterator[TimedFrame]:
+    """Yield the frames of :func:`read_video` up to ``last``; of those before ``first``, at least the ones with a fault.
+
+    The decoder of the last call goes on if it stopped before ``first``, so that clips of a long video in the order of
+    their onsets decode it once. FFmpeg's seek would be faster but does not know the number of the frame it finds.
+    """
+    stat = os.stat(file) if os.path.isfile(file) else None
+    key = (str(file), skip_damaged, stat and (stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    number, reading = _readings.get(key, (0, None))
+    if reading is None or number > (first or 0):
+        said: list[str] = []
+        number, reading = 0, _Reading(read_video(file, said, skip_damaged), said, [])
+    _readings.clear()  # Nobody else may go on with it now.
+    try:
+        yield from list(reading.faulty)
+        for frame in reading.frames:
+            number = frame.number + 1
+            if frame.picture is None:
+                reading.faulty.append(frame)
+            yield frame
+            if frame.number == last:
+                break
+    finally:
+        notes += reading.notes
+        if getgeneratorstate(reading.frames) != GEN_CLOSED:  # It neither ended nor failed.
+            _readings[key] = number, reading
 
 
 def varies(shortest: float, longest: float) -> bool:

@@ -176,12 +176,15 @@ def _store_frames(video: str, rows: Sequence[dict[str, Any]], folder: Path) -> N
         Path(row["frames"]).mkdir()
     if not searched:
         return
-    for number, _, picture, _ in read_frames(video, None, max(row["offset"] for row in searched), skip_damaged=True):
-        for row in searched:
-            if row["onset"] <= number <= row["offset"]:
-                assert picture is not None
-                code = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
-                Path(row["frames"], f"{number}.png").write_bytes(code.tobytes())
+    folders: dict[int, list[str]] = {}
+    for row in searched:
+        for number in range(row["onset"], row["offset"] + 1):
+            folders.setdefault(number, []).append(row["frames"])
+    for number, _, picture, _ in read_frames(video, min(folders), max(folders), skip_damaged=True):
+        for place in folders.get(number, []):
+            assert picture is not None
+            code = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
+            Path(place, f"{number}.png").write_bytes(code.tobytes())
 
 
 def write_track(

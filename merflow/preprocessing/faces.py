@@ -211,7 +211,7 @@ def align_subject(
         InputError: the landmark model is not installed.
     """
     cv2.setNumThreads(1)
-    clips = list(clips)
+    clips = sorted(clips, key=lambda clip: (clip.frames, clip.onset or 0))  # So each video is decoded once.
     if any(clip.align != "none" for clip in clips):
         landmark_model(settings.landmarks)
     largest = largest_values(clips)

@@ -4,11 +4,12 @@ import av
 import cv2
 import numpy as np
 import pytest
-from videos import FIRST_FIELDS, error, fields, noise, read, wave, waves, write_video, write_with_cover
+from videos import FIRST_FIELDS, damage, error, fields, noise, read, wave, waves, write_video, write_with_cover
 
 from merflow.errors import ClipError
+from merflow.footage import video
 from merflow.footage.clip import Clip
-from merflow.footage.frames import FROM_VIDEO, VIDEOS, frames_per_second, grey_frames
+from merflow.footage.frames import FROM_VIDEO, VIDEOS, frames_per_second, grey_frames, read_frames
 from merflow.footage.video import INTERLACED, frame_rate, read_video
 
 # --- Pictures ---------------------------------------------------------------------------------------------------------
@@ -337,3 +338,52 @@ def test_frames_of_two_sizes_are_refused(tmp_path, suffix, encoder, interlaced, 
     (tmp_path / f"both.{suffix}").write_bytes(b"".join(file.read_bytes() for file in files))
     with pytest.raises(ClipError, match=rf"both\.{suffix}: frame 1[12] is {side}x{side}, those before 128x96"):
         read(tmp_path / f"both.{suffix}")
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder", "pixels", "rate"),
+    [("v.mp4", "libx264", "yuv420p", 25), ("v.avi", "mjpeg", "yuvj420p", 25), ("v.mkv", "libx264", "yuv420p", None)],
+)
+def test_clips_of_a_video_in_order_decode_it_once(tmp_path, monkeypatch, name, encoder, pixels, rate):
+    """Frames are those of the whole video, also with bidirectional frames, a varying rate, and clips in any order."""
+    times = None if rate else np.cumsum(np.random.default_rng(0).integers(20, 90, 60)) / 1000
+    options = {"bf": "3", "g": "12"} if encoder == "libx264" else None
+    file = str(write_video(tmp_path / name, waves(60), encoder, pixels, times=times, options=options))
+    whole, decoded, upright = list(read_video(file, [])), [], video._upright
+    monkeypatch.setattr(video, "_upright", lambda *of: decoded.append(1) or upright(*of))
+
+    def check(frames, first, last):
+        assert [frame.number for frame in frames] == list(range(first, last + 1))
+        for frame in frames:
+            assert frame.seconds == whole[frame.number].seconds
+            np.testing.assert_array_equal(frame.picture, whole[frame.number].picture)
+
+    for first, last in [(3, 9), (10, 20), (40, 59)]:
+        check(list(read_frames(file, first, last)), first, last)
+    assert len(decoded) == 60
+    for first, last in [(10, 20), (20, 30), (5, 8)]:
+        check(list(read_frames(file, first, last)), first, last)
+    unfinished = read_frames(file, 9, 15)
+    begun = [next(unfinished)]
+    check(list(read_frames(file, 30, 40)), 30, 40)
+    check(begun + list(unfinished), 9, 15)
+
+
+@pytest.mark.parametrize("start", [0.0, 0.08, 3.0])
+def test_matroska_that_starts_late_is_not_cut_off(tmp_path, start):
+    """FFmpeg states where the stream ends, not how long it lasts."""
+    file = write_video(tmp_path / "v.mkv", waves(12), times=start + np.arange(12) / 25)
+    numbers, seconds, _, notes = read(file, 0, 11)
+    assert numbers == list(range(12)) and notes == [] and seconds == pytest.approx(np.arange(12) / 25, abs=1e-3)
+    assert len(read(file)[0]) == 12 and read(file)[3] == []
+
+
+def test_later_clips_of_a_video_have_its_notes(tmp_path):
+    whole = write_video(tmp_path / "whole.mp4", noise(40), options={"g": "10"})
+    file = damage(whole, tmp_path / "v.mp4", 12)
+    _, _, _, expected = read(file, 30, 35)
+    read(file, 21, 25)
+    assert read(file, 30, 35)[3] == expected and "damaged frames left out: 12" in expected[0]
+    with pytest.raises(ClipError, match="frame 12"):
+        list(read_frames(str(file), 8, 14))
+    assert [frame.number for frame in read_frames(str(file), 21, 23)] == [21, 22, 23]
