@@ -12,6 +12,7 @@ import numpy as np
 
 from merflow.inference.results import PredictionResults, PreparedClip, Row, SourceResult, write_answers
 from merflow.inference.settings import SEARCHED, UNCERTAIN, PageSettings
+from merflow.preprocessing.interpolation import keyframe_images
 from merflow.report import svg
 from merflow.report.formats import templates
 from merflow.report.images import colour_wheel, flow_picture, picture
@@ -235,26 +236,25 @@ def _candidate(
 
 def _keyframe_strip(clip: str, prepared: PreparedClip) -> tuple[list[dict[str, Any]], np.ndarray, float]:
     """Return onset and key-frames with their flow, the apex frame, and the motion that is shown in full colour."""
-    numbers = prepared.keyframes["frame"].astype(int).tolist()
-    with open_h5(prepared.faces) as file:
-        group = file[safe_filename(clip)]
-        index_of = {number: index for index, number in enumerate(group["frame_numbers"][:].tolist())}
-        frames = {number: group["frames"][index_of[number]] for number in [*numbers, prepared.apex]}
-    with open_h5(prepared.flow) as file:
-        flow = file[safe_filename(clip)]["flow"][:].astype(np.float32)
+    numbers = prepared.keyframes["frame"]
+    with open_h5(prepared.faces) as faces, open_h5(prepared.flow) as flows:
+        face, fields = faces[safe_filename(clip)], flows[safe_filename(clip)]
+        images = keyframe_images(face, fields, prepared.keyframes)
+        at_apex = face["frames"][np.searchsorted(face["frame_numbers"][()], prepared.apex)]
+        flow = fields["flow"][:].astype(np.float32)
     full = max(0.5, float(np.percentile(np.hypot(flow[:, 0], flow[:, 1]), 99.5)))
-    apex = min(range(1, len(numbers)), key=lambda n: abs(numbers[n] - prepared.apex))
+    apex = 1 + int(np.nanargmin((numbers.iloc[1:] - prepared.apex).abs()))
     strip = [
         {
             "name": "onset" if not n else "apex" if n == apex else f"key-frame {n - 1}",
-            "frame": number,
-            "face": picture(frames[number], _FACE_PX),
+            "place": "interpolated" if math.isnan(number) else f"frame {int(number)}",
+            "face": picture(images[n], _FACE_PX),
             "flow": flow_picture(flow[n - 1], full) if n else "",
             "apex": n == apex,
         }
         for n, number in enumerate(numbers)
     ]
-    return strip, frames[prepared.apex], full
+    return strip, at_apex, full
 
 
 def _occlusion(clip: str, file: str, face: np.ndarray) -> tuple[str, list[dict[str, Any]]]:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from merflow.errors import InputError, shorten
 from merflow.preprocessing.flow import optical_strain
+from merflow.preprocessing.interpolation import keyframe_images
 from merflow.preprocessing.settings import PreparationSettings
 from merflow.storage.files import atomic_write, digest, safe_filename
 from merflow.storage.hdf5 import open_h5
@@ -95,16 +96,15 @@ def build_cache(
     with new_cache(cache, kept, 1 if stills else count, 0 if stills else count, attributes) as file:
         apex = np.zeros(len(usable), np.int64)
         for number, (faces_file, flow_file) in enumerate(zip(faces, flow, strict=True), start=1):
-            with open_h5(faces_file) as source:
-                clips_of_subject = [g.attrs["clip"] for g in source.values() if g.attrs["clip"] in cache_index]
-                for clip in clips_of_subject:
-                    index, face = cache_index[clip], source[safe_filename(clip)]
-                    file["spatial"][index], apex[index] = read_keyframes(face, keyframe_rows[clip])
-            with open_h5(flow_file) as source:
-                for clip in clips_of_subject:
-                    uv = source[safe_filename(clip)]["flow"][:].astype(np.float32)
+            with open_h5(faces_file) as aligned, open_h5(flow_file) as fields:
+                for name, face in aligned.items():
+                    if (clip := face.attrs["clip"]) not in cache_index:
+                        continue
+                    index, flows = cache_index[clip], fields[name]
+                    file["spatial"][index], apex[index] = read_keyframes(face, flows, keyframe_rows[clip])
+                    uv = flows["flow"][:].astype(np.float32)
                     if len(uv):
-                        file["flow"][cache_index[clip]] = np.concatenate([uv, optical_strain(uv)[:, None]], 1)
+                        file["flow"][index] = np.concatenate([uv, optical_strain(uv)[:, None]], 1)
             log.info("%d of %d subjects", number, len(faces))
         file["apex_index"][:] = apex
 
@@ -200,21 +200,17 @@ def _report(row: Mapping[str, Any], face: h5py.Group) -> dict[str, Any]:
     }
 
 
-def read_keyframes(face: h5py.Group, rows: pd.DataFrame) -> tuple[np.ndarray, int]:
+def read_keyframes(face: h5py.Group, flows: h5py.Group, rows: pd.DataFrame) -> tuple[np.ndarray, int]:
     """Return the key-frames of a clip, uint8 [M, S, S], and the index of the apex among them, from 0.
 
-    Args:
-        face: group of the clip in ``faces/{subject}.h5``.
-        rows: rows of the clip in ``keyframes/{subject}.csv``.
+    Arguments as of :func:`merflow.preprocessing.interpolation.keyframe_images`.
     """
-    rows = rows.dropna(subset="index")
-    numbers = face["frame_numbers"][:]
-    chosen = rows["frame"].astype(int).to_numpy()
-    frames = np.stack([face["frames"][index] for index in np.searchsorted(numbers, chosen)])
+    counted = rows["index"].notna().to_numpy()  # All but the onset.
+    frames, rows = keyframe_images(face, flows, rows)[counted], rows[counted]
     source = rows["apex_source"].iloc[0]
     if source == "still":
         return frames, 0
     apex = int(rows[f"apex_{source}"].iloc[0])
-    if apex <= numbers[0]:  # The apex is annotated at the onset, which is no key-frame: take the largest motion.
-        return frames, int(rows["magnitude_px"].astype(float).to_numpy().argmax())
-    return frames, int(np.abs(chosen - apex).argmin())  # Uniform key-frames may skip the apex; take the nearest.
+    if apex <= face["frame_numbers"][0]:  # Annotated at the onset, which is no key-frame: take the largest motion.
+        return frames, int(np.nanargmax(rows["magnitude_px"].astype(float)))
+    return frames, int(np.nanargmin((rows["frame"] - apex).abs()))  # Uniform ones may skip the apex; take the nearest.

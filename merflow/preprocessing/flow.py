@@ -20,6 +20,7 @@ import numpy as np
 
 from merflow.errors import InputError
 from merflow.preprocessing.geometry import face_weights, stored_geometry
+from merflow.preprocessing.interpolation import fill_between
 from merflow.preprocessing.settings import FlowSettings
 from merflow.storage.files import atomic_write, safe_filename
 from merflow.storage.hdf5 import open_h5
@@ -244,9 +245,10 @@ def subject_flow(faces: str | Path, keyframes: str | Path, output: str | Path, s
     """Compute the flow of all clips of a subject and write ``flow/{subject}.h5``.
 
     Every clip has a group with attributes ``clip``, ``subject``, ``status``. If ok, it holds ``flow`` float16
-    [M, 2, S, S] in pixels of the aligned crop, head motion subtracted; ``frame_numbers`` int64 [M], the key-frames;
-    ``rigid`` float32 [M, 4], the subtracted motion; and the attributes ``backend`` and ``head_motion_px``, the largest
-    mean length of a subtracted field. A still image has M = 0.
+    [M, 2, S, S] in pixels of the aligned crop, head motion subtracted; ``frame_numbers`` int64 [M], the key-frames, -1
+    if interpolated; with those, ``frames`` uint8 [1 + M, S, S], onset and key-frames; ``rigid`` float32 [M, 4], the
+    subtracted motion; and the attributes ``backend`` and ``head_motion_px``, the largest mean length of a subtracted
+    field. A still image has M = 0.
 
     Raises:
         InputError: key-frames are missing or are not among the frames: the two inputs do not belong together.
@@ -267,22 +269,26 @@ def subject_flow(faces: str | Path, keyframes: str | Path, output: str | Path, s
                 continue
             if clip not in rows:
                 raise InputError(f"{keyframes} has no row for clip {clip} of {faces}; delete it and run again")
-            numbers = rows[clip]["frame"].astype(np.int64).to_numpy()
+            numbers = rows[clip]["frame"].fillna(-1).astype(np.int64).to_numpy()
+            filmed = numbers >= 0
             frame_index = {int(number): index for index, number in enumerate(group["frame_numbers"][()])}
-            missing = [int(number) for number in numbers if int(number) not in frame_index]
+            missing = [int(number) for number in numbers[filmed] if int(number) not in frame_index]
             if missing:
                 raise InputError(
                     f"{keyframes}: frame {missing[0]} of clip {clip} is not in {faces}; delete it and run again"
                 )
             # The first row is the onset; a still image has one row and no flow.
-            frames, indices = np.unique([frame_index[int(number)] for number in numbers], return_inverse=True)
-            keyframe_indices: list[int] = indices.tolist()
+            frames, indices = np.unique([frame_index[int(number)] for number in numbers[filmed]], return_inverse=True)
+            images, keyframe_indices = group["frames"][()][frames], indices.tolist()
+            if not filmed.all():
+                images = fill_between(images[indices], filmed, lambda first, second: tvl1(first, second, settings))
+                flow_group["frames"], keyframe_indices = images, list(range(len(images)))
             before = keyframe_indices[:1] * (len(numbers) - 1)
             if settings.reference == "consecutive":
                 before = keyframe_indices[:-1]
             pairs = list(zip(before, keyframe_indices[1:], strict=True))
             weights = face_weights(size, stored_geometry(source, group))
-            flow, rigid = clip_flow(group["frames"][()][frames], pairs, settings, weights)
+            flow, rigid = clip_flow(images, pairs, settings, weights)
             head_motion = max((float(np.hypot(*similarity_field(row, size)).mean()) for row in rigid), default=0.0)
             flow_group["flow"], flow_group["rigid"] = flow.astype(np.float16), rigid
             flow_group["frame_numbers"] = numbers[1:]

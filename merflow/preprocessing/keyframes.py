@@ -8,6 +8,7 @@ using dense inverse search, ECCV 2016), after head motion is subtracted, inside 
 """
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,32 @@ def choose_uniform(frames: int, count: int) -> list[int]:
     return [int(np.floor(last * step / count + 0.5)) for step in range(1, count + 1)]
 
 
+def choose_proportional(frames: int, apex: int, count: int, interpolate: bool = False) -> list[int | None]:
+    """Choose the apex, the last frame, and frames before and after the apex in proportion to the lengths of both sides.
+
+    They are at equal steps of time on each side. With ten key-frames, and the onset, eight are between onset, apex and
+    offset, as in MERSiamC3D (docs/fidelity.md). Short sides and clips are treated as in :func:`choose`.
+
+    Args:
+        frames: number of frames of the clip.
+        apex: index of the apex; 0, the onset, is replaced by 1 unless it is the only frame.
+        count: number of key-frames.
+        interpolate: whether only apex and last frame are chosen; None stands for each of the others.
+    """
+    last = frames - 1
+    if last == 0:
+        return [0] * count
+    apex = max(apex, 1)
+    rising = count if apex == last else max(1, 1 + round((count - 2) * apex / last))  # The apex is among them.
+    if interpolate:
+        return [*[None] * (rising - 1), apex, *[None] * (count - rising - 1), last][:count]
+    if last <= count:
+        return [*_all_frames(last, count)]
+    falling = min(count - min(rising, apex), last - apex)
+    before, after = np.linspace(0, apex, count - falling + 1)[1:], np.linspace(apex, last, falling + 1)[1:]
+    return [int(place + 0.5) for place in (*before, *after)]
+
+
 def _all_frames(last: int, count: int) -> list[int]:
     """Return frames 1 to ``last``, with the nearest repeated until there are ``count``."""
     frames: list[int] = (1 + np.round(np.linspace(0, last - 1, count)).astype(int)).tolist()
@@ -147,8 +174,9 @@ def select_subject(
     Columns as in :data:`merflow.storage.tables.KEYFRAMES`, rows in time: ``index`` counts the key-frames from 0, as
     ``apex_index`` and the arrays of the cache do, and is empty for the onset;
     ``magnitude_px`` is the curve there: motion in pixels of the aligned crop, or with ``adaptive`` the learned score,
-    which has no unit. The apex is always spotted, for the record; ``apex_source`` says which one was used. A still
-    image has one row (index 0, ``still``); a clip that could not be aligned has none.
+    which has no unit. Both it and ``frame`` are empty for a key-frame that is to be interpolated. The apex is always
+    spotted, for the record; ``apex_source`` says which one was used: with every method the spotted one, if none is
+    annotated. A still image has one row (index 0, ``still``); a clip that could not be aligned has none.
 
     ``scores`` are those of :func:`merflow.preprocessing.frame_scorer.scorer.score_subject` for the same faces; only the
     method ``adaptive`` takes them.
@@ -213,9 +241,13 @@ def _clip_rows(group: h5py.Group, curve: np.ndarray, settings: KeyframeSettings)
     row = {"clip": clip, "apex_annotated": annotated, "apex_spotted": numbers[spotted]}
     row["apex_source"] = "annotated" if use_annotated else "spotted"
     log.info("%s: apex %s, spotted %d", clip, annotated or "unknown", numbers[spotted])
-    uniform = settings.method == "uniform"
-    steps = choose_uniform(len(curve), settings.count) if uniform else choose(curve, apex, settings.count)
-    return [
-        row | {"index": index, "frame": numbers[position], "magnitude_px": float(curve[position])}
-        for index, position in zip([None, *range(len(steps))], [0, *steps], strict=True)
-    ]
+    steps: Sequence[int | None]
+    if settings.method == "uniform":
+        steps = choose_uniform(len(curve), settings.count)
+    elif settings.method == "proportional":
+        steps = choose_proportional(len(curve), apex, settings.count, settings.interpolate)
+    else:
+        steps = choose(curve, apex, settings.count)
+    chosen = [{} if step is None else {"frame": numbers[step], "magnitude_px": float(curve[step])} for step in steps]
+    onset = row | {"index": None, "frame": numbers[0], "magnitude_px": float(curve[0])}
+    return [onset, *(row | {"index": index} | keyframe for index, keyframe in enumerate(chosen))]

@@ -50,6 +50,7 @@ class KeyframeSettings:
     method: str
     count: int
     apex: str
+    interpolate: bool
 
 
 @dataclass(frozen=True)
@@ -85,5 +86,5 @@ class PreparationSettings:
     def from_block(cls, block: Mapping[str, Mapping[str, Any]]) -> "PreparationSettings":
         """Make the settings from a block of the configuration's ``preparations``; keys of other rules are ignored."""
         flow = {"lambda_" if name == "lambda" else name: value for name, value in block["flow"].items()}
-        keyframes = {name: block["keyframes"][name] for name in ("method", "count", "apex")}
+        keyframes = {name: block["keyframes"][name] for name in ("method", "count", "apex", "interpolate")}
         return cls(AlignSettings(**block["align"]), KeyframeSettings(**keyframes), FlowSettings(**flow))

@@ -176,6 +176,8 @@ def check_references(config: Config) -> Iterator[str]:
         if file and not Path(file).is_file():
             yield f"{where}: {file} does not exist; docs/datasets.md shows such a table"
     for name, preparation in config.preparations.items():
+        if preparation.keyframes.interpolate and preparation.keyframes.method != "proportional":
+            yield f"preparations.{name}.keyframes.interpolate: it is for method: proportional; leave it out"
         here, keyframes = f"preparations.{name}.keyframes.learn_from", preparation.keyframes
         if (source := keyframes.learn_from) is None:
             continue

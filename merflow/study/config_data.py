@@ -158,12 +158,19 @@ class AlignBlock(Block):
     least_inside: float = field(0.75, "a clip is left out if a smaller share of the crop is inside", ge=0, le=1)
 
 
+METHOD = (
+    "equal steps of motion, a learned score or time; proportional: apex, offset, and others before and after the apex "
+    "in proportion to time"
+)
+
+
 class KeyframeBlock(Block):
     """Which frames of a clip are kept; `keyframes: adaptive` is short for `keyframes: {method: adaptive}`."""
 
-    method: Literal["motion", "adaptive", "uniform"] = field("motion", "equal steps of motion, a learned score or time")
+    method: Literal["motion", "adaptive", "uniform", "proportional"] = field("motion", METHOD)
     count: int = field(5, "key-frames per clip (Ms = Mt)", ge=1, le=32)
     apex: Literal["annotated", "spotted"] = field("annotated", "spotted: never the annotated apex")
+    interpolate: bool = field(False, "proportional: whether frames between onset, apex and offset are made by warping")
     learn_from: str | None = field(None, "adaptive: dataset that trains the frame scorer; null: synthetic people")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from merflow.preprocessing.flow import flow_image
+from merflow.preprocessing.interpolation import keyframe_images
 from merflow.report.images import colour_wheel, picture
 from merflow.report.report_data import DatasetFiles, ReportData
 from merflow.report.section import Section, sheet_id
@@ -184,31 +185,31 @@ def _draw_frames(faces: Path, keyframes: Path, flow: Path, clips: Sequence[ClipR
 def _clip_pictures(faces: Path, keyframes: pd.DataFrame, flow: Path, clip: str, label: str) -> ClipPictures:
     """Pictures of the key-frames and flow fields of a clip."""
     table = keyframes[keyframes["clip"] == clip]
-    numbers = table["frame"].astype(int).tolist()
+    numbers = [None if np.isnan(number) else int(number) for number in table["frame"]]
+    places = ["interpolated" if number is None else f"frame {number}" for number in numbers]
     source = str(table["apex_source"].iloc[0])
     apex_cell = "" if source == "still" else table[f"apex_{source}"].iloc[0]
     apex = None if apex_cell == "" else int(apex_cell)
     frames, flows = [], []
-    with open_h5(faces) as file:
+    with open_h5(faces) as file, open_h5(flow) as flow_file:
         group = file[safe_filename(clip)]
         subject = str(group.attrs["subject"])
-        frame_numbers = group["frame_numbers"][()].tolist()
-        for index, number in zip(table["index"], numbers, strict=True):
+        images = keyframe_images(group, flow_file[safe_filename(clip)], table)
+        for index, number, place, face in zip(table["index"], numbers, places, images, strict=True):
             is_apex = number == apex and index >= 0  # The onset has no index.
             title = "still" if source == "still" else f"key-frame {index:g}" if index >= 0 else "onset"
             title = f"apex ({source})" if is_apex else title
-            alt = f"Aligned face of {subject}, {label or 'no label'}: {title}, frame {number}"
-            image = picture(group["frames"][frame_numbers.index(number)], SIDE, QUALITY)
-            frames.append(Picture(title, alt, image, number, is_apex))
+            alt = f"Aligned face of {subject}, {label or 'no label'}: {title}, {place}"
+            frames.append(Picture(title, alt, picture(face, SIDE, QUALITY), number, is_apex))
     with open_h5(flow) as file:
         fields = file[safe_filename(clip)]["flow"][()].astype(np.float32)
         reference = json.loads(str(file.attrs.get("settings", "{}"))).get("reference", "onset")
     lengths = np.hypot(fields[:, 0], fields[:, 1]) if len(fields) else np.zeros((0, 1))
     full = max(0.05, float(np.percentile(lengths, 99.5))) if lengths.size else 0.0
     start = "onset" if reference == "onset" else "the key-frame before"
-    for flow_field, length, number in zip(fields, lengths, numbers[1:], strict=False):
+    for flow_field, length, place in zip(fields, lengths, places[1:], strict=False):
         mean = length.mean()
-        alt = f"Flow of {subject}, {label or 'no label'}, from {start} to frame {number}: mean {mean:.2f} pixels"
+        alt = f"Flow of {subject}, {label or 'no label'}, from {start} to {place}: mean {mean:.2f} pixels"
         flows.append(Picture(f"mean {mean:.2f} px", alt, picture(flow_image(flow_field, full), SIDE, QUALITY)))
     missed = f"{apex} ({source})" if apex is not None and apex not in numbers else ""
     return ClipPictures(clip, label, frames, flows, full, reference, missed)

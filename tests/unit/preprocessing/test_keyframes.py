@@ -21,6 +21,7 @@ from merflow.preprocessing.geometry import region_mask, stored_geometry
 from merflow.preprocessing.keyframes import (
     _nearest_ascending,
     choose,
+    choose_proportional,
     choose_uniform,
     motion_curve,
     select_subject,
@@ -271,6 +272,42 @@ def test_choose_uniform_invariants(frames, count):
         assert steps.max() - steps.min() <= 1, "equal as far as whole frames are"
 
 
+@pytest.mark.parametrize(
+    ("frames", "apex", "count", "chosen"),
+    [
+        (101, 25, 10, [8, 17, 25, 36, 46, 57, 68, 79, 89, 100]),  # 2 + 6 between onset, apex and offset.
+        (101, 50, 10, [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]),
+        (101, 100, 4, [25, 50, 75, 100]),  # The apex is the last frame.
+        (101, 0, 4, [1, 34, 67, 100]),  # It is the onset.
+        (101, 50, 1, [50]),
+        (101, 50, 2, [50, 100]),
+        (12, 1, 10, [1, 2, 3, 4, 5, 7, 8, 9, 10, 11]),  # No frame is between onset and apex.
+        (6, 2, 5, [1, 2, 3, 4, 5]),
+        (4, 2, 5, [1, 1, 2, 3, 3]),
+        (1, 0, 3, [0, 0, 0]),
+    ],
+)
+def test_choose_proportional(frames, apex, count, chosen):
+    assert choose_proportional(frames, apex, count) == chosen
+    if count > 2 and frames > count + 1 and apex > 1:  # The same places, of which only apex and offset are filmed.
+        kept = [place if place in (apex, frames - 1) else None for place in chosen]
+        assert choose_proportional(frames, apex, count, interpolate=True) == kept
+
+
+@given(st.integers(2, 60), st.integers(0, 59), st.integers(2, 12))
+def test_choose_proportional_invariants(frames, apex, count):
+    apex = apex % frames
+    chosen = choose_proportional(frames, apex, count)
+    assert len(chosen) == count and chosen == sorted(chosen) and chosen[-1] == frames - 1 and max(apex, 1) in chosen
+    assert len(set(chosen)) == min(count, frames - 1) and chosen[0] > 0
+    made = choose_proportional(frames, apex, count, interpolate=True)
+    filmed = [place for place in made if place is not None]
+    assert len(made) == count and filmed == sorted({max(apex, 1), frames - 1}) and made[-1] == frames - 1
+    before = made.index(max(apex, 1))
+    if max(apex, 1) < frames - 1:
+        assert abs(before - (count - 2) * max(apex, 1) / (frames - 1)) <= 0.5, "in proportion to time"
+
+
 def test_select_subject_requires_scores_for_adaptive_only(subject):
     (subject / "scores.csv").write_text("clip,frame,score\n")
     for options, scores in (({"method": "adaptive"}, None), ({}, subject / "scores.csv")):
@@ -327,5 +364,5 @@ def test_read_keyframes_finds_apex_index(tmp_path, face, frames, apex, source, e
     table["magnitude_px"] = [0, 1, 2, 3, 4, 1]
     table["apex_annotated"], table["apex_spotted"] = (apex, 9) if source == "annotated" else (9, apex)
     with h5py.File(tmp_path / "faces.h5") as file:
-        frames, place = read_keyframes(file["clip"], table)
+        frames, place = read_keyframes(file["clip"], {}, table)
     assert place == expected and frames.shape == (5, 128, 128)

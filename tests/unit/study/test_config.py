@@ -111,11 +111,12 @@ def people(repertoire="annotated", kind="micro", layout="demo", subjects=2):
         (experiment(sgcn={"layers": 4}), "mine.sgcn: only networks that are not pre-trained (macro: none)"),
         (experiment(temporal={"signal": "channels"}), "channels needs macro: none and branches: [temporal]"),
         (experiment(macro="none", temporal={"signal": "channels"}), "channels needs macro: none and branches"),
-        (keyframes("adaptve"), "keyframes.method: 'adaptve' is not allowed; allowed: motion, adaptive, uniform"),
+        (keyframes("adaptve"), "method: 'adaptve' is not allowed; allowed: motion, adaptive, uniform, proportional"),
         (keyframes(3), "preparations.default.keyframes: 3 is not allowed; expected a block of keys"),
         (keyframes({"methods": "uniform"}), "keyframes.methods: unknown key (did you mean `method`?)"),
         (keyframes({"learn_from": "demo-macro"}), "keyframes.learn_from: only method: adaptive learns"),
         (keyframes({"method": "uniform", "learn_from": "demo-macro"}), "learn_from: only method: adaptive learns"),
+        (keyframes({"interpolate": True}), "keyframes.interpolate: it is for method: proportional"),
         (keyframes({"method": "adaptive", "learn_from": "no"}), "learn_from: no dataset 'no'; there are: demo-macro"),
         ({"datasets": {"_drawn": {"layout": "demo"}}}, "the name '_drawn' is not allowed"),
         (experiment(head={"epoch": 3}), "experiments.mine.head.epoch: unknown key (did you mean `epochs`?)"),
@@ -175,7 +176,13 @@ def test_keyframes_word_is_short_for_its_method(method):
     settled = load_config(BASE, keyframes(method))
     assert settled == load_config(BASE, keyframes({"method": method}))
     keyframes_block = settled.preparations["default"].keyframes.model_dump()
-    assert keyframes_block == {"method": method, "count": 5, "apex": "annotated", "learn_from": None}
+    assert keyframes_block == {
+        "method": method,
+        "count": 5,
+        "apex": "annotated",
+        "interpolate": False,
+        "learn_from": None,
+    }
     assert load_config(BASE, {}).preparations["default"].keyframes.method == "motion"
 
 
