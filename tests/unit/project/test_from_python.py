@@ -49,9 +49,15 @@ def names(folder):
 
 
 def test_page_reads_the_arrays_of_the_clips(names):
-    assert names["clips"][0] == "c000" and set(names["subjects"]) == {"people/s0", "people/s1"}
-    assert len(names["clips"]) == len(names["labels"]) == len(names["flow"]) == 12
-    assert set(names["labels"]) == set(CLASSES) and names["flow"].dtype == np.float16 and names["flow"].shape[2] == 3
+    clips = names["clips"]
+    assert clips["clip"][0] == "c000" and set(clips["subject"]) == {"people/s0", "people/s1"}
+    assert len(clips) == len(names["images"]) == len(names["flows"]) == len(names["dataset"]) == 12
+    assert set(clips["label"]) == set(CLASSES) and names["images"].shape[1:] == (3, 28, 28)
+
+
+def test_page_predicts_every_clip_once(names, folder):
+    written = pd.read_csv(folder / "predictions.csv")
+    assert sorted(written["clip"]) == sorted(names["clips"]["clip"]) and set(written["predicted"]) <= set(CLASSES)
 
 
 def test_page_scores_as_sklearn_does(names):
