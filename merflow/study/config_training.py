@@ -43,7 +43,7 @@ class PretrainBlock(Block):
     patience: Count = field(10, PATIENCE)
     learning_rate: Rate = field(0.00001, "learning rate of Adam")
     decay: float = field(0.000001, DECAY, ge=0)
-    batch: Count = field(8, "images per step")
+    batch: Count = field(4, "images per step")
     dropout: Dropout = field(0.5, "dropout before the last layer")
     frames: Literal["peak", "all"] = field("peak", "images of a macro clip: the frames near its apex, or all")
     validation: Share = field(0.2, "share of the macro subjects that chooses the epoch")
