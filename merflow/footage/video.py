@@ -1,5 +1,6 @@
 """Video files: the number, the time and the grey picture of every frame, decoded by FFmpeg through PyAV."""
 
+import atexit
 import os
 from collections.abc import Generator, Iterator
 from functools import lru_cache
@@ -76,6 +77,7 @@ class _Reading(NamedTuple):
 
 _readings: dict[tuple[Any, ...], tuple[int, _Reading]] = {}
 """The video that was read last, and the number of its next frame."""
+atexit.register(_readings.clear)  # Later, when modules are gone, closing it prints errors.
 
 
 def resume_video(

@@ -1,9 +1,13 @@
 """Videos: pictures, numbers and times of their frames, and the files that are refused."""
 
+import subprocess
+import sys
+
 import av
 import cv2
 import numpy as np
 import pytest
+from repository import REPO
 from videos import FIRST_FIELDS, damage, error, fields, noise, read, wave, waves, write_video, write_with_cover
 
 from merflow.errors import ClipError
@@ -387,3 +391,11 @@ def test_later_clips_of_a_video_have_its_notes(tmp_path):
     with pytest.raises(ClipError, match="frame 12"):
         list(read_frames(str(file), 8, 14))
     assert [frame.number for frame in read_frames(str(file), 21, 23)] == [21, 22, 23]
+
+
+def test_video_that_is_read_in_part_prints_nothing_at_exit(tmp_path):
+    file = write_video(tmp_path / "v.mp4", waves(12))
+    gone = "import atexit, av; atexit.register(setattr, av, 'error', None)"  # As modules are at the end of Python.
+    code = f"{gone}; from merflow.footage.frames import read_frames; print(len(list(read_frames({str(file)!r}, 1, 3))))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("3\n", "")
