@@ -272,7 +272,7 @@ def gather_ensemble(
         clip = {"size": int(cache["flow"].shape[-1])}
         if inputs.kind == "key-frames" or "spatial" in inputs.branches:
             clip["key_frames"], clip["face_size"] = int(cache["spatial"].shape[1]), int(cache["spatial"].shape[-1])
-        if inputs.kind in ("flow-image", "flows") or "temporal" in inputs.branches:
+        if inputs.kind.startswith("flow") or "temporal" in inputs.branches:
             clip["flows"] = int(cache["flow"].shape[1])
     metadata = asdict(settings)
     metadata["reads"] = metadata.pop("input_settings")

@@ -28,7 +28,7 @@ class ClipReader(nn.Module):
         """Names of the arrays that are read, of ``spatial, flow, apex_index``."""
         kind, branches = self.settings.kind, self.settings.branches
         grey = kind == "key-frames" or "spatial" in branches
-        flow = kind in ("flow-image", "flows") or "temporal" in branches
+        flow = kind.startswith("flow") or "temporal" in branches
         return ["spatial"] * grey + ["flow"] * flow + ["apex_index"] * (kind == "flow-image")
 
     def resize(self, images: Tensor) -> Tensor:
@@ -70,8 +70,11 @@ class ClipReader(nn.Module):
             frames = self.grey(clips["spatial"])
             still = frames.mean(dim=1, keepdim=True) if frames.shape[1] > 1 else 0
             return (frames - still).flatten(1).unsqueeze(1)
-        if self.settings.kind == "flows":
-            return self.resize(clips["flow"]).transpose(1, 2).flatten(2)
+        if self.settings.kind.startswith("flows"):
+            flows = self.resize(clips["flow"]).transpose(1, 2)
+            if self.settings.kind == "flows-magnitude":
+                flows = torch.cat([flows[:, :2], flows[:, :2].square().sum(dim=1, keepdim=True).sqrt()], dim=1)
+            return flows.flatten(2)
         apex = clips["apex_index"].view(-1, 1, 1, 1, 1)
         # Selects the apex by a product with 0 and 1: fewer runtimes support a gather by two indices.
         is_apex = (torch.arange(clips["flow"].shape[1], device=apex.device).view(1, -1, 1, 1, 1) == apex).float()

@@ -44,6 +44,7 @@ class Augmentation:
         self.settings, self.centred = settings, centred
         names = np.array(fields)
         self.u, self.v, self.motion = (np.flatnonzero(np.isin(names, kinds)) for kinds in ("u", "v", MOTION))
+        self.magnitude = np.flatnonzero(names == "magnitude")
         self.zero = torch.from_numpy(_zero(clips, train, np.isin(names, ("u", "v"))))[:, None, None]
 
     @classmethod
@@ -83,6 +84,7 @@ class Augmentation:
         (a, b), (c, d) = (matrix[:, row, :, None, None, None].unbind(dim=1) for row in (0, 1))
         u, v = x[:, self.u], x[:, self.v]
         x[:, self.u], x[:, self.v] = a * u + b * v, c * u + d * v
+        x[:, self.magnitude] *= size[:, None, None, None]  # As the rotation and scale of u and v; strain has no unit.
         x[:, self.motion] *= strength[:, None, None, None]
         return (x + self.zero).view(clips.shape)
 

@@ -156,14 +156,20 @@ def _check_training(experiments: Experiments, name: str) -> None:
     e, data = experiments[name], experiments.data
     if not e.trains_network:
         return
+    kind = input_kind(e.system, e.network_block)
     if without_faces := [dataset for dataset in e.training_datasets if not data.has_faces(dataset)]:
         lacks = f"{without_faces[0]!r} holds flow images without faces; give its table a column `face`, or"
         if e.uses_graphs and "spatial" in e.branches:
             raise ConfigError(f"experiments.{name}.branches: {lacks} branches: [temporal]")
-        if input_kind(e.system, e.network_block) == "key-frames":
+        if kind == "key-frames":
             raise ConfigError(f"experiments.{name}.micro: {lacks} network: {{input_kind: flows}}")
+    if kind == "flows-magnitude" and not data.has_frames(e.datasets[0]):
+        raise ConfigError(
+            f"experiments.{name}.network.input_kind: flow images do not say which value is no motion, so "
+            "their magnitude is not known; give flows"
+        )
     counts = {dataset: data.images_per_clip(dataset) for dataset in e.datasets}
-    if len(set(counts.values())) > 1 and (e.uses_graphs or input_kind(e.system, e.network_block) != "flow-image"):
+    if len(set(counts.values())) > 1 and (e.uses_graphs or kind != "flow-image"):
         listed = ", ".join(f"{dataset} {count}" for dataset, count in counts.items())
         raise ConfigError(
             f"experiments.{name}.micro: {e.system} reads all images of a clip, and their numbers differ: {listed}; "

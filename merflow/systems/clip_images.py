@@ -18,6 +18,7 @@ SIDE = 28
 INPUT_KINDS = {
     "flow-image": "u, v and strain between onset and apex, ``[3, side * side]``",
     "flows": "the same for each key-frame, from the frame that ``flow.reference`` names, ``[3, M * side * side]``",
+    "flows-magnitude": "likewise, with the length of (u, v) in place of strain",
     "key-frames": "grey key-frames, scaled, minus their mean over the clip, ``[1, M * side * side]``",
 }
 """What a system can read of a clip, with the shape of a clip."""
@@ -73,6 +74,8 @@ def clip_image(source: Mapping[str, Any], index: int, apex: int, input_kind: str
     if input_kind == "flow-image":
         return area_resize(source["flow"][index, apex].astype(np.float32), side).reshape(3, -1)
     flows = area_resize(source["flow"][index].astype(np.float32), side)
+    if input_kind == "flows-magnitude":
+        flows[:, 2] = np.hypot(flows[:, 0], flows[:, 1])
     return np.moveaxis(flows, 1, 0).reshape(3, -1)
 
 
@@ -82,4 +85,5 @@ def image_fields(input_kind: str, pixels: int, side: int) -> list[str]:
     ``pixels``: pixels of a channel, those of all its images.
     """
     count = pixels // side**2
-    return ["grey"] * count if input_kind == "key-frames" else ["u"] * count + ["v"] * count + ["strain"] * count
+    third = "magnitude" if input_kind == "flows-magnitude" else "strain"
+    return ["grey"] * count if input_kind == "key-frames" else ["u"] * count + ["v"] * count + [third] * count

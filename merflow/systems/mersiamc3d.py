@@ -124,7 +124,7 @@ class MERSiamC3D(nn.Module):
         only after prior learning.
         """
         super().__init__()
-        self.branch = Branch(3 if input_kind == "flows" else 1, width, dropout)
+        self.branch = Branch(1 if input_kind == "key-frames" else 3, width, dropout)
         self.classify = nn.Sequential(nn.Dropout(dropout), nn.Linear(EMBEDDING, classes))
         self.prior_epochs, self.pairs, self.frozen = prior_epochs, pairs if prior else 0, frozen if prior else 0
 

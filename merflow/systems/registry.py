@@ -28,7 +28,8 @@ class NetworkSystem(NamedTuple):
         settings: values that replace ``null`` in the block ``network`` of the configuration.
         options: the network's own keys of that block, each a JSON schema with a ``default``.
         input_kind: what the network reads of a clip: ``flow-image`` (``[3 (u, v, strain), side, side]`` at the apex),
-            ``flows`` (``[3, M, side, side]``, one per key-frame) or ``key-frames`` (grey, ``[1, M, side, side]``).
+            ``flows`` (``[3, M, side, side]``, one per key-frame), ``flows-magnitude`` (u, v and their length) or
+            ``key-frames`` (grey, ``[1, M, side, side]``).
         side: side of the images in pixels; options ``side`` and ``input_kind`` override these two.
         loss: default of the block ``loss``.
         reading: what the system was rebuilt from, if the paper itself was not available.
@@ -78,8 +79,10 @@ NETWORKS = {
         options={
             "side": _SIDE,
             "width": _WIDTH,
-            "input_kind": {"enum": ["flows", "key-frames"], "default": "flows"}
-            | {"description": "the flow to each key-frame, or the grey key-frames"},
+            "input_kind": {"enum": ["flows", "flows-magnitude", "key-frames"], "default": "flows"}
+            | {
+                "description": "the flow to each key-frame (u, v and strain, or u, v and magnitude), or grey key-frames"
+            },
             "prior": {"type": "boolean", "default": True, "description": _PRIOR},
             "prior_epochs": {"type": "integer", "minimum": 1, "default": 15}
             | {"description": "maximum number of epochs over pairs"},

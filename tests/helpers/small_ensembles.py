@@ -47,6 +47,7 @@ CLIP_SYSTEMS = {
     "off-apexnet": {},
     "msjfn": {"fusion": "learned", "average_seeds": 2},
     "mersiamc3d": {},
+    "mersiamc3d-magnitude": {"input_kind": "flows-magnitude"},
     "mersiamc3d-frames": {"input_kind": "key-frames"},
 }
 
@@ -154,7 +155,7 @@ def graph_folds(results, name, folder, folds=tuple(FOLDS), **changes):
 
 
 def clip_settings(name, **changes):
-    system = name.removesuffix("-frames")
+    system = name.removesuffix("-frames").removesuffix("-magnitude")
     network = NETWORK_SETTINGS[system] | {"epoch_choice": "validation", "weight_decay": 0.0, "validation": 0.4, **SHORT}
     network |= CLIP_SYSTEMS[name] | changes
     return {"experiment": name, "system": system, "protocol": "loso", "classes": CLASSES, "network": network}

@@ -118,6 +118,22 @@ def test_mirrored_clips_equal_those_of_mirrored_footage(images):
     assert (unchanged != changed).all() and 10 < changed.sum() < 30
 
 
+@pytest.mark.parametrize("kind", ["flows", "flows-magnitude"])
+def test_all_fields_of_a_clip_are_transformed_alike(kind):
+    """Ten equal fields stay equal, and magnitude stays the length of the motion."""
+    clips, _ = moving_spots()
+    if kind == "flows-magnitude":
+        clips[:, 2] = np.hypot(clips[:, 0], clips[:, 1])
+    ten = np.repeat(clips[:, :, None], 10, axis=2).reshape(40, 3, -1)
+    fields = image_fields(kind, ten.shape[2], SIDE)
+    settings = {"mirror": True, "rotation": 20.0, "scale": 0.2, "shift": 0.05, "strength": 0.3}
+    seen = augmented(ten, fields, **settings).reshape(40, 3, 10, -1)
+    assert np.abs(seen[:, :, 0] - clips).max() > 1
+    np.testing.assert_allclose(seen, np.broadcast_to(seen[:, :, :1], seen.shape), atol=1e-6)
+    if kind == "flows-magnitude":
+        np.testing.assert_allclose(seen[:, 2], np.hypot(seen[:, 0], seen[:, 1]), atol=1e-4)
+
+
 def test_ready_made_images_are_mirrored_about_their_mean():
     """Such an image stores a motion of -1 to 1 as 0 to 1; elsewhere the same draws give the same motion."""
     motion, _ = moving_spots(20)
@@ -162,6 +178,7 @@ def test_fields_follow_the_fusion(tmp_path):
     assert image_names(cache, ["temporal"], "stack", "channels")[:6] == FIELDS * 2
     assert image_fields("key-frames", 3 * 16, 4) == ["grey"] * 3
     assert image_fields("flow-image", 16, 4) == FIELDS
+    assert image_fields("flows-magnitude", 2 * 16, 4) == ["u", "u", "v", "v", "magnitude", "magnitude"]
 
 
 class Watched(torch.nn.Module):

@@ -336,6 +336,9 @@ def test_floors_that_read_keyframes_need_faces(tmp_path):
         "floors": ["majority"],
     }
     plan(overlay).check()
+    overlay["experiments"]["mine"]["network"] = {"input_kind": "flows-magnitude"}
+    with pytest.raises(ConfigError, match="mine.network.input_kind: flow images do not say which value is no motion"):
+        plan(overlay).check()
     overlay["floors"] = ["mersiamc3d"]
     overlay["experiments"] = {"mine": {"system": "msjfn", "micro": "flows"}}
     overlay["network"] = {"input_kind": "key-frames"}

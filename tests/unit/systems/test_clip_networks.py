@@ -273,6 +273,9 @@ def test_clip_images_of_each_input_kind(tmp_path):
     for side, expected in small.items():
         flows = read_clip_images([cache], CLIPS, "flows", side).rows[:].reshape(12, 3, 3, side, side)
         image = read_clip_images([cache], CLIPS, side=side).rows[:].reshape(12, 3, side, side)
+        lengths = read_clip_images([cache], CLIPS, "flows-magnitude", side).rows[:].reshape(flows.shape)
+        np.testing.assert_array_equal(lengths[:, :2], flows[:, :2])
+        np.testing.assert_allclose(lengths[:, 2], np.hypot(flows[:, 0], flows[:, 1]), rtol=1e-6)
         for clip in range(12):
             np.testing.assert_allclose(image[clip], expected[clip, apex[clip]], atol=1e-5)
             for channel in range(3):
