@@ -92,7 +92,7 @@ def test_floor_in_a_figure_is_the_one_beside_its_experiment(three):
 
 
 def test_mersiamc3d_study_has_all_datasets_and_ablations(three):
-    study = planned("mersiamc3d", three)
+    study = planned("mersiamc3d_3db", three)
     clips = {name: sum(row["indexed"] for row in study.experiments.class_counts(name)) for name in study.experiments}
     assert (clips["mersiamc3d"], clips["mersiamc3d-samm-5"], clips["mersiamc3d-casme2"]) == (133, 136, 246)
     plain = study.training.clip_network_settings("mersiamc3d", 0)
@@ -110,9 +110,45 @@ def test_mersiamc3d_study_has_all_datasets_and_ablations(three):
     assert study.training.splits("mersiamc3d") == study.training.splits("mersiamc3d-uniform")
 
 
+def test_readings_of_mersiamc3d_are_on_the_drawn_composite_and_differ_in_one_thing():
+    composite, readings = (
+        yaml.safe_load((REPO / "studies" / f"{name}.yaml").read_text()) for name in ("drawn_composite", "mersiamc3d")
+    )
+    assert all(readings[block] == composite[block] for block in ("demo", "datasets"))
+    study = plan(readings)
+    study.check()
+    names = list(study.config.experiments)
+    assert len({tuple(study.training.splits(name).values()) for name in names}) == 1
+    own, base = plan(composite).config.experiments["mersiamc3d"], study.config.experiments["mersiamc3d"]
+    assert base == own.model_copy(update={"prep": "interpolated", "graph": base.graph})
+    assert study.figures.blocks["readings"]["of"] == names
+
+    def settings_of(name):
+        training = asdict(study.training.clip_network_settings(name, 0)) | {"experiment": ""}
+        prepared = asdict(study.data.preparation(study.experiments[name].prep))
+        return training.pop("network") | training | prepared["keyframes"] | prepared["flow"] | {"options": None}
+
+    paper = settings_of("mersiamc3d")
+    assert [paper[key] for key in ("method", "count", "reference")] == ["proportional", 10, "consecutive"]
+    changed = {
+        name.removeprefix("mersiamc3d-"): {key for key, value in settings_of(name).items() if value != paper[key]}
+        for name in names[1:]
+    }
+    assert changed == {
+        "proportional": {"interpolate"},
+        "adaptive": {"method", "interpolate"},
+        "uniform": {"method", "interpolate"},
+        "farneback": {"backend"},
+        "magnitude": {"input_kind"},
+        "thesis": {"backend", "input_kind"},
+        "key-frames": {"input_kind"},
+        "not-augmented": {"augment"},
+    }
+
+
 def test_demo_ablations_are_those_of_the_real_studies(three):
     demo = {name for name in planned("ablations_demo").config.experiments}
-    real = [*planned("msjfn_3db", three).config.experiments, *planned("mersiamc3d", three).config.experiments]
+    real = [*planned("msjfn_3db", three).config.experiments, *planned("mersiamc3d_3db", three).config.experiments]
     ablations = {name for name in real if not name.endswith(("smic", "casme2", "samm", "samm-5"))}
     assert demo == ablations
 
