@@ -85,7 +85,7 @@ class ClipReader(nn.Module):
         signals = {}
         if "spatial" in clips:
             signals["spatial"] = self.grey(clips["spatial"]).flatten(2)
-            if self.settings.relative == "pixels":
+            if self.settings.relative == "pixels" and signals["spatial"].shape[1] > 1:
                 signals["spatial"] = signals["spatial"] - signals["spatial"].mean(dim=1, keepdim=True)
         if "flow" in clips:
             signals["temporal"] = self.motion(clips["flow"])

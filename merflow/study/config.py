@@ -99,7 +99,7 @@ class ExperimentBlock(Block):
     inner_folds: int = field(3, "groups of training subjects of selection: nested", ge=2)
     graphs: Annotated[list[Graph], Field(min_length=1, max_length=2)] = field(["8+2", "4+0"], GRAPHS)
     branches: Branches = field(["spatial", "temporal"], "spatial, temporal or both")
-    fusion: Literal["stack", "clip", "concat"] = field("stack", FUSION)
+    fusion: Literal["stack", "clip", "concat"] = field("clip", FUSION)
     loss: LossBlock = LossBlock()
     seeds: Seeds = field([0], "one repeat per seed; a seed decides graph, pre-training and head")
     graph: GraphBlock = GraphBlock()

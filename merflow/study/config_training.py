@@ -26,6 +26,8 @@ LearningRate = Literal["constant", "cosine"]
 SCHEDULE = "constant, or cosine: the learning rate rises in the first 5 % of the steps and falls to 0 along a cosine"
 AVERAGE_SEEDS = "networks with different random numbers whose mean probabilities are the answer of a fold"
 
+NORMALISE = "image: each flow image has mean 0 and deviation 1; null: image, or constant with macro: none"
+
 
 class GraphBlock(Block):
     """The pixel graph of TSDGCN (Algorithm 1)."""
@@ -61,14 +63,14 @@ class SGCNBlock(Block):
 class SpatialBlock(Block):
     """How key-frames enter a network."""
 
-    relative: bool = field(False, "whether the clip's mean is subtracted from the key-frames' features, or pixels")
+    relative: bool = field(True, "whether the clip's mean is subtracted from the key-frames' features, or pixels")
 
 
 class TemporalBlock(Block):
     """How optical flow enters a network trained on grey images."""
 
     signal: Annotated[str, *choice(ROWS_PER_FLOW)] = field("magnitude", SIGNAL)
-    normalise: Literal["constant", "image"] = field("constant", "image: each flow image has mean 0 and deviation 1")
+    normalise: Literal["constant", "image"] | None = field(None, NORMALISE)
 
 
 class HeadBlock(Block):

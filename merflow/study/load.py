@@ -85,6 +85,9 @@ def _complete_blocks(raw: Mapping[str, Any], declared: Config) -> dict[str, Any]
         untrained = experiment.get("macro") == NO_MACRO
         if untrained:  # There are no pre-trained networks to freeze.
             experiment["transfer"] = "end-to-end"
+        temporal = experiment.setdefault("temporal", {})
+        if temporal.get("normalise") is None:  # Networks that saw standardised images before need them again.
+            temporal["normalise"] = "constant" if untrained else "image"
         head = experiment.setdefault("head", {})
         if head.get("learning_rate") is None:
             head["learning_rate"] = UNTRAINED_RATE if untrained else PRETRAINED_RATE

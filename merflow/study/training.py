@@ -348,7 +348,7 @@ def signal_settings(experiment: ExperimentBlock) -> SignalSettings:
     """What an experiment with graphs reads of a clip."""
     e = experiment
     relative = {"frozen": "features", "end-to-end": "pixels"}[e.transfer] if e.spatial.relative else "no"
-    return SignalSettings(e.branches, e.fusion, e.temporal.signal, e.temporal.normalise, relative)
+    return SignalSettings(e.branches, e.fusion, e.temporal.signal, e.temporal.normalise or "constant", relative)
 
 
 def _loss(experiment: ExperimentBlock) -> LossSettings:

@@ -31,7 +31,7 @@ def fuse(
         branches: ``spatial`` ``[clips, Ms, d]`` and/or ``temporal`` ``[clips, Mt * rows_per_flow, d]``.
         fusion: ``stack``, ``clip`` or ``concat``.
         rows_per_flow: rows of each flow image; for ``concat`` the spatial row is repeated beside each of them.
-        relative: whether the mean of a clip's spatial rows is subtracted from each of them.
+        relative: whether the mean of a clip's spatial rows is subtracted from each of them, if there are several.
 
     Returns:
         float32 ``[clips, rows, features]``, and the branch of each row, int64 ``[rows]``: rows with the same number
@@ -40,7 +40,7 @@ def fuse(
     Raises:
         InputError: ``concat`` of different numbers of key-frames and flow images.
     """
-    if relative and "spatial" in branches:
+    if relative and "spatial" in branches and branches["spatial"].shape[1] > 1:
         spatial = branches["spatial"]
         branches = {**branches, "spatial": spatial - spatial.mean(axis=1, keepdims=True)}
     parts = list(branches.values())
@@ -61,7 +61,9 @@ def fuse(
 def subtract_clip_mean(
     features: Tensor, branches: Sequence[str], fusion: str, branch: Sequence[int] | np.ndarray
 ) -> Tensor:
-    """Return fused features ``[clips, rows, features]`` with the spatial part less its mean over the clip.
+    """Return fused features ``[clips, rows, features]`` with the spatial part less its mean over the clip's rows.
+
+    A single row stays as it is.
 
     ``branches, fusion``: as in :func:`fuse`, which returned ``branch``.
     """
@@ -73,7 +75,8 @@ def subtract_clip_mean(
         bounds = accumulate(np.bincount(branch).tolist(), initial=0)
         parts = [features[:, first:last] for first, last in pairwise(bounds)]
     place = list(branches).index("spatial")
-    parts[place] = parts[place] - parts[place].mean(dim=1, keepdim=True)
+    if parts[place].shape[1] > 1:
+        parts[place] = parts[place] - parts[place].mean(dim=1, keepdim=True)
     return torch.cat(parts, dim=2 if fusion == "concat" else 1)
 
 

@@ -56,7 +56,10 @@ def test_jobs_read_the_caches_of_both_and_floors_train_on_the_same_clips(study):
         assert planned.experiments.clip_settings(name).train_also == ["more"]
     assert ("more", "default") in planned.training.prepared()
     features = study(macro="demo-macro").training.features("mine")[0]
-    assert [files[0].rpartition("/")[2] for files in features] == ["people-magnitude.h5", "more-magnitude.h5"]
+    assert [files[0].rpartition("/")[2] for files in features] == [
+        "people-magnitude.image.h5",
+        "more-magnitude.image.h5",
+    ]
 
 
 def test_floors_without_added_clips_keep_their_names(study):

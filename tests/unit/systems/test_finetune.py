@@ -101,6 +101,13 @@ def test_relative_features_are_less_the_mean_of_the_key_frames(pretrained, fusio
     np.testing.assert_allclose(of_tensor, expected, atol=1e-6)
 
 
+def test_single_key_frame_stays_as_it_is():
+    rows = np.random.default_rng(0).normal(size=(4, 1, 6)).astype(np.float32)
+    fused, branch = fuse({"spatial": rows}, "clip", relative=True)
+    np.testing.assert_array_equal(fused, rows)
+    np.testing.assert_array_equal(subtract_clip_mean(torch.from_numpy(rows), ["spatial"], "clip", branch), rows)
+
+
 def test_fuse_names_what_does_not_fit():
     with pytest.raises(InputError, match="as many key-frames as flow images"):
         fuse({"spatial": np.zeros((2, 3, 4)), "temporal": np.zeros((2, 5, 4))}, "concat")
