@@ -5,7 +5,7 @@ The number is the unit of FACS (Ekman, Friesen, Hager 2002): 43 and 45 are of th
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 COLUMNS = ("action_units", "au", "aus")
@@ -102,6 +102,22 @@ def unit_cells(source: Mapping[str, str]) -> dict[str, str]:
     coding = parse(source[name]) if name else None
     cells = (str(coding), "; ".join(coding.uncertain)) if coding else ("", "")
     return dict(zip(("action_units", "action_units_uncertain"), cells, strict=True)) if name else {}
+
+
+def unit_name(number: int) -> str:
+    """The name of a unit as a class of a system: ``AU4``."""
+    return f"AU{number}"
+
+
+def as_label(names: Iterable[str]) -> str:
+    """Names of units as the label of a clip: ``AU1+AU4``, or :data:`NONE`."""
+    return "+".join(names) or NONE
+
+
+def unit_labels(cells: Sequence[str], units: Sequence[int]) -> list[str]:
+    """The label of each clip, from its cell ``action_units``: those of ``units`` that it shows; empty if not coded."""
+    codings = map(parse, cells)
+    return [as_label(unit_name(n) for n in units if n in coding.numbers) if coding else "" for coding in codings]
 
 
 def unit_doubts(source: Mapping[str, str]) -> str:

@@ -75,6 +75,16 @@ class Index:
     overlaps: list[tuple[str, str]] = field(default_factory=list)
     errors: list[KnownError] = field(default_factory=list)
 
+    @property
+    def names(self) -> list[str]:
+        """The name of each clip."""
+        return [clip.clip for clip in self.clips]
+
+    @property
+    def unit_cells(self) -> list[str]:
+        """The cell ``action_units`` of each clip; empty if it was not coded."""
+        return [row.get("action_units", "") for row in self.source] or [""] * len(self.clips)
+
 
 class DatasetError(InputError):
     """A dataset cannot be used; ``index`` holds all its problems."""

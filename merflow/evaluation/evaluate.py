@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from merflow.errors import InputError
+from merflow.evaluation.action_units import check_units, unit_metrics
 from merflow.evaluation.metrics import OVERALL, PER_CLASS, bootstrap_subjects, mean_rates
 from merflow.evaluation.settings import EvaluationSettings
 from merflow.storage import tables
@@ -34,7 +35,8 @@ def evaluate(predictions: Path, metrics: Path, settings: EvaluationSettings) -> 
 
     Scopes: ``pooled`` (all clips) and ``dataset:<name>`` (the clips of one dataset), each with accuracy, UF1 and UAR;
     ``class:<name>`` with F1, recall and precision, where ``n_clips`` counts the true clips of the class; if there are
-    several datasets, also ``dataset:<name>/class:<name>``. With several repeats a value is the mean over repeats of the
+    several datasets, also ``dataset:<name>/class:<name>``. The scopes of action units are those of
+    :func:`merflow.evaluation.action_units.unit_metrics`. With several repeats a value is the mean over repeats of the
     pooled value; the interval is always over subjects. An undefined value (no true clip; never predicted) is an empty
     cell.
 
@@ -43,7 +45,7 @@ def evaluate(predictions: Path, metrics: Path, settings: EvaluationSettings) -> 
     """
     classes = list(settings.classes)
     table = tables.read_table(predictions, tables.PREDICTIONS)
-    check_predictions(table, predictions, classes)
+    check_predictions(table, predictions, classes, settings.units)
     rows: list[dict[str, Any]] = []
 
     def add(scope: str, part: pd.DataFrame, values: Mapping[str, Any], intervals: Mapping[str, Any]) -> None:
@@ -53,6 +55,10 @@ def evaluate(predictions: Path, metrics: Path, settings: EvaluationSettings) -> 
             row = {"metric": name, "value": float(value), "repeats": table["repeat"].nunique()}
             rows.append(common | row | dict(zip(("ci_low", "ci_high"), intervals[name], strict=True)))
 
+    if settings.units:
+        for scope, part, estimates in unit_metrics(table, classes):
+            add(scope, part, *({name: e[index] for name, e in estimates.items()} for index in (0, slice(1, 3))))
+        return tables.write_table(rows, metrics, tables.METRICS)
     parts = {"pooled": table} | {f"dataset:{name}": part for name, part in table.groupby("dataset", sort=False)}
     scored = {
         scope: (part, mean_rates(part, classes), bootstrap_subjects(part, classes)) for scope, part in parts.items()
@@ -71,15 +77,17 @@ def evaluate(predictions: Path, metrics: Path, settings: EvaluationSettings) -> 
     tables.write_table(rows, metrics, tables.METRICS)
 
 
-def check_predictions(table: pd.DataFrame, path: Path | str, classes: Sequence[str]) -> None:
+def check_predictions(table: pd.DataFrame, path: Path | str, classes: Sequence[str], units: bool = False) -> None:
     """Check that there is one row per repeat and clip, one true label per clip, and no unknown label.
+
+    ``units``: whether the classes are action units.
 
     Raises:
         InputError: the table is empty or one of the checks fails.
     """
     if table.empty:
         raise InputError(f"{path} has no prediction; every clip failed, or none has a label of the class set")
-    check_labels(table, path, classes)
+    (check_units if units else check_labels)(table, path, classes)
     check_clips(table, path, ["dataset", "clip"])
 
 

@@ -77,7 +77,7 @@ def rates(counts: np.ndarray) -> dict[str, np.ndarray]:
     precision = np.divide(right, predicted, out=np.full(right.shape, np.nan), where=predicted > 0)
     total = counts.sum((-2, -1))
     accuracy = np.divide(right.sum(-1), total, out=np.full(total.shape, np.nan), where=total > 0)
-    overall = {"accuracy": accuracy, "uf1": _mean(f1, axis=-1), "uar": _mean(recall, axis=-1)}
+    overall = {"accuracy": accuracy, "uf1": defined_mean(f1, axis=-1), "uar": defined_mean(recall, axis=-1)}
     return overall | {"f1": f1, "recall": recall, "precision": precision}
 
 
@@ -107,7 +107,7 @@ def subject_counts(table: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
 
 def mean_rates(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, np.ndarray]:
     """The pooled metrics of each repeat, averaged over the repeats (undefined values left out)."""
-    return {name: _mean(values) for name, values in rates(subject_counts(table, classes).sum(1)).items()}
+    return {name: defined_mean(values) for name, values in rates(subject_counts(table, classes).sum(1)).items()}
 
 
 def bootstrap_subjects(table: pd.DataFrame, classes: Sequence[str], resamples: int = 2000, seed: int = 0) -> Scores:
@@ -125,7 +125,7 @@ def bootstrap_subjects(table: pd.DataFrame, classes: Sequence[str], resamples: i
     """
     counts = subject_counts(table, classes)
     draws = subject_draws(counts.shape[1], resamples, seed)
-    values = {name: _mean(drawn, axis=1) for name, drawn in _resampled(counts, draws).items()}
+    values = {name: defined_mean(drawn, axis=1) for name, drawn in _resampled(counts, draws).items()}
     few = counts.shape[1] < 2
     intervals: Scores = {name: (np.nan, np.nan) if few else interval(values[name]) for name in OVERALL}
     for name in PER_CLASS:
@@ -174,8 +174,8 @@ def paired_differences(
     values, drawn = {}, {}
     for name, system_counts in counts.items():
         pooled, resampled = rates(system_counts.sum(1)), _resampled(system_counts, draws)
-        values[name] = {metric: float(_mean(pooled[metric])) for metric in OVERALL}
-        drawn[name] = {metric: _mean(resampled[metric], axis=1) for metric in OVERALL}
+        values[name] = {metric: float(defined_mean(pooled[metric])) for metric in OVERALL}
+        drawn[name] = {metric: defined_mean(resampled[metric], axis=1) for metric in OVERALL}
     differences: dict[tuple[str, str], dict[str, Difference]] = {}
     for first, second in combinations(tables, 2):
         pair = differences[first, second] = {}
@@ -248,7 +248,7 @@ def _resampled(counts: np.ndarray, draws: np.ndarray) -> dict[str, np.ndarray]:
     return rates(drawn.reshape(len(draws), repeats, classes, classes))
 
 
-def _mean(values: np.ndarray, axis: int = 0) -> np.ndarray:
+def defined_mean(values: np.ndarray, axis: int = 0) -> np.ndarray:
     """Mean of the defined values; NaN where there is none."""
     defined = np.isfinite(values)
     number = defined.sum(axis)

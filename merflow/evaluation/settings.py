@@ -13,6 +13,7 @@ class EvaluationSettings:
     experiment: str
     protocol: str
     classes: Sequence[str]
+    units: bool = False  # whether the classes are action units (:mod:`merflow.evaluation.action_units`)
 
 
 @dataclass(frozen=True)

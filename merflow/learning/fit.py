@@ -22,14 +22,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from merflow.errors import ConfigError
 from merflow.learning.batches import Batches
 from merflow.learning.checkpoints import Checkpoints
-from merflow.learning.losses import Loss
+from merflow.learning.losses import Loss, right
 from merflow.learning.settings import Schedule
 
 log = logging.getLogger(__name__)
 
 
 class Rows(NamedTuple):
-    """Inputs ``[rows, ...]``, or what returns such tensors when indexed, and classes int64 ``[rows]`` of rows."""
+    """Inputs ``[rows, ...]``, or what returns such tensors when indexed, and int64 classes ``[rows]``, or units."""
 
     x: Tensor | Batches
     y: Tensor
@@ -111,7 +111,7 @@ def fit(
     while not progress.over:
         progress.epoch += 1
         network.train()
-        total, correct = 0.0, 0
+        total, correct = 0.0, 0.0
         for rows in torch.split(torch.randperm(len(training.y)), schedule.batch):
             x, y = training.x[rows], training.y[rows]
             for group in optimiser.param_groups:
@@ -126,7 +126,7 @@ def fit(
             optimiser.step()
             progress.step += 1
             total += value.item() * len(y)
-            correct += int((scores.argmax(dim=1) == y).sum())
+            correct += right(scores, y).sum().item()
         mean, accuracy = total / len(training.y), correct / len(training.y)
         if not np.isfinite(mean):
             raise ConfigError(
@@ -219,5 +219,5 @@ def evaluate(network: nn.Module, loss: Loss, rows: Rows, batch: int) -> dict[str
     scores = scores_of(network, rows.x, batch)
     return {
         "loss": float(loss(scores, rows.y)),
-        "accuracy": float((scores.argmax(dim=1) == rows.y).double().mean()),
+        "accuracy": float(right(scores, rows.y).mean()),
     }

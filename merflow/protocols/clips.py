@@ -17,7 +17,7 @@ class LabelledClips(NamedTuple):
 
     indices: np.ndarray  # int64, their indices in the file, ascending
     clips: list[dict[str, str]]  # ``dataset, subject, clip`` of each
-    labels: np.ndarray  # int64, number of the class of each
+    labels: np.ndarray  # int64, number of the class of each; of action units [clips, units], 1 for those that it shows
 
 
 def read_labelled_clips(files: Sequence[Path], settings: ClipSettings) -> list[LabelledClips]:
@@ -36,12 +36,16 @@ def read_labelled_clips(files: Sequence[Path], settings: ClipSettings) -> list[L
             raise InputError(f"{path} cannot be read: {error}; delete it and run again") from error
         if (relabelled := settings.labels.get(dataset)) is not None:
             labels = np.array([relabelled.get(clip, "") for clip in ids], dtype=object)
-        indices = np.flatnonzero(np.isin(labels, classes))
+        indices = np.flatnonzero(labels.astype(bool) if settings.units else np.isin(labels, classes))
         clips = [
             {"dataset": database(subjects[n], dataset), "subject": str(subjects[n]), "clip": str(ids[n])}
             for n in indices
         ]
-        numbers = np.array([classes.index(label) for label in labels[indices]], np.int64)
+        if settings.units:
+            shown = [[unit in label.split("+") for unit in classes] for label in labels[indices]]
+            numbers = np.array(shown, np.int64).reshape(-1, len(classes))
+        else:
+            numbers = np.array([classes.index(label) for label in labels[indices]], np.int64)
         result.append(LabelledClips(indices, clips, numbers))
     if not any(len(part.clips) for part in result):
         raise InputError(f"no clip of {', '.join(map(str, files))} has one of the labels {', '.join(classes)}")

@@ -54,7 +54,8 @@ def draw_folds(
         protocol: one of :data:`PROTOCOLS`.
         subjects: subject of each clip, after its database: ``samm/006``.
         labels: class of each clip. Validation subjects are drawn so that training lacks no class, and validation as few
-            as possible; the labels of test clips have no influence.
+            as possible; the labels of test clips have no influence. Of action units, int64 ``[clips, units]``: 1 for
+            those that a clip shows, 0 for the others.
         validation: share of the other subjects that chooses the epoch, rounded, at least one subject.
         seed: seed of every draw.
         folds: k of ``subject-kfold``; None: :data:`FOLDS`.
@@ -113,6 +114,9 @@ def _subject_groups(subjects: np.ndarray, labels: np.ndarray, count: int, seed: 
     """Return the indices of the clips of each of ``count`` groups of subjects."""
     from sklearn.model_selection import StratifiedGroupKFold
 
+    if labels.ndim == 2:  # A clip counts for the rarest of its units.
+        rarity = np.argsort(labels.sum(axis=0), kind="stable")
+        labels = np.where(labels.any(axis=1), labels[:, rarity].argmax(axis=1), len(rarity))
     people = len(np.unique(subjects))
     if people < count:
         raise InputError(f"subject-kfold with {count} folds needs {count} subjects with labelled clips, found {people}")
@@ -163,7 +167,7 @@ def hold_out(
 
     Args:
         subjects: subject of each clip.
-        labels: class of each clip; see :func:`draw_folds`. None: the subjects are drawn without regard to classes.
+        labels: class of each clip; see :func:`draw_folds`. None: the subjects are drawn without regard to them.
         share: share of the subjects that goes to validation, rounded, at least one; at least one is left to train.
         seed: seed of the draw.
 
@@ -179,9 +183,11 @@ def hold_out(
     if labels is None:
         held_out = np.isin(owner, generator.permutation(len(names))[:count])
         return np.flatnonzero(~held_out), np.flatnonzero(held_out)
-    _, classes = np.unique(np.asarray(labels), return_inverse=True)
-    clips = np.zeros((len(names), classes.max() + 1), int)
-    np.add.at(clips, (owner, classes), 1)
+    shown = np.asarray(labels)
+    if shown.ndim == 1:
+        shown = shown[:, None] == np.unique(shown)
+    clips = np.zeros((len(names), shown.shape[1]), int)
+    np.add.at(clips, owner, shown.astype(int))
     draws = [generator.permutation(len(names))[:count] for _ in range(DRAWS)]
 
     def missing_classes(draw: np.ndarray) -> tuple[int, int]:

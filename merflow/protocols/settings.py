@@ -17,6 +17,7 @@ class ClipSettings:
     classes: Sequence[str]  # class names, in order; clips with another label are left out
     labels: Mapping[str, Mapping[str, str]]
     train_also: Sequence[str] = ()  # further datasets, whose files follow: their clips train in every fold
+    units: bool = False  # whether the classes are action units, of which a clip may show several; labels: ``AU1+AU4``
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from merflow.report.formats import templates
 from merflow.report.report_data import ReportData
 from merflow.report.section import METRIC_TITLES, Drawing
 from merflow.report.sections import (
+    action_units,
     answer,
     audit,
     certainty,
@@ -44,10 +45,12 @@ from merflow.storage.files import atomic_write, safe_filename, scratch_folder
 log = logging.getLogger(__name__)
 
 SECTIONS = [module.SECTION for module in (
-    answer, results, differences, audit, chosen_on_test, classes, wrong, subjects, certainty, figures, variants, data,
-    failed, pictures, graphs, curves, timings, settings,
+    answer, results, action_units, differences, audit, chosen_on_test, classes, wrong, subjects, certainty, figures,
+    variants, data, failed, pictures, graphs, curves, timings, settings,
 )]  # fmt: skip
 """Sections of the page, in order."""
+OF_CLASSES = ("answer", "results", "differences", "classes", "wrong", "subjects")
+"""Sections that need a system that recognises classes."""
 
 
 @rc_context(STYLE)
@@ -75,7 +78,7 @@ def write_report(report: ReportData, output: Path, drawings: Path | None = None)
     sections = []
     for section in SECTIONS:
         log.info("%s", section.title)
-        content = section.content(report)
+        content = section.content(report) if report.systems or section.name not in OF_CLASSES else None
         if content is not None:
             sections.append((section, environment.get_template(f"{section.name}.html.j2").render(content)))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

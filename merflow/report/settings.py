@@ -1,7 +1,7 @@
 """Settings of the report, as its rule passes them to the script (:func:`dataclasses.asdict`)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from merflow.evaluation.settings import FigureSettings
@@ -38,6 +38,8 @@ class ExperimentSettings:
     training: str  # how the epoch was chosen, and what else is particular about the training; empty for a linear system
     members: Sequence[str] = ()  # of an ensemble: the experiments and floors whose mean it is
     added: Sequence[AddedClips] = ()  # of each dataset that only trains
+    coded: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """Of the task action-units: clips of each dataset whose units were coded, and clips that are left out."""
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class SystemResult:
 def system_results(
     settings: ReportSettings, metrics: pd.DataFrame, predictions: pd.DataFrame, accuracy_train: pd.DataFrame
 ) -> list[SystemResult]:
-    """Results of every system, floors last.
+    """Results of every system that recognises classes, floors last.
 
     Raises:
         InputError: the metrics have no pooled row.
@@ -110,6 +110,8 @@ def system_results(
     results = []
     for name, table in metrics.groupby("experiment", sort=False):
         system = str(name)
+        if settings.experiments[system].coded:  # Its section is merflow.report.sections.action_units.
+            continue
         scope = table["scope"]
         pooled = table[scope == "pooled"]
         if not len(pooled):
@@ -142,7 +144,7 @@ def system_results(
                 ),
             )
         )  # fmt: skip
-    if not results:
+    if metrics.empty:
         raise InputError("the study's metrics have no pooled row; nothing can be reported")
     return sorted(results, key=lambda result: result.floor)
 

@@ -13,11 +13,11 @@ from merflow.storage.yaml_files import read_yaml
 
 SYNTHETIC_MARK = '<meta name="merflow:data" content="synthetic">'
 """Element in the head of a report on synthetic data."""
-METRICS = {"accuracy": "accuracy", "uf1": "UF1", "uar": "UAR"}
+METRICS = {"accuracy": "accuracy", "uf1": "UF1", "uar": "UAR", "f1": "unit F1", "macro_f1": "unit macro F1"}
 
 
 def summary(study_folder: Path) -> str:
-    """Return the path of a study's report, and its pooled accuracy, UF1 and UAR with 95 % intervals over subjects.
+    """Return the path of a study's report, and its pooled metrics with 95 % intervals over subjects.
 
     Args:
         study_folder: ``results/{study}``, with ``metrics.csv`` and ``report.html``.
@@ -36,9 +36,10 @@ def summary(study_folder: Path) -> str:
     except KeyError as error:
         raise InputError(f"{metrics}: column {error} is missing; remove the file and run again") from error
     values = {(row["experiment"], row["metric"]): row for row in rows}
-    table = [["experiment", *METRICS.values()]]
+    metrics_shown = [metric for metric in METRICS if any(row["metric"] == metric for row in rows)]
+    table = [["experiment", *map(METRICS.get, metrics_shown)]]
     for experiment in dict.fromkeys(row["experiment"] for row in rows):
-        table.append([experiment, *(_cell(values.get((experiment, metric))) for metric in METRICS)])
+        table.append([experiment, *(_cell(values.get((experiment, metric))) for metric in metrics_shown)])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]
     kind = " (with synthetic demo data: a check of the machinery, no claim about people)" if synthetic else ""

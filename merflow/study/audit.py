@@ -63,7 +63,7 @@ def _added(training: Training, name: str) -> AddedDatasets:
     clips = experiments.clip_settings(name)
     labels = {dataset: clips.labels[dataset] for dataset in e.train_also if dataset in clips.labels}
     return AddedDatasets(
-        ClipSettings(e.train_also, clips.classes, labels),
+        ClipSettings(e.train_also, clips.classes, labels, units=clips.units),
         [training.paths.cache(dataset, e.prep) for dataset in e.train_also],
         {dataset: experiments.same_people(name, dataset) for dataset in e.train_also},
     )

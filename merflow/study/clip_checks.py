@@ -46,7 +46,11 @@ def _check_datasets(data: Data, prepared: list[tuple[str, str]]) -> None:
 
 def check_experiment(experiments: Experiments, name: str) -> None:
     """Raise ConfigError if an experiment cannot run on its clips."""
-    _check_classes(experiments, name)
+    if experiments[name].recognises_units:
+        _check_coded(experiments, name)
+    else:
+        _check_classes(experiments, name)
+    _check_footage(experiments, name)
     _check_scorer(experiments, name)
     _check_protocol(experiments, name)
     _check_train_also(experiments, name)
@@ -62,13 +66,6 @@ def _check_classes(experiments: Experiments, name: str) -> None:
             f"experiments.{name}.micro: its datasets have different class sets ({', '.join(sorted(sets))}); "
             "give them one, or give the experiment `classes`"
         )
-    training = experiments[name].training_datasets
-    if len({data.has_frames(dataset) for dataset in training}) > 1:
-        key = "micro" if training == datasets else "train_also"
-        raise ConfigError(
-            f"experiments.{name}.{key}: {', '.join(training)} mix flow images, whose scale is not known, with "
-            "flow in pixels"
-        )
     if not isinstance(classes, str | ClassMap):
         return
     where, unknown = f"experiments.{name}.classes", Counter[str]()
@@ -81,6 +78,27 @@ def _check_classes(experiments: Experiments, name: str) -> None:
     missing = [label for label in experiments.classes(name) if label not in labels]
     if missing and isinstance(classes, ClassMap):  # Of a named set, a user may hold a part.
         raise ConfigError(f"{where}: no clip has a label for the class {', '.join(missing)}")
+
+
+def _check_coded(experiments: Experiments, name: str) -> None:
+    """Raise if a dataset has no clip whose action units were coded."""
+    for dataset, labels in experiments.labels(name).items():
+        if not any(labels.values()):
+            raise ConfigError(
+                f"experiments.{name}: no clip of {dataset} has coded action units (column `action_units` of its "
+                "clips.csv); leave the dataset out, or give its table a column `au`"
+            )
+
+
+def _check_footage(experiments: Experiments, name: str) -> None:
+    """Raise if the datasets of an experiment mix flow images with footage."""
+    datasets, training = experiments[name].datasets, experiments[name].training_datasets
+    if len({experiments.data.has_frames(dataset) for dataset in training}) > 1:
+        key = "micro" if training == datasets else "train_also"
+        raise ConfigError(
+            f"experiments.{name}.{key}: {', '.join(training)} mix flow images, whose scale is not known, with "
+            "flow in pixels"
+        )
 
 
 def _check_scorer(experiments: Experiments, name: str) -> None:

@@ -77,6 +77,8 @@ MICRO = "dataset that is recognised, or a list of datasets; required, except for
 OF = "system: ensemble: two or more experiments and floors, of whose calibrated probabilities it is the mean"
 FUSION = "Eq. 5: rows of the branches below each other, one by one or all of a clip together, or side by side"
 TRAIN_ALSO = "datasets whose clips train in every fold; they are never tested and choose no epoch"
+TASK = "classes: each clip has one class; action-units: each clip shows any number of `units`"
+UNITS = "task action-units: numbers of the units of FACS that are recognised; clips without a coding are left out"
 GRAPHS = 'one or two graphs such as "8+2": p nearest and q drawn neighbours, p + q at least 1'
 
 
@@ -84,6 +86,8 @@ class ExperimentBlock(Block):
     """One experiment: a system, the datasets that it recognises, and how it is evaluated."""
 
     system: System = field(..., "what is trained")
+    task: Literal["classes", "action-units"] = field("classes", TASK)
+    units: Annotated[NonEmpty[Annotated[int, Field(ge=1, le=99)]], Unique] | None = field(None, UNITS)
     micro: str | Names | None = field(None, MICRO)
     of: Members | None = field(None, OF)
     train_also: Annotated[list[str], Unique] = field([], TRAIN_ALSO)
@@ -116,6 +120,8 @@ class ExperimentBlock(Block):
         needed = "of" if self.is_ensemble else "micro"
         if getattr(self, needed) is None:
             raise PydanticCustomError("missing_key", needed)
+        if self.recognises_units and self.units is None:
+            raise PydanticCustomError("missing_key", "units")
         if self.uses_graphs and "macro" not in self.model_fields_set:
             raise PydanticCustomError("missing_key", "macro")
         return self
@@ -124,6 +130,11 @@ class ExperimentBlock(Block):
     def datasets(self) -> list[str]:
         """The datasets that are recognised."""
         return [self.micro] if isinstance(self.micro, str) else list(self.micro or ())
+
+    @property
+    def recognises_units(self) -> bool:
+        """Whether it recognises action units instead of classes."""
+        return self.task == "action-units"
 
     @property
     def training_datasets(self) -> list[str]:
@@ -260,7 +271,8 @@ class PredictBlock(Block):
     spotting: SpottingBlock = SpottingBlock()
 
 
-Floor = Annotated[str, *choice(name for name, system in SYSTEMS.items() if system.kind in ("linear", "clips"))]
+FLOORS = [name for name, system in SYSTEMS.items() if system.kind in ("linear", "clips") and name != "all-ones"]
+Floor = Annotated[str, *choice(FLOORS)]
 Floors = Annotated[list[Floor], Unique]
 
 

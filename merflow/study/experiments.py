@@ -3,8 +3,10 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from merflow.datasets.action_units import unit_labels, unit_name
 from merflow.datasets.labels import ClassSet, class_set
 from merflow.datasets.relabel import relabel
 from merflow.errors import ConfigError
@@ -20,7 +22,7 @@ from merflow.systems.registry import NETWORKS, SYSTEMS, complete_block
 
 SPLIT_KEYS = {"subject-kfold": ("folds", "seeds"), "paper-holdout": ("test_clips", "seeds")}
 """Keys of an experiment that decide the split of a protocol; each seed draws another split."""
-CLIPS_AND_SPLIT = {"micro", "train_also", "prep", "protocol", "folds", "test_clips", "classes"}
+CLIPS_AND_SPLIT = {"micro", "train_also", "prep", "protocol", "folds", "test_clips", "classes", "task", "units"}
 """Keys that a floor has in common with its experiments."""
 Comparison = tuple[tuple[str, ...], str, str, str, str]
 """What two experiments must share to be comparable: datasets, alignment, protocol, classes, and `train_also`."""
@@ -44,7 +46,9 @@ class Experiments:
         self.network_experiments = self.graph_experiments + self.clip_network_experiments
         self.ensembles = self._names(lambda e: e.is_ensemble)
         self.trained_experiments = self._names(lambda e: not e.is_ensemble)
-        self.calibrated_experiments = self.network_experiments + self.ensembles
+        self.class_experiments = self._names(lambda e: not e.recognises_units)
+        self.class_networks = [name for name in self.network_experiments if not self[name].recognises_units]
+        self.calibrated_experiments = self.class_networks + self.ensembles
 
     def _names(self, accepts: Callable[[ExperimentBlock], bool]) -> list[str]:
         return [name for name, experiment in self.blocks.items() if accepts(experiment)]
@@ -65,10 +69,14 @@ class Experiments:
     def classes(self, name: str) -> list[str]:
         """Classes of an experiment: its own if it names some, otherwise those of its datasets, in their order.
 
+        Those of the task ``action-units`` are its units, as ``AU4``.
+
         Raises:
             ConfigError: there are fewer than two, or no dataset has one of them.
         """
         e, where = self[name], f"experiments.{name}"
+        if e.recognises_units:
+            return [unit_name(number) for number in e.units or ()]
         if isinstance(e.classes, str | ClassMap):
             return list(self.class_set(name, e.datasets[0]).classes)
         classes = list(dict.fromkeys(label for dataset in e.datasets for label in self.data.index(dataset).classes))
@@ -89,13 +97,19 @@ class Experiments:
         return class_set(plain_classes(self[name].classes), where, layout, alone=False)
 
     def labels(self, name: str) -> dict[str, dict[str, str]]:
-        """Label of each clip by dataset, if the experiment has its own class set or map; otherwise empty.
+        """Label of each clip by dataset, if the experiment has its own class set or map, or units; otherwise empty.
 
         A dataset that only trains keeps its own class set or map, if it has one.
         """
-        if not isinstance(self[name].classes, str | ClassMap):
-            return {}
+        if name not in self._labels and (units := self[name].units):
+            indexes = {dataset: self.data.index(dataset) for dataset in self[name].training_datasets}
+            self._labels[name] = {
+                dataset: dict(zip(index.names, unit_labels(index.unit_cells, units), strict=True))
+                for dataset, index in indexes.items()
+            }
         if name not in self._labels:
+            if not isinstance(self[name].classes, str | ClassMap):
+                return {}
             where, data = f"experiments.{name}.classes", self.data
             self._labels[name] = {
                 dataset: relabel(data.index(dataset), data.layout(dataset), self.class_set(name, dataset), where)
@@ -106,12 +120,13 @@ class Experiments:
 
     def clip_settings(self, name: str) -> ClipSettings:
         """The clips and classes that an experiment recognises."""
-        return ClipSettings(self[name].datasets, self.classes(name), self.labels(name), self[name].train_also)
+        e = self[name]
+        return ClipSettings(e.datasets, self.classes(name), self.labels(name), e.train_also, e.recognises_units)
 
     def tested_clip_settings(self, name: str) -> ClipSettings:
         """The same without the clips that only train."""
         labels = {dataset: of for dataset, of in self.labels(name).items() if dataset in self[name].datasets}
-        return ClipSettings(self[name].datasets, self.classes(name), labels)
+        return replace(self.clip_settings(name), labels=labels, train_also=())
 
     def usable_clips(self, name: str) -> list[Clip]:
         """The clips that an experiment recognises, those that have no problem and a label among its classes."""
@@ -120,8 +135,10 @@ class Experiments:
     def usable_clips_of(self, name: str, dataset: str) -> list[Clip]:
         """Those of one of the datasets that an experiment recognises or trains on."""
         classes, labels = self.classes(name), self.labels(name).get(dataset, {})
-        clips = self.data.index(dataset).clips
-        return [clip for clip in clips if labels.get(clip.clip, clip.label) in classes and not clip.problem]
+        clips = [clip for clip in self.data.index(dataset).clips if not clip.problem]
+        if self[name].recognises_units:
+            return [clip for clip in clips if labels[clip.clip]]
+        return [clip for clip in clips if labels.get(clip.clip, clip.label) in classes]
 
     def shared_people(self, name: str, dataset: str) -> set[str]:
         """People whom an experiment recognises, and who have clips in a dataset that only trains."""
@@ -137,6 +154,10 @@ class Experiments:
     def class_counts(self, name: str) -> list[dict[str, Any]]:
         """Clips of each class of an experiment: ``label, expected`` (published, or None) and ``indexed``."""
         classes, labels = self.classes(name), self.labels(name)
+        if self[name].recognises_units:
+            texts = [label for dataset in self[name].datasets for label in labels[dataset].values()]
+            shown = Counter(unit for label in texts for unit in label.split("+"))
+            return [{"label": unit, "expected": None, "indexed": shown[unit]} for unit in classes]
         counts, expected, all_published = Counter[str](), Counter[str](), True
         for dataset in self[name].datasets:
             block = self.data.config.datasets[dataset]
@@ -191,7 +212,7 @@ class Experiments:
 
     def evaluation_settings(self, name: str) -> EvaluationSettings:
         """How the predictions of an experiment are scored."""
-        return EvaluationSettings(name, self[name].protocol, self.classes(name))
+        return EvaluationSettings(name, self[name].protocol, self.classes(name), self[name].recognises_units)
 
     def preparations(self, name: str) -> list[str]:
         """The preparations that new clips need for an experiment, or for all members of an ensemble."""
@@ -244,6 +265,8 @@ def with_floors(config: Config, data: Data) -> Experiments:
     floors: dict[str, ExperimentBlock] = {}
     for group, name in groups.items():
         for system in config.floors:
+            if system == "majority" and declared[name].recognises_units:
+                system = "all-ones"
             if (system, group) in present:
                 continue
             parts = [system] if plain == [group] else [system, *group[0], *group[1:]]
@@ -281,6 +304,8 @@ def distinct_settings(experiment: ExperimentBlock) -> str:
 def _classes_name(experiment: ExperimentBlock) -> str:
     """The classes of an experiment as part of a name; empty for those of its datasets."""
     classes = experiment.classes
+    if experiment.units:
+        return f"units-{'-'.join(map(str, experiment.units))}"
     if classes is None or isinstance(classes, str):
         return classes or ""
     if isinstance(classes, list):

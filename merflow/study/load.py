@@ -14,6 +14,7 @@ from merflow.study.config import NO_MACRO, STUDY_BLOCKS, Config, TableBlock
 from merflow.study.config_checks import check_references, check_selection, check_systems, check_tables
 from merflow.study.config_errors import problems
 from merflow.study.config_training import PRETRAINED_RATE, UNTRAINED_RATE
+from merflow.study.unit_checks import check_units
 from merflow.systems.registry import NETWORKS, complete_block
 
 REPLACED = ("datasets", "experiments")
@@ -51,7 +52,7 @@ def complete(settings: Mapping[str, Any]) -> Config:
     _raise_if_any(problems(Config, settings))
     declared = Config.model_validate(settings)
     config = Config.model_validate(_complete_blocks(settings, declared))
-    messages = [*check_systems(config, declared), *check_selection(config)]
+    messages = [*check_systems(config, declared), *check_selection(config), *check_units(config, declared)]
     if not messages:
         config = _with_grid_tables(config)
     _raise_if_any([*messages, *check_references(config), *check_tables(config)])

@@ -121,7 +121,7 @@ class Publishing:
         """Experiments that ``snakemake export`` writes as ONNX."""
         asked, trained = (
             self.config.export.experiments,
-            [*self.experiments.network_experiments, *self.exported_ensembles],
+            [*self.experiments.class_networks, *self.exported_ensembles],
         )
         if asked is None:
             return [name for name in trained if name in self.config.experiments]
@@ -204,7 +204,17 @@ class Publishing:
             reading=self.experiments.reading(name),
             class_counts=[ClassCount(**count) for count in self.experiments.class_counts(name)],
             training=_training_text(e),
+            coded=self._coded(name) if e.recognises_units else {},
         )
+
+    def _coded(self, name: str) -> dict[str, list[int]]:
+        """Usable clips of each dataset whose action units were coded, and those that were not."""
+        coded = {}
+        for dataset in self.experiments[name].training_datasets:
+            usable = sum(not clip.problem for clip in self.data.index(dataset).clips)
+            count = len(self.experiments.usable_clips_of(name, dataset))
+            coded[dataset] = [count, usable - count]
+        return coded
 
     def _added(self, name: str, dataset: str) -> AddedClips:
         """What the report says of a dataset that only trains."""

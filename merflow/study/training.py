@@ -195,7 +195,7 @@ class Training:
     def clip_network_settings(self, name: str, seed: int) -> ClipNetworkSettings:
         """Settings of the folds of one repeat of a network that reads clips; options of other networks are left out."""
         e = self.experiments[name]
-        network = network_settings(e.system, e.network_block)
+        network = network_settings(e.system, e.network_block, e.recognises_units)
         return ClipNetworkSettings(**self._job(name, seed), network=network, loss=_loss(e), augment=_augment(e))
 
     def linear_settings(self, name: str) -> LinearSettings:
@@ -353,6 +353,8 @@ def signal_settings(experiment: ExperimentBlock) -> SignalSettings:
 
 def _loss(experiment: ExperimentBlock) -> LossSettings:
     loss = experiment.loss
+    if experiment.recognises_units:
+        return LossSettings("binary-cross-entropy", alpha=1.0, gamma=0.0, weights="balanced")
     if loss.name == "cross-entropy" and "loss.name" not in experiment.grid:  # It has no parameters.
         return LossSettings(name=loss.name, alpha=1.0, gamma=0.0, weights=loss.weights)
     return LossSettings(**loss.model_dump())

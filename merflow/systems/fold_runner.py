@@ -25,7 +25,7 @@ from merflow.protocols.splits import read_folds
 from merflow.protocols.variants import with_overrides
 from merflow.runtime.driver import worker_pool
 from merflow.storage.disk_arrays import DiskArray
-from merflow.systems.predictions import EpochAnswers, FoldPredictions, FoldResult, ResultFiles, write_results
+from merflow.systems.predictions import EpochAnswers, FoldPredictions, FoldResult, ResultFiles, answers, write_results
 from merflow.systems.samples import FoldData, Samples
 from merflow.systems.settings import JobSettings
 
@@ -263,7 +263,8 @@ def _result(samples: Samples, fold: Fold, repeat: int, overrides: Mapping[str, A
     validation_probs = np.zeros((0, len(samples.classes)))
     if len(fold.validation):
         validation_probs = chosen.predict(fold.validation)
-    accuracy = float((final.predict(trained_on.train).argmax(axis=1) == trained_on.train_labels).mean())
+    answered = answers(final.predict(trained_on.train), samples.labels.ndim == 2)
+    accuracy = float((answered == trained_on.train_labels).mean())
     log.info("repeat %d, fold %s: training accuracy %.1f %%", repeat, fold.name, 100 * accuracy)
     return FoldResult(
         repeat=repeat,

@@ -1,8 +1,8 @@
 """Baselines without a network: what simple methods reach on the same clips and folds.
 
-``majority`` predicts the most frequent class of the training clips. The others read one flow image per clip: u, v and
-optical strain between onset and apex, averaged down to 28 x 28 pixels as in the shallow networks of the field (Liong et
-al.: Shallow triple stream three-dimensional CNN, FG 2019).
+``majority`` predicts the most frequent class of the training clips, ``all-ones`` every action unit. The others read one
+flow image per clip: u, v and optical strain between onset and apex, averaged down to 28 x 28 pixels as in the shallow
+networks of the field (Liong et al.: Shallow triple stream three-dimensional CNN, FG 2019).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +38,7 @@ def run_linear(caches: Sequence[Path], files: ResultFiles, settings: LinearSetti
     Raises:
         InputError: the caches cannot be used.
     """
-    if settings.system == "majority":
+    if settings.system in ("majority", "all-ones"):
         no_image = np.zeros((1, 0), np.float32)
         samples = read_samples([[path] for path in caches], settings.clips, lambda *_: no_image, in_memory=True)
     else:
@@ -71,7 +71,7 @@ Predict = Callable[[np.ndarray], np.ndarray]
 
 
 def fit(system: str, images: np.ndarray, labels: np.ndarray, classes: int) -> Predict:
-    """Train a baseline on the clips of one fold.
+    """Train a baseline on the clips of one fold; of action units, a model for each.
 
     ``majority``: the probabilities are the shares of the classes in training; of equal shares, the first class is
     predicted. ``linear-svm``: one against the rest, balanced class weights; its probabilities are the softmax of the
@@ -80,18 +80,60 @@ def fit(system: str, images: np.ndarray, labels: np.ndarray, classes: int) -> Pr
     balanced class weights. All but the first standardise each input by the training clips. If training has one class
     only, they predict it. A class without training clips has probability 0.
 
-    ``images``: float32 ``[n, d]``, training clips; ``labels``: int64 ``[n]``; ``classes``: number of all classes.
+    ``images``: float32 ``[n, d]``, training clips; ``labels``: int64 ``[n]``, or units ``[n, units]``; ``classes``:
+    number of all classes.
     """
+    prepare = _fit_inputs(system, images)
+    inputs = prepare(images)
+    if labels.ndim == 1:
+        model = _fit_classes(system, inputs, labels, classes)
+        return lambda images: model(prepare(images))
+    models = [_fit_classes(system, inputs, unit, 2) for unit in labels.T]
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        inputs = prepare(images)
+        return np.stack([model(inputs)[:, 1] for model in models], axis=1)
+
+    return predict
+
+
+def _fit_inputs(system: str, images: np.ndarray) -> Predict:
+    """Return what maps images to the inputs of a baseline: standardised, or projected, by the training clips.
+
+    The hyperplanes of a linear SVM lie in the span of its training clips. If there are fewer clips than inputs, the
+    solver gets them along an orthonormal basis of that span: the same steps up to rounding, in a tenth of the time.
+    """
+    if system in ("majority", "all-ones"):
+        return lambda images: images
+    scaler = StandardScaler()
+    if system == "rbf-svm":
+        prepared: Predict = make_pipeline(scaler, PCA(VARIANCE, svd_solver="full")).fit(images).transform
+        return prepared
+    inputs = scaler.fit_transform(images)
+    if system == "softmax" or len(inputs) >= inputs.shape[1]:
+        return lambda images: np.asarray(scaler.transform(images))
+    basis = np.linalg.qr(inputs.T.astype(np.float64))[0]
+    return lambda images: np.ascontiguousarray(scaler.transform(images) @ basis)
+
+
+def _fit_classes(system: str, inputs: np.ndarray, labels: np.ndarray, classes: int) -> Predict:
+    """Train a baseline on inputs of :func:`_fit_inputs`; it maps such inputs to probabilities."""
     seen = np.unique(labels)
+    if system == "all-ones":
+        return lambda inputs: np.ones((len(inputs), classes))
     if system == "majority" or len(seen) == 1:
-        scores = DummyClassifier(strategy="prior").fit(images, labels).predict_proba
+        scores = DummyClassifier(strategy="prior").fit(inputs, labels).predict_proba
     elif system == "softmax":
-        regression = LogisticRegression(C=C, class_weight="balanced", max_iter=1000)
-        scores = make_pipeline(StandardScaler(), regression).fit(images, labels).predict_proba
-    elif system == "rbf-svm":
-        scores = _fit_rbf_svm(images, labels)
+        scores = LogisticRegression(C=C, class_weight="balanced", max_iter=1000).fit(inputs, labels).predict_proba
     else:
-        scores = _fit_svm(images, labels)
+        if system == "rbf-svm":  # C = 1, gamma by the variance.
+            svm = SVC(class_weight="balanced")
+        else:  # The solver visits the clips in a random order, which moves the optimum by less than its tolerance.
+            svm = LinearSVC(C=C, class_weight="balanced", dual=True, max_iter=10_000, random_state=0)
+        margins = svm.fit(inputs, labels).decision_function
+
+        def scores(inputs: np.ndarray) -> np.ndarray:
+            return _softmax_of_margins(margins(inputs))
 
     def predict(inputs: np.ndarray) -> np.ndarray:
         probs = np.zeros((len(inputs), classes))
@@ -99,34 +141,6 @@ def fit(system: str, images: np.ndarray, labels: np.ndarray, classes: int) -> Pr
         return probs
 
     return predict
-
-
-def _fit_svm(images: np.ndarray, labels: np.ndarray) -> Predict:
-    """Return the softmax of the decision values of a linear SVM.
-
-    Its hyperplanes lie in the span of its training clips. If there are fewer clips than inputs, the solver gets them
-    along an orthonormal basis of that span: the same steps up to rounding, in a tenth of the time.
-    """
-    scaler = StandardScaler().fit(images)
-    inputs, basis = scaler.transform(images), None
-    if len(inputs) < inputs.shape[1]:
-        basis, triangle = np.linalg.qr(inputs.T.astype(np.float64))
-        inputs = np.ascontiguousarray(triangle.T)
-    # The solver visits the clips in a random order, which moves the optimum by less than its tolerance.
-    svm = LinearSVC(C=C, class_weight="balanced", dual=True, max_iter=10_000, random_state=0).fit(inputs, labels)
-
-    def predict(images: np.ndarray) -> np.ndarray:
-        inputs = scaler.transform(images)
-        return _softmax_of_margins(svm.decision_function(inputs if basis is None else inputs @ basis))
-
-    return predict
-
-
-def _fit_rbf_svm(images: np.ndarray, labels: np.ndarray) -> Predict:
-    """Return the softmax of the decision values of an SVM with an RBF kernel; C = 1, gamma by the variance."""
-    svm = SVC(class_weight="balanced")
-    model = make_pipeline(StandardScaler(), PCA(VARIANCE, svd_solver="full"), svm).fit(images, labels)
-    return lambda images: _softmax_of_margins(model.decision_function(images))
 
 
 def _softmax_of_margins(margins: np.ndarray) -> np.ndarray:

@@ -89,6 +89,8 @@ def draw_pairs(labels: Tensor, count: int, first_index: int = 0) -> Rows:
         Indices ``[pairs, 2]``, counted from ``first_index``, and 1 if both have the same class, else 0.
     """
     classes = labels.cpu()
+    if classes.ndim == 2:  # Clips of one class show the same action units.
+        classes = torch.unique(classes, dim=0, return_inverse=True)[1]
     indices, targets = [torch.zeros((0, 2), dtype=torch.int64)], [torch.zeros(0, dtype=torch.int64)]
     for same in (True, False):
         for start in range(0, len(classes), CHUNK_CLIPS):

@@ -67,7 +67,13 @@ class MSJFN(nn.Module):
     """Backbone, joint feature modules, and the fusion of their predictions."""
 
     def __init__(
-        self, classes: int, dropout: float = 0.5, width: int = 16, modules: int = 3, fusion: str = "uniform"
+        self,
+        classes: int,
+        dropout: float = 0.5,
+        width: int = 16,
+        modules: int = 3,
+        fusion: str = "uniform",
+        units: bool = False,
     ) -> None:
         """Make a network with random weights from torch's generator.
 
@@ -78,6 +84,7 @@ class MSJFN(nn.Module):
             modules: number of joint feature modules, 0 to 3; the deepest stages are joined first.
             fusion: ``uniform`` (mean of the probabilities), ``learned`` (mean with learned weights) or ``none``: the
                 backbone predicts, the modules only supervise its stages.
+            units: whether the classes are action units, whose probabilities are fused unit by unit.
         """
         super().__init__()
         widths = [width * 2**stage for stage in range(STAGES)]
@@ -89,7 +96,7 @@ class MSJFN(nn.Module):
         self.joint = nn.ModuleList(
             JointFeatureModule(widths[index], widths[index + 1], classes, dropout) for index in indices
         )
-        self.indices, self.fusion = list(indices), fusion if modules else "none"
+        self.indices, self.fusion, self.units = list(indices), fusion if modules else "none", units
         if self.fusion == "learned":
             self.weights = nn.Parameter(torch.zeros(modules + 1))
 
@@ -103,12 +110,20 @@ class MSJFN(nn.Module):
         return torch.stack([self.classify(x), *joint])
 
     def fuse(self, predictions: Tensor) -> Tensor:
-        """Fuse class scores ``[1 + modules, clips, classes]`` to log probabilities ``[clips, classes]``."""
-        log_probs = predictions.log_softmax(dim=2)
-        if self.fusion == "none":
-            return log_probs[0]
-        weights = self.weights if self.fusion == "learned" else log_probs.new_zeros(len(log_probs))
-        return torch.logsumexp(log_probs + weights.log_softmax(dim=0)[:, None, None], dim=0)
+        """Fuse class scores ``[1 + modules, clips, classes]`` to log probabilities ``[clips, classes]``.
+
+        Those of action units are fused to the logits of their mean probabilities.
+        """
+        weights = self.weights if self.fusion == "learned" else predictions.new_zeros(len(predictions))
+
+        def fused(log_probs: Tensor) -> Tensor:
+            if self.fusion == "none":
+                return log_probs[0]
+            return torch.logsumexp(log_probs + weights.log_softmax(dim=0)[:, None, None], dim=0)
+
+        if self.units:
+            return fused(functional.logsigmoid(predictions)) - fused(functional.logsigmoid(-predictions))
+        return fused(predictions.log_softmax(dim=2))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map flow images ``[clips, 3 (u, v, strain), side, side]`` to class scores ``[clips, classes]``."""

@@ -12,7 +12,7 @@ from merflow.learning.augmentation import Augmentation
 from merflow.learning.batches import Batches, Centred
 from merflow.learning.checkpoints import Checkpoints
 from merflow.learning.fit import Rows, Training, fit, repeatable, scores_of
-from merflow.learning.losses import make_loss
+from merflow.learning.losses import make_loss, probabilities
 from merflow.learning.settings import LossSettings, Schedule
 from merflow.runtime.devices import device
 from merflow.storage.disk_arrays import DiskArray
@@ -44,8 +44,8 @@ class Images(NamedTuple):
         return Batches(self.rows, indices, self.shape, device(), rows=self.by_row, augment=augment)
 
     def labelled(self, indices: np.ndarray, labels: np.ndarray, augmented: bool = False) -> Rows:
-        """Return the inputs of some clips with their classes, int64 ``[indices]``."""
-        classes = torch.from_numpy(np.repeat(labels, self.rows.shape[1] if self.by_row else 1))
+        """Return the inputs of some clips with their classes, int64 ``[indices]``, or units ``[indices, units]``."""
+        classes = torch.from_numpy(np.repeat(labels, self.rows.shape[1] if self.by_row else 1, axis=0))
         return Rows(self.batches(indices, augmented), classes.to(device()))
 
 
@@ -73,10 +73,11 @@ def train_network(
     training = images.labelled(fold.train, fold.train_labels, augmented=True)
     validation = images.labelled(fold.validation, fold.validation_labels) if len(fold.validation) else None
     trainings: dict[str, Training] = {}
+    units = fold.train_labels.ndim == 2
 
     def predict(indices: np.ndarray) -> np.ndarray:
         with repeatable(0):
-            probs = scores_of(network, images.batches(indices), schedule.batch).double().softmax(dim=1)
+            probs = probabilities(scores_of(network, images.batches(indices), schedule.batch).double(), units)
             return probs.reshape(len(indices), -1, classes).mean(dim=1).cpu().numpy()
 
     with repeatable(*fold.seed):

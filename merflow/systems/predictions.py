@@ -16,7 +16,7 @@ from merflow.storage.tables import (
     write_table,
     write_table_in_parts,
 )
-from merflow.systems.samples import Samples
+from merflow.systems.samples import Samples, label_text
 
 if TYPE_CHECKING:
     from merflow.systems.saved_models import SavedModel  # It imports torch, which baselines do not need.
@@ -34,23 +34,34 @@ class EpochAnswers(NamedTuple):
     classes: Sequence[Sequence[int]] = ()
 
 
+def answers(probs: np.ndarray, units: bool) -> np.ndarray:
+    """Return the class of probabilities ``[..., classes]``, or whether each action unit is more probable than not."""
+    return np.asarray(probs > 0.5 if units else probs.argmax(axis=-1))
+
+
 class FoldPredictions(NamedTuple):
-    """Predictions for some clips (``dataset, subject, clip, truth``): probabilities, float64 ``[clips, classes]``."""
+    """Predictions for some clips (``dataset, subject, clip, truth``): probabilities, float64 ``[clips, classes]``.
+
+    ``units``: whether the classes are action units, which are predicted if they are more probable than not.
+    """
 
     clips: Sequence[Mapping[str, str]]
     probs: np.ndarray
     classes: Sequence[str]
+    units: bool = False
 
     @classmethod
     def of(cls, samples: Samples, indices: np.ndarray, probs: np.ndarray) -> "FoldPredictions":
         """Return the predictions for some clips."""
-        return cls([samples.clips_with_truth[index] for index in indices], probs, samples.classes)
+        clips = [samples.clips_with_truth[index] for index in indices]
+        return cls(clips, probs, samples.classes, samples.labels.ndim == 2)
 
     def rows(self, names: Mapping[str, Any]) -> Iterator[Row]:
         """Yield a row of a table of predictions per clip; ``names`` are its first columns."""
         for clip, probs in zip(self.clips, self.probs, strict=True):
             columns = {f"p_{name}": float(value) for name, value in zip(self.classes, probs, strict=True)}
-            yield {**names, **clip, "predicted": self.classes[int(probs.argmax())], **columns}
+            predicted = label_text(self.classes, answers(probs, self.units))
+            yield {**names, **clip, "predicted": predicted, **columns}
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class NetworkSystem(NamedTuple):
         side: side of the images in pixels; options ``side`` and ``input_kind`` override these two.
         loss: default of the block ``loss``.
         reading: what the system was rebuilt from, if the paper itself was not available.
+        unit_options: arguments of its constructor if the classes are action units.
     """
 
     model: str
@@ -42,6 +43,7 @@ class NetworkSystem(NamedTuple):
     side: int = 28
     loss: Mapping[str, Any] = {"name": "cross-entropy", "weights": "balanced"}
     reading: str = ""
+    unit_options: Mapping[str, Any] = {}
 
 
 _SIDE = {"type": "integer", "minimum": 20, "maximum": 256, "default": 56} | {
@@ -72,6 +74,7 @@ NETWORKS = {
             "fusion": {"enum": ["uniform", "learned", "none"], "default": "uniform", "description": _FUSION},
         },
         reading="our reading of the abstract",
+        unit_options={"units": True},
     ),
     "mersiamc3d": NetworkSystem(
         "mersiamc3d:MERSiamC3D",
@@ -107,6 +110,7 @@ class SystemEntry(NamedTuple):
 SYSTEMS = {
     "tsdgcn": SystemEntry("graph", ("loss", "head")),
     "majority": SystemEntry("linear"),
+    "all-ones": SystemEntry("linear"),
     "linear-svm": SystemEntry("linear"),
     "rbf-svm": SystemEntry("linear"),
     "softmax": SystemEntry("linear"),
@@ -140,8 +144,11 @@ def input_kind(name: str, block: Mapping[str, Any]) -> str:
     return block.get("input_kind") or (NETWORKS[name].input_kind if name in NETWORKS else "")
 
 
-def network_settings(name: str, block: Mapping[str, Any]) -> NetworkSettings:
-    """Return the settings of a system, given its block ``network`` (:func:`complete_block`)."""
+def network_settings(name: str, block: Mapping[str, Any], units: bool = False) -> NetworkSettings:
+    """Return the settings of a system, given its block ``network`` (:func:`complete_block`).
+
+    ``units``: whether the classes are action units.
+    """
     system = NETWORKS[name]
     return NetworkSettings(
         model=system.model,
@@ -149,7 +156,8 @@ def network_settings(name: str, block: Mapping[str, Any]) -> NetworkSettings:
         side=block.get("side") or system.side,
         cosine=block["schedule"] == "cosine",
         average=block["epoch_choice"] == "average",
-        options={option: block[option] for option in system.options if option != "side"},
+        options={option: block[option] for option in system.options if option != "side"}
+        | (dict(system.unit_options) if units else {}),
         **{key: block[key] for key in ("epochs", "patience", "learning_rate", "batch", "weight_decay", "dropout")},
     )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from merflow.datasets.action_units import as_label
 from merflow.errors import InputError
 from merflow.protocols.clips import read_labelled_clips
 from merflow.protocols.folds import Fold
@@ -24,7 +25,7 @@ class Samples:
 
     Attributes:
         clips: ``dataset, subject, clip`` of each.
-        labels: int64 ``[clips]``, number of the class of each clip.
+        labels: int64 ``[clips]``, number of the class of each clip; of action units ``[clips, units]``, 0 or 1.
         classes: class names.
         rows: float32 ``[clips, rows, features or pixels]``: X^in of Eq. 5, signals on a graph, or the images of a clip.
         divided: number of clips, which come first, that the folds divide; the others train in every fold. None: all.
@@ -50,7 +51,14 @@ class Samples:
     def clips_with_truth(self) -> list[dict[str, str]]:
         """``dataset, subject, clip, truth`` of each clip, for tables of predictions."""
         labels = zip(self.clips, self.labels, strict=True)
-        return [clip | {"truth": self.classes[label]} for clip, label in labels]
+        return [clip | {"truth": label_text(self.classes, label)} for clip, label in labels]
+
+
+def label_text(classes: Sequence[str], label: np.ndarray) -> str:
+    """Return the label of a clip as text: its class by number, or the units of which ``label [units]`` is true."""
+    if not label.ndim:
+        return classes[int(label)]
+    return as_label(name for name, shown in zip(classes, label, strict=True) if shown)
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,7 @@ class FoldData:
     Attributes:
         train: int64, indices of the training clips; they alone set the standardisation.
         validation: int64, indices of the clips that choose the epoch; may be empty.
-        train_labels, validation_labels: int64, their classes.
+        train_labels, validation_labels: int64, their classes, or units ``[clips, units]``.
         seed: seed of weights, batches and dropout.
         name: name of the fold, for messages.
         test: int64, indices of the clips whose answers after each epoch are kept; may be empty.
@@ -78,9 +86,9 @@ class FoldData:
     def of(cls, fold: Fold, labels: np.ndarray, seed: tuple[int, ...], keep_answers: bool = False) -> "FoldData":
         """Return the training data of a fold; ``labels`` are those of all clips, and those of test clips are not read.
 
-        ``keep_answers``: whether the answers for the test clips after each epoch are kept.
+        ``keep_answers``: whether the answers for the test clips after each epoch are kept; those of units are not.
         """
-        test = fold.test if keep_answers else fold.test[:0]
+        test = fold.test if keep_answers and labels.ndim == 1 else fold.test[:0]
         return cls(fold.train, labels[fold.train], fold.validation, labels[fold.validation], seed, fold.name, test)
 
 

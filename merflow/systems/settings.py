@@ -204,7 +204,7 @@ class ClipNetworkSettings(JobSettings):
 
 @dataclass(frozen=True)
 class LinearSettings(JobSettings):
-    """The ``run_floor`` job: ``majority``, ``linear-svm``, ``rbf-svm`` or ``softmax``."""
+    """The ``run_floor`` job: ``majority``, ``all-ones``, ``linear-svm``, ``rbf-svm`` or ``softmax``."""
 
     system: str
 

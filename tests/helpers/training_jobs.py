@@ -38,6 +38,7 @@ def clip_settings(files: Sequence[Path], settings: Settings) -> ClipSettings:
         settings.get("datasets") or [dataset for dataset, _ in attributes],
         settings.get("classes") or attributes[0][1],
         settings.get("labels", {}),
+        units=settings.get("units", False),
     )
 
 
@@ -150,7 +151,9 @@ def clip_network_settings(caches: Sequence[Path], settings: Settings, seed: int,
         selection_settings(settings),
         split_files(caches, clips, settings, [seed], folder),
         settings["network"].get("average_seeds", 1),
-        network_settings(settings["system"], complete_block(settings["system"], settings["network"])),
+        network_settings(
+            settings["system"], complete_block(settings["system"], settings["network"]), settings.get("units", False)
+        ),
         loss_settings(settings.get("loss", NETWORKS[settings["system"]].loss)),
         augment_settings(settings),
     )

@@ -69,7 +69,7 @@ use rule gather_tables as gather_folds with:
 rule choose_on_test:
     input:
         metrics="<study>/metrics.csv",
-        epochs=expand("<study>/experiments/{experiment}/<test_epochs>", experiment=experiments.network_experiments),
+        epochs=expand("<study>/experiments/{experiment}/<test_epochs>", experiment=experiments.class_networks),
     output:
         "<study>/chosen_on_test.csv",
     log:
@@ -81,7 +81,7 @@ rule choose_on_test:
     params:
         code=script_hash("choose_on_test"),
         # Reruns if the classes change (`experiments.classes_by_name`); answers are files.
-        classes=experiments.classes_by_name(experiments.network_experiments),
+        classes=experiments.classes_by_name(experiments.class_networks),
     message:
         "Show what an epoch chosen on the test clips would have scored"
     script:
@@ -102,7 +102,7 @@ rule compare_systems:
     params:
         code=script_hash("compare_systems"),
         # Reruns if the classes change (`experiments.classes_by_name`); predictions are a file.
-        classes=experiments.classes_by_name(experiments),
+        classes=experiments.classes_by_name(experiments.class_experiments),
     message:
         "Compare the systems of the study"
     script:

@@ -16,7 +16,7 @@ from torch.optim.adam import adam
 
 from merflow.errors import ConfigError
 from merflow.learning.fit import Training, repeatable
-from merflow.learning.losses import class_weights, row_losses
+from merflow.learning.losses import class_weights, right, row_losses
 from merflow.learning.settings import LossSettings
 from merflow.systems.samples import FoldData
 from merflow.systems.settings import HeadSettings
@@ -158,14 +158,15 @@ class HeadBatchTrainer:
         if 0 in best:
             raise _diverged(self.folds[best.index(0)], ": the loss of the validation clips was not a number")
         trainings = map(Training, best, self.curves, self.answers)
+        units = self.y.ndim == 3
         parts = zip(self.heads, self.standardizers, trainings, strict=True)
-        return [TrainedHead(head.eval(), standardizer, training) for head, standardizer, training in parts]
+        return [TrainedHead(head.eval(), standardizer, training, units) for head, standardizer, training in parts]
 
     def _train_epoch(self, epoch: int) -> None:
         order, dropout = self._draw_epoch()
         lengths = self.lengths[self.active]
         present = (torch.arange(order.shape[1]) < lengths[:, None]).float()
-        y = self.y[self.active].gather(1, order)
+        y = self.y[self.active[:, None], order]
         order += self.active[:, None] * order.shape[1]
         total, correct = torch.zeros(2, len(self.active))
         for start in range(0, order.shape[1], self.settings.batch):
@@ -176,7 +177,7 @@ class HeadBatchTrainer:
             losses = row_losses(scores, y[:, batch], self.class_weights[self.active], self.loss) * counted
             self._step((losses.sum(dim=1) / counted.sum(dim=1)).sum())
             total += losses.detach().sum(dim=1)
-            correct += ((scores.argmax(dim=2) == y[:, batch]) * counted).sum(dim=1)
+            correct += (right(scores, y[:, batch]) * counted).sum(dim=1)
         self._add_to_curves(epoch, "train", total / lengths, correct / lengths)
 
     def _draw_epoch(self) -> tuple[Tensor, Tensor]:
@@ -233,7 +234,7 @@ class HeadBatchTrainer:
             scores = self._scores(self.val_x[self.active], self.val_untrained[self.active])
             losses = row_losses(scores, y, self.class_weights[self.active], self.loss) * present
             losses = losses.sum(dim=1) / lengths
-            correct = ((scores.argmax(dim=2) == y) * present).sum(dim=1)
+            correct = (right(scores, y) * present).sum(dim=1).float()
             self._add_to_curves(epoch, "validation", losses, correct / lengths)
             better = losses < self.smallest_loss[self.active]
             self.smallest_loss[self.active[better]] = losses[better]
@@ -270,7 +271,7 @@ class HeadBatchTrainer:
 
 def _stack_labels(labels: Sequence[np.ndarray], each: int) -> tuple[Tensor, Tensor]:
     """Return the classes of the samples of each fold, padded, and their number; a clip has ``each`` samples."""
-    rows = [torch.from_numpy(classes).repeat_interleave(each) for classes in labels]
+    rows = [torch.from_numpy(classes).repeat_interleave(each, dim=0) for classes in labels]
     return nn.utils.rnn.pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows])
 
 

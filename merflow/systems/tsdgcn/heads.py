@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from merflow.learning.fit import Training, repeatable
 from merflow.learning.layers import Dropout
+from merflow.learning.losses import probabilities
 
 LEAST_SCALE = 0.2
 """Smallest divisor of a feature, as a share of the root mean square deviation of its branch. Without it, a feature that
@@ -45,11 +46,12 @@ class Head(nn.Sequential):
         return scores
 
 
-def clip_probabilities(scores: Tensor) -> Tensor:
+def clip_probabilities(scores: Tensor, units: bool = False) -> Tensor:
     """Return the probabilities of clips, ``[clips, classes]``: the mean over rows of scores ``[clips, rows, classes]``,
-    or those of whole clips, ``[clips, classes]``.
+    or those of whole clips, ``[clips, classes]``. ``units``: whether the classes are action units.
     """
-    return scores.softmax(dim=1) if scores.ndim == 2 else scores.softmax(dim=2).mean(dim=1)
+    probs = probabilities(scores, units)
+    return probs if scores.ndim == 2 else probs.mean(dim=1)
 
 
 @dataclass(frozen=True)
@@ -91,11 +93,15 @@ class Standardizer:
 
 @dataclass(frozen=True)
 class TrainedHead:
-    """A head with the standardisation by the clips that trained it, its chosen epoch and learning curve."""
+    """A head with the standardisation by the clips that trained it, its chosen epoch and learning curve.
+
+    ``units``: whether it recognises action units.
+    """
 
     head: Head
     standardizer: Standardizer
     training: Training
+    units: bool = False
 
     @torch.no_grad()
     def probabilities(self, rows: np.ndarray) -> np.ndarray:
@@ -104,7 +110,7 @@ class TrainedHead:
         with repeatable(0):
             for part in np.array_split(rows, math.ceil(len(rows) / CLIPS_AT_ONCE) or 1):
                 scores = self.head.eval()(torch.from_numpy(self.standardizer.transform(part)))
-                probs.append(clip_probabilities(scores.double()).numpy())
+                probs.append(clip_probabilities(scores.double(), self.units).numpy())
         return np.concatenate(probs)
 
     def arrays(self, branch: np.ndarray) -> dict[str, np.ndarray]:

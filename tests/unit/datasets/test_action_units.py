@@ -8,8 +8,10 @@ from dataset_trees import reported
 from hypothesis import given
 from hypothesis import strategies as st
 
-from merflow.datasets.action_units import Coding, Unit, parse
-from merflow.datasets.index import write_index
+from merflow.datasets.action_units import Coding, Unit, parse, unit_labels
+from merflow.datasets.index import index_dataset, write_index
+from merflow.datasets.settings import STANDARD_MICRO
+from merflow.datasets.synthetic.plan import plan_subject
 
 UNITS = st.builds(
     Unit,
@@ -113,3 +115,17 @@ def test_dataset_without_units_has_no_such_column(tmp_path):
     take = Take(1, "s1_ne_01", "negative", None, None, None, 90823, 90827)
     index = dataset_trees.smic_hs(tmp_path, [take]).index()
     assert not any("action_units" in row for row in index.source)
+
+
+def test_labels_of_clips_are_the_asked_units_in_their_order():
+    cells = ["L12B+4", "1+2+R4", "none", "", "12A or 14A", "14"]
+    assert unit_labels(cells, [4, 1, 12]) == ["AU4+AU12", "AU4+AU1", "none", "", "none", "none"]
+
+
+def test_synthetic_people_are_coded_with_what_they_show():
+    index = index_dataset("demo", STANDARD_MICRO)
+    shown = [
+        set(p.strengths) for subject in STANDARD_MICRO.subject_names for p in plan_subject(subject, STANDARD_MICRO)
+    ]
+    codings = [parse(cell) for cell in index.unit_cells]
+    assert [coding.numbers for coding in codings] == shown and any(len(units) > 1 for units in shown)

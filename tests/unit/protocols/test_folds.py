@@ -176,3 +176,26 @@ def test_largest_remainder_is_within_one_of_each_share(counts, total):
     seats = largest_remainder(counts, total)
     assert sum(seats) == total
     assert all(abs(seat - total * count / sum(counts)) < 1 for seat, count in zip(seats, counts, strict=True))
+
+
+@pytest.mark.parametrize("protocol", ["loso", "subject-kfold"])
+def test_units_are_spread_over_the_parts(protocol):
+    """Of ten people two show the rare unit, and everybody the frequent one."""
+    subjects = [f"demo/s{n:02d}" for n in range(10) for _ in range(4)]
+    units = np.zeros((40, 2), np.int64)
+    units[::2, 0] = 1
+    units[[0, 1, 20, 21], 1] = 1
+    parts = draw_folds(protocol, subjects, units, folds=2, seed=3)
+    assert sorted(np.concatenate([part.test for part in parts])) == list(range(40))
+    if protocol == "subject-kfold":
+        assert [units[part.test, 1].sum() for part in parts] == [2, 2], "the rarest unit of a clip decides its group"
+    for part in parts:
+        assert units[part.train].any(axis=0).all(), "training lacks no unit"
+
+
+def test_test_units_have_no_influence_on_the_other_parts():
+    subjects, units = [f"demo/s{n:02d}" for n in range(8) for _ in range(3)], np.eye(3, dtype=np.int64)[[0, 1, 2] * 8]
+    first, changed = (
+        draw_folds("loso", subjects, labels) for labels in (units, np.where(np.arange(24)[:, None] < 3, 1, units))
+    )
+    np.testing.assert_array_equal(first[0].validation, changed[0].validation)

@@ -61,7 +61,7 @@ def assert_trained_as_alone(trained, fold, loss, settings=SETTINGS, joined=False
     def rows(indices, labels):
         x = standardizer.transform(ROWS[indices])
         if not joined:
-            x, labels = x.reshape(-1, ROWS.shape[2]), np.repeat(labels, 3)
+            x, labels = x.reshape(-1, ROWS.shape[2]), np.repeat(labels, 3, axis=0)
         return Rows(torch.from_numpy(x), torch.from_numpy(labels))
 
     with repeatable(*fold.seed):
@@ -97,6 +97,18 @@ def test_heads_of_unequal_folds_train_as_each_alone(loss):
     for head, fold in zip(trained, folds, strict=True):
         assert_trained_as_alone(head, fold, loss)
     assert len({len(head.training.curve) for head in trained}) > 1
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_heads_of_action_units_train_as_each_alone(joined):
+    loss, units = LossSettings("binary-cross-entropy", 1.0, 0.0, "balanced"), np.eye(CLASSES, dtype=np.int64)[LABELS]
+    units[LABELS == 0, 1] = 1
+    folds = [make_fold(*size, seed, units) for seed, size in enumerate(((40, 12), (38, 9)))]
+    trained = train_heads(folds, loss, joined=joined)
+    for head, fold in zip(trained, folds, strict=True):
+        assert_trained_as_alone(head, fold, loss, joined=joined)
+    probs = trained[0].probabilities(ROWS)
+    assert (((probs > 0.5) == units)[:40].mean(axis=0) > 0.7).all() and (probs.sum(axis=1) > 1.2).any()
 
 
 @pytest.mark.parametrize(
