@@ -18,6 +18,8 @@ from merflow.preprocessing.settings import Geometry
 from merflow.storage.files import atomic_write
 from merflow.storage.hdf5 import open_h5
 from merflow.storage.tables import ANSWERS, QUALITY, read_table, write_table
+from merflow.systems.predictions import answers
+from merflow.systems.samples import label_text
 
 log = logging.getLogger(__name__)
 
@@ -47,33 +49,46 @@ MEASURES = {
 """Measures that are compared with the training clips."""
 
 
-def summarize_members(members: np.ndarray, classes: Sequence[str], uncertain_below: float) -> pd.DataFrame:
+def summarize_members(
+    members: np.ndarray, classes: Sequence[str], uncertain_below: float, units: bool = False
+) -> pd.DataFrame:
     """Return a row per clip: the answer, the probabilities with the spread of the members, and two uncertainties.
 
     ``entropy`` is that of the mean, divided by its maximum: 0 if one class is certain, 1 if all are equally probable.
     ``mutual_information``, in the same unit, is the part of it that comes from disagreement between members (Houlsby et
     al. 2011; Lakshminarayanan et al. 2017 for ensembles); the rest is uncertainty that all members share.
 
+    The answer of action units is all of them that are more probable than not, ``top`` the most probable one; the
+    uncertainties are means over the units.
+
     Args:
         members: probabilities, float64 [members, n, classes].
         classes: their names.
         uncertain_below: the answer is ``uncertain`` if the top probability is lower.
+        units: whether the classes are action units.
     """
+
+    def entropy_of(probs: np.ndarray) -> np.ndarray:
+        if units:
+            return np.asarray((entr(probs) + entr(1 - probs)).mean(axis=-1) / np.log(2))
+        return np.asarray(entr(probs).sum(axis=-1) / np.log(len(classes)))
+
     mean = members.mean(axis=0)
-    highest = np.log(len(classes))
-    entropy = entr(mean).sum(axis=-1) / highest
-    within = entr(members).sum(axis=-1).mean(axis=0) / highest
-    top = mean.argmax(axis=1)
+    entropy, within = entropy_of(mean), entropy_of(members).mean(axis=0)
+    top, agree = mean.argmax(axis=1), answers(members, units) == answers(mean, units)
     low, high = np.percentile(members, MEMBER_PERCENTILES, axis=0)
     p_top = mean[np.arange(len(mean)), top]
+    texts = [label_text(classes, answer) for answer in answers(mean, units)]
     table = pd.DataFrame(
         {
-            "answer": [classes[n] if p >= uncertain_below else UNCERTAIN for n, p in zip(top, p_top, strict=True)],
+            "answer": [
+                text if units or p >= uncertain_below else UNCERTAIN for text, p in zip(texts, p_top, strict=True)
+            ],
             "top": [classes[n] for n in top],
             "p_top": p_top,
             "entropy": entropy,
             "mutual_information": np.maximum(entropy - within, 0),
-            "members_agree": (members.argmax(axis=2) == top).mean(axis=0),
+            "members_agree": (agree.all(axis=2) if units else agree).mean(axis=0),
             "n_members": len(members),
         }
     )
@@ -215,7 +230,7 @@ def answer_clips(
         measures = clip_measures(cache, quality)
         for index, name in enumerate(names):
             clip = ClipArrays.of_cache(cache, [index])
-            row = summarize_members(ensemble.members(clip), classes, settings.uncertain_below)
+            row = summarize_members(ensemble.members(clip), classes, settings.uncertain_below, ensemble.units)
             clip_values = {str(key): float(value) for key, value in measures.loc[name].items()}
             flags = rate_flags(fps[name], settings.training_fps) + range_flags(clip_values, ranges)
             rows.append(row.assign(clip=name, experiment=experiment, flags="; ".join(flags)))

@@ -80,6 +80,7 @@ class Ensemble:
         classes: class names, in the order of all probabilities.
         input_settings: what the networks read of a clip.
         temperature: of the calibration.
+        units: whether the classes are action units.
     """
 
     def __init__(self, metadata: Mapping[str, Any], results: Path) -> None:
@@ -87,7 +88,7 @@ class Ensemble:
         self.metadata, self.results = metadata, Path(results)
         self.input_settings = InputSettings(**metadata["reads"])
         self.classes: list[str] = list(metadata["classes"])
-        self.temperature = float(metadata["temperature"])
+        self.temperature, self.units = float(metadata["temperature"]), bool(metadata.get("units", False))
 
     @property
     def networks(self) -> list["Ensemble"]:
@@ -125,6 +126,8 @@ class Ensemble:
                 except (KeyError, ValueError, RuntimeError) as error:  # Something is missing, or has other sizes.
                     message = f"{path} lacks the network of a fold ({error}); delete it and run again"
                     raise InputError(message) from error
+        for group in groups:
+            group.units = self.units
         return [group.to(device()).eval().requires_grad_(False) for group in groups]
 
     def subsample(self, count: int | None) -> "Ensemble":
@@ -266,7 +269,7 @@ def gather_ensemble(
     ]
     if not members:
         raise InputError(f"experiment {settings.experiment}: no fold has a usable clip, so there is no network")
-    probs = ValidationProbs.read(validation, settings.classes)
+    probs = None if settings.units else ValidationProbs.read(validation, settings.classes)
     inputs = settings.input_settings
     with open_h5(caches[0]) as cache:
         clip = {"size": int(cache["flow"].shape[-1])}
@@ -283,9 +286,9 @@ def gather_ensemble(
             ]
             for seed, networks in settings.networks.items()
         },
-        "temperature": fit_temperature(probs.probs, probs.labels),
-        "calibrated": bool(len(probs.labels)),
-        "validation_clips": probs.clips,
+        "temperature": fit_temperature(probs.probs, probs.labels) if probs else 1.0,
+        "calibrated": bool(probs and len(probs.labels)),
+        "validation_clips": probs.clips if probs else 0,
         "clip": clip,
         "members": members,
     }

@@ -22,10 +22,11 @@ class MemberGroup(nn.Module):
     """Members that share networks: the heads of a seed on its SGCNs, or one network alone.
 
     ``forward`` maps rows, float32 ``[n, rows, pixels]``, to probabilities at temperature 1, float32 ``[members, n,
-    classes]``.
+    classes]``; ``units``: whether the classes are action units.
     """
 
     members = 1
+    units = False
 
     def __init__(self, centre: Mapping[str, Tensor] | None = None) -> None:
         """Keep the centring of the rows (:func:`merflow.learning.batches.centre_arrays`), if there is one."""
@@ -67,7 +68,7 @@ class SharedGraphs(MemberGroup):
         features = features.reshape(-1, rows.shape[1], features.shape[1])
         if self.settings.relative == "features":
             features = subtract_clip_mean(features, self.settings.branches, self.settings.fusion, self.branch)
-        return torch.stack([clip_probabilities(head(features)) for head in self.heads])
+        return torch.stack([clip_probabilities(head(features), self.units) for head in self.heads])
 
 
 class EndToEndGraphs(MemberGroup):
@@ -82,9 +83,9 @@ class EndToEndGraphs(MemberGroup):
         """See :class:`MemberGroup`."""
         rows = self.centred(rows)
         if cast("Head", self.model.head).rows > 1:
-            return clip_probabilities(self.model(rows.flatten(1)))[None]
+            return clip_probabilities(self.model(rows.flatten(1)), self.units)[None]
         scores: Tensor = self.model(rows.flatten(0, 1))
-        return clip_probabilities(scores.reshape(-1, rows.shape[1], scores.shape[1]))[None]
+        return clip_probabilities(scores.reshape(-1, rows.shape[1], scores.shape[1]), self.units)[None]
 
 
 class ClipNetwork(MemberGroup):
@@ -101,5 +102,4 @@ class ClipNetwork(MemberGroup):
 
     def forward(self, rows: Tensor) -> Tensor:
         """See :class:`MemberGroup`."""
-        probs: Tensor = self.model(self.centred(rows).reshape(-1, *self.shape)).softmax(dim=1)
-        return probs[None]
+        return clip_probabilities(self.model(self.centred(rows).reshape(-1, *self.shape)), self.units)[None]

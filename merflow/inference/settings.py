@@ -69,6 +69,7 @@ class EnsembleSettings:
         classes: class names in the order of all probabilities.
         epoch_choice: how the epoch of the networks was chosen (docs/studies.md).
         networks: by seed, the files of each SGCN: ``graph`` and, if all folds share them, ``weights``.
+        units: whether the classes are action units, which are not calibrated.
     """
 
     experiment: str
@@ -83,6 +84,7 @@ class EnsembleSettings:
     epoch_choice: str
     input_settings: InputSettings
     networks: Mapping[int, Sequence[Mapping[str, str]]]
+    units: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,13 +136,14 @@ class ExportSettings:
 
 @dataclass(frozen=True)
 class AnsweringExperiment:
-    """What the page says of one experiment: its system, preparation, classes, datasets and protocol."""
+    """What the page says of one experiment: its system, preparation, classes or units, datasets and protocol."""
 
     system: str
     prep: str
     classes: Sequence[str]
     micro: Sequence[str]
     protocol: str
+    units: bool = False
 
 
 @dataclass(frozen=True)

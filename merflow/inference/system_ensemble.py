@@ -49,7 +49,10 @@ class SystemEnsemble:
         metadata: content of ``ensemble.json`` (docs/contracts.md).
         classes: class names, in the order of all probabilities.
         systems: the members.
+        units: whether the classes are action units; they never are.
     """
+
+    units = False
 
     def __init__(self, metadata: Mapping[str, Any], systems: Sequence[Ensemble | FittedBaseline]) -> None:
         """Keep the members."""

@@ -129,7 +129,9 @@ class Prediction:
             self.sources,
             self.preparations,
             {
-                name: AnsweringExperiment(e.system, e.prep, self.experiments.classes(name), e.datasets, e.protocol)
+                name: AnsweringExperiment(
+                    e.system, e.prep, self.experiments.classes(name), e.datasets, e.protocol, e.recognises_units
+                )
                 for name, e in experiments.items()
             },
             sorted(dataset for dataset in trained if self.data.is_synthetic(dataset)),

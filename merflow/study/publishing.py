@@ -59,6 +59,7 @@ class Publishing:
             e.epoch_choice,
             self._input_settings(name),
             {} if e.reads_clips else {seed: self._network_files(name, seed) for seed in e.seeds},
+            e.recognises_units,
         )
 
     def _input_settings(self, name: str) -> InputSettings:

@@ -64,6 +64,16 @@ QUICK = (
 )
 
 
+SHOWN = {"up": "up", "down": "up+down", "left": "none"}
+UNITS = {
+    "units": True,
+    "labels": {"micro": {f"s{n}-{label}-0": shown for n in range(SUBJECTS) for label, shown in SHOWN.items()}},
+    "loss": {"name": "binary-cross-entropy", "weights": "balanced"},
+}
+"""Settings of systems for which the classes are action units, of which a clip may show several."""
+UNIT_SYSTEMS = ["frozen-units", "end-to-end-units", "ststnet-units", "msjfn-units"]
+
+
 SYSTEMS = [
     name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in (*GRAPH_SYSTEMS, *CLIP_SYSTEMS)
 ]
@@ -75,7 +85,10 @@ def weights(folder, seed):
 
 def settings_of(name):
     data = {"signal": "magnitude", "classes": CLASSES, "datasets": ["micro"], "head": HEAD | SHORT}
-    return SETTINGS | data | {"pretrain": PRETRAIN | SHORT, "network_seeds": [3]} | GRAPH_SYSTEMS[name]
+    data = SETTINGS | data | {"pretrain": PRETRAIN | SHORT, "network_seeds": [3]}
+    if name.endswith("-units"):
+        return data | UNITS | GRAPH_SYSTEMS[name.removesuffix("-units")]
+    return data | GRAPH_SYSTEMS[name]
 
 
 def ensemble_settings(name, input_settings, networks):
@@ -84,7 +97,7 @@ def ensemble_settings(name, input_settings, networks):
     settings |= {"epoch_choice": epoch_choice, "seeds": [0], "selection": "fixed"}
     settings |= {"macro": "none", "protocol": "loso", "networks": networks}
     empty = {"branches": [], "fusion": "", "signal": "", "normalise": "", "relative": ""}
-    settings["input_settings"] = empty | input_settings
+    settings |= {"input_settings": empty | input_settings, "units": name in UNIT_SYSTEMS}
     return from_params(EnsembleSettings, settings)
 
 
@@ -95,7 +108,7 @@ def trained(results, name, seeds=(0,), **changes):
         if name.startswith("frozen"):
             input_settings, models, networks = frozen(results, name, folder, seeds)
         else:
-            train_folds = graph_folds if name in GRAPH_SYSTEMS else clip_folds
+            train_folds = graph_folds if name.removesuffix("-units") in GRAPH_SYSTEMS else clip_folds
             input_settings, models, networks = train_folds(results, name, folder, **changes)
         settings = ensemble_settings(name, input_settings, networks)
         gather_ensemble(
@@ -155,10 +168,11 @@ def graph_folds(results, name, folder, folds=tuple(FOLDS), **changes):
 
 
 def clip_settings(name, **changes):
+    units, name = (UNITS if name in UNIT_SYSTEMS else {}), name.removesuffix("-units")
     system = name.removesuffix("-frames").removesuffix("-magnitude")
     network = NETWORK_SETTINGS[system] | {"epoch_choice": "validation", "weight_decay": 0.0, "validation": 0.4, **SHORT}
     network |= CLIP_SYSTEMS[name] | changes
-    return {"experiment": name, "system": system, "protocol": "loso", "classes": CLASSES, "network": network}
+    return {"experiment": name, "system": system, "protocol": "loso", "classes": CLASSES, "network": network} | units
 
 
 def clip_folds(results, name, folder, **changes):

@@ -56,6 +56,18 @@ def test_mutual_information_excludes_shared_uncertainty():
     assert row["mutual_information"] > 0.5 and row["members_agree"] == 0.5 and row["answer"] == "uncertain"
 
 
+def test_answer_of_units_is_every_probable_one():
+    members = np.array([[[0.9, 0.6, 0.1], [0.2, 0.1, 0.3]], [[0.7, 0.3, 0.1], [0.2, 0.1, 0.3]], [[1.0, 0.9, 0.1]] * 2])
+    members[2, 1] = [0.2, 0.1, 0.3]
+    rows = summarize_members(members, ["AU1", "AU2", "AU4"], 0.95, units=True)
+    assert rows["answer"].tolist() == ["AU1+AU2", "none"] and rows["top"].tolist() == ["AU1", "AU4"]
+    assert rows["p_top"].tolist() == pytest.approx([2.6 / 3, 0.3])
+    assert rows["members_agree"].tolist() == pytest.approx([2 / 3, 1])
+    assert rows["mutual_information"].iloc[0] > 0.05 and rows["mutual_information"].iloc[1] == pytest.approx(0)
+    certain = summarize_members(np.array([[[1.0, 0.0, 1.0], [0.5, 0.5, 0.5]]]), ["AU1", "AU2", "AU4"], 0.5, units=True)
+    assert certain["entropy"].tolist() == pytest.approx([0, 1])
+
+
 def test_answer_at_the_threshold_is_certain():
     rows = summarize_members(np.array([[[0.5, 0.3, 0.2], [0.49, 0.31, 0.2]]]), CLASSES, 0.5)
     assert list(rows["answer"]) == ["happiness", "uncertain"] and list(rows["top"]) == ["happiness", "happiness"]

@@ -10,6 +10,7 @@ from small_ensembles import (
     FOLDS,
     SUBJECTS,
     SYSTEMS,
+    UNIT_SYSTEMS,
     chances,
     clip_settings,
     ensemble_settings,
@@ -39,17 +40,25 @@ def answers(whole: Ensemble, rows, results):
     return np.array([probs[numbers[seed, fold], place[clip]].mean(axis=0) for seed, fold, clip in pairs])
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("name", [*SYSTEMS, *UNIT_SYSTEMS])
 def test_members_reproduce_test_predictions(results, name):
     seeds = (0, 1) if name == "frozen" else (0,)
     whole, predictions, validation = trained(results, name, seeds)
-    networks = 2 if name == "msjfn" else 1
+    networks = 2 if name.startswith("msjfn") else 1
     assert len(whole.metadata["members"]) == SUBJECTS * len(seeds) * networks and len(
         predictions
     ) == 3 * SUBJECTS * len(seeds)
     np.testing.assert_allclose(answers(whole, predictions, results), chances(predictions), atol=1e-6)
     if not name.startswith("ststnet"):  # Trained on its validation clips, too, in the end.
         np.testing.assert_allclose(answers(whole, validation, results), chances(validation), atol=1e-6)
+
+
+def test_units_are_not_calibrated(results):
+    whole, predictions, _ = trained(results, "ststnet-units")
+    assert (whole.temperature, whole.metadata["calibrated"], whole.units) == (1.0, False, True)
+    assert set(predictions["truth"]) == {"up", "up+down", "none"}
+    clips = ClipArrays.of_cache(results / "micro.h5")
+    np.testing.assert_array_equal(whole.members(clips), whole.members(clips, calibrated=False))
 
 
 @pytest.mark.parametrize("name", ["frozen", "end-to-end-concat", "msjfn"])
