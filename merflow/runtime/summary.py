@@ -37,7 +37,7 @@ def summary(study_folder: Path) -> str:
         raise InputError(f"{metrics}: column {error} is missing; remove the file and run again") from error
     values = {(row["experiment"], row["metric"]): row for row in rows}
     metrics_shown = [metric for metric in METRICS if any(row["metric"] == metric for row in rows)]
-    table = [["experiment", *map(METRICS.get, metrics_shown)]]
+    table = [["experiment", *(METRICS[metric] for metric in metrics_shown)]]
     for experiment in dict.fromkeys(row["experiment"] for row in rows):
         table.append([experiment, *(_cell(values.get((experiment, metric))) for metric in metrics_shown)])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]

@@ -19,7 +19,7 @@ from merflow.storage.tables import METRICS, read_table
 
 TITLES = {"f1": "F1", "macro_f1": "macro F1"}
 MEANS = {"pooled": "mean of units", DATASETS: "mean of datasets"}
-PUBLISHED = "units-six-datasets"
+PUBLISHED = "units-six-datasets-methods"
 """Table of published numbers: leave one of six datasets out, twelve units."""
 NOTHING = Estimate(np.nan)
 
@@ -127,11 +127,15 @@ def _bars(result: UnitResult, floor: UnitResult | None) -> Drawing:
 
 
 def _published() -> list[dict[str, Any]]:
-    """Published systems on six datasets: ``system, source, caveat``, and ``values`` by scope and metric."""
+    """Published systems: ``system, protocol, source, settings, caveat``, and ``values`` by scope and metric.
+
+    ``settings`` is the start of the caveat, which is about the system alone.
+    """
     systems: dict[str, dict[str, Any]] = {}
     for (table, system, scope, metric), number in published().items():
         if table == PUBLISHED:
-            entry = systems.setdefault(system, {"system": system, "values": {}} | number)
+            settings, _, caveat = number["caveat"].partition("; ")
+            entry = systems.setdefault(system, number | {"settings": settings, "caveat": caveat, "values": {}})
             entry["values"][scope, metric] = Estimate(number["value"])
     return list(systems.values())
 

@@ -371,14 +371,14 @@ def flow_sequences(folder, faces=True):
             "tsdgcn": {"system": "tsdgcn", "macro": "none"} | shared,
             "frames": {"system": "mersiamc3d", "network": {"input_kind": "key-frames"}} | shared,
         },
-        "floors": [name for name in SYSTEMS if name not in ("tsdgcn", "ensemble")],
+        "floors": [name for name in SYSTEMS if name not in ("tsdgcn", "ensemble", "all-ones")],
     }
 
 
 def test_every_system_is_planned_on_flow_images_with_faces(tmp_path):
     study = plan(flow_sequences(tmp_path))
     study.check()
-    assert {study.experiments[name].system for name in study.experiments} == set(SYSTEMS) - {"ensemble"}
+    assert {study.experiments[name].system for name in study.experiments} == set(SYSTEMS) - {"ensemble", "all-ones"}
     (row, *_), files = study.data.cache_rows("flows"), [row["frames"] for row in study.data.image_rows("flows")]
     assert len(row["flows"]) == len(row["faces"]) == 3 and row["apex"] == 2
     assert len(files) == len(set(files)) == 36 and {*row["flows"], *row["faces"]} <= set(files)

@@ -1,10 +1,20 @@
 """Studies of action units: what jobs get, which clips take part, and what is refused."""
 
+from dataclasses import replace
+from pathlib import Path
+
+import dataset_trees
+import further_trees
+import published_takes
 import pytest
+import yaml
 from configurations import BASE, experiment, plan
+from further_trees import frames
+from repository import REPO
 
 from merflow.errors import ConfigError
 from merflow.study.load import load_config
+from merflow.systems.registry import NETWORKS
 
 UNITS = {"task": "action-units", "units": [4, 12], "system": "ststnet", "micro": "demo-micro", "protocol": "loso"}
 CELLS = {"people": ("4", "L12B+4", "", "none", "12 or 4"), "more": ("14", "12", "nan")}
@@ -122,3 +132,68 @@ def test_ensemble_refuses_units():
     overlay["experiments"]["both"] = {"system": "ensemble", "of": ["mine", "softmax"]}
     with pytest.raises(ConfigError, match="both.of: 'mine' recognises action units; an ensemble averages classes"):
         load_config(BASE, overlay)
+
+
+@pytest.fixture(scope="module")
+def six(tmp_path_factory):
+    """A few clips of each of six datasets, without pictures."""
+    root = tmp_path_factory.mktemp("six")
+    coded = {"cells": {"Action Units": "4+R14"}}
+    dataset_trees.casme2(root / "CASME2", [replace(take, **coded) for take in published_takes.casme2_takes()[::9]])
+    dataset_trees.samm(root / "SAMM", [replace(take, **coded) for take in published_takes.samm_takes()[::7]])
+    dataset_trees.mmew_micro(root / "MMEW", published_takes.mmew_takes()[::20])
+    words = ["tense", "happiness", "disgust", "surprise"]
+    casme = [[n % 3 + 1, f"EP01_{n}", None, 5, 9, None, 20, None, None, None, "4", words[n % 4]] for n in range(8)]
+    further_trees.tree("casme", root / "CASME", casme)
+    for row in casme:
+        frames(root / f"CASME/CASME_raw_selected/sub{row[0]:02d}/{row[1]}", range(5, 21), f"{row[1]}-{{}}.jpg")
+    fourdme = [
+        [f"S{n}", "1st_1", 5, 8, 15, "12", ("Positive", "Surprise+Positive")[n % 2], 1, 0, 1, 0] for n in range(4)
+    ]
+    further_trees.tree("4dme", root / "4DME", fourdme)
+    casme3 = [["spNO.1", "a", 10 * n, 10 * n + 3, 10 * n + 8, "1", "I", ("happy", "fear")[n % 2]] for n in range(1, 5)]
+    further_trees.tree("casme3-a", root / "CASME3", [*casme3, ["spNO.2", "a", 1, 3, 8, None, "I", "sad"]])
+    for person in (1, 2):
+        frames(root / f"CASME3/part_A/spNO.{person}/a/color", range(1, 60))
+    for row in fourdme:
+        frames(root / "4DME/gray_micro" / row[0] / row[1], range(1, 20))
+    return root
+
+
+def planned(name, root):
+    overlay = yaml.safe_load((REPO / "studies" / f"{name}.yaml").read_text())
+    for dataset in overlay["datasets"].values():
+        dataset["root"] = str(root / Path(dataset["root"]).name)
+    study = plan(overlay)
+    study.check()
+    return study
+
+
+def test_study_of_six_datasets_leaves_one_out_in_turn(six):
+    study = planned("action_units_six_datasets", six)
+    systems = {e.system for e in study.experiments.blocks.values()}
+    assert systems == {*NETWORKS, "tsdgcn", "all-ones", "linear-svm", "rbf-svm", "softmax"}
+    for name in study.experiments:
+        assert set(study.experiments.folds(name).values()) == set(study.config.datasets), name
+        assert len(study.experiments.classes(name)) == 12
+    coded = study.publishing.report_settings().experiments["ststnet"].coded
+    assert all(count > 0 for count, _ in coded.values()) and coded["casme3a"] == [4, 1]
+    settings = study.training.clip_network_settings("off-apexnet", 0)
+    assert (settings.network.epochs, settings.members, settings.augment, settings.selection.epoch) == (
+        3000,
+        5,
+        None,
+        "fixed",
+    )
+
+
+def test_study_of_more_training_data_maps_classes_and_keeps_the_test(six):
+    study = planned("more_training_data", six)
+    for plain, more in (("ststnet", "ststnet-more"), ("units", "units-more")):
+        assert study.training.splits(plain) == study.training.splits(more)
+        added = study.publishing.report_settings().experiments[more].added
+        assert [part.dataset for part in added] == ["casme", "mmew", "casme3a", "4dme"]
+        assert all(part.clips for part in added)
+    assert study.experiments.classes("ststnet-more") == ["negative", "positive", "surprise"]
+    assert {clip.label for clip in study.data.index("casme").clips} == {"", "positive", "negative", "surprise"}
+    assert [clip.label for clip in study.data.index("4dme").clips] == ["positive", "", "positive", ""]
