@@ -57,6 +57,20 @@ OTHERS = {
     "two-consecutive": {"prep": "two-consecutive"},
 }
 """Choices that train in each fold or use another preparation: experiments."""
+SIAMESE = {
+    "system": "mersiamc3d",
+    "micro": "people",
+    "network": {"side": 20, "width": 4, "epochs": 2, "prior": False, "epoch_choice": "fixed"},
+}
+SIAMESE_OTHERS = {
+    "siamese-key-frames": {"network": SIAMESE["network"] | {"input_kind": "key-frames"}},
+    "siamese-magnitude": {"network": SIAMESE["network"] | {"input_kind": "flows-magnitude"}},
+    "siamese-not-augmented": {"augment": {"apply": False}},
+    "siamese-proportional": {"prep": "proportional"},
+    "siamese-interpolated": {"prep": "interpolated"},
+    "siamese-farneback": {"prep": "farneback"},
+}
+"""Choices of MERSiamC3D, compared with `siamese`; interpolated key-frames with filmed ones in proportion to time."""
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +80,20 @@ def study(tmp_path_factory):
     people.draw(folder / "posed", "macro", 4, 2)  # s03 is among both
     people.draw(folder / "others", "macro", 2, 7)
     experiments = {"plain": PLAIN} | {name: PLAIN | changes for name, changes in OTHERS.items()}
+    experiments |= {"siamese": SIAMESE} | {name: SIAMESE | changes for name, changes in SIAMESE_OTHERS.items()}
     config = people.config(
         folder, experiments=experiments, floors=[], tables={"choices": {"of": "plain", "rows": FROZEN}}
     )
     config["datasets"]["others"] = {"layout": "manifest", "root": str(folder / "others"), "kind": "macro"}
     steps = {"keyframes": {"count": 2}, "flow": {"reference": "consecutive"}}
     # Four key-frames, so that the macro peak (apex and neighbours) is only a part of them.
-    config["preparations"] = {"default": {"keyframes": {"count": 4}}, "two-consecutive": steps}
+    config["preparations"] = {
+        "default": {"keyframes": {"count": 4}},
+        "two-consecutive": steps,
+        "proportional": {"keyframes": {"method": "proportional", "count": 4}},
+        "interpolated": {"keyframes": {"method": "proportional", "count": 4, "interpolate": True}},
+        "farneback": {"keyframes": {"count": 4}, "flow": {"backend": "farneback"}},
+    }
     snakemake(folder, config=config)
     tables = [
         pd.read_csv(folder / "results/mine" / name) for name in ("predictions.csv", "tables/choices/predictions.csv")
@@ -81,10 +102,12 @@ def study(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*OTHERS, *map(variant_label, FROZEN)])
+@pytest.mark.parametrize("name", [*OTHERS, *SIAMESE_OTHERS, *map(variant_label, FROZEN)])
 def test_every_choice_changes_predictions(study, name):
+    base = "siamese" if name in SIAMESE_OTHERS else "plain"
+    base = {"siamese-interpolated": "siamese-proportional"}.get(name, base)
     plain, chosen = (
-        study[1].loc[experiment].sort_values("clip").filter(like="p_").to_numpy() for experiment in ("plain", name)
+        study[1].loc[experiment].sort_values("clip").filter(like="p_").to_numpy() for experiment in (base, name)
     )
     assert plain.shape == chosen.shape == (9, 3)
     np.testing.assert_allclose(chosen.sum(axis=1), 1, atol=1e-6)
