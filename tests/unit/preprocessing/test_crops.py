@@ -200,7 +200,8 @@ def test_auto_aligns_face_at_edge_of_large_image(picture, eyes, tmp_path):
 @pytest.mark.parametrize(
     ("width", "height", "taken"),
     [(231, 231, True), (139, 170, True), (280, 340, True), (640, 640, True)]
-    + [(640, 480, False), (480, 640, False), (700, 700, False), (160, 120, False), (352, 288, False)],
+    + [(640, 480, False), (700, 700, False), (160, 120, False), (352, 288, False)]
+    + [pytest.param(480, 640, False, marks=pytest.mark.slow)],
 )
 def test_auto_without_face_takes_only_crop_formats(tmp_path, width, height, taken):
     clip = written(tmp_path / "c", [np.full((height, width), 90, np.uint8)] * 2, align="auto")
