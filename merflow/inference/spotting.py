@@ -22,6 +22,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
+from merflow.evaluation.interval_matching import overlap
 from merflow.inference.settings import SpottingSettings
 from merflow.preprocessing.detection import Face, find_face
 from merflow.preprocessing.flow import dis_flow, dis_solver, fit_similarity, similarity_field
@@ -352,13 +353,6 @@ def distinct(intervals: Iterable[Interval], fps: float) -> list[Interval]:
         if all(overlap((interval.onset, interval.offset), (other.onset, other.offset)) < 0.5 for other in kept):
             kept.append(interval)
     return sorted(kept, key=lambda interval: interval.onset)
-
-
-def overlap(first: tuple[int, int], second: tuple[int, int]) -> float:
-    """Return the intersection over union of two intervals of frames, ends included."""
-    shared = min(first[1], second[1]) - max(first[0], second[0]) + 1
-    union = max(first[1], second[1]) - min(first[0], second[0]) + 1
-    return max(0, shared) / union
 
 
 def spot(

@@ -2,7 +2,6 @@
 
 import errno
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,18 +13,16 @@ import pandas as pd
 from scipy.stats import chi2
 
 from merflow.datasets.synthetic.long_clips import MEASURING, STANDARD, LongClip, film_long, plan_long
+from merflow.evaluation.interval_matching import matches
 from merflow.footage.frames import grey_frames
 from merflow.inference.settings import SpottingSettings
-from merflow.inference.spotting import overlap, spot
+from merflow.inference.spotting import spot
 from merflow.storage.tables import SPOTTING, write_table
 
 log = logging.getLogger(__name__)
 
 PEOPLE, SECONDS, FPS = 4, 12.0, 100
 """The fixed test set. The default thresholds were chosen on other people."""
-LEAST_OVERLAP = 0.5
-"""Least intersection over union of a hit, as in the spotting challenges of MEGC (Li, Yap, See, Hong, Wang: MEGC
-2022)."""
 
 
 def figures(counts: pd.DataFrame, scope: str) -> dict[str, Any]:
@@ -49,19 +46,6 @@ def figures(counts: pd.DataFrame, scope: str) -> dict[str, Any]:
         "f1": 2 * hits / max(1, spotted + expressions),
         "apex_error_ms": counts["apex_errors_ms"].explode().astype(float).mean(),
     }
-
-
-def matches(truth: Sequence[tuple[int, int]], candidates: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Match true intervals and candidates, best overlaps first, each at most once; return pairs of indices."""
-    pairs = sorted(
-        ((overlap(true, candidate), i, j) for i, true in enumerate(truth) for j, candidate in enumerate(candidates)),
-        key=lambda pair: (-pair[0], pair[1:]),
-    )
-    hits: list[tuple[int, int]] = []
-    for shared, i, j in pairs:
-        if shared >= LEAST_OVERLAP and all(i != a and j != b for a, b in hits):
-            hits.append((i, j))
-    return sorted(hits)
 
 
 def rate_interval(count: int, minutes: float) -> tuple[float, float]:

@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 from stage_settings import spotting_settings
 
 from merflow.datasets.synthetic.long_clips import CHOOSING, MEASURING, STANDARD, film_long, plan_long
+from merflow.evaluation.interval_matching import overlap
 from merflow.inference import spotting
 from merflow.inference.spotting import (
     Interval,
     MotionTrack,
     Window,
     distinct,
-    overlap,
     peaks,
     refine,
     smooth,
 )
-from merflow.inference.spotting_accuracy import figures, matches, measure_person, rate_interval
+from merflow.inference.spotting_accuracy import figures, measure_person, rate_interval
 from merflow.preprocessing.detection import Face
 
 SHORT = replace(STANDARD, seconds=3.2, fps=25, expressions=1, blinks=0.0, duration=(0.4, 0.5))
@@ -88,17 +88,6 @@ def test_smooth_keeps_nan_without_face():
 
 
 @settings(deadline=None)
-@given(spans, spans)
-def test_overlap_is_symmetric_intersection_over_union(first, second):
-    assert 0 <= overlap(first, second) <= 1
-    assert overlap(first, second) == overlap(second, first)
-    assert overlap(first, first) == 1
-    shared = set(range(first[0], first[1] + 1)) & set(range(second[0], second[1] + 1))
-    union = set(range(first[0], first[1] + 1)) | set(range(second[0], second[1] + 1))
-    assert overlap(first, second) == pytest.approx(len(shared) / len(union))
-
-
-@settings(deadline=None)
 @given(st.lists(st.tuples(spans, st.floats(0, 5)), max_size=12))
 def test_distinct_keeps_stronger_of_overlapping_in_order(candidates):
     intervals = [Interval(span[0], sum(span) // 2, span[1], strength) for span, strength in candidates]
@@ -114,16 +103,6 @@ def test_distinct_keeps_stronger_of_overlapping_in_order(candidates):
             rival for rival in kept if overlap((interval.onset, interval.offset), (rival.onset, rival.offset)) >= 0.5
         ]
         assert interval in kept or any(rival.strength >= interval.strength for rival in rivals)
-
-
-@settings(deadline=None)
-@given(st.lists(spans, max_size=8), st.lists(spans, max_size=8))
-def test_matches_are_one_to_one_and_overlap_by_half(truth, spotted):
-    hits = matches(truth, spotted)
-    assert len({i for i, _ in hits}) == len({j for _, j in hits}) == len(hits)
-    assert all(overlap(truth[i], spotted[j]) >= 0.5 for i, j in hits)
-    left = [(i, j) for i in range(len(truth)) for j in range(len(spotted)) if overlap(truth[i], spotted[j]) >= 0.5]
-    assert all(i in {a for a, _ in hits} or j in {b for _, b in hits} for i, j in left), "nothing more could be hit"
 
 
 @settings(max_examples=30, deadline=None)
