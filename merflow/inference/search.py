@@ -19,8 +19,11 @@ from merflow.footage.clip import Clip
 from merflow.footage.fingerprints import check_unchanged
 from merflow.footage.frames import FROM_VIDEO, frames_per_second, is_video, read_frames
 from merflow.footage.video import FrameRate, TimedFrame
+from merflow.inference.curves import smooth, threshold
+from merflow.inference.motion import track_motion
+from merflow.inference.motion_track import LONGEST, MICRO
 from merflow.inference.settings import GIVEN, SEARCHED, WHOLE, SpottingSettings
-from merflow.inference.spotting import LONGEST, SpottingResult, smooth, spot, threshold, track_motion, windows
+from merflow.inference.spotting import SpottingResult, select_candidates
 from merflow.preprocessing.faces import align_subject
 from merflow.preprocessing.settings import AlignSettings
 from merflow.storage.files import atomic_write, safe_filename
@@ -127,12 +130,8 @@ def _candidate_rows(
 
     ``options`` are of :func:`merflow.footage.frames.read_frames`; ``timeline`` and ``notes`` are filled.
     """
-
-    def read(timeline: Timeline, notes: list[str]) -> Iterator[tuple[int, np.ndarray]]:
-        frames = read_frames(source.frames, source.onset, source.offset, notes=notes, **options)
-        return timeline.ticks(frames, rate.fastest)
-
-    track = track_motion(read(timeline, notes), rate.fastest, settings)
+    frames = read_frames(source.frames, source.onset, source.offset, notes=notes, **options)
+    track = track_motion(timeline.ticks(frames, rate.fastest), rate.fastest, settings)
     numbers, seconds = timeline.numbers, timeline.seconds
     if not track.positions:
         raise ClipError(f"no face found in frames {numbers[0]}..{numbers[-1]} of {source.frames}")
@@ -158,14 +157,13 @@ def _candidate_rows(
     elif seconds[-1] - seconds[0] <= settings.max_unsearched_seconds + 1e-6:
         rows = [row(WHOLE, 0, len(numbers) - 1)]
     elif source.apex is not None:
-        apex, half = timeline.tick(source.apex), round(LONGEST / 2 * rate.fastest)
+        apex, half = timeline.tick(source.apex), round(LONGEST[MICRO] / 2 * rate.fastest)
         rows = [row(GIVEN, max(0, apex - half), min(len(numbers) - 1, apex + half))]
     else:
-        result = spot(lambda: read(Timeline(), []), rate.fastest, settings, track)
+        result = select_candidates(track, settings)
         kept = [interval for interval in result.intervals if numbers[interval.offset] - numbers[interval.onset] > 1]
         return result, [row(SEARCHED, interval.onset, interval.offset, interval.strength) for interval in kept]
-    blinks = [window.peak for window in windows(track, rate.fastest, settings) if window.blink]
-    return SpottingResult(track, [], blinks), rows
+    return replace(select_candidates(track, settings), intervals=[]), rows
 
 
 def _store_frames(video: str, rows: Sequence[dict[str, Any]], folder: Path) -> None:
@@ -197,14 +195,14 @@ def write_track(
     """
     track, seconds = result.track, np.array(timeline.seconds)
     numbers, indices = np.unique(np.array(timeline.numbers), return_index=True)
-    curve = smooth(track.motion, track.reach(rate.fastest, settings))
+    curve = smooth(track.micro.motion, track.micro.reach(track.fps))
     file.attrs.update(
         frames=len(numbers), first=numbers[0], last=numbers[-1], width=track.width, height=track.height,
         begin=seconds[0], seconds=seconds[-1] - seconds[0] + 1 / rate.mean, threshold=threshold(curve, settings),
     )  # fmt: skip
     file.create_dataset("frame_numbers", data=numbers, compression="gzip")
     file.create_dataset("frame_seconds", data=seconds[indices], compression="gzip")
-    file["centres"], file["motion"] = seconds[np.array(track.centres, np.int64)], curve
+    file["centres"], file["motion"] = seconds[np.array(track.micro.centres, np.int64)], curve
     file["lost"] = seconds[np.array(track.lost, np.int64).reshape(-1, 2)]
     file["blinks"] = seconds[np.array(result.blinks, np.int64)]
     for number, position in enumerate(track.positions):

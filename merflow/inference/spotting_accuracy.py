@@ -74,7 +74,7 @@ def measure_person(person: int, settings: SpottingSettings) -> dict[str, Any]:
     with TemporaryDirectory() as folder:
         video = f"{folder}/video.mp4"
         _compress(clip, video)
-        result = spot(lambda: grey_frames(video), clip.fps, settings)
+        result = spot(grey_frames(video), clip.fps, settings)
         if result.track.frames != clip.frames:  # OpenCV reports no error when it writes.
             raise OSError(errno.ENOSPC, "a video could not be written completely", video)
     candidates = result.intervals

@@ -13,10 +13,11 @@ from stage_settings import spotting_settings
 
 from merflow.footage.video import FrameRate
 from merflow.inference import search
+from merflow.inference.motion_track import MICRO, FacePosition, MotionCurve, MotionTrack
 from merflow.inference.page import _films, coverage_at_threshold, heat_picture, points, write_prediction
 from merflow.inference.results import PredictionResults, SourceResult
 from merflow.inference.settings import AnsweringExperiment, PageSettings
-from merflow.inference.spotting import FacePosition, MotionTrack, SpottingResult
+from merflow.inference.spotting import SpottingResult
 from merflow.preprocessing.faces import Face
 from merflow.storage.tables import COVERAGE, INTERVALS, write_table
 
@@ -65,7 +66,8 @@ def write_motionless_source(folder, row, notes=""):
     folder.mkdir()
     chance = np.random.default_rng(0)
     face = Face((20, 20, 40, 40), 1.0, np.array([[55, 30], [47, 30], [25, 30], [33, 30], [40, 45.0]]))
-    track = MotionTrack(50, 0, 49, 80, 80, list(range(50)), list(chance.random(50)), [0.0] * 50)
+    curve = MotionCurve(0.2, 1, list(range(50)), list(chance.random(50)), [0.0] * 50)
+    track = MotionTrack(25, 50, 0, 49, 80, 80, {MICRO: curve})
     timeline = search.Timeline(array("q", range(50)), array("d", [number / 25 for number in range(50)]))
     track.positions = [FacePosition(0, np.eye(2, 3), face)]
     track.thumbnails = [(number, chance.integers(0, 255, (80, 80), np.uint8)) for number in range(0, 48, 4)]

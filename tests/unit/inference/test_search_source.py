@@ -20,6 +20,7 @@ from merflow.footage.clip import Clip
 from merflow.footage.video import TimedFrame
 from merflow.inference import search
 from merflow.inference.candidates import gather_candidates
+from merflow.inference.motion_track import FEATURES
 from merflow.storage.tables import INTERVALS, read_table, write_table
 from merflow.study.sources import list_sources
 
@@ -83,8 +84,8 @@ def test_search_source_stores_frames_of_candidates(video, tmp_path):
     ],
 )
 def test_search_source_of_short_or_annotated_clip(video, tmp_path, monkeypatch, annotation, kind, ends):
-    monkeypatch.setattr(search, "spot", None)
-    monkeypatch.setattr("merflow.inference.spotting._MotionComparison.__call__", lambda *_: (0.1, 0.1))
+    still = (0.1, 0.1, np.zeros(len(FEATURES), np.float32))
+    monkeypatch.setattr("merflow.inference.motion.MotionComparison.__call__", lambda *_: still)
     search_source(source_clip(video[0], **annotation), tmp_path)
     (row,) = read_table(tmp_path / "intervals.csv", INTERVALS).to_dict("records")
     assert (row["found"], row["onset"], row["offset"]) == (kind, *ends) and row["frames"] == str(video[0])

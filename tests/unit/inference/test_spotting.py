@@ -13,16 +13,10 @@ from stage_settings import spotting_settings
 
 from merflow.datasets.synthetic.long_clips import CHOOSING, MEASURING, STANDARD, film_long, plan_long
 from merflow.evaluation.interval_matching import overlap
-from merflow.inference import spotting
-from merflow.inference.spotting import (
-    Interval,
-    MotionTrack,
-    Window,
-    distinct,
-    peaks,
-    refine,
-    smooth,
-)
+from merflow.inference import curves, motion, spotting
+from merflow.inference.curves import peaks, smooth
+from merflow.inference.motion_track import FEATURES, MACRO, MICRO, Candidate, load_track, save_track
+from merflow.inference.spotting import distinct
 from merflow.inference.spotting_accuracy import figures, measure_person, rate_interval
 from merflow.preprocessing.detection import Face
 
@@ -36,15 +30,18 @@ def grey_long(clip):
 
 
 def threshold(curve):
-    return spotting.threshold(curve, spotting_settings())
+    return curves.threshold(curve, spotting_settings())
 
 
-def spot(read, fps):
-    return spotting.spot(read, fps, spotting_settings())
+def spot(frames, fps):
+    return spotting.spot(frames, fps, spotting_settings())
 
 
-def track_motion(frames, fps):
-    return spotting.track_motion(frames, fps, spotting_settings())
+def track_motion(frames, fps, **options):
+    return motion.track_motion(frames, fps, spotting_settings(), **options)
+
+
+NO_MOTION = (0.0, 0.0, np.zeros(len(FEATURES), np.float32))
 
 
 frames = st.integers(0, 400)
@@ -90,8 +87,8 @@ def test_smooth_keeps_nan_without_face():
 @settings(deadline=None)
 @given(st.lists(st.tuples(spans, st.floats(0, 5)), max_size=12))
 def test_distinct_keeps_stronger_of_overlapping_in_order(candidates):
-    intervals = [Interval(span[0], sum(span) // 2, span[1], strength) for span, strength in candidates]
-    kept = distinct(intervals, 50)
+    intervals = [Candidate(span[0], sum(span) // 2, span[1], strength, False) for span, strength in candidates]
+    kept = distinct(intervals, 2)
     assert kept == sorted(kept, key=lambda interval: interval.onset) and set(kept) <= set(intervals)
     for place, interval in enumerate(kept):
         assert interval.offset - interval.onset >= 2
@@ -137,7 +134,7 @@ def test_resting_ends_of_raised_cosine(rise, fall):
         np.cos(np.pi * np.clip((50 - place) / rise, 0, 1)),
         np.cos(np.pi * np.clip((place - 50) / fall, 0, 1)),
     )
-    onset, offset = spotting._resting_ends(0.5 - 0.5 * course, 50, 30)
+    onset, offset = motion._resting_ends(0.5 - 0.5 * course, 50, 30)
     assert abs(onset - (50 - rise)) <= 2 and abs(offset - (50 + fall)) <= 2
 
 
@@ -146,7 +143,7 @@ def test_resting_ends_of_raised_cosine(rise, fall):
 
 def test_spot_finds_expression_after_posture_change():
     clip = plan_long(CHOOSING + 40, SHORT)
-    result = spot(lambda: grey_long(clip), clip.fps)
+    result = spot(grey_long(clip), clip.fps)
     (true,) = clip.expressions
     assert len(result.intervals) == 1
     interval = result.intervals[0]
@@ -157,7 +154,7 @@ def test_spot_finds_expression_after_posture_change():
 
 def test_spot_rejects_head_motion_and_blinks():
     clip = plan_long(CHOOSING + 41, replace(SHORT, expressions=0, blinks=1.5))
-    result = spot(lambda: grey_long(clip), clip.fps)
+    result = spot(grey_long(clip), clip.fps)
     assert not result.intervals
     blinks = [event for event in clip.events if event.emotion == "blink"]
     assert blinks and len(result.blinks) == sum(5 < event.apex < clip.frames - 6 for event in blinks)
@@ -165,8 +162,8 @@ def test_spot_rejects_head_motion_and_blinks():
 
 def test_track_motion_memory_is_constant(monkeypatch):
     face = Face((40, 40, 80, 80), 1.0, np.array([[110, 60], [95, 60], [50, 60], [65, 60], [80, 90.0]]))
-    monkeypatch.setattr(spotting, "find_face", lambda *_: (0, face))
-    monkeypatch.setattr(spotting._MotionComparison, "__call__", lambda *_: (0.0, 0.0))
+    monkeypatch.setattr(motion, "find_face", lambda *_: (0, face))
+    monkeypatch.setattr(motion.MotionComparison, "__call__", lambda *_: NO_MOTION)
     picture = np.random.default_rng(0).integers(0, 255, (160, 160), np.uint8)
 
     def peak(count):
@@ -189,22 +186,22 @@ def test_track_motion_follows_face_that_returns_elsewhere(monkeypatch):
         asked.append(int(frames[0][0, 0]))
         return (0, here) if asked[-1] < 60 else None if asked[-1] < 120 else (0, there)
 
-    monkeypatch.setattr(spotting, "find_face", find)
-    monkeypatch.setattr(spotting._MotionComparison, "__call__", lambda *_: (0.0, 0.0))
+    monkeypatch.setattr(motion, "find_face", find)
+    monkeypatch.setattr(motion.MotionComparison, "__call__", lambda *_: NO_MOTION)
     track = track_motion(((number, np.full((160, 200), number, np.uint8)) for number in range(200)), 50)
     assert len(track.positions) == 2 and [place.frame for place in track.positions][0] == 0
     (gap,) = track.lost
     assert 60 <= gap[0] <= 110 and 120 <= gap[1] <= 135
-    measured = np.isfinite(track.motion)
+    measured = np.isfinite(track.micro.motion)
     assert measured[0] and measured[-1] and not measured[len(measured) // 2 - 2 : len(measured) // 2 + 2].all()
 
 
 @pytest.mark.parametrize(("detector", "cnn"), [("auto", 3), ("hog", 0), ("cnn", 3)])
 def test_track_motion_tries_cnn_every_four_seconds(monkeypatch, detector, cnn):
     asked = []
-    monkeypatch.setattr(spotting, "find_face", lambda frames, _, upsample, name: asked.append(name))
+    monkeypatch.setattr(motion, "find_face", lambda frames, _, upsample, name: asked.append(name))
     frames = ((number, np.zeros((160, 160), np.uint8)) for number in range(250))
-    assert not spotting.track_motion(frames, 25, spotting_settings(detector=detector)).positions
+    assert not motion.track_motion(frames, 25, spotting_settings(detector=detector)).positions
     assert len([name for name in asked if name != "hog"]) == cnn and set(asked) <= {detector, "hog"}
     assert asked.count("hog") == {"auto": 33, "hog": 36, "cnn": 0}[detector], "every 7 frames"
 
@@ -213,11 +210,11 @@ def test_track_motion_tries_cnn_every_four_seconds(monkeypatch, detector, cnn):
 def test_track_motion_recrops_moved_face_but_not_jitter(monkeypatch, right, places):
     here = Face((40, 40, 80, 80), 1.0, np.array([[110, 60], [95, 60], [50, 60], [65, 60], [80, 90.0]]))
     there = Face((40 + right, 40, 80, 80), 1.0, here.landmarks + [right, 0])
-    monkeypatch.setattr(spotting, "find_face", lambda frames, *_: (0, here if frames[0][0, 0] < 60 else there))
-    monkeypatch.setattr(spotting._MotionComparison, "__call__", lambda *_: (0.0, 0.0))
+    monkeypatch.setattr(motion, "find_face", lambda frames, *_: (0, here if frames[0][0, 0] < 60 else there))
+    monkeypatch.setattr(motion.MotionComparison, "__call__", lambda *_: NO_MOTION)
     track = track_motion(((number, np.full((160, 200), number, np.uint8)) for number in range(160)), 50)
     assert len(track.positions) == places and not track.lost
-    assert np.isfinite(track.motion).all(), "times on both sides of the move are compared in the place before it"
+    assert np.isfinite(track.micro.motion).all(), "times on both sides of the move are compared in the place before it"
 
 
 def test_refine_finds_onset_and_offset():
@@ -226,20 +223,53 @@ def test_refine_finds_onset_and_offset():
     crops = [
         (n, cv2.resize(frame, (160, 160))) for n, frame in grey_long(clip) if true.onset - 8 <= n <= true.offset + 8
     ]
-    onset, offset = refine([n for n, _ in crops], np.stack([crop for _, crop in crops]), true.apex, clip.fps)
+    numbers, images = zip(*crops, strict=True)
+    onset, offset = motion.refine(numbers, images, true.apex, round(clip.fps / 2), motion.MotionComparison())
     assert abs(onset - true.onset) <= 4 and abs(offset - true.offset) <= 4
 
 
-def test_windows_stay_inside_the_video():
-    track = MotionTrack(frames=40, first=5, last=44, centres=list(range(8, 43)))
-    place = np.arange(35)
-    bumps = [np.exp(-(((place - at) / 3) ** 2)) for at in (3, 31)]
-    track.motion, track.lids = list(0.05 + sum(bumps)), list(0.05 + 0.2 * bumps[0] + 4 * bumps[1])
-    candidates = spotting.windows(track, 50, spotting_settings(reference=0.06))
-    assert all(
-        isinstance(window, Window) and 5 <= window.first <= window.peak <= window.last <= 44 for window in candidates
-    )
-    assert [window.blink for window in candidates] == [False, True]
+@pytest.mark.parametrize(("fps", "seconds"), [(25, 8), (100, 6), (30, 3)])
+def test_candidates_are_the_peaks_of_the_whole_curve(monkeypatch, fps, seconds):
+    """Peaks are found and refined while the video is read; the curve as a whole has the same."""
+    face = Face((40, 40, 80, 80), 1.0, np.array([[110, 60], [95, 60], [50, 60], [65, 60], [80, 90.0]]))
+    chance, picture = np.random.default_rng(fps), np.zeros((160, 160), np.uint8)
+    monkeypatch.setattr(motion, "find_face", lambda *_: (0, face))
+    compared = lambda *_: (chance.random() ** 4, chance.random(), NO_MOTION[2])  # noqa: E731
+    monkeypatch.setattr(motion.MotionComparison, "__call__", compared)
+    monkeypatch.setattr(motion.MotionComparison, "flow", lambda *_: (chance.random((2, 160, 160)), np.zeros(4)))
+    track = track_motion(((n, picture) for n in range(7, 7 + fps * seconds)), fps, kinds=(MICRO, MACRO), floor=0.1)
+    for kind, curve in track.curves.items():
+        reach = curve.reach(fps)
+        smoothed = smooth(curve.motion, reach)
+        expected = peaks(smoothed, 0.1, reach)
+        assert [candidate.apex for candidate in curve.candidates] == [curve.centres[index] for index in expected]
+        assert kind == MACRO or len(expected) > 3
+        for index, candidate in zip(expected, curve.candidates, strict=True):
+            assert candidate.strength == pytest.approx(smoothed[index])
+            assert 7 <= candidate.onset <= candidate.apex <= candidate.offset < 7 + fps * seconds
+            assert candidate.blink == bool(smooth(curve.lids, reach)[index] >= 2 * smoothed[index])
+    assert len(track.features) == len(track.micro.motion) and track.features[0].shape == (len(FEATURES),)
+
+
+def test_macro_curve_finds_slow_expression_only():
+    settings = replace(SHORT, seconds=6.0, duration=(1.6, 1.8))
+    clip = plan_long(CHOOSING + 40, settings)
+    (true,) = clip.expressions
+    track = track_motion(grey_long(clip), clip.fps, kinds=(MICRO, MACRO))
+    found = max(track.curves[MACRO].candidates, key=lambda candidate: candidate.strength)
+    assert overlap((found.onset, found.offset), (true.onset, true.offset)) >= 0.5
+    strongest = max([candidate.strength for candidate in track.micro.candidates if not candidate.blink], default=0.0)
+    assert strongest < found.strength / 2
+
+
+def test_saved_track_is_read_again(tmp_path):
+    clip = plan_long(CHOOSING + 40, SHORT)
+    track = track_motion(grey_long(clip), clip.fps, kinds=(MICRO, MACRO))
+    save_track(track, tmp_path / "motion.h5")
+    again = load_track(tmp_path / "motion.h5")
+    assert again.curves == track.curves and again.micro.candidates and again.lost == track.lost
+    assert (np.array(again.features) == np.array(track.features)).all()
+    assert (again.fps, again.frames, again.last, again.width) == (25.0, 80, 79, 240)
 
 
 @pytest.mark.slow

@@ -1,0 +1,51 @@
+"""Curves of motion: smoothing, the height that a peak must reach, and peaks."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from merflow.inference.settings import SpottingSettings
+
+_TRUNCATE = 4.0  # Standard deviations at which the Gaussian ends.
+
+
+def _sigma(reach: int) -> float:
+    return max(0.5, reach / 6)
+
+
+def smoothing_radius(reach: int) -> int:
+    """Return how many values before and after a value :func:`smooth` uses."""
+    return int(_TRUNCATE * _sigma(reach) + 0.5)
+
+
+def smooth(motion: Sequence[float] | np.ndarray, reach: int) -> np.ndarray:
+    """Return a curve without the noise of single times, float64 [n]; it stays NaN where there is no face."""
+    values = np.asarray(motion, np.float64)
+    valid = np.isfinite(values)
+    weights = gaussian_filter1d(valid.astype(float), _sigma(reach), mode="nearest", truncate=_TRUNCATE)
+    filled = gaussian_filter1d(np.where(valid, values, 0.0), _sigma(reach), mode="nearest", truncate=_TRUNCATE)
+    return np.where(valid, filled / np.maximum(weights, 1e-9), np.nan)
+
+
+def threshold(curve: np.ndarray, settings: SpottingSettings) -> float:
+    """Return the least height of a peak of a curve [n]: ``least_motion``, or more if the video is restless."""
+    valid = curve[np.isfinite(curve)]
+    if not len(valid):
+        return settings.least_motion
+    middle = float(np.median(valid))
+    # From the lower half only, which contains no expressions.
+    deviation = 1.4826 * float(np.median(middle - valid[valid <= middle]))
+    return max(settings.least_motion, middle + settings.deviations * deviation)
+
+
+def is_peak(curve: np.ndarray, index: int, apart: int) -> bool:
+    """Return whether a value of a curve [n] is higher than all that are less than ``apart`` from it; NaN is lowest."""
+    value = curve[index]
+    before, after = curve[max(0, index - apart + 1) : index], curve[index + 1 : index + apart]
+    return bool(np.isfinite(value) and not (before >= value).any() and not (after > value).any())
+
+
+def peaks(curve: np.ndarray, least: float, apart: int) -> list[int]:
+    """Return the indices of peaks of a curve [n] that reach ``least`` and are ``apart`` or more from a higher value."""
+    return [index for index in np.flatnonzero(curve >= least).tolist() if is_peak(curve, index, apart)]
