@@ -12,5 +12,4 @@ from merflow.runtime.progress import plain_names, show_progress_line  # workflow
 
 if workflow.is_main_process:
     logger.addFilter(plain_names)
-    if not workflow.dryrun:
-        show_progress_line(logger)
+    show_progress_line(logger, lambda: workflow.dryrun)

@@ -1,4 +1,5 @@
-"""The tables of the configuration's keys and of the datasets; ``python docs/hooks.py`` writes them into the pages.
+"""The tables of the configuration's keys and of the datasets, and the help of the command; ``python docs/hooks.py``
+writes them into the pages.
 
 MkDocs loads this file as hooks of the site.
 """
@@ -9,11 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 
 REPO = Path(__file__).parents[1]
 sys.path.insert(0, str(REPO))
 
+from merflow.command.app import main as command  # noqa: E402
 from merflow.datasets.labels import class_sets  # noqa: E402
 from merflow.datasets.layout import Layout  # noqa: E402
 from merflow.datasets.registry import LAYOUTS  # noqa: E402
@@ -46,11 +49,25 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 def with_tables(markdown: str) -> str:
     """Return a page with its tables as the models and registries have them now, each from its mark to ``END``."""
-    for mark, table in (dataset_tables() | {"<!-- every key -->": reference()}).items():
+    tables = dataset_tables() | {"<!-- every key -->": reference(), "<!-- every subcommand -->": command_help()}
+    for mark, table in tables.items():
         if mark in markdown:
             start, _, rest = markdown.partition(mark)
             markdown = f"{start}{mark}\n\n{table}\n\n{END}{rest.partition(END)[2]}"
     return markdown
+
+
+def command_help(group: click.Group = command, parent: click.Context | None = None) -> str:
+    """Return the help of every subcommand of ``merflow``, each below a heading."""
+    context = click.Context(group, parent, info_name="merflow" if parent is None else group.name, max_content_width=100)
+    parts = []
+    for name, subcommand in group.commands.items():
+        if isinstance(subcommand, click.Group):
+            parts.append(command_help(subcommand, context))
+            continue
+        inner = click.Context(subcommand, context, info_name=name, max_content_width=100, terminal_width=100)
+        parts.append(f"### {inner.command_path}\n\n```text\n{subcommand.get_help(inner)}\n```")
+    return "\n\n".join(parts)
 
 
 def dataset_tables() -> dict[str, str]:
@@ -193,6 +210,6 @@ def _code(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    for name in (PAGE, "datasets.md"):
+    for name in (PAGE, "datasets.md", "command.md"):
         path = Path(__file__).with_name(name)
         path.write_text(with_tables(path.read_text(encoding="utf-8")), encoding="utf-8")

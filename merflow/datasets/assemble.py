@@ -107,7 +107,7 @@ def assemble(
     for number, error in errors:
         if (error.clip, error.field) in certain:
             text = f"known error: {error.old} should be {error.new} ({error.source}); not corrected, see"
-            text += f" python -m merflow.datasets.corrections {layout_name}"
+            text += f" merflow corrections {layout_name}"
             problems.append(
                 Problem(name, raw_clips[number].file, error.row, clips[number].clip, error.field, text, NOTED)
             )

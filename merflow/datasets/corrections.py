@@ -1,13 +1,11 @@
 """A user's corrections of an annotation: which field of which clip is wrong, the right value, and why.
 
-``python -m merflow.datasets.corrections casme3-a`` writes the known errors of a dataset as such a table.
+``merflow corrections casme3-a`` writes the known errors of a dataset as such a table.
 """
 
 import csv
 import os
 import re
-import sys
-from argparse import ArgumentParser
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,34 +167,29 @@ def find_errors(layout: str, root: str, table: str | None = None) -> list[KnownE
         return error.index.errors
 
 
-def main() -> None:
-    """Write a table of proposed corrections, with the old values, for the user to read."""
-    parser = ArgumentParser(
-        description="Write the known errors of a dataset as a table of corrections, to be read first."
-    )
-    parser.add_argument("layout", choices=LAYOUTS, metavar="LAYOUT", help="such as casme3-a")
-    parser.add_argument("root", nargs="?", help="folder of the dataset; its workbook gives the clips and old values")
-    parser.add_argument("--table", help="the workbook, relative to the folder, if there are several")
-    parser.add_argument("--output", default="corrections.csv", help="table to write (corrections.csv)")
-    parser.add_argument("--excluded", action="store_true", help="also the clips that a publication excludes")
-    given = parser.parse_args()
-    if os.path.exists(given.output):
-        sys.exit(f"{given.output} exists and stays as it is; name another file with --output")
-    try:
-        errors = find_errors(given.layout, given.root, given.table) if given.root else certain_errors(given.layout)
-    except InputError as error:
-        sys.exit(str(error))
-    errors = [error for error in errors if given.excluded or error.field != EXCLUDE]
+def write_known_errors(
+    layout: str, output: str | Path, root: str | None = None, table: str | None = None, excluded: bool = False
+) -> int:
+    """Write the known errors of a dataset as a table of corrections, for the user to read; returns their number.
+
+    Args:
+        layout: of the dataset, such as ``casme3-a``.
+        output: table to write.
+        root: folder of the dataset, whose workbook gives the clips and old values; None: errors known without it.
+        table: the workbook, relative to ``root``, if there are several.
+        excluded: whether to list the clips that a publication excludes, too.
+
+    Raises:
+        InputError: ``output`` exists, the folder cannot be read, or there is no known error.
+    """
+    if os.path.exists(output):
+        raise InputError(f"{output} exists and stays as it is; name another file with --output")
+    errors = find_errors(layout, root, table) if root else certain_errors(layout)
+    errors = [error for error in errors if excluded or error.field != EXCLUDE]
     if not errors:
-        sys.exit(
-            f"no known error of {given.layout}" + ("" if given.root else "; give its folder to compare its workbook")
-        )
-    with open(given.output, "w", newline="", encoding="utf-8") as file:
+        raise InputError(f"no known error of {layout}" + ("" if root else "; give its folder to compare its workbook"))
+    with open(output, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["dataset", "row", "subject", "clip", "field", "old value", "new value", "source"])
-        writer.writerows([given.layout, *error] for error in errors)
-    print(f"{given.output}: {len(errors)} proposals; read them, delete what you reject, name the file in `corrections`")
-
-
-if __name__ == "__main__":
-    main()
+        writer.writerows([layout, *error] for error in errors)
+    return len(errors)

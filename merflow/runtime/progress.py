@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from urllib.parse import unquote
 
 VARIABLE = "MERFLOW_PROGRESS"
@@ -16,12 +17,15 @@ NO_TERMINAL_SECONDS = 30
 """Least time between two lines where there is no terminal."""
 
 
-def show_progress_line(logger: logging.Logger) -> None:
-    """Replace Snakemake's own handler of the terminal by :class:`ProgressLine`; the user's ``--logger`` stays."""
+def show_progress_line(logger: logging.Logger, is_dry_run: Callable[[], bool]) -> None:
+    """Replace Snakemake's own handler of the terminal by :class:`ProgressLine`; the user's ``--logger`` stays.
+
+    ``is_dry_run`` is asked at every message, because Snakemake does not know it yet when it reads the Snakefile.
+    """
     if not (sys.stderr.isatty() or VARIABLE in os.environ):
         return
     for handler in [handler for handler in logger.handlers if handler.name == "DefaultStreamHandler"]:
-        line = ProgressLine()
+        line = ProgressLine(handler, is_dry_run)
         line.setFormatter(handler.formatter)
         line.filters = handler.filters
         logger.removeHandler(handler)
@@ -38,14 +42,18 @@ def plain_names(record: logging.LogRecord) -> bool:
 class ProgressLine(logging.Handler):
     """Write jobs done, time left and the latest job in one line of stderr, and messages and errors above it."""
 
-    def __init__(self) -> None:
-        """Start the clock."""
+    def __init__(self, replaced: logging.Handler, is_dry_run: Callable[[], bool]) -> None:
+        """Start the clock; the handler ``replaced`` shows the plan of a dry run."""
         super().__init__()
+        self.replaced, self.is_dry_run = replaced, is_dry_run
         self.begin = self.written = time.monotonic()
         self.job = ""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Update the line when a job has ended; print what is not about a single job."""
+        if self.is_dry_run():
+            self.replaced.handle(record)
+            return
         event, fields = getattr(getattr(record, "event", None), "value", ""), vars(record)
         if event == "run_info":
             self.write(f"{fields['stats']['total']} jobs")

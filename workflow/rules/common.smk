@@ -18,7 +18,7 @@ GPUS = gpus_per_job(settings.device)  # of a job that trains or applies a networ
 def script_hash(script):
     """Hash of a script and of the library modules that it needs."""
     file = f"scripts/{script}.py"
-    return code_hash(HERE / "workflow" / file if CLONED else workflow.source_path(f"../{file}"))
+    return code_hash(HERE / "workflow" / file if ON_DISK else workflow.source_path(f"../{file}"))
 
 
 @cache

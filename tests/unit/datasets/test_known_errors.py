@@ -1,17 +1,17 @@
 """Known errors of the releases: noted, never corrected in silence, and proposed as a table of corrections."""
 
 import csv
-import sys
 
 import dataset_trees
 import further_trees
 import published_takes
 import pytest
+from click import ClickException
 from dataset_files import Take
 from dataset_trees import by_name, reported, usable
 from further_trees import frames
 
-from merflow.datasets import corrections
+from merflow.command.app import main
 
 CASME3 = [
     ["spNO.149", "d", 112, 83, 358, "4", "I", "fear"],
@@ -35,8 +35,7 @@ def casme3(tmp_path):
 def write(monkeypatch, folder, *arguments):
     """Run the command in a folder; returns the rows that it wrote."""
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "argv", ["corrections", *map(str, arguments)])
-    corrections.main()
+    main.main(["corrections", *map(str, arguments)], standalone_mode=False)
     with (folder / "corrections.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
@@ -83,17 +82,17 @@ def test_correction_of_another_value_is_not_applied(casme3, tmp_path, monkeypatc
 
 def test_existing_table_is_kept(tmp_path, monkeypatch):
     (tmp_path / "corrections.csv").write_text("mine")
-    with pytest.raises(SystemExit, match="exists and stays"):
+    with pytest.raises(ClickException, match="exists and stays"):
         write(monkeypatch, tmp_path, "casme3-a")
     assert (tmp_path / "corrections.csv").read_text() == "mine"
 
 
 def test_layout_without_known_errors_and_workbook_say_so(tmp_path, monkeypatch):
-    with pytest.raises(SystemExit, match="no known error of dfme"):
+    with pytest.raises(ClickException, match="no known error of dfme"):
         write(monkeypatch, tmp_path, "dfme")
-    with pytest.raises(SystemExit, match="casme2; give its folder"):
+    with pytest.raises(ClickException, match="casme2; give its folder"):
         write(monkeypatch, tmp_path, "casme2")
-    with pytest.raises(SystemExit, match="does not exist"):
+    with pytest.raises(ClickException, match="does not exist"):
         write(monkeypatch, tmp_path, "casme2", tmp_path / "nowhere")
 
 

@@ -28,14 +28,14 @@ rule part:
     shell: "touch {output}"
 
 logger.addFilter(plain_names)
-show_progress_line(logger)
+show_progress_line(logger, lambda: workflow.dryrun)
 """
 
 
 @pytest.fixture
 def emit(monkeypatch, capsys):
     """Return a function that logs a record and returns what is written to stderr."""
-    line = module.ProgressLine()
+    line = module.ProgressLine(logging.NullHandler(), lambda: False)
     clock = iter(range(0, 1000, 10))
     monkeypatch.setattr(module.time, "monotonic", lambda: line.begin + next(clock))
 
@@ -95,11 +95,11 @@ def test_snakemake_shows_one_line_in_a_terminal(tmp_path):
     assert "Nothing to be done" in run_in_terminal(tmp_path)
 
 
-def test_plain_snakemake_shows_names_of_people(tmp_path):
+@pytest.mark.parametrize("line", [{}, {module.VARIABLE: "1"}], ids=["plain", "line"])
+def test_dry_run_shows_jobs_with_names_of_people(tmp_path, line):
     (tmp_path / "Snakefile").write_text(SNAKEFILE)
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run"]
     environment = {name: value for name, value in os.environ.items() if name != module.VARIABLE}
-    run = subprocess.run(
-        command, cwd=tmp_path, env=environment | {"PYTHONPATH": str(REPO)}, capture_output=True, text=True
-    )
+    environment |= {"PYTHONPATH": str(REPO)} | line
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert "Make Zoë" in run.stdout + run.stderr, run.stderr

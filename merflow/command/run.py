@@ -1,0 +1,116 @@
+"""``merflow run``, ``predict`` and ``export``: they become the Snakemake command that they print."""
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+config_option = click.option(
+    "--config", "config", metavar="FILE", help="Configuration of the study; if left out, the demo study."
+)
+cores_option = click.option("--cores", metavar="N", help="Cores to use; if left out, all.")
+snakemake_arguments = click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[SNAKEMAKE ARGUMENTS]...")
+PASS_ON = {"ignore_unknown_options": True, "allow_interspersed_args": True}
+
+
+def workflow_folder() -> Path:
+    """Return the folder with Snakefile, config.yaml and profiles: in the installed package, or the clone."""
+    installed = PACKAGE / "_workflow"
+    return installed if installed.is_dir() else PACKAGE.parent
+
+
+def config_file(config: str | None) -> Path | None:
+    """Return the file of ``--config``: of the user, or a study that comes with merflow (``studies/compare.yaml``)."""
+    if config is None or Path(config).exists() or not (workflow_folder() / config).is_file():
+        return Path(config) if config else None
+    return workflow_folder() / config
+
+
+def options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of every subcommand that runs the workflow."""
+    return config_option(cores_option(snakemake_arguments(command)))
+
+
+@click.command(context_settings=PASS_ON)
+@options
+@click.option("--profile", metavar="NAME", help="slurm, or the folder of a workflow profile of your own.")
+def run(config: str | None, cores: str | None, profile: str | None, arguments: Sequence[str]) -> None:
+    """Run a study, up to its report.
+
+    Without --config it is the demo study, whose people are synthetic. Results go to the folder results/ here. The
+    command checks the configuration, prints the Snakemake command, and becomes it; further options are passed on. After
+    a change, and after a kill, the same command runs only what is missing.
+
+    \b
+    Examples:
+      merflow run
+      merflow run --config mine.yaml --cores 8
+      merflow run --config mine.yaml --dry-run       show the jobs, run nothing
+      merflow run --config studies/compare.yaml      a study that comes with merflow
+      merflow run --config mine.yaml --profile slurm
+    """
+    chosen = ["--workflow-profile", profile] if profile else []
+    become_snakemake([*chosen, *arguments], config, cores or ("" if profile else "all"))
+
+
+@click.command(context_settings=PASS_ON)
+@click.argument("clips")
+@options
+def predict(clips: str, config: str | None, cores: str | None, arguments: Sequence[str]) -> None:
+    """Answer new clips with the trained networks of a study.
+
+    CLIPS is a video, a folder of images or of videos, or a table of clips. If the study is not trained yet, it is
+    trained first. The page is results/STUDY/predict/NAME/index.html.
+
+    \b
+    Examples:
+      merflow predict /path/to/video.mp4
+      merflow predict clips/ --config mine.yaml
+    """
+    named = f"./{clips}" if clips.startswith("#") else clips  # For Snakemake, # begins a comment.
+    become_snakemake(["predict", *arguments, "--config", f"clips={named}"], config, cores or "all")
+
+
+@click.command(context_settings=PASS_ON)
+@options
+def export(config: str | None, cores: str | None, arguments: Sequence[str]) -> None:
+    """Write the trained systems of a study as ONNX files, with model cards.
+
+    They are results/STUDY/export/EXPERIMENT/model.onnx. The packages are those of pip install "merflow[export]".
+
+    \b
+    Example:
+      merflow export --config mine.yaml
+    """
+    become_snakemake(["export", *arguments], config, cores or "all")
+
+
+def become_snakemake(arguments: Sequence[str], config: str | None, cores: str) -> None:
+    """Check the configuration, print the Snakemake command, and replace this process by it.
+
+    A run that was killed is unlocked first, and its SLURM jobs are waited for.
+
+    Raises:
+        MerflowError: the configuration cannot be used.
+    """
+    from merflow.runtime import progress, resume
+    from merflow.storage.yaml_files import read_yaml
+    from merflow.study.load import load_config
+
+    folder, file = workflow_folder(), config_file(config)
+    load_config(folder / "config.yaml", read_yaml(file) if file else {})
+    command = [] if folder == Path.cwd() else ["--snakefile", str(folder / "Snakefile")]
+    command += ["--cores", cores] if cores else []
+    command += [*arguments, *(["--configfile", str(file)] if file else [])]
+    click.echo(f"snakemake {shlex.join(command)}", err=True)
+    os.environ[progress.VARIABLE] = "1"
+    if any(Path(".snakemake", "locks").glob("*")):
+        resume.main(command)
+    else:
+        os.execv(sys.executable, [*resume.SNAKEMAKE, *command])

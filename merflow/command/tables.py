@@ -1,0 +1,56 @@
+"""``merflow score`` and ``merflow corrections``: tables in, tables out; no workflow runs."""
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("predictions", type=click.Path(path_type=Path))
+@click.option("--classes", metavar="A,B,C", help="Names of the classes; if left out, all that occur.")
+@click.option("--resamples", type=click.IntRange(1), default=2000, show_default=True, help="Of the bootstrap.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with values of each class and confusion counts.")
+def score(predictions: Path, classes: str | None, resamples: int, seed: int, as_json: bool) -> None:
+    """Print accuracy, UF1 and UAR of a table of predictions.
+
+    The table has the columns truth and predicted. With subject, the values have 95 % intervals over people; with
+    experiment, repeat, fold or dataset they are given for each.
+
+    \b
+    Examples:
+      merflow score results/demo/predictions.csv
+      merflow score mine.csv --classes negative,positive,surprise --json
+    """
+    from merflow.evaluation.score_table import main
+
+    named = ["--classes", classes] if classes else []
+    json = ["--json"] if as_json else []
+    sys.exit(main([str(predictions), *named, "--resamples", str(resamples), "--seed", str(seed), *json]))
+
+
+@click.command()
+@click.argument("layout")
+@click.argument("root", required=False)
+@click.option("--table", help="The workbook, relative to the folder, if there are several.")
+@click.option("--output", default="corrections.csv", show_default=True, help="Table to write.")
+@click.option("--excluded", is_flag=True, help="List the clips that a publication excludes, too.")
+def corrections(layout: str, root: str | None, table: str | None, output: str, excluded: bool) -> None:
+    """Write the known errors of a dataset as a table of corrections.
+
+    LAYOUT is the dataset, such as casme3-a, and ROOT its folder, whose workbook is compared. Read the table, delete
+    what you reject, and name it in the configuration: corrections: corrections.csv
+
+    \b
+    Examples:
+      merflow corrections casme3-a
+      merflow corrections samm /data/SAMM --output samm.csv
+    """
+    from merflow.datasets.corrections import write_known_errors
+    from merflow.datasets.registry import LAYOUTS
+
+    if layout not in LAYOUTS:
+        raise click.BadParameter(f"{layout}; known: {', '.join(LAYOUTS)}", param_hint="LAYOUT")
+    count = write_known_errors(layout, output, root, table, excluded)
+    click.echo(f"{output}: {count} proposals; read them, delete what you reject, name the file in `corrections`")
