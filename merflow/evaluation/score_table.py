@@ -1,4 +1,7 @@
-"""Score any table of predictions: ``python -m merflow.score predictions.csv``."""
+"""Score any table of predictions: ``python -m merflow.score predictions.csv``.
+
+Given a finished study, its folder or its archive, compute all its scores again.
+"""
 
 import argparse
 import json
@@ -14,12 +17,15 @@ from merflow.datasets.workbook import read_workbook
 from merflow.errors import InputError, MerflowError
 from merflow.evaluation.evaluate import check_clips, check_labels
 from merflow.evaluation.metrics import OVERALL, PER_CLASS, Scores, bootstrap_subjects, fold_mean_f1, mean_rates, score
+from merflow.evaluation.recompute import Recomputed, recompute
 from merflow.storage.files import json_value
 from merflow.storage.tables import unescape_formula
 
 TITLES = {"accuracy": "accuracy", "uf1": "UF1", "uar": "UAR"}
 KNOWN = ("truth", "predicted", "experiment", "repeat", "fold", "dataset", "subject", "clip")
 """Columns that are used; all others are ignored."""
+DIFFERENT_SHOWN = 10
+"""Rows of a table that are shown if they differ when they are computed again."""
 
 
 def score_file(path: Path, classes: Sequence[str] | None = None, resamples: int = 2000, seed: int = 0) -> list[Scores]:
@@ -133,10 +139,32 @@ def _with_interval(value: float, interval: tuple[float, float] | None) -> str:
     return f"{value:.4f} [{interval[0]:.3f}, {interval[1]:.3f}]"
 
 
+def recomputed_text(tables: Sequence[Recomputed]) -> str:
+    """The scores of a study that were computed again, and whether each of its tables has the same numbers."""
+    metrics = next(table.table for table in tables if table.name == "metrics")
+    pooled = metrics[metrics["scope"] == "pooled"]
+    rows = [
+        [name, *(_with_interval(r["value"], (r["ci_low"], r["ci_high"])) for r in part.to_dict("records"))]
+        for name, part in pooled.groupby("experiment", sort=False)
+    ]
+    titles = [TITLES.get(name, name) for name in pooled["metric"].drop_duplicates()]
+    lines = [line.rstrip() for line in tabulate(rows, ["experiment", *titles], "plain").splitlines()]
+    for table in tables:
+        outcome = f"{len(table.different)} differ" if table.different else "all equal"
+        lines.append(f"{table.name}.csv: {table.numbers} numbers computed again, {outcome}")
+        lines += [f"  {row}" for row in table.different[:DIFFERENT_SHOWN]]
+    return "\n".join(lines)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m merflow.score", description="Accuracy, UF1, UAR of predictions.")
-    parser.add_argument("predictions", type=Path, help="table: truth, predicted; optional dataset, subject, clip, fold")
+    parser.add_argument(
+        "predictions",
+        type=Path,
+        help="table: truth, predicted; optional dataset, subject, clip, fold. Or the folder of a study, or its "
+        "bundle.zip: its tables of scores are computed again and compared",
+    )
     parser.add_argument("--classes", help="names of the classes, separated by commas; all that occur if left out")
     parser.add_argument("--resamples", type=int, default=2000, help="resamples of the bootstrap over subjects")
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
@@ -148,6 +176,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if classes and ("" in classes or len(set(classes)) < len(classes)):
         parser.error("--classes must be different names, separated by commas")
     try:
+        if options.predictions.is_dir() or options.predictions.suffix == ".zip":
+            tables = recompute(options.predictions)
+            print(recomputed_text(tables))
+            return 1 if any(table.different for table in tables) else 0
         results = score_file(options.predictions, classes, options.resamples, options.seed)
     except MerflowError as error:
         print(f"merflow.score: {error}", file=sys.stderr)

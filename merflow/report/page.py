@@ -49,6 +49,8 @@ SECTIONS = [module.SECTION for module in (
     variants, data, failed, pictures, graphs, curves, timings, settings,
 )]  # fmt: skip
 """Sections of the page, in order."""
+OF_FOOTAGE = ("failed", "pictures", "graphs")
+"""Sections with faces, annotations or file names, which a report that is shared leaves out."""
 OF_CLASSES = ("answer", "results", "differences", "classes", "wrong", "subjects")
 """Sections that need a system that recognises classes."""
 
@@ -77,6 +79,8 @@ def write_report(report: ReportData, output: Path, drawings: Path | None = None)
     environment.globals.update(keep=partial(keep_drawing, saved, mark), report=report, titles=METRIC_TITLES)
     sections = []
     for section in SECTIONS:
+        if report.settings.shared and section.name in OF_FOOTAGE:
+            continue
         log.info("%s", section.title)
         content = section.content(report) if report.systems or section.name not in OF_CLASSES else None
         if content is not None:

@@ -62,7 +62,7 @@ class ReportData:
             tables = ("clips", "problems", "classes", "quality")
             paths: dict[str, Any] = {table: files[table][index] for table in tables}
             for stage in ("faces", "keyframes", "flow"):
-                paths[stage] = [file for file in files[stage] if file.parts[-4:-2] == (name, preparation)]
+                paths[stage] = [file for file in files.get(stage, []) if file.parts[-4:-2] == (name, preparation)]
             images = [file for file in files.get("flow_images", []) if file.parts[-3:-1] == (name, preparation)]
             title = name if names.count(name) == 1 else f"{name} ({preparation})"
             paths["flow_images"] = images[0] if images else None

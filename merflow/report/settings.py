@@ -78,3 +78,4 @@ class ReportSettings:
     graphs: Mapping[str, GraphSettings]  # by file name
     config: Mapping[str, Any]  # the whole configuration, which the report prints
     benchmarks: str  # folder of Snakemake's benchmarks
+    shared: bool = False  # whether it is for readers who may see no face, frame or annotation of the datasets
