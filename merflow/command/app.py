@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from merflow.command.run import export, predict, run
+from merflow.command.run import bundle, export, predict, run
 from merflow.command.tables import corrections, score
 from merflow.errors import MerflowError
 
@@ -50,5 +50,5 @@ def main() -> None:
     """
 
 
-for command in (run, predict, export, score, corrections):
+for command in (run, predict, export, bundle, score, corrections):
     main.add_command(command)

@@ -1,4 +1,4 @@
-"""``merflow run``, ``predict`` and ``export``: they become the Snakemake command that they print."""
+"""``merflow run``, ``predict``, ``export`` and ``bundle``: they become the Snakemake command that they print."""
 
 import os
 import shlex
@@ -89,6 +89,23 @@ def export(config: str | None, cores: str | None, arguments: Sequence[str]) -> N
       merflow export --config mine.yaml
     """
     become_snakemake(["export", *arguments], config, cores or "all")
+
+
+@click.command(context_settings=PASS_ON)
+@options
+def bundle(config: str | None, cores: str | None, arguments: Sequence[str]) -> None:
+    """Write a study as one archive to cite, without faces.
+
+    The archive, results/STUDY/bundle.zip, is an RO-Crate: configuration, splits, predictions, tables, audit,
+    environment, code version and report. merflow score computes every score in it again.
+
+    \b
+    Examples:
+      merflow bundle
+      merflow bundle --config mine.yaml
+      merflow score results/mine/bundle.zip
+    """
+    become_snakemake(["bundle", *arguments], config, cores or "all")
 
 
 def become_snakemake(arguments: Sequence[str], config: str | None, cores: str) -> None:

@@ -16,11 +16,13 @@ def score(predictions: Path, classes: str | None, resamples: int, seed: int, as_
     """Print accuracy, UF1 and UAR of a table of predictions.
 
     The table has the columns truth and predicted. With subject, the values have 95 % intervals over people; with
-    experiment, repeat, fold or dataset they are given for each.
+    experiment, repeat, fold or dataset they are given for each. Given the folder of a study, or its bundle.zip, all its
+    tables of scores are computed again and compared; the exit code is 1 if a number differs.
 
     \b
     Examples:
       merflow score results/demo/predictions.csv
+      merflow score results/demo/bundle.zip
       merflow score mine.csv --classes negative,positive,surprise --json
     """
     from merflow.evaluation.score_table import main
