@@ -36,3 +36,23 @@ def matches(truth: Sequence[tuple[int, int]], spotted: Sequence[tuple[int, int]]
     # One more pair counts more than any sum of overlaps, which are at most 1 each.
     rows, columns = linear_sum_assignment(np.where(hits, shared + len(shared) + 1, 0.0), maximize=True)
     return [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if hits[i, j]]
+
+
+def adds_match(hits: np.ndarray) -> list[bool]:
+    """Return whether each spotted interval, taken in order, adds a pair to the largest matching of those before it.
+
+    The number of pairs of the first k intervals is then the sum of the first k values (Kuhn: The Hungarian method,
+    1955). ``hits``: bool [n, m], whether a true and a spotted interval overlap by half.
+    """
+    partners: dict[int, int] = {}  # Spotted interval of each true one.
+
+    def place(spotted: int, tried: set[int]) -> bool:
+        for true in map(int, np.flatnonzero(hits[:, spotted])):
+            if true not in tried:
+                tried.add(true)
+                if true not in partners or place(partners[true], tried):
+                    partners[true] = spotted
+                    return True
+        return False
+
+    return [place(spotted, set()) for spotted in range(hits.shape[1])]
