@@ -104,14 +104,20 @@ def index_dataset(name: str, settings: AnyDatasetSettings) -> Index:
         InputError: the folder or its table cannot be read, or lacks what the layout needs.
         ConfigError: the settings do not fit the dataset.
     """
-    layout = settings.layout if isinstance(settings, DatasetSettings) else "demo"
-    module, function = LAYOUTS[layout].index.split(":")
-    index: Index = getattr(import_module(f"{__package__}.{module}"), function)(name, settings)
+    index = index_layout(name, settings)
     if isinstance(settings, DatasetSettings) and settings.on_problem == "stop" and index.grave:
         raise DatasetError(f"dataset {name} has problems and `on_problem: stop`:\n{listing(index.problems)}", index)
     if not any(clip.problem == "" for clip in index.clips):
         message = f"dataset {name} has no clip that can be used\n{listing(index.problems)}".rstrip()
         raise DatasetError(message, index)
+    return index
+
+
+def index_layout(name: str, settings: AnyDatasetSettings) -> Index:
+    """Index a dataset as :func:`index_dataset` does, also if no clip can be used."""
+    layout = settings.layout if isinstance(settings, DatasetSettings) else "demo"
+    module, function = LAYOUTS[layout].index.split(":")
+    index: Index = getattr(import_module(f"{__package__}.{module}"), function)(name, settings)
     return index
 
 

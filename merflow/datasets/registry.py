@@ -220,6 +220,18 @@ LAYOUTS: dict[str, Layout] = {
         labels_optional=True,
         user_annotated=True,
     ),
+    "long-manifest": Layout(
+        index="long_manifest:index",
+        title="your own long videos",
+        looks_for="`intervals.csv`: `video, subject, onset, offset`, optional `apex, label, kind, fps`; see "
+        "[spotting](spotting.md)",
+        clip_names="`videos/01.mp4#355` (video and onset), as you name them",
+        kind="",
+        table="intervals.csv",
+        guide="docs/spotting.md",
+        labels_optional=True,
+        user_annotated=True,
+    ),
     "demo": Layout(
         index="demo:index",
         title="synthetic people",
