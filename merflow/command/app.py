@@ -5,6 +5,9 @@ from typing import Any
 
 import click
 
+from merflow.command.check import check
+from merflow.command.init import init
+from merflow.command.results import progress, results
 from merflow.command.run import bundle, export, predict, run
 from merflow.command.tables import corrections, score
 from merflow.errors import MerflowError
@@ -50,5 +53,5 @@ def main() -> None:
     """
 
 
-for command in (run, predict, export, bundle, score, corrections):
+for command in (init, check, run, progress, results, predict, export, bundle, score, corrections):
     main.add_command(command)

@@ -5,9 +5,12 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from merflow.study.config import Config
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -15,7 +18,7 @@ config_option = click.option(
     "--config", "config", metavar="FILE", help="Configuration of the study; if left out, the demo study."
 )
 cores_option = click.option("--cores", metavar="N", help="Cores to use; if left out, all.")
-snakemake_arguments = click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[SNAKEMAKE ARGUMENTS]...")
+passed_on = click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[SNAKEMAKE ARGUMENTS]...")
 PASS_ON = {"ignore_unknown_options": True, "allow_interspersed_args": True}
 
 
@@ -34,7 +37,7 @@ def config_file(config: str | None) -> Path | None:
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of every subcommand that runs the workflow."""
-    return config_option(cores_option(snakemake_arguments(command)))
+    return config_option(cores_option(passed_on(command)))
 
 
 @click.command(context_settings=PASS_ON)
@@ -117,17 +120,32 @@ def become_snakemake(arguments: Sequence[str], config: str | None, cores: str) -
         MerflowError: the configuration cannot be used.
     """
     from merflow.runtime import progress, resume
-    from merflow.storage.yaml_files import read_yaml
-    from merflow.study.load import load_config
 
-    folder, file = workflow_folder(), config_file(config)
-    load_config(folder / "config.yaml", read_yaml(file) if file else {})
-    command = [] if folder == Path.cwd() else ["--snakefile", str(folder / "Snakefile")]
-    command += ["--cores", cores] if cores else []
-    command += [*arguments, *(["--configfile", str(file)] if file else [])]
+    read_study(config)
+    command = snakemake_arguments(config, [*(["--cores", cores] if cores else []), *arguments])
     click.echo(f"snakemake {shlex.join(command)}", err=True)
     os.environ[progress.VARIABLE] = "1"
     if any(Path(".snakemake", "locks").glob("*")):
         resume.main(command)
     else:
         os.execv(sys.executable, [*resume.SNAKEMAKE, *command])
+
+
+def read_study(config: str | None) -> "Config":
+    """Return the complete configuration of a file; without one, that of the demo study.
+
+    Raises:
+        MerflowError: the configuration cannot be used.
+    """
+    from merflow.storage.yaml_files import read_yaml
+    from merflow.study.load import load_config
+
+    file = config_file(config)
+    return load_config(workflow_folder() / "config.yaml", read_yaml(file) if file else {})
+
+
+def snakemake_arguments(config: str | None, arguments: Sequence[str]) -> list[str]:
+    """Return ``arguments`` between those that name the workflow, unless it is in this folder, and the configuration."""
+    folder, file = workflow_folder(), config_file(config)
+    snakefile = [] if folder == Path.cwd() else ["--snakefile", str(folder / "Snakefile")]
+    return [*snakefile, *arguments, *(["--configfile", str(file)] if file else [])]

@@ -127,14 +127,18 @@ def report_problems(name: str, index: Index, table: Path) -> None:
         write_problems(index.problems, Path(folder, table.name))
         if not index.problems or (table.is_file() and cmp(Path(folder, table.name), table, shallow=False)):
             return
+    print(f"merflow: {problem_report(name, index, f' (after a run also in {table})')}", file=sys.stderr)
+
+
+def problem_report(name: str, index: Index, where: str = "") -> str:
+    """Return how many clips of a dataset cannot be used, and all its problems, as text."""
     bad = sum(clip.problem != "" for clip in index.clips)
     lost = {clip.subject for clip in index.clips} - {clip.subject for clip in index.clips if not clip.problem}
     people = f", all clips of {', '.join(sorted(lost))} among them" if lost else ""
     left_out = (
         f"{bad} of {len(index.clips)} clips cannot be used and are left out{people}" if bad else "no clip is left out"
     )
-    problems = f"all problems (after a run also in {table}):\n{listing(index.problems)}"
-    print(f"merflow: dataset {name}: {left_out}; {problems}", file=sys.stderr)
+    return f"dataset {name}: {left_out}; all problems{where}:\n{listing(index.problems)}"
 
 
 def listing(problems: Sequence[Problem]) -> str:

@@ -25,21 +25,16 @@ def summary(study_folder: Path) -> str:
     Raises:
         InputError: the study is not finished.
     """
-    report, metrics = study_folder / "report.html", study_folder / "metrics.csv"
+    report = study_folder / "report.html"
+    values = pooled_metrics(study_folder)
     try:
-        with open(metrics, newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if row["scope"] == "pooled"]
         with open(report, encoding="utf-8") as file:
             synthetic = SYNTHETIC_MARK in file.read(4096)
     except OSError as error:
         raise InputError(f"{error.filename} does not exist; run the workflow first") from error
-    except KeyError as error:
-        raise InputError(f"{metrics}: column {error} is missing; remove the file and run again") from error
-    values = {(row["experiment"], row["metric"]): row for row in rows}
-    metrics_shown = [metric for metric in METRICS if any(row["metric"] == metric for row in rows)]
+    metrics_shown = [metric for metric in METRICS if any(metric in rows for rows in values.values())]
     table = [["experiment", *(METRICS[metric] for metric in metrics_shown)]]
-    for experiment in dict.fromkeys(row["experiment"] for row in rows):
-        table.append([experiment, *(_cell(values.get((experiment, metric))) for metric in metrics_shown)])
+    table += [[name, *(cell(rows.get(metric)) for metric in metrics_shown)] for name, rows in values.items()]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]
     kind = " (with synthetic demo data: a check of the machinery, no claim about people)" if synthetic else ""
@@ -48,7 +43,28 @@ def summary(study_folder: Path) -> str:
     return f"Study {study_folder.resolve().name}{kind}\n\n{indented}\n\nReport: {report}"
 
 
-def _cell(row: dict[str, str] | None) -> str:
+def pooled_metrics(study_folder: Path) -> dict[str, dict[str, dict[str, str]]]:
+    """Return the pooled rows of a study's ``metrics.csv`` by experiment and metric.
+
+    Raises:
+        InputError: the study is not finished, or the file is of another version.
+    """
+    path = study_folder / "metrics.csv"
+    values: dict[str, dict[str, dict[str, str]]] = {}
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                if row["scope"] == "pooled":
+                    values.setdefault(row["experiment"], {})[row["metric"]] = row
+    except OSError as error:
+        raise InputError(f"{path} does not exist; run the workflow first") from error
+    except KeyError as error:
+        raise InputError(f"{path}: column {error} is missing; remove the file and run again") from error
+    return values
+
+
+def cell(row: dict[str, str] | None) -> str:
+    """Return a value of ``metrics.csv`` with its interval, as text; ``-`` if there is none."""
     if row is None or not row["value"]:
         return "-"
     if not row["ci_low"]:

@@ -35,7 +35,7 @@ class Data:
     def __init__(self, config: Config, paths: Paths) -> None:
         """Keep the configuration; a dataset is indexed at its first use."""
         self.config, self.paths = config, paths
-        self._indexes: dict[str, Index] = {}
+        self.indexes: dict[str, Index] = {}  # of the datasets that were used so far
         self._clips: dict[str, dict[str, list[dict[str, Any]]]] = {}
 
     def bit_depth(self, name: str) -> int | None:
@@ -93,14 +93,14 @@ class Data:
         Raises:
             InputError: the dataset cannot be used; its problems are written to ``problems.csv``.
         """
-        if name not in self._indexes:
+        if name not in self.indexes:
             try:
-                self._indexes[name] = index_dataset(name, self.settings(name))
+                self.indexes[name] = index_dataset(name, self.settings(name))
             except DatasetError as error:
                 table = Path(self.paths.dataset(name), "problems.csv")
                 write_problems(error.index.problems, table)
                 raise InputError(f"{error}\n(the same as a table: {table})") from error
-        return self._indexes[name]
+        return self.indexes[name]
 
     def overlaps(self, names: Sequence[str]) -> list[list[str]]:
         """Pairs of clips of these datasets that share frames of a video: dataset, clip, dataset, clip.
@@ -118,7 +118,7 @@ class Data:
 
     def report_problems(self) -> None:
         """Print the problems of every dataset that the study has listed, unless a run has written them already."""
-        for name, index in self._indexes.items():
+        for name, index in self.indexes.items():
             report_problems(name, index, Path(self.paths.dataset(name), "problems.csv"))
 
     def index_digest(self, name: str) -> str:
