@@ -20,7 +20,7 @@ CLASSES = ["class_set", "label", "expected", "found", "usable", "source"]
 KEYFRAMES = ["clip", "index", "frame", "magnitude_px", "apex_annotated", "apex_spotted", "apex_source"]
 FRAME_SCORES = ["clip", "frame", "score"]
 QUALITY = [
-    "clip", "subject", "label", "status", "reason", "alignment", "detector", "face_width_px", "interocular_px",
+    "clip", "video", "subject", "label", "status", "reason", "alignment", "detector", "face_width_px", "interocular_px",
     "head_motion_px", "frames", "notes",
 ]  # fmt: skip
 PREDICTIONS = ["experiment", "repeat", "fold", "dataset", "subject", "clip", "truth", "predicted"]
@@ -52,6 +52,16 @@ PREDICTED = [
 SPOTTING = [
     "scope", "seconds", "expressions", "spotted", "hits", "misses", "false_alarms", "false_alarms_per_minute",
     "false_alarms_low", "false_alarms_high", "precision", "recall", "f1", "apex_error_ms",
+]  # fmt: skip
+LONG_VIDEOS = ["dataset", "video", "subject", "first", "last", "fps"]
+TRUE_INTERVALS = ["dataset", "video", "subject", "onset", "apex", "offset", "label", "kind"]
+DETECTIONS = [
+    "experiment", "dataset", "video", "subject", "fold", "onset", "apex", "offset", "kind", "score", "label",
+]  # fmt: skip
+CANDIDATES = [*DETECTIONS, "accepted"]
+SPOTTING_METRICS = ["experiment", "dataset", "kind", "tp", "fp", "fn", "minutes"]
+SPOTTING_CURVE = [
+    "experiment", "dataset", "kind", "threshold", "hits", "false_alarms", "recall", "false_alarms_per_minute",
 ]  # fmt: skip
 METRICS = [
     "experiment", "protocol", "scope", "metric", "value", "ci_low", "ci_high", "n_clips", "n_subjects", "repeats",
