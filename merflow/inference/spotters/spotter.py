@@ -1,0 +1,135 @@
+"""What every spotting system has in common: labelled videos, detections, and the threshold that separates them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from merflow.evaluation.interval_matching import matches, overlaps
+from merflow.inference.motion_track import LONGEST, MotionTrack
+
+KINDS = tuple(LONGEST)
+"""Kinds of expressions: ``micro`` and ``macro``."""
+_THRESHOLDS = 60  # Tried in a fit, spread over the scores.
+
+
+class Labelled(Protocol):
+    """An annotated expression, such as :class:`merflow.datasets.long_videos.TrueInterval`."""
+
+    @property
+    def onset(self) -> int: ...  # noqa: D102
+    @property
+    def offset(self) -> int: ...  # noqa: D102
+    @property
+    def kind(self) -> str: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class LabelledVideo:
+    """A video to learn from: its motion, who is in it, and all expressions that were annotated."""
+
+    track: MotionTrack
+    subject: str
+    intervals: Sequence[Labelled]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """An interval that may be an expression, in frame numbers; ``accepted`` if its score reaches the threshold."""
+
+    onset: int
+    apex: int
+    offset: int
+    kind: str
+    score: float
+    accepted: bool = False
+
+
+class Spotter(Protocol):
+    """A spotting system."""
+
+    name: ClassVar[str]
+
+    def fit(self, videos: Sequence[LabelledVideo]) -> None:
+        """Fit everything that is fitted, thresholds too, on the videos of the training people."""
+
+    def detections(self, track: MotionTrack) -> list[Detection]:
+        """Return all candidates of a video in order of their onsets; those that count are accepted."""
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return what was fitted: numbers and text that JSON can hold, and tensors."""
+
+    def restore(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Take over a :meth:`state`."""
+
+
+def minutes(track: MotionTrack) -> float:
+    """Return the length of a video."""
+    return track.frames / track.fps / 60
+
+
+def accept(detections: Iterable[Detection], thresholds: dict[str, float]) -> list[Detection]:
+    """Return detections in order of their onsets, accepted if they reach the threshold of their kind."""
+    judged = [replace(each, accepted=each.score >= thresholds[each.kind]) for each in detections]
+    return sorted(judged, key=lambda each: (each.onset, each.offset, each.kind))
+
+
+def suppress(detections: Iterable[Detection], most_overlap: float = 0.5) -> list[Detection]:
+    """Return detections of one kind without those that overlap a higher-scored one by ``most_overlap`` or more."""
+    ordered = sorted(detections, key=lambda each: (-each.score, each.onset))
+    spans = [(each.onset, each.offset) for each in ordered]
+    rivals = overlaps(spans, spans) >= most_overlap
+    kept: list[int] = []
+    for number in range(len(ordered)):
+        if not rivals[number, kept].any():
+            kept.append(number)
+    return [ordered[number] for number in kept]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A threshold and what it gives on the training videos."""
+
+    threshold: float
+    f1: float
+    false_alarms: float
+    """Per minute."""
+
+
+def fit_threshold(
+    videos: Sequence[LabelledVideo],
+    detections: Sequence[Sequence[Detection]],
+    kind: str,
+    most_false_alarms: float = np.inf,
+    thresholds: Sequence[float] | None = None,
+) -> Fitted:
+    """Return the threshold on the score with the highest F1 on labelled videos.
+
+    Thresholds with more than ``most_false_alarms`` a minute are left out; if a lower one gives the same F1, the higher
+    one is kept. If the videos have no expression of this kind, or nothing was hit, no score reaches the threshold.
+
+    Args:
+        videos: the training videos.
+        detections: of each video, of one kind.
+        kind: the kind of expression.
+        most_false_alarms: limit per minute of video.
+        thresholds: those to try; the scores themselves if None.
+    """
+    truth = [[(i.onset, i.offset) for i in video.intervals if i.kind == kind] for video in videos]
+    if thresholds is None:
+        scores = np.sort([each.score for found in detections for each in found])
+        places = np.unique(np.linspace(0, len(scores) - 1, min(len(scores), _THRESHOLDS)).round().astype(int))
+        thresholds = scores[places].tolist() if len(scores) else []
+    length, labels = sum(minutes(video.track) for video in videos), sum(map(len, truth))
+    best = Fitted(np.inf, 0.0, 0.0)
+    for threshold in sorted(thresholds, reverse=True):
+        hits = count = 0
+        for true, found in zip(truth, detections, strict=True):
+            kept = [(each.onset, each.offset) for each in found if each.score >= threshold]
+            hits, count = hits + len(matches(true, kept)), count + len(kept)
+        rate, f1 = (count - hits) / max(length, 1e-9), 2 * hits / max(1, labels + count)
+        if f1 > best.f1 and rate <= most_false_alarms:
+            best = Fitted(float(threshold), f1, rate)
+    return best
