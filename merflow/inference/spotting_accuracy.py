@@ -1,18 +1,17 @@
 """Accuracy of spotting on long synthetic clips, whose expressions are known."""
 
-import errno
 import logging
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
-from merflow.datasets.synthetic.long_clips import MEASURING, STANDARD, LongClip, film_long, plan_long
+from merflow.datasets.synthetic.long_clips import MEASURING, STANDARD, film_long, plan_long
+from merflow.datasets.synthetic.long_people import compress
 from merflow.evaluation.interval_matching import matches
 from merflow.footage.frames import grey_frames
 from merflow.inference.settings import SpottingSettings
@@ -73,10 +72,8 @@ def measure_person(person: int, settings: SpottingSettings) -> dict[str, Any]:
     clip = plan_long(person, replace(STANDARD, seconds=SECONDS, fps=FPS))
     with TemporaryDirectory() as folder:
         video = f"{folder}/video.mp4"
-        _compress(clip, video)
+        compress(film_long(clip), clip.frames, clip.fps, clip.settings.frame_size, video)
         result = spot(grey_frames(video), clip.fps, settings)
-        if result.track.frames != clip.frames:  # OpenCV reports no error when it writes.
-            raise OSError(errno.ENOSPC, "a video could not be written completely", video)
     candidates = result.intervals
     truth = clip.expressions
     hits = matches(
@@ -86,12 +83,3 @@ def measure_person(person: int, settings: SpottingSettings) -> dict[str, Any]:
     log.info("%d of %d, %d false alarms", len(hits), len(truth), len(candidates) - len(hits))
     counts = {"expressions": len(truth), "spotted": len(candidates), "hits": len(hits)}
     return {"seconds": clip.frames / clip.fps} | counts | {"apex_errors_ms": errors}
-
-
-def _compress(clip: LongClip, video: str) -> None:
-    """Write a clip as MPEG-4, whose lossy compression hides small motions, as in most videos."""
-    size = clip.settings.frame_size
-    writer = cv2.VideoWriter(video, cv2.VideoWriter.fourcc(*"mp4v"), clip.fps, (size, size))
-    for frame in film_long(clip):
-        writer.write(frame)
-    writer.release()
