@@ -70,7 +70,7 @@ def init(name: str, layout: str, root: str | None) -> None:
 
     entry = LAYOUTS.get(layout)
     if entry is None or entry.synthetic or entry.kind == "macro":
-        micro = [known for known, other in LAYOUTS.items() if not other.synthetic and other.kind != "macro"]
+        micro = [key for key, other in LAYOUTS.items() if not other.synthetic and other.kind != "macro"]
         raise click.BadParameter(f"{layout}; layouts of micro-expressions: {', '.join(micro)}", param_hint="--layout")
     if safe_filename(name) != name:
         raise click.BadParameter(f"{name}: letters, digits, `_`, `.` and `-` are allowed", param_hint="NAME")
@@ -95,16 +95,16 @@ def _config(name: str, layout: str, folder: Path) -> str:
     from merflow.command.run import workflow_folder
     from merflow.datasets.registry import LAYOUTS
 
-    own = layout == "manifest"
+    of_user = layout == "manifest"
     sets = ", ".join(LAYOUTS[layout].class_sets)
     keys = f"    # classes: {sets.split(', ')[0]}   # class sets: {sets}; if left out, all labels\n" if sets else ""
     return CONFIG.format(
         name=name,
-        dataset="people" if own else layout,
+        dataset="people" if of_user else layout,
         layout=layout,
-        root="." if own else folder,
-        root_means="folder of the table" if own else f"folder of {LAYOUTS[layout].title} as it is distributed",
-        keys=MANIFEST_KEYS if own else keys,
+        root="." if of_user else folder,
+        root_means="folder of the table" if of_user else f"folder of {LAYOUTS[layout].title} as it is distributed",
+        keys=MANIFEST_KEYS if of_user else keys,
         manual=workflow_folder() / "config.yaml",
     )
 

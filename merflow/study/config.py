@@ -283,6 +283,7 @@ class Config(Block):
     title: str = field("", "heading of the report; empty: the name of the study")
     results: str = field("results", "folder that receives everything the workflow makes")
     device: Literal["auto", "cpu", "cuda"] = field("auto", "where networks run")
+    container: str | None = field(None, "image of your own in which jobs run with `--sdm apptainer`, or null")
     folds_per_job: Count = field(4, "folds of an experiment that one job trains; it changes no result")
     demo: DemoBlock = DemoBlock()
     datasets: NonEmptyDict[DatasetBlock] = field(..., "one block for each dataset, under any name")
