@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.special import entr
 
 from merflow.errors import InputError
+from merflow.inference.candidates import shown_candidates
 from merflow.inference.ensemble import ClipArrays, Ensemble
 from merflow.inference.settings import UNCERTAIN, AnswerSettings
 from merflow.inference.system_ensemble import SystemEnsemble
@@ -201,16 +202,17 @@ def answer_clips(
     cache: str | Path,
     quality: str | Path,
     settings: AnswerSettings,
-    fps: Mapping[str, float],
+    candidates: pd.DataFrame,
     table: Path,
     regions: Path,
 ) -> None:
     """Write an experiment's answers for the clips of a cache.
 
-    The clips are prepared like the experiment's training clips; ``fps`` has the frame rate of each. ``table`` is a CSV
-    with a row for each clip: :data:`merflow.storage.tables.ANSWERS`, and ``p_``, ``p_low_`` and ``p_high_`` of each
-    class. ``regions`` is HDF5 with ``clip`` [n], ``region`` [r], ``drops`` float32 [n, r], ``grid`` float32 [n, 8, 8]:
-    drop of the top class's probability when each region, and each cell of a grid, is occluded.
+    The clips are prepared like the experiment's training clips; ``candidates`` has the rows of ``intervals.csv`` of all
+    sources. ``table`` is a CSV with a row for each clip: :data:`merflow.storage.tables.ANSWERS`, and ``p_``, ``p_low_``
+    and ``p_high_`` of each class. ``regions`` is HDF5 of the clips that the page shows in full: ``clip`` [n],
+    ``region`` [r], ``drops`` float32 [n, r], ``grid`` float32 [n, 8, 8]: drop of the top class's probability when each
+    region, and each cell of a grid, is occluded, by ``region_networks`` networks of the ensemble.
 
     Raises:
         InputError: the study has no clip to compare with.
@@ -221,26 +223,31 @@ def answer_clips(
     classes = list(ensemble.classes)
     masks = region_masks(size, Geometry(settings.crop, settings.eye_height))
     all_masks = [*masks.values(), *grid_masks(size)]
-    rows, drops = [], np.zeros((len(names), len(all_masks)), np.float32)
+    fps = dict(zip(candidates["clip"].astype(str), candidates["fps"].astype(float), strict=True))
+    shown = shown_candidates(candidates.to_dict("records"))
+    rows, drops = [], dict[str, np.ndarray]()
     if names:
         pairs = zip(settings.training_caches, settings.training_quality, strict=True)
         ranges = training_ranges([clip_measures(*pair) for pair in pairs])
         if not ranges:
             raise InputError(f"experiment {experiment}: its caches have no moving clip to compare with")
         measures = clip_measures(cache, quality)
+        occluded = ensemble.subsample(settings.region_networks)
         for index, name in enumerate(names):
             clip = ClipArrays.of_cache(cache, [index])
             row = summarize_members(ensemble.members(clip), classes, settings.uncertain_below, ensemble.units)
             clip_values = {str(key): float(value) for key, value in measures.loc[name].items()}
             flags = rate_flags(fps[name], settings.training_fps) + range_flags(clip_values, ranges)
             rows.append(row.assign(clip=name, experiment=experiment, flags="; ".join(flags)))
-            drops[index] = occlusion_drops(ensemble, clip, classes.index(row["top"].iloc[0]), all_masks)
+            if name in shown:
+                drops[name] = occlusion_drops(occluded, clip, classes.index(row["top"].iloc[0]), all_masks)
             log.info("%s: %s (%.2f)", name, row["answer"].iloc[0], row["p_top"].iloc[0])
     columns = [f"{name}_{label}" for name in ("p", "p_low", "p_high") for label in classes]
     write_table(pd.concat(rows) if rows else pd.DataFrame(columns=ANSWERS + columns), table, ANSWERS)
     with atomic_write(regions) as temporary, h5py.File(temporary, "w") as file:
         text = h5py.string_dtype()
-        file.create_dataset("clip", data=names, dtype=text)
+        file.create_dataset("clip", data=list(drops), dtype=text)
         file.create_dataset("region", data=list(masks), dtype=text)
-        file["drops"] = drops[:, : len(masks)]
-        file["grid"] = drops[:, len(masks) :].reshape(-1, GRID, GRID)
+        together = np.array(list(drops.values()), np.float32).reshape(-1, len(all_masks))
+        file["drops"] = together[:, : len(masks)]
+        file["grid"] = together[:, len(masks) :].reshape(-1, GRID, GRID)

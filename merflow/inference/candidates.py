@@ -1,13 +1,30 @@
-"""The cache of all candidates, in the form of a dataset's cache."""
+"""Which candidates are shown, and the cache of all candidates, in the form of a dataset's cache."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from merflow.errors import InputError
+from merflow.inference.settings import SEARCHED
 from merflow.preprocessing.cache import build_cache, cache_attributes, new_cache
 from merflow.preprocessing.settings import PreparationSettings
 from merflow.storage.hdf5 import open_h5
 from merflow.storage.tables import QUALITY, read_table, write_table
+
+MAX_SHOWN = 40
+"""Candidates that the page shows in full, the strongest first, and clips whose video strip it shows."""
+
+
+def strength(candidate: Mapping[Any, Any]) -> float:
+    """Return the strength of a row of ``intervals.csv``; candidates that were not searched come before all others."""
+    return float(candidate["strength"]) if candidate["found"] == SEARCHED else math.inf
+
+
+def shown_candidates(candidates: Iterable[Mapping[Any, Any]]) -> set[str]:
+    """Return the clips of the candidates that are shown in full, from rows of the ``intervals.csv`` of all sources."""
+    ordered = sorted(candidates, key=strength, reverse=True)
+    return {str(candidate["clip"]) for candidate in ordered[:MAX_SHOWN]}
 
 
 def gather_candidates(

@@ -10,6 +10,7 @@ import cv2
 import h5py
 import numpy as np
 
+from merflow.inference.candidates import MAX_SHOWN, shown_candidates, strength
 from merflow.inference.results import PredictionResults, PreparedClip, Row, SourceResult, write_answers
 from merflow.inference.settings import SEARCHED, UNCERTAIN, PageSettings
 from merflow.preprocessing.interpolation import keyframe_images
@@ -25,8 +26,6 @@ from merflow.storage.tables import COVERAGE, SPOTTING, read_table
 log = logging.getLogger(__name__)
 
 TEMPLATE = "page.html.j2"
-MAX_SHOWN = 40
-"""Candidates that the page shows in full, the strongest first, and clips whose video strip it shows."""
 _FILM_FRAMES = 12
 _THUMBNAIL_PX = 150
 _FACE_PX = 192
@@ -62,9 +61,13 @@ def _page(
     settings: PageSettings, files: Mapping[str, Sequence[str]], results: PredictionResults, rows: Sequence[Row]
 ) -> str:
     regions = dict(zip(settings.experiments, files["regions"], strict=True))
-    shown = _shown_candidates(results.sources)
+    shown = shown_candidates(candidate for source in results.sources for candidate in source.candidates)
     films = _films([source for source in results.sources if source.searchable], shown)
-    sections = []
+    rows_of: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        rows_of.setdefault((row["source"], str(row["clip"])), []).append(row)
+    sections: list[dict[str, Any]] = []
+    answered: list[dict[str, Any]] = []
     for source in results.sources:
         searched = not source.candidates or source.candidates[0]["found"] == SEARCHED
         section: dict[str, Any] = {"source": source, "searched": searched, "film": films.get(source.number)}
@@ -72,17 +75,24 @@ def _page(
             section |= _face_track(source)
         section["candidates"] = []
         for number, candidate in enumerate(source.candidates, start=1):
-            if str(candidate["clip"]) in shown:
-                its_rows = [row for row in rows if (row["clip"], row["source"]) == (candidate["clip"], source.clip)]
-                heading = {"anchor": f"clip-{source.number}-{number}", "number": number}
+            its_rows = rows_of[source.clip, str(candidate["clip"])]
+            heading = {"anchor": f"clip-{source.number}-{number}", "number": number}
+            is_shown = str(candidate["clip"]) in shown
+            if is_shown:
                 section["candidates"].append(heading | _candidate(settings, its_rows, regions, results))
+            if any(row["status"] == "ok" for row in its_rows):
+                of_experiments = {row["experiment"]: row for row in its_rows if row["status"] == "ok"}
+                answered.append(heading | {"shown": is_shown, "strength": strength(candidate), "rows": of_experiments})
         section["hidden"] = len(source.candidates) - len(section["candidates"])
         sections.append(section)
+    # Those that were not searched have no strength and stay in their order.
+    answered.sort(key=lambda candidate: -candidate["strength"])
     content = {
         "settings": settings,
         "sections": sections,
         "films": len(films),
         "rows": [row for row in rows if row["status"] == "ok"],
+        "answered": answered,
         "failed": [row for row in rows if row["status"] == "failed"],
         "uncertain": UNCERTAIN,
         "coverage": coverage_at_threshold(settings, files["coverage"][0]),
@@ -99,13 +109,6 @@ def _page(
 def points(drop: float) -> str:
     """Return the change of a probability that dropped, in per cent points; no change is 0, without a sign."""
     return f"{-100 * drop:+.0f}" if abs(drop) >= 0.005 else "0"
-
-
-def _shown_candidates(sources: Sequence[SourceResult]) -> set[str]:
-    """Return the candidates that are shown in full: those that were not searched, then the strongest."""
-    candidates = [candidate for source in sources for candidate in source.candidates]
-    candidates.sort(key=lambda row: -float(row["strength"]) if row["found"] == SEARCHED else -math.inf)
-    return {str(candidate["clip"]) for candidate in candidates[:MAX_SHOWN]}
 
 
 def coverage_at_threshold(settings: PageSettings, file: str | Path) -> dict[str, dict[str, float]]:

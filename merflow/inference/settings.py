@@ -38,6 +38,7 @@ class AnswerSettings:
         training_caches: ``cache.h5`` of the datasets that the experiment was trained on.
         training_quality: ``quality.csv`` of the same datasets.
         training_fps: lowest and highest frame rate of the training clips; empty if unknown.
+        region_networks: number of networks whose occlusion is shown; None: all.
     """
 
     crop: float
@@ -46,6 +47,7 @@ class AnswerSettings:
     training_caches: Sequence[str]
     training_quality: Sequence[str]
     training_fps: Sequence[float]
+    region_networks: int | None
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,7 @@ class PageSettings:
     Attributes:
         name: name of the prediction.
         input: full path of the user's video, folder or table.
+        region_networks: as in :class:`AnswerSettings`.
         sources: ``clip, label`` and the other fields of each source, by file name.
         synthetic: synthetic datasets that were used in training.
     """
@@ -162,6 +165,7 @@ class PageSettings:
     study: str
     uncertain_below: float
     max_unsearched_seconds: float
+    region_networks: int | None
     sources: Mapping[str, Mapping[str, Any]]
     preparations: Sequence[str]
     experiments: Mapping[str, AnsweringExperiment]

@@ -268,6 +268,7 @@ class PredictBlock(Block):
     experiments: Names | None = field(None, "experiments that answer; null: all networks and ensembles")
     uncertain_below: float = field(0.5, "the answer is `uncertain` if the top probability is lower", ge=0, le=1)
     fps: float | None = field(None, "frames per second; null: as the table or the video says", ge=0.001, le=100000)
+    region_networks: Count | None = field(1, "networks of each experiment whose regions the page shows; null: all")
     spotting: SpottingBlock = SpottingBlock()
 
 

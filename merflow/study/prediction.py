@@ -114,6 +114,7 @@ class Prediction:
             self.training_files(experiment, "cache.h5"),
             self.training_files(experiment, "quality.csv"),
             [rates[0], rates[-1]] if rates else [],
+            self.block.region_networks,
         )
 
     def page_settings(self) -> PageSettings:
@@ -126,6 +127,7 @@ class Prediction:
             self.paths.name,
             self.block.uncertain_below,
             self.block.spotting.max_unsearched_seconds,
+            self.block.region_networks,
             self.sources,
             self.preparations,
             {

@@ -1,8 +1,10 @@
 """Answers with their uncertainty, occlusion, and clips unlike those of training."""
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from graph_caches import make_cache
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -19,6 +21,7 @@ from merflow.inference.answers import (
     training_ranges,
 )
 from merflow.inference.ensemble import ClipArrays
+from merflow.inference.settings import AnswerSettings
 from merflow.preprocessing.settings import STANDARD_GEOMETRY, Geometry
 from merflow.storage.tables import ANSWERS, read_table, write_table
 
@@ -130,6 +133,41 @@ def test_region_masks_are_disjoint_and_grid_covers_all(size, crop, eye_height):
     masks = np.stack(list(region_masks(size, Geometry(crop, eye_height)).values()))
     assert masks.sum(axis=0).max() <= 1 and masks.any(axis=(1, 2)).sum() >= 4
     assert (np.stack(grid_masks(size)).sum(axis=0) == 1).all()
+
+
+class Networks(OfOneRegion):
+    """Members that differ in their number alone."""
+
+    units = False
+
+    def __init__(self, mask, count):
+        super().__init__(mask)
+        self.count, self.asked = count, []
+
+    def members(self, clips):
+        return np.stack([self.probabilities(clips)] * self.count)
+
+    def subsample(self, count):
+        self.asked.append(count)
+        return Networks(self.mask, count)
+
+
+def test_regions_are_of_shown_candidates_and_few_networks(tmp_path, monkeypatch):
+    monkeypatch.setattr("merflow.inference.candidates.MAX_SHOWN", 1)
+    make_cache(tmp_path / "cache.h5", 3, 1, 1, "micro")
+    with h5py.File(tmp_path / "cache.h5") as file:
+        clips = list(file["clip"].asstr()[:])
+    measures = pd.DataFrame({name: np.linspace(1, 2, len(clips)) for name in answers.MEASURES}, index=clips)
+    monkeypatch.setattr(answers, "clip_measures", lambda *_: measures)
+    rows = [{"clip": clip, "found": "searched", "fps": 25.0, "strength": n} for n, clip in enumerate(clips)]
+    ensemble = Networks(region_masks(32, STANDARD_GEOMETRY)["mouth"], 4)
+    answer_settings = AnswerSettings(2.6, 0.36, 0.5, ["a"], ["b"], [], region_networks=1)
+    files = tmp_path / "table.csv", tmp_path / "regions.h5"
+    answers.answer_clips(ensemble, "e", tmp_path / "cache.h5", "", answer_settings, pd.DataFrame(rows), *files)
+    assert ensemble.asked == [1] and list(read_table(files[0], ANSWERS)["clip"]) == clips
+    with h5py.File(files[1]) as file:
+        assert list(file["clip"].asstr()[:]) == [clips[-1]] and file["grid"].shape == (1, 8, 8)
+        assert file["drops"].shape == (1, len(answers.REGIONS))
 
 
 # --- training ranges --------------------------------------------------------------------------------------------------

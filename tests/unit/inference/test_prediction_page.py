@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from array import array
 from dataclasses import asdict
 
@@ -12,10 +13,12 @@ from prediction_sources import source_clip
 from stage_settings import spotting_settings
 
 from merflow.footage.video import FrameRate
+from merflow.inference import page as prediction_page
 from merflow.inference import search
+from merflow.inference.candidates import shown_candidates
 from merflow.inference.motion_track import MICRO, FacePosition, MotionCurve, MotionTrack
 from merflow.inference.page import _films, coverage_at_threshold, heat_picture, points, write_prediction
-from merflow.inference.results import PredictionResults, SourceResult
+from merflow.inference.results import PredictionResults, PreparedClip, SourceResult
 from merflow.inference.settings import AnsweringExperiment, PageSettings
 from merflow.inference.spotting import SpottingResult
 from merflow.preprocessing.faces import Face
@@ -40,7 +43,7 @@ def page_settings(**changes):
     empty = {"preparations": [], "experiments": {}, "synthetic": [], "sources": {}}
     return PageSettings(
         **{"name": "clips", "input": "clips", "study": "s", "uncertain_below": 0.5}
-        | {"max_unsearched_seconds": 1.0}
+        | {"max_unsearched_seconds": 1.0, "region_networks": 1}
         | empty
         | changes
     )
@@ -131,6 +134,44 @@ def test_films_of_shown_candidates_come_first(tmp_path, monkeypatch):
     assert list(_films(sources, {"b"})) == [2, 0, 3]
     monkeypatch.setattr("merflow.inference.page.MAX_SHOWN", 1)
     assert list(_films(sources, {"b"})) == [2]
+
+
+def test_page_of_searched_video_is_its_timeline_then_a_row_per_candidate(tmp_path, monkeypatch):
+    """Experiments are side by side, and the strongest candidate is first."""
+    results, _ = write_motionless_source(tmp_path / "0", source_clip(tmp_path, clip="talk"))
+    with h5py.File(results) as file:
+        track = dict(file.attrs) | {name: file[name][:] for name in ("frame_numbers", "frame_seconds")}
+    base = {"found": "searched", "fps": 25, "apex": ""}
+    candidates = [
+        base | {"clip": f"talk@{onset}", "onset": onset, "offset": onset + 8, "strength": strength}
+        for onset, strength in ((2, 0.5), (15, 2.5), (30, 1.5))
+    ]
+    source = SourceResult(0, "talk", "", str(results), track, candidates)
+    clips = [row["clip"] for row in candidates]
+    answer = {"answer": "disgust", "p_top": 0.7, "members_agree": 0.9, "flags": "", "top": "disgust"}
+    tables = {name: pd.DataFrame([answer | {"experiment": name}] * 3, index=clips) for name in ("one", "two")}
+    tables["two"] = tables["two"].drop(index=clips[2])
+    prepared = {("default", clip): PreparedClip("", "", pd.DataFrame(), 20) for clip in clips}
+    found = PredictionResults([source], prepared, tables, {"default": {}})
+    experiments = {name: AnsweringExperiment("msjfn", "default", CLASSES, ["m"], "loso") for name in tables}
+    settings = page_settings(experiments=experiments)
+    write_table([], tmp_path / "coverage.csv", COVERAGE)
+    shown = {"clip": "", "row": {"status": "failed", "reason": "not drawn here"}}
+    monkeypatch.setattr(prediction_page, "_candidate", lambda *_: shown)
+    files = {"regions": ["", ""], "coverage": [tmp_path / "coverage.csv"]}
+    page = prediction_page._page(settings, files, found, list(found.rows(settings)))
+    assert page.index('id="timeline-0"') < page.index('id="answers"') < page.index('id="source-0"')
+    assert page.count("Motion there and back over 2.0 s, ") / 2 == 1, "the curve is there once"
+    table = page[page.index('id="answers"') : page.index("</table>")]
+    numbers = re.findall(r'<th scope="row"><a href="#clip-0-\d">(\d)</a>', table)
+    assert numbers == ["2", "3", "1"], "one row for each, by strength"
+    assert table.count("<b>disgust</b>") == 5 and table.count(">failed") == 1
+
+
+def test_shown_candidates_are_the_strongest_and_those_not_searched():
+    rows = [{"clip": str(n), "found": "searched", "strength": n} for n in range(50)]
+    rows.append({"clip": "given", "found": "given", "strength": ""})
+    assert shown_candidates(rows) == {"given", *map(str, range(11, 50))}
 
 
 def test_coverage_at_threshold(tmp_path):
