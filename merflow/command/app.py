@@ -10,6 +10,7 @@ from merflow.command.init import init
 from merflow.command.results import progress, results
 from merflow.command.run import bundle, export, predict, run
 from merflow.command.tables import corrections, score
+from merflow.command.weights import weights
 from merflow.errors import MerflowError
 
 
@@ -53,5 +54,5 @@ def main() -> None:
     """
 
 
-for command in (init, check, run, progress, results, predict, export, bundle, score, corrections):
+for command in (init, check, run, progress, results, predict, export, bundle, weights, score, corrections):
     main.add_command(command)

@@ -48,6 +48,8 @@ REMEDIES = {
     "fitted": "delete the experiment's tables and run again",
     "predicted": "delete the experiment's tables and run again",
 }
+ELSEWHERE = "people: trained elsewhere"
+"""Check of networks of another study: its size is the number of people who trained them, whoever they are."""
 NO_SUCH_FOLD = "the splits have no such fold"
 SHOWN = 5
 """Largest number of leaks in an error message, and of names in a note."""
@@ -66,10 +68,12 @@ def audit(
     accuracy_train: Path,
     output: Path,
     overlaps: Sequence[Sequence[str]] = (),
+    elsewhere: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Check every fold of the study, and write a row per experiment, repeat, fold and check to ``audit.csv``.
 
-    ``overlaps`` are pairs of clips that share frames of a video: dataset, clip, dataset, clip.
+    ``overlaps`` are pairs of clips that share frames of a video: dataset, clip, dataset, clip. ``elsewhere`` are
+    networks of other studies, which only answer new clips: ``experiment, people`` (their number) and ``note``.
 
     Raises:
         InputError: there is a leak that the configuration does not request.
@@ -108,6 +112,9 @@ def audit(
     leaks = [row for row in rows if row["size"] and row["allowed"] == "no"]
     if leaks:
         raise InputError(_error_message(leaks))
+    for weights in elsewhere:
+        row = _row(ELSEWHERE, range(weights["people"]), allowed=True, note=weights["note"])
+        rows.append({"experiment": weights["experiment"], "repeat": 0, "fold": ""} | row)
     write_table(rows, output, AUDIT)
 
 

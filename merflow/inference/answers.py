@@ -166,7 +166,7 @@ def clip_measures(cache: str | Path, quality: str | Path) -> pd.DataFrame:
     return measures
 
 
-def training_ranges(tables: Sequence[pd.DataFrame]) -> dict[str, tuple[float, float]]:
+def training_ranges(tables: Sequence[pd.DataFrame]) -> dict[str, Sequence[float]]:
     """Return the range of each measure that contains all but the outermost training clips."""
     together = pd.concat(tables)
     values = {name: together[name].dropna() for name in MEASURES}
@@ -174,7 +174,7 @@ def training_ranges(tables: Sequence[pd.DataFrame]) -> dict[str, tuple[float, fl
     return {name: (float(low), float(high)) for name, (low, high) in ranges.items()}
 
 
-def range_flags(row: Mapping[str, float], ranges: Mapping[str, tuple[float, float]]) -> list[str]:
+def range_flags(row: Mapping[str, float], ranges: Mapping[str, Sequence[float]]) -> list[str]:
     """Return how a clip differs from the training clips, in words."""
     flags = []
     for name, (low, high) in ranges.items():
@@ -228,7 +228,7 @@ def answer_clips(
     rows, drops = [], dict[str, np.ndarray]()
     if names:
         pairs = zip(settings.training_caches, settings.training_quality, strict=True)
-        ranges = training_ranges([clip_measures(*pair) for pair in pairs])
+        ranges = dict(settings.training_ranges) or training_ranges([clip_measures(*pair) for pair in pairs])
         if not ranges:
             raise InputError(f"experiment {experiment}: its caches have no moving clip to compare with")
         measures = clip_measures(cache, quality)

@@ -20,6 +20,7 @@ from torch import Tensor
 from merflow.errors import InputError
 from merflow.evaluation.calibration import ValidationProbs, fit_temperature, temper
 from merflow.inference.members import ClipNetwork, EndToEndGraphs, MemberGroup, SharedGraphs
+from merflow.inference.packed import PackedWeights
 from merflow.inference.settings import SIGNALS, EnsembleSettings, InputSettings
 from merflow.learning.fit import repeatable
 from merflow.runtime.devices import device
@@ -31,6 +32,7 @@ from merflow.systems.saved_models import SavedModel, models_in, read_models
 from merflow.systems.tsdgcn.fold_training import EndToEnd
 from merflow.systems.tsdgcn.fusion import clip_signals
 from merflow.systems.tsdgcn.graph import Graph
+from merflow.systems.tsdgcn.graph_arrays import load_graph
 from merflow.systems.tsdgcn.heads import StandardizedHead
 from merflow.systems.tsdgcn.pretrain import load_network
 from merflow.systems.tsdgcn.sgcn import SGCN
@@ -141,7 +143,7 @@ class Ensemble:
     @cached_property
     def _graphs(self) -> dict[str, Graph]:
         names = [files["graph"] for networks in self.metadata["networks"].values() for files in networks]
-        return {name: Graph.load(self.results / name) for name in dict.fromkeys(names)}
+        return {name: load_graph(self.results / name) for name in dict.fromkeys(names)}
 
     def _groups(self, seed: int, models: Sequence[SavedModel]) -> list[MemberGroup]:
         """Return the groups of some models of a seed."""
@@ -226,6 +228,20 @@ def load_ensemble(path: str | Path) -> Ensemble:
         return Ensemble(metadata, results)
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path} is not a valid ensemble file ({error}); delete it and run again") from error
+
+
+def load_packed(folder: str | Path) -> Ensemble:
+    """Return the ensemble of unpacked weights, after a check of every file.
+
+    Raises:
+        InputError: a file is missing, damaged, or was changed.
+    """
+    weights = PackedWeights.read(folder)
+    weights.check()
+    try:
+        return Ensemble(weights.about, weights.folder)
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{weights.folder} does not describe networks of merflow ({error}); unpack again") from error
 
 
 def read_metadata(path: str | Path) -> tuple[Mapping[str, Any], Path]:

@@ -34,6 +34,21 @@ def write_card(
     card: Path,
 ) -> None:
     """Write ``model_card.md``; ``model`` is the content of ``model.onnx``, ``check`` the rows of ``check.csv``."""
+    text = card_text(ensemble, settings, all_members, metrics, calibration, model, check)
+    with atomic_write(card) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def card_text(
+    ensemble: Ensemble | SystemEnsemble,
+    settings: ExportSettings,
+    all_members: int,
+    metrics: Path,
+    calibration: Path,
+    model: bytes = b"",
+    check: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """Return the model card of an export; without ``model`` and ``check`` that of packed weights (docs/weights.md)."""
     metadata, datasets, networks = ensemble.metadata, settings.datasets, ensemble.networks
     clip = clip_shapes(networks)
     reads_apex = any(network.input_settings.kind == "flow-image" for network in networks)
@@ -46,7 +61,7 @@ def write_card(
     calibration_rows = table[table["experiment"] == metadata["experiment"]].to_dict("records")
     environment = templates(Path(__file__).parent)
     environment.filters["figure"] = _figure
-    text = environment.get_template(TEMPLATE).render(
+    return environment.get_template(TEMPLATE).render(
         metadata=metadata,
         classes=ensemble.classes,
         networks={network.metadata["experiment"]: network for network in networks},
@@ -65,12 +80,10 @@ def write_card(
         all_members=all_members,
         check=check,
         inputs=_inputs(clip, reads_apex),
-        versions={name: version(name) for name in VERSIONS},
+        versions={name: version(name) for name in VERSIONS} if check else {},
         digest=sha256(model).hexdigest(),
         megabytes=len(model) / 1e6,
     )
-    with atomic_write(card) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def clip_shapes(networks: Sequence[Ensemble]) -> dict[str, int]:

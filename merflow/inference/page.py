@@ -95,7 +95,7 @@ def _page(
         "answered": answered,
         "failed": [row for row in rows if row["status"] == "failed"],
         "uncertain": UNCERTAIN,
-        "coverage": coverage_at_threshold(settings, files["coverage"][0]),
+        "coverage": coverage_at_threshold(settings, files.get("coverage", [])),
         "spotting": _spotting_accuracy(files.get("spotting", [])),
         "wheel": colour_wheel(),
         "style": svg.style_sheet(),
@@ -111,12 +111,15 @@ def points(drop: float) -> str:
     return f"{-100 * drop:+.0f}" if abs(drop) >= 0.005 else "0"
 
 
-def coverage_at_threshold(settings: PageSettings, file: str | Path) -> dict[str, dict[str, float]]:
-    """Return, for each experiment, the fraction of test clips that reach the threshold and their accuracy."""
-    table = read_table(file, COVERAGE)
+def coverage_at_threshold(settings: PageSettings, files: Sequence[str | Path]) -> dict[str, dict[str, float]]:
+    """Return, for each experiment, the fraction of test clips that reach the threshold and their accuracy.
+
+    ``files``: the table of the study, if an experiment of it answers, and those of weights of other studies.
+    """
     coverage = {}
-    for name in settings.experiments:
-        rows = table[table["experiment"] == name]
+    for name, experiment in settings.experiments.items():
+        table = read_table(experiment.coverage or files[0], COVERAGE)
+        rows = table if experiment.coverage else table[table["experiment"] == name]
         if len(rows):
             at = coverage_at(rows, settings.uncertain_below)
             coverage[name] = {

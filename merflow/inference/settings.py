@@ -1,7 +1,7 @@
 """Settings of the jobs that gather, export and apply trained networks."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from merflow.preprocessing.settings import PreparationSettings
@@ -39,6 +39,7 @@ class AnswerSettings:
         training_quality: ``quality.csv`` of the same datasets.
         training_fps: lowest and highest frame rate of the training clips; empty if unknown.
         region_networks: number of networks whose occlusion is shown; None: all.
+        training_ranges: range of each measure of the training clips, if it is known without their caches.
     """
 
     crop: float
@@ -48,6 +49,7 @@ class AnswerSettings:
     training_quality: Sequence[str]
     training_fps: Sequence[float]
     region_networks: int | None
+    training_ranges: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -137,8 +139,36 @@ class ExportSettings:
 
 
 @dataclass(frozen=True)
+class PackSettings:
+    """What an archive of trained networks says of their training.
+
+    Attributes:
+        preparation: block of the configuration's ``preparations``.
+        scorer: weights of the frame scorer that the key-frames need; empty without one.
+        people, clips: number of those that trained the networks of all folds together.
+        training_caches, training_quality, training_fps: as in :class:`AnswerSettings`.
+        card: for the model card.
+    """
+
+    study: str
+    experiment: str
+    version: str
+    preparation: Mapping[str, Any]
+    scorer: str
+    people: int
+    clips: int
+    training_caches: Sequence[str]
+    training_quality: Sequence[str]
+    training_fps: Sequence[float]
+    card: ExportSettings
+
+
+@dataclass(frozen=True)
 class AnsweringExperiment:
-    """What the page says of one experiment: its system, preparation, classes or units, datasets and protocol."""
+    """What the page says of one experiment: its system, preparation, classes or units, datasets and protocol.
+
+    If its networks were trained elsewhere, ``origin`` says where, and ``coverage`` is their table.
+    """
 
     system: str
     prep: str
@@ -146,6 +176,8 @@ class AnsweringExperiment:
     micro: Sequence[str]
     protocol: str
     units: bool = False
+    origin: str = ""
+    coverage: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 
 from merflow.evaluation.calibration import ValidationProbs, fit_temperature, temper
-from merflow.inference.ensemble import ClipArrays, Ensemble, load_ensemble, read_metadata, relative_to_results
+from merflow.inference.ensemble import (
+    ClipArrays,
+    Ensemble,
+    load_ensemble,
+    load_packed,
+    read_metadata,
+    relative_to_results,
+)
+from merflow.inference.packed import ABOUT
 from merflow.inference.settings import SystemEnsembleSettings
 from merflow.protocols.settings import ClipSettings
 from merflow.storage.files import atomic_write
@@ -80,9 +88,13 @@ class SystemEnsemble:
 def load_systems(path: str | Path) -> Ensemble | SystemEnsemble:
     """Return what an ``ensemble.json`` describes: the networks of an experiment, or an ensemble of systems.
 
+    ``path`` may also be the ``weights.json`` of networks that were trained elsewhere.
+
     Raises:
         InputError: a file cannot be read, or is not an ensemble.
     """
+    if Path(path).name == ABOUT:
+        return load_packed(Path(path).parent)
     metadata, results = read_metadata(path)
     if metadata["system"] != "ensemble":
         return load_ensemble(path)

@@ -77,6 +77,7 @@ MICRO = "dataset that is recognised, or a list of datasets; required, except for
 OF = "system: ensemble: two or more experiments and floors, of whose calibrated probabilities it is the mean"
 FUSION = "Eq. 5: rows of the branches below each other, one by one or all of a clip together, or side by side"
 TRAIN_ALSO = "datasets whose clips train in every fold; they are never tested and choose no epoch"
+WEIGHTS = "folders of unpacked networks of other studies, which answer too (docs/weights.md)"
 TASK = "classes: each clip has one class; action-units: each clip shows any number of `units`"
 UNITS = "task action-units: numbers of the units of FACS that are recognised; clips without a coding are left out"
 GRAPHS = 'one or two graphs such as "8+2": p nearest and q drawn neighbours, p + q at least 1'
@@ -265,7 +266,8 @@ class SpottingBlock(Block):
 class PredictBlock(Block):
     """How new clips are answered."""
 
-    experiments: Names | None = field(None, "experiments that answer; null: all networks and ensembles")
+    experiments: Names | None = field(None, "names of those that answer; null: all networks, ensembles and weights")
+    weights: Annotated[list[str], Unique] = field([], WEIGHTS)
     uncertain_below: float = field(0.5, "the answer is `uncertain` if the top probability is lower", ge=0, le=1)
     fps: float | None = field(None, "frames per second; null: as the table or the video says", ge=0.001, le=100000)
     region_networks: Count | None = field(1, "networks of each experiment whose regions the page shows; null: all")

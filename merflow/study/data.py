@@ -1,6 +1,6 @@
 """The datasets of a study: their clips, subjects and settings. Folders are listed and no frame is opened."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from itertools import takewhile
 from pathlib import Path
@@ -24,6 +24,7 @@ from merflow.storage.files import digest, safe_filename
 from merflow.study.config import Config
 from merflow.study.config_data import PeopleBlock
 from merflow.study.paths import Paths
+from merflow.study.weights import answering_weights, preparation_block
 
 FOOTAGE = ("clip", "subject", "kind", "frames", "onset", "apex", "offset", "align", "problem")
 """What alignment reads of a clip. The label is not among it, so a corrected label reruns nothing before the cache."""
@@ -34,7 +35,7 @@ class Data:
 
     def __init__(self, config: Config, paths: Paths) -> None:
         """Keep the configuration; a dataset is indexed at its first use."""
-        self.config, self.paths = config, paths
+        self.config, self.paths, self.weights = config, paths, answering_weights(config)
         self.indexes: dict[str, Index] = {}  # of the datasets that were used so far
         self._clips: dict[str, dict[str, list[dict[str, Any]]]] = {}
 
@@ -205,9 +206,16 @@ class Data:
         layout = self.layout(name)
         return name if self.is_synthetic(name) else LAYOUTS[layout].people or layout
 
+    def fps_range(self, names: Iterable[str]) -> list[float]:
+        """Lowest and highest frame rate of the clips of some datasets; empty if unknown."""
+        rates = sorted(clip.fps for name in names for clip in self.index(name).clips if clip.fps)
+        return [rates[0], rates[-1]] if rates else []
+
     def preparation(self, prep: str) -> PreparationSettings:
-        """Settings of all stages of a preparation."""
-        return PreparationSettings.from_block(self.config.preparations[prep].model_dump(by_alias=True))
+        """Settings of all stages of a preparation; weights of other studies have one under their name."""
+        weights = self.weights.get(prep)
+        block = preparation_block(weights) if weights else self.config.preparations[prep]
+        return PreparationSettings.from_block(block.model_dump(by_alias=True))
 
     def scorer_dataset(self, prep: str) -> str:
         """Dataset that trains the frame scorer of a preparation; empty if its key-frames need no scorer."""
@@ -216,6 +224,8 @@ class Data:
 
     def scorer_file(self, prep: str) -> str:
         """Weights of the frame scorer of a preparation; empty if there is none."""
+        if prep in self.weights:
+            return self.weights[prep].scorer
         dataset = self.scorer_dataset(prep)
         return self.paths.scorer(dataset, prep) if dataset else ""
 

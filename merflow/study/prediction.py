@@ -5,14 +5,17 @@ import os
 from functools import cached_property
 from pathlib import Path
 
+from merflow.datasets.registry import LAYOUTS
 from merflow.errors import ConfigError
 from merflow.footage.fingerprints import source_token
 from merflow.footage.frames import FPS_OF_IMAGES, FrameList, is_video
 from merflow.inference.settings import AnsweringExperiment, AnswerSettings, PageSettings, SpottingSettings
 from merflow.storage.files import digest, safe_filename
 from merflow.study.config import Config
+from merflow.study.publishing import Publishing
 from merflow.study.sources import list_sources
 from merflow.study.training import Training
+from merflow.study.weights import preparation_block
 
 
 def spotting_settings(config: Config) -> SpottingSettings:
@@ -26,10 +29,11 @@ class Prediction:
     """What ``clips`` names, and the files that a study makes of it."""
 
     def __init__(self, training: Training) -> None:
-        """List the clips, and the experiments that answer."""
+        """List the clips, and the experiments and the weights of other studies that answer."""
         self.training, self.experiments, self.data = training, training.experiments, training.experiments.data
         self.config, self.paths = self.data.config, training.paths
         self.block = self.config.predict
+        self.weights = self.data.weights
         self.sources = list_sources(self.config.clips)
         self.path = str(Path(os.path.expanduser(self.config.clips or "")).resolve())
         self.answering = self._answering()
@@ -56,17 +60,18 @@ class Prediction:
             and len(experiments.preparations(name)) == 1
             and all(map(self.data.has_frames, experiments[name].datasets))
         ]
-        if unknown := [name for name in requested or () if name not in trainable]:
-            names = ", ".join(trainable) or "none"
+        able = [*trainable, *self.weights]
+        if unknown := [name for name in requested or () if name not in able]:
+            names = ", ".join(able) or "none"
             if unknown[0] in experiments.ensembles and len(preparations := experiments.preparations(unknown[0])) > 1:
                 raise ConfigError(
                     f"predict.experiments: the members of {unknown[0]} have the preparations "
                     f"{', '.join(preparations)}; an ensemble answers new clips if they have one; there are: {names}"
                 )
             raise ConfigError(f"predict.experiments: {unknown[0]} trains no network on clips; there are: {names}")
-        if not trainable:
+        if not able:
             raise ConfigError("clips: no experiment of the study trains a network that reads clips; add one, or floors")
-        return list(requested or trainable)
+        return list(requested or able)
 
     @cached_property
     def preparations(self) -> list[str]:
@@ -74,8 +79,27 @@ class Prediction:
         return list(dict.fromkeys(self.prep(name) for name in self.answering))
 
     def prep(self, experiment: str) -> str:
-        """Preparation of an experiment."""
-        return self.experiments[experiment].prep
+        """Preparation of an experiment; that of weights is one of the study if it is the same, else has their name."""
+        if experiment not in self.weights:
+            return self.experiments[experiment].prep
+        weights = self.weights[experiment]
+        same = (name for name, block in self.config.preparations.items() if block == preparation_block(weights))
+        return experiment if weights.scorer else next(same, experiment)
+
+    def ensemble_files(self, publishing: Publishing, experiment: str) -> list[str]:
+        """The file that describes the networks of an experiment or of weights, and every file that it points to."""
+        if experiment in self.weights:
+            return self.weights[experiment].files
+        return publishing.ensemble_files(experiment)
+
+    @property
+    def coverage(self) -> list[str]:
+        """Tables of the accuracy on clips that reach a threshold: that of the study, if it answers, and of weights."""
+        own = [] if set(self.answering) <= set(self.weights) else [self.paths.table("coverage")]
+        return own + [self._coverage(name) for name in self.answering if name in self.weights]
+
+    def _coverage(self, weights: str) -> str:
+        return str(self.weights[weights].folder / "coverage.csv")
 
     def source_token(self, source: str) -> str:
         """Token of the footage of a source (:mod:`merflow.footage.fingerprints`)."""
@@ -98,29 +122,35 @@ class Prediction:
         return f"{self.folder}/prepared/{self.prep(experiment)}/{name}"
 
     def training_files(self, experiment: str, name: str) -> list[str]:
-        """A file, such as ``cache.h5``, of each dataset that an experiment was trained on."""
+        """A file, such as ``cache.h5``, of each dataset that an experiment was trained on; none of weights."""
+        if experiment in self.weights:
+            return []
         prep = self.prep(experiment)
         return [self.paths.prepared(dataset, prep, name) for dataset in self.experiments[experiment].training_datasets]
 
     def answer_settings(self, experiment: str) -> AnswerSettings:
         """Settings of the job in which an experiment answers."""
-        datasets = self.experiments[experiment].training_datasets
-        rates = sorted(clip.fps for dataset in datasets for clip in self.data.index(dataset).clips if clip.fps)
-        align = self.config.preparations[self.prep(experiment)].align
+        align = self.data.preparation(self.prep(experiment)).align
+        about = self.weights[experiment].about if experiment in self.weights else {}
         return AnswerSettings(
             align.crop,
             align.eye_height,
             self.block.uncertain_below,
             self.training_files(experiment, "cache.h5"),
             self.training_files(experiment, "quality.csv"),
-            [rates[0], rates[-1]] if rates else [],
+            about.get("fps") or self.data.fps_range(self.experiments[experiment].training_datasets),
             self.block.region_networks,
+            about.get("ranges", {}),
         )
 
     def page_settings(self) -> PageSettings:
         """What the page shows beside its tables."""
-        experiments = {name: self.experiments[name] for name in self.answering}
-        trained = {dataset for experiment in experiments.values() for dataset in experiment.training_datasets}
+        own = [name for name in self.answering if name not in self.weights]
+        trained = {dataset for name in own for dataset in self.experiments[name].training_datasets}
+        synthetic = {dataset for dataset in trained if self.data.is_synthetic(dataset)}
+        for name in set(self.answering) & set(self.weights):
+            datasets = self.weights[name].about["datasets"]
+            synthetic |= {entry["name"] for entry in datasets if LAYOUTS[entry["layout"]].synthetic}
         return PageSettings(
             self.name,
             self.path,
@@ -130,11 +160,15 @@ class Prediction:
             self.block.region_networks,
             self.sources,
             self.preparations,
-            {
-                name: AnsweringExperiment(
-                    e.system, e.prep, self.experiments.classes(name), e.datasets, e.protocol, e.recognises_units
-                )
-                for name, e in experiments.items()
-            },
-            sorted(dataset for dataset in trained if self.data.is_synthetic(dataset)),
+            {name: self._answering_experiment(name) for name in self.answering},
+            sorted(synthetic),
         )
+
+    def _answering_experiment(self, name: str) -> AnsweringExperiment:
+        if name not in self.weights:
+            e, classes = self.experiments[name], self.experiments.classes(name)
+            return AnsweringExperiment(e.system, e.prep, classes, e.datasets, e.protocol, e.recognises_units)
+        weights, prep = self.weights[name], self.prep(name)
+        about = weights.about
+        facts = (about["system"], prep, about["classes"], about["micro"], about["protocol"], bool(about.get("units")))
+        return AnsweringExperiment(*facts, weights.origin, self._coverage(name))

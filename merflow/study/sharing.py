@@ -26,6 +26,7 @@ def shared_config(config: Config) -> dict[str, Any]:
         for key in ("table", "images", "corrections"):  # The first two are relative to the root, usually.
             if key in dataset:
                 dataset[key] = Path(dataset[key]).name
+    shared["predict"]["weights"] = [Path(folder).name for folder in shared["predict"]["weights"]]
     for block, key in ((shared, "corrections"), (shared["demo"], "portraits")):
         if key in block:
             block[key] = _elsewhere(Path(block[key]).name)

@@ -19,6 +19,7 @@ rule audit_leakage:
         # Reruns if `audit_plan` changes; it leaves out all settings that decide no split and no training clip.
         plan=[asdict(entry) for entry in audited],
         overlaps=lambda _: audited_overlaps(training),
+        elsewhere=elsewhere,
     message:
         "Audit the study for leakage"
     script:

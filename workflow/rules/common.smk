@@ -46,7 +46,7 @@ def per_subject(pattern):
 
 def scores_if(pattern):
     """Input function: `pattern` if the key-frames of the preparation depend on scores."""
-    return lambda w: pattern if data.scorer_dataset(w.prep) else []
+    return lambda w: pattern if data.scorer_file(w.prep) else []
 
 
 def tables(folder):

@@ -139,7 +139,7 @@ rule gather_candidates:
 
 rule answer_clips:
     input:
-        ensemble=lambda w: publishing.ensemble_files(w.experiment),
+        ensemble=lambda w: prediction.ensemble_files(publishing, w.experiment),
         cache=lambda w: prediction.prepared(w.experiment, "cache.h5"),
         quality=lambda w: prediction.prepared(w.experiment, "quality.csv"),
         intervals=of_prediction("sources/{source}/intervals.csv"),
@@ -178,7 +178,7 @@ rule write_prediction:
         quality=of_prediction("prepared/{preparation}/quality.csv"),
         tables=of_prediction("experiments/{answering}.csv"),
         regions=of_prediction("experiments/{answering}.h5"),
-        coverage="<study>/coverage.csv",
+        coverage=lambda _: prediction.coverage,
         spotting=lambda w: "<study>/spotting.csv" if prediction.searches else [],
     output:
         page="<study>/predict/{prediction}/index.html",

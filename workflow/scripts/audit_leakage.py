@@ -13,4 +13,5 @@ with script_context(snakemake):
         Path(snakemake.input.accuracy),
         Path(snakemake.output[0]),
         snakemake.params.overlaps,
+        snakemake.params.elsewhere,
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from merflow.evaluation.leakage import CHECKS
+from merflow.evaluation.leakage import CHECKS, ELSEWHERE
 from merflow.report.report_data import ReportData
 from merflow.report.section import Section
 from merflow.storage.tables import AUDIT, read_table
@@ -22,18 +22,25 @@ class Leak:
 
 @dataclass(frozen=True)
 class AuditedExperiment:
-    """An experiment: the number of its folds (over all repeats) and checks, and its leaks."""
+    """An experiment: the number of its folds (over all repeats) and checks, and its leaks.
+
+    Of networks of another study, ``elsewhere`` says where they were trained.
+    """
 
     name: str
     folds: int
     checks: int
     leaks: Sequence[Leak]
+    elsewhere: str = ""
 
 
 def audited_experiments(report: ReportData) -> list[AuditedExperiment]:
     """What the leakage audit counted, by experiment."""
     experiments = []
     for name, rows in read_table(report.tables["audit"], AUDIT).groupby("experiment", sort=False):
+        if rows["check"].iloc[0] == ELSEWHERE:
+            experiments.append(AuditedExperiment(str(name), 0, 0, [], str(rows["note"].iloc[0])))
+            continue
         leaks = []
         for check, leaking in rows[rows["size"] > 0].groupby("check", sort=False):
             sizes = leaking["size"].astype(int)

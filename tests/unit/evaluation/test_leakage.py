@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from merflow.errors import InputError
-from merflow.evaluation.leakage import CHECKS, Clip, audit, check_fold, content_digest
+from merflow.evaluation.leakage import CHECKS, ELSEWHERE, Clip, audit, check_fold, content_digest
 from merflow.evaluation.settings import AddedDatasets, AuditSettings
 from merflow.protocols.folds import draw_folds
 from merflow.protocols.settings import ClipSettings, SelectionSettings, SplitSettings
@@ -94,6 +94,16 @@ def test_audit_of_clean_study_reports_no_leak(tmp_path, floor):
     assert list(audited) == AUDIT and (audited["size"] == 0).all() and set(audited["allowed"]) <= {"yes", "no"}
     checks = [name for name in CHECKS if "scorer" not in name and not (floor and "pre-training" in name)]
     assert audited.groupby("fold")["check"].apply(list).tolist() == [checks] * 5
+
+
+def test_audit_lists_networks_that_were_trained_elsewhere(tmp_path):
+    tables = [tmp_path / f"{name}.csv" for name in ("predictions", "accuracy_train", "audit")]
+    write_table([], tables[0], PREDICTIONS)
+    write_table([], tables[1], ACCURACY_TRAIN)
+    audit([], *tables, elsewhere=[{"experiment": "theirs", "people": 7, "note": "trained elsewhere"}])
+    (row,) = read_table(tables[2], AUDIT).to_dict("records")
+    assert (row["experiment"], row["check"], row["size"], row["allowed"]) == ("theirs", ELSEWHERE, 7, "yes")
+    assert row["note"] == "trained elsewhere"
 
 
 # --- Leaks that are not allowed ---------------------------------------------------------------------------------------

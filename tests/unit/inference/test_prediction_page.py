@@ -182,8 +182,8 @@ def test_coverage_at_threshold(tmp_path):
     write_table(rows, tmp_path / "coverage.csv", list(rows[0]))
     experiments = {name: AnsweringExperiment("msjfn", "default", CLASSES, ["d"], "loso") for name in "ab"}
     settings = page_settings(uncertain_below=0.6, experiments=experiments)
-    assert coverage_at_threshold(settings, tmp_path / "coverage.csv") == {
+    assert coverage_at_threshold(settings, [tmp_path / "coverage.csv"]) == {
         "a": {"answered": 0.7, "accuracy": 0.65, "clips": 60, "of_all": 0.5}
     }
     between = page_settings(uncertain_below=0.603, experiments=experiments)
-    assert coverage_at_threshold(between, tmp_path / "coverage.csv")["a"]["answered"] == 0.695, "as the report"
+    assert coverage_at_threshold(between, [tmp_path / "coverage.csv"])["a"]["answered"] == 0.695, "as the report"

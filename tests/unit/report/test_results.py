@@ -11,7 +11,7 @@ from report_study import CLASSES, make_study, with_dataset, with_settings, with_
 from sklearn.metrics import accuracy_score, f1_score
 
 from merflow.datasets.labels import class_sets, published_as
-from merflow.evaluation.leakage import CHECKS
+from merflow.evaluation.leakage import CHECKS, ELSEWHERE
 from merflow.evaluation.published import published
 from merflow.report.sections.answer import compare_with_floors, left_out, published_results
 from merflow.report.sections.differences import difference_drawing, system_pairs
@@ -232,6 +232,17 @@ def test_clean_audit_is_green(page):
     section = re.search(r'<section id="audit">.*?</section>', page.html, re.DOTALL).group(0)
     assert section.count('<li class="clean">') == 4 and 'class="leak"' not in section
     assert f"tsdgcn: clean, {len(CHECKS)} checks in 8 folds" in section
+
+
+def test_networks_that_were_trained_elsewhere_are_named(study, tmp_path):
+    table = pd.read_csv(study.tables["audit"], keep_default_na=False)
+    row = {"experiment": "theirs", "repeat": 0, "fold": "", "check": ELSEWHERE, "size": 7, "allowed": "yes"}
+    write_table([*table.to_dict("records"), row | {"note": "trained elsewhere, in x"}], tmp_path / "audit.csv", AUDIT)
+    page = written(with_tables(study, audit=tmp_path / "audit.csv"), tmp_path, "audit")
+    assert re.findall(r'<li class="leak">(.*?)</li>', page.html) == [
+        "theirs (answers new clips only): trained elsewhere, in x"
+    ]
+    assert page.html.count('<li class="clean">') == 4
 
 
 def test_allowed_leak_is_red_with_its_size(tmp_path):
