@@ -5,6 +5,7 @@ MkDocs loads this file as hooks of the site.
 """
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -45,6 +46,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     markdown = markdown.replace(f"]({FILE})", "](#the-file)" if here else f"]({PAGE}#the-file)")
     file = (REPO / "config.yaml").read_text(encoding="utf-8")
     return f"{markdown}\n\n## The file\n\n```yaml\n{file}```\n" if here else markdown
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Show names in docstrings without their roles of Sphinx, such as ``:func:``."""
+    return re.sub(r":(?:func|class|meth|mod|data|attr):<code>~?", "<code>", html)
 
 
 def with_tables(markdown: str) -> str:

@@ -2,14 +2,17 @@
 
 import re
 
+import cv2
 import numpy as np
 import pandas as pd
+import people
 import pytest
 import yaml
 from flow_caches import balanced, make_cache
 from repository import REPO
 from sklearn.metrics import f1_score, recall_score
 
+import merflow
 from merflow.evaluation.significance import compare
 from merflow.storage.tables import PREDICTIONS, write_table
 
@@ -34,6 +37,12 @@ def folder(tmp_path_factory):
     write_table(rows, folder / "results/demo/predictions.csv", PREDICTIONS)
     (table,) = re.findall(r"```csv\n(.*?)```", PAGE, re.DOTALL)
     (folder / "mine.csv").write_text(table)
+    clip = people.draw(folder / "people", "micro", 1, 0, emotions=("happiness",))[0]
+    frames = sorted((folder / "people").glob(f"*/{clip.clip}/*.jpg"))
+    video = cv2.VideoWriter(str(folder / "people/video.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 100, (480, 480))
+    for file in frames:
+        video.write(cv2.imread(str(file)))
+    video.release()
     return folder
 
 
@@ -44,8 +53,30 @@ def names(folder):
         patch.chdir(folder)
         namespace = {}
         for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
-            exec(block, namespace)
+            exec(block.replace("/data/people", f"{folder}/people"), namespace)
     return namespace
+
+
+def test_page_reads_a_dataset_and_computes_flow(names, folder):
+    assert names["index"].classes == ["happiness"] and len(names["usable"]) == 1
+    assert [problem.effect for problem in names["index"].problems] == ["noted"], "a class of one person"
+    frames = len(list((folder / "people").glob("*/*/*.jpg")))
+    assert names["aligned"].frames.shape == (names["aligned"].frame_numbers.size, 128, 128)
+    assert names["flow"].shape == (len(names["aligned"].frames) - 1, 2, 128, 128)
+    motion = np.hypot(*np.moveaxis(names["flow"], 1, 0)).mean(axis=(1, 2))
+    apex = list(names["aligned"].frame_numbers).index(names["aligned"].apex)
+    assert motion[apex - 1] > 0.8 * motion.max() > 2 * motion[0], "the face has moved most at the apex"
+    assert len(names["video"].frames) == frames and names["video"].placement.alignment == "detected"
+
+
+def test_names_of_the_page_are_in_the_reference():
+    code = "\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
+    used = {f"merflow.{name}" for name in re.findall(r"merflow\.(\w+)\(", code)}
+    for module, imported in re.findall(r"from (merflow[\w.]*) import (.*)", code):
+        used |= {f"{module}.{name.strip()}" for name in imported.split(",")}
+    reference = (REPO / "docs" / "api.md").read_text()
+    shown = {*re.findall(r"heading: ([\w.]+)", reference), *re.findall(r"^::: ([\w.]+)", reference, re.MULTILINE)}
+    assert used <= shown and {f"merflow.{name}" for name in merflow.PUBLIC} <= shown and len(used) >= 10
 
 
 def test_page_reads_the_arrays_of_the_clips(names):
