@@ -138,7 +138,7 @@ class Prediction:
             self.block.uncertain_below,
             self.training_files(experiment, "cache.h5"),
             self.training_files(experiment, "quality.csv"),
-            about.get("fps") or self.data.fps_range(self.experiments[experiment].training_datasets),
+            about["fps"] if about else self.data.fps_range(self.experiments[experiment].training_datasets),
             self.block.region_networks,
             about.get("ranges", {}),
         )
