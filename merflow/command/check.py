@@ -111,7 +111,7 @@ def show_cost(jobs: Counter[str], seconds: dict[str, float], cores: int) -> None
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{max(1, round(seconds / 60))} minutes"
+    return f"{seconds / 3600:.1f} h" if seconds > 5400 else f"{max(1, round(seconds / 60))} min"
 
 
 def _size(size: float) -> str:

@@ -18,13 +18,13 @@ CONFIG = """\
 #     merflow run --config {name}.yaml
 # The manual of every key, with all defaults: {manual}
 
-study: {name}                      # results/{name}/ receives the report
+study: {name}  # results/{name}/ receives the report
 title: ""                          # heading of the report; empty: the name of the study
 
 datasets:
   {dataset}:
     layout: {layout}
-    root: {root}   # {root_means}; relative paths start where you type the command; nothing is written there
+    root: {root}  # {root_means}; relative paths start where you type the command; nothing is written there
 {keys}
 floors: [majority, linear-svm]     # run beside the experiments on the same clips, to show what they must beat
 
