@@ -4,10 +4,13 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from merflow.errors import InputError
 
 if TYPE_CHECKING:
     from merflow.study.config import Config
@@ -58,6 +61,8 @@ def run(config: str | None, cores: str | None, profile: str | None, arguments: S
       merflow run --config studies/compare.yaml      a study that comes with merflow
       merflow run --config mine.yaml --profile slurm
     """
+    if profile == "slurm":
+        require("snakemake_executor_plugin_slurm", "slurm")
     chosen = ["--workflow-profile", profile] if profile else []
     become_snakemake([*chosen, *arguments], config, cores or ("" if profile else "all"))
 
@@ -91,6 +96,8 @@ def export(config: str | None, cores: str | None, arguments: Sequence[str]) -> N
     Example:
       merflow export --config mine.yaml
     """
+    if not {"--use-conda", "--sdm", "--software-deployment-method"} & set(arguments):
+        require("onnx", "export")
     become_snakemake(["export", *arguments], config, cores or "all")
 
 
@@ -109,6 +116,12 @@ def bundle(config: str | None, cores: str | None, arguments: Sequence[str]) -> N
       merflow score results/mine/bundle.zip
     """
     become_snakemake(["bundle", *arguments], config, cores or "all")
+
+
+def require(module: str, extra: str) -> None:
+    """Raise InputError if the packages of an extra of merflow are not installed; ``module`` is of one of them."""
+    if find_spec(module) is None:
+        raise InputError(f'the packages for this are not installed: pip install "merflow[{extra}]" (docs/install.md)')
 
 
 def become_snakemake(arguments: Sequence[str], config: str | None, cores: str) -> None:

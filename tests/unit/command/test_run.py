@@ -79,6 +79,18 @@ def test_configuration_that_cannot_be_used_runs_nothing(invoke, tmp_path, text, 
     assert done.code == 1 and not done.became and message in done.output and "Traceback" not in done.output
 
 
+@pytest.mark.parametrize(
+    ("typed", "module", "extra"),
+    [(["export"], "onnx", "export"), (["run", "--profile", "slurm"], "snakemake_executor_plugin_slurm", "slurm")],
+)
+def test_missing_packages_of_an_extra_are_named(invoke, monkeypatch, typed, module, extra):
+    monkeypatch.setattr(run, "find_spec", lambda name: None if name == module else object())
+    done = invoke(*typed)
+    assert done.code == 1 and f"merflow[{extra}]" in done.output and not done.became
+    if extra == "export":
+        assert invoke(*typed, "--sdm", "conda").became
+
+
 def test_killed_run_is_resumed(invoke, tmp_path):
     (tmp_path / ".snakemake/locks").mkdir(parents=True)
     (tmp_path / ".snakemake/locks/0.input.lock").touch()
