@@ -8,28 +8,46 @@ import click
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("predictions", type=click.Path(path_type=Path))
+@click.argument("truth", type=click.Path(path_type=Path), required=False)
+@click.option("--videos", type=click.Path(path_type=Path), help="With TRUTH: all videos: video, first, last, fps.")
 @click.option("--classes", metavar="A,B,C", help="Names of the classes; if left out, all that occur.")
 @click.option("--resamples", type=click.IntRange(1), default=2000, show_default=True, help="Of the bootstrap.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with values of each class and confusion counts.")
-def score(predictions: Path, classes: str | None, resamples: int, seed: int, as_json: bool) -> None:
-    """Print accuracy, UF1 and UAR of a table of predictions.
+def score(
+    predictions: Path,
+    truth: Path | None,
+    videos: Path | None,
+    classes: str | None,
+    resamples: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Print accuracy, UF1 and UAR of a table of predictions, or F1 and STRS of intervals in long videos.
 
     The table has the columns truth and predicted. With subject, the values have 95 % intervals over people; with
     experiment, repeat, fold or dataset they are given for each. Given the folder of a study, or its bundle.zip, all its
     tables of scores are computed again and compared; the exit code is 1 if a number differs.
+
+    With TRUTH, both tables hold intervals: video, onset, offset, and optional columns (docs/spotting.md).
 
     \b
     Examples:
       merflow score results/demo/predictions.csv
       merflow score results/demo/bundle.zip
       merflow score mine.csv --classes negative,positive,surprise --json
+      merflow score detections.csv truth.csv --videos videos.csv
     """
-    from merflow.evaluation.score_table import main
+    from merflow.evaluation import score_table, spotting_scores
 
-    named = ["--classes", classes] if classes else []
-    json = ["--json"] if as_json else []
-    sys.exit(main([str(predictions), *named, "--resamples", str(resamples), "--seed", str(seed), *json]))
+    if videos and not truth:
+        raise click.UsageError("--videos needs the table of true intervals, TRUTH")
+    options = ["--classes", classes] if classes else []
+    options += ["--resamples", str(resamples), "--seed", str(seed), *(["--json"] if as_json else [])]
+    if truth:
+        searched = ["--videos", str(videos)] if videos else []
+        sys.exit(spotting_scores.main([str(predictions), str(truth), *searched, *options]))
+    sys.exit(score_table.main([str(predictions), *options]))
 
 
 @click.command()

@@ -17,6 +17,15 @@ class EvaluationSettings:
 
 
 @dataclass(frozen=True)
+class SpottedExperiment:
+    """What counts in an experiment in long videos; ``classes`` are empty if nothing is recognised."""
+
+    datasets: Sequence[str]
+    kinds: Sequence[str]
+    classes: Sequence[str]
+
+
+@dataclass(frozen=True)
 class AveragingSettings:
     """An ensemble of systems: its classes and repeats."""
 

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pandas as pd
 
-from merflow.preprocessing.detection import Face
 from merflow.preprocessing.geometry import Box
 from merflow.storage.files import atomic_write
 from merflow.storage.hdf5 import open_h5
@@ -55,7 +55,8 @@ class FacePosition:
     frame: int
     transform: np.ndarray
     """float64 [2, 3], pixels of the video to those of the crop on which motion is measured."""
-    face: Face
+    face: Any
+    """A :class:`merflow.preprocessing.detection.Face`, which is not imported: systems need no face detector."""
 
 
 @dataclass(frozen=True)

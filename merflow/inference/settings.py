@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from merflow.evaluation.settings import SpottedExperiment
 from merflow.preprocessing.settings import PreparationSettings
 from merflow.protocols.settings import ClipSettings
 from merflow.systems.settings import SignalSettings
@@ -26,6 +27,32 @@ class SpottingSettings:
     deviations: float
     blink: float
     detector: str
+
+
+@dataclass(frozen=True)
+class SpottingExperiment:
+    """An experiment that spots expressions in long videos; ``search`` is how each video was searched."""
+
+    experiment: str
+    system: str
+    datasets: Sequence[str]
+    kinds: Sequence[str]
+    protocol: str
+    folds: int
+    seed: int
+    search: SpottingSettings
+
+
+@dataclass(frozen=True)
+class SpottingPage:
+    """What the page of experiments in long videos says beside its tables."""
+
+    name: str
+    synthetic: bool
+    layouts: Mapping[str, str]  # of each dataset
+    footage: Mapping[str, Mapping[str, str]]  # folder or file of each video of each dataset
+    experiments: Mapping[str, SpottedExperiment]
+    spotters: Sequence[str]  # experiments with candidates
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ configuration.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from merflow.protocols.folds import PROTOCOLS
@@ -28,6 +28,7 @@ from merflow.study.config_data import (
     choice,
     field,
 )
+from merflow.study.config_spotting import SpottingExperimentBlock
 from merflow.study.config_training import (
     AugmentBlock,
     CommonNetworkBlock,
@@ -279,6 +280,15 @@ Floor = Annotated[str, *choice(FLOORS)]
 Floors = Annotated[list[Floor], Unique]
 
 
+def _some(experiments: dict[str, ExperimentBlock], info: ValidationInfo) -> dict[str, ExperimentBlock]:
+    if not experiments and not info.data.get("spotting", True):  # Without the key, its own errors are reported.
+        raise PydanticCustomError("empty", "is empty")
+    return experiments
+
+
+LONG = "experiments in long videos; written under `experiments`, among the others, and known by their task"
+
+
 class Config(Block):
     """A complete configuration."""
 
@@ -303,7 +313,10 @@ class Config(Block):
     floors: Floors = field(
         ["majority", "linear-svm", "softmax", "ststnet"], "baselines that run beside the experiments on the same folds"
     )
-    experiments: NonEmptyDict[ExperimentBlock] = field(..., "one block for each experiment, under any name")
+    spotting: dict[Name, SpottingExperimentBlock] = field({}, LONG)
+    experiments: Annotated[dict[Name, ExperimentBlock], AfterValidator(_some)] = field(
+        ..., "one block for each experiment, under any name"
+    )
     tables: dict[Name, TableBlock] = field({}, "tables of variants of an experiment")
     figures: dict[Name, FigureBlock] = field({}, "tables and figures of the results, a CSV and an SVG each")
     export: ExportBlock = ExportBlock()

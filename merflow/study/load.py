@@ -1,6 +1,7 @@
 """Read a configuration: overlay over ``config.yaml``, complete with all defaults, checked before any job starts."""
 
 import itertools
+import re
 import sys
 from collections.abc import Mapping
 from copy import deepcopy
@@ -13,6 +14,7 @@ from merflow.storage.yaml_files import read_yaml
 from merflow.study.config import NO_MACRO, STUDY_BLOCKS, Config, TableBlock
 from merflow.study.config_checks import check_references, check_selection, check_systems, check_tables
 from merflow.study.config_errors import problems
+from merflow.study.config_spotting import check_spotting, tasks_apart
 from merflow.study.config_training import PRETRAINED_RATE, UNTRAINED_RATE
 from merflow.study.unit_checks import check_units
 from merflow.systems.registry import NETWORKS, complete_block
@@ -49,13 +51,14 @@ def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]
 
 def complete(settings: Mapping[str, Any]) -> Config:
     """Check ``settings`` key by key and as a whole, and fill in what depends on other keys."""
-    _raise_if_any(problems(Config, settings))
+    settings = tasks_apart(settings)
+    _raise_if_any([re.sub(r"^spotting\.", "experiments.", message) for message in problems(Config, settings)])
     declared = Config.model_validate(settings)
     config = Config.model_validate(_complete_blocks(settings, declared))
     messages = [*check_systems(config, declared), *check_selection(config), *check_units(config, declared)]
     if not messages:
         config = _with_grid_tables(config)
-    _raise_if_any([*messages, *check_references(config), *check_tables(config)])
+    _raise_if_any([*messages, *check_references(config), *check_tables(config), *check_spotting(config)])
     return config
 
 

@@ -10,6 +10,7 @@ from merflow.study.experiments import Experiments, with_floors
 from merflow.study.figures import Figures
 from merflow.study.paths import Paths
 from merflow.study.publishing import Publishing
+from merflow.study.spotting import Spotting
 from merflow.study.training import Training, make_training
 
 
@@ -23,10 +24,12 @@ class Plan(NamedTuple):
     training: Training
     figures: Figures
     publishing: Publishing
+    spotting: Spotting
 
     def check(self) -> None:
         """Check the study against its clips (:func:`merflow.study.clip_checks.check_study`)."""
         check_study(self.training)
+        self.spotting.check()
 
 
 def plan_study(config: Config) -> Plan:
@@ -36,4 +39,4 @@ def plan_study(config: Config) -> Plan:
     experiments = with_ensembles(config, with_floors(config, data))
     training = make_training(config, experiments, paths)
     figures = Figures(training)
-    return Plan(config, paths, data, experiments, training, figures, Publishing(training, figures))
+    return Plan(config, paths, data, experiments, training, figures, Publishing(training, figures), Spotting(training))

@@ -128,3 +128,17 @@ def test_a_video_of_nobody_is_an_error(tables, capsys):
     predictions, truth, _ = tables(spotted)
     assert main([str(predictions), str(truth)]) == 1
     assert "predictions.csv, row 3: no table says the subject of video '9'" in capsys.readouterr().err
+
+
+def test_merflow_score_takes_the_same_tables(tables):
+    from click.testing import CliRunner
+
+    from merflow.command.app import main as merflow
+
+    predictions, truth, videos = map(str, tables())
+    done = CliRunner().invoke(merflow, ["score", predictions, truth, "--videos", videos])
+    assert done.exit_code == 0 and " 0.2000 [" in done.output
+    assert (
+        "needs the table of true intervals"
+        in CliRunner().invoke(merflow, ["score", predictions, "--videos", videos]).output
+    )

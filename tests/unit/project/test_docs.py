@@ -263,4 +263,5 @@ def test_configurations_on_pages_are_accepted(settings, tmp_path):
     settings.pop("corrections", None)
     for table in ("manifest.csv", "flows.csv"):
         (tmp_path / table).write_text("clip\n")
-    assert load_config(REPO / "config.yaml", settings).experiments
+    config = load_config(REPO / "config.yaml", settings)
+    assert config.experiments or config.spotting

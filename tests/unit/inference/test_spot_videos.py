@@ -1,0 +1,121 @@
+"""Spotting experiments on tracks whose expressions are known: folds of people, scores, and the page."""
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from stage_settings import spotting_settings
+
+from merflow.datasets.long_videos import LongVideo, TrueInterval
+from merflow.evaluation.settings import SpottedExperiment
+from merflow.evaluation.spotting_tables import score_experiments
+from merflow.inference.long_motion import in_frame_numbers, write_long_videos
+from merflow.inference.motion_track import FEATURES, MICRO, Candidate, MotionCurve, MotionTrack, save_track
+from merflow.inference.settings import SpottingExperiment, SpottingPage
+from merflow.inference.spot_videos import spot_videos
+from merflow.inference.spotters.registry import load_spotter
+from merflow.inference.spotting_page import write_spotting_page
+from merflow.storage.tables import read_table
+
+FRAMES, FPS = 400, 50.0
+PEOPLE = {"a": [60, 200, 320], "b": [50, 150, 300], "c": [80, 220], "d": []}
+"""Apexes of the expressions of each person; the last one shows none."""
+
+
+def track(apexes, height):
+    times, motion, candidates = np.arange(FRAMES), np.full(FRAMES, 0.1), []
+    for apex in apexes:
+        motion += height * np.clip(1 - abs(times - apex) / 10, 0, 1)
+        candidates.append(Candidate(apex - 10, apex, apex + 10, height, False))
+    candidates.append(Candidate(370, 378, 386, 0.35, False))  # Of every video, and no expression.
+    made = MotionTrack(FPS, FRAMES, 0, FRAMES - 1, 64, 64)
+    made.curves[MICRO] = MotionCurve(0.2, 1, times.tolist(), motion.tolist(), [0.0] * FRAMES, candidates)
+    made.features = list(np.zeros((FRAMES, len(FEATURES)), np.float32))
+    return made
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """The videos of a study and their motion; each person's frames are three grey images."""
+    folder = tmp_path_factory.mktemp("study")
+    videos, tracks = [], {}
+    for number, (person, apexes) in enumerate(PEOPLE.items()):
+        frames = folder / person
+        frames.mkdir()
+        for apex in apexes or [0]:
+            for frame in (max(0, apex - 10), apex):
+                cv2.imwrite(str(frames / f"{frame}.png"), np.full((24, 32), 100 + number, np.uint8))
+        truth = tuple(TrueInterval(apex - 10, apex, apex + 10, "", "micro") for apex in apexes)
+        videos.append(LongVideo("d", f"{person}/1", f"d/{person}", str(frames), FPS, 0, FRAMES - 1, truth))
+        tracks["d", f"{person}/1"] = folder / f"{person}.h5"
+        save_track(track(apexes, 0.9), folder / f"{person}.h5")
+    write_long_videos(videos, list(tracks.values()), folder / "videos.csv", folder / "truth.csv")
+    return folder, tracks
+
+
+def spot(study, truth="truth.csv", name="search", **changes):
+    folder, tracks = study
+    settings = {"system": name, "datasets": ["d"], "kinds": ["micro"], "protocol": "loso", "folds": 2, "seed": 0}
+    outputs = [folder / f"{name}-{file}" for file in ("candidates.csv", "detections.csv", "spotter.safetensors")]
+    spot_videos(
+        SpottingExperiment(name, search=spotting_settings(), **settings | changes),
+        folder / "videos.csv", folder / truth, tracks, *outputs,
+    )  # fmt: skip
+    return [read_table(output, ["video", "fold", "score"]) for output in outputs[:2]], outputs[2]
+
+
+def test_each_person_is_a_fold_and_accepted_candidates_are_the_detections(study):
+    (candidates, detections), spotter = spot(study)
+    assert set(candidates["video"]) == {f"{person}/1" for person in PEOPLE}
+    assert (candidates["fold"] == candidates["subject"]).all()
+    accepted = candidates[candidates["accepted"] == 1].drop(columns="accepted").reset_index(drop=True)
+    pd.testing.assert_frame_equal(accepted, detections)
+    assert load_spotter(spotter, spotting_settings()).name == "search"
+
+
+def test_labels_of_tested_people_change_nothing_in_their_videos(study):
+    folder, _ = study
+    truth = read_table(folder / "truth.csv", ["video"])
+    truth[truth["video"] != "a/1"].to_csv(folder / "without.csv", index=False)
+    both = [spot(study, file)[0][0] for file in ("truth.csv", "without.csv")]
+    of_person = [table[table["video"] == "a/1"].reset_index(drop=True) for table in both]
+    pd.testing.assert_frame_equal(*of_person)
+
+
+def test_groups_of_people(study):
+    (candidates, _), _ = spot(study, protocol="subject-kfold", folds=2)
+    assert set(candidates["fold"]) == {"fold-1", "fold-2"}
+    assert (candidates.groupby("video")["fold"].nunique() == 1).all()
+
+
+def test_scores_and_page_of_a_study(study):
+    folder, tracks = study
+    spot(study)
+    experiments = {"search": SpottedExperiment(["d"], ["micro"], [])}
+    files = {name: folder / f"{name}.csv" for name in ("videos", "truth", "metrics", "curve")}
+    spotted = {name: [folder / f"search-{name}.csv"] for name in ("detections", "candidates")}
+    score_experiments(
+        files["videos"], files["truth"], spotted["detections"], spotted["candidates"], experiments,
+        files["metrics"], files["curve"],
+    )  # fmt: skip
+    row = read_table(files["metrics"], ["dataset"]).set_index("dataset").loc["all"]
+    assert (row["tp"], row["fp"], row["fn"]) == (8, 0, 0), "the threshold lies between expressions and the other peaks"
+    assert row["minutes"] == pytest.approx(4 * FRAMES / FPS / 60)
+    curve = read_table(files["curve"], ["hits"])
+    assert curve["hits"].max() == 8 and curve["false_alarms"].max() == 4, "one other peak in each video"
+    footage = {"d": {video: str(folder / video[0]) for _, video in tracks}}
+    settings = SpottingPage("mine", False, {"d": "samm-long"}, footage, experiments, ["search"])
+    write_spotting_page(settings, files | spotted, folder / "index.html")
+    page = (folder / "index.html").read_text()
+    assert page.count('<figure class="timeline">') == 4 and "Hits (8)" in page and "Misses (0)" in page
+    assert page.count("data:image/jpeg") == 2 * 6, "onset and apex of six hits"
+    assert "SOFTNet" in page and "https://" not in page
+
+
+def test_times_of_a_track_become_frame_numbers():
+    made = track([60], 1.0)
+    numbers = [*range(10, 210), *range(215, 215 + FRAMES - 200)]  # Five frames are missing.
+    moved = in_frame_numbers(made, numbers)
+    assert (moved.first, moved.last) == (10, 414)
+    assert (moved.micro.candidates[0].onset, moved.micro.candidates[1].apex) == (60, 10 + 378 + 5)
+    assert moved.micro.centres[200] == 215 and made.first == 0
