@@ -15,6 +15,14 @@ FIGURES = {
     "networks.py": ["seconds"],
     "faces.py": ["hog_lost", "auto_lost", "found_by_hog_alone"],
     "video.py": ["h264_vs_opencv", "mjpeg_vs_opencv", "mpeg4_vs_opencv"],
+    "spotting.py": [
+        "ours_25",
+        "farneback_vs_ours_25",
+        "dis_vs_ours_25",
+        "ours_200",
+        "farneback_vs_ours_200",
+        "dis_vs_ours_200",
+    ],
     "listing.py": ["index_first_s", "index_s"],
     "scale.py plan": ["jobs", "plan_cpu_s", "plan_ratio", "nothing_cpu_s"],
 }

@@ -144,18 +144,18 @@ def fit_similarity(flow: np.ndarray, weights: np.ndarray | None = None) -> Simil
     # In units of the side, so that the four unknowns have one order of magnitude.
     x, y, prior = x[used] / size, y[used] / size, prior[used]
     u, v = (np.asarray(part, np.float64)[::every, ::every][used] for part in flow)
-    ones, zeros = np.ones_like(x), np.zeros_like(x)
-    design = np.concatenate([np.stack([x, -y, ones, zeros], 1), np.stack([y, x, zeros, ones], 1)])
-    motion = np.concatenate([u, v])
+    # Everything that the normal equations sum over the pixels.
+    terms = np.stack([np.ones_like(x), x, y, x * x + y * y, u, v, x * u + y * v, x * v - y * u])
     # Starts at the median shift, which an expression changes only if it moves half of the face.
-    parameters = np.array([0.0, 0.0, np.median(u), np.median(v)])
+    a, b, tx, ty = 0.0, 0.0, float(np.median(u)), float(np.median(v))
     still = int(0.3 * len(u))
     for turn in range(_ROUNDS):
-        residual = np.hypot(*np.split(motion - design @ parameters, 2))
+        residual = np.hypot(u - (a * x - b * y + tx), v - (b * x + a * y + ty))
         scale = max(float(np.partition(residual, still)[still]), _MIN_RESIDUAL_PX) * max(1.0, 3.0 * 0.7**turn)
-        weighted = design * np.tile(prior / (1 + (residual / scale) ** 2) ** 2, 2)[:, None]
-        parameters = np.linalg.solve(weighted.T @ design, weighted.T @ motion)
-    a, b, tx, ty = parameters.tolist()
+        total, sx, sy, squares, su, sv, along, across = (terms @ (prior / (1 + (residual / scale) ** 2) ** 2)).tolist()
+        spread = squares - (sx * sx + sy * sy) / total
+        a, b = (along - (sx * su + sy * sv) / total) / spread, (across - (sx * sv - sy * su) / total) / spread
+        tx, ty = (su - a * sx + b * sy) / total, (sv - b * sx - a * sy) / total
     return a / size, b / size, tx, ty
 
 
