@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+import nbformat
 import numpy as np
+from mkdocs.structure.files import File, Files
 
 REPO = Path(__file__).parents[1]
 sys.path.insert(0, str(REPO))
@@ -41,11 +43,42 @@ BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at mos
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Add config.yaml to the page of the configuration, and let links to it lead there."""
+    """Add config.yaml to the page of the configuration, and let links to it and to notebooks lead there."""
     here = page.file.src_uri == PAGE
+    markdown = re.sub(r"\]\((notebooks/[\w-]+)\.ipynb\)", r"](\1.md)", markdown)
     markdown = markdown.replace(f"]({FILE})", "](#the-file)" if here else f"]({PAGE}#the-file)")
     file = (REPO / "config.yaml").read_text(encoding="utf-8")
     return f"{markdown}\n\n## The file\n\n```yaml\n{file}```\n" if here else markdown
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add a page for each notebook: its texts, code and stored outputs."""
+    for file in [file for file in files if file.src_uri.endswith(".ipynb")]:
+        files.remove(file)
+        page = notebook_markdown(Path(file.abs_src_path))
+        files.append(File.generated(config, file.src_uri.replace(".ipynb", ".md"), content=page))
+    return files
+
+
+def notebook_markdown(path: Path) -> str:
+    """Return a notebook with its outputs as Markdown; pictures are data URIs."""
+    parts = []
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "markdown":
+            parts.append(cell.source)
+            continue
+        parts.append(f"```python\n{cell.source}\n```")
+        for output in cell.outputs:
+            data = output.get("data", {})
+            if "image/png" in data:
+                picture = f"data:image/png;base64,{data['image/png'].strip()}"
+                parts.append(f'<p><img alt="Figure that the code above draws" src="{picture}"></p>')
+            elif "text/html" in data:
+                table = re.sub(r"<style.*?</style>", "", data["text/html"], flags=re.DOTALL)
+                parts.append(re.sub(r"\n\s*", "", table))
+            else:
+                parts.append(f"```text\n{(output.get('text') or data['text/plain']).rstrip()}\n```")
+    return "\n\n".join(parts) + "\n"
 
 
 def on_page_content(html: str, **_: Any) -> str:
