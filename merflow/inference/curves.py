@@ -8,6 +8,8 @@ from scipy.ndimage import gaussian_filter1d
 from merflow.inference.settings import SpottingSettings
 
 _TRUNCATE = 4.0  # Standard deviations at which the Gaussian ends.
+_NEAR, _FAR, _PERCENTILE = 1.75, 12.5, 80
+"""Where the surroundings of a peak begin and end on either side, in multiples of the time between compared frames."""
 
 
 def _sigma(reach: int) -> float:
@@ -37,6 +39,20 @@ def threshold(curve: np.ndarray, settings: SpottingSettings) -> float:
     # From the lower half only, which contains no expressions.
     deviation = 1.4826 * float(np.median(middle - valid[valid <= middle]))
     return max(settings.least_motion, middle + settings.deviations * deviation)
+
+
+def surroundings(curve: np.ndarray, index: int, reach: int) -> float:
+    """Return how far the face moves around a value of a curve [n], its own motion left out; 0 if that is not known.
+
+    It is the 80th percentile of some seconds on either side (micro-expressions: 0.35 to 2.5 s). In a phrase, the jaw
+    and the lips go and come with every syllable, so that no syllable stands out from it.
+    """
+    near, far = round(_NEAR * reach), round(_FAR * reach)
+    values = np.concatenate(
+        [curve[max(0, index - far) : max(0, index - near)], curve[index + near + 1 : index + far + 1]]
+    )
+    values = values[np.isfinite(values)]
+    return float(np.percentile(values, _PERCENTILE)) if len(values) else 0.0
 
 
 def is_peak(curve: np.ndarray, index: int, apart: int) -> bool:

@@ -25,6 +25,7 @@ class SpottingSettings:
     reference: float
     least_motion: float
     deviations: float
+    prominence: float
     blink: float
     detector: str
 

@@ -261,6 +261,9 @@ class SpottingBlock(Block):
     reference: float = field(0.2, "seconds before and after to which each time is compared", gt=0, le=1)
     least_motion: Rate = field(0.28, "least motion of a candidate, in per cent of the distance between the eyes")
     deviations: float = field(4.0, "least motion above the rest of the clip, in robust standard deviations", ge=0)
+    prominence: float = field(
+        4.0, "least motion as a multiple of the motion in the seconds around it, if restless", ge=0
+    )
     blink: Rate = field(2.0, "a candidate is a blink if eyelid motion exceeds this multiple of face motion")
 
 

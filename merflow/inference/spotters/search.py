@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from merflow.inference.curves import smooth, threshold
 from merflow.inference.motion_track import LONGEST, SHORTEST, MotionTrack
 from merflow.inference.settings import SpottingSettings
 from merflow.inference.spotters.spotter import KINDS, Detection, LabelledVideo, accept, fit_threshold, suppress
+from merflow.inference.spotting import least_strengths
 
 MOST_FALSE_ALARMS = 3.0
 """Per minute of the training people, shared equally by the kinds; not kept if no threshold with a hit keeps to it."""
@@ -18,8 +18,9 @@ MOST_FALSE_ALARMS = 3.0
 class SearchSpotter:
     """Peaks of the motion there and back that are no blinks.
 
-    The score is the height of a peak over the threshold that ``predict.spotting`` gives for this video, so that 1 is
-    its default; the fit scales it. Micro- and macro-expressions are searched on curves of their own.
+    The score is the height of a peak over what ``predict.spotting`` demands of it
+    (:func:`merflow.inference.spotting.least_strengths`), so that 1 is its default; the fit scales it. Micro- and
+    macro-expressions are searched on curves of their own.
     """
 
     name: ClassVar[str] = "search"
@@ -45,11 +46,10 @@ class SearchSpotter:
         if kind not in track.curves:
             return []
         curve, fps = track.curves[kind], track.fps
-        unit = threshold(smooth(curve.motion, curve.reach(fps)), self.settings)
         shortest, longest = max(2.0, SHORTEST[kind] * fps), LONGEST[kind] * fps
         return suppress(
-            Detection(each.onset, each.apex, each.offset, kind, each.strength / unit)
-            for each in curve.candidates
+            Detection(each.onset, each.apex, each.offset, kind, each.strength / least)
+            for each, least in zip(curve.candidates, least_strengths(curve, fps, self.settings), strict=True)
             if not each.blink and shortest <= each.offset - each.onset <= longest + 1
         )
 

@@ -15,7 +15,16 @@ from merflow.datasets.synthetic.long_clips import CHOOSING, MEASURING, STANDARD,
 from merflow.evaluation.interval_matching import overlap
 from merflow.inference import curves, motion, spotting
 from merflow.inference.curves import peaks, smooth
-from merflow.inference.motion_track import FEATURES, MACRO, MICRO, Candidate, load_track, save_track
+from merflow.inference.motion_track import (
+    FEATURES,
+    MACRO,
+    MICRO,
+    Candidate,
+    MotionCurve,
+    MotionTrack,
+    load_track,
+    save_track,
+)
 from merflow.inference.spotting import distinct
 from merflow.inference.spotting_accuracy import figures, measure_person, rate_interval
 from merflow.preprocessing.detection import Face
@@ -69,6 +78,26 @@ def test_threshold_is_higher_for_restless_video():
     calm, restless = 0.1 + 0.01 * chance.random(500), 0.5 + 0.3 * chance.random(500)
     assert threshold(calm) == spotting_settings().least_motion
     assert threshold(restless) > restless.max()
+
+
+def test_surroundings_are_the_seconds_on_either_side_without_the_peak():
+    curve = np.full(400, 0.1)
+    curve[190:211] = 9.0  # The peak itself, at 200.
+    assert curves.surroundings(curve, 200, 6) == pytest.approx(0.1)
+    curve[120:190:2] = curve[211:280:2] = 2.0  # Syllables.
+    assert curves.surroundings(curve, 200, 6) == pytest.approx(2.0)
+    assert curves.surroundings(np.full(3, np.nan), 1, 6) == 0
+
+
+def test_peak_among_others_is_no_candidate():
+    """A lone peak is a candidate; the same peak in a row of syllables is none."""
+    for gap, count in ((1000, 1), (7, 0)):
+        motion = np.full(400, 0.05)
+        motion[200::gap] = motion[200::-gap] = 3.0
+        curve = MotionCurve(0.2, 1, list(range(400)), motion.tolist(), [0.0] * 400)
+        curve.candidates = [Candidate(196, 200, 204, 1.2, False)]
+        track = MotionTrack(30, 400, 0, 399, 64, 64, {MICRO: curve})
+        assert len(spotting.select_candidates(track, spotting_settings()).intervals) == count
 
 
 def test_peaks_at_both_ends_of_the_curve():
