@@ -82,10 +82,10 @@ class PackedWeights:
         """
         for name, expected in self.about["digests"].items():
             try:
-                found = sha256((self.folder / name).read_bytes()).hexdigest()
+                actual = sha256((self.folder / name).read_bytes()).hexdigest()
             except OSError as error:
                 raise InputError(f"{self.folder / name} cannot be read ({error.strerror}); unpack again") from error
-            _check_digest(name, expected, found, self.folder)
+            _check_digest(name, expected, actual, self.folder)
 
 
 def unpack_weights(archive: Path, folder: Path) -> PackedWeights:
@@ -137,9 +137,9 @@ def _described(text: bytes, source: Path) -> dict[str, Any]:
     return dict(about)
 
 
-def _check_digest(name: str, expected: str, found: str, source: Path) -> None:
-    if found != expected:
+def _check_digest(name: str, expected: str, actual: str, source: Path) -> None:
+    if actual != expected:
         raise InputError(
-            f"{source}: {name} is damaged or was changed: its SHA-256 begins with {found[:12]}, expected "
+            f"{source}: {name} is damaged or was changed: its SHA-256 begins with {actual[:12]}, expected "
             f"{str(expected)[:12]}; get the archive again"
         )

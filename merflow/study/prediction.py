@@ -95,8 +95,8 @@ class Prediction:
     @property
     def coverage(self) -> list[str]:
         """Tables of the accuracy on clips that reach a threshold: that of the study, if it answers, and of weights."""
-        own = [] if set(self.answering) <= set(self.weights) else [self.paths.table("coverage")]
-        return own + [self._coverage(name) for name in self.answering if name in self.weights]
+        tables = [] if set(self.answering) <= set(self.weights) else [self.paths.table("coverage")]
+        return tables + [self._coverage(name) for name in self.answering if name in self.weights]
 
     def _coverage(self, weights: str) -> str:
         return str(self.weights[weights].folder / "coverage.csv")
@@ -145,8 +145,8 @@ class Prediction:
 
     def page_settings(self) -> PageSettings:
         """What the page shows beside its tables."""
-        own = [name for name in self.answering if name not in self.weights]
-        trained = {dataset for name in own for dataset in self.experiments[name].training_datasets}
+        studied = [name for name in self.answering if name not in self.weights]
+        trained = {dataset for name in studied for dataset in self.experiments[name].training_datasets}
         synthetic = {dataset for dataset in trained if self.data.is_synthetic(dataset)}
         for name in set(self.answering) & set(self.weights):
             datasets = self.weights[name].about["datasets"]

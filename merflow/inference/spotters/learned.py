@@ -75,11 +75,11 @@ class LearnedSpotter:
         folds = min(_INNER_FOLDS, len(people))
         probs: list[np.ndarray] = [np.zeros(0)] * len(videos)
         for fold in range(folds):
-            held = set(people[fold::folds])
-            rest = [n for n, video in enumerate(videos) if video.subject not in held or folds == 1]
+            left_out = set(people[fold::folds])
+            rest = [n for n, video in enumerate(videos) if video.subject not in left_out or folds == 1]
             self._train([videos[n] for n in rest], [inputs[n] for n in rest], fold + 1)
             for n, video in enumerate(videos):
-                if video.subject in held:
+                if video.subject in left_out:
                     probs[n] = self._probs(inputs[n])
         self.rules, self.thresholds = {}, {}
         for index, kind in enumerate(KINDS):
@@ -92,8 +92,8 @@ class LearnedSpotter:
         for share in _SHARES:
             for most_overlap in _OVERLAPS:
                 rules = {"share": share, "most_overlap": most_overlap}
-                found = [_intervals(video.track, p, kind, rules) for video, p in zip(videos, probs, strict=True)]
-                fitted = fit_threshold(videos, found, kind)
+                detections = [_intervals(video.track, p, kind, rules) for video, p in zip(videos, probs, strict=True)]
+                fitted = fit_threshold(videos, detections, kind)
                 if fitted.f1 > best.f1:
                     best, self.rules[kind] = fitted, rules
         self.thresholds[kind] = min(best.threshold, 1.0)
@@ -134,13 +134,13 @@ class LearnedSpotter:
     def detections(self, track: MotionTrack) -> list[Detection]:
         """Return an interval for each peak of the network's answers."""
         probs = self._probs(_inputs(track))
-        found = [
+        detections = [
             each
             for index, kind in enumerate(KINDS)
             if kind in self.rules
             for each in _intervals(track, probs[index], kind, self.rules[kind])
         ]
-        return accept(found, self.thresholds)
+        return accept(detections, self.thresholds)
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return rules and thresholds, and the network with its scale."""
@@ -216,7 +216,7 @@ def _windows(pairs: Sequence[tuple[Tensor, Tensor]], chance: np.random.Generator
 
 def _intervals(track: MotionTrack, probs: np.ndarray, kind: str, rules: dict[str, float]) -> list[Detection]:
     """Return the intervals around the peaks of a probability, float64 [times]; the score is its height."""
-    times, found = _times(track), []
+    times, detections = _times(track), []
     shortest, longest = SHORTEST[kind] / STEP, round(LONGEST[kind] / STEP)
     for peak in peaks(probs, _FLOOR, max(1, round(shortest))):
         least = rules["share"] * probs[peak]
@@ -227,5 +227,5 @@ def _intervals(track: MotionTrack, probs: np.ndarray, kind: str, rules: dict[str
             offset += 1
         if offset - onset >= shortest:
             first, apex, last = (round(float(times[place])) for place in (onset, peak, offset))
-            found.append(Detection(first, apex, last, kind, float(probs[peak])))
-    return suppress(found, rules["most_overlap"])
+            detections.append(Detection(first, apex, last, kind, float(probs[peak])))
+    return suppress(detections, rules["most_overlap"])

@@ -48,8 +48,8 @@ class PeakSpotter:
             ]
             if lengths:
                 self.half[kind] = float(np.mean(lengths)) / 2
-                found = [self._scored(video.track, kind) for video in videos]
-                fitted = fit_threshold(videos, found, kind, thresholds=SHARES)
+                detections = [self._scored(video.track, kind) for video in videos]
+                fitted = fit_threshold(videos, detections, kind, thresholds=SHARES)
                 self.thresholds[kind] = fitted.threshold if fitted.f1 else max(SHARES)
 
     def detections(self, track: MotionTrack) -> list[Detection]:
@@ -67,13 +67,13 @@ class PeakSpotter:
         places = find_peaks(np.pad(averaged, 1), height=mean + _FLOOR * (highest - mean), distance=apart)[0] - 1
         # Flow from one frame to a later one shows what happens between them.
         middle = curve.reference * track.fps / 2
-        found = []
+        detections = []
         for place in places:
             apex = min(track.last, round(curve.centres[place] + middle))
             ends = max(track.first, round(apex - half)), min(track.last, round(apex + half))
             score = (averaged[place] - mean) / max(highest - mean, 1e-9)
-            found.append(Detection(ends[0], apex, ends[1], kind, float(score)))
-        return found
+            detections.append(Detection(ends[0], apex, ends[1], kind, float(score)))
+        return detections
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return k' and p."""

@@ -20,7 +20,7 @@ class SearchSpotter:
 
     The score is the height of a peak over what ``predict.spotting`` demands of it
     (:func:`merflow.inference.spotting.least_strengths`), so that 1 is its default; the fit scales it. Micro- and
-    macro-expressions are searched on curves of their own.
+    macro-expressions are searched on separate curves.
     """
 
     name: ClassVar[str] = "search"
@@ -32,10 +32,10 @@ class SearchSpotter:
     def fit(self, videos: Sequence[LabelledVideo]) -> None:
         """Choose the threshold of each kind with the highest F1, if possible within :data:`MOST_FALSE_ALARMS`."""
         for kind in KINDS:
-            found = [self._scored(video.track, kind) for video in videos]
-            fitted = fit_threshold(videos, found, kind, MOST_FALSE_ALARMS / len(KINDS))
+            detections = [self._scored(video.track, kind) for video in videos]
+            fitted = fit_threshold(videos, detections, kind, MOST_FALSE_ALARMS / len(KINDS))
             if not fitted.f1:
-                fitted = fit_threshold(videos, found, kind)
+                fitted = fit_threshold(videos, detections, kind)
             self.thresholds[kind] = fitted.threshold
 
     def detections(self, track: MotionTrack) -> list[Detection]:

@@ -119,15 +119,15 @@ def fit_threshold(
     """
     truth = [[(i.onset, i.offset) for i in video.intervals if i.kind == kind] for video in videos]
     if thresholds is None:
-        scores = np.sort([each.score for found in detections for each in found])
+        scores = np.sort([each.score for of_video in detections for each in of_video])
         places = np.unique(np.linspace(0, len(scores) - 1, min(len(scores), _THRESHOLDS)).round().astype(int))
         thresholds = scores[places].tolist() if len(scores) else []
     length, labels = sum(minutes(video.track) for video in videos), sum(map(len, truth))
     best = Fitted(np.inf, 0.0, 0.0)
     for threshold in sorted(thresholds, reverse=True):
         hits = count = 0
-        for true, found in zip(truth, detections, strict=True):
-            kept = [(each.onset, each.offset) for each in found if each.score >= threshold]
+        for true, of_video in zip(truth, detections, strict=True):
+            kept = [(each.onset, each.offset) for each in of_video if each.score >= threshold]
             hits, count = hits + len(matches(true, kept)), count + len(kept)
         rate, f1 = (count - hits) / max(length, 1e-9), 2 * hits / max(1, labels + count)
         if f1 > best.f1 and rate <= most_false_alarms:
