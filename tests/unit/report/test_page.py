@@ -182,6 +182,13 @@ def test_badges_of_a_mixed_study_mark_demo_datasets(study, tmp_path):
     assert page.of_section["pictures"].count("synthetic") == 1 + 1 + 20
 
 
+def test_report_links_the_page_of_long_videos(study, tmp_path):
+    config = study.settings.config | {"spotting": {"search": {"task": "spotting"}}}
+    for shared in (False, True):
+        page = written(with_settings(study, config=config, shared=shared), tmp_path, "settings")
+        assert ('href="spotting/index.html"' in page.html) == (not shared), "an archive does not hold that page"
+
+
 def test_text_of_users_is_escaped(tmp_path):
     classes = ['<img src="x" onerror="alert(1)">', "b&b <i>", "'quoted'"]
     skills = {'net"><blink>': 0.7, "majority": 0.1}
