@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from merflow.inference.motion_track import MotionCurve
 from merflow.inference.settings import SpottingSettings
 
 _TRUNCATE = 4.0  # Standard deviations at which the Gaussian ends.
@@ -53,6 +54,22 @@ def surroundings(curve: np.ndarray, index: int, reach: int) -> float:
     )
     values = values[np.isfinite(values)]
     return float(np.percentile(values, _PERCENTILE)) if len(values) else 0.0
+
+
+def least_strengths(curve: MotionCurve, fps: float, settings: SpottingSettings) -> list[float]:
+    """Return the strength that each candidate of a curve must reach.
+
+    It is the threshold of the video, or ``prominence`` times the motion around the candidate, if that is restless and
+    gives more.
+    """
+    reach = curve.reach(fps)
+    smoothed = smooth(curve.motion, reach)
+    least = threshold(smoothed, settings)
+    places = np.searchsorted(curve.centres, [candidate.apex for candidate in curve.candidates]).tolist()
+    around = [surroundings(smoothed, place, reach) for place in places]
+    # A calm face moves less than twice the least motion; noise and weak expressions nearby raise nothing there.
+    restless = 2 * settings.least_motion
+    return [max(least, settings.prominence * motion if motion > restless else 0.0) for motion in around]
 
 
 def is_peak(curve: np.ndarray, index: int, apart: int) -> bool:

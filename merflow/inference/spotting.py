@@ -8,12 +8,10 @@ Telling lies). The eyes are left out, because a blink is as short.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from merflow.evaluation.interval_matching import overlap
-from merflow.inference.curves import smooth, surroundings, threshold
+from merflow.inference.curves import least_strengths, smooth, threshold
 from merflow.inference.motion import track_motion
-from merflow.inference.motion_track import MICRO, SHORTEST, Candidate, GreyFrame, MotionCurve, MotionTrack
+from merflow.inference.motion_track import MICRO, SHORTEST, Candidate, GreyFrame, MotionTrack
 from merflow.inference.settings import SpottingSettings
 
 
@@ -39,22 +37,6 @@ def select_candidates(track: MotionTrack, settings: SpottingSettings) -> Spottin
     strong = [candidate for candidate, needed in pairs if candidate.strength >= needed and not candidate.blink]
     blinks = [candidate.apex for candidate in curve.candidates if candidate.blink and candidate.strength >= least]
     return SpottingResult(track, distinct(strong, SHORTEST[MICRO] * fps), blinks)
-
-
-def least_strengths(curve: MotionCurve, fps: float, settings: SpottingSettings) -> list[float]:
-    """Return the strength that each candidate of a curve must reach.
-
-    It is the threshold of the video, or ``prominence`` times the motion around the candidate, if that is restless and
-    gives more.
-    """
-    reach = curve.reach(fps)
-    smoothed = smooth(curve.motion, reach)
-    least = threshold(smoothed, settings)
-    places = np.searchsorted(curve.centres, [candidate.apex for candidate in curve.candidates]).tolist()
-    around = [surroundings(smoothed, place, reach) for place in places]
-    # A calm face moves less than twice the least motion; noise and weak expressions nearby raise nothing there.
-    restless = 2 * settings.least_motion
-    return [max(least, settings.prominence * motion if motion > restless else 0.0) for motion in around]
 
 
 def distinct(intervals: Iterable[Candidate], shortest: float) -> list[Candidate]:

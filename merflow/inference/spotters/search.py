@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
+from merflow.inference.curves import least_strengths
 from merflow.inference.motion_track import LONGEST, SHORTEST, MotionTrack
 from merflow.inference.settings import SpottingSettings
 from merflow.inference.spotters.spotter import KINDS, Detection, LabelledVideo, accept, fit_threshold, suppress
-from merflow.inference.spotting import least_strengths
 
 MOST_FALSE_ALARMS = 3.0
 """Per minute of the training people, shared equally by the kinds; not kept if no threshold with a hit keeps to it."""
@@ -19,7 +19,7 @@ class SearchSpotter:
     """Peaks of the motion there and back that are no blinks.
 
     The score is the height of a peak over what ``predict.spotting`` demands of it
-    (:func:`merflow.inference.spotting.least_strengths`), so that 1 is its default; the fit scales it. Micro- and
+    (:func:`merflow.inference.curves.least_strengths`), so that 1 is its default; the fit scales it. Micro- and
     macro-expressions are searched on separate curves.
     """
 

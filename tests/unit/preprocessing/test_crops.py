@@ -317,7 +317,7 @@ def test_quality_table_shows_alignment(picture, tight, tmp_path):
         settings=settings, classes=["joy"], code="",
     )  # fmt: skip
     table = read_table(paths["quality.csv"], QUALITY).set_index("clip")
-    assert list(table.columns)[3:5] == ["reason", "alignment"]
+    assert list(table.columns)[4:6] == ["reason", "alignment"]
     alignment = {
         "wide": "detected",
         "tight": "crop",
