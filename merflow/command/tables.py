@@ -1,5 +1,6 @@
 """``merflow score`` and ``merflow corrections``: tables in, tables out; no workflow runs."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -38,16 +39,21 @@ def score(
       merflow score mine.csv --classes negative,positive,surprise --json
       merflow score detections.csv truth.csv --videos videos.csv
     """
-    from merflow.evaluation import score_table, spotting_scores
-
     if videos and not truth:
         raise click.UsageError("--videos needs the table of true intervals, TRUTH")
-    options = ["--classes", classes] if classes else []
-    options += ["--resamples", str(resamples), "--seed", str(seed), *(["--json"] if as_json else [])]
     if truth:
-        searched = ["--videos", str(videos)] if videos else []
-        sys.exit(spotting_scores.main([str(predictions), str(truth), *searched, *options]))
-    sys.exit(score_table.main([str(predictions), *options]))
+        from merflow.evaluation.spotting_scores import score_intervals, text
+        from merflow.storage.files import json_value
+
+        named = [name.strip() for name in classes.split(",")] if classes else None
+        rows = score_intervals(predictions, truth, videos, named, resamples, seed)
+        click.echo(json.dumps(json_value(rows), indent=2, allow_nan=False) if as_json else text(rows))
+    else:
+        from merflow.evaluation.score_table import main
+
+        options = ["--classes", classes] if classes else []
+        options += ["--resamples", str(resamples), "--seed", str(seed), *(["--json"] if as_json else [])]
+        sys.exit(main([str(predictions), *options]))
 
 
 @click.command()

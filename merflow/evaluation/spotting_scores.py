@@ -1,9 +1,6 @@
-"""Score any table of spotted intervals: ``python -m merflow.evaluation.spotting_scores predictions.csv truth.csv``."""
+"""Score any table of spotted intervals: ``merflow score predictions.csv truth.csv`` (docs/spotting.md)."""
 
-import argparse
-import json
 import math
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +10,9 @@ from tabulate import tabulate
 
 from merflow.datasets.checks import no_fps, no_frame_number, parse_fps, parse_frame_number
 from merflow.datasets.workbook import Row, read_workbook
-from merflow.errors import InputError, MerflowError
+from merflow.errors import InputError
 from merflow.evaluation.interval_matching import LEAST_OVERLAP, overlaps
 from merflow.evaluation.interval_metrics import KINDS, interval_ends, spotting_metrics
-from merflow.storage.files import json_value
 from merflow.storage.tables import unescape_formula
 
 REQUIRED = {"video": ["video", "vid"], "onset": ["onset", "pred_onset"], "offset": ["offset", "pred_offset"]}
@@ -217,36 +213,3 @@ def _with_interval(row: Mapping[str, Any], name: str) -> str:
     if not math.isfinite(value):
         return "-"
     return f"{value:.{digits}f}" + (f" [{low:.{digits}f}, {high:.{digits}f}]" if math.isfinite(low) else "")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m merflow.evaluation.spotting_scores",
-        description="F1 of spotted intervals, false alarms per minute and the spot-then-recognise score.",
-    )
-    columns = "video, onset, offset; optional subject, apex, label, kind, dataset"
-    parser.add_argument("predictions", type=Path, help=f"table of the spotted intervals: {columns}, experiment")
-    parser.add_argument("truth", type=Path, help=f"table of the true intervals: {columns}")
-    parser.add_argument("--videos", type=Path, help="table of all videos that were searched: video, first, last, fps")
-    parser.add_argument("--classes", help="labels of the analysis, separated by commas; all that occur if left out")
-    parser.add_argument("--resamples", type=int, default=2000, help="resamples of the bootstrap over people")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args(arguments)
-    if options.resamples < 1:
-        parser.error("--resamples must be at least 1")
-    classes = [name.strip() for name in options.classes.split(",")] if options.classes else None
-    try:
-        rows = score_intervals(
-            options.predictions, options.truth, options.videos, classes, options.resamples, options.seed
-        )
-    except MerflowError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(json_value(rows), indent=2, allow_nan=False) if options.json else text(rows))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

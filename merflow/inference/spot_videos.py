@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,19 +12,11 @@ import pandas as pd
 from merflow.inference.motion_track import load_track
 from merflow.inference.settings import SpottingExperiment
 from merflow.inference.spotters.registry import SPOTTERS, save_spotter
-from merflow.inference.spotters.spotter import LabelledVideo, Spotter
+from merflow.inference.spotters.spotter import Expression, LabelledVideo, Spotter
 from merflow.protocols.folds import draw_folds
 from merflow.storage.tables import CANDIDATES, DETECTIONS, LONG_VIDEOS, TRUE_INTERVALS, read_table, write_table
 
 log = logging.getLogger(__name__)
-
-
-class Expression(NamedTuple):
-    """An annotated expression that a system is fitted on."""
-
-    onset: int
-    offset: int
-    kind: str
 
 
 def spot_videos(

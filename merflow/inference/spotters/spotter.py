@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -15,15 +15,12 @@ KINDS = tuple(LONGEST)
 _THRESHOLDS = 60  # Tried in a fit, spread over the scores.
 
 
-class Labelled(Protocol):
-    """An annotated expression, such as :class:`merflow.datasets.long_videos.TrueInterval`."""
+class Expression(NamedTuple):
+    """An annotated expression, in frame numbers of its video, both ends included."""
 
-    @property
-    def onset(self) -> int: ...  # noqa: D102
-    @property
-    def offset(self) -> int: ...  # noqa: D102
-    @property
-    def kind(self) -> str: ...  # noqa: D102
+    onset: int
+    offset: int
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,7 @@ class LabelledVideo:
 
     track: MotionTrack
     subject: str
-    intervals: Sequence[Labelled]
+    intervals: Sequence[Expression]
 
 
 @dataclass(frozen=True)

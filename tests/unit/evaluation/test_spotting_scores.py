@@ -1,4 +1,4 @@
-"""``python -m merflow.evaluation.spotting_scores``: the numbers, and one message where a table cannot be scored."""
+"""``merflow score predictions.csv truth.csv``: the numbers, and one message where a table cannot be scored."""
 
 import json
 import subprocess
@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
+from merflow.command.app import main
 from merflow.errors import InputError
-from merflow.evaluation.spotting_scores import main, score_intervals
+from merflow.evaluation.spotting_scores import score_intervals
 
 REPO = Path(__file__).parents[3]
 TRUTH = """video,subject,onset,apex,offset,label,kind
@@ -42,7 +44,7 @@ def tables(tmp_path):
 
 def test_command_prints_worked_example(tables):
     predictions, truth, videos = tables()
-    command = [sys.executable, "-m", "merflow.evaluation.spotting_scores", predictions, truth, "--videos", videos]
+    command = [sys.executable, "-m", "merflow", "score", predictions, truth, "--videos", videos]
     done = subprocess.run(list(map(str, command)), cwd=REPO, capture_output=True, text=True)
     assert done.returncode == 0 and not done.stderr
     header, row, *notes = done.stdout.splitlines()
@@ -51,18 +53,23 @@ def test_command_prints_worked_example(tables):
     assert any("mean precision" in note for note in notes) and any("over people" in note for note in notes)
 
 
-def test_json_has_every_number(tables, capsys):
-    predictions, truth, videos = map(str, tables())
-    assert main([predictions, truth, "--videos", videos, "--json"]) == 0
-    (row,) = json.loads(capsys.readouterr().out)
+def score(*arguments):
+    return CliRunner().invoke(main, ["score", *map(str, arguments)])
+
+
+def test_json_has_every_number(tables):
+    predictions, truth, videos = tables()
+    done = score(predictions, truth, "--videos", videos, "--json")
+    assert done.exit_code == 0
+    (row,) = json.loads(done.output)
     assert row["strs"] == pytest.approx(0.2) and row["false_alarms_per_minute"] == pytest.approx(2 / 2.5)
     assert row["apex_error_ms"] == pytest.approx(100 / 3)
 
 
-def test_without_videos_rates_per_minute_are_left_out(tables, capsys):
+def test_without_videos_rates_per_minute_are_left_out(tables):
     predictions, truth, _ = tables()
-    assert main([str(predictions), str(truth)]) == 0
-    assert "false alarms/min" not in capsys.readouterr().out
+    done = score(predictions, truth)
+    assert done.exit_code == 0 and "false alarms/min" not in done.output
 
 
 def test_columns_of_the_challenges_are_read(tables):
@@ -123,22 +130,9 @@ def test_one_message_says_which_row_is_wrong(tables, where, old, new, message):
         score_intervals(*tables(**texts | {where: texts[where].replace(old, new, 1)}))
 
 
-def test_a_video_of_nobody_is_an_error(tables, capsys):
+def test_a_video_of_nobody_is_an_error(tables):
     spotted = "video,onset,offset\n1,10,70\n9,10,70\n"
     predictions, truth, _ = tables(spotted)
-    assert main([str(predictions), str(truth)]) == 1
-    assert "predictions.csv, row 3: no table says the subject of video '9'" in capsys.readouterr().err
-
-
-def test_merflow_score_takes_the_same_tables(tables):
-    from click.testing import CliRunner
-
-    from merflow.command.app import main as merflow
-
-    predictions, truth, videos = map(str, tables())
-    done = CliRunner().invoke(merflow, ["score", predictions, truth, "--videos", videos])
-    assert done.exit_code == 0 and " 0.2000 [" in done.output
-    assert (
-        "needs the table of true intervals"
-        in CliRunner().invoke(merflow, ["score", predictions, "--videos", videos]).output
-    )
+    done = score(predictions, truth)
+    assert done.exit_code == 1
+    assert "predictions.csv, row 3: no table says the subject of video '9'" in done.stderr
