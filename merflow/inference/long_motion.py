@@ -12,16 +12,21 @@ from merflow.footage.bit_depth import bits_in_use, largest_values
 from merflow.footage.clip import Clip
 from merflow.footage.frames import FROM_VIDEO, frames_per_second, read_frames
 from merflow.inference.motion import track_motion
-from merflow.inference.motion_track import MotionTrack, load_track, save_track
+from merflow.inference.motion_track import LONGEST, MotionTrack, load_track, save_track
 from merflow.inference.search import Timeline
 from merflow.inference.settings import SpottingSettings
 from merflow.storage.tables import LONG_VIDEOS, TRUE_INTERVALS, write_table
 
 log = logging.getLogger(__name__)
 
+LEAST_PEAK = 0.5
+"""Height of the peaks that are kept, as a fraction of ``least_motion``: the thresholds are fitted later."""
+
 
 def measure_motion(frames: str, fps: float | None, settings: SpottingSettings, output: Path) -> None:
-    """Measure the motion of one long video and write it, in the video's frame numbers, as ``save_track`` does.
+    """Measure the motion of one long video for both kinds of expressions, and write it as ``save_track`` does.
+
+    It is in the video's own frame numbers.
 
     Raises:
         InputError: the video cannot be read, or shows no face.
@@ -36,7 +41,8 @@ def measure_motion(frames: str, fps: float | None, settings: SpottingSettings, o
         skip_damaged=True,
         notes=notes,
     )
-    track = track_motion(timeline.ticks(pictures, rate.fastest), rate.fastest, settings)
+    ticks, floor = timeline.ticks(pictures, rate.fastest), LEAST_PEAK * settings.least_motion
+    track = track_motion(ticks, rate.fastest, settings, kinds=list(LONGEST), floor=floor)
     if not track.positions:
         log.warning("%s: no face found, so nothing is spotted in it", frames)
     save_track(in_frame_numbers(track, timeline.numbers), output)
