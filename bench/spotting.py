@@ -23,8 +23,9 @@ import numpy as np  # noqa: E402
 import yaml  # noqa: E402
 from common import REPO, parser, show  # noqa: E402
 
+from merflow.datasets.settings import LongPeopleSettings  # noqa: E402
 from merflow.datasets.synthetic.long_clips import CHOOSING  # noqa: E402
-from merflow.datasets.synthetic.long_people import LongPeopleSettings, film_person, plan_person  # noqa: E402
+from merflow.datasets.synthetic.long_people import film_person, plan_person  # noqa: E402
 from merflow.inference.motion import track_motion  # noqa: E402
 from merflow.inference.settings import SpottingSettings  # noqa: E402
 

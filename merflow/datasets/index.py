@@ -115,8 +115,7 @@ def index_dataset(name: str, settings: AnyDatasetSettings) -> Index:
 
 def index_layout(name: str, settings: AnyDatasetSettings) -> Index:
     """Index a dataset as :func:`index_dataset` does, also if no clip can be used."""
-    layout = settings.layout if isinstance(settings, DatasetSettings) else "demo"
-    module, function = LAYOUTS[layout].index.split(":")
+    module, function = LAYOUTS[settings.layout].index.split(":")
     index: Index = getattr(import_module(f"{__package__}.{module}"), function)(name, settings)
     return index
 

@@ -16,7 +16,7 @@ from merflow.datasets.checks import parse_fps
 from merflow.datasets.folders import subfolders, subject_number
 from merflow.datasets.index import Problem, index_layout
 from merflow.datasets.registry import LAYOUTS
-from merflow.datasets.settings import DatasetSettings
+from merflow.datasets.settings import AnyDatasetSettings, DatasetSettings, LongPeopleSettings
 from merflow.errors import InputError
 from merflow.footage.clip import Clip
 from merflow.footage.frames import FrameList, is_video, no_image
@@ -61,14 +61,16 @@ TREES = {
     "casme-squared": _Tree(2, r"(?P<video>(?P<subject>s\d{1,2})/[^/]*_\d{4}[^/]*)"),
     "casme3-a": _Tree(3, r"(?P<video>(?P<subject>(spNO\.?|sub|s)?\d{1,3})/[a-z])/color"),
 }
-LONG_LAYOUTS = (*TREES, "long-manifest")
+LONG_LAYOUTS = (*TREES, "long-manifest", LongPeopleSettings.layout)
 """Layouts of long videos."""
 
 
 def list_long_videos(
-    name: str, settings: DatasetSettings, kinds: Sequence[str] = KINDS
+    name: str, settings: AnyDatasetSettings, kinds: Sequence[str] = KINDS
 ) -> tuple[list[LongVideo], list[Problem]]:
     """List all long videos of a dataset with the expressions of some kinds, and everything that is wrong with them.
+
+    Videos of synthetic people need not be drawn yet.
 
     Raises:
         InputError: the layout has no long videos, the dataset cannot be read, or no video is there.
@@ -87,10 +89,12 @@ def list_long_videos(
             interval = TrueInterval(clip.onset, clip.apex, clip.offset, clip.label, kind)
             intervals.setdefault(clip.frames, []).append(interval)
     videos = []
-    for video in _on_disk(name, settings, clips) if settings.layout in TREES else _listed(name, settings):
+    for video in _videos(name, settings, clips):
         first = last = None
         missing = ""
-        if is_video(video.frames):
+        if isinstance(settings, LongPeopleSettings):
+            pass
+        elif is_video(video.frames):
             missing = "" if Path(video.frames).is_file() else f"{video.frames} does not exist"
         else:
             files = FrameList(video.frames)
@@ -107,8 +111,18 @@ def list_long_videos(
     return videos, list(dict.fromkeys(problems))
 
 
+def _videos(name: str, settings: AnyDatasetSettings, clips: Sequence[Clip]) -> Iterator[LongVideo]:
+    """Yield the videos of a dataset, without frame numbers and intervals."""
+    if isinstance(settings, LongPeopleSettings):
+        for subject in settings.subject_names:
+            video = settings.video(subject)
+            yield LongVideo(name, subject, f"{name}/{subject}", video, settings.fps, None, None, ())
+    elif isinstance(settings, DatasetSettings):
+        yield from _on_disk(name, settings, clips) if settings.layout in TREES else _listed(name, settings)
+
+
 def _on_disk(name: str, settings: DatasetSettings, clips: Sequence[Clip]) -> Iterator[LongVideo]:
-    """Yield the folders that lie beside those of the annotated expressions, which have neither frames nor intervals."""
+    """Yield the folders that lie beside those of the annotated expressions."""
     tree, fps = TREES[settings.layout], LAYOUTS[settings.layout].fps
     roots = {Path(clip.frames).parents[tree.levels - 1] for clip in clips if Path(clip.frames).is_dir()}
     if len(roots) != 1:

@@ -240,5 +240,13 @@ LAYOUTS: dict[str, Layout] = {
         kind="",
         synthetic=True,
     ),
+    "long-demo": Layout(
+        index="long_demo:index",
+        title="synthetic people in long videos",
+        looks_for="nothing: the workflow draws the videos of the block `long_people` of the dataset",
+        clip_names="`p01#355` (video and onset), `p01`",
+        kind="",
+        synthetic=True,
+    ),
     **FURTHER_LAYOUTS,
 }

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 ClassesSetting = str | Sequence[str] | Mapping[str, Any] | None
 """Name of a class set, list of labels, the user's own ``{column, map}``, or None for every label."""
@@ -32,6 +32,7 @@ class DatasetSettings:
 class SyntheticSettings:
     """Settings of a dataset of synthetic people."""
 
+    layout: ClassVar[str] = "demo"
     root: str
     kind: str
     subjects: int
@@ -103,9 +104,47 @@ STANDARD_MACRO = replace(
 )
 """A macro-expression as webcams record it."""
 
-AnyDatasetSettings = DatasetSettings | SyntheticSettings
+
+@dataclass(frozen=True)
+class LongPeopleSettings:
+    """Settings of long videos of synthetic people; expressions are counted per minute.
+
+    ``root`` receives the videos, and ``kind`` is that of the expressions that are listed as clips.
+    """
+
+    layout: ClassVar[str] = "long-demo"
+    root: str = ""
+    kind: str = "micro"
+    people: int = 8
+    seconds: float = 120.0
+    fps: float = 30.0
+    micro: float = 3.0
+    macro: float = 2.5
+    first_person: int = 3_000_100
+    """People from 2_000_100 on are those on whom the defaults of the search are chosen."""
+    seed: int = 0
+    frame_size: int = 240
+    interocular_px: int = 60
+
+    @property
+    def subject_names(self) -> list[str]:
+        """Names of the people, ``p01`` and on."""
+        return [f"p{number:02d}" for number in range(1, self.people + 1)]
+
+    def video(self, subject: str) -> str:
+        """File of the video of a subject (``p01``)."""
+        return f"{self.root}/{subject}.mp4"
+
+    def person_number(self, subject: str) -> int:
+        """Number of a subject (``p01``), which decides everything about the person."""
+        return self.first_person + int(subject.removeprefix("p")) - 1
+
+
+AnyDatasetSettings = DatasetSettings | SyntheticSettings | LongPeopleSettings
 
 
 def dataset_settings(params: Mapping[str, Any]) -> AnyDatasetSettings:
     """Make the settings again that a job got as a dictionary."""
-    return DatasetSettings(**params) if "layout" in params else SyntheticSettings(**params)
+    if "layout" in params:
+        return DatasetSettings(**params)
+    return LongPeopleSettings(**params) if "first_person" in params else SyntheticSettings(**params)

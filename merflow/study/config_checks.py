@@ -211,13 +211,15 @@ def _demo_problems(config: Config) -> Iterator[str]:
 def _dataset_problems(here: str, dataset: DatasetBlock) -> Iterator[str]:
     layout = LAYOUTS[dataset.layout]
     if layout.synthetic and dataset.classes:
-        yield f"{here}.classes: layout {dataset.layout} takes its classes from demo.emotions"
+        yield f"{here}.classes: synthetic people have classes of their own; give the experiment `classes` instead"
     if not layout.synthetic:
         yield from _folder_problems(here, dataset)
     if layout.kind and dataset.kind != layout.kind:
         yield f"{here}.kind: layout {dataset.layout} holds {layout.kind} clips"
-    if dataset.people is not None and not (layout.synthetic and dataset.kind == "micro"):
+    if dataset.people is not None and not (dataset.layout == "demo" and dataset.kind == "micro"):
         yield f"{here}.people: only for layout demo with kind: micro; leave it out"
+    if dataset.long_people is not None and dataset.layout != "long-demo":
+        yield f"{here}.long_people: only for layout long-demo; leave it out"
     for key in ("channels", "scaling"):
         if getattr(dataset, key) is not None and layout.has_frames:
             yield f"{here}.{key}: only flow images (layout flow-images) have {key}"

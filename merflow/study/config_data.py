@@ -103,6 +103,17 @@ class PeopleBlock(Block):
         return self
 
 
+class LongPeopleBlock(Block):
+    """Layout long-demo: synthetic people who talk, chew and look around, in a long video each."""
+
+    people: int = field(8, "number of people; no other dataset of the study shows them", ge=2)
+    seconds: float = field(120.0, "length of each video", ge=5)
+    fps: float = field(30.0, "frames per second", ge=15, le=400)
+    micro: float = field(3.0, "micro-expressions per minute", ge=0)
+    macro: float = field(2.5, "macro-expressions per minute", ge=0)
+    seed: int = field(0, "seed of the people and of what they do", ge=0)
+
+
 class ClassMap(Block):
     """A class for each label."""
 
@@ -134,6 +145,7 @@ class DatasetBlock(Block):
     corrections: str | None = field(None, "table of corrections of this dataset, instead of the study's")
     channels: Channels | None = field(None, "what red, green and blue of a flow image hold, in their order")
     people: PeopleBlock | None = field(None, "layout demo: people of this dataset alone, instead of those of `demo`")
+    long_people: LongPeopleBlock | None = field(None, "layout long-demo: the people and their videos; null: as usual")
     scaling: str | None = field(None, "how the numbers of a flow image were made, in words")
     on_problem: Literal["skip-clip", "stop"] = field("skip-clip", "what to do about a clip that cannot be used")
 

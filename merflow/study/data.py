@@ -14,6 +14,7 @@ from merflow.datasets.settings import (
     STANDARD_MICRO,
     AnyDatasetSettings,
     DatasetSettings,
+    LongPeopleSettings,
     SyntheticSettings,
 )
 from merflow.datasets.synthetic import scorer_people
@@ -22,7 +23,7 @@ from merflow.footage.fingerprints import source_token
 from merflow.preprocessing.settings import PreparationSettings
 from merflow.storage.files import digest, safe_filename
 from merflow.study.config import Config
-from merflow.study.config_data import PeopleBlock
+from merflow.study.config_data import LongPeopleBlock, PeopleBlock
 from merflow.study.paths import Paths
 from merflow.study.weights import answering_weights, preparation_block
 
@@ -50,9 +51,11 @@ class Data:
             return replace(scorer_people.SETTINGS, root=root)
         block, demo = self.config.datasets[name], self.config.demo
         if not self.is_synthetic(name):
-            values = block.model_dump(exclude={"channels", "scaling", "bit_depth", "people"})
+            values = block.model_dump(exclude={"channels", "scaling", "bit_depth", "people", "long_people"})
             values["corrections"] = block.corrections or self.config.corrections
             return DatasetSettings(**values, dataset_names=tuple(self.config.datasets))
+        if block.layout == LongPeopleSettings.layout:
+            return self._long_people_settings(name)
         macro_subjects = demo.subjects // 2
         shared = demo.model_dump(include={"repertoire", "noise", "drift", "portraits", "seed"})
         if block.people is not None:
@@ -80,6 +83,19 @@ class Data:
             frame_size=4 * people.interocular_px,
             **people.model_dump(),
         )
+
+    def _long_people_settings(self, name: str) -> LongPeopleSettings:
+        """Settings of long videos; the numbers of their people follow those of such datasets before it."""
+        long = [other for other, block in self.config.datasets.items() if block.layout == LongPeopleSettings.layout]
+        blocks = {other: self.config.datasets[other].long_people or LongPeopleBlock() for other in long}
+        before = sum(blocks[other].people for other in takewhile(lambda n: n != name, long))
+        kind, root = self.config.datasets[name].kind or "micro", f"{self.paths.dataset(name)}/videos"
+        settings = LongPeopleSettings(root=root, kind=kind, **blocks[name].model_dump())
+        return replace(settings, first_person=settings.first_person + before)
+
+    def drawing_settings(self, name: str) -> LongPeopleSettings:
+        """Settings of the jobs that draw long videos; keys that change no video have a fixed value."""
+        return replace(self._long_people_settings(name), root="", kind="micro", people=1)
 
     def index_settings(self, name: str) -> dict[str, Any]:
         """Settings of the job that lists a dataset; keys that change no row of its tables have a fixed value."""

@@ -7,7 +7,6 @@ from typing import Any
 
 from merflow.datasets.index import Problem, listing
 from merflow.datasets.long_videos import KINDS, LongVideo, list_long_videos
-from merflow.datasets.settings import DatasetSettings
 from merflow.errors import ConfigError
 from merflow.evaluation.settings import SpottedExperiment
 from merflow.footage.fingerprints import source_token
@@ -43,9 +42,7 @@ class Spotting:
         kinds = [kind for kind in KINDS if any(kind in block.kinds for block in self.blocks.values())]
         listed: dict[str, dict[str, LongVideo]] = {}
         for dataset in self.datasets:
-            settings = self.experiments.data.settings(dataset)
-            assert isinstance(settings, DatasetSettings)
-            videos, problems = list_long_videos(dataset, settings, kinds)
+            videos, problems = list_long_videos(dataset, self.experiments.data.settings(dataset), kinds)
             listed[dataset] = {safe_filename(video.video): video for video in videos}
             self.problems += problems
         return listed
@@ -93,6 +90,10 @@ class Spotting:
         long_video = self.videos[dataset][video]
         names = {"clip": long_video.video, "subject": long_video.subject, "problem": ""}
         return names | {"frames": long_video.frames, "fps": long_video.fps}
+
+    def drawn(self, dataset: str, video: str) -> list[str]:
+        """File of a video of a synthetic person, which a rule draws; other footage is tracked by its token."""
+        return [self.videos[dataset][video].frames] if self.experiments.data.is_synthetic(dataset) else []
 
     def source_token(self, dataset: str, video: str) -> str:
         """Token of the footage of a video (:mod:`merflow.footage.fingerprints`)."""

@@ -34,9 +34,12 @@ def one_of(names):
 
 
 def synthetic_source(wildcards):
-    """The folder that make_demo fills, for a synthetic dataset; other footage is tracked by the parameter `source`."""
-    folder = "<results>/data/{dataset}/source/{subject}"
-    return folder if data.is_synthetic(wildcards.dataset) else []
+    """The footage of a synthetic subject, which a rule makes; other footage is tracked by the parameter `source`."""
+    footage = {
+        "demo": "<results>/data/{dataset}/source/{subject}",
+        "long-demo": "<results>/data/{dataset}/videos/{subject}.mp4",
+    }
+    return footage.get(data.layout(wildcards.dataset), [])
 
 
 def per_subject(pattern):

@@ -1,4 +1,6 @@
 rule measure_motion:
+    input:
+        lambda w: spotting.drawn(w.dataset, w.video),
     output:
         track="<study>/spotting/motion/{dataset}/{video}.h5",
         source="<study>/spotting/motion/{dataset}/{video}.source.json",

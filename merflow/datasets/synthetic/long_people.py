@@ -4,11 +4,8 @@ Micro- and macro-expressions are the annotated repertoire of :mod:`merflow.datas
 action unit, often on one side. They come at rest and while the person talks; a quarter of the video has none at all. A
 video is compressed (MPEG-4). Spotting systems learn from some of these people and are judged on others; nothing here
 is a claim about people.
-
-    python -m merflow.datasets.synthetic.long_people FOLDER --people 8 --seconds 120 --fps 30
 """
 
-import argparse
 import errno
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -19,29 +16,18 @@ import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from merflow.datasets.synthetic.annotated import Action, act, real_timing
+from merflow.datasets.settings import LongPeopleSettings
 from merflow.datasets.synthetic.draw import draw_face
 from merflow.datasets.synthetic.expressions import Anchors, gaze_field, turn_field, unit_field
-from merflow.datasets.synthetic.long_clips import MEASURING
+from merflow.datasets.synthetic.long_plan import Shown, half_cosine, person_rng, plan_expressions
 from merflow.datasets.synthetic.plan import random_walk
 from merflow.datasets.synthetic.render import deformation, head_motion, render_frame
 from merflow.storage.files import atomic_write
-from merflow.storage.tables import write_table
 
 log = logging.getLogger(__name__)
 
-LABELS = ("negative", "positive", "surprise")
-MANIFEST = ["video", "subject", "onset", "apex", "offset", "label", "kind", "fps"]
-"""Columns of the table of a folder, layout ``long-manifest``."""
-FIRST_PERSON = MEASURING + 100
-"""Number of the first person of a study; :data:`merflow.datasets.synthetic.long_clips.CHOOSING` + 100 to choose on."""
-
-_SEED, _STREAM = 0, 223
+_STREAM = 227
 _NOISE, _DRIFT = 2.0, 1.0
-_REST = 0.5  # Seconds between two expressions.
-_CALM = (0.25, 0.4)  # Where the stretch without expressions begins, as a fraction of the video, and its length.
-_MACRO_GAIN = (2.5, 5.0)  # Times that a macro-expression moves further than a micro-expression.
-_MACRO = ((0.25, 0.6), (0.0, 1.4), (0.3, 0.9))  # Seconds of rise, hold and fall.
 _ACTIVITIES = {"rest": 0.3, "talk": 0.45, "chew": 0.1, "look": 0.15}
 _ACTIVITY = (4.0, 12.0)  # Seconds.
 _PHRASE, _PAUSE, _SYLLABLES = (0.8, 3.5), (0.15, 1.0), (4.0, 6.0)  # Seconds, seconds, per second.
@@ -52,36 +38,6 @@ _GLANCES, _GLANCE = {"look": 1.2}, 0.05  # Per second (0.3 in other activities),
 _TURN, _LEAN = 0.05, (0.12, 0.08, 3.0, 0.03)  # Turn of the head; right, down, degrees and scale of its pose.
 _NOD = 0.015  # In phrases.
 """Displacements are in distances between the pupils."""
-
-
-@dataclass(frozen=True)
-class LongPeopleSettings:
-    """Settings of the videos; expressions are counted per minute."""
-
-    fps: float = 30.0
-    seconds: float = 120.0
-    people: int = 8
-    first_person: int = FIRST_PERSON
-    micro: float = 3.0
-    macro: float = 2.5
-    frame_size: int = 240
-    interocular_px: int = 60
-
-
-@dataclass(frozen=True)
-class Shown:
-    """An expression, in frame numbers from 0."""
-
-    onset: int
-    apex: int
-    offset: int
-    label: str
-    kind: str
-    action: Action
-    course: np.ndarray
-    """Fraction of the amplitude from onset to offset, float32."""
-    amplitude: float
-    """Longest displacement in distances between the pupils."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +61,9 @@ class LongPerson:
 
 def plan_person(person: int, settings: LongPeopleSettings) -> LongPerson:
     """Draw everything that is random about the video of one person; the same settings give the same video."""
-    rng = np.random.default_rng((_SEED, _STREAM, person))
+    rng = person_rng(person, settings)
     fps, frames = settings.fps, round(settings.seconds * settings.fps)
-    expressions = _expressions(rng, person, settings)
+    expressions = plan_expressions(rng, person, settings)
     courses = {name: np.zeros(frames) for name in ("jaw", "round", "spread", "side", "lids", "gaze x", "gaze y")}
     talks = np.zeros(frames, bool)
     start = 0.0
@@ -131,44 +87,6 @@ def plan_person(person: int, settings: LongPeopleSettings) -> LongPerson:
     nods = gaussian_filter1d(rng.standard_normal(frames), 0.15 * fps)
     rigid[:, 1] += _NOD * unit * nods / max(nods.std(), 1e-9) * gaussian_filter1d(talks.astype(float), 0.2 * fps)
     return LongPerson(person, settings, expressions, courses, rigid, talks)
-
-
-def _expressions(rng: np.random.Generator, person: int, settings: LongPeopleSettings) -> list[Shown]:
-    """Draw the expressions and their places, none in the calm stretch."""
-    fps, minutes = settings.fps, settings.seconds / 60
-    # Long ones first, which are harder to place.
-    kinds = ["macro"] * round(settings.macro * minutes) + ["micro"] * round(settings.micro * minutes)
-    calm = settings.seconds * _CALM[0], settings.seconds * (_CALM[0] + _CALM[1] * rng.uniform(0.6, 1.0))
-    taken = [calm]
-    shown = []
-    for kind in kinds:
-        label = str(rng.choice(LABELS))
-        action = act(label, (_SEED, person), rng)
-        if kind == "micro":
-            before, apex, offset, _ = real_timing(rng, fps)
-            rise, hold, fall, gain = apex - before, 0, offset - apex, 1.0
-        else:
-            rise, hold, fall = (max(1, round(fps * rng.uniform(*limits))) for limits in _MACRO)
-            gain = float(rng.uniform(*_MACRO_GAIN))
-        seconds = (rise + hold + fall) / fps
-        for _ in range(200):
-            begin = float(rng.uniform(_REST, settings.seconds - seconds - _REST))
-            if all(begin + seconds + _REST < low or begin - _REST > high for low, high in taken):
-                break
-        else:
-            raise ValueError(f"{settings.seconds} s are too short for {len(kinds)} expressions")
-        taken.append((begin, begin + seconds))
-        onset = round(begin * fps)
-        course = np.concatenate([_half(rise), np.ones(hold + 1), _half(fall)[::-1]])
-        apex = onset + rise + hold // 2
-        amplitude = gain * action.amplitude
-        shown.append(Shown(onset, apex, onset + rise + hold + fall, label, kind, action, course, amplitude))
-    return sorted(shown, key=lambda each: each.onset)
-
-
-def _half(frames: int) -> np.ndarray:
-    """Return a raised cosine from 0 towards 1, float64 [frames]; 1 would come next."""
-    return 0.5 - 0.5 * np.cos(np.pi * np.arange(frames) / frames)
 
 
 def _talk(
@@ -212,7 +130,7 @@ def _glance(
 def _add_bump(course: np.ndarray, fps: float, start: float, rise: float, fall: float, size: float) -> None:
     """Add a raised cosine up and down to a course; times in seconds."""
     rising, falling = max(1, round(rise * fps)), max(1, round(fall * fps))
-    bump = size * np.concatenate([_half(rising), [1.0], _half(falling)[::-1]])
+    bump = size * np.concatenate([half_cosine(rising), [1.0], half_cosine(falling)[::-1]])
     first = round(start * fps)
     low, high = max(0, first), min(len(course), first + len(bump))
     if low < high:
@@ -226,7 +144,7 @@ def _wander(rng: np.random.Generator, frames: int, fps: float, count: int) -> np
         if (first := round(time * fps)) >= frames:
             break
         length = round(fps * rng.uniform(0.5, 1.5))
-        steps = np.append(_half(length), 1.0)[np.minimum(np.arange(frames - first), length)]
+        steps = np.append(half_cosine(length), 1.0)[np.minimum(np.arange(frames - first), length)]
         position[first:] += steps[:, None] * (rng.uniform(-1, 1, count) - position[first])
     return position
 
@@ -258,8 +176,8 @@ def film_person(plan: LongPerson) -> Iterator[np.ndarray]:
     """Yield the frames of a video, uint8 BGR [frame_size, frame_size, 3]."""
     settings = plan.settings
     size, unit = settings.frame_size, np.float32(settings.interocular_px)
-    base = draw_face(_SEED, plan.person, size, settings.interocular_px)
-    rng = np.random.default_rng((_SEED, _STREAM, plan.person, 1))
+    base = draw_face(settings.seed, plan.person, size, settings.interocular_px)
+    rng = np.random.default_rng((settings.seed, _STREAM, plan.person))
     gain = 1 + 0.008 * random_walk(rng, plan.frames, 0.5 * settings.fps)
     makers = _fields(base.anchors, (size, size))
     layers = [(deformation(makers[name]()), unit * course.astype(np.float32)) for name, course in plan.courses.items()]
@@ -298,49 +216,9 @@ def compress(frames: Iterable[np.ndarray], count: int, fps: float, size: int, vi
         raise OSError(errno.ENOSPC, "a video could not be written completely", str(video))
 
 
-def video_name(number: int) -> str:
-    """Return the file name of the video of a person, counted from 0."""
-    return f"person{number + 1:02d}.mp4"
-
-
-def write_person(number: int, settings: LongPeopleSettings, folder: Path) -> None:
-    """Draw the video of a person, counted from 0, into a folder."""
-    plan = plan_person(settings.first_person + number, settings)
-    with atomic_write(folder / video_name(number)) as temporary:
+def write_person(subject: str, settings: LongPeopleSettings, video: Path) -> None:
+    """Draw the video of a subject, ``p01`` and on."""
+    plan = plan_person(settings.person_number(subject), settings)
+    with atomic_write(video) as temporary:
         compress(film_person(plan), plan.frames, settings.fps, settings.frame_size, temporary)
-    log.info("%s: %d frames", video_name(number), plan.frames)
-
-
-def write_manifest(settings: LongPeopleSettings, path: Path) -> None:
-    """Write the table of all expressions, a row each, with the columns :data:`MANIFEST`.
-
-    A video without any has a row without onset and offset.
-    """
-    rows = []
-    for number in range(settings.people):
-        video = {"video": video_name(number), "subject": f"p{number + 1:02d}", "fps": settings.fps}
-        expressions = plan_person(settings.first_person + number, settings).expressions
-        names = ("onset", "apex", "offset", "label", "kind")
-        rows += [video | {name: getattr(shown, name) for name in names} for shown in expressions] or [video]
-    write_table(rows, path, MANIFEST)
-
-
-def main() -> None:
-    """Draw the people of a study into a folder."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--people", type=int, default=8)
-    parser.add_argument("--seconds", type=float, default=120.0)
-    parser.add_argument("--fps", type=float, default=30.0)
-    parser.add_argument("--first-person", type=int, default=FIRST_PERSON)
-    options = parser.parse_args()
-    settings = LongPeopleSettings(options.fps, options.seconds, options.people, options.first_person)
-    options.folder.mkdir(parents=True, exist_ok=True)
-    write_manifest(settings, options.folder / "intervals.csv")
-    for number in range(settings.people):
-        write_person(number, settings, options.folder)
-        print(options.folder / video_name(number), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    log.info("%s: %d frames", video, plan.frames)

@@ -1,25 +1,19 @@
 """Long videos of synthetic people: their plan, their pictures, and the table that lists their expressions."""
 
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 
 import numpy as np
 import pytest
-from dataset_trees import dataset_settings
 
+from merflow.datasets.index import index_dataset
 from merflow.datasets.long_videos import list_long_videos
-from merflow.datasets.synthetic.long_clips import CHOOSING
-from merflow.datasets.synthetic.long_people import (
-    FIRST_PERSON,
-    LABELS,
-    LongPeopleSettings,
-    compress,
-    film_person,
-    plan_person,
-    write_manifest,
-    write_person,
-)
+from merflow.datasets.settings import LongPeopleSettings, dataset_settings
+from merflow.datasets.synthetic.long_clips import CHOOSING, MEASURING
+from merflow.datasets.synthetic.long_people import compress, film_person, plan_person, write_person
+from merflow.datasets.synthetic.long_plan import LABELS
+from merflow.errors import ConfigError
 from merflow.footage.frames import grey_frames
 
 SHORT = LongPeopleSettings(fps=15, seconds=10, people=2, first_person=CHOOSING + 100, micro=6, macro=6)
@@ -28,7 +22,7 @@ SHORT = LongPeopleSettings(fps=15, seconds=10, people=2, first_person=CHOOSING +
 @pytest.mark.parametrize("fps", [30, 200])
 def test_plan_has_both_kinds_apart_and_a_stretch_without_any(fps):
     settings = LongPeopleSettings(fps=fps)
-    plan = plan_person(FIRST_PERSON, settings)
+    plan = plan_person(settings.first_person, settings)
     shown = plan.expressions
     assert [sum(each.kind == kind for each in shown) for kind in ("micro", "macro")] == [6, 5]
     for each in shown:
@@ -64,28 +58,41 @@ def test_expression_moves_the_face_where_nothing_else_does():
     assert changes[0] > 1.1 * changes[1]
 
 
-def test_folder_is_a_dataset_of_long_videos(tmp_path):
-    write_manifest(SHORT, tmp_path / "intervals.csv")
-    for number in range(SHORT.people):
-        write_person(number, SHORT, tmp_path)
-    videos, problems = list_long_videos("talkers", dataset_settings(layout="long-manifest", root=str(tmp_path)))
-    assert {problem.effect for problem in problems} <= {"noted"}
-    assert [video.subject for video in videos] == ["talkers/p01", "talkers/p02"]
+def test_people_are_those_whom_no_default_was_chosen_on():
+    assert LongPeopleSettings().first_person == MEASURING + 100
+
+
+@pytest.mark.parametrize("kind", ["micro", "macro"])
+def test_dataset_lists_what_its_videos_show(tmp_path, kind):
+    settings = replace(SHORT, root=str(tmp_path), kind=kind)
+    videos, problems = list_long_videos("talkers", settings)
+    assert not problems and [video.subject for video in videos] == ["talkers/p01", "talkers/p02"]
     plan = plan_person(SHORT.first_person + 1, SHORT)
-    assert [(each.onset, each.offset) for each in videos[1].intervals] == [
-        (each.onset, each.offset) for each in plan.expressions
+    shown = [(each.onset, each.apex, each.offset, each.label, each.kind) for each in plan.expressions]
+    assert [(i.onset, i.apex, i.offset, i.label, i.kind) for i in videos[1].intervals] == shown
+    clips = [clip for clip in index_dataset("talkers", settings).clips if clip.subject == "talkers/p02"]
+    assert [(clip.onset, clip.apex, clip.offset, clip.label, clip.kind) for clip in clips] == [
+        each for each in shown if each[-1] == kind
     ]
-    frames = list(grey_frames(videos[1].frames))
-    assert len(frames) == plan.frames == 150 and frames[0][1].shape == (240, 240)
+    assert {clip.frames for clip in clips} == {videos[1].frames}
+    assert dataset_settings(asdict(settings)) == settings
 
 
-def test_video_without_expression_has_a_row(tmp_path):
-    write_manifest(replace(SHORT, micro=0, macro=0), tmp_path / "intervals.csv")
-    assert (tmp_path / "intervals.csv").read_text().splitlines()[1] == "person01.mp4,p01,,,,,,15"
+def test_video_is_compressed_and_whole(tmp_path):
+    settings = replace(SHORT, root=str(tmp_path))
+    write_person("p02", settings, tmp_path / "p02.mp4")
+    frames = list(grey_frames(settings.video("p02")))
+    assert len(frames) == 150 and frames[0][1].shape == (240, 240)
+    assert (tmp_path / "p02.mp4").stat().st_size < 0.2 * 150 * 240 * 240
+
+
+def test_video_without_expression():
+    videos, _ = list_long_videos("calm", replace(SHORT, micro=0, macro=0))
+    assert [video.intervals for video in videos] == [(), ()]
 
 
 def test_too_many_expressions():
-    with pytest.raises(ValueError, match=re.escape("10 s are too short for 40 expressions")):
+    with pytest.raises(ConfigError, match=re.escape("10 s are too short for 40 expressions")):
         plan_person(0, replace(SHORT, micro=120, macro=120))
 
 

@@ -174,7 +174,8 @@ def test_reference_has_every_key_with_its_default(pages):
     settled["preparations"]["NAME"] = settled["preparations"].pop("default")
     settled["experiments"]["NAME"] = {k: v for k, v in settled["experiments"]["NAME"].items() if k not in STUDY_BLOCKS}
     reference, defaults = reference_keys(pages["configuration.html"]), dict(leaves(settled))
-    assert defaults.pop("datasets.NAME.people") is None, "a block, which has a table of its own"
+    for block in ("people", "long_people"):
+        assert defaults.pop(f"datasets.NAME.{block}") is None, "a block, which has a table of its own"
     depends = {
         "datasets.NAME.kind",
         "experiments.NAME.transfer",

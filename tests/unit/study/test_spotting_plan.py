@@ -3,8 +3,10 @@
 import re
 
 import pytest
+import yaml
 from configurations import BASE, plan
 from further_trees import frames
+from repository import REPO
 
 from merflow.errors import ConfigError
 from merflow.study.load import load_config
@@ -61,3 +63,55 @@ def test_too_few_people_for_the_folds(study):
     made = plan(study(spot=SPOT | {"protocol": "subject-kfold", "folds": 3}))
     with pytest.raises(ConfigError, match="experiments.spot.videos: 2 people; subject-kfold needs at least 3"):
         made.check()
+
+
+LONG_PEOPLE = {"people": 2, "seconds": 10, "fps": 25, "micro": 6, "macro": 6}
+
+
+def test_drawn_people_of_a_study_are_all_different():
+    datasets = {
+        "first": {"layout": "long-demo", "long_people": LONG_PEOPLE},
+        "demo": {"layout": "demo"},
+        "second": {"layout": "long-demo", "kind": "macro"},
+    }
+    made = plan(
+        {"study": "mine", "datasets": datasets, "experiments": {"spot": SPOT | {"videos": ["first", "second"]}}}
+    )
+    made.check()
+    assert [len(made.spotting.videos[name]) for name in ("first", "second")] == [2, 8]
+    first, second = (made.data.settings(name) for name in ("first", "second"))
+    assert second.first_person == first.first_person + 2 and second.kind == "macro"
+    assert made.spotting.drawn("first", "p02") == ["results/data/first/videos/p02.mp4"]
+    assert made.spotting.page_settings().synthetic
+    assert made.data.drawing_settings("first").first_person == first.first_person
+    assert made.data.subjects("first") == ["p01", "p02"], "its micro-expressions are clips"
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ({"layout": "demo", "long_people": {}}, "datasets.long.long_people: only for layout long-demo"),
+        ({"layout": "long-demo", "long_people": {"people": 1}}, "datasets.long.long_people.people: 1 is not allowed"),
+        (
+            {"layout": "long-demo", "classes": ["a", "b"]},
+            "datasets.long.classes: synthetic people have classes of their",
+        ),
+        (
+            {"layout": "long-demo", "people": {"subjects": 2, "clips": {"fear": 2, "anger": 2}}},
+            "people: only for layout",
+        ),
+    ],
+)
+def test_blocks_of_synthetic_people_are_those_of_their_layout(block, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_config(BASE, {"study": "mine", "datasets": {"long": block}, "experiments": {"spot": SPOT}})
+
+
+def test_drawn_study_has_three_systems_at_two_frame_rates():
+    study = plan(yaml.safe_load((REPO / "studies" / "drawn_long.yaml").read_text()))
+    study.check()
+    blocks = study.spotting.blocks.values()
+    assert {(block.system, *block.datasets) for block in blocks} == {
+        (system, dataset) for system in ("search", "peaks", "learned") for dataset in ("drawn-30", "drawn-200")
+    }
+    assert [len(videos) for videos in study.spotting.videos.values()] == [8, 8]
