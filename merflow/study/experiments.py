@@ -84,7 +84,7 @@ class Experiments:
         if unknown := [label for label in e.classes or () if label not in classes]:
             raise ConfigError(f"{where}.classes: no clip is labelled {', '.join(unknown)}; there are: {labels}")
         if not e.classes and len(classes) < 2:
-            raise ConfigError(f"{where}: its clips have {len(classes)} label ({labels}); at least 2 are needed")
+            raise ConfigError(f"{where}: its clips need at least 2 labels; there are: {labels}")
         return list(e.classes or classes)
 
     def classes_by_name(self, names: Iterable[str]) -> dict[str, list[str]]:
