@@ -15,9 +15,10 @@ ERROR = r"^Error in rule .*\n(?: .*\n)*?    jobid: (\d+)\n(?: .*\n)*?    log: (\
 @click.command()
 @click.argument("folder", default="results", type=click.Path(path_type=Path))
 def results(folder: Path) -> None:
-    """Show the metrics of every finished study in FOLDER, by default results.
+    """Show the metrics of all finished studies.
 
-    Values are pooled over all test clips, with 95 % intervals over people. Floors are among the rows.
+    FOLDER is that of all studies, by default results. Values are pooled over all test clips, with 95 % intervals over
+    people. Floors are among the rows.
 
     \b
     Examples:
@@ -33,13 +34,15 @@ def results(folder: Path) -> None:
     studies = {path.parent.name: pooled_metrics(path.parent) for path in sorted(folder.glob("*/metrics.csv"))}
     if not studies:
         raise InputError(f"{folder} holds no finished study; `merflow run` makes one")
-    rows = {(study, name): metrics for study, experiments in studies.items() for name, metrics in experiments.items()}
-    shown = [metric for metric in METRICS if any(metric in metrics for metrics in rows.values())]
-    table = Table("study", "experiment", "clips", "people", *(METRICS[metric] for metric in shown), box=None)
-    for (study, name), metrics in rows.items():
-        first = next(iter(metrics.values()))
-        counts = [first["n_clips"], first["n_subjects"]]
-        table.add_row(study, name, *counts, *(cell(metrics.get(metric)) for metric in shown))
+    rows = [metrics for experiments in studies.values() for metrics in experiments.values()]
+    shown = [metric for metric in METRICS if any(metric in metrics for metrics in rows)]
+    table = Table("study", "clips", "people", *(METRICS[metric] for metric in shown), box=None)
+    for study, experiments in studies.items():
+        table.add_row(study)
+        for name, metrics in experiments.items():
+            first = next(iter(metrics.values()))
+            values = [cell(metrics.get(metric), digits=2).replace("0.", ".") for metric in shown]
+            table.add_row(f"  {name}", first["n_clips"], first["n_subjects"], *values)
     console = Console()
     console.print(table, crop=False, width=None if console.is_terminal else 200)
     console.print(f"Reports: {folder}/STUDY/report.html", highlight=False)
@@ -47,7 +50,9 @@ def results(folder: Path) -> None:
 
 @click.command()
 def progress() -> None:
-    """Show how far the run in this folder is: jobs done, time left, jobs at work, failed jobs.
+    """Show how far the run in this folder is.
+
+    It prints jobs done, time left, jobs at work, and the logs of failed jobs.
 
     \b
     Examples:

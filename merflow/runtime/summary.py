@@ -63,13 +63,14 @@ def pooled_metrics(study_folder: Path) -> dict[str, dict[str, dict[str, str]]]:
     return values
 
 
-def cell(row: dict[str, str] | None) -> str:
+def cell(row: dict[str, str] | None, digits: int = 3) -> str:
     """Return a value of ``metrics.csv`` with its interval, as text; ``-`` if there is none."""
     if row is None or not row["value"]:
         return "-"
     if not row["ci_low"]:
-        return f"{float(row['value']):.3f}"
-    return f"{float(row['value']):.3f} [{float(row['ci_low']):.3f}, {float(row['ci_high']):.3f}]"
+        return f"{float(row['value']):.{digits}f}"
+    value, low, high = (f"{float(row[column]):.{digits}f}" for column in ("value", "ci_low", "ci_high"))
+    return f"{value} [{low}, {high}]"
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -36,7 +36,6 @@ NOON = 1767261600.0 + 3600
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
     return tmp_path
 
 
@@ -59,10 +58,24 @@ def test_results_of_all_studies_are_one_table(folder):
     (folder / "results" / "unfinished").mkdir()
     code, output = invoke("results")
     assert code == 0
-    lines = [line.split() for line in output.splitlines()]
-    assert lines[0] == ["study", "experiment", "clips", "people", "UF1"]
-    assert lines[1] == ["first", "first-net", "40", "5", "0.500", "[0.400,", "0.600]"]
-    assert lines[2] == ["second", "second-net", "40", "5", "0.250", "[0.150,", "0.350]"] and len(lines) == 4
+    assert [line.split() for line in output.splitlines()[:-1]] == [
+        ["study", "clips", "people", "UF1"],
+        ["first"],
+        ["first-net", "40", "5", ".50", "[.40,", ".60]"],
+        ["second"],
+        ["second-net", "40", "5", ".25", "[.15,", ".35]"],
+    ]
+
+
+def test_three_metrics_fit_in_80_columns(folder, monkeypatch):
+    study(folder, "composite", 0.5)
+    metrics = folder / "results" / "composite" / "metrics.csv"
+    text = metrics.read_text().replace("composite-net", "off-apexnet-w8")
+    rows = [line for line in text.splitlines() if "pooled" in line]
+    metrics.write_text(text + "".join(f"{rows[0].replace('uf1', name)}\n" for name in ("accuracy", "uar")))
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = invoke("results")[1].splitlines()
+    assert len(lines) == 4 and lines[2].count(".50 [.40, .60]") == 3 and max(map(len, lines)) <= 80
 
 
 def test_without_a_finished_study(folder):
