@@ -49,8 +49,8 @@ def main() -> None:
       merflow run --config mine.yaml    results/mine/report.html
 
     \b
-    Exit codes: 0 done; 1 bad input or a failed job, with a message that says what to do; 2 wrong usage.
-    Completion: eval "$(_MERFLOW_COMPLETE=bash_source merflow)", or zsh_source, in the start file of your shell.
+    Exit codes: 0 done, 1 bad input or a failed job, 2 wrong usage.
+    Completion in bash: eval "$(_MERFLOW_COMPLETE=bash_source merflow)"
     """
 
 

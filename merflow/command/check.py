@@ -6,14 +6,10 @@ import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from merflow.command.run import read_study, snakemake_arguments
-
-if TYPE_CHECKING:
-    pass
 
 STAGES = {
     "synthetic people": ("make_demo",),
@@ -28,12 +24,13 @@ STAGES = {
 
 
 @click.command()
-@click.argument("config", required=False)
+@click.argument("config", required=False, type=click.Path())
 @click.option("--cores", type=click.IntRange(1), help="Cores of the run; if left out, all of this machine.")
 def check(config: str | None, cores: int | None) -> None:
-    """Show all that is wrong with a study and its folders and tables, and what a run will cost.
+    """Show what is wrong with a study, and what a run will cost.
 
-    Nothing runs and no frame is decoded. The cost is an estimate from the numbers of frames, clips and folds.
+    All problems of its folders and tables are listed. Nothing runs and no frame is decoded. The cost is an estimate
+    from the numbers of frames, clips and folds.
 
     \b
     Examples:

@@ -48,15 +48,30 @@ MANIFEST_KEYS = """\
 """
 
 
+def complete_layout(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
+    """Return the layouts that the shell proposes for what was typed."""
+    from merflow.datasets.registry import LAYOUTS
+
+    return [name for name in LAYOUTS if name.startswith(typed)]
+
+
 @click.command()
 @click.argument("name")
-@click.option("--layout", default="manifest", show_default=True, help="Of the dataset, such as casme2 or samm.")
-@click.option("--root", default=None, metavar="FOLDER", help="Of the dataset or your clips; if left out, this one.")
+@click.option(
+    "--layout",
+    default="manifest",
+    show_default=True,
+    shell_complete=complete_layout,
+    help="Of the dataset, such as casme2 or samm.",
+)
+@click.option(
+    "--root", type=click.Path(), metavar="FOLDER", help="Of the dataset or your clips; if left out, this one."
+)
 def init(name: str, layout: str, root: str | None) -> None:
-    """Write NAME.yaml, a study to fill in, and for clips of your own the table manifest.csv.
+    """Write a study to fill in: NAME.yaml and manifest.csv.
 
-    The table gets a row for each video and each folder of images below the folder, with the name of the upper folder as
-    subject; fill in the labels. Files that exist are not overwritten.
+    The table manifest.csv, for clips of your own, gets a row for each video and each folder of images below the folder,
+    with the name of the upper folder as subject; fill in the labels. Files that exist are not overwritten.
 
     \b
     Examples:

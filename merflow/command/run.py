@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).resolve().parents[1]
 
 config_option = click.option(
-    "--config", "config", metavar="FILE", help="Configuration of the study; if left out, the demo study."
+    "--config", type=click.Path(), metavar="FILE", help="Configuration of the study; if left out, the demo study."
 )
 cores_option = click.option("--cores", metavar="N", help="Cores to use; if left out, all.")
 passed_on = click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[SNAKEMAKE ARGUMENTS]...")
@@ -68,10 +68,10 @@ def run(config: str | None, cores: str | None, profile: str | None, arguments: S
 
 
 @click.command(context_settings=PASS_ON)
-@click.argument("clips")
+@click.argument("clips", type=click.Path())
 @options
 def predict(clips: str, config: str | None, cores: str | None, arguments: Sequence[str]) -> None:
-    """Answer new clips with the trained networks of a study.
+    """Classify new clips with the trained networks of a study.
 
     CLIPS is a video, a folder of images or of videos, or a table of clips. If the study is not trained yet, it is
     trained first. The page is results/STUDY/predict/NAME/index.html.
@@ -88,9 +88,10 @@ def predict(clips: str, config: str | None, cores: str | None, arguments: Sequen
 @click.command(context_settings=PASS_ON)
 @options
 def export(config: str | None, cores: str | None, arguments: Sequence[str]) -> None:
-    """Write the trained systems of a study as ONNX files, with model cards.
+    """Write the trained systems of a study as ONNX files.
 
-    They are results/STUDY/export/EXPERIMENT/model.onnx. The packages are those of pip install "merflow[export]".
+    They are results/STUDY/export/EXPERIMENT/model.onnx, each with a model card. The packages are those of
+    pip install "merflow[export]".
 
     \b
     Example:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from merflow.command.init import complete_layout
+
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("predictions", type=click.Path(path_type=Path))
@@ -24,13 +26,15 @@ def score(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Print accuracy, UF1 and UAR of a table of predictions, or F1 and STRS of intervals in long videos.
+    """Compute the scores of a table of predictions.
 
-    The table has the columns truth and predicted. With subject, the values have 95 % intervals over people; with
-    experiment, repeat, fold or dataset they are given for each. Given the folder of a study, or its bundle.zip, all its
-    tables of scores are computed again and compared; the exit code is 1 if a number differs.
+    They are accuracy, UF1 and UAR. The table has the columns truth and predicted. With subject, the scores have 95 %
+    intervals over people; with experiment, repeat, fold or dataset they are given for each. Given the folder of a
+    study, or its bundle.zip, all its tables of scores are computed again and compared; the exit code is 1 if a number
+    differs.
 
-    With TRUTH, both tables hold intervals: video, onset, offset, and optional columns (docs/spotting.md).
+    With TRUTH, they are F1 and STRS of intervals in long videos: both tables have the columns video, onset and offset,
+    and optional ones (docs/spotting.md).
 
     \b
     Examples:
@@ -57,13 +61,13 @@ def score(
 
 
 @click.command()
-@click.argument("layout")
-@click.argument("root", required=False)
+@click.argument("layout", shell_complete=complete_layout)
+@click.argument("root", required=False, type=click.Path())
 @click.option("--table", help="The workbook, relative to the folder, if there are several.")
-@click.option("--output", default="corrections.csv", show_default=True, help="Table to write.")
+@click.option("--output", type=click.Path(), default="corrections.csv", show_default=True, help="Table to write.")
 @click.option("--excluded", is_flag=True, help="List the clips that a publication excludes, too.")
 def corrections(layout: str, root: str | None, table: str | None, output: str, excluded: bool) -> None:
-    """Write the known errors of a dataset as a table of corrections.
+    """Write the known errors of a dataset as a table.
 
     LAYOUT is the dataset, such as casme3-a, and ROOT its folder, whose workbook is compared. Read the table, delete
     what you reject, and name it in the configuration: corrections: corrections.csv

@@ -24,9 +24,10 @@ def weights() -> None:
 @weights.command(context_settings=PASS_ON)
 @options
 def pack(config: str | None, cores: str | None, arguments: Sequence[str]) -> None:
-    """Write the trained networks of a study as archives, one for each experiment.
+    """Write the trained networks of a study as archives.
 
-    They are results/STUDY/weights/STUDY-EXPERIMENT.zip, with protocol, number of people, audit, model card and digests.
+    Each experiment has one, results/STUDY/weights/STUDY-EXPERIMENT.zip, with protocol, number of people, audit,
+    model card and digests.
 
     \b
     Example:
@@ -39,7 +40,7 @@ def pack(config: str | None, cores: str | None, arguments: Sequence[str]) -> Non
 @click.argument("archive", type=click.Path(path_type=Path))
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 def unpack(archive: Path, folder: Path | None) -> None:
-    """Unpack an archive of trained networks, after a check of every file.
+    """Check and unpack an archive of trained networks.
 
     FOLDER is weights/NAME of the archive if it is left out. Its name is that under which the networks answer.
 

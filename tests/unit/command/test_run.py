@@ -5,6 +5,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from click.shell_completion import shell_complete
 from click.testing import CliRunner
 from repository import REPO
 from snakemake.cli import get_argument_parser
@@ -101,6 +102,26 @@ def test_help_loads_no_library():
     code = "import merflow.command.app, sys; print([m for m in ('torch', 'numpy', 'pydantic') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "proposals"),
+    [
+        ("merflow in", "plain,init"),
+        ("merflow init x --layout casme-", "plain,casme-squared"),
+        ("merflow check m", "file,m"),
+    ],
+)
+def test_shell_completes_subcommands_layouts_and_files(monkeypatch, capsys, typed, proposals):
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
+    shell_complete(main, {}, "merflow", "_MERFLOW_COMPLETE", "bash_complete")
+    assert capsys.readouterr().out == f"{proposals}\n"
+
+
+def test_list_of_subcommands_fits_in_80_columns():
+    output = CliRunner().invoke(main, ["--help"], terminal_width=80).output
+    assert "..." not in output.partition("Commands:")[2]
 
 
 @pytest.mark.parametrize("name", main.commands)
