@@ -2,19 +2,17 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 BIN := .venv/bin
-RUN = --cores $(CORES) --no-hooks $(CONFIG:%=--configfile %)
 PYTEST = $(BIN)/pytest -q -n $(CORES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: run resume test test-unit test-workflow test-all lint docs bench clean
 .NOTPARALLEL:
-run resume: export MERFLOW_PROGRESS = 1
 run: .venv/installed
-	@$(BIN)/python -m merflow.study.load $(CONFIG)
-	@$(BIN)/snakemake $(RUN)
+	@$(BIN)/python -m merflow run --cores $(CORES) --no-hooks $(CONFIG:%=--config %)
 	@$(BIN)/python -m merflow.runtime.summary $(CONFIG)
 
 # Continue a killed run: make resume ARGS='--cores 8 --configfile mine.yaml', as it was given to snakemake.
-resume: ARGS ?= $(RUN)
+resume: export MERFLOW_PROGRESS = 1
+resume: ARGS ?= --cores $(CORES) --no-hooks $(CONFIG:%=--configfile %)
 resume: .venv/installed
 	@$(BIN)/python -m merflow.runtime.resume $(ARGS)
 

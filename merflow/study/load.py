@@ -2,14 +2,13 @@
 
 import itertools
 import re
-import sys
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from merflow.datasets.registry import LAYOUTS
-from merflow.errors import ConfigError, MerflowError
+from merflow.errors import ConfigError
 from merflow.storage.yaml_files import read_yaml
 from merflow.study.config import NO_MACRO, STUDY_BLOCKS, Config, TableBlock
 from merflow.study.config_checks import check_references, check_selection, check_systems, check_tables
@@ -115,10 +114,3 @@ def _with_grid_tables(config: Config) -> Config:
         table["columns"] = [dict(cell) for cell in cells] if columns else None
         tables.setdefault(f"{name}-grid", TableBlock.model_validate(table))
     return config.model_copy(update={"tables": tables})
-
-
-if __name__ == "__main__":  # python -m merflow.study.load mine.yaml: print what is wrong with it
-    try:
-        load_config(Path("config.yaml"), read_yaml(sys.argv[1]) if sys.argv[1:] else {})
-    except MerflowError as error:
-        sys.exit(f"merflow: {error}")
