@@ -25,12 +25,12 @@ CHANNELS = [*FEATURES, *CURVES]
 
 _WIDTH, _DILATIONS, _KERNEL = 32, (1, 2, 4, 8, 16), 5
 _DROPOUT = 0.2
-_EPOCHS, _LEARNING_RATE, _DECAY = 40, 3e-3, 1e-3
-_WINDOW, _BATCH = 300, 16  # Inputs of a training window, and windows of a step.
-_LEAST_STEPS = 5  # Of an epoch.
+_EPOCHS, _LEARNING_RATE, _DECAY = 20, 3e-3, 1e-3
+_WINDOW, _BATCH = 300, 8  # Inputs of a training window, and windows of a step.
+_LEAST_STEPS = 10  # Of an epoch.
 _MOST_WEIGHT = 20.0  # Of times inside an expression, which are rare.
 _GAIN = 0.25  # Standard deviation of the logarithm of a random gain of the inputs.
-_INNER_FOLDS = 3
+_INNER_FOLDS = 2
 _FLOOR = 0.02
 _SHARES = (0.3, 0.5, 0.7)  # Of its peak that the probability keeps inside an interval.
 _OVERLAPS = (0.1, 0.3, 0.5)  # Of two intervals from which the lower one is suppressed.

@@ -12,7 +12,7 @@ from merflow.inference.settings import SpottingSettings
 from merflow.inference.spotters.spotter import KINDS, Detection, LabelledVideo, accept, fit_threshold, suppress
 
 MOST_FALSE_ALARMS = 3.0
-"""Per minute of the training people, shared equally by the kinds; not kept if no threshold with a hit keeps to it."""
+"""Per minute of the training people, shared by the kinds that they show; not kept if no threshold with a hit does."""
 
 
 class SearchSpotter:
@@ -31,9 +31,11 @@ class SearchSpotter:
 
     def fit(self, videos: Sequence[LabelledVideo]) -> None:
         """Choose the threshold of each kind with the highest F1, if possible within :data:`MOST_FALSE_ALARMS`."""
-        for kind in KINDS:
+        self.thresholds = dict.fromkeys(KINDS, np.inf)
+        shown = {interval.kind for video in videos for interval in video.intervals}
+        for kind in shown:
             detections = [self._scored(video.track, kind) for video in videos]
-            fitted = fit_threshold(videos, detections, kind, MOST_FALSE_ALARMS / len(KINDS))
+            fitted = fit_threshold(videos, detections, kind, MOST_FALSE_ALARMS / len(shown))
             if not fitted.f1:
                 fitted = fit_threshold(videos, detections, kind)
             self.thresholds[kind] = fitted.threshold

@@ -80,7 +80,7 @@ def fitted(training):
     """Each system, fitted on the training videos; the network trains for a short time only."""
     spotters = {name: make(spotting_settings(), 0) for name, make in SPOTTERS.items()}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learned, "_EPOCHS", 10)
+        patch.setattr(learned, "_EPOCHS", 5)
         patch.setattr(learned, "_BATCH", 4)
         for spotter in spotters.values():
             spotter.fit(training)
@@ -122,6 +122,15 @@ def test_search_keeps_to_the_limit_of_false_alarms():
             true = [(i.onset, i.offset) for i in each.intervals if i.kind == kind]
             alarms += len(found) - len(matches(true, [(d.onset, d.offset) for d in found]))
         assert alarms / (3 * 40 / 60) <= 1.5
+
+
+def test_limit_is_not_shared_with_a_kind_that_nobody_shows():
+    videos = [video(seed, unlabelled=5) for seed in range(3)]
+    micro = [replace(each, intervals=[i for i in each.intervals if i.kind == MICRO]) for each in videos]
+    of_both, of_one = SearchSpotter(spotting_settings()), SearchSpotter(spotting_settings())
+    of_both.fit(videos)
+    of_one.fit(micro)
+    assert of_one.thresholds[MICRO] < of_both.thresholds[MICRO] and of_one.thresholds[MACRO] == np.inf
 
 
 def test_search_without_fit_accepts_what_the_settings_accept(training):
