@@ -1,16 +1,18 @@
-"""Which candidates are shown, and the cache of all candidates, in the form of a dataset's cache."""
+"""Which candidates are shown, and the cache of candidates and detections, in the form of a dataset's cache."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from merflow.errors import InputError
 from merflow.inference.settings import SEARCHED
 from merflow.preprocessing.cache import build_cache, cache_attributes, new_cache
 from merflow.preprocessing.settings import PreparationSettings
 from merflow.storage.hdf5 import open_h5
-from merflow.storage.tables import QUALITY, read_table, write_table
+from merflow.storage.tables import DETECTIONS, QUALITY, read_table, write_table
 
 MAX_SHOWN = 40
 """Candidates that the page shows in full, the strongest first, and clips whose video strip it shows."""
@@ -62,13 +64,41 @@ def gather_candidates(
         for file in intervals
         for clip, source in read_table(file, ["clip", "source"])[["clip", "source"]].itertuples(index=False)
     ]
+    cache_or_empty(
+        rows, faces, keyframes, flow, cache=cache, quality=quality, dataset="clips", preparation=preparation,
+        settings=settings, code=code,
+    )  # fmt: skip
+
+
+def read_micro(detections: str | Path) -> pd.DataFrame:
+    """Return the micro-expressions of a ``detections.csv``, with the name of each as a clip in the column ``clip``."""
+    table = read_table(detections, DETECTIONS)
+    table = table[table["kind"] == "micro"].reset_index(drop=True)
+    bounds = table["onset"].astype(str) + "-" + table["offset"].astype(str)
+    return table.assign(clip=table["dataset"] + "/" + table["video"].astype(str) + "@" + bounds)
+
+
+def cache_or_empty(
+    rows: Sequence[Mapping[str, Any]],
+    faces: Sequence[str | Path],
+    keyframes: Sequence[str | Path],
+    flow: Sequence[str | Path],
+    *,
+    cache: Path,
+    quality: Path,
+    dataset: str,
+    preparation: str,
+    settings: PreparationSettings,
+    code: str,
+) -> None:
+    """Write ``cache.h5`` and ``quality.csv`` as ``build_cache`` does, without clips if there are no ``rows``."""
     if rows:
         build_cache(
-            rows, faces, keyframes, flow, cache=cache, quality=quality, dataset="clips", preparation=preparation,
+            rows, faces, keyframes, flow, cache=cache, quality=quality, dataset=dataset, preparation=preparation,
             settings=settings, classes=[], code=code,
         )  # fmt: skip
         return
     write_table([], quality, QUALITY)
-    attributes = cache_attributes("clips", preparation, settings, [], code)
+    attributes = cache_attributes(dataset, preparation, settings, [], code)
     with new_cache(cache, [], settings.keyframes.count, settings.keyframes.count, attributes):
         pass

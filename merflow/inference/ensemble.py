@@ -5,7 +5,7 @@ new clip, and their disagreement shows how much the answer depends on who was in
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import groupby
@@ -138,7 +138,14 @@ class Ensemble:
         if count is None or count >= len(members):
             return self
         kept = np.linspace(0, len(members) - 1, count).round().astype(int) if count > 1 else [0]
-        return Ensemble(dict(self.metadata) | {"members": [members[n] for n in kept]}, self.results)
+        return self._of([members[n] for n in kept])
+
+    def of_folds(self, folds: Collection[tuple[int, str]]) -> "Ensemble":
+        """Return an ensemble of the members of some folds, given as (seed, fold); it may be empty."""
+        return self._of([each for each in self.metadata["members"] if (each["seed"], each["fold"]) in folds])
+
+    def _of(self, members: Sequence[Mapping[str, Any]]) -> "Ensemble":
+        return Ensemble(dict(self.metadata) | {"members": members}, self.results)
 
     @cached_property
     def _graphs(self) -> dict[str, Graph]:

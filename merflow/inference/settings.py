@@ -45,6 +45,22 @@ class SpottingExperiment:
 
 
 @dataclass(frozen=True)
+class RecognitionSettings:
+    """An experiment that recognises what a spotter found in long videos.
+
+    Attributes:
+        recogniser: the experiment whose networks answer.
+        splits: of the recogniser, or of each member of an ensemble: the table of splits of each seed.
+        same_people: for each dataset of videos those of the recogniser whose subject names mean the same people.
+    """
+
+    experiment: str
+    recogniser: str
+    splits: Sequence[Mapping[int, str]]
+    same_people: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
 class SpottingPage:
     """What the page of experiments in long videos says beside its tables."""
 

@@ -36,6 +36,7 @@ from merflow.report.svg import (
 from merflow.runtime.summary import SYNTHETIC_MARK
 from merflow.storage.files import atomic_write
 from merflow.storage.tables import (
+    AUDIT,
     CANDIDATES,
     DETECTIONS,
     LONG_VIDEOS,
@@ -57,7 +58,10 @@ _LINES = ("-", "--", ":", "-.")
 
 @dataclass
 class SpottedTables:
-    """The tables of a study; those of detections and candidates by experiment, with the column ``outcome``."""
+    """The tables of a study; those of detections and candidates by experiment, with the column ``outcome``.
+
+    Detections have ``truth``, the label of the expression that they hit. ``audits`` say who recognised whom.
+    """
 
     videos: pd.DataFrame
     truth: pd.DataFrame
@@ -66,10 +70,14 @@ class SpottedTables:
     detections: dict[str, pd.DataFrame]
     candidates: dict[str, pd.DataFrame]
     misses: dict[str, pd.DataFrame]
+    audits: dict[str, pd.DataFrame]
 
 
 def write_spotting_page(settings: SpottingPage, inputs: Mapping[str, Any], output: Path) -> None:
-    """Write the page; ``inputs`` are ``videos, truth, metrics, curve``, and ``detections, candidates`` by experiment.
+    """Write the page.
+
+    ``inputs`` are ``videos, truth, metrics, curve``, and by experiment ``detections``, ``candidates`` (of those that
+    spot) and ``audits`` (of those that recognise).
 
     Raises:
         InputError: a table is missing or damaged.
@@ -82,6 +90,7 @@ def write_spotting_page(settings: SpottingPage, inputs: Mapping[str, Any], outpu
             "published": _published(settings),
             "curves": _curves(tables.curve, tables.metrics),
             "timelines": _timelines(settings, tables),
+            "recognised": [_recognised(name, settings, tables) for name in tables.audits],
             "examples": [_examples(name, settings, tables) for name in tables.detections],
         }
     page = templates(here).get_template("spotting_page.html.j2")
@@ -99,14 +108,17 @@ def _read(settings: SpottingPage, inputs: Mapping[str, Any]) -> SpottedTables:
         table, kinds = read_table(file, DETECTIONS), settings.experiments[name].kinds
         true = truth[truth["dataset"].isin(settings.experiments[name].datasets) & truth["kind"].isin(kinds)]
         pairs = match_tables(true, table)
+        table["truth"] = pd.Series(true["label"].loc[pairs["truth"]].to_numpy(), pairs["spotted"], dtype=object)
         table["outcome"] = np.where(table.index.isin(pairs["spotted"]), "hit", "false alarm")
         detections[name], misses[name] = (
             table,
             true[~true.index.isin(pairs["truth"])].assign(outcome="miss", score=math.nan),
         )
     candidates = dict(zip(settings.spotters, (read_table(f, CANDIDATES) for f in inputs["candidates"]), strict=True))
+    recognisers = [name for name in settings.experiments if name not in settings.spotters]
+    audits = dict(zip(recognisers, (read_table(f, AUDIT) for f in inputs.get("audits", [])), strict=True))
     metrics, curve = read_table(inputs["metrics"], SPOTTING_METRICS), read_table(inputs["curve"], SPOTTING_CURVE)
-    return SpottedTables(videos, truth, metrics, curve, detections, candidates, misses)
+    return SpottedTables(videos, truth, metrics, curve, detections, candidates, misses, audits)
 
 
 def _scores(metrics: pd.DataFrame, settings: SpottingPage) -> list[dict[str, Any]]:
@@ -153,6 +165,15 @@ def _curves(curve: pd.DataFrame, metrics: pd.DataFrame) -> list[str]:
         text = f"Recall of {kind}-expressions against false alarms per minute, by threshold, for each experiment"
         drawings.append(page_svg(figure, text, f"curve-{kind}"))
     return drawings
+
+
+def _recognised(name: str, settings: SpottingPage, tables: SpottedTables) -> dict[str, Any]:
+    """How the hits of an experiment were recognised, by their true class, and by which networks."""
+    hits, classes = tables.detections[name], list(settings.experiments[name].classes)
+    hits = hits[hits["truth"].isin(classes)]
+    counts = pd.crosstab(hits["truth"], hits["label"]).reindex(index=classes, columns=classes, fill_value=0)
+    networks = tables.audits[name]["note"].value_counts()
+    return {"name": name, "classes": classes, "counts": counts.to_numpy().tolist(), "networks": networks.to_dict()}
 
 
 def _timelines(settings: SpottingPage, tables: SpottedTables) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ from merflow.study.config_data import (
     choice,
     field,
 )
-from merflow.study.config_spotting import SpottingExperimentBlock
+from merflow.study.config_spotting import RecognitionBlock, SpottingExperimentBlock
 from merflow.study.config_training import (
     AugmentBlock,
     CommonNetworkBlock,
@@ -317,6 +317,7 @@ class Config(Block):
         ["majority", "linear-svm", "softmax", "ststnet"], "baselines that run beside the experiments on the same folds"
     )
     spotting: dict[Name, SpottingExperimentBlock] = field({}, LONG)
+    recognition: dict[Name, RecognitionBlock] = field({}, LONG)
     experiments: Annotated[dict[Name, ExperimentBlock], AfterValidator(_some)] = field(
         ..., "one block for each experiment, under any name"
     )

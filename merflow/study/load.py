@@ -51,7 +51,9 @@ def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]
 def complete(settings: Mapping[str, Any]) -> Config:
     """Check ``settings`` key by key and as a whole, and fill in what depends on other keys."""
     settings = tasks_apart(settings)
-    _raise_if_any([re.sub(r"^spotting\.", "experiments.", message) for message in problems(Config, settings)])
+    _raise_if_any(
+        [re.sub(r"^(spotting|recognition)\.", "experiments.", message) for message in problems(Config, settings)]
+    )
     declared = Config.model_validate(settings)
     config = Config.model_validate(_complete_blocks(settings, declared))
     messages = [*check_systems(config, declared), *check_selection(config), *check_units(config, declared)]

@@ -10,6 +10,7 @@ from merflow.study.experiments import Experiments, with_floors
 from merflow.study.figures import Figures
 from merflow.study.paths import Paths
 from merflow.study.publishing import Publishing
+from merflow.study.recognition import Recognition
 from merflow.study.spotting import Spotting
 from merflow.study.training import Training, make_training
 
@@ -25,11 +26,13 @@ class Plan(NamedTuple):
     figures: Figures
     publishing: Publishing
     spotting: Spotting
+    recognition: Recognition
 
     def check(self) -> None:
         """Check the study against its clips (:func:`merflow.study.clip_checks.check_study`)."""
         check_study(self.training)
         self.spotting.check()
+        self.recognition.check()
 
 
 def plan_study(config: Config) -> Plan:
@@ -38,5 +41,6 @@ def plan_study(config: Config) -> Plan:
     data = Data(config, paths)
     experiments = with_ensembles(config, with_floors(config, data))
     training = make_training(config, experiments, paths)
-    figures = Figures(training)
-    return Plan(config, paths, data, experiments, training, figures, Publishing(training, figures), Spotting(training))
+    figures, spotting = Figures(training), Spotting(training)
+    publishing, recognition = Publishing(training, figures), Recognition(training, spotting)
+    return Plan(config, paths, data, experiments, training, figures, publishing, spotting, recognition)

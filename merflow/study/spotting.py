@@ -115,8 +115,14 @@ class Spotting:
         )
 
     def scored_experiments(self) -> dict[str, SpottedExperiment]:
-        """What counts in each experiment."""
-        return {name: SpottedExperiment(block.datasets, block.kinds, []) for name, block in self.blocks.items()}
+        """What counts in each experiment: those that spot, then those that recognise micro-expressions too."""
+        spotted = {name: SpottedExperiment(block.datasets, block.kinds, []) for name, block in self.blocks.items()}
+        return spotted | {
+            name: SpottedExperiment(
+                self.blocks[block.spotter].datasets, ["micro"], self.experiments.classes(block.recogniser)
+            )
+            for name, block in self.config.recognition.items()
+        }
 
     def page_settings(self) -> SpottingPage:
         """What the page shows beside its tables."""

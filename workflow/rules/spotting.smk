@@ -76,7 +76,7 @@ rule score_spotting:
     input:
         videos="<study>/spotting/videos.csv",
         truth="<study>/spotting/truth.csv",
-        detections=expand("<study>/spotting/{experiment}/detections.csv", experiment=spotting.blocks),
+        detections=expand("<study>/spotting/{experiment}/detections.csv", experiment=spotting.scored_experiments()),
         candidates=expand("<study>/spotting/{experiment}/candidates.csv", experiment=spotting.blocks),
     output:
         metrics="<study>/spotting/metrics.csv",
@@ -103,8 +103,9 @@ rule write_spotting_page:
         truth="<study>/spotting/truth.csv",
         metrics="<study>/spotting/metrics.csv",
         curve="<study>/spotting/curve.csv",
-        detections=expand("<study>/spotting/{experiment}/detections.csv", experiment=spotting.blocks),
+        detections=expand("<study>/spotting/{experiment}/detections.csv", experiment=spotting.scored_experiments()),
         candidates=expand("<study>/spotting/{experiment}/candidates.csv", experiment=spotting.blocks),
+        audits=expand("<study>/spotting/{experiment}/audit.csv", experiment=recognition.blocks),
     output:
         "<study>/spotting/index.html",
     log:

@@ -7,7 +7,7 @@ from merflow.inference.spotting_page import write_spotting_page
 from merflow.runtime.script_context import from_params, script_context
 
 with script_context(snakemake):
-    names = ("videos", "truth", "metrics", "curve", "detections", "candidates")
+    names = ("videos", "truth", "metrics", "curve", "detections", "candidates", "audits")
     write_spotting_page(
         from_params(SpottingPage, snakemake.params.settings),
         {name: snakemake.input[name] for name in names},

@@ -115,7 +115,7 @@ def test_exactly_the_rules_that_use_the_device_request_a_gpu():
             requesting.add(rule)
     read_results_only = {"tabulate_pretraining", "gather_ensemble", "gather_systems", "run_table", "pack_weights"}
     assert requesting == expected - read_results_only
-    assert len(requesting) == 6
+    assert len(requesting) == 7
 
 
 def test_device_is_not_among_the_settings_of_a_job():
