@@ -1,5 +1,6 @@
 """Read a dataset, align a clip and compute flow from Python, without a workflow (docs/from-python.md)."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def read_dataset(root: str | Path, layout: str = "manifest", *, name: str = "dat
         pydantic.ValidationError: a key has another name or value.
     """
     block = DatasetBlock(layout=layout, root=str(root), **keys)
-    values = block.model_dump(exclude={"channels", "scaling", "bit_depth", "people"})
+    values = block.model_dump(include={field.name for field in fields(DatasetSettings)})
     values["kind"] = block.kind or LAYOUTS[layout].kind or "micro"
     return index_dataset(name, DatasetSettings(**values, dataset_names=()))
 
