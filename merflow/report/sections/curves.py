@@ -50,7 +50,8 @@ def _drawing(stage: str, name: str, table: pd.DataFrame, index: int) -> Drawing:
         f"training-{index + 1}-{plain}",
         curves_svg(f"{stage}: {name}", table, f"curve{index}"),
         mean_curves(table).round(6).to_csv(index=False, lineterminator="\n"),
-        caption=f"Mean of {runs} {kind}." if runs > 1 else "",
+        "Learning curves",
+        f"Mean of {runs} {kind}." if runs > 1 else "",
     )
 
 

@@ -31,6 +31,7 @@ def metric_drawings(systems: Sequence[SystemResult]) -> list[Drawing]:
                 f"results-{metric}",
                 forest_svg(METRIC_TITLES[metric], rows, f"forest-{metric}"),
                 as_csv(rows, ["experiment", "value", "ci_low", "ci_high", "floor"]),
+                f"{METRIC_TITLES[metric]} of all systems",
             )
         )
     return drawings
