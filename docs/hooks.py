@@ -75,6 +75,7 @@ def notebook_markdown(path: Path) -> str:
                 parts.append(f'<p><img alt="Figure that the code above draws" src="{picture}"></p>')
             elif "text/html" in data:
                 table = re.sub(r"<style.*?</style>", "", data["text/html"], flags=re.DOTALL)
+                table = table.replace('<table border="1" class="dataframe">', "<table>")  # Styled like other tables.
                 parts.append(re.sub(r"\n\s*", "", table))
             else:
                 parts.append(f"```text\n{(output.get('text') or data['text/plain']).rstrip()}\n```")
