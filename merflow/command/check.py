@@ -101,9 +101,9 @@ def show_cost(jobs: Counter[str], seconds: dict[str, float], cores: int) -> None
             table.add_row(stage, str(sum(jobs[rule] for rule in rules)), f"{minutes:.1f}")
     table.add_row("all", str(jobs.total()), f"{total / 60:.1f}")
     Console().print(table)
-    longest = max(seconds.get(rule, JOB) for rule in jobs)
+    in_series = sum(seconds.get(rule, JOB) for rule in jobs)  # Most rules wait for others, however many the cores.
     click.echo(
-        f"Time: about {_duration(max(total / cores, longest))} on {cores} cores, half or twice as much on others"
+        f"Time: about {_duration(max(total / cores, in_series))} on {cores} cores, half or twice as much on others"
     )
 
 

@@ -13,8 +13,10 @@ from merflow.footage.frames import image_paths, is_video
 from merflow.study.config import ExperimentBlock
 from merflow.study.plan import Plan
 
-JOB = 2.0
+JOB = 3.0
 """Seconds to start a job and its libraries."""
+REPORT = 10.0
+"""Seconds to draw the figures of a report."""
 FRAME = {"make_demo": 0.015, "align_faces": 0.004, "select_keyframes": 0.009}
 """Seconds per frame."""
 FIELD = 0.012
@@ -65,7 +67,7 @@ def job_seconds(plan: Plan, frames: Mapping[str, int]) -> dict[str, float]:
     pairs = [(dataset, data.preparation(prep)) for dataset, prep in training.prepared() if data.has_frames(dataset)]
     people = max(1, sum(len(data.subjects(dataset)) for dataset, _ in pairs))
     total = sum(frames[dataset] for dataset, _ in pairs)
-    costs = {rule: JOB + unit * total / people for rule, unit in FRAME.items()}
+    costs = {rule: JOB + unit * total / people for rule, unit in FRAME.items()} | {"write_report": JOB + REPORT}
     areas = [len(data.index(name).clips) * prep.keyframes.count * (prep.align.size / 128) ** 2 for name, prep in pairs]
     costs["compute_flow"] = JOB + FIELD * sum(areas) / people
     jobs, work = Counter[str](), defaultdict[str, float](float)

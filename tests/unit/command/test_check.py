@@ -68,6 +68,13 @@ def test_study_that_cannot_run_is_an_error_with_the_problems_of_its_clips(study)
     assert code == 1 and "row 4" in output and "loso needs 2 subjects" in output and "Traceback" not in output
 
 
+def test_cores_do_not_shorten_what_runs_in_series(capsys):
+    jobs = Counter({"align_faces": 100, "build_cache": 1, "write_report": 1})
+    for cores, minutes in ((2, 51), (1000, 3)):
+        module.show_cost(jobs, dict.fromkeys(jobs, 60.0), cores)
+        assert f"about {minutes} min on {cores} cores" in capsys.readouterr().out
+
+
 def test_nothing_to_do(study, monkeypatch):
     monkeypatch.setattr(module, "planned_jobs", lambda config: Counter())
     assert "no job to do" in check()[1]
