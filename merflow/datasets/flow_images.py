@@ -21,8 +21,8 @@ from merflow.footage.frames import IMAGES
 
 NAMES = ["dataset", "subject", "clip"]
 REQUIRED = [*NAMES, "label", "image"]
-UNMARKED = {*NO_APEX, "0", "no", "false"}
-"""Cells of the column ``apex`` in the rows of other images than that at the apex."""
+MARKED, UNMARKED = {"1", "1.0", "x", "y", "yes", "true"}, {*NO_APEX, "0", "0.0", "n", "no", "false"}
+"""Cells of the column ``apex`` in the row of the image at the apex, and in the other rows of its clip."""
 
 
 def index(name: str, settings: DatasetSettings) -> Index:
@@ -62,22 +62,10 @@ def _read_clip(
     ``label`` is the column of the labels; ``has_faces`` says that every row must name a face.
     """
     problems = [(key, "empty") for key in NAMES if not next(iter(rows.values()))[key]]
-    where, apex = f"row {', '.join(map(str, rows))}", len(rows) - 1
+    apex = len(rows) - 1
     if numbered:
-        words = {row.get(label, "") for row in rows.values()}
-        if len(words) > 1:
-            problems.append((label, f"{where}: {', '.join(sorted(words))}; expected one label for the clip"))
-        places = {number: parse_frame_number(row["index"]) for number, row in rows.items()}
-        first = 0 if 0 in places.values() else 1
-        expected = range(first, first + len(rows))
-        if set(places.values()) != set(expected):
-            cells, wanted = ", ".join(row["index"] or "empty" for row in rows.values()), ", ".join(map(str, expected))
-            problems.append(("index", f"{where}: {cells}; expected {wanted}, each once, in any order"))
-        rows = dict(sorted(rows.items(), key=lambda item: places[item[0]] or 0))
-        marked = [place for place, row in enumerate(rows.values()) if row.get("apex", "").lower() not in UNMARKED]
-        if len(marked) > 1:
-            problems.append(("apex", f"{where}: {len(marked)} are marked; mark one, or none if the last is the apex"))
-        apex = marked[0] if marked else apex
+        rows, apex, wrong = _in_order(rows, label)
+        problems += wrong
     files: dict[str, list[str]] = {"image": [], "face": []}
     for number, row in rows.items():
         for field in ("image", "face") if has_faces else ("image",):
@@ -91,6 +79,31 @@ def _read_clip(
     raw.prefix, raw.problems, raw.images = row["dataset"], problems, ClipImages(files["image"], files["face"], apex)
     raw.source = {key: value for key, value in row.items() if key not in ("subject", "clip", "image")}
     return raw
+
+
+def _in_order(
+    rows: Mapping[int, Mapping[str, str]], label: str
+) -> tuple[dict[int, Mapping[str, str]], int, list[tuple[str, str]]]:
+    """Return the rows of a clip in the order of ``index``, the place of the apex in it, and what is wrong with them."""
+    problems, where = [], f"row {', '.join(map(str, rows))}"
+    labels = {row.get(label, "") for row in rows.values()}
+    if len(labels) > 1:
+        problems.append((label, f"{where}: {', '.join(sorted(labels))}; expected one label for the clip"))
+    places = {number: parse_frame_number(row["index"]) for number, row in rows.items()}
+    first = 0 if 0 in places.values() else 1
+    expected = range(first, first + len(rows))
+    if set(places.values()) != set(expected):
+        cells, wanted = ", ".join(row["index"] or "empty" for row in rows.values()), ", ".join(map(str, expected))
+        problems.append(("index", f"{where}: {cells}; expected {wanted}, each once, in any order"))
+    ordered = dict(sorted(rows.items(), key=lambda item: places[item[0]] or 0))
+    marks = [row.get("apex", "").lower() for row in ordered.values()]
+    marked = [place for place, mark in enumerate(marks) if mark not in UNMARKED]
+    if unknown := [mark for mark in marks if mark not in MARKED | UNMARKED]:
+        text = f"{where}: {', '.join(unknown)}; expected 1 in the row of the image at the apex and 0 in the others"
+        problems.append(("apex", text))
+    elif len(marked) > 1:
+        problems.append(("apex", f"{where}: {len(marked)} are marked; mark one, or none if the last is the apex"))
+    return ordered, marked[0] if marked else len(rows) - 1, problems
 
 
 def _fewer_images(raw_clips: Sequence[RawClip]) -> Iterator[str]:

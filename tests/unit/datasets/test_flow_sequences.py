@@ -76,6 +76,7 @@ def test_index_is_a_number_and_counts_from_0_or_1(tmp_path):
         (("index", {2: "2", 3: "3", 4: "4"}), "index", "row 2, 3, 4: 2, 3, 4; expected 1, 2, 3"),
         (("label", {4: "surprise"}), "label", "row 2, 3, 4: positive, surprise; expected one label for the clip"),
         (("apex", {2: "x", 3: "x"}), "apex", "row 2, 3, 4: 2 are marked; mark one"),
+        (("apex", {3: "31"}), "apex", "row 2, 3, 4: 31; expected 1 in the row of the image at the apex and 0 in the"),
         (("face", {3: ""}), "face", "row 3: empty; give the file of the face"),
         (("face", {3: "gone.png"}), "face", "gone.png does not exist"),
         (("image", {2: "gone.png"}), "image", "row 2: "),
@@ -97,9 +98,9 @@ def test_clip_with_wrong_rows_is_left_out(tree, changed, field, says):
         tree.index(on_problem="stop")
 
 
-@pytest.mark.parametrize("mark", ["1", "x", "TRUE"])
-def test_apex_is_the_marked_image(tree, mark):
-    index = change(tree, set_cells("apex", {2: "0", 3: mark, 4: "no"})).index()
+@pytest.mark.parametrize(("mark", "other"), [("1", "0"), ("x", "no"), ("TRUE", "FALSE"), ("1.0", "0.0")])
+def test_apex_is_the_marked_image(tree, mark, other):
+    index = change(tree, set_cells("apex", {2: other, 3: mark, 4: ""})).index()
     assert index.images[FIRST].apex == 1 and index.images[NAMES[1]].apex == 2 and not index.problems
     assert by_name(index)[FIRST].frames.endswith("EP02_01f 2 image.png")
     assert [source["source_index"] for source in index.source] == ["2", "3", "3", "3"]
