@@ -186,11 +186,12 @@ def _check_training(experiments: Experiments, name: str) -> None:
             f"experiments.{name}.network.input_kind: flow images do not say which value is no motion, so "
             "their magnitude is not known; give flows"
         )
-    counts = {dataset: data.images_per_clip(dataset) for dataset in e.datasets}
+    counts = {dataset: data.images_per_clip(dataset) for dataset in e.training_datasets}
     if len(set(counts.values())) > 1 and (e.uses_graphs or kind != "flow-image"):
         listed = ", ".join(f"{dataset} {count}" for dataset, count in counts.items())
+        key = "micro" if len({counts[dataset] for dataset in e.datasets}) > 1 else "train_also"
         raise ConfigError(
-            f"experiments.{name}.micro: {e.system} reads all images of a clip, and their numbers differ: {listed}; "
+            f"experiments.{name}.{key}: {e.system} reads all images of a clip, and their numbers differ: {listed}; "
             "give it datasets with one number, or a system that reads the image at the apex (ststnet, linear-svm)"
         )
     classes = experiments.classes(name)

@@ -408,4 +408,7 @@ def test_datasets_with_other_numbers_of_flow_images_are_refused(tmp_path):
     for name, block in overlay["experiments"].items():
         with pytest.raises(ConfigError, match=f"{name}.micro: .* reads all images of a clip.*: flows 3, two 2; give"):
             plan(overlay | {"experiments": {name: block}}).check()
+        also = block | {"micro": "flows", "train_also": ["two"]}
+        with pytest.raises(ConfigError, match=f"{name}.train_also: .* numbers differ: flows 3, two 2"):
+            plan(overlay | {"experiments": {name: also}}).check()
     plan(overlay | {"experiments": {"image": {"system": "ststnet", "micro": ["flows", "two"]}}}).check()
