@@ -24,6 +24,8 @@ NOT_SEARCHED = {
     "input_kind": "decides what is read of a clip, once for all candidates",
 }
 """Keys that no grid may vary, and why."""
+GRAPH_KEYS = {"macro", "transfer", "graphs", "branches", "fusion", "graph", "pretrain", "sgcn", "spatial", "temporal"}
+"""Keys of an experiment that only systems with graphs read, besides `head`."""
 
 
 def check_systems(config: Config, declared: Config) -> Iterator[str]:
@@ -41,6 +43,10 @@ def check_systems(config: Config, declared: Config) -> Iterator[str]:
             continue
         if experiment.of is not None:
             yield f"experiments.{name}.of: only for system: ensemble"
+        unread = set() if experiment.uses_graphs else GRAPH_KEYS | ({"head"} if experiment.reads_clips else set())
+        for key in sorted(declared.experiments[name].model_fields_set & unread):
+            instead = "give its keys under `network`" if key == "head" else "leave it out"
+            yield f"experiments.{name}.{key}: {system} does not read it; {instead}"
         if network is not None and not experiment.reads_clips:
             yield f"experiments.{name}.network: only the systems {', '.join(NETWORKS)} have it"
         elif network is not None:

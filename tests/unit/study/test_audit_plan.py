@@ -22,7 +22,8 @@ def planned(tmp_path, layouts, tables=None, floors=("majority",), **experiment):
             dataset["kind"] = kind
         if dataset["layout"] == "demo":
             del dataset["root"]
-    base = {"system": "tsdgcn", "macro": "one", "micro": "two"} | experiment
+    system = {} if "system" in experiment else {"system": "tsdgcn", "macro": "one"}
+    base = {"micro": "two"} | system | experiment
     overlay = {"datasets": {"one": macro, "two": micro}, "experiments": {"mine": base}, "floors": list(floors)}
     plans = audit_plan(plan(overlay | {"tables": tables or {}}).training)
     return {entry.experiment: entry for entry in plans}

@@ -270,6 +270,8 @@ def test_learning_rate_of_the_head_depends_on_pretraining():
             {"network": {"fusion": "best"}},
             "mine.network.fusion: 'best' is not allowed; allowed: uniform, learned, none",
         ),
+        ({"head": {"epochs": 3}}, "mine.head: msjfn does not read it; give its keys under `network`"),
+        ({"macro": "none", "fusion": "stack"}, "mine.fusion: msjfn does not read it; leave it out"),
         ({"loss": {"gamma": 2}}, "mine.loss.gamma: cross-entropy has no such parameter; give loss: {name: focal} too"),
         ({"grid": {"loss.gamma": [0, 2]}}, "mine.grid: loss.gamma: cross-entropy has no such parameter"),
         ({"grid": {"network.side": [28, 56]}}, "mine.grid: network.side decides what is read of a clip, once for all"),

@@ -70,7 +70,8 @@ def test_floors_have_the_units_and_all_ones_in_place_of_majority(study):
 
 
 def test_classes_and_units_of_one_study_stay_apart():
-    overlay = experiment(system="ststnet", macro="none", protocol="loso")
+    overlay = experiment()
+    overlay["experiments"] = {"mine": {"system": "ststnet", "micro": "demo-micro"}}
     overlay["experiments"] |= {"aus": UNITS, "msjfn": UNITS | {"system": "msjfn"}}
     overlay["floors"] = ["majority", "softmax"]
     planned = plan(overlay)
