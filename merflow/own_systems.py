@@ -111,7 +111,7 @@ def cross_validate(
         ``python -m merflow.score`` read.
 
     Raises:
-        InputError: a test person or a copy of a test clip trains, or the clips allow no such folds.
+        InputError: a copy of a test clip trains, or the clips allow no such folds.
     """
     cache = cache if isinstance(cache, Cache) else open_cache(cache)
     labelled = np.flatnonzero(cache.clips["label"] != "")
@@ -120,7 +120,7 @@ def cross_validate(
     tables = []
     for fold in draw_folds(protocol, clips["subject"].to_numpy(str), numbers, folds=folds, seed=seed):
         train = np.sort(np.concatenate([fold.train, fold.validation]))
-        _check_leak(clips, fold, train, protocol)
+        _check_copies(clips, fold, train)
         if hasattr(estimator, "get_params"):
             rows = images.reshape(len(images), -1)
             predicted = clone(estimator).fit(rows[train], classes[numbers[train]]).predict(rows[fold.test])
@@ -131,16 +131,13 @@ def cross_validate(
     return pd.concat(tables, ignore_index=True)
 
 
-def _check_leak(clips: pd.DataFrame, fold: Fold, train: np.ndarray, protocol: str) -> None:
-    """Raise InputError if a person (unless the protocol divides people) or a copy of a clip trains and is tested."""
-    for column in ("content", *(("subject",) if protocol != "paper-holdout" else ())):
-        shared = set(clips[column].iloc[train]) & set(clips[column].iloc[fold.test])
-        if shared:
-            names = clips["subject"] + "/" + clips["clip"]
-            raise InputError(
-                f"fold {fold.name}: the same {'person' if column == 'subject' else 'frames'} in training and test: "
-                f"{', '.join(names[clips[column].isin(shared)])}; leave all but one of these clips out"
-            )
+def _check_copies(clips: pd.DataFrame, fold: Fold, train: np.ndarray) -> None:
+    """Raise InputError if a copy of a test clip trains."""
+    if shared := set(clips["content"].iloc[train]) & set(clips["content"].iloc[fold.test]):
+        copies = ", ".join((clips["subject"] + "/" + clips["clip"])[clips["content"].isin(shared)])
+        raise InputError(
+            f"fold {fold.name}: the same frames in training and test: {copies}; leave all but one of these clips out"
+        )
 
 
 def _train_module(
