@@ -87,7 +87,7 @@ class PeopleBlock(Block):
 
     subjects: Count = field(..., "number of people; no other dataset of the study shows them")
     clips: dict[Emotion, Count] = field(
-        ..., "number of clips of each label, spread unevenly over the people", min_length=2
+        ..., "two or more labels with their number of clips, spread unevenly over the people", min_length=2
     )
     fps: int = field(200, "frames per second", ge=25, le=400)
     interocular_px: int = field(
