@@ -11,16 +11,13 @@ from merflow.datasets.long_videos import LongVideo
 from merflow.footage.bit_depth import bits_in_use, largest_values
 from merflow.footage.clip import Clip
 from merflow.footage.frames import FROM_VIDEO, frames_per_second, read_frames
-from merflow.inference.motion import track_motion
+from merflow.inference.motion import LEAST_PEAK, track_motion
 from merflow.inference.motion_track import LONGEST, MotionTrack, load_track, save_track
 from merflow.inference.search import Timeline
 from merflow.inference.settings import SpottingSettings
 from merflow.storage.tables import LONG_VIDEOS, TRUE_INTERVALS, write_table
 
 log = logging.getLogger(__name__)
-
-LEAST_PEAK = 0.5
-"""Height of the peaks that are kept, as a fraction of ``least_motion``: the thresholds are fitted later."""
 
 
 def measure_motion(frames: str, fps: float | None, settings: SpottingSettings, output: Path) -> None:

@@ -40,6 +40,8 @@ from merflow.preprocessing.geometry import Box, crop_transform, face_weights, ma
 from merflow.preprocessing.keyframes import MOTION_SIDE
 from merflow.preprocessing.settings import STANDARD_GEOMETRY
 
+LEAST_PEAK = 0.5
+"""Height of the peaks that fitted systems choose from, as a fraction of ``least_motion``."""
 MACRO_REFERENCE = 5.0
 """Times that macro-expressions are compared over, in multiples of ``reference``."""
 

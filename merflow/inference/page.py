@@ -62,7 +62,7 @@ def _page(
 ) -> str:
     regions = dict(zip(settings.experiments, files["regions"], strict=True))
     shown = shown_candidates(candidate for source in results.sources for candidate in source.candidates)
-    films = _films([source for source in results.sources if source.searchable], shown)
+    films = _films([source for source in results.sources if source.searchable], shown, settings.spotter)
     rows_of: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         rows_of.setdefault((row["source"], str(row["clip"])), []).append(row)
@@ -141,7 +141,7 @@ def _spotting_accuracy(files: Sequence[str]) -> dict[str, float] | None:
 # --- Sources ----------------------------------------------------------------------------------------------------------
 
 
-def _films(sources: Sequence[SourceResult], shown: set[str]) -> dict[int, dict[str, Any]]:
+def _films(sources: Sequence[SourceResult], shown: set[str], spotter: str = "") -> dict[int, dict[str, Any]]:
     """Return ``curve`` (SVG, empty if the clip is too short) and ``strip`` of sources, by their number.
 
     Sources of shown candidates come first, then those without a candidate; the others get none.
@@ -150,7 +150,7 @@ def _films(sources: Sequence[SourceResult], shown: set[str]) -> dict[int, dict[s
     films = {}
     for source in (first + [source for source in sources if not source.candidates])[:MAX_SHOWN]:
         with open_h5(source.search_results) as file:
-            films[source.number] = {"curve": _curve(source, file), "strip": _video_strip(source, file)}
+            films[source.number] = {"curve": _curve(source, file, not spotter), "strip": _video_strip(source, file)}
     return films
 
 
@@ -181,7 +181,7 @@ def _face_track(source: SourceResult) -> dict[str, Any]:
     return {"places": len(widths), "face": face, "lost": lost}
 
 
-def _curve(source: SourceResult, file: h5py.File) -> str:
+def _curve(source: SourceResult, file: h5py.File, with_threshold: bool) -> str:
     """Return the motion there and back over time, with candidates and blinks; empty if the clip is too short."""
     seconds, motion, track = file["centres"][()], file["motion"][()], source.track
     if len(seconds) < 3 or not np.isfinite(motion).any():
@@ -196,7 +196,8 @@ def _curve(source: SourceResult, file: h5py.File) -> str:
         axes.text(middle, highest, str(number), ha="center", va="bottom", fontsize=7, color=svg.INK)
         intervals.append(f"{number} from {onset:.2f} to {offset:.2f} s")
     axes.plot(seconds, motion, color=svg.FIRST, linewidth=1.2)
-    axes.axhline(track["threshold"], color=svg.SECOND, linewidth=1, linestyle="--")
+    if with_threshold:
+        axes.axhline(track["threshold"], color=svg.SECOND, linewidth=1, linestyle="--")
     blinks = file["blinks"][()]
     if len(blinks):
         heights = np.interp(blinks, seconds, np.nan_to_num(motion))

@@ -4,7 +4,7 @@ import logging
 import shutil
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from merflow.footage.fingerprints import check_unchanged
 from merflow.footage.frames import FROM_VIDEO, frames_per_second, is_video, read_frames
 from merflow.footage.video import FrameRate, TimedFrame
 from merflow.inference.curves import smooth, threshold
-from merflow.inference.motion import track_motion
-from merflow.inference.motion_track import LONGEST, MICRO
+from merflow.inference.motion import LEAST_PEAK, track_motion
+from merflow.inference.motion_track import LONGEST, MICRO, Candidate, MotionTrack
 from merflow.inference.settings import GIVEN, SEARCHED, WHOLE, SpottingSettings
 from merflow.inference.spotting import SpottingResult, select_candidates
 from merflow.preprocessing.faces import align_subject
@@ -67,18 +67,24 @@ class Timeline:
 
 
 def search_source(
-    source: Clip, fps: float | None, settings: SpottingSettings, folder: Path, alone: bool = False
+    source: Clip,
+    fps: float | None,
+    settings: SpottingSettings,
+    folder: Path,
+    alone: bool = False,
+    spot: Callable[[MotionTrack], list[Any]] | None = None,
 ) -> None:
     """Write ``intervals.csv``, ``search.h5`` and ``_frames/`` of a source into a folder.
 
     A source is one candidate if its onset and offset are given, or if it is not longer than
-    ``max_unsearched_seconds``. Other sources are searched; the frames of a video's candidates are stored as images, so
-    that the video is not decoded again for each.
+    ``max_unsearched_seconds``. Other sources are searched: by ``spot``, the detections of a fitted spotting system
+    (:meth:`merflow.inference.spotters.spotter.Spotter.detections`), or by ``settings`` alone. The frames of a video's
+    candidates are stored as images, so that the video is not decoded again for each.
 
     ``intervals.csv`` has a row for each candidate; ``apex`` is empty unless it was given, because key-frame selection
-    spots it; ``strength`` is the height of the peak. ``search.h5`` has attributes ``status`` (``ok`` or the reason of a
-    failure), ``fps, fps_from, bit_depth, frames, first, last, width, height, threshold, seconds``, and what
-    :func:`write_track` writes.
+    spots it; ``strength`` is the height of the peak, or the score of ``spot``. ``search.h5`` has attributes ``status``
+    (``ok`` or the reason of a failure), ``fps, fps_from, bit_depth, frames, first, last, width, height, threshold,
+    seconds``, and what :func:`write_track` writes.
 
     Raises:
         InputError: the source failed, and it is the only one (``alone``).
@@ -102,7 +108,7 @@ def search_source(
             "bit_depth": attributes["bit_depth"],
             "skip_damaged": True,
         }
-        result, rows = _candidate_rows(source, rate, options, settings, timeline, notes)
+        result, rows = _candidate_rows(source, rate, options, settings, spot, timeline, notes)
         if is_video(source.frames):
             _store_frames(source.frames, rows, frames_folder)
     except ClipError as error:
@@ -123,6 +129,7 @@ def _candidate_rows(
     rate: FrameRate,
     options: Mapping[str, Any],
     settings: SpottingSettings,
+    spot: Callable[[MotionTrack], list[Any]] | None,
     timeline: Timeline,
     notes: list[str],
 ) -> tuple[SpottingResult, list[dict[str, Any]]]:
@@ -131,7 +138,8 @@ def _candidate_rows(
     ``options`` are of :func:`merflow.footage.frames.read_frames`; ``timeline`` and ``notes`` are filled.
     """
     frames = read_frames(source.frames, source.onset, source.offset, notes=notes, **options)
-    track = track_motion(timeline.ticks(frames, rate.fastest), rate.fastest, settings)
+    kinds, floor = (list(LONGEST), LEAST_PEAK * settings.least_motion) if spot else ([MICRO], None)
+    track = track_motion(timeline.ticks(frames, rate.fastest), rate.fastest, settings, kinds, floor)
     numbers, seconds = timeline.numbers, timeline.seconds
     if not track.positions:
         raise ClipError(f"no face found in frames {numbers[0]}..{numbers[-1]} of {source.frames}")
@@ -161,6 +169,10 @@ def _candidate_rows(
         rows = [row(GIVEN, max(0, apex - half), min(len(numbers) - 1, apex + half))]
     else:
         result = select_candidates(track, settings)
+        if spot:
+            accepted = [each for each in spot(track) if each.accepted and each.kind == MICRO]
+            intervals = [Candidate(each.onset, each.apex, each.offset, each.score, blink=False) for each in accepted]
+            result = replace(result, intervals=intervals)
         kept = [interval for interval in result.intervals if numbers[interval.offset] - numbers[interval.onset] > 1]
         return result, [row(SEARCHED, interval.onset, interval.offset, interval.strength) for interval in kept]
     return replace(select_candidates(track, settings), intervals=[]), rows

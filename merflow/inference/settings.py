@@ -231,6 +231,7 @@ class PageSettings:
     Attributes:
         name: name of the prediction.
         input: full path of the user's video, folder or table.
+        spotter: the experiment whose fitted system searched; empty: none.
         region_networks: as in :class:`AnswerSettings`.
         sources: ``clip, label`` and the other fields of each source, by file name.
         synthetic: synthetic datasets that were used in training.
@@ -241,6 +242,7 @@ class PageSettings:
     study: str
     uncertain_below: float
     max_unsearched_seconds: float
+    spotter: str
     region_networks: int | None
     sources: Mapping[str, Mapping[str, Any]]
     preparations: Sequence[str]

@@ -267,6 +267,14 @@ class SpottingBlock(Block):
     blink: Rate = field(2.0, "a candidate is a blink if eyelid motion exceeds this multiple of face motion")
 
 
+NO_SPOTTER = "none"
+"""Value of ``predict.spotter`` if no fitted system searches."""
+SPOTTER = (
+    "experiment of task spotting whose system, fitted on all its people, searches long videos; null: the first of "
+    "system learned, if there is one; none: the search, with the values of `spotting`"
+)
+
+
 class PredictBlock(Block):
     """How new clips are answered."""
 
@@ -275,6 +283,7 @@ class PredictBlock(Block):
     uncertain_below: float = field(0.5, "the answer is `uncertain` if the top probability is lower", ge=0, le=1)
     fps: float | None = field(None, "frames per second; null: as the table or the video says", ge=0.001, le=100000)
     region_networks: Count | None = field(1, "networks of each experiment whose regions the page shows; null: all")
+    spotter: str | None = field(None, SPOTTER)
     spotting: SpottingBlock = SpottingBlock()
 
 

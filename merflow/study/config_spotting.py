@@ -66,6 +66,12 @@ def check_spotting(config: "Config") -> Iterator[str]:
                     f"{here}: dataset {dataset!r} has layout {layout}, which has no long videos; "
                     f"those that have: {', '.join(LONG_LAYOUTS)}"
                 )
+    spotters = [name for name, block in config.spotting.items() if "micro" in block.kinds]
+    if config.predict.spotter not in (None, "none", *spotters):
+        yield (
+            f"predict.spotter: no experiment {config.predict.spotter!r} that spots micro-expressions; "
+            f"there are: {', '.join([*spotters, 'none'])}"
+        )
     for name, recognition in config.recognition.items():
         yield from _recognition_problems(config, f"experiments.{name}", recognition)
 

@@ -11,7 +11,7 @@ from merflow.footage.fingerprints import source_token
 from merflow.footage.frames import FPS_OF_IMAGES, FrameList, is_video
 from merflow.inference.settings import AnsweringExperiment, AnswerSettings, PageSettings, SpottingSettings
 from merflow.storage.files import digest, safe_filename
-from merflow.study.config import Config
+from merflow.study.config import NO_SPOTTER, Config
 from merflow.study.publishing import Publishing
 from merflow.study.sources import list_sources
 from merflow.study.training import Training
@@ -117,6 +117,20 @@ class Prediction:
                     return True
         return False
 
+    @property
+    def spotter(self) -> str:
+        """The experiment whose fitted system searches; empty: the search with the settings of `predict.spotting`."""
+        if not self.searches or self.block.spotter == NO_SPOTTER:
+            return ""
+        spotting = self.config.spotting
+        learned = [name for name, block in spotting.items() if block.system == "learned" and "micro" in block.kinds]
+        return self.block.spotter or next(iter(learned), "")
+
+    @property
+    def spotter_file(self) -> list[str]:
+        """What was fitted on all people of the long videos; none if no fitted system searches."""
+        return [f"{self.paths.study}/spotting/{self.spotter}/spotter.safetensors"] if self.spotter else []
+
     def prepared(self, experiment: str, name: str) -> str:
         """A file of all candidates, in the preparation of an experiment."""
         return f"{self.folder}/prepared/{self.prep(experiment)}/{name}"
@@ -157,6 +171,7 @@ class Prediction:
             self.paths.name,
             self.block.uncertain_below,
             self.block.spotting.max_unsearched_seconds,
+            self.spotter,
             self.block.region_networks,
             self.sources,
             self.preparations,

@@ -18,6 +18,8 @@ rule measure_spotting:
 
 
 rule search_source:
+    input:
+        spotter=lambda w: prediction.spotter_file,
     output:
         search_results="<study>/predict/{prediction}/sources/{source}/search.h5",
         intervals="<study>/predict/{prediction}/sources/{source}/intervals.csv",
@@ -179,7 +181,7 @@ rule write_prediction:
         tables=of_prediction("experiments/{answering}.csv"),
         regions=of_prediction("experiments/{answering}.h5"),
         coverage=lambda _: prediction.coverage,
-        spotting=lambda w: "<study>/spotting.csv" if prediction.searches else [],
+        spotting=lambda w: "<study>/spotting.csv" if prediction.searches and not prediction.spotter else [],
     output:
         page="<study>/predict/{prediction}/index.html",
         answers="<study>/predict/{prediction}/answers.csv",

@@ -43,7 +43,7 @@ def page_settings(**changes):
     empty = {"preparations": [], "experiments": {}, "synthetic": [], "sources": {}}
     return PageSettings(
         **{"name": "clips", "input": "clips", "study": "s", "uncertain_below": 0.5}
-        | {"max_unsearched_seconds": 1.0, "region_networks": 1}
+        | {"max_unsearched_seconds": 1.0, "spotter": "", "region_networks": 1}
         | empty
         | changes
     )

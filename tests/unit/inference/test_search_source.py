@@ -21,6 +21,7 @@ from merflow.footage.video import TimedFrame
 from merflow.inference import search
 from merflow.inference.candidates import gather_candidates
 from merflow.inference.motion_track import FEATURES
+from merflow.inference.spotters.spotter import Detection
 from merflow.storage.tables import INTERVALS, read_table, write_table
 from merflow.study.sources import list_sources
 
@@ -73,6 +74,24 @@ def test_search_source_stores_frames_of_candidates(video, tmp_path):
     with h5py.File(tmp_path / "faces.h5") as file:
         (group,) = file.values()
         assert group.attrs["status"] == "ok" and len(group["frames"]) == len(kept)
+
+
+def test_fitted_system_chooses_the_candidates(video, tmp_path):
+    tracks = []
+
+    def spot(track):
+        tracks.append(track)
+        return [
+            Detection(10, 14, 20, "micro", 0.9, accepted=True),
+            Detection(30, 34, 40, "micro", 0.2),
+            Detection(5, 30, 60, "macro", 0.8, accepted=True),
+        ]
+
+    search.search_source(source_clip(video[0]), None, spotting_settings(), tmp_path, spot=spot)
+    rows = read_table(tmp_path / "intervals.csv", INTERVALS)
+    assert rows[["onset", "offset", "strength"]].to_numpy().tolist() == [[10, 20, 0.9]], "accepted micro-expressions"
+    assert set(tracks[0].curves) == {"micro", "macro"}, "as in the study that fitted it"
+    assert len(list(tmp_path.glob("_frames/*/*.png"))) == 11
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,28 @@ def study(**changes):
     return plan(changes).training
 
 
+def test_learned_spotter_of_the_study_searches_long_videos(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    for number in range(3):
+        write_picture(tmp_path / "short" / f"{number}.png")
+    spot = {"task": "spotting", "videos": "talkers"}
+    experiments = {"a": spot | {"system": "search"}, "b": spot | {"system": "learned"}}
+    experiments["net"] = {"system": "ststnet", "micro": "talkers"}
+    long = {"datasets": {"talkers": {"layout": "long-demo"}}, "experiments": experiments}
+
+    def spotter(clips="a.mp4", **predict):
+        prediction = Prediction(study(clips=str(tmp_path / clips), predict=predict, **long))
+        return prediction.spotter_file, prediction.page_settings().spotter
+
+    assert spotter() == (["results/demo/spotting/b/spotter.safetensors"], "b")
+    assert spotter(spotter="a") == (["results/demo/spotting/a/spotter.safetensors"], "a")
+    assert spotter(spotter="none") == spotter("short") == ([], ""), "nothing is searched by a fitted system"
+    del experiments["b"]
+    assert spotter() == ([], "")
+    with pytest.raises(ConfigError, match="predict.spotter: no experiment 'net' that spots .*; there are: a, none"):
+        spotter(spotter="net")
+
+
 def test_prediction_answers_by_experiments_with_networks(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"x")
     clips = str(tmp_path / "a.mp4")
