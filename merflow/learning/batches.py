@@ -95,20 +95,6 @@ class Batches:
         for indices in torch.split(torch.arange(len(self)), batch):
             yield self[indices]
 
-    def followed_by(self, other: "Batches") -> "Batches":
-        """Return these inputs and then those of ``other``, which must be of the same clips, without augmentation."""
-        indices = np.concatenate([self._indices, other._indices])
-        return Batches(self._clips, indices, self._shape, self.device, self._rows > 1)
-
     def __str__(self) -> str:
         """Return the text that identifies the inputs in a checkpoint."""
         return f"{self._clips} {self._indices.tolist()} {self._shape} {self._rows}"
-
-
-def concatenate(first: Tensor | Batches, second: Tensor | Batches) -> Tensor | Batches:
-    """Return the inputs of ``first`` and then those of ``second``, which must be of the same kind."""
-    if isinstance(first, Tensor) and isinstance(second, Tensor):
-        return torch.cat([first, second])
-    if isinstance(first, Batches) and isinstance(second, Batches):
-        return first.followed_by(second)
-    raise TypeError("tensors and batches cannot be concatenated")

@@ -29,10 +29,10 @@ log = logging.getLogger(__name__)
 
 
 class Rows(NamedTuple):
-    """Inputs ``[rows, ...]``, or what returns such tensors when indexed, and int64 classes ``[rows]``, or units."""
+    """Inputs ``[rows, ...]`` and int64 classes ``[rows]``, or units; tensors, or what returns such when indexed."""
 
     x: Tensor | Batches
-    y: Tensor
+    y: Any
 
 
 @dataclass(frozen=True)

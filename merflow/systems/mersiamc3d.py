@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from merflow.learning.batches import Batches, concatenate
 from merflow.learning.checkpoints import Checkpoints
 from merflow.learning.fit import Rows, Training, fit
 from merflow.learning.settings import Schedule
@@ -56,53 +55,54 @@ class Branch(nn.Module):
 
 
 class Siamese(nn.Module):
-    """Two branches with the same weights; the distance of their vectors predicts whether two clips have one class.
+    """One branch for all clips; the distance of two vectors predicts whether their clips have one class.
 
     The distance is weighted element by element (Koch, Zemel, Salakhutdinov, ICML workshop on deep learning 2015).
     """
 
-    def __init__(self, branch: nn.Module, clips: Tensor | Batches) -> None:
-        """Join a branch with the clips of the pairs, ``[clips, channels, frames, side, side]`` when indexed."""
+    def __init__(self, branch: nn.Module) -> None:
+        """Compare the vectors of a branch."""
         super().__init__()
-        self.branch, self.compare = branch, nn.Linear(EMBEDDING, 2)
-        self.clips = [clips]  # In a list, so that it is not part of the state.
+        self.branch, self.compare = branch, nn.Linear(EMBEDDING, 1)
 
-    def forward(self, pairs: Tensor) -> Tensor:
-        """Map indices of clips, int64 ``[pairs, 2]``, to scores ``[pairs, 2 (other class, same class)]``."""
-        indices, back = torch.unique(pairs, return_inverse=True)
-        first, second = self.branch(self.clips[0][indices])[back].unbind(dim=1)
-        scores: Tensor = self.compare((first - second).abs())
+    def forward(self, x: Tensor) -> Tensor:
+        """Map clips ``[clips, channels, frames, side, side]`` to scores ``[clips, clips]``, above 0 for one class."""
+        vectors = self.branch(x)
+        scores: Tensor = self.compare((vectors[:, None] - vectors).abs()).squeeze(2)
         return scores
 
 
-CHUNK_CLIPS = 256
-"""Clips whose partners are drawn together: for many clips, a matrix of all pairs would not fit into memory."""
+class SameClass:
+    """The targets of :class:`Siamese` for a batch of clips: 1 where two clips have one class, else 0."""
+
+    def __init__(self, labels: Tensor) -> None:
+        """Compare clips by their classes ``[clips]`` or action units ``[clips, units]``."""
+        self.labels = labels.reshape(len(labels), -1)
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return len(self.labels)
+
+    def __getitem__(self, clips: Tensor) -> Tensor:
+        """Return the targets of the clips at some indices, float32 ``[clips, clips]``."""
+        chosen = self.labels[clips]
+        return (chosen[:, None] == chosen).all(dim=2).float()
+
+    def __str__(self) -> str:
+        """Return the text that identifies the targets in a checkpoint."""
+        return f"same class of {self.labels.tolist()}"
 
 
-def draw_pairs(labels: Tensor, count: int, first_index: int = 0) -> Rows:
-    """Draw pairs of clips: for each clip ``count`` partners of its class and as many of another class.
+def pair_loss(scores: Tensor, same: Tensor) -> Tensor:
+    """Return the binary cross entropy of all pairs in a batch; pairs of one class and of two count equally.
 
-    Both clips of a pair are among the given ones, which are the training part or the validation part of a fold, never
-    both. Random numbers come from torch's generator.
-
-    Returns:
-        Indices ``[pairs, 2]``, counted from ``first_index``, and 1 if both have the same class, else 0.
+    ``scores`` and ``same``: ``[clips, clips]``, of which the diagonal is ignored.
     """
-    classes = labels.cpu()
-    if classes.ndim == 2:  # Clips of one class show the same action units.
-        classes = torch.unique(classes, dim=0, return_inverse=True)[1]
-    indices, targets = [torch.zeros((0, 2), dtype=torch.int64)], [torch.zeros(0, dtype=torch.int64)]
-    for same in (True, False):
-        for start in range(0, len(classes), CHUNK_CLIPS):
-            first = torch.arange(start, min(start + CHUNK_CLIPS, len(classes)))
-            allowed = ((classes[first, None] == classes) == same) & (first[:, None] != torch.arange(len(classes)))
-            has_partner = allowed.any(dim=1)  # A class may have a single clip.
-            first, allowed = first[has_partner], allowed[has_partner]
-            if len(first):
-                second = torch.multinomial(allowed.double(), count, replacement=True)
-                indices.append(torch.stack([first[:, None].expand(-1, count), second], dim=2).reshape(-1, 2))
-                targets.append(torch.full((len(first) * count,), int(same)))
-    return Rows(torch.cat(indices).to(labels.device) + first_index, torch.cat(targets).to(labels.device))
+    pairs = ~torch.eye(len(same), dtype=torch.bool, device=same.device)
+    weights = torch.zeros_like(same)
+    for kind in (pairs & (same == 1), pairs & (same == 0)):  # A batch may have only one kind, or a single clip.
+        weights += 0.5 * kind / kind.sum().clamp(min=1)
+    return functional.binary_cross_entropy_with_logits(scores, same, weights, reduction="sum")
 
 
 class MERSiamC3D(nn.Module):
@@ -116,7 +116,6 @@ class MERSiamC3D(nn.Module):
         input_kind: str = "flows",
         prior: bool = True,
         prior_epochs: int = 15,
-        pairs: int = 2,
         frozen: int = 0,
     ) -> None:
         """Make a network with random weights from torch's generator.
@@ -128,7 +127,7 @@ class MERSiamC3D(nn.Module):
         super().__init__()
         self.branch = Branch(1 if input_kind == "key-frames" else 3, width, dropout)
         self.classify = nn.Sequential(nn.Dropout(dropout), nn.Linear(EMBEDDING, classes))
-        self.prior_epochs, self.pairs, self.frozen = prior_epochs, pairs if prior else 0, frozen if prior else 0
+        self.prior_epochs, self.frozen = (prior_epochs, frozen) if prior else (0, 0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map clips ``[clips, channels, frames, side, side]`` to class scores ``[clips, classes]``."""
@@ -143,35 +142,22 @@ class MERSiamC3D(nn.Module):
         return self
 
     def prior(
-        self,
-        training: Rows,
-        validation: Rows | None,
-        schedule: Schedule,
-        name: str,
-        checkpoints: Checkpoints | None = None,
+        self, training: Rows, schedule: Schedule, name: str, checkpoints: Checkpoints | None = None
     ) -> Training | None:
-        """Prior learning: learn from pairs what clips of one class have in common, then drop the comparison.
+        """Prior learning: learn from all pairs in a batch what clips of one class have in common.
 
-        Arguments as in :func:`merflow.learning.fit.fit`; of the ``schedule`` only the number of epochs differs.
+        Arguments as in :func:`merflow.learning.fit.fit`; of the ``schedule`` only the number of epochs differs. The
+        comparison is dropped in the end.
 
         Returns:
-            Epoch and curve; None if there is no prior learning, or if no two clips can be compared.
+            Epoch and curve; None if there is no prior learning.
         """
-        if not self.pairs:
+        if not self.prior_epochs:
             return None
-        train_pairs, validation_pairs, clips = draw_pairs(training.y, self.pairs), None, training.x
-        if validation is not None:  # Validation clips follow the training clips.
-            validation_pairs = draw_pairs(validation.y, self.pairs, len(training.y))
-            clips = concatenate(training.x, validation.x)
-        if not len(train_pairs.y):
-            return None
-        if validation_pairs is not None and not len(validation_pairs.y):
-            validation_pairs = None
         frozen, self.frozen = self.frozen, 0
-        siamese = Siamese(self.branch, clips).to(training.y.device)
-        prior_schedule = replace(schedule, epochs=self.prior_epochs)
-        loss = functional.cross_entropy
-        result = fit(siamese, loss, train_pairs, validation_pairs, prior_schedule, name, checkpoints)
+        siamese = Siamese(self.branch).to(training.y.device)
+        pairs = Rows(training.x, SameClass(training.y))
+        result = fit(siamese, pair_loss, pairs, None, replace(schedule, epochs=self.prior_epochs), name, checkpoints)
         self.frozen = frozen
         for layer in self.branch.layers[:frozen]:
             layer.requires_grad_(False)

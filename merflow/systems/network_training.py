@@ -83,7 +83,7 @@ def train_network(
     with repeatable(*fold.seed):
         network: Any = make_network().to(device())
         if hasattr(network, "prior"):
-            learned = network.prior(training, validation, schedule, f"{fold.name}, pairs", checkpoints)
+            learned = network.prior(training, schedule, f"{fold.name}, pairs", checkpoints)
             trainings |= {"prior": learned} if learned else {}
         minimised = make_loss(loss, fold.train_labels, classes)
         trainings["finetune"] = fit(

@@ -6,7 +6,7 @@ scores ``[clips, classes]``. It may have two more methods:
 
 ``supervise(x, y, loss) -> (value, scores)``
     what a training step minimises, if that is not the loss of the scores (deep supervision);
-``prior(training, validation, schedule, name, checkpoints) -> Training | None``
+``prior(training, schedule, name, checkpoints) -> Training | None``
     what is learned before the classes (siamese pairs), from the clips that train the network.
 
 Training does not import this module, and the code hash of a job has the file of its own network only: neither a new
@@ -88,9 +88,7 @@ NETWORKS = {
             },
             "prior": {"type": "boolean", "default": True, "description": _PRIOR},
             "prior_epochs": {"type": "integer", "minimum": 1, "default": 15}
-            | {"description": "maximum number of epochs over pairs"},
-            "pairs": {"type": "integer", "minimum": 1, "default": 2}
-            | {"description": "pairs of each kind (same class, other class) per training clip"},
+            | {"description": "epochs of learning from pairs"},
             "frozen": {"type": "integer", "minimum": 0, "maximum": 4, "default": 0, "description": _FROZEN},
         },
         input_kind="flows",

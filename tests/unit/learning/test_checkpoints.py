@@ -254,7 +254,7 @@ def test_killed_clip_network_fold_resumes_with_same_bits(tmp_path, dying, kind, 
 
 @pytest.mark.parametrize("change", ["clips", "code", "settings"])
 def test_fold_with_other_inputs_ignores_checkpoint(tmp_path, dying, change, caplog):
-    """A pair holds indices of clips, so a state must also depend on the pixels of the clips."""
+    """A state depends on the pixels of the clips, not on their number and classes alone."""
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=4, each=1))
 
     def job(folder, code="", network=NETWORK):

@@ -278,8 +278,8 @@ def test_learning_rate_of_the_head_depends_on_pretraining():
         ({"grid": {"network.epoch_choice": ["fixed"]}}, "mine.grid: network.epoch_choice decides which clips train"),
         ({"network": {"epoch_choice": "last"}}, "'last' is not allowed; allowed: validation, refit, fixed, average"),
         (
-            {"grid": {"network.pairs": [1, 2]}},
-            "mine.grid: msjfn has no network.pairs; its options: side, width",
+            {"grid": {"network.prior": [True, False]}},
+            "mine.grid: msjfn has no network.prior; its options: side, width",
         ),
         (
             {"grid": {"network.modules": [2, 5]}},
@@ -326,11 +326,11 @@ def test_augment_where_nothing_is_augmented_is_refused(changes):
 def test_networks_have_their_own_defaults():
     overlay = network(network={"modules": 1})
     overlay["experiments"]["siamese"] = {"system": "mersiamc3d", "micro": "demo-micro", "loss": {"gamma": 3.0}}
-    overlay["network"] = {"epochs": 7, "pairs": 5, "width": None}
+    overlay["network"] = {"epochs": 7, "prior_epochs": 5, "width": None}
     config = load_config(BASE, overlay)
     mine, siamese = (config.experiments[name] for name in ("mine", "siamese"))
     assert (mine.network.epochs, mine.network.modules, mine.network.width) == (7, 1, 16)
-    assert mine.network.pairs is None and siamese.network.pairs == 5 and siamese.network.prior is True
+    assert mine.network.prior_epochs is None and siamese.network.prior_epochs == 5 and siamese.network.prior is True
     assert siamese.loss.model_dump() == {"name": "focal", "alpha": 1.0, "gamma": 3.0, "weights": "none"}
     assert mine.loss.name == "cross-entropy"
 

@@ -15,7 +15,7 @@ from merflow.learning.losses import class_weights, make_loss, probabilities, rig
 from merflow.learning.settings import LossSettings
 from merflow.storage.tables import PREDICTIONS, read_table
 from merflow.systems.linear import fit
-from merflow.systems.mersiamc3d import draw_pairs
+from merflow.systems.mersiamc3d import SameClass
 from merflow.systems.msjfn import MSJFN
 
 UNITS = ["AU1", "AU2"]
@@ -96,8 +96,6 @@ def test_msjfn_fuses_the_probabilities_of_units(fusion):
     torch.testing.assert_close(probs(network(images)), parts[0] if fusion == "none" else parts.mean(dim=0))
 
 
-def test_pairs_of_one_kind_show_the_same_units():
-    units = torch.tensor([[1, 0], [1, 1], [1, 0], [0, 0], [1, 1], [0, 0]])
-    pairs = draw_pairs(units, 2)
-    first, second = (units[pairs.x[:, index]] for index in (0, 1))
-    assert ((first == second).all(dim=1) == pairs.y.bool()).all() and 0 < pairs.y.sum() < len(pairs.y)
+def test_clips_of_the_same_units_are_of_one_class():
+    units = torch.tensor([[1, 0], [1, 1], [1, 0], [0, 0]])
+    assert SameClass(units)[torch.tensor([0, 2, 3])].tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
