@@ -6,6 +6,7 @@ the training part choose it, or it is fixed (:mod:`merflow.protocols.selection`)
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -53,9 +54,9 @@ class ClipNetwork(System[ClipNetworkSettings]):
             images = Images(
                 centred, (rows.shape[1], *frames, network.side, network.side), by_row=False, augment=augment
             )
+            make = partial(make_network, network.model, classes, options)
             trained_network, trained = train_network(
-                lambda: make_network(network.model, classes, options),
-                *(images, fold, settings.loss, classes, network.schedule, self.checkpoints),
+                make, images, fold, settings.loss, classes, network.schedule, self.checkpoints
             )
             state = {f"network.{name}": tensor for name, tensor in trained_network.state_dict().items()}
             yield replace(trained, models=[SavedModel.of(about, state | centre_arrays(centred))])

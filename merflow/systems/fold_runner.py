@@ -211,13 +211,10 @@ def _train(
 
     ``keep_answers``: whether the first one that predicts keeps its answers for the test clips after each epoch.
     """
-    members = [
-        _train_member(
-            *(system, samples, folds, [(*seed, 0, member) if member else seed for seed in seeds], settings),
-            keep_answers and not member,
-        )
-        for member in range(settings.members)
-    ]
+    members = []
+    for member in range(settings.members):
+        member_seeds = [(*seed, 0, member) if member else seed for seed in seeds]
+        members.append(_train_member(system, samples, folds, member_seeds, settings, keep_answers and not member))
     for pairs in zip(*members, strict=True):
         chosen, final = (_mean([getattr(pair, name) for pair in pairs]) for name in ("chosen", "final"))
         yield TrainedPair(chosen, final, pairs[0].trained_on)

@@ -86,10 +86,8 @@ def train_network(
             learned = network.prior(training, schedule, f"{fold.name}, pairs", checkpoints)
             trainings |= {"prior": learned} if learned else {}
         minimised = make_loss(loss, fold.train_labels, classes)
-        trainings["finetune"] = fit(
-            *(network, minimised, training, validation, schedule, fold.name, checkpoints),
-            answer=(lambda: predict(fold.test).argmax(axis=1).tolist()) if len(fold.test) else None,
-        )
+        answer = (lambda: predict(fold.test).argmax(axis=1).tolist()) if len(fold.test) else None
+        trainings["finetune"] = fit(network, minimised, training, validation, schedule, fold.name, checkpoints, answer)
     epochs = {EPOCHS[stage]: stage_training.epoch for stage, stage_training in trainings.items()}
     log.info("%s: kept %s", fold.name, ", ".join(f"{key}: {epoch}" for key, epoch in epochs.items()))
     curve = [{"stage": stage, **row} for stage, of_stage in trainings.items() for row in of_stage.curve]

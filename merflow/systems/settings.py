@@ -136,7 +136,12 @@ class NetworkSettings:
     def schedule(self) -> Schedule:
         """How long and how fast the network trains."""
         return Schedule(
-            *(self.epochs, self.patience, self.learning_rate, 0.0, self.batch, self.weight_decay),
+            self.epochs,
+            self.patience,
+            self.learning_rate,
+            0.0,
+            self.batch,
+            self.weight_decay,
             cosine=self.cosine,
             average=self.average,
         )

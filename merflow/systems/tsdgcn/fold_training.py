@@ -124,11 +124,9 @@ class FoldSGCN(System[FoldTrainingSettings]):
             # Without pre-training nothing has set the scale of the inputs: they are centred by the training clips.
             centred = None if self.networks else Centred(rows, fold.train, inputs.channels)
             augment = Augmentation.of(settings.augment, self.fields, rows, fold.train, centred)
-            network, trained = train_network(
-                partial(self._join, images, head, classes, joined),
-                Images(rows if centred is None else centred, shape, by_row, augment),
-                *(fold, settings.loss, classes, head, self.checkpoints),
-            )
+            make = partial(self._join, images, head, classes, joined)
+            inputs_of_fold = Images(rows if centred is None else centred, shape, by_row, augment)
+            network, trained = train_network(make, inputs_of_fold, fold, settings.loss, classes, head, self.checkpoints)
             end_to_end = cast("EndToEnd", network)
             weights = dict(zip(WEIGHTS, end_to_end.head.parameters(), strict=True))
             model = _model({"network": "end-to-end"}, end_to_end.networks, weights, centred)

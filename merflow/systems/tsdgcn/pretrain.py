@@ -88,9 +88,9 @@ def pretrain(
 
 
 class DualSGCN(nn.Module):
-    """Two SGCNs with one classifier on the features of both (Eq. 4).
+    """Two SGCNs with one linear classifier on the concatenated features of both (Eq. 4).
 
-    Its scores are the sum of those of two classifiers, one of the features of each SGCN.
+    This is the sum of the scores of two linear classifiers, one on the features of each.
     """
 
     def __init__(self, networks: Sequence[SGCN]) -> None:
@@ -161,10 +161,8 @@ def train_sgcns(
         networks = [SGCN(graph, len(classes), dropout=settings.dropout).to(device()) for graph in graphs]
         together = DualSGCN(networks) if len(networks) > 1 else networks[0]
         name = " and ".join(graph.name for graph in graphs)
-        training = fit(
-            *(together, functional.cross_entropy, parts["train"], parts.get("validation")),
-            *(settings.schedule, name, checkpoints),
-        )
+        loss, validation = functional.cross_entropy, parts.get("validation")
+        training = fit(together, loss, parts["train"], validation, settings.schedule, name, checkpoints)
     validation_subjects = sorted({str(subject) for subject in subjects[indices[held_out]]})
     return Pretrained(networks, together, training, classes, parts, validation_subjects)
 
