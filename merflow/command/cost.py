@@ -5,6 +5,7 @@ The unit costs were measured on one core of a cloud machine (AMD EPYC). Another 
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from merflow.errors import ClipError
 from merflow.footage.clip import Clip
@@ -42,7 +43,7 @@ def count_frames(clips: Sequence[Clip]) -> tuple[int, list[str]]:
     total, unreadable = 0, []
     for clip in clips:
         stated = 0
-        if is_video(clip.frames):
+        if is_video(clip.frames) and Path(clip.frames).is_file():  # Those of synthetic people may not be drawn yet.
             try:
                 with open_video(clip.frames) as (container, stream):
                     length = (container.duration or 0) / 1e6  # microseconds

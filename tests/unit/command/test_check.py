@@ -104,6 +104,7 @@ def test_frames_are_counted_without_decoding(tmp_path):
     assert count_frames([clip(video)]) == (7, [])
     assert count_frames([clip(tmp_path / "images")]) == (5, [])
     assert count_frames([clip(tmp_path / "images", onset=1, offset=3), clip(video)]) == (3 + 7, [])
+    assert count_frames([clip(tmp_path / "undrawn.mp4", onset=1, offset=3)]) == (3, [])
 
 
 def plan(**changes):
