@@ -41,7 +41,7 @@ def results(folder: Path) -> None:
         table.add_row(study)
         for name, metrics in experiments.items():
             first = next(iter(metrics.values()))
-            values = [cell(metrics.get(metric), digits=2).replace("0.", ".") for metric in shown]
+            values = [cell(metrics.get(metric), digits=2).replace("0.", ".").replace("1.00", "1") for metric in shown]
             table.add_row(f"  {name}", first["n_clips"], first["n_subjects"], *values)
     console = Console()
     console.print(table, crop=False, width=None if console.is_terminal else 200)
