@@ -15,6 +15,9 @@ the frames around it have passed: memory grows with the length of the video only
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import local
 
 import cv2
 import numpy as np
@@ -272,22 +275,29 @@ class _CurveBuilder:
 
 
 class MotionComparison:
-    """Measures motion between crops of one face position."""
+    """Measures motion between crops of one face position, by two threads."""
 
     def __init__(self) -> None:
         self.mask, self.weights = region_mask(MOTION_SIDE), face_weights(MOTION_SIDE)
         self.eyes = region_mask(MOTION_SIDE, boxes=[_EYES])
-        self.solver = dis_solver(full_resolution=True, refine=False)
+        self.solvers = local()  # A solver has buffers of its own, so each thread needs one.
+        self.threads = ThreadPoolExecutor(2)
         masks = [region_mask(MOTION_SIDE, boxes=[box])[::_REGION_STEP, ::_REGION_STEP] for box in REGIONS.values()]
         self.regions = np.stack([mask.ravel() / mask.sum() for mask in masks], axis=1).astype(np.float32)
 
     def flow(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the flow without head motion, float32 [2, S, S], and the head motion, float64 [4]."""
-        flow = dis_flow(self.solver, first, second)
+        if not hasattr(self.solvers, "dis"):
+            self.solvers.dis = dis_solver(full_resolution=True, refine=False)
+        flow = dis_flow(self.solvers.dis, first, second)
         head = fit_similarity(flow, self.weights)
         flow = flow - similarity_field(head, MOTION_SIDE)
         # Skin moves together with its surroundings; the noise of a compressed video is finer.
         return np.stack([cv2.GaussianBlur(part, (0, 0), _SMOOTH_PX) for part in flow]), np.array(head)
+
+    def flows(self, first: np.ndarray, others: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the flow from one crop to each of the others, as :meth:`flow` does."""
+        return self.threads.map(partial(self.flow, first), others)
 
     def top(self, lengths: np.ndarray, mask: np.ndarray | None = None) -> float:
         """Return the mean of the top tenth inside a mask, in per cent of the inter-ocular distance."""
@@ -300,7 +310,7 @@ class MotionComparison:
 
         The distance is measured along the direction that both flows share.
         """
-        (back, back_head), (on, on_head) = self.flow(now, before), self.flow(now, after)
+        (back, back_head), (on, on_head) = self.flows(now, [before, after])
         direction = back + on
         direction /= np.maximum(np.hypot(*direction), 1e-6)
         shared = np.minimum((back * direction).sum(axis=0), (on * direction).sum(axis=0))
@@ -346,10 +356,8 @@ def refine(
     extrapolate from there at the speed of a raised cosine. ``crops`` are uint8 [160, 160], of frames ``numbers``.
     """
     middle = int(np.argmin(np.abs(np.asarray(numbers) - peak)))
-    distances = [
-        0.0 if n == middle else compare.top(np.hypot(*compare.flow(crops[middle], crop)[0]))
-        for n, crop in enumerate(crops)
-    ]
+    distances = [compare.top(np.hypot(*flow)) for flow, _ in compare.flows(crops[middle], crops)]
+    distances[middle] = 0.0
     frames = np.arange(numbers[0], numbers[-1] + 1)
     distance = np.interp(frames, numbers, gaussian_filter1d(distances, 0.8, mode="nearest"))
     onset, offset = _resting_ends(distance, numbers[middle] - numbers[0], longest // 2 + 1)

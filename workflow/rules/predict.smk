@@ -31,6 +31,7 @@ rule search_source:
         "<benchmarks>/search_source/<name>/{prediction}/{source}.tsv"
     # High priority: problems of a clip are reported before the study is trained.
     priority: 100
+    threads: 2
     conda:
         "../../envs/vision.yaml"
     params:
