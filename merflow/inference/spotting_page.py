@@ -159,7 +159,7 @@ def _curves(curve: pd.DataFrame, metrics: pd.DataFrame) -> list[str]:
             for row in _records(used):
                 place = _number(row["false_alarms_per_minute"]), _number(row["recall"])
                 axes.plot(*place, "o", color=colour, markersize=5)
-        axes.set(xlabel="false alarms per minute", ylabel="recall", ylim=(0, 1.02), xlim=(0, None))
+        axes.set(xlabel=f"false {kind}-expressions per minute", ylabel="recall", ylim=(0, 1.02), xlim=(0, None))
         plain_axes(axes, grid="both")
         axes.legend(frameon=False, loc="lower right", labelcolor=INK)
         text = f"Recall of {kind}-expressions against false alarms per minute, by threshold, for each experiment"
