@@ -22,9 +22,6 @@ from merflow.systems.samples import FoldData
 
 log = logging.getLogger(__name__)
 
-EPOCHS = {"prior": "network.prior_epochs", "finetune": "network.epochs"}
-"""The setting of the number of epochs of each stage."""
-
 
 class Images(NamedTuple):
     """The images of all clips, float32 ``[clips, rows, pixels]``, as inputs of a ``shape``.
@@ -88,8 +85,8 @@ def train_network(
         minimised = make_loss(loss, fold.train_labels, classes)
         answer = (lambda: predict(fold.test).argmax(axis=1).tolist()) if len(fold.test) else None
         trainings["finetune"] = fit(network, minimised, training, validation, schedule, fold.name, checkpoints, answer)
-    epochs = {EPOCHS[stage]: stage_training.epoch for stage, stage_training in trainings.items()}
-    log.info("%s: kept %s", fold.name, ", ".join(f"{key}: {epoch}" for key, epoch in epochs.items()))
+    epochs = {"network.epochs": trainings["finetune"].epoch}
+    log.info("%s: kept network.epochs: %d", fold.name, epochs["network.epochs"])
     curve = [{"stage": stage, **row} for stage, of_stage in trainings.items() for row in of_stage.curve]
     answers = EpochAnswers(schedule.answers_every, trainings["finetune"].answers)
     return network, TrainedFold(predict, [], curve, epochs, answers)

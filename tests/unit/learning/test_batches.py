@@ -43,8 +43,6 @@ def test_batches_index_like_a_tensor():
     chosen = torch.tensor([3, 0, 0, 2])
     assert len(batches) == 4 and torch.equal(batches[chosen], tensor[chosen])
     assert torch.equal(torch.cat(list(batches.split(3))), tensor)
-    joined = batches.followed_by(Batches(DiskArray(rows), np.array([1]), (2, 3, 4), CPU))
-    assert torch.equal(joined[torch.tensor([4, 1])], torch.from_numpy(rows[[1, 0]]).reshape(2, 2, 3, 4))
 
 
 def test_batches_by_row_index_like_a_tensor_of_rows():

@@ -331,7 +331,7 @@ def test_inputs_are_standardised_by_training_clips_only(tmp_path, monkeypatch, e
     assert seen == ([18, 24] if epoch == "refit" else [18]), "of 30 clips six are tested and six choose the epoch"
 
 
-def test_refit_trains_for_the_epochs_of_both_stages(tmp_path, monkeypatch):
+def test_refit_trains_for_the_epochs_that_validation_clips_chose(tmp_path, monkeypatch):
     from merflow.systems import mersiamc3d
 
     cache = make_cache(tmp_path / "cache.h5", *balanced(people=5))
@@ -347,8 +347,9 @@ def test_refit_trains_for_the_epochs_of_both_stages(tmp_path, monkeypatch):
     changes = {"epochs": 6, "prior_epochs": 4, "patience": 1, "learning_rate": 0.02, "epoch_choice": "refit"}
     train([cache], "mersiamc3d", tmp_path, "people/s1", changes=changes)
     pairs, classes, pairs_again, classes_again = asked
-    assert pairs[0] == 4 and classes[0] == 6 and pairs[1] < 4 and classes[1] < 6, "chosen before the last"
-    assert pairs_again == (pairs[1], pairs[1], True) and classes_again == (classes[1], classes[1], True)
+    assert classes[0] == 6 and classes[1] < 6 and not classes[2], "chosen before the last"
+    assert classes_again == (classes[1], classes[1], True)
+    assert pairs == pairs_again == (4, 4, True), "no validation clip is in a pair"
 
 
 HEAP = """
