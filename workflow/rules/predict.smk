@@ -31,9 +31,9 @@ rule search_source:
         "<benchmarks>/search_source/<name>/{prediction}/{source}.tsv"
     # High priority: problems of a clip are reported before the study is trained.
     priority: 100
-    threads: 2
     conda:
         "../../envs/vision.yaml"
+    threads: 2
     params:
         code=script_hash("search_source"),
         # Reruns if the footage, the frame rate or `spotting_settings` changes; it leaves out who answers and how.
