@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Rows(NamedTuple):
-    """Inputs ``[rows, ...]`` and int64 classes ``[rows]``, or units; tensors, or what returns such when indexed."""
+    """Inputs ``[rows, ...]`` and int64 classes ``[rows]``, or units; tensors, or objects that index like them."""
 
     x: Tensor | Batches
     y: Any

@@ -96,7 +96,8 @@ class SameClass:
 def pair_loss(scores: Tensor, same: Tensor) -> Tensor:
     """Return the binary cross entropy of all pairs in a batch; pairs of one class and of two count equally.
 
-    ``scores`` and ``same``: ``[clips, clips]``, of which the diagonal is ignored.
+    ``scores`` and ``same``: float32 ``[clips, clips]``, of which the diagonal is ignored. The abstract names no loss
+    (docs/fidelity.md, entries 30 and 31).
     """
     pairs = ~torch.eye(len(same), dtype=torch.bool, device=same.device)
     weights = torch.zeros_like(same)

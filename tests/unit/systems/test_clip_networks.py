@@ -349,7 +349,7 @@ def test_refit_trains_for_the_epochs_that_validation_clips_chose(tmp_path, monke
     pairs, classes, pairs_again, classes_again = asked
     assert classes[0] == 6 and classes[1] < 6 and not classes[2], "chosen before the last"
     assert classes_again == (classes[1], classes[1], True)
-    assert pairs == pairs_again == (4, 4, True), "no validation clip is in a pair"
+    assert pairs == pairs_again == (4, 4, True), "all epochs of prior learning, without validation clips"
 
 
 HEAP = """
