@@ -21,7 +21,7 @@ from merflow.report.sections.certainty import coverage_at
 from merflow.runtime.summary import SYNTHETIC_MARK
 from merflow.storage.files import atomic_write, safe_filename
 from merflow.storage.hdf5 import open_h5
-from merflow.storage.tables import COVERAGE, SPOTTING, read_table
+from merflow.storage.tables import COVERAGE, read_table
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +43,7 @@ def write_prediction(settings: PageSettings, inputs: Mapping[str, Any], folder: 
     Args:
         settings: facts about the study and the sources.
         inputs: files: ``search_results, intervals`` (of each source), ``faces, keyframes, flow`` (of each preparation
-            of each source), ``quality`` (of each preparation), ``tables, regions`` (of each experiment), ``coverage``,
-            and ``spotting`` if a source was searched.
+            of each source), ``quality`` (of each preparation), ``tables, regions`` (of each experiment), ``coverage``.
         folder: output folder.
     """
     files = {
@@ -96,7 +95,6 @@ def _page(
         "failed": [row for row in rows if row["status"] == "failed"],
         "uncertain": UNCERTAIN,
         "coverage": coverage_at_threshold(settings, files.get("coverage", [])),
-        "spotting": _spotting_accuracy(files.get("spotting", [])),
         "wheel": colour_wheel(),
         "style": svg.style_sheet(),
         "mark": SYNTHETIC_MARK if settings.synthetic else "",
@@ -127,15 +125,6 @@ def coverage_at_threshold(settings: PageSettings, files: Sequence[str | Path]) -
                 "clips": int(rows["n_clips"].iloc[0]), "of_all": float(at.all_clips),
             }  # fmt: skip
     return coverage
-
-
-def _spotting_accuracy(files: Sequence[str]) -> dict[str, float] | None:
-    """Return the accuracy of the search on synthetic people, if a source was searched."""
-    if not files:
-        return None
-    table = read_table(files[0], SPOTTING)
-    total = table[table["scope"] == "all"].iloc[0].drop("scope")
-    return {"people": len(table) - 1} | {str(name): float(value) for name, value in total.items()}
 
 
 # --- Sources ----------------------------------------------------------------------------------------------------------

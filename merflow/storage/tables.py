@@ -49,10 +49,6 @@ PREDICTED = [
     "label", "experiment", "answer", "top", "p_top", "entropy", "mutual_information", "members_agree", "n_members",
     "flags", "notes",
 ]  # fmt: skip
-SPOTTING = [
-    "scope", "seconds", "expressions", "spotted", "hits", "misses", "false_alarms", "false_alarms_per_minute",
-    "false_alarms_low", "false_alarms_high", "precision", "recall", "f1", "apex_error_ms",
-]  # fmt: skip
 LONG_VIDEOS = ["dataset", "video", "subject", "first", "last", "fps"]
 TRUE_INTERVALS = ["dataset", "video", "subject", "onset", "apex", "offset", "label", "kind"]
 DETECTIONS = [

@@ -1,22 +1,3 @@
-rule measure_spotting:
-    output:
-        "<study>/spotting.csv",
-    log:
-        "<logs>/measure_spotting/<name>.log",
-    benchmark:
-        "<benchmarks>/measure_spotting/<name>.tsv"
-    conda:
-        "../../envs/vision.yaml"
-    params:
-        code=script_hash("measure_spotting"),
-        # Reruns if the block `predict.spotting` changes (`spotting_settings`).
-        settings=asdict(spotting_settings(settings)),
-    message:
-        "Measure the search of long videos on synthetic people"
-    script:
-        "../scripts/measure_spotting.py"
-
-
 rule search_source:
     input:
         spotter=lambda w: prediction.spotter_file,
@@ -182,7 +163,6 @@ rule write_prediction:
         tables=of_prediction("experiments/{answering}.csv"),
         regions=of_prediction("experiments/{answering}.h5"),
         coverage=lambda _: prediction.coverage,
-        spotting=lambda w: "<study>/spotting.csv" if prediction.searches and not prediction.spotter else [],
     output:
         page="<study>/predict/{prediction}/index.html",
         answers="<study>/predict/{prediction}/answers.csv",

@@ -9,12 +9,12 @@ import cv2
 import h5py
 import numpy as np
 import pytest
+from long_clips import CHOOSING, STANDARD, film_long, plan_long
 from prediction_sources import source_clip, write_picture
 from stage_settings import align_settings, preparation, spotting_settings
 from still_clip import still_clip
 from videos import damage, write_video
 
-from merflow.datasets.synthetic.long_clips import CHOOSING, STANDARD, film_long, plan_long
 from merflow.errors import InputError
 from merflow.footage.clip import Clip
 from merflow.footage.video import TimedFrame

@@ -1,7 +1,7 @@
 """Long clips of synthetic people: a few micro-expressions among rests, blinks, a drifting head and a change of posture.
 
-The accuracy of spotting (:mod:`merflow.inference.spotting`) is measured on them, because onset, apex and offset of each
-expression are known, and nothing else in them is an expression. The people are in no dataset of any study.
+Onset, apex and offset of each expression are known, and nothing else in them is an expression. The people are in no
+dataset of any study.
 """
 
 from collections.abc import Iterator, Mapping
@@ -38,8 +38,8 @@ STANDARD = LongClipSettings(
     interocular_px=60,
 )
 
-CHOOSING, MEASURING = 2_000_000, 3_000_000
-"""Numbers of the first person for choosing the thresholds of spotting, and of the first for measuring its accuracy."""
+CHOOSING = 2_000_000
+"""Number of the first person; the defaults of the search were chosen on these."""
 
 _SEED, _STREAM = 0, 211
 _AMPLITUDE = (0.9, 2.2)  # Longest displacement in per cent of the pupils' distance (demo: 0.8 to 2.2).
