@@ -84,15 +84,20 @@ class LearnedSpotter:
         self.rules, self.thresholds = {}, {}
         for index, kind in enumerate(KINDS):
             if any(interval.kind == kind for video in videos for interval in video.intervals):
-                self._fit_rules(videos, [each[index] for each in probs], kind)
+                self._fit_rules(videos, inputs, [each[index] for each in probs], kind)
         self._train(videos, inputs, 0)
 
-    def _fit_rules(self, videos: Sequence[LabelledVideo], probs: Sequence[np.ndarray], kind: str) -> None:
+    def _fit_rules(
+        self, videos: Sequence[LabelledVideo], inputs: Sequence[np.ndarray], probs: Sequence[np.ndarray], kind: str
+    ) -> None:
         best = Fitted(np.inf, -1.0, 0.0)
         for share in _SHARES:
             for most_overlap in _OVERLAPS:
                 rules = {"share": share, "most_overlap": most_overlap}
-                detections = [_intervals(video.track, p, kind, rules) for video, p in zip(videos, probs, strict=True)]
+                detections = [
+                    _intervals(video.track, x, p, kind, rules)
+                    for video, x, p in zip(videos, inputs, probs, strict=True)
+                ]
                 fitted = fit_threshold(videos, detections, kind)
                 if fitted.f1 > best.f1:
                     best, self.rules[kind] = fitted, rules
@@ -133,12 +138,13 @@ class LearnedSpotter:
 
     def detections(self, track: MotionTrack) -> list[Detection]:
         """Return an interval for each peak of the network's answers."""
-        probs = self._probs(_inputs(track))
+        inputs = _inputs(track)
+        probs = self._probs(inputs)
         detections = [
             each
             for index, kind in enumerate(KINDS)
             if kind in self.rules
-            for each in _intervals(track, probs[index], kind, self.rules[kind])
+            for each in _intervals(track, inputs, probs[index], kind, self.rules[kind])
         ]
         return accept(detections, self.thresholds)
 
@@ -214,9 +220,15 @@ def _windows(pairs: Sequence[tuple[Tensor, Tensor]], chance: np.random.Generator
     return x, y, valid
 
 
-def _intervals(track: MotionTrack, probs: np.ndarray, kind: str, rules: dict[str, float]) -> list[Detection]:
-    """Return the intervals around the peaks of a probability, float64 [times]; the score is its height."""
+def _intervals(
+    track: MotionTrack, inputs: np.ndarray, probs: np.ndarray, kind: str, rules: dict[str, float]
+) -> list[Detection]:
+    """Return the intervals around the peaks of a probability, float64 [times]; the score is its height.
+
+    The apex is where the face is farthest from its position before and after: the greatest motion of the interval.
+    """
     times, detections = _times(track), []
+    motion = inputs[CHANNELS.index(f"{kind} motion")]
     shortest, longest = SHORTEST[kind] / STEP, round(LONGEST[kind] / STEP)
     for peak in peaks(probs, _FLOOR, max(1, round(shortest))):
         least = rules["share"] * probs[peak]
@@ -226,6 +238,7 @@ def _intervals(track: MotionTrack, probs: np.ndarray, kind: str, rules: dict[str
         while offset < len(probs) - 1 and probs[offset + 1] >= least and offset - onset < longest:
             offset += 1
         if offset - onset >= shortest:
-            first, apex, last = (round(float(times[place])) for place in (onset, peak, offset))
-            detections.append(Detection(first, apex, last, kind, float(probs[peak])))
+            apex = onset + int(np.argmax(motion[onset : offset + 1]))
+            first, middle, last = (round(float(times[place])) for place in (onset, apex, offset))
+            detections.append(Detection(first, middle, last, kind, float(probs[peak])))
     return suppress(detections, rules["most_overlap"])

@@ -99,6 +99,16 @@ def test_fitted_spotter_finds_expressions_of_other_people(fitted, name, least, t
     assert all(0 <= each.onset <= each.apex <= each.offset < track.frames for each in found)
 
 
+def test_apex_of_learned_is_the_largest_motion_of_the_interval(fitted):
+    each = video(10)
+    errors = []
+    for found in fitted["learned"].detections(each.track):
+        curve = np.array(each.track.curves[found.kind].motion)
+        assert curve[found.apex] == curve[found.onset : found.offset + 1].max()
+        errors += [abs(true.apex - found.apex) for true in each.intervals if true.onset <= found.apex <= true.offset]
+    assert len(errors) >= 5 and np.median(errors) <= 1
+
+
 def test_learned_depends_on_the_seed_alone(training, monkeypatch):
     monkeypatch.setattr(learned, "_EPOCHS", 1)
     monkeypatch.setattr(learned, "_BATCH", 2)
