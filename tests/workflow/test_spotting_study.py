@@ -1,5 +1,7 @@
 """Long videos of two drawn people through Snakemake: spot, recognise by fold, score, and the page."""
 
+import shutil
+
 import pandas as pd
 import pytest
 from repository import copy_repository, planned, snakemake
@@ -14,6 +16,7 @@ CONFIG = {
     "experiments": {
         "search": {"task": "spotting", "system": "search", "videos": "videos"},
         "peaks": {"task": "spotting", "system": "peaks", "videos": "videos", "kinds": ["micro"]},
+        "learned": {"task": "spotting", "system": "learned", "videos": "videos", "protocol": "loso"},
         "net": {"system": "ststnet", "micro": "videos", "network": {"epochs": 2, "epoch_choice": "fixed"}},
         "both": {"task": "spot-then-recognise", "spotter": "search", "recogniser": "net"},
     },
@@ -68,3 +71,19 @@ def test_page_shows_what_was_recognised(study):
     page = (study / "index.html").read_text()
     assert "What both recognised" in page and page.count('<figure class="timeline">') == 2
     assert "The people are synthetic" in page and "https://" not in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spotter", ["learned", "search", "none"])
+def test_fitted_system_searches_a_new_video(study, spotter):
+    folder = study.parents[2]
+    shutil.copy(folder / "results/data/videos/videos/p01.mp4", folder / "new.mp4")
+    changes = {"clips": str(folder / "new.mp4"), "predict": {"spotter": None if spotter == "learned" else spotter}}
+    snakemake(folder, "predict", config=CONFIG | changes)
+    page = (study.parent / "predict/new.mp4/index.html").read_text()
+    said = (
+        "the thresholds of <code>predict.spotting</code>"
+        if spotter == "none"
+        else f"by the system of experiment <b>{spotter}</b>"
+    )
+    assert said in page

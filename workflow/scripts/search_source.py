@@ -12,7 +12,8 @@ from merflow.runtime.script_context import script_context
 with script_context(snakemake):
     row, settings = snakemake.params.source, SpottingSettings(**snakemake.params.settings)
     folder = Path(snakemake.output.search_results).parent
-    spot = load_spotter(snakemake.input.spotter, settings).detections if snakemake.input.spotter else None
+    spotter = next(iter(snakemake.input.spotter), None)
+    spot = load_spotter(spotter, settings).detections if spotter else None
     with check_unchanged([row], "clips"):
         search_source(Clip.from_row(row), snakemake.params.fps, settings, folder, snakemake.params.alone, spot)
     record_source([row], snakemake.params.token, Path(snakemake.output.source))
