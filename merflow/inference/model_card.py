@@ -99,7 +99,7 @@ def _inputs(clip: Mapping[str, int], reads_apex: bool) -> list[dict[str, str]]:
         shape = ("n", clip["key_frames"], clip["face_size"], clip["face_size"])
         inputs.append(("spatial", "uint8", shape, "aligned grey crops of the key-frames"))
     if "flows" in clip:
-        meaning = "TV-L1 flow to each key-frame: u and v in pixels of the crop, and optical strain"
+        meaning = "flow to each key-frame: u and v in pixels of the crop, and optical strain"
         inputs.append(("flow", "float32", ("n", clip["flows"], 3, size, size), meaning))
     if reads_apex:
         inputs.append(("apex_index", "int64", ("n",), "index of the apex among the key-frames, from 0"))

@@ -11,7 +11,7 @@ from merflow.datasets.registry import LAYOUTS
 from merflow.evaluation.published import published
 from merflow.protocols.variants import variant_label, variants, with_overrides
 from merflow.study.config import NO_MACRO, Config, ExperimentBlock
-from merflow.study.config_data import DatasetBlock
+from merflow.study.config_data import TVL1_KEYS, DatasetBlock, FlowBlock
 from merflow.study.config_errors import problems
 from merflow.systems.registry import NETWORKS, SYSTEMS, option_schemas
 
@@ -58,6 +58,9 @@ def check_systems(config: Config, declared: Config) -> Iterator[str]:
                     f"experiments.{name}.network.{option}: {system} has no such key (its options: {allowed}); "
                     f"it belongs to {owners}"
                 )
+        said = declared.experiments[name]
+        if said.macro == NO_MACRO and "transfer" in said.model_fields_set and said.transfer == "frozen":
+            yield f"experiments.{name}.transfer: with macro: none there are no trained networks to freeze; leave it out"
         if declared.experiments[name].augment.model_fields_set and not experiment.can_augment:
             yield f"experiments.{name}.augment: only networks that train inside the fold read it; leave it out"
         if experiment.loss.name != "cross-entropy":
@@ -147,6 +150,9 @@ def check_tables(config: Config) -> Iterator[str]:
             continue
         yield from _published_problems(here, table.published)
         cells = table_cells(config, name)
+        changes = [table.set, *variants(table.rows), *variants(table.columns)]
+        for key in sorted({key for change in changes for key, value in change.items() if value is None}):
+            yield f"{here}: {key}: null is not allowed in a table; write the value"
         if len({cell[:2] for cell in cells}) < len(cells):
             yield f"{here}: two cells have the same name; vary another key in them"
         for row, column, cell in cells:
@@ -185,6 +191,10 @@ def check_references(config: Config) -> Iterator[str]:
         if preparation.keyframes.interpolate and preparation.keyframes.method != "proportional":
             yield f"preparations.{name}.keyframes.interpolate: it is for method: proportional; leave it out"
         here, keyframes = f"preparations.{name}.keyframes.learn_from", preparation.keyframes
+        if preparation.flow.backend == "farneback":
+            for key in TVL1_KEYS:
+                if getattr(preparation.flow, key) != getattr(FlowBlock(), key):
+                    yield f"preparations.{name}.flow.{key.strip('_')}: farneback does not read it; leave it out"
         if (source := keyframes.learn_from) is None:
             continue
         if keyframes.method != "adaptive":
@@ -268,8 +278,9 @@ def _experiment_problems(config: Config, name: str, experiment: ExperimentBlock)
     if not experiment.uses_graphs:
         return
     if experiment.macro == NO_MACRO:
-        if experiment.pretrain.exclude_test_subjects:
-            yield f"{here}.pretrain.exclude_test_subjects: there is no pre-training with macro: none"
+        for key in ("exclude_test_subjects", "together"):
+            if getattr(experiment.pretrain, key):
+                yield f"{here}.pretrain.{key}: there is no pre-training with macro: none"
     elif experiment.macro not in datasets:
         yield f"{here}.macro: no dataset {experiment.macro!r}; there are: {', '.join(datasets)}"
     elif experiment.macro in experiment.datasets:

@@ -189,6 +189,10 @@ class KeyframeBlock(Block):
 BACKENDS = "numba: TV-L1; opencv: its reference; farneback: for comparison, without the keys tau to epsilon"
 
 
+TVL1_KEYS = ("tau", "lambda_", "theta", "scales", "step", "warps", "epsilon")
+"""Keys of `flow` that Farnebäck's method does not have."""
+
+
 class FlowBlock(Block):
     """Optical flow."""
 

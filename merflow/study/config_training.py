@@ -83,9 +83,9 @@ class HeadBlock(Block):
     learning_rate: Rate | None = field(None, RATE)
     decay: float = field(0.000001, DECAY, ge=0)
     weight_decay: float = field(0.0, "L2 penalty", ge=0)
-    batch: Count = field(64, "rows per step")
+    batch: Count = field(64, "rows per step; with fusion: clip, clips")
     schedule: LearningRate = field("constant", SCHEDULE)
-    epoch_choice: EpochChoice = field("validation", EPOCH_CHOICE)
+    epoch_choice: EpochChoice | None = field(None, f"{EPOCH_CHOICE}; null: validation, or refit with macro: none")
     average_seeds: Count = field(1, AVERAGE_SEEDS)
     validation: Share = field(0.2, HELD_OUT)
 

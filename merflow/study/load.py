@@ -96,6 +96,8 @@ def _complete_blocks(raw: Mapping[str, Any], declared: Config) -> dict[str, Any]
         head = experiment.setdefault("head", {})
         if head.get("learning_rate") is None:
             head["learning_rate"] = UNTRAINED_RATE if untrained else PRETRAINED_RATE
+        if head.get("epoch_choice") is None:
+            head["epoch_choice"] = "refit" if untrained else "validation"
         network = experiment.pop("network", {})
         if declared.experiments[name].reads_clips:
             system = declared.experiments[name].system

@@ -34,8 +34,8 @@ FROZEN = [
     {"graph.symmetrise": "mean-degree"},
     {"graphs": ["8+2", "4+0"], "pretrain.together": True},
     {"fusion": "concat"},
-    {"fusion": "clip"},
-    {"spatial.relative": True},
+    {"fusion": "stack"},
+    {"spatial.relative": False},
     {"branches": ["spatial"]},
     {"branches": ["temporal"]},
     {"loss.name": "cross-entropy"},
@@ -43,14 +43,17 @@ FROZEN = [
     {"loss.gamma": 4.0},
     {"temporal.signal": "u+v"},
     {"temporal.signal": "strain"},
-    {"temporal.normalise": "image"},
+    {"temporal.normalise": "constant"},
     {"head.hidden": 24},
 ]
 """Choices of shared networks: rows of a table of variants."""
 OTHERS = {
     "end-to-end": {"transfer": "end-to-end"},
     "untrained": {"macro": "none"},
-    "untrained-clips": {"macro": "none", "fusion": "clip", "spatial": {"relative": True}},
+    "untrained-rows": {"macro": "none", "fusion": "stack"},
+    "untrained-relative": {"macro": "none", "spatial": {"relative": False}},
+    "untrained-validation": {"macro": "none", "head": PLAIN["head"] | {"epoch_choice": "validation"}},
+    "untrained-temporal": {"macro": "none", "branches": ["temporal"]},
     "channels": {"macro": "none", "branches": ["temporal"], "temporal": {"signal": "channels"}},
     "other-layers": {"macro": "none", "sgcn": {"layers": 4, "batch_norm": True}},
     "without-test-subjects": {"pretrain": PLAIN["pretrain"] | {"exclude_test_subjects": True}},
@@ -70,7 +73,18 @@ SIAMESE_OTHERS = {
     "siamese-interpolated": {"prep": "interpolated"},
     "siamese-farneback": {"prep": "farneback"},
 }
-"""Choices of MERSiamC3D, compared with `siamese`; interpolated key-frames with filmed ones in proportion to time."""
+"""Choices of MERSiamC3D, compared with `siamese`."""
+BASES = {
+    variant_label({"graphs": ["8+2", "4+0"], "pretrain.together": True}): variant_label({"graphs": ["8+2", "4+0"]}),
+    "untrained-rows": "untrained",
+    "untrained-relative": "untrained",
+    "untrained-validation": "untrained",
+    "untrained-temporal": "untrained",
+    "other-layers": "untrained",
+    "channels": "untrained-temporal",
+    "siamese-interpolated": "siamese-proportional",
+}
+"""What a choice is compared with, if it is neither `plain` nor `siamese`: another choice that differs in one thing."""
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +118,7 @@ def study(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*OTHERS, *SIAMESE_OTHERS, *map(variant_label, FROZEN)])
 def test_every_choice_changes_predictions(study, name):
-    base = "siamese" if name in SIAMESE_OTHERS else "plain"
-    base = {"siamese-interpolated": "siamese-proportional"}.get(name, base)
+    base = BASES.get(name, "siamese" if name in SIAMESE_OTHERS else "plain")
     plain, chosen = (
         study[1].loc[experiment].sort_values("clip").filter(like="p_").to_numpy() for experiment in (base, name)
     )

@@ -66,7 +66,7 @@ def test_audit_plan_follows_the_settings(tmp_path):
     layouts = ("mmew-macro", "mmew-micro")
     assert planned(tmp_path, layouts, pretrain={"exclude_test_subjects": True})["mine"].excludes_test_people
     audited = planned(tmp_path, layouts, macro="none")["mine"]
-    assert (audited.macro, audited.same_people, audited.fitted_parts) == ("", [], ["train"])
+    assert (audited.macro, audited.same_people, audited.fitted_parts) == ("", [], ["train", "validation"])
     audited = planned(tmp_path, layouts, protocol="paper-holdout", seeds=[3, 5])
     assert audited["mine"].divides_subjects and list(audited["mine"].splits) == [3, 5]
     assert audited["majority"].splits == audited["mine"].splits, "the floor has the split of the experiment"

@@ -53,6 +53,10 @@ def keyframes(block, **changes):
     return {"preparations": {"default": {"keyframes": block}}} | changes
 
 
+def flow(**keys):
+    return {"preparations": {"default": {"flow": keys}}}
+
+
 def people(repertoire="annotated", kind="micro", layout="demo", subjects=2):
     """Overlay with a dataset whose people are its own."""
     block = {
@@ -97,6 +101,9 @@ def people(repertoire="annotated", kind="micro", layout="demo", subjects=2):
         ({"experiments": {1: {"system": "majority", "micro": "demo-micro"}}}, "experiments: the name 1 is not allowed"),
         (experiment(loss={"alpha": 0}), "experiments.mine.loss.alpha: 0 is not allowed; expected"),
         (experiment(macro="none", pretrain={"exclude_test_subjects": True}), "no pre-training with macro: none"),
+        (experiment(macro="none", pretrain={"together": True}), "together: there is no pre-training with macro: none"),
+        (experiment(macro="none", transfer="frozen"), "mine.transfer: with macro: none there are no trained networks"),
+        (flow(backend="farneback", tau=0.1, warps=5), "flow.warps: farneback does not read it; leave it out"),
         (experiment(sgcn={"layers": 4}), "mine.sgcn: only networks that are not pre-trained (macro: none)"),
         (experiment(temporal={"signal": "channels"}), "channels needs macro: none and branches: [temporal]"),
         (experiment(macro="none", temporal={"signal": "channels"}), "channels needs macro: none and branches"),
@@ -146,7 +153,7 @@ def test_datasets_and_experiments_replace_those_of_the_demo(tmp_path):
 def test_experiment_overrides_blocks_of_the_study():
     settled = load_config(BASE, experiment(head={"epochs": 7}))
     base = load_config(BASE, {})
-    expected = base.head.model_copy(update={"epochs": 7, "learning_rate": 1e-5})
+    expected = base.head.model_copy(update={"epochs": 7, "learning_rate": 1e-5, "epoch_choice": "validation"})
     assert settled.experiments["mine"].head == expected
 
 
@@ -239,7 +246,7 @@ def test_renamed_key_is_answered_with_its_new_name(key):
     assert f"{key.replace('*', 'mine')}: this key is now called `{RENAMED[key]}`" in problems(overlay | block)
 
 
-def test_learning_rate_of_the_head_depends_on_pretraining():
+def test_learning_rate_and_epoch_of_the_head_depend_on_pretraining():
     """At 1e-5 a network without pre-training stays at chance for 100 epochs."""
     changes = {
         "pretrained": {},
@@ -249,6 +256,7 @@ def test_learning_rate_of_the_head_depends_on_pretraining():
     base = {"system": "tsdgcn", "macro": "demo-macro", "micro": "demo-micro"}
     made = load_config(BASE, {"experiments": {name: base | change for name, change in changes.items()}}).experiments
     assert [made[name].head.learning_rate for name in changes] == [1e-5, 5e-4, 0.01]
+    assert [made[name].head.epoch_choice for name in changes][:2] == ["validation", "refit"]
 
 
 # --- Networks that read clips -----------------------------------------------------------------------------------------
@@ -339,3 +347,8 @@ def test_table_of_a_network_suggests_a_figure():
     overlay = network() | {"tables": {"t": {"of": "mine", "rows": {"network.modules": [0, 1]}}}}
     expected = "tables.t.of: tables are only for tsdgcn; give variants of 'mine' as experiments"
     assert expected in problems(overlay)
+
+
+def test_null_in_a_table_is_refused():
+    overlay = experiment() | {"tables": {"t": {"of": "mine", "rows": {"temporal.normalise": [None, "image"]}}}}
+    assert "tables.t: temporal.normalise: null is not allowed in a table; write the value" in problems(overlay)
