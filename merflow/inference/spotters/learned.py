@@ -101,7 +101,7 @@ class LearnedSpotter:
                 fitted = fit_threshold(videos, detections, kind)
                 if fitted.f1 > best.f1:
                     best, self.rules[kind] = fitted, rules
-        self.thresholds[kind] = min(best.threshold, 1.0)
+        self.thresholds[kind] = best.threshold
 
     def _train(self, videos: Sequence[LabelledVideo], inputs: Sequence[np.ndarray], stream: int) -> None:
         together = np.concatenate(inputs, axis=1)

@@ -20,8 +20,6 @@ from torch import Tensor
 from merflow.inference.motion_track import FEATURES, MotionTrack
 from merflow.inference.spotters.spotter import KINDS, Detection, LabelledVideo, accept, fit_threshold
 
-SHARES = (0.3, 0.4, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9)
-"""Values of p that are tried; 0.55 is the published one."""
 _FLOOR = 0.05
 _SIDE = "after"
 _LEFT_OUT = ("eye", "head")
@@ -49,8 +47,7 @@ class PeakSpotter:
             if lengths:
                 self.half[kind] = float(np.mean(lengths)) / 2
                 detections = [self._scored(video.track, kind) for video in videos]
-                fitted = fit_threshold(videos, detections, kind, thresholds=SHARES)
-                self.thresholds[kind] = fitted.threshold if fitted.f1 else max(SHARES)
+                self.thresholds[kind] = fit_threshold(videos, detections, kind).threshold
 
     def detections(self, track: MotionTrack) -> list[Detection]:
         """Return the peaks of the video; the score is p at which a peak is just accepted."""

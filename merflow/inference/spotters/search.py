@@ -57,12 +57,8 @@ class SearchSpotter:
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return the thresholds."""
-        return {"thresholds": {kind: _finite(value) for kind, value in self.thresholds.items()}}, {}
+        return {"thresholds": self.thresholds}, {}
 
     def restore(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Take over the thresholds."""
-        self.thresholds = {kind: np.inf if value is None else value for kind, value in state["thresholds"].items()}
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+        self.thresholds = state["thresholds"]

@@ -7,12 +7,11 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 from torch import Tensor
 
-from merflow.evaluation.interval_matching import matches, overlaps
+from merflow.evaluation.interval_matching import LEAST_OVERLAP, adds_match, overlaps
 from merflow.inference.motion_track import LONGEST, MotionTrack
 
 KINDS = tuple(LONGEST)
 """Kinds of expressions: ``micro`` and ``macro``."""
-_THRESHOLDS = 60  # Tried in a fit, spread over the scores.
 
 
 class Expression(NamedTuple):
@@ -56,7 +55,7 @@ class Spotter(Protocol):
         """Return all candidates of a video in order of their onsets; those that count are accepted."""
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Return what was fitted: numbers and text that JSON can hold, and tensors."""
+        """Return what was fitted: numbers and text for Python's JSON, which may be infinite, and tensors."""
 
     def restore(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Take over a :meth:`state`."""
@@ -100,33 +99,32 @@ def fit_threshold(
     detections: Sequence[Sequence[Detection]],
     kind: str,
     most_false_alarms: float = np.inf,
-    thresholds: Sequence[float] | None = None,
 ) -> Fitted:
-    """Return the threshold on the score with the highest F1 on labelled videos.
+    """Return the score that, as threshold, gives the highest F1 on labelled videos.
 
-    Thresholds with more than ``most_false_alarms`` a minute are left out; if a lower one gives the same F1, the higher
-    one is kept. If the videos have no expression of this kind, or nothing was hit, no score reaches the threshold.
+    Thresholds with more than ``most_false_alarms`` a minute are left out; of several with the same F1, the highest is
+    kept. If the videos have no expression of this kind, or nothing was hit, no score reaches the threshold.
 
     Args:
         videos: the training videos.
         detections: of each video, of one kind.
         kind: the kind of expression.
         most_false_alarms: limit per minute of video.
-        thresholds: those to try; the scores themselves if None.
     """
-    truth = [[(i.onset, i.offset) for i in video.intervals if i.kind == kind] for video in videos]
-    if thresholds is None:
-        scores = np.sort([each.score for of_video in detections for each in of_video])
-        places = np.unique(np.linspace(0, len(scores) - 1, min(len(scores), _THRESHOLDS)).round().astype(int))
-        thresholds = scores[places].tolist() if len(scores) else []
-    length, labels = sum(minutes(video.track) for video in videos), sum(map(len, truth))
-    best = Fitted(np.inf, 0.0, 0.0)
-    for threshold in sorted(thresholds, reverse=True):
-        hits = count = 0
-        for true, of_video in zip(truth, detections, strict=True):
-            kept = [(each.onset, each.offset) for each in of_video if each.score >= threshold]
-            hits, count = hits + len(matches(true, kept)), count + len(kept)
-        rate, f1 = (count - hits) / max(length, 1e-9), 2 * hits / max(1, labels + count)
-        if f1 > best.f1 and rate <= most_false_alarms:
-            best = Fitted(float(threshold), f1, rate)
-    return best
+    labels, found = 0, []
+    for video, of_video in zip(videos, detections, strict=True):
+        true = [(i.onset, i.offset) for i in video.intervals if i.kind == kind]
+        ordered = sorted(of_video, key=lambda each: -each.score)
+        hits = adds_match(overlaps(true, [(each.onset, each.offset) for each in ordered]) >= LEAST_OVERLAP)
+        labels += len(true)
+        found += [(each.score, hit) for each, hit in zip(ordered, hits, strict=True)]
+    if not found:
+        return Fitted(np.inf, 0.0, 0.0)
+    scores, added = np.array(sorted(found, key=lambda each: -each[0])).T
+    hit, count = np.cumsum(added), np.arange(1, len(scores) + 1)
+    rate = (count - hit) / max(sum(minutes(video.track) for video in videos), 1e-9)
+    # Equal scores are accepted together.
+    allowed = np.append(scores[1:] < scores[:-1], True) & (rate <= most_false_alarms)
+    f1 = np.where(allowed, 2 * hit / np.maximum(1, labels + count), 0.0)
+    best = int(f1.argmax())
+    return Fitted(float(scores[best]), float(f1[best]), float(rate[best])) if f1[best] else Fitted(np.inf, 0.0, 0.0)

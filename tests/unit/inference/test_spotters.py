@@ -219,6 +219,9 @@ def test_fit_threshold_gives_the_highest_f1(training):
     limited = fit_threshold([each], [found], MICRO, most_false_alarms=1.0)
     assert limited.false_alarms <= 1 and limited.f1 <= fitted.f1
     assert fit_threshold([each], [[]], MICRO).threshold == np.inf
+    weak = [Detection(n, n + 2, n + 300, MICRO, 0.5 * float(chance.random())) for n in range(0, 900)]
+    strong = [replace(detection, score=0.6 + 0.1 * n) for n, detection in enumerate(found[: len(true)])]
+    assert fit_threshold([each], [weak + strong], MICRO).f1 == 1, "a few hits among many candidates are found"
 
 
 def test_suppress_keeps_the_best_of_overlapping():
