@@ -1,7 +1,9 @@
 """The notebooks of the documentation run on the finished demo study."""
 
+import re
 import sys
 
+import nbformat
 import pytest
 from repository import REPO
 
@@ -15,6 +17,12 @@ def outputs(notebook) -> list[list[str]]:
     return [[output.output_type for output in cell.outputs] for cell in notebook.cells if cell.cell_type == "code"]
 
 
+def scores(notebook) -> list[float]:
+    """The numbers of the first table, which has accuracy, UAR and UF1 of each system, the best first."""
+    (table,) = next(cell for cell in notebook.cells if cell.cell_type == "code").outputs
+    return [float(number) for number in re.findall(r"\d\.\d{3}", table["data"]["text/plain"])]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs_on_the_demo(demo, path, monkeypatch):
@@ -24,5 +32,7 @@ def test_notebook_runs_on_the_demo(demo, path, monkeypatch):
     text = str(notebook)
     if path.stem == "results":
         assert "metrics: " in text and ", 0 differ" in text
+        # Another kind of CPU changes the answer to a few of the 120 clips.
+        assert scores(notebook) == pytest.approx(scores(nbformat.read(path, as_version=4)), abs=0.04)
     else:
         assert "my pipeline" in text and "UF1 0." in text
