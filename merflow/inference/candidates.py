@@ -75,7 +75,7 @@ def read_micro(detections: str | Path) -> pd.DataFrame:
     table = read_table(detections, DETECTIONS)
     table = table[table["kind"] == "micro"].reset_index(drop=True)
     bounds = table["onset"].astype(str) + "-" + table["offset"].astype(str)
-    return table.assign(clip=table["dataset"] + "/" + table["video"].astype(str) + "@" + bounds)
+    return table.assign(clip=table["dataset"] + "/" + table["video"] + "@" + bounds)
 
 
 def cache_or_empty(

@@ -27,7 +27,7 @@ def align_detections(
     table = read_micro(detections)
     clips = []
     for name, video in videos.items():
-        part = table[(table["dataset"] == dataset) & (table["video"].astype(str) == name)]
+        part = table[(table["dataset"] == dataset) & (table["video"] == name)]
         numbers = [] if is_video(video["frames"]) else sorted(FrameList(video["frames"]).files)
         for clip, onset, offset in part[["clip", "onset", "offset"]].to_numpy().tolist():
             if numbers:  # Frames may be missing; then the next one is used.

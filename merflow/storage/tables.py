@@ -72,6 +72,7 @@ COVERAGE = ["experiment", "threshold", "answered", "accuracy", "n_clips"]
 TEXT_COLUMNS = {
     "clip", "subject", "label", "truth", "predicted", "fold", "dataset", "experiment", "reason", "problem", "frames",
     "row", "column", "metric", "ledger", "chosen", "source", "flags", "answer", "answers", "top", "notes",
+    "video",
 }  # fmt: skip
 """Columns that stay text even if all their cells look like numbers."""
 CLASS_SCOPE = "/class:"
