@@ -10,7 +10,7 @@ import pandas as pd
 from merflow.datasets.long_videos import LongVideo
 from merflow.footage.bit_depth import bits_in_use, largest_values
 from merflow.footage.clip import Clip
-from merflow.footage.frames import FROM_VIDEO, frames_per_second, read_frames
+from merflow.footage.frames import FROM_VIDEO, frames_per_second, is_video, read_frames
 from merflow.inference.motion import LEAST_PEAK, track_motion
 from merflow.inference.motion_track import LONGEST, MotionTrack, load_track, save_track
 from merflow.inference.search import Timeline
@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 def measure_motion(frames: str, fps: float | None, settings: SpottingSettings, output: Path) -> None:
     """Measure the motion of one long video for both kinds of expressions, and write it as ``save_track`` does.
 
-    It is in the video's own frame numbers.
+    It is in the video's own frame numbers; a video without a face has no motion.
 
     Raises:
-        InputError: the video cannot be read, or shows no face.
+        ClipError: the video cannot be read.
     """
     source = Clip(frames, "", "", "micro", frames, fps=fps)
     rate, origin = frames_per_second(source, None)
@@ -64,12 +64,17 @@ def in_frame_numbers(track: MotionTrack, numbers: Sequence[int]) -> MotionTrack:
 
 
 def write_long_videos(videos: Sequence[LongVideo], tracks: Sequence[Path], output: Path, truth: Path) -> None:
-    """Write ``videos.csv`` and ``truth.csv`` of a study; first and last frame are those that were read."""
+    """Write ``videos.csv`` and ``truth.csv`` of a study; first and last frame are those that were read.
+
+    If the frame rate of a video file varies, ``fps`` is the mean, by which frame numbers give the length of the video.
+    """
     rows, expressions = [], []
     for video, file in zip(videos, tracks, strict=True):
         track = load_track(file)
         where = {"dataset": video.dataset, "video": video.video, "subject": video.subject}
-        rows.append(where | {"first": track.first, "last": track.last, "fps": track.fps})
+        count = track.last - track.first + 1
+        fps = count * track.fps / track.frames if is_video(video.frames) else track.fps
+        rows.append(where | {"first": track.first, "last": track.last, "fps": fps})
         expressions += [where | asdict(interval) for interval in video.intervals]
     table = pd.DataFrame(expressions, columns=TRUE_INTERVALS).astype({"apex": "Int64"})
     write_table(rows, output, LONG_VIDEOS)

@@ -4,12 +4,15 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from dataset_trees import dataset_settings
+from further_trees import frames
 from stage_settings import spotting_settings
+from videos import waves, write_video
 
-from merflow.datasets.long_videos import LongVideo, TrueInterval
+from merflow.datasets.long_videos import LongVideo, TrueInterval, list_long_videos
 from merflow.evaluation.settings import SpottedExperiment
 from merflow.evaluation.spotting_tables import score_experiments
-from merflow.inference.long_motion import in_frame_numbers, write_long_videos
+from merflow.inference.long_motion import in_frame_numbers, measure_motion, write_long_videos
 from merflow.inference.motion_track import FEATURES, MICRO, Candidate, MotionCurve, MotionTrack, save_track
 from merflow.inference.settings import SpottingExperiment, SpottingPage
 from merflow.inference.spot_videos import spot_videos
@@ -119,3 +122,34 @@ def test_times_of_a_track_become_frame_numbers():
     assert (moved.first, moved.last) == (10, 414)
     assert (moved.micro.candidates[0].onset, moved.micro.candidates[1].apex) == (60, 10 + 378 + 5)
     assert moved.micro.centres[200] == 215 and made.first == 0
+
+
+def test_names_of_videos_that_look_like_numbers(tmp_path):
+    rows = {"001": "p,50,60,70", "002": "q,90,100,110"}
+    lines = [f"{video},{row}\n" for video, row in rows.items()]
+    (tmp_path / "intervals.csv").write_text("".join(["video,subject,onset,apex,offset\n", *lines]))
+    for video in rows:
+        frames(tmp_path / video, range(FRAMES))
+    videos, _ = list_long_videos("d", dataset_settings(layout="long-manifest", root=str(tmp_path)))
+    tracks = {("d", video.video): tmp_path / f"{video.video}.h5" for video in videos}
+    for video, file in zip(videos, tracks.values(), strict=True):
+        save_track(track([video.intervals[0].apex], 0.9), file)
+    write_long_videos(videos, list(tracks.values()), tmp_path / "videos.csv", tmp_path / "truth.csv")
+    (candidates, _), _ = spot((tmp_path, tracks))
+    assert set(candidates["video"]) == set(rows)
+    score_experiments(
+        tmp_path / "videos.csv", tmp_path / "truth.csv", [tmp_path / "search-detections.csv"], [],
+        {"search": SpottedExperiment(["d"], ["micro"], [])}, tmp_path / "metrics.csv", tmp_path / "curve.csv",
+    )  # fmt: skip
+    assert read_table(tmp_path / "metrics.csv", ["tp"])["tp"].tolist() == [2, 2]
+
+
+def test_length_of_a_video_whose_frame_rate_varies(tmp_path):
+    """As by a phone in dim light: two seconds at 10 frames per second, then two at 40."""
+    times = [*np.arange(20) / 10, *(2 + np.arange(80) / 40)]
+    path = write_video(tmp_path / "phone.mp4", waves(len(times)), "mpeg4", times=times)
+    measure_motion(str(path), None, spotting_settings(), tmp_path / "motion.h5")
+    video = LongVideo("d", "phone.mp4", "d/p", str(path), None, None, None, ())
+    write_long_videos([video], [tmp_path / "motion.h5"], tmp_path / "videos.csv", tmp_path / "truth.csv")
+    (row,) = read_table(tmp_path / "videos.csv", ["fps"]).to_dict("records")
+    assert (row["first"], row["last"]) == (0, 99) and 100 / row["fps"] == pytest.approx(4, rel=0.03)
