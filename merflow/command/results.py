@@ -18,7 +18,7 @@ def results(folder: Path) -> None:
     """Show the metrics of all finished studies.
 
     FOLDER is that of all studies, by default results. Values are pooled over all test clips, with 95 % intervals over
-    people. Floors are among the rows.
+    people. Floors are among the rows. A second table has F1 of what was spotted in long videos.
 
     \b
     Examples:
@@ -29,10 +29,13 @@ def results(folder: Path) -> None:
     from rich.table import Table
 
     from merflow.errors import InputError
-    from merflow.runtime.summary import METRICS, cell, pooled_metrics
+    from merflow.runtime.summary import METRICS, cell, pooled_metrics, spotting_f1
 
     studies = {path.parent.name: pooled_metrics(path.parent) for path in sorted(folder.glob("*/metrics.csv"))}
-    if not studies:
+    spotted = {
+        path.parents[1].name: spotting_f1(path.parents[1]) for path in sorted(folder.glob("*/spotting/metrics.csv"))
+    }
+    if not studies and not spotted:
         raise InputError(f"{folder} holds no finished study; `merflow run` makes one")
     rows = [metrics for experiments in studies.values() for metrics in experiments.values()]
     shown = [metric for metric in METRICS if any(metric in metrics for metrics in rows)]
@@ -41,11 +44,25 @@ def results(folder: Path) -> None:
         table.add_row(study)
         for name, metrics in experiments.items():
             first = next(iter(metrics.values()))
-            values = [cell(metrics.get(metric), digits=2).replace("0.", ".").replace("1.00", "1") for metric in shown]
+            values = [_short(cell(metrics.get(metric), digits=2)) for metric in shown]
             table.add_row(f"  {name}", first["n_clips"], first["n_subjects"], *values)
+    of_videos = Table("study", "long videos", "kind", "F1", box=None)
+    for study, scores in spotted.items():
+        of_videos.add_row(study)
+        for score in scores:
+            of_videos.add_row(
+                f"  {score['experiment']}", score["dataset"], score["kind"], _short(cell(score, digits=2))
+            )
     console = Console()
-    console.print(table, crop=False, width=None if console.is_terminal else 200)
-    console.print(f"Reports: {folder}/STUDY/report.html", highlight=False)
+    for each, page, filled in ((table, "report.html", studies), (of_videos, "spotting/index.html", spotted)):
+        if filled:
+            console.print(each, crop=False, width=None if console.is_terminal else 200)
+            console.print(f"Reports: {folder}/STUDY/{page}", highlight=False)
+
+
+def _short(value: str) -> str:
+    """Return the text of a value between 0 and 1 without its leading zero."""
+    return value.replace("0.", ".").replace("1.00", "1")
 
 
 @click.command()

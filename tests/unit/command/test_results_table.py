@@ -67,6 +67,19 @@ def test_results_of_all_studies_are_one_table(folder):
     ]
 
 
+def test_results_of_long_videos_alone(folder):
+    (folder / "results/talkers/spotting").mkdir(parents=True)
+    rows = "experiment,dataset,kind,f1,f1_low,f1_high\nspot,d,micro,0.25,0.1,0.5\nspot,all,micro,0.25,0.1,0.5\n"
+    (folder / "results/talkers/spotting/metrics.csv").write_text(rows)
+    code, output = invoke("results")
+    assert code == 0 and [line.split() for line in output.splitlines()] == [
+        ["study", "long", "videos", "kind", "F1"],
+        ["talkers"],
+        ["spot", "d", "micro", ".25", "[.10,", ".50]"],
+        ["Reports:", "results/STUDY/spotting/index.html"],
+    ]
+
+
 def test_three_metrics_fit_in_80_columns(folder, monkeypatch):
     study(folder, "composite", 0.5)
     metrics = folder / "results" / "composite" / "metrics.csv"

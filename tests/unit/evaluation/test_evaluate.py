@@ -181,6 +181,22 @@ def test_summary_has_path_metrics_and_synthetic_note(tmp_path, capsys):
     assert summary_main([str(tmp_path)]) == 0 and "UF1" in capsys.readouterr().out
 
 
+def test_summary_of_long_videos_alone_has_f1_of_each_dataset_and_kind(tmp_path):
+    rows = [("one", "d", "micro", 0.25, 0.1, 0.5), ("one", "all", "micro", 0.25, 0.1, 0.5)]
+    rows += [("two", dataset, "macro", 0.5, None, None) for dataset in ("d", "e", "all")]
+    (tmp_path / "spotting").mkdir()
+    table = pd.DataFrame(rows, columns=["experiment", "dataset", "kind", "f1", "f1_low", "f1_high"])
+    table.to_csv(tmp_path / "spotting/metrics.csv", index=False)
+    (tmp_path / "spotting/index.html").write_text(f"<!DOCTYPE html><html><head>{SYNTHETIC_MARK}")
+    text = summary(tmp_path)
+    assert [line.split() for line in text.splitlines()[2:7]] == [
+        ["experiment", "long", "videos", "kind", "F1"],
+        ["one", "d", "micro", "0.250", "[0.100,", "0.500]"],
+        *(["two", dataset, "macro", "0.500"] for dataset in ("d", "e", "all")),
+    ]
+    assert text.endswith(f"Report: {tmp_path}/spotting/index.html") and "synthetic demo data" in text
+
+
 def test_summary_of_unfinished_study_is_one_message(tmp_path, capsys):
     assert summary_main([str(tmp_path)]) == 1
     assert "metrics.csv does not exist; run the workflow first" in capsys.readouterr().err
