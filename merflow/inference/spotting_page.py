@@ -2,9 +2,10 @@
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,7 @@ def write_spotting_page(settings: SpottingPage, inputs: Mapping[str, Any], outpu
     """
     tables = _read(settings, inputs)
     here = Path(__file__).parent
+    examples = [_examples(name, tables) for name in tables.detections]
     with rc_context(STYLE):
         content = {
             "scores": _scores(tables.metrics, settings),
@@ -91,7 +93,8 @@ def write_spotting_page(settings: SpottingPage, inputs: Mapping[str, Any], outpu
             "curves": _curves(tables.curve, tables.metrics),
             "timelines": _timelines(settings, tables),
             "recognised": [_recognised(name, settings, tables) for name in tables.audits],
-            "examples": [_examples(name, settings, tables) for name in tables.detections],
+            "examples": examples,
+            "pictures": _pictures(examples, settings),
         }
     page = templates(here).get_template("spotting_page.html.j2")
     mark = SYNTHETIC_MARK if settings.synthetic else ""
@@ -122,11 +125,11 @@ def _read(settings: SpottingPage, inputs: Mapping[str, Any]) -> SpottedTables:
 
 
 def _scores(metrics: pd.DataFrame, settings: SpottingPage) -> list[dict[str, Any]]:
-    """The rows of the table of scores; those of all datasets together only if there are several."""
-    several = metrics["dataset"].nunique() > 2
-    shown = metrics if several else metrics[metrics["dataset"] != ALL]
+    """The rows of the table of scores; those of all datasets together only of experiments with several."""
     rows = []
-    for row in _records(shown):
+    for row in _records(metrics):
+        if row["dataset"] == ALL and len(settings.experiments[row["experiment"]].datasets) == 1:
+            continue
         cells = {name: [_number(row[f"{name}{end}"]) for end in ("", "_low", "_high")] for name in RATES}
         rows.append(
             {**row, **cells, "experiment": row["experiment"], "layout": settings.layouts.get(row["dataset"], "")}
@@ -152,7 +155,7 @@ def _curves(curve: pd.DataFrame, metrics: pd.DataFrame) -> list[str]:
     for kind, points in every.groupby("kind", sort=False):
         figure, (axes,) = make_axes(5.2, 2.8)
         for number, (name, part) in enumerate(points.groupby("experiment", sort=False)):
-            colour, line = (FIRST, SECOND, INK, MUTED)[number % 4], _LINES[number % 4]
+            colour, line = (FIRST, SECOND, INK, MUTED)[number % 4], _LINES[(number + number // 4) % 4]
             x, y = (part[column].astype(float) for column in ("false_alarms_per_minute", "recall"))
             axes.step([0, *x], [0, *y], line, where="post", color=colour, linewidth=1.5, label=short(str(name)))
             used = metrics[(metrics["experiment"] == name) & (metrics["dataset"] == ALL) & (metrics["kind"] == kind)]
@@ -177,22 +180,26 @@ def _recognised(name: str, settings: SpottingPage, tables: SpottedTables) -> dic
 
 
 def _timelines(settings: SpottingPage, tables: SpottedTables) -> list[dict[str, Any]]:
-    """A drawing of each video: expressions, and what each experiment spotted, with the scores of its candidates."""
+    """A drawing of each video: expressions, and what its experiments spotted, with the scores of their candidates."""
     keys = ["dataset", "video"]
     content = pd.concat([tables.truth[keys], *(table[keys] for table in tables.detections.values())])
     counts = content.groupby(keys).size().rename("count")
     ordered = tables.videos.merge(counts, how="left", left_on=keys, right_index=True)
     ordered = ordered.fillna({"count": 0}).sort_values("count", ascending=False, kind="stable")[:MAX_VIDEOS]
-    return [{**row, "svg": _timeline(number, row, tables)} for number, row in enumerate(_records(ordered.sort_index()))]
+    drawings = []
+    for number, row in enumerate(_records(ordered.sort_index())):
+        names = [name for name, each in settings.experiments.items() if row["dataset"] in each.datasets]
+        drawings.append({**row, "svg": _timeline(number, row, names, tables)})
+    return drawings
 
 
-def _timeline(number: int, video: Mapping[str, Any], tables: SpottedTables) -> str:
+def _timeline(number: int, video: Mapping[str, Any], names: Sequence[str], tables: SpottedTables) -> str:
+    """The drawing of a video, with a line for each of the experiments ``names``."""
     first, last, fps = video["first"], video["last"], video["fps"]
 
     def of_video(table: pd.DataFrame) -> list[dict[str, Any]]:
         return _records(table[(table["dataset"] == video["dataset"]) & (table["video"] == video["video"])])
 
-    names = list(tables.detections)
     figure, (axes,) = make_axes(7.6, 0.28 * (len(names) + 1))
     for row in of_video(tables.truth):
         colour = INK if row["kind"] == "micro" else MUTED
@@ -216,30 +223,42 @@ def _timeline(number: int, video: Mapping[str, Any], tables: SpottedTables) -> s
     return page_svg(figure, f"Timeline of {video['video']}: expressions and detections", f"timeline-{number}")
 
 
-def _examples(name: str, settings: SpottingPage, tables: SpottedTables) -> dict[str, Any]:
-    """Onset and apex of the strongest hits and false alarms of an experiment, and of its first misses."""
+def _examples(name: str, tables: SpottedTables) -> dict[str, Any]:
+    """The strongest hits and false alarms of an experiment, and its first misses, with the frames that show them."""
     table = pd.concat([tables.detections[name].sort_values("score", ascending=False), tables.misses[name]])
     groups = []
     for outcome, title in _OUTCOMES.items():
-        part = table[table["outcome"] == outcome][:EXAMPLES]
-        count = int((table["outcome"] == outcome).sum())
-        groups.append({"title": title, "count": count, "rows": [_frames(row, settings) for row in _records(part)]})
+        part = table[table["outcome"] == outcome]
+        rows = [{**row, "shown": _shown(row)} for row in _records(part[:EXAMPLES])]
+        groups.append({"title": title, "count": len(part), "rows": rows})
     return {"name": name, "groups": groups}
 
 
-def _frames(row: Mapping[str, Any], settings: SpottingPage) -> dict[str, Any]:
-    """An interval with the pictures of its onset and its apex (of the middle if it has none)."""
-    apex = row["apex"] if isinstance(row["apex"], int | float) and row["apex"] == row["apex"] else None
-    numbers = {"onset": int(row["onset"]), "apex": int(apex or (row["onset"] + row["offset"]) // 2)}
-    source, pictures = settings.footage[row["dataset"]][row["video"]], {}
-    for place, number in numbers.items():
-        try:
-            bits = bits_in_use(largest_values([Clip(source, "", "", "micro", source)]))
-            _, image = next(iter(grey_frames(source, number, number + 2, bit_depth=bits)))
-            pictures[place] = picture(image, 160)
-        except (MerflowError, StopIteration, OSError) as error:
-            log.warning("%s, frame %d: %s", source, number, error)
-    return {**row, "pictures": pictures, "numbers": numbers}
+def _shown(row: Mapping[str, Any]) -> dict[str, int]:
+    """The frames of an interval that are shown: onset and apex (the middle if it has none)."""
+    apex = _number(row["apex"])
+    return {
+        "onset": int(row["onset"]),
+        "apex": int((row["onset"] + row["offset"]) // 2 if math.isnan(apex) else apex),
+    }
+
+
+def _pictures(examples: Iterable[Mapping[str, Any]], settings: SpottingPage) -> dict[str, dict[str, dict[int, str]]]:
+    """The pictures of the examples by dataset, video and frame; each video is read once, in order."""
+    rows = [row for experiment in examples for group in experiment["groups"] for row in group["rows"]]
+    wanted = sorted({(row["dataset"], row["video"], number) for row in rows for number in row["shown"].values()})
+    pictures: dict[str, dict[str, dict[int, str]]] = {}
+    for (dataset, video), places in groupby(wanted, lambda place: place[:2]):
+        source = settings.footage[dataset][video]
+        of_video = pictures.setdefault(dataset, {}).setdefault(video, {})
+        bits = bits_in_use(largest_values([Clip(source, "", "", "micro", source)]))
+        for *_, number in places:
+            try:
+                _, image = next(grey_frames(source, number, number + 2, bit_depth=bits))
+                of_video[number] = picture(image, 160)
+            except (MerflowError, StopIteration, OSError) as error:
+                log.warning("%s, frame %d: %s", source, number, error)
+    return pictures
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from videos import waves, write_video
 from merflow.datasets.long_videos import LongVideo, TrueInterval, list_long_videos
 from merflow.evaluation.settings import SpottedExperiment
 from merflow.evaluation.spotting_tables import score_experiments
+from merflow.inference import spotting_page
 from merflow.inference.long_motion import in_frame_numbers, measure_motion, write_long_videos
 from merflow.inference.motion_track import FEATURES, MICRO, Candidate, MotionCurve, MotionTrack, save_track
 from merflow.inference.settings import SpottingExperiment, SpottingPage
@@ -113,6 +114,66 @@ def test_scores_and_page_of_a_study(study):
     assert page.count('<figure class="timeline">') == 4 and "Hits (8)" in page and "Misses (0)" in page
     assert page.count("data:image/jpeg") == 2 * 6, "onset and apex of six hits"
     assert "SOFTNet" in page and "https://" not in page
+
+
+@pytest.fixture
+def page_of_six(monkeypatch):
+    """Settings and tables of six experiments, each of them on one of two datasets; drawings stay figures."""
+    monkeypatch.setattr(spotting_page, "page_svg", lambda figure, *_: figure)
+    experiments = {f"{system}-{dataset}": [dataset] for dataset in "de" for system in ("one", "two", "three")}
+    footage = {dataset: {"v": "frames"} for dataset in "de"}
+    scored = {name: SpottedExperiment(datasets, ["micro"], []) for name, datasets in experiments.items()}
+    settings = SpottingPage("mine", False, {"d": "samm-long", "e": "samm-long"}, footage, scored, [])
+    rows = [{"experiment": name, "dataset": part} for name, (own,) in experiments.items() for part in (own, "all")]
+    table = pd.DataFrame(rows).assign(kind="micro", recall=0.5, false_alarms_per_minute=1.0)
+    for rate in spotting_page.RATES:
+        table[[rate, f"{rate}_low", f"{rate}_high"]] = 0.5
+    videos = pd.DataFrame([{"dataset": name, "video": "v", "subject": "p"} for name in "de"])
+    videos = videos.assign(first=0, last=FRAMES - 1, fps=FPS)
+    spans = pd.DataFrame({"dataset": "d", "video": "v", "onset": [5, 40], "apex": ["", ""], "offset": [9, 50]})
+    spans = spans.assign(kind="micro", score=[0.2, 0.7], outcome="hit")
+    spotted, missed = dict.fromkeys(scored, spans[:0]) | {"one-d": spans}, dict.fromkeys(scored, spans[:0])
+    return settings, spotting_page.SpottedTables(videos, spans, table, table, spotted, {}, missed, {})
+
+
+def test_curves_of_many_experiments_all_look_different(page_of_six):
+    _, tables = page_of_six
+    (figure,) = spotting_page._curves(tables.curve, tables.metrics)
+    lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) > 1]
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(lines) == 6
+
+
+def test_timelines_have_the_experiments_that_searched_the_video(page_of_six):
+    drawn = {row["dataset"]: row["svg"].axes[0].get_yticklabels() for row in spotting_page._timelines(*page_of_six)}
+    for dataset, labels in drawn.items():
+        names = [f"{system}-{dataset}" for system in ("one", "two", "three")]
+        assert [label.get_text() for label in labels] == ["truth", *names]
+
+
+def test_scores_of_an_experiment_on_one_dataset_are_listed_once(page_of_six):
+    settings, tables = page_of_six
+    rows = spotting_page._scores(tables.metrics, settings)
+    assert [(row["experiment"], row["dataset"]) for row in rows] == [
+        (name, experiment.datasets[0]) for name, experiment in settings.experiments.items()
+    ]
+
+
+def test_pictures_of_a_video_are_read_once_in_its_order(page_of_six, monkeypatch):
+    settings, tables = page_of_six
+    read, measured = [], []
+
+    def grey_frames(source, number, *_, **__):
+        read.append(number)
+        return iter([(number, np.zeros((8, 8), np.uint8))])
+
+    monkeypatch.setattr(spotting_page, "grey_frames", grey_frames)
+    monkeypatch.setattr(spotting_page, "largest_values", lambda clips: measured.append(clips) or {})
+    examples = [spotting_page._examples("one-d", tables)] * 2
+    assert [row["shown"] for row in examples[0]["groups"][0]["rows"]] == [
+        {"onset": 40, "apex": 45}, {"onset": 5, "apex": 7}
+    ], "the highest score first, the middle without an apex"  # fmt: skip
+    assert list(spotting_page._pictures(examples, settings)["d"]["v"]) == read == [5, 7, 40, 45]
+    assert len(measured) == 1
 
 
 def test_times_of_a_track_become_frame_numbers():
