@@ -92,7 +92,8 @@ def _page(
         "films": len(films),
         "rows": [row for row in rows if row["status"] == "ok"],
         "answered": answered,
-        "failed": [row for row in rows if row["status"] == "failed"],
+        # A clip fails alike in all experiments of a preparation.
+        "failed": list(dict.fromkeys((row["clip"], row["reason"]) for row in rows if row["status"] == "failed")),
         "uncertain": UNCERTAIN,
         "coverage": coverage_at_threshold(settings, files.get("coverage", [])),
         "wheel": colour_wheel(),
@@ -194,9 +195,10 @@ def _curve(source: SourceResult, file: h5py.File, with_threshold: bool) -> str:
     ends = track["begin"], track["begin"] + max(track["seconds"], 1e-3)
     axes.set(xlim=ends, ylim=(0, highest), xlabel="seconds", ylabel="% of eye distance")
     svg.plain_axes(axes, grid="y")
+    level = f"threshold {track['threshold']:.2f} per cent of the distance between the eyes; " if with_threshold else ""
     description = (
-        f"Motion there and back over {track['seconds']:.1f} s, threshold {track['threshold']:.2f} per cent of the "
-        f"distance between the eyes; candidates: {'; '.join(intervals) or 'none'}; {len(blinks)} blinks"
+        f"Motion there and back over {track['seconds']:.1f} s, {level}"
+        f"candidates: {'; '.join(intervals) or 'none'}; {len(blinks)} blinks"
     )
     return svg.page_svg(figure, description, f"curve-{source.number}")
 

@@ -49,7 +49,7 @@ def page_settings(**changes):
     )
 
 
-def write_page(folder, rows, input_path="clips", notes=None):
+def write_page(folder, rows, input_path="clips", notes=None, spotter=""):
     """Write the page of sources without candidates, or that could not be searched; return its folder."""
     folder.mkdir()
     files = {name: [] for name in ("faces", "keyframes", "flow", "quality", "tables", "regions")}
@@ -59,7 +59,7 @@ def write_page(folder, rows, input_path="clips", notes=None):
         results, intervals = write_motionless_source(folder / str(number), row, notes[number] if notes else "")
         files["search_results"].append(results)
         files["intervals"].append(intervals)
-    settings = page_settings(input=input_path, sources={row.clip: asdict(row) for row in rows})
+    settings = page_settings(input=input_path, sources={row.clip: asdict(row) for row in rows}, spotter=spotter)
     write_prediction(settings, files, folder / "out")
     return folder / "out"
 
@@ -98,6 +98,14 @@ def test_page_of_many_clips_limits_films(tmp_path, monkeypatch):
     page = (write_page(tmp_path / "many", rows) / "index.html").read_text()
     assert page.count('aria-label="Video strip"') == 3 and "Video strip and motion of 3 of 4 clips are shown" in page
     assert 'id="source-3"' in page, "what is known of a clip stays"
+
+
+def test_page_of_a_fitted_spotter_names_no_rule_of_the_search(tmp_path):
+    rows = [source_clip(tmp_path / "a", clip="a")]
+    for spotter, shown in (("", True), ("learned", False)):
+        page = (write_page(tmp_path / f"page{spotter}", rows, spotter=spotter) / "index.html").read_text()
+        for text in ("blinks, which are rejected", "dashed: threshold", "2.0 s, threshold "):
+            assert (text in page) == shown, text
 
 
 def test_notes_of_a_source_are_on_the_page_and_in_the_answers(tmp_path):
@@ -144,15 +152,15 @@ def test_page_of_searched_video_is_its_timeline_then_a_row_per_candidate(tmp_pat
     base = {"found": "searched", "fps": 25, "apex": ""}
     candidates = [
         base | {"clip": f"talk@{onset}", "onset": onset, "offset": onset + 8, "strength": strength}
-        for onset, strength in ((2, 0.5), (15, 2.5), (30, 1.5))
+        for onset, strength in ((2, 0.5), (15, 2.5), (30, 1.5), (40, 0.1))
     ]
     source = SourceResult(0, "talk", "", str(results), track, candidates)
-    clips = [row["clip"] for row in candidates]
+    *clips, without_face = [row["clip"] for row in candidates]
     answer = {"answer": "disgust", "p_top": 0.7, "members_agree": 0.9, "flags": "", "top": "disgust"}
     tables = {name: pd.DataFrame([answer | {"experiment": name}] * 3, index=clips) for name in ("one", "two")}
     tables["two"] = tables["two"].drop(index=clips[2])
     prepared = {("default", clip): PreparedClip("", "", pd.DataFrame(), 20) for clip in clips}
-    found = PredictionResults([source], prepared, tables, {"default": {}})
+    found = PredictionResults([source], prepared, tables, {"default": {without_face: ("no face found", "")}})
     experiments = {name: AnsweringExperiment("msjfn", "default", CLASSES, ["m"], "loso") for name in tables}
     settings = page_settings(experiments=experiments)
     write_table([], tmp_path / "coverage.csv", COVERAGE)
@@ -166,6 +174,7 @@ def test_page_of_searched_video_is_its_timeline_then_a_row_per_candidate(tmp_pat
     numbers = re.findall(r'<th scope="row"><a href="#clip-0-\d">(\d)</a>', table)
     assert numbers == ["2", "3", "1"], "one row for each, by strength"
     assert table.count("<b>disgust</b>") == 5 and table.count(">failed") == 1
+    assert page.count("no face found") == 1, "not once for each experiment"
 
 
 def test_shown_candidates_are_the_strongest_and_those_not_searched():
