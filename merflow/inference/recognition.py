@@ -67,7 +67,12 @@ def recognise_detections(
             note = f"networks of fold {', '.join(sorted({str(member['fold']) for member in members}))}"
         else:
             note = f"all networks; {settings.recogniser} has no clip of this person"
-        counts = {"check": CHECK, "size": 0, "allowed": "no", "note": note}
+        saw = [
+            bool(person & by_fold[member["seed"], member["fold"]])
+            for network, by_fold in zip(unseen, seen, strict=True)
+            for member in network.metadata["members"]
+        ]
+        counts = {"check": CHECK, "size": sum(saw), "allowed": "no", "note": note}
         rows.append({"experiment": settings.experiment, "repeat": 0, "fold": subject} | counts)
         usable = part[part["clip"].isin(place)]
         if len(usable):

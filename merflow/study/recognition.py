@@ -47,8 +47,9 @@ class Recognition:
         """Yield why all networks of a recogniser, or what they stand on, have seen a person of the videos."""
         e, data = self.experiments[recogniser], self.data
         for dataset in self.spotting.blocks[spotter].datasets:
-            people = {video.subject.split("/", 1)[1] for video in self.spotting.videos_of(spotter)}
-            tested = {clip.subject.split("/", 1)[1] for clip in self.experiments.usable_clips(recogniser)}
+            people = {video.subject.split("/", 1)[1] for video in self.spotting.videos[dataset].values()}
+            tested_clips = [clip.subject.split("/", 1) for clip in self.experiments.usable_clips(recogniser)]
+            tested = {person for other, person in tested_clips if data.same_people(other, dataset)}
             for other in e.train_also:
                 if shared := self._people(other, dataset) & people:
                     yield f"{other}, which trains in every fold of {recogniser}, shows {_some(shared)}"

@@ -76,6 +76,13 @@ def test_person_whom_every_network_saw_is_one_error(study, monkeypatch):
         recognise(study, ["micro"])
 
 
+def test_audit_counts_networks_that_saw_the_person(study, monkeypatch):
+    """As if the choice of networks did not work: of three, two saw each person."""
+    monkeypatch.setattr("merflow.inference.ensemble.Ensemble.of_folds", lambda ensemble, folds: ensemble)
+    _, audit = recognise(study, ["micro"])
+    assert audit["size"].tolist() == [2, 2, 2]
+
+
 def test_detection_without_a_face_has_no_label(study):
     folder, *_ = study
     with h5py.File(folder / "cache.h5") as source, h5py.File(folder / "fewer.h5", "w") as file:

@@ -111,3 +111,17 @@ def test_pretraining_must_leave_out_the_people_of_the_videos(tmp_path, pretrain,
         return
     with pytest.raises(ConfigError, match="the pre-training of net on macro has seen p, q; give it"):
         made.check()
+
+
+def test_equal_names_of_other_people_are_no_shared_people(tmp_path):
+    """p01 and p02 of the macro-expressions are not the drawn people of these names."""
+    people = {"micro": ("p", "q"), "macro": ("p01", "p02")}
+    for kind, names in people.items():
+        rows = [f"{name}.mp4,{name},10,12,20,{label},{kind},50\n" for name, label in zip(names, "ab", strict=True)]
+        (tmp_path / f"{kind}.csv").write_text("".join(["video,subject,onset,apex,offset,label,kind,fps\n", *rows]))
+        for name in names:
+            (tmp_path / f"{name}.mp4").write_bytes(b"not looked into")
+    long = {"layout": "long-manifest", "root": str(tmp_path)}
+    datasets = {"own": long | {"table": "micro.csv"}, "macro": long | {"table": "macro.csv", "kind": "macro"}}
+    net = {"system": "tsdgcn", "micro": "own", "macro": "macro", "transfer": "end-to-end"}
+    plan(study(datasets, spot=SPOT | {"videos": ["talkers", "own"]}, net=net)).check()
