@@ -8,7 +8,7 @@ from merflow.errors import ConfigError
 from merflow.inference.settings import RecognitionSettings
 from merflow.study.config_spotting import RecognitionBlock
 from merflow.study.data import subject_filename
-from merflow.study.spotting import Spotting
+from merflow.study.spotting import Spotting, some_names
 from merflow.study.training import Training
 
 
@@ -52,17 +52,17 @@ class Recognition:
             tested = {person for other, person in tested_clips if data.same_people(other, dataset)}
             for other in e.train_also:
                 if shared := self._people(other, dataset) & people:
-                    yield f"{other}, which trains in every fold of {recogniser}, shows {_some(shared)}"
+                    yield f"{other}, which trains in every fold of {recogniser}, shows {some_names(shared)}"
             if e.pretrains and (shared := self._people(e.macro, dataset) & people):
                 left_out = tested if e.pretrain.exclude_test_subjects else set()
                 if shared := shared - left_out:
                     yield (
-                        f"the pre-training of {recogniser} on {e.macro} has seen {_some(shared)}; give it "
+                        f"the pre-training of {recogniser} on {e.macro} has seen {some_names(shared)}; give it "
                         "pretrain.exclude_test_subjects and clips of these people, or other macro clips"
                     )
             scorer = data.config.preparations[e.prep].keyframes.learn_from
             if scorer and (shared := self._people(scorer, dataset) & people):
-                yield f"the key-frame scorer of preparation {e.prep} learned from {_some(shared)}"
+                yield f"the key-frame scorer of preparation {e.prep} learned from {some_names(shared)}"
 
     def _people(self, dataset: str, videos: str) -> set[str]:
         """The names of the people of a dataset; none if they mean others than those of the dataset of videos."""
@@ -117,8 +117,3 @@ class Recognition:
         }
         splits = [self.training.splits(member) for member in self.members(block.recogniser)]
         return RecognitionSettings(name, block.recogniser, splits, same_people)
-
-
-def _some(people: set[str]) -> str:
-    names = sorted(people)
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,7 +1,9 @@
 """The experiments of a study in long videos. Opens no frame."""
 
 import sys
+from collections.abc import Collection
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +55,11 @@ class Spotting:
         return [video for videos in self.videos.values() for video in videos.values()]
 
     def check(self) -> None:
-        """List the videos, and check that every experiment has people for its folds.
+        """List the videos, and check that every experiment has people for its folds, each in one dataset.
 
         Raises:
             InputError: a dataset cannot be used.
-            ConfigError: there are fewer people than folds.
+            ConfigError: there are fewer people than folds, or two datasets show one person.
         """
         for name, block in self.blocks.items():
             people = {video.subject for video in self.listed if video.dataset in block.datasets}
@@ -66,6 +68,14 @@ class Spotting:
                 raise ConfigError(
                     f"experiments.{name}.videos: {len(people)} people; {block.protocol} needs at least {folds}"
                 )
+            for pair in combinations(block.datasets, 2):
+                first, second = ({video.subject.split("/", 1)[1] for video in self.videos[d].values()} for d in pair)
+                if self.experiments.data.same_people(*pair) and (shared := first & second):
+                    raise ConfigError(
+                        f"experiments.{name}.videos: {' and '.join(pair)} both show {some_names(shared)}, who would be "
+                        "trained on and tested; put all videos of a person into one dataset, or give different people "
+                        "different names"
+                    )
 
     def report_problems(self) -> None:
         """Print everything that is wrong with the long videos that were listed."""
@@ -138,3 +148,9 @@ class Spotting:
             self.scored_experiments(),
             list(self.blocks),
         )
+
+
+def some_names(people: Collection[str]) -> str:
+    """The first five names, and how many more there are."""
+    names = sorted(people)
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -65,6 +65,16 @@ def test_too_few_people_for_the_folds(study):
         made.check()
 
 
+def test_a_person_is_in_one_dataset_of_an_experiment(study, tmp_path):
+    """Subject names of two manifests mean the same people, whom folds by dataset would train on and test."""
+    (tmp_path / "more.csv").write_text("video,subject,onset,offset\none,q,10,20\ntwo,r,,\n")
+    overlay = study(spot=SPOT | {"videos": ["long", "more"]})
+    overlay["datasets"]["more"] = overlay["datasets"]["long"] | {"table": "more.csv"}
+    with pytest.raises(ConfigError, match="experiments.spot.videos: long and more both show q, who would be trained"):
+        plan(overlay).check()
+    plan(overlay | {"experiments": {"one": SPOT, "two": SPOT | {"videos": "more"}}}).check()
+
+
 LONG_PEOPLE = {"people": 2, "seconds": 10, "fps": 25, "micro": 6, "macro": 6}
 
 
