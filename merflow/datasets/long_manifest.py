@@ -3,6 +3,7 @@
 A row without onset and offset is a video without any expression.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from merflow.datasets.index import Index
@@ -19,8 +20,9 @@ OPTIONAL = ["apex", "label", "kind", "fps"]
 
 def index(name: str, settings: DatasetSettings) -> Index:
     """Index the expressions of ``settings.kind``, each called ``video#onset``; without a kind they are micro."""
-    table, raw_clips = table_of(settings), []
-    for line in rows(settings):
+    table, raw_clips, lines = table_of(settings), [], rows(settings)
+    rates = frame_rates(lines)
+    for line in lines:
         row = line.cells
         kind = row["kind"].casefold() or "micro"
         if not (row["onset"] or row["offset"]) or (kind in ("micro", "macro") and kind != settings.kind):
@@ -29,7 +31,7 @@ def index(name: str, settings: DatasetSettings) -> Index:
         raw = RawClip(clip, row["subject"], video, settings.kind, str(table), line.number)
         raw.numbers = {"onset": row["onset"], "apex": row["apex"] or None, "offset": row["offset"]}
         raw.source = {key: value for key, value in row.items() if key not in (*REQUIRED, "apex", "kind", "fps")}
-        raw.fps, raw.typed, raw.video = row["fps"], line.typed, row["video"]
+        raw.fps, raw.typed, raw.video = row["fps"] or rates.get(row["video"], ""), line.typed, row["video"]
         if kind != settings.kind:
             raw.problems.append(("kind", f"{row['kind']!r} is neither micro nor macro"))
         if not row["video"]:
@@ -48,6 +50,11 @@ def table_of(settings: DatasetSettings) -> Path:
 def rows(settings: DatasetSettings) -> list[Row]:
     """All rows of the table, also those of videos without expressions."""
     return read_table_of_clips(table_of(settings), REQUIRED, OPTIONAL)
+
+
+def frame_rates(lines: Sequence[Row]) -> dict[str, str]:
+    """The frames per second of each video, as text: of its first row that has them."""
+    return {line.cells["video"]: line.cells["fps"] for line in reversed(lines) if line.cells["fps"]}
 
 
 def video_path(table: Path, video: str) -> str:

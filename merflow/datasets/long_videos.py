@@ -14,12 +14,12 @@ from typing import NamedTuple
 from merflow.datasets import long_manifest
 from merflow.datasets.checks import parse_fps
 from merflow.datasets.folders import subfolders, subject_number
-from merflow.datasets.index import Problem, index_layout
+from merflow.datasets.index import NOTED, Problem, index_layout
 from merflow.datasets.registry import LAYOUTS
 from merflow.datasets.settings import AnyDatasetSettings, DatasetSettings, LongPeopleSettings
 from merflow.errors import InputError
 from merflow.footage.clip import Clip
-from merflow.footage.frames import FrameList, is_video, no_image
+from merflow.footage.frames import FPS_OF_IMAGES, FrameList, is_video, no_image
 
 KINDS = ("micro", "macro")
 
@@ -100,6 +100,9 @@ def list_long_videos(
             files = FrameList(video.frames)
             first, last = files.first, files.last
             missing = "" if len(files) else files.problem or no_image(video.frames)
+            if not missing and video.fps is None:
+                text = f"unknown; {FPS_OF_IMAGES:g} per second are assumed"
+                problems.append(Problem(name, video.frames, None, video.video, "fps", text, NOTED))
         if missing:
             text = f"{missing}; the video is left out"
             problems.append(Problem(name, video.frames, None, video.video, "video", text))
@@ -148,8 +151,9 @@ def _on_disk(name: str, settings: DatasetSettings, clips: Sequence[Clip]) -> Ite
 def _listed(name: str, settings: DatasetSettings) -> Iterator[LongVideo]:
     """Yield the videos of a user's table, each once."""
     table = long_manifest.table_of(settings)
-    seen: dict[str, str] = {}
-    for line in long_manifest.rows(settings):
+    lines = long_manifest.rows(settings)
+    rates, seen = long_manifest.frame_rates(lines), dict[str, str]()
+    for line in lines:
         where, video, subject = f"{table}, row {line.number}", line.cells["video"], line.cells["subject"]
         if not video or not subject:
             raise InputError(f"{where}: column {'subject' if video else 'video'} is empty")
@@ -157,5 +161,5 @@ def _listed(name: str, settings: DatasetSettings) -> Iterator[LongVideo]:
             raise InputError(f"{where}: {video} has subject {subject!r} here and {seen[video]!r} above")
         if video not in seen:
             seen[video] = subject
-            frames, fps = long_manifest.video_path(table, video), parse_fps(line.cells["fps"])
+            frames, fps = long_manifest.video_path(table, video), parse_fps(rates.get(video, ""))
             yield LongVideo(name, video, f"{name}/{subject}", frames, fps, None, None, ())

@@ -5,6 +5,7 @@ import pytest
 from dataset_trees import dataset_settings
 from further_trees import NAMING, frames
 
+from merflow.datasets.index import index_layout
 from merflow.datasets.long_videos import LongVideo, TrueInterval, list_long_videos
 from merflow.errors import InputError
 
@@ -109,6 +110,17 @@ def test_table_of_own_videos(tmp_path):
     ]  # fmt: skip
     left_out = [(problem.row, problem.clip, problem.field) for problem in problems if problem.effect == "left out"]
     assert left_out == [(6, "one#90", "offset"), (None, "gone.mp4", "video")]
+
+
+def test_frame_rate_is_the_first_that_a_video_has(tmp_path):
+    rows = "one,p,20,40,\none,p,50,60,50\none,p,70,80,25\nother,q,,,\n"
+    frames(tmp_path / "other", range(5, 100))
+    videos, problems = list_long_videos("my", manifest(tmp_path, "video,subject,onset,offset,fps\n" + rows))
+    assert {video.video: video.fps for video in videos} == {"one": 50.0, "other": None}
+    noted = [(problem.clip, problem.problem) for problem in problems if problem.field == "fps"]
+    assert noted == [("other", "unknown; 200 per second are assumed")]
+    index = index_layout("my", dataset_settings(layout="long-manifest", root=str(tmp_path)))
+    assert [clip.fps for clip in index.clips] == [50.0, 50.0, 25.0]
 
 
 @pytest.mark.parametrize(
