@@ -32,7 +32,7 @@ def challenge_table(detections: pd.DataFrame, task: str) -> pd.DataFrame:
         parts = [table["video"].str.replace("/", "_"), table["onset"], table["offset"], table["kind"].map(TYPES)]
     else:
         table = table[(table["kind"] == "micro") & (table["label"] != "")]
-        subject, video = (table[name].str.rpartition("/")[2] for name in ("subject", "video"))
+        subject, video = (table[name].str.split("/").str[-1] for name in ("subject", "video"))
         parts = [subject, video, table["onset"], table["offset"], table["label"]]
     return pd.DataFrame(dict(zip(TASKS[task], parts, strict=True)))
 
@@ -40,7 +40,7 @@ def challenge_table(detections: pd.DataFrame, task: str) -> pd.DataFrame:
 def write_challenge_file(
     detections: Path, output: Path, task: str, dataset: str | None = None, experiment: str | None = None
 ) -> None:
-    """Write the detections of one dataset and one experiment as a challenge's table.
+    """Write the detections of one dataset and one experiment as a challenge's table; without any it has no row.
 
     Raises:
         InputError: the table cannot be read, has several datasets or experiments and none is chosen, or lacks labels.
@@ -50,8 +50,8 @@ def write_challenge_file(
         there = list(dict.fromkeys(table[name]))
         if wanted is None and len(there) > 1:
             raise InputError(f"{detections} has several values of {name}: {', '.join(there)}; choose one with --{name}")
-        if wanted is not None and wanted not in there:
-            raise InputError(f"{detections} has no {name} {wanted!r}; there are: {', '.join(there) or 'none'}")
+        if wanted is not None and there and wanted not in there:
+            raise InputError(f"{detections} has no {name} {wanted!r}; there are: {', '.join(there)}")
         table = table if wanted is None else table[table[name] == wanted]
     if task != "spotting" and len(table) and not (table["label"] != "").any():
         raise InputError(f"{detections} has no labels; take the detections of a task spot-then-recognise")

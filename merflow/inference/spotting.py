@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from merflow.evaluation.interval_matching import overlap
 from merflow.inference.curves import least_strengths, smooth, threshold
-from merflow.inference.motion import track_motion
-from merflow.inference.motion_track import MICRO, SHORTEST, Candidate, GreyFrame, MotionTrack
+from merflow.inference.motion_track import MICRO, SHORTEST, Candidate, MotionTrack
 from merflow.inference.settings import SpottingSettings
 
 
@@ -22,11 +21,6 @@ class SpottingResult:
     track: MotionTrack
     intervals: list[Candidate]
     blinks: list[int]
-
-
-def spot(frames: Iterable[GreyFrame], fps: float, settings: SpottingSettings) -> SpottingResult:
-    """Return the candidates for micro-expressions in a long video, which is read once."""
-    return select_candidates(track_motion(frames, fps, settings), settings)
 
 
 def select_candidates(track: MotionTrack, settings: SpottingSettings) -> SpottingResult:

@@ -10,6 +10,7 @@ rule measure_motion:
         "<benchmarks>/measure_motion/<name>/{dataset}/{video}.tsv"
     conda:
         "../../envs/vision.yaml"
+    threads: 2
     params:
         code=script_hash("measure_motion"),
         # Reruns if the footage, its frame rate or `spotting_settings` changes.

@@ -39,6 +39,12 @@ def test_spot_then_recognise_has_micro_expressions_with_emotion(detections):
     assert written(detections, *arguments, "samm") == "subject,video,onset,offset,emotion\n006,006_1,10,40,surprise\n"
 
 
+def test_nothing_spotted_is_an_empty_file(detections):
+    pd.DataFrame(columns=COLUMNS).to_csv(detections, index=False)
+    assert written(detections, "--dataset", "cas") == "vid,pred_onset,pred_offset,type\n"
+    assert written(detections, "--dataset", "cas", "--task", "spot-then-recognise").count("\n") == 1
+
+
 def test_the_scorer_reads_what_is_written(detections, tmp_path):
     written(detections, "--dataset", "samm")
     truth = tmp_path / "truth.csv"

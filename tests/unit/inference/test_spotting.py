@@ -41,7 +41,7 @@ def threshold(curve):
 
 
 def spot(frames, fps):
-    return spotting.spot(frames, fps, spotting_settings())
+    return spotting.select_candidates(track_motion(frames, fps), spotting_settings())
 
 
 def track_motion(frames, fps, **options):
