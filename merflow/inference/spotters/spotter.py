@@ -111,16 +111,16 @@ def fit_threshold(
         kind: the kind of expression.
         most_false_alarms: limit per minute of video.
     """
-    labels, found = 0, []
+    labels, scored = 0, []
     for video, of_video in zip(videos, detections, strict=True):
         true = [(i.onset, i.offset) for i in video.intervals if i.kind == kind]
         ordered = sorted(of_video, key=lambda each: -each.score)
         hits = adds_match(overlaps(true, [(each.onset, each.offset) for each in ordered]) >= LEAST_OVERLAP)
         labels += len(true)
-        found += [(each.score, hit) for each, hit in zip(ordered, hits, strict=True)]
-    if not found:
+        scored += [(each.score, hit) for each, hit in zip(ordered, hits, strict=True)]
+    if not scored:
         return Fitted(np.inf, 0.0, 0.0)
-    scores, added = np.array(sorted(found, key=lambda each: -each[0])).T
+    scores, added = np.array(sorted(scored, key=lambda each: -each[0])).T
     hit, count = np.cumsum(added), np.arange(1, len(scores) + 1)
     rate = (count - hit) / max(sum(minutes(video.track) for video in videos), 1e-9)
     # Equal scores are accepted together.
