@@ -58,10 +58,10 @@ def check_systems(config: Config, declared: Config) -> Iterator[str]:
                     f"experiments.{name}.network.{option}: {system} has no such key (its options: {allowed}); "
                     f"it belongs to {owners}"
                 )
-        said = declared.experiments[name]
-        if said.macro == NO_MACRO and "transfer" in said.model_fields_set and said.transfer == "frozen":
+        given = declared.experiments[name]
+        if given.macro == NO_MACRO and "transfer" in given.model_fields_set and given.transfer == "frozen":
             yield f"experiments.{name}.transfer: with macro: none there are no trained networks to freeze; leave it out"
-        if declared.experiments[name].augment.model_fields_set and not experiment.can_augment:
+        if given.augment.model_fields_set and not experiment.can_augment:
             yield f"experiments.{name}.augment: only networks that train inside the fold read it; leave it out"
         if experiment.loss.name != "cross-entropy":
             continue

@@ -223,8 +223,9 @@ def _windows(pairs: Sequence[tuple[Tensor, Tensor]], chance: np.random.Generator
 def _intervals(
     track: MotionTrack, inputs: np.ndarray, probs: np.ndarray, kind: str, rules: dict[str, float]
 ) -> list[Detection]:
-    """Return the intervals around the peaks of a probability, float64 [times]; the score is its height.
+    """Return the intervals around the peaks of a probability; the score is its height.
 
+    ``inputs``: those of the network, float32 [channels, times]; ``probs``: of one ``kind``, float64 [times].
     The apex is where the face is farthest from its position before and after: the greatest motion of the interval.
     """
     times, detections = _times(track), []
