@@ -7,7 +7,7 @@ All methods get the same pairs of uint8 crops and give a flow in pixels:
 
 - `opencv_defaults`: `DualTVL1OpticalFlow` as it comes, on the frames as they are;
 - `skimage`: scikit-image's `optical_flow_tvl1` as it comes (float32), on the frames as they are;
-- `opencv`, `numba`: ours, `merflow.preprocessing.flow.tvl1` with the study's defaults. Their time counts
+- `opencv`, `numba`: ours, `merflow.preprocessing.flow.pair_flow` with the study's defaults. Their time counts
   everything from the uint8 frames on: contrast normalisation of both frames, coarse DIS start, solver, smoothing. (In
   a clip the onset is normalised once for all its pairs; here it is not.)
 
@@ -106,7 +106,7 @@ def methods() -> dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
     """Every method, from two crops to the flow [2, H, W]."""
     from skimage.registration import optical_flow_tvl1
 
-    from merflow.preprocessing.flow import tvl1
+    from merflow.preprocessing.flow import pair_flow
 
     def defaults(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         return np.moveaxis(cv2.optflow.DualTVL1OpticalFlow_create().calc(first, second, None), 2, 0)
@@ -114,7 +114,7 @@ def methods() -> dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
     def skimage(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         return optical_flow_tvl1(first, second, dtype=np.float32)[::-1]
 
-    ours = {name: lambda first, second, name=name: tvl1(first, second, settings_of(name)) for name in OURS}
+    ours = {name: lambda first, second, name=name: pair_flow(first, second, settings_of(name)) for name in OURS}
     return {"opencv_defaults": defaults, **ours, "skimage": skimage}
 
 
@@ -151,13 +151,13 @@ def measure(size: int, people: int) -> dict[str, float]:
 
 def pairs_per_second(seconds: float) -> float:
     """Rate of one process of the scaling."""
-    from merflow.preprocessing.flow import tvl1
+    from merflow.preprocessing.flow import pair_flow
 
     (first, second), settings = pairs(231, 1)[0]["hard"], settings_of("numba")
-    tvl1(first, second, settings)
+    pair_flow(first, second, settings)
     start, done = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
-        tvl1(first, second, settings)
+        pair_flow(first, second, settings)
         done += 1
     return done / (time.perf_counter() - start)
 

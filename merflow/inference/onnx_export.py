@@ -1,6 +1,6 @@
 """Export of trained systems: the whole calibrated ensemble of an experiment as one ONNX graph.
 
-The graph takes clips as a cache holds them (aligned grey crops, TV-L1 flow, index of the apex) and does the rest:
+The graph takes clips as a cache holds them (aligned grey crops, flow, index of the apex) and does the rest:
 resizing, signals, networks, heads, temperature, mean. It is compared with torch before it is written.
 """
 

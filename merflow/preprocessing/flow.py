@@ -65,8 +65,8 @@ def local_contrast(image: np.ndarray) -> np.ndarray:
     return np.clip(centred, 0, 1, out=centred)
 
 
-def tvl1(first: np.ndarray, second: np.ndarray, settings: FlowSettings) -> np.ndarray:
-    """Return the TV-L1 optical flow from one frame, uint8 [H, W], to another; head motion is not subtracted.
+def pair_flow(first: np.ndarray, second: np.ndarray, settings: FlowSettings) -> np.ndarray:
+    """Return the flow from one frame, uint8 [H, W], to another, by ``settings.backend``; head motion is not subtracted.
 
     Returns:
         float32 [2, H, W]: the point at (x, y) in ``first`` is at (x + u, y + v) in ``second``; pixels, u right, v down.
@@ -281,7 +281,7 @@ def subject_flow(faces: str | Path, keyframes: str | Path, output: str | Path, s
             frames, indices = np.unique([frame_index[int(number)] for number in numbers[filmed]], return_inverse=True)
             images, keyframe_indices = group["frames"][()][frames], indices.tolist()
             if not filmed.all():
-                images = fill_between(images[indices], filmed, lambda first, second: tvl1(first, second, settings))
+                images = fill_between(images[indices], filmed, lambda first, second: pair_flow(first, second, settings))
                 flow_group["frames"], keyframe_indices = images, list(range(len(images)))
             before = keyframe_indices[:1] * (len(numbers) - 1)
             if settings.reference == "consecutive":

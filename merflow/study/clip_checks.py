@@ -54,6 +54,7 @@ def check_experiment(experiments: Experiments, name: str) -> None:
     _check_scorer(experiments, name)
     _check_protocol(experiments, name)
     _check_train_also(experiments, name)
+    _check_flow(experiments, name)
     _check_training(experiments, name)
 
 
@@ -170,6 +171,28 @@ def _check_train_also(experiments: Experiments, name: str) -> None:
             )
 
 
+def _check_flow(experiments: Experiments, name: str) -> None:
+    """Raise if the flow of an experiment does not mean what its system takes it for."""
+    e, data = experiments[name], experiments.data
+    kind, where = input_kind(e.system, e.network_block), f"experiments.{name}"
+    reads_apex = kind == "flow-image" or (not e.trains_network and e.system not in ("majority", "all-ones"))
+    if data.has_frames(e.datasets[0]):
+        if reads_apex and data.config.preparations[e.prep].flow.reference != "onset":
+            raise ConfigError(
+                f"{where if name in data.config.experiments else 'floors'}: {e.system} reads the flow from onset to "
+                f"apex, but that of the preparation {e.prep!r} starts at the key-frame before; make {e.system} an "
+                "experiment whose `prep` has flow: {reference: onset}"
+            )
+        return
+    reads_magnitude = e.uses_graphs and "temporal" in e.branches and e.temporal.signal == "magnitude"
+    if reads_magnitude or kind == "flows-magnitude":
+        key, others = ("temporal.signal", "u+v or strain") if reads_magnitude else ("network.input_kind", "flows")
+        raise ConfigError(
+            f"{where}.{key}: flow images do not say which value is no motion, so their magnitude is not known; give "
+            f"{others}"
+        )
+
+
 def _check_training(experiments: Experiments, name: str) -> None:
     e, data = experiments[name], experiments.data
     if not e.trains_network:
@@ -181,11 +204,6 @@ def _check_training(experiments: Experiments, name: str) -> None:
             raise ConfigError(f"experiments.{name}.branches: {lacks} branches: [temporal]")
         if kind == "key-frames":
             raise ConfigError(f"experiments.{name}.micro: {lacks} network: {{input_kind: flows}}")
-    if kind == "flows-magnitude" and not data.has_frames(e.datasets[0]):
-        raise ConfigError(
-            f"experiments.{name}.network.input_kind: flow images do not say which value is no motion, so "
-            "their magnitude is not known; give flows"
-        )
     counts = {dataset: data.images_per_clip(dataset) for dataset in e.training_datasets}
     if len(set(counts.values())) > 1 and (e.uses_graphs or kind != "flow-image"):
         listed = ", ".join(f"{dataset} {count}" for dataset, count in counts.items())

@@ -15,7 +15,12 @@ PATIENCE = "stop after this many epochs without a better validation loss"
 DECAY = "the learning rate at a step is learning_rate / (1 + decay * step)"
 PRETRAINED_RATE, UNTRAINED_RATE = 1e-5, 5e-4
 """Default learning rates of the head. At the paper's rate a network without pre-training does not learn."""
+PRETRAINED_BATCH, UNTRAINED_BATCH = 4, 64
+"""Default batches of the head. At the paper's rate larger ones make too few steps to fit the training clips."""
 RATE = f"learning rate of Adam; null: {PRETRAINED_RATE:.5f}, or {UNTRAINED_RATE:.4f} with macro: none"
+HEAD_BATCH = (
+    f"clips per step, or rows without fusion: clip; null: {PRETRAINED_BATCH}, or {UNTRAINED_BATCH} with macro: none"
+)
 HELD_OUT = "share of the training subjects that chooses the epoch"
 EpochChoice = Literal["validation", "refit", "fixed", "average"]
 EPOCH_CHOICE = (
@@ -26,6 +31,10 @@ LearningRate = Literal["constant", "cosine"]
 SCHEDULE = "constant, or cosine: the learning rate rises in the first 5 % of the steps and falls to 0 along a cosine"
 AVERAGE_SEEDS = "networks with different random numbers whose mean probabilities are the answer of a fold"
 
+RELATIVE = (
+    "whether the clip's mean is subtracted from the features of key-frames, or from their pixels if networks train in "
+    "the fold; null: true, or false if pre-trained networks train further"
+)
 NORMALISE = "image: each flow image has mean 0 and deviation 1; null: image, or constant with macro: none"
 
 
@@ -63,11 +72,11 @@ class SGCNBlock(Block):
 class SpatialBlock(Block):
     """How key-frames enter a network."""
 
-    relative: bool = field(True, "whether the clip's mean is subtracted from the key-frames' features, or pixels")
+    relative: bool | None = field(None, RELATIVE)
 
 
 class TemporalBlock(Block):
-    """How optical flow enters a network trained on grey images."""
+    """How optical flow enters a network."""
 
     signal: Annotated[str, *choice(ROWS_PER_FLOW)] = field("magnitude", SIGNAL)
     normalise: Literal["constant", "image"] | None = field(None, NORMALISE)
@@ -83,7 +92,7 @@ class HeadBlock(Block):
     learning_rate: Rate | None = field(None, RATE)
     decay: float = field(0.000001, DECAY, ge=0)
     weight_decay: float = field(0.0, "L2 penalty", ge=0)
-    batch: Count = field(64, "rows per step; with fusion: clip, clips")
+    batch: Count | None = field(None, HEAD_BATCH)
     schedule: LearningRate = field("constant", SCHEDULE)
     epoch_choice: EpochChoice | None = field(None, f"{EPOCH_CHOICE}; null: validation, or refit with macro: none")
     average_seeds: Count = field(1, AVERAGE_SEEDS)

@@ -257,7 +257,9 @@ def with_floors(config: Config, data: Data) -> Experiments:
     """
     declared = Experiments({name: e for name, e in config.experiments.items() if not e.is_ensemble}, data)
     groups: dict[Comparison, str] = {}
-    for name in sorted(declared, key=lambda name: not declared[name].trains_network):
+    flows = {name: config.preparations[e.prep].flow.reference for name, e in declared.blocks.items()}
+    # Floors read the flow from the onset: a group is named by an experiment that has it, if there is one.
+    for name in sorted(declared, key=lambda name: (not declared[name].trains_network, flows[name] != "onset")):
         groups.setdefault(declared.comparison(name), name)
     networks = [group for group, name in groups.items() if declared[name].trains_network]
     plain = [group for group in networks if not group[-1]] or networks or list(groups)

@@ -14,7 +14,7 @@ from merflow.study.config import NO_MACRO, STUDY_BLOCKS, Config, TableBlock
 from merflow.study.config_checks import check_references, check_selection, check_systems, check_tables
 from merflow.study.config_errors import problems
 from merflow.study.config_spotting import check_spotting, tasks_apart
-from merflow.study.config_training import PRETRAINED_RATE, UNTRAINED_RATE
+from merflow.study.config_training import PRETRAINED_BATCH, PRETRAINED_RATE, UNTRAINED_BATCH, UNTRAINED_RATE
 from merflow.study.unit_checks import check_units
 from merflow.systems.registry import NETWORKS, complete_block
 
@@ -88,14 +88,19 @@ def _complete_blocks(raw: Mapping[str, Any], declared: Config) -> dict[str, Any]
         blocks = {block: experiment[block] for block in STUDY_BLOCKS if block in experiment}
         experiment |= merge(study, blocks)
         untrained = experiment.get("macro") == NO_MACRO
+        spatial = experiment.setdefault("spatial", {})
+        if spatial.get("relative") is None:  # Pre-trained networks expect whole images.
+            spatial["relative"] = untrained or experiment.get("transfer") != "end-to-end"
         if untrained:  # There are no pre-trained networks to freeze.
             experiment["transfer"] = "end-to-end"
         temporal = experiment.setdefault("temporal", {})
-        if temporal.get("normalise") is None:  # Networks that saw standardised images before need them again.
+        if temporal.get("normalise") is None:  # Pre-trained networks expect standardised images.
             temporal["normalise"] = "constant" if untrained else "image"
         head = experiment.setdefault("head", {})
         if head.get("learning_rate") is None:
             head["learning_rate"] = UNTRAINED_RATE if untrained else PRETRAINED_RATE
+        if head.get("batch") is None:
+            head["batch"] = UNTRAINED_BATCH if untrained else PRETRAINED_BATCH
         if head.get("epoch_choice") is None:
             head["epoch_choice"] = "refit" if untrained else "validation"
         network = experiment.pop("network", {})

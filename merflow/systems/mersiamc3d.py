@@ -1,8 +1,9 @@
-"""MERSiamC3D: a 3D CNN that learns from pairs of clips first. Our reading of the abstract, not the authors' code.
+"""MERSiamC3D: a 3D CNN that learns from pairs of clips first. Our reading, not the authors' code.
 
 Source: Zhao et al.: A two-stage 3D CNN based learning method for spontaneous micro-expression recognition
 (Neurocomputing 448, 2021). The abstract gives prior learning with a siamese 3D CNN, target learning with an adjusted
-structure and focal loss, and adaptive key-frames as input; everything else is ours (docs/fidelity.md).
+structure and focal loss, and adaptive key-frames as input; a thesis reports a network like C3D and a gamma of 2 (one
+secondary source). Everything else is ours (docs/fidelity.md).
 """
 
 from dataclasses import replace

@@ -93,7 +93,7 @@ NETWORKS = {
         },
         input_kind="flows",
         loss={"name": "focal", "alpha": 1.0, "gamma": 2.0},
-        reading="our reading of the abstract",
+        reading="our reading of the abstract and of one secondary source",
     ),
 }
 

@@ -213,6 +213,7 @@ def flows(tmp_path_factory):
                 "macro": "ck",
                 "micro": "flows",
                 "branches": ["temporal"],
+                "temporal": {"signal": "u+v"},
                 "protocol": "composite-loso",
             },
             "alone": {
@@ -220,6 +221,7 @@ def flows(tmp_path_factory):
                 "macro": "none",
                 "micro": "flows",
                 "branches": ["temporal"],
+                "temporal": {"signal": "u+v"},
                 "graphs": ["8+2"],
                 "protocol": "composite-loso",
             },

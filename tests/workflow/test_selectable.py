@@ -1,4 +1,4 @@
-"""Every choice of docs/fidelity.md runs through the whole workflow and changes the predictions."""
+"""The choices of docs/fidelity.md, one by one: each runs through the whole workflow and changes predictions."""
 
 import h5py
 import numpy as np
@@ -45,19 +45,23 @@ FROZEN = [
     {"temporal.signal": "strain"},
     {"temporal.normalise": "constant"},
     {"head.hidden": 24},
+    {"head.batch": 64},
 ]
 """Choices of shared networks: rows of a table of variants."""
 OTHERS = {
-    "end-to-end": {"transfer": "end-to-end"},
+    "end-to-end": {"transfer": "end-to-end", "spatial": {"relative": True}},
+    "end-to-end-whole-images": {"transfer": "end-to-end"},
     "untrained": {"macro": "none"},
     "untrained-rows": {"macro": "none", "fusion": "stack"},
     "untrained-relative": {"macro": "none", "spatial": {"relative": False}},
     "untrained-validation": {"macro": "none", "head": PLAIN["head"] | {"epoch_choice": "validation"}},
     "untrained-temporal": {"macro": "none", "branches": ["temporal"]},
     "channels": {"macro": "none", "branches": ["temporal"], "temporal": {"signal": "channels"}},
-    "other-layers": {"macro": "none", "sgcn": {"layers": 4, "batch_norm": True}},
+    "four-layers": {"macro": "none", "sgcn": {"layers": 4}},
+    "batch-norm": {"macro": "none", "sgcn": {"batch_norm": True}},
     "without-test-subjects": {"pretrain": PLAIN["pretrain"] | {"exclude_test_subjects": True}},
-    "two-consecutive": {"prep": "two-consecutive"},
+    "two": {"prep": "two"},
+    "consecutive": {"prep": "consecutive"},
 }
 """Choices that train in each fold or use another preparation: experiments."""
 SIAMESE = {
@@ -65,13 +69,20 @@ SIAMESE = {
     "micro": "people",
     "network": {"side": 20, "width": 4, "epochs": 2, "prior": False, "epoch_choice": "fixed"},
 }
+PAIRS = {"prior": True, "prior_epochs": 1}
 SIAMESE_OTHERS = {
     "siamese-key-frames": {"network": SIAMESE["network"] | {"input_kind": "key-frames"}},
     "siamese-magnitude": {"network": SIAMESE["network"] | {"input_kind": "flows-magnitude"}},
     "siamese-not-augmented": {"augment": {"apply": False}},
-    "siamese-proportional": {"prep": "proportional"},
-    "siamese-interpolated": {"prep": "interpolated"},
-    "siamese-farneback": {"prep": "farneback"},
+    "siamese-prior": {"network": SIAMESE["network"] | PAIRS},
+    "siamese-frozen": {"network": SIAMESE["network"] | PAIRS | {"frozen": 2}},
+    **{
+        f"siamese-{prep}": {"prep": prep}
+        for prep in (
+            *("proportional", "interpolated", "uniform", "spotted"),
+            *("farneback", "not-normalised", "not-smoothed", "with-head-motion"),
+        )
+    },
 }
 """Choices of MERSiamC3D, compared with `siamese`."""
 BASES = {
@@ -80,9 +91,12 @@ BASES = {
     "untrained-relative": "untrained",
     "untrained-validation": "untrained",
     "untrained-temporal": "untrained",
-    "other-layers": "untrained",
+    "end-to-end-whole-images": "end-to-end",
+    "four-layers": "untrained",
+    "batch-norm": "untrained",
     "channels": "untrained-temporal",
     "siamese-interpolated": "siamese-proportional",
+    "siamese-frozen": "siamese-prior",
 }
 """What a choice is compared with, if it is neither `plain` nor `siamese`: another choice that differs in one thing."""
 
@@ -99,14 +113,20 @@ def study(tmp_path_factory):
         folder, experiments=experiments, floors=[], tables={"choices": {"of": "plain", "rows": FROZEN}}
     )
     config["datasets"]["others"] = {"layout": "manifest", "root": str(folder / "others"), "kind": "macro"}
-    steps = {"keyframes": {"count": 2}, "flow": {"reference": "consecutive"}}
     # Four key-frames, so that the macro peak (apex and neighbours) is only a part of them.
+    four = {"count": 4}
     config["preparations"] = {
-        "default": {"keyframes": {"count": 4}},
-        "two-consecutive": steps,
-        "proportional": {"keyframes": {"method": "proportional", "count": 4}},
-        "interpolated": {"keyframes": {"method": "proportional", "count": 4, "interpolate": True}},
-        "farneback": {"keyframes": {"count": 4}, "flow": {"backend": "farneback"}},
+        "default": {"keyframes": four},
+        "two": {"keyframes": {"count": 2}},
+        "proportional": {"keyframes": four | {"method": "proportional"}},
+        "interpolated": {"keyframes": four | {"method": "proportional", "interpolate": True}},
+        "uniform": {"keyframes": four | {"method": "uniform"}},
+        "spotted": {"keyframes": four | {"apex": "spotted"}},
+        "consecutive": {"keyframes": four, "flow": {"reference": "consecutive"}},
+        "farneback": {"keyframes": four, "flow": {"backend": "farneback"}},
+        "not-normalised": {"keyframes": four, "flow": {"normalise": False}},
+        "not-smoothed": {"keyframes": four, "flow": {"smooth": 0}},
+        "with-head-motion": {"keyframes": four, "flow": {"rigid": False}},
     }
     snakemake(folder, config=config)
     tables = [
@@ -129,6 +149,6 @@ def test_every_choice_changes_predictions(study, name):
 
 @pytest.mark.slow
 def test_number_of_keyframes_is_selectable(study):
-    for prep, count in (("default", 4), ("two-consecutive", 2)):
+    for prep, count in (("default", 4), ("two", 2)):
         with h5py.File(study[0] / "data" / "people" / prep / "cache.h5") as cache:
             assert cache["spatial"].shape[1] == cache["flow"].shape[1] == count

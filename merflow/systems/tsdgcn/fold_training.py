@@ -47,9 +47,10 @@ class EndToEnd(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[rows, images * pixels]`` to class scores ``[rows, classes]``."""
+        images = x.reshape(len(x) * self.images, -1)  # In one batch, which batch normalisation needs.
         networks = cast("Iterable[SGCN]", self.networks)
-        features = [network.features(part) for part in x.chunk(self.images, dim=1) for network in networks]
-        scores: Tensor = self.head(torch.cat(features, dim=1))
+        features = torch.cat([network.features(images) for network in networks], dim=1)
+        scores: Tensor = self.head(features.reshape(len(x), -1))
         return scores
 
 
@@ -122,7 +123,7 @@ class FoldSGCN(System[FoldTrainingSettings]):
         joined = 1 if by_row else rows.shape[1]
         for fold in folds:
             # Without pre-training nothing has set the scale of the inputs: they are centred by the training clips.
-            centred = None if self.networks else Centred(rows, fold.train, inputs.channels)
+            centred = None if self.networks else Centred(rows, fold.train, inputs.channels * images)
             augment = Augmentation.of(settings.augment, self.fields, rows, fold.train, centred)
             make = partial(self._join, images, head, classes, joined)
             inputs_of_fold = Images(rows if centred is None else centred, shape, by_row, augment)

@@ -27,7 +27,7 @@ from merflow.storage.tables import KEYFRAMES, write_table
 
 
 def tvl1(first, second, **changes):
-    return flow_module.tvl1(first, second, flow_settings(**changes))
+    return flow_module.pair_flow(first, second, flow_settings(**changes))
 
 
 def clip_flow(frames, pairs, **changes):

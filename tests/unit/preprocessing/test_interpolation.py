@@ -16,7 +16,7 @@ from merflow.inference.page import _FACE_PX, _keyframe_strip
 from merflow.inference.results import PreparedClip
 from merflow.preprocessing.cache import build_cache
 from merflow.preprocessing.detection import find_face
-from merflow.preprocessing.flow import subject_flow, tvl1
+from merflow.preprocessing.flow import pair_flow, subject_flow
 from merflow.preprocessing.geometry import crop_transform, region_mask, warp
 from merflow.preprocessing.interpolation import fill_between, interpolate_frame
 from merflow.preprocessing.keyframes import select_subject
@@ -53,7 +53,7 @@ def test_interpolated_frame_is_nearest_to_the_frame_that_was_left_out(backend):
     smile = np.stack([pushed(face, MOUTH, 2.5 * share) for share in SHARES])
     for frames in (smile, *expressions()):
         first, last = frames[0].astype(float), frames[-1].astype(float)
-        flow = tvl1(frames[0], frames[-1], flow_settings(backend=backend))
+        flow = pair_flow(frames[0], frames[-1], flow_settings(backend=backend))
         for share, left_out in zip(SHARES[1:-1], frames[1:-1], strict=True):
             made = interpolate_frame(frames[0], frames[-1], flow, share)
             others = (first, last, (1 - share) * first + share * last)
@@ -69,7 +69,7 @@ def test_only_gaps_are_filled_at_equal_steps():
     images = fill_between(
         np.stack(filmed),
         np.array([True, False, False, True, True]),
-        lambda first, second: tvl1(first, second, flow_settings()),
+        lambda first, second: pair_flow(first, second, flow_settings()),
     )
     for index, image in ((0, filmed[0]), (3, filmed[1]), (4, filmed[2])):
         np.testing.assert_array_equal(images[index], image)
@@ -115,7 +115,7 @@ def test_interpolated_keyframes_reach_flow_and_cache(tmp_path, apex):
         assert shown.frames[index].alt.endswith(place) and strip[index]["place"] == place
         assert shown.frames[index].apex == strip[index]["apex"] == (index == 3)
         assert strip[index]["face"] == picture(images[index], _FACE_PX)
-    whole = np.hypot(*tvl1(frames[0], frames[4], flow_settings()))[100:116, 56:72].mean()
+    whole = np.hypot(*pair_flow(frames[0], frames[4], flow_settings()))[100:116, 56:72].mean()
     np.testing.assert_allclose(lengths[:3], whole / 3, rtol=0.15)
 
 

@@ -35,7 +35,7 @@ AGREEMENT_PX = 0.05
 
 
 def tvl1(first, second, **changes):
-    return flow_module.tvl1(first, second, flow_settings(**{"backend": "opencv"} | changes))
+    return flow_module.pair_flow(first, second, flow_settings(**{"backend": "opencv"} | changes))
 
 
 def clip_flow(frames, pairs, **changes):
@@ -208,11 +208,11 @@ def test_numba_compiles_without_any_writable_folder(monkeypatch):
 @pytest.mark.parametrize("name", BACKENDS)
 def test_backend_imports_only_its_dependencies(name):
     program = (
-        "import sys, numpy as np\nfrom merflow.preprocessing.flow import tvl1\n"
+        "import sys, numpy as np\nfrom merflow.preprocessing.flow import pair_flow\n"
         "from merflow.preprocessing.settings import FlowSettings\n"
         f"settings = FlowSettings({name!r}, 'onset', 0.25, 0.05, 0.4, 2, 0.5, 2, 0.055, True, 0.02, True)\n"
         "assert not {'numba', 'torch'} & set(sys.modules)\n"
-        "tvl1(*np.zeros((2, 32, 32), np.uint8), settings)\n"
+        "pair_flow(*np.zeros((2, 32, 32), np.uint8), settings)\n"
         "print(*({'numba', 'torch'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=REPO, check=True)

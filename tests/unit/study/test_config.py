@@ -153,7 +153,9 @@ def test_datasets_and_experiments_replace_those_of_the_demo(tmp_path):
 def test_experiment_overrides_blocks_of_the_study():
     settled = load_config(BASE, experiment(head={"epochs": 7}))
     base = load_config(BASE, {})
-    expected = base.head.model_copy(update={"epochs": 7, "learning_rate": 1e-5, "epoch_choice": "validation"})
+    expected = base.head.model_copy(
+        update={"epochs": 7, "learning_rate": 1e-5, "batch": 4, "epoch_choice": "validation"}
+    )
     assert settled.experiments["mine"].head == expected
 
 
@@ -246,17 +248,20 @@ def test_renamed_key_is_answered_with_its_new_name(key):
     assert f"{key.replace('*', 'mine')}: this key is now called `{RENAMED[key]}`" in problems(overlay | block)
 
 
-def test_learning_rate_and_epoch_of_the_head_depend_on_pretraining():
+def test_defaults_of_tsdgcn_depend_on_pretraining():
     """At 1e-5 a network without pre-training stays at chance for 100 epochs."""
     changes = {
         "pretrained": {},
         "untrained": {"macro": "none", "branches": ["temporal"]},
-        "given": {"macro": "none", "head": {"learning_rate": 0.01}},
+        "given": {"macro": "none", "head": {"learning_rate": 0.01, "batch": 8}},
+        "further": {"transfer": "end-to-end"},
     }
     base = {"system": "tsdgcn", "macro": "demo-macro", "micro": "demo-micro"}
     made = load_config(BASE, {"experiments": {name: base | change for name, change in changes.items()}}).experiments
-    assert [made[name].head.learning_rate for name in changes] == [1e-5, 5e-4, 0.01]
+    assert [made[name].head.learning_rate for name in changes] == [1e-5, 5e-4, 0.01, 1e-5]
+    assert [made[name].head.batch for name in changes] == [4, 64, 8, 4]
     assert [made[name].head.epoch_choice for name in changes][:2] == ["validation", "refit"]
+    assert [made[name].spatial.relative for name in changes] == [True, True, True, False]
 
 
 # --- Networks that read clips -----------------------------------------------------------------------------------------

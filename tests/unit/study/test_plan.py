@@ -339,10 +339,28 @@ def test_floors_that_read_keyframes_need_faces(tmp_path):
     overlay["experiments"]["mine"]["network"] = {"input_kind": "flows-magnitude"}
     with pytest.raises(ConfigError, match="mine.network.input_kind: flow images do not say which value is no motion"):
         plan(overlay).check()
+    overlay["experiments"] = {"mine": {"system": "tsdgcn", "macro": "none", "micro": "flows"}}
+    with pytest.raises(ConfigError, match="mine.temporal.signal: flow images do not say which value is no motion"):
+        plan(overlay).check()
     overlay["floors"] = ["mersiamc3d"]
     overlay["experiments"] = {"mine": {"system": "msjfn", "micro": "flows"}}
     overlay["network"] = {"input_kind": "key-frames"}
     with pytest.raises(ConfigError, match="mersiamc3d.micro: 'flows' holds flow images without faces"):
+        plan(overlay).check()
+
+
+def test_flow_between_neighbours_is_for_systems_that_read_all_of_it():
+    steps = {"micro": "demo-micro", "prep": "steps"}
+    overlay = {"preparations": {"steps": {"flow": {"reference": "consecutive"}}}, "floors": ["majority", "softmax"]}
+    overlay["experiments"] = {"paper": {"system": "mersiamc3d"} | steps}
+    with pytest.raises(ConfigError, match="floors: softmax reads the flow from onset to apex, but that of the prepara"):
+        plan(overlay).check()
+    overlay["experiments"]["image"] = {"system": "msjfn", "micro": "demo-micro"}
+    study = plan(overlay)
+    study.check()
+    assert study.experiments["softmax"].prep == "default"
+    overlay["experiments"]["image"] |= steps
+    with pytest.raises(ConfigError, match="experiments.image: msjfn reads the flow from onset to apex"):
         plan(overlay).check()
 
 
@@ -368,7 +386,7 @@ def flow_sequences(folder, faces=True):
     return {
         "datasets": {"flows": tree.settings},
         "experiments": {
-            "tsdgcn": {"system": "tsdgcn", "macro": "none"} | shared,
+            "tsdgcn": {"system": "tsdgcn", "macro": "none", "temporal": {"signal": "u+v"}} | shared,
             "frames": {"system": "mersiamc3d", "network": {"input_kind": "key-frames"}} | shared,
         },
         "floors": [name for name in SYSTEMS if name not in ("tsdgcn", "ensemble", "all-ones")],

@@ -11,9 +11,10 @@ from merflow.errors import InputError
 from merflow.learning.batches import Centred
 from merflow.learning.fit import repeatable
 from merflow.storage.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, read_table
+from merflow.systems.saved_models import read_models
 from merflow.systems.settings import PretrainSettings
 from merflow.systems.tsdgcn.features import extract
-from merflow.systems.tsdgcn.fold_training import FoldSGCN
+from merflow.systems.tsdgcn.fold_training import EndToEnd, FoldSGCN
 from merflow.systems.tsdgcn.graph import Graph, build_graph
 from merflow.systems.tsdgcn.pretrain import train_sgcns
 from merflow.systems.tsdgcn.sgcn import SGCN
@@ -92,6 +93,23 @@ def test_fold_networks_learn_from_channels(folder, tmp_path):
     changes = {"signal": "channels", "branches": ["temporal"], "layers": 4, "batch_norm": True}
     table, _ = train(folder, tmp_path, weights=False, **changes)
     assert (table["truth"] == table["predicted"]).mean() >= 0.75
+
+
+def test_batch_normalisation_sees_all_images_of_a_batch(folder):
+    with repeatable(0, 0):
+        networks = [SGCN(load_graph(folder), 3, batch_norm=True) for _ in range(2)]
+    network = EndToEnd(networks, torch.nn.Identity(), images=4)
+    x = torch.randn(3, 4, 256) * torch.tensor([1, 2, 4, 8])[:, None]
+    expected = [network.features(x.flatten(0, 1)).view(3, 4, -1) for network in networks]
+    torch.testing.assert_close(network(x.flatten(1)), torch.cat(expected, dim=2).flatten(1))
+
+
+def test_images_side_by_side_are_scaled_by_themselves(folder, tmp_path):
+    train(folder, tmp_path, weights=False, fusion="concat")
+    (model,) = read_models(tmp_path / "model.safetensors").values()
+    grey, flow = model.tensors["centre.divisor"].chunk(2, dim=1)
+    assert (grey == grey[:, :1]).all() and (flow == flow[:, :1]).all()
+    assert (grey[:, 0] / flow[:, 0]).log2().abs().min() > 0.1
 
 
 def test_fold_networks_learn_whole_clips(folder, tmp_path):
