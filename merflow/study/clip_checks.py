@@ -175,7 +175,7 @@ def _check_flow(experiments: Experiments, name: str) -> None:
     """Raise if the flow of an experiment does not mean what its system takes it for."""
     e, data = experiments[name], experiments.data
     kind, where = input_kind(e.system, e.network_block), f"experiments.{name}"
-    reads_apex = kind == "flow-image" or (not e.trains_network and e.system not in ("majority", "all-ones"))
+    reads_apex = kind == "flow-image" or e.system in ("linear-svm", "rbf-svm", "softmax")
     if data.has_frames(e.datasets[0]):
         if reads_apex and data.config.preparations[e.prep].flow.reference != "onset":
             raise ConfigError(

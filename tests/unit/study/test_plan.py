@@ -356,6 +356,7 @@ def test_flow_between_neighbours_is_for_systems_that_read_all_of_it():
     with pytest.raises(ConfigError, match="floors: softmax reads the flow from onset to apex, but that of the prepara"):
         plan(overlay).check()
     overlay["experiments"]["image"] = {"system": "msjfn", "micro": "demo-micro"}
+    overlay["experiments"]["both"] = {"system": "ensemble", "of": ["paper", "image"]}
     study = plan(overlay)
     study.check()
     assert study.experiments["softmax"].prep == "default"
