@@ -144,6 +144,7 @@ def test_readings_of_mersiamc3d_are_on_the_drawn_composite_and_differ_in_one_thi
         "thesis": {"backend", "input_kind"},
         "key-frames": {"input_kind"},
         "not-augmented": {"augment"},
+        "from-onset": {"method", "count", "interpolate", "reference"},
     }
 
 
