@@ -45,7 +45,7 @@ FROZEN = [
     {"temporal.signal": "strain"},
     {"temporal.normalise": "constant"},
     {"head.hidden": 24},
-    {"head.batch": 64},
+    {"head.batch": 2},
 ]
 """Choices of shared networks: rows of a table of variants."""
 OTHERS = {
@@ -69,6 +69,18 @@ SIAMESE = {
     "micro": "people",
     "network": {"side": 20, "width": 4, "epochs": 2, "prior": False, "epoch_choice": "fixed"},
 }
+FOUR = {"count": 4}
+"""So many key-frames that the macro peak (apex and neighbours) is only a part of them."""
+PREPARATIONS = {
+    "proportional": {"keyframes": FOUR | {"method": "proportional"}},
+    "interpolated": {"keyframes": FOUR | {"method": "proportional", "interpolate": True}},
+    "uniform": {"keyframes": FOUR | {"method": "uniform"}},
+    "farneback": {"keyframes": FOUR, "flow": {"backend": "farneback"}},
+    "not-normalised": {"keyframes": FOUR, "flow": {"normalise": False}},
+    "not-smoothed": {"keyframes": FOUR, "flow": {"smooth": 0}},
+    "with-head-motion": {"keyframes": FOUR, "flow": {"rigid": False}},
+}
+"""Preparations that `siamese` is run with, by name."""
 PAIRS = {"prior": True, "prior_epochs": 1}
 SIAMESE_OTHERS = {
     "siamese-key-frames": {"network": SIAMESE["network"] | {"input_kind": "key-frames"}},
@@ -76,14 +88,7 @@ SIAMESE_OTHERS = {
     "siamese-not-augmented": {"augment": {"apply": False}},
     "siamese-prior": {"network": SIAMESE["network"] | PAIRS},
     "siamese-frozen": {"network": SIAMESE["network"] | PAIRS | {"frozen": 2}},
-    **{
-        f"siamese-{prep}": {"prep": prep}
-        for prep in (
-            *("proportional", "interpolated", "uniform", "spotted"),
-            *("farneback", "not-normalised", "not-smoothed", "with-head-motion"),
-        )
-    },
-}
+} | {f"siamese-{prep}": {"prep": prep} for prep in PREPARATIONS}
 """Choices of MERSiamC3D, compared with `siamese`."""
 BASES = {
     variant_label({"graphs": ["8+2", "4+0"], "pretrain.together": True}): variant_label({"graphs": ["8+2", "4+0"]}),
@@ -113,20 +118,11 @@ def study(tmp_path_factory):
         folder, experiments=experiments, floors=[], tables={"choices": {"of": "plain", "rows": FROZEN}}
     )
     config["datasets"]["others"] = {"layout": "manifest", "root": str(folder / "others"), "kind": "macro"}
-    # Four key-frames, so that the macro peak (apex and neighbours) is only a part of them.
-    four = {"count": 4}
     config["preparations"] = {
-        "default": {"keyframes": four},
+        "default": {"keyframes": FOUR},
         "two": {"keyframes": {"count": 2}},
-        "proportional": {"keyframes": four | {"method": "proportional"}},
-        "interpolated": {"keyframes": four | {"method": "proportional", "interpolate": True}},
-        "uniform": {"keyframes": four | {"method": "uniform"}},
-        "spotted": {"keyframes": four | {"apex": "spotted"}},
-        "consecutive": {"keyframes": four, "flow": {"reference": "consecutive"}},
-        "farneback": {"keyframes": four, "flow": {"backend": "farneback"}},
-        "not-normalised": {"keyframes": four, "flow": {"normalise": False}},
-        "not-smoothed": {"keyframes": four, "flow": {"smooth": 0}},
-        "with-head-motion": {"keyframes": four, "flow": {"rigid": False}},
+        "consecutive": {"keyframes": FOUR, "flow": {"reference": "consecutive"}},
+        **PREPARATIONS,
     }
     snakemake(folder, config=config)
     tables = [
