@@ -47,10 +47,10 @@ class EndToEnd(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[rows, images * pixels]`` to class scores ``[rows, classes]``."""
-        images = x.reshape(len(x) * self.images, -1)  # In one batch, which batch normalisation needs.
+        images = x.reshape(-1, x.shape[1] // self.images)  # In one batch, which batch normalisation needs.
         networks = cast("Iterable[SGCN]", self.networks)
         features = torch.cat([network.features(images) for network in networks], dim=1)
-        scores: Tensor = self.head(features.reshape(len(x), -1))
+        scores: Tensor = self.head(features.reshape(-1, self.images * features.shape[1]))
         return scores
 
 

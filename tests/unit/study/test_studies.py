@@ -105,9 +105,9 @@ def test_mersiamc3d_study_has_all_datasets_and_ablations(three):
     assert entropy == replace(plain, experiment="mersiamc3d-cross-entropy", loss=entropy.loss)
     methods = {
         name: study.config.preparations[study.experiments[name].prep].keyframes.method
-        for name in ("mersiamc3d", "mersiamc3d-uniform")
+        for name in ("mersiamc3d", "mersiamc3d-adaptive", "mersiamc3d-uniform")
     }
-    assert methods == {"mersiamc3d": "adaptive", "mersiamc3d-uniform": "uniform"}
+    assert list(methods.values()) == ["proportional", "adaptive", "uniform"]
     assert study.training.splits("mersiamc3d") == study.training.splits("mersiamc3d-uniform")
 
 
