@@ -76,8 +76,9 @@ def test_experiments_that_train_in_each_fold_have_fold_jobs():
 
 
 @pytest.mark.parametrize(("folds_per_job", "sizes"), [(1, [1] * 12), (5, [4] * 3), (7, [6, 6]), (99, [12])])
-def test_fold_groups_are_consecutive_and_of_equal_size(folds_per_job, sizes):
-    training = plan({"folds_per_job": folds_per_job, "demo": {"subjects": 24}}).training
+def test_fold_groups_are_consecutive_and_of_equal_size(tmp_path, folds_per_job, sizes):
+    settings = {"folds_per_job": folds_per_job, "demo": {"subjects": 24}, "results": str(tmp_path)}
+    training = plan(settings).training
     names = training.fold_groups("msjfn", 0)
     groups = [training.folds_of_group("msjfn", name) for name in names]
     assert list(map(len, groups)) == sizes
