@@ -96,7 +96,7 @@ def with_features(cell: CellSettings, files: dict[str, Path]) -> CellSettings:
 def samples_and_folds(cell: CellSettings, seed: int) -> tuple[Samples, np.ndarray, list[Fold]]:
     """Return the samples of a cell, the branch of each row, and the folds of a repeat."""
     settings = cell.finetune
-    samples, branch = load_features(cell.features[seed], settings.clips, settings.branches, settings.fusion)
+    samples, branch = load_features(cell.features[seed], settings.clips, settings.inputs)
     return samples, branch, list(read_folds(settings.splits[seed], samples.clips))
 
 
@@ -109,14 +109,16 @@ def train_single_head(samples: Samples, branch: np.ndarray, fold: Fold, settings
     """Train and test the head of one fold in a plain training loop."""
     data, head_settings = FoldData.of(fold, samples.labels, (0, fold.number)), settings.head
     standardizer = Standardizer.fit(samples.rows, data.train, branch)
+    _, count, width = samples.rows.shape
+    together = count if settings.inputs.fusion == "clip" else 1  # rows of a sample
 
     def rows(clips: np.ndarray, labels: np.ndarray) -> Rows:
         inputs = standardizer.transform(samples.rows[clips])
-        targets = np.repeat(labels, inputs.shape[1])
-        return Rows(torch.from_numpy(inputs.reshape(-1, inputs.shape[2])), torch.from_numpy(targets))
+        targets = np.repeat(labels, count // together)
+        return Rows(torch.from_numpy(inputs.reshape(-1, together * width)), torch.from_numpy(targets))
 
     with repeatable(*data.seed):
-        head = Head(samples.rows.shape[2], head_settings.hidden, len(samples.classes), head_settings.dropout)
+        head = Head(width, head_settings.hidden, len(samples.classes), head_settings.dropout, together)
         loss = make_loss(settings.loss, len(samples.classes))
         validation = rows(data.validation, data.validation_labels)
         training = fit(head, loss, rows(data.train, data.train_labels), validation, head_settings)
@@ -134,7 +136,7 @@ def single_head_seconds(cell: CellSettings, count: int) -> list[float]:
 
 def extraction_seconds(cell: CellSettings, each: float) -> float:
     """Return the CPU seconds to extract what one cell needs: its networks, the images of its branches."""
-    return each * len(cell.features[0][0]) * len(cell.finetune.branches) / 2
+    return each * len(cell.features[0][0]) * len(cell.finetune.inputs.branches) / 2
 
 
 def measure(work: Path, folds: int) -> dict[str, Any]:

@@ -173,10 +173,10 @@ class Ensemble:
             branch = model.about["branch"]
             return SharedGraphs(networks, [StandardizedHead(branch, head)], self.input_settings, branch)
         hidden, inputs = head["weight_1"].shape
-        joined = head["weight_2"].shape[1] // hidden
+        rows = head["weight_2"].shape[1] // hidden
         unscaled = {"mean": torch.zeros(1, inputs), "scale": torch.ones(1, inputs)}
-        images = joined * inputs // (len(networks) * networks[0].connected.out_features)
-        network = EndToEnd(networks, StandardizedHead([0] * joined, head | unscaled).head, images)
+        images = rows * inputs // (len(networks) * networks[0].connected.out_features)
+        network = EndToEnd(networks, StandardizedHead([0] * rows, head | unscaled).head, images)
         return EndToEndGraphs(network, _with_prefix(model.tensors, "centre"))
 
     def _clip_member(self, model: SavedModel) -> MemberGroup:

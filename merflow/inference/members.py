@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from merflow.systems.settings import SignalSettings
 from merflow.systems.tsdgcn.fold_training import EndToEnd
-from merflow.systems.tsdgcn.fusion import subtract_clip_mean
+from merflow.systems.tsdgcn.fusion import relative_features
 from merflow.systems.tsdgcn.heads import Head, clip_probabilities
 from merflow.systems.tsdgcn.sgcn import SGCN
 
@@ -66,8 +66,7 @@ class SharedGraphs(MemberGroup):
         networks = cast("list[SGCN]", list(self.networks))
         features = torch.cat([network.features(image) for image in images for network in networks], dim=1)
         features = features.reshape(-1, rows.shape[1], features.shape[1])
-        if self.settings.relative == "features":
-            features = subtract_clip_mean(features, self.settings.branches, self.settings.fusion, self.branch)
+        features = relative_features(features, self.settings, self.branch)
         return torch.stack([clip_probabilities(head(features), self.units) for head in self.heads])
 
 

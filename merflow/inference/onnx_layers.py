@@ -12,7 +12,7 @@ from torch.nn import functional
 from merflow.inference.settings import SIGNALS, InputSettings
 from merflow.preprocessing.resize import area_weights
 from merflow.systems.tsdgcn.sgcn import SGCN, ChebyshevLayer
-from merflow.systems.tsdgcn.signals import FLAT, UNIT
+from merflow.systems.tsdgcn.signals import FLAT, UNIT, less_clip_mean
 
 
 class ClipReader(nn.Module):
@@ -67,9 +67,7 @@ class ClipReader(nn.Module):
         if self.settings.kind == SIGNALS:
             return self.signals(clips)
         if self.settings.kind == "key-frames":
-            frames = self.grey(clips["spatial"])
-            still = frames.mean(dim=1, keepdim=True) if frames.shape[1] > 1 else 0
-            return (frames - still).flatten(1).unsqueeze(1)
+            return less_clip_mean(self.grey(clips["spatial"])).flatten(1).unsqueeze(1)
         if self.settings.kind.startswith("flows"):
             flows = self.resize(clips["flow"]).transpose(1, 2)
             if self.settings.kind == "flows-magnitude":
@@ -85,8 +83,8 @@ class ClipReader(nn.Module):
         signals = {}
         if "spatial" in clips:
             signals["spatial"] = self.grey(clips["spatial"]).flatten(2)
-            if self.settings.relative == "pixels" and signals["spatial"].shape[1] > 1:
-                signals["spatial"] = signals["spatial"] - signals["spatial"].mean(dim=1, keepdim=True)
+            if self.settings.relative == "pixels":
+                signals["spatial"] = less_clip_mean(signals["spatial"])
         if "flow" in clips:
             signals["temporal"] = self.motion(clips["flow"])
         concat = self.settings.fusion == "concat" and len(signals) == 2

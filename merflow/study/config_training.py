@@ -9,7 +9,10 @@ from merflow.study.config_data import Block, Count, Dropout, Rate, Share, choice
 from merflow.systems.registry import option_schemas
 from merflow.systems.settings import ROWS_PER_FLOW
 
-SIGNAL = "the scalar at each pixel; channels: u, v and strain, without pre-training"
+SIGNAL = (
+    "the scalar at each pixel; channels: u, v and strain, without pre-training; null: magnitude, or u+v on ready-made "
+    "flow images, which do not say which value is no motion"
+)
 MOST_EPOCHS = "maximum number of epochs"
 PATIENCE = "stop after this many epochs without a better validation loss"
 DECAY = "the learning rate at a step is learning_rate / (1 + decay * step)"
@@ -78,7 +81,7 @@ class SpatialBlock(Block):
 class TemporalBlock(Block):
     """How optical flow enters a network."""
 
-    signal: Annotated[str, *choice(ROWS_PER_FLOW)] = field("magnitude", SIGNAL)
+    signal: Annotated[str, *choice(ROWS_PER_FLOW)] | None = field(None, SIGNAL)
     normalise: Literal["constant", "image"] | None = field(None, NORMALISE)
 
 

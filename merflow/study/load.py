@@ -89,11 +89,15 @@ def _complete_blocks(raw: Mapping[str, Any], declared: Config) -> dict[str, Any]
         experiment |= merge(study, blocks)
         untrained = experiment.get("macro") == NO_MACRO
         spatial = experiment.setdefault("spatial", {})
-        if spatial.get("relative") is None:  # Pre-trained networks expect whole images.
+        if spatial.get("relative") is None:  # Pre-trained networks that train further expect whole images.
             spatial["relative"] = untrained or experiment.get("transfer") != "end-to-end"
         if untrained:  # There are no pre-trained networks to freeze.
             experiment["transfer"] = "end-to-end"
         temporal = experiment.setdefault("temporal", {})
+        if temporal.get("signal") is None:
+            known = [settings["datasets"].get(dataset) for dataset in declared.experiments[name].datasets]
+            ready_made = any(dataset and not LAYOUTS[dataset["layout"]].has_frames for dataset in known)
+            temporal["signal"] = "u+v" if ready_made else "magnitude"
         if temporal.get("normalise") is None:  # Pre-trained networks expect standardised images.
             temporal["normalise"] = "constant" if untrained else "image"
         head = experiment.setdefault("head", {})

@@ -153,7 +153,7 @@ class Training:
         def files(seed: int, dataset: str) -> list[str]:
             names = [network.weights for network in self.networks(name, seed)]
             normalised = "" if e.temporal.normalise == "constant" else f".{e.temporal.normalise}"
-            signal = e.temporal.signal + normalised
+            signal = (e.temporal.signal or "magnitude") + normalised
             return [self.paths.features(e.prep, e.macro, weights, dataset, signal) for weights in names]
 
         return {seed: [files(seed, dataset) for dataset in e.training_datasets] for seed in e.seeds}
@@ -348,7 +348,9 @@ def signal_settings(experiment: ExperimentBlock) -> SignalSettings:
     """What an experiment with graphs reads of a clip."""
     e = experiment
     relative = {"frozen": "features", "end-to-end": "pixels"}[e.transfer] if e.spatial.relative else "no"
-    return SignalSettings(e.branches, e.fusion, e.temporal.signal, e.temporal.normalise or "constant", relative)
+    return SignalSettings(
+        e.branches, e.fusion, e.temporal.signal or "magnitude", e.temporal.normalise or "constant", relative
+    )
 
 
 def _loss(experiment: ExperimentBlock) -> LossSettings:

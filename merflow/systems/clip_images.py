@@ -11,7 +11,7 @@ from merflow.errors import InputError
 from merflow.preprocessing.resize import area_resize
 from merflow.protocols.settings import ClipSettings
 from merflow.systems.samples import Samples, read_samples
-from merflow.systems.tsdgcn.signals import grey_signal
+from merflow.systems.tsdgcn.signals import grey_signal, less_clip_mean
 
 SIDE = 28
 """Side of the images of the field's shallow networks, and of the linear baselines, in pixels."""
@@ -67,10 +67,7 @@ def clip_image(source: Mapping[str, Any], index: int, apex: int, input_kind: str
     """
     if input_kind == "key-frames":
         frames = grey_signal(source["spatial"][index], side)
-        # The mean over the clip shows who the person is, which outweighs the motion: with it, networks learn nothing
-        # from a few hundred clips.
-        still = frames.mean(axis=0) if len(frames) > 1 else 0
-        return (frames - still).reshape(1, -1)
+        return less_clip_mean(frames[None]).reshape(1, -1)
     if input_kind == "flow-image":
         return area_resize(source["flow"][index, apex].astype(np.float32), side).reshape(3, -1)
     flows = area_resize(source["flow"][index].astype(np.float32), side)

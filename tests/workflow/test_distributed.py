@@ -213,7 +213,6 @@ def flows(tmp_path_factory):
                 "macro": "ck",
                 "micro": "flows",
                 "branches": ["temporal"],
-                "temporal": {"signal": "u+v"},
                 "protocol": "composite-loso",
             },
             "alone": {
@@ -221,7 +220,6 @@ def flows(tmp_path_factory):
                 "macro": "none",
                 "micro": "flows",
                 "branches": ["temporal"],
-                "temporal": {"signal": "u+v"},
                 "graphs": ["8+2"],
                 "protocol": "composite-loso",
             },

@@ -31,7 +31,7 @@ def study(tmp_path_factory):
                 **SHARED,
             },
             "msjfn": {"system": "msjfn", "network": SHORT, **SHARED},
-            "tsdgcn": {"system": "tsdgcn", "macro": "none", "graphs": ["4+0"], "temporal": {"signal": "u+v"}, **SHARED},
+            "tsdgcn": {"system": "tsdgcn", "macro": "none", "graphs": ["4+0"], **SHARED},
         },
         **people.SMALL,
         "graph": {"side": 20},

@@ -1,9 +1,8 @@
 """The network that scores frames: how far the expression has gone, compared with the clip's onset.
 
-Our reading of the "adaptive convolutional neural network" of MERSiamC3D (docs/fidelity.md). The network sees the onset
-frame and the changes since. Changes caused by a shift, rotation or zoom of the head and by the light are subtracted
-first, so that they cannot be learned as expressions. The eyes are masked, because a blink changes more than a
-micro-expression.
+Our own way to pick key-frames; MERSiamC3D most likely makes them (docs/fidelity.md). The network sees the onset frame
+and the changes since. Changes caused by a shift, rotation or zoom of the head and by the light are subtracted first, so
+that they cannot be learned as expressions. The eyes are masked, because a blink changes more than a micro-expression.
 """
 
 import torch

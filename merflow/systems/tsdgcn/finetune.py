@@ -37,8 +37,8 @@ class HeadSystem(System[S]):
     def train(self, rows: ClipRows, classes: int, folds: Sequence[FoldData], settings: S) -> Iterator[TrainedFold]:
         """See :meth:`merflow.systems.fold_runner.System.train`."""
         about = {"network": "heads", "branch": self.branch.tolist()}
-        joined = settings.inputs.fusion == "clip"
-        for head in train_heads(rows[:], self.branch, folds, settings.loss, classes, settings.head, joined):
+        whole_clips = settings.inputs.fusion == "clip"
+        for head in train_heads(rows[:], self.branch, folds, settings.loss, classes, settings.head, whole_clips):
             curve = [{"stage": "finetune"} | row for row in head.training.curve]
             model = SavedModel(about, head.arrays(self.branch))
             answers = EpochAnswers(settings.head.answers_every, head.training.answers)
@@ -69,8 +69,5 @@ def train_repeats(features: Features, settings: FinetuneSettings) -> list[FoldRe
 
 
 def _load(features: Features, settings: FinetuneSettings, seed: int) -> tuple[HeadSystem[FinetuneSettings], Samples]:
-    inputs = settings.inputs
-    samples, branch = load_features(
-        features[seed], settings.clips, inputs.branches, inputs.fusion, relative=inputs.relative == "features"
-    )
+    samples, branch = load_features(features[seed], settings.clips, settings.inputs)
     return HeadSystem[FinetuneSettings](branch), samples

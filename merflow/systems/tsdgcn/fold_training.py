@@ -30,7 +30,7 @@ from merflow.systems.samples import FoldData
 from merflow.systems.saved_models import SavedModel
 from merflow.systems.settings import FoldTrainingSettings, HeadSettings
 from merflow.systems.tsdgcn.finetune import HeadSystem
-from merflow.systems.tsdgcn.fusion import image_fields, load_signals, subtract_clip_mean
+from merflow.systems.tsdgcn.fusion import image_fields, load_signals, relative_features
 from merflow.systems.tsdgcn.graph import Graph
 from merflow.systems.tsdgcn.heads import WEIGHTS, Head
 from merflow.systems.tsdgcn.pretrain import load_network, train_sgcns
@@ -110,9 +110,7 @@ class FoldSGCN(System[FoldTrainingSettings]):
         if settings.transfer == "frozen":
             if self.features is None:  # They are the same for every training on this fold.
                 features = _features(self.networks, rows, images)
-                if inputs.relative == "features":
-                    features = subtract_clip_mean(features, inputs.branches, inputs.fusion, self.heads.branch)
-                self.features = features.cpu().numpy()
+                self.features = relative_features(features, inputs, self.heads.branch).cpu().numpy()
             for trained in self.heads.train(self.features, classes, folds, settings):
                 (saved_head,) = trained.models
                 about = {**saved_head.about, "network": "sgcn-heads"}
@@ -120,12 +118,11 @@ class FoldSGCN(System[FoldTrainingSettings]):
             return
         by_row = inputs.fusion != "clip"
         shape = rows.shape[2:] if by_row else (rows.shape[1] * rows.shape[2],)
-        joined = 1 if by_row else rows.shape[1]
         for fold in folds:
             # Without pre-training nothing has set the scale of the inputs: they are centred by the training clips.
             centred = None if self.networks else Centred(rows, fold.train, inputs.channels * images)
             augment = Augmentation.of(settings.augment, self.fields, rows, fold.train, centred)
-            make = partial(self._join, images, head, classes, joined)
+            make = partial(self._join, images, head, classes, 1 if by_row else rows.shape[1])
             inputs_of_fold = Images(rows if centred is None else centred, shape, by_row, augment)
             network, trained = train_network(make, inputs_of_fold, fold, settings.loss, classes, head, self.checkpoints)
             end_to_end = cast("EndToEnd", network)

@@ -15,12 +15,10 @@ from merflow.protocols.settings import ClipSettings
 from merflow.storage.hdf5 import open_h5
 from merflow.systems.samples import Samples, read_samples
 from merflow.systems.settings import ROWS_PER_FLOW, SignalSettings
-from merflow.systems.tsdgcn.signals import flow_signal, grey_signal
+from merflow.systems.tsdgcn.signals import flow_signal, grey_signal, less_clip_mean
 
 
-def fuse(
-    branches: Mapping[str, np.ndarray], fusion: str, rows_per_flow: int = 1, *, relative: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
+def fuse(branches: Mapping[str, np.ndarray], fusion: str, rows_per_flow: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Fuse the branches of clips (Eq. 5).
 
     ``stack`` is Eq. 5 as printed, Ms + Mt rows of the same width: each row of either branch is a sample of the head.
@@ -31,7 +29,6 @@ def fuse(
         branches: ``spatial`` ``[clips, Ms, d]`` and/or ``temporal`` ``[clips, Mt * rows_per_flow, d]``.
         fusion: ``stack``, ``clip`` or ``concat``.
         rows_per_flow: rows of each flow image; for ``concat`` the spatial row is repeated beside each of them.
-        relative: whether the mean of a clip's spatial rows is subtracted from each of them, if there are several.
 
     Returns:
         float32 ``[clips, rows, features]``, and the branch of each row, int64 ``[rows]``: rows with the same number
@@ -40,9 +37,6 @@ def fuse(
     Raises:
         InputError: ``concat`` of different numbers of key-frames and flow images.
     """
-    if relative and "spatial" in branches and branches["spatial"].shape[1] > 1:
-        spatial = branches["spatial"]
-        branches = {**branches, "spatial": spatial - spatial.mean(axis=1, keepdims=True)}
     parts = list(branches.values())
     if fusion != "concat":
         branch = np.repeat(np.arange(len(parts)), [part.shape[1] for part in parts])
@@ -58,35 +52,28 @@ def fuse(
     return np.concatenate(parts, axis=2), np.zeros(parts[0].shape[1], np.int64)
 
 
-def subtract_clip_mean(
-    features: Tensor, branches: Sequence[str], fusion: str, branch: Sequence[int] | np.ndarray
-) -> Tensor:
-    """Return fused features ``[clips, rows, features]`` with the spatial part less its mean over the clip's rows.
+def relative_features(features: Tensor, inputs: SignalSettings, branch: Sequence[int] | np.ndarray) -> Tensor:
+    """Return fused features ``[clips, rows, features]``, the spatial part less its clip's mean if ``inputs`` say so.
 
-    A single row stays as it is.
-
-    ``branches, fusion``: as in :func:`fuse`, which returned ``branch``.
+    ``branch``: of each row, as :func:`fuse` returned it.
     """
-    if "spatial" not in branches:
+    if inputs.relative != "features" or "spatial" not in inputs.branches:
         return features
-    if fusion == "concat":
-        parts = list(features.chunk(len(branches), dim=2))
+    concat = inputs.fusion == "concat"
+    if concat:
+        parts = list(features.chunk(len(inputs.branches), dim=2))
     else:
         bounds = accumulate(np.bincount(branch).tolist(), initial=0)
         parts = [features[:, first:last] for first, last in pairwise(bounds)]
-    place = list(branches).index("spatial")
-    if parts[place].shape[1] > 1:
-        parts[place] = parts[place] - parts[place].mean(dim=1, keepdim=True)
-    return torch.cat(parts, dim=2 if fusion == "concat" else 1)
+    place = list(inputs.branches).index("spatial")
+    parts[place] = less_clip_mean(parts[place])
+    return torch.cat(parts, dim=2 if concat else 1)
 
 
 def load_features(
     files: Sequence[Sequence[str | Path]],
     clips: ClipSettings,
-    branches: Sequence[str],
-    fusion: str,
-    *,
-    relative: bool = False,
+    inputs: SignalSettings,
 ) -> tuple[Samples, np.ndarray]:
     """Read and fuse the features of all labelled clips.
 
@@ -94,9 +81,7 @@ def load_features(
         files: for each micro dataset the feature files of its one or two networks, whose features are concatenated
             (Eq. 4).
         clips: datasets and classes.
-        branches: ``spatial`` and/or ``temporal``.
-        fusion: as in :func:`fuse`.
-        relative: likewise.
+        inputs: the branches and how they are fused.
 
     Returns:
         Samples with rows in memory, and the branch of each row.
@@ -106,12 +91,15 @@ def load_features(
     """
     branch, paths = np.zeros(0, np.int64), [[Path(file) for file in group] for group in files]
     for group in paths:
-        _check_feature_files(group, branches)
+        _check_feature_files(group, inputs.branches)
 
     def read_clip(files: Sequence[h5py.File], index: int) -> np.ndarray:
         nonlocal branch
-        features = {name: np.concatenate([file[name][index] for file in files], axis=1)[None] for name in branches}
-        rows, branch = fuse(features, fusion, int(files[0].attrs["rows_per_flow"]), relative=relative)
+        rows_of = {name: [file[name][index] for file in files] for name in inputs.branches}
+        features = {name: np.concatenate(rows, axis=1)[None] for name, rows in rows_of.items()}
+        if inputs.relative == "features" and "spatial" in features:
+            features["spatial"] = less_clip_mean(features["spatial"])
+        rows, branch = fuse(features, inputs.fusion, int(files[0].attrs["rows_per_flow"]))
         return np.asarray(rows[0])
 
     return read_samples(paths, clips, read_clip, in_memory=True), branch
@@ -180,8 +168,9 @@ def clip_signals(
             else flow_signal(source["flow"][index][None], side, settings.signal, settings.normalise)[0]
         )
         signals[name] = images.reshape(1, len(images), -1)
-    relative = settings.relative == "pixels"
-    rows, branch = fuse(signals, settings.fusion, ROWS_PER_FLOW[settings.signal], relative=relative)
+    if settings.relative == "pixels" and "spatial" in signals:
+        signals["spatial"] = less_clip_mean(signals["spatial"])
+    rows, branch = fuse(signals, settings.fusion, ROWS_PER_FLOW[settings.signal])
     return rows[0], branch
 
 

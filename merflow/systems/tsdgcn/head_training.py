@@ -35,7 +35,7 @@ def train_heads(
     loss: LossSettings,
     classes: int,
     settings: HeadSettings,
-    joined: bool = False,
+    whole_clips: bool = False,
 ) -> list[TrainedHead]:
     """Train a head for each fold of one repeat.
 
@@ -48,25 +48,25 @@ def train_heads(
         loss: what each head minimises.
         classes: number of classes.
         settings: settings of the heads.
-        joined: whether all rows of a clip are one sample (``fusion: clip``); otherwise each row is one, with the class
-            of its clip.
+        whole_clips: whether all rows of a clip are one sample (``fusion: clip``); otherwise each row is one, with the
+            class of its clip.
 
     Raises:
         ConfigError: the loss does not fit the classes, or a training diverged; the message names the fold.
     """
     batches: dict[tuple[int, bool], list[int]] = {}
     for index, fold in enumerate(folds):
-        steps = math.ceil(len(fold.train) * (1 if joined else rows.shape[1]) / settings.batch)
+        steps = math.ceil(len(fold.train) * (1 if whole_clips else rows.shape[1]) / settings.batch)
         batches.setdefault((steps, bool(len(fold.validation))), []).append(index)
     trained: dict[int, TrainedHead] = {}
     for (steps, _), indices in batches.items():
-        size = steps * settings.batch * rows.shape[2] * (rows.shape[1] if joined else 1)
+        size = steps * settings.batch * rows.shape[2] * (rows.shape[1] if whole_clips else 1)
         most = max(1, BATCH_BYTES // (4 * size))
         for start in range(0, len(indices), most):
             together = indices[start : start + most]
             with repeatable(0):
                 batch_folds = [folds[index] for index in together]
-                heads = HeadBatchTrainer(rows, branch, batch_folds, loss, classes, settings, joined).train()
+                heads = HeadBatchTrainer(rows, branch, batch_folds, loss, classes, settings, whole_clips).train()
             trained |= zip(together, heads, strict=True)
             log.info("%d of %d heads are trained", len(trained), len(folds))
     return [trained[index] for index in range(len(folds))]
@@ -90,12 +90,12 @@ class HeadBatchTrainer:
         loss: LossSettings,
         classes: int,
         settings: HeadSettings,
-        joined: bool,
+        whole_clips: bool,
     ) -> None:
         """Standardise the rows of each fold and draw the initial weights of its head; see :func:`train_heads`."""
         self.folds, self.loss, self.settings = folds, loss, settings
-        self.joined = rows.shape[1] if joined else 1
-        samples = rows.shape[1] // self.joined  # of a clip
+        self.together = rows.shape[1] if whole_clips else 1  # rows of a sample
+        samples = rows.shape[1] // self.together  # of a clip
         self.class_weights = torch.stack([class_weights(loss, fold.train_labels, classes) for fold in folds])
         self.standardizers = [Standardizer.fit(rows, fold.train, branch) for fold in folds]
         # A feature that does not vary in training (half of them do not, after ReLU) has no gradient without weight
@@ -107,7 +107,7 @@ class HeadBatchTrainer:
         self.generators: list[torch.Generator] = []
         for fold in folds:
             with repeatable(*fold.seed):
-                self.heads.append(Head(rows.shape[2], settings.hidden, classes, settings.dropout, self.joined))
+                self.heads.append(Head(rows.shape[2], settings.hidden, classes, settings.dropout, self.together))
                 self.generators.append(torch.Generator().set_state(torch.get_rng_state()))
 
         parameters = zip(*(head.parameters() for head in self.heads), strict=True)
@@ -141,7 +141,7 @@ class HeadBatchTrainer:
             for row in range(each):
                 mean, scale = standardizer.mean[row, features], standardizer.scale[row, features]
                 x[: len(indices), row] = torch.from_numpy((rows[indices, row][:, features] - mean) / scale)
-        return stacked.view(len(clips), stacked.shape[1] * each // self.joined, self.joined, len(features))
+        return stacked.view(len(clips), stacked.shape[1] * each // self.together, self.together, len(features))
 
     def train(self) -> list[TrainedHead]:
         """Train until every head has had its last epoch; return the heads with the weights of their best epochs."""
@@ -183,7 +183,7 @@ class HeadBatchTrainer:
     def _draw_epoch(self) -> tuple[Tensor, Tensor]:
         """Draw the order of each head's samples, ``[heads, samples]``, and their factors of dropout."""
         order = torch.zeros(len(self.active), self.y.shape[1], dtype=torch.int64)
-        uniform = torch.ones(*order.shape, self.joined * self.settings.hidden)
+        uniform = torch.ones(*order.shape, self.together * self.settings.hidden)
         for index, head in enumerate(self.active.tolist()):
             length, generator = int(self.lengths[head]), self.generators[head]
             order[index, :length] = torch.randperm(length, generator=generator)
@@ -199,8 +199,8 @@ class HeadBatchTrainer:
         """
         weight_1, bias_1, weight_2, bias_2 = self.weights
         hidden = torch.baddbmm(bias_1[..., None] + untrained, weight_1, x.flatten(1, 2).mT).relu()
-        if self.joined > 1:
-            by_row = hidden.view(*hidden.shape[:2], -1, self.joined)
+        if self.together > 1:
+            by_row = hidden.view(*hidden.shape[:2], -1, self.together)
             hidden = by_row.permute(0, 3, 1, 2).flatten(1, 2)
         hidden = hidden * dropout
         return torch.baddbmm(bias_2[..., None], weight_2, hidden).mT.contiguous()
@@ -249,7 +249,7 @@ class HeadBatchTrainer:
     def _keep_answers(self) -> None:
         """Keep the classes of the test clips: those of the mean probabilities of their rows."""
         scores = self._scores(self.test_x[self.active], self.test_untrained[self.active])
-        clips = scores.view(len(scores), -1, len(self.standardizers[0].mean) // self.joined, scores.shape[2])
+        clips = scores.view(len(scores), -1, len(self.standardizers[0].mean) // self.together, scores.shape[2])
         classes = clips.double().softmax(dim=3).mean(dim=2).argmax(dim=2)
         for head, of_head in zip(self.active.tolist(), classes.tolist(), strict=True):
             self.answers[head].append(of_head[: len(self.folds[head].test)])

@@ -105,7 +105,7 @@ class TrainedHead:
 
     @torch.no_grad()
     def probabilities(self, rows: np.ndarray) -> np.ndarray:
-        """Map ``[clips, rows, features]`` to class probabilities, float64 ``[clips, classes]``: the mean over rows."""
+        """Map ``[clips, rows, features]`` to the probabilities of :func:`clip_probabilities`, float64."""
         probs = []
         with repeatable(0):
             for part in np.array_split(rows, math.ceil(len(rows) / CLIPS_AT_ONCE) or 1):
@@ -157,9 +157,9 @@ class StandardizedHead(nn.Module):
 def _check_shapes(branch: Sequence[int], arrays: Mapping[str, Tensor]) -> None:
     """Raise ValueError unless branches and arrays of a head fit together."""
     (hidden, inputs), classes, branches = arrays["weight_1"].shape, len(arrays["bias_2"]), len(arrays["mean"])
-    joined = len(branch) if arrays["weight_2"].shape[1] > hidden else 1
+    rows = len(branch) if arrays["weight_2"].shape[1] > hidden else 1
     shapes = {"weight_1": (hidden, inputs), "bias_1": (hidden,), "bias_2": (classes,)}
-    shapes["weight_2"] = (classes, joined * hidden)
+    shapes["weight_2"] = (classes, rows * hidden)
     shapes |= dict.fromkeys(("mean", "scale"), (branches, inputs))
     fit = all(arrays[name].shape == shape and arrays[name].is_floating_point() for name, shape in shapes.items())
     if not fit or not all(isinstance(number, int) and 0 <= number < branches for number in branch):

@@ -1,14 +1,20 @@
 """Signals on a pixel graph: grey images and optical flow as one scalar per node."""
 
+from typing import TypeVar
+
 import numpy as np
+from torch import Tensor
 
 from merflow.preprocessing.resize import area_resize
+
+Array = TypeVar("Array", np.ndarray, Tensor)
 
 UNIT = 0.01
 """Flow in widths of the crop, or strain, that enters a network as 1.0. It is a constant, not fitted to data, because
 features are extracted once per network and dataset, before there are folds."""
 FLAT = 1e-3
-"""Lower bound of an image's standard deviation, a quarter of a grey level: an image without contrast becomes zero."""
+"""Lower bound of an image's standard deviation, a quarter of a grey level: an image without contrast becomes zero. The
+flow of a still face is above it, so that its noise has deviation 1, too."""
 
 
 def grey_signal(images: np.ndarray, side: int) -> np.ndarray:
@@ -54,3 +60,12 @@ def flow_signal(flow: np.ndarray, side: int, signal: str, normalise: str = "cons
         elif signal == "channels":
             images = np.concatenate([motion, small[:, :, 2:] / UNIT], axis=2)
     return _standardised(images) if normalise == "image" else np.asarray(images)
+
+
+def less_clip_mean(rows: Array) -> Array:
+    """Return key-frames or their features ``[clips, rows, ...]`` less the mean over the rows of each clip.
+
+    The mean shows who the person is, which outweighs the motion: with it, networks learn little from a few hundred
+    clips. A single row stays as it is.
+    """
+    return rows - rows.mean(1)[:, None] if rows.shape[1] > 1 else rows

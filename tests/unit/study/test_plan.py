@@ -340,7 +340,11 @@ def test_floors_that_read_keyframes_need_faces(tmp_path):
     overlay["experiments"]["mine"]["network"] = {"input_kind": "flows-magnitude"}
     with pytest.raises(ConfigError, match="mine.network.input_kind: flow images do not say which value is no motion"):
         plan(overlay).check()
-    overlay["experiments"] = {"mine": {"system": "tsdgcn", "macro": "none", "micro": "flows"}}
+    overlay["experiments"]["mine"] = {"system": "tsdgcn", "macro": "none", "micro": "flows", "branches": ["temporal"]}
+    study = plan(overlay)
+    study.check()
+    assert study.experiments["mine"].temporal.signal == "u+v"
+    overlay["experiments"]["mine"]["temporal"] = {"signal": "magnitude"}
     with pytest.raises(ConfigError, match="mine.temporal.signal: flow images do not say which value is no motion"):
         plan(overlay).check()
     overlay["floors"] = ["mersiamc3d"]
@@ -388,7 +392,7 @@ def flow_sequences(folder, faces=True):
     return {
         "datasets": {"flows": tree.settings},
         "experiments": {
-            "tsdgcn": {"system": "tsdgcn", "macro": "none", "temporal": {"signal": "u+v"}} | shared,
+            "tsdgcn": {"system": "tsdgcn", "macro": "none"} | shared,
             "frames": {"system": "mersiamc3d", "network": {"input_kind": "key-frames"}} | shared,
         },
         "floors": [name for name in SYSTEMS if name not in ("tsdgcn", "ensemble", "all-ones")],

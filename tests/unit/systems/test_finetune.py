@@ -14,10 +14,12 @@ from merflow.protocols.settings import ClipSettings
 from merflow.storage.tables import ACCURACY_TRAIN, CURVES, PREDICTIONS, read_table
 from merflow.systems.fold_runner import run_folds
 from merflow.systems.samples import Samples
+from merflow.systems.settings import SignalSettings
 from merflow.systems.tsdgcn import finetune as finetuning
 from merflow.systems.tsdgcn.features import extract
 from merflow.systems.tsdgcn.finetune import HeadSystem
-from merflow.systems.tsdgcn.fusion import fuse, load_features, subtract_clip_mean
+from merflow.systems.tsdgcn.fusion import fuse, load_features, relative_features
+from merflow.systems.tsdgcn.signals import less_clip_mean
 
 BOTH = ["spatial", "temporal"]
 
@@ -29,8 +31,9 @@ def run(features, folder, **changes):
     return files
 
 
-def load(files, branches=BOTH, fusion="stack", classes=CLASSES, datasets=("micro",), **more):
-    return load_features(files, ClipSettings(datasets, classes, {}), branches, fusion, **more)
+def load(files, branches=BOTH, fusion="stack", classes=CLASSES, datasets=("micro",), relative="no"):
+    inputs = SignalSettings(branches, fusion, "magnitude", "image", relative)
+    return load_features(files, ClipSettings(datasets, classes, {}), inputs)
 
 
 def probs_of(rows):
@@ -88,7 +91,7 @@ def test_load_features_fuses_as_eq_4_and_5(pretrained):
 @pytest.mark.parametrize("branches", [BOTH, BOTH[::-1], ["temporal"]])
 def test_relative_features_are_less_the_mean_of_the_key_frames(pretrained, fusion, branches):
     plain, branch = load([pretrained["features"]], branches, fusion)
-    relative, _ = load([pretrained["features"]], branches, fusion, relative=True)
+    relative, _ = load([pretrained["features"]], branches, fusion, relative="features")
     expected = plain.rows.copy()
     if "spatial" in branches:
         place = branches.index("spatial")
@@ -97,15 +100,16 @@ def test_relative_features_are_less_the_mean_of_the_key_frames(pretrained, fusio
             part = expected[:, :, 1024 * place : 1024 * place + 1024]
         part -= part.mean(axis=1, keepdims=True)
     np.testing.assert_allclose(relative.rows, expected, atol=1e-6)
-    of_tensor = subtract_clip_mean(torch.from_numpy(plain.rows), branches, fusion, branch.tolist())
+    inputs = SignalSettings(branches, fusion, "magnitude", "image", "features")
+    of_tensor = relative_features(torch.from_numpy(plain.rows), inputs, branch.tolist())
     np.testing.assert_allclose(of_tensor, expected, atol=1e-6)
 
 
 def test_single_key_frame_stays_as_it_is():
     rows = np.random.default_rng(0).normal(size=(4, 1, 6)).astype(np.float32)
-    fused, branch = fuse({"spatial": rows}, "clip", relative=True)
-    np.testing.assert_array_equal(fused, rows)
-    np.testing.assert_array_equal(subtract_clip_mean(torch.from_numpy(rows), ["spatial"], "clip", branch), rows)
+    np.testing.assert_array_equal(less_clip_mean(rows), rows)
+    inputs = SignalSettings(["spatial"], "clip", "magnitude", "image", "features")
+    np.testing.assert_array_equal(relative_features(torch.from_numpy(rows), inputs, [0]), rows)
 
 
 def test_fuse_names_what_does_not_fit():
