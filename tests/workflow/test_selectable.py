@@ -53,6 +53,8 @@ OTHERS = {
     "end-to-end-whole-images": {"transfer": "end-to-end"},
     "untrained": {"macro": "none"},
     "untrained-rows": {"macro": "none", "fusion": "stack"},
+    "untrained-beside": {"macro": "none", "fusion": "concat"},
+    "untrained-normalised": {"macro": "none", "temporal": {"normalise": "image"}},
     "untrained-relative": {"macro": "none", "spatial": {"relative": False}},
     "untrained-validation": {"macro": "none", "head": PLAIN["head"] | {"epoch_choice": "validation"}},
     "untrained-temporal": {"macro": "none", "branches": ["temporal"]},
@@ -93,6 +95,8 @@ SIAMESE_OTHERS = {
 BASES = {
     variant_label({"graphs": ["8+2", "4+0"], "pretrain.together": True}): variant_label({"graphs": ["8+2", "4+0"]}),
     "untrained-rows": "untrained",
+    "untrained-beside": "untrained",
+    "untrained-normalised": "untrained",
     "untrained-relative": "untrained",
     "untrained-validation": "untrained",
     "untrained-temporal": "untrained",
