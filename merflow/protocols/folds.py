@@ -168,7 +168,8 @@ def hold_out(
     Args:
         subjects: subject of each clip.
         labels: class of each clip; see :func:`draw_folds`. None: the subjects are drawn without regard to them.
-        share: share of the subjects that goes to validation, rounded, at least one; at least one is left to train.
+        share: share of the subjects that goes to validation, rounded, at least one; at least one is left to train. With
+            0 validation is empty.
         seed: seed of the draw.
 
     Returns:
@@ -176,7 +177,7 @@ def hold_out(
     """
     subjects = np.asarray(subjects, dtype=str)
     names, owner = np.unique(subjects, return_inverse=True)
-    if len(names) < 2:
+    if share == 0 or len(names) < 2:
         return np.arange(len(subjects)), np.arange(0)
     count = min(max(1, round(share * len(names))), len(names) - 1)
     generator = np.random.default_rng(seed)

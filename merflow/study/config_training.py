@@ -60,7 +60,9 @@ class PretrainBlock(Block):
     batch: Count = field(4, "images per step")
     dropout: Dropout = field(0.5, "dropout before the last layer")
     frames: Literal["peak", "all"] = field("peak", "images of a macro clip: the frames near its apex, or all")
-    validation: Share = field(0.2, "share of the macro subjects that chooses the epoch")
+    validation: float = field(
+        0.2, "share of the macro subjects that chooses the epoch; 0: all train for all epochs", ge=0, lt=0.5
+    )
     together: bool = field(False, "whether two networks are pre-trained as one, with one classifier on both features")
     exclude_test_subjects: bool = field(False, "whether each fold pre-trains without the images of its test subjects")
 

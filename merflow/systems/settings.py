@@ -36,7 +36,7 @@ class PretrainSettings:
         epochs, patience, learning_rate, decay, batch: see :class:`merflow.learning.settings.Schedule`.
         dropout: probability of dropping an input of the classifier.
         frames: ``peak`` (the frames near the apex) or ``all`` key-frames of a macro clip.
-        validation: share of the macro subjects that chooses the epoch.
+        validation: share of the macro subjects that chooses the epoch; 0: all train for all epochs.
     """
 
     epochs: int

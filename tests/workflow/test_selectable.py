@@ -31,6 +31,7 @@ FROZEN = [
     {"graph.side": 128},
     {"macro": "others"},
     {"pretrain.frames": "all"},
+    {"pretrain.validation": 0},
     {"graph.symmetrise": "mean-degree"},
     {"graphs": ["8+2", "4+0"], "pretrain.together": True},
     {"fusion": "concat"},

@@ -48,6 +48,16 @@ def test_weights_name_their_graph_and_classes(weights):
     assert "\n" not in str(caught.value)
 
 
+def test_all_people_train_without_validation(tmp_path):
+    macro = make_cache(tmp_path / "macro.h5", 4, 2, 0, "macro")
+    build_graph(16, 8, 2).save(tmp_path / "graph.h5")
+    settings = PRETRAIN | {"epochs": 3, "patience": 1, "validation": 0.0}
+    pretrain(macro, tmp_path / "graph.h5", tmp_path / "w.safetensors", tmp_path / "c.csv", settings, seed=0)
+    result = outcome(tmp_path / "w.safetensors")
+    assert (result["epoch"], result["n_train"], result["n_validation"]) == (3, 48, 0)
+    assert result["subjects_validation"] == []
+
+
 def test_two_networks_are_trained_as_one(tmp_path):
     """Both files have the accuracy of one classifier on the concatenated features (Eq. 4)."""
     macro = make_cache(tmp_path / "macro.h5", 4, 2, 0, "macro")
