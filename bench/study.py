@@ -119,7 +119,7 @@ def train_single_head(samples: Samples, branch: np.ndarray, fold: Fold, settings
 
     with repeatable(*data.seed):
         head = Head(width, head_settings.hidden, len(samples.classes), head_settings.dropout, together)
-        loss = make_loss(settings.loss, len(samples.classes))
+        loss = make_loss(settings.loss, data.train_labels, len(samples.classes))
         validation = rows(data.validation, data.validation_labels)
         training = fit(head, loss, rows(data.train, data.train_labels), validation, head_settings)
     trained = TrainedHead(head, standardizer, training)
