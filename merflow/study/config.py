@@ -76,7 +76,10 @@ SELECTION = "fixed: settings are fixed; nested: search `grid` in each fold; pape
 Members = Annotated[list[str], Field(min_length=2), Unique]
 MICRO = "dataset that is recognised, or a list of datasets; required, except for an ensemble"
 OF = "system: ensemble: two or more experiments and floors, of whose calibrated probabilities it is the mean"
-FUSION = "Eq. 5: rows of the branches below each other, one by one or all of a clip together, or side by side"
+FUSION = (
+    "Eq. 5: rows of the branches below each other, one by one or all of a clip together, or side by side; null: clip, "
+    "or stack with macro: none"
+)
 TRAIN_ALSO = "datasets whose clips train in every fold; they are never tested and choose no epoch"
 WEIGHTS = "folders of unpacked networks of other studies, which answer too (docs/weights.md)"
 TASK = "classes: each clip has one class; action-units: each clip shows any number of `units`"
@@ -105,7 +108,7 @@ class ExperimentBlock(Block):
     inner_folds: int = field(3, "groups of training subjects of selection: nested", ge=2)
     graphs: Annotated[list[Graph], Field(min_length=1, max_length=2)] = field(["8+2", "4+0"], GRAPHS)
     branches: Branches = field(["spatial", "temporal"], "spatial, temporal or both")
-    fusion: Literal["stack", "clip", "concat"] = field("clip", FUSION)
+    fusion: Literal["stack", "clip", "concat"] | None = field(None, FUSION)
     loss: LossBlock = LossBlock()
     seeds: Seeds = field([0], "one repeat per seed; a seed decides graph, pre-training and head")
     graph: GraphBlock = GraphBlock()

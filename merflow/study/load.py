@@ -88,6 +88,8 @@ def _complete_blocks(raw: Mapping[str, Any], declared: Config) -> dict[str, Any]
         blocks = {block: experiment[block] for block in STUDY_BLOCKS if block in experiment}
         experiment |= merge(study, blocks)
         untrained = experiment.get("macro") == NO_MACRO
+        if experiment.get("fusion") is None:
+            experiment["fusion"] = "stack" if untrained else "clip"
         spatial = experiment.setdefault("spatial", {})
         if spatial.get("relative") is None:  # Pre-trained networks that train further expect whole images.
             spatial["relative"] = untrained or experiment.get("transfer") != "end-to-end"
@@ -95,8 +97,8 @@ def _complete_blocks(raw: Mapping[str, Any], declared: Config) -> dict[str, Any]
             experiment["transfer"] = "end-to-end"
         temporal = experiment.setdefault("temporal", {})
         if temporal.get("signal") is None:
-            known = [settings["datasets"].get(dataset) for dataset in declared.experiments[name].datasets]
-            ready_made = any(dataset and not LAYOUTS[dataset["layout"]].has_frames for dataset in known)
+            micro = [settings["datasets"].get(dataset) for dataset in declared.experiments[name].datasets]
+            ready_made = any(dataset and not LAYOUTS[dataset["layout"]].has_frames for dataset in micro)
             temporal["signal"] = "u+v" if ready_made else "magnitude"
         if temporal.get("normalise") is None:  # Pre-trained networks expect standardised images.
             temporal["normalise"] = "constant" if untrained else "image"

@@ -348,9 +348,8 @@ def signal_settings(experiment: ExperimentBlock) -> SignalSettings:
     """What an experiment with graphs reads of a clip."""
     e = experiment
     relative = {"frozen": "features", "end-to-end": "pixels"}[e.transfer] if e.spatial.relative else "no"
-    return SignalSettings(
-        e.branches, e.fusion, e.temporal.signal or "magnitude", e.temporal.normalise or "constant", relative
-    )
+    signal, normalise = e.temporal.signal or "magnitude", e.temporal.normalise or "constant"
+    return SignalSettings(e.branches, e.fusion or "clip", signal, normalise, relative)
 
 
 def _loss(experiment: ExperimentBlock) -> LossSettings:

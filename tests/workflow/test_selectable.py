@@ -53,7 +53,7 @@ OTHERS = {
     "end-to-end": {"transfer": "end-to-end", "spatial": {"relative": True}},
     "end-to-end-whole-images": {"transfer": "end-to-end"},
     "untrained": {"macro": "none"},
-    "untrained-rows": {"macro": "none", "fusion": "stack"},
+    "untrained-clips": {"macro": "none", "fusion": "clip"},
     "untrained-beside": {"macro": "none", "fusion": "concat"},
     "untrained-normalised": {"macro": "none", "temporal": {"normalise": "image"}},
     "untrained-relative": {"macro": "none", "spatial": {"relative": False}},
@@ -95,7 +95,7 @@ SIAMESE_OTHERS = {
 """Choices of MERSiamC3D, compared with `siamese`."""
 BASES = {
     variant_label({"graphs": ["8+2", "4+0"], "pretrain.together": True}): variant_label({"graphs": ["8+2", "4+0"]}),
-    "untrained-rows": "untrained",
+    "untrained-clips": "untrained",
     "untrained-beside": "untrained",
     "untrained-normalised": "untrained",
     "untrained-relative": "untrained",

@@ -179,6 +179,7 @@ def test_reference_has_every_key_with_its_default(pages):
     depends = {
         "datasets.NAME.kind",
         "experiments.NAME.transfer",
+        "experiments.NAME.fusion",
         "experiments.NAME.macro",
         "experiments.NAME.micro",
     }

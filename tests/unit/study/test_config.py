@@ -262,6 +262,7 @@ def test_defaults_of_tsdgcn_depend_on_pretraining():
     assert [made[name].head.batch for name in changes] == [4, 64, 8, 4]
     assert [made[name].head.epoch_choice for name in changes][:2] == ["validation", "refit"]
     assert [made[name].spatial.relative for name in changes] == [True, True, True, False]
+    assert [made[name].fusion for name in changes] == ["clip", "stack", "stack", "clip"]
 
 
 # --- Networks that read clips -----------------------------------------------------------------------------------------
