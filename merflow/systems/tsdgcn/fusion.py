@@ -59,13 +59,14 @@ def relative_features(features: Tensor, inputs: SignalSettings, branch: Sequence
     """
     if inputs.relative != "features" or "spatial" not in inputs.branches:
         return features
-    concat = inputs.fusion == "concat"
+    concat, place = inputs.fusion == "concat", list(inputs.branches).index("spatial")
     if concat:
         parts = list(features.chunk(len(inputs.branches), dim=2))
+        if len(parts) > 1 and features.shape[1] == ROWS_PER_FLOW[inputs.signal]:
+            return features  # A single key-frame, repeated beside each row of its flow, stays as it is.
     else:
         bounds = accumulate(np.bincount(branch).tolist(), initial=0)
         parts = [features[:, first:last] for first, last in pairwise(bounds)]
-    place = list(inputs.branches).index("spatial")
     parts[place] = less_clip_mean(parts[place])
     return torch.cat(parts, dim=2 if concat else 1)
 

@@ -110,6 +110,9 @@ def test_single_key_frame_stays_as_it_is():
     np.testing.assert_array_equal(less_clip_mean(rows), rows)
     inputs = SignalSettings(["spatial"], "clip", "magnitude", "image", "features")
     np.testing.assert_array_equal(relative_features(torch.from_numpy(rows), inputs, [0]), rows)
+    beside, branch = fuse({"spatial": rows, "temporal": np.repeat(rows, 2, axis=1)}, "concat", rows_per_flow=2)
+    inputs = SignalSettings(BOTH, "concat", "u+v", "image", "features")
+    np.testing.assert_array_equal(relative_features(torch.from_numpy(beside), inputs, branch), beside)
 
 
 def test_fuse_names_what_does_not_fit():
