@@ -78,10 +78,14 @@ def job_seconds(plan: Plan, frames: Mapping[str, int]) -> dict[str, float]:
         if rule:
             jobs[rule] += 1 if rule == "finetune" else sum(len(training.fold_groups(name, seed)) for seed in e.seeds)
             work[rule] += _training(plan, name)
-        if e.pretrains:
+            if e.pretrains and e.pretrain.exclude_test_subjects:
+                folds = len(training.experiments.folds(name))
+                work[rule] += len(e.seeds) * folds * len(e.graphs) * _pretraining(plan, e)
+        if e.shares_weights:
             networks = len(e.seeds) * len(e.graphs)
-            jobs["pretrain_sgcn"] += networks
-            work["pretrain_sgcn"] += networks * _pretraining(plan, e)
+            pretrain = "pretrain_pair" if e.pretrains_together else "pretrain_sgcn"
+            jobs[pretrain] += len(e.seeds) if e.pretrains_together else networks
+            work[pretrain] += networks * _pretraining(plan, e)
     return costs | {rule: JOB + work[rule] / jobs[rule] for rule in jobs}
 
 
@@ -101,17 +105,19 @@ def _training(plan: Plan, name: str) -> float:
     cost = HEAD_EPOCH if e.shares_features else CLIP_EPOCH.get(e.system, CLIP_EPOCH["msjfn"])
     cost *= (float(e.network_block.get("side", 56)) / 56) ** 2
     repeats = len(e.seeds) * len(experiments.folds(name)) * (block.average_seeds or 1)
-    return repeats * clips * _epochs(block.epochs, block.patience) * cost
+    stops = block.epoch_choice in ("validation", "refit")
+    return repeats * clips * _epochs(block.epochs, block.patience if stops else None) * cost
 
 
 def _pretraining(plan: Plan, e: ExperimentBlock) -> float:
     """Seconds of the pre-training of one network."""
     images = plan.data.images_per_clip(e.macro) if e.pretrain.frames == "all" else 3
-    epochs = _epochs(e.pretrain.epochs, e.pretrain.patience)
+    epochs = _epochs(e.pretrain.epochs, e.pretrain.patience if e.pretrain.validation else None)
     return len(plan.data.index(e.macro).clips) * images * epochs * IMAGE_EPOCH * (e.graph.side / 64) ** 2
 
 
 def _epochs(most: int | None, patience: int | None) -> int:
+    """The expected number of epochs; ``patience`` is None if nothing stops a training early."""
     return min(most or 100, PATIENCES * (patience or 100))
 
 

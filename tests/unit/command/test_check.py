@@ -121,4 +121,21 @@ def test_cost_grows_with_frames_and_epochs():
     short = job_seconds(plan(network={"epochs": 10}), {"people": 1000})["train_clip_network"]
     long = job_seconds(plan(network={"epochs": 20}), {"people": 1000})["train_clip_network"]
     assert long - JOB == pytest.approx(2 * (short - JOB))
+    fixed = plan(network={"epochs": 200, "patience": 1, "epoch_choice": "fixed"})
+    assert job_seconds(fixed, {"people": 1000})["train_clip_network"] - JOB == pytest.approx(10 * (long - JOB))
     assert disk_bytes(plan(), {"people": 2000}) > disk_bytes(plan(), {"people": 1000}) > 1000 * 128**2
+
+
+def test_cost_of_pretraining():
+    people = {"people": {"layout": "demo", "kind": "micro"}, "posed": {"layout": "demo", "kind": "macro"}}
+
+    def seconds(**pretrain):
+        block = {"epochs": 60, "patience": 10} | pretrain
+        experiments = {"tsdgcn": {"system": "tsdgcn", "micro": "people", "macro": "posed", "pretrain": block}}
+        found = job_seconds(plan(datasets=people, experiments=experiments), dict.fromkeys(people, 1000))
+        return {rule: found[rule] - JOB for rule in ("pretrain_sgcn", "pretrain_pair", "train_fold") if rule in found}
+
+    alone = seconds()["pretrain_sgcn"]
+    assert seconds(together=True) == {"pretrain_pair": pytest.approx(2 * alone)}, "both networks in one job"
+    assert seconds(validation=0) == {"pretrain_sgcn": pytest.approx(2 * alone)}, "nothing stops it after 30 epochs"
+    assert seconds(exclude_test_subjects=True)["train_fold"] > 2 * alone, "in every fold"
