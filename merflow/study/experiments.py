@@ -299,7 +299,7 @@ def distinct_settings(experiment: ExperimentBlock) -> str:
     networks = CLIPS_AND_SPLIT | {"system", "seeds", "network", "loss", "augment", "selection", "grid"}
     settings = experiment.model_dump(include=networks if experiment.reads_clips else None)
     if not experiment.reads_clips and experiment.loss.name == "cross-entropy":
-        settings["loss"] = {"name": "cross-entropy"}
+        settings["loss"] = {"name": "cross-entropy", "weights": experiment.loss.weights}
     return json.dumps(json.loads(json.dumps(settings), parse_int=float), sort_keys=True)
 
 

@@ -66,7 +66,8 @@ def test_tried_counts_each_configuration_once():
         name: tsdgcn | {"loss": {"name": "cross-entropy", "gamma": gamma}} for name, gamma in (("a", 1), ("b", 2))
     }
     used = {name: tsdgcn | {"loss": {"name": "focal", "gamma": gamma}} for name, gamma in (("a", 1), ("b", 2))}
-    assert [plan({"experiments": e}).figures.tried for e in (unused, used)] == [1, 2]
+    weights = {name: tsdgcn | {"loss": {"name": "cross-entropy", "weights": name}} for name in ("none", "balanced")}
+    assert [plan({"experiments": e}).figures.tried for e in (unused, used, weights)] == [1, 2, 2]
     assert study.figures.settings("focal").tried == 25 and study.figures.settings("table-II").tried == 57
 
 
