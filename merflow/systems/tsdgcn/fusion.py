@@ -98,10 +98,8 @@ def load_features(
         nonlocal branch
         rows_of = {name: [file[name][index] for file in files] for name in inputs.branches}
         features = {name: np.concatenate(rows, axis=1)[None] for name, rows in rows_of.items()}
-        if inputs.relative == "features" and "spatial" in features:
-            features["spatial"] = less_clip_mean(features["spatial"])
         rows, branch = fuse(features, inputs.fusion, int(files[0].attrs["rows_per_flow"]))
-        return np.asarray(rows[0])
+        return np.asarray(relative_features(torch.from_numpy(rows), inputs, branch)[0])
 
     return read_samples(paths, clips, read_clip, in_memory=True), branch
 
