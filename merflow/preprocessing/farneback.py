@@ -16,7 +16,7 @@ def solve(first: np.ndarray, second: np.ndarray, start: np.ndarray, settings: Fl
     It starts from no motion, not from ``start``, and reads none of the ``settings``.
     """
     before, after = (np.rint(255 * image).astype(np.uint8) for image in (first, second))
-    flow = np.empty((*first.shape, 2), np.float32)
+    flow = np.empty((*first.shape, 2), np.float32)  # OpenCV fills it.
     # Scale and levels of the pyramid, window, iterations, size and deviation of the polynomials, flags.
-    flow[...] = cv2.calcOpticalFlowFarneback(before, after, flow, 0.5, 3, 15, 3, 5, 1.2, 0)
+    cv2.calcOpticalFlowFarneback(before, after, flow, 0.5, 3, 15, 3, 5, 1.2, 0)
     return np.moveaxis(flow, 2, 0)

@@ -1,4 +1,4 @@
-"""Compute the TV-L1 flow from onset to each key-frame of one subject's clips."""
+"""Compute the optical flow of one subject's clips: one field for each key-frame."""
 
 from pathlib import Path
 
