@@ -49,6 +49,7 @@ FROZEN = [
     {"head.batch": 2},
 ]
 """Choices of shared networks: rows of a table of variants."""
+TWO, EXCLUDING = ["8+2", "4+0"], PLAIN["pretrain"] | {"exclude_test_subjects": True}
 OTHERS = {
     "end-to-end": {"transfer": "end-to-end", "spatial": {"relative": True}},
     "end-to-end-whole-images": {"transfer": "end-to-end"},
@@ -62,7 +63,9 @@ OTHERS = {
     "channels": {"macro": "none", "branches": ["temporal"], "temporal": {"signal": "channels"}},
     "four-layers": {"macro": "none", "sgcn": {"layers": 4}},
     "batch-norm": {"macro": "none", "sgcn": {"batch_norm": True}},
-    "without-test-subjects": {"pretrain": PLAIN["pretrain"] | {"exclude_test_subjects": True}},
+    "without-test-subjects": {"pretrain": EXCLUDING},
+    "without-test-subjects-dual": {"graphs": TWO, "pretrain": EXCLUDING},
+    "without-test-subjects-together": {"graphs": TWO, "pretrain": EXCLUDING | {"together": True}},
     "two": {"prep": "two"},
     "consecutive": {"prep": "consecutive"},
 }
@@ -105,6 +108,8 @@ BASES = {
     "four-layers": "untrained",
     "batch-norm": "untrained",
     "channels": "untrained-temporal",
+    "without-test-subjects-dual": "without-test-subjects",
+    "without-test-subjects-together": "without-test-subjects-dual",
     "siamese-interpolated": "siamese-proportional",
     "siamese-frozen": "siamese-prior",
 }
