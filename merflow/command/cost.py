@@ -22,13 +22,13 @@ FRAME = {"make_demo": 0.015, "align_faces": 0.004, "select_keyframes": 0.009}
 """Seconds per frame."""
 FIELD = 0.012
 """Seconds per optical flow field of 128 x 128 pixels; proportional to the area."""
-CLIP_EPOCH = {"ststnet": 0.0003, "off-apexnet": 0.0003, "msjfn": 0.0035, "mersiamc3d": 0.008, "tsdgcn": 0.2}
-"""Seconds per training clip and epoch; of ``tsdgcn`` if its networks train in the fold. Systems with an
-option ``side``: at 56 x 56 pixels; proportional to the area."""
+CLIP_EPOCH = {"ststnet": 0.0003, "off-apexnet": 0.0003, "msjfn": 0.0035, "mersiamc3d": 0.008}
+"""Seconds per training clip and epoch. Systems with an option ``side``: at 56 x 56 pixels; proportional to the area."""
 HEAD_EPOCH = 0.00002
 """Seconds per training clip and epoch of TSDGCN's heads, many of which train together."""
-IMAGE_EPOCH = 0.013
-"""Seconds per image and epoch of pre-training on a graph of 64 x 64 pixels; proportional to the area."""
+IMAGE_EPOCH, FOLD_IMAGE_EPOCH = 0.013, 0.005
+"""Seconds per image and epoch on a graph of 64 x 64 pixels, of pre-training and of training in the fold, which has
+larger batches; proportional to the area."""
 PATIENCES = 3
 """Number of times its patience that a training is expected to last, if its maximum allows it."""
 DRAWN_FRAME, MODEL = 57_000, 500_000
@@ -102,8 +102,13 @@ def _training(plan: Plan, name: str) -> float:
     e = experiments[name]
     clips = sum(len(experiments.usable_clips_of(name, dataset)) for dataset in e.training_datasets)
     block = e.training
-    cost = HEAD_EPOCH if e.shares_features else CLIP_EPOCH.get(e.system, CLIP_EPOCH["msjfn"])
-    cost *= (float(e.network_block.get("side", 56)) / 56) ** 2
+    if not e.uses_graphs:
+        cost = CLIP_EPOCH.get(e.system, CLIP_EPOCH["msjfn"]) * (float(e.network_block.get("side", 56)) / 56) ** 2
+    elif e.transfer == "frozen":
+        cost = HEAD_EPOCH
+    else:
+        images = plan.data.preparation(e.prep).keyframes.count * len(e.branches)
+        cost = FOLD_IMAGE_EPOCH * (e.graph.side / 64) ** 2 * images * len(e.graphs)
     repeats = len(e.seeds) * len(experiments.folds(name)) * (block.average_seeds or 1)
     stops = block.epoch_choice in ("validation", "refit")
     return repeats * clips * _epochs(block.epochs, block.patience if stops else None) * cost

@@ -14,6 +14,8 @@ LABELS = {
     "spatial.relative": "relative {}",
     "graph.symmetrise": "symmetrise {}",
     "pretrain.together": "together {}",
+    "pretrain.validation": "validation {}",
+    "head.batch": "batch {}",
 }
 """How a table names a varied setting; all other settings are named by their value alone."""
 

@@ -141,10 +141,17 @@ class Training:
         return [self.paths.weights(e.macro, e.prep, network.weights, suffix) for network in networks]
 
     def pretrained_networks(self, name: str) -> list[PretrainedNetwork]:
-        """The SGCNs in :meth:`weight_files`, named by their graphs."""
-        graphs = self.experiments[name].graphs
-        names = [f"{graph} (second)" if graph in graphs[:index] else graph for index, graph in enumerate(graphs)]
-        return [PretrainedNetwork(name, seed, graph) for seed in self.experiments[name].seeds for graph in names]
+        """The SGCNs in :meth:`weight_files`, named by their graphs; two that are pre-trained together count as one."""
+        e = self.experiments[name]
+        names = [f"{graph} (second)" if graph in e.graphs[:index] else graph for index, graph in enumerate(e.graphs)]
+        if e.pretrains_together:
+            names = [" and ".join(e.graphs)]
+        return [PretrainedNetwork(name, seed, network) for seed in e.seeds for network in names]
+
+    def pretraining_files(self, name: str, suffix: str = ".safetensors") -> list[str]:
+        """A file of :meth:`weight_files` for each of :meth:`pretrained_networks`; the two files of a pair agree."""
+        e, files = self.experiments[name], self.weight_files(name, suffix)
+        return files[:: len(e.graphs)] if e.pretrains_together else files
 
     def features(self, name: str) -> dict[int, list[list[str]]]:
         """For each seed and each dataset that trains heads the feature files of the one or two SGCNs (Eq. 4)."""
@@ -152,8 +159,8 @@ class Training:
 
         def files(seed: int, dataset: str) -> list[str]:
             names = [network.weights for network in self.networks(name, seed)]
-            normalised = "" if e.temporal.normalise == "constant" else f".{e.temporal.normalise}"
-            signal = (e.temporal.signal or "magnitude") + normalised
+            inputs = signal_settings(e)
+            signal = inputs.signal + ("" if inputs.normalise == "constant" else f".{inputs.normalise}")
             return [self.paths.features(e.prep, e.macro, weights, dataset, signal) for weights in names]
 
         return {seed: [files(seed, dataset) for dataset in e.training_datasets] for seed in e.seeds}
@@ -348,8 +355,8 @@ def signal_settings(experiment: ExperimentBlock) -> SignalSettings:
     """What an experiment with graphs reads of a clip."""
     e = experiment
     relative = {"frozen": "features", "end-to-end": "pixels"}[e.transfer] if e.spatial.relative else "no"
-    signal, normalise = e.temporal.signal or "magnitude", e.temporal.normalise or "constant"
-    return SignalSettings(e.branches, e.fusion or "clip", signal, normalise, relative)
+    assert e.fusion and e.temporal.signal and e.temporal.normalise  # `load_config` has filled them in.
+    return SignalSettings(e.branches, e.fusion, e.temporal.signal, e.temporal.normalise, relative)
 
 
 def _loss(experiment: ExperimentBlock) -> LossSettings:

@@ -90,7 +90,10 @@ class SGCNSettings:
 
 @dataclass(frozen=True)
 class PretrainedNetwork:
-    """A pre-trained SGCN in the tables of an experiment; ``name``: that of its graph, such as ``8+2``."""
+    """A pre-trained SGCN in the tables of an experiment.
+
+    ``name``: that of its graph, such as ``8+2``, or of two that are pre-trained together, ``8+2 and 4+0``.
+    """
 
     experiment: str
     repeat: int

@@ -28,8 +28,8 @@ rule finetune:
 
 rule tabulate_pretraining:
     input:
-        weights=lambda w: training.weight_files(w.experiment),
-        curves=lambda w: training.weight_files(w.experiment, ".csv"),
+        weights=lambda w: training.pretraining_files(w.experiment),
+        curves=lambda w: training.pretraining_files(w.experiment, ".csv"),
     output:
         accuracy="<study>/experiments/{experiment}/pretraining/accuracy_train.csv",
         curves="<study>/experiments/{experiment}/pretraining/curves.csv",

@@ -140,3 +140,14 @@ def test_cost_of_pretraining():
     assert seconds(validation=0) == {"pretrain_sgcn": pytest.approx(2 * alone)}, "nothing stops it after 30 epochs"
     stopped, whole = (seconds(exclude_test_subjects=True, validation=share)["train_fold"] for share in (0.2, 0))
     assert whole - stopped >= 2 * alone, "both networks in every fold"
+
+
+def test_cost_of_networks_in_the_fold():
+    def seconds(side=28, **changes):
+        experiment = {"system": "tsdgcn", "micro": "people", "macro": "none", "graphs": ["8+2"]} | changes
+        found = plan(graph={"side": side}, experiments={"tsdgcn": {"branches": ["temporal"]} | experiment})
+        return job_seconds(found, {"people": 1000})["train_fold"] - JOB
+
+    assert seconds(side=56) == pytest.approx(4 * seconds())
+    assert seconds(graphs=["8+2", "4+0"]) == pytest.approx(2 * seconds())
+    assert seconds(branches=["spatial", "temporal"]) == pytest.approx(2 * seconds())

@@ -318,6 +318,14 @@ def test_second_network_of_a_graph_has_its_own_seed():
     assert len({network.seed for seed in (0, 1000) for network in study.training.networks("mine", seed)}) == 4
 
 
+def test_two_networks_that_are_pre_trained_together_have_one_row():
+    study = plan(experiment(graphs=["8+2", "4+0"], seeds=[0, 1], pretrain={"together": True})).training
+    assert [row.name for row in study.pretrained_networks("mine")] == ["8+2 and 4+0"] * 2
+    assert study.pretraining_files("mine") == study.weight_files("mine")[::2]
+    apart = plan(experiment(graphs=["8+2", "4+0"], seeds=[0, 1])).training
+    assert apart.pretraining_files("mine", ".csv") == apart.weight_files("mine", ".csv")
+
+
 def test_bit_depth_is_that_of_the_dataset(tmp_path):
     overlay, block = experiment(), {"layout": "manifest", "root": str(tmp_path), "kind": "micro"}
     overlay["datasets"] |= {"mine": block | {"bit_depth": 12}, "other": block}
