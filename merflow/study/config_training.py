@@ -35,8 +35,8 @@ SCHEDULE = "constant, or cosine: the learning rate rises in the first 5 % of the
 AVERAGE_SEEDS = "networks with different random numbers whose mean probabilities are the answer of a fold"
 
 RELATIVE = (
-    "whether the clip's mean is subtracted from the features of key-frames, or from their pixels if networks train in "
-    "the fold; null: true, or false if pre-trained networks train further"
+    "whether the clip's mean is subtracted from key-frames: with transfer: frozen from their features, else from their "
+    "pixels; null: true, or false with a macro set and transfer: end-to-end"
 )
 NORMALISE = "image: each flow image has mean 0 and deviation 1; null: image, or constant with macro: none"
 

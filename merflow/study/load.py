@@ -90,25 +90,24 @@ def _complete_blocks(raw: Mapping[str, Any], declared: Config) -> dict[str, Any]
         untrained = experiment.get("macro") == NO_MACRO
         if experiment.get("fusion") is None:
             experiment["fusion"] = "stack" if untrained else "clip"
-        spatial = experiment.setdefault("spatial", {})
-        if spatial.get("relative") is None:  # Pre-trained networks that train further expect whole images.
-            spatial["relative"] = untrained or experiment.get("transfer") != "end-to-end"
+        micro = [settings["datasets"].get(dataset) for dataset in declared.experiments[name].datasets]
+        ready_made = any(dataset and not LAYOUTS[dataset["layout"]].has_frames for dataset in micro)
+        signal, normalise = "u+v" if ready_made else "magnitude", "constant" if untrained else "image"
+        defaults: dict[str, dict[str, Any]] = {
+            # Pre-trained networks expect standardised images, and whole ones if they train further.
+            "spatial": {"relative": untrained or experiment.get("transfer") != "end-to-end"},
+            "temporal": {"signal": signal, "normalise": normalise},
+            "head": {
+                "learning_rate": UNTRAINED_RATE if untrained else PRETRAINED_RATE,
+                "batch": UNTRAINED_BATCH if untrained else PRETRAINED_BATCH,
+                "epoch_choice": "refit" if untrained else "validation",
+            },
+        }
+        for block, values in defaults.items():
+            given = experiment.get(block, {})
+            experiment[block] = given | {key: value for key, value in values.items() if given.get(key) is None}
         if untrained:  # There are no pre-trained networks to freeze.
             experiment["transfer"] = "end-to-end"
-        temporal = experiment.setdefault("temporal", {})
-        if temporal.get("signal") is None:
-            micro = [settings["datasets"].get(dataset) for dataset in declared.experiments[name].datasets]
-            ready_made = any(dataset and not LAYOUTS[dataset["layout"]].has_frames for dataset in micro)
-            temporal["signal"] = "u+v" if ready_made else "magnitude"
-        if temporal.get("normalise") is None:  # Pre-trained networks expect standardised images.
-            temporal["normalise"] = "constant" if untrained else "image"
-        head = experiment.setdefault("head", {})
-        if head.get("learning_rate") is None:
-            head["learning_rate"] = UNTRAINED_RATE if untrained else PRETRAINED_RATE
-        if head.get("batch") is None:
-            head["batch"] = UNTRAINED_BATCH if untrained else PRETRAINED_BATCH
-        if head.get("epoch_choice") is None:
-            head["epoch_choice"] = "refit" if untrained else "validation"
         network = experiment.pop("network", {})
         if declared.experiments[name].reads_clips:
             system = declared.experiments[name].system

@@ -1,7 +1,6 @@
 """Inputs of TSDGCN: features or signals of both branches, fused (Eq. 4 and 5)."""
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +64,7 @@ def relative_features(features: Tensor, inputs: SignalSettings, branch: Sequence
         if len(parts) > 1 and features.shape[1] == ROWS_PER_FLOW[inputs.signal]:
             return features  # A single key-frame, repeated beside each row of its flow, stays as it is.
     else:
-        bounds = accumulate(np.bincount(branch).tolist(), initial=0)
-        parts = [features[:, first:last] for first, last in pairwise(bounds)]
+        parts = list(torch.split(features, np.bincount(branch).tolist(), dim=1))
     parts[place] = less_clip_mean(parts[place])
     return torch.cat(parts, dim=2 if concat else 1)
 

@@ -222,14 +222,13 @@ def pq_adjacency(
 
 def _without_half(directed: csr_array, seed: int) -> csr_array:
     """Return a directed graph without a drawn half of the links that have none in the other direction."""
-    links = directed.tocoo()
-    backwards = set(zip(links.col.tolist(), links.row.tolist(), strict=True))
-    pairs = list(zip(links.row.tolist(), links.col.tolist(), strict=True))
-    one_sided = [index for index, pair in enumerate(pairs) if pair not in backwards]
+    links, size = directed.tocoo(), directed.shape[0]
+    backwards = links.col.astype(int) * size + links.row
+    one_sided = np.flatnonzero(~np.isin(links.row.astype(int) * size + links.col, backwards))
     neighbours = np.diff(directed.maximum(directed.T).tocsr().indptr)
-    kept, surplus = np.ones(len(pairs), bool), len(one_sided) // 2
-    for index in np.random.default_rng((seed, 1)).permutation(one_sided).astype(int):
-        ends = list(pairs[index])
+    kept, surplus = np.ones(links.nnz, bool), len(one_sided) // 2
+    for index in np.random.default_rng((seed, 1)).permutation(one_sided):
+        ends = [links.row[index], links.col[index]]
         if surplus and (neighbours[ends] > 1).all():
             kept[index], surplus = False, surplus - 1
             neighbours[ends] -= 1
