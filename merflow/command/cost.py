@@ -13,6 +13,7 @@ from merflow.footage.decoding import open_video
 from merflow.footage.frames import image_paths, is_video
 from merflow.study.config import ExperimentBlock
 from merflow.study.plan import Plan
+from merflow.systems.settings import ROWS_PER_FLOW
 
 JOB = 3.0
 """Seconds to start a job and its libraries."""
@@ -107,7 +108,8 @@ def _training(plan: Plan, name: str) -> float:
     elif e.transfer == "frozen":
         cost = HEAD_EPOCH
     else:
-        images = plan.data.preparation(e.prep).keyframes.count * len(e.branches)
+        rows = {"spatial": 1, "temporal": ROWS_PER_FLOW[e.temporal.signal or "magnitude"]}
+        images = _images(plan, e, e.datasets[0]) * sum(rows[branch] for branch in e.branches)
         cost = FOLD_IMAGE_EPOCH * (e.graph.side / 64) ** 2 * images * len(e.graphs)
     repeats = len(e.seeds) * len(experiments.folds(name)) * (block.average_seeds or 1)
     stops = block.epoch_choice in ("validation", "refit")
@@ -116,9 +118,14 @@ def _training(plan: Plan, name: str) -> float:
 
 def _pretraining(plan: Plan, e: ExperimentBlock) -> float:
     """Seconds of the pre-training of one network."""
-    images = plan.data.images_per_clip(e.macro) if e.pretrain.frames == "all" else 3
+    images = _images(plan, e, e.macro) if e.pretrain.frames == "all" else 3
     epochs = _epochs(e.pretrain.epochs, e.pretrain.patience if e.pretrain.validation else None)
     return len(plan.data.index(e.macro).clips) * images * epochs * IMAGE_EPOCH * (e.graph.side / 64) ** 2
+
+
+def _images(plan: Plan, e: ExperimentBlock, dataset: str) -> int:
+    """Key-frames or flow images of a clip."""
+    return plan.data.images_per_clip(dataset) or plan.data.preparation(e.prep).keyframes.count
 
 
 def _epochs(most: int | None, patience: int | None) -> int:

@@ -20,9 +20,9 @@ from merflow.systems.tsdgcn.signals import flow_signal, grey_signal, less_clip_m
 def fuse(branches: Mapping[str, np.ndarray], fusion: str, rows_per_flow: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Fuse the branches of clips (Eq. 5).
 
-    ``stack`` is Eq. 5 as printed, Ms + Mt rows of the same width: each row of either branch is a sample of the head.
-    ``clip`` has the same rows, but all rows of a clip are one sample. ``concat`` is what the text calls integrated: row
-    m of both branches side by side.
+    Eq. 5 prints the branches side by side, with the dimensions of stacked rows. ``stack`` has these dimensions, Ms + Mt
+    rows of the same width: each row of either branch is a sample of the head. ``clip`` has the same rows, but all rows
+    of a clip are one sample. ``concat`` places row m of both branches side by side.
 
     Args:
         branches: ``spatial`` ``[clips, Ms, d]`` and/or ``temporal`` ``[clips, Mt * rows_per_flow, d]``.

@@ -137,6 +137,7 @@ def test_cost_of_pretraining():
 
     alone = seconds()["pretrain_sgcn"]
     assert seconds(together=True) == {"pretrain_pair": pytest.approx(2 * alone)}, "both networks in one job"
+    assert seconds(frames="all") == {"pretrain_sgcn": pytest.approx(5 / 3 * alone)}, "five key-frames, not three"
     assert seconds(validation=0) == {"pretrain_sgcn": pytest.approx(2 * alone)}, "nothing stops it after 30 epochs"
     stopped, whole = (seconds(exclude_test_subjects=True, validation=share)["train_fold"] for share in (0.2, 0))
     assert whole - stopped >= 2 * alone, "both networks in every fold"
@@ -151,3 +152,4 @@ def test_cost_of_networks_in_the_fold():
     assert seconds(side=56) == pytest.approx(4 * seconds())
     assert seconds(graphs=["8+2", "4+0"]) == pytest.approx(2 * seconds())
     assert seconds(branches=["spatial", "temporal"]) == pytest.approx(2 * seconds())
+    assert seconds(temporal={"signal": "u+v"}) == pytest.approx(2 * seconds())
