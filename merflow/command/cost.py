@@ -13,6 +13,7 @@ from merflow.footage.decoding import open_video
 from merflow.footage.frames import image_paths, is_video
 from merflow.study.config import ExperimentBlock
 from merflow.study.plan import Plan
+from merflow.study.training import signal_settings
 from merflow.systems.settings import ROWS_PER_FLOW
 
 JOB = 3.0
@@ -108,7 +109,7 @@ def _training(plan: Plan, name: str) -> float:
     elif e.transfer == "frozen":
         cost = HEAD_EPOCH
     else:
-        rows = {"spatial": 1, "temporal": ROWS_PER_FLOW[e.temporal.signal or "magnitude"]}
+        rows = {"spatial": 1, "temporal": ROWS_PER_FLOW[signal_settings(e).signal]}
         images = _images(plan, e, e.datasets[0]) * sum(rows[branch] for branch in e.branches)
         cost = FOLD_IMAGE_EPOCH * (e.graph.side / 64) ** 2 * images * len(e.graphs)
     repeats = len(e.seeds) * len(experiments.folds(name)) * (block.average_seeds or 1)
